@@ -2,10 +2,10 @@
 """Merge recall channels: drop repeated works, keep a quota for each channel and which channels found each work.
 
 Algorithm  One pass over the channels with a hash table of positions in the output (id_slots.pxi), whose first places hold
-           the works that are left out. A channel stops adding where only floors of other channels have room; where it did,
-           a second pass goes on from there. Ids that were chosen to meet in one slot are walked again, by a multiplier
-           drawn at random; the result does not depend on it. The slot of the id FAR ahead is prefetched, and of the id
-           NEAR ahead what its slot points to: without it each id waits for two cache lines in turn.
+           the works that are left out; merge_order.py says in which turns. Ids that were chosen to meet in one slot are
+           walked again, by a multiplier drawn at random; the result does not depend on it. The slot of the id FAR ahead
+           is prefetched, and of the id NEAR ahead what its slot points to: without it each id waits for two cache lines
+           in turn.
 Cost       O(sum of n_c) expected time, 28–32 bytes for each possible output work. The GIL is released.
 """
 
@@ -15,8 +15,7 @@ include "id_slots.pxi"
 
 import numpy as np
 
-MAX_CHANNELS = 32  # bits of `sources`
-MAX_LIMIT = 2**31 - 1  # the hash table holds positions as int32
+from karec.kernels.merge_order import MAX_CHANNELS, MAX_LIMIT, checked, checked_channels, filled, most_merged
 
 cdef enum:
     FAR = 24  # ids ahead; 12 to 48 cost the same
@@ -124,107 +123,69 @@ cdef Py_ssize_t _walk(
     return n
 
 
-def _checked(what, channel, values, dtype, casting):
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and not np.can_cast(array.dtype, dtype, casting)):
-        raise ValueError(
-            f"{what} of channel {channel} has shape {array.shape} and dtype {array.dtype}, expected (n,) {dtype.__name__}"
-        )
-    return np.ascontiguousarray(array, dtype=dtype)
+cdef class _HashWalk:
+    """Walks of channels with one hash table; the output's first places hold what is left out."""
+
+    cdef list ids, scores, rows
+    cdef int bits
+    cdef uint64_t multiplier
+    cdef int64_t steps
+    cdef int32_t[::1] slots
+    cdef int64_t[::1] out_ids
+    cdef float[::1] out_scores
+    cdef int32_t[::1] out_rows
+    cdef uint32_t[::1] out_sources
+
+    def __init__(self, channels, out, uint64_t multiplier, int64_t steps):
+        self.ids, self.scores, self.rows = channels
+        self.out_ids, self.out_scores, self.out_rows, self.out_sources = out
+        self.multiplier, self.steps, self.bits = multiplier, steps, bits_for(len(out[0]))
+        self.slots = np.full(1 << self.bits, EMPTY, np.int32)
+
+    def leave_out(self, left_out):
+        """The number of works that are left out; −1 where it gives up."""
+        cdef const int64_t[::1] ids = left_out
+        cdef const float[::1] scores = np.zeros(len(left_out), np.float32)
+        cdef const int32_t[::1] rows = np.zeros(len(left_out), np.int32)
+        n, _ = self._walked(ids, scores, rows, 0, len(left_out), len(left_out), 0, len(left_out), len(left_out), 0)
+        self.out_sources[:max(n, 0)] = 0
+        return n
+
+    def __call__(self, c, begin, adds, quota, room, most, n):
+        return self._walked(self.ids[c], self.scores[c], self.rows[c], begin, adds, quota, 1 << c, room, most, n)
+
+    cdef _walked(
+        self, const int64_t[::1] ids, const float[::1] scores, const int32_t[::1] rows, Py_ssize_t begin,
+        Py_ssize_t adds, Py_ssize_t quota, uint32_t bit, Py_ssize_t room, Py_ssize_t most, Py_ssize_t n,
+    ):
+        cdef Py_ssize_t refused = 0
+        with nogil:
+            n = _walk(
+                ids, scores, rows, begin, adds, quota, bit, room, most, self.bits, self.slots, self.out_ids,
+                self.out_scores, self.out_rows, self.out_sources, n, self.multiplier, &self.steps, &refused,
+            )
+        return n, refused
 
 
 def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None, rows=None):
     """See merge.pyi."""
-    ids, scores, quotas, limit = list(ids), list(scores), [int(quota) for quota in quotas], int(limit)
-    n_channels = len(ids)
-    floors = [0] * n_channels if floors is None else [int(floor) for floor in floors]
-    if n_channels > MAX_CHANNELS:
-        raise ValueError(f"{n_channels} channels, at most {MAX_CHANNELS} can be told apart in sources")
-    if not len(scores) == len(quotas) == len(floors) == n_channels:
-        raise ValueError(
-            f"{n_channels} lists of ids, {len(scores)} of scores, {len(quotas)} quotas and {len(floors)} floors: "
-            "one each per channel"
-        )
-    if not 0 < limit <= MAX_LIMIT:
-        raise ValueError(f"limit must be in 1…{MAX_LIMIT}, got {limit}")
-    ids = [_checked("ids", c, values, np.int64, "safe") for c, values in enumerate(ids)]
-    scores = [_checked("scores", c, values, np.float32, "same_kind") for c, values in enumerate(scores)]
-    rows = [None] * n_channels if rows is None else list(rows)
-    if len(rows) != n_channels:
-        raise ValueError(f"{n_channels} lists of ids and {len(rows)} of rows: one each per channel")
-    rows = [
-        np.full(len(ids[c]), -1, np.int32) if values is None else _checked("rows", c, values, np.int32, "safe")
-        for c, values in enumerate(rows)
-    ]
-    for c in range(n_channels):
-        for name, values in (("scores", scores[c]), ("rows", rows[c])):
-            if len(ids[c]) != len(values):
-                raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, {name} has shape {values.shape}")
-        if quotas[c] < 0:
-            raise ValueError(f"the quota of channel {c} must not be negative, got {quotas[c]}")
-        if not 0 <= floors[c] <= quotas[c]:
-            raise ValueError(f"the floor of channel {c} must be in 0…{quotas[c]}, its quota, got {floors[c]}")
-    if sum(floors) > limit:
-        raise ValueError(f"the floors sum to {sum(floors)}, the limit is {limit}")
-    left_out = _checked("ids", "left out", [] if left_out is None else left_out, np.int64, "safe")
-    takes = [min(quotas[c], len(ids[c])) for c in range(n_channels)]
-    kept = [min(floors[c], len(ids[c])) for c in range(n_channels)]
-    capacity = len(left_out) + min(limit, sum(takes))
+    ids, scores, rows, quotas, limit, floors = checked_channels(ids, scores, rows, quotas, limit, floors)
+    left_out = checked("ids", "left out", [] if left_out is None else left_out, np.int64, "safe")
+    lengths = [len(values) for values in ids]
+    capacity = len(left_out) + most_merged(lengths, quotas, limit)
     if capacity > MAX_LIMIT:
         raise ValueError(f"{len(left_out)} works left out and a limit of {limit}: together at most {MAX_LIMIT}")
-    out_ids, out_scores = np.empty(capacity, np.int64), np.empty(capacity, np.float32)
-    out_rows, out_sources = np.empty(capacity, np.int32), np.empty(capacity, np.uint32)
-
-    cdef int bits = bits_for(capacity)
-    cdef int32_t[::1] slots
-    cdef int64_t[::1] to_ids = out_ids
-    cdef float[::1] to_scores = out_scores
-    cdef int32_t[::1] to_rows = out_rows
-    cdef uint32_t[::1] to_sources = out_sources
-    cdef const int64_t[::1] from_ids
-    cdef const float[::1] from_scores
-    cdef const int32_t[::1] from_rows
-    cdef int tried
-    cdef uint32_t bit
-    cdef Py_ssize_t begin, quota, adds, room, most, n = 0, none, refused = 0
+    out = tuple(np.empty(capacity, dtype) for dtype in (np.int64, np.float32, np.int32, np.uint32))
     cdef uint64_t multiplier = GOLDEN
-    cdef int64_t steps
     for tried in range(MULTIPLIERS):
-        slots, n = np.full(1 << bits, EMPTY, np.int32), 0
-        steps = most_steps(len(left_out) + 2 * sum(map(len, ids)), tried)
-        begins, left, free = [0] * n_channels, list(takes), limit - sum(kept)  # places that no floor keeps
-        from_ids, from_scores, quota = left_out, np.zeros(len(left_out), np.float32), len(left_out)
-        from_rows = np.zeros(len(left_out), np.int32)
-        with nogil:
-            none = _walk(
-                from_ids, from_scores, from_rows, 0, quota, quota, 0, quota, quota, bits,
-                slots, to_ids, to_scores, to_rows, to_sources, 0, multiplier, &steps, &refused,
-            )
-        if none < 0:
-            multiplier = another_multiplier()
-            continue
-        to_sources[:none] = 0
-        n, most = none, none + limit
-        for again in (False, True):
-            for c in range(n_channels):
-                if again and begins[c] == len(ids[c]):
-                    continue
-                room, begin, adds, bit = most if again else n + free + kept[c], begins[c], left[c], <uint32_t>1 << <uint32_t>c
-                from_ids, from_scores, from_rows, quota, before = ids[c], scores[c], rows[c], takes[c], n
-                with nogil:
-                    n = _walk(
-                        from_ids, from_scores, from_rows, begin, adds, quota, bit, room, most, bits,
-                        slots, to_ids, to_scores, to_rows, to_sources, n, multiplier, &steps, &refused,
-                    )
-                if n < 0:
-                    break
-                begins[c], left[c], free = refused, left[c] - (n - before), free - max(n - before - kept[c], 0)
-            if n < 0 or not any(floors):
-                break
+        steps = most_steps(len(left_out) + 2 * sum(lengths), tried)
+        walk = _HashWalk((ids, scores, rows), out, multiplier, steps)
+        none = walk.leave_out(left_out)
+        n = none if none < 0 else filled(walk, lengths, quotas, limit, floors, none)
         if n >= 0:
             break
         multiplier = another_multiplier()
-    return out_ids[none:n], out_scores[none:n], out_rows[none:n], out_sources[none:n]
+    return tuple(values[none:n] for values in out)
 
 
 def sole_counts(sources, n_channels):

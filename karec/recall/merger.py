@@ -7,19 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec._toml import nearest
+from karec._view import IndexView
 from karec.index import Rows
 from karec.kernels.merge import merge_channels, sole_counts
+from karec.kernels.merge_rows import MOST_CHANNELS, merge_rows
 from karec.platform.snapshot import Snapshot
 from karec.recall.postings import related_now
 from karec.stage import Merger
-from karec.types import Candidates, Noted, Request
+from karec.types import Array, Candidates, Noted, Request
 
 NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations that hold ids of people and songs
 
 
 class QuotaMerger(Merger):
     """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the channels is their
-    priority. Rows that a channel found in the request's view stay with its works. O(works found).
+    priority. Where the request has a view of the index, works have their rows there: those that a channel found, and of
+    other channels they are looked up. O(works found).
 
     floors    at least so many works that channel c found are there, as far as it found so many; together at most limit
     consumed  relations of the snapshot, such as history and skipped: works that they list for the user are left out
@@ -64,25 +67,27 @@ class QuotaMerger(Merger):
         self.show_again = show_again
 
     def merge(self, request: Request, parts: Sequence[Candidates]) -> Noted[Candidates]:
-        view = request.view
-        found_here = [part.rows if view is not None and view.found_here(part.rows) else None for part in parts]
-        ids, scores, rows, sources = merge_channels(
-            [part.ids for part in parts],
-            [part.scores for part in parts],
-            self.quotas,
-            self.limit,
-            self.floors,
-            self._consumed_by(request),
-            found_here,
-        )
-        tagged = next((of for of in found_here if isinstance(of, Rows)), None)
-        merged = Candidates(ids, rows if tagged is None else tagged.found_with(rows), scores, sources)
+        merged = self._merged(request.view, parts, self._consumed_by(request))
         user = None if request.live is None or self.show_again else request.live.user
         if user is not None and len(user.earlier):
-            merged = merged.take(~user.was_shown_earlier(ids))
+            merged = merged.take(~user.was_shown_earlier(merged.ids))
         return Noted(merged, {"sole": sole_counts(merged.sources, len(parts)).tolist()})
 
-    def _consumed_by(self, request: Request) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+    def _merged(self, view: IndexView | None, parts: Sequence[Candidates], left_out: Array | None) -> Candidates:
+        given, scored = [part.ids for part in parts], [part.scores for part in parts]
+        rows = [part.rows if view is not None and view.found_here(part.rows) else None for part in parts]
+        how = self.quotas, self.limit, self.floors, left_out
+        if view is None or len(parts) > MOST_CHANNELS:
+            ids, scores, found, sources = merge_channels(given, scored, *how, rows)
+        else:
+            whole = [view.lookup(part.ids) if of is None else of for part, of in zip(parts, rows, strict=True)]
+            left_rows = None if left_out is None else view.lookup(left_out)
+            ids, scores, found, sources = merge_rows(given, scored, whole, view.n_rows, *how, left_rows)
+            rows = [*whole]
+        tagged = next((of for of in rows if isinstance(of, Rows)), None)
+        return Candidates(ids, found if tagged is None else tagged.found_with(found), scores, sources)
+
+    def _consumed_by(self, request: Request) -> Array | None:
         snapshot, lists = self.snapshot, []
         if snapshot is not None:
             lists = [related_now(request, snapshot, relation) for relation in self.consumed]

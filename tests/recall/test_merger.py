@@ -67,6 +67,11 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
         user: merger.merge(Request(user), [Candidates.of(np.arange(100, 110))]).value.ids.tolist() for user in (1, 999)
     }
     assert of == {1: [101, 102, 103], 999: [100, 101, 102]}
+    index = ItemIndex.build(np.arange(102, 108), np.ones((6, 2)))
+    with index.pinned() as view:
+        for user, works in of.items():
+            merged = merger.merge(Request(user, view=view), [Candidates.of(np.arange(100, 110))]).value
+            assert merged.ids.tolist() == works
 
 
 @pytest.mark.parametrize(
@@ -85,19 +90,35 @@ def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings,
 
 
 @pytest.mark.usefixtures("backend")
-def test_rows_that_channels_found_in_the_requests_view_stay_with_their_works_and_no_others():
+def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_found():
     index = ItemIndex.build(np.arange(10, 20), np.ones((10, 2)))
     older = index.lookup([17])
     index.block([19])  # another generation
     with index.pinned() as view:
         here = view.lookup([12, 11])
         parts = [
-            Candidates.of(np.array([15])),
+            Candidates.of(np.array([15, 99])),
             Candidates.of(np.array([12, 11])).with_rows(here),
             Candidates.of(np.array([17, 12])).with_rows(older.repeat(2)),
         ]
         merged = QuotaMerger([5, 5, 5], 9).merge(Request(1, view=view), parts).value
-        assert merged.ids.tolist() == [15, 12, 11, 17]
-        assert merged.rows.tolist() == [-1, *here.tolist(), -1] and view.found_here(merged.rows)
+        assert merged.ids.tolist() == [15, 99, 12, 11, 17]
+        assert merged.rows.tolist() == view.lookup(merged.ids).tolist() and view.found_here(merged.rows)
+        assert merged.rows.tolist()[1] == -1, "the index does not know it"
         nowhere = QuotaMerger([5, 5, 5], 9).merge(Request(1), parts).value
-        assert nowhere.rows.tolist() == [-1] * 4
+        assert nowhere.ids.tolist() == merged.ids.tolist() and nowhere.rows.tolist() == [-1] * 5
+
+
+@pytest.mark.usefixtures("backend")
+@given(channels, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
+def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, known):
+    found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
+    parts = [Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found]
+    merger = QuotaMerger(quotas, limit)
+    index = ItemIndex.build(np.array(sorted(known), np.int64), np.ones((len(known), 2)))
+    without = merger.merge(Request(1), parts)
+    with index.pinned() as view:
+        merged = merger.merge(Request(1, view=view), parts)
+    for name in ("ids", "scores", "sources"):
+        assert getattr(merged.value, name).tolist() == getattr(without.value, name).tolist()
+    assert merged.notes == without.notes
