@@ -17,8 +17,9 @@ struct ReachInput {
     const float* scales;  // of the 64 rows; null: products alone
     const float* offsets;
     const float* cuts;             // of the kColumns columns
-    const std::byte* const* next;  // null, or 64 rows that are prefetched meanwhile
-    std::size_t row_bytes;         // of each
+    const std::byte* const* next;  // null, or the 64 rows of the next block, which are packed meanwhile
+    void* next_block;
+    std::size_t row_bytes;  // of each; what lies 64 rows behind `next` is prefetched
 };
 
 struct BoundKernels {
@@ -37,8 +38,10 @@ struct BoundKernels {
     void (*put_column)(const float* query, std::size_t dim, std::size_t at, void* panel);
 
     // values[i·kColumns + c] = ⟨query c, row i⟩·scales[i] + offsets[i]. Bit c of masks[i]: not (value < cuts[c]); so it
-    // is set for NaN. Of columns from n on anything. Bit i of the result: masks[i] ≠ 0.
-    std::uint64_t (*reach)(const ReachInput& in, float* values, std::uint32_t* masks);
+    // is set for NaN. Of columns from n on anything. Bit i of the result: masks[i] ≠ 0. Unless `next` is null,
+    // *next_square is what packing it returns. reach_float16 (reach_float32) packs rows of that type.
+    std::uint64_t (*reach_float16)(const ReachInput& in, float* values, std::uint32_t* masks, float* next_square);
+    std::uint64_t (*reach_float32)(const ReachInput& in, float* values, std::uint32_t* masks, float* next_square);
 
     // Called by a thread before its first and after its last reach(); null where there is nothing to do.
     void (*begin)();
