@@ -235,7 +235,7 @@ class BoundedScan {
                                .row_bytes = g_.format.stride()};
         std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
         rows &= columns_.reach(in, float16, bound_.margin(), &square_);
-        if (ahead) {
+        if (ahead && kernels_.packs_next) {
             std::swap(blocks_[0], blocks_[1]);
             in_block_ = next.first;
         }
