@@ -17,8 +17,9 @@ struct ReachInput {
     const float* scales;  // of the 64 rows; null: products alone
     const float* offsets;
     const float* cuts;             // of the kColumns columns
-    const std::byte* const* next;  // null, or 64 rows that are prefetched meanwhile
-    std::size_t row_bytes;         // of each
+    const std::byte* const* next;  // null, or the 64 rows of the next block
+    void* next_block;
+    std::size_t row_bytes;  // of each
 };
 
 struct BoundKernels {
@@ -27,6 +28,10 @@ struct BoundKernels {
     std::size_t element;
     std::size_t step;
     double rounding;
+
+    // Whether reach() packs the next block meanwhile, and prefetches what lies 64 rows behind; else it prefetches the
+    // next block's rows. Two blocks of float32 would leave no room in the first-level cache.
+    bool packs_next;
 
     // Fill a block with rows of float16 (float32), `dim` a multiple of 16, and return the largest ‖row‖² of the 64,
     // each a sum of rounded squares in float32.
@@ -37,8 +42,10 @@ struct BoundKernels {
     void (*put_column)(const float* query, std::size_t dim, std::size_t at, void* panel);
 
     // values[i·kColumns + c] = ⟨query c, row i⟩·scales[i] + offsets[i]. Bit c of masks[i]: not (value < cuts[c]); so it
-    // is set for NaN. Of columns from n on anything. Bit i of the result: masks[i] ≠ 0.
-    std::uint64_t (*reach)(const ReachInput& in, float* values, std::uint32_t* masks);
+    // is set for NaN. Of columns from n on anything. Bit i of the result: masks[i] ≠ 0. Where it packs the
+    // next block, *next_square is what packing returns. reach_float16 (reach_float32) packs rows of that type.
+    std::uint64_t (*reach_float16)(const ReachInput& in, float* values, std::uint32_t* masks, float* next_square);
+    std::uint64_t (*reach_float32)(const ReachInput& in, float* values, std::uint32_t* masks, float* next_square);
 
     // Called by a thread before its first and after its last reach(); null where there is nothing to do.
     void (*begin)();

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/isa_table.hpp"
 #include "search/contenders.hpp"
@@ -97,23 +98,17 @@ class Columns {
         }
     }
 
-    // The rows of a tile that some query cannot rule out, a bit each.
-    std::uint64_t reach(const void* block, std::size_t dim, const TileBound& bound, const std::byte* const* next,
-                        std::size_t row_bytes) {
-        const TileMargin margin = bound.margin();
+    // The rows of a packed tile that some query cannot rule out, a bit each. `in` lacks what is of a panel.
+    std::uint64_t reach(ReachInput in, bool float16, const TileMargin& margin, float* next_square) {
         for (std::size_t c = 0; c < size(); ++c) cuts_[c] = below(leasts_[c], margin.of(errors_[c]));
+        const auto kernel = float16 ? kernels_.reach_float16 : kernels_.reach_float32;
         std::uint64_t any = 0;
         for (std::size_t p = 0; p < n_panels(); ++p) {
-            const ReachInput in = {.block = block,
-                                   .panel = &panels_[p * panel_bytes_],
-                                   .n = std::min(kColumns, size() - p * kColumns),
-                                   .dim = dim,
-                                   .scales = bound.scales(),
-                                   .offsets = bound.offsets(),
-                                   .cuts = &cuts_[p * kColumns],
-                                   .next = p == 0 ? next : nullptr,
-                                   .row_bytes = row_bytes};
-            any |= kernels_.reach(in, &values_[p * kTile * kColumns], &masks_[p * kTile]);
+            in.panel = &panels_[p * panel_bytes_];
+            in.n = std::min(kColumns, size() - p * kColumns);
+            in.cuts = &cuts_[p * kColumns];
+            any |= kernel(in, &values_[p * kTile * kColumns], &masks_[p * kTile], next_square);
+            in.next = nullptr;
         }
         return any;
     }
@@ -172,7 +167,6 @@ class BoundedScan {
           tops_(tops),
           columns_(g, queries, kernels_),
           margins_(g.n_rows() / kTile + 1),
-          block_(kTile * columns_.steps() * kernels_.step * kernels_.element),
           packed_(g),
           n_whole_(queries.size()) {
         for (std::size_t q = 0; q < queries.size(); ++q) {
@@ -216,13 +210,35 @@ class BoundedScan {
     }
 
   private:
+    ScratchVector<std::byte> block() const {
+        return ScratchVector<std::byte>(kTile * columns_.steps() * kernels_.step * kernels_.element);
+    }
+
     void bound(const Tile& tile, const Tile& next) {
-        const auto pack = g_.format.dtype == DType::float16 ? kernels_.pack_float16 : kernels_.pack_float32;
-        bound_.show(g_, tile, pack(tile.at, g_.format.padded_dim(), block_.data()), columns_.largest_norm());
+        const bool float16 = g_.format.dtype == DType::float16;
+        const std::size_t dim = g_.format.padded_dim();
+        if (in_block_ != tile.first) {
+            square_ = (float16 ? kernels_.pack_float16 : kernels_.pack_float32)(tile.at, dim, blocks_[0].data());
+        }
+        bound_.show(g_, tile, square_, columns_.largest_norm());
         margins_[tile.first / kTile] = bound_.margin();
-        const std::byte* const* const ahead = next.n == kTile ? next.at : nullptr;
+        const bool ahead = next.n == kTile && !next.empty();
+        const ReachInput in = {.block = blocks_[0].data(),
+                               .panel = nullptr,
+                               .n = 0,
+                               .dim = dim,
+                               .scales = bound_.scales(),
+                               .offsets = bound_.offsets(),
+                               .cuts = nullptr,
+                               .next = ahead ? next.at : nullptr,
+                               .next_block = blocks_[1].data(),
+                               .row_bytes = g_.format.stride()};
         std::uint64_t rows = ~tile.left_out & ~std::uint64_t{0} >> (kTile - tile.n);
-        rows &= columns_.reach(block_.data(), g_.format.padded_dim(), bound_, ahead, g_.format.stride());
+        rows &= columns_.reach(in, float16, bound_.margin(), &square_);
+        if (ahead && kernels_.packs_next) {
+            std::swap(blocks_[0], blocks_[1]);
+            in_block_ = next.first;
+        }
         for (; rows != 0; rows &= rows - 1) {
             const auto i = static_cast<std::size_t>(std::countr_zero(rows));
             const auto row = static_cast<std::int32_t>(tile.first + i);
@@ -237,7 +253,9 @@ class BoundedScan {
     std::span<TopK> tops_;
     Columns columns_;
     ScratchVector<TileMargin> margins_;
-    ScratchVector<std::byte> block_;
+    ScratchVector<std::byte> blocks_[2] = {block(), block()};         // of this tile, and of the next one
+    std::size_t in_block_ = std::numeric_limits<std::size_t>::max();  // the first row of the tile in blocks_[0]
+    float square_ = 0.0f;                                             // what packing it returned
     TileBound bound_;
     PackedTile packed_;
     ScratchVector<ReadyQuery> ready_;

@@ -1,4 +1,5 @@
 // The bound of search/score_bound.hpp against the search's own scores, tile by tile. Run once for each instruction set.
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -56,10 +57,13 @@ void check_tile(Case& c) {
     TileBound bound;
     if (kernels.begin != nullptr) kernels.begin();
     const auto pack = g.format.dtype == DType::float16 ? kernels.pack_float16 : kernels.pack_float32;
-    bound.show(g, tile, pack(tile.at, dim, block.data()), largest);
+    const float square = pack(tile.at, dim, block.data());
+    bound.show(g, tile, square, largest);
     std::vector<float> values(kTile * kColumns);
     std::uint32_t masks[kTile];
     std::vector<float> cuts(kColumns, 0.25f);
+    std::vector<std::byte> next_block(block.size());
+    float next_square = -1.0f;
     const ReachInput in = {.block = block.data(),
                            .panel = panel.data(),
                            .n = kQueries,
@@ -68,9 +72,14 @@ void check_tile(Case& c) {
                            .offsets = bound.offsets(),
                            .cuts = cuts.data(),
                            .next = tile.at,
+                           .next_block = next_block.data(),
                            .row_bytes = g.format.stride()};
-    const std::uint64_t any = kernels.reach(in, values.data(), masks);
+    const auto reach = g.format.dtype == DType::float16 ? kernels.reach_float16 : kernels.reach_float32;
+    const std::uint64_t any = reach(in, values.data(), masks, &next_square);
     if (kernels.end != nullptr) kernels.end();
+    if (kernels.packs_next)
+        c.broken +=
+            next_block != block || std::bit_cast<std::uint32_t>(next_square) != std::bit_cast<std::uint32_t>(square);
     for (std::size_t q = 0; q < kQueries; ++q) {
         std::int32_t rows[kTile];
         float scores[kTile];
