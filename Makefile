@@ -48,12 +48,17 @@ test-native: $(NATIVE_BUILD)/.configured
 test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
 	$(BIN)/pytest -m slow $(TESTS)
 
-sanitize: $(VENV)/.dev  ## the C++ tests under ThreadSanitizer, then under Address and UB sanitizers
-	for kind in thread address,undefined; do \
-	  $(BIN)/cmake -S . -B build/sanitize-$${kind%%,*} -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=$$kind && \
-	  $(BIN)/cmake --build build/sanitize-$${kind%%,*} && \
-	  $(BIN)/ctest --test-dir build/sanitize-$${kind%%,*} --parallel "$$(nproc)" --output-on-failure --no-tests=error || exit 1; \
-	done
+sanitize: $(VENV)/.dev  ## the C++ tests with threads under ThreadSanitizer, then all under Address and UB sanitizers
+	$(call sanitized,thread,thread,--target threaded,--label-regex threads)
+	$(call sanitized,address,address$(comma)undefined)
+
+comma := ,
+# Its folder, the sanitizers, what is built and what is run if not all.
+define sanitized
+	$(BIN)/cmake -S . -B build/sanitize-$(1) -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=$(2)
+	$(BIN)/cmake --build build/sanitize-$(1) $(3)
+	$(BIN)/ctest --test-dir build/sanitize-$(1) --parallel "$$(nproc)" --output-on-failure --no-tests=error $(4)
+endef
 
 fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined

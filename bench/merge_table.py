@@ -18,7 +18,7 @@ from unittest.mock import patch
 from request_table import opened, requests_of
 
 import karec.recall.merger
-from karec.stage import merge, recall
+from karec._asked import merge, recall
 
 ROUNDS = 20
 
