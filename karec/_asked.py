@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from karec import _contract
 from karec.types import EMPTY, Array, Candidates, Noted, Request
 
-if TYPE_CHECKING:  # karec.stage runs its steps by these
-    from karec.stage import Filter, Hydrator, Merger, RequestHydrator, Scorer, Selector, Source
-
 Notes = Mapping[str, Any]  # for the trace
 V = TypeVar("V")
+Role = Any  # one of karec.stage, which imports this module
 
 
 def _plain(result: V | Noted[V]) -> tuple[V, Notes]:
     return (result.value, result.notes) if isinstance(result, Noted) else (result, EMPTY)
 
 
-def hydrate_request(step: RequestHydrator, request: Request) -> tuple[Mapping[str, Array], Notes]:
+def hydrate_request(step: Role, request: Request) -> tuple[Mapping[str, Array], Notes]:
     """What ``step`` gives, checked, and its notes."""
     features, notes = _plain(step.hydrate_request(request))
     _contract.check_features(step, features)
     return features, notes
 
 
-def recall(step: Source, request: Request) -> tuple[Candidates, Notes]:
+def recall(step: Role, request: Request) -> tuple[Candidates, Notes]:
     """What ``step`` finds, checked, and its notes."""
     found, notes = _plain(step.recall(request))
     _contract.check_found(step, found, step.quota, unique="proven" in vars(type(step)))
     return found, notes
 
 
-def merge(step: Merger, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
+def merge(step: Role, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
     """What ``step`` makes of ``parts``, checked, and its notes."""
     merged, notes = _plain(step.merge(request, parts))
     if "proven" in vars(type(step)):
@@ -43,7 +41,7 @@ def merge(step: Merger, request: Request, parts: Sequence[Candidates]) -> tuple[
     return merged, notes
 
 
-def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+def _hydrate(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     given, notes = _plain(step.hydrate(request, candidates))
     columns = _contract.check_columns(step, given, len(candidates), request.view)
     rows = columns.pop("rows", None)
@@ -51,21 +49,21 @@ def _hydrate(step: Hydrator, request: Request, candidates: Candidates) -> tuple[
     return hydrated.with_columns(columns), notes
 
 
-def _filter(step: Filter, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+def _filter(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     given, notes = _plain(step.keep(request, candidates))
     keep = _contract.check_mask(step, given, len(candidates))
     _contract.check_gives(step, set())
     return (candidates if keep.all() else candidates.take(keep)), notes
 
 
-def _score(step: Scorer, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+def _score(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     given, notes = _plain(step.score(request, candidates))
     scores = _contract.check_scores(step, given, len(candidates))
     _contract.check_gives(step, {"scores"})
     return candidates.with_scores(scores), notes
 
 
-def _select(step: Selector, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+def _select(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     selection = step.select(request, candidates)
     indices = _contract.check_selection(step, selection, len(candidates), request.k if step.k is None else step.k)
     _contract.check_gives(step, set() if selection.scores is None else {"scores"})

@@ -72,7 +72,7 @@ KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
 
 // The place of a single bit is the exponent of its number as a float; of bit 31 that number is negative.
 KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
-    const auto lowest = reinterpret_cast<__m256i>(live & -live);
+    const auto lowest = reinterpret_cast<__m256i>(live & (~live + 1));
     const __m256i bits = _mm256_castps_si256(_mm256_cvtepi32_ps(lowest));
     const auto exponent = reinterpret_cast<IntVec>(_mm256_srli_epi32(bits, 23));
     return _mm256_i32gather_ps(leaves, reinterpret_cast<__m256i>((exponent - 127) & 31), sizeof *leaves);
