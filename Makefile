@@ -24,7 +24,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages sanitize fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-python test-native test-packages test-long sanitize fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -36,7 +36,7 @@ help:  ## this list
 demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, report in build/demo/report.html
 	$(BIN)/karec demo --out build/demo --report build/demo
 
-test: test-native test-python  ## set up, run every test of C++ and Python (slow ones: make test-packages)
+test: test-native test-python  ## set up, run every test of C++ and Python (others: make test-packages, make test-long)
 
 test-python: $(VENV)/.dev
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
@@ -47,6 +47,9 @@ test-native: $(NATIVE_BUILD)/.configured
 
 test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
 	$(BIN)/pytest -m slow $(TESTS)
+
+test-long: $(VENV)/.dev  ## the long tests: trainings that are stopped and go on, choices of settings, huge files
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m long $(TESTS)
 
 sanitize: $(VENV)/.dev  ## the C++ tests with threads under ThreadSanitizer, then all under Address and UB sanitizers
 	$(call sanitized,thread,thread,--target threaded,--label-regex threads)
@@ -77,7 +80,7 @@ build/demo/karec.toml: $(VENV)/.run
 	$(BIN)/karec demo --out build/demo
 
 damage-data: $(VENV)/.dev  ## every damage to every column of the data files that karec knows, a quarter of an hour
-	KAREC_DAMAGES=all $(BIN)/pytest tests/data/test_damaged_files.py -q
+	KAREC_DAMAGES=all $(BIN)/pytest tests/data/test_damaged_files.py -q -m 'not slow'
 
 mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MUTANTS=40: a sample of each room; ROOMS='recall logs')
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[mutants]'

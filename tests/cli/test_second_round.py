@@ -63,6 +63,7 @@ def test_the_page_shows_what_the_second_round_learned(job):
     assert "What the second round learned" in page and "ranker&#x27;s top 100 kept" in page
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_beside_or_not(tmp_path, monkeypatch):
     (tmp_path / "train.toml").write_text(QUICK)
     told = []

@@ -66,6 +66,7 @@ def test_a_refusal_names_the_line_of_the_damage(tmp_path: Path) -> None:
             layout.load(tmp_path)
 
 
+@pytest.mark.long
 def test_what_is_no_regular_file_or_is_huge_is_refused_at_once_and_in_little_memory() -> None:
     """In one child with limits on time and memory: pipes, devices, links to themselves, endless lines, Parquet files
     that declare more than they hold, and files with bytes changed, cut out and repeated.

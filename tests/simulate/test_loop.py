@@ -269,6 +269,7 @@ def test_no_days_are_refused():
         replace(SIZES, days=0)
 
 
+@pytest.mark.long
 def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
     """The first day is the one of towers that never learn; afterwards other towers serve, also after a kill."""
     learning = TOWERS + "learn.run.threads = 1\n"

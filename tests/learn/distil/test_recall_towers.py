@@ -99,6 +99,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_towers(prepared, settings, tmp_path):
     def recording(folder):
         return Recording(Checkpoint(folder / "recall_towers.pt", 2, "recall"))

@@ -23,6 +23,7 @@ def settings(dataset):
     return replace(built_in, towers=replace(built_in.towers, epochs=1)).of(dataset)
 
 
+@pytest.mark.long
 def test_the_baselines_are_those_that_are_trained_in_turn_with_as_many_threads(dataset, settings, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for folder in (alone, together):

@@ -126,6 +126,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("where", "at"), [("training the ranker", 3), ("LightGBM, click", 1)])
 def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(dataset, run, tmp_path, where, at):
     def stop(done, total, what):

@@ -55,6 +55,7 @@ def test_the_best_on_validation_days_is_kept_and_trains(dataset, made, tmp_path)
     assert said["settings"]["towers"]["matching"] == matching.kept
 
 
+@pytest.mark.long
 def test_the_test_days_do_not_move_a_choice(dataset, made, tmp_path):
     """Their labels are turned over: the same scores, to the last bit."""
     late, labels = dataset.exposures.time_ms >= dataset.valid_until_ms, dataset.exposures.labels
@@ -70,6 +71,7 @@ def test_without_time_the_settings_stay_as_given_and_the_table_says_so(dataset, 
     assert [each.why_not for each in choice.tried] == ["", "no time", "", "no time"]
 
 
+@pytest.mark.long
 def test_a_choice_is_resumed_for_the_same_data_and_settings_alone(dataset, made, monkeypatch):
     choice, folder = made
     monkeypatch.setattr(choose, "RANKERS", ())
@@ -80,6 +82,7 @@ def test_a_choice_is_resumed_for_the_same_data_and_settings_alone(dataset, made,
     assert [each.part for each in again.tried] == ["ranker", "towers"]
 
 
+@pytest.mark.long
 def test_a_ranker_that_lacks_what_fusion_weighs_is_not_tried(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "TOWERS", ())
     settings = changed(TINY, fusion={"click": 1.0, "follow": 1.0})
@@ -99,6 +102,7 @@ def test_no_minutes_are_refused(dataset, tmp_path, minutes):
         choose_settings(dataset, TINY, tmp_path, minutes)
 
 
+@pytest.mark.long
 def test_where_the_log_has_no_lists_no_recipe_that_learns_from_them_is_tried(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "RANKERS", ())
     recipes = (Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]}}) for name in ("list", "hard"))

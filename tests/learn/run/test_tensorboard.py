@@ -67,6 +67,7 @@ train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("where", "training"), [("the ranker", "ranker"), ("the towers, round 2", "towers_1")])
 def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(dataset, run, tmp_path, where, training):
     folders = [os.path.dirname(path) for path in (small_dataset.__file__, __file__)]
@@ -80,6 +81,7 @@ def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(d
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
 
 
+@pytest.mark.long
 def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, tmp_path):
     class Stopped(Exception):
         pass

@@ -123,6 +123,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["training the ranker", "training logistic regression", "training the towers"])
 def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path, where):
     def stop(done, total, what):
@@ -154,12 +155,14 @@ def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.long
 def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
     settings = changed(QUICK.with_recipe("born-again"), towers={"kind": "static", "matching": True})
     result = train_all(dataset, settings, tmp_path)
     assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
 
 
+@pytest.mark.long
 def test_hard_towers_are_a_baseline_and_equal_the_towers_of_the_recipe_hard(dataset, tmp_path):
     settings = changed(SMALL, evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
     result = train_all(dataset, settings, tmp_path / "list")
