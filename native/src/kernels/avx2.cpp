@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kLanes = 8;
 using Vec = float __attribute__((vector_size(32)));
 using IntVec = std::int32_t __attribute__((vector_size(32)));
+using UnsignedVec = std::uint32_t __attribute__((vector_size(32)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
@@ -72,7 +73,8 @@ KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
 
 // The place of a single bit is the exponent of its number as a float; of bit 31 that number is negative.
 KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
-    const auto lowest = reinterpret_cast<__m256i>(live & (~live + 1));
+    const auto live_bits = reinterpret_cast<UnsignedVec>(live);
+    const auto lowest = reinterpret_cast<__m256i>(live_bits & -live_bits);
     const __m256i bits = _mm256_castps_si256(_mm256_cvtepi32_ps(lowest));
     const auto exponent = reinterpret_cast<IntVec>(_mm256_srli_epi32(bits, 23));
     return _mm256_i32gather_ps(leaves, reinterpret_cast<__m256i>((exponent - 127) & 31), sizeof *leaves);

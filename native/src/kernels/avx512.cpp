@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kLanes = 16;
 using Vec = float __attribute__((vector_size(64)));
 using IntVec = std::int32_t __attribute__((vector_size(64)));
+using UnsignedVec = std::uint32_t __attribute__((vector_size(64)));
 
 KAREC_INLINE Vec load_half(const std::uint16_t* at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
@@ -123,7 +124,8 @@ KAREC_INLINE IntVec ruled_out(IntVec live, Vec x, Vec threshold, IntVec kept) {
 
 // The place of a single bit is the exponent of its number as a float.
 KAREC_INLINE Vec reached(const float* leaves, IntVec live) {
-    const auto lowest = reinterpret_cast<__m512i>(live & (~live + 1));
+    const auto bits = reinterpret_cast<UnsignedVec>(live);
+    const auto lowest = reinterpret_cast<__m512i>(bits & -bits);
     const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepu32_ps(lowest)), 23);
     const auto place = reinterpret_cast<__m512i>(reinterpret_cast<IntVec>(exponent) - 127);
     return _mm512_permutex2var_ps(_mm512_loadu_ps(leaves), place, _mm512_loadu_ps(leaves + 16));
