@@ -103,6 +103,7 @@ def killed_in_the_middle(folder, *more):
     return sorted(checkpoints.glob("*.pt"))
 
 
+@pytest.mark.long
 def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as_if_it_had_not_been(copy, capsys):
     (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")
     out, whole = copy / "out", copy / "whole"

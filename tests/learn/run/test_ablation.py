@@ -12,6 +12,8 @@ from karec.evaluate.measures.accuracy import auc
 from karec.learn.run.ablation.plan import ablation_rows
 from karec.learn.run.ablation.study import run_ablation
 
+pytestmark = pytest.mark.long
+
 SETTINGS = changed(
     SMALL,
     ranker={"epochs": 1},
