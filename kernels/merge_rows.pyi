@@ -16,7 +16,7 @@ def merge_rows(
     left_out: NDArray[np.int64] | None = None,
     left_out_rows: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int32], NDArray[np.uint32]]:
-    """``merge_channels`` of works whose rows in an index of ``n_rows`` are known, in less than half of the time.
+    """``merge_channels`` of works whose rows in an index of ``n_rows`` are known, in about half of the time.
 
     rows           of each channel (n_c,) int32: works of one row have one id, and −1 is a work that the index does not
                    know, which its id tells apart. The output has each work's row

@@ -194,6 +194,7 @@ def merge_rows(ids, scores, rows, n_rows, quotas, limit, floors=None, left_out=N
         raise ValueError(f"left_out has shape {left_out.shape}, left_out_rows has shape {left_out_rows.shape}")
     ids.append(left_out)
     rows.append(left_out_rows)
+    rows = [values.copy() for values in rows]  # what is checked is what marks are read by, whoever writes meanwhile
     without = [_without_row(values, n_rows) for values in rows]
     n_marks = n_rows + _number(ids, rows, n_rows, without)
     if n_marks > MAX_LIMIT:
@@ -214,7 +215,7 @@ def merge_rows(ids, scores, rows, n_rows, quotas, limit, floors=None, left_out=N
 
 
 def _number(ids, rows, n_rows, without):
-    """Numbers works that have no row from n_rows on, in copies of `rows`; returns how many such works there are."""
+    """Numbers works that have no row from n_rows on, in `rows`; returns how many such works there are."""
     if not any(without):
         return 0
     lists = [c for c, many in enumerate(without) if many]
@@ -222,7 +223,6 @@ def _number(ids, rows, n_rows, without):
     works, number = np.unique(unknown, return_inverse=True)
     number = (n_rows + number).astype(np.int32)
     for c in lists:
-        rows[c] = rows[c].copy()
         rows[c][rows[c] < 0], number = number[: without[c]], number[without[c] :]
     return len(works)
 

@@ -33,7 +33,7 @@ class OnnxModel:
         options.log_severity_level = 3
         try:
             divided = divide(path)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
         try:
             given = str(path) if divided.rest is None else divided.rest

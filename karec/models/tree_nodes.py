@@ -18,7 +18,7 @@ from karec.types import Array
 _OF_NODES = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
 _OF_LEAVES = ("treeids", "nodeids", "ids", "weights")
 _MISSING = "missing_value_tracks_true"  # 0 for all nodes where it is left out
-_USUAL = {"aggregate_function": b"SUM", "post_transform": b"NONE", "n_targets": 1}  # what the library's sums are
+_USUAL = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # what the library's sums are
 _UNREAD = {"nodes_hitrates"}  # statistics of training
 _SPLIT, _LEAF = b"BRANCH_LEQ", b"LEAF"
 
@@ -46,13 +46,15 @@ def read_trees(attributes: Sequence[Value]) -> TreeNodes:
     """The trees of a node's ``attributes``, as they lie in the file. O(attributes).
 
     NotRead for what the library does not take. Whether the numbers make trees is for the library to check. ValueError
-    for bytes that are no message.
+    for bytes that are no message, and for a split by a feature below 0, which the library would take for a leaf.
     """
     given = dict(_attribute(bytes_of(value)) for value in attributes)
     for name, usual in _USUAL.items():
         value = given.pop(name, usual)
         if type(value) is not type(usual) or value != usual:
             raise NotRead(f"its {name} is another than {usual!r}")
+    if given.pop("n_targets", None) != 1:
+        raise NotRead("its n_targets is another than 1")
     modes = given.get("nodes_modes")
     given.setdefault(f"nodes_{_MISSING}", np.zeros(len(modes) if isinstance(modes, list) else 0, np.int64))
     names = [*(f"nodes_{name}" for name in (*_OF_NODES, _MISSING)), *(f"target_{name}" for name in _OF_LEAVES)]
@@ -87,6 +89,11 @@ def _joined(nodes: Mapping[str, Any], leaves: Mapping[str, Array]) -> TreeNodes:
         raise NotRead(f"a tree has {most} leaves, more than {library.TreeEnsemble.MOST_LEAVES}")
     values = nodes["values"].copy()
     values[leaf] = leaves["weights"][order]
+    below = np.flatnonzero(~leaf & (nodes["featureids"] < 0))
+    if len(below):
+        raise ValueError(
+            f"node {at[below[0]]} of tree {trees[below[0]]} splits by feature {nodes['featureids'][below[0]]}"
+        )
     features = np.where(leaf, -1, nodes["featureids"])
     children = np.stack([nodes["truenodeids"], nodes["falsenodeids"]], axis=1)
     return TreeNodes(sizes, features, values, children, nodes[_MISSING] != 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 
 from karec._backend import library
 from karec._stored import open_regular
-from karec.models.onnx_file import read_port
+from karec.models.onnx_file import Port, read_declared, read_port
 from karec.models.protobuf import Value, bytes_of, field, fields, text_of
 from karec.models.tree_nodes import NotRead, TreeNodes, read_trees
 from karec.types import Array
 
+_ANY_TREES = b"TreeEnsemble"  # how ONNX calls its nodes of trees
 _KIND, _DOMAIN = "TreeEnsembleRegressor", "ai.onnx.ml"
 _GRAPH = 7  # of a model's fields
 _NODE, _WEIGHT, _INPUT = 1, 5, 11  # of a graph's
@@ -68,26 +70,33 @@ def divide(path: Path) -> Divided:
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError("it is empty")
-        view = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))  # unmapped with its last slice
-    model = list(fields(view))
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    if mapped.find(_ANY_TREES) < 0:
+        return Divided()
+    try:
+        outside = read_declared(path).outside
+    except ValueError as reason:
+        return Divided(left=(str(reason),))
+    if outside:  # ONNX Runtime finds them beside a file alone
+        return Divided(left=("weights of the model lie outside of its file",))
+    model = list(fields(memoryview(mapped)))  # unmapped with its last slice
     graph = [part for number, value in model if number == _GRAPH for part in fields(bytes_of(value))]
     nodes = [_node(bytes_of(value)) for number, value in graph if number == _NODE]
-    if not any(node.kind.startswith("TreeEnsemble") for node in nodes):
-        return Divided()
-    widths = _widths(graph)
+    weights = [_weight(value) for number, value in graph if number == _WEIGHT]
+    inputs = dict(read_port(value) for number, value in graph if number == _INPUT)
+    widths = _widths({name: port for name, port in inputs.items() if name not in weights})
+    names = Counter([*{*weights, *inputs}, *(name for node in nodes for name in node.outputs)])
     read: dict[tuple[str, ...], tuple[str, TreeNodes]] = {}
     left = []
     for node in nodes:
-        if node.kind.startswith("TreeEnsemble"):
+        if node.kind.startswith(_ANY_TREES.decode()):
             try:
                 found = _read(node, widths)
-                if node.outputs in read:
-                    raise NotRead("another node gives it too")
+                if names[node.outputs[0]] > 1:
+                    raise NotRead("something else of the graph has this name")
                 read[node.outputs] = node.inputs[0], found
             except NotRead as reason:
                 left.append(f"{', '.join(node.outputs)[:60]}: {reason}")
-    if any(number == _WEIGHT and _is_outside(value) for number, value in graph):
-        return Divided(left=("weights of the model lie outside of its file",))
     trees = tuple(_trees(name, widths[name], read) for name in dict.fromkeys(of for of, _ in read.values()))
     return Divided(trees, _without(model, graph, set(read)) if read else None, tuple(left))
 
@@ -99,12 +108,11 @@ def _node(view: memoryview) -> _Node:
     return _Node("".join(names[4]), "".join(names[7]), names[1], names[2], attributes)
 
 
-def _widths(graph: Sequence[tuple[int, Value]]) -> dict[str, int]:
+def _widths(inputs: Mapping[str, Port]) -> dict[str, int]:
     """{input: its columns}, of inputs of float32 with two axes, the second of a fixed size."""
-    ports = (read_port(value) for number, value in graph if number == _INPUT)
     return {
         name: port.shape[1]
-        for name, port in ports
+        for name, port in inputs.items()
         if port.dtype == "float32" and port.shape is not None and len(port.shape) == 2
         if port.shape[1] is not None and port.shape[1] < 1 << 31
     }
@@ -118,8 +126,9 @@ def _read(node: _Node, widths: Mapping[str, int]) -> TreeNodes:
     return read_trees(node.attributes)
 
 
-def _is_outside(tensor: Value) -> bool:
-    return any(number == 14 and value == 1 for number, value in fields(bytes_of(tensor)))
+def _weight(tensor: Value) -> str:
+    """Its name."""
+    return "".join(text_of(part) for number, part in fields(bytes_of(tensor)) if number == 8)
 
 
 def _trees(name: str, width: int, read: Mapping[tuple[str, ...], tuple[str, TreeNodes]]) -> Trees:
@@ -149,6 +158,6 @@ def _without(
 
 
 def _port(name: str) -> bytes:
-    """The declaration of an input, float32 (N, 1)."""
-    shape = field(1, field(2, b"rows")) + field(1, field(1, 1))
+    """The declaration of an input, float32 (N, 1); an axis with a name would have the size of others of that name."""
+    shape = field(1, b"") + field(1, field(1, 1))
     return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, shape)))

@@ -19,6 +19,7 @@ from karec._backend import library
 from karec.diversity import ScatterRule
 from karec.errors import KarecError
 from karec.index import ItemIndex
+from karec.kernels.merge_rows import merge_rows
 
 PAGE = mmap.PAGESIZE
 held = []
@@ -76,6 +77,8 @@ CASES = {  # call, write, what it writes in turn
     "dpp": (lambda: dpp_select(vectors, scores, few, weights=scores), all_scores, (rising, wild)),
     "dpp types": (lambda: dpp_select(vectors, rising, few, types=groups, max_per_type=2), all_groups, (codes, others)),
     "mmr": (lambda: mmr_select(vectors, scores, few), all_scores, (rising, wild)),
+    "merge of rows": (lambda: merge_rows([np.arange(many)], [scores], [rows], 2**20, [many], many), last_row,
+                      (2**31 - 1, 5)),
     "quota": (lambda: library.quota(scores, groups * 0, 3), all_scores, (rising, -rising)),
     "quota groups": (lambda: library.quota(rising, groups, 3), all_groups, (codes, others)),
     "scatter": (lambda: scatter(np.arange(few), {"g": groups[-few:]}, [ScatterRule("g", 3, 1)]), all_groups,
@@ -114,6 +117,7 @@ CASES = {  # elements, calls
     "dpp": (20_000, 10),
     "dpp types": (20_000, 10),
     "mmr": (20_000, 10),
+    "merge of rows": (200_000, 60),
     "quota": (200_000, 20),
     "quota groups": (100_000, 10),
     "scatter": (20_000, 20),

@@ -134,6 +134,82 @@ def test_trees_beside_weights_in_another_file_stay(tmp_path):
     assert same_bits(path, inputs, 0).other_trees == ("weights of the model lie outside of its file",)
 
 
+def outside(values, name, path):
+    """A tensor whose values lie in ``path``, beside the model."""
+    path.write_bytes(values.tobytes())
+    tensor = numpy_helper.from_array(values, name)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=path.name)
+    return tensor
+
+
+def test_trees_stay_where_a_node_has_its_weights_in_another_file(tmp_path):
+    constant = helper.make_node("Constant", [], ["c"], value=outside(np.ones((1, 1), np.float32), "c", tmp_path / "w"))
+    nodes = [tree_node(FEW, "dense", "trees"), constant, helper.make_node("Add", ["trees", "c"], ["logits"])]
+    path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
+    rows = random_rows(np.random.default_rng(1), FEW, 9, 4)
+    assert same_bits(path, {"dense": rows}, 0).other_trees == ("weights of the model lie outside of its file",)
+
+
+def test_an_input_may_have_as_many_rows_as_it_likes_whatever_its_axis_is_called(tmp_path):
+    nodes = [helper.make_node("Abs", ["other"], ["o"]), helper.make_node("Exp", ["o"], ["p"])]
+    nodes += [tree_node(FEW, "dense", "trees"), helper.make_node("ReduceSum", ["p", "axes"], ["s"])]
+    nodes += [helper.make_node("Add", ["s", "trees"], ["z"]), helper.make_node("Neg", ["trees"], ["u"])]
+    nodes += [helper.make_node("MatMul", ["u", "one"], ["v"]), helper.make_node("Sub", ["z", "v"], ["logits"])]
+    weights = [numpy_helper.from_array(np.array([0, 1]), "axes")]
+    weights.append(numpy_helper.from_array(np.ones((1, 1), np.float32), "one"))
+    path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4, "other": 1}, weights)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    onnx.save_model(model, str(path))
+    rows = random_rows(np.random.default_rng(1), FEW, 50, 4)
+    same_bits(path, {"dense": rows, "other": np.ones((1, 1), np.float32)}, 2)
+
+
+def test_an_input_with_a_value_of_its_own_keeps_its_trees(tmp_path):
+    nodes = [tree_node(FEW, "w", "trees"), helper.make_node("Add", ["trees", "dense"], ["logits"])]
+    value = numpy_helper.from_array(random_rows(np.random.default_rng(1), FEW, 3, 4), "w")
+    path = write_model(tmp_path / "r.onnx", nodes, {"dense": 1, "w": 4}, [value])
+    same_bits(path, {"dense": np.ones((3, 1), np.float32)}, 0)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights"),
+    [
+        ([tree_node(FEW, "dense", "logits", n_targets=None)], []),
+        ([tree_node(FEW, "dense", "logits"), tree_node(FEW[:1], "dense", "logits")], []),
+        (
+            [tree_node(FEW, "dense", "w"), helper.make_node("Add", ["w", "w"], ["logits"])],
+            [numpy_helper.from_array(np.ones((5, 1), np.float32), "w")],
+        ),
+        ([tree_node(FEW, "dense", "dense"), helper.make_node("Abs", ["dense"], ["logits"])], []),
+    ],
+    ids=["no number of targets", "one name of two nodes", "a name of a weight", "a name of an input"],
+)
+def test_what_onnx_runtime_refuses_is_refused(tmp_path, nodes, weights):
+    ort.set_default_logger_severity(4)
+    path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4}, weights)
+    with pytest.raises(BundleError, match="does not load as an ONNX model"):
+        OnnxModel(path)
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "."])
+def test_what_is_no_file_is_refused(tmp_path, name):
+    with pytest.raises(BundleError, match="does not load as an ONNX model"):
+        OnnxModel(tmp_path / name)
+
+
+def test_a_split_by_a_feature_below_0_is_no_leaf(tmp_path):
+    lone = Tree([0], [7.0], [[0, 0]], [False])
+    node = tree_node([*FEW, lone], "dense", "logits")
+    features = next(each for each in node.attribute if each.name == "nodes_featureids")
+    features.ints[-1] = -1
+    path = write_model(tmp_path / "r.onnx", [node], {"dense": 4})
+    with pytest.raises(BundleError, match=f"node 0 of tree {len(FEW)} splits by feature -1"):
+        OnnxModel(path)
+
+
 def of_tree(**changed):
     tree = Tree([0, 1, -1, -1, -1], [0.0, 1.0, 2.0, 3.0, 4.0], [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]], [False] * 5)
     for name, (at, value) in changed.items():

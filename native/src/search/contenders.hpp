@@ -68,7 +68,7 @@ class Contenders {
         bool many = came > kMany * tiles;
         if (!many && limit_ < capacity_) {
             limit_ = capacity_;
-            return;
+            if (size_ <= limit_) return;
         }
         drop();
         if (many || size_ > capacity_ - capacity_ / 8) {

@@ -134,7 +134,7 @@ void hard_rows(DType dtype, std::size_t dim) {
         for (std::size_t i = 0; i < kRows; ++i) mask[i] = i % 5 != 0 && i / 64 != 4;
         const std::string name = std::string(world.name) + ", " + std::to_string(dim) + " dimensions";
         const auto all_k = [&](const std::string& what) {
-            for (const std::size_t k : {1u, 20u, 700u, 1501u}) same_as_alone(index, queries, k, {}, name + what);
+            for (const std::size_t k : {1u, 70u, 700u, 1501u}) same_as_alone(index, queries, k, {}, name + what);
             same_as_alone(index, queries, 20, mask, name + what + ", masked");
             same_as_alone(index, {queries.begin(), queries.begin() + 3}, 20, {}, name + what);
         };
