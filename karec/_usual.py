@@ -114,7 +114,7 @@ class UsualTimes:
 
     def of(self, place: str) -> Usual:
         """The same object for the same place, always."""
-        return self._of.setdefault(place, Usual())
+        return self._of.get(place) or self._of.setdefault(place, Usual())
 
     def add(self, times: Sequence[tuple[str, float | None]]) -> None:
         """What one request took at each place, in ms; None: the place was passed over for lack of time."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from karec.serve.problems import ProblemError
 from karec.serve.turns import Turn, Turns
 
 T = TypeVar("T")
+_log = logging.getLogger("karec.serve")
 Ends = Callable[[Any, BaseException | None], None]
 Called = tuple[Turn, Ends, Callable[..., Any], tuple[Any, ...]]
 
@@ -121,7 +123,10 @@ class Lane:
             with self._counting:
                 self._told["answered"] += error is None
                 self._told["usual_ms"] = self.turns.usual_ms
-            ends(value, error)
+            try:
+                ends(value, error)
+            except Exception:  # the next call is not to wait for a thread that is gone
+                _log.exception("the end of a request failed; its client has no answer")
             del item, turn, ends, work, arguments, value, error  # a thread that waits keeps nothing
 
 

@@ -191,7 +191,7 @@ class Connection(HttpToolsProtocol):
         if not self._messages:  # who connects has the time of a head
             return
         waits = 2 * self._messages + self._in_body if self._heading or self._in_body else None
-        if waits != self._timed:
+        if waits is None or waits != self._timed:  # none waits: whatever was begun for a body is over
             self._timed = waits
             self._in_time()
             if waits is not None and not self.transport.is_closing():

@@ -95,8 +95,7 @@ class Recommend:
                 batch.add_done_callback(self._batches.discard)
                 return
             one = _one(served, asked, "", call.begun, feeds.turns)
-            if asked.deadline_ms is not None:
-                feeds.check(1, _spare_ms([one], feeds.threads))
+            feeds.check(1, _spare_ms([one], feeds.threads))
         except Exception as error:
             call.fails(error)
             return

@@ -70,6 +70,19 @@ def test_what_is_inside_is_told_of_all_workers_and_counts_outlive_a_worker():
     assert board.lane(1, "recommend")["answered"] == 7
 
 
+def test_a_thread_outlives_an_end_that_fails(lane, caplog):
+    def ends(value, error):
+        raise KeyError(value)
+
+    lane.hand(Turn(), ends, lambda: 1)
+
+    async def ask():
+        return await lane.call(lambda: 2)
+
+    assert asyncio.run(ask()) == 2
+    assert "KeyError" in caplog.text
+
+
 def test_calls_of_one_thread_are_made_in_their_order_and_each_gets_its_own_answer(lane):
     made = []
 
@@ -151,3 +164,21 @@ def test_under_more_load_than_it_bears_it_answers_some_refuses_others_and_goes_o
         assert service.post("/v1/recommend", {"user": USER}).status_code == 200
         told = service.client.get("/v1/status").json()["admission"]["recommend"]
         assert told["inside"] == 0 and sum(told["counts"].values()) == 65
+
+
+def test_a_request_whose_body_comes_after_its_head_is_let_in_by_what_is_inside_then(tmp_path):
+    path = live_config(tmp_path)
+    limits = "[serve]\nwait_ms = 60_000\nbatch = 500\nrequests_at_once = 4\n[live]"
+    path.write_text("threads = 1\n" + path.read_text().replace("[live]", limits))
+    body = b'{"user": 1}'
+    head = b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    with RunningService(path) as service, ThreadPoolExecutor(1) as pool:
+        host, _, port = service.url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=60) as late:
+            late.sendall(head + b"content-length: %d\r\n\r\n" % len(body))
+            batch = {"requests": [{"user": USER}] * 500}
+            answered = pool.submit(service.post, "/v1/recommend", batch)
+            service.until(lambda: inside(service)["inside"] == 500)
+            late.sendall(body)
+            assert late.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+        assert answered.result().status_code == 200

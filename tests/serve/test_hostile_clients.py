@@ -47,6 +47,9 @@ def test_slow_clients_are_ended_and_others_are_answered_meanwhile(service):
     service.until(lambda: {each["state"] for each in service.workers()} == {"ready"})
     patient = Raw(service).send(GOOD)  # from before the others' time begins
     assert status(patient.socket.recv(1 << 16)) == 200
+    refused = Raw(service).send(GOOD)
+    assert status(refused.socket.recv(1 << 16)) == 200
+    assert status(refused.send(GOOD.replace(b"localhost", b"evil.example")).socket.recv(1 << 16)) == 403
     silent = [Raw(service) for _ in range(50)]
     heads = [Raw(service).send(b"POST /v1/recommend HTTP/1.1\r\nhost: loc") for _ in range(50)]
     bodies = [Raw(service).send(HEAD + b'content-length: 12\r\n\r\n{"us') for _ in range(50)]
@@ -57,7 +60,8 @@ def test_slow_clients_are_ended_and_others_are_answered_meanwhile(service):
         late = [*pool.map(Raw.all, [*bodies, *chunks])]
         assert {status(each) for each in late} == {408} and all(b"within 5 seconds" in each for each in late)
         assert {*pool.map(Raw.all, [*silent, *heads])} == {b""}
-    assert status(patient.send(GOOD).socket.recv(1 << 16)) == 200
+    for each in (patient, refused):  # the time of a body that was refused with its head is over with the body
+        assert status(each.send(GOOD).socket.recv(1 << 16)) == 200
 
 
 @pytest.mark.parametrize(
