@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/exposure_cost.py [works, 1_000_000]
 
-The scene has three targets (a type, a tag, an age), a cap by creator and floors for new works and new creators; its
-prices come from 2,000 feeds. Measured, median of many, one thread, candidates drawn anew for each request, so that
-columns are read from memory and not from a cache:
+The scene has three targets (a type, a tag, an age), a cap by creator, floors for new works and new creators, and a
+spread over creators and works; its prices come from 2,000 feeds. Measured, median of many, one thread, candidates drawn
+anew for each request, so that columns are read from memory and not from a cache:
 
     step       exposure_prices, and the step exposure at 1,000 and 5,000 candidates and at 100 before rerank's DPP;
                "behind freshness and quota": those two have read upload_ms and creator_id of the same candidates just
@@ -26,7 +26,7 @@ import numpy as np
 import workloads
 
 from karec._clock import DAY_MS, HOUR_MS
-from karec.ecosystem.constraints import Cap, Floor, Target
+from karec.ecosystem.constraints import Cap, Floor, Spread, Target
 from karec.ecosystem.exposure import Exposure, ExposurePrices
 from karec.ecosystem.steering import Steering
 from karec.index import IndexView, ItemIndex
@@ -37,6 +37,7 @@ WANTED_MS = 0.3
 TARGETS = (Target({"1": 0.3}, column="type"), Target({"3": 0.2}, column="tag"), Target(0.3, age_hours=72))
 CAPS = (Cap("creator_id", 0.01),)
 FLOORS = (Floor(20, 100_000, new_work_hours=24), Floor(50, 100_000, new_creator_days=30))
+SPREAD = (Spread(1.0, "creator_id"), Spread(1.0))
 
 
 def median_ms(call: Callable[[int], object], times: int, before: Callable[[int], object] | None = None) -> float:
@@ -92,7 +93,9 @@ class Requests:
 
 def lived(requests: Requests, index: ItemIndex) -> Steering:
     """Prices after 2,000 feeds of works at random; what counting them took is printed."""
-    steering = Steering(index, None, None, TARGETS, CAPS, FLOORS, 1_000_000, explore=1)
+    steering = Steering(
+        index, targets=TARGETS, caps=CAPS, floors=FLOORS, spread=SPREAD, places_a_day=1_000_000, explore=1
+    )
     feeds = [requests.some(10) for _ in range(2_000)]
     counting = median_ms(lambda i: steering.show(requests.asked(i), feeds[i]), len(feeds))
     publishing = []
@@ -101,8 +104,8 @@ def lived(requests: Requests, index: ItemIndex) -> Steering:
         start = time.perf_counter()
         steering.settle()
         publishing.append((time.perf_counter() - start) * 1e3)
-    newest, boosts = steering.newest, steering.newest.boosts
-    told = f"of {len(newest.columns[0][1]):,} creators by the cap or as new ones, of {len(boosts.works):,} new works"
+    newest = steering.newest
+    told = f"of {sum(len(each) for _, each in newest.columns):,} creators, of {sum(map(len, newest.works)):,} works"
     print(f"prices of targets {newest.groups.round(2).tolist()}, {told}")
     print(
         f"counting a feed {counting:.3f} ms, publishing prices {np.median(publishing):.3f} ms, off the request's path"

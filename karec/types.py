@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from numbers import Real
 from operator import index
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from karec._computed_once import computed_once
 from karec._view import IndexView, LiveView
 from karec.errors import ContractError
 
@@ -224,12 +224,12 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
+    @computed_once
     def n_unknown(self) -> int:
         """How many candidates the item index does not know. O(N), computed once."""
         return int(np.count_nonzero(np.asarray(self.rows) < 0))
 
-    @cached_property
+    @computed_once
     def not_finite(self) -> int | None:
         """The position of a score that is NaN or infinite; None where there is none. O(N), computed once."""
         scores = self.scores
@@ -237,7 +237,7 @@ class Candidates:
             return None
         return int(np.argmin(np.isfinite(scores)))
 
-    @cached_property
+    @computed_once
     def repeated_id(self) -> int | None:
         """An id that stands twice; None where all are unique. O(N log N), computed once."""
         ordered = np.sort(self.ids)

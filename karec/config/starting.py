@@ -50,6 +50,8 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
             text = _replaced(rf'(?s)()\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{channel}"\n.*?\n\n', "", text)
     if PUBLISHED not in columns:
         text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
+    if TAG not in columns:
+        text = _replaced(r"()similarity = \{ facets = \{ tag = [\d.]+ \} \}, ", "", text)
     for column in set(re.findall(r'column = "(\w+)"', text)) - set(columns):
         text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)
     text, without_rules = re.subn(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)

@@ -3,6 +3,7 @@
     targets = [{ column = "type", share = { "1" = 0.3 } }, { age_hours = 72, share = 0.4 }]
     caps    = [{ column = "creator_id", share = 0.01 }]
     floors  = [{ new_work_hours = 24, exposures = 20, budget = 40_000 }]
+    spread  = [{ column = "creator_id", weight = 1.0, exposures = 20 }, { weight = 1.0 }]
 
 Shares are of the places that feeds show. Each class refuses by ValueError what is wrong in itself; ``check_together``
 refuses what two entries cannot both have.
@@ -21,6 +22,8 @@ from karec.platform.schema import CREATOR, PUBLISHED
 
 HOURS_A_DAY = 24.0
 MOST_HOURS = 1e6  # over a hundred years
+MOST_WEIGHT = 100.0  # standard deviations
+MOST_EXPOSURES = 1e9
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,43 @@ class Floor:
         return f"works of {self.new_work_hours:g} h" if self.of_works else f"creators of {self.new_creator_days:g} d"
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Each exposure of a value of the integer ``column`` makes its next one cost more; without a column, of a work.
+
+    A value that was shown n times in the window costs weight · n / (n + exposures).
+
+    weight     what a value costs at most, in standard deviations of a request's scores
+    exposures  a value that was shown so often costs half of that
+    """
+
+    weight: float
+    column: str | None = None
+    exposures: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("weight", self.weight, MOST_WEIGHT), ("exposures", self.exposures, MOST_EXPOSURES)):
+            if not 0 < value <= most:
+                raise ValueError(f"{name} is {value:g}, expected a number above 0 and at most {most:g}")
+
+    @property
+    def name(self) -> str:
+        return "works" if self.column is None else f"column {self.column}"
+
+
 def check_together(
-    targets: Sequence[Target], caps: Sequence[Cap], floors: Sequence[Floor], places_a_day: int | None
+    targets: Sequence[Target],
+    caps: Sequence[Cap],
+    floors: Sequence[Floor],
+    spread: Sequence[Spread],
+    places_a_day: int | None,
 ) -> None:
     """Raises ValueError naming two entries that contradict each other, or budgets that the places do not cover.
 
     ``places_a_day``: how many works the scene shows a day; floors need it.
     """
     _check_once(targets, caps)
+    _check_names_once("spread", [each.name for each in spread])
     _check_ages(targets)
     if not floors:
         return
@@ -125,7 +157,7 @@ def check_together(
     budgets = sum(floor.budget for floor in floors)
     if budgets > places_a_day:
         raise ValueError(f"floors: the budgets sum to {budgets:,} places a day, the scene has {places_a_day:,}")
-    _check_floors_once(floors)
+    _check_names_once("floors", [f"new {floor.name}" for floor in floors])
     for i, floor in enumerate(floors):
         for j, cap in enumerate(caps):
             most = cap.share * places_a_day * floor.hours / HOURS_A_DAY
@@ -137,9 +169,16 @@ def check_together(
                 )
 
 
-def check_columns(index: ItemIndex, targets: Sequence[Target], caps: Sequence[Cap], floors: Sequence[Floor]) -> None:
+def check_columns(
+    index: ItemIndex,
+    targets: Sequence[Target],
+    caps: Sequence[Cap],
+    floors: Sequence[Floor],
+    spread: Sequence[Spread],
+) -> None:
     named = [(f"targets[{i}]", target.column or PUBLISHED) for i, target in enumerate(targets)]
     named += [(f"caps[{i}]", cap.column) for i, cap in enumerate(caps)]
+    named += [(f"spread[{i}]", each.column) for i, each in enumerate(spread) if each.column is not None]
     for i, floor in enumerate(floors):
         named += [(f"floors[{i}]", column) for column in ([] if floor.of_works else [CREATOR]) + [PUBLISHED]]
     for place, column in named:
@@ -177,11 +216,10 @@ def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
                     )
 
 
-def _check_floors_once(floors: Sequence[Floor]) -> None:
-    names = [floor.name for floor in floors]
+def _check_names_once(what: str, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise ValueError(f"floors[{i}] and floors[{names.index(name)}] are both of new {name}: make one of them")
+            raise ValueError(f"{what}[{i}] and {what}[{names.index(name)}] are both of {name}: make one of them")
 
 
 def _check_ages(targets: Sequence[Target]) -> None:

@@ -37,8 +37,8 @@ class ExposurePrices(RequestHydrator):
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         prices = self.exposure.newest
         explored = np.full((1, SPARE * self.exposure.explore), NOBODY)
-        if self.exposure.explore and len(prices.boosts.behind.ids):
-            drawn = thompson(prices.boosts.behind, request, explored.shape[1])
+        if self.exposure.explore and len(prices.behind.ids):
+            drawn = thompson(prices.behind, request, explored.shape[1])
             explored[0, : len(drawn)] = drawn
         return {VERSION: np.array([[prices.version]]), EXPLORED: explored}
 
@@ -104,12 +104,13 @@ class Exposures(Observer):
 
     def counts(self) -> Mapping[str, int]:
         prices = self.exposure.newest
-        return {"price_version": prices.version, "behind_floors": len(prices.boosts.behind.ids)}
+        return {"price_version": prices.version, "behind_floors": len(prices.behind.ids)}
 
 
 def needed(exposure: Steering | None) -> Steering:
     if exposure is None:
-        raise ValueError("the scene has no table `exposure`: write [scenes.NAME.exposure] with targets, caps or floors")
+        wanted = "targets, caps, floors or spread"
+        raise ValueError(f"the scene has no table `exposure`: write [scenes.NAME.exposure] with {wanted}")
     return exposure
 
 

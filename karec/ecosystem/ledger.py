@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from karec._clock import HOUR_MS
-from karec.ecosystem.constraints import Cap, Floor
+from karec.ecosystem.constraints import Cap, Floor, Spread
 from karec.ecosystem.control import PRICE, Law
 from karec.ecosystem.floors import FloorCounts
 from karec.ecosystem.prices import Group
+from karec.ecosystem.spread import SpreadCounts
 from karec.types import Array
 
 FORMAT = 1
@@ -28,7 +29,8 @@ NAMED = 5  # values of a cap that a line of ``unmet`` names
 @dataclass(frozen=True, eq=False)
 class Feed:
     """One feed of n works as it was shown: how many are in each group (G,), values of each cap's column (n,) each,
-    works ``ids (n,)`` and their ``creators (n,)``, empty where no floor needs them.
+    works ``ids (n,)`` and their ``creators (n,)``, empty where no floor needs them, and values of each spread's column,
+    or works, (n,) each.
     """
 
     time_ms: int
@@ -37,13 +39,20 @@ class Feed:
     caps: tuple[Array, ...]
     ids: Array
     creators: Array
+    spread: tuple[Array, ...] = ()
 
 
 class Ledger:
     """The state of prices. One thread writes it; what requests read is made from it (``karec.ecosystem.steering``)."""
 
     def __init__(
-        self, groups: Sequence[Group], caps: Sequence[Cap], floors: Sequence[Floor], law: Law, window_hours: float
+        self,
+        groups: Sequence[Group],
+        caps: Sequence[Cap],
+        floors: Sequence[Floor],
+        spread: Sequence[Spread],
+        law: Law,
+        window_hours: float,
     ) -> None:
         self.groups, self.caps, self.law, self.window_hours = tuple(groups), tuple(caps), law, window_hours
         self.shares = np.array([group.share for group in groups])
@@ -55,6 +64,7 @@ class Ledger:
         self.time_ms = 0
         self.priced: list[dict[int, tuple[float, int]]] = [{} for _ in caps]  # value → (price, total at that moment)
         self.floors = [FloorCounts(floor) for floor in floors]
+        self.spread = [SpreadCounts(each, window_hours) for each in spread]
 
     def show(self, feed: Feed) -> None:
         """Count ``feed``, and move the prices. A feed that is older than the newest decays nothing."""
@@ -64,6 +74,8 @@ class Ledger:
             counts.show(feed.ids if counts.floor.of_works else feed.creators, feed.time_ms, decay)
         if not feed.n:
             return
+        for spread, values in zip(self.spread, feed.spread, strict=True):
+            spread.show(values, self.time_ms)
         self.feeds += 1
         self.shown, self.places = self.shown * decay + feed.groups, self.places * decay + feed.n
         self.state = self.law.moved(self.state, self.shares, feed.groups, feed.n)
@@ -134,6 +146,7 @@ class Ledger:
                 }
                 for counts in self.floors
             },
+            "spread": {counts.spread.name: counts.as_dict() for counts in self.spread},
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -158,10 +171,16 @@ class Ledger:
                 for cap in self.caps
             ]
             floors = [_floor(counts.floor, saved["floors"].get(counts.floor.name)) for counts in self.floors]
+            were = saved.get("spread", {})  # ledgers of before have none
+            spread = [
+                SpreadCounts.restored(counts.spread, self.window_hours, were.get(counts.spread.name), numbers[1])
+                for counts in self.spread
+            ]
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError(f"it is no ledger of a scene's exposure: {error!r}") from error
         self.feeds, self.time_ms, self.total = numbers
-        self.places, self.state, self.shown, self.priced, self.floors = places, state, shown, priced, floors
+        self.places, self.state, self.shown, self.priced = places, state, shown, priced
+        self.floors, self.spread = floors, spread
 
 
 def _floor(floor: Floor, saved: Mapping[str, Any] | None) -> FloorCounts:

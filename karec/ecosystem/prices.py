@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from karec._clock import HOUR_MS
-from karec.ecosystem.boosts import Boosts
+from karec.ecosystem.boosts import Behind
 from karec.ecosystem.columns import column_of
 from karec.ecosystem.constraints import Target
 from karec.ecosystem.keyed import Keyed
@@ -39,8 +39,9 @@ class Prices:
     """What works cost, in standard deviations of a request's scores; negative lifts.
 
     groups   (G,) λ of each target's group
-    columns  (column, λ by its values): caps, and creators behind a floor
-    boosts   of works and creators behind a floor, and what exploration draws from
+    columns  (column, λ by its values): caps, creators behind a floor, spread; those of one column are added
+    works    λ by id: works behind a floor, spread; they are added
+    behind   what exploration draws from
     notes    for the trace
     """
 
@@ -48,13 +49,14 @@ class Prices:
     of_groups: tuple[Group, ...]
     groups: Array
     columns: tuple[tuple[str, Keyed], ...]
-    boosts: Boosts
+    works: tuple[Keyed, ...]
+    behind: Behind
     notes: Mapping[str, object]
 
     def of(self, request: Request, candidates: Candidates) -> Array | None:
         """(N,) float64: each candidate's price; None where no price stands. O(N · priced groups)."""
         priced = [(group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price]
-        if not priced and not self.columns and not len(self.boosts.works):
+        if not priced and not self.columns and not self.works:
             return None
         now = 0 if request.time_ms is None else request.time_ms
         total = np.zeros(len(candidates))
@@ -69,8 +71,8 @@ class Prices:
             total += price * group.members(values(group.column), now)
         for column, by_value in self.columns:
             by_value.add_to(total, values(column))
-        if len(self.boosts.works):
-            self.boosts.works.add_to(total, candidates.ids)
+        for by_id in self.works:
+            by_id.add_to(total, candidates.ids)
         return total
 
 

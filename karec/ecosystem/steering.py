@@ -25,24 +25,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from karec._clock import HOUR_MS
 from karec._files import write_text_aside
 from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
-from karec.ecosystem.boosts import Boosts, Units
 from karec.ecosystem.constraints import (
     MOST_HOURS,
     Cap,
     Floor,
+    Spread,
     Target,
     absent_values,
     check_columns,
     check_together,
 )
 from karec.ecosystem.control import PRICE, Law
-from karec.ecosystem.floors import Library, newest_of_each
 from karec.ecosystem.forked import safe_in_forks
 from karec.ecosystem.keyed import Keyed
 from karec.ecosystem.ledger import Feed, Ledger
+from karec.ecosystem.lifted import Lifted
 from karec.ecosystem.locked import locked, shared_file
 from karec.ecosystem.prices import Prices, groups_of
 from karec.ecosystem.rates import Rates
@@ -52,8 +51,6 @@ from karec.platform.snapshot import Snapshot
 from karec.types import Array, Candidates, Request
 
 PUBLISH_FEEDS = 10
-BOOST_MS = HOUR_MS // 60  # all boosts are made anew so often, by the same clock; others when they are shown
-REFRESH_MS = HOUR_MS // 6  # who is new is read off the index so often, by the moments of requests
 KEPT_VERSIONS = 64  # a request that outlives so many takes the newest prices
 MOST_HELD = 10_000  # feeds that are held back while the state file cannot be written
 
@@ -61,7 +58,8 @@ MOST_HELD = 10_000  # feeds that are held back while the state file cannot be wr
 class Steering:
     """What a scene wants of exposure, and the prices that it has come to.
 
-    targets, caps, floors   see ``karec.ecosystem.constraints``
+    targets, caps, floors,
+    spread                  see ``karec.ecosystem.constraints``
     places_a_day            how many works the scene shows a day; floors need it
     explore                 at most so many places of a feed go to works that are behind a floor
     controller              "dual" or "pid", of the targets' prices; caps are always dual (``karec.ecosystem.control``)
@@ -82,6 +80,7 @@ class Steering:
         targets: tuple[Target, ...] = (),
         caps: tuple[Cap, ...] = (),
         floors: tuple[Floor, ...] = (),
+        spread: tuple[Spread, ...] = (),
         places_a_day: int | None = None,
         explore: int = 0,
         controller: Literal["dual", "pid"] = "dual",
@@ -90,10 +89,10 @@ class Steering:
         window_hours: float = 24.0,
         state: str | None = None,
     ) -> None:
-        if not targets and not caps and not floors:
-            raise ValueError("name a target, a cap or a floor")
-        check_together(targets, caps, floors, places_a_day)
-        check_columns(index, targets, caps, floors)
+        if not targets and not caps and not floors and not spread:
+            raise ValueError("name a target, a cap, a floor or a spread")
+        check_together(targets, caps, floors, spread, places_a_day)
+        check_columns(index, targets, caps, floors, spread)
         if explore < 0 or (explore and not floors):
             raise ValueError(f"explore = {explore}, expected 0 or, with floors, how many places of a feed")
         if not 0 < window_hours < MOST_HOURS:
@@ -101,10 +100,7 @@ class Steering:
         self.index, self.explore, self.shared = index, explore, state is not None
         self._groups, self._absent = groups_of(targets), absent_values(index, targets)
         self._with_creators = any(not floor.of_works for floor in floors)
-        self._ledger = Ledger(self._groups, caps, floors, Law(controller, rate, bound), window_hours)
-        self._rates = Rates(snapshot)
-        self._library_ms: int | None = None
-        self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in floors]
+        self._ledger = Ledger(self._groups, caps, floors, spread, Law(controller, rate, bound), window_hours)
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
         self._held: list[Feed] = []
@@ -112,7 +108,7 @@ class Steering:
         safe_in_forks(self)
         if self._file is not None and self._file.exists():
             self._restore(self._file)
-        self._boosts, self._boosted = self._all_boosts()
+        self._lifted = Lifted(self._ledger, index, Rates(snapshot))
         self._versions: dict[int, Prices] = {}
         self._newest = self._priced()
         self._keep()
@@ -149,8 +145,8 @@ class Steering:
         with self._writer:
             if saved is not None:
                 self._ledger.restore(saved)
-            self._refresh(now_ms)
-            self._boosts, self._boosted = self._all_boosts()
+            self._lifted.look(now_ms)
+            self._lifted.anew()
             self._publish()
 
     def hand_over(self, heir: Steering) -> None:
@@ -204,6 +200,7 @@ class Steering:
                     for cap, (_, of) in zip(ledger.caps, capped, strict=True)
                 ],
                 "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],
+                "spread": [counts.told(ledger.time_ms) for counts in ledger.spread],
                 "unmet": [*self._absent, *ledger.unmet()],
             }
 
@@ -218,7 +215,11 @@ class Steering:
         members = [int(group.members(values(group.column), now).sum()) for group in self._groups]
         caps = tuple(values(cap.column).astype(np.int64) for cap in self._ledger.caps)
         creators = values(CREATOR).astype(np.int64) if self._with_creators else np.empty(0, np.int64)
-        return Feed(now, len(shown), np.array(members, np.float64), caps, known.ids, creators)
+        spread = tuple(
+            known.ids if counts.spread.column is None else values(counts.spread.column).astype(np.int64)
+            for counts in self._ledger.spread
+        )
+        return Feed(now, len(shown), np.array(members, np.float64), caps, known.ids, creators, spread)
 
     def _settle(self) -> None:
         """Under the lock of writers."""
@@ -246,48 +247,10 @@ class Steering:
     def _count(self) -> None:
         for feed in self._held:
             self._ledger.show(feed)
-            self._refresh(feed.time_ms)
-        self._boost(self._held)
+            self._lifted.look(feed.time_ms)
+        self._lifted.after(self._held)
         self._held = []
         self._publish()
-
-    def _boost(self, shown: Sequence[Feed]) -> None:
-        """Bring the boosts up to the ledger: those of what was ``shown``, or all once they are a minute old."""
-        ledger = self._ledger
-        if not ledger.floors:
-            return
-        if self._boosted != self._boosts_of():
-            self._boosts, self._boosted = self._all_boosts()
-            return
-        works, creators = (np.concatenate([getattr(feed, name) for feed in shown]) for name in ("ids", "creators"))
-        self._boosts = self._boosts.after(ledger.floors, works, creators, ledger.time_ms, ledger.law.bound)
-
-    def _boosts_of(self) -> tuple[object, ...]:
-        """What changes all boosts at once: the minute, who is new, and whether a budget is spent."""
-        spent = (counts.has_budget for counts in self._ledger.floors)
-        return self._ledger.time_ms // BOOST_MS, self._library_ms, *spent
-
-    def _all_boosts(self) -> tuple[Boosts, tuple[object, ...]]:
-        ledger = self._ledger
-        boosts = Boosts.of(ledger.floors, self._units, ledger.time_ms, ledger.law.bound, self._rates)
-        return boosts, self._boosts_of()
-
-    def _refresh(self, now_ms: int) -> None:
-        """Read off the index who is new, where that is due by the feeds' clock."""
-        if not self._ledger.floors or (self._library_ms is not None and now_ms < self._library_ms + REFRESH_MS):
-            return
-        self._library_ms = now_ms
-        library = Library.of(self.index, self._with_creators)
-        for i, counts in enumerate(self._ledger.floors):
-            if counts.floor.of_works:
-                keys, births = library.new_works(counts.floor.hours, now_ms)
-                self._units[i] = keys, keys
-                before = self._rates.shown(keys)
-            else:
-                keys, births, ids, creators, moments = library.new_creators(counts.floor.hours, now_ms)
-                self._units[i] = newest_of_each(ids, creators, moments)
-                before = np.bincount(np.searchsorted(keys, creators), self._rates.shown(ids), len(keys))
-            counts.watch(keys, births, before, now_ms)
 
     def _publish(self) -> None:
         self._newest = self._priced(self._newest.version + 1)
@@ -300,7 +263,7 @@ class Steering:
 
     def _priced(self, version: int = 0) -> Prices:
         """What the ledger says by now, for requests."""
-        ledger = self._ledger
+        ledger, boosts = self._ledger, self._lifted.boosts
         capped = {cap.column: ledger.cap_prices(i) for i, cap in enumerate(ledger.caps)}
         groups = ledger.state[:, PRICE].copy()
         groups.setflags(write=False)
@@ -310,13 +273,20 @@ class Steering:
             notes["prices"] = {group.name: round(price, 4) for group, price in named}
         notes |= {f"priced {column}": len(values) for column, (values, _) in capped.items()}
         if ledger.floors:
-            notes["behind"] = len(self._boosts.behind.ids)
+            notes["behind"] = len(boosts.behind.ids)
         spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
         notes |= {"budget_spent": spent} if spent else {}
         unmet = [*self._absent, *ledger.unmet()]
         notes |= {"unmet": unmet} if unmet else {}
         parts = {column: [values] for column, values in capped.items() if len(values[0])}
-        if len(self._boosts.creators):
-            parts.setdefault(CREATOR, []).append((self._boosts.creators.keys, self._boosts.creators.values))
-        columns = tuple((column, Keyed.sum_of(each)) for column, each in parts.items())
-        return Prices(version, self._groups, groups, columns, self._boosts, notes)
+        if len(boosts.creators):
+            parts.setdefault(CREATOR, []).append((boosts.creators.keys, boosts.creators.values))
+        columns = [(column, Keyed.sum_of(each)) for column, each in parts.items()]
+        works = [boosts.works] if len(boosts.works) else []
+        for counts in ledger.spread:
+            costs = counts.costs(ledger.time_ms)
+            if counts.spread.column is None:
+                works += costs
+            else:
+                columns += [(counts.spread.column, each) for each in costs]
+        return Prices(version, self._groups, groups, tuple(columns), tuple(works), boosts.behind, notes)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from karec._backend import library
+from karec._computed_once import computed_once
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.platform.schema import CREATOR
 from karec.types import Array
@@ -58,11 +58,11 @@ class CrossFeatures:
             cowatch,
         )
 
-    @cached_property
+    @computed_once
     def _shared(self) -> list[int]:
         return [self.categories.index(name) for name in self.shared]
 
-    @cached_property
+    @computed_once
     def _creator(self) -> int:
         """The column of creators, −1 where works have none."""
         return self.categories.index(CREATOR) if CREATOR in self.categories else -1

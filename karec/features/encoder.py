@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from karec._backend import library
 from karec._clock import HOUR_MS
+from karec._computed_once import computed_once
 from karec._files import file_aside
 from karec._stored import json_of, read_npz
 from karec.errors import BundleError
@@ -163,7 +163,7 @@ class Encoder:
         numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
         return {**{k: ("int64", v) for k, v in codes.items()}, **{k: ("float32", v) for k, v in numbers.items()}}
 
-    @cached_property
+    @computed_once
     def shared(self) -> tuple[str, ...]:
         """Categories that users and works have by the same name."""
         return tuple(name for name in self.works.categories if name in self.users.categories)
@@ -173,7 +173,7 @@ class Encoder:
         """What models read of users and works, {column: in words}, and the names of the crosses."""
         return {"users": self.users.described, "works": self.works.described, "crosses": list(self._crosses.names)}
 
-    @cached_property
+    @computed_once
     def _crosses(self) -> CrossFeatures:
         return CrossFeatures(self.works.category_names, self.shared, self.cowatch)
 

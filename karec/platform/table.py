@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
+from karec._computed_once import computed_once
 from karec.types import Array
 
 DENSE = 8  # ids that span at most so many times their number are found by a table of all of them
@@ -70,12 +70,12 @@ class Table:
             return int(self._row_of[id - least])
         return int(self.lookup(np.array([id]))[0])
 
-    @cached_property
+    @computed_once
     def _ends(self) -> tuple[int, int]:
         """The least and the largest id."""
         return int(self.ids[self._order[0]]), int(self.ids[self._order[-1]])
 
-    @cached_property
+    @computed_once
     def _row_of(self) -> Array | None:
         """(span + 1,) int32: the row of each id from the least to the largest, and −1 at the end; None for ids that
         span more than DENSE times their number.

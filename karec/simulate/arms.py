@@ -39,7 +39,19 @@ from karec.platform.snapshot import Snapshot
 from karec.simulate.sessions import SCENE
 
 # Arms files that come with karec.
-SETS = ("prerank", "routes", "diversity", "kernels", "pools", "steered", "reach", "screened", "nights", "demo")
+SETS = (
+    "prerank",
+    "routes",
+    "pools",
+    "diversity",
+    "kernels",
+    "spread",
+    "steered",
+    "reach",
+    "screened",
+    "nights",
+    "demo",
+)
 MODELS = "models"  # the folder of first trainings, beside those of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 

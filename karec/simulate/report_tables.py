@@ -75,7 +75,7 @@ def cost_rows(arms: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row for each target, cap and floor of each arm that steers exposure, as it stood after the last day."""
+    """A row for each target, cap, floor and spread of each arm that steers exposure, as it stood after the last day."""
     for name, arm in arms.items():
         told = arm["facts"].get("exposure")
         if not isinstance(told, Mapping):
@@ -94,6 +94,9 @@ def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
             over = floor["reached"] + floor["missed"]
             kept = f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
             yield [name, f"new {floor['name']}", "each", kept, "–"]
+        for spread in told.get("spread", ()):  # arms that were played before there was one have none
+            shown = f"{spread['values']:,} were shown, one {spread['most']:,.0f} times"
+            yield [name, f"spread of {spread['of']}", "–", shown, f"≤ {spread['weight']:+.2f}"]
 
 
 def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:

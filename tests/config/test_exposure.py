@@ -22,6 +22,7 @@ observers = [{ use = "exposures" }]
 recall = 14
 
 """
+TARGET = "targets = ["
 TABLE = """
 [scenes.home.exposure]
 targets = [{ column = "song_id", share = { "50" = 0.5 } }, { age_hours = 4, share = 0.3 }]
@@ -137,6 +138,25 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
             "new_work_hours = inf",
             "exposure.floors[0]: new must last longer than 0, got inf hours",
         ),
+        (TARGET, "spread = [{ weight = 0 }]\n" + TARGET, "exposure.spread[0]: weight is 0, expected a number above 0"),
+        (TARGET, "spread = [{ weight = nan }]\n" + TARGET, "exposure.spread[0]: weight is nan, expected a number"),
+        (TARGET, "spread = [{ weight = 101 }]\n" + TARGET, "weight is 101, expected a number above 0 and at most 100"),
+        (
+            TARGET,
+            "spread = [{ weight = 1, exposures = 0 }]\n" + TARGET,
+            "exposure.spread[0]: exposures is 0, expected a number",
+        ),
+        (TARGET, "spread = [{ exposures = 1.0 }]\n" + TARGET, "exposure.spread[0]: "),
+        (
+            TARGET,
+            "spread = [{ weight = 1 }, { weight = 2 }]\n" + TARGET,
+            "spread[0] are both of works: make one of them",
+        ),
+        (
+            TARGET,
+            'spread = [{ weight = 1, column = "song" }]\n' + TARGET,
+            "exposure: spread[0]: the item index has no column 'song'",
+        ),
         # against the index
         ('"song_id", share', '"mood", share', "exposure: targets[0]: the item index has no column 'mood'; it has ["),
         ('"creator_id", share', '"mood", share', "exposure: caps[0]: the item index has no column 'mood'; it has ["),
@@ -199,7 +219,7 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         ("explore = 1", 'controller = "bang"', "exposure: controller = 'bang', expected one of 'dual', 'pid'"),
         ("explore = 1", "rate = 0", "exposure: rate must be above 0 and at most 1, got 0"),
         ("explore = 1", "window_hours = 0", "exposure: window_hours must be positive, got 0"),
-        (TABLE, "[scenes.home.exposure]\n", "exposure: name a target, a cap or a floor"),
+        (TABLE, "[scenes.home.exposure]\n", "exposure: name a target, a cap, a floor or a spread"),
         (TABLE, "[[scenes.home.exposure]]\n", "exposure = [{}], expected a table"),
         # the steps and their table
         (TABLE, "", "scenes.home.recall[0] (underexposed): the scene has no table `exposure`"),
@@ -234,3 +254,13 @@ def test_a_process_that_does_not_count_may_read_the_state_of_one_that_does(write
     text = HOME.replace('observers = [{ use = "exposures" }]', "") + TABLE + 'state = "exposure.json"\n'
     with load_cascade(write_config(text), "home") as cascade:
         assert len(cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS))) == 4
+
+
+def test_a_spread_alone_is_enough_and_prices_what_was_shown(write_config):
+    text = HOME.replace('{ use = "underexposed", quota = 4 }, ', "")
+    text += '[scenes.home.exposure]\nspread = [{ column = "creator_id", weight = 0.5 }, { weight = 1.0 }]\n'
+    with load_cascade(write_config(text), "home") as cascade:
+        feed = cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
+        cascade.close()
+        of_creators, of_works = cascade.exposure.snapshot()["spread"]
+        assert (of_works["values"], of_works["most"], of_creators["weight"]) == (len(feed), 1.0, 0.5)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from karec._clock import HOUR_MS
 from karec.cascade import Cascade, Recall
 from karec.ecosystem.boosts import Behind
-from karec.ecosystem.constraints import Cap, Floor, Target
+from karec.ecosystem.constraints import Cap, Floor, Spread, Target
 from karec.ecosystem.exposure import Exposure, ExposurePrices, Exposures, Underexposed, thompson
 from karec.ecosystem.prices import steered
 from karec.ecosystem.steering import KEPT_VERSIONS, PUBLISH_FEEDS, Steering
@@ -106,7 +106,7 @@ def test_a_works_price_is_the_sum_of_its_groups_prices(index):
     of = steering(index, caps=(Cap("creator_id", 0.1),), floors=FLOORS, places_a_day=1000)
     show(of, index, [0, 1, 5, 7, 30], at=NOW + 12 * HOUR_MS)  # creators -1, 0, -1, 1, -1; the floor is due
     prices, at = of.newest, np.arange(50)
-    (type_1, young), works = prices.groups.tolist(), prices.boosts.works
+    (type_1, young), (works,) = prices.groups.tolist(), prices.works
     ((column, creators),) = prices.columns
     assert column == "creator_id" and type_1 > 0 and young < 0 and creators.keys.tolist() == [0, 1] and len(works)
     expected = type_1 * (at % 2) + young * (at < 24) * (at < 0)
@@ -161,7 +161,7 @@ def behind(index, **settings):
 
 def test_what_is_explored_is_behind_its_floor_and_the_same_for_the_same_request(index):
     of = behind(index)
-    late = set(of.newest.boosts.behind.ids.tolist())
+    late = set(of.newest.behind.ids.tolist())
     assert late and late <= set(range(1001, 1024))
     drawn = {name: tuple(explored_ids(asked(index, of, request_id=name))) for name in map(str, range(40))}
     assert all(len(works) == 4 and set(works) <= late for works in drawn.values())
@@ -214,10 +214,10 @@ def test_rates_and_earlier_shows_are_those_of_the_snapshot(index):
     snapshot = Snapshot(NOW, works, Table(np.array([1]), {}), {}, {}, meaning=Meaning(enjoyed=("like",)))
     of = Steering(index, snapshot, floors=FLOORS, places_a_day=1000, explore=1)
     show(of, index, [0], at=NOW + 12 * HOUR_MS)
-    late = of.newest.boosts.behind.ids.tolist()
+    late = of.newest.behind.ids.tolist()
     assert late == list(range(1001, 1012)), "the works younger than a day by then, each shown 3 of 4 times"
-    np.testing.assert_allclose(of.newest.boosts.behind.alpha, 20 / 3 + 1)
-    np.testing.assert_allclose(of.newest.boosts.behind.beta, 40 / 3 + 2)
+    np.testing.assert_allclose(of.newest.behind.alpha, 20 / 3 + 1)
+    np.testing.assert_allclose(of.newest.behind.beta, 40 / 3 + 2)
 
 
 @given(
@@ -306,9 +306,9 @@ def test_threads_serve_while_prices_move_and_every_feed_is_counted(index):
 
 
 def test_published_prices_are_never_written_again(index):
-    of = behind(index, targets=TARGETS, caps=(Cap("creator_id", 0.2),))
+    of = behind(index, targets=TARGETS, caps=(Cap("creator_id", 0.2),), spread=(Spread(1.0), Spread(1.0, "creator_id")))
     prices = of.newest
-    tables = [prices.boosts.works, prices.boosts.creators, *(keyed for _, keyed in prices.columns)]
+    tables = [*prices.works, *(keyed for _, keyed in prices.columns)]
     arrays = [prices.groups, *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.perhaps))]
     assert not any(array.flags.writeable for array in arrays)
     copies = [array.copy() for array in arrays]

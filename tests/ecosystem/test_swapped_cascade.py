@@ -52,7 +52,7 @@ def test_prices_go_on_and_no_feed_or_logged_row_is_lost_over_swaps(path, state):
             assert new.exposure.kept() == prices
             before, after = old.exposure.newest, new.exposure.newest
             assert (after.groups == before.groups).all() and after.groups.any()
-            assert set(after.boosts.behind.ids.tolist()) == set(before.boosts.behind.ids.tolist())
+            assert set(after.behind.ids.tolist()) == set(before.behind.ids.tolist())
     log = pyarrow.parquet.read_table(path.parent / "rank_log")
     assert sorted(set(log["request_id"].to_pylist()), key=int) == [str(i) for i in range(asked)]
     assert len(log) == 16 * asked, "what prerank leaves is ranked and logged"

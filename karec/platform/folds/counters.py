@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from karec._computed_once import computed_once
 from karec.kernels import folds
 from karec.platform import schema
 from karec.platform.folds.located import LocatedEvents
@@ -117,7 +117,7 @@ class CountersOverTime:
         ends = folds.strictly_before(first, times, rows, np.asarray(as_of))
         return folds.counts_at(self.start, running, first, ends, rows)
 
-    @cached_property
+    @computed_once
     def _by_row(self) -> tuple[Array, Array, Array]:
         """(first (R + 1,), times, running sums (M + 1, C)) by row: 4 bytes a counter and 8 for each event."""
         first, order = folds.grouped(self.event_rows, len(self.start))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from karec._computed_once import computed_once
 from karec.platform.event_log.events import EXPOSURE, FOLLOW, LABEL, NONE, UNFOLLOW, Events
 from karec.platform.event_log.head import Head
 from karec.platform.events import Exposures
@@ -111,7 +111,7 @@ class LocatedEvents:
             kind=None if self.kind is None else self.kind[selector],
         )
 
-    @cached_property
+    @computed_once
     def shown(self) -> Array:
         """(M,) bool: the exposures."""
         return np.ones(len(self), bool) if self.kind is None else self.kind == EXPOSURE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
+from karec._computed_once import computed_once
 from karec.errors import DataError
 from karec.platform import schema
 from karec.platform.event_log.head import Head
@@ -36,7 +36,7 @@ class Folded:
                 f"the base's are {list(self.base.meaning.enjoyed)}"
             )
 
-    @cached_property
+    @computed_once
     def counters(self) -> tuple[str, ...]:
         return (schema.EXPOSED, *map(schema.counter, self.head.labels))
 
