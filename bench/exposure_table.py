@@ -12,6 +12,8 @@ knob, which is turned; a cell is read off at equal accuracy, by straight lines b
 
     floors     a floor for every creator, of this project (karec/ecosystem), its height turned
     caps       a cap for every creator, of this project, its share turned
+    spread     who was shown lately costs more, of this project, its weight turned; half of it at an equal share of the
+               day
     P-MMF 2, 8 dual mirror descent for provider max-min fairness: Xu, Chen, Xu, Shen, Dong, Wen, "P-MMF: Provider
                Max-min Fairness Re-ranking in Recommender System", WWW 2023; λ is turned, and no creator may have more
                than 2 or 8 equal shares (the paper's γ)
@@ -34,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec._clock import DAY_MS
-from karec.ecosystem.constraints import Cap, Floor
+from karec.ecosystem.constraints import Cap, Floor, Spread
 from karec.ecosystem.exposure import Exposure, ExposurePrices
 from karec.ecosystem.steering import Steering
 from karec.index import ItemIndex
@@ -162,9 +164,16 @@ def with_caps(world: World, times: float) -> Feeds:
     return steered(world, lambda index, _: Steering(index, caps=(cap,)))
 
 
+def with_spread(world: World, weight: float) -> Feeds:
+    share = len(world.scores) * K / world.n_creators
+    spread = Spread(weight, "creator_id", exposures=share)
+    return steered(world, lambda index, _: Steering(index, spread=(spread,)))
+
+
 METHODS: dict[str, tuple[Callable[[World, float], Feeds], tuple[float, ...]]] = {
     "floors": (with_floors, (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)),
     "caps": (with_caps, (6.0, 4.0, 3.0, 2.0, 1.5, 1.2, 1.05)),
+    "spread": (with_spread, (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
     "P-MMF 2": (lambda world, strength: p_mmf(world, strength, 2), (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)),
     "P-MMF 8": (lambda world, strength: p_mmf(world, strength, 8), (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0)),
     "min-reg": (min_regulariser, (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5, 1.0)),
