@@ -12,6 +12,16 @@ from karec.cli import demo_loop
 from karec.config import Cascade
 from karec.types import Request
 
+# The scene home without steering of exposure: a feed does not depend on what others were shown.
+STILL = """
+[scenes.still]
+inherits = "home"
+exposure = false
+request.exposure_prices = false
+observers.exposures = false
+stages.rerank.steps.exposure = false
+"""
+
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory):
@@ -44,15 +54,23 @@ def cascade(job):
 
 
 @pytest.fixture(scope="session")
+def still(job):
+    config = job / "still.toml"
+    config.write_text((job / "karec.toml").read_text() + STILL)
+    with Cascade.from_config(config, scene="still") as cascade:
+        yield cascade
+
+
+@pytest.fixture(scope="session")
 def shadowed(job, bundle):
     """(config, feeds): every request is a shadow request, logged to a folder of its own."""
     config = job / "shadowed.toml"
     text = (job / "karec.toml").read_text()
     assert "share = 0.02, at_most = 10_000" in text
     config.write_text(
-        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"')
+        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"') + STILL
     )
-    with Cascade.from_config(config, scene="home") as cascade:
+    with Cascade.from_config(config, scene="still") as cascade:
         users = bundle.snapshot.users.ids[:6]
         feeds = [cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms)) for user in users]
     return config, feeds

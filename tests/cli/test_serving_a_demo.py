@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,25 +25,24 @@ def test_a_feed_keeps_the_rules(cascade, bundle):
             assert (values[1:] != values[:-1]).all()
 
 
-def test_the_same_request_gives_the_same_feed(cascade, bundle):
+def test_the_same_request_gives_the_same_feed(still, bundle):
     request = Request(int(bundle.snapshot.users.ids[3]), time_ms=bundle.snapshot.time_ms)
-    first, second = cascade.run(request), cascade.run(request)
+    first, second = still.run(request), still.run(request)
     np.testing.assert_array_equal(first.candidates.ids, second.candidates.ids)
     np.testing.assert_array_equal(first.candidates.scores, second.candidates.scores)
 
 
-def test_threads_share_one_cascade(cascade, bundle):
+def test_threads_share_one_cascade(still, bundle):
     requests = [Request(int(user), time_ms=bundle.snapshot.time_ms) for user in bundle.snapshot.users.ids[:40]]
-    cascade = replace(cascade, observers=())  # what is shown moves the prices of exposure
-    alone = [cascade.run(request) for request in requests]
+    alone = [still.run(request) for request in requests]
     with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(cascade.run, requests))
+        together = list(threads.map(still.run, requests))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.candidates.ids, other.candidates.ids)
         np.testing.assert_array_equal(one.candidates.scores, other.candidates.scores)
 
 
-def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(cascade, bundle, job, shadowed):
+def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle, job, shadowed):
     log = read_rank_log(job / "shadow_log", TASKS, [bundle.model_version])
     for feed in shadowed[1]:
         rows = log.take(log.shadow & (log.request_id == feed.request.request_id))
@@ -55,7 +53,7 @@ def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(cascade, bundl
         ranked = feed.scored["rank"]
         np.testing.assert_allclose(rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6)
         assert feed.degraded == ()
-        plain = cascade.run(Request(feed.request.user_id, time_ms=feed.request.time_ms))
+        plain = still.run(Request(feed.request.user_id, time_ms=feed.request.time_ms))
         np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)
 
 
