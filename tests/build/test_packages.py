@@ -56,7 +56,7 @@ def pip(python, *arguments, cwd):
 
 
 def test_installs_twice_from_one_tree(tree, python, tmp_path):
-    """The second time, the programs that the first one's CMake cache names are gone, and no C++ file is compiled again."""
+    """The second time, the programs that the first one's CMake cache names are gone, and C++ is not compiled again."""
     compiled = []
     for _ in range(2):
         pip(python, "--no-deps", "--force-reinstall", ".", cwd=tree)
