@@ -14,7 +14,7 @@ SEED ?=
 MUTANTS ?= 0
 ROOMS ?=
 
-# Each process of pytest has a core: threads of OpenMP that wait for each other there wait by turning, for minutes.
+# OpenMP's threads wait in busy loops: with more of them than cores, tests take twice the processor time.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 SHELL := /bin/bash
