@@ -14,6 +14,9 @@ SEED ?=
 MUTANTS ?= 0
 ROOMS ?=
 
+# OpenMP's threads wait in busy loops: with more of them than cores, tests take twice the processor time.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -39,17 +42,17 @@ demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, re
 test: test-native test-python  ## set up, run every test of C++ and Python (others: make test-packages, make test-long)
 
 test-python: $(VENV)/.dev
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 test-native: $(NATIVE_BUILD)/.configured
 	$(BIN)/cmake --build $(NATIVE_BUILD)
 	$(BIN)/ctest --test-dir $(NATIVE_BUILD) --parallel "$$(nproc)" --output-on-failure --no-tests=error
 
 test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
-	$(BIN)/pytest -m slow $(TESTS)
+	$(BIN)/pytest -n $(WORKERS) -m slow $(TESTS)
 
 test-long: $(VENV)/.dev  ## the long tests: trainings that are stopped and go on, choices of settings, huge files
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m long $(TESTS)
+	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile -m long $(TESTS)
 
 sanitize: $(VENV)/.dev  ## the C++ tests with threads under ThreadSanitizer, then all under Address and UB sanitizers
 	$(call sanitized,thread,thread,--target threaded,--label-regex threads)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -37,12 +38,19 @@ class CMakeBuild(build_ext):
         # programs that its CMakeCache.txt names: --fresh forgets the cache and keeps the object files.
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         staged = build / "staged"
+        # The build environment has a new path each time: with headers from there, what includes them would be compiled
+        # again. A copy that was cut off is nowhere.
+        headers = build / f"pybind11-{pybind11.__version__}"
+        build.mkdir(parents=True, exist_ok=True)
+        if not headers.exists():
+            with tempfile.TemporaryDirectory(dir=build) as folder:
+                Path(shutil.copytree(Path(pybind11.__file__).parent, Path(folder) / "pybind11")).rename(headers)
         cmake = tool("cmake", "CMAKE_BIN_DIR")
         configure = [
             *(cmake, "--fresh", "-S", str(ROOT), "-B", str(build), "-G", "Ninja"),
             f"-DCMAKE_MAKE_PROGRAM={tool('ninja', 'BIN_DIR')}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-Dpybind11_DIR={headers / 'share' / 'cmake' / 'pybind11'}",
             f"-DCMAKE_BUILD_TYPE={'Debug' if self.debug else 'Release'}",
             "-DKAREC_PYTHON=ON",
         ]

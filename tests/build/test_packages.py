@@ -56,10 +56,14 @@ def pip(python, *arguments, cwd):
 
 
 def test_installs_twice_from_one_tree(tree, python, tmp_path):
-    """The second time, the programs that the first one's CMake cache names are gone."""
+    """The second time, the programs that the first one's CMake cache names are gone, and C++ is not compiled again."""
+    compiled = []
     for _ in range(2):
         pip(python, "--no-deps", "--force-reinstall", ".", cwd=tree)
         assert "site-packages" in run(python, "-c", USE, cwd=tmp_path)
+        objects = (tree / "build").glob("*/native/**/*.o")  # of Cython's files there are others
+        compiled.append({path: path.stat().st_mtime_ns for path in objects})
+    assert compiled[0] and compiled[1] == compiled[0]
 
 
 def test_editable_install_uses_the_tree(tree, python, tmp_path):

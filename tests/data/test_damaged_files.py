@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import damaged_child
 import pytest
@@ -21,14 +22,30 @@ FILES = [(layout, name) for layout in LAYOUTS for name in LAYOUTS[layout]().file
 COLUMNS = [(layout, name, column.decode()) for layout, name in FILES for column in LAYOUTS[layout]().files[name][0]]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """{layout: what its whole files give}."""
+    found = {}
+    for kind, layout in LAYOUTS.items():
+        folder = tmp_path_factory.mktemp(kind)
+        layout().write(folder)
+        found[kind] = layout().load(folder)
+    return found
+
+
 def _wrong(
-    layout: Layout, folder: Path, name: str, cases: Iterator[tuple[str, bytes, str]], words: tuple[str, ...], place: str
+    layout: Layout,
+    whole: Any,
+    folder: Path,
+    name: str,
+    cases: Iterator[tuple[str, bytes, str]],
+    words: tuple[str, ...],
+    place: str,
 ) -> dict[str, tuple[str, str]]:
-    """{damage: (expected, found)} of the cases that end otherwise than they must; a refusal holds ``words``, and
-    ``place``, a regular expression.
+    """{damage: (expected, found)} of the cases that end otherwise than they must, beside what ``whole`` files give; a
+    refusal holds ``words``, and ``place``, a regular expression.
     """
     layout.write(folder)
-    whole = layout.load(folder)
     wrong = {}
     for damage, damaged, expected in cases:
         (folder / name).write_bytes(damaged)
@@ -40,17 +57,21 @@ def _wrong(
 
 @pytest.mark.parametrize(("kind", "name", "column"), COLUMNS)
 def test_a_damaged_cell_is_refused_counted_or_changes_nothing(
-    kind: str, name: str, column: str, tmp_path: Path
+    whole: dict[str, Any], kind: str, name: str, column: str, tmp_path: Path
 ) -> None:
     layout = LAYOUTS[kind]()
     words = () if layout.kinds[name].get(column) == "key" else (name,)  # rows elsewhere name a key
-    assert _wrong(layout, tmp_path, name, cell_cases(layout, name, column), words, r"(line |:)[0-9]+\b") == {}
+    assert (
+        _wrong(layout, whole[kind], tmp_path, name, cell_cases(layout, name, column), words, r"(line |:)[0-9]+\b") == {}
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), FILES)
-def test_a_damaged_file_is_refused_counted_or_changes_nothing(kind: str, name: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_counted_or_changes_nothing(
+    whole: dict[str, Any], kind: str, name: str, tmp_path: Path
+) -> None:
     layout = LAYOUTS[kind]()
-    assert _wrong(layout, tmp_path, name, file_cases(layout, name), (name,), "") == {}
+    assert _wrong(layout, whole[kind], tmp_path, name, file_cases(layout, name), (name,), "") == {}
 
 
 def test_a_refusal_names_the_line_of_the_damage(tmp_path: Path) -> None:

@@ -187,8 +187,8 @@ def test_every_instruction_set_gives_the_same_bits_and_the_portable_backend_the_
 def test_the_conformance_suite_passes_on_every_instruction_set() -> None:
     for isa in ISAS:
         if isa == _native.isa():
-            continue  # the suite runs on it in this process
+            continue  # the suite runs on it in this process, and so does the portable backend, which has none
         suite = [HERE / f"test_{name}.py" for name in ("scoring", "dpp_greedy", "trees")]
         suite.append(HERE.parent / "contracts" / "test_index.py")
-        done = run("-m", "pytest", "-p", "no:cacheprovider", *suite, KAREC_FORCE_ISA=isa)
+        done = run("-m", "pytest", "-p", "no:cacheprovider", "-k", "not portable", *suite, KAREC_FORCE_ISA=isa)
         assert refused(done, isa) or f"karec backend: {isa}\n" in done.stdout

@@ -33,7 +33,7 @@ SETTINGS = changed(
 
 @pytest.fixture(scope="module")
 def world():
-    return make_world(800, 120, 6_000, seed=5)
+    return make_world(800, 120, 3_000, seed=5)
 
 
 @pytest.fixture(scope="module")
