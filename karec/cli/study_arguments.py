@@ -119,7 +119,7 @@ def add_simulation(names: Any) -> None:
         required=True,
         metavar="FILE",
         help="what is compared: a TOML file, or a set that comes with karec: prerank, routes, diversity, kernels, "
-        "pools, steered, reach, screened, nights, demo",
+        "pools, steered, reach, spread, screened, nights, demo",
     )
     loop.add_argument(
         "--only", nargs="+", default=[], metavar="ARM", help="some of its arms (default: all); each gives the same log"

@@ -72,5 +72,5 @@ def shadowed(job, bundle):
     )
     with Cascade.from_config(config, scene="still") as cascade:
         users = bundle.snapshot.users.ids[:6]
-        feeds = [cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms)) for user in users]
+        feeds = [cascade.run(Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)) for user in users]
     return config, feeds

@@ -26,14 +26,16 @@ def test_a_feed_keeps_the_rules(cascade, bundle):
 
 
 def test_the_same_request_gives_the_same_feed(still, bundle):
-    request = Request(int(bundle.snapshot.users.ids[3]), time_ms=bundle.snapshot.time_ms)
+    request = Request(int(bundle.snapshot.users.ids[3]), scene="still", time_ms=bundle.snapshot.time_ms)
     first, second = still.run(request), still.run(request)
     np.testing.assert_array_equal(first.candidates.ids, second.candidates.ids)
     np.testing.assert_array_equal(first.candidates.scores, second.candidates.scores)
 
 
 def test_threads_share_one_cascade(still, bundle):
-    requests = [Request(int(user), time_ms=bundle.snapshot.time_ms) for user in bundle.snapshot.users.ids[:40]]
+    requests = [
+        Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms) for user in bundle.snapshot.users.ids[:40]
+    ]
     alone = [still.run(request) for request in requests]
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(still.run, requests))
@@ -53,7 +55,7 @@ def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle,
         ranked = feed.scored["rank"]
         np.testing.assert_allclose(rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6)
         assert feed.degraded == ()
-        plain = still.run(Request(feed.request.user_id, time_ms=feed.request.time_ms))
+        plain = still.run(Request(feed.request.user_id, scene="still", time_ms=feed.request.time_ms))
         np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)
 
 
