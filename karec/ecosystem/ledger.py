@@ -23,6 +23,7 @@ from karec.ecosystem.spread import SpreadCounts
 from karec.types import Array
 
 FORMAT = 1
+LAST_MS = 253_402_300_799_999  # the end of the year 9999
 NAMED = 5  # values of a cap that a line of ``unmet`` names
 
 
@@ -157,6 +158,8 @@ class Ledger:
             if saved["format"] != FORMAT:
                 raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
             numbers = [int(saved[name]) for name in ("feeds", "time_ms", "total")]
+            if not 0 <= numbers[1] <= LAST_MS:
+                raise ValueError(f"time_ms is {numbers[1]}")
             places = _finite(saved["places"])
             state, shown = self.state.copy(), self.shown.copy()
             for i, group in enumerate(self.groups):

@@ -26,7 +26,8 @@ from karec.ecosystem.keyed import Keyed
 from karec.types import Array
 
 FOLD_MS = HOUR_MS // 60
-MOST_LATELY = 4_096  # values between two folds
+MOST_LATELY = 4_096  # values between two folds; the last feed may bring some more
+MOST_EXPOSURES = 1e15  # that a saved count may say
 MOST_VALUES = 65_536  # that are remembered, those shown most; the others cost nothing
 FORGOTTEN = 0.01  # exposures of the window below which a value is let go of
 
@@ -90,12 +91,13 @@ class SpreadCounts:
         """
         if saved is None:
             return cls(spread, window_hours)
-        keys, counts = np.array(saved["keys"], np.int64), np.array(saved["counts"], np.float64)
-        lately = {int(value): float(count) for value, count in saved["lately"]}
-        if not keys.shape == counts.shape == (len(keys),) or np.any(keys[1:] <= keys[:-1]):
+        keys, counts = _values(saved["keys"]), np.array(saved["counts"], np.float64)
+        pairs = list(saved["lately"]) if isinstance(saved["lately"], list) else [()]
+        lately = dict(zip(_values([value for value, _ in pairs]).tolist(), [float(of) for _, of in pairs], strict=True))
+        if keys.shape != counts.shape or np.any(keys[1:] <= keys[:-1]) or len(lately) < len(pairs):
             raise ValueError(f"the values of the spread of {spread.name} do not ascend, or have no count each")
         every = np.append(counts, np.fromiter(lately.values(), np.float64, len(lately)))
-        if not np.isfinite(every).all() or np.any(every < 0):
+        if not np.all((every >= 0) & (every <= MOST_EXPOSURES)):  # which no NaN is
             raise ValueError(f"a count of the spread of {spread.name} is no number of exposures")
         at_ms = int(saved["at_ms"])
         if not 0 <= at_ms <= now_ms:
@@ -134,7 +136,14 @@ class SpreadCounts:
 
     def _cost(self, counts: Array, now_ms: int) -> Array:
         shown = counts * self._decay(now_ms)
-        return np.asarray(self.spread.weight * shown / (shown + self.spread.exposures))
+        return np.asarray(self.spread.weight * (shown / (shown + self.spread.exposures)))
 
     def _decay(self, now_ms: int) -> float:
         return math.exp(-(now_ms - self.folded_ms) / (self.window_hours * HOUR_MS))
+
+
+def _values(saved: Any) -> Array:
+    """(V,) int64 of a list of whole numbers ≥ 0; TypeError, ValueError, OverflowError: it is something else."""
+    if not isinstance(saved, list) or not all(type(value) is int and value >= 0 for value in saved):
+        raise ValueError("the values of a spread are no whole numbers from 0 on")
+    return np.array(saved, np.int64)

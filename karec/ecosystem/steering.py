@@ -5,20 +5,25 @@ Threads    Requests read: each takes one version of the prices, an immutable str
            in place by one assignment. A lock admits one writer; no reader waits for it.
 Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds that it has
            not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and puts the new
-           one in place. Without, every process has prices of its own. What others showed reaches a process's boosts
-           within a minute, and its other prices with its own next feeds.
+           one in place, once a second: the file is read and written whole. Without, every process has prices of its
+           own. What others showed reaches a process's boosts within a minute, and its other prices with its own next
+           feeds.
 Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without the feeds
            that were held back: the parent counts those.
 Swap       A cascade that takes the place of another one hands the ledger on: ``hand_over``.
 Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here, ``follow`` there.
-Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds, or
-           when the observer flushes.
+Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds,
+           with ``state`` once a second, or when the observer flushes.
+Moments    A feed that says that it is of the future counts as of now, by this machine's clock: else nothing that was
+           shown would fade until then. Whoever calls ``count`` says what the time is.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -52,6 +57,7 @@ from karec.types import Array, Candidates, Request
 
 PUBLISH_FEEDS = 10
 KEPT_VERSIONS = 64  # a request that outlives so many takes the newest prices
+SHARED_SECONDS = 1.0  # between two times that a process reads and writes the file of its state
 MOST_HELD = 10_000  # feeds that are held back while the state file cannot be written
 
 
@@ -104,6 +110,7 @@ class Steering:
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
         self._held: list[Feed] = []
+        self._next_s = 0.0  # when the file is read and written again, by time.monotonic
         self._heir: Steering | None = None
         safe_in_forks(self)
         if self._file is not None and self._file.exists():
@@ -124,12 +131,12 @@ class Steering:
 
     def show(self, request: Request, shown: Candidates) -> None:
         """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices move."""
-        feed = self.feed(request, shown)
+        feed, now_ms = self.feed(request, shown), time.time_ns() // 1_000_000
         with self._writer:
             heir = self._heir
             if heir is None:
-                self._held.append(feed)
-                if len(self._held) >= PUBLISH_FEEDS:
+                self._held.append(replace(feed, time_ms=min(feed.time_ms, now_ms)))
+                if len(self._held) >= PUBLISH_FEEDS and (self._file is None or time.monotonic() >= self._next_s):
                     self._settle()
         if heir is not None:
             heir.show(request, shown)
@@ -226,6 +233,7 @@ class Steering:
         if self._file is None:
             self._count()
             return
+        self._next_s = time.monotonic() + SHARED_SECONDS
         del self._held[:-MOST_HELD]
         with locked(self._file):
             if self._file.exists():

@@ -54,6 +54,19 @@ def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
         assert cascade.bundle.path == bundle.path
 
 
+def test_scenes_with_a_spread_count_what_they_show_each_by_itself(config, bundle):
+    counting = {
+        name: cascade for name, cascade in load_cascades(config, bundle).items() if cascade.exposure is not None
+    }
+    assert list(counting) == [HOME, "city", "comment"]
+    for name, cascade in counting.items():
+        with cascade:
+            feed = cascade.run(Request(3, k=4, scene=name, time_ms=bundle.snapshot.time_ms))
+            cascade.close()
+            assert [each["values"] for each in cascade.exposure.snapshot()["spread"]][1] == len(feed), name
+    assert all(cascade.exposure.snapshot()["feeds"] == 1 for cascade in counting.values())
+
+
 @pytest.mark.parametrize("scene", [HOME, *OTHERS])
 def test_where_no_step_has_time_every_scene_answers_as_many_items_by_its_rules(config, bundle, scene):
     with replace(load_cascade(config, scene, bundle), observers=()) as cascade:

@@ -74,6 +74,17 @@ def test_the_towers_may_order_what_the_ranker_scores(tmp_path, platform):
     assert rank["steps"][-1]["k"] == 40
 
 
+def test_works_are_alike_and_spread_by_what_the_platform_has(tmp_path, platform):
+    def said(*without):
+        scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene("home")
+        (dpp,) = (step for step in scene.stages[-1]["steps"] if step["use"] == "dpp")
+        return dpp.get("similarity"), [each.get("column") for each in scene.exposure["spread"]]
+
+    assert said() == ({"facets": {"tag": 0.2}}, ["creator_id", None])
+    assert said("tag") == (None, ["creator_id", None])
+    assert said("creator_id") == ({"facets": {"tag": 0.2}}, [None])
+
+
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])
 def test_any_scene_name_is_written_as_a_key(platform, name):
     assert list(tomllib.loads(starting_config(name, platform, {"click": 1.0}))["scenes"]) == [name]

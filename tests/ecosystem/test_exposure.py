@@ -6,6 +6,7 @@ import json
 import os
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -322,15 +323,42 @@ def test_processes_share_one_ledger_through_its_file(index, tmp_path):
     alone = steering(index)
     for i in range(8):
         show(shared[i % 2], index, [1, 3, i])
+        shared[i % 2].settle()  # else once a second
         show(alone, index, [1, 3, i])
     assert shared[1].snapshot()["targets"] == alone.snapshot()["targets"]
     later = steering(index, config_folder=tmp_path, state="exposure.json")
     assert later.snapshot()["targets"] == alone.snapshot()["targets"] and later.newest.groups.tolist() != [0, 0]
 
 
+def test_a_shared_ledger_is_read_and_written_once_a_second(index, tmp_path, monkeypatch):
+    """However many feeds there are: the file holds all that the scene remembers."""
+    now = 1_000.0
+    monkeypatch.setattr("karec.ecosystem.steering.time.monotonic", lambda: now)
+    of = steering(index, config_folder=tmp_path, state="exposure.json")
+    show(of, index, [1, 3], times=5 * PUBLISH_FEEDS)
+    assert (of.newest.version, of.held) == (1, 4 * PUBLISH_FEEDS)
+    now += 1.0
+    show(of, index, [1, 3], times=1)
+    assert (of.newest.version, of.held, of.snapshot()["feeds"]) == (2, 0, 5 * PUBLISH_FEEDS + 1)
+
+
+def test_a_feed_that_says_it_is_of_the_future_counts_as_of_now(index):
+    """Else what was shown would not fade until then."""
+    of = steering(index, targets=(), spread=(Spread(1.0),))
+    show(of, index, [7], at=4_000_000_000_000)
+    assert of.kept()["time_ms"] <= time.time_ns() // 1_000_000
+    assert of.newest.works[0].keys.tolist() == [1007]
+
+
 def test_writers_at_once_lose_no_feed(index, tmp_path):
     shared = [steering(index, config_folder=tmp_path, state="exposure.json") for _ in range(4)]
-    threads = [threading.Thread(target=show, args=(of, index, [1, 3], 5 * PUBLISH_FEEDS)) for of in shared]
+
+    def write(of):
+        for _ in range(5):
+            show(of, index, [1, 3])
+            of.settle()
+
+    threads = [threading.Thread(target=write, args=(of,)) for of in shared]
     for thread in threads:
         thread.start()
     for thread in threads:

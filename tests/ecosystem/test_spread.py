@@ -42,7 +42,10 @@ def test_a_value_costs_what_its_fading_exposures_say_whenever_they_came(data):
     expected = weight * n / (n + half)
     minute = weight * (1 - math.exp(-FOLD_MS / (window * HOUR_MS))) if window > 1 else weight
     slack = weight / half * FORGOTTEN + minute
-    np.testing.assert_allclose(costs_of(counts, np.arange(7), now), expected, atol=slack)
+    found = costs_of(counts, np.arange(7), now)
+    np.testing.assert_allclose(found, expected, atol=slack)
+    lately = [value for value in counts.lately if value not in counts.keys]  # priced as of now, not of the minute
+    np.testing.assert_allclose(found[lately], expected[lately], atol=weight / half * FORGOTTEN + 1e-12)
     counts._fold(now)
     np.testing.assert_allclose(costs_of(counts, np.arange(7), now), expected, atol=weight / half * FORGOTTEN + 1e-12)
     assert costs_of(counts, [-1, 99], now).tolist() == [0, 0], "negative values and those never shown cost nothing"
@@ -69,6 +72,17 @@ def test_a_value_that_was_shown_as_often_as_exposures_say_costs_half_of_the_weig
     assert costs_of(counts, [1], NOW)[0] == 1.5
 
 
+def test_what_was_folded_and_shown_again_is_priced_as_of_now():
+    counts = SpreadCounts(Spread(1.0), 1.0)
+    counts.show(np.array([1, 1, 2]), NOW)
+    counts._fold(NOW)
+    later = NOW + FOLD_MS - 1
+    counts.show(np.array([1]), later)
+    n = 2 * math.exp(-(FOLD_MS - 1) / HOUR_MS) + 1
+    np.testing.assert_allclose(costs_of(counts, [1], later), n / (n + 1), rtol=1e-12)
+    assert counts.told(later)["most"] == pytest.approx(n, rel=1e-12) and counts.told(later)["values"] == 2
+
+
 def test_those_shown_most_are_remembered_where_there_are_too_many(monkeypatch):
     monkeypatch.setattr(module, "MOST_VALUES", 3)
     monkeypatch.setattr(module, "MOST_LATELY", 6)
@@ -83,6 +97,7 @@ def test_a_window_that_is_over_forgets_whatever_its_length():
     for window in (1e-9, 0.001, 24.0):
         counts = SpreadCounts(Spread(1.0), window)
         counts.show(np.arange(5), NOW)
+        counts.show(np.arange(5), NOW + 1)  # of the shortest window, hundreds of windows later
         later = NOW + int(50 * max(window, 1e-3) * HOUR_MS)
         counts.show(np.array([7]), later)
         assert counts.keys.tolist() == [], window
