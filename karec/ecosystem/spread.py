@@ -92,7 +92,9 @@ class SpreadCounts:
         if saved is None:
             return cls(spread, window_hours)
         keys, counts = _values(saved["keys"]), np.array(saved["counts"], np.float64)
-        pairs = list(saved["lately"]) if isinstance(saved["lately"], list) else [()]
+        pairs = saved["lately"]
+        if not isinstance(pairs, list):
+            raise ValueError(f"what the spread of {spread.name} saw lately is no list")
         lately = dict(zip(_values([value for value, _ in pairs]).tolist(), [float(of) for _, of in pairs], strict=True))
         if keys.shape != counts.shape or np.any(keys[1:] <= keys[:-1]) or len(lately) < len(pairs):
             raise ValueError(f"the values of the spread of {spread.name} do not ascend, or have no count each")
