@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import workloads
-from chain_peer import DPPS, Workshop
+from chain_peer import DPPS, Workshop, comparable
 
 from karec.bundle import Bundle
 from karec.cli.demo import main_scene, set_up
@@ -95,6 +95,7 @@ def test_shadow_of_one_request(benchmark, served):
 def test_the_same_request_out_of_other_parts(benchmark, served, dpp):
     """The peer of chain_table.py, which with NumPy's DPP answers as karec does."""
     cascade, requests, _, bundle = served
+    cascade = comparable(cascade)
     request = replace(requests[0], request_id="0")  # the channel fresh draws by it
     shop = Workshop(cascade, bundle, requests[:2])
     peer = shop.peer(DPPS[dpp])

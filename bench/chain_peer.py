@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from chain_ways import Vectors, nearest_ways, numpy_dpp, pyversity_dpp, quickest
 
 from karec.bundle import Bundle
 from karec.cascade import Cascade
+from karec.diversify.dpp import Dpp
+from karec.diversify.similarity import PLAIN, Alike
+from karec.ecosystem.exposure import Exposure, ExposurePrices
 from karec.models.onnx_model import OnnxModel
 from karec.recall.model import Model
 from karec.request.user_features import UserFeatures
@@ -43,6 +47,24 @@ class Peer:
             ms.append((time.process_time() - begin) * 1e3)
             left[place.partition(".")[0]] = asked.rows
         return left, ms
+
+
+def comparable(cascade: Cascade) -> Cascade:
+    """``cascade`` as both sides run it: it steers no exposure and its DPP knows vectors alone, as peers have no more."""
+
+    def plain(step: Any) -> Any:
+        if not isinstance(step, Dpp) or step.alike.wanted == PLAIN:
+            return step
+        other = copy(step)
+        other.alike = Alike(step.index, cascade.bundle, PLAIN, float(step.options["type_weight"]))
+        return other
+
+    stages = tuple(
+        replace(stage, steps=tuple(plain(step) for step in stage.steps if not isinstance(step, Exposure)))
+        for stage in cascade.stages
+    )
+    hydrators = tuple(step for step in cascade.request_hydrators if not isinstance(step, ExposurePrices))
+    return replace(cascade, request_hydrators=hydrators, stages=stages, exposure=None, observers=())
 
 
 def refuse_unwritten(cascade: Cascade) -> None:

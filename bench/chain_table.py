@@ -19,6 +19,8 @@ them, and what depends on the machine is tried in each run, before the first req
     ONNX Runtime   one thread; with and without arena and memory pattern, denormals as zero
     features       karec's encoder on both sides: none of those packages has one
 
+Steps that steer exposure are left out on both sides, and DPP compares works by their vectors alone: peers have no more.
+
 Goals: the peer with pyversity takes 8 times karec's time, and 15 times without the ranker (its step left out on both
 sides). Below it is said how many of the works after recall, prerank and rerank are the same. ``OPENBLAS_CORETYPE``
 gives NumPy another kernel: the better peer counts. ``KAREC_FORCE_ISA`` holds karec, and not its peers, to another
@@ -35,7 +37,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from chain_peer import DPPS, Peer, Workshop
+from chain_peer import DPPS, Peer, Workshop, comparable
 from chain_ways import faiss
 from request_table import opened, requests_of
 
@@ -144,6 +146,7 @@ def main() -> None:
     if faiss is not None:
         faiss.omp_set_num_threads(1)
     cascade, bundle = opened(arguments.config, arguments.scene, arguments.lists)
+    cascade = comparable(cascade)
     drawn = requests_of(bundle, arguments.scene, WARM + arguments.requests)
     requests = [replace(request, request_id=str(at)) for at, request in enumerate(drawn)]  # fresh draws by it
     assert cascade.index is not None
