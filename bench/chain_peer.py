@@ -50,7 +50,7 @@ class Peer:
 
 
 def comparable(cascade: Cascade) -> Cascade:
-    """``cascade`` as both sides run it: it steers no exposure and its DPP knows vectors alone, as peers have no more."""
+    """``cascade`` as both sides run it: without steering of exposure, a DPP by vectors alone, as peers have no more."""
 
     def plain(step: Any) -> Any:
         if not isinstance(step, Dpp) or step.alike.wanted == PLAIN:
