@@ -153,6 +153,14 @@ def main() -> None:
             total = ms + spent[100] + drawing
             verdict = "held" if total <= WANTED_MS else "MISSED"
             print(f"a request that steers {name} in prerank and 100 in rerank: {total:.3f} ms, ≤ {WANTED_MS} {verdict}")
+        spread = Steering(index, spread=SPREAD)
+        for i in range(2_000):
+            spread.show(requests.asked(i), requests.some(10))
+        spread.settle()
+        ms = requests.step_ms(spread, 100) + median_ms(
+            lambda i: ExposurePrices(spread).hydrate_request(requests.asked(i)), 400
+        )
+        print(f"a spread alone on 100 works in rerank, as in the starting karec.toml: {ms:.3f} ms")
     offsets(index, np.random.default_rng(2))
 
 
