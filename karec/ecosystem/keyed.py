@@ -1,7 +1,8 @@
 """Numbers by int64 key, for the few of many candidates that have one.
 
-A byte of a table of hashes says "perhaps"; only keys that pass are looked up by bisection, so that thousands of
-candidates of which few have a price cost a few microseconds each thousand. O(N + hits · log P).
+A table of hashes says which key may be meant, or that none is. Where two keys have one hash, the table knows one of
+them, and the few others are looked up by bisection. So thousands of candidates cost a few microseconds each thousand,
+whether few or many of them have a price. O(N + collisions · log P).
 Source: multiplicative hashing, Knuth, The Art of Computer Programming 3, section 6.4.
 """
 
@@ -16,16 +17,22 @@ import numpy as np
 from karec.types import Array
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-LEAST_BITS, SPARE_BITS = 10, 5  # about 32 bytes a key: one candidate in 32 passes by chance
+LEAST_BITS, SPARE_BITS = 10, 4  # 16 to 32 slots of 4 bytes a key
+NONE = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Keyed:
-    """``keys (P,) int64`` ascending, ``values (P,) float64``; ``perhaps``: the table of hashes. Never written again."""
+    """``keys (P,) int64`` ascending, ``values (P,) float64``. Never written again.
+
+    slots  (2^b,) int32, by hash: the place of a key, or NONE
+    others (Q,) int64 ascending: the places of keys whose slot is another one's
+    """
 
     keys: Array
     values: Array
-    perhaps: Array
+    slots: Array
+    others: Array
     shift: np.uint64
 
     @classmethod
@@ -34,11 +41,13 @@ class Keyed:
         keys, at = np.unique(np.concatenate([keys for keys, _ in parts]).astype(np.int64), return_inverse=True)
         values = np.bincount(at, np.concatenate([values for _, values in parts]), len(keys))
         bits = max(LEAST_BITS, len(keys).bit_length() + SPARE_BITS)
-        perhaps, shift = np.zeros(1 << bits, bool), np.uint64(64 - bits)
-        perhaps[_hash(keys, shift)] = True
-        for array in (keys, values, perhaps):
+        slots, shift, places = np.full(1 << bits, NONE, np.int32), np.uint64(64 - bits), np.arange(len(keys))
+        hashed = _hash(keys, shift)
+        slots[hashed] = places
+        others = np.flatnonzero(slots[hashed] != places)
+        for array in (keys, values, slots, others):
             array.setflags(write=False)
-        return cls(keys, values, perhaps, shift)
+        return cls(keys, values, slots, others, shift)
 
     def with_values(self, keys: Array, values: Array) -> Keyed:
         """A copy in which those of ``keys (M,)`` that it has, have ``values (M,)``. O(P + M log P)."""
@@ -49,7 +58,7 @@ class Keyed:
         changed = self.values.copy()
         changed[at[here]] = values[here]
         changed.setflags(write=False)
-        return Keyed(self.keys, changed, self.perhaps, self.shift)
+        return Keyed(self.keys, changed, self.slots, self.others, self.shift)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -57,10 +66,16 @@ class Keyed:
     def add_to(self, total: Array, wanted: Array) -> None:
         """``total (N,)`` += the value of each of ``wanted (N,)`` integers that is a key."""
         wanted = wanted.astype(np.int64, copy=False)
-        hits = np.flatnonzero(self.perhaps.take(_hash(wanted, self.shift)))
-        if len(hits):
-            at = np.minimum(np.searchsorted(self.keys, wanted[hits]), len(self.keys) - 1)
-            total[hits] += np.where(self.keys[at] == wanted[hits], self.values[at], 0.0)
+        place = self.slots.take(_hash(wanted, self.shift))
+        at = np.flatnonzero(place != NONE)
+        place, wanted = place[at], wanted[at]
+        same = self.keys.take(place) == wanted
+        total[at[same]] += self.values.take(place[same])
+        if len(self.others) and not same.all():
+            at, wanted = at[~same], wanted[~same]
+            keys = self.keys[self.others]
+            other = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            total[at] += np.where(keys[other] == wanted, self.values[self.others[other]], 0.0)
 
 
 def merged(parts: Sequence[tuple[Array, Array]], *, least: bool) -> tuple[Array, Array]:

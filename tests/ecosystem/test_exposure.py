@@ -310,7 +310,7 @@ def test_published_prices_are_never_written_again(index):
     of = behind(index, targets=TARGETS, caps=(Cap("creator_id", 0.2),), spread=(Spread(1.0), Spread(1.0, "creator_id")))
     prices = of.newest
     tables = [*prices.works, *(keyed for _, keyed in prices.columns)]
-    arrays = [prices.groups, *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.perhaps))]
+    arrays = [prices.groups, *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.slots))]
     assert not any(array.flags.writeable for array in arrays)
     copies = [array.copy() for array in arrays]
     show(of, index, [1, 3, 5], times=50)

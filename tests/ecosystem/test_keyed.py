@@ -44,6 +44,18 @@ def test_columns_of_any_integer_type_are_looked_up_by_value():
         assert total.tolist() == [0.0, 0.5]
 
 
+def test_keys_of_one_hash_keep_their_values():
+    """Of 20,000 keys some hundreds lose their slot to another one."""
+    rng = np.random.default_rng(0)
+    own = rng.choice(10**6, 20_000, replace=False)
+    keyed = Keyed.sum_of([(own, own / 7.0)])
+    assert len(keyed.others) > 100
+    wanted = np.concatenate([own, rng.integers(0, 10**6, 20_000)])
+    total = np.zeros(len(wanted))
+    keyed.add_to(total, wanted)
+    np.testing.assert_array_equal(total, np.where(np.isin(wanted, own), wanted / 7.0, 0.0))
+
+
 def test_nothing_of_it_can_be_written():
     keyed = Keyed.sum_of([(np.array([1]), np.array([0.5]))])
-    assert not any(array.flags.writeable for array in (keyed.keys, keyed.values, keyed.perhaps))
+    assert not any(array.flags.writeable for array in (keyed.keys, keyed.values, keyed.slots, keyed.others))
