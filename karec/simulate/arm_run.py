@@ -19,6 +19,7 @@ from karec.config.scenes import Config
 from karec.ecosystem.exposure import Exposures
 from karec.ecosystem.steering import Steering
 from karec.errors import ConfigError
+from karec.observe.rank_log import RankLogObserver
 from karec.observer_queue import ObserverQueue
 from karec.platform.snapshot import Snapshot
 from karec.refresh.publish import publish_bundle
@@ -82,6 +83,13 @@ class ArmRun:
             raise ConfigError(
                 f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices in its "
                 "checkpoint: leave it out"
+            )
+        if self._learns(cascade) and not any(
+            isinstance(queue.observer, RankLogObserver) for queue in cascade.observers
+        ):
+            raise ConfigError(
+                f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer writes one: add "
+                '{ use = "rank_log" } to the scene\'s observers, or train_every = 0'
             )
 
     def run(self) -> None:
