@@ -84,12 +84,11 @@ class ArmRun:
                 f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices in its "
                 "checkpoint: leave it out"
             )
-        if self._learns(cascade) and not any(
-            isinstance(queue.observer, RankLogObserver) for queue in cascade.observers
-        ):
+        logs = any(isinstance(queue.observer, RankLogObserver) for queue in cascade.observers)
+        if self._learns(cascade) and not logs:
             raise ConfigError(
-                f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer writes one: add "
-                '{ use = "rank_log" } to the scene\'s observers, or train_every = 0'
+                f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer writes one: "
+                'add { use = "rank_log" } to the scene\'s observers, or train_every = 0'
             )
 
     def run(self) -> None:

@@ -205,6 +205,13 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
+def test_an_arm_that_learns_at_night_and_logs_nothing_is_refused_before_the_first_day(models, tmp_path):
+    silent = f'{TOWERS}[[arms]]\nname = "silent"\nscene.observers = []\n'
+    with pytest.raises(ConfigError, match=r"the arm 'silent': its towers learn at night from its rank log, and no obs"):
+        play(tmp_path, models, silent, nights=1)
+    assert not list((tmp_path / "out").glob("*/day-*.npz"))
+
+
 def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
     arms = arms_of(played.parent, TOWERS + AGAIN + RANDOM)
     with pytest.raises(DataError, match=r"other seed \(0, and not 1\)"):
