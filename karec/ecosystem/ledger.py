@@ -67,6 +67,11 @@ class Ledger:
         self.floors = [FloorCounts(floor) for floor in floors]
         self.spread = [SpreadCounts(each, window_hours) for each in spread]
 
+    @property
+    def names_creators(self) -> bool:
+        """Whether some floor is of creators, so that feeds say whose works they showed."""
+        return any(not counts.floor.of_works for counts in self.floors)
+
     def show(self, feed: Feed) -> None:
         """Count ``feed``, and move the prices. A feed that is older than the newest decays nothing."""
         decay = math.exp(-max(feed.time_ms - self.time_ms, 0) / (self.window_hours * HOUR_MS)) if self.time_ms else 1.0

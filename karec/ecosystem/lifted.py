@@ -22,7 +22,6 @@ class Lifted:
 
     def __init__(self, ledger: Ledger, index: ItemIndex, rates: Rates) -> None:
         self._ledger, self._index, self._rates = ledger, index, rates
-        self._with_creators = any(not counts.floor.of_works for counts in ledger.floors)
         self._library_ms: int | None = None
         self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in ledger.floors]
         self.anew()
@@ -49,7 +48,7 @@ class Lifted:
         if not self._ledger.floors or (self._library_ms is not None and now_ms < self._library_ms + REFRESH_MS):
             return
         self._library_ms = now_ms
-        library = Library.of(self._index, self._with_creators)
+        library = Library.of(self._index, self._ledger.names_creators)
         for i, counts in enumerate(self._ledger.floors):
             if counts.floor.of_works:
                 keys, births = library.new_works(counts.floor.hours, now_ms)

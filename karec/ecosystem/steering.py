@@ -105,7 +105,6 @@ class Steering:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
         self.index, self.explore, self.shared = index, explore, state is not None
         self._groups, self._absent = groups_of(targets), absent_values(index, targets)
-        self._with_creators = any(not floor.of_works for floor in floors)
         self._ledger = Ledger(self._groups, caps, floors, spread, Law(controller, rate, bound), window_hours)
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
@@ -221,7 +220,7 @@ class Steering:
 
         members = [int(group.members(values(group.column), now).sum()) for group in self._groups]
         caps = tuple(values(cap.column).astype(np.int64) for cap in self._ledger.caps)
-        creators = values(CREATOR).astype(np.int64) if self._with_creators else np.empty(0, np.int64)
+        creators = values(CREATOR).astype(np.int64) if self._ledger.names_creators else np.empty(0, np.int64)
         spread = tuple(
             known.ids if counts.spread.column is None else values(counts.spread.column).astype(np.int64)
             for counts in self._ledger.spread

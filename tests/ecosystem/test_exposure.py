@@ -3,8 +3,6 @@ share the prices.
 """
 
 import json
-import os
-import re
 import threading
 import time
 
@@ -12,17 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steered_requests import FLOORS, NOW, TARGETS, asked, fifty_works, known, show, steering
 
 from karec._clock import HOUR_MS
 from karec.cascade import Cascade, Recall
 from karec.ecosystem.boosts import Behind
-from karec.ecosystem.constraints import Cap, Floor, Spread, Target
+from karec.ecosystem.constraints import Cap, Spread, Target
 from karec.ecosystem.exposure import Exposure, ExposurePrices, Exposures, Underexposed, thompson
 from karec.ecosystem.prices import steered
 from karec.ecosystem.steering import KEPT_VERSIONS, PUBLISH_FEEDS, Steering
 from karec.errors import ContractError
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places, with_room
-from karec.index import ItemIndex
 from karec.observer_queue import ObserverQueue
 from karec.platform.schema import Meaning
 from karec.platform.snapshot import Snapshot
@@ -36,49 +34,12 @@ from karec.stage import Source, Stage
 from karec.trace import Trace
 from karec.types import Candidates, Request
 
-NOW = 1_000 * HOUR_MS
-
 pytestmark = pytest.mark.usefixtures("backend")
-
-
-def fifty_works():
-    """Works 1000 … 1049; work 1000 + i is i hours old, of creator i mod 5 and type i mod 2."""
-    at = np.arange(50)
-    columns = {
-        "creator_id": at % 5 - 1,
-        "type": (at % 2).astype(np.int8),
-        "upload_ms": NOW - at * HOUR_MS,
-        "tone": np.linspace(0, 1, 50),
-    }
-    return ItemIndex.build(at + 1000, np.random.default_rng(0).normal(size=(50, 4)), columns=columns)
 
 
 @pytest.fixture
 def index():
     return fifty_works()
-
-
-TARGETS = (Target({"1": 0.3}, column="type"), Target(0.5, age_hours=12))
-FLOORS = (Floor(4, 500, new_work_hours=24),)
-
-
-def steering(index, **settings):
-    return Steering(index, **{"targets": TARGETS, "rate": 0.05, **settings})
-
-
-def asked(index, of, request_id="a", **asks):
-    request = Request(**{"user_id": 1, "k": 6, "time_ms": NOW, "request_id": request_id, **asks}, view=index.pinned())
-    return request.with_features(ExposurePrices(of).hydrate_request(request))
-
-
-def known(index, rows, scores=None):
-    rows = np.asarray(rows)
-    return Candidates.of(rows + 1000, scores).with_rows(index.lookup(rows + 1000))
-
-
-def show(of, index, rows, times=PUBLISH_FEEDS, at=NOW):
-    for _ in range(times):
-        of.show(asked(index, of, time_ms=at), known(index, rows))
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), st.data())
@@ -317,96 +278,12 @@ def test_published_prices_are_never_written_again(index):
     assert all((array == copy).all() for array, copy in zip(arrays, copies, strict=True))
 
 
-def test_processes_share_one_ledger_through_its_file(index, tmp_path):
-    """Two of them in turns come to the prices of one that saw every feed; one that begins later goes on from there."""
-    shared = [steering(index, config_folder=tmp_path, state="exposure.json") for _ in range(2)]
-    alone = steering(index)
-    for i in range(8):
-        show(shared[i % 2], index, [1, 3, i])
-        shared[i % 2].settle()  # else once a second
-        show(alone, index, [1, 3, i])
-    assert shared[1].snapshot()["targets"] == alone.snapshot()["targets"]
-    later = steering(index, config_folder=tmp_path, state="exposure.json")
-    assert later.snapshot()["targets"] == alone.snapshot()["targets"] and later.newest.groups.tolist() != [0, 0]
-
-
-def test_a_shared_ledger_is_read_and_written_once_a_second(index, tmp_path, monkeypatch):
-    """However many feeds there are: the file holds all that the scene remembers."""
-    now = 1_000.0
-    monkeypatch.setattr("karec.ecosystem.steering.time.monotonic", lambda: now)
-    of = steering(index, config_folder=tmp_path, state="exposure.json")
-    show(of, index, [1, 3], times=5 * PUBLISH_FEEDS)
-    assert (of.newest.version, of.held) == (1, 4 * PUBLISH_FEEDS)
-    now += 1.0
-    show(of, index, [1, 3], times=1)
-    assert (of.newest.version, of.held, of.snapshot()["feeds"]) == (2, 0, 5 * PUBLISH_FEEDS + 1)
-
-
 def test_a_feed_that_says_it_is_of_the_future_counts_as_of_now(index):
     """Else what was shown would not fade until then."""
     of = steering(index, targets=(), spread=(Spread(1.0),))
     show(of, index, [7], at=4_000_000_000_000)
     assert of.kept()["time_ms"] <= time.time_ns() // 1_000_000
     assert of.newest.works[0].keys.tolist() == [1007]
-
-
-def test_writers_at_once_lose_no_feed(index, tmp_path):
-    shared = [steering(index, config_folder=tmp_path, state="exposure.json") for _ in range(4)]
-
-    def write(of):
-        for _ in range(5):
-            show(of, index, [1, 3])
-            of.settle()
-
-    threads = [threading.Thread(target=write, args=(of,)) for of in shared]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert json.loads((tmp_path / "exposure.json").read_text())["feeds"] == 4 * 5 * PUBLISH_FEEDS
-
-
-def test_a_child_of_fork_counts_on_without_what_its_parent_holds_back(index):
-    of = steering(index)
-    stop = threading.Event()
-
-    def write():
-        while not stop.is_set():
-            show(of, index, [1, 3], times=PUBLISH_FEEDS + 1)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for _ in range(20):
-            child = os.fork()
-            if child == 0:
-                before = of.snapshot()["feeds"]
-                show(of, index, [1, 3], times=3)
-                of.settle()
-                os._exit(0 if of.snapshot()["feeds"] == before + 3 and of.held == 0 else 1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    finally:
-        stop.set()
-        writer.join()
-
-
-def test_a_state_file_that_cannot_be_written_holds_feeds_back_and_loses_none(index, tmp_path):
-    folder = tmp_path / "later"
-    of = steering(index, config_folder=folder, state="exposure.json")
-    with pytest.raises(FileNotFoundError):
-        show(of, index, [1, 3])
-    assert of.held == PUBLISH_FEEDS
-    folder.mkdir()
-    of.settle()
-    assert of.held == 0 and of.snapshot()["feeds"] == PUBLISH_FEEDS
-
-
-def test_a_damaged_state_file_is_refused_by_name(index, tmp_path):
-    path = tmp_path / "exposure.json"
-    for text in ("[]", "{", '{"format": 1}'):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=re.escape(str(path)) + ".*; remove it to begin with prices of 0$"):
-            steering(index, config_folder=tmp_path, state="exposure.json")
 
 
 def test_the_observer_flushes_what_it_holds_back_a_second_later(index):
