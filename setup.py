@@ -17,7 +17,8 @@ KERNELS = sorted(path.stem for path in (ROOT / "kernels").glob("*.pyx"))
 
 
 def tool(module: str, directory: str) -> str:
-    """The program of the PyPI package ``module``, else the one on PATH, else the bare name (whose failure says it all).
+    """The program of the PyPI package ``module``, else the one on PATH, else the bare name (whose failure
+    says it all).
 
     The package comes first because the interpreter's ``bin`` folder need not be on PATH.
     """
@@ -29,22 +30,26 @@ def tool(module: str, directory: str) -> str:
 
 
 class CMakeBuild(build_ext):
-    """Configures, builds and installs the CMake component ``python``, then hands each module to setuptools."""
+    """Configures, builds and installs the CMake component ``python``, then hands each module to
+    setuptools."""
 
     def build_extensions(self) -> None:
         import pybind11
 
-        # One folder for each interpreter. The build environment of an earlier `pip install` is gone, and so are the
-        # programs that its CMakeCache.txt names: --fresh forgets the cache and keeps the object files.
+        # One folder for each interpreter. The build environment of an earlier `pip install` is gone, and so
+        # are the programs that its CMakeCache.txt names: --fresh forgets the cache and keeps the object
+        # files.
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         staged = build / "staged"
-        # The build environment has a new path each time: with headers from there, what includes them would be compiled
-        # again. A copy that was cut off is nowhere.
+        # The build environment has a new path each time: with headers from there, what includes them would be
+        # compiled again. A copy that was cut off is nowhere.
         headers = build / f"pybind11-{pybind11.__version__}"
         build.mkdir(parents=True, exist_ok=True)
         if not headers.exists():
             with tempfile.TemporaryDirectory(dir=build) as folder:
-                Path(shutil.copytree(Path(pybind11.__file__).parent, Path(folder) / "pybind11")).rename(headers)
+                Path(shutil.copytree(Path(pybind11.__file__).parent, Path(folder) / "pybind11")).rename(
+                    headers
+                )
         cmake = tool("cmake", "CMAKE_BIN_DIR")
         configure = [
             *(cmake, "--fresh", "-S", str(ROOT), "-B", str(build), "-G", "Ninja"),
@@ -58,7 +63,9 @@ class CMakeBuild(build_ext):
         subprocess.run(configure, check=True)
         subprocess.run([cmake, "--build", str(build), "--parallel", jobs], check=True)
         shutil.rmtree(staged, ignore_errors=True)
-        subprocess.run([cmake, "--install", str(build), "--component", "python", "--prefix", str(staged)], check=True)
+        subprocess.run(
+            [cmake, "--install", str(build), "--component", "python", "--prefix", str(staged)], check=True
+        )
         for extension in self.extensions:
             target = Path(self.get_ext_fullpath(extension.name))
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,15 @@
-"""Searches of a part of the works beside the exact scan and beside peers, each at the least effort that finds enough.
+"""Searches of a part of the works beside the exact scan and beside peers, each at the least effort that finds
+enough.
 
-    OMP_NUM_THREADS=1 python bench/ann_table.py [works, 1_000_000] [--k 1000] [--bundle DIR] [--graphs] [--n-probe N]
+    OMP_NUM_THREADS=1 python bench/ann_table.py [works, 1_000_000] [--k 1000] [--bundle DIR] [--graphs]
+    [--n-probe N]
 
-Recall@k is the mean share of the exact k best that is found, over 100 queries. Of every contender the least setting
-whose recall is .95 or more is looked for (n_probe, efSearch, expansion_search), then all are timed at theirs:
-interleaved, milliseconds of processor time of one query, median and least. ``--graphs``: HNSW of FAISS and of usearch
-too, minutes to build. ``--bundle``: item and user vectors of a published bundle, in place of vectors that lie as a
-tower's do. ``--n-probe``: karec alone, at this number of lists, for example the one that a bundle was published with.
+Recall@k is the mean share of the exact k best that is found, over 100 queries. Of every contender the least
+setting whose recall is .95 or more is looked for (n_probe, efSearch, expansion_search), then all are timed at
+theirs: interleaved, milliseconds of processor time of one query, median and least. ``--graphs``: HNSW of
+FAISS and of usearch too, minutes to build. ``--bundle``: item and user vectors of a published bundle, in
+place of vectors that lie as a tower's do. ``--n-probe``: karec alone, at this number of lists, for example
+the one that a bundle was published with.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ Found = NDArray[np.int64]
 
 @dataclass
 class Contender:
-    """``search(query, setting)`` finds ids; ``most`` is the largest setting, None: there is none to look for."""
+    """``search(query, setting)`` finds ids; ``most`` is the largest setting, None: there is none to look
+    for."""
 
     name: str
     search: Callable[[NDArray[np.float32], int], Any]
@@ -78,8 +82,12 @@ def of_karec(vectors: NDArray[np.float32], k: int) -> tuple[ItemIndex, list[Cont
         return plain.search(query, rows=rows_of[n_probe][query.tobytes()], k=k).ids
 
     rows_of: dict[int, dict[bytes, NDArray[np.int32]]] = {}
-    exact = Contender("karec, exact scan", lambda q, _: plain.search_all(q, k).ids, bytes_a_work=plain.nbytes / n)
-    lists = Contender("karec, lists", lambda q, p: listed.search_all(q, k, n_probe=p).ids, listed.n_lists, built)
+    exact = Contender(
+        "karec, exact scan", lambda q, _: plain.search_all(q, k).ids, bytes_a_work=plain.nbytes / n
+    )
+    lists = Contender(
+        "karec, lists", lambda q, p: listed.search_all(q, k, n_probe=p).ids, listed.n_lists, built
+    )
     lists.bytes_a_work = listed.nbytes / n
     scattered = Contender("karec, the same rows out of order", apart, bytes_a_work=plain.nbytes / n + 4)
 
@@ -87,7 +95,8 @@ def of_karec(vectors: NDArray[np.float32], k: int) -> tuple[ItemIndex, list[Cont
         scattered.setting, scattered.recall = lists.setting, lists.recall
         found = (listed.search_all(q, n, n_probe=lists.setting).ids for q in queries)
         rows_of[lists.setting] = {
-            q.tobytes(): np.sort(plain.lookup(each)).view(np.ndarray) for q, each in zip(queries, found, strict=True)
+            q.tobytes(): np.sort(plain.lookup(each)).view(np.ndarray)
+            for q, each in zip(queries, found, strict=True)
         }
 
     scattered.settle = settle  # type: ignore[attr-defined]
@@ -99,7 +108,9 @@ def of_faiss(vectors: NDArray[np.float32], k: int, n_lists: int, graphs: bool) -
     inner = faiss.METRIC_INNER_PRODUCT
     made = []
 
-    def add(name: str, index: Any, search: Callable[[NDArray[np.float32], int], Any], most: int, width: float) -> None:
+    def add(
+        name: str, index: Any, search: Callable[[NDArray[np.float32], int], Any], most: int, width: float
+    ) -> None:
         def build() -> None:
             index.train(vectors)
             index.add(vectors)
@@ -184,13 +195,16 @@ def main() -> None:
         each.tune(queries, at, asked.k if "M 32" in each.name else 1)
     contenders += peers
     costs = timed(contenders, queries)
-    print(f"{len(vectors):,} works of {vectors.shape[1]} dimensions, k = {asked.k:,}, {plain.isa}, one thread")
+    print(
+        f"{len(vectors):,} works of {vectors.shape[1]} dimensions, k = {asked.k:,}, {plain.isa}, one thread"
+    )
     print(f"{'':36} {'setting':>9} {'recall':>7} {'ms':>8} {'least':>8} {'built, s':>9} {'B a work':>9}")
     for each in contenders:
         ms = costs[each.name]
         setting = f"{each.setting:,}" if each.setting else "–"
         print(
-            f"{each.name:36} {setting:>9} {each.recall:7.3f} {np.median(ms):8.3f} {ms.min():8.3f} {each.built_s:9.1f} "
+            f"{each.name:36} {setting:>9} {each.recall:7.3f} {np.median(ms):8.3f} {ms.min():8.3f} "
+            f"{each.built_s:9.1f} "
             f"{each.bytes_a_work:9.0f}"
         )
 

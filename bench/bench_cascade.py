@@ -4,8 +4,8 @@
     karec demo --works 1000000 --users 20000 --out DIR                   # 1e6 works; or any other bundle
     pytest bench/bench_cascade.py --cascade DIR/karec.toml
 
-The bench's own models are trained for one epoch on few exposures: what a request costs does not depend on how good they
-are. Of a given bundle nothing is written: requests run without observers.
+The bench's own models are trained for one epoch on few exposures: what a request costs does not depend on how
+good they are. Of a given bundle nothing is written: requests run without observers.
 """
 
 from dataclasses import replace
@@ -31,7 +31,8 @@ N_REQUESTS = 64
 
 @pytest.fixture(scope="module")
 def served(request, tmp_path_factory):
-    """(cascade, requests, observers, bundle): of the option ``--cascade``, or of a bundle of the bench's own."""
+    """(cascade, requests, observers, bundle): of the option ``--cascade``, or of a bundle of the bench's
+    own."""
     given = request.config.getoption("cascade")
     if given is None:
         yield from built(tmp_path_factory)
@@ -67,7 +68,8 @@ def test_one_request(benchmark, served):
     cascade, requests, *_ = served
     feeds = [cascade.run(request) for request in requests[:8]]
     sizes = {
-        stage: int(np.median([feed.trace.stage_sizes()[stage] for feed in feeds])) for stage in ("recall", "prerank")
+        stage: int(np.median([feed.trace.stage_sizes()[stage] for feed in feeds]))
+        for stage in ("recall", "prerank")
     }
     steps = {
         f"{step.stage}.{step.step}": float(np.median([feed.trace.steps[i].ms for feed in feeds]))
@@ -107,5 +109,6 @@ def test_the_same_request_out_of_other_parts(benchmark, served, dpp):
     assert set(ids[left["recall"]]) >= set(feed.scored["prerank"].ids)
     assert len(left["prerank"]) == len(feed.scored["rank"].ids)
     if dpp == "NumPy":
-        assert np.isin(feed.scored["rank"].ids, ids[left["prerank"]]).mean() > 0.98  # float32 rounds otherwise
+        # float32 rounds otherwise
+        assert np.isin(feed.scored["rank"].ids, ids[left["prerank"]]).mean() > 0.98
         assert np.isin([item.id for item in feed.items], ids[left["rerank"]]).mean() >= 0.8

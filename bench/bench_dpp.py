@@ -1,4 +1,5 @@
-"""Greedy DPP on embeddings: native beside its Numba twin and plain NumPy of the same definition (no N × N matrix)."""
+"""Greedy DPP on embeddings: native beside its Numba twin and plain NumPy of the same definition (no N × N
+matrix)."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ KINDS = ("random", "clustered", "flat")
 
 
 def numpy_gram_schmidt(embeddings, relevance, k, ridge=1e-2):
-    """The definition with ρ falling by ⟨f_i, u⟩² for each pick's direction u, one matrix-vector product a step."""
+    """The definition with ρ falling by ⟨f_i, u⟩² for each pick's direction u, one matrix-vector product a
+    step."""
     f = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     q2 = np.exp(relevance - relevance.max())
     rho = np.full(len(f), 1 + ridge, np.float32)

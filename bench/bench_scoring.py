@@ -101,7 +101,11 @@ def test_further_peers_of_the_table_find_the_best(part):
     import peers
 
     _, vectors, query = workloads.works()
-    rows = workloads.candidates(min(workloads.N_CANDIDATES)) if part == "of_candidates" else np.arange(len(vectors))
+    rows = (
+        workloads.candidates(min(workloads.N_CANDIDATES))
+        if part == "of_candidates"
+        else np.arange(len(vectors))
+    )
     contenders = getattr(peers, part)(vectors, np.stack([query, -query]) if part == "of_many" else query)
     best = rows[np.argsort(-(vectors[rows] @ query), kind="stable")[: workloads.K]]
     for name, contender in contenders.items():

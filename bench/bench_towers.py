@@ -1,7 +1,8 @@
 """The towers as they serve and refresh: one user on one thread, the catalogue on two, in float32 and int8.
 
-Trained for one epoch on few exposures: what a tower costs does not depend on how good it is. The user is one with a
-whole history; 100,000 works are encoded in batches of 8,192, as a refresh does. `extra_info` holds works a second.
+Trained for one epoch on few exposures: what a tower costs does not depend on how good it is. The user is one
+with a whole history; 100,000 works are encoded in batches of 8,192, as a refresh does. `extra_info` holds
+works a second.
 """
 
 import numpy as np
@@ -60,7 +61,10 @@ def test_item_tower_over_the_catalogue(benchmark, trained, precision, encoded):
 
     def over_all():
         for at, rows in enumerate(batches):
-            tower.run(items[at] if encoded else encoder.encode_items(snapshot, rows, snapshot.time_ms), "item_vector")
+            tower.run(
+                items[at] if encoded else encoder.encode_items(snapshot, rows, snapshot.time_ms),
+                "item_vector",
+            )
 
     benchmark.pedantic(over_all, rounds=7, warmup_rounds=1)
     if benchmark.stats is not None:  # None where nothing is measured: --benchmark-disable

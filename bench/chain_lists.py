@@ -1,8 +1,9 @@
 """The recall of chain_table.py's other side: lists of rows in dicts, NumPy, FAISS.
 
-A work is its row in the snapshot from the first list to the last, so that nothing is looked up by id. Lists, orders and
-draws are made before the first request, by karec's own code where it makes the same ones; a request reads them with
-NumPy alone. Repeats are found by an array with a place for every work, which took a tenth of ``np.unique``'s time.
+A work is its row in the snapshot from the first list to the last, so that nothing is looked up by id. Lists,
+orders and draws are made before the first request, by karec's own code where it makes the same ones; a
+request reads them with NumPy alone. Repeats are found by an array with a place for every work, which took a
+tenth of ``np.unique``'s time.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def follow(step: Follow, snapshot: Snapshot, turns: Turns) -> Channel:
         if asked.user < 0:
             return EMPTY
         followed = follows.of(asked.user)[::-1].tolist()
-        return turns.read([made[creator][: step.per_creator] for creator in followed if creator in made], step.quota)
+        return turns.read(
+            [made[creator][: step.per_creator] for creator in followed if creator in made], step.quota
+        )
 
     return recall
 
@@ -139,7 +142,9 @@ def profile(step: Profile, snapshot: Snapshot, turns: Turns) -> Channel:
         seen = {name: rows[ends[asked.user] : ends[asked.user + 1]] for name, (ends, rows) in lists.items()}
         seen["sung"] = made.get(asked.request.user_number, EMPTY)
         works = np.concatenate([rows[:MOST_ENTRIES] for rows in seen.values()])
-        weights = np.concatenate([step.evidence.get(name, 0.0) * falling[: len(rows)] for name, rows in seen.items()])
+        weights = np.concatenate(
+            [step.evidence.get(name, 0.0) * falling[: len(rows)] for name, rows in seen.items()]
+        )
         read: list[Array] = []
         for facet, column in columns.items():
             keys, which = np.unique(column[works], return_inverse=True)
@@ -173,7 +178,8 @@ CHANNELS: dict[type, Any] = {Follow: follow, Social: social, Profile: profile, P
 
 
 def channels(cascade: Cascade, snapshot: Snapshot, turns: Turns, nearest: Nearest) -> list[Channel]:
-    """One for each of the cascade's channels, by its settings; ``nearest`` gives the rows of the channel ``model``."""
+    """One for each of the cascade's channels, by its settings; ``nearest`` gives the rows of the channel
+    ``model``."""
     made: list[Channel] = []
     for source in cascade.recall.sources:
         if isinstance(source, Model):

@@ -1,7 +1,7 @@
 """The other side of chain_table.py: the steps of a cascade out of NumPy, FAISS, pyversity and ONNX Runtime.
 
-``Peer`` has one step for each step of the cascade's trace, made of its settings: chain_lists.py has the channels of
-recall, chain_steps.py the other steps.
+``Peer`` has one step for each step of the cascade's trace, made of its settings: chain_lists.py has the
+channels of recall, chain_steps.py the other steps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
 
 @dataclass(frozen=True)
 class Peer:
-    """``steps`` (place, step), in the order of the cascade's trace; two steps of a stage may have one name."""
+    """``steps`` (place, step), in the order of the cascade's trace; two steps of a stage may have one
+    name."""
 
     steps: list[tuple[str, Step]]
 
@@ -50,7 +51,8 @@ class Peer:
 
 
 def comparable(cascade: Cascade) -> Cascade:
-    """``cascade`` as both sides run it: without steering of exposure, a DPP by vectors alone, as peers have no more."""
+    """``cascade`` as both sides run it: without steering of exposure, a DPP by vectors alone, as peers have
+    no more."""
 
     def plain(step: Any) -> Any:
         if not isinstance(step, Dpp) or step.alike.wanted == PLAIN:
@@ -69,13 +71,18 @@ def comparable(cascade: Cascade) -> Cascade:
 
 def refuse_unwritten(cascade: Cascade) -> None:
     """SystemExit names the first step or setting of the cascade that the other side does not have."""
-    merger, model = cascade.recall.merger, next((c for c in cascade.recall.sources if isinstance(c, Model)), None)
+    merger, model = (
+        cascade.recall.merger,
+        next((c for c in cascade.recall.sources if isinstance(c, Model)), None),
+    )
     steps = [*cascade.request_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
     lacks = [step.name for step in steps if type(step) not in MAKERS]
     lacks += [source.name for source in cascade.recall.sources if type(source) not in (*CHANNELS, Model)]
     lacks += ["merge's floors or consumed"] if any(merger.floors) or merger.consumed else []
     lacks += [] if any(type(step) is UserTower for step in steps) else ["a request without user_tower"]
-    lacks += ["a vector space of recall's own"] if model is not None and model.recall_index is not None else []
+    lacks += (
+        ["a vector space of recall's own"] if model is not None and model.recall_index is not None else []
+    )
     if lacks:
         raise SystemExit(f"{lacks[0]} is not written for the other side")
 
@@ -92,7 +99,8 @@ class Workshop:
         self.sessions: dict[Path, Callable[[Any], Array]] = {}
         self.queries = [self._query(request) for request in requests]
         self.requests = requests
-        self.scores = np.empty(0, np.float32)  # of all works, where the request's flat scan served the prerank too
+        # of all works, where the request's flat scan served the prerank too
+        self.scores = np.empty(0, np.float32)
         self._choose()
 
     def _query(self, request: Request) -> Array:
@@ -118,7 +126,9 @@ class Workshop:
             return
         quota, recall = min(channel.quota, n), self._recall(channel)
         ways = nearest_ways(self.vectors, self.queries, quota, recall)
-        nearest, nearest_ms = quickest(f"the {quota:,} nearest at a recall of {recall:.3f}", ways, self.queries)
+        nearest, nearest_ms = quickest(
+            f"the {quota:,} nearest at a recall of {recall:.3f}", ways, self.queries
+        )
         self.nearest = ways[nearest]
         both = {"one flat scan for both": lambda each: (self._scan(each[1], quota), self.scores[each[0]])}
         both_ms = quickest("the nearest and the inner products", both, asked)[1]
@@ -137,7 +147,10 @@ class Workshop:
             if n_probe is None:
                 return 1.0
             found = [
-                (view.search_all(q, k=channel.quota).ids, view.search_all(q, k=channel.quota, n_probe=n_probe).ids)
+                (
+                    view.search_all(q, k=channel.quota).ids,
+                    view.search_all(q, k=channel.quota, n_probe=n_probe).ids,
+                )
                 for q in self.queries
             ]
         return float(np.mean([np.isin(exact, part).mean() for exact, part in found]))
@@ -150,7 +163,11 @@ class Workshop:
         for source, channel in zip(cascade.recall.sources, asked, strict=True):
             steps.append((f"recall.{source.name}", self._recalled(channel, source.quota)))
         steps.append(("recall.merge", self._merge))
-        steps += [(f"{stage.name}.{step.name}", self._made(step, select)) for stage in stages for step in stage.steps]
+        steps += [
+            (f"{stage.name}.{step.name}", self._made(step, select))
+            for stage in stages
+            for step in stage.steps
+        ]
         return Peer(steps)
 
     def asked(self, rows: Array | None = None) -> Asked:

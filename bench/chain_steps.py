@@ -1,4 +1,5 @@
-"""The steps of chain_table.py's other side but recall, with NumPy: each is made of the settings of the cascade's own.
+"""The steps of chain_table.py's other side but recall, with NumPy: each is made of the settings of the
+cascade's own.
 
 The features of user and works come from karec's encoder on both sides.
 """
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from chain_peer import Workshop
 
 Step = Callable[[Asked], None]
-Select = Callable[[Array, Array, int, float, int | None], Array]  # vectors, scores, k, diversity, window → places
+# vectors, scores, k, diversity, window → places
+Select = Callable[[Array, Array, int, float, int | None], Array]
 HOUR_MS = 3_600_000
 
 
@@ -90,7 +92,9 @@ def _freshness(shop: Workshop, step: Freshness, _: Select) -> Step:
 
     def run(asked: Asked) -> None:
         hours = np.maximum(int(asked.request.time_ms or 0) - uploaded[asked.rows], 0) / HOUR_MS
-        asked.scores = (asked.scores + step.weight * np.exp2(hours / -step.half_life_hours)).astype(np.float32)
+        asked.scores = (asked.scores + step.weight * np.exp2(hours / -step.half_life_hours)).astype(
+            np.float32
+        )
 
     return run
 
@@ -113,7 +117,9 @@ def _quota(shop: Workshop, step: Quota, _: Select) -> Step:
 
 def _dpp(shop: Workshop, step: Dpp, select: Select) -> Step:
     if step.typed or step.weights or step.alike.wanted != PLAIN or step.options["ridge"] != RIDGE:
-        raise SystemExit("a dpp with types, weights, a similarity or a ridge is not written for the other side")
+        raise SystemExit(
+            "a dpp with types, weights, a similarity or a ridge is not written for the other side"
+        )
 
     def run(asked: Asked) -> None:
         k = asked.request.k if step.k is None else step.k
@@ -177,7 +183,11 @@ def _fits(at: int, chosen: list[int], values: list[int], window: int | str, coun
 
 def _keep_best(asked: Asked, scores: Array, k: int) -> None:
     """The k largest, largest first."""
-    near = np.argpartition(scores, len(scores) - k)[len(scores) - k :] if k < len(scores) else np.arange(len(scores))
+    near = (
+        np.argpartition(scores, len(scores) - k)[len(scores) - k :]
+        if k < len(scores)
+        else np.arange(len(scores))
+    )
     near = near[np.argsort(-scores[near], kind="stable")]
     asked.rows, asked.scores = asked.rows[near], scores[near]
 

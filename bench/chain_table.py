@@ -3,28 +3,35 @@
     karec demo --works 1000000 --users 20000 --out DIR
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python bench/chain_table.py DIR/karec.toml --lists
 
-Milliseconds of the process's processor time, medians over requests of other users at the snapshot's moment. Both sides
-run on one thread, interleaved: a few users by karec, the same users by each peer. The peer is made of the settings of
-the cascade's own steps and of the bundle's own data and models. What could be done in several ways was tried in all of
-them, and what depends on the machine is tried in each run, before the first request; the quickest serves:
+Milliseconds of the process's processor time, medians over requests of other users at the snapshot's moment.
+Both sides run on one thread, interleaved: a few users by karec, the same users by each peer. The peer is made
+of the settings of the cascade's own steps and of the bundle's own data and models. What could be done in
+several ways was tried in all of them, and what depends on the machine is tried in each run, before the first
+request; the quickest serves:
 
-    recall         rows in dicts of arrays, read in turns by a stable sort; repeats by an array of all works (np.unique
+    recall         rows in dicts of arrays, read in turns by a stable sort; repeats by an array of all works
+    (np.unique
                    took ten times as long)
-    nearest        NumPy on all works; FAISS flat; at the recall that the cascade's own channel has at its quota FAISS
-                   IVFFlat, IVF SQ8, and NumPy on the lists of IVFFlat; one NumPy scan that gives the inner products too
+    nearest        NumPy on all works; FAISS flat; at the recall that the cascade's own channel has at its
+    quota FAISS
+                   IVFFlat, IVF SQ8, and NumPy on the lists of IVFFlat; one NumPy scan that gives the inner
+                   products too
     inner product  NumPy's gather at once and in blocks, FAISS's fvec_inner_products_by_idx; search_subset and
                    IDSelector, which select by a heap, are slower: bench/scoring_table.py
-    DPP            pyversity, which has neither ridge nor window; and a second peer with one of NumPy, written as well
+    DPP            pyversity, which has neither ridge nor window; and a second peer with one of NumPy, written
+    as well
                    as we could, by updates of a D × D matrix
     ONNX Runtime   one thread; with and without arena and memory pattern, denormals as zero
     features       karec's encoder on both sides: none of those packages has one
 
-Steps that steer exposure are left out on both sides, and DPP compares works by their vectors alone: peers have no more.
+Steps that steer exposure are left out on both sides, and DPP compares works by their vectors alone: peers
+have no more.
 
-Goals: the peer with pyversity takes 8 times karec's time, and 15 times without the ranker (its step left out on both
-sides). Below it is said how many of the works after recall, prerank and rerank are the same. ``OPENBLAS_CORETYPE``
-gives NumPy another kernel: the better peer counts. ``KAREC_FORCE_ISA`` holds karec, and not its peers, to another
-instruction set. ``--lists``: the channel ``model`` scores the lists of works nearest to the user.
+Goals: the peer with pyversity takes 8 times karec's time, and 15 times without the ranker (its step left out
+on both sides). Below it is said how many of the works after recall, prerank and rerank are the same.
+``OPENBLAS_CORETYPE`` gives NumPy another kernel: the better peer counts. ``KAREC_FORCE_ISA`` holds karec, and
+not its peers, to another instruction set. ``--lists``: the channel ``model`` scores the lists of works
+nearest to the user.
 """
 
 from __future__ import annotations
@@ -52,7 +59,8 @@ SHARED = {"recall": "prerank", "prerank": "rank"}  # works after a stage: the po
 
 @dataclass
 class Taken:
-    """Of one side, a row a request: milliseconds of each step and of the whole; ids after recall, prerank, rerank."""
+    """Of one side, a row a request: milliseconds of each step and of the whole; ids after recall, prerank,
+    rerank."""
 
     steps: list[list[float]] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
@@ -113,7 +121,9 @@ def table(places: list[str], sides: dict[str, Taken]) -> None:
         "the whole request": [],
         "without the ranker": [at for at, place in enumerate(places) if place == "rank.ranker"],
         "without any DPP": [at for at, place in enumerate(places) if place.endswith(".dpp")],
-        "without both": [at for at, place in enumerate(places) if place == "rank.ranker" or place.endswith(".dpp")],
+        "without both": [
+            at for at, place in enumerate(places) if place == "rank.ranker" or place.endswith(".dpp")
+        ],
     }
     goals = {"the whole request": 8, "without the ranker": 15}
     for name, left_out in wholes.items():
@@ -123,7 +133,12 @@ def table(places: list[str], sides: dict[str, Taken]) -> None:
 def row(name: str, ms: list[float], goal: int | None = None) -> None:
     ratios = [peer / max(ms[0], 1e-3) for peer in ms[1:]]
     told = "" if goal is None else f"  goal {goal}" + ("" if ratios[0] >= goal else ": missed")
-    print(f"{name:24}" + "".join(f"{each:12.2f}" for each in ms) + "".join(f"{each:10.1f}" for each in ratios) + told)
+    print(
+        f"{name:24}"
+        + "".join(f"{each:12.2f}" for each in ms)
+        + "".join(f"{each:10.1f}" for each in ratios)
+        + told
+    )
 
 
 def alike(sides: dict[str, Taken]) -> None:
@@ -133,11 +148,16 @@ def alike(sides: dict[str, Taken]) -> None:
             pairs = [(a[stage], b[stage]) for a, b in zip(sides["karec"].kept, taken.kept, strict=True)]
             sizes = [int(np.median([len(each) for each in side])) for side in zip(*pairs, strict=True)]
             share = np.median([np.isin(a, b).mean() for a, b in pairs])
-            print(f"after {stage:8} karec {sizes[0]:7,}   with {name}'s DPP {sizes[1]:7,}   the same {share:.3f}")
+            print(
+                f"after {stage:8} karec {sizes[0]:7,}   with {name}'s DPP {sizes[1]:7,}   the same "
+                f"{share:.3f}"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path, help="the karec.toml beside which its bundles lie")
     parser.add_argument("--scene", default="home")
     parser.add_argument("--requests", type=int, default=36)
@@ -151,9 +171,15 @@ def main() -> None:
     requests = [replace(request, request_id=str(at)) for at, request in enumerate(drawn)]  # fresh draws by it
     assert cascade.index is not None
     with cascade.index.pinned() as view:
-        print(f"{len(view):,} works, scene {arguments.scene}, {len(requests) - WARM} users, karec with {view.isa}")
+        print(
+            f"{len(view):,} works, scene {arguments.scene}, {len(requests) - WARM} users, karec with "
+            f"{view.isa}"
+        )
     of_faiss, kernel = getattr(faiss, "__version__", "none"), os.environ.get("OPENBLAS_CORETYPE", "as found")
-    print(f"FAISS {of_faiss}, NumPy {np.__version__} (OPENBLAS_CORETYPE {kernel}), ONNX Runtime {ort.__version__}")
+    print(
+        f"FAISS {of_faiss}, NumPy {np.__version__} (OPENBLAS_CORETYPE {kernel}), ONNX Runtime "
+        f"{ort.__version__}"
+    )
     print("the ways tried:")
     shop = Workshop(cascade, bundle, requests[:8])
     places, sides = measured(cascade, shop, requests)

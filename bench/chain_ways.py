@@ -68,7 +68,9 @@ class Vectors:
         flat = faiss.IndexIVFFlat(centroids, dim, self.n_lists, inner)
         flat.cp.max_points_per_centroid, flat.cp.niter = 64, 8  # as karec
         flat.train(self.all)
-        coded = faiss.IndexIVFScalarQuantizer(centroids, dim, self.n_lists, faiss.ScalarQuantizer.QT_8bit, inner)
+        coded = faiss.IndexIVFScalarQuantizer(
+            centroids, dim, self.n_lists, faiss.ScalarQuantizer.QT_8bit, inner
+        )
         coded.by_residual = False
         coded.train(self.all)
         list_of = centroids.search(self.all, 1)[1]
@@ -100,7 +102,9 @@ class Vectors:
         return ways if faiss is None else ways | {"FAISS by_idx": by_idx}
 
 
-def nearest_ways(vectors: Vectors, queries: list[Array], k: int, recall: float) -> dict[str, Callable[[Array], Array]]:
+def nearest_ways(
+    vectors: Vectors, queries: list[Array], k: int, recall: float
+) -> dict[str, Callable[[Array], Array]]:
     """The ways to find the k nearest of all works, lists with a recall of at least ``recall``."""
     ways: dict[str, Callable[[Array], Array]] = {"NumPy flat": lambda query: vectors.scan(query, k)}
     if faiss is None:
@@ -140,7 +144,8 @@ def of_faiss(index: Any, k: int, n_probe: int, query: Array) -> Array:
 
 
 class ListScan:
-    """The lists of an IVFFlat, each a slice of one matrix: NumPy's products and selection, where FAISS keeps a heap."""
+    """The lists of an IVFFlat, each a slice of one matrix: NumPy's products and selection, where FAISS keeps
+    a heap."""
 
     def __init__(self, index: Any, vectors: Array, k: int) -> None:
         self.index, self.k = index, k  # whose quantizer goes with it
@@ -187,20 +192,24 @@ def session_of(model: OnnxModel, inputs: Mapping[str, Array], output: str) -> Ca
     return ways[quickest(f"{model.path.name} in ONNX Runtime", ways, [inputs] * 5)[0]]
 
 
-def pyversity_dpp(vectors: Array, scores: Array, k: int, diversity: float, window: int | None = None) -> Array:
+def pyversity_dpp(
+    vectors: Array, scores: Array, k: int, diversity: float, window: int | None = None
+) -> Array:
     """Of pyversity with karec's trade-off: the weight of relevance is (1 − diversity)·scale there, and
-    (1 − diversity)/(2·diversity) here. It has neither ridge nor window: after D picks it goes on by what rounding left,
-    up to overflow.
+    (1 − diversity)/(2·diversity) here. It has neither ridge nor window: after D picks it goes on by what
+    rounding left, up to overflow.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        found = diversify(vectors, scores, k, strategy=Strategy.DPP, diversity=diversity, scale=0.5 / diversity)
+        found = diversify(
+            vectors, scores, k, strategy=Strategy.DPP, diversity=diversity, scale=0.5 / diversity
+        )
     return np.asarray(found.indices)
 
 
 def numpy_dpp(vectors: Array, scores: Array, k: int, diversity: float, window: int | None = None) -> Array:
     """karec's definition. With A = ridge·I + Σ f fᵀ over the picks, an item's conditional variance is
-    ridge·(1 + fᵀ A⁻¹ f), and each pick changes A⁻¹ by a rank of one: N·D a pick, whatever was picked before. With a
-    window the last picks' own small matrix is inverted anew.
+    ridge·(1 + fᵀ A⁻¹ f), and each pick changes A⁻¹ by a rank of one: N·D a pick, whatever was picked before.
+    With a window the last picks' own small matrix is inverted anew.
     """
     f = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     z = (scores - scores.mean()) / max(float(scores.std()), 1e-12)
@@ -216,9 +225,9 @@ def numpy_dpp(vectors: Array, scores: Array, k: int, diversity: float, window: i
         if window is not None:
             near = f[picks[max(at + 2 - window, 0) : at + 1]]
             along = f @ near.T
-            variance = at_first - ((along @ np.linalg.inv(near @ near.T + ridge * np.eye(len(near)))) * along).sum(
-                axis=1
-            )
+            variance = at_first - (
+                (along @ np.linalg.inv(near @ near.T + ridge * np.eye(len(near)))) * along
+            ).sum(axis=1)
             continue
         u = inverse @ f[pick]
         scale = np.float32(1.0 / (1.0 + f[pick] @ u))

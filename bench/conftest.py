@@ -1,4 +1,5 @@
-"""Lets the benches import workloads.py, which stands beside them; where nothing is measured, their worlds are small."""
+"""Lets the benches import workloads.py, which stands beside them; where nothing is measured, their worlds are
+small."""
 
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cascade", help="bench_cascade.py: the karec.toml of a bundle, in place of the bench's own")
+    parser.addoption(
+        "--cascade", help="bench_cascade.py: the karec.toml of a bundle, in place of the bench's own"
+    )
 
 
 def pytest_configure(config):

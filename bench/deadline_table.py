@@ -3,12 +3,13 @@
     karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE
     OMP_NUM_THREADS=1 python bench/deadline_table.py HERE/karec.toml --world 20000 2000 50000
 
-The same users are asked with each deadline in turn, after some requests without one. What a feed is worth is what the
-ranker thinks of its works, Σ fused score / log2(place + 1); told is its sum over that of the feeds without a deadline.
-With the sizes of the world that the bundle was made of also its truth: what users would play and like of the feeds, in
-their hidden tastes, a work with nothing alike before it.
+The same users are asked with each deadline in turn, after some requests without one. What a feed is worth is
+what the ranker thinks of its works, Σ fused score / log2(place + 1); told is its sum over that of the feeds
+without a deadline. With the sizes of the world that the bundle was made of also its truth: what users would
+play and like of the feeds, in their hidden tastes, a work with nothing alike before it.
 
-A second table has each substitute alone, without a deadline: what it saves, in ms of processor time, and what it costs.
+A second table has each substitute alone, without a deadline: what it saves, in ms of processor time, and what
+it costs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ WORTH = "worth", "played", "liked"
 
 @dataclass(frozen=True)
 class Judge:
-    """What a feed is worth, (3,) or without a world (1,): to the ranker, and the seconds and likes that it gets."""
+    """What a feed is worth, (3,) or without a world (1,): to the ranker, and the seconds and likes that it
+    gets."""
 
     cascade: Cascade
     scorer: PoolScorer
@@ -51,7 +53,9 @@ class Judge:
             users = np.repeat(platform.users.lookup(np.array([request.user_id])), n)
             works = platform.works.lookup(feed.candidates.ids)
             moments = np.full(n, request.time_ms)
-            found += self.world.outcomes(TRUE, users, works, moments, np.zeros(n, np.int64)).sum(axis=0).tolist()
+            found += (
+                self.world.outcomes(TRUE, users, works, moments, np.zeros(n, np.int64)).sum(axis=0).tolist()
+            )
         return np.array(found)
 
     def _to_the_ranker(self, feed: Recommendation, request: Request) -> float:
@@ -82,20 +86,28 @@ def world_of(sizes: Sequence[int] | None, snapshot: Snapshot) -> World | None:
     works = world.dataset.snapshot.works
     rows = works.lookup(snapshot.works.ids)
     if (rows < 0).any() or (works["creator_id"][rows] != snapshot.works["creator_id"]).any():
-        raise SystemExit("the bundle is of another world: give --world the sizes of its karec demo, and its seed")
+        raise SystemExit(
+            "the bundle is of another world: give --world the sizes of its karec demo, and its seed"
+        )
     return world
 
 
-def row(name: str, deadline_ms: float | None, ms: Sequence[float], gave_way: Counter[str], shares: Array) -> str:
+def row(
+    name: str, deadline_ms: float | None, ms: Sequence[float], gave_way: Counter[str], shares: Array
+) -> str:
     in_time = "" if deadline_ms is None else f"{np.mean(np.array(ms) <= deadline_ms):.3f}"
     near = "" if deadline_ms is None else f"{np.mean(np.array(ms) <= deadline_ms + 2):.3f}"
-    told = ", ".join(f"{place.removesuffix(': no time')} {n / len(ms):.2f}" for place, n in sorted(gave_way.items()))
+    told = ", ".join(
+        f"{place.removesuffix(': no time')} {n / len(ms):.2f}" for place, n in sorted(gave_way.items())
+    )
     p50, p99 = np.quantile(ms, (0.5, 0.99))
     worth = " ".join(f"{share:>7.3f}" for share in shares)
     return f"{name:>8} {in_time:>8} {near:>8} {p50:>7.1f} {p99:>7.1f} {worth}  {told or '-'}"
 
 
-def deadlines_table(cascade: Cascade, judge: Judge, users: list[int], deadlines: list[float], time_ms: int) -> None:
+def deadlines_table(
+    cascade: Cascade, judge: Judge, users: list[int], deadlines: list[float], time_ms: int
+) -> None:
     ms = defaultdict[float | None, list[float]](list)
     worths = defaultdict[float | None, list[Array]](list)
     gave_way = defaultdict[float | None, Counter[str]](Counter)
@@ -129,7 +141,9 @@ def substitutes_table(cascade: Cascade, judge: Judge, users: list[int], time_ms:
         request = Request(user, scene=cascade.scene, time_ms=time_ms)
         for turn in range(len(choices)):
             places = choices[(at + turn) % len(choices)]
-            views = [None if index is None else index.pinned() for index in (cascade.index, cascade.recall_index)]
+            views = [
+                None if index is None else index.pinned() for index in (cascade.index, cascade.recall_index)
+            ]
             start = thread_time()
             _, feed = cascade._feed(request.with_view(*views), Forced(cascade, places))
             ms[places].append((thread_time() - start) * 1e3)
@@ -140,12 +154,16 @@ def substitutes_table(cascade: Cascade, judge: Judge, users: list[int], time_ms:
         each = np.array(worths[places])
         lost = 100 * (each - whole).mean(axis=0) / whole.mean(axis=0)
         half = 196 * (each - whole).std(axis=0) / np.sqrt(len(users)) / whole.mean(axis=0)
-        told = "   ".join(f"{name} {a:+.2f} ± {b:.2f} %" for name, a, b in zip(WORTH, lost, half, strict=False))
+        told = "   ".join(
+            f"{name} {a:+.2f} ± {b:.2f} %" for name, a, b in zip(WORTH, lost, half, strict=False)
+        )
         print(f"{' + '.join(places):>50}  saves {took - np.median(ms[places]):5.2f} ms   {told}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--scene", default="home")
     parser.add_argument("--users", type=int, default=300, help="asked once with each deadline")
@@ -154,11 +172,15 @@ def main() -> None:
         "--world", type=int, nargs="+", metavar="N", help="works, users, exposures [, seed] of its demo"
     )
     arguments = parser.parse_args()
-    cascade = replace(karec.Cascade.from_config(arguments.config, scene=arguments.scene), observers=(), naming=None)
+    cascade = replace(
+        karec.Cascade.from_config(arguments.config, scene=arguments.scene), observers=(), naming=None
+    )
     assert cascade.bundle is not None
     snapshot = cascade.bundle.snapshot
     users = np.random.default_rng(0).permutation(snapshot.users.ids)[: arguments.users].tolist()
-    judge = Judge(cascade, PoolScorer(stage_named(cascade.stages, "rank")), world_of(arguments.world, snapshot))
+    judge = Judge(
+        cascade, PoolScorer(stage_named(cascade.stages, "rank")), world_of(arguments.world, snapshot)
+    )
     for user in users[:50]:
         cascade.run(Request(user, scene=arguments.scene, time_ms=snapshot.time_ms))
     deadlines_table(cascade, judge, users, arguments.deadlines, snapshot.time_ms)

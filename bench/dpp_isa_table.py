@@ -1,9 +1,10 @@
-"""dpp_select on each instruction set that this machine has, interleaved, medians, one thread. Prints a Markdown table.
+"""dpp_select on each instruction set that this machine has, interleaved, medians, one thread. Prints a
+Markdown table.
 
     python bench/dpp_isa_table.py [rounds, 5]
 
-The set is chosen once a process, so that each measurement is a process of its own with KAREC_FORCE_ISA; a round runs
-every set once. What is selected is compared: it must not depend on the set.
+The set is chosen once a process, so that each measurement is a process of its own with KAREC_FORCE_ISA; a
+round runs every set once. What is selected is compared: it must not depend on the set.
 """
 
 from __future__ import annotations
@@ -46,10 +47,14 @@ def on(isa: str) -> list[tuple[float, list[int]]] | None:
     """The cases on that set; None where this machine lacks it."""
     variables = {**os.environ, "KAREC_FORCE_ISA": isa, "OMP_NUM_THREADS": "1"}
     check = "import numpy as np, karec; print(karec.ItemIndex.build([1], np.ones((1, 1))).isa)"
-    ran = subprocess.run([sys.executable, "-c", check], env=variables, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", check], env=variables, capture_output=True, text=True, check=False
+    )
     if ran.stdout.strip() != isa:
         return None
-    done = subprocess.run([sys.executable, __file__, "here"], env=variables, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "here"], env=variables, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 
@@ -67,9 +72,15 @@ def main() -> None:
             picks = picks or [case[1] for case in found]
             assert picks == [case[1] for case in found], f"{isa} selects otherwise"
             taken[isa].append([case[0] for case in found])
-    print("| ms | " + " | ".join(f"{kind}, {size}" for size, kind in CASES) + " |\n|---|" + "---|" * len(CASES))
+    print(
+        "| ms | " + " | ".join(f"{kind}, {size}" for size, kind in CASES) + " |\n|---|" + "---|" * len(CASES)
+    )
     for isa, rounds in taken.items():
-        cells = [f"{seconds * 1e3:.3g}" for seconds in np.median(rounds, axis=0)] if rounds else ["not on this machine"]
+        cells = (
+            [f"{seconds * 1e3:.3g}" for seconds in np.median(rounds, axis=0)]
+            if rounds
+            else ["not on this machine"]
+        )
         print(f"| `{isa}` | {' | '.join(cells)} |")
 
 

@@ -1,12 +1,14 @@
-"""dpp_select against its peers in one run: cases in turn, interleaved, medians of the thread's processor time.
+"""dpp_select against its peers in one run: cases in turn, interleaved, medians of the thread's processor
+time.
 
     python bench/dpp_table.py
-    OPENBLAS_CORETYPE=HASWELL python bench/dpp_table.py      # peers on another kernel of NumPy's BLAS: the best counts
+    OPENBLAS_CORETYPE=HASWELL python bench/dpp_table.py      # peers on another kernel of NumPy's BLAS: the
+    best counts
 
-Prints Markdown tables. α = 0.5 on standardised relevance; random and clustered embeddings, of which the worse ratio
-counts, and flat relevance, the worst case for laziness, by itself. Peers that are not installed are left out, and
-named. Then time by the number of types, and time with three facets as a ratio to vectors alone, also at the diversity
-that scenes start with in prerank.
+Prints Markdown tables. α = 0.5 on standardised relevance; random and clustered embeddings, of which the worse
+ratio counts, and flat relevance, the worst case for laziness, by itself. Peers that are not installed are
+left out, and named. Then time by the number of types, and time with three facets as a ratio to vectors alone,
+also at the diversity that scenes start with in prerank.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ def prebuilt_kernel(embeddings, relevance):
     return kernel
 
 
-def medians(ours: Callable[[], object], peer: Callable[[], object], seconds: float = 1.0) -> tuple[float, float]:
+def medians(
+    ours: Callable[[], object], peer: Callable[[], object], seconds: float = 1.0
+) -> tuple[float, float]:
     """Processor seconds of each, ours run between any two runs of the peer."""
     taken: tuple[list[float], list[float]] = ([], [])
     ours()
@@ -113,7 +117,9 @@ CASES = (
 )
 
 
-def compare(name: str, peer: Callable | None, size: workloads.Dpp, target: float, kinds: tuple[str, ...]) -> None:
+def compare(
+    name: str, peer: Callable | None, size: workloads.Dpp, target: float, kinds: tuple[str, ...]
+) -> None:
     found = []
     for kind in kinds:
         embeddings, relevance = workloads.items(size.n, size.dim, kind)
@@ -128,13 +134,15 @@ def compare(name: str, peer: Callable | None, size: workloads.Dpp, target: float
     ratio, mine, theirs, kind = min(found)
     verdict = "" if ratio >= target else "missed"
     print(
-        f"| {name} | {size} | {kind} | {mine * 1e3:.3g} | {theirs * 1e3:.4g} | {ratio:.1f} | {target} | {verdict} |",
+        f"| {name} | {size} | {kind} | {mine * 1e3:.3g} | {theirs * 1e3:.4g} | {ratio:.1f} | {target} | "
+        f"{verdict} |",
         flush=True,
     )
 
 
 def fits() -> None:
-    """Exponents of time ∝ N^a and ∝ k^b, by least squares on logarithms, and the time beside N·k·D operations."""
+    """Exponents of time ∝ N^a and ∝ k^b, by least squares on logarithms, and the time beside N·k·D
+    operations."""
 
     def best(n: int, k: int) -> float:
         embeddings, relevance = workloads.items(n, 64, "random")
@@ -148,7 +156,8 @@ def fits() -> None:
 
 
 def types() -> None:
-    """Time by the number of types, as a ratio to two types: calls in turn, medians of the thread's processor time."""
+    """Time by the number of types, as a ratio to two types: calls in turn, medians of the thread's processor
+    time."""
     print("\n| types at N=10000,k=1000,D=64 | karec ms | ratio to 2 types | target |\n|---|---|---|---|")
     embeddings, relevance = workloads.items(10_000, 64, "random")
     cases = workloads.item_types(10_000)
@@ -166,8 +175,11 @@ def types() -> None:
 
 
 def facets() -> None:
-    """Time with facets, as a ratio to vectors alone: calls in turn, medians of the thread's processor time."""
-    print("\n| facets at D=64 | vectors alone, ms | three facets, ms | ratio | target |\n|---|---|---|---|---|")
+    """Time with facets, as a ratio to vectors alone: calls in turn, medians of the thread's processor
+    time."""
+    print(
+        "\n| facets at D=64 | vectors alone, ms | three facets, ms | ratio | target |\n|---|---|---|---|---|"
+    )
     sizes = (
         (1000, 10, 0.5, 300),
         (1000, 30, 0.5, 300),
@@ -190,7 +202,8 @@ def facets() -> None:
             target = "1.5" if n == 1000 else ""
             name = f"N={n},k={k}, diversity {diversity}, {kind}"
             print(
-                f"| {name} | {plain * 1e3:.3g} | {faceted * 1e3:.3g} | {faceted / plain:.2f} | {target} |", flush=True
+                f"| {name} | {plain * 1e3:.3g} | {faceted * 1e3:.3g} | {faceted / plain:.2f} | {target} |",
+                flush=True,
             )
 
 
@@ -198,7 +211,10 @@ def main() -> None:
     has_pyversity = importlib.util.find_spec("pyversity") is not None
     if not has_pyversity:
         print("pyversity is not installed (pip install 'karec[bench]'): its rows are left out\n")
-    print("| against | case | worse on | karec ms | peer ms | ratio | target | |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| against | case | worse on | karec ms | peer ms | ratio | target | |\n"
+        "|---|---|---|---|---|---|---|---|"
+    )
     for name, peer, size, target in CASES:
         if peer is not pyversity_dpp or has_pyversity:
             compare(name, peer, size, target, ("random", "clustered"))

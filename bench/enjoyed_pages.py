@@ -1,4 +1,5 @@
-"""Pages of which it is known what was enjoyed, for bench/learned_kernel.py: drawn, and of a simulation's log."""
+"""Pages of which it is known what was enjoyed, for bench/learned_kernel.py: drawn, and of a simulation's
+log."""
 
 from __future__ import annotations
 
@@ -34,10 +35,14 @@ class Pages:
 
     def of(self, users: Array) -> Pages:
         rows = np.isin(self.user, users)
-        return Pages(self.user[rows], self.work[rows], self.x[rows], {task: of[rows] for task, of in self.did.items()})
+        return Pages(
+            self.user[rows], self.work[rows], self.x[rows], {task: of[rows] for task, of in self.did.items()}
+        )
 
 
-def ranked(run: Path, population: Population, n_works: int, moments: Array, asked: Array) -> tuple[Array, Array, Pools]:
+def ranked(
+    run: Path, population: Population, n_works: int, moments: Array, asked: Array
+) -> tuple[Array, Array, Pools]:
     """(W, D) item vectors of unit length, (U, D) user vectors, and the ranked works of ``asked``."""
     arms = read_arms("kernels").only(["no diversity"])
     works, users = population.snapshot.works, population.snapshot.users
@@ -47,13 +52,17 @@ def ranked(run: Path, population: Population, n_works: int, moments: Array, aske
         publish_bundle(run, snapshot, Path(folder) / "bundles")
         bundle = Bundle.open(Path(folder) / "bundles", verify=False)
         objectives = population.world.dataset.objectives
-        config = arms.config_of(arms.arms[0], Path(folder) / "karec.toml", Path(), population.snapshot, objectives)
+        config = arms.config_of(
+            arms.arms[0], Path(folder) / "karec.toml", Path(), population.snapshot, objectives
+        )
         cascade = build_cascade(config, SCENE, bundle)
         assert cascade.index is not None
         with cascade.index.pinned() as view, (cascade.recall_index or cascade.index).pinned() as recall_view:
             vectors = view.embeddings(view.lookup(works.ids[:n_works]))
             for user, moment in enumerate(moments.tolist()):
-                request = Request(int(users.ids[user]), k=PAGE, scene=SCENE, time_ms=moment, request_id=str(user))
+                request = Request(
+                    int(users.ids[user]), k=PAGE, scene=SCENE, time_ms=moment, request_id=str(user)
+                )
                 request = request.with_view(view, recall_view if cascade.recall_index else None)
                 request, _ = cascade.hydrated(request)
                 people.append(request.features["user_vector"][0])
@@ -68,7 +77,8 @@ def ranked(run: Path, population: Population, n_works: int, moments: Array, aske
 
 
 def rates(population: Population) -> tuple[Array, Array]:
-    """(U,) and (W,) logits of long views an exposure in the weeks before, drawn to the mean by 10 exposures."""
+    """(U,) and (W,) logits of long views an exposure in the weeks before, drawn to the mean by 10
+    exposures."""
     out = []
     for table in (population.snapshot.users, population.snapshot.works):
         seen, done = (np.asarray(table[f"count_{name}"], float) for name in ("exposed", "long_view"))

@@ -2,16 +2,18 @@
 
     OMP_NUM_THREADS=1 python bench/exposure_cost.py [works, 1_000_000]
 
-The scene has three targets (a type, a tag, an age), a cap by creator, floors for new works and new creators, and a
-spread over creators and works; its prices come from 2,000 feeds. Measured, median of many, one thread, candidates drawn
-anew for each request, so that columns are read from memory and not from a cache:
+The scene has three targets (a type, a tag, an age), a cap by creator, floors for new works and new creators,
+and a spread over creators and works; its prices come from 2,000 feeds. Measured, median of many, one thread,
+candidates drawn anew for each request, so that columns are read from memory and not from a cache:
 
-    step       exposure_prices, and the step exposure at 1,000 and 5,000 candidates and at 100 before rerank's DPP;
-               "behind freshness and quota": those two have read upload_ms and creator_id of the same candidates just
-               before, as in the starting karec.toml
+    step       exposure_prices, and the step exposure at 1,000 and 5,000 candidates and at 100 before rerank's
+    DPP;
+               "behind freshness and quota": those two have read upload_ms and creator_id of the same
+               candidates just before, as in the starting karec.toml
     nothing    the same with prices of 0
     counting   the observer, for each feed, and its publication every ten feeds; both off the request's path
-    offsets    ``index.adjust`` for all works of a group: what each change of a price would write; a search before and
+    offsets    ``index.adjust`` for all works of a group: what each change of a price would write; a search
+    before and
                after it
 """
 
@@ -40,7 +42,9 @@ FLOORS = (Floor(20, 100_000, new_work_hours=24), Floor(50, 100_000, new_creator_
 SPREAD = (Spread(1.0, "creator_id"), Spread(1.0))
 
 
-def median_ms(call: Callable[[int], object], times: int, before: Callable[[int], object] | None = None) -> float:
+def median_ms(
+    call: Callable[[int], object], times: int, before: Callable[[int], object] | None = None
+) -> float:
     spent = []
     for i in range(times):
         if before is not None:
@@ -105,10 +109,14 @@ def lived(requests: Requests, index: ItemIndex) -> Steering:
         steering.settle()
         publishing.append((time.perf_counter() - start) * 1e3)
     newest = steering.newest
-    told = f"of {sum(len(each) for _, each in newest.columns):,} creators, of {sum(map(len, newest.works)):,} works"
+    told = (
+        f"of {sum(len(each) for _, each in newest.columns):,} creators, of {sum(map(len, newest.works)):,} "
+        f"works"
+    )
     print(f"prices of targets {newest.groups.round(2).tolist()}, {told}")
     print(
-        f"counting a feed {counting:.3f} ms, publishing prices {np.median(publishing):.3f} ms, off the request's path"
+        f"counting a feed {counting:.3f} ms, publishing prices {np.median(publishing):.3f} ms, off the "
+        f"request's path"
     )
     return steering
 
@@ -138,7 +146,8 @@ def main() -> None:
         for n in (1_000, 5_000, 100):
             spent[n] = requests.step_ms(moved, n)
             print(
-                f"exposure, {n:5,} candidates: {spent[n]:.3f} ms, with prices of 0 {requests.step_ms(still, n):.3f} ms"
+                f"exposure, {n:5,} candidates: {spent[n]:.3f} ms, with prices of 0 "
+                f"{requests.step_ms(still, n):.3f} ms"
             )
         hydrator = ExposurePrices(moved)
         drawing = median_ms(lambda i: hydrator.hydrate_request(requests.asked(i)), 400)
@@ -152,7 +161,10 @@ def main() -> None:
         ):
             total = ms + spent[100] + drawing
             verdict = "held" if total <= WANTED_MS else "MISSED"
-            print(f"a request that steers {name} in prerank and 100 in rerank: {total:.3f} ms, ≤ {WANTED_MS} {verdict}")
+            print(
+                f"a request that steers {name} in prerank and 100 in rerank: {total:.3f} ms, ≤ {WANTED_MS} "
+                f"{verdict}"
+            )
         spread = Steering(index, spread=SPREAD)
         for i in range(2_000):
             spread.show(requests.asked(i), requests.some(10))

@@ -1,10 +1,12 @@
-"""Fairness between creators against accuracy: steering beside published re-rankers, on one simulated score matrix.
+"""Fairness between creators against accuracy: steering beside published re-rankers, on one simulated score
+matrix.
 
     OMP_NUM_THREADS=1 python bench/exposure_table.py [--users 5000] [--seeds 3]
 
-Users come one after the other; each gets 10 of 1,000 works of 100 creators, of whom a few have most works and the best
-ones. Scores are σ(taste · vector + quality). Every method sees the same scores and what was shown before, and has one
-knob, which is turned; a cell is read off at equal accuracy, by straight lines between the knob's settings.
+Users come one after the other; each gets 10 of 1,000 works of 100 creators, of whom a few have most works and
+the best ones. Scores are σ(taste · vector + quality). Every method sees the same scores and what was shown
+before, and has one knob, which is turned; a cell is read off at equal accuracy, by straight lines between the
+knob's settings.
 
     accuracy   NDCG@10 of the feeds, a work's gain its score, over that of the ten best
     MMF        the worst-off fifth of the creators: their mean exposures over an equal share (1 is the best)
@@ -12,16 +14,21 @@ knob, which is turned; a cell is read off at equal accuracy, by straight lines b
 
     floors     a floor for every creator, of this project (karec/ecosystem), its height turned
     caps       a cap for every creator, of this project, its share turned
-    spread     who was shown lately costs more, of this project, its weight turned; half of it at an equal share of the
+    spread     who was shown lately costs more, of this project, its weight turned; half of it at an equal
+    share of the
                day
-    P-MMF 2, 8 dual mirror descent for provider max-min fairness: Xu, Chen, Xu, Shen, Dong, Wen, "P-MMF: Provider
-               Max-min Fairness Re-ranking in Recommender System", WWW 2023; λ is turned, and no creator may have more
-               than 2 or 8 equal shares (the paper's γ)
-    min-reg    score − λ · (what the work's creator has beyond the worst-off creator): the regulariser that the P-MMF
+    P-MMF 2, 8 dual mirror descent for provider max-min fairness: Xu, Chen, Xu, Shen, Dong, Wen, "P-MMF:
+    Provider
+               Max-min Fairness Re-ranking in Recommender System", WWW 2023; λ is turned, and no creator may
+               have more than 2 or 8 equal shares (the paper's γ)
+    min-reg    score − λ · (what the work's creator has beyond the worst-off creator): the regulariser that
+    the P-MMF
                paper compares with
-    CP-fair    two groups of creators, the fifth with the most exposures by relevance alone and the others; a greedy
-               penalty λ on the gap of their exposures per creator: the provider's side of Naghiaei, Rahmani, Deldjoo,
-               "CPFair: Personalized Consumer and Producer Fairness Re-ranking", SIGIR 2022, for users one by one
+    CP-fair    two groups of creators, the fifth with the most exposures by relevance alone and the others; a
+    greedy
+               penalty λ on the gap of their exposures per creator: the provider's side of Naghiaei, Rahmani,
+               Deldjoo, "CPFair: Personalized Consumer and Producer Fairness Re-ranking", SIGIR 2022, for
+               users one by one
 
 The peers are written here from their formulas; none is anybody's code.
 """
@@ -79,9 +86,9 @@ def by_relevance(world: World) -> Feeds:
 
 
 def p_mmf(world: World, strength: float, shares: float) -> Feeds:
-    """x_t = the K best by s − μ[creator]; a creator whose resources γ are used up is out. With γ/T the resources of a
-    feed, g ← α·(γ/T − shown) + (1 − α)·g, and μ ← the point of D that is nearest, in the norm of γ, to μ − η·g/γ²; D:
-    the negative parts of γ·μ sum to at least −λ.
+    """x_t = the K best by s − μ[creator]; a creator whose resources γ are used up is out. With γ/T the
+    resources of a feed, g ← α·(γ/T − shown) + (1 − α)·g, and μ ← the point of D that is nearest, in the norm
+    of γ, to μ − η·g/γ²; D: the negative parts of γ·μ sum to at least −λ.
     """
     pace, momentum = 1e-3, 0.2  # η and α; 1e-4 and 1e-2 were behind in accuracy at equal MMF
     users, n = len(world.scores), world.n_creators
@@ -99,7 +106,8 @@ def p_mmf(world: World, strength: float, shares: float) -> Feeds:
 
 
 def _onto_domain(scaled: Array, most: float) -> Array:
-    """The nearest point whose negative parts sum to at least −most: they are moved onto a simplex of that size."""
+    """The nearest point whose negative parts sum to at least −most: they are moved onto a simplex of that
+    size."""
     negative = np.maximum(-scaled, 0.0)
     if negative.sum() <= most:
         return scaled
@@ -140,7 +148,9 @@ def steered(world: World, wants: Callable[[ItemIndex, int], Steering]) -> Feeds:
     with index.pinned() as view:
         rows = view.lookup(np.arange(works))
         for t, scores in enumerate(world.scores):
-            request = Request(t, K, time_ms=BEGIN + DAY_MS * (t + 1) // users, request_id=str(t)).with_view(view)
+            request = Request(t, K, time_ms=BEGIN + DAY_MS * (t + 1) // users, request_id=str(t)).with_view(
+                view
+            )
             request = request.with_features(prices.hydrate_request(request))
             candidates = Candidates.of(np.arange(works), scores.astype(np.float32)).with_rows(rows)
             feeds.append(best(np.asarray(step.score(request, candidates).value, np.float64)))
@@ -174,8 +184,14 @@ METHODS: dict[str, tuple[Callable[[World, float], Feeds], tuple[float, ...]]] = 
     "floors": (with_floors, (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)),
     "caps": (with_caps, (6.0, 4.0, 3.0, 2.0, 1.5, 1.2, 1.05)),
     "spread": (with_spread, (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
-    "P-MMF 2": (lambda world, strength: p_mmf(world, strength, 2), (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)),
-    "P-MMF 8": (lambda world, strength: p_mmf(world, strength, 8), (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0)),
+    "P-MMF 2": (
+        lambda world, strength: p_mmf(world, strength, 2),
+        (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0),
+    ),
+    "P-MMF 8": (
+        lambda world, strength: p_mmf(world, strength, 8),
+        (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0),
+    ),
     "min-reg": (min_regulariser, (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5, 1.0)),
     "CP-fair": (cp_fair, (0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.5, 2.0)),
 }
@@ -226,7 +242,9 @@ def rows(cells: dict[str, Array]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--users", type=int, default=5_000)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
@@ -234,7 +252,10 @@ def main() -> None:
     for seed in range(arguments.seeds):
         world = World.drawn(arguments.users, seed)
         accuracy, worst, gini = measures(world, by_relevance(world))
-        print(f"seed {seed}: by relevance alone accuracy {accuracy:.3f}, MMF {worst:.3f}, Gini {gini:.3f}", flush=True)
+        print(
+            f"seed {seed}: by relevance alone accuracy {accuracy:.3f}, MMF {worst:.3f}, Gini {gini:.3f}",
+            flush=True,
+        )
         for name in METHODS:
             points = curve(world, name)
             cells[name].append([at(points, wanted) for wanted in ACCURACIES])

@@ -39,7 +39,9 @@ def main() -> None:
     users = [encoder.encode_user(snapshot, user, now, 0) for user in ids]
     items = [encoder.encode_items(snapshot, each, now) for each in rows]
     slots, known = users[0]["history"].shape[1], int((items[0]["cowatch"] > 0).sum())
-    print(f"{slots} history slots; of {given.works:,} works {known:,} have a co-watch vector; µs of thread time")
+    print(
+        f"{slots} history slots; of {given.works:,} works {known:,} have a co-watch vector; µs of thread time"
+    )
     print(f"user     {median(lambda at: encoder.encode_user(snapshot, ids[at], now, 0)):8.0f}")
     print(f"items    {median(lambda at: encoder.encode_items(snapshot, rows[at], now)):8.0f}")
     print(f"crosses  {median(lambda at: encoder.encode_crosses(users[at], items[at])):8.0f}")

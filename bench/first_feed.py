@@ -1,9 +1,10 @@
-"""From two CSV files that nobody has described to a feed: the commands of docs/howto-own-data.md, timed one by one.
+"""From two CSV files that nobody has described to a feed: the commands of docs/howto-own-data.md, timed one
+by one.
 
     python bench/first_feed.py [--events 1000000] [--items 100000] [--users 50000]
 
-Impressions with two labels and text ids; users like some of 40 genres more than others. Wanted: ten minutes for 1e6
-events and 1e5 items on two cores, training included.
+Impressions with two labels and text ids; users like some of 40 genres more than others. Wanted: ten minutes
+for 1e6 events and 1e5 items on two cores, training included.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def write_files(folder: Path, n_users: int, n_items: int, n_events: int) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=50_000)
@@ -73,7 +76,11 @@ def main() -> None:
             if done.returncode:
                 raise SystemExit(done.stderr)
             if command[0] == "train":
-                print("\n".join(line for line in done.stdout.splitlines() if line.startswith(("│", "click", "like"))))
+                print(
+                    "\n".join(
+                        line for line in done.stdout.splitlines() if line.startswith(("│", "click", "like"))
+                    )
+                )
         print(f"{'in all':<26} {whole:7.1f} s")
 
 

@@ -1,15 +1,17 @@
 """What each arm's first page is worth: one page a user on the morning of a simulation's first day.
 
-    OMP_NUM_THREADS=1 python bench/first_pages.py --run loop/models/HASH/run --arms kernels [--only ARM …] [--pages 500]
+    OMP_NUM_THREADS=1 python bench/first_pages.py --run loop/models/HASH/run --arms kernels [--only ARM …]
+    [--pages 500]
                                                   [--users 2000] [--works 50000] [--seed 0]
 
---run is what `karec simulate` trained (OUT/models/HASH/run) for --users, --works and --seed; arms with other settings
-of training are refused. What arms have in common is computed once a user: recall, prerank and rank, where only rerank
-differs. So a page of forty arms costs little more than one, and arms differ by their lists alone: nobody comes back,
-nobody uploads. The loop says what days make of it.
+--run is what `karec simulate` trained (OUT/models/HASH/run) for --users, --works and --seed; arms with other
+settings of training are refused. What arms have in common is computed once a user: recall, prerank and rank,
+where only rerank differs. So a page of forty arms costs little more than one, and arms differ by their lists
+alone: nobody comes back, nobody uploads. The loop says what days make of it.
 
-Rows: changes against the file's baseline of what is expected of a work, in percent, ± 1.96 standard errors over users;
-then how many creators and works the pages show together, in percent of its, and the share younger than 72 h.
+Rows: changes against the file's baseline of what is expected of a work, in percent, ± 1.96 standard errors
+over users; then how many creators and works the pages show together, in percent of its, and the share younger
+than 72 h.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ def keys_of(scene: Scene) -> list[str]:
     return keys
 
 
-def pages_of(request: Request, cascades: Mapping[str, Cascade], keys: Mapping[str, list[str]]) -> dict[str, Candidates]:
+def pages_of(
+    request: Request, cascades: Mapping[str, Cascade], keys: Mapping[str, list[str]]
+) -> dict[str, Candidates]:
     """Each arm's page; all cascades stand on one bundle and have the same request hydrators."""
     first = next(iter(cascades.values()))
     assert first.index is not None
@@ -87,7 +91,10 @@ def expected(population: Population, user: int, work: Array, moment: int) -> lis
     users = np.full(len(work), user)
     chances = truth.probabilities(users, work, time_ms=moment, scene=SCENES.index(SCENE), repeats=repeats)
     play = expected_play_ms(truth.works.duration_ms[work], chances)
-    return [float(column.mean()) for column in (play, *(chances[task] for task in ("long_view", "like", "follow")))]
+    return [
+        float(column.mean())
+        for column in (play, *(chances[task] for task in ("long_view", "like", "follow")))
+    ]
 
 
 def main() -> None:
@@ -127,7 +134,11 @@ def main() -> None:
         for at in np.random.default_rng(0).permutation(len(users))[-asked.pages :].tolist():
             user, moment = int(users[at]), int(visits.start_ms[today[first[at]]])
             request = Request(
-                int(population.snapshot.users.ids[user]), k=PAGE, scene=SCENE, time_ms=moment, request_id=str(user)
+                int(population.snapshot.users.ids[user]),
+                k=PAGE,
+                scene=SCENE,
+                time_ms=moment,
+                request_id=str(user),
             )
             for name, page in pages_of(request, cascades, keys).items():
                 work = population.snapshot.works.lookup(page.ids)
@@ -140,12 +151,20 @@ def main() -> None:
     values = ", ".join(f"{value:.4g}" for value in base.mean(0))
     print(f"{len(base)} pages. {names[0]}: play ms, long view, like, follow a work {values}")
     print(f"creators, works {reached[names[0]]}\n")
-    print("| arm | play | long views | likes | follows | creators | works | younger than 72 h |\n" + "|---" * 8 + "|")
+    print(
+        "| arm | play | long views | likes | follows | creators | works | younger than 72 h "
+        "|\n" + "|---" * 8 + "|"
+    )
     for name in names:
         change = np.array(told[name]) - base
-        mean, half = 100 * change.mean(0) / base.mean(0), 196 * change.std(0) / len(base) ** 0.5 / base.mean(0)
+        mean, half = (
+            100 * change.mean(0) / base.mean(0),
+            196 * change.std(0) / len(base) ** 0.5 / base.mean(0),
+        )
         cells = [f"{m:+.2f} ± {h:.2f}" for m, h in zip(mean, half, strict=True)]
-        cells += [f"{100 * (own / of - 1):+.1f}" for own, of in zip(reached[name], reached[names[0]], strict=True)]
+        cells += [
+            f"{100 * (own / of - 1):+.1f}" for own, of in zip(reached[name], reached[names[0]], strict=True)
+        ]
         print(f"| {name} | " + " | ".join(cells) + f" | {np.concatenate(young[name]).mean():.3f} |")
 
 

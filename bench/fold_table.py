@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python bench/fold_table.py [events, 10_000_000]
 
-Offline: every fold over exposures in order of time, on one core: built, and read before each exposure (an as-of join
-for each row). Online: an event log of exposures, already on the disk, folded in batches into an empty store in this
-process, into LMDB in a temporary folder, and into a redis-server of its own where there is one; then what a request
-pays to read a user, and the delay from an append to a read that has it. Users are drawn uniformly, works by Zipf's law.
-Where other work shares the machine, read the figures by this process's own time (``process_time``): offline they are.
+Offline: every fold over exposures in order of time, on one core: built, and read before each exposure (an
+as-of join for each row). Online: an event log of exposures, already on the disk, folded in batches into an
+empty store in this process, into LMDB in a temporary folder, and into a redis-server of its own where there
+is one; then what a request pays to read a user, and the delay from an append to a read that has it. Users are
+drawn uniformly, works by Zipf's law. Where other work shares the machine, read the figures by this process's
+own time (``process_time``): offline they are.
 """
 
 from __future__ import annotations
@@ -81,17 +82,25 @@ def seconds(run: Callable[[], object], times: int = 3) -> float:
 def offline(table: Table, n: int) -> None:
     base = platform()
     happened = exposures(n)
-    located = LocatedEvents.of_rows(base, HEAD, happened, happened.user_id, happened.item_id, happened.item_id)
+    located = LocatedEvents.of_rows(
+        base, HEAD, happened, happened.user_id, happened.item_id, happened.item_id
+    )
     counters = Folded(base, HEAD).counters
     for fold in (HISTORY, SKIPPED, LIKED, FOLLOWS, SHOWN):
         spent = seconds(lambda fold=fold: fold.over_time(base, located).at(located.user, located.time_ms))
-        table.row(f"{fold.name}, before each exposure", n / spent / 1e6, "≥ 10", n / spent >= 1e7, "1e6 events/s")
+        table.row(
+            f"{fold.name}, before each exposure", n / spent / 1e6, "≥ 10", n / spent >= 1e7, "1e6 events/s"
+        )
     for by in (BY_USER, BY_WORK, BY_USER_SCENE):
         rows = getattr(located, by.by)
-        spent = seconds(lambda by=by, rows=rows: by.over_time(base, located, counters).at(rows, located.time_ms))
+        spent = seconds(
+            lambda by=by, rows=rows: by.over_time(base, located, counters).at(rows, located.time_ms)
+        )
         name = f"{len(counters)} counters by {by.by}, before each exposure"
         table.row(name, n / spent / 1e6, "≥ 10", n / spent >= 1e7, "1e6 events/s")
-    spent = seconds(lambda: RECENT_BY_WORK.over_time(located, counters, WORKS).at(located.work, located.time_ms))
+    spent = seconds(
+        lambda: RECENT_BY_WORK.over_time(located, counters, WORKS).at(located.work, located.time_ms)
+    )
     name = f"{len(counters)} fading counters by work, before each exposure"
     table.row(name, n / spent / 1e6, "≥ 10", n / spent >= 1e7, "1e6 events/s")
 
@@ -146,7 +155,9 @@ def main() -> None:
         for at in range(0, len(happened), 1000):
             log.append(happened.take(slice(at, at + 1000)), START + 1_000_000)
         spent = time.perf_counter() - start
-        table.row("appended, 1,000 at once", len(happened) / spent / 1e4, "-", True, "1e4 events/s, fsync = seal")
+        table.row(
+            "appended, 1,000 at once", len(happened) / spent / 1e4, "-", True, "1e4 events/s, fsync = seal"
+        )
         log.close()
         stores = {"memory": "memory:", "LMDB": str(folder / "state")}
         program = shutil.which("redis-server") or shutil.which("valkey-server")

@@ -1,8 +1,10 @@
-"""How much of what memory allows a search reaches: beside a loop that touches the same lines and does nothing else.
+"""How much of what memory allows a search reaches: beside a loop that touches the same lines and does nothing
+else.
 
     python bench/gather_table.py [rounds, 31]
 
-One thread, k = 1000, D = 64; native/bench/gather_bench.cpp says what the loop does. Needs cmake, ninja and 4 GiB.
+One thread, k = 1000, D = 64; native/bench/gather_bench.cpp says what the loop does. Needs cmake, ninja and 4
+GiB.
 """
 
 from __future__ import annotations

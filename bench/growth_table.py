@@ -1,11 +1,12 @@
-"""How time, memory and start-up of the item index grow with works, candidates and dimensions; with straight lines.
+"""How time, memory and start-up of the item index grow with works, candidates and dimensions; with straight
+lines.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python bench/growth_table.py [--works 1e5 1e6 1e7] [--folder DIR]
 
-Milliseconds of the thread's processor time, medians; vectors are random, of unit length and float16, since what a scan
-or a search costs hardly depends on them. 1e7 works of 64 dimensions need 5 GB of memory while they are made, and 1.7 GB
-of disk. Resident memory is what a process of its own has when it has opened the index and answered. ``open`` verifies
-every checksum; the file is in the page cache.
+Milliseconds of the thread's processor time, medians; vectors are random, of unit length and float16, since
+what a scan or a search costs hardly depends on them. 1e7 works of 64 dimensions need 5 GB of memory while
+they are made, and 1.7 GB of disk. Resident memory is what a process of its own has when it has opened the
+index and answered. ``open`` verifies every checksum; the file is in the page cache.
 
 A line a + b·x is fitted with relative weights; ``off`` is how far the farthest measurement lies from it.
 """
@@ -84,7 +85,9 @@ def searches(index: karec.ItemIndex, n: int, rounds: int) -> dict[str, float]:
     drawn = [rng.choice(index.n_rows, n, replace=False).astype(np.int32) for _ in range(8)]
     ids = [np.asarray(index.ids)[rows] for rows in drawn]
 
-    def each(of: list[NDArray[np.int32]] | list[NDArray[np.int64]]) -> Iterator[NDArray[np.int32] | NDArray[np.int64]]:
+    def each(
+        of: list[NDArray[np.int32]] | list[NDArray[np.int64]],
+    ) -> Iterator[NDArray[np.int32] | NDArray[np.int64]]:
         while True:
             yield from of
 
@@ -98,7 +101,9 @@ def searches(index: karec.ItemIndex, n: int, rounds: int) -> dict[str, float]:
 def of_works(n: int, folder: Path, rounds: int) -> dict[str, float]:
     path = folder / "growth.karec"
     measured = while_built(n, path, rounds)
-    told = subprocess.run([sys.executable, "-c", OPENED, str(path)], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", OPENED, str(path)], capture_output=True, text=True, check=True
+    )
     opened = json.loads(told.stdout)
     measured |= {"open, s": opened["cpu"], "resident B a work": opened["bytes"] / n}
     measured["file B a work"] = path.stat().st_size / n
@@ -107,7 +112,8 @@ def of_works(n: int, folder: Path, rounds: int) -> dict[str, float]:
 
 
 def while_built(n: int, path: Path, rounds: int) -> dict[str, float]:
-    """What an index of ``n`` works takes in the process that made it; it is saved to ``path``, and not kept."""
+    """What an index of ``n`` works takes in the process that made it; it is saved to ``path``, and not
+    kept."""
     begin = time.process_time()
     index = built(n, DIM)
     measured = {"made, s": time.process_time() - begin}
@@ -146,7 +152,9 @@ def show(title: str, x: Sequence[float], rows: Sequence[dict[str, float]], fitte
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--works", type=float, nargs="+", default=[1e5, 1e6, 1e7])
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--folder", type=Path, help="where the index files are written; a temporary folder")

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python bench/host_table.py [rounds, 41]
 
-native/bench/host_bench.cpp compares C++ and C within one process. Python's call is timed here against the C++ figure
-for the same one candidate, so that nothing is left but the way there. Needs cmake and ninja.
+native/bench/host_bench.cpp compares C++ and C within one process. Python's call is timed here against the C++
+figure for the same one candidate, so that nothing is left but the way there. Needs cmake and ninja.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def main() -> None:
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     figures = {name: tuple(map(float, rest)) for name, *rest in (row.split() for row in printed.splitlines())}
     python = python_call(index, rounds) - figures["one_kernel"][0]
-    print(f"{len(ids):,} works, D = {workloads.DIM}, {index.isa}, k = {workloads.K}, N = {N:,} ids, {rounds} rounds")
+    print(
+        f"{len(ids):,} works, D = {workloads.DIM}, {index.isa}, k = {workloads.K}, N = {N:,} ids, {rounds} "
+        f"rounds"
+    )
     c_adds = figures["one_c_preranker"][2] - figures["one_preranker"][2]
     rows = (
         ("kernel, ItemIndex::search, ms", figures["kernel"][0] / 1e6, None),

@@ -2,8 +2,9 @@
 
     python bench/ids_table.py [strings, 1000000] [rounds, 5]
 
-Strings of 18 characters, asked for in another order than they were built in. The best of the rounds. Peers: a Python
-dict and a list of the same strings; NumPy's searchsorted over a sorted array of numbers, for the way back to bytes.
+Strings of 18 characters, asked for in another order than they were built in. The best of the rounds. Peers: a
+Python dict and a list of the same strings; NumPy's searchsorted over a sorted array of numbers, for the way
+back to bytes.
 """
 
 from __future__ import annotations
@@ -66,14 +67,19 @@ def main() -> None:
         print(f"strings, as an Arrow column    {rate(lambda: ids.strings(numbers), ASKED, rounds)}")
         print(f"names, as str                  {rate(lambda: ids.names(numbers), ASKED, rounds)}")
         ten = numbers[:10]
-        print(f"names of ten, calls            {rate(lambda: [ids.names(ten) for _ in range(10_000)], 10_000, rounds)}")
+        print(
+            f"names of ten, calls            "
+            f"{rate(lambda: [ids.names(ten) for _ in range(10_000)], 10_000, rounds)}"
+        )
 
         held = np.sort(ids.numbers(strings))
         places = rate(lambda: np.searchsorted(held, numbers), ASKED, rounds)
         print(f"NumPy searchsorted, no strings {places}")
         every = strings.to_list()
         row_of = {name: row for row, name in enumerate(every)}
-        print(f"dict: str to row               {rate(lambda: [row_of[name] for name in listed], ASKED, rounds)}")
+        print(
+            f"dict: str to row               {rate(lambda: [row_of[name] for name in listed], ASKED, rounds)}"
+        )
         back = rows.tolist()
         print(f"list: row to str               {rate(lambda: [every[row] for row in back], ASKED, rounds)}")
         each = sys.getsizeof(every[0]) - LENGTH + 8 + sys.getsizeof(row_of) / n + sys.getsizeof(n)

@@ -3,8 +3,8 @@
     python bench/import_table.py                        1e6 events, Parquet and CSV
     python bench/import_table.py --events 50000000 --formats parquet
 
-Ids are strings; the log has a scene and a label, items have a creator, a category and a price. Each import runs in a
-process of its own; memory is the kernel's ru_maxrss.
+Ids are strings; the log has a scene and a label, items have a creator, a category and a price. Each import
+runs in a process of its own; memory is the kernel's ru_maxrss.
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ def write_files(folder: Path, events: int, users: int, items: int, ending: str) 
             }
         )
         if writer is None:
-            writer = pq.ParquetWriter(log, part.schema) if ending == "parquet" else pa.csv.CSVWriter(log, part.schema)
+            writer = (
+                pq.ParquetWriter(log, part.schema)
+                if ending == "parquet"
+                else pa.csv.CSVWriter(log, part.schema)
+            )
         writer.write_table(part)
     assert writer is not None
     writer.close()
@@ -94,7 +98,9 @@ def _names(prefix: str, numbers: np.ndarray) -> pa.Array:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--items", type=int, default=100_000)
@@ -104,14 +110,20 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), arguments.events, arguments.users, arguments.items, ending)
             size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
-            done = subprocess.run([sys.executable, "-c", CHILD, folder], check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", CHILD, folder], check=True, capture_output=True, text=True
+            )
         found = json.loads(done.stdout)
         rate = arguments.events / found["seconds"]
         print(
             f"{ending:8} {arguments.events:12,} events {size:8.0f} MiB {found['seconds']:8.2f} s, of CPU "
-            f"{found['cpu']:.2f} s, {rate:,.0f} a second (wanted {WANTED[ending]:,.0f}), at most {found['gib']:.2f} GiB"
+            f"{found['cpu']:.2f} s, {rate:,.0f} a second (wanted {WANTED[ending]:,.0f}), at most "
+            f"{found['gib']:.2f} GiB"
         )
-        print("         " + ", ".join(f"{what} {seconds}" for what, seconds in found["steps"].items()), flush=True)
+        print(
+            "         " + ", ".join(f"{what} {seconds}" for what, seconds in found["steps"].items()),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

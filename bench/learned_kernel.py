@@ -1,18 +1,22 @@
-"""A similarity of works learned from which works of a page were enjoyed together, against those that are given.
+"""A similarity of works learned from which works of a page were enjoyed together, against those that are
+given.
 
-    OMP_NUM_THREADS=1 python bench/learned_kernel.py --run loop/models/HASH/run [--log loop/ARM …] [--pages 10]
-                                   [--people 300] [--test 500] [--users 2000] [--works 50000] [--seed 0] [--satiation 1]
+    OMP_NUM_THREADS=1 python bench/learned_kernel.py --run loop/models/HASH/run [--log loop/ARM …] [--pages
+    10]
+                                   [--people 300] [--test 500] [--users 2000] [--works 50000] [--seed 0]
+                                   [--satiation 1]
 
-S = (1 − s)·I + s·((1 − w)·cos(W f_i, W f_j) + w·[tag_i = tag_j]), L = diag(q)·(S + .01·I)·diag(q), log q = x·b: a DPP
-over a page's ten works, of which what was enjoyed is a sample Y. Minimised: log det(L + I) − log det L_Y, by Adam over
-b, s, w and W together; W begins as the axes along which item vectors vary most. x: 1, the prediction, the logits of the
-user's and the work's rate in the weeks before. Wilhelm et al. 2018 learn a network in the place of W, and a Gaussian of
-distances.
+S = (1 − s)·I + s·((1 − w)·cos(W f_i, W f_j) + w·[tag_i = tag_j]), L = diag(q)·(S + .01·I)·diag(q), log q =
+x·b: a DPP over a page's ten works, of which what was enjoyed is a sample Y. Minimised: log det(L + I) − log
+det L_Y, by Adam over b, s, w and W together; W begins as the axes along which item vectors vary most. x: 1,
+the prediction, the logits of the user's and the work's rate in the weeks before. Wilhelm et al. 2018 learn a
+network in the place of W, and a Gaussian of distances.
 
-Pages are drawn (--pages of each of --people: ten ranked works at random, answers by the world's chances; prediction:
-the fused score) or, with --log, those of arms played with the models of --run (prediction: user · item). --test users
-see the first pages of bench/first_pages.py, by each kernel, and serve for nothing else. A fifth of the others chooses
-the rank of W and the pass to stop at. "random": W is drawn, the control.
+Pages are drawn (--pages of each of --people: ten ranked works at random, answers by the world's chances;
+prediction: the fused score) or, with --log, those of arms played with the models of --run (prediction: user ·
+item).
+--test users see the first pages of bench/first_pages.py, by each kernel, and serve for nothing else. A fifth
+of the others chooses the rank of W and the pass to stop at. "random": W is drawn, the control.
 """
 
 from __future__ import annotations
@@ -43,12 +47,17 @@ TOLD = ("play", "long views", "likes", "follows")
 
 
 class Kernel(torch.nn.Module):
-    """``start (R, D)``: W_0, None for no similarity; ``tag``: w is fitted; ``learned``: W is; ``at``: first b and s."""
+    """``start (R, D)``: W_0, None for no similarity; ``tag``: w is fitted; ``learned``: W is; ``at``: first b
+    and s."""
 
-    def __init__(self, start: Array | None, at: Kernel | None = None, tag: bool = False, learned: bool = False) -> None:
+    def __init__(
+        self, start: Array | None, at: Kernel | None = None, tag: bool = False, learned: bool = False
+    ) -> None:
         super().__init__()
         self.tag, self.alike, began = tag, start is not None, -2.0 if at is None else float(at.s.detach())
-        self.b = torch.nn.Parameter(torch.full((4,), 0.3, dtype=torch.float64) if at is None else at.b.detach().clone())
+        self.b = torch.nn.Parameter(
+            torch.full((4,), 0.3, dtype=torch.float64) if at is None else at.b.detach().clone()
+        )
         self.s, self.w = (torch.nn.Parameter(torch.tensor(of, dtype=torch.float64)) for of in (began, -1.0))
         began_as = torch.tensor(np.zeros((1, 1)) if start is None else start, dtype=torch.float64)
         self.map = torch.nn.Parameter(began_as, requires_grad=learned)
@@ -126,7 +135,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--log", type=Path, nargs="*", default=[])
-    numbers = {"satiation": 1.0, "pages": 10, "people": 300, "test": 500, "users": 2_000, "works": 50_000, "seed": 0}
+    numbers = {
+        "satiation": 1.0,
+        "pages": 10,
+        "people": 300,
+        "test": 500,
+        "users": 2_000,
+        "works": 50_000,
+        "seed": 0,
+    }
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     asked = parser.parse_args()
@@ -136,7 +153,8 @@ def main() -> None:
     visitors, first = np.unique(population.visits.user[today], return_index=True)
     moments = np.full(asked.users, population.first_ms + 12 * HOUR_MS)
     moments[visitors] = population.visits.start_ms[today][first]
-    test = visitors[np.random.default_rng(0).permutation(len(visitors))[-asked.test :]]  # as bench/first_pages.py
+    # as bench/first_pages.py
+    test = visitors[np.random.default_rng(0).permutation(len(visitors))[-asked.test :]]
     others = np.random.default_rng(1).permutation(np.setdiff1d(np.arange(asked.users), test))
     parted = others[others % 5 > 0], others[others % 5 == 0], test
     some = np.concatenate([others[: asked.people], test])
@@ -149,7 +167,10 @@ def main() -> None:
         sources["logged"] = logged([ArmLog.read(each) for each in asked.log], people, vectors)
     of_user, of_work = rates(population)
     maps = {}
-    print("| pages, enjoyed | to learn | kernel | −log P of a page, less independent's | s | w |\n" + "|---" * 6 + "|")
+    print(
+        "| pages, enjoyed | to learn | kernel | −log P of a page, less independent's | s | w "
+        "|\n" + "|---" * 6 + "|"
+    )
     for name, (user, work, predicted, did) in sources.items():
         scaled = (predicted - predicted.mean()) / predicted.std()
         own = np.broadcast_to(of_user[user][:, None], work.shape)
@@ -184,7 +205,10 @@ def compare(
     reached = {arm: (len(np.unique(creators[arm])), len(np.unique(of))) for arm, of in shown.items()}
     none = np.mean(told["none", 0.0], axis=0)
     for against in ("none", "vectors + tag .2"):
-        print(f"\n| % over {against}, {len(test)} pages | {' | '.join(TOLD)} | creators | works |\n" + "|---" * 7 + "|")
+        print(
+            f"\n| % over {against}, {len(test)} pages | {' | '.join(TOLD)} | creators | works "
+            f"|\n" + "|---" * 7 + "|"
+        )
         for (name, diversity), of in told.items():
             base = ("none", 0.0) if "none" in (against, name) else (against, diversity)
             change = 100 * (np.array(of) - np.array(told[base])) / none

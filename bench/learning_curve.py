@@ -3,10 +3,11 @@
     python bench/learning_curve.py --data kuairand --root KuaiRand-Pure/data
     python bench/learning_curve.py --data kuairand --root KuaiRand-Pure/data --kind mmoe --shares 0.5 1
 
-Prints, for each task, share and seed: the positives among the rows that teach, the AUC on the test days with its 95 %
-interval over users, and *implied*: the AUC that is expected if every label of the test days were drawn from the
-ranker's own probability. A ranker whose AUC is level with its implied AUC finds what it claims to know; only one that
-knows more about each row can go higher. Rows are drawn at random; each keeps the inputs that it has among all rows.
+Prints, for each task, share and seed: the positives among the rows that teach, the AUC on the test days with
+its 95 % interval over users, and *implied*: the AUC that is expected if every label of the test days were
+drawn from the ranker's own probability. A ranker whose AUC is level with its implied AUC finds what it claims
+to know; only one that knows more about each row can go higher. Rows are drawn at random; each keeps the
+inputs that it has among all rows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def with_share(prepared: Prepared, share: float, seed: int) -> Prepared:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="kuairand", help="kuairand, lastfm, or a folder with a data.toml")
     parser.add_argument("--root", type=Path, help="the folder that holds the files of a preset's download")
     parser.add_argument("--kind", default="both", choices=("mmoe", "lightgbm", "both"), help="the ranker")
@@ -69,7 +72,10 @@ def main() -> None:
         prepared = prepare(dataset, settings, out)
         exposures = prepared.test.exposures
         bootstrap = UserBootstrap(exposures.user_id)
-        print("| task | share | seed | rows | positives | AUC | 95 % | implied |\n|---|---|---|---|---|---|---|---|")
+        print(
+            "| task | share | seed | rows | positives | AUC | 95 % | implied |\n"
+            "|---|---|---|---|---|---|---|---|"
+        )
         for seed in arguments.seeds:
             for share in arguments.shares:
                 part = with_share(prepared, share, seed)
@@ -79,7 +85,8 @@ def main() -> None:
                     y, p = exposures.labels[task], 1.0 / (1.0 + np.exp(-logits[:, t].astype(np.float64)))
                     low, high = bootstrap_interval(bootstrap.auc(y, p))
                     print(
-                        f"| {task} | {share:g} | {seed} | {len(part.train):,} | {int(part.train.labels[:, t].sum()):,} "
+                        f"| {task} | {share:g} | {seed} | {len(part.train):,} | "
+                        f"{int(part.train.labels[:, t].sum()):,} "
                         f"| {auc(y, p):.4f} | [{low:.4f}, {high:.4f}] | {implied_auc(p):.4f} |",
                         flush=True,
                     )

@@ -1,5 +1,5 @@
-"""The other side of ``workers_table.py`` and ``uploads_table.py``: a copy of published bundles, their log, and which
-version is current. It stands for hosts and operators.
+"""The other side of ``workers_table.py`` and ``uploads_table.py``: a copy of published bundles, their log,
+and which version is current. It stands for hosts and operators.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ class Platform:
     def __init__(self, config: Path, folder: Path) -> None:
         self.root, self.config = folder / "bundles", folder / "karec.toml"
         shutil.copytree(Config.read(config).bundle, self.root, symlinks=True)
-        lines = [each for each in config.read_text(encoding="utf-8").splitlines() if not each.startswith("bundle =")]
+        lines = [
+            each
+            for each in config.read_text(encoding="utf-8").splitlines()
+            if not each.startswith("bundle =")
+        ]
         live = ['bundle = "bundles"', "[live]", 'state = "state"', 'events = "events"']
         self.config.write_text("\n".join([*live, *lines]), encoding="utf-8")
         self.versions = sorted(int(each.name[1:]) for each in self.root.glob("v*"))
@@ -37,7 +41,9 @@ class Platform:
         log.append(Events.of(kind, source=7, number=numbers, time_ms=self.now, **columns), now_ms=self.now)
 
     def log(self) -> EventLogWriter:
-        return EventLogWriter(self.root.parent / "events", read_head(self.root.parent / "events"), fsync="seal")
+        return EventLogWriter(
+            self.root.parent / "events", read_head(self.root.parent / "events"), fsync="seal"
+        )
 
     def change_version(self) -> None:
         """Another one of the versions is ``current``."""

@@ -2,12 +2,13 @@
 
     OMP_NUM_THREADS=1 python bench/live_table.py KAREC.TOML [requests, 200]
 
-Of the first scene of the config, as karec demo writes one. For each store (memory, LMDB, and Redis on loopback where a
-server is installed) a service of its own follows a log of 20,000 events. A round asks the scene without a state and
-each service for the same user; what a service adds is its request's time less that of the scene without, the median
-over rounds: by the clock, and by this process's own time, which other work on the machine does not stretch as much. An
-event is told with ``record``, which returns when it is on the disk (one fsync) and in the store; then a request is
-asked whether it knows it. A new work is told the same way, and looked for in what a request finds.
+Of the first scene of the config, as karec demo writes one. For each store (memory, LMDB, and Redis on
+loopback where a server is installed) a service of its own follows a log of 20,000 events. A round asks the
+scene without a state and each service for the same user; what a service adds is its request's time less that
+of the scene without, the median over rounds: by the clock, and by this process's own time, which other work
+on the machine does not stretch as much. An event is told with ``record``, which returns when it is on the
+disk (one fsync) and in the store; then a request is asked whether it knows it. A new work is told the same
+way, and looked for in what a request finds.
 """
 
 from __future__ import annotations
@@ -38,8 +39,15 @@ GOALS = {"memory": 1.0, "LMDB": 1.0, "Redis": 2.0}  # ms
 def service(config: Path, folder: Path, state: str) -> karec.LiveCascade:
     """The config's scenes on its bundle, with a log and a store in ``folder``."""
     folder.mkdir()
-    lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("bundle =")]
-    live = [f'bundle = "{(config.parent / "bundles").absolute()}"', "[live]", f'state = "{state}"', 'events = "events"']
+    lines = [
+        line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("bundle =")
+    ]
+    live = [
+        f'bundle = "{(config.parent / "bundles").absolute()}"',
+        "[live]",
+        f'state = "{state}"',
+        'events = "events"',
+    ]
     live.append("deadline_ms = 10000")  # what is late is measured, not left out
     (folder / "karec.toml").write_text("\n".join([*live, *lines]), encoding="utf-8")
     return karec.LiveCascade.from_config(folder / "karec.toml", scene_names(config)[0])
@@ -123,15 +131,23 @@ def main() -> None:
             value, _ = ms(added[store])
             own, (its_read, late) = ms(own_added[store])[0], ms(read[store])
             note = f"ms, {own:.2f} of its own time; its read {its_read:.2f}, p95 {late:.2f}; "
-            note += f"{rounds - len(added[store])} of {rounds} degraded; a request without {ms(without)[0]:.1f}"
+            note += (
+                f"{rounds - len(added[store])} of {rounds} degraded; a request without {ms(without)[0]:.1f}"
+            )
             table.row(
-                f"a state in {store} adds to a request", value, f"≤ {GOALS[store]:g}", value <= GOALS[store], note
+                f"a state in {store} adds to a request",
+                value,
+                f"≤ {GOALS[store]:g}",
+                value <= GOALS[store],
+                note,
             )
         for store, live in lives.items():
             soon(table, store, live, bundle, users[:50].tolist(), now)
 
 
-def soon(table: Table, store: str, live: karec.LiveCascade, bundle: Bundle, users: list[int], now: int) -> None:
+def soon(
+    table: Table, store: str, live: karec.LiveCascade, bundle: Bundle, users: list[int], now: int
+) -> None:
     """From an event, and from an upload, to a request that knows it."""
     cascade = next(iter(live.cascades.values()))
     assert cascade.live is not None
@@ -140,13 +156,16 @@ def soon(table: Table, store: str, live: karec.LiveCascade, bundle: Bundle, user
         work = int(bundle.snapshot.works.ids[n])
         start = time.perf_counter()
         live.record(
-            [{"kind": "label", "user": user, "work": work, "labels": ["like"], "time_ms": now + n}], now_ms=now + n
+            [{"kind": "label", "user": user, "work": work, "labels": ["like"], "time_ms": now + n}],
+            now_ms=now + n,
         )
         view, _ = cascade.live.view(user)
         spent.append(time.perf_counter() - start)
         assert view.user is not None and work in view.user.lists["liked"].values
     value, late = ms(spent)
-    table.row(f"an event is known to the next request, {store}", value, "≤ 50", late <= 50, f"ms, p95 {late:.1f}")
+    table.row(
+        f"an event is known to the next request, {store}", value, "≤ 50", late <= 50, f"ms, p95 {late:.1f}"
+    )
     spent, makers = [], np.asarray(bundle.snapshot.works["creator_id"])
     for n, user in enumerate(users):
         upload = {"kind": "upload", "work": NEW + n, "creator": int(makers[n]), "time_ms": now + n}

@@ -1,4 +1,5 @@
-"""One worker of ``workers_table.py``: a ``LiveCascade`` in a process of its own, and how the table speaks with it.
+"""One worker of ``workers_table.py``: a ``LiveCascade`` in a process of its own, and how the table speaks
+with it.
 
 python bench/live_worker.py KAREC.TOML      # a command a line on standard input, an answer a line of output
 """
@@ -46,9 +47,10 @@ def in_use(live: karec.LiveCascade, scene: str, told: Any) -> float:
 
 
 def serve(live: karec.LiveCascade, scene: str, told: Any) -> dict[str, Any]:
-    """Requests at a fixed rate for ``seconds``: their milliseconds since each was due, those of them that their thread
-    computed, those that the request before took longer, and those that it waited for a core. The rest it waited for
-    Python's lock, or for another thread. ``beside``: what other threads of the process computed while it ran.
+    """Requests at a fixed rate for ``seconds``: their milliseconds since each was due, those of them that
+    their thread computed, those that the request before took longer, and those that it waited for a core. The
+    rest it waited for Python's lock, or for another thread. ``beside``: what other threads of the process
+    computed while it ran.
     """
     users, now = live.cascades[scene].bundle.snapshot.users.ids, told["now"]
     rng, begun = np.random.default_rng(told["seed"]), time.monotonic()
@@ -90,7 +92,9 @@ def until(live: karec.LiveCascade, scene: str, told: Any) -> float:
             return bool(index.lookup(ids)[0] >= 0)
         if told["what"] == "adjustment":
             return bool(index.scores(zero, ids=ids)[0] == told["offset"])
-        return bool(np.array_equal(index.embeddings(index.lookup(ids))[0], np.array(told["vector"], np.float32)))
+        return bool(
+            np.array_equal(index.embeddings(index.lookup(ids))[0], np.array(told["vector"], np.float32))
+        )
 
     while not shown():
         time.sleep(0.003)

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python bench/living_table.py [works, 10_000_000]
 
-A writer upserts batches, each a new generation, from none to all works, while a reader searches 1,000 of the rows that
-are there, again and again. What the reader waits for is the machine (two threads, one memory) and, in Python, the
-interpreter lock; its slowest search is shown beside its median. Needs about 500 bytes a work, in memory and in a file
-of a temporary folder.
+A writer upserts batches, each a new generation, from none to all works, while a reader searches 1,000 of the
+rows that are there, again and again. What the reader waits for is the machine (two threads, one memory) and,
+in Python, the interpreter lock; its slowest search is shown beside its median. Needs about 500 bytes a work,
+in memory and in a file of a temporary folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def grow(table: Table, works: int, vectors: NDArray[np.float32], query: NDArray[
     done.set()
     reader.join()
     pause = max(spent) * 1e3
-    note = f"ms, median {np.median(spent) * 1e3:.3f} of {len(spent):,}; {works / seconds / 1e6:.2f}e6 works/s written"
+    note = (
+        f"ms, median {np.median(spent) * 1e3:.3f} of {len(spent):,}; {works / seconds / 1e6:.2f}e6 works/s "
+        f"written"
+    )
     table.row(f"growth from 0 to {works:.0e} rows: longest search", pause, "≤ 50", pause <= 50, note)
     bound = 2 * workloads.DIM + 16 + 8
     index.adjust(ids[:1], scale=1.0)
@@ -75,7 +78,13 @@ def files(table: Table, index: ItemIndex, folder: Path) -> None:
         return float(np.median(spent))
 
     speed = size / seconds(True) / 1e9
-    table.row("open, every checksum and the id map", speed, "≥ 2", speed >= 2, f"GB/s of {size / 1e9:.2f} GB, cached")
+    table.row(
+        "open, every checksum and the id map",
+        speed,
+        "≥ 2",
+        speed >= 2,
+        f"GB/s of {size / 1e9:.2f} GB, cached",
+    )
     ms = seconds(False) * 1e3
     table.row("open(verify=False)", ms, "≤ 100", ms <= 100, "ms")
 

@@ -1,16 +1,17 @@
-"""What threads that ask at once cost in memory and give in requests a second, with and without a bound on how many run.
+"""What threads that ask at once cost in memory and give in requests a second, with and without a bound on how
+many run.
 
     karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --out HERE
     python bench/load_memory.py HERE/karec.toml                       # the table by number of threads
     python bench/load_memory.py HERE/karec.toml --where               # where the memory of 16 threads is
     python bench/load_memory.py HERE/karec.toml --threads 16 --requests 2000 --rounds 1
 
-Every row is a process of its own. For each number of threads two of them take turns, one as shipped (as many requests
-run at once as there are cores), one in which all threads' requests run at once, so that other work on the machine meets
-both alike; in a turn each thread runs ``--requests`` requests. MiB are RSS: the highest of all turns (VmHWM), and what
-that is above the process's RSS after ``N_WARM`` requests on one thread. Requests a second are medians over turns, their
-ratios also by processor time: where other work keeps the cores busy, the clock favours more runnable threads. Needs
-Linux and glibc.
+Every row is a process of its own. For each number of threads two of them take turns, one as shipped (as many
+requests run at once as there are cores), one in which all threads' requests run at once, so that other work
+on the machine meets both alike; in a turn each thread runs ``--requests`` requests. MiB are RSS: the highest
+of all turns (VmHWM), and what that is above the process's RSS after ``N_WARM`` requests on one thread.
+Requests a second are medians over turns, their ratios also by processor time: where other work keeps the
+cores busy, the clock favours more runnable threads. Needs Linux and glibc.
 """
 
 from __future__ import annotations
@@ -227,9 +228,13 @@ def where(config: Path, n: int, requests: int, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path, help="a karec.toml of karec demo")
-    parser.add_argument("--where", action="store_true", help="where the memory is, in place of the table by threads")
+    parser.add_argument(
+        "--where", action="store_true", help="where the memory is, in place of the table by threads"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=list(N_THREADS))
     parser.add_argument("--requests", type=int, default=N_REQUESTS)
     parser.add_argument("--rounds", type=int, default=N_ROUNDS)

@@ -1,9 +1,10 @@
-"""How much load one process gives: `karec load` at rising rates, and karec.client, against a server that only answers.
+"""How much load one process gives: `karec load` at rising rates, and karec.client, against a server that only
+answers.
 
     python bench/load_table.py [--seconds 5]
 
-The server, in a process of its own, sends the same feed of ten works to whatever it is asked. ``late``: requests that
-the generator began more than 5 ms after their moment.
+The server, in a process of its own, sends the same feed of ten works to whatever it is asked. ``late``:
+requests that the generator began more than 5 ms after their moment.
 """
 
 from __future__ import annotations
@@ -25,9 +26,18 @@ from karec.load.traffic import Asked
 
 USER, CONNECTIONS, AT_ONCE = 1, 64, 8
 RATES = (1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 24_000)
-ITEM = {"score": 1.0, "recalled_by": ["model", "fresh"], "columns": {"creator_id": 1, "song_id": 2, "type": "audio"}}
-FEED = json.encode({"user": USER, "scene": "home", "items": [ITEM | {"position": i, "id": i} for i in range(10)]})
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(FEED), FEED)
+ITEM = {
+    "score": 1.0,
+    "recalled_by": ["model", "fresh"],
+    "columns": {"creator_id": 1, "song_id": 2, "type": "audio"},
+}
+FEED = json.encode(
+    {"user": USER, "scene": "home", "items": [ITEM | {"position": i, "id": i} for i in range(10)]}
+)
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(FEED),
+    FEED,
+)
 
 
 class Answering(asyncio.Protocol):
@@ -51,7 +61,8 @@ def serve(told: Connection) -> None:
 
 
 async def by_client(url: str, seconds: float) -> float:
-    """Requests a second of AsyncClient, ``AT_ONCE`` at once, each sent when the one before it has its answer."""
+    """Requests a second of AsyncClient, ``AT_ONCE`` at once, each sent when the one before it has its
+    answer."""
     async with AsyncClient(url, connections=AT_ONCE) as client:
         until, done = time.monotonic() + seconds, 0
 
@@ -66,7 +77,9 @@ async def by_client(url: str, seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate")
     seconds = parser.parse_args().seconds
     here, there = multiprocessing.Pipe()
@@ -83,7 +96,9 @@ def main() -> None:
                 f"{rate:8,} {told['answered_per_s']:9,.0f} {latency['p50']:7.2f} {latency['p99']:7.2f} "
                 f"{generator['cpu_share']:5.0%} {generator['late_share']:6.2%}  {generator['fell_behind']}"
             )
-        print(f"karec.client.AsyncClient, {AT_ONCE} at once: {in_loop(by_client(url, seconds)):,.0f} a second")
+        print(
+            f"karec.client.AsyncClient, {AT_ONCE} at once: {in_loop(by_client(url, seconds)):,.0f} a second"
+        )
     finally:
         server.kill()
 

@@ -1,9 +1,11 @@
-"""The merge of recall by ids and by rows: real requests' channels, in turns, and the rows of the works that are left.
+"""The merge of recall by ids and by rows: real requests' channels, in turns, and the rows of the works that
+are left.
 
     OMP_NUM_THREADS=1 python bench/merge_table.py DIR/karec.toml
 
-``by ids`` merges with a hash table and then looks up the rows that no channel found, as a request without an index and
-one of more than 15 channels does; ``by rows`` looks them up first. Milliseconds of the thread's processor time.
+``by ids`` merges with a hash table and then looks up the rows that no channel found, as a request without an
+index and one of more than 15 channels does; ``by rows`` looks them up first. Milliseconds of the thread's
+processor time.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ ROUNDS = 20
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("config", type=Path)
     options.add_argument("--scene", default="home")
     options.add_argument("--requests", type=int, default=20)
@@ -51,7 +55,10 @@ def main() -> None:
             n_found, n_left = sum(map(len, parts)), len(merged)
         print(f"{n_found:,} → {n_left:,} works of the last request, {view.n_rows:,} rows")
     for way, each in ms.items():
-        print(f"{way:8} median {statistics.median(each):6.2f}   tenth {statistics.quantiles(each, n=10)[0]:6.2f} ms")
+        print(
+            f"{way:8} median {statistics.median(each):6.2f}   tenth "
+            f"{statistics.quantiles(each, n=10)[0]:6.2f} ms"
+        )
     print(f"ratio of medians {statistics.median(ms['by rows']) / statistics.median(ms['by ids']):.2f}")
 
 

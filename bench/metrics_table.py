@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/metrics_table.py KAREC.TOML [requests, 300]
 
-Of the scene home. Rounds of one request each, in turn with and without ``Metrics.answered`` after it, on one thread;
-the ratio is of the medians. What the thread does for an answer is folded 100 answers at a time, as at 100 a second.
+Of the scene home. Rounds of one request each, in turn with and without ``Metrics.answered`` after it, on one
+thread; the ratio is of the medians. What the thread does for an answer is folded 100 answers at a time, as at
+100 a second.
 """
 
 from __future__ import annotations

@@ -13,5 +13,7 @@ def built(program: str) -> Path:
     if not (BUILD / "CMakeCache.txt").exists():
         configure = ["cmake", "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", "-DKAREC_TESTS=ON"]
         subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", str(BUILD), "--target", program], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["cmake", "--build", str(BUILD), "--target", program], check=True, stdout=subprocess.DEVNULL
+    )
     return BUILD / "native" / "bench" / program

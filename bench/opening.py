@@ -3,8 +3,8 @@
     karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --out HERE
     python bench/opening.py HERE/bundles                  # KAREC_BACKEND=portable for the other backend
 
-Seconds of processor time, of the replay those of its process, which other work on the machine hardly changes; medians
-of ROUNDS.
+Seconds of processor time, of the replay those of its process, which other work on the machine hardly changes;
+medians of ROUNDS.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     karec serve --config HERE/karec.toml &
     python bench/page_load.py http://127.0.0.1:8080 [loads, 20]
 
-Each load is by a new profile of Debian's chromium, which has nothing of the page yet. ``loaded``: all files are there
-and the first script has run; ``painted``: something is seen; ``numbers``: the first of the service's numbers are seen;
-``feeds``: the same for the view "Try a user", when both feeds of ten works are seen. From the beginning of navigation.
+Each load is by a new profile of Debian's chromium, which has nothing of the page yet. ``loaded``: all files
+are there and the first script has run; ``painted``: something is seen; ``numbers``: the first of the
+service's numbers are seen; ``feeds``: the same for the view "Try a user", when both feeds of ten works are
+seen. From the beginning of navigation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def load(browser: Browser, url: str, view: str, wanted: str) -> dict[str, float]
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(f"{url}/#{view}")
-    seen: Any = page.wait_for_function("wanted => document.querySelector(wanted) && performance.now()", arg=wanted)
+    seen: Any = page.wait_for_function(
+        "wanted => document.querySelector(wanted) && performance.now()", arg=wanted
+    )
     times: dict[str, float] = page.evaluate(TIMES)
     found = {**times, "seen": seen.json_value()}
     context.close()
@@ -46,7 +49,9 @@ def main(url: str, loads: int = 20) -> None:
             every = [load(browser, url, view, wanted) for _ in range(loads)]
             for name in ("loaded", "painted", "seen"):
                 values = [each[name] for each in every]
-                print(f"{view:8} {what if name == 'seen' else name:8} {median(values):7.0f} ({max(values):.0f})")
+                print(
+                    f"{view:8} {what if name == 'seen' else name:8} {median(values):7.0f} ({max(values):.0f})"
+                )
         print(f"files of the page: {every[0]['KB']:.0f} KB")
         browser.close()
 

@@ -1,9 +1,11 @@
-"""Peers of scoring_table.py that take settings: FAISS's search_subset and Panorama, usearch's exact search, NumKong.
+"""Peers of scoring_table.py that take settings: FAISS's search_subset and Panorama, usearch's exact search,
+NumKong.
 
-Each function gives contenders by name, which return rows; settings of one peer begin alike, and the table shows the
-quickest. A package that is missing is left out, and a line says so. Tried and slower, so not in the table: usearch on
-float32 and int8; Panorama with 8 levels and more (its blocks must hold k vectors); NumKong's ``dot`` and ``cdist`` on
-whole matrices, where ``dots_packed`` takes half of the time; FAISS's selectors by hash and by bitmap.
+Each function gives contenders by name, which return rows; settings of one peer begin alike, and the table
+shows the quickest. A package that is missing is left out, and a line says so. Tried and slower, so not in the
+table: usearch on float32 and int8; Panorama with 8 levels and more (its blocks must hold k vectors);
+NumKong's ``dot`` and ``cdist`` on whole matrices, where ``dots_packed`` takes half of the time; FAISS's
+selectors by hash and by bitmap.
 
 search_subset   is Panorama's alone in FAISS 1.15, with blocks of one vector; IndexFlatIP refuses it.
 usearch         has no search by row: it gets the rows gathered.
@@ -25,7 +27,10 @@ from numpy.typing import NDArray
 K = workloads.K
 SAMPLE = 8192
 BLOCK = 4096  # gathered rows that lie in the second cache until they are multiplied
-FLOAT, INT8 = ("FAISS search_subset", "FAISS Panorama", "usearch exact", "NumKong float", "NumPy"), ("NumKong int8",)
+FLOAT, INT8 = (
+    ("FAISS search_subset", "FAISS Panorama", "usearch exact", "NumKong float", "NumPy"),
+    ("NumKong int8",),
+)
 Contender = Callable[[NDArray[np.int32], NDArray[np.int64]], Any]  # by row, and the same by id
 Vectors = NDArray[np.float32]
 
@@ -77,7 +82,9 @@ def of_candidates(vectors: Vectors, query: Vectors) -> dict[str, Contender]:
     if usearch := package("usearch.index"):
         made["usearch exact, float16"] = lambda rows, _: rows[_usearch(usearch, half[rows], half_query)]
     if nk := package("numkong"):
-        made["NumKong float16"] = lambda rows, _: rows[sampled_top_k(np.asarray(nk.dot(half_query[None], half[rows])))]
+        made["NumKong float16"] = lambda rows, _: rows[
+            sampled_top_k(np.asarray(nk.dot(half_query[None], half[rows])))
+        ]
     return made
 
 
@@ -128,7 +135,9 @@ def _panorama(vectors: Vectors, queries: Vectors, levels: int) -> Contender:
 
 
 def _usearch(usearch: Any, vectors: NDArray[Any], queries: NDArray[Any]) -> Any:
-    return usearch.search(vectors, queries, K, usearch.MetricKind.IP, exact=True, threads=1).keys.astype(np.int64)
+    return usearch.search(vectors, queries, K, usearch.MetricKind.IP, exact=True, threads=1).keys.astype(
+        np.int64
+    )
 
 
 def _numkong(vectors: Vectors, queries: Vectors) -> dict[str, Callable[[], NDArray[Any]]]:

@@ -1,17 +1,18 @@
 """What the rank stage of a published cascade costs, part by part, and what cheaper rankers keep of its order.
 
-    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--whole FILE] [--model FILE …] [--first FILE]
+    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--whole FILE] [--model FILE …] [--first
+    FILE]
 
-The cascade of --scene (the file's first by default) runs --requests requests of users drawn with a fixed seed, at the
-snapshot's moment. Their pools, as they came to rank, are ranked again --rounds times: the parts of the step ``ranker``,
-then in turns the whole model, which is the bundle's ranker or --whole, and each --model, another form or precision of
-it, of the same encoder; training leaves some in its run folder. Of the whole model also its trees alone, and all of
-it in ONNX Runtime, which must give the same bits. Processor time of the one thread, the median and the least; for trees
-alone also nanoseconds a tree and work; then which share of the best 10 and 100 by the whole model is among those of the
-other, by the scene's fusion.
+The cascade of --scene (the file's first by default) runs --requests requests of users drawn with a fixed
+seed, at the snapshot's moment. Their pools, as they came to rank, are ranked again --rounds times: the parts
+of the step ``ranker``, then in turns the whole model, which is the bundle's ranker or --whole, and each
+--model, another form or precision of it, of the same encoder; training leaves some in its run folder. Of the
+whole model also its trees alone, and all of it in ONNX Runtime, which must give the same bits. Processor time
+of the one thread, the median and the least; for trees alone also nanoseconds a tree and work; then which
+share of the best 10 and 100 by the whole model is among those of the other, by the scene's fusion.
 
---first: that model ranks the pool, and the whole one the best 150 to 500 of it, as a stage before ``rank`` does
-(docs/howto-cascade.md). Pools of the largest size alone count.
+--first: that model ranks the pool, and the whole one the best 150 to 500 of it, as a stage before ``rank``
+does (docs/howto-cascade.md). Pools of the largest size alone count.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ def encoded(step: Ranker, request: Request, ids: Array, clock: Clock) -> Inputs:
     items = clock.of("features of the works", lambda: step._items(request.live, ids, moment))
     crosses = clock.of("cross features", lambda: step.encoder.encode_crosses(user, items))
     inputs = {**user, **items, **crosses}
-    return {**inputs, "dense": clock.of("plain columns, which trees alone read", lambda: step.encoder.dense(inputs))}
+    return {
+        **inputs,
+        "dense": clock.of("plain columns, which trees alone read", lambda: step.encoder.dense(inputs)),
+    }
 
 
 def pools_of(cascade: Cascade, step: Ranker, n: int, time_ms: int, users: Array) -> list[Pool]:
@@ -92,7 +96,9 @@ def best(scores: Array, k: int) -> Array:
 
 def kept(reference: Sequence[Array], found: Sequence[Array]) -> str:
     shares = [
-        np.mean([len(np.intersect1d(best(a, k), best(b, k))) / k for a, b in zip(reference, found, strict=True)])
+        np.mean(
+            [len(np.intersect1d(best(a, k), best(b, k))) / k for a, b in zip(reference, found, strict=True)]
+        )
         for k in BEST
     ]
     return "".join(f"{share:>10.4f}" for share in shares)
@@ -107,7 +113,9 @@ def rows_of(inputs: Inputs, n: int, rows: Array) -> Inputs:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--scene")
     parser.add_argument("--whole", type=Path)
@@ -161,10 +169,16 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
                     few = rows_of(pool.inputs, n, np.arange(k))
                     clock.of(f"the whole model, {k} works", lambda few=few: whole.run(few, "logits"))
     reference = scores_of(whole, fusion, pools)
-    print(f"{len(pools)} pools of {n} works, {arguments.rounds} rounds\n{'ms':<48}{'median':>8}{'least':>8}", end="")
+    print(
+        f"{len(pools)} pools of {n} works, {arguments.rounds} rounds\n{'ms':<48}{'median':>8}{'least':>8}",
+        end="",
+    )
     print("".join(f"{f'top {k}':>10}" for k in BEST))
     for name in clock.ms:
-        print(clock.row(name) + (kept(reference, scores_of(models[name], fusion, pools)) if name in models else ""))
+        print(
+            clock.row(name)
+            + (kept(reference, scores_of(models[name], fusion, pools)) if name in models else "")
+        )
     if trees:
         ns = np.median(clock.ms[TREES]) * 1e6 / n / whole.trees
         print(f"{whole.trees} trees, {ns:.2f} ns a tree and work; all else as ONNX Runtime does it")
@@ -178,7 +192,9 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
             found.append(np.full_like(scores, -np.inf))
             found[-1][chosen] = scores[chosen]
         ms = np.median(clock.ms["the first model"]) + np.median(clock.ms[f"the whole model, {k} works"])
-        print(f"{f'the first model, then the whole one for {k}':<48}{ms:>8.2f}{'':>8}" + kept(reference, found))
+        print(
+            f"{f'the first model, then the whole one for {k}':<48}{ms:>8.2f}{'':>8}" + kept(reference, found)
+        )
 
 
 if __name__ == "__main__":

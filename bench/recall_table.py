@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 python bench/recall_table.py [WORKS, 1_000_000] [USERS, 20_000]
 
-A platform of the synthetic world, whose communities are found as at publish; item and user vectors that lie as a
-tower's do, in lists of which as many are read as publishing would choose; co-watch vectors drawn at random, since what
-they find is no matter here. Quotas add up to more than the 100,000 works that leave recall. The median of REQUESTS
-users, drawn with a fixed seed, after WARM; each channel is asked through the checks that the cascade makes. The model
-channel is asked both ways in every request, by lists and by an exact scan, in turns first, and merged with each; the
-sums are of one way.
+A platform of the synthetic world, whose communities are found as at publish; item and user vectors that lie
+as a tower's do, in lists of which as many are read as publishing would choose; co-watch vectors drawn at
+random, since what they find is no matter here. Quotas add up to more than the 100,000 works that leave
+recall. The median of REQUESTS users, drawn with a fixed seed, after WARM; each channel is asked through the
+checks that the cascade makes. The model channel is asked both ways in every request, by lists and by an exact
+scan, in turns first, and merged with each; the sums are of one way.
 """
 
 from __future__ import annotations
@@ -103,10 +103,12 @@ def main(n_works: int, n_users: int) -> None:
     sources = channels(snapshot, index, measured.n_probe, rng)
     built_s = time.process_time() - begin
     of_way = {
-        way: [source for source in sources if source.name not in {LISTS, EXACT} - {way}] for way in (LISTS, EXACT)
+        way: [source for source in sources if source.name not in {LISTS, EXACT} - {way}]
+        for way in (LISTS, EXACT)
     }
     mergers = {
-        way: QuotaMerger([source.quota for source in each], LIMIT, [500] * len(each)) for way, each in of_way.items()
+        way: QuotaMerger([source.quota for source in each], LIMIT, [500] * len(each))
+        for way, each in of_way.items()
     }
     spent: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
@@ -131,8 +133,10 @@ def main(n_works: int, n_users: int) -> None:
                 ask(f"merge, {way}", lambda m=mergers[way], r=request, p=parts: merge(m, r, p)[0])  # type: ignore[misc]
     ms = {name: np.array(each[WARM:]) for name, each in spent.items()}
     print(
-        f"{len(snapshot.works):,} works, {len(snapshot.users):,} users, {index.isa}; channels in {built_s:.1f} s; "
-        f"{measured.n_probe} of {measured.n_lists:,} lists at least, recall@{measured.k:,} {measured.recall:.3f}"
+        f"{len(snapshot.works):,} works, {len(snapshot.users):,} users, {index.isa}; channels in "
+        f"{built_s:.1f} s; "
+        f"{measured.n_probe} of {measured.n_lists:,} lists at least, recall@{measured.k:,} "
+        f"{measured.recall:.3f}"
     )
     for name in [*(source.name for source in sources), *(f"merge, {way}" for way in of_way)]:
         n = np.median(sizes[name][WARM:])

@@ -3,8 +3,9 @@
     karec demo --out demo
     OMP_NUM_THREADS=1 python bench/refresh_table.py demo/bundles [--works 1000000]
 
-The works of the bundle's snapshot are taken again and again, under other ids, until there are so many; models, encoder
-and features are the bundle's. Seconds are of processor time, so that a busy machine shows little. Wanted: 60 s.
+The works of the bundle's snapshot are taken again and again, under other ids, until there are so many;
+models, encoder and features are the bundle's. Seconds are of processor time, so that a busy machine shows
+little. Wanted: 60 s.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from karec.refresh.rolling import SIZE, refreshing
 
 
 def tiled(bundle: Bundle, root: Path, n: int) -> Bundle:
-    """A bundle of ``n`` works beside each other in ``root``, with the models of ``bundle`` and vectors of nothing."""
+    """A bundle of ``n`` works beside each other in ``root``, with the models of ``bundle`` and vectors of
+    nothing."""
     works = bundle.snapshot.works
     columns = {name: np.resize(column, (n, *column.shape[1:])) for name, column in works.columns.items()}
     ids = np.resize(works.ids, n) + np.arange(n) // len(works) * (int(np.max(works.ids)) + 1)
@@ -41,13 +43,17 @@ def tiled(bundle: Bundle, root: Path, n: int) -> Bundle:
             shutil.copyfile(bundle.path / name, folder / name)
         snapshot.save(folder / "snapshot")
         served = served_columns(snapshot)
-        ItemIndex.build(ids, vectors, columns=served, model_version=bundle.model_version).save(folder / "index.karec")
+        ItemIndex.build(ids, vectors, columns=served, model_version=bundle.model_version).save(
+            folder / "index.karec"
+        )
 
     return Bundle.open(publish(root, bundle.model_version, write), verify=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundles", type=Path, help="a published bundle, for its models and features")
     parser.add_argument("--works", type=int, default=1_000_000, help="works of the library (default 1000000)")
     given = parser.parse_args()
@@ -69,7 +75,9 @@ def main() -> None:
         mark(f"a round, in shards of {SIZE:,}")
         LibraryFollower().catch_up(bundle)
         mark("a service follows: it reads, checks and adds the shards")
-        print(f"{given.works:,} works of {bundle.index.dim} dimensions, {bundle.path.name} of {given.bundles}")
+        print(
+            f"{given.works:,} works of {bundle.index.dim} dimensions, {bundle.path.name} of {given.bundles}"
+        )
         print("| what | processor s | wall s |\n|---|--:|--:|")
         for (_, cpu, wall), (what, cpu_after, wall_after) in pairwise(marks):
             print(f"| {what} | {cpu_after - cpu:.1f} | {wall_after - wall:.1f} |")

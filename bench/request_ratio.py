@@ -1,11 +1,13 @@
-"""A request of this checkout against one of another checkout: whole requests, interleaved in one run, as a ratio.
+"""A request of this checkout against one of another checkout: whole requests, interleaved in one run, as a
+ratio.
 
-    karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --out HERE        # in this checkout
-    OTHER/.venv/bin/karec demo --works 400000 … --out THERE                                 # in the other one
-    python bench/request_ratio.py HERE/karec.toml OTHER/.venv/bin/python THERE/karec.toml
+    karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --out HERE        # in this
+    checkout OTHER/.venv/bin/karec demo --works 400000 … --out THERE                                 # in the
+    other one python bench/request_ratio.py HERE/karec.toml OTHER/.venv/bin/python THERE/karec.toml
 
-Each side is a process of its own with one thread that runs the same users' requests when asked. Rounds alternate, and
-the order within a round alternates too, so that other work on the machine meets both sides alike.
+Each side is a process of its own with one thread that runs the same users' requests when asked. Rounds
+alternate, and the order within a round alternates too, so that other work on the machine meets both sides
+alike.
 """
 
 from __future__ import annotations
@@ -40,7 +42,17 @@ for line in sys.stdin:
 
 
 def worker(python: str, config: Path, scene: str, moment: int) -> subprocess.Popen[str]:
-    command = [python, "-P", "-c", WORKER, str(config.resolve()), str(FIRST_USER), str(N_REQUESTS), scene, str(moment)]
+    command = [
+        python,
+        "-P",
+        "-c",
+        WORKER,
+        str(config.resolve()),
+        str(FIRST_USER),
+        str(N_REQUESTS),
+        scene,
+        str(moment),
+    ]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -56,7 +68,9 @@ def turn(side: subprocess.Popen[str]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("here", type=Path, help="this checkout's karec.toml")
     parser.add_argument("other_python", help="the other checkout's interpreter")
     parser.add_argument("other", type=Path, help="the other checkout's karec.toml")
@@ -76,8 +90,14 @@ def main() -> None:
         side.communicate()
     ratios = sorted(here / other for here, other in zip(*ms, strict=True))
     n = len(ratios)
-    print(f"this checkout {statistics.median(ms[0]):.2f} ms, the other {statistics.median(ms[1]):.2f} ms a request")
-    print(f"ratio: median {statistics.median(ratios):.3f}, quartiles {ratios[n // 4]:.3f} … {ratios[3 * n // 4]:.3f}")
+    print(
+        f"this checkout {statistics.median(ms[0]):.2f} ms, the other {statistics.median(ms[1]):.2f} ms a "
+        f"request"
+    )
+    print(
+        f"ratio: median {statistics.median(ratios):.3f}, quartiles {ratios[n // 4]:.3f} … "
+        f"{ratios[3 * n // 4]:.3f}"
+    )
 
 
 if __name__ == "__main__":

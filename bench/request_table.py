@@ -3,9 +3,10 @@
     karec demo --works 1000000 --users 20000 --out DIR
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python bench/request_table.py DIR/karec.toml --lists
 
-Milliseconds of the thread's processor time, medians over requests of other users, so that other work on the machine
-counts as far as it takes caches alone. Each request runs twice: once as it is, which gives the total of each step, and
-once under cProfile, which gives what is spent in C functions, less what the profiler adds to a call:
+Milliseconds of the thread's processor time, medians over requests of other users, so that other work on the
+machine counts as far as it takes caches alone. Each request runs twice: once as it is, which gives the total
+of each step, and once under cProfile, which gives what is spent in C functions, less what the profiler adds
+to a call:
 
     native   karec._native, and karec.kernels (Cython, Numba): the GIL is released
     ONNX     ONNX Runtime: the GIL is released
@@ -63,13 +64,15 @@ def opened(config: Path, scene: str, by_lists: bool) -> tuple[Cascade, Bundle]:
 def requests_of(bundle: Bundle, scene: str, n: int) -> list[Request]:
     """Requests of ``n`` users at the moment of the snapshot."""
     snapshot = bundle.snapshot
-    users = np.random.default_rng(0).choice(np.asarray(snapshot.users.ids), min(n, len(snapshot.users)), replace=False)
+    users = np.random.default_rng(0).choice(
+        np.asarray(snapshot.users.ids), min(n, len(snapshot.users)), replace=False
+    )
     return [Request(int(user), scene=scene, time_ms=snapshot.time_ms) for user in users]
 
 
 def watch_kernels() -> None:
-    """Calls that cProfile does not see, as calls of a Python function: of Cython and Numba functions, and of native
-    methods that take options by name."""
+    """Calls that cProfile does not see, as calls of a Python function: of Cython and Numba functions, and of
+    native methods that take options by name."""
     for face in (karec._native.ItemIndex, karec._native.IndexView):
         face.dpp_select = watched(face.dpp_select)
     for module in [module for name, module in sys.modules.items() if name.startswith("karec.")]:
@@ -88,7 +91,8 @@ def watched(kernel: Callable[..., Any]) -> Callable[..., Any]:
 def kind_of(code: Any) -> str | None:
     """The kind of a profiled function; None for Python's own."""
     if not isinstance(code, str):
-        calls_kernels = code.co_filename.endswith("kernels/merge_order.py")  # of walks, which cProfile does not see
+        # of walks, which cProfile does not see
+        calls_kernels = code.co_filename.endswith("kernels/merge_order.py")
         return "native" if code.co_name == IN_KERNEL or calls_kernels else None
     if "karec._native" in code:
         return "native"
@@ -183,7 +187,8 @@ def first_requests(cascade: Cascade, requests: list[Request]) -> str:
 
 
 def by_threads(cascade: Cascade, requests: list[Request], n: int, rounds: int = 10) -> str:
-    """Requests a second of ``n`` threads over those of one, taken by turns, and the processor time of a request."""
+    """Requests a second of ``n`` threads over those of one, taken by turns, and the processor time of a
+    request."""
 
     def run(cpu: list[float]) -> None:
         begin = time.thread_time()
@@ -205,13 +210,15 @@ def by_threads(cascade: Cascade, requests: list[Request], n: int, rounds: int = 
     ratio = statistics.median(one / many for one, many in zip(walls[1], walls[n], strict=True))
     cpu = {threads: statistics.median(each) for threads, each in cpus.items()}
     return (
-        f"{n} threads: {ratio:.2f} times the requests of one; processor time of a request {cpu[1]:.2f} ms with one, "
+        f"{n} threads: {ratio:.2f} times the requests of one; processor time of a request {cpu[1]:.2f} ms "
+        f"with one, "
         f"{cpu[n]:.2f} with {n}"
     )
 
 
 def by_processes(cascade: Cascade, requests: list[Request], n: int, rounds: int = 10) -> str:
-    """As ``by_threads``, of processes of one thread each: what memory and caches leave of ``n`` cores without a GIL."""
+    """As ``by_threads``, of processes of one thread each: what memory and caches leave of ``n`` cores without
+    a GIL."""
 
     def child(ready: int, go: int) -> None:
         for request in requests:  # copies the pages that were the parent's
@@ -244,7 +251,9 @@ def by_processes(cascade: Cascade, requests: list[Request], n: int, rounds: int 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path, help="the karec.toml beside which its bundles lie")
     parser.add_argument("--scene", default="home")
     parser.add_argument("--requests", type=int, default=64)
@@ -253,11 +262,17 @@ def main() -> None:
     arguments = parser.parse_args()
     begin, wall = time.process_time(), time.perf_counter()
     cascade, bundle = opened(arguments.config, arguments.scene, arguments.lists)
-    start = f"start: {time.perf_counter() - wall:.1f} s, {time.process_time() - begin:.1f} s of them processor time"
+    start = (
+        f"start: {time.perf_counter() - wall:.1f} s, {time.process_time() - begin:.1f} s of them processor "
+        f"time"
+    )
     requests = requests_of(bundle, arguments.scene, arguments.requests)
     assert cascade.index is not None
     with cascade.index.pinned() as view:
-        print(f"{len(view):,} works, scene {arguments.scene}, {len(requests)} users; processor time, ms, medians")
+        print(
+            f"{len(view):,} works, scene {arguments.scene}, {len(requests)} users; processor time, ms, "
+            f"medians"
+        )
     first = first_requests(cascade, requests)
     watch_kernels()
     spent = table(cascade, requests)

@@ -1,12 +1,13 @@
-"""How much memory all scenes take beside one, and how long they take to start: each in a process of its own that has
-served requests of every scene.
+"""How much memory all scenes take beside one, and how long they take to start: each in a process of its own
+that has served requests of every scene.
 
     karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --scene all --out HERE
     python bench/scenes_memory.py HERE/karec.toml
 
-Memory is the process's RSS and PSS (/proc/self/smaps_rollup) after ``N_REQUESTS`` requests a scene, and what it had
-after its imports is told apart. Starting is opening the bundle, building the cascades and the first answer of each
-scene: seconds of the clock, and of the processor with those of the child process that replays requests.
+Memory is the process's RSS and PSS (/proc/self/smaps_rollup) after ``N_REQUESTS`` requests a scene, and what
+it had after its imports is told apart. Starting is opening the bundle, building the cascades and the first
+answer of each scene: seconds of the clock, and of the processor with those of the child process that replays
+requests.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ cascades = [load_cascade(config, scene, bundles[i if apart else 0]) for i, scene
 built = time.perf_counter() - clock
 for cascade in cascades:
     cascade.run(karec.Request(first, scene=cascade.scene, time_ms=cascade.bundle.snapshot.time_ms))
-seconds = {"opened": opened, "built": built, "answered": time.perf_counter() - clock, "processor": processor() - cpu}
+answered = time.perf_counter() - clock
+seconds = {"opened": opened, "built": built, "answered": answered, "processor": processor() - cpu}
 for cascade in cascades:
     for user in range(first, first + n):
         cascade.run(karec.Request(user, scene=cascade.scene, time_ms=cascade.bundle.snapshot.time_ms))
@@ -65,7 +67,9 @@ def measured(config: Path, how: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path, help="a karec.toml of karec demo --scene all")
     arguments = parser.parse_args()
     from karec.config import scene_names
@@ -81,7 +85,8 @@ def main() -> None:
         print(f"× {whole[0] / one['Rss'][1]:.2f} RSS, × {whole[1] / one['Pss'][1]:.2f} PSS")
         s = found["seconds"]
         print(
-            f"    opened {s['opened']:.2f} s, cascades built {s['built']:.2f} s, all answered {s['answered']:.2f} s",
+            f"    opened {s['opened']:.2f} s, cascades built {s['built']:.2f} s, all answered "
+            f"{s['answered']:.2f} s",
             end="",
         )
         print(f"; {s['processor']:.2f} s of the processor")

@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 python bench/scoring_table.py [rounds, 15] [candidates scans threads quality]
 
-Times are the thread's own, so that what else the machine does weighs little; two threads are measured by the clock.
-Peers get the same vectors, as many candidates, and the same query. A round runs every contender three times in a row (a
-service goes on searching, and the first call pays for page tables that its neighbours pushed out of the caches), so
-that whatever else the machine does meets all of them. Each call gets random candidates of its own: were they the same
-for all, a peer that reads the vectors where another peer just read them would find its rows in the cache. Of a peer
-with settings (bench/peers.py) the quickest counts.
+Times are the thread's own, so that what else the machine does weighs little; two threads are measured by the
+clock. Peers get the same vectors, as many candidates, and the same query. A round runs every contender three
+times in a row (a service goes on searching, and the first call pays for page tables that its neighbours
+pushed out of the caches), so that whatever else the machine does meets all of them. Each call gets random
+candidates of its own: were they the same for all, a peer that reads the vectors where another peer just read
+them would find its rows in the cache. Of a peer with settings (bench/peers.py) the quickest counts.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Table:
         self.row(what, value, f"≥ {least:g}", value >= least, note)
 
 
-def beside(table: Table, what: str, names: tuple[str, ...], mine: float, t: dict[str, float], at: str = "") -> None:
+def beside(
+    table: Table, what: str, names: tuple[str, ...], mine: float, t: dict[str, float], at: str = ""
+) -> None:
     """A row for each peer among ``names``: the quickest of its settings, beside ``mine`` seconds."""
     for peer in names:
         settings = {name: seconds for name, seconds in t.items() if name.startswith(peer)}
@@ -141,7 +143,9 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
         best = min(t["by_idx"], t["numba"])
         table.ratio("float16 rows vs best of FAISS by_idx, Numba" + at, best / t["float16"], least[2])
         mine = f"{per_row['float32']} ns a row"
-        table.ratio("float32 rows vs FAISS IndexFlatIP + selector" + at, t["faiss"] / t["float32"], least[3], mine)
+        table.ratio(
+            "float32 rows vs FAISS IndexFlatIP + selector" + at, t["faiss"] / t["float32"], least[3], mine
+        )
         beside(table, "float16 rows", peers.FLOAT, t["float16"], t, at)
         mine = f"{per_row['ids']} ns a row"
         table.ratio("float16 ids + adjust + blocked vs NumPy" + at, t["numpy ids"] / t["ids"], least[4], mine)
@@ -149,7 +153,9 @@ def candidates(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: 
 
 def scans(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: int) -> None:
     _, vectors, query = works
-    quantized = faiss.IndexScalarQuantizer(workloads.DIM, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    quantized = faiss.IndexScalarQuantizer(
+        workloads.DIM, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
     quantized.train(vectors[:100_000])
     quantized.add(vectors)
     t = medians(
@@ -165,7 +171,9 @@ def scans(table: Table, works: Any, indexes: dict[str, ItemIndex], rounds: int) 
         1,
         rounds,
     )
-    table.ratio("scan, one query: float32 vs NumPy", t["numpy"] / t["float32"], 1, f"{t['float32'] * 1e3:.1f} ms")
+    table.ratio(
+        "scan, one query: float32 vs NumPy", t["numpy"] / t["float32"], 1, f"{t['float32'] * 1e3:.1f} ms"
+    )
     table.ratio("scan, one query: int8 vs FAISS SQ8", t["sq8"] / t["int8"], 2.3, f"{t['int8'] * 1e3:.1f} ms")
     beside(table, "scan, one query: float16", peers.FLOAT, t["float16"], t)
     beside(table, "scan, one query: int8", peers.INT8, t["int8"], t)
@@ -202,12 +210,16 @@ def many_queries(table: Table, works: Any, index: ItemIndex) -> None:
     )
     least = {"amx": 9, "avx512": 5, "avx2": 2.5}.get(index.isa, 0.8)
     mine = {name: f"{seconds * 1e3:.1f} ms" for name, seconds in t.items()}
-    table.ratio("scan, 32 queries: float16 vs NumPy GEMM + top-k", t["numpy"] / t["karec"], least, mine["karec"])
+    table.ratio(
+        "scan, 32 queries: float16 vs NumPy GEMM + top-k", t["numpy"] / t["karec"], least, mine["karec"]
+    )
     beside(table, "scan, 32 queries: float16", (*peers.FLOAT, *peers.INT8), t["karec"], t)
     living_ratio = t["numpy living"] / t["living"]
     table.ratio("scan, 32 queries: float16 + adjust + blocked vs NumPy", living_ratio, least, mine["living"])
     table.ratio("scan, 32 queries of zeros, vs NumPy", t["numpy zeros"] / t["zeros"], 1, mine["zeros"])
-    table.ratio("scan, 32 queries: one row everywhere, vs NumPy", t["numpy alike"] / t["alike"], 1, mine["alike"])
+    table.ratio(
+        "scan, 32 queries: one row everywhere, vs NumPy", t["numpy alike"] / t["alike"], 1, mine["alike"]
+    )
 
 
 def two_threads(table: Table, works: Any, index: ItemIndex, rounds: int) -> None:
@@ -237,17 +249,25 @@ def quality_and_cost(table: Table, works: Any, indexes: dict[str, ItemIndex]) ->
     best = set(rows[np.argsort(-exact, kind="stable")[:K]].tolist())
     for name, least in (("float16", 0.998), ("int8", 0.975), ("rescored", 0.9999)):
         found = indexes[name].search(query, rows=rows, k=K).rows
-        table.ratio(f"overlap@{K} with float64, N = 1e+05: {name}", len(best & set(found.tolist())) / K, least)
+        table.ratio(
+            f"overlap@{K} with float64, N = 1e+05: {name}", len(best & set(found.tolist())) / K, least
+        )
     living = ItemIndex.build(ids, vectors)
     living.adjust(ids, scale=1.5)
     bound = 2 * workloads.DIM + 16 + 8
     share = living.nbytes / len(ids) / bound
-    table.row("memory of a row / (row + 16 B + 8 B), float16", share, "≤ 1.15", share <= 1.15, f"{share * bound:.0f} B")
+    table.row(
+        "memory of a row / (row + 16 B + 8 B), float16",
+        share,
+        "≤ 1.15",
+        share <= 1.15,
+        f"{share * bound:.0f} B",
+    )
     sizes = np.array([1000, 3000, 10_000, 30_000, 100_000])
     each = [
-        medians({"search": lambda rows, _: indexes["float16"].search(query, rows=rows, k=100)}, ids, int(n), 15)[
-            "search"
-        ]
+        medians(
+            {"search": lambda rows, _: indexes["float16"].search(query, rows=rows, k=100)}, ids, int(n), 15
+        )["search"]
         for n in sizes
     ]
     slope, base = np.polyfit(sizes, each, 1, w=1 / np.array(each))
@@ -264,7 +284,10 @@ def main() -> None:
     ids, vectors, _ = works
     indexes = {dtype: ItemIndex.build(ids, vectors, dtype) for dtype in ("float16", "float32", "int8")}  # type: ignore[arg-type]
     indexes["rescored"] = ItemIndex.build(ids, vectors, "int8", rescore=True)
-    print(f"{len(ids):,} works, D = {workloads.DIM}, k = {K}, {indexes['float16'].isa}, FAISS {faiss.__version__}")
+    print(
+        f"{len(ids):,} works, D = {workloads.DIM}, k = {K}, {indexes['float16'].isa}, FAISS "
+        f"{faiss.__version__}"
+    )
     table = Table()
     if "candidates" in parts:
         candidates(table, works, indexes, rounds)

@@ -1,13 +1,14 @@
-"""Screening of a made-up library: time, processor time and memory, and what of the later popular it lets through.
+"""Screening of a made-up library: time, processor time and memory, and what of the later popular it lets
+through.
 
     python bench/screening_table.py [--works 10_000_000] [--days 20] [--folder DIR]
 
-Draws the library into DIR (else a temporary folder), unless it is there, and keeps one work of ten. Each row is a
-process of its own, `karec screen`, on the cores that this process may use (taskset -c 0,1 for two):
+Draws the library into DIR (else a temporary folder), unless it is there, and keeps one work of ten. Each row
+is a process of its own, `karec screen`, on the cores that this process may use (taskset -c 0,1 for two):
 
     rules       rules, quotas and the kept works; quality is a column, works are not compared
-    learning    the quality model, from the first two fifths of the days, and `all`; left out where DIR has a model
-    all         rules, the model's quality, near-duplicates, quotas, from nothing
+    learning    the quality model, from the first two fifths of the days, and `all`; left out where DIR has a
+    model all         rules, the model's quality, near-duplicates, quotas, from nothing
     a day       the same, when one day was not screened yet
     again       the same, when every day was
 
@@ -55,7 +56,8 @@ def row(what: str, works: int, figures: tuple[float, float, float]) -> None:
     seconds, cpu, gib = figures
     rate, each = works / seconds, cpu / works * 1e6
     print(
-        f"{what:<10} | {works:>11,} | {seconds:8.1f} s | {rate:>11,.0f}/s | {each:6.2f} µs | {gib:4.2f} GiB", flush=True
+        f"{what:<10} | {works:>11,} | {seconds:8.1f} s | {rate:>11,.0f}/s | {each:6.2f} µs | {gib:4.2f} GiB",
+        flush=True,
     )
 
 
@@ -71,7 +73,11 @@ def write_rules_only(folder: Path) -> None:
 
 def main(works: int, days: int, folder: Path) -> None:
     if not (folder / "screen.toml").is_file():
-        row("drawing", works, karec("data", "export-library", str(folder), "--works", str(works), "--days", str(days)))
+        row(
+            "drawing",
+            works,
+            karec("data", "export-library", str(folder), "--works", str(works), "--days", str(days)),
+        )
     n_days = len(list((folder / "uploads").iterdir()))
     size = sum(path.stat().st_size for path in (folder / "uploads").rglob("*.parquet"))
     print(f"{n_days} days, {size / 2**30:.1f} GiB of uploads, {len(os.sched_getaffinity(0))} cores")

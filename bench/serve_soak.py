@@ -1,16 +1,20 @@
-"""A service for hours: requests, events and swaps of the bundle every 10 s; in the second half a worker dies every 5 s.
+"""A service for hours: requests, events and swaps of the bundle every 10 s; in the second half a worker dies
+every 5 s.
 
-    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published versions
-    OMP_NUM_THREADS=1 python bench/serve_soak.py HERE/karec.toml --requests 1000000 --rate 500 --cheap
+    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published
+    versions OMP_NUM_THREADS=1 python bench/serve_soak.py HERE/karec.toml --requests 1000000 --rate 500
+    --cheap
 
-Two workers of one thread each, on a copy of the bundles, state and events of their own. The load is `karec load`, an
-open loop; a fifth of it reports exposures of feeds that it got. ``--cheap`` asks for a scene of two steps, which stands
-many more requests a second: it is the service that is tried, and not its models. What must hold, else the status is 1:
+Two workers of one thread each, on a copy of the bundles, state and events of their own. The load is `karec
+load`, an open loop; a fifth of it reports exposures of feeds that it got. ``--cheap`` asks for a scene of two
+steps, which stands many more requests a second: it is the service that is tried, and not its models. What
+must hold, else the status is 1:
 
     no status but 200, and 503 of admission; while workers are killed also connections that break
     no answer to another request, of half a feed, or with a work twice
     every event that was acknowledged is in the log, by its id
-    memory (Pss of parent and workers) at the end of the first half at most 100 MiB above that after a tenth of it
+    memory (Pss of parent and workers) at the end of the first half at most 100 MiB above that after a tenth
+    of it
 """
 
 from __future__ import annotations
@@ -85,7 +89,9 @@ class Half:
         return [f"{self.name}: {odd}"] if odd else []
 
 
-def soak(config: Path, folder: Path, requests: int, rate: float, cheap: bool = False) -> tuple[list[Half], list[str]]:
+def soak(
+    config: Path, folder: Path, requests: int, rate: float, cheap: bool = False
+) -> tuple[list[Half], list[str]]:
     """(what became of the two halves; what does not hold)."""
     path, root = own_copy(config, folder)
     more: tuple[str, ...] = ("--events-share", f"{EVENTS_SHARE}")
@@ -105,26 +111,38 @@ def soak(config: Path, folder: Path, requests: int, rate: float, cheap: bool = F
     acknowledged = calm.found["events_taken"] + killed.found["events_taken"]
     kept, lost = lost_of(calm.found["events_taken_ids"] + killed.found["events_taken_ids"], folder / "events")
     grown = calm.memory[-1] - calm.memory[0]
-    print(f"events acknowledged {acknowledged}, in the log {kept}, lost {lost}; memory grew by {grown:.0f} MiB")
+    print(
+        f"events acknowledged {acknowledged}, in the log {kept}, lost {lost}; memory grew by {grown:.0f} MiB"
+    )
     wrong = [*calm.wrong(ALWAYS), *killed.wrong(WHILE_KILLED)]
     if lost or kept < acknowledged:
-        wrong.append(f"{acknowledged} events were acknowledged, {kept} are in the log, {lost} of their ids are not")
+        wrong.append(
+            f"{acknowledged} events were acknowledged, {kept} are in the log, {lost} of their ids are not"
+        )
     if grown > MOST_MIB:
         wrong.append(f"memory grew by {grown:.0f} MiB, at most {MOST_MIB:.0f} are wanted")
     return [calm, killed], wrong
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--rate", type=float, default=30.0, help="a second (default 30)")
-    parser.add_argument("--cheap", action="store_true", help="a scene of two steps in place of the file's first")
+    parser.add_argument(
+        "--cheap", action="store_true", help="a scene of two steps in place of the file's first"
+    )
     arguments = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="karec-soak-") as folder:
-        _, wrong = soak(arguments.config.absolute(), Path(folder), arguments.requests, arguments.rate, arguments.cheap)
-    print(f"{arguments.requests} requests in {time.monotonic() - begun:.0f} s:", "; ".join(wrong) or "all holds")
+        _, wrong = soak(
+            arguments.config.absolute(), Path(folder), arguments.requests, arguments.rate, arguments.cheap
+        )
+    print(
+        f"{arguments.requests} requests in {time.monotonic() - begun:.0f} s:", "; ".join(wrong) or "all holds"
+    )
     return int(bool(wrong))
 
 

@@ -3,12 +3,13 @@
     karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE
     OMP_NUM_THREADS=1 python bench/serve_table.py HERE/karec.toml [requests, 300] [seconds, 10]
 
-Overhead: this process asks its own cascade and a service of one worker in turns, the same user first here, then there,
-then the other way round; the difference of the two medians is what HTTP adds, JSON, queue and threads included. Both
-run without observers, which work beside a request and not in it. The client is a socket. Processor time is that of
-this thread and of all of the worker's: of other work on the machine it knows caches alone.
-Workers, each of one thread: four connections send one request after the other; turns of one and of two workers take
-each other's place. Memory is Pss of parent and workers: what processes share is divided by their number.
+Overhead: this process asks its own cascade and a service of one worker in turns, the same user first here,
+then there, then the other way round; the difference of the two medians is what HTTP adds, JSON, queue and
+threads included. Both run without observers, which work beside a request and not in it. The client is a
+socket. Processor time is that of this thread and of all of the worker's: of other work on the machine it
+knows caches alone. Workers, each of one thread: four connections send one request after the other; turns of
+one and of two workers take each other's place. Memory is Pss of parent and workers: what processes share is
+divided by their number.
 """
 
 from __future__ import annotations
@@ -87,10 +88,16 @@ class Client:
 def quiet_config(config: Path, folder: Path) -> Path:
     """A copy without observers, of one thread a worker, whose state and events are its own."""
     text = config.read_text(encoding="utf-8")
-    text = re.sub(r"(?ms)^observers = \[.*?^\]\n", "", text).replace('"bundles"', f'"{config.parent / "bundles"}"', 1)
+    text = re.sub(
+        r"(?ms)^observers = "
+        r"\[.*?^\]\n",
+        "",
+        text,
+    ).replace('"bundles"', f'"{config.parent / "bundles"}"', 1)
     path = folder / "karec.toml"
     path.write_text(
-        "threads = 1\n" + re.sub(r"(?m)^threads = .*\n", "", text) + "\n[serve]\nwait_ms = 60_000\n", encoding="utf-8"
+        "threads = 1\n" + re.sub(r"(?m)^threads = .*\n", "", text) + "\n[serve]\nwait_ms = 60_000\n",
+        encoding="utf-8",
     )
     return path
 
@@ -121,7 +128,10 @@ def overhead(config: Path, users: list[int], requests: int) -> None:
         for name, of in (("cascade.run", ours), ("over HTTP", theirs)):
             middle, high, highest = np.quantile(of[:, 0], (0.5, 0.9, 0.99))
             cpu = np.median(of[:, 1])
-            print(f"{name:12} median {middle:7.3f} ms   90 % {high:7.3f}   99 % {highest:7.3f}   processor {cpu:7.3f}")
+            print(
+                f"{name:12} median {middle:7.3f} ms   90 % {high:7.3f}   99 % {highest:7.3f}   processor "
+                f"{cpu:7.3f}"
+            )
         added = np.median(theirs, axis=0) - np.median(ours, axis=0)
         print(f"HTTP adds {added[0]:.3f} ms at the median, {added[1]:.3f} ms of processor time")
 
@@ -160,7 +170,10 @@ def more_workers(config: Path, scene: str, users: list[int], seconds: float) -> 
             for workers, (port, _) in ((1, one), (2, two)):
                 rates[workers].append(throughput(port, scene, users, seconds))
     for workers, found in rates.items():
-        print(f"{workers} workers: {np.median(found):6.1f} requests a second {[round(each, 1) for each in found]}")
+        print(
+            f"{workers} workers: {np.median(found):6.1f} requests a second "
+            f"{[round(each, 1) for each in found]}"
+        )
     print(f"two answer {np.median(rates[2]) / np.median(rates[1]):.2f} times as many")
 
 

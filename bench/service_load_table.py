@@ -1,12 +1,14 @@
-"""A service under load: its peak, a deadline at 70 % of it, five times as much, swaps with events, killed workers.
+"""A service under load: its peak, a deadline at 70 % of it, five times as much, swaps with events, killed
+workers.
 
-    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published versions
-    OMP_NUM_THREADS=1 python bench/service_load_table.py HERE/karec.toml [seconds, 30]
+    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published
+    versions OMP_NUM_THREADS=1 python bench/service_load_table.py HERE/karec.toml [seconds, 30]
 
-Two workers of one thread each, on a copy of the bundles, state and events of their own. The load is `karec load`, an
-open loop, from a process of its own on the same machine, which takes some of a core. Each part runs so many seconds;
-the last two take turns on one service: a swap of ``current`` every ten, a SIGKILL of a worker every five.
-The ids of acknowledged events are looked for in the log in the end. Memory is Pss of parent and workers.
+Two workers of one thread each, on a copy of the bundles, state and events of their own. The load is `karec
+load`, an open loop, from a process of its own on the same machine, which takes some of a core. Each part runs
+so many seconds; the last two take turns on one service: a swap of ``current`` every ten, a SIGKILL of a
+worker every five. The ids of acknowledged events are looked for in the log in the end. Memory is Pss of
+parent and workers.
 """
 
 from __future__ import annotations
@@ -43,7 +45,15 @@ def load(port: int, users: Path, rate: float, seconds: float, *more: str) -> dic
     """What `karec load` wrote."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "load.json"
-        command = [sys.executable, "-m", "karec.cli", "load", f"http://127.0.0.1:{port}", "--users", str(users)]
+        command = [
+            sys.executable,
+            "-m",
+            "karec.cli",
+            "load",
+            f"http://127.0.0.1:{port}",
+            "--users",
+            str(users),
+        ]
         command += ["--rate", f"{rate:g}", "--seconds", f"{seconds:g}", "--out", str(out), *more]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not out.exists():
@@ -59,7 +69,11 @@ def told(name: str, found: dict[str, Any]) -> None:
     print(f"{name}: {found['plan']['rate']:.0f} asked, {good}; {quantiles} ms")
     print(f"    statuses {found['statuses']}  degraded {found['degraded']}")
     if refused["p50"] is not None:
-        print("    refused after", *(f"{q} {refused[q]:.1f}" for q in ("p50", "p99") if refused[q] is not None), "ms")
+        print(
+            "    refused after",
+            *(f"{q} {refused[q]:.1f}" for q in ("p50", "p99") if refused[q] is not None),
+            "ms",
+        )
     if found["generator"]["fell_behind"]:
         print(f"    the generator itself fell behind: {found['generator']}")
 
@@ -96,22 +110,27 @@ def kill_one(parent: int) -> None:
 
 
 def lost_of(taken: list[list[str]], folder: Path) -> tuple[int, int]:
-    """(events in the log, those of the ids ``taken``, ranges of a report of `karec load`, that are not in it)."""
+    """(events in the log, those of the ids ``taken``, ranges of a report of `karec load`, that are not in
+    it)."""
     until_ms = time.time_ns() // 1_000_000 + 60_000
     events = read_events(folder, 0, until_ms) if folder.exists() else Events.none()
     numbers = {
-        source: np.unique(events.number[events.source == source]) for source in np.unique(events.source).tolist()
+        source: np.unique(events.number[events.source == source])
+        for source in np.unique(events.source).tolist()
     }
     lost = 0
     for first, last in ((UUID(a).int, UUID(b).int) for a, b in taken):
         there = numbers.get(first >> 64, np.empty(0, np.uint64))
         ends = np.array([first & MASK, last & MASK], np.uint64)
-        lost += last - first + 1 - int(np.diff(np.searchsorted(there, ends, side="left"))[0] + (ends[1] in there))
+        lost += (
+            last - first + 1 - int(np.diff(np.searchsorted(there, ends, side="left"))[0] + (ends[1] in there))
+        )
     return len(events), lost
 
 
 def own_copy(config: Path, folder: Path) -> tuple[Path, Path]:
-    """(a karec.toml in ``folder``, its bundles): of one thread a worker, without observers, with events and state."""
+    """(a karec.toml in ``folder``, its bundles): of one thread a worker, without observers, with events and
+    state."""
     root = folder / "bundles"
     shutil.copytree(Config.read(config).bundle, root, symlinks=True)
     path = quiet_config(config, folder)
@@ -135,7 +154,10 @@ def run(port: int, parent: int, users: Path, root: Path, folder: Path, seconds: 
     climbed = load(port, users, 20, max(seconds / 4, 5), "--find-peak")
     peak = float(climbed["peak_goodput_per_s"])
     print(f"peak: {peak:.1f} answers a second of two workers")
-    told("70 % of peak, a deadline of 50 ms", load(port, users, 0.7 * peak, seconds, "--deadline-ms", f"{DEADLINE_MS}"))
+    told(
+        "70 % of peak, a deadline of 50 ms",
+        load(port, users, 0.7 * peak, seconds, "--deadline-ms", f"{DEADLINE_MS}"),
+    )
     told("5 × peak", load(port, users, 5 * peak, seconds))
     begun = time.perf_counter()
     answer = Client(port).ask(first_user(users), next(iter(Config.read(users).scenes)))
@@ -152,7 +174,10 @@ def run(port: int, parent: int, users: Path, root: Path, folder: Path, seconds: 
     told("half of peak, events, SIGKILL every 5 s", killed)
     taken = swapped["events_taken"] + killed["events_taken"]
     kept, lost = lost_of(swapped["events_taken_ids"] + killed["events_taken_ids"], folder / "events")
-    print(f"    events acknowledged: {taken}; events in the log: {kept}; of the ids acknowledged are not in it: {lost}")
+    print(
+        f"    events acknowledged: {taken}; events in the log: {kept}; of the ids acknowledged are not in "
+        f"it: {lost}"
+    )
 
 
 def first_user(config: Path) -> int:

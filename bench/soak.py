@@ -1,19 +1,20 @@
-"""A day of a platform that lives, as fast as this machine goes: traffic, uploads, refreshes, two model changes.
+"""A day of a platform that lives, as fast as this machine goes: traffic, uploads, refreshes, two model
+changes.
 
     karec demo --out HERE                              # leaves a world's two models: run and run-2
     OMP_NUM_THREADS=1 python bench/soak.py HERE [--hours 24] [--requests 20]     # --works …: as the demo had
 
-The demo's world goes on from the moment its bundle was made (``karec.simulate``): works are uploaded when the world
-says so, users ask for feeds on two threads, what they do is told to the service, and one event in twenty twice.
-After a third of the hours the second model rolls in beside the first, after two thirds the first one's towers again as
-version 3, and a refresh moves the library each time, while requests run; both in
+The demo's world goes on from the moment its bundle was made (``karec.simulate``): works are uploaded when the
+world says so, users ask for feeds on two threads, what they do is told to the service, and one event in
+twenty twice. After a third of the hours the second model rolls in beside the first, after two thirds the
+first one's towers again as version 3, and a refresh moves the library each time, while requests run; both in
 processes of their own. It ends with status 1 unless
 
     no request fails, is degraded, or is short
-    each answer is of one version: its bundle, its model, and for each version of rows in its index that version's user
-    vector of its features
-    each event counts once: counters of every user and work in the state store are the base's and what was told
-    memory (RSS, after what a first hour and a first refresh need) grows by less than 100 MB
+    each answer is of one version: its bundle, its model, and for each version of rows in its index that
+    version's user vector of its features
+    each event counts once: counters of every user and work in the state store are the base's and what was
+    told memory (RSS, after what a first hour and a first refresh need) grows by less than 100 MB
 """
 
 from __future__ import annotations
@@ -76,14 +77,18 @@ def with_version(run: Path, folder: Path, version: int) -> Path:
 
 
 class Soak:
-    """One service in this process, and what happened to it. ``mistakes`` is empty where all is as it should be."""
+    """One service in this process, and what happened to it. ``mistakes`` is empty where all is as it should
+    be."""
 
-    def __init__(self, demo: Path, world: World, folder: Path, beside: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self, demo: Path, world: World, folder: Path, beside: Callable[[Sequence[str]], None]
+    ) -> None:
         """``beside`` does what ``act`` does, in a process of its own or in this one."""
         self.beside = beside
         self.world, self.root = world, folder / "bundles"
         self.runs = [
-            with_version(demo / name, folder / f"run-{n}", n) for n, name in enumerate(("run", "run-2", "run"), 1)
+            with_version(demo / name, folder / f"run-{n}", n)
+            for n, name in enumerate(("run", "run-2", "run"), 1)
         ]
         self.base = Bundle.open(demo / "bundles", verify=False).snapshot
         publish_bundle(self.runs[0], self.base, self.root)
@@ -113,7 +118,11 @@ class Soak:
         asked = [
             karec.Request(int(user), K, self.scene, time_ms=begin + int(after), request_id=f"{at}-{n}")
             for n, (user, after) in enumerate(
-                zip(rng.choice(self.users, n_requests), np.sort(rng.integers(2, HOUR_MS, n_requests)), strict=True)
+                zip(
+                    rng.choice(self.users, n_requests),
+                    np.sort(rng.integers(2, HOUR_MS, n_requests)),
+                    strict=True,
+                )
             )
         ]
         with ThreadPoolExecutor(THREADS) as pool:
@@ -173,10 +182,17 @@ class Soak:
 
     def _upload(self, row: int, begin: int) -> dict[str, Any]:
         columns = {
-            name: column[row].item() for name, column in self.works.columns.items() if not name.startswith("count_")
+            name: column[row].item()
+            for name, column in self.works.columns.items()
+            if not name.startswith("count_")
         }
         creator = columns.pop("creator_id")
-        upload = {"kind": "upload", "work": int(self.works.ids[row]), "creator": creator, "time_ms": begin + 1}
+        upload = {
+            "kind": "upload",
+            "work": int(self.works.ids[row]),
+            "creator": creator,
+            "time_ms": begin + 1,
+        }
         return upload | {"columns": columns}
 
     def _tell(self, feeds: list[Recommendation], rng: np.random.Generator, now: int) -> None:
@@ -237,7 +253,8 @@ def run(soak: Soak, hours: int, n_requests: int) -> float:
             gc.collect()
             first = rss_mb()
         print(
-            f"hour {at + 1}: {soak.answered} answers, {sum(soak.told.values()):,} counts, RSS {rss_mb():.0f} MB",
+            f"hour {at + 1}: {soak.answered} answers, {sum(soak.told.values()):,} counts, RSS {rss_mb():.0f} "
+            f"MB",
             flush=True,
         )
     refreshed.join()
@@ -248,12 +265,16 @@ def run(soak: Soak, hours: int, n_requests: int) -> float:
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("demo", type=Path, help="the folder of karec demo")
     options.add_argument("--hours", type=int, default=24)
     options.add_argument("--requests", type=int, default=20, help="an hour (default 20)")
     for name, default in (("works", 300_000), ("users", 1500), ("exposures", 200_000)):
-        options.add_argument(f"--{name}", type=int, default=default, help=f"as karec demo had (default {default})")
+        options.add_argument(
+            f"--{name}", type=int, default=default, help=f"as karec demo had (default {default})"
+        )
     told = options.parse_args()
     world = make_world(told.works, told.users, told.exposures)
     begun = time.monotonic()
@@ -264,7 +285,8 @@ def main() -> int:
         mistakes = +soak.mistakes
     print(
         f"{told.hours} hours in {time.monotonic() - begun:.0f} s: {soak.answered} answers of versions "
-        f"{dict(sorted(soak.served.items()))}, {soak.uploaded:,} uploads, {soak.repeated} events told twice; memory "
+        f"{dict(sorted(soak.served.items()))}, {soak.uploaded:,} uploads, {soak.repeated} events told twice; "
+        f"memory "
         f"grew by {grown:.0f} MB (< {MOST_MB:.0f}: {'yes' if grown < MOST_MB else 'NO'})"
     )
     for what, n in mistakes.items():

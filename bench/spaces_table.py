@@ -2,9 +2,9 @@
 
     python bench/spaces_table.py [WORKS]
 
-Side by side a search in one space takes a query with zeros at the other's numbers. Prints, for each layout, the size of
-the files, and processor time, the least of CALLS: verified opening, recall's exact scan for the NEAREST, and prerank's
-search among CANDIDATES for the BEST.
+Side by side a search in one space takes a query with zeros at the other's numbers. Prints, for each layout,
+the size of the files, and processor time, the least of CALLS: verified opening, recall's exact scan for the
+NEAREST, and prerank's search among CANDIDATES for the BEST.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def main(n_works: int) -> None:
         ItemIndex.build(ids, both, columns=columns).save(files["both"])
         for layout, parts, queries in (
             ("a file each", ("prerank", "recall"), (query, query)),
-            ("side by side", ("both", "both"), (np.concatenate([query, nothing]), np.concatenate([nothing, query]))),
+            (
+                "side by side",
+                ("both", "both"),
+                (np.concatenate([query, nothing]), np.concatenate([nothing, query])),
+            ),
         ):
             paths = [files[name] for name in dict.fromkeys(parts)]
             opened = {path: ItemIndex.open(path) for path in paths}

@@ -1,8 +1,10 @@
-"""How much memory learning from many exposures takes, from data to quality: every step of ``train_all``, one pass each.
+"""How much memory learning from many exposures takes, from data to quality: every step of ``train_all``, one
+pass each.
 
     python bench/training_memory.py --exposures 2000000
 
-Prints, as each step ends, its seconds and the most memory that the process had held by then (the kernel's ru_maxrss).
+Prints, as each step ends, its seconds and the most memory that the process had held by then (the kernel's
+ru_maxrss).
 """
 
 from __future__ import annotations
@@ -34,13 +36,17 @@ class MemoryPrinter:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--exposures", type=int, default=2_000_000)
     parser.add_argument("--works", type=int, default=200_000)
     parser.add_argument("--users", type=int, default=50_000)
     arguments = parser.parse_args()
     printer = MemoryPrinter()
-    dataset = make_world(arguments.works, arguments.users, arguments.exposures, seed=0, progress=printer).dataset
+    dataset = make_world(
+        arguments.works, arguments.users, arguments.exposures, seed=0, progress=printer
+    ).dataset
     settings = TrainSettings(
         ranker=RankerSettings(epochs=1),
         towers=TowerSettings(epochs=1),

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/trees_table.py
 
-60 trees a size, grown by LightGBM on 30,000 rows of 20 normal features, score 1,000 of the rows in turns of the three.
-Processor time of one thread, medians; the library's scores must have ONNX Runtime's bits. KAREC_FORCE_ISA names an
-instruction set.
+60 trees a size, grown by LightGBM on 30,000 rows of 20 normal features, score 1,000 of the rows in turns of
+the three. Processor time of one thread, medians; the library's scores must have ONNX Runtime's bits.
+KAREC_FORCE_ISA names an instruction set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def main() -> None:
     y = np.sin(3 * x[:, 0]) + x[:, 1] * x[:, 2] + generator.normal(size=len(x)) > 0
     rows = x[:ROWS].copy()
     print(
-        f"{library.isa()}; ns a tree and row\n{'leaves':>8}{'karec':>8}{'ONNX Runtime':>14}{'LightGBM':>10}{'ratio':>8}"
+        f"{library.isa()}; ns a tree and row\n"
+        f"{'leaves':>8}{'karec':>8}{'ONNX Runtime':>14}{'LightGBM':>10}{'ratio':>8}"
     )
     for leaves in (15, 31, 63, 127, 255):
         settings = {"objective": "binary", "num_leaves": leaves, "verbose": -1, "num_threads": 1}

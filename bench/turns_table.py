@@ -1,14 +1,16 @@
-"""How many requests with a deadline are in time, by the rule of who waits and who gives way: a model of one worker.
+"""How many requests with a deadline are in time, by the rule of who waits and who gives way: a model of one
+worker.
 
     python bench/turns_table.py [requests, 100000]
 
-One thread, requests of a Poisson process, times that vary by 12 %. Each takes ``whole`` ms, or ``least`` where its
-steps give way: where it may not take what whole requests take at most, the sum of the steps' p90, a quarter more. Time
-is the model's own, so that the machine does not matter. Rules:
+One thread, requests of a Poisson process, times that vary by 12 %. Each takes ``whole`` ms, or ``least``
+where its steps give way: where it may not take what whole requests take at most, the sum of the steps' p90, a
+quarter more. Time is the model's own, so that the machine does not matter. Rules:
 
     turns      ``karec.serve.turns``, as the service has it
     sums       the same, where what a request needs is the sum of its steps' p90
-    shares     each takes its share of what is left until its own deadline, as one of those that wait; it is refused
+    shares     each takes its share of what is left until its own deadline, as one of those that wait; it is
+    refused
                where those before it, each at the mean of late, leave it too little
 """
 
@@ -81,7 +83,10 @@ def played(whole_ms: float, least_ms: float, load: float, requests: int, rule: s
     for now, factor in zip(moments.tolist(), np.exp(rng.normal(0, SPREAD, requests)).tolist(), strict=True):
         worker.comes(now, factor)
     worker.goes_on(np.inf)
-    shares = np.array([requests - worker.refused - worker.late, worker.refused, worker.late, worker.whole]) / requests
+    shares = (
+        np.array([requests - worker.refused - worker.late, worker.refused, worker.late, worker.whole])
+        / requests
+    )
     return "   ".join(f"{share:7.4f}" for share in shares)
 
 

@@ -1,11 +1,11 @@
 """Processor time that works cost which came since a bundle was made, by how many came.
 
-    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published versions
-    OMP_NUM_THREADS=1 python bench/uploads_table.py HERE/karec.toml [uploads, 0,10000,40000,80000]
+    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published
+    versions OMP_NUM_THREADS=1 python bench/uploads_table.py HERE/karec.toml [uploads, 0,10000,40000,80000]
 
-Of one ``LiveCascade`` of the first scene on a copy of the bundles, in ms of the thread that does it: a look at the log
-that has 100 more uploads, the request after it, and a reload, which takes the other version. Each is a
-median.
+Of one ``LiveCascade`` of the first scene on a copy of the bundles, in ms of the thread that does it: a look
+at the log that has 100 more uploads, the request after it, and a reload, which takes the other version. Each
+is a median.
 """
 
 from __future__ import annotations

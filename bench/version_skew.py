@@ -1,20 +1,25 @@
-"""What a library of two model versions costs in quality: prerank's order against the ranker's, at several shares.
+"""What a library of two model versions costs in quality: prerank's order against the ranker's, at several
+shares.
 
-    karec demo --out demo                                   # leaves run and run-2, of one encoder and one ranker
-    python bench/version_skew.py --config demo/karec.toml --old demo/run --new demo/run-2
+    karec demo --out demo                                   # leaves run and run-2, of one encoder and one
+    ranker python bench/version_skew.py --config demo/karec.toml --old demo/run --new demo/run-2
 
-A part of the works, drawn by chance, has vectors of the new run, the others have those of the old one. Ways to order:
+A part of the works, drawn by chance, has vectors of the new run, the others have those of the old one. Ways
+to order:
 
     one user vector   the new version's, for every row
-    mapped            the new version's, for old rows turned into the old space by the orthogonal map between the item
+    mapped            the new version's, for old rows turned into the old space by the orthogonal map between
+    the item
                       vectors of both (Procrustes, fitted on the same works)
     own vectors       each row meets the user vector of its version, and scores are taken as they are
-    karec             that, with the old version's scores brought to the new one's scale (karec.refresh.calibration),
+    karec             that, with the old version's scores brought to the new one's scale
+    (karec.refresh.calibration),
                       fitted on users of which none is judged
 
-"Unmixed" is what users get of a library of one version, the mean of both at their shares. Every figure is the mean over
-users and three draws of the part; the intervals of differences resample users. The second table picks 50 of the best
-500 works by DPP: how alike they are in the new version's space, where versions are apart as karec.diversify has them.
+"Unmixed" is what users get of a library of one version, the mean of both at their shares. Every figure is the
+mean over users and three draws of the part; the intervals of differences resample users. The second table
+picks 50 of the best 500 works by DPP: how alike they are in the new version's space, where versions are apart
+as karec.diversify has them.
 """
 
 from __future__ import annotations
@@ -145,7 +150,8 @@ def quality_table(old: Version, new: Version, rank: Array, line: tuple[float, fl
 
 def picked_table(old: Version, new: Version, line: tuple[float, float]) -> None:
     print(
-        "\n| refreshed | diversity | cosine of 50 picked | pairs above .9 | of the new version alone: cosine | "
+        "\n| refreshed | diversity | cosine of 50 picked | pairs above .9 | of the new version alone: cosine "
+        "| "
         "pairs above .9 |"
     )
     print("|---|--:|--:|--:|--:|--:|")
@@ -154,14 +160,18 @@ def picked_table(old: Version, new: Version, line: tuple[float, float]) -> None:
             told = []
             for user in range(min(len(new.users), 60)):
                 moved = np.random.default_rng(user).random(len(old.items)) < share
-                score = np.where(moved, new.items @ new.users[user], old.items @ old.users[user] * line[0] + line[1])
+                score = np.where(
+                    moved, new.items @ new.users[user], old.items @ old.users[user] * line[0] + line[1]
+                )
                 best = np.argsort(-score, kind="stable")[:500]
                 apart = np.zeros((len(best), 2, old.items.shape[1]), np.float32)
                 at = moved[best].astype(int)
                 apart[np.arange(len(best)), at] = np.where(at[:, None], new.items[best], old.items[best])
                 row = []
                 for vectors in (apart.reshape(len(best), -1), new.items[best]):
-                    chosen = karec.dpp_select(vectors, score[best], 50, diversity=diversity, standardise=True).indices
+                    chosen = karec.dpp_select(
+                        vectors, score[best], 50, diversity=diversity, standardise=True
+                    ).indices
                     alike = new.items[best[chosen]] @ new.items[best[chosen]].T
                     pairs = alike[np.triu_indices(len(chosen), 1)]
                     row += [pairs.mean(), (pairs > 0.9).sum()]
@@ -171,28 +181,42 @@ def picked_table(old: Version, new: Version, line: tuple[float, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", type=Path, required=True, help="a karec.toml, whose ranker judges")
     parser.add_argument("--old", type=Path, required=True, help="the run folder of the version before")
     parser.add_argument("--new", type=Path, required=True, help="the run folder of the version that rolls in")
-    parser.add_argument("--users", type=int, default=150, help="users that are judged, and as many that are fitted on")
+    parser.add_argument(
+        "--users", type=int, default=150, help="users that are judged, and as many that are fitted on"
+    )
     parser.add_argument("--works", type=int, default=3000, help="works, drawn once (default 3000)")
     given = parser.parse_args()
     if (given.old / "encoder.npz").read_bytes() != (given.new / "encoder.npz").read_bytes():
-        parser.error(f"{given.old} and {given.new} have different encoders: one does not roll in beside the other")
+        parser.error(
+            f"{given.old} and {given.new} have different encoders: one does not roll in beside the other"
+        )
     bundle, scene = open_bundle(given.config), scene_names(given.config)[0]
     snapshot, rng = bundle.snapshot, np.random.default_rng(0)
     rows = np.sort(rng.permutation(len(snapshot.works))[: given.works])
     users = np.asarray(snapshot.users.ids)[rng.permutation(known_users(snapshot))[: 2 * given.users]]
-    code = list(snapshot.labels.get("scene", [])).index(scene) if scene in snapshot.labels.get("scene", []) else -1
+    code = (
+        list(snapshot.labels.get("scene", [])).index(scene)
+        if scene in snapshot.labels.get("scene", [])
+        else -1
+    )
     both = [version_of(run, bundle, rows, users, code) for run in (given.old, given.new)]
     half = len(users) // 2
     line = line_between(*(each.users[half:] @ each.items.T for each in both))
     old, new = (Version(each.items, each.users[:half]) for each in both)
     same = (old.items @ orthogonal(new.items, old.items) * new.items).sum(axis=1)
-    print(f"{bundle.path}, scene {scene}: {half} users judged and {len(users) - half} fitted on, {len(rows):,} works")
     print(
-        f"old scores · {line[0]:.3f} {line[1]:+.3f}; cosine of a work's old vector, mapped, with its new one: "
+        f"{bundle.path}, scene {scene}: {half} users judged and {len(users) - half} fitted on, "
+        f"{len(rows):,} works"
+    )
+    print(
+        f"old scores · {line[0]:.3f} {line[1]:+.3f}; cosine of a work's old vector, mapped, with its new "
+        f"one: "
         f"{same.mean():.3f}"
     )
     rank = ranked(given.config, scene, bundle, np.asarray(snapshot.works.ids)[rows], users[:half])

@@ -1,17 +1,18 @@
-"""Many processes, one library: memory of each, how soon all know what one is told, and requests while much is written.
+"""Many processes, one library: memory of each, how soon all know what one is told, and requests while much is
+written.
 
-    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published versions
-    OMP_NUM_THREADS=1 python bench/workers_table.py HERE/karec.toml [workers, 1,2,4] [seconds, 10]
+    karec demo --works 20000 --users 2000 --exposures 50000 --requests 20 --out HERE   # leaves two published
+    versions OMP_NUM_THREADS=1 python bench/workers_table.py HERE/karec.toml [workers, 1,2,4] [seconds, 10]
 
-For 1, 2 and 4 worker processes on a copy of the bundles: each is a ``LiveCascade`` of the first scene. Its memory is
-Pss: what processes share is divided by their number. Another process appends to the log, or writes a refreshed shard as
-``karec refresh`` does; the time is from then until the last worker shows it, asked every few milliseconds: the median
-and the longest of 10. Then the workers answer four requests a second together, in turns without and with a load:
-``karec refresh`` with a quarter of a core, 1,000 uploads a second, and in each turn one swap to the other version.
-Turns take each other's place, so that other work on the machine meets all alike. Of the slowest requests it says what
-they waited for: the request before, a core, which other processes may have, or else, mostly Python's lock; and of all
-requests how long other threads of their process computed while they ran. That is processor time, and says more than
-the clock on a busy machine.
+For 1, 2 and 4 worker processes on a copy of the bundles: each is a ``LiveCascade`` of the first scene. Its
+memory is Pss: what processes share is divided by their number. Another process appends to the log, or writes
+a refreshed shard as ``karec refresh`` does; the time is from then until the last worker shows it, asked every
+few milliseconds: the median and the longest of 10. Then the workers answer four requests a second together,
+in turns without and with a load: ``karec refresh`` with a quarter of a core, 1,000 uploads a second, and in
+each turn one swap to the other version. Turns take each other's place, so that other work on the machine
+meets all alike. Of the slowest requests it says what they waited for: the request before, a core, which other
+processes may have, or else, mostly Python's lock; and of all requests how long other threads of their process
+computed while they ran. That is processor time, and says more than the clock on a busy machine.
 """
 
 from __future__ import annotations
@@ -43,7 +44,13 @@ TIMES, TURNS, A_SECOND, UPLOADS = 10, 3, 4, 1000
 REFRESH, WRITES, SWAP = "a refresh", "uploads", "a swap"
 NOTHING, ALL = "nothing", "all three"
 GOAL = {ALL: "≤ 1.5"}
-LOADS = {NOTHING: set[str](), REFRESH: {REFRESH}, WRITES: {WRITES}, SWAP: {SWAP}, ALL: {REFRESH, WRITES, SWAP}}
+LOADS = {
+    NOTHING: set[str](),
+    REFRESH: {REFRESH},
+    WRITES: {WRITES},
+    SWAP: {SWAP},
+    ALL: {REFRESH, WRITES, SWAP},
+}
 
 
 def soon(platform: Platform, workers: list[Worker], log: EventLogWriter) -> None:
@@ -68,7 +75,9 @@ def soon(platform: Platform, workers: list[Worker], log: EventLogWriter) -> None
                     worker.ask("until", told)
                 began = time.monotonic()
                 if what == "event":
-                    platform.tell(log, "label", user_id=told["user"], item_id=told["work"], labels=1 << like, scene=0)
+                    platform.tell(
+                        log, "label", user_id=told["user"], item_id=told["work"], labels=1 << like, scene=0
+                    )
                 elif what == "upload":
                     platform.tell(log, "upload", item_id=told["work"], creator_id=3)
                 else:
@@ -76,7 +85,12 @@ def soon(platform: Platform, workers: list[Worker], log: EventLogWriter) -> None
                     platform.tell(log, "adjust", item_id=told["work"], text=np.array([text], object))
                 moments = [worker.answer() for worker in workers]
             spent.append(max(moments) - began)
-        row(f"{what}: all know it", f"{np.median(spent):.2f} s, longest {max(spent):.2f}", "≤ 2 s", max(spent) <= 2)
+        row(
+            f"{what}: all know it",
+            f"{np.median(spent):.2f} s, longest {max(spent):.2f}",
+            "≤ 2 s",
+            max(spent) <= 2,
+        )
 
 
 def shard(bundle: Bundle, platform: Platform) -> dict[str, Any]:
@@ -120,11 +134,19 @@ def under_load(platform: Platform, workers: list[Worker], log: EventLogWriter, s
         ratio = p99 / float(np.percentile(ms[NOTHING], 99))
         slow = np.argsort(ms[load])[-max(len(ms[load]) // 20, 1) :]
         whole, own, late, core, _ = (float(np.mean(np.array(of[load])[slow])) for of in parts_of.values())
-        row(f"p50, p99 beside {load}", f"{p50:4.0f} {p99:5.0f} ms, {ratio:.2f} ×", GOAL.get(load, ""), ratio <= 1.5)
+        row(
+            f"p50, p99 beside {load}",
+            f"{p50:4.0f} {p99:5.0f} ms, {ratio:.2f} ×",
+            GOAL.get(load, ""),
+            ratio <= 1.5,
+        )
         rest = whole - own - late - core
         said = f"{own:.0f} ms computed, waited {late:.0f} in line, {core:.0f} for a core, {rest:.0f} else"
         print(f"    the slowest twentieth: {said}")
-        print(f"    all: {np.mean(parts_of['beside'][load]):.1f} ms computed by other threads of the process meanwhile")
+        print(
+            f"    all: {np.mean(parts_of['beside'][load]):.1f} ms computed by other threads of the process "
+            f"meanwhile"
+        )
     n, rate = sum(map(len, ms.values())), told / (TURNS * seconds)
     print(f"    {n} requests, {degraded} degraded, versions {sorted(served)}, {rate:,.0f} uploads/s")
 
@@ -178,7 +200,9 @@ def main() -> None:
             print(f"\n{n} workers, {config}")
             log = stack.enter_context(platform.log())
             all_of(
-                workers, "serve", [{"seconds": 3, "now": platform.now, "seed": at, "a_second": 1} for at in range(n)]
+                workers,
+                "serve",
+                [{"seconds": 3, "now": platform.now, "seed": at, "a_second": 1} for at in range(n)],
             )
             row("Pss a worker", f"{np.mean(all_of(workers, 'pss', [None] * n)):.0f} MiB", "", True)
             soon(platform, workers, log)

@@ -35,7 +35,13 @@ class Dpp:
         return f"N={self.n},k={self.k},D={self.dim}" + (f",w={self.window}" if self.window else "")
 
 
-DPP = (Dpp(100, 10, 64), Dpp(1000, 100, 64), Dpp(3000, 1000, 64), Dpp(10_000, 100, 64), Dpp(10_000, 100, 64, 10))
+DPP = (
+    Dpp(100, 10, 64),
+    Dpp(1000, 100, 64),
+    Dpp(3000, 1000, 64),
+    Dpp(10_000, 100, 64),
+    Dpp(10_000, 100, 64, 10),
+)
 DPP_LARGE = (Dpp(10_000, 1000, 128), Dpp(50_000, 100, 64))
 
 
@@ -50,9 +56,10 @@ def works() -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]
 
 @cache
 def tower_like(n: int, n_queries: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(unit vectors of n works, unit query vectors) that lie as those of the demo's towers do: 2,000 centres of uneven
-    size, a spectrum that falls slowly (half of the variance in 16 of 64 directions), a mean of length .2; a query lies
-    between three centres. Lists find a little less of them than of the demo's own (docs/benchmarks.md)."""
+    """(unit vectors of n works, unit query vectors) that lie as those of the demo's towers do: 2,000 centres
+    of uneven size, a spectrum that falls slowly (half of the variance in 16 of 64 directions), a mean of
+    length .2; a query lies between three centres. Lists find a little less of them than of the demo's own
+    (docs/benchmarks.md)."""
     rng = np.random.default_rng(0)
     spread = (np.arange(DIM) + 3.0) ** -0.5
     spread /= np.linalg.norm(spread)
@@ -77,11 +84,14 @@ def candidates(n: int) -> NDArray[np.int32]:
 
 @cache
 def items(n: int, dim: int, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(embeddings, standardised relevance): "random", "clustered" (50 centres), or "flat" (relevance says nothing)."""
+    """(embeddings, standardised relevance): "random", "clustered" (50 centres), or "flat" (relevance says
+    nothing)."""
     rng = np.random.default_rng(n)
     embeddings = rng.standard_normal((n, dim), dtype=np.float32)
     if kind == "clustered":
-        embeddings = rng.standard_normal((50, dim), dtype=np.float32)[rng.integers(0, 50, n)] + 0.3 * embeddings
+        embeddings = (
+            rng.standard_normal((50, dim), dtype=np.float32)[rng.integers(0, 50, n)] + 0.3 * embeddings
+        )
     relevance = np.zeros(n, np.float32) if kind == "flat" else rng.standard_normal(n, dtype=np.float32)
     return embeddings.astype(np.float32), relevance
 

@@ -1,7 +1,7 @@
 """karec: the recommendation cascade of a user-generated-content platform, with native hot loops.
 
-The public names load their modules on first use: ``import karec`` costs next to nothing, and a process that only
-serves never loads what only learning needs.
+The public names load their modules on first use: ``import karec`` costs next to nothing, and a process that
+only serves never loads what only learning needs.
 """
 
 from importlib import import_module
@@ -20,7 +20,8 @@ from karec.errors import (
     Unavailable,
 )
 
-if find_spec("karec.kernels") is None:  # kernels/ lies beside karec/ in a checkout, and inside it once installed
+# kernels/ lies beside karec/ in a checkout, and inside it once installed
+if find_spec("karec.kernels") is None:
     raise ModuleNotFoundError(
         f"karec in {__path__[0]} is not built: karec.kernels is missing. Build it: pip install -e .",
         name="karec.kernels",

@@ -65,7 +65,9 @@ def _score(step: Role, request: Request, candidates: Candidates) -> tuple[Candid
 
 def _select(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
     selection = step.select(request, candidates)
-    indices = _contract.check_selection(step, selection, len(candidates), request.k if step.k is None else step.k)
+    indices = _contract.check_selection(
+        step, selection, len(candidates), request.k if step.k is None else step.k
+    )
     _contract.check_gives(step, set() if selection.scores is None else {"scores"})
     chosen = candidates.take(indices)
     if selection.scores is not None:

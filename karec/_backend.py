@@ -1,10 +1,12 @@
-"""The library that does the work behind ``karec.index``, ``karec.ids`` and ``karec.diversity``, chosen at each call.
+"""The library that does the work behind ``karec.index``, ``karec.ids`` and ``karec.diversity``, chosen at
+each call.
 
 native    ``karec._native``, C++: the default
-portable  ``karec.kernels.portable``, NumPy and Numba: the same results, slower; default where the extension is absent
+portable  ``karec.kernels.portable``, NumPy and Numba: the same results, slower; default where the extension
+is absent
 
-The environment variable ``KAREC_BACKEND`` names one of them. An ``ItemIndex`` stays with the library that made it;
-``index.isa`` says what runs.
+The environment variable ``KAREC_BACKEND`` names one of them. An ``ItemIndex`` stays with the library that
+made it; ``index.isa`` says what runs.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ def _choose(asked: str) -> ModuleType:
         if error.name != _BACKENDS["native"]:
             raise
     warnings.warn(
-        "karec's C++ extension (karec._native) is not installed: scoring and diversity run in Numba, with the same "
-        "results but slower. Build it: pip install -e . KAREC_BACKEND=portable chooses Numba without this warning",
+        "karec's C++ extension (karec._native) is not installed: scoring and diversity run in Numba, with "
+        "the same "
+        "results but slower. Build it: pip install -e . KAREC_BACKEND=portable chooses Numba without this "
+        "warning",
         RuntimeWarning,
         stacklevel=4,
     )
@@ -41,7 +45,8 @@ def _choose(asked: str) -> ModuleType:
 
 
 def isa_of(made: object) -> str:
-    """The instruction set of the library that made an index or a view, whatever ``KAREC_BACKEND`` says now."""
+    """The instruction set of the library that made an index or a view, whatever ``KAREC_BACKEND`` says
+    now."""
     home = type(made).__module__  # karec._native, or a module of karec.kernels.portable
     return str(import_module(next(name for name in _BACKENDS.values() if home.startswith(name))).isa())
 

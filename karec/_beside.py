@@ -1,7 +1,8 @@
-"""A piece of work in a second process, beside everything else: what needs no answer at once, on a core that waits.
+"""A piece of work in a second process, beside everything else: what needs no answer at once, on a core that
+waits.
 
-The process is started by ``subprocess``, with a fresh interpreter, so that generators, threads and locks are its own.
-It gets the work through a pipe, pickled, and sends its progress and its end back.
+The process is started by ``subprocess``, with a fresh interpreter, so that generators, threads and locks are
+its own. It gets the work through a pipe, pickled, and sends its progress and its end back.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ class Begun(AbstractContextManager["Begun[R_co]"], ABC, Generic[R_co]):
 
     @abstractmethod
     def result(self) -> R_co:
-        """What the work gave, once it has ended; raises what it raised, and KarecError when its process died."""
+        """What the work gave, once it has ended; raises what it raised, and KarecError when its process
+        died."""
 
 
 def can_work_beside() -> bool:
-    """Whether a second process gains anything here: there are two cores, and the program names its interpreter, which
-    a frozen one does not."""
+    """Whether a second process gains anything here: there are two cores, and the program names its
+    interpreter, which a frozen one does not."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores > 1 and bool(sys.executable) and not getattr(sys, "frozen", False)
 
@@ -88,7 +90,10 @@ class Beside(Begun[R_co]):
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=(writer,),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
+                },
                 start_new_session=True,  # Ctrl-C ends this process, which ends the child
             )
         except BaseException:
@@ -99,7 +104,9 @@ class Beside(Begun[R_co]):
             os.close(writer)
         with suppress(OSError):  # one that has died already
             os.setpriority(os.PRIO_PROCESS, self._child.pid, os.nice(0) + NICE)
-        self._thread = threading.Thread(target=self._follow, args=(work, reader), name="karec-beside", daemon=True)
+        self._thread = threading.Thread(
+            target=self._follow, args=(work, reader), name="karec-beside", daemon=True
+        )
         self._thread.start()
 
     def result(self) -> R_co:
@@ -140,14 +147,17 @@ class Beside(Begun[R_co]):
             self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - SAID, 0))
             said = " ".join(self._errors.read().decode(errors="replace").split())
             status = self._child.wait()
-            self._error = KarecError(f"the process for {type(work).__name__} ended with status {status}: {said}")
+            self._error = KarecError(
+                f"the process for {type(work).__name__} ended with status {status}: {said}"
+            )
         except BaseException as error:  # ``result`` raises it
             self._error = error
             self._child.kill()
 
 
 def _run(reports: int) -> None:
-    """What the process does: the work from its standard input, its progress and its end into the pipe ``reports``."""
+    """What the process does: the work from its standard input, its progress and its end into the pipe
+    ``reports``."""
     with open(reports, "wb") as told:
 
         def tell(what: str, said: Any) -> None:

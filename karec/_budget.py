@@ -1,10 +1,11 @@
 """The time that a request has left, and what takes its substitute for it.
 
-A request is a list of units in a fixed order: steps, or stages that have one substitute as a whole. Before a unit that
-has a substitute, the time left is compared with what all units from there usually take (``karec._usual``). Where it
-is less, units give way, the earliest first, until the rest fits; then, the latest first, those run after all that still
-fit. So nothing gives way that need not, and of two it is the earlier one: what runs later decides more of the feed.
-What cannot fit at all runs on substitutes alone, and the answer is late.
+A request is a list of units in a fixed order: steps, or stages that have one substitute as a whole. Before a
+unit that has a substitute, the time left is compared with what all units from there usually take
+(``karec._usual``). Where it is less, units give way, the earliest first, until the rest fits; then, the
+latest first, those run after all that still fit. So nothing gives way that need not, and of two it is the
+earlier one: what runs later decides more of the feed. What cannot fit at all runs on substitutes alone, and
+the answer is late.
 
 Cost       O(units) for a decision, and none where the request has no deadline.
 """
@@ -23,7 +24,8 @@ Clock = Callable[[], float]  # seconds, from any moment on
 
 @dataclass(frozen=True)
 class Unit:
-    """What runs or gives way as a whole: its place, its steps' times, its substitute's times; None: it has none."""
+    """What runs or gives way as a whole: its place, its steps' times, its substitute's times; None: it has
+    none."""
 
     place: str
     steps: tuple[tuple[str, Usual], ...]
@@ -41,11 +43,14 @@ class Unit:
 
 
 class Budget:
-    """Of one request: ``ends`` by ``clock``, None for as long as it takes. It belongs to the request's thread."""
+    """Of one request: ``ends`` by ``clock``, None for as long as it takes. It belongs to the request's
+    thread."""
 
     __slots__ = ("_at", "_ends", "_units", "clock", "passed")
 
-    def __init__(self, clock: Clock = time.perf_counter, ends: float | None = None, units: Sequence[Unit] = ()) -> None:
+    def __init__(
+        self, clock: Clock = time.perf_counter, ends: float | None = None, units: Sequence[Unit] = ()
+    ) -> None:
         self.clock, self._ends, self._units = clock, ends, units
         self._at = 0
         self.passed: list[str] = []  # places of steps that gave way
@@ -66,8 +71,8 @@ class Budget:
         return NoTime(rest[ahead].place, left, sum(unit.ms for unit in rest))
 
     def spare_ms(self, ahead: int) -> float | None:
-        """What is left for the next ``ahead`` units when those after them take as little as they can, at least 0; None:
-        no end."""
+        """What is left for the next ``ahead`` units when those after them take as little as they can, at
+        least 0; None: no end."""
         if self._ends is None:
             return None
         after = sum(unit.least_ms for unit in self._units[self._at + ahead :])

@@ -11,8 +11,8 @@ T = TypeVar("T")
 class computed_once(Generic[T]):  # noqa: N801  (a decorator)
     """Kept in the instance's ``__dict__``. No lock: threads that read it first at once may each compute it.
 
-    ``functools.cached_property`` of Python 3.11 holds one lock for all instances of a class while it computes: requests
-    of other threads wait for it, and a process that forks meanwhile inherits it locked.
+    ``functools.cached_property`` of Python 3.11 holds one lock for all instances of a class while it
+    computes: requests of other threads wait for it, and a process that forks meanwhile inherits it locked.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

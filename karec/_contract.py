@@ -1,4 +1,5 @@
-"""What each role's result must be. ``karec.stage`` asks after every step; a broken contract is always raised."""
+"""What each role's result must be. ``karec.stage`` asks after every step; a broken contract is always
+raised."""
 
 from __future__ import annotations
 
@@ -35,12 +36,15 @@ def check_features(step: Named, features: Any) -> None:
         raise wrong(step, f"returned {type(features).__name__}, expected {{name: array}}")
     for name, value in features.items():
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
-            raise wrong(step, f"the feature {name!r} is {type(value).__name__}, expected a name and a NumPy array")
+            raise wrong(
+                step, f"the feature {name!r} is {type(value).__name__}, expected a name and a NumPy array"
+            )
     check_gives(step, {f"request.{name}" for name in features})
 
 
 def check_found(step: Named, found: Any, quota: int, unique: bool = False) -> None:
-    """Candidates with finite scores, at most ``quota``, and with unique ids unless they are known to be ``unique``."""
+    """Candidates with finite scores, at most ``quota``, and with unique ids unless they are known to be
+    ``unique``."""
     _check_candidates(step, found)
     if len(found) > quota:
         raise wrong(step, f"found {len(found)} works, its quota is {quota}")
@@ -49,8 +53,8 @@ def check_found(step: Named, found: Any, quota: int, unique: bool = False) -> No
 
 
 def check_merged(step: Named, merged: Any, parts: Sequence[Candidates], limit: int | None) -> None:
-    """``check_merged_size``, and: ids are unique and each from a channel; ``sources`` holds the bits of all channels
-    that gave it. O(M log M) for M works of all channels."""
+    """``check_merged_size``, and: ids are unique and each from a channel; ``sources`` holds the bits of all
+    channels that gave it. O(M log M) for M works of all channels."""
     check_merged_size(step, merged, limit)
     _check_unique(step, merged)
     given = np.zeros(len(merged), np.uint32)
@@ -63,7 +67,8 @@ def check_merged(step: Named, merged: Any, parts: Sequence[Candidates], limit: i
     if len(other):
         bits, of = merged.sources[other[0]], given[other[0]]
         raise wrong(
-            step, f"the work {merged.ids[other[0]]} has sources {bits:#b}, the channels that gave it are {of:#b}"
+            step,
+            f"the work {merged.ids[other[0]]} has sources {bits:#b}, the channels that gave it are {of:#b}",
         )
 
 
@@ -75,7 +80,8 @@ def check_merged_size(step: Named, merged: Any, limit: int | None) -> None:
 
 
 def check_columns(step: Named, given: Any, n: int, view: IndexView | None) -> dict[str, Any]:
-    """{name: (n, …)}, with every column that the step declares; "rows" as ``_check_rows`` says. A dict of its own."""
+    """{name: (n, …)}, with every column that the step declares; "rows" as ``_check_rows`` says. A dict of its
+    own."""
     if not isinstance(given, Mapping):
         raise wrong(step, f"returned {type(given).__name__}, expected {{column: array}}")
     for name, column in given.items():
@@ -90,7 +96,9 @@ def check_columns(step: Named, given: Any, n: int, view: IndexView | None) -> di
 def _check_rows(step: Named, rows: Array, view: IndexView | None) -> None:
     """(N,) integers in −1 … n_rows − 1 of the view; where the request has none, in what int32 holds."""
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        raise wrong(step, f"rows have dtype {rows.dtype} and shape {rows.shape}, expected int32 ({len(rows)},)")
+        raise wrong(
+            step, f"rows have dtype {rows.dtype} and shape {rows.shape}, expected int32 ({len(rows)},)"
+        )
     end = MOST_ROWS if view is None else view.n_rows
     if len(rows) and (rows.min() < -1 or rows.max() >= end):
         at = int(np.argmax((rows < -1) | (rows >= end)))
@@ -101,7 +109,9 @@ def check_gives(step: Named, given: set[str]) -> None:
     """Every name that the step declares in ``gives``."""
     missing = [name for name in step.gives if name not in given]
     if missing:
-        raise wrong(step, f"declares that it gives {missing[0]!r} and did not return it; it returned {sorted(given)}")
+        raise wrong(
+            step, f"declares that it gives {missing[0]!r} and did not return it; it returned {sorted(given)}"
+        )
 
 
 def check_mask(step: Named, given: Any, n: int) -> Array:
@@ -118,7 +128,9 @@ def check_selection(step: Named, selection: Any, n: int, k: int) -> Array:
         raise wrong(step, f"returned {type(selection).__name__}, expected Selection")
     indices = np.asarray(selection.indices)
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
-        raise wrong(step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)")
+        raise wrong(
+            step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)"
+        )
     if len(indices) and (indices.min() < 0 or indices.max() >= n):
         raise wrong(step, f"an index lies outside 0 … {n - 1}")
     chosen = np.zeros(n, bool)
@@ -141,7 +153,8 @@ def check_scores(step: Named, given: Any, n: int) -> Array:
     if scores.dtype != np.float32:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf
             served = scores.astype(np.float32)
-    if n and not -np.inf < served.min() <= served.max() < np.inf:  # no comparison holds of NaN; no array of n is made
+    # no comparison holds of NaN; no array of n is made
+    if n and not -np.inf < served.min() <= served.max() < np.inf:
         raise _not_finite(step, int(np.argmin(np.isfinite(served))), scores)
     return served
 

@@ -1,8 +1,11 @@
 """Calls of a recall channel, or of a state store, that nobody waits for longer than their deadline.
 
-Worker     A call runs on a thread of its own, one that an earlier call is done with where there is one. A thread is
-           never killed: what has not answered when the deadline is over goes on, its answer is thrown away and counted.
-Busy       While a late call still runs, the channel is not called again: ``Unavailable``, in microseconds. So a channel
+Worker     A call runs on a thread of its own, one that an earlier call is done with where there is one. A
+thread is
+           never killed: what has not answered when the deadline is over goes on, its answer is thrown away
+           and counted.
+Busy       While a late call still runs, the channel is not called again: ``Unavailable``, in microseconds. So
+a channel
            that hangs costs as many threads as requests ran at that moment, and no more however many come.
 Deadline   From the moment the call begins. What has answered by the time the request looks counts as in time.
 Fork       In a child of ``os.fork`` nothing runs, nothing is late, and counts begin at 0.
@@ -53,8 +56,8 @@ class Deadline:
         self.asked = self.late = self.busy = self.running = self.failed = 0
 
     def begin(self, call: Callable[[], T], at_most_ms: float | None = None) -> Call[T]:
-        """``call()`` on a worker from now on; where an earlier call is late and still runs, one that is refused. It has
-        ``at_most_ms`` where that is less than the channel's time."""
+        """``call()`` on a worker from now on; where an earlier call is late and still runs, one that is
+        refused. It has ``at_most_ms`` where that is less than the channel's time."""
         with self.lock:
             self.asked += 1
             self.busy += self.running > 0
@@ -71,8 +74,8 @@ class Deadline:
 
 
 class Call(Generic[T]):
-    """One call of a channel on a worker. Calling it gives what the channel gives, or raises what it raises, or
-    ``Unavailable``: late or busy."""
+    """One call of a channel on a worker. Calling it gives what the channel gives, or raises what it raises,
+    or ``Unavailable``: late or busy."""
 
     def __init__(self, deadline: Deadline, call: Callable[[], T], refused: bool, within_ms: float) -> None:
         self.deadline, self.refused, self.within_ms = deadline, refused, within_ms

@@ -1,18 +1,22 @@
-"""Files, folders and links that appear whole or not at all: the one place where karec writes aside and renames.
+"""Files, folders and links that appear whole or not at all: the one place where karec writes aside and
+renames.
 
-What is written lies beside its path, as ``NAME.PID-NUMBER.tmp``, until it is complete and synced; then one rename puts
-it in place. So:
+What is written lies beside its path, as ``NAME.PID-NUMBER.tmp``, until it is complete and synced; then one
+rename puts it in place. So:
 
-- Who opens the path finds what was there before, or all of what is new; never a part, not even after a power cut.
-- When a function here returns, the bytes and the name are on the disk (fsync of the file, then of its folder).
-- When it raises, what was there before still is, and nothing is left beside it. One exception: an OSError of the
-  folder's own fsync comes after the rename, so the new file is there and may be lost by a power cut.
+- Who opens the path finds what was there before, or all of what is new; never a part, not even after a power
+  cut.
+- When a function here returns, the bytes and the name are on the disk (fsync of the file, then of its
+  folder).
+- When it raises, what was there before still is, and nothing is left beside it. One exception: an OSError of
+  the folder's own fsync comes after the rename, so the new file is there and may be lost by a power cut.
 - An OSError tells the path.
-- A process that is killed leaves the ``.tmp``, which no reader of karec looks at. The next writer of the same path
-  removes a file so left: a living writer holds a lock (flock) on its file, a dead one does not. On a file system
-  without locks it stays, and so does what native code left (index files).
+- A process that is killed leaves the ``.tmp``, which no reader of karec looks at. The next writer of the same
+  path removes a file so left: a living writer holds a lock (flock) on its file, a dead one does not. On a
+  file system without locks it stays, and so does what native code left (index files).
 - Any number of processes and threads may write one path at once: one of them is last, and whole.
-- Only a regular file is replaced: a device, a FIFO, a folder or a symbolic link is refused with FileExistsError.
+- Only a regular file is replaced: a device, a FIFO, a folder or a symbolic link is refused with
+  FileExistsError.
 """
 
 from __future__ import annotations
@@ -50,7 +54,8 @@ def file_aside(path: AnyPath) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.rename(aside, final)  # while the file is locked: another writer of the path takes it for a leftover else
+            # while the file is locked: another writer of the path takes it for a leftover else
+            os.rename(aside, final)
     except BaseException:
         with suppress(OSError):
             os.unlink(aside)
@@ -66,10 +71,11 @@ def write_text_aside(path: AnyPath, text: str, encoding: str = "utf-8") -> None:
 
 @contextmanager
 def folder_aside(path: AnyPath) -> Iterator[str]:
-    """``with folder_aside(path) as aside``: an empty folder to fill; it is renamed to ``path`` when the block ends.
+    """``with folder_aside(path) as aside``: an empty folder to fill; it is renamed to ``path`` when the block
+    ends.
 
-    Every file in it is synced before. A block that raises leaves nothing behind. ``path`` must not be there yet:
-    FileExistsError.
+    Every file in it is synced before. A block that raises leaves nothing behind. ``path`` must not be there
+    yet: FileExistsError.
     """
     final = os.fsdecode(path)
     _only_where_nothing_is(final)
@@ -107,7 +113,8 @@ def link_aside(path: AnyPath, target: str) -> None:
 
 
 def remove_folder(path: AnyPath) -> None:
-    """The folder at ``path`` is not there any more, at once and after a power cut too; then its files are removed."""
+    """The folder at ``path`` is not there any more, at once and after a power cut too; then its files are
+    removed."""
     final = os.fsdecode(path)
 
     def rename(name: str) -> None:
@@ -123,7 +130,8 @@ def remove_folder(path: AnyPath) -> None:
 
 
 def remove_leftovers(folder: AnyPath, names: str) -> None:
-    """Remove the files in ``folder`` that writers of a name (regular expression) left there when they were killed."""
+    """Remove the files in ``folder`` that writers of a name (regular expression) left there when they were
+    killed."""
     leftover = re.compile(names + ASIDE)
     with suppress(OSError), os.scandir(os.fsdecode(folder) or ".") as entries:
         for entry in entries:
@@ -135,7 +143,8 @@ def remove_leftovers(folder: AnyPath, names: str) -> None:
 
 @contextmanager
 def naming(path: AnyPath) -> Iterator[None]:
-    """An OSError of the block that tells no path tells this one: that of a write or an fsync does not by itself."""
+    """An OSError of the block that tells no path tells this one: that of a write or an fsync does not by
+    itself."""
     try:
         yield
     except OSError as error:
@@ -171,7 +180,8 @@ def _beside(final: str, make: Callable[[str], T]) -> tuple[str, T]:
 
 
 def _new_locked_file(name: str) -> BinaryIO:
-    """Raises FileExistsError too where ``remove_leftovers`` took the file between its making and its locking."""
+    """Raises FileExistsError too where ``remove_leftovers`` took the file between its making and its
+    locking."""
     file = open(name, "xb")  # noqa: SIM115 (the caller closes it)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

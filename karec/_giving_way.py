@@ -11,8 +11,8 @@ MOST_S = 1.0
 
 
 class Running:
-    """The requests that run now: ``with running:`` around each. A request takes no lock, unless somebody waits for its
-    end. Any thread.
+    """The requests that run now: ``with running:`` around each. A request takes no lock, unless somebody
+    waits for its end. Any thread.
     """
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class Running:
 class GivingWay:
     """Within the block this thread's work gives way to the requests of ``running``.
 
-    Where it calls ``give_way``, it waits until no request runs, ``most_s`` seconds in the whole block at most: where
-    requests never cease, it goes on beside them. And all threads of the process leave Python's lock to others after
-    ``TURN_S``, not after the 5 ms that Python leaves them: a request, which lets the lock go for each kernel, waits for
-    it some hundred times. When the last such block ends, ``sys.setswitchinterval`` is what the first one found. Blocks
-    of one thread do not nest.
+    Where it calls ``give_way``, it waits until no request runs, ``most_s`` seconds in the whole block at
+    most: where requests never cease, it goes on beside them. And all threads of the process leave Python's
+    lock to others after ``TURN_S``, not after the 5 ms that Python leaves them: a request, which lets the
+    lock go for each kernel, waits for it some hundred times. When the last such block ends,
+    ``sys.setswitchinterval`` is what the first one found. Blocks of one thread do not nest.
     """
 
     def __init__(self, running: Running, most_s: float = MOST_S) -> None:
@@ -77,8 +77,8 @@ class GivingWay:
 
 
 def give_way() -> None:
-    """Called between pieces of work of some milliseconds: within a ``GivingWay`` of this thread it waits while requests
-    run, elsewhere it does nothing.
+    """Called between pieces of work of some milliseconds: within a ``GivingWay`` of this thread it waits
+    while requests run, elsewhere it does nothing.
     """
     block: GivingWay | None = getattr(_here, "block", None)
     if block is not None:

@@ -1,5 +1,5 @@
-"""Peak memory of a piece of work, where Linux can reset the peak; elsewhere the peak of the whole process. And memory
-that was freed, given back to the system.
+"""Peak memory of a piece of work, where Linux can reset the peak; elsewhere the peak of the whole process.
+And memory that was freed, given back to the system.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ def reset_peak() -> None:
 
 
 def give_back_freed() -> None:
-    """What was freed goes back to the system, where the C library is glibc: it keeps most of it for the next time.
+    """What was freed goes back to the system, where the C library is glibc: it keeps most of it for the next
+    time.
 
     Other threads run meanwhile; one that allocates waits for some milliseconds at most.
     """

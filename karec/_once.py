@@ -14,8 +14,9 @@ T = TypeVar("T")
 class Once:
     """Values by key: the first ``get`` of a key builds its value, later ones return the same object.
 
-    Any thread may call ``get`` at any moment. One thread builds while the others wait; ``build`` may get other keys.
-    What ``build`` raises is raised, and the next ``get`` tries again. A copy or a pickle is empty.
+    Any thread may call ``get`` at any moment. One thread builds while the others wait; ``build`` may get
+    other keys. What ``build`` raises is raised, and the next ``get`` tries again. A copy or a pickle is
+    empty.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""Small text files that C++ hosts read: lines of words and ``key=value`` fields, and a checksum in the last line.
+"""Small text files that C++ hosts read: lines of words and ``key=value`` fields, and a checksum in the last
+line.
 
 docs/formats.md has the grammar, ``native/src/base/sealed_text.hpp`` the reader.
 """
@@ -33,7 +34,8 @@ def sealed_text(kind: str, lines: Iterable[str]) -> str:
 def lines_of(path: Path, kind: str) -> list[str]:
     """The lines of a file of ``kind`` as written, without the first and the seal.
 
-    Raises DataError when it cannot be read, is of another kind or format, or does not have the bytes that were sealed.
+    Raises DataError when it cannot be read, is of another kind or format, or does not have the bytes that
+    were sealed.
     """
     try:
         data = path.read_bytes()
@@ -44,7 +46,9 @@ def lines_of(path: Path, kind: str) -> list[str]:
     if first != f"{kind} {FORMAT}":
         raise DataError(f"{path} begins with {first[:40]!r}, this version reads {kind} {FORMAT}")
     if not found or seal != f"{_native.xxh64(body):016x}\n".encode():
-        raise DataError(f"{path} is not what was written: its last line is not the seal of the lines before it")
+        raise DataError(
+            f"{path} is not what was written: its last line is not the seal of the lines before it"
+        )
     return body.decode("ascii", "replace").splitlines()[1:]
 
 

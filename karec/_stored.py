@@ -1,11 +1,13 @@
-"""Arrays and JSON in files that others wrote: what a file declares must be what it holds, before memory is taken.
+"""Arrays and JSON in files that others wrote: what a file declares must be what it holds, before memory is
+taken.
 
-A ``.npy`` file is mapped; an ``.npz`` archive is read, and only one as ``np.savez`` writes it: members are stored, not
-compressed, so that reading all of them takes no more memory than the file has bytes. Only numbers and booleans in this
-machine's byte order are read: no texts, no structs, no pickled objects. JSON has a limit of bytes; its numbers are
-finite.
+A ``.npy`` file is mapped; an ``.npz`` archive is read, and only one as ``np.savez`` writes it: members are
+stored, not compressed, so that reading all of them takes no more memory than the file has bytes. Only numbers
+and booleans in this machine's byte order are read: no texts, no structs, no pickled objects. JSON has a limit
+of bytes; its numbers are finite.
 
-Refusals are OSErrors and ValueErrors that say why, and of an archive in which member; the caller names the file.
+Refusals are OSErrors and ValueErrors that say why, and of an archive in which member; the caller names the
+file.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _AT_END, _AT_END_64 = 22, 20  # bytes of the records that end an archive without
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """The file opened to read. OSError; ValueError for what is no regular file: to open a FIFO waits for a writer."""
+    """The file opened to read. OSError; ValueError for what is no regular file: to open a FIFO waits for a
+    writer."""
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115 (the caller closes it)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -92,12 +95,20 @@ def read_npz(path: Path) -> Mapping[str, Array]:
                 members = archive.infolist()
                 _check_members(members, size)
                 return {member.filename.removesuffix(".npy"): _read(archive, member) for member in members}
-        except (BadZipFile, EOFError, RuntimeError, NotImplementedError, struct.error, UnicodeDecodeError) as error:
+        except (
+            BadZipFile,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+            struct.error,
+            UnicodeDecodeError,
+        ) as error:
             raise ValueError(f"it is a damaged archive: {error}") from error
 
 
 def _check_directory(file: IO[bytes], size: int) -> None:
-    """Before the list of members is read: an archive of 32-bit sizes, without a comment, with a short list."""
+    """Before the list of members is read: an archive of 32-bit sizes, without a comment, with a short
+    list."""
     if size < _AT_END:
         raise ValueError(f"it has {size} bytes, too few for an archive")
     file.seek(max(size - _AT_END - _AT_END_64, 0))
@@ -122,7 +133,8 @@ def _check_members(members: list[ZipInfo], size: int) -> None:
             raise ValueError(f"member {member.filename!r} is not a .npy file")
         if member.compress_type != ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(
-                f"member {member.filename!r} is compressed: {member.compress_size} bytes declare {member.file_size}"
+                f"member {member.filename!r} is compressed: {member.compress_size} bytes declare "
+                f"{member.file_size}"
             )
         total += member.file_size
         if total > size:
@@ -145,7 +157,8 @@ def _read(archive: ZipFile, member: ZipInfo) -> Array:
 
 
 def _declared(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """(shape, whether columns come first, dtype) of an array in ``size`` bytes of ``file``, which is left at its data.
+    """(shape, whether columns come first, dtype) of an array in ``size`` bytes of ``file``, which is left at
+    its data.
 
     ValueError unless it is of numbers and has as many bytes as it declares.
     """
@@ -153,9 +166,19 @@ def _declared(file: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dty
     try:
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
-            raise ValueError(f"its .npy format is {version[0]}.{version[1]}, read is 1.0, that of short headers")
+            raise ValueError(
+                f"its .npy format is {version[0]}.{version[1]}, read is 1.0, that of short headers"
+            )
         shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file, _MOST_HEADER_BYTES)
-    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        TokenError,
+        RecursionError,
+        MemoryError,
+        OverflowError,
+    ) as error:
         raise ValueError(f"it is no .npy file: {str(error) or type(error).__name__}") from error
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or not dtype.isnative:
         raise ValueError(f"its dtype is {dtype}, read are numbers of this machine of at most 64 bits")

@@ -1,9 +1,10 @@
 """Reads TOML files and checks their tables: known keys, kinds of values, and the place of every mistake.
 
-    table = read_toml(path)                         {key: value}; ConfigError when the file is absent or not TOML
-    settings = fill(Settings, table, Place(path))   a dataclass, or any class, from the table
+    table = read_toml(path)                         {key: value}; ConfigError when the file is absent or not
+    TOML settings = fill(Settings, table, Place(path))   a dataclass, or any class, from the table
 
-``fill`` takes the keys of a table as parameters of a class's ``__init__``, and their types from its annotations:
+``fill`` takes the keys of a table as parameters of a class's ``__init__``, and their types from its
+annotations:
 
     annotation              TOML                    what the class gets
     int, str, bool          the same kind           as it is; true and false are no int
@@ -42,7 +43,8 @@ _KINDS = {Sequence: "a list", Mapping: "a table"}
 
 @dataclass(frozen=True)
 class Place:
-    """A table in a file, written ``file: scenes.home.recall[0]``. ``place[key]`` is the place of what it holds."""
+    """A table in a file, written ``file: scenes.home.recall[0]``. ``place[key]`` is the place of what it
+    holds."""
 
     file: Path
     keys: str = ""
@@ -79,9 +81,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def fill(cls: type[T], table: object, place: Place, base: T | None = None) -> T:
-    """An instance of ``cls`` from ``table``; a key that is absent has the value of ``base``, else the class's default.
+    """An instance of ``cls`` from ``table``; a key that is absent has the value of ``base``, else the class's
+    default.
 
-    ``base`` needs a dataclass; a nested dataclass takes what its table lacks from the nested value of ``base``.
+    ``base`` needs a dataclass; a nested dataclass takes what its table lacks from the nested value of
+    ``base``.
     """
     return construct(cls, keywords(cls, table, place, base=base), place, base)
 
@@ -89,7 +93,8 @@ def fill(cls: type[T], table: object, place: Place, base: T | None = None) -> T:
 def keywords(
     cls: type[Any], table: object, place: Place, given: Collection[str] = (), base: object | None = None
 ) -> dict[str, Any]:
-    """The checked keyword arguments that ``table`` gives ``cls``. ``given`` are parameters that no key may set."""
+    """The checked keyword arguments that ``table`` gives ``cls``. ``given`` are parameters that no key may
+    set."""
     if not isinstance(table, dict):
         raise place.refusal(f"expected a table, got {table!r}")
     settable = {name: each for name, each in parameters(cls).items() if name not in given}
@@ -109,7 +114,9 @@ def keywords(
     return values
 
 
-def mistakes(cls: type[Any], table: object, place: Place, given: Collection[str] = ()) -> Iterator[ConfigError]:
+def mistakes(
+    cls: type[Any], table: object, place: Place, given: Collection[str] = ()
+) -> Iterator[ConfigError]:
     """What ``keywords`` refuses, and what dataclasses in it do: every mistake, and not the first alone."""
     if not isinstance(table, dict):
         yield place.refusal(f"expected a table, got {table!r}")
@@ -164,7 +171,9 @@ def construct(cls: type[T], arguments: Mapping[str, Any], place: Place, base: T 
 def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:
     """The named parameters of ``cls.__init__``, without ``self``, ``*args`` and ``**kwargs``."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {name: each for name, each in inspect.signature(cls).parameters.items() if each.kind not in variadic}
+    return {
+        name: each for name, each in inspect.signature(cls).parameters.items() if each.kind not in variadic
+    }
 
 
 def known_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> None:
@@ -196,7 +205,8 @@ def tables(value: object, place: Place) -> Sequence[dict[str, Any]]:
 
 
 def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
-    """``value`` converted to the annotation ``hint``. ``key`` names the value within ``place``: ``rules[0].window``."""
+    """``value`` converted to the annotation ``hint``. ``key`` names the value within ``place``:
+    ``rules[0].window``."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return value
@@ -205,18 +215,22 @@ def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
     if origin is typing.Literal:
         if any(value == each and type(value) is type(each) for each in typing.get_args(hint)):
             return value
-        raise place.refusal(f"{key} = {value!r}, expected one of {', '.join(map(repr, typing.get_args(hint)))}")
+        raise place.refusal(
+            f"{key} = {value!r}, expected one of {', '.join(map(repr, typing.get_args(hint)))}"
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return _as_float(value, key, place)
     kind, inner = origin or hint, typing.get_args(hint)
     if isinstance(value, dict) and _is(kind, Mapping):
         of = inner[1] if inner else Any
         return {name: checked(each, of, f"{key}.{name}", place) for name, each in value.items()}
-    if isinstance(value, list) and kind is not str and _is(kind, Sequence):  # a text is a sequence only to Python
+    # a text is a sequence only to Python
+    if isinstance(value, list) and kind is not str and _is(kind, Sequence):
         each_of = _kinds_of_places(kind, inner, len(value))
         if each_of is not None:
             found = [
-                checked(each, of, f"{key}[{i}]", place) for i, (each, of) in enumerate(zip(value, each_of, strict=True))
+                checked(each, of, f"{key}[{i}]", place)
+                for i, (each, of) in enumerate(zip(value, each_of, strict=True))
             ]
             return tuple(found) if kind is tuple else found
     elif dataclasses.is_dataclass(hint):
@@ -224,7 +238,11 @@ def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
     elif type(value) in (bool, str):  # a bool is an int and a str is a sequence only to Python
         if kind in (type(value), object):
             return value
-    elif isinstance(kind, type) and isinstance(value, kind) and not (kind is date and isinstance(value, datetime)):
+    elif (
+        isinstance(kind, type)
+        and isinstance(value, kind)
+        and not (kind is date and isinstance(value, datetime))
+    ):
         return value
     raise place.refusal(f"{key} = {value!r}, expected {_spelled(hint)}")
 
@@ -261,7 +279,9 @@ def _hints(cls: type[Any], place: Place) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)
     except NameError as error:
-        raise place.refusal(f"the annotations of {cls.__name__} cannot be read, {error}: import it plainly") from error
+        raise place.refusal(
+            f"the annotations of {cls.__name__} cannot be read, {error}: import it plainly"
+        ) from error
 
 
 def _is(kind: Any, abstract: type) -> bool:

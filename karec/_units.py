@@ -1,4 +1,5 @@
-"""A cascade as units of its time: what runs or gives way as a whole, in the order in which requests come by."""
+"""A cascade as units of its time: what runs or gives way as a whole, in the order in which requests come
+by."""
 
 from __future__ import annotations
 
@@ -13,9 +14,14 @@ OUTSIDE = "outside"  # the place of what a request takes beside its steps
 
 
 def units_of(
-    usual: UsualTimes, has_state: bool, hydrators: Sequence[Step], recall: Sequence[Step], stages: Sequence[Stage]
+    usual: UsualTimes,
+    has_state: bool,
+    hydrators: Sequence[Step],
+    recall: Sequence[Step],
+    stages: Sequence[Stage],
 ) -> tuple[Unit, ...]:
-    """Each with the times of its places in ``usual``; the reading of a live state is the first, where there is one."""
+    """Each with the times of its places in ``usual``; the reading of a live state is the first, where there
+    is one."""
 
     def of_place(place: str) -> Unit:
         return Unit(place, ((place, usual.of(place)),))

@@ -1,12 +1,16 @@
 """What each step of a cascade usually takes: running quantiles of its times, and of nothing else.
 
-Estimate   A histogram of logarithms for each place: eight bins an octave from 1 µs to 2 minutes, so that a quantile is
-           at most 9 % above the time that it stands for. Each time weighs 2^(1/128) as much as the one before: half of
-           the weight is that of the last 128. The bin of ``QUANTILE`` moves with each time: O(1), 2 kB a place.
-Forgotten  A place whose step is passed over for lack of time has no new times. After 64 passings in a row what was
-           known is forgotten, and the step is tried again; after twice as many each time, at most 4,096, until it has
-           run 16 times since. So a slow minute does not leave a step out for good.
-Threads    ``add`` never waits: times go into a queue, which one thread at a time works off. What comes in the moment in
+Estimate   A histogram of logarithms for each place: eight bins an octave from 1 µs to 2 minutes, so that a
+quantile is
+           at most 9 % above the time that it stands for. Each time weighs 2^(1/128) as much as the one
+           before: half of the weight is that of the last 128. The bin of ``QUANTILE`` moves with each time:
+           O(1), 2 kB a place.
+Forgotten  A place whose step is passed over for lack of time has no new times. After 64 passings in a row
+what was
+           known is forgotten, and the step is tried again; after twice as many each time, at most 4,096,
+           until it has run 16 times since. So a slow minute does not leave a step out for good.
+Threads    ``add`` never waits: times go into a queue, which one thread at a time works off. What comes in the
+moment in
            which it ends is worked off by the next ``add``. Reading takes no lock.
 Fork       A child of ``os.fork`` knows what the parent knew.
 """
@@ -25,7 +29,8 @@ SHOWN = (0.5, QUANTILE, 0.99)
 PER_OCTAVE = 8
 LEAST_MS = 1 / 1024
 N_BINS = PER_OCTAVE * 27
-ABOVE = tuple(LEAST_MS * 2.0 ** ((at + 1) / PER_OCTAVE) for at in range(N_BINS))  # the upper end of each bin, ms
+# the upper end of each bin, ms
+ABOVE = tuple(LEAST_MS * 2.0 ** ((at + 1) / PER_OCTAVE) for at in range(N_BINS))
 GROWTH = 2.0 ** (1 / 128)
 MOST_WEIGHT = 2.0**40
 FIRST_PATIENCE, MOST_PATIENCE, SETTLED = 64, 4096, 16
@@ -138,7 +143,8 @@ class UsualTimes:
         return {place: of for place, of in found.items() if of}
 
     def begin_from(self, other: UsualTimes) -> None:
-        """Know of each place what ``other`` knows of it, between two requests of it; before the first ``add``."""
+        """Know of each place what ``other`` knows of it, between two requests of it; before the first
+        ``add``."""
         with other._working:  # what others add meanwhile waits for the next ``add``, nobody else does
             for place, usual in list(other._of.items()):
                 self.of(place).begin_from(usual)

@@ -1,4 +1,5 @@
-"""What steps read of the item index, one generation of it, and of the live state, one moment: as types alone."""
+"""What steps read of the item index, one generation of it, and of the live state, one moment: as types
+alone."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ Queries = Mapping[int, ArrayLike]
 
 
 class IndexView(Protocol):
-    """One generation of the item index: what a request reads. Rows mean the same work for as long as the view lives,
-    whoever writes meanwhile. ``karec.ItemIndex.pinned`` gives one, and says what each call does."""
+    """One generation of the item index: what a request reads. Rows mean the same work for as long as the view
+    lives, whoever writes meanwhile. ``karec.ItemIndex.pinned`` gives one, and says what each call does."""
 
     @property
     def generation(self) -> int: ...
@@ -78,9 +79,11 @@ class IndexView(Protocol):
 
 
 class LiveView(Protocol):
-    """What a request knows beyond its bundle, as of one moment. ``karec.platform.state.live_view`` has the class.
+    """What a request knows beyond its bundle, as of one moment. ``karec.platform.state.live_view`` has the
+    class.
 
-    ``list_of``: the user's list of ids by its name, oldest first; None where nothing newer than the bundle is known.
+    ``list_of``: the user's list of ids by its name, oldest first; None where nothing newer than the bundle is
+    known.
     """
 
     @property

@@ -34,9 +34,9 @@ MAX_CHANNELS = 32
 class Recall:
     """Sources asked, then merged. Source c owns bit c of ``Candidates.sources``.
 
-    Sources without ``timeout_ms`` are asked one by one on the request's thread; those with one run beside them, and one
-    that is late or busy fails as if it had raised ``Unavailable``. Where there is no time for a source its substitute
-    runs on the request's thread, and brings works in its name.
+    Sources without ``timeout_ms`` are asked one by one on the request's thread; those with one run beside
+    them, and one that is late or busy fails as if it had raised ``Unavailable``. Where there is no time for a
+    source its substitute runs on the request's thread, and brings works in its name.
     """
 
     sources: tuple[Source, ...]
@@ -57,7 +57,8 @@ class Recall:
         return (*self.sources, self.merger)
 
     def run(self, request: Request, budget: Budget | None = None) -> tuple[Candidates, tuple[StepTrace, ...]]:
-        """``budget``: the time that is left, where the first source is the next unit; None: as long as it takes."""
+        """``budget``: the time that is left, where the first source is the next unit; None: as long as it
+        takes."""
         budget = Budget() if budget is None else budget
         begun = self._begun(request, budget)
         parts, traces = [], []
@@ -65,7 +66,9 @@ class Recall:
             for at, source in enumerate(self.sources):
                 call = begun.get(at)
                 no_time = call if isinstance(call, NoTime) else budget.short() if call is None else None
-                part, trace = _found(source, call if isinstance(call, Call) else None, no_time, request, budget.clock)
+                part, trace = _found(
+                    source, call if isinstance(call, Call) else None, no_time, request, budget.clock
+                )
                 parts.append(part)
                 traces.append(trace)
                 budget.done()
@@ -86,8 +89,8 @@ class Recall:
         return merged, (*traces, trace)
 
     def _begun(self, request: Request, budget: Budget) -> dict[int, Call[Found] | NoTime]:
-        """{place: the call of each source that has time of its own, or why there is none for it}. A source that may be
-        skipped has no more than what the request can spare."""
+        """{place: the call of each source that has time of its own, or why there is none for it}. A source
+        that may be skipped has no more than what the request can spare."""
         begun: dict[int, Call[Found] | NoTime] = {}
         for at, (source, deadline) in enumerate(zip(self.sources, self.deadlines, strict=True)):
             if deadline is not None:
@@ -103,18 +106,19 @@ class Recall:
 
 @dataclass(frozen=True)
 class Cascade:
-    """The request path of one scene. Immutable: any number of threads may ``run`` it at once, if its steps allow it.
+    """The request path of one scene. Immutable: any number of threads may ``run`` it at once, if its steps
+    allow it.
 
-    ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads an index.
-    ``recall_index`` is the same for recall's own vector space; None: there is none.
+    ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads
+    an index. ``recall_index`` is the same for recall's own vector space; None: there is none.
     ``versions`` goes into every answer, beside the generation and the model versions that the request read.
-    ``live`` knows what happened since the bundle was made: each request reads it once, for all of its steps. One that
-    cannot be read leaves the request with the bundle's, and ``degraded`` names it. None: nobody keeps it.
-    ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
-    ``threads``: how many requests run at once, of all cascades of the process that say the same; the others wait, first
-    come, first served. None: as many as the cores that the process may use. ``karec._slots`` states the rules.
-    ``clock``: seconds; what steps take, and whether a deadline is near, is read off it. ``usual``: what each step has
-    usually taken, of requests with and without a deadline.
+    ``live`` knows what happened since the bundle was made: each request reads it once, for all of its steps.
+    One that cannot be read leaves the request with the bundle's, and ``degraded`` names it. None: nobody
+    keeps it. ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
+    ``threads``: how many requests run at once, of all cascades of the process that say the same; the others
+    wait, first come, first served. None: as many as the cores that the process may use. ``karec._slots``
+    states the rules. ``clock``: seconds; what steps take, and whether a deadline is near, is read off it.
+    ``usual``: what each step has usually taken, of requests with and without a deadline.
     """
 
     scene: str
@@ -134,7 +138,9 @@ class Cascade:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "usual", UsualTimes())
-        units = units_of(self.usual, self.live is not None, self.request_hydrators, self.recall.steps, self.stages)
+        units = units_of(
+            self.usual, self.live is not None, self.request_hydrators, self.recall.steps, self.stages
+        )
         object.__setattr__(self, "units", units)
         shared_slots(self.threads)  # refuses a number below 1
         for observer in self.observers:
@@ -156,9 +162,9 @@ class Cascade:
     def run(self, request: Request) -> Recommendation:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
 
-        The request sees one generation of the index, however often others write meanwhile. The pin goes with the last
-        reference to the view: when this returns, or when an observer that reads the index is done with the request.
-        Steps and observers see ids as numbers, the caller as they came.
+        The request sees one generation of the index, however often others write meanwhile. The pin goes with
+        the last reference to the view: when this returns, or when an observer that reads the index is done
+        with the request. Steps and observers see ids as numbers, the caller as they came.
         """
         ends = None if request.deadline_ms is None else self.clock() + request.deadline_ms / 1e3
         if self.naming is not None:
@@ -166,7 +172,9 @@ class Cascade:
             return self.naming.named(self._run(request, ends), asked)
         for given in (request.user_id, *request.shown):
             if isinstance(given, str):
-                raise ValueError(f"this cascade knows users and works by integers, the request names {given!r}")
+                raise ValueError(
+                    f"this cascade knows users and works by integers, the request names {given!r}"
+                )
         return self._run(request, ends)
 
     def _run(self, request: Request, ends: float | None) -> Recommendation:
@@ -187,7 +195,8 @@ class Cascade:
         return answer
 
     def close(self) -> tuple[ObserverCounts, ...]:
-        """Wait until the observers have seen every answer and written what they hold back; what each did and lost.
+        """Wait until the observers have seen every answer and written what they hold back; what each did and
+        lost.
 
         Raises nothing. Answers that are given afterwards are not observed.
         """
@@ -201,8 +210,9 @@ class Cascade:
 
     @property
     def usual_ms(self) -> Mapping[str, Mapping[str, float]]:
-        """{place: {"p50": ms, "p90": ms, "p99": ms}}: what each step usually takes, ``stage.step``; what stands in for
-        it, ``stage.step (substitute)``, or for a stage, ``stage (step)``; and ``outside``, what is beside all steps.
+        """{place: {"p50": ms, "p90": ms, "p99": ms}}: what each step usually takes, ``stage.step``; what
+        stands in for it, ``stage.step (substitute)``, or for a stage, ``stage (step)``; and ``outside``, what
+        is beside all steps.
         """
         return self.usual.quantiles()
 
@@ -212,7 +222,8 @@ class Cascade:
         return sum(unit.least_ms for unit in self.units)
 
     def hydrated(self, request: Request, budget: Budget | None = None) -> tuple[Request, list[StepTrace]]:
-        """The request with what its hydrators add, and their traces; it needs a moment, and a view where they read one.
+        """The request with what its hydrators add, and their traces; it needs a moment, and a view where they
+        read one.
 
         It is the first part of ``run``, for callers that score works of their own as the cascade would.
         """
@@ -234,7 +245,9 @@ class Cascade:
     def _feed(self, request: Request, budget: Budget) -> tuple[Request, Recommendation]:
         """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
-            raise ValueError(f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}")
+            raise ValueError(
+                f"this cascade serves the scene {self.scene!r}, the request asks for {request.scene!r}"
+            )
         if not request.request_id or request.time_ms is None:
             now_ms = int(time.time() * 1e3) if request.time_ms is None else request.time_ms
             request = request.named(request.request_id or uuid4().hex, now_ms)
@@ -251,7 +264,8 @@ class Cascade:
             traces += outcome.steps
         if len(candidates) > request.k:
             raise ContractError(
-                f"the last stage left {len(candidates)} works for k={request.k}: end it with a selector without k"
+                f"the last stage left {len(candidates)} works for k={request.k}: end it with a selector "
+                f"without k"
             )
         cold = request.features.get("cold_start")
         return request, Recommendation(
@@ -286,7 +300,10 @@ class Cascade:
         """What the request reads, by its views."""
         read: dict[str, Any] = {}
         if request.view is not None:
-            read |= {"index_generation": request.view.generation, "model_versions": request.view.model_versions}
+            read |= {
+                "index_generation": request.view.generation,
+                "model_versions": request.view.model_versions,
+            }
         if request.recall_view is not None:
             recall = request.recall_view
             read |= {"recall_generation": recall.generation, "recall_model_versions": recall.model_versions}
@@ -301,7 +318,8 @@ Found = tuple[Candidates, Mapping[str, Any]]
 def _found(
     source: Source, call: Call[Found] | None, no_time: NoTime | None, request: Request, clock: Clock
 ) -> tuple[Candidates, StepTrace]:
-    """What ``source`` brings, asked now or by ``call`` before, or its substitute where there is ``no_time`` for it."""
+    """What ``source`` brings, asked now or by ``call`` before, or its substitute where there is ``no_time``
+    for it."""
     if no_time is not None and standing_in(source) is source:
         return Candidates.empty(), left_out(source, "recall", 0, no_time)._replace(why=source.why)
     runs = source if no_time is None else standing_in(source)

@@ -1,20 +1,24 @@
 """Runs an observer after the answer: a bounded queue and one thread for each observer.
 
-``Cascade.run`` offers every answer and returns; it never waits for an observer, and nothing that an observer does can
-change or fail an answer. What the queue has no room for is dropped and counted.
+``Cascade.run`` offers every answer and returns; it never waits for an observer, and nothing that an observer
+does can change or fail an answer. What the queue has no room for is dropped and counted.
 
-Threads    Any thread may call any method of ``ObserverQueue``. The observer's ``chooses`` runs on the request's thread,
-           ``counts`` on any, everything else of it on the queue's own thread, one call at a time. The queue holds the
-           answer itself, not a copy: do not write into its arrays.
+Threads    Any thread may call any method of ``ObserverQueue``. The observer's ``chooses`` runs on the
+request's thread,
+           ``counts`` on any, everything else of it on the queue's own thread, one call at a time. The queue
+           holds the answer itself, not a copy: do not write into its arrays.
 Start      The thread starts with the first request that is offered, in the process that offers it.
-Fork       A child of ``os.fork`` has an empty queue, counts from 0 and a thread of its own; what was pending belongs to
+Fork       A child of ``os.fork`` has an empty queue, counts from 0 and a thread of its own; what was pending
+belongs to
            the parent, which goes on.
-End        ``close`` waits until everything pending is observed and the observer is closed. A queue that is not closed
-           is, when it is garbage-collected (then in the background) or when the interpreter exits: for ``EXIT_SECONDS``
-           it observes what is pending, then drops the rest and has as long again to close. A process that ends in
-           another way (a signal, ``os._exit``, a child of multiprocessing) loses what is pending, and what the observer
-           holds back: call ``close`` first.
-Errors     Each kind is logged once, as a warning of the logger ``karec.observers``, and counted in ``reasons``.
+End        ``close`` waits until everything pending is observed and the observer is closed. A queue that is
+not closed
+           is, when it is garbage-collected (then in the background) or when the interpreter exits: for
+           ``EXIT_SECONDS`` it observes what is pending, then drops the rest and has as long again to close. A
+           process that ends in another way (a signal, ``os._exit``, a child of multiprocessing) loses what is
+           pending, and what the observer holds back: call ``close`` first.
+Errors     Each kind is logged once, as a warning of the logger ``karec.observers``, and counted in
+``reasons``.
 """
 
 from __future__ import annotations
@@ -35,15 +39,20 @@ __all__ = ["ObserverCounts", "ObserverQueue"]
 
 
 class ObserverQueue:
-    """Offers answers to ``observer`` on a thread of its own. The module's docstring says who may call what, and when.
+    """Offers answers to ``observer`` on a thread of its own. The module's docstring says who may call what,
+    and when.
 
-    At most ``max_requests`` are pending, and at most ``max_works`` works in the stages that the observer watches; a
-    single request may have more of them when nothing else is pending.
+    At most ``max_requests`` are pending, and at most ``max_works`` works in the stages that the observer
+    watches; a single request may have more of them when nothing else is pending.
     """
 
-    def __init__(self, observer: Observer, max_requests: int = MAX_REQUESTS, max_works: int = MAX_WORKS) -> None:
+    def __init__(
+        self, observer: Observer, max_requests: int = MAX_REQUESTS, max_works: int = MAX_WORKS
+    ) -> None:
         if max_requests <= 0 or max_works <= 0:
-            raise ValueError(f"max_requests and max_works must be positive, got {max_requests} and {max_works}")
+            raise ValueError(
+                f"max_requests and max_works must be positive, got {max_requests} and {max_works}"
+            )
         self.observer = observer
         self._bounds = max_requests, max_works
         self._begin()
@@ -87,7 +96,8 @@ class ObserverQueue:
         self._thread.flush()
 
     def close(self) -> ObserverCounts:
-        """Wait until all that is pending is observed, and the observer closed; what was lost is logged and returned.
+        """Wait until all that is pending is observed, and the observer closed; what was lost is logged and
+        returned.
 
         What is offered afterwards is dropped. Calling it again does nothing.
         """

@@ -32,7 +32,8 @@ _NUMBERS = ("seen", "done", "dropped", "failed", "pending")
 
 @dataclass(frozen=True)
 class ObserverCounts:
-    """What became of the requests that an observer chose, in this process: seen = done + dropped + failed + pending.
+    """What became of the requests that an observer chose, in this process: seen = done + dropped + failed +
+    pending.
 
     seen      offered
     done      observed
@@ -77,12 +78,15 @@ _Entry = tuple[Request, Recommendation, int]
 
 
 class ObserverThread:
-    """A queue's state in one process, and its thread. ``lock`` is over the numbers and the order of ``entries``."""
+    """A queue's state in one process, and its thread. ``lock`` is over the numbers and the order of
+    ``entries``."""
 
     def __init__(self, observer: Observer, max_requests: int, max_works: int) -> None:
         self.observer, self.max_requests, self.max_works = observer, max_requests, max_works
-        self.lock = threading.RLock()  # stop may be called by the garbage collector inside a block that holds it
-        self.entries: SimpleQueue[_Entry | threading.Event | None] = SimpleQueue()  # Event: flush; None: the last
+        # stop may be called by the garbage collector inside a block that holds it
+        self.lock = threading.RLock()
+        # Event: flush; None: the last
+        self.entries: SimpleQueue[_Entry | threading.Event | None] = SimpleQueue()
         self.thread: threading.Thread | None = None
         self.closed = False
         self.drop_from = float("inf")  # time.monotonic(): what is not observed by then is dropped
@@ -222,8 +226,11 @@ class ObserverThread:
 
     def _report_error(self, error: BaseException) -> None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
-        kind = type(error).__name__ + (f": {reason}" if reason else "")  # without file names: there are few kinds
-        self._report(kind, f"{type(error).__name__}: {error}", None if isinstance(error, SURVIVABLE) else error)
+        # without file names: there are few kinds
+        kind = type(error).__name__ + (f": {reason}" if reason else "")
+        self._report(
+            kind, f"{type(error).__name__}: {error}", None if isinstance(error, SURVIVABLE) else error
+        )
 
     def _report(self, kind: str, message: str, error: BaseException | None = None) -> None:
         with self.lock:

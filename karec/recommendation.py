@@ -39,13 +39,14 @@ class Recommendation:
     """The answer: the feed, how it came about, and what it was made with.
 
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
-    explanations need. ``degraded`` names the steps that failed and were passed over (``recall.social``), and what gave
-    way to its substitute for lack of time, a step or a stage (``rank: no time``); the trace has the reasons.
-    ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model version, bundle,
-    ``index_generation`` and the index's ``model_versions``, of recall's own space ``recall_generation`` and
-    ``recall_model_versions``, of a live state ``live_batch``, how many batches of events had been followed. ``short``
-    says why there are fewer works than the request wanted, None where there are as many.
-    ``names`` are the works' ids as the platform has them; None where they are the numbers of ``candidates``.
+    explanations need. ``degraded`` names the steps that failed and were passed over (``recall.social``), and
+    what gave way to its substitute for lack of time, a step or a stage (``rank: no time``); the trace has the
+    reasons. ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model
+    version, bundle, ``index_generation`` and the index's ``model_versions``, of recall's own space
+    ``recall_generation`` and ``recall_model_versions``, of a live state ``live_batch``, how many batches of
+    events had been followed. ``short`` says why there are fewer works than the request wanted, None where
+    there are as many. ``names`` are the works' ids as the platform has them; None where they are the numbers
+    of ``candidates``.
     """
 
     request: Request
@@ -87,7 +88,8 @@ class Recommendation:
             "user_id": self.request.user_id,
             "scene": self.request.scene,
             "items": [
-                {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)} for i in self
+                {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)}
+                for i in self
             ],
             "trace": [step.as_dict() for step in self.trace.steps],
             "degraded": list(self.degraded),

@@ -1,40 +1,42 @@
 """The roles that a step can play, and the wrapper that holds each step to its role's contract.
 
     RequestHydrator.hydrate_request(request)        → {name: array}        added to request.features
-    Source.recall(request)                          → Candidates           unique ids, finite scores, at most its quota
-    Merger.merge(request, parts)                    → Candidates           unique ids of parts, at most its limit
-    Hydrator.hydrate(request, candidates)           → {column: (N, …)}     "rows" sets Candidates.rows: −1 … n_rows − 1
-    Filter.keep(request, candidates)                → (N,) bool
+    Source.recall(request)                          → Candidates           unique ids, finite scores, at most
+    its quota Merger.merge(request, parts)                    → Candidates           unique ids of parts, at
+    most its limit Hydrator.hydrate(request, candidates)           → {column: (N, …)}     "rows" sets
+    Candidates.rows: −1 … n_rows − 1 Filter.keep(request, candidates)                → (N,) bool
     Scorer.score(request, candidates)               → (N,) numbers         finite as float32
-    Selector.select(request, candidates)            → Selection            distinct indices, best first, at most its k
-    Observer.observe(request, recommendation)       after the answer, on the observer's own thread
+    Selector.select(request, candidates)            → Selection            distinct indices, best first, at
+    most its k Observer.observe(request, recommendation)       after the answer, on the observer's own thread
 
-Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for all steps
-of a request. A step that takes ``index`` when it is built checks its settings against it, and no more. In the same way
-``request.live`` is what happened since the bundle was made, one moment of it, and ``request.now(name)`` a list of the
-user as of then; both are None where nobody keeps it.
+Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for
+all steps of a request. A step that takes ``index`` when it is built checks its settings against it, and no
+more. In the same way ``request.live`` is what happened since the bundle was made, one moment of it, and
+``request.now(name)`` a list of the user as of then; both are None where nobody keeps it.
 
-A step may return ``Noted(value, notes)`` in place of its value, and the notes go into the trace (a Selection has notes
-of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls ``Candidates.take``, so only a
-Filter or a Selector can drop and only a Selector can reorder. A step says what its failure means: ``on_failure =
-"fail"`` fails the request, ``"skip"`` goes on without it, and the answer's ``degraded`` names it. Only failures of the
-world count (``Unavailable``, ``OSError``); a programming error is always raised. An observer cannot fail a request:
-``karec.observer_queue`` counts and logs what it raises.
+A step may return ``Noted(value, notes)`` in place of its value, and the notes go into the trace (a Selection
+has notes of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls
+``Candidates.take``, so only a Filter or a Selector can drop and only a Selector can reorder. A step says what
+its failure means: ``on_failure = "fail"`` fails the request, ``"skip"`` goes on without it, and the answer's
+``degraded`` names it. Only failures of the world count (``Unavailable``, ``OSError``); a programming error is
+always raised. An observer cannot fail a request: ``karec.observer_queue`` counts and logs what it raises.
 
 Where time is short, a step's ``substitute`` runs in its place, or a stage's in place of all its steps
 (``karec._substitute`` says what may stand in for what).
 
-A step declares what it ``needs`` and what it ``gives``, so that a chain can be checked when it is built. The names:
+A step declares what it ``needs`` and what it ``gives``, so that a chain can be checked when it is built. The
+names:
 
     "request.NAME"   request.features["NAME"]        given by request hydrators
     "rows"           rows in the item index          given by a hydrator of the column "rows"
-    "scores"         Candidates.scores               given by mergers (0 where a channel gives none), scorers, selectors
-    "column.NAME"    Candidates.columns["NAME"]      given by hydrators
+    "scores"         Candidates.scores               given by mergers (0 where a channel gives none), scorers,
+    selectors "column.NAME"    Candidates.columns["NAME"]      given by hydrators
 
-A step returns all that it declares to give. A need must be given by an earlier step: for a request hydrator by those
-before it, for a source by the request hydrators, for a step of a stage by those, the merger and every step before it,
-for an observer by any step. What a step reads if it is there, and can do without, is not declared. Both are class
-attributes; ``__init__`` may set the instance's own where they depend on its settings.
+A step returns all that it declares to give. A need must be given by an earlier step: for a request hydrator
+by those before it, for a source by the request hydrators, for a step of a stage by those, the merger and
+every step before it, for an observer by any step. What a step reads if it is there, and can do without, is
+not declared. Both are class attributes; ``__init__`` may set the instance's own where they depend on its
+settings.
 """
 
 from __future__ import annotations
@@ -62,8 +64,8 @@ SURVIVABLE = (Unavailable, OSError)
 class Step(ABC):
     """What all roles share: a name for the trace, the meaning of a failure, what it reads and what it adds.
 
-    ``substitute``: what runs in its place when there is no time for it; None: it runs always. ``is_rule``: it keeps a
-    rule of the feed, and runs whatever the time.
+    ``substitute``: what runs in its place when there is no time for it; None: it runs always. ``is_rule``: it
+    keeps a rule of the feed, and runs whatever the time.
     """
 
     role: ClassVar[str]
@@ -83,17 +85,19 @@ class RequestHydrator(Step):
 
 
 class Source(Step):
-    """A recall channel. Rows of its works that it found in ``request.index`` are kept; −1 where it did not look.
+    """A recall channel. Rows of its works that it found in ``request.index`` are kept; −1 where it did not
+    look.
 
     quota       how many works it may bring
     why         what its works have in common, for people
     floor       so many of its works at least leave recall, as far as it finds them
     priority    channels of a higher one come first in the merged list; of equal ones, in their order
-    timeout_ms  after so long the request goes on without it (``karec._deadline``); None: the request waits, and the
+    timeout_ms  after so long the request goes on without it (``karec._deadline``); None: the request waits,
+    and the
                 channel runs on the request's own thread
 
-    A class that sets ``proven = True`` says that a test holds its ids to be unique, and the wrapper does not look. It
-    is not inherited.
+    A class that sets ``proven = True`` says that a test holds its ids to be unique, and the wrapper does not
+    look. It is not inherited.
     """
 
     role = "source"
@@ -108,10 +112,12 @@ class Source(Step):
 
 
 class Merger(Step):
-    """Makes one list of what the channels found. ``limit``: how many works it leaves at most, None for no limit.
+    """Makes one list of what the channels found. ``limit``: how many works it leaves at most, None for no
+    limit.
 
-    A class that sets ``proven = True`` says that a test holds its results to an oracle; the wrapper then leaves out
-    the checks that cost more than the merge: unique ids, of the parts, with the right bits. It is not inherited.
+    A class that sets ``proven = True`` says that a test holds its results to an oracle; the wrapper then
+    leaves out the checks that cost more than the merge: unique ids, of the parts, with the right bits. It is
+    not inherited.
     """
 
     role = "merger"
@@ -126,7 +132,9 @@ class Hydrator(Step):
     role = "hydrator"
 
     @abstractmethod
-    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array] | Noted[Mapping[str, Array]]: ...
+    def hydrate(
+        self, request: Request, candidates: Candidates
+    ) -> Mapping[str, Array] | Noted[Mapping[str, Array]]: ...
 
 
 class Filter(Step):
@@ -157,12 +165,14 @@ class Selector(Step):
 
 
 class Observer(Step):
-    """Gets each answer after the caller has it. ``watches``: the stages whose scored works it reads, None for all.
-    ``reads_index``: whether the request that it gets still sees the index, whose generation is held until then.
+    """Gets each answer after the caller has it. ``watches``: the stages whose scored works it reads, None for
+    all. ``reads_index``: whether the request that it gets still sees the index, whose generation is held
+    until then.
 
-    ``karec.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts`` on any. It calls the
-    others on a thread of its own, one at a time; whatever they raise is counted and logged. An observer belongs to one
-    queue. A fork copies it as it is: one that holds something back compares ``os.getpid()``.
+    ``karec.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts`` on any. It
+    calls the others on a thread of its own, one at a time; whatever they raise is counted and logged. An
+    observer belongs to one queue. A fork copies it as it is: one that holds something back compares
+    ``os.getpid()``.
     """
 
     role = "observer"
@@ -178,7 +188,8 @@ class Observer(Step):
     def observe(self, request: Request, recommendation: Recommendation) -> None: ...
 
     def due(self) -> float | None:
-        """When ``flush`` is wanted, by time.monotonic(); None when nothing is held back. Asked after ``observe``."""
+        """When ``flush`` is wanted, by time.monotonic(); None when nothing is held back. Asked after
+        ``observe``."""
         return None
 
     def flush(self) -> None:
@@ -193,7 +204,8 @@ class Observer(Step):
 
 
 class Timed(NamedTuple, Generic[V]):
-    """What a step returned, None if it failed and may be skipped; how long it took; why it failed; its notes."""
+    """What a step returned, None if it failed and may be skipped; how long it took; why it failed; its
+    notes."""
 
     result: V | None
     ms: float
@@ -212,7 +224,17 @@ class Timed(NamedTuple, Generic[V]):
     ) -> StepTrace:
         """``sizes``: how many works came in, and how many are left."""
         return StepTrace(
-            stage, step.name, step.role, *sizes, self.ms, n_unknown, why, self.failure, self.notes, limit, no_time
+            stage,
+            step.name,
+            step.role,
+            *sizes,
+            self.ms,
+            n_unknown,
+            why,
+            self.failure,
+            self.notes,
+            limit,
+            no_time,
         )
 
 
@@ -237,13 +259,15 @@ def standing_in(step: Step) -> Step:
 
 
 def left_out(step: Step, stage: str, n: int, no_time: NoTime) -> StepTrace:
-    """The trace of a step that is left out for lack of time; ``n`` works stay as they are, −1 where there are none."""
+    """The trace of a step that is left out for lack of time; ``n`` works stay as they are, −1 where there are
+    none."""
     return StepTrace(stage, step.name, step.role, max(n, 0), n, 0.0, no_time=no_time)
 
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """What a stage hands on, what it had scored before its first selector cut it, and the trace of its steps."""
+    """What a stage hands on, what it had scored before its first selector cut it, and the trace of its
+    steps."""
 
     candidates: Candidates
     scored: Candidates
@@ -254,7 +278,8 @@ class StageOutcome:
 class Stage:
     """A name and an ordered list of steps, each a Hydrator, Filter, Scorer or Selector.
 
-    ``substitute``: the steps that run in place of all of them when there is no time; None: steps may have their own.
+    ``substitute``: the steps that run in place of all of them when there is no time; None: steps may have
+    their own.
     """
 
     name: str
@@ -288,8 +313,8 @@ class Stage:
         return StageOutcome(candidates, candidates if scored is None else scored, tuple(traces))
 
     def _due(self, budget: Budget) -> Iterator[tuple[Step, NoTime | None]]:
-        """Each step that runs, told just before it does, and why it runs as a substitute; one that is left out comes
-        itself, with the reason."""
+        """Each step that runs, told just before it does, and why it runs as a substitute; one that is left
+        out comes itself, with the reason."""
         if self.substitute is None:
             for step in self.steps:
                 no_time = budget.short()

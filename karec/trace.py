@@ -12,8 +12,8 @@ NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class NoTime:
-    """Why a substitute ran for what stands at ``place`` ("stage.step", or a whole stage): ``left_ms`` were left of the
-    request's deadline, and from there on it usually takes ``usual_ms``."""
+    """Why a substitute ran for what stands at ``place`` ("stage.step", or a whole stage): ``left_ms`` were
+    left of the request's deadline, and from there on it usually takes ``usual_ms``."""
 
     place: str
     left_ms: float
@@ -27,11 +27,12 @@ class StepTrace(NamedTuple):
     """What one step did: sizes, time, why it removed what it removed, and its failure if it failed.
 
     Of a source ``why`` says what its works have in common.
-    ``limit`` is what a selector or a merger keeps at most by its own settings; None: the request's k, or no limit.
-    ``no_time``: this step ran as the substitute of another one, or of a stage; a step that was left out for lack of
-    time, with nothing in its place, has its own place here.
+    ``limit`` is what a selector or a merger keeps at most by its own settings; None: the request's k, or no
+    limit. ``no_time``: this step ran as the substitute of another one, or of a stage; a step that was left
+    out for lack of time, with nothing in its place, has its own place here.
 
-    A named tuple, since a request makes one for each step: it costs a ninth of a frozen dataclass of twelve fields.
+    A named tuple, since a request makes one for each step: it costs a ninth of a frozen dataclass of twelve
+    fields.
     """
 
     stage: str
@@ -83,7 +84,8 @@ class Trace:
         return sum(step.ms for step in self.steps)
 
     def gave_way(self, *stages: str) -> bool:
-        """Whether a substitute ran for lack of time: in one of ``stages``, or anywhere where none is named."""
+        """Whether a substitute ran for lack of time: in one of ``stages``, or anywhere where none is
+        named."""
         return any(step.no_time is not None and (not stages or step.stage in stages) for step in self.steps)
 
     def stage_sizes(self) -> dict[str, int]:
@@ -103,7 +105,8 @@ class Short:
     """Why a feed holds ``got`` works where its request wanted ``wanted``.
 
     step    "stage.step", the first step that left fewer than wanted
-    reason  "limit": it keeps at most so many by its own settings · "exhausted": the recall channels found no more ·
+    reason  "limit": it keeps at most so many by its own settings · "exhausted": the recall channels found no
+    more ·
             "filtered": a filter dropped them · "selected": a selector chose fewer than it could have
     detail  the numbers, of that step and of the later ones that dropped works too
     """
@@ -134,7 +137,8 @@ def degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:
 
 
 def why_short(wanted: int, steps: Sequence[StepTrace]) -> Short | None:
-    """Read off the trace of the merger and of all stages' steps; None where the last step left ``wanted`` works."""
+    """Read off the trace of the merger and of all stages' steps; None where the last step left ``wanted``
+    works."""
     if steps[-1].n_out >= wanted:
         return None
     cuts = [s for s in steps if s.n_out < wanted and (s.n_removed > 0 or s.role == "merger")]
@@ -156,7 +160,9 @@ def _cut(step: StepTrace) -> str:
     if _reason(step) == "limit":
         return f"{step.place} keeps at most {step.limit} (of {step.n_in})"
     if step.role == "filter":
-        return f"{step.place} dropped {step.n_removed} of {step.n_in}" + (f" ({step.why})" if step.why else "")
+        return f"{step.place} dropped {step.n_removed} of {step.n_in}" + (
+            f" ({step.why})" if step.why else ""
+        )
     return f"{step.place} chose {step.n_out} of {step.n_in}"
 
 
@@ -164,5 +170,7 @@ def _exhausted(steps: Sequence[StepTrace]) -> str:
     sources = [step for step in steps if step.role == "source"]
     merged = next(step for step in steps if step.role == "merger")
     in_short = {id(s): " (no time)" for s in sources if s.no_time}
-    found = ", ".join(f"{s.step} {'failed' if s.failure else s.n_out}{in_short.get(id(s), '')}" for s in sources)
+    found = ", ".join(
+        f"{s.step} {'failed' if s.failure else s.n_out}{in_short.get(id(s), '')}" for s in sources
+    )
     return f"recall found {merged.n_out} different works ({found})"

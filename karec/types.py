@@ -1,7 +1,7 @@
 """What flows through the cascade: a request goes in, candidates travel as arrays, a recommendation comes out.
 
-All of it is frozen: a step returns values and changes nothing. Only ``Candidates.take`` drops or reorders, and only
-the framework (``karec.stage``) calls it.
+All of it is frozen: a step returns values and changes nothing. Only ``Candidates.take`` drops or reorders,
+and only the framework (``karec.stage``) calls it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ MOST_DEADLINE_MS = 86_400_000
 
 
 def _with(value: T, **fields: Any) -> T:
-    """A copy of a frozen dataclass with other ``fields``, which nobody has to check again. A microsecond, where
-    ``dataclasses.replace`` and its checks take ten."""
+    """A copy of a frozen dataclass with other ``fields``, which nobody has to check again. A microsecond,
+    where ``dataclasses.replace`` and its checks take ten."""
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **fields)
     return copy
@@ -50,10 +50,13 @@ def _whole_number(name: str, value: Any) -> None:
 def _check_deadline(value: Any) -> None:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number:
-        raise ValueError(f"deadline_ms must be a number of milliseconds, or None for no deadline, got {value!r}")
+        raise ValueError(
+            f"deadline_ms must be a number of milliseconds, or None for no deadline, got {value!r}"
+        )
     if not 0 < value <= MOST_DEADLINE_MS:
         raise ValueError(
-            f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the time that "
+            f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the "
+            f"time that "
             "is left; a request that is late already is for its host to refuse"
         )
 
@@ -62,19 +65,21 @@ def _check_deadline(value: Any) -> None:
 class Request:
     """One call for a feed.
 
-    ``time_ms`` is the moment of the request (Unix milliseconds); features, freshness and the log are computed as of
-    it. ``shown`` are work ids that this session has already seen. Ids are as the platform has them, integers or texts;
-    steps see them as numbers. ``features`` holds what request hydrators add: user features, padded history, the user
-    vector. ``explain`` asks the steps that can for the reasons of their choice.
+    ``time_ms`` is the moment of the request (Unix milliseconds); features, freshness and the log are computed
+    as of it. ``shown`` are work ids that this session has already seen. Ids are as the platform has them,
+    integers or texts; steps see them as numbers. ``features`` holds what request hydrators add: user
+    features, padded history, the user vector. ``explain`` asks the steps that can for the reasons of their
+    choice.
 
-    ``view`` is the item index as this request sees it, one generation from the first step to the last. The cascade sets
-    it; steps read it as ``request.index``. The request of an answer has none, so that no answer holds on to old rows.
-    ``recall_view`` is the same of recall's own space, where there is one: its rows are other rows, ids are the same.
-    ``live`` is what happened since the bundle was made, as of one moment; None: nobody keeps it.
+    ``view`` is the item index as this request sees it, one generation from the first step to the last. The
+    cascade sets it; steps read it as ``request.index``. The request of an answer has none, so that no answer
+    holds on to old rows. ``recall_view`` is the same of recall's own space, where there is one: its rows are
+    other rows, ids are the same. ``live`` is what happened since the bundle was made, as of one moment; None:
+    nobody keeps it.
 
-    ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``; who kept
-    it in a queue before says what is left. Steps then give way to their substitutes where time is short
-    (``karec._budget``). None: as long as it takes.
+    ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``;
+    who kept it in a queue before says what is left. Steps then give way to their substitutes where time is
+    short (``karec._budget``). None: as long as it takes.
     """
 
     user_id: int | str
@@ -103,7 +108,8 @@ class Request:
 
     @property
     def user_number(self) -> int:
-        """The user as steps know users; ContractError where ``user_id`` is a text that nothing has numbered."""
+        """The user as steps know users; ContractError where ``user_id`` is a text that nothing has
+        numbered."""
         if isinstance(self.user_id, str):
             raise ContractError(f"user {self.user_id!r} is no number: give the cascade the platform's naming")
         return self.user_id
@@ -118,8 +124,10 @@ class Request:
         """The view; ContractError where there is none."""
         if self.view is None:
             raise ContractError(
-                "this request sees no item index: run it in a cascade that has one, Cascade(…, index=index), or, for a "
-                "step by itself, give it a view: with index.pinned() as view: request = request.with_view(view)"
+                "this request sees no item index: run it in a cascade that has one, Cascade(…, index=index), "
+                "or, for a "
+                "step by itself, give it a view: with index.pinned() as view: request = "
+                "request.with_view(view)"
             )
         return self.view
 
@@ -127,7 +135,9 @@ class Request:
     def recall_index(self) -> IndexView:
         """The view of recall's own space; ContractError where there is none."""
         if self.recall_view is None:
-            raise ContractError("this request sees no recall index: run it in a Cascade(…, recall_index=index)")
+            raise ContractError(
+                "this request sees no recall index: run it in a Cascade(…, recall_index=index)"
+            )
         return self.recall_view
 
     def with_view(self, view: IndexView | None, recall_view: IndexView | None = None) -> Request:
@@ -143,7 +153,8 @@ class Request:
         return _with(self, request_id=request_id, time_ms=time_ms)
 
     def now(self, name: str) -> Array | None:
-        """The user's list ``name`` of ids as of this request, oldest first; None: the bundle's is the newest."""
+        """The user's list ``name`` of ids as of this request, oldest first; None: the bundle's is the
+        newest."""
         return None if self.live is None else self.live.list_of(name)
 
     def with_features(self, features: Mapping[str, Array]) -> Request:
@@ -169,7 +180,9 @@ def _sized(name: str, array: Array, n: int) -> Array:
 
 
 def _sized_columns(columns: Mapping[str, Any], n: int) -> Mapping[str, Array]:
-    return MappingProxyType({name: _sized(f"column {name!r}", np.asarray(of), n) for name, of in columns.items()})
+    return MappingProxyType(
+        {name: _sized(f"column {name!r}", np.asarray(of), n) for name, of in columns.items()}
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +205,15 @@ class Candidates:
     def __post_init__(self) -> None:
         given = np.asarray(self.ids)
         if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
-            raise ValueError(f"candidates: ids has shape {given.shape} and dtype {given.dtype}, expected (N,) int64")
+            raise ValueError(
+                f"candidates: ids has shape {given.shape} and dtype {given.dtype}, expected (N,) int64"
+            )
         ids = given.astype(np.int64, copy=False)
         n = len(ids)
         put = object.__setattr__
         put(self, "ids", ids)
-        put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))  # they know their generation
+        # they know their generation
+        put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))
         put(self, "scores", _sized("scores", _as_scores(self.scores), n))
         put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
         put(self, "columns", _sized_columns(self.columns, n))
@@ -251,7 +267,9 @@ class Candidates:
         at = np.flatnonzero(given) if is_mask else selector  # a mask is searched once, not for each array
         ids = self.ids[at]
         if ids.ndim != 1:
-            raise ValueError(f"candidates are taken by indices or by a mask, (n,), got an array of shape {ids.shape}")
+            raise ValueError(
+                f"candidates are taken by indices or by a mask, (n,), got an array of shape {ids.shape}"
+            )
         columns = MappingProxyType({name: value[at] for name, value in self.columns.items()})
         taken = object.__new__(Candidates)
         taken.__dict__.update(
@@ -278,7 +296,8 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a selector chose: ``indices (k,) int64`` into its input, best first, and optionally their new scores.
+    """What a selector chose: ``indices (k,) int64`` into its input, best first, and optionally their new
+    scores.
 
     ``notes`` go into the trace (for example how many picks a DPP made before its fill).
     """
@@ -290,7 +309,8 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Noted(Generic[T]):
-    """What a step of any role may return in place of its ``value``: the value with ``notes`` for the trace."""
+    """What a step of any role may return in place of its ``value``: the value with ``notes`` for the
+    trace."""
 
     value: T
     notes: Mapping[str, Any]

@@ -1,4 +1,5 @@
-"""Options of a DPP over vectors that are no arrays: defaults and ranges. ``karec.DppOptions`` says what they mean."""
+"""Options of a DPP over vectors that are no arrays: defaults and ranges. ``karec.DppOptions`` says what they
+mean."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def checked_options(
 
 
 def checked_facet_weights(facet_weights: Sequence[float]) -> list[float]:
-    """As Python numbers, where they are the only weights: each in [0, 1], at most 1 in sum. Errors as above."""
+    """As Python numbers, where they are the only weights: each in [0, 1], at most 1 in sum. Errors as
+    above."""
     weights = _in_range(facet_weights)
     if sum(weights) > MOST_WEIGHT:
         raise ValueError(f"facet_weights sum to {sum(weights):g}, expected at most 1")

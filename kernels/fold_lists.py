@@ -1,8 +1,10 @@
 """Lists that events change: a state is kept in order of (time, number, value), and read as what is present.
 
-Algorithm  step_lists: an entry is inserted from the newest end. present, windows: one pass; a value that is taken out
+Algorithm  step_lists: an entry is inserted from the newest end. present, windows: one pass; a value that is
+taken out
            is sought in what is present.
-Cost       step_lists O(1) for the newest entry, O(entries after it) for another, O(entries) where a value enters once;
+Cost       step_lists O(1) for the newest entry, O(entries after it) for another, O(entries) where a value
+enters once;
            present and windows O(length of the list) an entry. The GIL is released; memory is the output.
 Source     D. E. Knuth, The Art of Computer Programming 3, 5.2.1 (straight insertion).
 """
@@ -55,8 +57,8 @@ def _step(entries: Array, length: int, new: Array, once: bool) -> int:
 def step_lists(
     first: Array, entries: Array, new_first: Array, new: Array, keep: int, once: bool
 ) -> tuple[Array, Array]:
-    """(first, entries) of R lists after ``new`` entries, (E, 3) int64 of time, number, value; of each the last ``keep``
-    stay.
+    """(first, entries) of R lists after ``new`` entries, (E, 3) int64 of time, number, value; of each the
+    last ``keep`` stay.
 
     ``once``: each value stands once, at its earliest place, and ``keep`` must be as large as any list.
     """
@@ -79,8 +81,8 @@ def step_lists(
 
 @njit(cache=True, nogil=True)
 def present(values: Array) -> Array:
-    """The places in ``values`` of what is present after all of them: v ≥ 0 enters where it is not present, and ~v takes
-    it out.
+    """The places in ``values`` of what is present after all of them: v ≥ 0 enters where it is not present,
+    and ~v takes it out.
     """
     kept = np.empty(len(values), np.int64)
     n = 0
@@ -103,10 +105,11 @@ def present(values: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def windows(first: Array, values: Array) -> tuple[Array, Array, Array]:
-    """(places, starts, ends): ``places[starts[e]:ends[e]]`` is what is present once entry e of its row has happened.
+    """(places, starts, ends): ``places[starts[e]:ends[e]]`` is what is present once entry e of its row has
+    happened.
 
-    What enters is written behind what is present; after a value was taken out, the rest is written anew. Memory: O(E)
-    and, for each value that is taken out, the length of its list.
+    What enters is written behind what is present; after a value was taken out, the rest is written anew.
+    Memory: O(E) and, for each value that is taken out, the length of its list.
     """
     places = np.empty(len(values) + 1, np.int64)
     starts, ends = np.empty(len(values), np.int64), np.empty(len(values), np.int64)

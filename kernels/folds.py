@@ -1,13 +1,17 @@
 """Folds of events over rows (users, works): grouping, "strictly before", and counters.
 
-Algorithm  grouped: a stable counting sort by row. strictly_before: in each row a bisection that starts where the last
-           query of the row ended, so that queries in order of time walk. places_passed, counts_passed, faded_counts:
-           events and queries, both in order of time, are swept at once; only what each row holds now is touched.
-           running_counts: one pass in order of rows.
-Cost       grouped O(M + R); strictly_before O(log of the distance walked) a query; the sweeps O(M + N), times C for
-           counts and, of queries, times the days for those that fade. The GIL is released; memory is the output.
+Algorithm  grouped: a stable counting sort by row. strictly_before: in each row a bisection that starts where
+the last
+           query of the row ended, so that queries in order of time walk. places_passed, counts_passed,
+           faded_counts: events and queries, both in order of time, are swept at once; only what each row
+           holds now is touched. running_counts: one pass in order of rows.
+Cost       grouped O(M + R); strictly_before O(log of the distance walked) a query; the sweeps O(M + N), times
+C for
+           counts and, of queries, times the days for those that fade. The GIL is released; memory is the
+           output.
 Source     D. E. Knuth, The Art of Computer Programming 3, 5.2 (distribution counting).
-           J. L. Bentley, A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976 (doubling steps).
+           J. L. Bentley, A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976
+           (doubling steps).
 """
 
 from __future__ import annotations
@@ -23,8 +27,8 @@ Array = NDArray[Any]
 
 @njit(cache=True, nogil=True)
 def grouped(rows: Array, n_rows: int) -> tuple[Array, Array]:
-    """(first (n_rows + 1,), order): ``order[first[r]:first[r + 1]]`` are the places of row r, in order; rows < 0 are
-    left out.
+    """(first (n_rows + 1,), order): ``order[first[r]:first[r + 1]]`` are the places of row r, in order; rows
+    < 0 are left out.
     """
     first = np.zeros(n_rows + 1, np.int64)
     for n in range(len(rows)):
@@ -44,8 +48,8 @@ def grouped(rows: Array, n_rows: int) -> tuple[Array, Array]:
 
 @njit(cache=True, nogil=True)
 def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Array:
-    """(N,) int64: of row ``rows[n]``, whose ascending ``times`` lie at first[r] … first[r + 1], the place behind the
-    last one that is < ``as_of[n]``; 0 for a row < 0.
+    """(N,) int64: of row ``rows[n]``, whose ascending ``times`` lie at first[r] … first[r + 1], the place
+    behind the last one that is < ``as_of[n]``; 0 for a row < 0.
     """
     hints = first[:-1].copy()
     ends = np.zeros(len(rows), np.int64)
@@ -74,8 +78,8 @@ def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Ar
 
 @njit(cache=True, nogil=True)
 def places_passed(begin: Array, event_rows: Array, event_times: Array, rows: Array, as_of: Array) -> Array:
-    """(N,) int64: ``begin[rows[n]]`` and one for each event of the row before ``as_of[n]``; both sides in order of
-    time.
+    """(N,) int64: ``begin[rows[n]]`` and one for each event of the row before ``as_of[n]``; both sides in
+    order of time.
     """
     now = begin.copy()
     ends = np.empty(len(rows), np.int64)
@@ -92,8 +96,8 @@ def places_passed(begin: Array, event_rows: Array, event_times: Array, rows: Arr
 def counts_passed(
     start: Array, event_rows: Array, event_times: Array, added: Array, rows: Array, as_of: Array
 ) -> Array:
-    """(N, C) float32: ``start (R, C)`` of each row and what ``added (M, C)`` adds before ``as_of``; both sides in order
-    of time. A query of a row < 0 gets 0; an event of one adds nothing.
+    """(N, C) float32: ``start (R, C)`` of each row and what ``added (M, C)`` adds before ``as_of``; both
+    sides in order of time. A query of a row < 0 gets 0; an event of one adds nothing.
     """
     n_counters = start.shape[1]
     now = np.zeros(start.shape, np.int32)
@@ -113,7 +117,8 @@ def counts_passed(
 
 @njit(cache=True, nogil=True)
 def running_counts(order: Array, added: Array) -> Array:
-    """(len(order) + 1, C) int32: sums of ``added (M, C) uint8`` over the events before each place of ``order``."""
+    """(len(order) + 1, C) int32: sums of ``added (M, C) uint8`` over the events before each place of
+    ``order``."""
     running = np.zeros((len(order) + 1, added.shape[1]), np.int32)
     for at in range(len(order)):
         for c in range(added.shape[1]):
@@ -123,7 +128,8 @@ def running_counts(order: Array, added: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def counts_at(start: Array, running: Array, first: Array, ends: Array, rows: Array) -> Array:
-    """(N, C) float32: ``start (R, C)`` of each row and what ``running`` adds up to its ``ends``; 0 for a row < 0."""
+    """(N, C) float32: ``start (R, C)`` of each row and what ``running`` adds up to its ``ends``; 0 for a row
+    < 0."""
     counts = np.zeros((len(rows), start.shape[1]), np.float32)
     for n in range(len(rows)):
         r = rows[n]
@@ -135,8 +141,8 @@ def counts_at(start: Array, running: Array, first: Array, ends: Array, rows: Arr
 
 @njit(cache=True, nogil=True)
 def add_counts(state: Array, rows: Array, added: Array) -> None:
-    """Adds ``added (M, C)`` to the rows ``rows (M,)`` of ``state (R, C) float64``; what is of a row < 0 is added
-    nowhere.
+    """Adds ``added (M, C)`` to the rows ``rows (M,)`` of ``state (R, C) float64``; what is of a row < 0 is
+    added nowhere.
     """
     for e in range(len(rows)):
         if rows[e] >= 0:
@@ -155,8 +161,9 @@ def faded_counts(
     as_of: Array,
     weights: Array,
 ) -> Array:
-    """(N, C) float32: Σ over the last days of what ``added (M, C)`` adds before ``as_of``, times ``weights`` by age in
-    days; both sides in order of time. A ring of days for each row: O(M·C + N·C·days), memory 4·days·C bytes a row.
+    """(N, C) float32: Σ over the last days of what ``added (M, C)`` adds before ``as_of``, times ``weights``
+    by age in days; both sides in order of time. A ring of days for each row: O(M·C + N·C·days), memory
+    4·days·C bytes a row.
     """
     n_days, n_counters = len(weights), added.shape[1]
     ring = np.zeros((n_rows, n_days, n_counters), np.int32)

@@ -1,4 +1,5 @@
-"""What both merges of recall channels have in common: what they refuse, and in which turns channels are walked."""
+"""What both merges of recall channels have in common: what they refuse, and in which turns channels are
+walked."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Walk = Callable[[int, int, int, int, int, int, int], tuple[int, int]]
-"""walk(c, begin, adds, quota, room, most, n) → (works in the output after it, where it was refused room first).
+"""walk(c, begin, adds, quota, room, most, n) → (works in the output after it, where it was refused room
+first).
 
-Walks channel c from ``begin``; ``n`` works are in the output before it. It adds at most ``adds`` works, none from
-``room`` on, and looks at its first ``quota`` alone once ``most`` are there. −1 works: it gave up.
+Walks channel c from ``begin``; ``n`` works are in the output before it. It adds at most ``adds`` works, none
+from ``room`` on, and looks at its first ``quota`` alone once ``most`` are there. −1 works: it gave up.
 """
 
 MAX_CHANNELS = 32  # bits of `sources`
@@ -21,7 +23,8 @@ MAX_LIMIT = 2**31 - 1  # positions are int32
 
 
 def checked(what: str, channel: int | str, values: Any, dtype: type[np.generic], casting: Any) -> Array:
-    """``values`` as a contiguous (n,) array of ``dtype``; ValueError for another rank, or a dtype that is not cast."""
+    """``values`` as a contiguous (n,) array of ``dtype``; ValueError for another rank, or a dtype that is not
+    cast."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and not np.can_cast(array.dtype, dtype, casting)):
         raise ValueError(
@@ -46,7 +49,8 @@ def checked_channels(
         raise ValueError(f"{n_channels} channels, at most {MAX_CHANNELS} can be told apart in sources")
     if not len(scores) == len(quotas) == len(floors) == n_channels:
         raise ValueError(
-            f"{n_channels} lists of ids, {len(scores)} of scores, {len(quotas)} quotas and {len(floors)} floors: "
+            f"{n_channels} lists of ids, {len(scores)} of scores, {len(quotas)} quotas and {len(floors)} "
+            f"floors: "
             "one each per channel"
         )
     if not 0 < limit <= MAX_LIMIT:
@@ -63,7 +67,9 @@ def checked_channels(
     for c in range(n_channels):
         for name, values in (("scores", scores[c]), ("rows", whole[c])):
             if len(ids[c]) != len(values):
-                raise ValueError(f"channel {c}: ids has shape {ids[c].shape}, {name} has shape {values.shape}")
+                raise ValueError(
+                    f"channel {c}: ids has shape {ids[c].shape}, {name} has shape {values.shape}"
+                )
         if quotas[c] < 0:
             raise ValueError(f"the quota of channel {c} must not be negative, got {quotas[c]}")
         if not 0 <= floors[c] <= quotas[c]:
@@ -77,11 +83,13 @@ def most_merged(lengths: Sequence[int], quotas: Sequence[int], limit: int) -> in
     return min(limit, sum(map(min, lengths, quotas)))
 
 
-def filled(walk: Walk, lengths: Sequence[int], quotas: Sequence[int], limit: int, floors: Sequence[int], n: int) -> int:
+def filled(
+    walk: Walk, lengths: Sequence[int], quotas: Sequence[int], limit: int, floors: Sequence[int], n: int
+) -> int:
     """How many works are in the output, ``n`` of them at first, once each channel had its turn.
 
-    A channel stops adding where only floors of other channels have room; where it did, it goes on in a second turn.
-    −1: a walk gave up.
+    A channel stops adding where only floors of other channels have room; where it did, it goes on in a second
+    turn. −1: a walk gave up.
     """
     takes, kept = list(map(min, quotas, lengths)), list(map(min, floors, lengths))
     begins, left = [0] * len(lengths), list(takes)

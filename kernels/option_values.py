@@ -1,4 +1,5 @@
-"""Checks of options by name, the same on every backend: TypeError for a wrong type, ValueError for a wrong value."""
+"""Checks of options by name, the same on every backend: TypeError for a wrong type, ValueError for a wrong
+value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The oracle: scoring, DPP, MMR, SSD and arranged lists, written like their definitions. Tests measure against it.
+"""The oracle: scoring, DPP, MMR, SSD and arranged lists, written like their definitions. Tests measure
+against it.
 
 The definition of the DPP stands in ``native/include/karec/dpp.hpp``. Never served: O(N·k³), memory O(N²).
 """
@@ -86,8 +87,13 @@ def dpp_select(
     log_q = log_qualities(relevance, alpha_of(diversity) if alpha is None else alpha, weights)
     q2 = np.exp(log_q) ** 2
     f = [] if facets is None else list(np.asarray(facets, np.int64))
-    typed = [(np.asarray(types, np.int64), type_weight, False)] if types is not None and type_weight > 0 else []
-    each = [*typed, *((codes, w, shown_facets is not None) for codes, w in zip(f, facet_weights, strict=True))]
+    typed = (
+        [(np.asarray(types, np.int64), type_weight, False)] if types is not None and type_weight > 0 else []
+    )
+    each = [
+        *typed,
+        *((codes, w, shown_facets is not None) for codes, w in zip(f, facet_weights, strict=True)),
+    ]
     s, m = _with_shown(embeddings, each, shown, shown_facets)
     k_unit = s + ridge * np.eye(len(s))  # rows 0 … m − 1: what was shown; then the items
     first = np.diag(k_unit)[m:]
@@ -120,7 +126,9 @@ def dpp_select(
     return np.array(picks, np.int64), np.array(gains, np.float64), log_det, n_dpp
 
 
-def dpp_select_kernel(kernel: ArrayLike, k: int, *, window: int | None = None) -> tuple[Int, Float, float, int]:
+def dpp_select_kernel(
+    kernel: ArrayLike, k: int, *, window: int | None = None
+) -> tuple[Int, Float, float, int]:
     """``karec.dpp_select_kernel`` from its definition: (indices, gains, log_det, n_dpp)."""
     matrix = np.asarray(kernel, np.float64)
     first = np.diag(matrix)
@@ -144,8 +152,9 @@ def _with_shown(
     shown: ArrayLike | None,
     shown_facets: ArrayLike | None,
 ) -> tuple[Float, int]:
-    """S of what was shown and of the items together, and how many were shown. ``facets``: of each the items' codes, its
-    weight, and whether what was shown has values of it: without, it has neither likeness nor length by that facet."""
+    """S of what was shown and of the items together, and how many were shown. ``facets``: of each the items'
+    codes, its weight, and whether what was shown has values of it: without, it has neither likeness nor
+    length by that facet."""
     seen = np.zeros((0, unit(embeddings).shape[1])) if shown is None else np.asarray(shown, np.float64)
     m, left = len(seen), 1 - sum(weight for _, weight, _ in facets)
     f = np.concatenate([unit(seen), unit(embeddings)])
@@ -180,7 +189,9 @@ def _conditional(kernel: Float, given: list[int]) -> Float:
     return np.asarray(np.diag(kernel) - np.einsum("ti,ti->i", across, solved))
 
 
-def _within_quotas(codes: NDArray[Any], picks: list[int], most: int | None, least: int, k: int) -> NDArray[np.bool_]:
+def _within_quotas(
+    codes: NDArray[Any], picks: list[int], most: int | None, least: int, k: int
+) -> NDArray[np.bool_]:
     """Items whose type has less than ``most``; where what is owed needs all places left, only such types."""
     of_type = {code: int(np.count_nonzero(codes == code)) for code in np.unique(codes)}
     taken = {code: int(np.count_nonzero(codes[picks] == code)) for code in of_type}
@@ -228,7 +239,8 @@ def ssd_select(
     facet_weights: Sequence[float] = (),
     shown_facets: ArrayLike | None = None,
 ) -> tuple[Int, Float]:
-    """``karec.ssd_select``: (indices, scores). Each direction is what the window at its time left of its item."""
+    """``karec.ssd_select``: (indices, scores). Each direction is what the window at its time left of its
+    item."""
     f, seen = _features(embeddings, shown, facets, facet_weights, shown_facets)
     r = np.asarray(relevance, np.float64)
     basis: list[Float] = []
@@ -257,7 +269,8 @@ def _features(
     facet_weights: Sequence[float],
     shown_facets: ArrayLike | None,
 ) -> tuple[Float, Float]:
-    """Of the items and of what was shown: vectors at length √(1 − Σ w_f), and a column for each value of each facet."""
+    """Of the items and of what was shown: vectors at length √(1 − Σ w_f), and a column for each value of each
+    facet."""
     f = unit(embeddings)
     n, seen = len(f), np.zeros((0, f.shape[1])) if shown is None else unit(shown)
     columns = [np.sqrt(max(0.0, 1 - sum(facet_weights))) * np.concatenate([f, seen])]
@@ -287,7 +300,8 @@ def arrange(
     only: Sequence[bool],
     k: int,
 ) -> tuple[list[int], int, int]:
-    """(places, unmet slots, excess) of the best of all lists; ``native/include/karec/arrange.hpp`` says which that is.
+    """(places, unmet slots, excess) of the best of all lists; ``native/include/karec/arrange.hpp`` says which
+    that is.
 
     rules are (puts, looks, shown, window, allowed). Every list of the items is looked at: O(n!).
     """
@@ -295,7 +309,9 @@ def arrange(
     for length in range(min(k, n + len(slots)), -1, -1):
         best = None
         for places in _filled(length, n, at, only, []):
-            unmet = sum(fits is not None and place < length and not fits[places[place]] for place, fits in slots)
+            unmet = sum(
+                fits is not None and place < length and not fits[places[place]] for place, fits in slots
+            )
             preferred = [(not _fits(at.get(place), item), item) for place, item in enumerate(places)]
             found = (unmet, _excess(places, rules), preferred, places)
             best = found if best is None else min(best, found)

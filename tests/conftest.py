@@ -15,13 +15,15 @@ from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
 
-hypothesis.settings.register_profile("karec", deadline=None)  # how long an example takes is the machine's affair
+# how long an example takes is the machine's affair
+hypothesis.settings.register_profile("karec", deadline=None)
 hypothesis.settings.load_profile("karec")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadfile` a file stays on one worker; so does a folder that stands on one finished demo."""
+    """With `--dist loadfile` a file stays on one worker; so does a folder that stands on one finished
+    demo."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
@@ -46,8 +48,9 @@ def backend(request):
 
 @pytest.fixture
 def platform() -> Snapshot:
-    """Ten works (ids 100 … 109) of creators 1 … 3 and songs 50 … 52; work 10i is i hours old. Four users (1 … 4):
-    1 watched 100 and 104, follows creator 2, is a friend of 3; 2 and 3 are of one family; 3 liked 105; 4 did nothing.
+    """Ten works (ids 100 … 109) of creators 1 … 3 and songs 50 … 52; work 10i is i hours old. Four users (1 …
+    4): 1 watched 100 and 104, follows creator 2, is a friend of 3; 2 and 3 are of one family; 3 liked 105; 4
+    did nothing.
     """
     now = 1_000 * HOUR_MS
     works = Table(
@@ -93,7 +96,8 @@ def dataset():
 
 @pytest.fixture(scope="session")
 def ranker(tmp_path_factory):
-    """item_numbers (N, 1) → logits (N, 2) of the tasks click and like; model version 7 (fixtures/small_ranker.py)."""
+    """item_numbers (N, 1) → logits (N, 2) of the tasks click and like; model version 7
+    (fixtures/small_ranker.py)."""
     from small_ranker import write_ranker
 
     return write_ranker(tmp_path_factory.mktemp("ranker") / "ranker.onnx")

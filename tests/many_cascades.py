@@ -1,5 +1,6 @@
-"""Many random cascades (fixtures/random_cascades.py): ``python tests/many_cascades.py [CASES [SEED]]``, or ``make
-fuzz-cascades``. The seed of a case is the first one plus its number; again opens the same cascade: CASES 1.
+"""Many random cascades (fixtures/random_cascades.py): ``python tests/many_cascades.py [CASES [SEED]]``, or
+``make fuzz-cascades``. The seed of a case is the first one plus its number; again opens the same cascade:
+CASES 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ def main(cases: int, first: int) -> None:
             raise
         if done % max(cases // 20, 1) == 0:
             print(f"{done:,} of {cases:,} cascades, {time.monotonic() - begin:.0f} s", flush=True)
-    print(f"no work was lost, invented or duplicated in {cases:,} cascades of seeds {first} … {first + cases - 1}")
+    print(
+        f"no work was lost, invented or duplicated in {cases:,} cascades of seeds {first} … "
+        f"{first + cases - 1}"
+    )
 
 
 if __name__ == "__main__":

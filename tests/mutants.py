@@ -2,11 +2,12 @@
 
     python tests/mutants.py [--sample N] [--processes P] [--seconds S] [--write] [room …]
 
-mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds of them.
-It works on a copy in build/mutants/; what was killed there stays killed until its function changes, everything else
-runs again. A run of all rooms writes docs/mutants.md, and so does --write, of all that was tried so far; rooms by
-name, or a sample (N of each room, the same ones as long as the code is the same), print what they found.
-Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live: tests/survivors.toml.
+mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds
+of them. It works on a copy in build/mutants/; what was killed there stays killed until its function changes,
+everything else runs again. A run of all rooms writes docs/mutants.md, and so does --write, of all that was
+tried so far; rooms by name, or a sample (N of each room, the same ones as long as the code is the same),
+print what they found. Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live:
+tests/survivors.toml.
 """
 
 from __future__ import annotations
@@ -52,12 +53,14 @@ ROOMS = {  # as in the table → the modules
     "platform/folds": ("karec.platform.folds.",),
     "index": ("karec.index.",),
 }
-SILENT = {"strict", "stacklevel"}  # keyword arguments that change nothing as long as the code around them is right
+# keyword arguments that change nothing as long as the code around them is right
+SILENT = {"strict", "stacklevel"}
 LIVED = {0, 5, 33}  # exit codes: the tests passed; there are none
 TIMEOUTS = {-24, 24, 36, 152}  # exit codes: SIGXCPU
 
 
-# -- what mutmut changes --------------------------------------------------------------------------------------------
+# -- what mutmut changes
+# --------------------------------------------------------------------------------------------
 
 
 def change_string(node: cst.BaseString) -> Iterator[cst.BaseString]:
@@ -87,7 +90,8 @@ def remove_context(node: cst.With) -> Iterator[cst.If]:
 
 
 def extend_mutmut(most_s: float) -> None:
-    """Adds the two removals, leaves out text and keyword arguments that cannot matter, chooses tests by time."""
+    """Adds the two removals, leaves out text and keyword arguments that cannot matter, chooses tests by
+    time."""
     replaced = (mutators.operator_string, mutators.operator_arg_removal)
     operators = [pair for pair in mutators.mutation_operators if pair[1] not in replaced]
     operators += [(cst.BaseString, change_string), (cst.Call, change_arguments)]
@@ -108,31 +112,40 @@ def extend_mutmut(most_s: float) -> None:
         ordered = sorted(tests, key=seconds.__getitem__)
         if mutant_name is not None:
             if not mutant_name.startswith("karec.bundle."):
-                # A replay takes a second, and is the same for each mutant of another room. Imported by the tests alone.
+                # A replay takes a second, and is the same for each mutant of another room. Imported by the
+                # tests alone.
                 sys.modules["karec.bundle.bundle"].replay_once = lambda folder, manifest: None  # type: ignore[attr-defined]
             spent = accumulate(seconds[test] for test in ordered)
-            ordered = [test for test, until in zip(ordered, spent, strict=True) if until <= most_s] or ordered[:1]
+            ordered = [
+                test for test, until in zip(ordered, spent, strict=True) if until <= most_s
+            ] or ordered[:1]
         return run_tests(self, mutant_name=mutant_name, tests=ordered)
 
     file_mutation.MutationVisitor._skip_node_and_children = skip  # type: ignore[method-assign]
     PytestRunner.run_tests = fastest_first  # type: ignore[method-assign, assignment]
 
 
-# -- the run --------------------------------------------------------------------------------------------------------
+# -- the run
+# --------------------------------------------------------------------------------------------------------
 
 
 def prepare() -> None:
-    """The folder that mutmut works in: links to what it copies. What other operators found does not count, nor which
-    tests reached a function before the code changed.
+    """The folder that mutmut works in: links to what it copies. What other operators found does not count,
+    nor which tests reached a function before the code changed.
     """
     WORK.mkdir(parents=True, exist_ok=True)
-    operators = "".join(map(inspect.getsource, (change_string, change_arguments, remove_call, remove_context)))
+    operators = "".join(
+        map(inspect.getsource, (change_string, change_arguments, remove_call, remove_context))
+    )
     made_by = WORK / "operators.txt"
     if not made_by.exists() or made_by.read_text() != operators + inspect.getsource(extend_mutmut):
         shutil.rmtree(WORK / "mutants", ignore_errors=True)
         made_by.write_text(operators + inspect.getsource(extend_mutmut))
-    reached = WORK / "mutants" / "mutmut-stats.json"  # which tests reach a function: mutmut adds new tests alone
-    if reached.exists() and any(p.stat().st_mtime > reached.stat().st_mtime for p in ROOT.glob("karec/**/*.py")):
+    # which tests reach a function: mutmut adds new tests alone
+    reached = WORK / "mutants" / "mutmut-stats.json"
+    if reached.exists() and any(
+        p.stat().st_mtime > reached.stat().st_mtime for p in ROOT.glob("karec/**/*.py")
+    ):
         reached.unlink()
     for name in LINKED:
         link = WORK / name
@@ -162,10 +175,16 @@ def of_room(room: str, names: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="N mutants of each room instead of all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sample", type=int, default=0, metavar="N", help="N mutants of each room instead of all"
+    )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--write", action="store_true", help="docs/mutants.md too, from all that was tried so far")
+    parser.add_argument(
+        "--write", action="store_true", help="docs/mutants.md too, from all that was tried so far"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of tests for a mutant")
     parser.add_argument("rooms", nargs="*", metavar="room", help=f"of {', '.join(ROOMS)}; all by default")
     options = parser.parse_args()
@@ -197,12 +216,14 @@ def main() -> None:
         write_page(results())
 
 
-# -- the table ------------------------------------------------------------------------------------------------------
+# -- the table
+# ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Survivor:
-    """A mutant that no test noticed: its name, the function, and the lines that were there and that came instead."""
+    """A mutant that no test noticed: its name, the function, and the lines that were there and that came
+    instead."""
 
     name: str
     function: str
@@ -211,7 +232,8 @@ class Survivor:
 
 
 def kind(code: int | None) -> str:
-    """killed, survived (also where no test reaches the function) or timeout; "" where the tests did not run."""
+    """killed, survived (also where no test reaches the function) or timeout; "" where the tests did not
+    run."""
     if code is None:
         return ""
     return "survived" if code in LIVED else "timeout" if code in TIMEOUTS else "killed"
@@ -234,7 +256,10 @@ def reasons() -> dict[tuple[str, str, str], str]:
 
 def table(codes: dict[str, int | None], rooms: Sequence[str]) -> list[str]:
     """Of each room the mutants that there are, those that were tried, and what became of them."""
-    lines = ["| room | mutants | tried | killed | timeout | survived | score |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| room | mutants | tried | killed | timeout | survived | score |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
     total: Counter[str] = Counter()
     for room in rooms:
         counts = Counter(kind(codes[name]) for name in of_room(room, list(codes)))

@@ -73,7 +73,10 @@ def test_a_process_that_dies_is_told_of(works):
     def kill(*_):
         work._child.kill()
 
-    with Beside(works.Endless(), kill) as work, pytest.raises(KarecError, match="for Endless ended with status -9"):
+    with (
+        Beside(works.Endless(), kill) as work,
+        pytest.raises(KarecError, match="for Endless ended with status -9"),
+    ):
         work.result()
 
 

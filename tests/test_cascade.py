@@ -107,7 +107,9 @@ def test_a_user_never_seen_is_served_and_the_answer_says_so():
 
 
 def test_a_channel_that_may_fail_is_passed_over_and_named():
-    feed = cascade(Finds("a", [1]), Finds("social", Unavailable("graph is down"), on_failure="skip")).run(Request(1))
+    feed = cascade(Finds("a", [1]), Finds("social", Unavailable("graph is down"), on_failure="skip")).run(
+        Request(1)
+    )
     assert feed.degraded == ("recall.social",)
     assert [item.id for item in feed] == [1]
 

@@ -1,4 +1,5 @@
-"""``computed_once``: a property is computed at its first reading, and holds no other instance up meanwhile."""
+"""``computed_once``: a property is computed at its first reading, and holds no other instance up
+meanwhile."""
 
 import os
 import threading

@@ -23,7 +23,13 @@ class Finds(Source):
     """``ids``, or raises them; after ``may_go`` is set where there is one."""
 
     def __init__(self, name, ids, timeout_ms=None, may_go=None, on_failure="skip"):
-        self.name, self.ids, self.timeout_ms, self.may_go, self.on_failure = name, ids, timeout_ms, may_go, on_failure
+        self.name, self.ids, self.timeout_ms, self.may_go, self.on_failure = (
+            name,
+            ids,
+            timeout_ms,
+            may_go,
+            on_failure,
+        )
         self.quota, self.threads, self.ended = 10, [], threading.Event()
 
     def recall(self, request):
@@ -42,7 +48,8 @@ def ask(*sources):
 
 
 def settled(deadline):
-    """Until no late call of the deadline runs; the worker ends its call a moment after the channel returns."""
+    """Until no late call of the deadline runs; the worker ends its call a moment after the channel
+    returns."""
     while deadline.counts().running:
         os.sched_yield()
 
@@ -58,7 +65,11 @@ def may_go():
 def test_a_channel_without_a_deadline_runs_on_the_thread_of_the_request():
     plain = Finds("plain", [1, 2])
     recall, found, _ = ask(plain)
-    assert plain.threads == [threading.current_thread()] and found.ids.tolist() == [1, 2] and recall.counts() == {}
+    assert (
+        plain.threads == [threading.current_thread()]
+        and found.ids.tolist() == [1, 2]
+        and recall.counts() == {}
+    )
 
 
 def test_a_channel_that_answers_in_time_is_merged_as_any_other():
@@ -72,8 +83,13 @@ def test_a_channel_that_answers_in_time_is_merged_as_any_other():
 def test_a_late_channel_is_left_out_named_and_counted(may_go):
     slow = Finds("slow", [7], AT_ONCE, may_go)
     recall, found, traces = ask(slow, Finds("plain", [1]))
-    assert found.ids.tolist() == [1] and found.sources.tolist() == [2], "bits are those of the channels' places"
-    assert traces[0].place == "recall.slow" and traces[0].failure == "Unavailable: slow did not answer within 1 ms"
+    assert found.ids.tolist() == [1] and found.sources.tolist() == [2], (
+        "bits are those of the channels' places"
+    )
+    assert (
+        traces[0].place == "recall.slow"
+        and traces[0].failure == "Unavailable: slow did not answer within 1 ms"
+    )
     assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, running=1)}
 
 
@@ -131,7 +147,8 @@ def test_many_requests_at_once_share_a_channel_that_is_in_time():
     recall = Recall((timed,), QuotaMerger([1], 9))
     answers = []
     threads = [
-        threading.Thread(target=lambda: answers.append(recall.run(Request(1))[0].ids.tolist())) for _ in range(8)
+        threading.Thread(target=lambda: answers.append(recall.run(Request(1))[0].ids.tolist()))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -158,7 +175,9 @@ def test_in_a_forked_child_nothing_is_late_and_channels_answer(may_go):
             slow.may_go = None
             recall.deadlines[0].timeout_ms = FOREVER
             found, _ = recall.run(Request(1))
-            os._exit(0 if found.ids.tolist() == [7] and recall.counts()["slow"] == DeadlineCounts(asked=1) else 1)
+            os._exit(
+                0 if found.ids.tolist() == [7] and recall.counts()["slow"] == DeadlineCounts(asked=1) else 1
+            )
         except BaseException:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

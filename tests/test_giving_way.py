@@ -129,7 +129,9 @@ def test_many_requests_and_work_beside_them_end():
             for _ in range(300):
                 give_way()
 
-    threads = [Thread(target=requests, args=(spins,)) for spins in turns] + [Thread(target=work) for _ in range(2)]
+    threads = [Thread(target=requests, args=(spins,)) for spins in turns] + [
+        Thread(target=work) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

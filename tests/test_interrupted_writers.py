@@ -1,4 +1,5 @@
-"""Each writer of files, interrupted at each of its calls to the system: a reader finds the old or the new, whole."""
+"""Each writer of files, interrupted at each of its calls to the system: a reader finds the old or the new,
+whole."""
 
 import errno
 import os
@@ -67,7 +68,9 @@ def test_killed_at_any_call_it_leaves_the_old_or_the_new(writer, read, old, tmp_
     assert found[0] == "old"
 
 
-def test_a_power_cut_after_any_call_leaves_the_old_or_the_new_and_after_the_last_the_new(writer, read, old, tmp_path):
+def test_a_power_cut_after_any_call_leaves_the_old_or_the_new_and_after_the_last_the_new(
+    writer, read, old, tmp_path
+):
     folder = copied(old, tmp_path / "cut")
     disk = Disk(folder)
     whole = writer.write(folder, "new")

@@ -92,9 +92,12 @@ queue = ObserverQueue(observer)
 
 
 def run(program):
-    """(what the observer was told, stderr) of a process that runs ``program`` with ``observer`` and ``queue``."""
+    """(what the observer was told, stderr) of a process that runs ``program`` with ``observer`` and
+    ``queue``."""
     whole = PROGRAM.format(folder=os.path.dirname(observer_watcher.__file__)) + program
-    done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=LONG, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=LONG, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1], done.stderr
 

@@ -1,4 +1,5 @@
-"""Observers run after the answer, in order, on a thread of their own: no caller waits, what does not fit is counted."""
+"""Observers run after the answer, in order, on a thread of their own: no caller waits, what does not fit is
+counted."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,11 +1,12 @@
 """The public names and their signatures: ``karec.__all__``, and ``karec.stage`` for steps of one's own.
 
-``golden/public_names.txt`` holds them, one a line. After a wanted change write it again and say in CHANGELOG.md what
-users must do:
+``golden/public_names.txt`` holds them, one a line. After a wanted change write it again and say in
+CHANGELOG.md what users must do:
 
     python tests/test_public_names.py
 
-``karec.h`` is held in the same way by ``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-5.txt``.
+``karec.h`` is held in the same way by ``native/tests/c_api/test_abi.cpp`` and
+``tests/native/golden/abi-5.txt``.
 """
 
 import difflib
@@ -51,7 +52,9 @@ def is_own(cls: type, member: str) -> bool:
 
 
 def public_names() -> str:
-    found = [line for name in sorted(karec.__all__) for line in lines_of(f"karec.{name}", getattr(karec, name))]
+    found = [
+        line for name in sorted(karec.__all__) for line in lines_of(f"karec.{name}", getattr(karec, name))
+    ]
     for name, value in sorted(vars(karec.stage).items()):
         if name in ("OnFailure", "SURVIVABLE") or (
             not name.startswith("_")
@@ -64,8 +67,12 @@ def public_names() -> str:
 
 def test_public_names_and_signatures_are_as_published():
     now, published = public_names(), GOLDEN.read_text(encoding="utf-8")
-    difference = "\n".join(difflib.unified_diff(published.splitlines(), now.splitlines(), "published", "now", n=0))
-    assert now == published, f"if it is wanted: python tests/test_public_names.py, and CHANGELOG.md\n{difference}"
+    difference = "\n".join(
+        difflib.unified_diff(published.splitlines(), now.splitlines(), "published", "now", n=0)
+    )
+    assert now == published, (
+        f"if it is wanted: python tests/test_public_names.py, and CHANGELOG.md\n{difference}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""No work is lost, invented or duplicated between steps, whatever the cascade (a longer run: make fuzz-cascades)."""
+"""No work is lost, invented or duplicated between steps, whatever the cascade (a longer run: make
+fuzz-cascades)."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

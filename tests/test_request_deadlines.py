@@ -1,4 +1,5 @@
-"""Requests with a deadline: what does not fit gives way to its substitute and is named; the answer is whole and valid.
+"""Requests with a deadline: what does not fit gives way to its substitute and is named; the answer is whole
+and valid.
 
 Time is a number that steps move on, so that nothing depends on how fast the machine is.
 """
@@ -86,8 +87,12 @@ def best():
 
 
 def cascade(clock, recall_ms=3.0, rank_ms=12.0, select_ms=4.0):
-    """``model`` may be left out, ``rank`` as a whole has ``top_k`` in its place, the last selector another one."""
-    sources = (Finds("model", clock, recall_ms, [9, 8, 7], "nothing"), Finds("popular", clock, 1.0, [1, 2, 3, 4]))
+    """``model`` may be left out, ``rank`` as a whole has ``top_k`` in its place, the last selector another
+    one."""
+    sources = (
+        Finds("model", clock, recall_ms, [9, 8, 7], "nothing"),
+        Finds("popular", clock, 1.0, [1, 2, 3, 4]),
+    )
     merger = QuotaMerger([10, 10], 20)
     merger.name = "merge"
     rank = Stage("rank", (Ranks("ranker", clock, rank_ms), best()), (best(),))
@@ -120,7 +125,9 @@ def test_a_stage_that_does_not_fit_takes_its_substitute_and_is_named_with_the_re
 def test_earlier_ones_give_way_where_that_is_enough():
     feed = known(cascade(Clock())).run(Request(1, k=3, deadline_ms=20))
     assert feed.degraded == ("recall.model: no time",)
-    assert [item.id for item in feed] == [4, 3, 2] and [item.recalled_by for item in feed] == [("popular",)] * 3
+    assert [item.id for item in feed] == [4, 3, 2] and [item.recalled_by for item in feed] == [
+        ("popular",)
+    ] * 3
 
 
 def test_what_cannot_fit_at_all_is_answered_by_substitutes_alone():
@@ -131,14 +138,23 @@ def test_what_cannot_fit_at_all_is_answered_by_substitutes_alone():
 
 
 def test_a_step_of_which_no_time_is_known_runs():
-    assert cascade(Clock()).run(Request(1, k=3, deadline_ms=17)).degraded == (), "1 ms is left for the last, of 4 ms"
+    assert cascade(Clock()).run(Request(1, k=3, deadline_ms=17)).degraded == (), (
+        "1 ms is left for the last, of 4 ms"
+    )
 
 
 def test_usual_times_are_those_of_the_steps_and_of_their_substitutes():
     of = known(cascade(Clock()))
     of.run(Request(1, k=3, deadline_ms=0.5))
     usual = of.usual_ms
-    assert usual.keys() >= {"recall.model", "rank.ranker", "rank (top_k)", "rerank.dpp", "rerank.dpp (first)", OUTSIDE}
+    assert usual.keys() >= {
+        "recall.model",
+        "rank.ranker",
+        "rank (top_k)",
+        "rerank.dpp",
+        "rerank.dpp (first)",
+        OUTSIDE,
+    }
     assert 12 <= usual["rank.ranker"]["p90"] <= 12 * 1.1 and 0.5 <= usual["rerank.dpp (first)"]["p50"] <= 0.55
 
 
@@ -159,7 +175,9 @@ def test_a_slow_minute_leaves_no_step_out_for_good():
 def test_a_substitute_source_brings_its_works_in_its_own_name():
     clock = Clock()
     model = Finds("model", clock, 9.0, [9, 8], Finds("lists", clock, 1.0, [8]))
-    of = Cascade("home", (), Recall((model,), QuotaMerger([10], 10)), (Stage("rank", (best(),)),), clock=clock)
+    of = Cascade(
+        "home", (), Recall((model,), QuotaMerger([10], 10)), (Stage("rank", (best(),)),), clock=clock
+    )
     feed = known(of).run(Request(1, deadline_ms=5))
     assert [(item.id, item.recalled_by) for item in feed] == [(8, ("lists",))]
     assert feed.degraded == ("recall.model: no time",)
@@ -204,7 +222,9 @@ def test_a_channel_with_a_time_of_its_own_has_no_more_than_the_request_can_spare
     slow = Hangs("slow", clock, 0.0, [])
     recall = Recall((slow, Finds("popular", clock, 0.0, [1])), QuotaMerger([10, 10], 10))
     try:
-        feed = Cascade("home", (), recall, (Stage("rank", (best(),)),), clock=clock).run(Request(1, deadline_ms=2))
+        feed = Cascade("home", (), recall, (Stage("rank", (best(),)),), clock=clock).run(
+            Request(1, deadline_ms=2)
+        )
     finally:
         may_go.set()
     assert feed.degraded == ("recall.slow",) and [item.id for item in feed] == [1]
@@ -218,7 +238,12 @@ def test_the_rank_log_has_no_row_of_a_stage_that_gave_way(ranker, tmp_path):
     hurried.usual.add([("rank.ranker", 1e4), (f"rank.{rank.steps[0].name}", 1e4)] * 3)
     assert hurried.run(replace(numbered(0), deadline_ms=50)).degraded == ("rank: no time",)
     assert hurried.run(numbered(1)).degraded == ()
-    assert hurried.close()[0].own == {"rows_written": WORKS, "rows_held": 0, "rows_lost": 0, "short_of_time": 1}
+    assert hurried.close()[0].own == {
+        "rows_written": WORKS,
+        "rows_held": 0,
+        "rows_lost": 0,
+        "short_of_time": 1,
+    }
 
 
 @pytest.mark.parametrize("deadline_ms", [0, -1, -0.001, math.nan, math.inf, 1e300, 86_400_001, 10**400])
@@ -244,12 +269,21 @@ CLOCK = Clock()
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (KeepsEven("even", CLOCK, 0, "nothing"), "filter 'even' takes no substitute: a filter runs whatever the time"),
+        (
+            KeepsEven("even", CLOCK, 0, "nothing"),
+            "filter 'even' takes no substitute: a filter runs whatever the time",
+        ),
         (KeepsEven("even", CLOCK, 0, KeepsEven("other", CLOCK, 0)), "filter 'even' takes no substitute"),
         (Ranks("r", CLOCK, 0, First("first", CLOCK, 0)), "scorer 'r': its substitute .* is no scorer"),
-        (Ranks("r", CLOCK, 0, "popular"), "scorer 'r': substitute = 'popular', expected another scorer, or 'nothing'"),
+        (
+            Ranks("r", CLOCK, 0, "popular"),
+            "scorer 'r': substitute = 'popular', expected another scorer, or 'nothing'",
+        ),
         (First("f", CLOCK, 0, "nothing"), "selector 'f': a selector cannot be left out"),
-        (Ranks("r", CLOCK, 0, Ranks("s", CLOCK, 0, "nothing")), "its substitute 's' cannot have a substitute"),
+        (
+            Ranks("r", CLOCK, 0, Ranks("s", CLOCK, 0, "nothing")),
+            "its substitute 's' cannot have a substitute",
+        ),
     ],
 )
 def test_what_cannot_stand_in_is_refused(step, message):

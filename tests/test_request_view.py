@@ -1,7 +1,9 @@
-"""One request, one view: whoever writes to the index between and during its steps, a request reads one generation.
+"""One request, one view: whoever writes to the index between and during its steps, a request reads one
+generation.
 
-A writer upserts, removes, blocks, adjusts and rolls model versions. What a request read is held to plain dictionaries
-of the generation that its answer names, and its answer to the answer over an index that holds that generation alone.
+A writer upserts, removes, blocks, adjusts and rolls model versions. What a request read is held to plain
+dictionaries of the generation that its answer names, and its answer to the answer over an index that holds
+that generation alone.
 
 KAREC_RACE_REQUESTS names how many requests are asked. Before a release, on both backends:
 
@@ -98,7 +100,8 @@ class Seen:
 
 
 class Witness(Hydrator):
-    """Reads everything that can be read of the candidates. It keeps what the last request of each thread saw."""
+    """Reads everything that can be read of the candidates. It keeps what the last request of each thread
+    saw."""
 
     def __init__(self, name):
         self.name, self.seen = name, threading.local()
@@ -133,7 +136,10 @@ def scene(index: ItemIndex, towers, write=None) -> Scene:
     sources = (Model(index, 50), Listed())
     hydrators = (UserNumbers(), UserTower(towers))
     if write is not None:
-        prerank, rerank = before_each(prerank, WritesBetween(write)), before_each(rerank, WritesBetween(write))
+        prerank, rerank = (
+            before_each(prerank, WritesBetween(write)),
+            before_each(rerank, WritesBetween(write)),
+        )
         sources = before_each(sources, WritesInRecall(write))
         hydrators = before_each(hydrators, WritesBefore(write))
     quotas = [source.quota for source in sources]
@@ -163,11 +169,16 @@ def check_reads(seen: Seen, works) -> None:
 
 
 def check_scores(seen: Seen, works) -> None:
-    """Scores are inner products with the user vector of each work's own version, in float64; blocked works are gone."""
-    users = dict(zip(seen.features["user_vector_versions"].tolist(), seen.features["user_vector"], strict=True))
+    """Scores are inner products with the user vector of each work's own version, in float64; blocked works
+    are gone."""
+    users = dict(
+        zip(seen.features["user_vector_versions"].tolist(), seen.features["user_vector"], strict=True)
+    )
     found = [works[work] for work in seen.candidates.ids.tolist()]
     assert not any(work.blocked for work in found)
-    expected = [users[work.version].astype(np.float64) @ work.vector * work.scale + work.offset for work in found]
+    expected = [
+        users[work.version].astype(np.float64) @ work.vector * work.scale + work.offset for work in found
+    ]
     np.testing.assert_allclose(seen.candidates.scores, expected, atol=1e-4)
 
 

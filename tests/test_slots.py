@@ -1,4 +1,5 @@
-"""So many requests run at once and no more; the others wait in the order of their coming, and hold nothing."""
+"""So many requests run at once and no more; the others wait in the order of their coming, and hold
+nothing."""
 
 import os
 import signal
@@ -51,11 +52,14 @@ class Calls(Source):
 
 def cascade(source, threads, index=None):
     merger = QuotaMerger([10], 10)
-    return Cascade("home", (), Recall((source,), merger), (Stage("rank", (TopK(),)),), index=index, threads=threads)
+    return Cascade(
+        "home", (), Recall((source,), merger), (Stage("rank", (TopK(),)),), index=index, threads=threads
+    )
 
 
 class Requests:
-    """Requests of users 0, 1, … to a gated cascade, each on a thread of its own, in the order in which they came."""
+    """Requests of users 0, 1, … to a gated cascade, each on a thread of its own, in the order in which they
+    came."""
 
     def __init__(self, threads, index=None):
         self.source = Gated()
@@ -66,7 +70,9 @@ class Requests:
     def come(self, n):
         for _ in range(n):
             user = len(self.running)
-            thread = threading.Thread(target=lambda user=user: self.answers.append(self.cascade.run(Request(user))))
+            thread = threading.Thread(
+                target=lambda user=user: self.answers.append(self.cascade.run(Request(user)))
+            )
             thread.start()
             self.running.append(thread)
             if user < self.slots.n:

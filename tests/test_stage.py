@@ -116,7 +116,14 @@ def test_a_filter_drops_and_says_why():
     outcome = run(Keeps(np.array([True, False, True, False]), name="even"))
     np.testing.assert_array_equal(outcome.candidates.ids, [10, 12])
     (step,) = outcome.steps
-    assert (step.step, step.role, step.n_in, step.n_out, step.n_removed, step.why) == ("even", "filter", 4, 2, 2, "odd")
+    assert (step.step, step.role, step.n_in, step.n_out, step.n_removed, step.why) == (
+        "even",
+        "filter",
+        4,
+        2,
+        2,
+        "odd",
+    )
 
 
 def test_a_selector_reorders_rescores_and_leaves_notes():
@@ -127,7 +134,9 @@ def test_a_selector_reorders_rescores_and_leaves_notes():
 
 
 def test_what_was_scored_before_the_first_selector_is_kept():
-    outcome = run(Scores(np.full(4, 0.5)), Selects(Selection(np.array([1]))), Selects(Selection(np.array([0]))))
+    outcome = run(
+        Scores(np.full(4, 0.5)), Selects(Selection(np.array([1]))), Selects(Selection(np.array([0])))
+    )
     np.testing.assert_array_equal(outcome.scored.ids, [10, 11, 12, 13])
     np.testing.assert_array_equal(outcome.scored.scores, [0.5] * 4)
     np.testing.assert_array_equal(outcome.candidates.ids, [11])
@@ -144,7 +153,11 @@ def test_what_was_scored_before_the_first_selector_is_kept():
         (Hydrates({"rows": np.zeros((4, 1), int)}), r"rows have dtype int64 and shape \(4, 1\)"),
         (Hydrates({"rows": np.array([0, -2, 1, 2])}), "the row at position 1 is -2; rows lie in −1 …"),
         (Hydrates({"rows": np.array([0, 1, 2, 2**32])}), "the row at position 3 is 4294967296"),
-        (GivesAge({"old": np.zeros(4)}), r"declares that it gives 'column.age' and did not .* \['column.old'\]"),
+        (
+            GivesAge({"old": np.zeros(4)}),
+            r"declares that it gives 'column.age' and did not .* "
+            r"\['column.old'\]",
+        ),
         (GivesRows({}), "declares that it gives 'rows' and did not"),
         (KeepsAge(np.ones(4, bool)), "declares that it gives 'column.age' and did not"),
         (ScoresAge(np.ones(4)), "declares that it gives 'column.age' and did not"),
@@ -216,7 +229,11 @@ def bits(ids, sources):
     return Candidates(ids, np.full(len(ids), -1), np.zeros(len(ids)), np.array(sources))
 
 
-PARTS = [Candidates.of(np.array([1, 2, 3])), Candidates.of(np.array([3, 4])), Candidates.of(np.array([9, 5, 6, 7]))]
+PARTS = [
+    Candidates.of(np.array([1, 2, 3])),
+    Candidates.of(np.array([3, 4])),
+    Candidates.of(np.array([9, 5, 6, 7])),
+]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +281,11 @@ def test_a_request_hydrator_that_breaks_its_contract_is_named(features, message)
 
 
 def test_a_request_hydrator_gives_what_it_declares():
-    with pytest.raises(ContractError, match=r"declares that it gives 'request.mood' and did not .* \['request.age'\]"):
+    with pytest.raises(
+        ContractError,
+        match=r"declares that it gives 'request.mood' and did not .* "
+        r"\['request.age'\]",
+    ):
         hydrate_request(GivesMood({"age": np.zeros(1)}), REQUEST)
     assert hydrate_request(GivesMood({"mood": np.zeros(1)}), REQUEST)[0].keys() == {"mood"}
 
@@ -279,7 +300,9 @@ def test_any_step_may_leave_notes():
     noted = Noted({"age": np.zeros(4)}, {"seen": 3})
     assert hydrate_request(GivesFeatures(noted), REQUEST) == (noted.value, {"seen": 3})
     assert recall(Finds(Noted(PARTS[0], {"seen": 1})), REQUEST) == (PARTS[0], {"seen": 1})
-    outcome = run(Hydrates(noted), Scores(Noted(np.ones(4), {"seen": 4})), Keeps(Noted(np.ones(4, bool), {"seen": 5})))
+    outcome = run(
+        Hydrates(noted), Scores(Noted(np.ones(4), {"seen": 4})), Keeps(Noted(np.ones(4, bool), {"seen": 5}))
+    )
     assert [step.notes for step in outcome.steps] == [{"seen": 3}, {"seen": 4}, {"seen": 5}]
     np.testing.assert_array_equal(outcome.candidates.scores, 1)
 

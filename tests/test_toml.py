@@ -1,4 +1,5 @@
-"""The one TOML checker: a table fills a class, and every mistake is one line with its place and the nearest name."""
+"""The one TOML checker: a table fills a class, and every mistake is one line with its place and the nearest
+name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,9 @@ def test_tables_in_a_list_become_instances_each_with_its_place():
 
 def test_absent_keys_keep_the_values_of_a_base_nested_ones_too():
     base = Settings(epochs=9, towers=Towers(32, "static"))
-    assert fill(Settings, {"towers": {"vector": 16}}, PLACE, base) == Settings(epochs=9, towers=Towers(16, "static"))
+    assert fill(Settings, {"towers": {"vector": 16}}, PLACE, base) == Settings(
+        epochs=9, towers=Towers(16, "static")
+    )
 
 
 def test_a_plain_class_is_filled_by_its_parameters_and_what_is_given_cannot_be_set():

@@ -28,7 +28,10 @@ def recalled(*found, kept, limit=None, failed=()):
         StepTrace("recall", name, "source", 0, n, 1.0, failure="down" if name in failed else None)
         for name, n in zip("abcd", found, strict=False)
     ]
-    return [*sources, StepTrace("recall", "merge", "merger", sum(found), kept, 1.0, why="found twice", limit=limit)]
+    return [
+        *sources,
+        StepTrace("recall", "merge", "merger", sum(found), kept, 1.0, why="found twice", limit=limit),
+    ]
 
 
 def filtered(name, n_in, n_out, why=""):
@@ -78,14 +81,27 @@ def selected(name, n_in, n_out, limit=None):
             "limit",
             "29 of 50 works: rerank.dpp keeps at most 30 (of 90), then prerank.tone dropped 1 of 30",
         ),
-        ([*recalled(0, kept=0)], "recall.merge", "exhausted", "0 of 50 works: recall found 0 different works (a 0)"),
+        (
+            [*recalled(0, kept=0)],
+            "recall.merge",
+            "exhausted",
+            "0 of 50 works: recall found 0 different works (a 0)",
+        ),
     ],
 )
 def test_a_short_feed_names_the_step_that_first_left_too_few(steps, place, reason, text):
     short = why_short(50, steps)
-    assert (short.wanted, short.got, short.step, short.reason, str(short)) == (50, steps[-1].n_out, place, reason, text)
+    assert (short.wanted, short.got, short.step, short.reason, str(short)) == (
+        50,
+        steps[-1].n_out,
+        place,
+        reason,
+        text,
+    )
     assert json.loads(json.dumps(short.as_dict())) == short.as_dict()
 
 
 def test_a_feed_of_as_many_as_wanted_is_not_short():
-    assert why_short(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)]) is None
+    assert (
+        why_short(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)]) is None
+    )

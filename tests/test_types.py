@@ -22,7 +22,12 @@ def some() -> Candidates:
 
 def test_columns_get_the_contract_dtypes():
     c = some()
-    assert (c.ids.dtype, c.rows.dtype, c.scores.dtype, c.sources.dtype) == (np.int64, np.int32, np.float32, np.uint32)
+    assert (c.ids.dtype, c.rows.dtype, c.scores.dtype, c.sources.dtype) == (
+        np.int64,
+        np.int32,
+        np.float32,
+        np.uint32,
+    )
 
 
 def test_take_keeps_every_column_aligned():

@@ -1,4 +1,5 @@
-"""What a step usually takes: a running quantile that follows its times, and is forgotten where there are none."""
+"""What a step usually takes: a running quantile that follows its times, and is forgotten where there are
+none."""
 
 import threading
 
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec._usual import FIRST_PATIENCE, GROWTH, MOST_PATIENCE, PER_OCTAVE, QUANTILE, SETTLED, Usual, UsualTimes
+from karec._usual import (
+    FIRST_PATIENCE,
+    GROWTH,
+    MOST_PATIENCE,
+    PER_OCTAVE,
+    QUANTILE,
+    SETTLED,
+    Usual,
+    UsualTimes,
+)
 
 TIMES = st.lists(st.floats(0.002, 60_000), min_size=1, max_size=200)
 WIDTH = 2 ** (1 / PER_OCTAVE)

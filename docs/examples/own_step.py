@@ -1,6 +1,8 @@
-"""A filter and a recall channel of your own, in a scene of karec.toml. Run it: python docs/examples/own_step.py
+"""A filter and a recall channel of your own, in a scene of karec.toml. Run it: python
+docs/examples/own_step.py
 
-It makes a platform of 100 works in a temporary folder, writes the karec.toml below beside it, and prints one feed.
+It makes a platform of 100 works in a temporary folder, writes the karec.toml below beside it, and prints one
+feed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from karec.types import Array, Candidates, Request
 class EditorsPicks(Source):
     """Works that an editor picked: a text file with one work id a line, best first. Ids need not be known."""
 
-    def __init__(self, config_folder: Path, file: str, quota: int) -> None:  # config_folder is given, the rest are keys
+    # config_folder is given, the rest are keys
+    def __init__(self, config_folder: Path, file: str, quota: int) -> None:
         self.quota = quota
         self.picked = np.loadtxt(config_folder / file, dtype=np.int64, ndmin=1)[:quota]
 

@@ -34,7 +34,8 @@ IDS = "ids"  # users.karec, items.karec: where ids are not the numbers of snapsh
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle. Each part is loaded on first use, by whichever thread asks first, and shared by all holders."""
+    """An open bundle. Each part is loaded on first use, by whichever thread asks first, and shared by all
+    holders."""
 
     path: Path
     model_version: int
@@ -44,21 +45,29 @@ class Bundle:
 
     @classmethod
     def open(
-        cls, root: str | Path, verify: bool = True, public_key: str | Path | None = None, *, apart: bool = False
+        cls,
+        root: str | Path,
+        verify: bool = True,
+        public_key: str | Path | None = None,
+        *,
+        apart: bool = False,
     ) -> Bundle:
         """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
 
-        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s), then checks what the files hold, each by
-        itself and against the others (``karec.bundle.structure``), which loads no model. Then it replays a few requests
-        in a child process (``karec.bundle.replay``), once a process for one content. False takes all that on trust.
-        ``apart``: the child does all of it, so that threads of this process that serve are not held up.
-        ``public_key``: the PEM file of a public ed25519 key that the manifest must be signed for; needs ``verify``.
-        Raises BundleError naming file and reason.
+        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s), then checks what the files hold,
+        each by itself and against the others (``karec.bundle.structure``), which loads no model. Then it
+        replays a few requests in a child process (``karec.bundle.replay``), once a process for one content.
+        False takes all that on trust. ``apart``: the child does all of it, so that threads of this process
+        that serve are not held up. ``public_key``: the PEM file of a public ed25519 key that the manifest
+        must be signed for; needs ``verify``. Raises BundleError naming file and reason.
 
-        Publishers may come and go meanwhile; they do not remove a bundle that is open (karec/bundle/holding.py).
+        Publishers may come and go meanwhile; they do not remove a bundle that is open
+        (karec/bundle/holding.py).
         """
         if public_key is not None and not verify:
-            raise ValueError("a signature says nothing of files that are not verified: leave out verify=False")
+            raise ValueError(
+                "a signature says nothing of files that are not verified: leave out verify=False"
+            )
         return _while_current_moves(root, lambda folder: cls._open(folder, verify, public_key, apart))
 
     @classmethod
@@ -81,10 +90,11 @@ class Bundle:
 
     @classmethod
     def shared(cls, root: str | Path, public_key: str | Path | None = None, *, apart: bool = False) -> Bundle:
-        """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified once.
+        """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified
+        once.
 
-        Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was opened with one
-        public key is not taken for another, nor for one without.
+        Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was
+        opened with one public key is not taken for another, nor for one without.
         """
 
         def found(folder: Path) -> Bundle:
@@ -105,8 +115,8 @@ class Bundle:
     def recall_index(self) -> ItemIndex | None:
         """The works' vectors in recall's own space; None where the bundle has none.
 
-        Who writes to ``index`` while it serves writes the same works here: ``upsert`` with a vector of this space,
-        ``remove``, ``block``.
+        Who writes to ``index`` while it serves writes the same works here: ``upsert`` with a vector of this
+        space, ``remove``, ``block``.
         """
         return self.index_of(RECALL) if (self.path / RECALL.index).exists() else None
 
@@ -142,7 +152,8 @@ class Bundle:
         return self._parts.get("naming", self._open_naming)
 
     def naming_of(self, maps: Sequence[str]) -> IdNaming | None:
-        """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain numbers."""
+        """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain
+        numbers."""
         from karec.bundle.naming import IdNaming, PlainIds
         from karec.ids import IdMap
 
@@ -158,7 +169,8 @@ class Bundle:
 
     @property
     def user_towers(self) -> Mapping[int, OnnxModel]:
-        """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of others."""
+        """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of
+        others."""
         return self.user_towers_of(PRERANK)
 
     @property
@@ -186,12 +198,15 @@ class Bundle:
         return kind_names(self.path)
 
     def kind(self, name: str) -> Kind:
-        """The bundle as scenes of the kind ``name`` see it; its index and items are opened on first use and shared.
+        """The bundle as scenes of the kind ``name`` see it; its index and items are opened on first use and
+        shared.
 
         LookupError: the bundle has no such kind.
         """
         if name not in self.kinds:
-            raise LookupError(f"the bundle {self.path} has no items of the kind {name!r}; it has {self.kinds}")
+            raise LookupError(
+                f"the bundle {self.path} has no items of the kind {name!r}; it has {self.kinds}"
+            )
         return Kind(self, name, *self._parts.get(("kind", name), lambda: open_items(self, name)))
 
     def index_of(self, space: Space) -> ItemIndex:
@@ -269,7 +284,8 @@ def _folder_of(root: str | Path) -> Path:
 
 
 def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> Bundle:
-    """``opened(folder)`` of the bundle's folder; again where that fails and ``root`` leads to another one by now.
+    """``opened(folder)`` of the bundle's folder; again where that fails and ``root`` leads to another one by
+    now.
 
     The folder that was ``current`` a moment ago may be retired before it is opened.
     """
@@ -283,7 +299,8 @@ def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> 
 
 
 def identity_of(root: str | Path) -> tuple[object, ...]:
-    """Tells the bundle that ``root`` leads to now from any other, in another folder or written to the same one later.
+    """Tells the bundle that ``root`` leads to now from any other, in another folder or written to the same
+    one later.
 
     No file is read. BundleError: links in ``root`` lead to each other.
     """

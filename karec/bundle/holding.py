@@ -1,8 +1,9 @@
-"""Who has a bundle's folder open: a publisher that retires old versions passes over what is open on its machine.
+"""Who has a bundle's folder open: a publisher that retires old versions passes over what is open on its
+machine.
 
-Locks are flock's: they end with their process, however it ends. Where the file system has none, or is written from
-several machines and keeps locks by machine (NFS), nobody is known to hold anything: there, publish from one machine and
-keep as many versions as the slowest reader needs.
+Locks are flock's: they end with their process, however it ends. Where the file system has none, or is written
+from several machines and keeps locks by machine (NFS), nobody is known to hold anything: there, publish from
+one machine and keep as many versions as the slowest reader needs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 
 
 class Held:
-    """``folder`` is held until this object goes; one that cannot be opened or locked is not, and nothing is raised.
+    """``folder`` is held until this object goes; one that cannot be opened or locked is not, and nothing is
+    raised.
 
     After a fork it is held until both processes let it go.
     """
@@ -37,7 +39,8 @@ class Held:
 
 @contextmanager
 def alone_in(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether the block has ``folder`` for itself: no other block and no ``Held`` has it. With ``wait`` it waits."""
+    """Whether the block has ``folder`` for itself: no other block and no ``Held`` has it. With ``wait`` it
+    waits."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:

@@ -1,8 +1,8 @@
 """A bundle as the scenes of one kind of items see it: ``kinds/NAME/`` holds the kind's items and their index.
 
 Items other than works have no towers of their own. Their vectors lie in the space of prerank's item vectors
-(``karec.refresh.kinds`` makes them), so that the bundle's user towers serve every kind, and its users, friends and
-models are there once for all scenes.
+(``karec.refresh.kinds`` makes them), so that the bundle's user towers serve every kind, and its users,
+friends and models are there once for all scenes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from karec.platform.snapshot import Snapshot
 
 KINDS = "kinds"
-MAPS = {"creator": ("creators",), "song": ("songs",)}  # maps of ids that name items, where their ids are texts
+# maps of ids that name items, where their ids are texts
+MAPS = {"creator": ("creators",), "song": ("songs",)}
 
 
 class Whole(Protocol):
@@ -66,14 +67,16 @@ def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
     except (OSError, IndexFormatError) as error:
         raise BundleError(f"{path}: {error}") from error
     tower = PRERANK.user_tower_of(index.model_version, bundle.model_version)
-    if not (bundle.path / tower).exists():  # while another version rolls in, kinds stay behind until works are through
+    # while another version rolls in, kinds stay behind until works are through
+    if not (bundle.path / tower).exists():
         check_version(path, index.model_version, bundle.model_version)
     return index, ItemKind.open(folder).over(bundle.snapshot)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a scene of the kind ``name`` reads in place of the bundle. Cheap to make: index and items are the bundle's.
+    """What a scene of the kind ``name`` reads in place of the bundle. Cheap to make: index and items are the
+    bundle's.
 
     What is of works alone is not there: no ranker, no recall space, no statistics of vectors.
     """
@@ -86,7 +89,9 @@ class Kind:
     vector_statistics: None = field(default=None, init=False)
     first_ranker: None = field(default=None, init=False)
     n_probe: None = field(default=None, init=False)
-    recall_user_towers: Mapping[int, OnnxModel] = field(default_factory=lambda: MappingProxyType({}), init=False)
+    recall_user_towers: Mapping[int, OnnxModel] = field(
+        default_factory=lambda: MappingProxyType({}), init=False
+    )
 
     @property
     def path(self) -> Path:
@@ -112,7 +117,8 @@ class Kind:
     def ranker(self) -> Any:
         """LookupError: the bundle's ranker knows works."""
         raise LookupError(
-            f"the bundle's ranker knows works and no items of the kind {self.name!r}: leave out the steps ranker, "
+            f"the bundle's ranker knows works and no items of the kind {self.name!r}: leave out the steps "
+            f"ranker, "
             "fusion, rank_log and shadow, and order by inner_product and blend"
         )
 
@@ -122,10 +128,11 @@ class Kind:
         return self.bundle.naming_of(MAPS.get(self.name, ()))
 
     def show_only(self, ids: Array) -> None:
-        """From the next request on scenes find ``ids`` alone, as rooms that are on, until the next call. O(items).
+        """From the next request on scenes find ``ids`` alone, as rooms that are on, until the next call.
+        O(items).
 
-        Nothing is published: the others are blocked in the index of this process. Who goes is blocked before who comes
-        is let in, so that no request sees an item that is in neither list.
+        Nothing is published: the others are blocked in the index of this process. Who goes is blocked before
+        who comes is let in, so that no request sees an item that is in neither list.
         """
         with self.index.pinned() as view:
             known = view.ids[view.present]

@@ -29,13 +29,16 @@ def manifest_text(folder: Path) -> bytes:
     try:
         return read_bytes(folder / MANIFEST, MOST_BYTES)
     except OSError as error:
-        raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror})") from error
+        raise BundleError(
+            f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror})"
+        ) from error
     except ValueError as error:
         raise BundleError(f"{folder / MANIFEST} is not what a manifest may be: {error}") from error
 
 
 def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
-    """What ``text``, the manifest of the bundle in ``folder``, says, its entries checked. Raises BundleError."""
+    """What ``text``, the manifest of the bundle in ``folder``, says, its entries checked. Raises
+    BundleError."""
     path = folder / MANIFEST
     try:
         manifest = json_of(text)
@@ -58,7 +61,8 @@ def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
 
 
 def _check_entry(path: Path, name: str, entry: Any) -> None:
-    """BundleError unless ``name`` is a path within the bundle's folder, as a publisher writes it, with size and sum."""
+    """BundleError unless ``name`` is a path within the bundle's folder, as a publisher writes it, with size
+    and sum."""
     parts = name.split("/")
     if (
         not name.isprintable()
@@ -67,7 +71,11 @@ def _check_entry(path: Path, name: str, entry: Any) -> None:
         or len(parts) > DEEPEST
     ):
         raise BundleError(f"{path} names the file {name[:60]!r}, which is no path within the bundle")
-    whole = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and not isinstance(entry["bytes"], bool)
+    whole = (
+        isinstance(entry, dict)
+        and isinstance(entry.get("bytes"), int)
+        and not isinstance(entry["bytes"], bool)
+    )
     if not whole or entry["bytes"] < 0:
         raise BundleError(f"{path}: the entry of {name!r} has no bytes, a whole number")
     if not isinstance(entry.get("sha256"), str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
@@ -75,7 +83,8 @@ def _check_entry(path: Path, name: str, entry: Any) -> None:
 
 
 def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """BundleError unless ``folder`` holds the manifest's files with their bytes, within itself, and nothing else."""
+    """BundleError unless ``folder`` holds the manifest's files with their bytes, within itself, and nothing
+    else."""
     try:
         for name, wanted in files.items():
             _check_file(folder, folder / name, wanted)
@@ -98,7 +107,8 @@ def _check_file(folder: Path, path: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def _entries(folder: Path) -> set[str]:
-    """All but folders: files, links, FIFOs, devices, sockets; a link to a folder is an entry and not followed.
+    """All but folders: files, links, FIFOs, devices, sockets; a link to a folder is an entry and not
+    followed.
 
     A folder that lies deeper than a file of a manifest may is an entry, and not looked into.
     """

@@ -17,15 +17,17 @@ if TYPE_CHECKING:  # it needs the compiled kernels, which a host of an index alo
     from karec.features.encoder import Encoder
 
 MOST_TASKS = 1 << 16  # characters of their names
-VECTORS = {space.user_tower: "user_vector" for space in SPACES} | {space.item_tower: "item_vector" for space in SPACES}
+VECTORS = {space.user_tower: "user_vector" for space in SPACES} | {
+    space.item_tower: "item_vector" for space in SPACES
+}
 """The output that the index meets, by what the names of models begin with."""
 
 
 def check_model(path: Path, folder: Path, of_bundle: int, encoder: Encoder | None) -> tuple[Declared, int]:
     """What the model at ``path`` in the bundle's ``folder`` declares, and its version.
 
-    BundleError: it is no ONNX file or a damaged one, reads weights from outside the folder, lacks metadata, an output
-    or a dynamic batch, or reads what ``encoder`` does not give.
+    BundleError: it is no ONNX file or a damaged one, reads weights from outside the folder, lacks metadata,
+    an output or a dynamic batch, or reads what ``encoder`` does not give.
     """
     declared = read_declared(path)
     for place in declared.outside:
@@ -59,7 +61,9 @@ def _metadata(path: Path, declared: Declared) -> tuple[int, int]:
         raise BundleError(f"{path}: metadata lacks {missing}")
     whole = re.fullmatch(r"-?\d{1,19}", facts["model_version"], re.ASCII)
     if whole is None or not -(2**63) <= int(whole.group()) < 2**63:
-        raise BundleError(f"{path}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole number")
+        raise BundleError(
+            f"{path}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole number"
+        )
     try:
         tasks = json.loads(facts["tasks"]) if len(facts["tasks"]) <= MOST_TASKS else None
     except (ValueError, RecursionError):
@@ -79,7 +83,9 @@ def _check_outputs(path: Path, declared: Declared, n_tasks: int) -> None:
     if port.dtype != "float32" or wrong:
         raise BundleError(f"{path}: output {output!r} is {_shown(port)}, expected float32 of two axes")
     if vector is None and port.shape is not None and port.shape[1] not in (None, n_tasks):
-        raise BundleError(f"{path}: output 'logits' is {_shown(port)}, expected one column for each of {n_tasks} tasks")
+        raise BundleError(
+            f"{path}: output 'logits' is {_shown(port)}, expected one column for each of {n_tasks} tasks"
+        )
 
 
 def _check_inputs(path: Path, declared: Declared, encoder: Encoder) -> None:
@@ -90,7 +96,8 @@ def _check_inputs(path: Path, declared: Declared, encoder: Encoder) -> None:
         dtype, shape = given[name]
         if port.dtype != dtype or not _fits(port.shape, shape, _vector(path.name) == "user_vector"):
             raise BundleError(
-                f"{path}: input {name!r} is {_shown(port)}, the encoder gives {_shown(Port(dtype, (None, *shape)))}"
+                f"{path}: input {name!r} is {_shown(port)}, the encoder gives "
+                f"{_shown(Port(dtype, (None, *shape)))}"
             )
 
 

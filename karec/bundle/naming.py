@@ -1,4 +1,5 @@
-"""A bundle's maps of ids, as a cascade uses them: numbers for the ids of a request, ids for the works of an answer."""
+"""A bundle's maps of ids, as a cascade uses them: numbers for the ids of a request, ids for the works of an
+answer."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ NO_NUMBER = -1  # numbers of ids are not negative
 
 
 class PlainIds:
-    """Items whose ids are their numbers, in the place of a map. ``numbers``: ValueError for an id of another kind."""
+    """Items whose ids are their numbers, in the place of a map. ``numbers``: ValueError for an id of another
+    kind."""
 
     kind: Literal["integer"] = "integer"
 
@@ -27,7 +29,9 @@ class PlainIds:
         return np.asarray(ids, np.int64)
 
     def names(self, numbers: Any, *, missing: Literal["raise", "none"] = "raise") -> Array:
-        return np.array([None if each == NO_NUMBER else each for each in np.asarray(numbers).tolist()], object)
+        return np.array(
+            [None if each == NO_NUMBER else each for each in np.asarray(numbers).tolist()], object
+        )
 
 
 IDS_OF_WORKS = {"works": ("id", "closest"), "arranged": ("id",)}  # where explanations of steps have ids
@@ -36,7 +40,8 @@ LISTS_OF_IDS = ("top_k", "before")
 
 @dataclass(frozen=True)
 class IdNaming:
-    """Any number of threads may use it. ``since`` {number: id}: of items that came since the maps were made."""
+    """Any number of threads may use it. ``since`` {number: id}: of items that came since the maps were
+    made."""
 
     users: IdMap
     items: IdMap | PlainIds
@@ -75,7 +80,9 @@ class IdNaming:
         for key, of_work in IDS_OF_WORKS.items():
             if key in told:
                 columns = {name: self._of([work[name] for work in told[key]]) for name in of_work}
-                named[key] = [{**work, **{n: columns[n][i] for n in of_work}} for i, work in enumerate(told[key])]
+                named[key] = [
+                    {**work, **{n: columns[n][i] for n in of_work}} for i, work in enumerate(told[key])
+                ]
         named |= {key: self._of(told[key]) for key in LISTS_OF_IDS if key in told}
         return step._replace(notes={**step.notes, "explanation": named})
 
@@ -83,7 +90,9 @@ class IdNaming:
         """The id of each; None where there is no number, or where it is that of no work."""
         known = np.array([NO_NUMBER if number is None else number for number in numbers], np.int64)
         ids: list[int | str | None] = self.items.names(known, missing="none").tolist()
-        return [self.since.get(number) if name is None else name for number, name in zip(known, ids, strict=True)]
+        return [
+            self.since.get(number) if name is None else name for number, name in zip(known, ids, strict=True)
+        ]
 
     def _names(self, numbers: Array) -> list[int | str]:
         """The id of each; KeyError for a number that no item has."""
@@ -91,4 +100,6 @@ class IdNaming:
             names: list[int | str] = self.items.names(numbers).tolist()
             return names
         found = self._of(numbers.tolist())
-        return [self.since[number] if name is None else name for number, name in zip(numbers, found, strict=True)]
+        return [
+            self.since[number] if name is None else name for number, name in zip(numbers, found, strict=True)
+        ]

@@ -1,8 +1,8 @@
 """Publishing: a folder written aside, two manifests, one rename, one link; then old versions go.
 
-One publisher works in a root at a time, under a lock on the root's folder that ends with its process: a second one
-waits until the first is done or dead. So what lies aside in the root when a publisher begins is a dead one's, and goes.
-Readers take no part in that: they open what ``current`` names, whenever they like.
+One publisher works in a root at a time, under a lock on the root's folder that ends with its process: a
+second one waits until the first is done or dead. So what lies aside in the root when a publisher begins is a
+dead one's, and goes. Readers take no part in that: they open what ``current`` names, whenever they like.
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ def publish(
     keep: int | None = None,
     signing_key: Path | None = None,
 ) -> Path:
-    """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its folder.
+    """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its
+    folder.
 
-    Where ``current`` names a later version already, it stays there: ``make_current`` alone moves it back. ``keep``
-    versions stay, the highest; of the others, this one, ``current`` and what a process of this machine has open stay
-    too, and one that cannot be removed is warned of. None keeps all. ``signing_key``: the PEM file of a private ed25519
-    key, which signs the manifest.
+    Where ``current`` names a later version already, it stays there: ``make_current`` alone moves it back.
+    ``keep`` versions stay, the highest; of the others, this one, ``current`` and what a process of this
+    machine has open stay too, and one that cannot be removed is warned of. None keeps all. ``signing_key``:
+    the PEM file of a private ed25519 key, which signs the manifest.
 
-    A publisher that is killed leaves ``current`` as it was. One that fails also removes what it wrote. BundleError:
-    ``model_version`` has been published before, or the file system refuses something (full, read-only, without locks);
-    it tells what and where. What ``write`` raises else is passed on. ``write`` must not publish into the same root.
+    A publisher that is killed leaves ``current`` as it was. One that fails also removes what it wrote.
+    BundleError: ``model_version`` has been published before, or the file system refuses something (full,
+    read-only, without locks); it tells what and where. What ``write`` raises else is passed on. ``write``
+    must not publish into the same root.
     """
     if keep is not None and keep < 1:
         raise ValueError(f"keep is {keep}; at least one version stays published")
@@ -73,9 +75,11 @@ def publish(
 
 
 def make_current(root: Path, model_version: int) -> None:
-    """``root/current`` names ``model_version``, a published version that may be older than the one that it named.
+    """``root/current`` names ``model_version``, a published version that may be older than the one that it
+    named.
 
-    The next ``publish`` of a later version moves it on. BundleError: there is no such version, or as for ``publish``.
+    The next ``publish`` of a later version moves it on. BundleError: there is no such version, or as for
+    ``publish``.
     """
     folder = root / f"v{model_version:010d}"
     with _only_publisher(root, f"{root / CURRENT} was not moved to {folder.name}"):
@@ -90,7 +94,8 @@ def next_version(root: Path) -> int:
 
 @contextmanager
 def _only_publisher(root: Path, failed: str) -> Iterator[None]:
-    """The block is the only publisher in ``root``, which is there, without leftovers. An OSError is a BundleError."""
+    """The block is the only publisher in ``root``, which is there, without leftovers. An OSError is a
+    BundleError."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         with alone_in(root, wait=True):
@@ -109,7 +114,9 @@ def _remove_leftovers(root: Path) -> None:
                 else:
                     path.unlink()
             except OSError as error:
-                warnings.warn(f"{path} was left by a publisher that was killed, and stays: {error}", stacklevel=5)
+                warnings.warn(
+                    f"{path} was left by a publisher that was killed, and stays: {error}", stacklevel=5
+                )
 
 
 def _undo(final: Path, written: int) -> None:
@@ -130,7 +137,9 @@ def _retire(root: Path, keep: int, model_version: int) -> None:
                 if alone:
                     remove_folder(folder)
         except OSError as error:
-            warnings.warn(f"{folder} is older than the {keep} versions to keep, but stays: {error}", stacklevel=3)
+            warnings.warn(
+                f"{folder} is older than the {keep} versions to keep, but stays: {error}", stacklevel=3
+            )
 
 
 def _published(root: Path) -> dict[int, Path]:

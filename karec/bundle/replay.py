@@ -1,8 +1,8 @@
 """A few requests replayed from a bundle, in a process of its own: ``python -m karec.bundle.replay FOLDER``.
 
-A model is a program from outside: only running it shows whether it ends, fits in memory and gives what serving reads.
-``karec.bundle.replay_process`` starts this module before a bundle is taken into service. What it runs, as far as the
-bundle has the parts:
+A model is a program from outside: only running it shows whether it ends, fits in memory and gives what
+serving reads. ``karec.bundle.replay_process`` starts this module before a bundle is taken into service. What
+it runs, as far as the bundle has the parts:
 
     encoder.npz, snapshot   user inputs of a few users: with and without a history, and one that nobody knows
     user_tower….onnx        each of them → user_vector (1, D) float32
@@ -11,12 +11,12 @@ bundle has the parts:
     index.karec             D is its width; the 10 nearest works of a user vector
     recall.karec            the same with its own towers, recall_user_tower….onnx and recall_item_tower.onnx
 
-Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then
-run once, on ones where numbers stand and 0 where codes stand.
+Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models
+are then run once, on ones where numbers stand and 0 where codes stand.
 
-The kernel holds the caps: RLIMIT_CPU for each part, RLIMIT_DATA (Linux 4.7 or newer) for what is allocated after the
-imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost no memory. The
-process opens no connection and writes no file.
+The kernel holds the caps: RLIMIT_CPU for each part, RLIMIT_DATA (Linux 4.7 or newer) for what is allocated
+after the imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost
+no memory. The process opens no connection and writes no file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def replay(bundle: Bundle, begin: Begin) -> None:
             widths[space] = bundle.index_of(space).dim
     users: list[Inputs] = []
     works: Inputs | None = None
-    if _has(bundle, "encoder.npz") and _has(bundle, "snapshot") and find_spec("karec.kernels.histories") is not None:
+    if (
+        _has(bundle, "encoder.npz")
+        and _has(bundle, "snapshot")
+        and find_spec("karec.kernels.histories") is not None
+    ):
         users, works = _encoded(bundle, begin)
     vectors = {space: _user_vectors(bundle, space, users, widths.get(space), begin) for space in SPACES}
     for space in SPACES:
@@ -104,12 +108,20 @@ def _encoded(bundle: Bundle, begin: Begin) -> tuple[list[Inputs], Inputs]:
     unknown = next(user for user in count(-1, -1) if snapshot.users.lookup(np.array([user]))[0] < 0)
     ids = [*np.asarray(snapshot.users.ids).tolist(), unknown]
     scenes = range(-1, min(snapshot.n_scenes, 1))  # one that has no name, and the first
-    users = [bundle.encoder.encode_user(snapshot, user, snapshot.time_ms, scene) for user in ids for scene in scenes]
-    works = bundle.encoder.encode_items(snapshot, np.arange(-1, min(len(snapshot.works), WORKS)), snapshot.time_ms)
+    users = [
+        bundle.encoder.encode_user(snapshot, user, snapshot.time_ms, scene)
+        for user in ids
+        for scene in scenes
+    ]
+    works = bundle.encoder.encode_items(
+        snapshot, np.arange(-1, min(len(snapshot.works), WORKS)), snapshot.time_ms
+    )
     for inputs in (*users, works):
         for name, values in inputs.items():
             if not np.isfinite(values).all():
-                raise BundleError(f"{bundle.path / 'encoder.npz'}: its input {name!r} is not finite over this snapshot")
+                raise BundleError(
+                    f"{bundle.path / 'encoder.npz'}: its input {name!r} is not finite over this snapshot"
+                )
     return list(users), works
 
 
@@ -124,9 +136,12 @@ def _few_users(snapshot: Snapshot) -> Array:
 
 
 def _excerpt(snapshot: Snapshot, users: Array) -> Snapshot:
-    """The snapshot of these users alone, with the works of their lists and a few others: its cost is theirs."""
+    """The snapshot of these users alone, with the works of their lists and a few others: its cost is
+    theirs."""
     relations = {name: _lists(relation, users) for name, relation in snapshot.relations.items()}
-    listed = [snapshot.works.lookup(relations[name].values) for name in ("history", "skipped") if name in relations]
+    listed = [
+        snapshot.works.lookup(relations[name].values) for name in ("history", "skipped") if name in relations
+    ]
     first = np.arange(min(WORKS, len(snapshot.works)))
     works = np.unique(np.concatenate([first, *listed]))
     scenes = np.arange(snapshot.n_scenes)
@@ -164,7 +179,9 @@ def _user_vectors(
     return vectors
 
 
-def _ranker_inputs(bundle: Bundle, ranker: OnnxModel, users: list[Inputs], works: Inputs | None) -> Iterator[Inputs]:
+def _ranker_inputs(
+    bundle: Bundle, ranker: OnnxModel, users: list[Inputs], works: Inputs | None
+) -> Iterator[Inputs]:
     """What the step ``ranker`` gives ``ranker``."""
     if works is None:
         yield _example(ranker)
@@ -217,7 +234,8 @@ def _search(bundle: Bundle, space: Space, vectors: Mapping[int, Array]) -> None:
 
 
 def _verify(bundle: Bundle, digest: str) -> None:
-    """BundleError unless the files are those of the manifest with the SHA-256 ``digest``, and hold what they should."""
+    """BundleError unless the files are those of the manifest with the SHA-256 ``digest``, and hold what they
+    should."""
     text = manifest_text(bundle.path)
     if hashlib.sha256(text).hexdigest() != digest:
         raise BundleError(f"{bundle.path / MANIFEST} has changed while the bundle was opened")
@@ -242,19 +260,22 @@ def _hold_memory(caps: Caps) -> None:
 
 
 def _hold_time(caps: Caps) -> None:
-    """From here on ``caps.seconds`` of processor time, rounded up to whole seconds of the process: then SIGXCPU."""
+    """From here on ``caps.seconds`` of processor time, rounded up to whole seconds of the process: then
+    SIGXCPU."""
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = math.ceil(used + caps.seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+    )
 
 
 def main(arguments: list[str]) -> int:
-    """``FOLDER [SECONDS BYTES DESCRIPTOR [SHA256]]``: replay within the caps; a line of JSON for each that happens.
-    With the SHA-256 of its manifest, the bundle is verified first, as ``Bundle.open`` does.
+    """``FOLDER [SECONDS BYTES DESCRIPTOR [SHA256]]``: replay within the caps; a line of JSON for each that
+    happens. With the SHA-256 of its manifest, the bundle is verified first, as ``Bundle.open`` does.
 
-    {"ready": true}, {"part": NAME} as a part begins, then {"done": true} or {"refused": MESSAGE}. Lines go to the file
-    descriptor, else to the standard output. Exit status 0 when done, 1 when refused.
+    {"ready": true}, {"part": NAME} as a part begins, then {"done": true} or {"refused": MESSAGE}. Lines go to
+    the file descriptor, else to the standard output. Exit status 0 when done, 1 when refused.
     """
     folder = Path(arguments[0]).resolve()
     caps = Caps(float(arguments[1]), int(arguments[2])) if len(arguments) > 1 else Caps.of(folder)

@@ -1,8 +1,8 @@
 """The process that replays requests from a bundle: started, watched, and what became of it.
 
-A model may run for ever, take all memory or crash, so it runs first in a child process (``karec.bundle.replay``), which
-says on a pipe at which part it is. The child is started by ``subprocess``, without a copy of this process: threads and
-locks here do not matter to it.
+A model may run for ever, take all memory or crash, so it runs first in a child process
+(``karec.bundle.replay``), which says on a pipe at which part it is. The child is started by ``subprocess``,
+without a copy of this process: threads and locks here do not matter to it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class Caps:
 
     @classmethod
     def of(cls, folder: Path) -> Caps:
-        """1.5 s, where models as they are trained take some 0.02 s, and 1 s for each 100 MB that is read and checked.
+        """1.5 s, where models as they are trained take some 0.02 s, and 1 s for each 100 MB that is read and
+        checked.
 
-        512 MiB, of which such models take some 20, and four times the files that are read into memory: ONNX Runtime
-        holds a model up to three times while it loads. Index files are mapped and count for nothing.
+        512 MiB, of which such models take some 20, and four times the files that are read into memory: ONNX
+        Runtime holds a model up to three times while it loads. Index files are mapped and count for nothing.
         """
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         read = sum(size for path, size in sizes.items() if path.name not in INDICES)
@@ -56,10 +57,11 @@ _replayed = Once()  # by the SHA-256 of manifest.json, which fixes every byte of
 
 
 def replay_once(folder: Path, manifest: bytes) -> None:
-    """Replay the bundle in ``folder``, whose files are those of ``manifest``, unless this process has done so before.
+    """Replay the bundle in ``folder``, whose files are those of ``manifest``, unless this process has done so
+    before.
 
-    A bundle without a model is not replayed. Raises BundleError as ``replay_in_child`` does, and the next call tries
-    again. Any thread may call it; they replay one after the other.
+    A bundle without a model is not replayed. Raises BundleError as ``replay_in_child`` does, and the next
+    call tries again. Any thread may call it; they replay one after the other.
     """
     if any(folder.glob("*.onnx")):
         digest = hashlib.sha256(manifest).digest()
@@ -67,18 +69,19 @@ def replay_once(folder: Path, manifest: bytes) -> None:
 
 
 def verify_in_child(folder: Path, manifest: bytes) -> None:
-    """Everything that ``Bundle.open`` verifies, in a child process of lower priority, and so at no cost of this one's:
-    files against ``manifest``, what they hold, replayed requests. Raises BundleError as ``replay_in_child`` does.
+    """Everything that ``Bundle.open`` verifies, in a child process of lower priority, and so at no cost of
+    this one's: files against ``manifest``, what they hold, replayed requests. Raises BundleError as
+    ``replay_in_child`` does.
     """
     replay_in_child(folder, manifest=manifest)
 
 
 def replay_in_child(folder: Path, caps: Caps | None = None, manifest: bytes | None = None) -> None:
-    """Replay a few requests from the bundle in ``folder`` in a child process. With a ``manifest``, that of the folder,
-    the child verifies the files first, and gives way to other processes.
+    """Replay a few requests from the bundle in ``folder`` in a child process. With a ``manifest``, that of
+    the folder, the child verifies the files first, and gives way to other processes.
 
-    Raises BundleError naming the file that was running when the child found it wrong, crashed or met a cap, and when no
-    child can be started.
+    Raises BundleError naming the file that was running when the child found it wrong, crashed or met a cap,
+    and when no child can be started.
     """
     caps = Caps.of(folder) if caps is None else caps
     reader, writer = os.pipe()
@@ -120,7 +123,8 @@ def _interpreter() -> str:
     found = os.fsdecode(get_executable() or "")
     if not found or (getattr(sys, "frozen", False) and found == sys.executable):
         raise BundleError(
-            "a bundle is replayed by a Python interpreter, and this process, which embeds Python, names none: call "
+            "a bundle is replayed by a Python interpreter, and this process, which embeds Python, names "
+            "none: call "
             "multiprocessing.set_executable(PATH) first, or open the bundle with verify=False"
         )
     return found

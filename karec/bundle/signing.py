@@ -1,8 +1,9 @@
-"""Signed manifests: ``manifest.sig``, the ed25519 signature (RFC 8032, 64 bytes) of the bytes of ``manifest.json``.
+"""Signed manifests: ``manifest.sig``, the ed25519 signature (RFC 8032, 64 bytes) of the bytes of
+``manifest.json``.
 
-The manifest fixes every other file by its SHA-256, so the signature is of the whole bundle. Keys are PEM files: the
-private one PKCS #8 without a password, the public one SubjectPublicKeyInfo, as ``openssl genpkey -algorithm ed25519``
-and ``openssl pkey -pubout`` write them. Needs ``pip install 'karec[signing]'``.
+The manifest fixes every other file by its SHA-256, so the signature is of the whole bundle. Keys are PEM
+files: the private one PKCS #8 without a password, the public one SubjectPublicKeyInfo, as ``openssl genpkey
+-algorithm ed25519`` and ``openssl pkey -pubout`` write them. Needs ``pip install 'karec[signing]'``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SIGNATURE_BYTES = 64
 
 
 def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
-    """Raises BundleError unless ``manifest``, that of ``folder``, is signed by the owner of the key in ``key``."""
+    """Raises BundleError unless ``manifest``, that of ``folder``, is signed by the owner of the key in
+    ``key``."""
     public = _read_public_key(key)
     from cryptography.exceptions import InvalidSignature
 
@@ -33,7 +35,8 @@ def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
         public.verify(_read_signature(path), manifest)
     except InvalidSignature as error:
         raise BundleError(
-            f"{path} is not the signature of {MANIFEST} by the owner of {key}: the bundle was altered, or signed with "
+            f"{path} is not the signature of {MANIFEST} by the owner of {key}: the bundle was altered, or "
+            f"signed with "
             "another key"
         ) from error
 
@@ -52,7 +55,9 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
     except Exception as error:  # the library raises errors of several kinds for what is no key
         raise BundleError(f"{path} holds no private key in PEM: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519")
+        raise BundleError(
+            f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519"
+        )
     return key
 
 
@@ -67,7 +72,9 @@ def _read_public_key(path: Path) -> Ed25519PublicKey:
     except Exception as error:  # the library raises errors of several kinds for what is no key
         raise BundleError(f"{path} holds no public key in PEM: {error}") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise BundleError(f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519")
+        raise BundleError(
+            f"{path} holds a key of another kind ({type(key).__name__}); bundles are signed by ed25519"
+        )
     return key
 
 

@@ -1,6 +1,8 @@
-"""The values of a bundle's snapshot, by the rules of ``karec.platform.schema``, and whether the encoder can read it.
+"""The values of a bundle's snapshot, by the rules of ``karec.platform.schema``, and whether the encoder can
+read it.
 
-Every check is one pass over an array that is mapped, in pieces. Refusals are BundleErrors that name file and row.
+Every check is one pass over an array that is mapped, in pieces. Refusals are BundleErrors that name file and
+row.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ _PIECE = 1 << 20
 
 
 def check_snapshot(folder: Path, snapshot: Snapshot) -> None:
-    """BundleError naming the file of ``folder`` and the row whose value breaks the rules of its column. O(values)."""
+    """BundleError naming the file of ``folder`` and the row whose value breaks the rules of its column.
+    O(values)."""
     check_items(folder / "works", snapshot.works, snapshot.labels)
     _check_table(folder / "users", snapshot.users, snapshot.labels)
     counters = folder / (COUNTERS if (folder / COUNTERS).is_dir() else "visits")
@@ -59,8 +62,12 @@ def _check_table(folder: Path, table: Table, labels: Mapping[str, list[str]]) ->
 
 
 def check_columns_read(folder: Path, encoder: Encoder, snapshot: Snapshot) -> None:
-    """BundleError naming the file of a column that the encoder reads and that is not there, or of another kind."""
-    for name, coder, table in (("users", encoder.users, snapshot.users), ("works", encoder.works, snapshot.works)):
+    """BundleError naming the file of a column that the encoder reads and that is not there, or of another
+    kind."""
+    for name, coder, table in (
+        ("users", encoder.users, snapshot.users),
+        ("works", encoder.works, snapshot.works),
+    ):
         for column, kinds, expected in _read_by(coder):
             path = folder / name / f"{column}.npy"
             if column not in table.columns:
@@ -86,7 +93,10 @@ def _check_column(path: Path, name: str, values: Array) -> None:
         _expect_kind(path, values, "f", "float32 counters")
         most = np.finfo(np.float32).max  # what the encoder makes of them
         _refuse(
-            path, values, lambda piece: ~((piece >= 0) & (piece <= most)), "counters are finite and ≥ 0, in float32"
+            path,
+            values,
+            lambda piece: ~((piece >= 0) & (piece <= most)),
+            "counters are finite and ≥ 0, in float32",
         )
     elif name.endswith("_ms") and values.dtype.kind in "iu":
         _refuse(path, values, lambda piece: piece > schema.LATEST_MS, "moments lie before the year 10000")

@@ -1,7 +1,8 @@
-"""The vector spaces of a bundle: which files hold the item vectors of one, and the towers that make its vectors.
+"""The vector spaces of a bundle: which files hold the item vectors of one, and the towers that make its
+vectors.
 
-An index file says in which space the vectors of each model version lie: ``space_id``, the XXH64 of the file of the item
-tower that made them, which a bundle's manifest.txt names too.
+An index file says in which space the vectors of each model version lie: ``space_id``, the XXH64 of the file
+of the item tower that made them, which a bundle's manifest.txt names too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from karec._backend import library as _native
 
 @dataclass(frozen=True)
 class Space:
-    """``index``: the index file; ``user_tower``, ``item_tower``: the names of its models, without their ending."""
+    """``index``: the index file; ``user_tower``, ``item_tower``: the names of its models, without their
+    ending."""
 
     index: str
     user_tower: str
@@ -51,7 +53,8 @@ SPACES = (PRERANK, RECALL)
 
 
 def space_id_of(item_tower: Path) -> int:
-    """Names the space of the vectors that the tower in this file makes; never 0, which is one that is not known."""
+    """Names the space of the vectors that the tower in this file makes; never 0, which is one that is not
+    known."""
     return int(_native.xxh64_of_file(os.fsencode(item_tower))) or 1
 
 

@@ -1,8 +1,8 @@
 """Whether the parts of a bundle are what karec serves with: each by itself, then against each other.
 
-Matching hashes say that a bundle is what was published, not that what was published can serve. Nothing is executed
-here: arrays are mapped and read in single passes, an encoder takes the memory of its file, ONNX files are walked and
-not loaded. What a model does with a request is not known from its structure.
+Matching hashes say that a bundle is what was published, not that what was published can serve. Nothing is
+executed here: arrays are mapped and read in single passes, an encoder takes the memory of its file, ONNX
+files are walked and not loaded. What a model does with a request is not known from its structure.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Parts(Protocol):
 
 
 def check_structure(bundle: Parts, names: Collection[str]) -> None:
-    """BundleError naming the first part of ``bundle`` that cannot serve, in one line. ``names`` are its files.
+    """BundleError naming the first part of ``bundle`` that cannot serve, in one line. ``names`` are its
+    files.
 
     Parts that are not there are passed over. O(bytes of the snapshot, the encoder, the index and the models).
     """
@@ -119,26 +120,31 @@ def _check_towers(
             width = tower_width(name, declared)
             for other, of_other in widths.items():
                 if width not in (None, of_other):
-                    raise BundleError(f"{bundle.path / name} gives vectors of {width} numbers, {other} has {of_other}")
+                    raise BundleError(
+                        f"{bundle.path / name} gives vectors of {width} numbers, {other} has {of_other}"
+                    )
             if width is not None:
                 widths[name] = width
             if name != space.item:
                 versions.add(version)
     if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
         raise BundleError(
-            f"{bundle.path / space.index} holds vectors of model versions {list(index.model_versions)[:8]}, the user "
+            f"{bundle.path / space.index} holds vectors of model versions {list(index.model_versions)[:8]}, "
+            f"the user "
             f"towers are of {sorted(versions)[:8]}"
         )
 
 
 def _check_space(bundle: Parts, space: Space, names: Collection[str], index: ItemIndex) -> None:
-    """Vectors of each model version in ``index`` meet a user vector, and those of the bundle's own are its tower's."""
+    """Vectors of each model version in ``index`` meet a user vector, and those of the bundle's own are its
+    tower's."""
     path = bundle.path / space.index
     for each in index.versions if space.own in names else ():
         tower = space.user_tower_of(each.number, bundle.model_version)
         if tower not in names:
             raise BundleError(
-                f"{path} holds {each.works:,} works of model version {each.number}, in the space {each.space_id:016x}, "
+                f"{path} holds {each.works:,} works of model version {each.number}, in the space "
+                f"{each.space_id:016x}, "
                 f"which no user vector meets: {tower} is missing"
             )
     for each in index.versions if space.item in names else ():
@@ -174,7 +180,9 @@ def _check_lists(folder: Path, facts: Mapping[str, Any], indices: Mapping[str, I
     n_lists = 0 if index is None else index.n_lists
     n_probe = told.get("n_probe") if isinstance(told, dict) else None
     if type(n_probe) is not int or not 1 <= n_probe <= n_lists:
-        raise BundleError(f"{folder / MANIFEST}: the fact 'lists' is {repr(told)[:200]}, which no index of it has")
+        raise BundleError(
+            f"{folder / MANIFEST}: the fact 'lists' is {repr(told)[:200]}, which no index of it has"
+        )
 
 
 def _check_kind(bundle: Parts, name: str, works: ItemIndex) -> None:
@@ -202,7 +210,9 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
         for piece in (rows[begin : begin + at_once] for begin in range(0, len(rows), at_once)):
             finite = np.isfinite(view.embeddings(piece)).all(axis=1)
             if not finite.all():
-                raise BundleError(f"{path}: the vector of work {view.ids[piece[np.argmin(finite)]]} is not finite")
+                raise BundleError(
+                    f"{path}: the vector of work {view.ids[piece[np.argmin(finite)]]} is not finite"
+                )
         _check_adjustments(path, view, rows)
         if snapshot is None or not len(snapshot.works):
             return
@@ -233,7 +243,8 @@ def _check_ids(bundle: Parts, snapshot: Snapshot | None) -> None:
 
 
 def _check_adjustments(path: Path, view: IndexView, rows: Array) -> None:
-    """A score that is not finite comes from the adjustment, or is −∞ because the work is blocked or removed."""
+    """A score that is not finite comes from the adjustment, or is −∞ because the work is blocked or
+    removed."""
     direction = np.full(view.dim, view.dim**-0.5, np.float32)
     queries = dict.fromkeys(view.model_versions, direction)
     lowest = ~np.isfinite(view.scores(rows=rows, query_by_version=queries))

@@ -1,6 +1,8 @@
-"""How the vectors of an item index lie: their mean, and their variance along its principal axes; a part of a bundle.
+"""How the vectors of an item index lie: their mean, and their variance along its principal axes; a part of a
+bundle.
 
-Steps centre and whiten by them (``karec.diversify``), in Python and in C++ hosts. docs/formats.md describes the file.
+Steps centre and whiten by them (``karec.diversify``), in Python and in C++ hosts. docs/formats.md describes
+the file.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from karec.index import ItemIndex
 from karec.types import Array
 
 FILE, KIND = "vector_statistics.txt", "karec-statistics"
-LEAST_SHARE = 1e-3  # of the mean variance, that each axis has at least: what never varies would be all that is left
+# of the mean variance, that each axis has at least: what never varies would be all that is left
+LEAST_SHARE = 1e-3
 _ROWS = 1 << 16  # that are read at once
 _HEAD = re.compile(
     r"vectors index\.karec model_version=(-?\d{1,19}) works=(\d{1,19}) dim=(\d{1,6}) xxh64=([0-9a-f]{16})"
@@ -28,7 +31,8 @@ _HEAD = re.compile(
 @dataclass(frozen=True, eq=False)
 class VectorStatistics:
     """Of ``works`` vectors of ``model_version``: ``mean (D,)``, ``axes (D, D)`` orthonormal rows in float32,
-    and ``variances (D,)`` > 0 along them; float64. ``xxh64``: of the index's file that they were made from."""
+    and ``variances (D,)`` > 0 along them; float64. ``xxh64``: of the index's file that they were made
+    from."""
 
     model_version: int
     works: int
@@ -39,7 +43,8 @@ class VectorStatistics:
 
     @classmethod
     def of(cls, index: ItemIndex, path: Path) -> VectorStatistics:
-        """Of the vectors of ``index``, saved at ``path``, that are of its model version and not zero. O(N·D² + D³)."""
+        """Of the vectors of ``index``, saved at ``path``, that are of its model version and not zero. O(N·D²
+        + D³)."""
         n, total, products = 0, np.zeros(index.dim), np.zeros((index.dim, index.dim))
         rows = np.asarray(index.lookup(index.ids), np.int32)
         rows = rows[index.model_versions_of(rows) == index.model_version]
@@ -52,10 +57,17 @@ class VectorStatistics:
         variances = np.maximum(variances, 0.0)
         variances += LEAST_SHARE * variances.mean() if variances.any() else 1.0
         exact = axes.T.astype(np.float32).astype(np.float64)
-        return cls(index.model_version, n, mean, exact, variances, f"{_native.xxh64_of_file(bytes(path)):016x}")
+        return cls(
+            index.model_version, n, mean, exact, variances, f"{_native.xxh64_of_file(bytes(path)):016x}"
+        )
 
     def save(self, path: Path) -> None:
-        head = {"model_version": self.model_version, "works": self.works, "dim": len(self.mean), "xxh64": self.xxh64}
+        head = {
+            "model_version": self.model_version,
+            "works": self.works,
+            "dim": len(self.mean),
+            "xxh64": self.xxh64,
+        }
         lines = [line("vectors", "index.karec", head), line("mean", _joined(self.mean))]
         lines += [line("variances", _joined(self.variances))]
         lines += [line("axis", _joined(axis.astype(np.float32))) for axis in self.axes]
@@ -79,7 +91,10 @@ class VectorStatistics:
             numbers = [np.array(each.partition(" ")[2].split("/"), np.float64) for each in lines[1:]]
         except ValueError as error:
             raise BundleError(f"{path} holds what is no number: {error}") from error
-        if any(len(each) != dim or not np.isfinite(each).all() for each in numbers) or not (numbers[1] > 0).all():
+        if (
+            any(len(each) != dim or not np.isfinite(each).all() for each in numbers)
+            or not (numbers[1] > 0).all()
+        ):
             raise BundleError(f"{path}: each line has {dim} finite numbers, and variances are above 0")
         axes = np.array(numbers[2:], np.float32).astype(np.float64).reshape(dim, dim)
         return cls(version, works, numbers[0], axes, numbers[1], xxh64)
@@ -87,7 +102,9 @@ class VectorStatistics:
     def check(self, path: Path, model_version: int, dim: int) -> None:
         """Raises BundleError unless they are of that version and width."""
         if self.model_version != model_version:
-            raise BundleError(f"{path} is of model version {self.model_version}, its bundle of {model_version}")
+            raise BundleError(
+                f"{path} is of model version {self.model_version}, its bundle of {model_version}"
+            )
         if len(self.mean) != dim:
             raise BundleError(f"{path} is of {len(self.mean)} dimensions, its index has {dim}")
 

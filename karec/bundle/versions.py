@@ -9,7 +9,8 @@ from karec.errors import BundleError
 
 
 def check_version(path: Path, version: int, of_bundle: int) -> None:
-    """BundleError unless the part at ``path``, which says that it is of ``version``, may be in a bundle of that one."""
+    """BundleError unless the part at ``path``, which says that it is of ``version``, may be in a bundle of
+    that one."""
     tower = next((space.user_tower for space in SPACES if path.match(space.others)), None)
     if tower is None:
         if version != of_bundle:

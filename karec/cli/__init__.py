@@ -1,4 +1,5 @@
-"""The command line: demo, data, train, recommend, evaluate, simulate …; ``karec COMMAND --help`` shows examples."""
+"""The command line: demo, data, train, recommend, evaluate, simulate …; ``karec COMMAND --help`` shows
+examples."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from karec.errors import KarecError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; errors that people can mend are printed without a traceback and give exit code 2."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime sends usage data to its maker unless told
+    # ONNX Runtime sends usage data to its maker unless told
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     arguments = parser(__doc__).parse_args(argv)
     try:
         arguments.run(arguments)

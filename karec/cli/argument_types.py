@@ -78,7 +78,9 @@ def data_options(parser: argparse.ArgumentParser) -> None:
         help="world (the synthetic platform, the default), kuairand, lastfm, or a folder with a data.toml",
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used")
-    parser.add_argument("--root", type=Path, help="kuairand, lastfm: the folder that holds the files of its download")
+    parser.add_argument(
+        "--root", type=Path, help="kuairand, lastfm: the folder that holds the files of its download"
+    )
     world_options(parser)
 
 

@@ -1,9 +1,10 @@
 """Feeds for many users in one Parquet file: nightly jobs. A run that is killed goes on where it stopped.
 
-While it runs, OUT.parts/ holds a file for each PART_USERS users, and ``job.json``, which says what job they are of; at
-the end they become OUT by one rename. A row is a place of a feed:
+While it runs, OUT.parts/ holds a file for each PART_USERS users, and ``job.json``, which says what job they
+are of; at the end they become OUT by one rename. A row is a place of a feed:
 
-    user (as in the users' file)   position int32   item (string or int64)   score float32   found_by list of strings
+    user (as in the users' file)   position int32   item (string or int64)   score float32   found_by list of
+    strings
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ JOB = "job.json"
 
 @dataclass(frozen=True)
 class BatchJob:
-    """Feeds of ``k`` works for each user of the column ``column`` of ``users`` (None: its only one, or "user"), as of
-    ``time_ms``. ``made_of`` names the config and the bundle: parts of another job are not gone on with.
+    """Feeds of ``k`` works for each user of the column ``column`` of ``users`` (None: its only one, or
+    "user"), as of ``time_ms``. ``made_of`` names the config and the bundle: parts of another job are not gone
+    on with.
     """
 
     users: Path
@@ -43,8 +45,8 @@ class BatchJob:
     made_of: str
 
     def run(self, cascade: Cascade, progress: Progress | None = None) -> int:
-        """Writes ``out``; how many users there are. DataError: the users cannot be read, ``out`` is there, or OUT.parts
-        is of another job.
+        """Writes ``out``; how many users there are. DataError: the users cannot be read, ``out`` is there, or
+        OUT.parts is of another job.
         """
         if self.out.exists():
             raise DataError(f"{self.out} is there already: move it away, or name another file")
@@ -57,7 +59,9 @@ class BatchJob:
                 begin = at * PART_USERS
                 some = users[begin : begin + PART_USERS]
                 if not path.exists():
-                    self._write(path, some, list(pool.map(lambda user: self._feed(cascade, user), some.to_pylist())))
+                    self._write(
+                        path, some, list(pool.map(lambda user: self._feed(cascade, user), some.to_pylist()))
+                    )
                 if progress is not None:
                     progress(begin + len(some), len(users), "feeds")
         self._join(paths)
@@ -76,14 +80,18 @@ class BatchJob:
             names = file.schema_arrow.names
             column = self.column or (names[0] if len(names) == 1 else "user")
             if column not in names:
-                raise DataError(f"{self.users}: no column {column!r}; name one with --column, there are {names}")
+                raise DataError(
+                    f"{self.users}: no column {column!r}; name one with --column, there are {names}"
+                )
             users = file.read([column])[column].combine_chunks()
             if pa.types.is_dictionary(users.type):
                 users = users.dictionary_decode()
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.users} cannot be read as Parquet: {error}") from error
         if not (
-            pa.types.is_integer(users.type) or pa.types.is_string(users.type) or pa.types.is_large_string(users.type)
+            pa.types.is_integer(users.type)
+            or pa.types.is_string(users.type)
+            or pa.types.is_large_string(users.type)
         ):
             raise DataError(f"{self.users}: column {column!r} is {users.type}, ids are integers or texts")
         if users.null_count or not len(users):
@@ -110,12 +118,16 @@ class BatchJob:
         pa = arrow_parquet()
         rows = [place for feed in feeds for place in feed]
         of_user = [at for at, feed in enumerate(feeds) for _ in feed]
-        positions, items, scores, found_by = (list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
+        positions, items, scores, found_by = (
+            (list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
+        )
         table = pa.table(
             {
                 "user": users.take(pa.array(of_user, pa.int64())),
                 "position": pa.array(positions, pa.int32()),
-                "item": pa.array(items, pa.string() if any(isinstance(i, str) for i in items) else pa.int64()),
+                "item": pa.array(
+                    items, pa.string() if any(isinstance(i, str) for i in items) else pa.int64()
+                ),
                 "score": pa.array(scores, pa.float32()),
                 "found_by": pa.array(found_by, pa.list_(pa.string())),
             }

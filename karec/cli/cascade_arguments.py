@@ -29,27 +29,40 @@ def add_cascade(names: Any) -> None:
 def _add_demo(names: Any) -> None:
     demo = command(names, "demo", "run the main job end to end and show what it does", commands.demo)
     data_options(demo)
-    demo.add_argument("--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)")
+    demo.add_argument(
+        "--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)"
+    )
     demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
     demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
     demo.add_argument(
         "--scene",
         metavar="NAME",
-        help="world: also this scene: following, city, live, song_request, room, comment (with comment_users), "
+        help="world: also this scene: following, city, live, song_request, room, comment (with "
+        "comment_users), "
         "creators; or all of them",
     )
-    demo.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
+    demo.add_argument(
+        "--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)"
+    )
 
 
 def _add_train(names: Any) -> None:
-    train = command(names, "train", "train ranker and towers, refresh the index, publish a bundle", training.train)
+    train = command(
+        names, "train", "train ranker and towers, refresh the index, publish a bundle", training.train
+    )
     data_options(train)
     train.add_argument("--out", type=Path, required=True, help="where run, bundles and karec.toml go")
-    train.add_argument("--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)")
     train.add_argument(
-        "--quick", action="store_true", help="a first look: fewer passes over a large log, of a smaller ranker"
+        "--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)"
     )
-    train.add_argument("--log", type=Path, metavar="DIR", help="a served rank log: the towers learn on from it")
+    train.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look: fewer passes over a large log, of a smaller ranker",
+    )
+    train.add_argument(
+        "--log", type=Path, metavar="DIR", help="a served rank log: the towers learn on from it"
+    )
     train.add_argument(
         "--run",
         type=Path,
@@ -61,7 +74,8 @@ def _add_train(names: Any) -> None:
         "--events",
         type=Path,
         metavar="DIR",
-        help="an event log, or a karec.toml whose [live] names one: its exposures are learned from too, and the newest "
+        help="an event log, or a karec.toml whose [live] names one: its exposures are learned from too, and "
+        "the newest "
         "day is measured on",
     )
     train.add_argument(
@@ -69,7 +83,8 @@ def _add_train(names: Any) -> None:
         type=float,
         dest="margin",
         metavar="MARGIN",
-        help="publish only if the mean AUC on the test days has not fallen by more than MARGIN below that of the "
+        help="publish only if the mean AUC on the test days has not fallen by more than MARGIN below that of "
+        "the "
         "version in service, by the lower end of a 95 %% interval; else end with status 3",
     )
     train.add_argument(
@@ -77,20 +92,28 @@ def _add_train(names: Any) -> None:
         action="store_true",
         help="with --log: a new ranker, which orders the pools of the served log anew for new towers",
     )
-    train.add_argument("--log-version", type=int, metavar="N", help="with --log: rows of this model version alone")
+    train.add_argument(
+        "--log-version", type=int, metavar="N", help="with --log: rows of this model version alone"
+    )
     train.add_argument(
         "--choose",
         type=float,
         metavar="MINUTES",
-        help="before training, try a list of settings on the validation days for so long, and train with the best",
+        help="before training, try a list of settings on the validation days for so long, and train with the "
+        "best",
     )
     train.add_argument(
         "--rolling",
         action="store_true",
-        help="with --log: publish beside the version in service, which karec refresh then replaces work by work",
+        help="with --log: publish beside the version in service, which karec refresh then replaces work by "
+        "work",
     )
-    train.add_argument("--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left")
-    train.add_argument("--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle")
+    train.add_argument(
+        "--resume", action="store_true", help="go on from OUT/run/checkpoints, which a kill left"
+    )
+    train.add_argument(
+        "--signing-key", type=Path, metavar="PEM", help="a private ed25519 key: sign the bundle"
+    )
     train.add_argument(
         "--keep",
         type=at_least_one,
@@ -101,13 +124,21 @@ def _add_train(names: Any) -> None:
 
 
 def _add_recommend(names: Any) -> None:
-    recommend = command(names, "recommend", "one feed for one user, and how it came about", commands.recommend)
+    recommend = command(
+        names, "recommend", "one feed for one user, and how it came about", commands.recommend
+    )
     recommend.add_argument("--config", type=Path, required=True, help="a karec.toml")
     asked = recommend.add_mutually_exclusive_group(required=True)
     asked.add_argument("--user", help="user id; one never seen is served as a cold start")
-    asked.add_argument("--batch", type=Path, metavar="USERS.parquet", help="a feed for each of these users, into --out")
-    recommend.add_argument("--out", type=Path, metavar="FEEDS.parquet", help="with --batch: where the feeds go")
-    recommend.add_argument("--column", help='with --batch: the column of user ids (default: the only one, or "user")')
+    asked.add_argument(
+        "--batch", type=Path, metavar="USERS.parquet", help="a feed for each of these users, into --out"
+    )
+    recommend.add_argument(
+        "--out", type=Path, metavar="FEEDS.parquet", help="with --batch: where the feeds go"
+    )
+    recommend.add_argument(
+        "--column", help='with --batch: the column of user ids (default: the only one, or "user")'
+    )
     recommend.add_argument("--scene", help="a scene of the config (default: its first)")
     recommend.add_argument("--k", type=int, default=10, help="how many works (default 10)")
     recommend.add_argument("--shown", nargs="*", default=[], help="work ids that this session has seen")
@@ -116,16 +147,23 @@ def _add_recommend(names: Any) -> None:
         "--trace", action="store_true", help="show every step: in, out, removed and why, milliseconds"
     )
     recommend.add_argument(
-        "--explain", action="store_true", help="show why each work was chosen: gain, what it is closest to, plain top-k"
+        "--explain",
+        action="store_true",
+        help="show why each work was chosen: gain, what it is closest to, plain top-k",
     )
     recommend.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_refresh(names: Any) -> None:
-    again = command(names, "refresh", "make the works' vectors anew, round and round, while they serve", refresh.run)
+    again = command(
+        names, "refresh", "make the works' vectors anew, round and round, while they serve", refresh.run
+    )
     again.add_argument("root", type=Path, metavar="BUNDLES", help="the folder that holds `current`")
     again.add_argument(
-        "--share", type=float, default=0.25, help="of one core that it may use, above 0 and at most 1 (default 0.25)"
+        "--share",
+        type=float,
+        default=0.25,
+        help="of one core that it may use, above 0 and at most 1 (default 0.25)",
     )
     again.add_argument(
         "--config",
@@ -136,10 +174,16 @@ def add_refresh(names: Any) -> None:
     again.add_argument("--once", action="store_true", help="end when the round is whole")
     live = command(names, "live", "refresh, train and publish beside a service, on a schedule", living.run)
     live.add_argument("--config", type=Path, required=True, metavar="FILE", help="a karec.toml with [live]")
-    live.add_argument("--status", action="store_true", help="print what the one that runs does, or did last, and end")
-    told = command(names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run)
+    live.add_argument(
+        "--status", action="store_true", help="print what the one that runs does, or did last, and end"
+    )
+    told = command(
+        names, "record", "events into the log of a karec.toml: block a work, adjust its score", record.run
+    )
     told.add_argument("config", type=Path, metavar="FILE", help="a karec.toml with [live]")
-    told.add_argument("rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)")
+    told.add_argument(
+        "rows", type=Path, nargs="?", metavar="ROWS", help="JSON, a row a line (default: standard input)"
+    )
 
 
 def add_service(names: Any) -> None:
@@ -149,9 +193,13 @@ def add_service(names: Any) -> None:
         "--workers", type=at_least_one, metavar="N", help="processes (default: [serve] workers, else 1)"
     )
     service.add_argument("--host", help="where to listen (default: [serve] host, else 127.0.0.1)")
-    service.add_argument("--port", type=at_least_none, help="0: one that is free (default: [serve] port, else 8080)")
     service.add_argument(
-        "--insecure", action="store_true", help="other machines may call without a token, and by any Host header"
+        "--port", type=at_least_none, help="0: one that is free (default: [serve] port, else 8080)"
+    )
+    service.add_argument(
+        "--insecure",
+        action="store_true",
+        help="other machines may call without a token, and by any Host header",
     )
 
 
@@ -163,7 +211,8 @@ def add_load(names: Any) -> None:
         "--users",
         required=True,
         metavar="USERS",
-        help="who asks: a karec.toml (its bundle's users), a file of ids, one a line, a range A-B, or N for 1 … N",
+        help="who asks: a karec.toml (its bundle's users), a file of ids, one a line, a range A-B, or N for "
+        "1 … N",
     )
     long = load.add_mutually_exclusive_group()
     long.add_argument("--minutes", type=above_none, metavar="M")
@@ -178,21 +227,36 @@ def add_load(names: Any) -> None:
         "(default: none, goodput counts every answer)",
     )
     load.add_argument(
-        "--slack-ms", type=no_less_than_none, default=2.0, metavar="MS", help="… and so much after it (default 2)"
+        "--slack-ms",
+        type=no_less_than_none,
+        default=2.0,
+        metavar="MS",
+        help="… and so much after it (default 2)",
     )
     load.add_argument(
-        "--events-share", type=float, default=0.0, metavar="SHARE", help="of the requests that report exposures (0)"
+        "--events-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the requests that report exposures (0)",
     )
     load.add_argument("--even", action="store_true", help="at even distances (default: as a Poisson process)")
-    load.add_argument("--connections", type=at_least_one, default=64, metavar="N", help="kept open (default 64)")
     load.add_argument(
-        "--timeout", type=above_none, default=10.0, metavar="S", help="so long an answer is waited for (default 10)"
+        "--connections", type=at_least_one, default=64, metavar="N", help="kept open (default 64)"
+    )
+    load.add_argument(
+        "--timeout",
+        type=above_none,
+        default=10.0,
+        metavar="S",
+        help="so long an answer is waited for (default 10)",
     )
     load.add_argument("--seed", type=int, default=0, help="of moments and users (default 0)")
     load.add_argument(
         "--find-peak",
         action="store_true",
-        help="from R up in steps of 1.4 while goodput grows by 5 %%, or down until it falls; each rate so long",
+        help="from R up in steps of 1.4 while goodput grows by 5 %%, or down until it falls; each rate so "
+        "long",
     )
     load.add_argument("--out", type=Path, metavar="JSON", help="write all figures there")
 
@@ -201,7 +265,9 @@ def add_configuration(names: Any) -> None:
     config = command(names, "config", "a karec.toml: its mistakes, what is in force, its schema", None)
     what = config.add_subparsers(metavar="WHAT", required=True)
     check = command(what, "config check", "every mistake, in a line each with its place", configuration.check)
-    show = command(what, "config show", "what is in force in a scene, and where each value is from", configuration.show)
+    show = command(
+        what, "config show", "what is in force in a scene, and where each value is from", configuration.show
+    )
     for each in (check, show):
         each.add_argument("config", type=Path, metavar="FILE", help="a karec.toml")
     check.add_argument("--scene", help="a scene of the config (default: all)")

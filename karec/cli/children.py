@@ -1,10 +1,12 @@
 """A command of karec as a child process that is begun again: at its time, or with back-off after it failed.
 
-Death     It ended with a status that is none of a good end, or by a signal. It begins again after 1, 2, 4 … 64 seconds;
+Death     It ended with a status that is none of a good end, or by a signal. It begins again after 1, 2, 4 …
+64 seconds;
           one that lived for LONG_S begins that count anew.
 Output    Standard output and error, appended to LOGS/NAME.log; beyond MOST_BYTES that goes to NAME.log.1.
 Clock     One that is set back delays a begin by a whole wait at most; one that is set forward brings it on.
-With us   The child has a session of its own, so that Ctrl-C ends this process alone, which ends the child. Where this
+With us   The child has a session of its own, so that Ctrl-C ends this process alone, which ends the child.
+Where this
           process is killed, the kernel sends the child SIGTERM (prctl's PR_SET_PDEATHSIG, Linux).
 """
 
@@ -66,9 +68,11 @@ class Child:
         return self.logs / f"{self.name}.log"
 
     def look(self, now: float) -> bool:
-        """Whether something changed: it has ended, or is begun as its time has come. OSError: it cannot be begun."""
+        """Whether something changed: it has ended, or is begun as its time has come. OSError: it cannot be
+        begun."""
         if self._process is None:
-            self.next_s = min(self.next_s, now + max(self.every_s, MOST_WAIT_S))  # where the clock was set back
+            # where the clock was set back
+            self.next_s = min(self.next_s, now + max(self.every_s, MOST_WAIT_S))
             if now < self.next_s:
                 return False
             self._begin(now)
@@ -102,8 +106,8 @@ class Child:
         self._process = None
 
     def go_on(self, told: Mapping[str, Any]) -> None:
-        """Of a child with ``every_s``: it begins when it was due by what an earlier process ``told``; one that was cut
-        off is due at once.
+        """Of a child with ``every_s``: it begins when it was due by what an earlier process ``told``; one
+        that was cut off is due at once.
         """
         if self.every_s:
             self.began_s, self.last = float(told["began_s"]), str(told["last"])
@@ -150,8 +154,8 @@ class Child:
         return f"ended with {status}: {said}"
 
     def _cut_log(self) -> None:
-        """The child appends, so that a log which is emptied goes on from its begin. One that somebody moved away, or
-        that a full disk has no room to copy, stays as it is: the child runs on.
+        """The child appends, so that a log which is emptied goes on from its begin. One that somebody moved
+        away, or that a full disk has no room to copy, stays as it is: the child runs on.
         """
         with suppress(OSError):
             if self.log.stat().st_size > MOST_BYTES:

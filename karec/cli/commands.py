@@ -36,7 +36,8 @@ def demo(arguments: argparse.Namespace) -> None:
         arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
     with progress_bars() as progress, loaded(arguments, progress) as data, contextlib.ExitStack() as stack:
         dataset = data.dataset
-        twice = can_teach(dataset, arguments.requests)  # the second bundle replaces the first one, which needs no lists
+        # the second bundle replaces the first one, which needs no lists
+        twice = can_teach(dataset, arguments.requests)
         first = learn(arguments, data, progress, serves=True)
         config = publish_run(arguments, data, first.folder, progress, lists=not twice)
         evaluation = stack.enter_context(meanwhile(Quality(dataset, first.folder), dataset, progress))
@@ -107,7 +108,8 @@ def recommend(arguments: argparse.Namespace) -> None:
         request_id=f"recommend-{arguments.user}",
         explain=arguments.explain,
     )
-    feed = dataclasses.replace(cascade, observers=()).run(request)  # a look must not enter the log that teaches
+    # a look must not enter the log that teaches
+    feed = dataclasses.replace(cascade, observers=()).run(request)
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return

@@ -18,10 +18,18 @@ def add_data(names: Any) -> None:
     data = command(names, "data", "your own files: describe them, check them", None)
     what = data.add_subparsers(metavar="WHAT", required=True)
     init = command(what, "init", "write a data.toml by looking at files", own_data.init)
-    init.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files, or a folder that holds them")
-    init.add_argument("--out", type=Path, metavar="DIR", help="where data.toml goes (default: the first folder named)")
-    init.add_argument("--preset", metavar="NAME", help="copy the data.toml of a known download: kuairand, lastfm")
-    world = command(what, "export-world", "the synthetic platform as files of one's own", own_data.export_world)
+    init.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="files, or a folder that holds them"
+    )
+    init.add_argument(
+        "--out", type=Path, metavar="DIR", help="where data.toml goes (default: the first folder named)"
+    )
+    init.add_argument(
+        "--preset", metavar="NAME", help="copy the data.toml of a known download: kuairand, lastfm"
+    )
+    world = command(
+        what, "export-world", "the synthetic platform as files of one's own", own_data.export_world
+    )
     world.add_argument("out", type=Path, metavar="DIR", help="where its tables and data.toml go")
     world_options(world)
     library = command(
@@ -29,11 +37,17 @@ def add_data(names: Any) -> None:
     )
     library.add_argument("out", type=Path, metavar="DIR", help="where uploads, outcomes and screen.toml go")
     library.add_argument("--works", type=int, default=1_000_000, help="works (default 1000000)")
-    library.add_argument("--days", type=int, default=20, help="days over which they are uploaded (default 20)")
+    library.add_argument(
+        "--days", type=int, default=20, help="days over which they are uploaded (default 20)"
+    )
     library.add_argument("--seed", type=int, default=0, help="seed of the library (default 0)")
-    check = command(what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check)
+    check = command(
+        what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check
+    )
     check.add_argument("folder", type=Path, metavar="DIR", help="the folder with data.toml")
-    check.add_argument("--preset", metavar="NAME", help="a known download, without a data.toml: kuairand, lastfm")
+    check.add_argument(
+        "--preset", metavar="NAME", help="a known download, without a data.toml: kuairand, lastfm"
+    )
     check.add_argument("--skip-bad", action="store_true", help="succeed though some rows cannot be used")
     check.add_argument("--json", action="store_true", help="print JSON")
 
@@ -41,26 +55,42 @@ def add_data(names: Any) -> None:
 def add_screening(names: Any) -> None:
     screening = command(names, "screen", "which of a library's uploads may be recommended", screen.run)
     screening.add_argument("settings", type=Path, metavar="TOML", help="a screen.toml")
-    screening.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the kept works and reasons go")
-    screening.add_argument("--train", action="store_true", help="train the quality model first, from outcomes")
     screening.add_argument(
-        "--last", type=day, metavar="DAY", help="the window's last day, YYYY-MM-DD (default: the last there is)"
+        "--out", type=Path, required=True, metavar="DIR", help="where the kept works and reasons go"
     )
-    screening.add_argument("--report", type=Path, metavar="DIR", help="write screening.json and screening.html there")
+    screening.add_argument(
+        "--train", action="store_true", help="train the quality model first, from outcomes"
+    )
+    screening.add_argument(
+        "--last",
+        type=day,
+        metavar="DAY",
+        help="the window's last day, YYYY-MM-DD (default: the last there is)",
+    )
+    screening.add_argument(
+        "--report", type=Path, metavar="DIR", help="write screening.json and screening.html there"
+    )
 
 
 def add_exports(names: Any) -> None:
     export = command(names, "export", "for hosts in other languages, and in int8", None)
     exports = export.add_subparsers(metavar="WHAT", required=True)
     models = command(
-        exports, "models", "a run's models in int8, what that costs in AUC, and golden files", commands.export_models
+        exports,
+        "models",
+        "a run's models in int8, what that costs in AUC, and golden files",
+        commands.export_models,
     )
     data_options(models)
-    models.add_argument("--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo")
+    models.add_argument(
+        "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
+    )
     models.add_argument("--json", type=Path, metavar="FILE", help="also write what it costs as JSON")
     stage = command(exports, "stage", "a stage of karec.toml for a C++ host", commands.export_stage)
     stage.add_argument("--config", type=Path, required=True, help="a karec.toml")
     stage.add_argument("--scene", help="a scene of the config (default: its first)")
     stage.add_argument("--stage", default="prerank", help="a stage of the scene (default: prerank)")
     stage.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
-    stage.add_argument("--check", action="store_true", help="write nothing; fail when FILE is stale, and say why")
+    stage.add_argument(
+        "--check", action="store_true", help="write nothing; fail when FILE is stale, and say why"
+    )

@@ -49,7 +49,8 @@ TOP_TENS = 400  # users whose best ten works are compared
 
 @dataclass(frozen=True)
 class Served:
-    """The feeds of many requests, the cascade that made them, and what its observers counted until it was closed."""
+    """The feeds of many requests, the cascade that made them, and what its observers counted until it was
+    closed."""
 
     cascade: Cascade
     bundle: Bundle
@@ -71,17 +72,25 @@ def set_up(
     kinds_of: KindsOf | None = None,
     rolling: bool = False,
 ) -> Path:
-    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is none.
+    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is
+    none.
 
-    ``keep`` and ``lists`` as ``publish_bundle``. Beside a new ``karec.toml`` lies its prerank for C++ hosts; whoever
-    edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's ids, where they are
-    not the dataset's numbers. ``scenes``: templates that a new config has beside its main scene; ``kinds_of``: what
-    they recommend beside works, songs and creators, as of the snapshot that is published. ``rolling``: beside the
-    version in service (``karec.refresh.roll_in``), in place of a bundle of its own vectors alone.
+    ``keep`` and ``lists`` as ``publish_bundle``. Beside a new ``karec.toml`` lies its prerank for C++ hosts;
+    whoever edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's
+    ids, where they are not the dataset's numbers. ``scenes``: templates that a new config has beside its main
+    scene; ``kinds_of``: what they recommend beside works, songs and creators, as of the snapshot that is
+    published. ``rolling``: beside the version in service (``karec.refresh.roll_in``), in place of a bundle of
+    its own vectors alone.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
     kinds = {} if kinds_of is None else kinds_of(snapshot)
-    published: dict[str, Any] = {"ids": ids, "keep": keep, "signing_key": signing_key, "kinds": kinds, "lists": lists}
+    published: dict[str, Any] = {
+        "ids": ids,
+        "keep": keep,
+        "signing_key": signing_key,
+        "kinds": kinds,
+        "lists": lists,
+    }
     publisher = roll_in if rolling else publish_bundle
     folder = publisher(run, snapshot, out / "bundles", progress, **published)
     config = out / "karec.toml"
@@ -112,8 +121,11 @@ def asked_users(dataset: Dataset, n: int) -> Array:
     return np.random.default_rng(0).permutation(np.unique(dataset.split()[2].user_id))[:n]
 
 
-def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None) -> Served:
-    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test begins.
+def serve(
+    dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None
+) -> Served:
+    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test
+    begins.
 
     Users and works are numbers here, as in the dataset.
     """
@@ -121,7 +133,9 @@ def serve(dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress
     scene = main_scene(dataset)
     cascade = replace(load_cascade(config, scene, bundle), naming=None)
     requests = [
-        Request(user_id=int(user), k=k, scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}")
+        Request(
+            user_id=int(user), k=k, scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}"
+        )
         for user in asked_users(dataset, n_requests)
     ]
     for request in requests[:WARM_UP]:
@@ -138,7 +152,9 @@ def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     """The funnel's loss, on the pools of the first WHOLE_POOLS of the requests that were served."""
     cascade = replace(served.cascade, observers=())
     asked = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
-    requests = [Request(r.user_id, k=r.k, scene=r.scene, time_ms=r.time_ms, request_id=r.request_id) for r in asked]
+    requests = [
+        Request(r.user_id, k=r.k, scene=r.scene, time_ms=r.time_ms, request_id=r.request_id) for r in asked
+    ]
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
 
 
@@ -160,8 +176,8 @@ def report_on(
 ) -> dict[str, Any]:
     """The report of a run; every key is documented in docs/formats.md.
 
-    ``truth_of``: a synthetic world's outcomes; there the closed loop says what diversity gives, and no curve of
-    predicted relevance.
+    ``truth_of``: a synthetic world's outcomes; there the closed loop says what diversity gives, and no curve
+    of predicted relevance.
     """
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
@@ -192,7 +208,12 @@ def report_on(
         "observers": [counts.as_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),
         "feed": [
-            {"position": item.position, "id": item.id, "score": item.score, "recalled_by": list(item.recalled_by)}
+            {
+                "position": item.position,
+                "id": item.id,
+                "score": item.score,
+                "recalled_by": list(item.recalled_by),
+            }
             for item in _named(served, served.feeds[0])
         ],
     }
@@ -238,7 +259,9 @@ def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_
 
 def _curve(served: Served) -> list[dict[str, float]]:
     ranked = [feed.scored["rank"] for feed in served.feeds[:50]]
-    return diversity_curve([Pool(scored.ids, scored.scores, _vectors(served, scored), {}) for scored in ranked], k=10)
+    return diversity_curve(
+        [Pool(scored.ids, scored.scores, _vectors(served, scored), {}) for scored in ranked], k=10
+    )
 
 
 def _vectors(served: Served, candidates: Candidates) -> Array:

@@ -25,14 +25,18 @@ def page_parts(loop: Mapping[str, Any] | None) -> list[str]:
     if loop is None:
         return []
     note = (
-        f"A part of the platform: {PART.users:,} of its users might come, and the library held what they were shown "
+        f"A part of the platform: {PART.users:,} of its users might come, and the library held what they "
+        f"were shown "
         f"before and {PART.works:g} in a hundred of the other works."
     )
     return [f"<p class=note>{note}</p>", *parts_of(loop)]
 
 
-def play_demo(world: World, run: Path, out: Path, seed: int, progress: Progress | None = None) -> dict[str, Any]:
-    """Plays the set ``demo`` in ``out`` on the days after those of ``world``, with the models of ``run``: its report.
+def play_demo(
+    world: World, run: Path, out: Path, seed: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Plays the set ``demo`` in ``out`` on the days after those of ``world``, with the models of ``run``: its
+    report.
 
     Satiation is the fitted one, whatever the world's past was made with.
     """

@@ -8,7 +8,14 @@ from typing import Any
 from rich.table import Table
 
 from karec.cli.simulate import loop_tables
-from karec.cli.tables import funnel_loss_table, funnel_table, reach_table, rounds_table, run_tables, scenes_table
+from karec.cli.tables import (
+    funnel_loss_table,
+    funnel_table,
+    reach_table,
+    rounds_table,
+    run_tables,
+    scenes_table,
+)
 from karec.evaluate.top_tens import top_tens_sentence
 
 

@@ -70,7 +70,9 @@ def consistency(arguments: argparse.Namespace) -> None:
     from karec.evaluate.funnel import funnel_loss, logged_funnel, recalled_pools, requests_of_known_users
 
     if arguments.config is None and arguments.log is None:
-        raise ValueError("give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both")
+        raise ValueError(
+            "give --config FILE for pools that are drawn, --log DIR for those of shadow requests, or both"
+        )
     report, losses = {}, {}
     if arguments.config is not None:
         bundle = open_bundle(arguments.config)
@@ -80,9 +82,13 @@ def consistency(arguments: argparse.Namespace) -> None:
             pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
             report["drawn"] = consistency(pools, seed=arguments.seed)
         if arguments.recalled > 0:
-            requests = requests_of_known_users(bundle.snapshot, cascade.scene, arguments.recalled, arguments.seed)
+            requests = requests_of_known_users(
+                bundle.snapshot, cascade.scene, arguments.recalled, arguments.seed
+            )
             with progress_bars() as progress:
-                losses["recalled"] = funnel_loss(recalled_pools(cascade, bundle.index, requests, progress=progress))
+                losses["recalled"] = funnel_loss(
+                    recalled_pools(cascade, bundle.index, requests, progress=progress)
+                )
     if arguments.log is not None:
         report["logged"] = consistency(logged_pools(arguments.log), seed=arguments.seed)
         try:
@@ -113,7 +119,9 @@ def routes(arguments: argparse.Namespace) -> None:
     requests = requests_of_known_users(bundle.snapshot, scene, arguments.requests, arguments.seed)
     with progress_bars() as progress:
         report = routes_study(cascade, bundle.index, each, requests, arguments.pools or SIZES, progress)
-    title = f"Roads of prerank, {len(requests)} requests: what they cost, and what they keep of the ranker's best"
+    title = (
+        f"Roads of prerank, {len(requests)} requests: what they cost, and what they keep of the ranker's best"
+    )
     console.print(text_table(title, ROUTES_HEAD, list(routes_rows(report)), 2))
 
 
@@ -137,7 +145,9 @@ def fusion(arguments: argparse.Namespace) -> None:
             lists["drawn"] = drawn(measured, ranker, objectives, world.outcomes, **sizes, progress=progress)
         draws = {"resamples": settings["evaluation"]["resamples"], "seed": settings["seed"]}
         swept = {
-            name: fusion_sweep(each, settings["fusion"], arguments.k, arguments.steps, **draws, progress=progress)
+            name: fusion_sweep(
+                each, settings["fusion"], arguments.k, arguments.steps, **draws, progress=progress
+            )
             for name, each in lists.items()
         }
     report = {"data": dataset.name, "measured_on": arguments.on, "k": arguments.k, "steps": arguments.steps}
@@ -203,7 +213,9 @@ def diversity(arguments: argparse.Namespace) -> None:
     cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=(), naming=None)
     users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
     moment = bundle.snapshot.time_ms
-    requests = [Request(int(user), scene=scene, time_ms=moment, request_id=f"diversity-{user}") for user in users]
+    requests = [
+        Request(int(user), scene=scene, time_ms=moment, request_id=f"diversity-{user}") for user in users
+    ]
     with progress_bars() as progress:
         pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
         report = diversity_sweep(pools, arguments.k, progress=progress)
@@ -243,7 +255,9 @@ def satiation(arguments: argparse.Namespace) -> None:
         console.print(f"report: {page}")
 
 
-def _print_tables(console: Console, tables: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]) -> None:
+def _print_tables(
+    console: Console, tables: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
+) -> None:
     """Each with its title and head."""
     from karec.cli.tables import text_table
 

@@ -1,4 +1,5 @@
-"""A training by its options: alone in its folder, and gone on with where one was cut off that would learn the same."""
+"""A training by its options: alone in its folder, and gone on with where one was cut off that would learn the
+same."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def gone_on_with(
 ) -> T:
     """``train(data, resume)`` into ``run``, where ``data`` go on with the event log ``events``.
 
-    A training that was cut off there is gone on with: by --resume, or with --publish-if-no-worse where it would learn
-    from the same data with the same settings, else anew.
+    A training that was cut off there is gone on with: by --resume, or with --publish-if-no-worse where it
+    would learn from the same data with the same settings, else anew.
     """
     from karec.learn.fit.checkpoint import CheckpointError
     from karec.learn.run.begun import Begun
@@ -87,7 +88,9 @@ def alone_in_out(out: Path) -> Iterator[None]:
         return
     with alone_in(out, wait=False) as alone:
         if not alone:
-            raise DataError(f"{out}: another karec train writes there: wait until it has ended, or name another folder")
+            raise DataError(
+                f"{out}: another karec train writes there: wait until it has ended, or name another folder"
+            )
         yield
 
 

@@ -47,8 +47,8 @@ def load_dataset(arguments: argparse.Namespace, progress: ProgressBars) -> Datas
 
 
 class Loaded(NamedTuple):
-    """The dataset that --data names; ``ids``, a folder, there while the data are, with the maps of its ids, None where
-    ids are numbers; and the world, where the data are one.
+    """The dataset that --data names; ``ids``, a folder, there while the data are, with the maps of its ids,
+    None where ids are numbers; and the world, where the data are one.
     """
 
     dataset: Dataset
@@ -85,9 +85,9 @@ def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
 
 
 def train_settings(arguments: argparse.Namespace) -> TrainSettings:
-    """What --settings says; without it the built-in settings, and for the demo hard towers as a baseline too, so that
-    its report shows what distillation gives. In the world's demo MMoE and LightGBM rank as one: there the MMoE alone is
-    behind LightGBM, and teaches the towers less.
+    """What --settings says; without it the built-in settings, and for the demo hard towers as a baseline too,
+    so that its report shows what distillation gives. In the world's demo MMoE and LightGBM rank as one: there
+    the MMoE alone is behind LightGBM, and teaches the towers less.
     """
     from karec.learn.settings.train import TrainSettings
 

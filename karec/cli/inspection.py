@@ -43,7 +43,8 @@ def inspection(path: Path) -> Iterator[Table]:
         yield _inspect_index(ItemIndex.open(path), str(path))
     else:
         raise FileNotFoundError(
-            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet parts, "
+            f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet "
+            f"parts, "
             "nor a karec.toml, nor an exported stage"
         )
 
@@ -54,7 +55,11 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
     sizes = [(name, f"{facts['bytes']:,}", facts["sha256"][:16]) for name, facts in manifest["files"].items()]
     title = f"{bundle.path}, model version {bundle.model_version}, verified"
     yield text_table(title, ("file", "bytes", "SHA-256"), sizes)
-    models = [_model_row(name, OnnxModel(bundle.path / name)) for name in manifest["files"] if name.endswith(".onnx")]
+    models = [
+        _model_row(name, OnnxModel(bundle.path / name))
+        for name in manifest["files"]
+        if name.endswith(".onnx")
+    ]
     yield text_table("Models", ("file", "kind", "version", "inputs", "outputs", "trees"), models, 6)
     yield _inspect_index(bundle.index, PRERANK.index)
     if bundle.recall_index is not None:
@@ -73,7 +78,14 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
     left = f"ONNX Runtime's: {'; '.join(model.other_trees)}" if model.other_trees else ""
     trees = ", ".join(part for part in (f"{model.trees:,} by karec" if model.trees else "", left) if part)
-    return name, model.kind, str(model.model_version), ", ".join(model.inputs), ", ".join(model.outputs), trees
+    return (
+        name,
+        model.kind,
+        str(model.model_version),
+        ", ".join(model.inputs),
+        ", ".join(model.outputs),
+        trees,
+    )
 
 
 def _inspect_index(index: ItemIndex, name: str) -> Table:
@@ -93,14 +105,19 @@ def _inspect_index(index: ItemIndex, name: str) -> Table:
 
 def _told_of(version: ModelVersion) -> str:
     space = f"space {version.space_id:016x}" if version.space_id else "of an unknown item tower"
-    line = f", scores · {version.scale:.4f} {version.offset:+.4f}" if (version.scale, version.offset) != (1, 0) else ""
+    line = (
+        f", scores · {version.scale:.4f} {version.offset:+.4f}"
+        if (version.scale, version.offset) != (1, 0)
+        else ""
+    )
     return f"{version.works:,} works, {space}{line}"
 
 
 def _inspect_lists(told: Mapping[str, Any]) -> Table:
     facts = {
         "read where exact = false": f"{told['n_probe']:,} of {told['n_lists']:,} lists",
-        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest {told['lowest']:.3f}",
+        f"recall@{told['k']:,} then": f"{told['recall']:.3f}, {told['users']:,} users; lowest "
+        f"{told['lowest']:.3f}",
     }
     return facts_table(f"Lists of {told['file']}", facts)
 
@@ -119,7 +136,8 @@ def _inspect_config(path: Path) -> Table:
     facts = {
         "bundle": str(config.bundle),
         "scenes": ", ".join(config.scenes),
-        "read by": f"karec recommend --config {path} --user ID; karec export stage --config {path} --out FILE",
+        "read by": f"karec recommend --config {path} --user ID; karec export stage --config {path} --out "
+        f"FILE",
     }
     return facts_table(f"Configuration of a cascade {path}", facts)
 
@@ -129,7 +147,9 @@ def _inspect_stage(path: Path) -> Table:
     table = facts_table(f"Exported stage {path}, its seal is right", {})
     for word, _, rest in facts:
         table.add_row(word, rest)
-    table.add_row("read by", f"C++ and C hosts; karec export stage --config FILE --out {path} --check: is it stale?")
+    table.add_row(
+        "read by", f"C++ and C hosts; karec export stage --config FILE --out {path} --check: is it stale?"
+    )
     return table
 
 

@@ -33,7 +33,10 @@ FORMAT = 1
 STATE = "live.json"
 LOOK_S = 0.2
 HOUR_S = 3600.0
-TRAINED = {0: "published", NOT_PUBLISHED: "trained, not published: it may be worse than the version in service"}
+TRAINED = {
+    0: "published",
+    NOT_PUBLISHED: "trained, not published: it may be worse than the version in service",
+}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -50,7 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
     place.mkdir(exist_ok=True)
     with alone_in(place, wait=False) as alone:
         if not alone:
-            raise DataError(f"{place}: another karec live runs here (process {_read(place).get('pid')}): stop it first")
+            raise DataError(
+                f"{place}: another karec live runs here (process {_read(place).get('pid')}): stop it first"
+            )
         before = _read(place).get("children", {})
         for child in children:
             if child.name in before:
@@ -65,8 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def children_of(config: Config, logs: Path) -> list[Child]:
-    """What ``config`` asks for. ConfigError: it has no table ``live``, asks for nothing, or trainings would publish
-    elsewhere than where its bundle lies.
+    """What ``config`` asks for. ConfigError: it has no table ``live``, asks for nothing, or trainings would
+    publish elsewhere than where its bundle lies.
     """
     from karec.config.live_settings import MEMORY
 
@@ -74,7 +79,9 @@ def children_of(config: Config, logs: Path) -> list[Child]:
     if settings is None:
         raise ConfigError(f"{config.path} has no table [live], which says what karec live runs")
     if not settings.refresh_share and not settings.train_every_hours:
-        raise ConfigError(f"{config.path}: live: refresh_share and train_every_hours are 0, and nothing is left to run")
+        raise ConfigError(
+            f"{config.path}: live: refresh_share and train_every_hours are 0, and nothing is left to run"
+        )
     found = []
     if settings.refresh_share:
         words = ["refresh", str(config.bundle.absolute()), "--share", str(settings.refresh_share)]
@@ -85,14 +92,23 @@ def children_of(config: Config, logs: Path) -> list[Child]:
             raise ConfigError(
                 f'{config.path}: bundle: trainings publish into {folder}/bundles; write bundle = "bundles"'
             )
-        words = ["train", "--out", ".", "--events", settings.events, "--publish-if-no-worse", str(settings.margin)]
+        words = [
+            "train",
+            "--out",
+            ".",
+            "--events",
+            settings.events,
+            "--publish-if-no-worse",
+            str(settings.margin),
+        ]
         every_s = settings.train_every_hours * HOUR_S
         found.append(Child("train", [*words, *settings.train], folder, logs, TRAINED, every_s))
     return found
 
 
 def supervise(children: Sequence[Child], state: Path, ended: Event) -> None:
-    """Looks after ``children`` until ``ended``; a change is told on standard error and in the file ``state``."""
+    """Looks after ``children`` until ``ended``; a change is told on standard error and in the file
+    ``state``."""
     line = _StatusLine()
     while not ended.wait(LOOK_S):
         now = time.time()
@@ -123,7 +139,9 @@ def described(child: Mapping[str, Any], now: float) -> str:
 
 def _span(seconds: float) -> str:
     whole = max(round(seconds), 0)
-    return f"{whole} s" if whole < 120 else f"{whole / 60:.0f} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+    return (
+        f"{whole} s" if whole < 120 else f"{whole / 60:.0f} min" if whole < 7200 else f"{whole / 3600:.1f} h"
+    )
 
 
 class _StatusLine:

@@ -50,12 +50,20 @@ def run(arguments: argparse.Namespace) -> None:
     seconds = arguments.seconds or (60 * arguments.minutes if arguments.minutes else STEP_SECONDS)
     if arguments.rate * seconds > MOST:
         raise ValueError(
-            f"--rate {arguments.rate:g} for {seconds:g} s are {arguments.rate * seconds:.3g} requests, at most {MOST:,}"
+            f"--rate {arguments.rate:g} for {seconds:g} s are {arguments.rate * seconds:.3g} requests, at "
+            f"most {MOST:,}"
         )
     if arguments.out is not None and (arguments.out.is_dir() or not arguments.out.absolute().parent.is_dir()):
         raise ValueError(f"--out {arguments.out}: a file in a folder that is there is wanted")
     plan = Plan(
-        target, asked, arguments.rate, seconds, arguments.even, arguments.connections, arguments.timeout, arguments.seed
+        target,
+        asked,
+        arguments.rate,
+        seconds,
+        arguments.even,
+        arguments.connections,
+        arguments.timeout,
+        arguments.seed,
     )
 
     with progress_bars() as progress:
@@ -66,7 +74,11 @@ def run(arguments: argparse.Namespace) -> None:
 
         if arguments.find_peak:
             peak, reports = in_loop(find_peak(play, arguments.rate))
-            found: dict[str, Any] = {"format": reports[0]["format"], "peak_goodput_per_s": peak, "steps": reports}
+            found: dict[str, Any] = {
+                "format": reports[0]["format"],
+                "peak_goodput_per_s": peak,
+                "steps": reports,
+            }
             tables = [peak_table(peak, reports)]
         else:
             found = in_loop(play(arguments.rate))
@@ -86,21 +98,24 @@ def warnings_of(report: dict[str, Any]) -> list[str]:
     lines = []
     if generator["fell_behind"]:
         lines.append(
-            f"WARNING: at {rate} the generator itself fell behind: {generator['late_share']:.1%} of the requests began "
-            f"more than 5 ms late, and it used {generator['cpu_share']:.0%} of a core. The latencies above are partly "
+            f"WARNING: at {rate} the generator itself fell behind: {generator['late_share']:.1%} of the "
+            f"requests began "
+            f"more than 5 ms late, and it used {generator['cpu_share']:.0%} of a core. The latencies above "
+            f"are partly "
             "its own: ask for less, or run it where nothing else runs."
         )
     if "wrong answer" in report["statuses"]:
         lines.append(
-            f"WARNING: at {rate} {report['statuses']['wrong answer']} answers with status 200 were not what was asked "
+            f"WARNING: at {rate} {report['statuses']['wrong answer']} answers with status 200 were not what "
+            f"was asked "
             "for: another user, a work twice, or no JSON."
         )
     return lines
 
 
 def users_of(text: str) -> Sequence[int | str]:
-    """The ids that are drawn from: of a karec.toml's bundle, a file (one a line), a range A-B, or 1 … N. ValueError:
-    none of these, or no user.
+    """The ids that are drawn from: of a karec.toml's bundle, a file (one a line), a range A-B, or 1 … N.
+    ValueError: none of these, or no user.
     """
     path = Path(text)
     if path.suffix == ".toml":

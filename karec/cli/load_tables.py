@@ -36,7 +36,9 @@ def load_tables(report: Mapping[str, Any]) -> list[Table]:
 
 def _outcome_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     plan = report["plan"]
-    within = "" if plan["deadline_ms"] is None else f", within {plan['deadline_ms']:g} + {plan['slack_ms']:g} ms"
+    within = (
+        "" if plan["deadline_ms"] is None else f", within {plan['deadline_ms']:g} + {plan['slack_ms']:g} ms"
+    )
     return [
         (f"goodput: feeds a second{within}", f"{report['goodput_per_s']:,.1f}"),
         (f"share of feeds that were good{within}", f"{report['good_share']:.4%}"),
@@ -49,7 +51,15 @@ def _outcome_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def peak_table(peak: float, reports: Sequence[Mapping[str, Any]]) -> Table:
-    head = ("feeds and events a second", "goodput a second", "good", "p50 ms", "p99 ms", "refused", "generator's core")
+    head = (
+        "feeds and events a second",
+        "goodput a second",
+        "good",
+        "p50 ms",
+        "p99 ms",
+        "refused",
+        "generator's core",
+    )
     rows = []
     for report in reports:
         latency, core = report["latency_ms"]["from_moment"], report["generator"]["cpu_share"]

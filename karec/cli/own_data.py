@@ -65,23 +65,29 @@ def check(arguments: argparse.Namespace) -> None:
             console.print(table)
         for note in (*report.notes, *(note for table in report.tables for note in table.odd_notes())):
             console.print(f"note: {note}")
-    bad = {table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad}
+    bad = {
+        table.name: sum(reason.count for reason in table.bad.values()) for table in report.tables if table.bad
+    }
     if bad and not arguments.skip_bad:
         told = ", ".join(f"{count:,} of {name}" for name, count in bad.items())
         raise DataError(
-            f"{arguments.folder}: rows that cannot be used, {told}: mend them, or leave them out with --skip-bad"
+            f"{arguments.folder}: rows that cannot be used, {told}: mend them, or leave them out with "
+            f"--skip-bad"
         )
 
 
 def report_tables(report: DataReport) -> Iterator[Table]:
-    """The report for people: rows by table, why rows were left out, columns, and the dataset that they make."""
+    """The report for people: rows by table, why rows were left out, columns, and the dataset that they
+    make."""
     from karec.cli.tables import text_table
 
     rows = [
         (table.name, f"{table.rows:,}", f"{table.kept:,}", _sum(table.bad), _sum(table.left_out))
         for table in report.tables
     ]
-    yield text_table(f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows)
+    yield text_table(
+        f"{report.name}: what was read", ("table", "rows", "kept", "cannot be used", "left out"), rows
+    )
     reasons = [
         (table.name, why, f"{reason.count:,}", ", ".join(reason.places))
         for table in report.tables
@@ -90,7 +96,14 @@ def report_tables(report: DataReport) -> Iterator[Table]:
     if reasons:
         yield _wrapped("Rows that were not kept", ("table", "why", "rows", "the first"), reasons)
     columns = [
-        (table.name, each.name, each.kind, each.becomes, f"{each.missing:.1%}" if each.missing else "", _range(each))
+        (
+            table.name,
+            each.name,
+            each.kind,
+            each.becomes,
+            f"{each.missing:.1%}" if each.missing else "",
+            _range(each),
+        )
         for table in report.tables
         for each in table.columns
     ]
@@ -99,7 +112,11 @@ def report_tables(report: DataReport) -> Iterator[Table]:
         ("shape of the log", report.shape),
         ("users", f"{report.users:,}, {report.users_without_row:,} of whom only the log knows"),
         ("items", f"{report.items:,}, {report.items_without_exposure:,} of which were never shown"),
-        *([("unknown items", f"{report.unknown_items:,} that only the log knows")] if report.unknown_items else []),
+        *(
+            [("unknown items", f"{report.unknown_items:,} that only the log knows")]
+            if report.unknown_items
+            else []
+        ),
         ("exposures", f"{report.exposures:,}"),
         *((f"label {name}", f"{share:.2%} are positive") for name, share in report.labels.items()),
         *((f"{part} exposures", f"{count:,}") for part, count in report.parts.items()),

@@ -1,4 +1,5 @@
-"""What would fail after a training, when its run is published, served and told of, refused before the training."""
+"""What would fail after a training, when its run is published, served and told of, refused before the
+training."""
 
 from __future__ import annotations
 
@@ -20,12 +21,18 @@ INDEX_ROW = 80  # bytes of a work in the index, beside two for each dimension
 def check_outputs(
     dataset: Dataset, settings: TrainSettings, out: Path, report: Path | None = None, *, serves: bool = False
 ) -> None:
-    """Refuse an ``out`` or a folder for the ``report`` that cannot be written, or where there is no room, and a
-    ``karec.toml`` in ``out`` that is none or, where the run ``serves``, lacks the data's main scene.
+    """Refuse an ``out`` or a folder for the ``report`` that cannot be written, or where there is no room, and
+    a ``karec.toml`` in ``out`` that is none or, where the run ``serves``, lacks the data's main scene.
 
     Raises ConfigError for the ``karec.toml``, and OSError for the rest, naming the path. Writes nothing.
     """
-    for folder in (out, out / "run", out / "run" / "rank_log", out / "bundles", *([] if report is None else [report])):
+    for folder in (
+        out,
+        out / "run",
+        out / "run" / "rank_log",
+        out / "bundles",
+        *([] if report is None else [report]),
+    ):
         _check_writable(folder)
     scene, config = main_scene(dataset), out / "karec.toml"
     if not config.exists():

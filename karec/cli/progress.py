@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class ProgressBars:
-    """Call it with (done, total, what); a bar for ``what`` appears on standard error and moves. Used as a context."""
+    """Call it with (done, total, what); a bar for ``what`` appears on standard error and moves. Used as a
+    context."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._progress = Progress(

@@ -48,11 +48,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Array]]:
-    """What the state store of the ``karec.toml`` at ``path`` counts for works, in the order of the bundle's encoder.
-    The store is open in the block: a process opens LMDB's folder once at a time.
+    """What the state store of the ``karec.toml`` at ``path`` counts for works, in the order of the bundle's
+    encoder. The store is open in the block: a process opens LMDB's folder once at a time.
 
-    ValueError: it has no table ``live``, or one whose state no other process sees. DataError: the store is of another
-    log or of other labels.
+    ValueError: it has no table ``live``, or one whose state no other process sees. DataError: the store is of
+    another log or of other labels.
     """
     from karec.config.live_settings import MEMORY
     from karec.config.scenes import Config
@@ -66,7 +66,9 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
     if settings is None:
         raise ValueError(f"{path} has no table [live], which says where the counters of works are kept")
     if settings.state == MEMORY:
-        raise ValueError(f"{path}: [live] keeps its state in the memory of the service alone (state = {MEMORY!r})")
+        raise ValueError(
+            f"{path}: [live] keeps its state in the memory of the service alone (state = {MEMORY!r})"
+        )
     folded = Folded(bundle.snapshot, read_head(folder / settings.events))
     store = open_store(settings.address(folder))
     try:

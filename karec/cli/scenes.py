@@ -44,15 +44,19 @@ WATCHED = {"watch_1m": 60.0, "watch_5m": 240.0, "watch_30m": 1500.0}
 
 
 def asked_scenes(name: str | None, data: str) -> list[str]:
-    """The templates that ``--scene`` names. ValueError: there is none such, or nobody knows the truth of ``data``."""
+    """The templates that ``--scene`` names. ValueError: there is none such, or nobody knows the truth of
+    ``data``."""
     known = [HOME, *OTHERS]
     if name is None:
         return []
     if name not in (*known, ALL):
-        raise ValueError(f"--scene {name}: no such template{nearest(name, known)}; there are {known}, and {ALL}")
+        raise ValueError(
+            f"--scene {name}: no such template{nearest(name, known)}; there are {known}, and {ALL}"
+        )
     if data != "world":
         raise ValueError(
-            f"--scene measures scenes by the truth of the synthetic world, which --data {data} has not: leave it out, "
+            f"--scene measures scenes by the truth of the synthetic world, which --data {data} has not: "
+            f"leave it out, "
             "and put templates into your karec.toml as docs/howto-scenes.md says"
         )
     return known if name == ALL else list(TOGETHER.get(name, (name,)))
@@ -76,7 +80,9 @@ def scenes_of(
     return rows
 
 
-def _row(world: World, kinds: Mapping[str, WorldKind], config: Path, name: str, n_requests: int) -> dict[str, Any]:
+def _row(
+    world: World, kinds: Mapping[str, WorldKind], config: Path, name: str, n_requests: int
+) -> dict[str, Any]:
     cascade = replace(load_cascade(config, name, open_bundle(config)), observers=(), naming=None)
     read = cascade.bundle
     assert read is not None  # a cascade of a config has one
@@ -96,7 +102,8 @@ def _row(world: World, kinds: Mapping[str, WorldKind], config: Path, name: str, 
 
 
 def _in_the_evening(read: Kind, kind: WorldKind, requests: Sequence[Request]) -> Iterator[Request]:
-    """``requests`` at MINUTES of the evening after, an equal part each; before each part it is told who is on."""
+    """``requests`` at MINUTES of the evening after, an equal part each; before each part it is told who is
+    on."""
     for minute, part in zip(MINUTES, np.array_split(np.arange(len(requests)), len(MINUTES)), strict=True):
         moment = read.snapshot.time_ms + EVENING_MS + minute * MINUTE_MS
         read.show_only(kind.on_at(moment))

@@ -30,7 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
 
             model = train_quality(settings, arguments.settings, threads=threads, progress=progress)
             console.print(
-                f"{model.path}: {model.trees} trees, from {model.rows:,} works of {model.first} … {model.last}; "
+                f"{model.path}: {model.trees} trees, from {model.rows:,} works of {model.first} … "
+                f"{model.last}; "
                 f"AUC {model.auc:.3f} on {model.held_out:,} works of the last days"
             )
             for line in model.notes:

@@ -1,7 +1,7 @@
 """The demo's second round: what the first bundle serves is logged, and towers learn from that.
 
-Requests of some users teach: their whole pools and what was ranked for them are logged, and in a world their feeds are
-answered. Requests of other users are kept apart: on their pools both rounds are measured.
+Requests of some users teach: their whole pools and what was ranked for them are logged, and in a world their
+feeds are answered. Requests of other users are kept apart: on their pools both rounds are measured.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ from karec.types import Array, Request
 
 TEACHING = 2  # requests that teach, for each that the demo serves in the end
 MEASURED, MOST_MEASURED = 0.5, 50  # requests whose pools are measured, likewise, and at most
-POOL, MEASURED_POOL = 1_000, 10_000  # works of a pool that the ranker scores; lists take 40 of those that teach
+# works of a pool that the ranker scores; lists take 40 of those that teach
+POOL, MEASURED_POOL = 1_000, 10_000
 AT_ONCE = 8  # requests between two waits for the observers, which would drop what they cannot keep up with
 
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """What was served to teach: the log's folder, the feeds, and what happened to them, None where nobody answers;
-    and the pools to measure on, with what both rounds are compared by: the first round's scores of them.
+    """What was served to teach: the log's folder, the feeds, and what happened to them, None where nobody
+    answers; and the pools to measure on, with what both rounds are compared by: the first round's scores of
+    them.
     """
 
     log: Path
@@ -62,16 +64,20 @@ def can_teach(dataset: Dataset, n_requests: int) -> bool:
 
 
 def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progress | None = None) -> Taught:
-    """Serve what teaches and what is measured, each user once, at the moment test begins, into ``served_log`` and
-    ``measured_log`` beside ``config``.
+    """Serve what teaches and what is measured, each user once, at the moment test begins, into ``served_log``
+    and ``measured_log`` beside ``config``.
     """
     dataset, out = data.dataset, config.parent
     measured, teaching = _users(dataset, n_requests)
     feeds = _served(dataset, config, teaching, out / "served_log", POOL, progress, "serving to teach")
-    shown = _served(dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving to measure on")
+    shown = _served(
+        dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving to measure on"
+    )
     log = read_rank_log(out / "measured_log", dataset.tasks)
     pools = list(log.take(log.shadow).requests())
-    share = float(np.mean([feed.trace.stage_sizes()["prerank"] / feed.trace.stage_sizes()["recall"] for feed in shown]))
+    share = float(
+        np.mean([feed.trace.stage_sizes()["prerank"] / feed.trace.stage_sizes()["recall"] for feed in shown])
+    )
     first = towers_on_pools(*_unobserved(dataset, config), pools, share)
     world = data.world
     outcomes = None if world is None else answers(world.truth, dataset.snapshot, feeds)
@@ -79,7 +85,8 @@ def serve_to_teach(data: Loaded, config: Path, n_requests: int, progress: Progre
 
 
 def _users(dataset: Dataset, n_requests: int) -> tuple[Array, Array]:
-    """(users of the test days to measure on, half of those that are served at most; others that were seen before)."""
+    """(users of the test days to measure on, half of those that are served at most; others that were seen
+    before)."""
     asked = asked_users(dataset, max(n_requests, 2))
     measured = asked[: min(max(round(MEASURED * n_requests), 1), MOST_MEASURED, len(asked) // 2)]
     known = np.unique(dataset.exposures.user_id[dataset.exposures.time_ms < dataset.valid_until_ms])
@@ -106,7 +113,10 @@ def _served(
     with replace(cascade, observers=queues) as observed:
         for done, user in enumerate(users, 1):
             asked = Request(
-                int(user), scene=cascade.scene, time_ms=dataset.valid_until_ms, request_id=f"{log.name}-{user}"
+                int(user),
+                scene=cascade.scene,
+                time_ms=dataset.valid_until_ms,
+                request_id=f"{log.name}-{user}",
             )
             feeds.append(replace(observed.run(asked), scored={}))  # which holds the whole pool
             if done % AT_ONCE == 0 or done == len(users):
@@ -127,7 +137,8 @@ def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
 def learn_from_served(
     dataset: Dataset, trained: TrainResult, taught: Taught, out: Path, progress: Progress | None = None
 ) -> TrainResult:
-    """The second round's towers: one pass, from those that were ``trained``, over the first log and what was served."""
+    """The second round's towers: one pass, from those that were ``trained``, over the first log and what was
+    served."""
     first = ServedRun.read(trained.folder)
     version = next_version(out / "bundles")
     settings = replace(first.settings, model_version=version, towers=replace(first.settings.towers, epochs=1))
@@ -145,7 +156,8 @@ def learn_from_served(
 
 
 def rounds_of(dataset: Dataset, runs: tuple[Path, Path], taught: Taught, config: Path) -> dict[str, Any]:
-    """The report's ``rounds``: what taught, what it was measured on, and both rounds' measures with their gain."""
+    """The report's ``rounds``: what taught, what it was measured on, and both rounds' measures with their
+    gain."""
     second = towers_on_pools(*_unobserved(dataset, config), taught.pools, taught.share)
     users = np.array([int(pool.user_id[0]) for pool in taught.pools])
     return {

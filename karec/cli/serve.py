@@ -28,13 +28,18 @@ def _serve(arguments: argparse.Namespace) -> None:
         from karec.serve.workers import SIGNALS, Workers
     except ImportError as error:
         raise MissingExtra(error.name or "starlette", "serve", "karec serve") from error
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s"
+    )
     given = {name: getattr(arguments, name) for name in ("workers", "host", "port")}
     path = arguments.config.absolute()
-    workers = Workers(path, {name: value for name, value in given.items() if value is not None}, arguments.insecure)
+    workers = Workers(
+        path, {name: value for name, value in given.items() if value is not None}, arguments.insecure
+    )
     with _blocked(*SIGNALS):
         print(
-            f"{workers.address} ({workers.settings.workers} workers); what there is to call: {workers.address}/docs",
+            f"{workers.address} ({workers.settings.workers} workers); what there is to call: "
+            f"{workers.address}/docs",
             flush=True,
         )
         raise SystemExit(workers.run())

@@ -33,7 +33,13 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:
         simulate(
-            arms, path.parent, sizes, arguments.out, resume=arguments.resume, models=arguments.models, progress=progress
+            arms,
+            path.parent,
+            sizes,
+            arguments.out,
+            resume=arguments.resume,
+            models=arguments.models,
+            progress=progress,
         )
     names = [arm.name for arm in arms.arms]
     for name in names:

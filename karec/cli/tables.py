@@ -26,10 +26,13 @@ from karec.platform.snapshot import Snapshot
 from karec.recommendation import Recommendation
 from karec.trace import Trace
 
-SHOWN_ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}  # of a work in a feed: heading
+# of a work in a feed: heading
+SHOWN_ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}
 
 
-def text_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> Table:
+def text_table(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1
+) -> Table:
     """A table for the terminal; the first ``text_columns`` stand to the left."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for i, name in enumerate(head):
@@ -49,7 +52,10 @@ def facts_table(title: str, facts: Mapping[str, str]) -> Table:
 
 
 def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> Table:
-    rows = [(stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "") for stage, n in funnel.items()]
+    rows = [
+        (stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "")
+        for stage, n in funnel.items()
+    ]
     rows.append(("whole request", "", f"{timings_ms['total']:.2f}"))
     return text_table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
 
@@ -66,15 +72,17 @@ def quality_tables(
 
 
 def run_tables(quality: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Table]:
-    """The tables of what ``evaluate_run`` returns: each task over all rows, then by how much is known of the user,
-    where that differs.
+    """The tables of what ``evaluate_run`` returns: each task over all rows, then by how much is known of the
+    user, where that differs.
     """
     yield from quality_tables(quality["models"], tasks)
     if sum(group["exposures"] > 0 for group in quality["by_history"].values()) < 2:
         return
     for task in tasks:
         head, rows = history_rows(quality["by_history"], task)
-        yield text_table(f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC", head, rows)
+        yield text_table(
+            f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC", head, rows
+        )
 
 
 def compared_table(compared: Mapping[str, Any]) -> Table:
@@ -82,7 +90,12 @@ def compared_table(compared: Mapping[str, Any]) -> Table:
     new, old = compared["versions"]
     day = f"{compared['exposures']:,} exposures, {compared['users']:,} users"
     rows = [
-        (name, f"{each['new']:.4f}", f"{each['in_service']:.4f}", with_interval(each["gain"], each["gain_ci"]))
+        (
+            name,
+            f"{each['new']:.4f}",
+            f"{each['in_service']:.4f}",
+            with_interval(each["gain"], each["gain_ci"]),
+        )
         for name, each in compared["models"].items()
     ]
     title = f"Mean AUC of {', '.join(compared['tasks'])} on the newest day ({day})"
@@ -139,7 +152,9 @@ def channel_table(report: Mapping[str, Any]) -> Table:
 
 
 def lists_table(report: Mapping[str, Any]) -> Table:
-    return text_table("What the channel model finds by lists (95 % over users)", LISTS_HEAD, lists_rows(report))
+    return text_table(
+        "What the channel model finds by lists (95 % over users)", LISTS_HEAD, lists_rows(report)
+    )
 
 
 def feed_channel_table(channels: Mapping[str, Any]) -> Table:
@@ -165,11 +180,15 @@ def scenes_table(scenes: Mapping[str, Any]) -> Table:
 def feed_table(feed: Recommendation, snapshot: Snapshot, kind: str = "work") -> Table:
     """``kind``: what its items are."""
     rows = []
-    roles = {role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns and name != kind}
+    roles = {
+        role: name for role, name in SHOWN_ROLES.items() if role in snapshot.works.columns and name != kind
+    }
     for item in feed:
         at = int(snapshot.works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
         about = ["–" if at < 0 else _told(snapshot, role, at) for role in roles]
-        rows.append((str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by)))
+        rows.append(
+            (str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by))
+        )
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
     table = text_table(title, ("place", kind, *roles.values(), "score", "found by"), rows, 0)
     table.caption = None if feed.short is None else str(feed.short)
@@ -197,7 +216,9 @@ def trace_table(trace: Trace) -> Table:
             f"{step.ms:.2f}",
             step.failure
             or (f"for {step.no_time.place}, {step.no_time}" if step.no_time else "")
-            or ", ".join(f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation")
+            or ", ".join(
+                f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"
+            )
             or (step.why if step.role == "source" else ""),
         )
         for step in trace.steps
@@ -206,7 +227,8 @@ def trace_table(trace: Trace) -> Table:
 
 
 def explanation_tables(feed: Recommendation) -> Iterator[Table]:
-    """Of each step that explained its choice: the works of the feed as that step saw them. ``place`` is in its list."""
+    """Of each step that explained its choice: the works of the feed as that step saw them. ``place`` is in
+    its list."""
     for step in feed.trace.steps:
         if "explanation" not in step.notes:
             continue
@@ -228,11 +250,20 @@ def explanation_tables(feed: Recommendation) -> Iterator[Table]:
             known = "yes" if item.id in top_k else "no"
             numbers = (f"{work['relevance']:.4f}", f"{work['gain']:.3g}")
             rows.append(
-                (str(item.position + 1), str(item.id), str(place + 1), *numbers, *near, known, str(top_k[place]))
+                (
+                    str(item.position + 1),
+                    str(item.id),
+                    str(place + 1),
+                    *numbers,
+                    *near,
+                    known,
+                    str(top_k[place]),
+                )
             )
         instead = len(set(places) - set(top_k))
         title = (
-            f"{step.stage}.{step.step}: {instead} of its {len(works)} works are not among the plain top {len(works)}"
+            f"{step.stage}.{step.step}: {instead} of its {len(works)} works are not among the plain top "
+            f"{len(works)}"
         )
         head = (
             "in feed",

@@ -1,4 +1,5 @@
-"""``karec train``: a first training, or one that learns on from what was served; published, if it is no worse."""
+"""``karec train``: a first training, or one that learns on from what was served; published, if it is no
+worse."""
 
 from __future__ import annotations
 
@@ -21,7 +22,12 @@ NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service
 
 
 def learn(
-    arguments: argparse.Namespace, data: Loaded, progress: ProgressBars, *, serves: bool = False, resume: bool = False
+    arguments: argparse.Namespace,
+    data: Loaded,
+    progress: ProgressBars,
+    *,
+    serves: bool = False,
+    resume: bool = False,
 ) -> TrainResult:
     """Data → trained run in ``--out``. Whoever ``serves`` it at once evaluates the run meanwhile."""
     from karec.bundle import next_version
@@ -39,11 +45,20 @@ def learn(
     minutes, choice = getattr(arguments, "choose", None), None
     if minutes is not None:
         check_run(data.dataset, settings.of(data.dataset))
-        choice = choose_settings(data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume)
+        choice = choose_settings(
+            data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume
+        )
         settings = choice.settings
         resume = resume and run.is_dir()
     return train_all(
-        data.dataset, settings, run, progress, resume=resume, choice=choice, evaluated=not serves, **_log(arguments)
+        data.dataset,
+        settings,
+        run,
+        progress,
+        resume=resume,
+        choice=choice,
+        evaluated=not serves,
+        **_log(arguments),
     )
 
 
@@ -93,7 +108,8 @@ def _learn_from_log(
 
 
 def _run_that_served(arguments: argparse.Namespace) -> Path:
-    """OUT/run; with --publish-if-no-worse, the run folder of the version in service. DataError: it is gone."""
+    """OUT/run; with --publish-if-no-worse, the run folder of the version in service. DataError: it is
+    gone."""
     from karec.evaluate.quality import read_run
 
     first = Path(arguments.out / "run")
@@ -104,7 +120,9 @@ def _run_that_served(arguments: argparse.Namespace) -> Path:
     for folder in (arguments.out / f"run-{version}", first):
         if folder.is_dir() and read_run(folder)["settings"]["model_version"] == version:
             return folder
-    raise DataError(f"{arguments.out} has no run folder of version {version}, which is in service: name it with --run")
+    raise DataError(
+        f"{arguments.out} has no run folder of version {version}, which is in service: name it with --run"
+    )
 
 
 def _in_service(out: Path) -> Path | None:
@@ -116,8 +134,8 @@ def _in_service(out: Path) -> Path | None:
 def publish_run(
     arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars, *, lists: bool = True
 ) -> Path:
-    """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's path.
-    ``lists`` as ``publish_bundle``."""
+    """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's
+    path. ``lists`` as ``publish_bundle``."""
     from karec.cli.demo import set_up
     from karec.cli.scenes import asked_scenes, kinds_of
     from karec.evaluate.curves import write_curves
@@ -169,7 +187,9 @@ def train(arguments: argparse.Namespace) -> None:
         new, old = compared["versions"]
         console.print(f"not published: version {new} may be worse than version {old}, which stays in service")
         raise SystemExit(NOT_PUBLISHED)
-    console.print(f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID")
+    console.print(
+        f"published: {config.parent / 'bundles'}\nserve it:  karec recommend --config {config} --user ID"
+    )
 
 
 class _Done(NamedTuple):
@@ -203,11 +223,17 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
     if arguments.from_scratch and arguments.log is None:
-        raise ValueError("--from-scratch says that a new ranker orders the pools of a served log: it needs --log DIR")
+        raise ValueError(
+            "--from-scratch says that a new ranker orders the pools of a served log: it needs --log DIR"
+        )
     if arguments.from_scratch and arguments.run_folder is not None:
-        raise ValueError("--run names whose towers learn on, and --from-scratch that none do: leave one of them out")
+        raise ValueError(
+            "--run names whose towers learn on, and --from-scratch that none do: leave one of them out"
+        )
     if _learns_on(arguments) and (arguments.quick or arguments.choose is not None):
-        raise ValueError("--quick and --choose are for a training from scratch: leave them out, or add --from-scratch")
+        raise ValueError(
+            "--quick and --choose are for a training from scratch: leave them out, or add --from-scratch"
+        )
     if arguments.rolling and not _learns_on(arguments):
         raise ValueError(
             "--rolling puts a model beside the one that served: it needs --log DIR, without --from-scratch"
@@ -235,7 +261,8 @@ def _event_log(path: Path) -> Path:
 def _compared(
     arguments: argparse.Namespace, data: Loaded, trained: TrainResult, progress: ProgressBars
 ) -> dict[str, Any] | None:
-    """``compare_versions`` of the run and the version in service, put into run.json; None where nothing serves."""
+    """``compare_versions`` of the run and the version in service, put into run.json; None where nothing
+    serves."""
     from karec.evaluate.no_worse import compare_versions
     from karec.evaluate.quality import read_run
     from karec.learn.run.run_folder import write_json

@@ -1,4 +1,5 @@
-"""A service that `karec serve` runs, called from Python: `Client`, and `AsyncClient` with the same calls as coroutines.
+"""A service that `karec serve` runs, called from Python: `Client`, and `AsyncClient` with the same calls as
+coroutines.
 
 Loads httpx and msgspec (extra ``client``) and nothing of the engine.
 """
@@ -13,4 +14,15 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra(error.name or "httpx", "client", "karec.client") from error
 
-__all__ = ["AsyncClient", "Client", "Feed", "Item", "Problem", "Recorded", "Request", "Unreachable", "User", "Work"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Feed",
+    "Item",
+    "Problem",
+    "Recorded",
+    "Request",
+    "Unreachable",
+    "User",
+    "Work",
+]

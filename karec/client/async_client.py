@@ -18,7 +18,8 @@ from karec.client.messages import Feed, Id, Recorded, Request, User, Work
 
 
 class AsyncClient:
-    """Its arguments are those of `Client`. Every call raises Problem (the service refused it) or Unreachable."""
+    """Its arguments are those of `Client`. Every call raises Problem (the service refused it) or
+    Unreachable."""
 
     def __init__(
         self,
@@ -68,7 +69,8 @@ class AsyncClient:
         return (await self._send(calls.recommend_many(calls.as_requests(requests)))).answers
 
     async def record(self, events: Iterable[Mapping[str, Any]]) -> Recorded:
-        """What users did: rows as `LiveCascade.record` takes them; ``id`` and ``time_ms`` are added where missing."""
+        """What users did: rows as `LiveCascade.record` takes them; ``id`` and ``time_ms`` are added where
+        missing."""
         return await self._send(calls.record(self._naming.named(events)))
 
     async def works(self, rows: Iterable[Mapping[str, Any]]) -> Recorded:

@@ -1,8 +1,8 @@
 """How often a call is tried, and for how long.
 
-A try that the service refused for now (503 with Retry-After, before it read the body), or whose connection failed or
-broke, is made again. That is safe for every call: reads change nothing, and each event has an id and a moment that stay
-the same, by which the service counts it once.
+A try that the service refused for now (503 with Retry-After, before it read the body), or whose connection
+failed or broke, is made again. That is safe for every call: reads change nothing, and each event has an id
+and a moment that stay the same, by which the service counts it once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0
 
 
 class Attempts:
-    """The tries of one call: at most ``retries`` after the first, and ``seconds`` for all with the waits between."""
+    """The tries of one call: at most ``retries`` after the first, and ``seconds`` for all with the waits
+    between."""
 
     def __init__(self, call: Call[Answer], retries: int, seconds: float) -> None:
         self._again, self._left, self._wait_s = call.again, retries, FIRST_WAIT_S
@@ -38,12 +39,17 @@ class Attempts:
         asked_for = 0.0
         if isinstance(outcome, httpx.Response):
             retry_after = seconds_of(outcome.headers.get("retry-after"))
-            if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE or retry_after is None or not self._again:
+            if (
+                outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE
+                or retry_after is None
+                or not self._again
+            ):
                 return None
             asked_for = retry_after
         elif isinstance(outcome, (httpx.ReadTimeout, httpx.WriteTimeout, httpx.UnsupportedProtocol)):
             return None
-        wait = asked_for + random.uniform(0.5, 1.0) * self._wait_s  # clients that were refused together come apart
+        # clients that were refused together come apart
+        wait = asked_for + random.uniform(0.5, 1.0) * self._wait_s
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
         self._left -= 1
         if self._left < 0 or time.monotonic() + wait >= self._until:
@@ -66,7 +72,8 @@ def seconds_of(retry_after: str | None) -> float | None:
 
 
 def answer_of(call: Call[Answer], outcome: httpx.Response | httpx.TransportError) -> Answer:
-    """The answer as its type. Problem: the service refused. Unreachable: it did not answer, or no karec service did."""
+    """The answer as its type. Problem: the service refused. Unreachable: it did not answer, or no karec
+    service did."""
     if isinstance(outcome, httpx.TransportError):
         where = f"{outcome.request.method} {shown(outcome.request.url)}"
         late = isinstance(outcome, httpx.TimeoutException)
@@ -77,7 +84,9 @@ def answer_of(call: Call[Answer], outcome: httpx.Response | httpx.TransportError
     try:
         return json.decode(outcome.content, type=call.answer)
     except DecodeError as error:
-        raise Unreachable(f"{shown(outcome.request.url)} answered what no karec service does: {error}") from error
+        raise Unreachable(
+            f"{shown(outcome.request.url)} answered what no karec service does: {error}"
+        ) from error
 
 
 def shown(url: httpx.URL) -> str:

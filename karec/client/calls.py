@@ -22,8 +22,8 @@ EVENTS, WORKS = "events", "works"
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """``body`` is JSON, or empty; ``answer``: the type that the answer has; ``again``: whether a refusal for now is
-    tried again; ``purpose``: which token it carries, where events or works have their own.
+    """``body`` is JSON, or empty; ``answer``: the type that the answer has; ``again``: whether a refusal for
+    now is tried again; ``purpose``: which token it carries, where events or works have their own.
     """
 
     method: str
@@ -48,7 +48,9 @@ def recommend_many(requests: Sequence[Request]) -> Call[Feeds]:
 def _check_deadline(request: Request) -> None:
     """ValueError for one that is not finite: JSON would have null for it, which is no deadline."""
     if request.deadline_ms is not None and not math.isfinite(request.deadline_ms):
-        raise ValueError(f"deadline_ms is {request.deadline_ms}, expected milliseconds, or None for no deadline")
+        raise ValueError(
+            f"deadline_ms is {request.deadline_ms}, expected milliseconds, or None for no deadline"
+        )
 
 
 def record(rows: Iterable[Mapping[str, Any]]) -> Call[Recorded]:
@@ -77,8 +79,8 @@ READY = Call("GET", "/readyz", object, again=False)
 
 
 class Naming:
-    """Gives each row an id and a moment, so that it counts once however often it is sent. Ids rise: rows of one
-    millisecond keep their order.
+    """Gives each row an id and a moment, so that it counts once however often it is sent. Ids rise: rows of
+    one millisecond keep their order.
     """
 
     def __init__(self) -> None:
@@ -86,12 +88,16 @@ class Naming:
         self._numbers = count(time.time_ns())  # threads may share it
 
     def named(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The rows; those with an ``id`` or a ``time_ms`` of their own keep it. ValueError: one is no mapping."""
+        """The rows; those with an ``id`` or a ``time_ms`` of their own keep it. ValueError: one is no
+        mapping."""
         for at, row in enumerate(rows):
             if not isinstance(row, Mapping):
                 raise ValueError(f"row {at} is {row!r}, expected a mapping with a kind")
             given = {key: value for key, value in row.items() if value is not None}
-            own = {"id": str(UUID(int=self._source | next(self._numbers))), "time_ms": time.time_ns() // 1_000_000}
+            own = {
+                "id": str(UUID(int=self._source | next(self._numbers))),
+                "time_ms": time.time_ns() // 1_000_000,
+            }
             yield own | given
 
 

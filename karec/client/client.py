@@ -18,11 +18,13 @@ from karec.client.messages import Feed, Id, Recorded, Request, User, Work
 
 
 class Client:
-    """``timeout``: no wait of a call is longer than so many seconds, and no retry begins later; ``connections``: open
-    at once, kept and used again; ``verify``: False or an SSL context, where the certificate is not publicly signed.
+    """``timeout``: no wait of a call is longer than so many seconds, and no retry begins later;
+    ``connections``: open at once, kept and used again; ``verify``: False or an SSL context, where the
+    certificate is not publicly signed.
 
     ``base_url`` and the tokens are taken from ``KAREC_URL``, ``KAREC_TOKEN``, ``KAREC_EVENTS_TOKEN`` and
-    ``KAREC_WORKS_TOKEN`` where they are not told. Every call raises Problem (the service refused it) or Unreachable.
+    ``KAREC_WORKS_TOKEN`` where they are not told. Every call raises Problem (the service refused it) or
+    Unreachable.
     """
 
     def __init__(
@@ -73,7 +75,8 @@ class Client:
         return self._send(calls.recommend_many(calls.as_requests(requests))).answers
 
     def record(self, events: Iterable[Mapping[str, Any]]) -> Recorded:
-        """What users did: rows as `LiveCascade.record` takes them; ``id`` and ``time_ms`` are added where missing."""
+        """What users did: rows as `LiveCascade.record` takes them; ``id`` and ``time_ms`` are added where
+        missing."""
         return self._send(calls.record(self._naming.named(events)))
 
     def works(self, rows: Iterable[Mapping[str, Any]]) -> Recorded:

@@ -17,8 +17,8 @@ URL, TOKEN, EVENTS_TOKEN, WORKS_TOKEN = "KAREC_URL", "KAREC_TOKEN", "KAREC_EVENT
 
 @dataclass(frozen=True)
 class Connection:
-    """``base_url`` and tokens come from the environment where they are None. ValueError: no URL, no http URL, or a
-    token that no header can hold.
+    """``base_url`` and tokens come from the environment where they are None. ValueError: no URL, no http URL,
+    or a token that no header can hold.
     """
 
     base_url: httpx.URL
@@ -30,7 +30,9 @@ class Connection:
     ) -> Connection:
         given = base_url or os.environ.get(URL)
         if not given:
-            raise ValueError(f"no address of the service: Client('http://HOST:PORT'), or {URL} in the environment")
+            raise ValueError(
+                f"no address of the service: Client('http://HOST:PORT'), or {URL} in the environment"
+            )
         try:
             url = httpx.URL(given)
         except httpx.InvalidURL as error:

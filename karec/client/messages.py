@@ -1,4 +1,5 @@
-"""What goes to the service and what comes back, as structs. Keys that a later service adds are passed over."""
+"""What goes to the service and what comes back, as structs. Keys that a later service adds are passed
+over."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ Id = int | str
 class Request(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One feed that is wanted. What is not said the service chooses: its first scene, ten items, the present.
 
-    ``shown``: ids that this session has seen; ``time_ms``: since 1970; ``deadline_ms``: for the work of the service;
-    ``explain``: the answer says why, and has its trace.
+    ``shown``: ids that this session has seen; ``time_ms``: since 1970; ``deadline_ms``: for the work of the
+    service; ``explain``: the answer says why, and has its trace.
     """
 
     user: Id
@@ -40,8 +41,9 @@ class Item(Struct, frozen=True):
 
 
 class Feed(Struct, frozen=True):
-    """An answer. ``degraded``: what was passed over or replaced; ``short``: why there are fewer items than were wanted;
-    ``ms``: the time that the service took; ``trace``: its steps, where the request said ``explain``.
+    """An answer. ``degraded``: what was passed over or replaced; ``short``: why there are fewer items than
+    were wanted; ``ms``: the time that the service took; ``trace``: its steps, where the request said
+    ``explain``.
     """
 
     user: Id
@@ -63,8 +65,8 @@ class Feeds(Struct, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has not taken
-    them yet; None: the next request knows them.
+    """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has
+    not taken them yet; None: the next request knows them.
     """
 
     events: int
@@ -80,7 +82,8 @@ class Listed(Struct, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """What is known of a user. ``behind``: why the state store could not be read; None: it was, or there is none."""
+    """What is known of a user. ``behind``: why the state store could not be read; None: it was, or there is
+    none."""
 
     user: Id
     known: bool
@@ -90,7 +93,8 @@ class User(Struct, frozen=True):
 
 
 class Work(Struct, frozen=True):
-    """What is known of a work. ``model_version``: of its row in the index; ``offset``: what is added to its scores."""
+    """What is known of a work. ``model_version``: of its row in the index; ``offset``: what is added to its
+    scores."""
 
     work: Id
     columns: dict[str, Any] = {}

@@ -19,7 +19,18 @@ from karec.config.scenes import Config, Scene
 from karec.config.wiring import Steered, check_steered, check_wiring
 from karec.errors import ConfigError
 from karec.observer_queue import ObserverQueue
-from karec.stage import Filter, Hydrator, Merger, Observer, RequestHydrator, Scorer, Selector, Source, Stage, Step
+from karec.stage import (
+    Filter,
+    Hydrator,
+    Merger,
+    Observer,
+    RequestHydrator,
+    Scorer,
+    Selector,
+    Source,
+    Stage,
+    Step,
+)
 
 S = TypeVar("S", bound=Step)
 STAGE_KEYS = ("name", "steps", SUBSTITUTE)
@@ -30,9 +41,9 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 class Cascade(karec.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
-    The cascades of a process that stand on one bundle share it, and what their steps build from it. ``bundle``: the
-    bundle, or what it has of the kind of items that the scene recommends. ``exposure``: how what the scene wants of
-    exposure stands; None where it wants nothing.
+    The cascades of a process that stand on one bundle share it, and what their steps build from it.
+    ``bundle``: the bundle, or what it has of the kind of items that the scene recommends. ``exposure``: how
+    what the scene wants of exposure stands; None where it wants nothing.
     """
 
     bundle: Bundle | Kind | None = field(default=None, repr=False)
@@ -51,8 +62,12 @@ class Cascade(karec.cascade.Cascade):
         items, place = resources.bundle, scene.place
         recall = _recall(scene, resources)
         stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
-        request = _steps(scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"])
-        observers = _steps(scene.observers, (Observer,), replace(resources, stages=stages), place["observers"])
+        request = _steps(
+            scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"]
+        )
+        observers = _steps(
+            scene.observers, (Observer,), replace(resources, stages=stages), place["observers"]
+        )
         check_wiring(request, recall, stages, observers, place)
         steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
         check_steered(resources.exposure, steps, observers, place)
@@ -60,7 +75,8 @@ class Cascade(karec.cascade.Cascade):
         queues = tuple(ObserverQueue(observer) for observer in observers)
         read = items.index, config.threads, items.naming, items
         steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
-        steered["live"] = live if scene.items is None else None  # what users do to works says nothing of other items
+        # what users do to works says nothing of other items
+        steered["live"] = live if scene.items is None else None
         return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
@@ -69,14 +85,17 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
     return Cascade._build(Config.read(path), scene, bundle)
 
 
-def build_cascade(config: Config, scene: str, bundle: Bundle | None = None, live: Living | None = None) -> Cascade:
-    """As ``load_cascade``, of a config that has been read, or made, with what happened since the bundle was made."""
+def build_cascade(
+    config: Config, scene: str, bundle: Bundle | None = None, live: Living | None = None
+) -> Cascade:
+    """As ``load_cascade``, of a config that has been read, or made, with what happened since the bundle was
+    made."""
     return Cascade._build(config, scene, bundle, live)
 
 
 def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
-    """What each step of the scene ``name`` refuses when it is built by itself; observers need the others, and are left
-    out.
+    """What each step of the scene ``name`` refuses when it is built by itself; observers need the others, and
+    are left out.
     """
     scene = config.scene(name)
     resources = _resources(scene, bundle, config)
@@ -116,8 +135,8 @@ def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = N
 
 
 def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota: int | None = None) -> Recall:
-    """The recall of ``scene`` for ``limit`` works in place of its own: quotas and floors in proportion, or of all
-    channels ``quota`` and no floor. Channels have no deadlines, and all are asked whatever fails.
+    """The recall of ``scene`` for ``limit`` works in place of its own: quotas and floors in proportion, or of
+    all channels ``quota`` and no floor. Channels have no deadlines, and all are asked whatever fails.
     """
     as_written = config.scene(scene)
     share = limit / (as_written.limit or limit)
@@ -126,14 +145,19 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
         own = {key: value for key, value in entry.items() if key not in ("timeout_ms", SUBSTITUTE)}
         if quota is not None:
             return {**own, "quota": quota, "floor": 0}
-        return {**own, "quota": max(int(entry["quota"] * share), 1), "floor": int(entry.get("floor", 0) * share)}
+        return {
+            **own,
+            "quota": max(int(entry["quota"] * share), 1),
+            "floor": int(entry.get("floor", 0) * share),
+        }
 
     small = replace(as_written, limit=limit, recall=[scaled(entry) for entry in as_written.recall])
     return _recall(small, _resources(as_written, bundle, config))
 
 
 def open_bundle(path: Path) -> Bundle:
-    """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared`` says."""
+    """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared``
+    says."""
     config = Config.read(path)
     return Bundle.shared(config.bundle, config.bundle_key)
 
@@ -162,7 +186,8 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
     for other in config.scenes if state is not None else ():
         if other != scene.name and (config.scene(other).exposure or {}).get("state") == state:
             raise scene.place["exposure"].refusal(
-                f"state = {state!r} is where the scene {other!r} keeps its prices too: name another file for one"
+                f"state = {state!r} is where the scene {other!r} keeps its prices too: name another file for "
+                f"one"
             )
     return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
 
@@ -173,7 +198,8 @@ def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
         return bundle
     if scene.items not in bundle.kinds:
         raise scene.place.refusal(
-            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it has works "
+            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it "
+            f"has works "
             f"and {bundle.kinds}. Songs and creators are published where works have these roles, others by "
             "publish_bundle(…, kinds=…)"
         )
@@ -208,7 +234,9 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
     if table.get(SUBSTITUTE, False) is not False:
         at = place[SUBSTITUTE]
         instead = tuple(
-            steps[entries.index(entry)] if entry in entries else build_step(entry, STAGE_ROLES, resources, at[i])
+            steps[entries.index(entry)]
+            if entry in entries
+            else build_step(entry, STAGE_ROLES, resources, at[i])
             for i, entry in enumerate(tables(table[SUBSTITUTE], at))
         )
     return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: instead}, place)

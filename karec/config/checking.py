@@ -1,4 +1,5 @@
-"""Every mistake of a ``karec.toml``, each in a line with its place: without a bundle what shows without one."""
+"""Every mistake of a ``karec.toml``, each in a line with its place: without a bundle what shows without
+one."""
 
 from __future__ import annotations
 
@@ -14,7 +15,16 @@ from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
 from karec.config.registry import STEERING, SUBSTITUTE, hollow_step, imported, step_mistakes
 from karec.config.resources import GIVEN
-from karec.config.scenes import COUNTED, RECALL, SCENE_KEYS, TOP_KEYS, Config, counted_entry, counts_of, limit_of
+from karec.config.scenes import (
+    COUNTED,
+    RECALL,
+    SCENE_KEYS,
+    TOP_KEYS,
+    Config,
+    counted_entry,
+    counts_of,
+    limit_of,
+)
 from karec.config.serve_settings import ServeSettings
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
@@ -29,7 +39,8 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
 
 
 LEAST = {"state": "memory:", "events": "events"}  # a table ``live`` without a mistake
-_KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (  # beside the lists: kind, and what stands for one that is absent
+# beside the lists: kind, and what stands for one that is absent
+_KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (
     ("items", str, ""),
     ("consumed", Sequence[str], []),
     ("show_again", bool, False),
@@ -38,10 +49,12 @@ _KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (  # beside the lists: kind
 
 
 def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None = None) -> list[str]:
-    """The mistakes of the file at ``path``, in order of lines, ``file:line: keys: what is wrong``; of ``scene``: its.
+    """The mistakes of the file at ``path``, in order of lines, ``file:line: keys: what is wrong``; of
+    ``scene``: its.
 
-    With a ``bundle`` scenes without a mistake are built, which finds columns, models and sizes that do not fit. A
-    mistake that several scenes inherit is told once. ConfigError where the file cannot be read or lacks the scene.
+    With a ``bundle`` scenes without a mistake are built, which finds columns, models and sizes that do not
+    fit. A mistake that several scenes inherit is told once. ConfigError where the file cannot be read or
+    lacks the scene.
     """
     config = Config.of_table(path, read_toml(path))
     if scene is not None and scene not in config.scenes:
@@ -82,9 +95,11 @@ def _without_unknown(config: Config) -> dict[str, list[ConfigError]]:
     return found
 
 
-def _inherited(config: Config, name: str, found: list[ConfigError]) -> tuple[dict[str, Any], Sequence[str]] | None:
-    """As ``config.inherited``; a change of what is not inherited goes to ``found`` and out of its table. None: the
-    scene has no table of keys, or its parents none.
+def _inherited(
+    config: Config, name: str, found: list[ConfigError]
+) -> tuple[dict[str, Any], Sequence[str]] | None:
+    """As ``config.inherited``; a change of what is not inherited goes to ``found`` and out of its table.
+    None: the scene has no table of keys, or its parents none.
     """
     while True:
         try:
@@ -137,7 +152,9 @@ def _built(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
         yield Place(config.path)["scenes"][name].refusal(error)
 
 
-def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[ConfigError]]) -> Iterator[ConfigError]:
+def _scene_mistakes(
+    config: Config, name: str, unknown: Mapping[str, Sequence[ConfigError]]
+) -> Iterator[ConfigError]:
     found: list[ConfigError] = []
     inherited = _inherited(config, name, found)
     if inherited is None:
@@ -153,12 +170,19 @@ def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[Co
         for entry, at in lists[key]:
             found += step_mistakes(entry, roles, at)
     stages = [
-        (stage, at, _steps(stage, "steps", counts, used, at, found), _substitute(stage, counts, used, at, found))
+        (
+            stage,
+            at,
+            _steps(stage, "steps", counts, used, at, found),
+            _substitute(stage, counts, used, at, found),
+        )
         for stage, at in lists["stages"]
     ]
     for count in config.scenes[name].get("counts", {}):
         if count in counts and count not in used | {RECALL}:
-            found.append(place["counts"][count].refusal("no step names it: write it as the k or quota of a step"))
+            found.append(
+                place["counts"][count].refusal("no step names it: write it as the k or quota of a step")
+            )
     for key, hint, absent in _KEYS_OF_SCENES:
         try:
             checked(table.get(key, absent), hint, key, place)
@@ -173,7 +197,9 @@ def _scene_mistakes(config: Config, name: str, unknown: Mapping[str, Sequence[Co
     try:
         limit = limit_of(table, counts, place)
         if limit is None and not _names(table.get("counts"), RECALL):
-            found.append(place.refusal("the key 'counts.recall' is missing: how many works leave recall at most"))
+            found.append(
+                place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
+            )
     except ConfigError as error:
         found.append(error)
     yield from found
@@ -186,8 +212,11 @@ def _names(counts: object, name: str) -> bool:
     return isinstance(counts, dict) and name in counts
 
 
-def _counts(table: Mapping[str, Any], used: set[str], place: Place, found: list[ConfigError]) -> dict[str, int]:
-    """The counts. What is wrong with one goes to ``found`` and its name to ``used``: nothing else is told of it."""
+def _counts(
+    table: Mapping[str, Any], used: set[str], place: Place, found: list[ConfigError]
+) -> dict[str, int]:
+    """The counts. What is wrong with one goes to ``found`` and its name to ``used``: nothing else is told of
+    it."""
     counts: dict[str, int] = {}
     given = table.get("counts", {})
     for name, count in given.items() if isinstance(given, dict) else [("", given)]:
@@ -205,7 +234,8 @@ def _counts(table: Mapping[str, Any], used: set[str], place: Place, found: list[
 def _entries(
     value: object, counts: Mapping[str, int], used: set[str], place: Place, found: list[ConfigError]
 ) -> list[tuple[dict[str, Any], Place]]:
-    """The tables of a list, names of counts replaced; what is wrong with them goes to ``found``. Steps are left."""
+    """The tables of a list, names of counts replaced; what is wrong with them goes to ``found``. Steps are
+    left."""
     try:
         if isinstance(value, dict):
             raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
@@ -221,14 +251,21 @@ def _entries(
             plain = counted_entry(plain, counts, used, place[i])
         except ConfigError as error:
             found.append(error)
-            plain = {key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in counts}
+            plain = {
+                key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in counts
+            }
             plain |= {key: 1 for key in COUNTED if isinstance(plain.get(key), str | int)}  # told already
         entries.append(({**plain, **deep}, place[i]))
     return entries
 
 
 def _steps(
-    stage: Mapping[str, Any], key: str, counts: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
+    stage: Mapping[str, Any],
+    key: str,
+    counts: Mapping[str, int],
+    used: set[str],
+    at: Place,
+    found: list[ConfigError],
 ) -> list[dict[str, Any]]:
     """The steps of a stage, or of its substitute, by the ``key`` of their list."""
     if key == "steps":
@@ -237,7 +274,9 @@ def _steps(
         except ConfigError as error:
             found.append(error)
         if not isinstance(stage.get("name"), str):
-            found.append(at.refusal("the key 'name' is missing" if "name" not in stage else "name must be a text"))
+            found.append(
+                at.refusal("the key 'name' is missing" if "name" not in stage else "name must be a text")
+            )
     steps = _entries(stage.get(key, []), counts, used, at[key], found)
     for step, place in steps:
         found += step_mistakes(step, STAGE_ROLES, place)
@@ -280,6 +319,7 @@ def _hollow_stage(
     substitute = None
     if instead is not None:
         substitute = tuple(
-            steps[entries.index(entry)] if entry in entries else hollow_step(entry, place) for entry in instead
+            steps[entries.index(entry)] if entry in entries else hollow_step(entry, place)
+            for entry in instead
         )
     return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: substitute}, place)

@@ -1,4 +1,5 @@
-"""What a host reports, as events of the log: ids of the platform become numbers, and what is no event is refused."""
+"""What a host reports, as events of the log: ids of the platform become numbers, and what is no event is
+refused."""
 
 from __future__ import annotations
 
@@ -21,7 +22,19 @@ from karec.platform.event_log.head import Head
 from karec.platform.folds.lives import ADJUSTED, ID, is_factor
 
 KEYS = (
-    *("kind", "id", "time_ms", "user", "work", "creator", "scene", "position", "labels", "play_ms", "request_id"),
+    *(
+        "kind",
+        "id",
+        "time_ms",
+        "user",
+        "work",
+        "creator",
+        "scene",
+        "position",
+        "labels",
+        "play_ms",
+        "request_id",
+    ),
     *("columns", "text", "scale", "offset"),
 )
 WHOLE = {"time_ms": 64, "position": 32, "play_ms": 64}  # and their bits
@@ -30,7 +43,8 @@ UPLOAD, EDIT, ADJUST = "upload", "edit", "adjust"
 
 
 class Exposed(NamedTuple):
-    """One work that was shown: its number, when, and the scene, None where the event names none that is served."""
+    """One work that was shown: its number, when, and the scene, None where the event names none that is
+    served."""
 
     work: int
     time_ms: int
@@ -39,8 +53,8 @@ class Exposed(NamedTuple):
 
 @dataclass(frozen=True)
 class Recorded:
-    """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has not taken
-    them yet; None: the next request knows them. ``exposed``: the exposures among them.
+    """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has
+    not taken them yet; None: the next request knows them. ``exposed``: the exposures among them.
     """
 
     events: int
@@ -56,7 +70,8 @@ class Happenings:
         self._bundle, self._head = bundle, head
         self._naming = bundle.naming
         self._source = uuid4().int >> 64
-        self._numbers = count(time.time_ns())  # rising: of one millisecond, events are in the order of their telling
+        # rising: of one millisecond, events are in the order of their telling
+        self._numbers = count(time.time_ns())
         path = bundle.path / "ids" / "creators.karec"
         self._creators = None if self._naming is None else self._naming.users
         if path.exists():
@@ -154,7 +169,8 @@ class Happenings:
 
 
 def exposed_of(events: Events, head: Head, all_taken: bool) -> tuple[Exposed, ...]:
-    """The exposures that a log with this ``head`` takes of ``events``. ``all_taken``: it has taken all of them."""
+    """The exposures that a log with this ``head`` takes of ``events``. ``all_taken``: it has taken all of
+    them."""
     shown = events.take(events.kind == EXPOSURE)
     if not len(shown):
         return ()

@@ -1,8 +1,9 @@
 """Exports a stage of ``karec.toml`` to a file that the C++ ``PreRanker`` reads.
 
-Names and keys come from the built step objects, defaults included, so that the host needs no defaults of its own. The
-file holds the hash of its source: the scene's name and the stage's table with what it inherits and its counts as
-numbers. Comments, other stages and the model version do not change it. docs/formats.md describes the file.
+Names and keys come from the built step objects, defaults included, so that the host needs no defaults of its
+own. The file holds the hash of its source: the scene's name and the stage's table with what it inherits and
+its counts as numbers. Comments, other stages and the model version do not change it. docs/formats.md
+describes the file.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundl
     read = Config.read(config)
     if text == _text(read, scene, stage, bundle):
         return
-    source, written = _source(read.scene(scene), stage), re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE)
+    source, written = (
+        _source(read.scene(scene), stage),
+        re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE),
+    )
     if written is None or written.group(1) != source:
         why = f"the stage {stage} of scenes.{scene} in {config} is not the one that it was written from"
     else:
@@ -64,10 +68,13 @@ def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
 
 
 def _source(scene: Scene, name: str) -> str:
-    """16 hexadecimal digits. Substitutes are Python's alone: a host runs the stage as it stands, without a deadline."""
+    """16 hexadecimal digits. Substitutes are Python's alone: a host runs the stage as it stands, without a
+    deadline."""
     table, _ = scene.stage(name)
     plain = {key: value for key, value in table.items() if key != SUBSTITUTE}
-    steps = [{key: value for key, value in step.items() if key != SUBSTITUTE} for step in table.get("steps", [])]
+    steps = [
+        {key: value for key, value in step.items() if key != SUBSTITUTE} for step in table.get("steps", [])
+    ]
     canonical = json.dumps([scene.name, {**plain, "steps": steps}], sort_keys=True)
     return f"{_native.xxh64(canonical.encode()):016x}"
 
@@ -78,7 +85,9 @@ def step_line(step: Step) -> str:
         known = sorted(use for use, _ in _FIELDS.values())
         raise ConfigError(f"the step {step.name!r} runs in Python alone; a C++ host knows {known}")
     if step.on_failure != "fail":
-        raise ConfigError(f"the step {step.name!r}: on_failure = 'skip' is Python's alone; a C++ host gets the failure")
+        raise ConfigError(
+            f"the step {step.name!r}: on_failure = 'skip' is Python's alone; a C++ host gets the failure"
+        )
     use, fields = _FIELDS[type(step)]
     settings = {key: value for key, value in fields(step).items() if value is not None}
     named = {} if step.name in ("", use) else {"name": step.name}
@@ -89,14 +98,21 @@ def _dpp(step: Any) -> Mapping[str, object]:
     wanted = step.alike.wanted
     if step.alike.own is not None:
         raise ConfigError(
-            f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host knows "
+            f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host "
+            f"knows "
             "'item'"
         )
     options = step.options
     settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}
-    settings |= {"type_weight": float(options["type_weight"]), "window": options["window"], "types": step.types}
+    settings |= {
+        "type_weight": float(options["type_weight"]),
+        "window": options["window"],
+        "types": step.types,
+    }
     settings |= {"max_per_type": options["max_per_type"], "min_per_type": options["min_per_type"] or None}
-    factors = ((column, value, factor) for column, each in step.weights.items() for value, factor in each.items())
+    factors = (
+        (column, value, factor) for column, each in step.weights.items() for value, factor in each.items()
+    )
     settings |= {"centre": 1} if wanted.centre else {}
     settings |= {"whiten": float(wanted.whiten)} if wanted.whiten > 0 else {}
     settings |= {f"facets.{column}": float(weight) for column, weight in wanted.facets.items()}

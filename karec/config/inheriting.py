@@ -1,6 +1,7 @@
 """What a scene takes from the scene that it inherits.
 
-Tables merge by key, lists of steps by name: the key ``name`` of an entry, else its ``use`` without its module.
+Tables merge by key, lists of steps by name: the key ``name`` of an entry, else its ``use`` without its
+module.
 
     [scenes.live]
     inherits = "home"                               # all keys of home, but
@@ -10,8 +11,8 @@ Tables merge by key, lists of steps by name: the key ``name`` of an entry, else 
     recall.social = false                           #   entries that it leaves out,
     recall.city = { use = "city", quota = 100 }     #   entries that it adds at the end,
     recall.on_air = { use = "mine.steps:OnAir", quota = 100, before = "popular" }     # or before another one,
-    stages.prerank.steps.freshness = { use = "tone", column = "tone", at_least = 0.5 }     # another step in its place,
-    exposure.explore = 2                            #   keys of exposure, each as a whole,
+    stages.prerank.steps.freshness = { use = "tone", column = "tone", at_least = 0.5 }     # another step in
+    its place, exposure.explore = 2                            #   keys of exposure, each as a whole,
     observers = []                                  #   and a whole list in place of the inherited one
 
 ``false`` leaves out whatever may be absent: counts, candidates, exposure and keys of it, entries of lists.
@@ -43,7 +44,8 @@ def merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) ->
 
 
 def entry_name(entry: Mapping[str, Any], at: int) -> str:
-    """``name``, else ``use`` without its module, else the position: a wrong entry is refused when it is built."""
+    """``name``, else ``use`` without its module, else the position: a wrong entry is refused when it is
+    built."""
     return str(entry.get("name", str(entry.get("use", at)).rsplit(":", 1)[-1]))
 
 
@@ -57,22 +59,29 @@ def _by_key(parent: Mapping[str, Any], changes: Mapping[str, Any], what: str, pl
     for name in dropped:
         if name not in parent:
             at = place[name].called(place.keys)
-            raise at.refusal(f"no {what} {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}")
+            raise at.refusal(
+                f"no {what} {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}"
+            )
     return {name: value for name, value in {**parent, **changes}.items() if name not in dropped}
 
 
 def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[Mapping[str, Any]]:
-    """The entries of ``parent`` changed by name: a table overrides keys or adds an entry, false leaves an entry out."""
+    """The entries of ``parent`` changed by name: a table overrides keys or adds an entry, false leaves an
+    entry out."""
     entries: dict[str, Mapping[str, Any]] = {
         entry_name(entry, i): entry for i, entry in enumerate(tables(parent, place))
     }
     if len(entries) < len(tables(parent, place)):
-        raise place.refusal("two entries of the inherited list have one name: give one of them another `name`")
+        raise place.refusal(
+            "two entries of the inherited list have one name: give one of them another `name`"
+        )
     for name, change in changes.items():
         adds = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
         if name not in entries and not adds:
             at = place[name].called(place.keys)
-            raise at.refusal(f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}")
+            raise at.refusal(
+                f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}"
+            )
         if change is False:
             del entries[name]
         elif not isinstance(change, dict):
@@ -86,7 +95,9 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
     return list(entries.values())
 
 
-def _changed(entry: Mapping[str, Any], name: str, change: Mapping[str, Any], place: Place) -> Mapping[str, Any]:
+def _changed(
+    entry: Mapping[str, Any], name: str, change: Mapping[str, Any], place: Place
+) -> Mapping[str, Any]:
     own = {key: value for key, value in change.items() if key != "before"}
     changed = {"name": name, **own} if replaces(entry, own) else {**entry, **own}
     if isinstance(own.get("steps"), dict):
@@ -98,7 +109,9 @@ def _moved(entries: Mapping[str, Any], name: str, before: str, place: Place) -> 
     """``entries`` with ``name`` before the entry ``before``."""
     if before not in entries or before == name:
         others = [other for other in entries if other != name]
-        raise place.refusal(f"before = {before!r}, expected another entry{nearest(before, others)}; there are {others}")
+        raise place.refusal(
+            f"before = {before!r}, expected another entry{nearest(before, others)}; there are {others}"
+        )
     moved: dict[str, Mapping[str, Any]] = {}
     for other, entry in entries.items():
         if other == before:

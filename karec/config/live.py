@@ -43,7 +43,8 @@ class Reloads:
 
 @dataclass(frozen=True)
 class _Leaving:
-    """The cascades of a version that is out of service; ``ended`` is set when its last request has its answer."""
+    """The cascades of a version that is out of service; ``ended`` is set when its last request has its
+    answer."""
 
     cascades: tuple[Cascade, ...]
     ended: Event
@@ -56,29 +57,41 @@ class _Leaving:
 
 
 class LiveCascade:
-    """The request path of one scene, or of all, of a ``karec.toml``: as ``Cascade``, with ``reload()`` and a watcher.
+    """The request path of one scene, or of all, of a ``karec.toml``: as ``Cascade``, with ``reload()`` and a
+    watcher.
 
-    Threads    ``run`` from any thread; it takes no lock for the swap, and a reload never waits in its way. A request
-               ends on the version that it began with: bundle, steps, settings. ``reload`` and ``close`` from any thread
-               that does not run a request, a step or an observer: they wait for those. One at a time, others wait.
-    Memory     At most two versions: the one in service, and one that is being opened or whose last requests run.
+    Threads    ``run`` from any thread; it takes no lock for the swap, and a reload never waits in its way. A
+    request
+               ends on the version that it began with: bundle, steps, settings. ``reload`` and ``close`` from
+               any thread that does not run a request, a step or an observer: they wait for those. One at a
+               time, others wait.
+    Memory     At most two versions: the one in service, and one that is being opened or whose last requests
+    run.
                Another reload waits until it is gone. Who keeps ``cascades`` or a bundle keeps its memory.
-    Observers  Of a version that is out of service: they see its last answers, write what they hold back, and are
+    Observers  Of a version that is out of service: they see its last answers, write what they hold back, and
+    are
                closed, before ``reload`` returns.
-    Exposure   With a ``state`` file a new version reads it. Without, the ledger is handed over in memory, and what the
+    Exposure   With a ``state`` file a new version reads it. Without, the ledger is handed over in memory, and
+    what the
                old version still shows is counted in the new one.
-    Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``, stays where
+    Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``,
+    stays where
                ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it there again.
-    Library    What ``karec refresh`` writes is in the index within a second: a thread of its own adds it, and a running
-               request keeps the generation that it reads. Another bundle has what was refreshed of it from the start.
-    State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next request.
-               Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where the store
-               did not answer.
+    Library    What ``karec refresh`` writes is in the index within a second: a thread of its own adds it, and
+    a running
+               request keeps the generation that it reads. Another bundle has what was refreshed of it from
+               the start.
+    State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next
+    request.
+               Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where
+               the store did not answer.
     Deadlines  A new version begins with what its steps usually took in the one before.
     Fork       A child of ``os.fork`` makes a LiveCascade of its own.
     """
 
-    def __init__(self, path: Path, scene: str | None, version: Version, nearline: Nearline | None = None) -> None:
+    def __init__(
+        self, path: Path, scene: str | None, version: Version, nearline: Nearline | None = None
+    ) -> None:
         self._path, self._scene, self._nearline = path, scene, nearline
         self._serving: Version | None = version
         self._leaving: _Leaving | None = None
@@ -95,14 +108,17 @@ class LiveCascade:
     def from_config(
         cls, path: str | Path, scene: str | None = "home", *, watch_seconds: float | None = None
     ) -> LiveCascade:
-        """The cascade of ``scene``; None: of every scene of the file, on one bundle, and each request names its own.
+        """The cascade of ``scene``; None: of every scene of the file, on one bundle, and each request names
+        its own.
 
-        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and reloads;
-        None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks. Raises what
+        ``watch_seconds``: a thread looks so often whether ``path`` or ``current`` names something else, and
+        reloads; None: none does. What it was refused is tried again after 2, 4, 8 … 64 looks. Raises what
         ``Cascade.from_config`` raises.
         """
         if watch_seconds is not None and not 0 < watch_seconds <= TIMEOUT_MAX:
-            raise ValueError(f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher")
+            raise ValueError(
+                f"watch_seconds = {watch_seconds}, expected a time above 0, or None for no watcher"
+            )
         path = Path(path).absolute()
         version, nearline = open_version(path, scene)
         live = cls(path, scene, version, nearline)
@@ -115,7 +131,8 @@ class LiveCascade:
 
     @property
     def cascades(self) -> Mapping[str, Cascade]:
-        """{scene: cascade} of the version in service, for a look: its observers are closed once it is replaced."""
+        """{scene: cascade} of the version in service, for a look: its observers are closed once it is
+        replaced."""
         return self._in_service(self._serving).cascades
 
     @property
@@ -125,16 +142,20 @@ class LiveCascade:
 
     @property
     def observed_before(self) -> Mapping[tuple[str, str], ObserverCounts]:
-        """{(scene, observer): what it did in versions that are gone}. Read before ``cascades``, nothing is in both."""
+        """{(scene, observer): what it did in versions that are gone}. Read before ``cascades``, nothing is in
+        both."""
         return self._observed_before
 
     def run(self, request: Request) -> Recommendation:
-        """As ``Cascade.run``, of the request's scene. ValueError: no such scene is served, or this is closed."""
+        """As ``Cascade.run``, of the request's scene. ValueError: no such scene is served, or this is
+        closed."""
         version = self._serving
         try:
             cascades = self._in_service(version).cascades
             if request.scene not in cascades:
-                raise ValueError(f"the request asks for the scene {request.scene!r}; served are {sorted(cascades)}")
+                raise ValueError(
+                    f"the request asks for the scene {request.scene!r}; served are {sorted(cascades)}"
+                )
             with self._running:
                 answer = cascades[request.scene].run(request)
         finally:
@@ -146,14 +167,14 @@ class LiveCascade:
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None) -> Recorded:
         """Put what happened into the event log, and into what the next request knows, before this returns.
 
-        Rows have a ``kind`` (``karec.platform.event_log.events``) and what the kind needs: ``user``, ``work`` and
-        ``creator`` as the platform has them, ``labels`` by name, ``scene`` by name, ``play_ms``, ``position``,
-        ``request_id``, ``time_ms`` (now, unless told), of an upload or an edit the work's ``columns`` by name, ``text``
-        of a search, and an ``id``, a UUID, with which it may be told again and counts once. ``now_ms``: the present, in
-        place of the clock.
+        Rows have a ``kind`` (``karec.platform.event_log.events``) and what the kind needs: ``user``, ``work``
+        and ``creator`` as the platform has them, ``labels`` by name, ``scene`` by name, ``play_ms``,
+        ``position``, ``request_id``, ``time_ms`` (now, unless told), of an upload or an edit the work's
+        ``columns`` by name, ``text`` of a search, and an ``id``, a UUID, with which it may be told again and
+        counts once. ``now_ms``: the present, in place of the clock.
 
-        What is no event is counted by reason, in the answer. ValueError: this is closed, or karec.toml has no table
-        ``live``.
+        What is no event is counted by reason, in the answer. ValueError: this is closed, or karec.toml has no
+        table ``live``.
         """
         self._in_service(self._serving)
         if self._nearline is None:
@@ -162,7 +183,8 @@ class LiveCascade:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """What became of the events that this version has followed, by reason; empty without a table ``live``."""
+        """What became of the events that this version has followed, by reason; empty without a table
+        ``live``."""
         since = self._in_service(self._serving).since
         return {} if since is None else +since.live.counts
 
@@ -176,12 +198,13 @@ class LiveCascade:
     def reload(self) -> bool:
         """Serve what ``karec.toml`` and ``current`` name now, and whether that is another than before.
 
-        The file is read anew, all of it. The bundle is opened and verified as ``Bundle.open`` says, the cascades are
-        built beside those in service, and the last four requests of each scene that were answered with works run on
-        them. Then one assignment puts them into service. This returns when the old version is gone.
+        The file is read anew, all of it. The bundle is opened and verified as ``Bundle.open`` says, the
+        cascades are built beside those in service, and the last four requests of each scene that were
+        answered with works run on them. Then one assignment puts them into service. This returns when the old
+        version is gone.
 
-        Raises why the new one is refused: ConfigError, BundleError, or what a step's ``__init__`` raises. Then the old
-        one serves on. ValueError: this is closed.
+        Raises why the new one is refused: ConfigError, BundleError, or what a step's ``__init__`` raises.
+        Then the old one serves on. ValueError: this is closed.
         """
         with self._reloading:
             self._see_off()  # where a reload was interrupted
@@ -192,7 +215,9 @@ class LiveCascade:
                     self._put_into_service()
                 except Exception as error:
                     _forget_frames(error)
-                    self._reloads = replace(self._reloads, refused=self._reloads.refused + 1, why=one_line(str(error)))
+                    self._reloads = replace(
+                        self._reloads, refused=self._reloads.refused + 1, why=one_line(str(error))
+                    )
                     raise
                 self._reloads = replace(self._reloads, done=self._reloads.done + 1)
                 self._see_off()
@@ -201,7 +226,8 @@ class LiveCascade:
             return True
 
     def close(self) -> tuple[ObserverCounts, ...]:
-        """End the watcher, wait for the last requests and their observers, and free all; what each observer did.
+        """End the watcher, wait for the last requests and their observers, and free all; what each observer
+        did.
 
         Requests are refused from here on. Again it does nothing, and returns ().
         """
@@ -254,7 +280,9 @@ class LiveCascade:
 
     def _add_refreshed(self, version: Version, nearline: Nearline | None) -> None:
         since = version.since
-        again = (lambda: None) if since is None or nearline is None else partial(nearline.put_edited_again, since)
+        again = (
+            (lambda: None) if since is None or nearline is None else partial(nearline.put_edited_again, since)
+        )
         self._refreshed.catch_up(version.bundle, again)
 
     def _keep_up(self, version: Version) -> None:
@@ -262,7 +290,8 @@ class LiveCascade:
             self._nearline.serve(version.since, self._running)
 
     def _see_off(self) -> tuple[ObserverCounts, ...]:
-        """Wait until nobody serves with what is out of service, and its observers are closed; then it is freed."""
+        """Wait until nobody serves with what is out of service, and its observers are closed; then it is
+        freed."""
         if self._leaving is None:
             return ()
         self._leaving.ended.wait()

@@ -1,4 +1,5 @@
-"""The table ``live`` of a ``karec.toml``: where what happens is kept, and what ``karec live`` runs beside the service.
+"""The table ``live`` of a ``karec.toml``: where what happens is kept, and what ``karec live`` runs beside the
+service.
 
 [live]
 state = "state"                 # a folder (LMDB), "redis://HOST:PORT/DB", or "memory:"
@@ -25,7 +26,8 @@ MOST_MS = 10_000.0
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """Where what happens is kept: state store, event log, what uploads must not be; and what karec live runs."""
+    """Where what happens is kept: state store, event log, what uploads must not be; and what karec live
+    runs."""
 
     state: str
     events: str
@@ -40,16 +42,22 @@ class LiveSettings:
         if not self.state or not self.events:
             raise ValueError("state and events name a store and a folder, and not nothing")
         if self.on_a_server and not self.state.startswith(SERVERS):
-            raise ValueError(f"no state store at {self.state!r}: expected memory:, one of {SERVERS} or a folder")
+            raise ValueError(
+                f"no state store at {self.state!r}: expected memory:, one of {SERVERS} or a folder"
+            )
         if not 0 < self.deadline_ms <= MOST_MS:
-            raise ValueError(f"deadline_ms = {self.deadline_ms:g}, expected a time above 0, at most {MOST_MS:g}")
+            raise ValueError(
+                f"deadline_ms = {self.deadline_ms:g}, expected a time above 0, at most {MOST_MS:g}"
+            )
         if not 0 <= self.refresh_share <= 1:
             raise ValueError(f"refresh_share = {self.refresh_share:g}, expected a share of a core, 0 to 1")
         for name in ("train_every_hours", "margin"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name):g}, expected a number of 0 or more")
         if self.train_every_hours and not any(each.startswith("--data") for each in self.train):
-            raise ValueError('train_every_hours needs train = ["--data", …]: the data that karec train learns from')
+            raise ValueError(
+                'train_every_hours needs train = ["--data", …]: the data that karec train learns from'
+            )
 
     @property
     def on_a_server(self) -> bool:

@@ -26,9 +26,9 @@ SERVED = ("state", "events", "screen", "deadline_ms")  # what a service reads of
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """``named``: what ``named_by`` said of it; ``bundle``: what its cascades serve; ``since``: what happened since that
-    was made. Whoever runs a request holds this object until the answer is there: it is gone when nobody serves with it
-    any more.
+    """``named``: what ``named_by`` said of it; ``bundle``: what its cascades serve; ``since``: what happened
+    since that was made. Whoever runs a request holds this object until the answer is there: it is gone when
+    nobody serves with it any more.
     """
 
     named: Hashable
@@ -38,7 +38,8 @@ class Version:
 
 
 def named_by(path: Path) -> Hashable:
-    """Equal to what it was before as long as the text at ``path`` and the bundle that it leads to are the same.
+    """Equal to what it was before as long as the text at ``path`` and the bundle that it leads to are the
+    same.
 
     It reads ``karec.toml`` and one link, and raises nothing.
     """
@@ -51,13 +52,14 @@ def named_by(path: Path) -> Hashable:
 def open_version(
     path: Path, scene: str | None, nearline: Nearline | None = None, *, beside: bool = False
 ) -> tuple[Version, Nearline | None]:
-    """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now, and what keeps
-    up with the log that the file names: ``nearline`` where there is one already. ``beside`` another version, which
-    serves meanwhile: the bundle is verified by a process of its own.
+    """The cascade of ``scene``, or of all scenes where None, on the bundle that ``current`` names now, and
+    what keeps up with the log that the file names: ``nearline`` where there is one already. ``beside``
+    another version, which serves meanwhile: the bundle is verified by a process of its own.
 
     Raises what ``Cascade.from_config`` raises. ConfigError: the file names another log or store than before.
     """
-    text = _text(path)  # before it is parsed: where it changes meanwhile, it is not what ``named_by`` says next
+    # before it is parsed: where it changes meanwhile, it is not what ``named_by`` says next
+    text = _text(path)
     config = Config.read(path)
     if nearline is not None:
         _check_unchanged(path, nearline.settings, config.live)
@@ -79,26 +81,34 @@ def open_version(
 
 
 def _check_unchanged(path: Path, before: LiveSettings, now: LiveSettings | None) -> None:
-    """ConfigError: what a service reads of the table has changed. What ``karec live`` alone reads may change."""
+    """ConfigError: what a service reads of the table has changed. What ``karec live`` alone reads may
+    change."""
     place = Place(path)["live"]
     if now is None:
-        raise place.refusal("a service that runs keeps its log and store: leave the table, or begin the service anew")
+        raise place.refusal(
+            "a service that runs keeps its log and store: leave the table, or begin the service anew"
+        )
     for key in SERVED:
         was, said = getattr(before, key), getattr(now, key)
         if was != said:
-            raise place[key].refusal(f"it was {was!r} and is {said!r}: a service takes it when it is begun anew")
+            raise place[key].refusal(
+                f"it was {was!r} and is {said!r}: a service takes it when it is begun anew"
+            )
 
 
 def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]], before: Version) -> None:
     """Run requests, by their scene, that were answered with works before; no observer sees them.
 
-    Raises BundleError for one that fails, or gets no work where ``before``, which is in service, finds some now: who
-    was shown all works since then gets none of either. Scenes that ``version`` lacks are left out.
+    Raises BundleError for one that fails, or gets no work where ``before``, which is in service, finds some
+    now: who was shown all works since then gets none of either. Scenes that ``version`` lacks are left out.
     """
     for scene in answered.keys() & version.cascades.keys():
         cascade = replace(version.cascades[scene], observers=())
         serving = replace(before.cascades.get(scene, cascade), observers=())
-        where = f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works before"
+        where = (
+            f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works "
+            f"before"
+        )
         for request in answered[scene]:
             give_way()
             try:

@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 
 class Looking(Generic[T]):
-    """From ``begin`` on, ``look(owner)`` is called every ``seconds``, until ``stop``, or until ``owner`` is gone.
+    """From ``begin`` on, ``look(owner)`` is called every ``seconds``, until ``stop``, or until ``owner`` is
+    gone.
 
-    The thread keeps ``owner`` alive during a look alone. What ``look`` raises ends the thread. ``wait(seconds)`` gives
-    True when the thread is to end; None: by the clock, until ``stop``.
+    The thread keeps ``owner`` alive during a look alone. What ``look`` raises ends the thread.
+    ``wait(seconds)`` gives True when the thread is to end; None: by the clock, until ``stop``.
     """
 
     def __init__(

@@ -52,8 +52,9 @@ class Since:
 class Nearline:
     """One log and one store for all bundles that a process serves in turn.
 
-    ``record`` and the thread that looks at the log take turns by a lock; requests never wait for either. Where the
-    store is on a server, ``record`` waits ``deadline_ms`` for it at most; what it holds up waits in the log.
+    ``record`` and the thread that looks at the log take turns by a lock; requests never wait for either.
+    Where the store is on a server, ``record`` waits ``deadline_ms`` for it at most; what it holds up waits in
+    the log.
     """
 
     def __init__(self, settings: LiveSettings, folder: Path, snapshot: Snapshot) -> None:
@@ -70,8 +71,9 @@ class Nearline:
         self._looking = Looking(self, Nearline.look, LOOK_S, "karec-follow")
 
     def of(self, bundle: Bundle) -> Since:
-        """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One that cannot
-        be read is waited for; Unavailable where another bundle serves with what it said: blocked works would be back.
+        """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One
+        that cannot be read is waited for; Unavailable where another bundle serves with what it said: blocked
+        works would be back.
         """
         since = WorksSince(bundle.snapshot, Numbers.of(bundle), self._refuse)
         folded = Folded(bundle.snapshot, self._head)
@@ -89,8 +91,8 @@ class Nearline:
         return Since(live, Happenings(bundle, self._head))
 
     def serve(self, since: Since, running: Running) -> None:
-        """From now on ``record`` and the thread keep up with the log for ``since``; the thread gives way to the
-        requests of ``running``.
+        """From now on ``record`` and the thread keep up with the log for ``since``; the thread gives way to
+        the requests of ``running``.
         """
         with self._following:
             self._since, self._running = since, running
@@ -120,7 +122,8 @@ class Nearline:
         return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting(), exposed)
 
     def put_edited_again(self, since: Since) -> None:
-        """After a refresh: works that were edited have the vectors of their edit, and not the refreshed ones."""
+        """After a refresh: works that were edited have the vectors of their edit, and not the refreshed
+        ones."""
         since.live.put_edited_again()
 
     def close(self) -> None:
@@ -156,13 +159,15 @@ class Nearline:
             return self._why or None
 
     def _follow(self, live: Live, again: bool = True) -> None:
-        """``again``: a store that failed the last time is asked again, which may take as long as its timeouts."""
+        """``again``: a store that failed the last time is asked again, which may take as long as its
+        timeouts."""
         try:
             if self._why and not again:
                 live.look()
                 return
             live.follow()
-        except Exception as error:  # the log keeps it, and the thread that looks at it outlives whatever is told
+        # the log keeps it, and the thread that looks at it outlives whatever is told
+        except Exception as error:
             self._failed(error)
         else:
             self._why = ""
@@ -200,7 +205,8 @@ def head_of(snapshot: Snapshot) -> Head:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Texts of ``columns`` have numbers, by ``maps`` of one bundle; another bundle's give a text the same number."""
+    """Texts of ``columns`` have numbers, by ``maps`` of one bundle; another bundle's give a text the same
+    number."""
 
     columns: Mapping[str, tuple[str, int]]  # kind and seed of the map of each
     maps: Mapping[str, IdMap] = field(compare=False, repr=False)

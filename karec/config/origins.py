@@ -1,4 +1,5 @@
-"""Where each value of a scene comes from: the line of the file, in the scene itself or in one that it inherits."""
+"""Where each value of a scene comes from: the line of the file, in the scene itself or in one that it
+inherits."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Origins:
         self.lines = toml_lines(config.path.read_text(encoding="utf-8"))
 
     def of(self, name: str, path: Path) -> Origin | None:
-        """Of what stands at ``path`` of the scene with what it inherits; None: no scene says it, it is a default."""
+        """Of what stands at ``path`` of the scene with what it inherits; None: no scene says it, it is a
+        default."""
         table, parents = self.config.inherited(name)
         named = _named(table, path)
         for scene in (name, *parents):
@@ -40,8 +42,8 @@ class Origins:
         return None
 
     def nearest(self, path: Path) -> int:
-        """The line of ``path`` of the file, of which a scene's part is as ``of`` takes it; of what holds it, where no
-        scene says it; 1 at worst.
+        """The line of ``path`` of the file, of which a scene's part is as ``of`` takes it; of what holds it,
+        where no scene says it; 1 at worst.
         """
         if len(path) < 2 or path[0] != "scenes" or path[1] not in self.config.scenes:
             return self.line(path)

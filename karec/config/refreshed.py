@@ -23,8 +23,8 @@ class Refreshed:
         self._why = ""
 
     def catch_up(self, bundle: Bundle, added: Callable[[], None]) -> None:
-        """Adds the shards that came; ``added`` is called where there were some. One that is damaged is a warning, once,
-        and tried again at the next call: what served serves on.
+        """Adds the shards that came; ``added`` is called where there were some. One that is damaged is a
+        warning, once, and tried again at the next call: what served serves on.
         """
         with self._adding:
             before = self._follower.works

@@ -60,24 +60,30 @@ STEPS: Mapping[str, str] = {
     "scatter": "karec.rerank.scatter:Scatter",
 }
 STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
-EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}  # keys of every step
+# keys of every step
+EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
 MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
-SUBSTITUTE = "substitute"  # of a step, or of a stage: what runs in its place when there is no time; false: nothing does
+# of a step, or of a stage: what runs in its place when there is no time; false: nothing does
+SUBSTITUTE = "substitute"
 LIKE_THE_STEP = ("k", "quota")  # keys that a substitute has from the step where it does not say its own
-EVERY_SOURCE = {"floor": int, "priority": int, "timeout_ms": float}  # keys that every recall channel takes besides
+# keys that every recall channel takes besides
+EVERY_SOURCE = {"floor": int, "priority": int, "timeout_ms": float}
 
 S = TypeVar("S", bound=Step)
 T = TypeVar("T")
 
 
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
-    """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of another role."""
+    """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of
+    another role."""
     give_way()
     use = required(table, "use", str, place)
     cls = step_class(use, place)
     _check_role(cls, use, roles, place)
     step: S = _filled(cls, use, table, resources, place)
-    on_failure = checked(table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place)
+    on_failure = checked(
+        table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place
+    )
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
     object.__setattr__(step, "on_failure", on_failure)
     if isinstance(step, Source):
@@ -87,13 +93,16 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
         _check_source(step, place)
     told = substitute_of(table, cls, place)
     if told is not None:
-        built = told if isinstance(told, str) else build_step(told, (role_of(cls),), resources, place[SUBSTITUTE])
+        built = (
+            told if isinstance(told, str) else build_step(told, (role_of(cls),), resources, place[SUBSTITUTE])
+        )
         _stand_in(step, built, place)
     return step
 
 
 def substitute_of(table: Mapping[str, Any], cls: type[Any], place: Place) -> str | Mapping[str, Any] | None:
-    """What ``table`` says of its substitute, a table with the keys that it has from the step; None: nothing."""
+    """What ``table`` says of its substitute, a table with the keys that it has from the step; None:
+    nothing."""
     told = table.get(SUBSTITUTE, False)
     if told is False:
         return None
@@ -105,7 +114,8 @@ def substitute_of(table: Mapping[str, Any], cls: type[Any], place: Place) -> str
         return {**taken, **told}
     if told != NOTHING:
         raise place.refusal(
-            f"{SUBSTITUTE} = {told!r}, expected the table of another {cls.role}, {NOTHING!r} or false, for none"
+            f"{SUBSTITUTE} = {told!r}, expected the table of another {cls.role}, {NOTHING!r} or false, for "
+            f"none"
         )
     return NOTHING
 
@@ -123,7 +133,9 @@ def role_of(cls: type[Any]) -> type[Any]:
     return next(each for each in cls.__mro__ if "role" in vars(each))
 
 
-def step_mistakes(table: Mapping[str, Any], roles: tuple[type[S], ...], place: Place) -> Iterator[ConfigError]:
+def step_mistakes(
+    table: Mapping[str, Any], roles: tuple[type[S], ...], place: Place
+) -> Iterator[ConfigError]:
     """Every mistake of ``table`` that shows without a bundle."""
     try:
         use = required(table, "use", str, place)
@@ -166,7 +178,8 @@ def _common(cls: type[Any]) -> set[str]:
 
 
 def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
-    """A step with the name and keys that it would have, which never was built: for checks of a whole scene."""
+    """A step with the name and keys that it would have, which never was built: for checks of a whole
+    scene."""
     cls = step_class(str(table["use"]), place)
     step: Step = object.__new__(cls)
     defaults = {name: each.default for name, each in parameters(cls).items() if name not in GIVEN}
@@ -187,7 +200,9 @@ def _check_source(source: Source, place: Place) -> None:
     if source.timeout_ms is None:
         return
     if not 0 < source.timeout_ms <= MOST_MS:
-        raise place.refusal(f"timeout_ms = {source.timeout_ms}, expected a time above 0, at most {MOST_MS:,}, a day")
+        raise place.refusal(
+            f"timeout_ms = {source.timeout_ms}, expected a time above 0, at most {MOST_MS:,}, a day"
+        )
     if source.on_failure == "fail":
         raise place.refusal('timeout_ms leaves a late channel out: give it on_failure = "skip" too')
 
@@ -208,7 +223,8 @@ def step_class(use: str, place: Place) -> type[Any]:
     """The class of the step ``use``: a name of ``STEPS``, or ``"package.module:Class"``."""
     if use not in STEPS and ":" not in use:
         raise place.refusal(
-            f"no step {use!r}{nearest(use, STEPS)}; known are {sorted(STEPS)}, or write 'package.module:Class'"
+            f"no step {use!r}{nearest(use, STEPS)}; known are {sorted(STEPS)}, or write "
+            f"'package.module:Class'"
         )
     try:
         cls = imported(STEPS.get(use, use))
@@ -221,7 +237,9 @@ def step_class(use: str, place: Place) -> type[Any]:
 
 def _check_role(cls: type[Any], use: str, roles: tuple[type[Any], ...], place: Place) -> None:
     if not issubclass(cls, roles):
-        raise place.refusal(f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here")
+        raise place.refusal(
+            f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here"
+        )
 
 
 def steps_that_give(what: str) -> list[str]:

@@ -7,7 +7,8 @@ recall_index, recall_user_towers    the same of recall's own space; None and {} 
 n_probe                             how many lists of works the channel model reads; None where there are none
 naming                              the platform's ids of users and items; None where ids are numbers
 bundle                              the open bundle itself
-                                    of a scene of another kind of items than works: what the bundle has of the kind
+                                    of a scene of another kind of items than works: what the bundle has of the
+                                    kind
 config_folder                       the folder of karec.toml
 stages                              for observers: the stages of their scene
 exposure                            what the scene's table `exposure` describes; None where it has none
@@ -32,7 +33,8 @@ GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
 
 @dataclass(frozen=True)
 class Resources:
-    """One for each scene; the bundle is shared by all scenes of a process, and with it what is built from its parts."""
+    """One for each scene; the bundle is shared by all scenes of a process, and with it what is built from its
+    parts."""
 
     bundle: Bundle | Kind
     config_folder: Path
@@ -40,5 +42,6 @@ class Resources:
     exposure: Any = None
 
     def get(self, name: str) -> Any:
-        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``. LookupError: the kind has none."""
+        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``. LookupError: the kind has
+        none."""
         return getattr(self.bundle if name in PARTS else self, name)

@@ -1,14 +1,15 @@
 """The scenes of a ``karec.toml``: their keys, what a scene inherits, and the counts that its steps name.
 
     bundle = "bundles"                              # the folder that holds `current`; relative to this file
-    bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did not sign
-    threads = 4                                     # requests that run at once, of all scenes; absent: as many as cores
-    live = { state = "state", events = "events" }   # optional: where what happens is kept; live_settings.py
-    serve = { port = 8080, workers = 2 }            # optional: how karec serve answers; serve_settings.py
+    bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did
+    not sign threads = 4                                     # requests that run at once, of all scenes;
+    absent: as many as cores live = { state = "state", events = "events" }   # optional: where what happens is
+    kept; live_settings.py serve = { port = 8080, workers = 2 }            # optional: how karec serve
+    answers; serve_settings.py
 
     [scenes.home]
-    items = "work"                                  # what it recommends: works, unless told; or a kind of the bundle
-    request = [{ use = "user_features" }, { use = "user_tower" }]
+    items = "work"                                  # what it recommends: works, unless told; or a kind of the
+    bundle request = [{ use = "user_features" }, { use = "user_tower" }]
 
     [scenes.home.counts]                            # how many works are left, by a name of your choice
     recall = 100_000                                # at most so many works leave recall; always needed
@@ -24,10 +25,11 @@
     steps = [{ use = "index_rows" }, { use = "inner_product", k = "scored" }, { use = "dpp", k = "prerank" }]
 
     [scenes.live]
-    inherits = "home"                               # all keys of home, but those that it changes: inheriting.py
+    inherits = "home"                               # all keys of home, but those that it changes:
+    inheriting.py
 
-``k`` and ``quota`` of a step are a number or the name of a count. ``substitute`` of a step is a table of another step,
-of a stage a list of steps: what runs in its place when a request has no time for it.
+``k`` and ``quota`` of a step are a number or the name of a count. ``substitute`` of a step is a table of
+another step, of a stage a list of steps: what runs in its place when a request has no time for it.
 """
 
 from __future__ import annotations
@@ -71,9 +73,10 @@ RECALL = "recall"  # the count that limits the merged candidates
 class Scene:
     """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
 
-    ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what it wants of
-    exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall. ``items``: the kind
-    of what it recommends; None: works. ``show_again``: works that a user was shown come again.
+    ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what
+    it wants of exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall.
+    ``items``: the kind of what it recommends; None: works. ``show_again``: works that a user was shown come
+    again.
     """
 
     name: str
@@ -92,7 +95,9 @@ class Scene:
         """The table of the stage ``name`` and its place."""
         names = [table.get("name") for table in self.stages]
         if name not in names:
-            raise self.place["stages"].refusal(f"no stage {name!r}{nearest(name, map(str, names))}; there are {names}")
+            raise self.place["stages"].refusal(
+                f"no stage {name!r}{nearest(name, map(str, names))}; there are {names}"
+            )
         at = names.index(name)
         return self.stages[at], self.place["stages"][at]
 
@@ -142,7 +147,9 @@ class Config:
     @property
     def live(self) -> LiveSettings | None:
         """Where what happens is kept; None where the file does not say it."""
-        return fill(LiveSettings, self.table["live"], Place(self.path)["live"]) if "live" in self.table else None
+        return (
+            fill(LiveSettings, self.table["live"], Place(self.path)["live"]) if "live" in self.table else None
+        )
 
     @property
     def serve(self) -> ServeSettings:
@@ -150,7 +157,9 @@ class Config:
         place = Place(self.path)["serve"]
         found = fill(ServeSettings, self.table.get("serve", {}), place)
         if found.exposure == SHOWN and "live" not in self.table:
-            raise place["exposure"].refusal(f'exposure = "{SHOWN}" counts events: add [live] with state and events')
+            raise place["exposure"].refusal(
+                f'exposure = "{SHOWN}" counts events: add [live] with state and events'
+            )
         return found
 
     @property
@@ -175,8 +184,12 @@ class Config:
         own = self.scenes[name].get("counts", {})
         unused = [count for count in own if count in counts and count not in used | {RECALL}]
         if unused:
-            raise place["counts"].refusal(f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for')
-        exposure = checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
+            raise place["counts"].refusal(
+                f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for'
+            )
+        exposure = (
+            checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
+        )
         consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
         items = str(required(table, "items", str, place)) if "items" in table else WORKS
         kind = None if items == WORKS else items
@@ -195,9 +208,13 @@ class Config:
         if children:
             place = place["scenes"][children[-1]]["inherits"].called(f"scenes.{children[-1]}")
         if name not in self.scenes:
-            raise place.refusal(f"no scene {name!r}{nearest(name, self.scenes)}; it has {sorted(self.scenes)}")
+            raise place.refusal(
+                f"no scene {name!r}{nearest(name, self.scenes)}; it has {sorted(self.scenes)}"
+            )
         if name in children:
-            raise place.refusal(f"inherits in a circle: {' → '.join((*children[children.index(name) :], name))}")
+            raise place.refusal(
+                f"inherits in a circle: {' → '.join((*children[children.index(name) :], name))}"
+            )
         place = Place(self.path)["scenes"][name]
         table = self.scenes[name]
         if not isinstance(table, dict):
@@ -227,7 +244,9 @@ def _check_count(name: str, count: int, place: Place) -> None:
 def limit_of(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
     """How many works leave recall at most: ``counts.recall``, or the key ``candidates``."""
     if "candidates" in table and RECALL in counts:
-        raise place.refusal("candidates and counts.recall both say how many works leave recall; keep counts.recall")
+        raise place.refusal(
+            "candidates and counts.recall both say how many works leave recall; keep counts.recall"
+        )
     if "candidates" in table:
         limit = int(required(table, "candidates", int, place))
         _check_count("candidates", limit, place)
@@ -236,13 +255,16 @@ def limit_of(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) 
 
 
 def _counted(value: object, counts: Mapping[str, int], used: set[str], place: Place) -> list[dict[str, Any]]:
-    """The entries with the names of counts replaced by numbers, in their steps too; adds the names to ``used``."""
+    """The entries with the names of counts replaced by numbers, in their steps too; adds the names to
+    ``used``."""
     if isinstance(value, dict):
         raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
     return [counted_entry(table, counts, used, place[i]) for i, table in enumerate(tables(value, place))]
 
 
-def counted_entry(table: Mapping[str, Any], counts: Mapping[str, int], used: set[str], place: Place) -> dict[str, Any]:
+def counted_entry(
+    table: Mapping[str, Any], counts: Mapping[str, int], used: set[str], place: Place
+) -> dict[str, Any]:
     """One entry of ``_counted``."""
     entry = dict(table)
     for key in COUNTED:

@@ -1,7 +1,8 @@
-"""The JSON Schema of ``karec.toml``, for editors: from the registry's classes, their annotations and docstrings.
+"""The JSON Schema of ``karec.toml``, for editors: from the registry's classes, their annotations and
+docstrings.
 
-It knows keys, kinds of values, and which steps belong where. What two keys mean together, and what a bundle holds, a
-schema cannot say: ``karec config check`` does.
+It knows keys, kinds of values, and which steps belong where. What two keys mean together, and what a bundle
+holds, a schema cannot say: ``karec config check`` does.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def config_schema() -> Schema:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "inherits": {"type": "string", "description": "The scene whose keys this one takes, but those it changes."},
+            "inherits": {
+                "type": "string",
+                "description": "The scene whose keys this one takes, but those it changes.",
+            },
             "items": {"type": "string", "description": "What it recommends: work, or a kind of the bundle."},
             "consumed": {"type": "array", "items": {"type": "string"}},
             "show_again": {"type": "boolean", "description": "Works that a user was shown come again."},
@@ -72,9 +76,19 @@ def config_schema() -> Schema:
         "required": ["scenes"],
         "additionalProperties": False,
         "properties": {
-            "bundle": {"type": "string", "description": "The folder that holds `current`; relative to this file."},
-            "bundle_key": {"type": "string", "description": "PEM file of the key that bundles must be signed for."},
-            "threads": {"type": "integer", "minimum": 1, "description": "Requests that run at once, of all scenes."},
+            "bundle": {
+                "type": "string",
+                "description": "The folder that holds `current`; relative to this file.",
+            },
+            "bundle_key": {
+                "type": "string",
+                "description": "PEM file of the key that bundles must be signed for.",
+            },
+            "threads": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "Requests that run at once, of all scenes.",
+            },
             "live": {**_of_class(LiveSettings), "description": _said(LiveSettings)},
             "serve": {**_of_class(ServeSettings), "description": _said(ServeSettings)},
             "scenes": {"type": "object", "minProperties": 1, "additionalProperties": scene},
@@ -88,7 +102,10 @@ def _step(use: str, cls: type[Any]) -> Schema:
         "use": {"const": use},
         "name": {"type": "string", "description": "For the trace, and for scenes that inherit it."},
         "on_failure": {"enum": ["fail", "skip"]},
-        "before": {"type": "string", "description": "Of an entry that a scene adds: which one it stands before."},
+        "before": {
+            "type": "string",
+            "description": "Of an entry that a scene adds: which one it stands before.",
+        },
     }
     if issubclass(cls, Source):
         properties |= {key: _of_hint(kind) for key, kind in EVERY_SOURCE.items()}
@@ -104,8 +121,12 @@ def _step(use: str, cls: type[Any]) -> Schema:
 def _substitute(cls: type[Any]) -> Schema:
     names: list[Any] = [False, *([NOTHING] if cls.role in MAY_BE_LEFT_OUT else [])]
     return {
-        "description": "What runs in its place when a request has no time for it; k, quota: the step's, unless told.",
-        "anyOf": [{"enum": names}, {"type": "object", "required": ["use"], "properties": {"use": {"type": "string"}}}],
+        "description": "What runs in its place when a request has no time for it; k, quota: the step's, "
+        "unless told.",
+        "anyOf": [
+            {"enum": names},
+            {"type": "object", "required": ["use"], "properties": {"use": {"type": "string"}}},
+        ],
     }
 
 

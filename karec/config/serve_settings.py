@@ -1,4 +1,5 @@
-"""The table ``serve`` of a ``karec.toml``: where ``karec serve`` listens, what it lets in, and what it refuses.
+"""The table ``serve`` of a ``karec.toml``: where ``karec serve`` listens, what it lets in, and what it
+refuses.
 
 [serve]
 host = "127.0.0.1"
@@ -13,13 +14,13 @@ batch = 64                      # most requests of one batch
 events = 1_000                  # most events, or works, of one call
 watch_seconds = 2.0             # so often karec.toml and the bundle's current are looked at
 drain_seconds = 30.0            # after SIGTERM requests have so long to end
-page = true                     # the page at /, and POST /v1/try; absent: on loopback, and elsewhere with a token
-exposure = "sent"               # windows of /metrics count works in answers; "shown": exposures that are reported
-token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this machine reach the port
-events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
+page = true                     # the page at /, and POST /v1/try; absent: on loopback, and elsewhere with a
+token exposure = "sent"               # windows of /metrics count works in answers; "shown": exposures that
+are reported token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this
+machine reach the port events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
 works_token = "env:WORKS"       # of POST /v1/works alone; absent: token
-spans = "http://localhost:4318/v1/traces"    # where spans are told, OTLP over HTTP; absent: none are; needs karec[otel]
-spans_share = 0.01              # of answers, beside the slow and the degraded
+spans = "http://localhost:4318/v1/traces"    # where spans are told, OTLP over HTTP; absent: none are; needs
+karec[otel] spans_share = 0.01              # of answers, beside the slow and the degraded
 spans_slow_ms = 200.0           # an answer that took so long is slow
 """
 
@@ -63,7 +64,8 @@ FIXED = (
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Where ``karec serve`` listens, how many worker processes, what they let in, and which tokens they ask for."""
+    """Where ``karec serve`` listens, how many worker processes, what they let in, and which tokens they ask
+    for."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -88,17 +90,23 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         if not self.host or any(letter.isspace() for letter in self.host):
-            raise ValueError(f"host = {self.host!r}, expected a name or an address, such as 127.0.0.1, ::1 or 0.0.0.0")
+            raise ValueError(
+                f"host = {self.host!r}, expected a name or an address, such as 127.0.0.1, ::1 or 0.0.0.0"
+            )
         for name, (least, most) in BOUNDS.items():
             value = getattr(self, name)
             if not math.isfinite(value) or not least <= value <= most:
                 raise ValueError(f"{name} = {value:g}, expected {least:g} to {most:g}")
         if self.spans is not None and not re.match(r"https?://[^/\s]+", self.spans):
-            raise ValueError(f"spans = {self.spans!r}, expected a URL, such as http://localhost:4318/v1/traces")
+            raise ValueError(
+                f"spans = {self.spans!r}, expected a URL, such as http://localhost:4318/v1/traces"
+            )
         for name in TOKENS:
             source = getattr(self, name)
             if source is not None and (not source.startswith(SOURCES) or source in SOURCES):
-                raise ValueError(f'{name} names where the token is: "file:PATH" or "env:NAME"; never the token itself')
+                raise ValueError(
+                    f'{name} names where the token is: "file:PATH" or "env:NAME"; never the token itself'
+                )
         for name in TOKENS[1:]:
             if getattr(self, name) is not None and self.token is None:
                 raise ValueError(f"{name} needs token, which all other calls ask for")

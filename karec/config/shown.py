@@ -21,8 +21,9 @@ WIDTH = 60  # where the comments begin, at least
 
 
 def shown_scene(path: Path, scene: str) -> str:
-    """The text of a karec.toml with ``scene`` alone, which inherits nothing; each value with a comment: the line of the
-    file, the scene that says it where it is another one, or ``default``. ConfigError as ``Config.scene``.
+    """The text of a karec.toml with ``scene`` alone, which inherits nothing; each value with a comment: the
+    line of the file, the scene that says it where it is another one, or ``default``. ConfigError as
+    ``Config.scene``.
     """
     config = Config.read(path)
     config.scene(scene)  # refuses what is wrong
@@ -45,7 +46,10 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
             yield f"{f'{key} = {_value(config.table[key])}':<{WIDTH}} # line {origins.line((key,))}"
     for table_of in ("live", "serve"):
         for key, value in config.table.get(table_of, {}).items():
-            yield f"{f'{table_of}.{_key(key)} = {_value(value)}':<{WIDTH}} # line {origins.line((table_of, key))}"
+            yield (
+                f"{f'{table_of}.{_key(key)} = {_value(value)}':<{WIDTH}} # line "
+                f"{origins.line((table_of, key))}"
+            )
     yield f"\n[{name}]"
     for key in ("items", "candidates", "consumed", "show_again", *LISTS):
         if key in table and (key not in LISTS or not table[key]):
@@ -69,14 +73,17 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
                 continue
             for of_stage in ("name", SUBSTITUTE):
                 if of_stage in entry:
-                    yield told(of_stage, entry[of_stage], (key, i, of_stage) if of_stage == SUBSTITUTE else (key, i))
+                    yield told(
+                        of_stage, entry[of_stage], (key, i, of_stage) if of_stage == SUBSTITUTE else (key, i)
+                    )
             for j, step in enumerate(entry.get("steps", ())):
                 yield f"\n[[{name}.stages.steps]]"
                 yield from step_lines(step, (key, i, "steps", j))
 
 
 def _defaults(use: str, place: Place) -> Iterator[tuple[str, object]]:
-    """The keys that a step has when none is told; a default that is nothing cannot be written, and is left out."""
+    """The keys that a step has when none is told; a default that is nothing cannot be written, and is left
+    out."""
     for name, each in parameters(step_class(use, place)).items():
         told = each.default is not inspect.Parameter.empty and each.default is not None
         if told and name not in GIVEN and name not in EVERY_STEP:

@@ -1,5 +1,5 @@
-"""The ``karec.toml`` that a new project starts from: a template of ``templates/``, sized for the catalogue at hand,
-without the steps that need what the platform does not have.
+"""The ``karec.toml`` that a new project starts from: a template of ``templates/``, sized for the catalogue at
+hand, without the steps that need what the platform does not have.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ from importlib.resources import files
 from karec.platform.schema import CREATOR, ERA, PUBLISHED, SONG, TAG
 from karec.platform.snapshot import Snapshot
 
-BY_TOWERS = '"inner_product", k = "rank" },           # of positives alone the towers know more than the ranker'
-QUOTAS = {"follow": 0.05, "profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}  # of its limit
+BY_TOWERS = (
+    '"inner_product", k = "rank" },           # of positives alone the towers know more than the ranker'
+)
+# of its limit
+QUOTAS = {"follow": 0.05, "profile": 0.4, "social": 0.2, "model": 0.4, "popular": 0.4, "fresh": 0.4}
 
 
-def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, float], *, by_towers: bool = False) -> str:
+def starting_config(
+    scene: str, snapshot: Snapshot, objectives: Mapping[str, float], *, by_towers: bool = False
+) -> str:
     """The text of a karec.toml with one scene: 1e5 → 1e3 → 1e2 → k works, fewer of each in a small catalogue.
 
-    ``objectives`` are the tasks with their weights in the fused score. ``by_towers``: rank orders by the inner product
-    of the towers, which on positives alone is ahead of the ranker (docs/results.md); logits are logged as ever.
+    ``objectives`` are the tasks with their weights in the fused score. ``by_towers``: rank orders by the
+    inner product of the towers, which on positives alone is ahead of the ranker (docs/results.md); logits are
+    logged as ever.
     """
     text = files("karec.config").joinpath("templates/home.toml").read_text(encoding="utf-8")
     counts = _counts(len(snapshot.works))
@@ -32,12 +38,18 @@ def starting_config(scene: str, snapshot: Snapshot, objectives: Mapping[str, flo
     text = _replaced(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if by_towers:
         text = _replaced(r'(?m)^( +\{ use = )"top_k", k = "rank" \},$', BY_TOWERS, text)
-        text = _replaced(r'(?m)^(substitute = \[\{ use = )"top_k"(?=, k = "rank" \}\])', '"inner_product"', text)
+        text = _replaced(
+            r'(?m)^(substitute = \[\{ use = )"top_k"(?=, k = "rank" '
+            r"\}\])",
+            '"inner_product"',
+            text,
+        )
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{_key(scene)}")
 
 
 def _without_missing(text: str, snapshot: Snapshot) -> str:
-    """``text`` without the channels and steps that read a column, a role or a relation that ``snapshot`` lacks."""
+    """``text`` without the channels and steps that read a column, a role or a relation that ``snapshot``
+    lacks."""
     columns, relations = snapshot.works.columns, snapshot.relations
     channels = {
         "profile": any(role in columns for role in (SONG, CREATOR, TAG, ERA)),
@@ -47,7 +59,12 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
     }
     for channel, possible in channels.items():
         if not possible:
-            text = _replaced(rf'(?s)()\[\[scenes\.home\.recall\]\][^\n]*\nuse = "{channel}"\n.*?\n\n', "", text)
+            text = _replaced(
+                rf"(?s)()\[\[scenes\.home\.recall\]\][^\n]*\nuse = "
+                rf'"{channel}"\n.*?\n\n',
+                "",
+                text,
+            )
     if PUBLISHED not in columns:
         text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
     if TAG not in columns:

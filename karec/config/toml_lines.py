@@ -14,7 +14,8 @@ _PLAIN = re.compile(r"[^,\]}\n#]+")
 
 
 def toml_lines(text: str) -> Mapping[Path, int]:
-    """{path: line, from 1} of every key, table and entry of a list in ``text``, which must be TOML. O(text)."""
+    """{path: line, from 1} of every key, table and entry of a list in ``text``, which must be TOML.
+    O(text)."""
     return _Scan(text).file()
 
 

@@ -1,4 +1,5 @@
-"""A thread that looks from time to time whether ``karec.toml`` or ``current`` names something else, and reloads."""
+"""A thread that looks from time to time whether ``karec.toml`` or ``current`` names something else, and
+reloads."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ class Reloadable(Protocol):
 
 
 class Watcher:
-    """Looks every ``seconds``. What was refused is tried again after 2, 4, 8 … 64 looks, anything else at once.
+    """Looks every ``seconds``. What was refused is tried again after 2, 4, 8 … 64 looks, anything else at
+    once.
 
-    It does not keep ``live``, and ends when ``live`` is gone. ``wait(seconds)`` gives True when the watcher is to end;
-    None: by the clock, until ``stop``. A refusal is a warning of the logger ``karec.live``.
+    It does not keep ``live``, and ends when ``live`` is gone. ``wait(seconds)`` gives True when the watcher
+    is to end; None: by the clock, until ``stop``. A refusal is a warning of the logger ``karec.live``.
     """
 
     def __init__(
@@ -32,7 +34,8 @@ class Watcher:
     ) -> None:
         self._path = path
         self._refused: Hashable = None
-        self._pause = self._left = 0  # in looks: between two tries of what was refused, and until the next one
+        # in looks: between two tries of what was refused, and until the next one
+        self._pause = self._left = 0
         self._looking = Looking(live, self._look, seconds, "karec-watch", wait)
         self._looking.begin()
 

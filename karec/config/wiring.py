@@ -21,7 +21,8 @@ def check_wiring(
     observers: Sequence[Observer],
     place: Place,
 ) -> None:
-    """Raises ConfigError when names clash, a step lacks what it needs, or nothing cuts the feed to the request's k."""
+    """Raises ConfigError when names clash, a step lacks what it needs, or nothing cuts the feed to the
+    request's k."""
     for mistake in wiring_mistakes(request, recall.sources, recall.merger, stages, observers, place):
         raise mistake
 
@@ -54,15 +55,22 @@ class Steered(Protocol):
         """``heir``, of the same scene in a newer cascade, goes on from how things stand here."""
 
 
-def check_steered(exposure: Steered | None, steps: Sequence[Step], observers: Sequence[Step], place: Place) -> None:
+def check_steered(
+    exposure: Steered | None, steps: Sequence[Step], observers: Sequence[Step], place: Place
+) -> None:
     """Raises ConfigError for a table ``exposure`` that no step reads, or whose feeds nobody counts."""
     if exposure is None:
         return
     if not any(getattr(step, "exposure", None) is exposure for step in (*steps, *observers)):
-        raise place["exposure"].refusal('no step reads it: put { use = "exposure" } into a stage, after its scores')
-    if not exposure.shared and not any(getattr(observer, "exposure", None) is exposure for observer in observers):
         raise place["exposure"].refusal(
-            'nobody counts what feeds show: put { use = "exposures" } into observers, or name the state of a process '
+            'no step reads it: put { use = "exposure" } into a stage, after its scores'
+        )
+    if not exposure.shared and not any(
+        getattr(observer, "exposure", None) is exposure for observer in observers
+    ):
+        raise place["exposure"].refusal(
+            'nobody counts what feeds show: put { use = "exposures" } into observers, or name the state of a '
+            "process "
             "that does"
         )
 
@@ -88,21 +96,30 @@ def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
         yield place["stages"].refusal("the last step must be a selector without k, which takes the request's")
         return
     ends = last.substitute if stages[-1].substitute is None else stages[-1].substitute[-1]
-    if (ends is not None and getattr(ends, "k", None) is not None) or getattr(ends, "role", last.role) != last.role:
+    if (ends is not None and getattr(ends, "k", None) is not None) or getattr(
+        ends, "role", last.role
+    ) != last.role:
         yield place["stages"].refusal("the substitute at the end must be a selector without k too")
     yield from _least(stages, place)
 
 
 def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     """No substitute keeps fewer works than the stages keep without one."""
-    limits = [step.k for stage in stages for step in stage.steps if isinstance(step, Selector) and step.k is not None]
+    limits = [
+        step.k
+        for stage in stages
+        for step in stage.steps
+        if isinstance(step, Selector) and step.k is not None
+    ]
     for i, stage in enumerate(stages):
         of_steps = [(step.substitute, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
         of_stage = [(step, place["stages"][i]["substitute"]) for step in stage.substitute or ()]
         for step, at in (*of_steps, *of_stage):
             if isinstance(step, Selector) and step.k is not None and step.k < min(limits, default=step.k + 1):
                 least = f"{min(limits)}" if limits else "as many as a request wants"
-                yield at.refusal(f"the substitute {step.name} keeps {step.k} works; without it the stages keep {least}")
+                yield at.refusal(
+                    f"the substitute {step.name} keeps {step.k} works; without it the stages keep {least}"
+                )
 
 
 def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) -> Iterator[ConfigError]:
@@ -114,7 +131,9 @@ def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) 
             )
         for stage in getattr(observer, "watches", None) or ():
             if stage not in names:
-                yield place["observers"][i].refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
+                yield place["observers"][i].refusal(
+                    f"{observer.name} watches the stage {stage!r}; there are {names}"
+                )
 
 
 def _needs(
@@ -127,15 +146,23 @@ def _needs(
 ) -> Iterator[ConfigError]:
     """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count.
 
-    What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may need it;
-    what only a step gives that has a substitute, or only the steps of a stage that has one, no step may need that runs
-    whichever does. Observers look at what each answer has.
+    What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may
+    need it; what only a step gives that has a substitute, or only the steps of a stage that has one, no step
+    may need that runs whichever does. Observers look at what each answer has.
     """
     channels = [(source, place["recall"][i]) for i, source in enumerate(sources)]
     before: list[Entry] = [(step, place["request"][i]) for i, step in enumerate(request)]
-    after = [[(step, place["stages"][i]["steps"][j]) for j, step in enumerate(of.steps)] for i, of in enumerate(stages)]
+    after = [
+        [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(of.steps)]
+        for i, of in enumerate(stages)
+    ]
     watching: list[Entry] = [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
-    everybody = (*before, (merger, place["recall"]), *(entry for entries in after for entry in entries), *watching)
+    everybody = (
+        *before,
+        (merger, place["recall"]),
+        *(entry for entries in after for entry in entries),
+        *watching,
+    )
     every = {given: step.name for step, _ in everybody for given in step.gives}
     given: dict[str, Step] = {}
     unsure: dict[str, str] = {}
@@ -157,10 +184,14 @@ def _needs(
 
 
 def _chain(
-    entries: Sequence[Entry], given: dict[str, Step], unsure: dict[str, str], every: dict[str, str], place: Place
+    entries: Sequence[Entry],
+    given: dict[str, Step],
+    unsure: dict[str, str],
+    every: dict[str, str],
+    place: Place,
 ) -> Iterator[ConfigError]:
-    """Of steps one after another; puts what they give into ``given``, and into ``unsure`` what is missing when a step
-    takes its substitute, by whose."""
+    """Of steps one after another; puts what they give into ``given``, and into ``unsure`` what is missing
+    when a step takes its substitute, by whose."""
     for step, at in entries:
         yield from _lacking(step, given, unsure, every, at, place)
         yield from _lacking_instead(step, given, unsure, every, at, place)
@@ -198,7 +229,8 @@ def _lacking(
         for need in step.needs:
             if need in unsure:
                 yield at.refusal(
-                    f"the step {step.name} needs {need}, which is missing when {unsure[need]} takes its substitute: "
+                    f"the step {step.name} needs {need}, which is missing when {unsure[need]} takes its "
+                    f"substitute: "
                     "name one that gives it too, or give the stage a substitute as a whole"
                 )
         return
@@ -223,6 +255,7 @@ def _outlived(step: Step, given: dict[str, Step], at: Place) -> Iterator[ConfigE
         giver = given[need]
         if step.on_failure == "fail" and giver.on_failure == "skip":
             yield at.refusal(
-                f"the step {step.name} needs {need}, which is missing when {giver.name} fails and is skipped: give "
+                f"the step {step.name} needs {need}, which is missing when {giver.name} fails and is "
+                f"skipped: give "
                 f'{step.name} on_failure = "skip" too, or {giver.name} on_failure = "fail"'
             )

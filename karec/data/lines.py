@@ -21,8 +21,8 @@ _NUL, _NEWLINE, _RETURN, _QUOTE = 0, 10, 13, 34
 
 
 def open_file(path: Path, expected: str) -> BinaryIO:
-    """The regular file at ``path``, links followed. DataError for anything else: a folder, a device, a pipe (which is
-    not waited for), a circle of links.
+    """The regular file at ``path``, links followed. DataError for anything else: a folder, a device, a pipe
+    (which is not waited for), a circle of links.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -37,11 +37,12 @@ def open_file(path: Path, expected: str) -> BinaryIO:
 
 
 def count_lines(file: BinaryIO, path: Path, encoding: str, quoted: bool) -> int:
-    """The number of lines of ``file`` (1 is the header), blank ones at its end left out; it is then at its start again.
+    """The number of lines of ``file`` (1 is the header), blank ones at its end left out; it is then at its
+    start again.
 
-    DataError names the first line that is longer than MAX_LINE, holds a NUL byte, a lone carriage return or bytes of
-    another encoding, or is blank before another line; where cells may be ``quoted``, one that opens a quote and does
-    not close it; and a last line without its end, which was cut.
+    DataError names the first line that is longer than MAX_LINE, holds a NUL byte, a lone carriage return or
+    bytes of another encoding, or is blank before another line; where cells may be ``quoted``, one that opens
+    a quote and does not close it; and a last line without its end, which was cut.
     """
     n, blank, left = 0, 0, b""
     while chunk := file.read(MAX_LINE):
@@ -58,9 +59,11 @@ def count_lines(file: BinaryIO, path: Path, encoding: str, quoted: bool) -> int:
     return n
 
 
-def _check_block(block: bytes, path: Path, before: tuple[int, int], encoding: str, quoted: bool) -> tuple[int, int]:
-    """(lines up to the last that is not blank, blank lines after it), counted from ``before``, the same of earlier
-    blocks. ``block`` ends with a newline.
+def _check_block(
+    block: bytes, path: Path, before: tuple[int, int], encoding: str, quoted: bool
+) -> tuple[int, int]:
+    """(lines up to the last that is not blank, blank lines after it), counted from ``before``, the same of
+    earlier blocks. ``block`` ends with a newline.
     """
     first = sum(before) + 1
     data = np.frombuffer(block, np.uint8)
@@ -82,7 +85,8 @@ def _check_block(block: bytes, path: Path, before: tuple[int, int], encoding: st
         refuse_at(ends[odd > 0], "opens a quote and does not close it; quote whole cells only")
     starts = np.concatenate([[0], ends[:-1] + 1])
     filled = np.flatnonzero((ends > starts) & (data[starts] != _RETURN))
-    at, gap = np.arange(len(filled)) + before[0] + 1, filled + first  # the lines of text, and where they stand
+    # the lines of text, and where they stand
+    at, gap = np.arange(len(filled)) + before[0] + 1, filled + first
     if (at != gap).any():
         _refuse(path, int(at[np.argmax(at != gap)]), "is blank; remove it")
     n = int(gap[-1]) if len(filled) else before[0]

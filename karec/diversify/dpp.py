@@ -1,5 +1,5 @@
-"""DPP as a step: relevance is the score so far, similarity what its scene says. It runs after prerank, where the
-score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
+"""DPP as a step: relevance is the score so far, similarity what its scene says. It runs after prerank, where
+the score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
 """
 
 from __future__ import annotations
@@ -24,20 +24,24 @@ UNKNOWN_TYPE = -1
 
 
 class Dpp(Selector):
-    """Greedy MAP of a determinantal point process over the candidates; the definition stands at ``karec.dpp_select``.
+    """Greedy MAP of a determinantal point process over the candidates; the definition stands at
+    ``karec.dpp_select``.
 
-    Scores are standardised first (mean 0, deviation 1), so that one ``diversity`` means the same for inner products
-    and for probabilities. ``k``: how many to select, None = ``request.k``. ``window``: only so many places count as
-    near. A work without an embedding has a zero vector: it can only gain q²·(ridge + type_weight), not q²·(1 + ridge),
-    and so it goes far down the list.
+    Scores are standardised first (mean 0, deviation 1), so that one ``diversity`` means the same for inner
+    products and for probabilities. ``k``: how many to select, None = ``request.k``. ``window``: only so many
+    places count as near. A work without an embedding has a zero vector: it can only gain q²·(ridge +
+    type_weight), not q²·(1 + ridge), and so it goes far down the list.
 
-    weights       {column: {value: factor ≥ 0}}: more or less of the traffic, by any integer column of the index
-                  (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not named has 1
-    types         the integer column that says what a work's type is; type −1 for works that the index does not know
-    type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
+    weights       {column: {value: factor ≥ 0}}: more or less of the traffic, by any integer column of the
+    index
+                  (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not named
+                  has 1
+    types         the integer column that says what a work's type is; type −1 for works that the index does
+    not know type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
     max_per_type  at most so many works of one type
     similarity    which vectors, mapped or not, and by which columns works are alike (``Similarity``)
-    min_per_type  at least so many of each type among the candidates, as far as there are so many and k has places
+    min_per_type  at least so many of each type among the candidates, as far as there are so many and k has
+    places
 
     A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
     """
@@ -75,7 +79,9 @@ class Dpp(Selector):
         if self.typed:
             need_integers(index, "types", types)
         elif types != "type":
-            raise ValueError(f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types")
+            raise ValueError(
+                f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types"
+            )
         self.index = index
         self.alike = Alike(index, bundle, similarity or PLAIN, float(self.options["type_weight"]))
         self.types = types
@@ -131,7 +137,9 @@ def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[
     need_integers(index, "weights", column)
     for value, factor in table.items():
         if not value.removeprefix("-").isdecimal():
-            raise ValueError(f"weights.{column}: {value!r} is no whole number; the keys are values of the column")
+            raise ValueError(
+                f"weights.{column}: {value!r} is no whole number; the keys are values of the column"
+            )
         if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"weights.{column}: the factor of {value} must be finite and ≥ 0, got {factor}")
     return {int(value): float(factor) for value, factor in table.items()}

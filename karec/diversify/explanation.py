@@ -1,4 +1,5 @@
-"""Why a DPP put each work at its place, in numbers that people can check; for requests with ``explain`` alone."""
+"""Why a DPP put each work at its place, in numbers that people can check; for requests with ``explain``
+alone."""
 
 from __future__ import annotations
 
@@ -15,14 +16,14 @@ from karec.types import Candidates
 def explanation(
     candidates: Candidates, result: DppResult, compared: Compared, facets: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Plain values for a trace: ``works``, in the order of selection, and ``top_k``, the ids that relevance alone would
-    have put in their places. Of each work:
+    """Plain values for a trace: ``works``, in the order of selection, and ``top_k``, the ids that relevance
+    alone would have put in their places. Of each work:
 
     id          the work
     relevance   the score that it came with
     gain        d² when it was picked; 0 in the fill
-    closest     the id that it is most alike, of those before it: picks, and what the session was shown; None: nothing
-    similarity  with that one: of the vectors and of ``facets`` {column: weight}, without types
+    closest     the id that it is most alike, of those before it: picks, and what the session was shown; None:
+    nothing similarity  with that one: of the vectors and of ``facets`` {column: weight}, without types
     cosine      the vectors' with that one
     same        the columns of ``facets`` in which both have one value
     """

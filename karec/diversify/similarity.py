@@ -1,9 +1,11 @@
-"""What a scene means by two works being alike: vectors, mapped or not, and columns in which equal values count.
+"""What a scene means by two works being alike: vectors, mapped or not, and columns in which equal values
+count.
 
-    similarity = { vectors = "item", centre = true, whiten = 0.5, facets = { creator_id = 0.3, song_id = 0.2 } }
+    similarity = { vectors = "item", centre = true, whiten = 0.5, facets = { creator_id = 0.3, song_id = 0.2 }
+    }
 
-S = (1 − Σ w_f)·⟨f_i, f_j⟩ + Σ_f w_f·[column_f(i) = column_f(j)], f the vectors at unit length; karec.dpp_select says
-what a selection does with it.
+S = (1 − Σ w_f)·⟨f_i, f_j⟩ + Σ_f w_f·[column_f(i) = column_f(j)], f the vectors at unit length;
+karec.dpp_select says what a selection does with it.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from karec.types import Array, Candidates, Request
 class Similarity:
     """The table ``similarity`` of a step.
 
-    vectors  "item": those of the item index; "cowatch": of works by who watched them together, from the bundle's
-             encoder; else the name of vectors of one's own (``"vector"``: the columns vector_00, vector_01, … of works)
+    vectors  "item": those of the item index; "cowatch": of works by who watched them together, from the
+    bundle's
+             encoder; else the name of vectors of one's own (``"vector"``: the columns vector_00, vector_01, …
+             of works)
     centre   the item vectors less their mean over the catalogue, which the bundle holds
-    whiten   p in [0, 1]: differences of variance between directions of the item vectors are taken away to that power
-    facets   {integer column of the item index: weight ≥ 0}, at most 1 in sum, ``type_weight`` included. A value below 0
+    whiten   p in [0, 1]: differences of variance between directions of the item vectors are taken away to
+    that power facets   {integer column of the item index: weight ≥ 0}, at most 1 in sum, ``type_weight``
+    included. A value below 0
              says that a work has none: it is like no other by that column
     """
 
@@ -44,7 +49,8 @@ PLAIN = Similarity()
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What a selection compares: of the N candidates, and of the M works of ``request.shown`` that the index knows."""
+    """What a selection compares: of the N candidates, and of the M works of ``request.shown`` that the index
+    knows."""
 
     vectors: Array | None  # (N, D); None: those of the candidates' rows in the index, as they stand there
     shown: Array  # (M, D)
@@ -54,9 +60,12 @@ class Compared:
 
 
 class Alike:
-    """A step's similarity, its parts found and checked. ValueError: a part that is not there or out of range."""
+    """A step's similarity, its parts found and checked. ValueError: a part that is not there or out of
+    range."""
 
-    def __init__(self, index: ItemIndex, bundle: Parts | None, wanted: Similarity, type_weight: float = 0.0) -> None:
+    def __init__(
+        self, index: ItemIndex, bundle: Parts | None, wanted: Similarity, type_weight: float = 0.0
+    ) -> None:
         """``type_weight``: what types take of the whole."""
         for column, weight in wanted.facets.items():
             need_integers(index, f"similarity.facets.{column}", column)
@@ -80,7 +89,9 @@ class Alike:
             raise ValueError(f"{key}: similarity.vectors = {self.wanted.vectors!r}, but {known}")
         statistics = None if bundle is None else bundle.vector_statistics
         if statistics is None:
-            raise ValueError(f"{key}: the bundle has no statistics of its vectors; publish it again with this karec")
+            raise ValueError(
+                f"{key}: the bundle has no statistics of its vectors; publish it again with this karec"
+            )
         mean = statistics.mean if self.wanted.centre else None
         made = _native.VectorMap(mean, statistics.axes, statistics.variances, float(self.wanted.whiten))
         return made, statistics.model_version
@@ -88,11 +99,12 @@ class Alike:
     def compared(self, request: Request, candidates: Candidates, in_place: bool = False) -> Compared:
         """A candidate without a row has a zero vector and no value of a facet.
 
-        ``in_place``: vectors that the index has as they are compared are not copied; ``vectors`` is None then.
+        ``in_place``: vectors that the index has as they are compared are not copied; ``vectors`` is None
+        then.
 
-        Vectors of different model versions have nothing in common, so where there are V of them, each version gets
-        dimensions of its own (V·D in all): their cosine is 0. The bundle's statistics are of its own version; rows of
-        another one are compared with each other as they are.
+        Vectors of different model versions have nothing in common, so where there are V of them, each version
+        gets dimensions of its own (V·D in all): their cosine is 0. The bundle's statistics are of its own
+        version; rows of another one are compared with each other as they are.
         """
         index = request.index
         shown_ids = np.array(request.shown, np.int64)

@@ -22,8 +22,8 @@ ITEM, COWATCH = "item", "cowatch"
 
 @dataclass(frozen=True, eq=False)
 class OwnVectors:
-    """Vectors that the platform brought for its works, of audio, covers or texts: ``matrix (works, C) float32``, zeros
-    where a work has none."""
+    """Vectors that the platform brought for its works, of audio, covers or texts: ``matrix (works, C)
+    float32``, zeros where a work has none."""
 
     works: Table
     matrix: Array
@@ -38,7 +38,8 @@ class OwnVectors:
 
 @dataclass(frozen=True, eq=False)
 class Cowatch:
-    """Vectors of works from who watched them together, as the encoder holds them; zeros where a work has none."""
+    """Vectors of works from who watched them together, as the encoder holds them; zeros where a work has
+    none."""
 
     vectors: CowatchVectors
 
@@ -59,10 +60,11 @@ class Parts(Protocol):
 
 
 def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
-    """The vectors that the columns ``name_00``, ``name_01``, … of works hold, or those of "cowatch"; None for "item",
-    the index's own, for which a bundle needs no snapshot.
+    """The vectors that the columns ``name_00``, ``name_01``, … of works hold, or those of "cowatch"; None for
+    "item", the index's own, for which a bundle needs no snapshot.
 
-    Read once a snapshot, for the steps of all scenes. ValueError: there are no such columns, or no such vectors.
+    Read once a snapshot, for the steps of all scenes. ValueError: there are no such columns, or no such
+    vectors.
     """
     if name == ITEM:
         return None
@@ -70,7 +72,8 @@ def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
         cowatch = None if bundle is None else bundle.encoder.cowatch
         if cowatch is None:
             raise ValueError(
-                f"similarity.vectors = {COWATCH!r}: the bundle's encoder has none; train with the cross features of "
+                f"similarity.vectors = {COWATCH!r}: the bundle's encoder has none; train with the cross "
+                f"features of "
                 f"who watched what, or take {ITEM!r}"
             )
         return Cowatch(cowatch)
@@ -81,7 +84,9 @@ def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
         groups = sorted({each[:-3] for each in columns if re.fullmatch(r".+_\d\d", each)})
         there = f"works have vectors {groups}" if groups else "works have none: say roles.vector in data.toml"
         known = f"{ITEM!r} or {COWATCH!r}"
-        raise ValueError(f"similarity.vectors = {name!r}: no columns {name}_00, … of works; {there}, or take {known}")
+        raise ValueError(
+            f"similarity.vectors = {name!r}: no columns {name}_00, … of works; {there}, or take {known}"
+        )
     works = snapshot.works
     return snapshot.built.get(("own vectors", name), lambda: OwnVectors(works, _matrix(works, parts)))
 

@@ -1,6 +1,7 @@
 """Lists arranged under rules: who may stand at which place, and what may not stand near what.
 
-The work is done in C++, without the GIL, on one thread. ``native/include/karec/arrange.hpp`` has the definition.
+The work is done in C++, without the GIL, on one thread. ``native/include/karec/arrange.hpp`` has the
+definition.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ WHOLE_SESSION = 2**63 - 1  # a window
 
 @dataclass(frozen=True, eq=False)
 class MarkRule:
-    """An item leaves a mark at its place and looks for one in the ``window`` − 1 places before it; a mark below 0 is
-    none. It may find ``allowed`` marks.
+    """An item leaves a mark at its place and looks for one in the ``window`` − 1 places before it; a mark
+    below 0 is none. It may find ``allowed`` marks.
 
-    puts, looks   (n,) int64. The same marks for both: at most allowed + 1 of one value among ``window`` neighbours.
+    puts, looks   (n,) int64. The same marks for both: at most allowed + 1 of one value among ``window``
+    neighbours.
                   Others: works of two kinds that do not stand near each other
     shown         (m,) int64 marks of what the session saw before the list, oldest first
     """
@@ -38,8 +40,8 @@ class MarkRule:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """The ``place`` (0 is the first) belongs to the items that ``fits (n,) bool`` names; None: to none, it is left
-    free.
+    """The ``place`` (0 is the first) belongs to the items that ``fits (n,) bool`` names; None: to none, it is
+    left free.
     """
 
     place: int
@@ -48,10 +50,11 @@ class Slot:
 
 @dataclass(frozen=True, eq=False)
 class Arranged:
-    """``indices (k,)`` int64: the item at each place; −1 where a place is free, or behind the end of a short list.
+    """``indices (k,)`` int64: the item at each place; −1 where a place is free, or behind the end of a short
+    list.
 
-    ``broken``: (place, number of the rule, excess), by place; ``unmet``: numbers of the slots that no item fits.
-    ``whole``: the search was; else the list is greedy's.
+    ``broken``: (place, number of the rule, excess), by place; ``unmet``: numbers of the slots that no item
+    fits. ``whole``: the search was; else the list is greedy's.
     """
 
     indices: Int64
@@ -65,10 +68,10 @@ def arrange(
 ) -> Arranged:
     """The ``k`` places of a list of items 0 … n − 1, best first.
 
-    Of all lists one in which the fewest slots are unmet, of those one with the least excess, of those the first: place
-    by place the earliest item, at a slot one that fits before all others. ``only (n,) bool``: items that stand in slots
-    alone. Fewer items than places: the list ends early. After 20,000 items looked at the search is given up, and each
-    place takes the item of least excess; as many slots are met.
+    Of all lists one in which the fewest slots are unmet, of those one with the least excess, of those the
+    first: place by place the earliest item, at a slot one that fits before all others. ``only (n,) bool``:
+    items that stand in slots alone. Fewer items than places: the list ends early. After 20,000 items looked
+    at the search is given up, and each place takes the item of least excess; as many slots are met.
 
     ValueError: marks or members of another length, window < 2, two slots of one place, a slot at a place ≥ k.
     O(n·(R + S)·log n + k·R) for R rules, S slots and a list that seldom breaks a rule.

@@ -1,4 +1,5 @@
-"""Relevance on one scale, so that one ``diversity`` means the same for inner products and for probabilities."""
+"""Relevance on one scale, so that one ``diversity`` means the same for inner products and for
+probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from karec._backend import library as _native
 
 
 def standardised(scores: ArrayLike) -> NDArray[np.float32]:
-    """(N,) (r − mean) / deviation, computed in float64; 0 where all scores are the same, as for a single one. O(N).
+    """(N,) (r − mean) / deviation, computed in float64; 0 where all scores are the same, as for a single one.
+    O(N).
 
     ValueError: NaN or infinity.
     """
@@ -19,10 +21,11 @@ def standardised(scores: ArrayLike) -> NDArray[np.float32]:
 
 
 def scaled(relevance: ArrayLike, standardise: object, indptr: ArrayLike | None = None) -> ArrayLike:
-    """``relevance`` as a selection reads it: standardised if ``standardise`` is True, within each list of ``indptr``.
+    """``relevance`` as a selection reads it: standardised if ``standardise`` is True, within each list of
+    ``indptr``.
 
-    TypeError for a ``standardise`` that is no bool. Relevance that no selection takes comes back as it is, for the
-    selection to refuse it by name.
+    TypeError for a ``standardise`` that is no bool. Relevance that no selection takes comes back as it is,
+    for the selection to refuse it by name.
     """
     if not isinstance(standardise, bool | np.bool_):
         raise TypeError(f"standardise must be True or False, got {standardise!r}")

@@ -26,7 +26,8 @@ class ScatterRule:
 
 @dataclass(frozen=True)
 class ScatterViolation:
-    """At ``position`` of the result ``rule`` does not hold: its item is number ``count`` of its value in the window."""
+    """At ``position`` of the result ``rule`` does not hold: its item is number ``count`` of its value in the
+    window."""
 
     position: int
     rule: ScatterRule
@@ -35,7 +36,8 @@ class ScatterViolation:
 
 @dataclass(frozen=True, eq=False)
 class ScatterResult:
-    """``indices`` int64: what ``order`` holds, rearranged. ``violations``: what could not be kept, by position."""
+    """``indices`` int64: what ``order`` holds, rearranged. ``violations``: what could not be kept, by
+    position."""
 
     indices: NDArray[np.int64]
     violations: tuple[ScatterViolation, ...]
@@ -48,29 +50,37 @@ def scatter(
     k: int | None = None,
     shown: Mapping[str, ArrayLike] | None = None,
 ) -> ScatterResult:
-    """The first ``k`` of ``order`` (None = all), rearranged so that the rules hold, changed as little as greedy needs.
+    """The first ``k`` of ``order`` (None = all), rearranged so that the rules hold, changed as little as
+    greedy needs.
 
-    order    (n,) int64, distinct indices into the columns, best first; with k = None each comes out exactly once
-    columns  {name: (N,) integers}, one for each rule's column
-    shown    {name: (M,) integers}, what the session saw before the list, oldest first: windows reach back into it, so
+    order    (n,) int64, distinct indices into the columns, best first; with k = None each comes out exactly
+    once columns  {name: (N,) integers}, one for each rule's column
+    shown    {name: (M,) integers}, what the session saw before the list, oldest first: windows reach back
+    into it, so
              that a long one is a frequency for the session
 
-    Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the item that
-    breaks them least. A value that is left so often that skipping it once more would not fit it into the places that
-    follow goes first: for one rule of window 2 and max_count 1, no order violates it less often. With more rules or
-    wider windows each value is looked at alone, and more may be violated than need be.
+    Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the
+    item that breaks them least. A value that is left so often that skipping it once more would not fit it
+    into the places that follow goes first: for one rule of window 2 and max_count 1, no order violates it
+    less often. With more rules or wider windows each value is looked at alone, and more may be violated than
+    need be.
 
     ValueError: an index that is out of range or stands twice, a rule's column that is missing or not integer,
-    1 ≤ max_count < window not met, k ≤ 0. O(n·rules) for a list that seldom breaks a rule, O(n·k·rules) at worst.
+    1 ≤ max_count < window not met, k ≤ 0. O(n·rules) for a list that seldom breaks a rule, O(n·k·rules) at
+    worst.
     """
     positions = np.asarray(order)
     if positions.ndim != 1 or (positions.dtype.kind not in "iu" and positions.size):
-        raise ValueError(f"order has shape {positions.shape} and dtype {positions.dtype}, expected (n,) int64")
+        raise ValueError(
+            f"order has shape {positions.shape} and dtype {positions.dtype}, expected (n,) int64"
+        )
     k = positive_or_none("k", k)
     positions = positions.astype(np.int64, copy=False)
     values, repeats = np.unique(positions, return_counts=True)
     if (repeats > 1).any():
-        raise ValueError(f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times")
+        raise ValueError(
+            f"order must not repeat an index, {values[repeats > 1][0]} stands {repeats.max()} times"
+        )
     n = len(positions)
     native_rules = [
         (
@@ -83,7 +93,8 @@ def scatter(
     ]
     places, violations = _native.scatter(n, native_rules, n if k is None else min(k, n))
     return ScatterResult(
-        positions[places], tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations)
+        positions[places],
+        tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations),
     )
 
 
@@ -92,7 +103,9 @@ def _values(positions: NDArray[np.int64], name: str, columns: Mapping[str, Array
         raise ValueError(f"a rule asks for column {name!r}; there are {sorted(columns)}")
     column = np.asarray(columns[name])
     if column.ndim != 1 or (column.dtype.kind not in "iub" and column.size):
-        raise ValueError(f"column {name!r} has shape {column.shape} and dtype {column.dtype}, expected (N,) integers")
+        raise ValueError(
+            f"column {name!r} has shape {column.shape} and dtype {column.dtype}, expected (N,) integers"
+        )
     outside = positions[(positions < 0) | (positions >= len(column))]
     if len(outside):
         raise ValueError(f"order holds {outside[0]}, column {name!r} has {len(column)} rows")
@@ -106,5 +119,7 @@ def _shown(name: str, shown: Mapping[str, ArrayLike] | None) -> NDArray[np.int64
         raise ValueError(f"a rule asks for column {name!r}; shown has {sorted(shown)}")
     column = np.asarray(shown[name])
     if column.ndim != 1 or (column.dtype.kind not in "iub" and column.size):
-        raise ValueError(f"shown {name!r} has shape {column.shape} and dtype {column.dtype}, expected (M,) integers")
+        raise ValueError(
+            f"shown {name!r} has shape {column.shape} and dtype {column.dtype}, expected (M,) integers"
+        )
     return column.astype(np.int64, copy=False)

@@ -1,7 +1,7 @@
 """What works and creators behind a floor are lifted by, and which of their works exploration draws from.
 
-All of it is made anew once a minute of the feeds' clock; in between, what a feed showed is looked at again, and nothing
-else: O(new units) a minute, O(shown + MOST_BEHIND · log units) a publication.
+All of it is made anew once a minute of the feeds' clock; in between, what a feed showed is looked at again,
+and nothing else: O(new units) a minute, O(shown + MOST_BEHIND · log units) a publication.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Units = tuple[Array, Array]  # works, and of each the unit whose floor it serves
 
 @dataclass(frozen=True, eq=False)
 class Behind:
-    """Works that serve a unit that lags behind a floor, most first: ``ids (B,)``, their units (B,) and the floor (B,)
-    by number, and their Beta rates ``alpha (B,)``, ``beta (B,)``.
+    """Works that serve a unit that lags behind a floor, most first: ``ids (B,)``, their units (B,) and the
+    floor (B,) by number, and their Beta rates ``alpha (B,)``, ``beta (B,)``.
     """
 
     ids: Array
@@ -70,14 +70,22 @@ class Boosts:
     behind: Behind
 
     @classmethod
-    def of(cls, floors: Sequence[FloorCounts], units: Sequence[Units], now_ms: int, bound: float, rates: Rates) -> Self:
+    def of(
+        cls, floors: Sequence[FloorCounts], units: Sequence[Units], now_ms: int, bound: float, rates: Rates
+    ) -> Self:
         def prices(of_works: bool) -> Keyed:
-            parts = [(c.keys, c.prices_of(c.keys, now_ms, bound)) for c in floors if c.floor.of_works == of_works]
-            return Keyed.sum_of([merged([(keys[price < 0], price[price < 0]) for keys, price in parts], least=True)])
+            parts = [
+                (c.keys, c.prices_of(c.keys, now_ms, bound)) for c in floors if c.floor.of_works == of_works
+            ]
+            return Keyed.sum_of(
+                [merged([(keys[price < 0], price[price < 0]) for keys, price in parts], least=True)]
+            )
 
         return cls(prices(True), prices(False), Behind.of(floors, units, now_ms, rates))
 
-    def after(self, floors: Sequence[FloorCounts], works: Array, creators: Array, now_ms: int, bound: float) -> Boosts:
+    def after(
+        self, floors: Sequence[FloorCounts], works: Array, creators: Array, now_ms: int, bound: float
+    ) -> Boosts:
         """With the prices of the shown ``works`` and ``creators`` as they are now."""
 
         def now(keys: Array, of_works: bool) -> Array:

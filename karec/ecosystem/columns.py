@@ -11,7 +11,8 @@ def column_of(request: Request, name: str, candidates: Candidates) -> Array:
     """The column for each candidate, in the request's view of the index."""
     if candidates.n_unknown:
         raise ContractError(
-            f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put the steps "
+            f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put the "
+            f"steps "
             f"index_rows and has_embedding before the one that reads {name!r}"
         )
     return request.index.gather(name, candidates.rows)

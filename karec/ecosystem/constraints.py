@@ -5,8 +5,8 @@
     floors  = [{ new_work_hours = 24, exposures = 20, budget = 40_000 }]
     spread  = [{ column = "creator_id", weight = 1.0, exposures = 20 }, { weight = 1.0 }]
 
-Shares are of the places that feeds show. Each class refuses by ValueError what is wrong in itself; ``check_together``
-refuses what two entries cannot both have.
+Shares are of the places that feeds show. Each class refuses by ValueError what is wrong in itself;
+``check_together`` refuses what two entries cannot both have.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ MOST_EXPOSURES = 1e9
 
 @dataclass(frozen=True)
 class Target:
-    """A share of the places, for each named value of an integer ``column``, or for works younger than ``age_hours``.
+    """A share of the places, for each named value of an integer ``column``, or for works younger than
+    ``age_hours``.
 
     share      {value: share}, or one share for ``age_hours``; in [0, 1]
     tolerance  a target farther off than this with its price at the bound is told as unmet
@@ -43,8 +44,12 @@ class Target:
         if (self.column is None) == (self.age_hours is None):
             raise ValueError("a target names either a column or age_hours")
         if self.column is not None and not isinstance(self.share, Mapping):
-            raise ValueError(f'share = {self.share}, expected a share for each value: share = {{ "1" = 0.3 }}')
-        if self.age_hours is not None and (isinstance(self.share, Mapping) or not 0 < self.age_hours < MOST_HOURS):
+            raise ValueError(
+                f'share = {self.share}, expected a share for each value: share = {{ "1" = 0.3 }}'
+            )
+        if self.age_hours is not None and (
+            isinstance(self.share, Mapping) or not 0 < self.age_hours < MOST_HOURS
+        ):
             raise ValueError("a target by age needs age_hours above 0 and one number as its share")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be above 0 and below 1, got {self.tolerance}")
@@ -53,7 +58,9 @@ class Target:
             if isinstance(self.share, Mapping) and not _is_number(value):
                 raise ValueError(f"share: {value!r} is no whole number; the keys are values of the column")
         if sum(self.shares().values()) > 1 + 1e-9:
-            raise ValueError(f"the shares of {self.column} sum to {sum(self.shares().values()):g}, expected at most 1")
+            raise ValueError(
+                f"the shares of {self.column} sum to {sum(self.shares().values()):g}, expected at most 1"
+            )
         if not self.shares():
             raise ValueError("share is empty: name a value and its share")
 
@@ -64,7 +71,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Cap:
-    """Each value of the integer ``column`` gets at most ``share`` of the places; negative values have no cap."""
+    """Each value of the integer ``column`` gets at most ``share`` of the places; negative values have no
+    cap."""
 
     column: str
     share: float
@@ -97,11 +105,17 @@ class Floor:
         if self.exposures <= 0:
             raise ValueError(f"exposures must be positive, got {self.exposures}")
         if self.budget < self.exposures:
-            raise ValueError(f"a budget of {self.budget} places a day is below the floor of {self.exposures} exposures")
+            raise ValueError(
+                f"a budget of {self.budget} places a day is below the floor of {self.exposures} exposures"
+            )
 
     @property
     def hours(self) -> float:
-        return self.new_work_hours if self.new_work_hours is not None else (self.new_creator_days or 0) * HOURS_A_DAY
+        return (
+            self.new_work_hours
+            if self.new_work_hours is not None
+            else (self.new_creator_days or 0) * HOURS_A_DAY
+        )
 
     @property
     def of_works(self) -> bool:
@@ -109,12 +123,17 @@ class Floor:
 
     @property
     def name(self) -> str:
-        return f"works of {self.new_work_hours:g} h" if self.of_works else f"creators of {self.new_creator_days:g} d"
+        return (
+            f"works of {self.new_work_hours:g} h"
+            if self.of_works
+            else f"creators of {self.new_creator_days:g} d"
+        )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Each exposure of a value of the integer ``column`` makes its next one cost more; without a column, of a work.
+    """Each exposure of a value of the integer ``column`` makes its next one cost more; without a column, of a
+    work.
 
     A value that was shown n times in the window costs weight · n / (n + exposures).
 
@@ -127,7 +146,10 @@ class Spread:
     exposures: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value, most in (("weight", self.weight, MOST_WEIGHT), ("exposures", self.exposures, MOST_EXPOSURES)):
+        for name, value, most in (
+            ("weight", self.weight, MOST_WEIGHT),
+            ("exposures", self.exposures, MOST_EXPOSURES),
+        ):
             if not 0 < value <= most:
                 raise ValueError(f"{name} is {value:g}, expected a number above 0 and at most {most:g}")
 
@@ -143,7 +165,8 @@ def check_together(
     spread: Sequence[Spread],
     places_a_day: int | None,
 ) -> None:
-    """Raises ValueError naming two entries that contradict each other, or budgets that the places do not cover.
+    """Raises ValueError naming two entries that contradict each other, or budgets that the places do not
+    cover.
 
     ``places_a_day``: how many works the scene shows a day; floors need it.
     """
@@ -153,18 +176,24 @@ def check_together(
     if not floors:
         return
     if places_a_day is None or places_a_day <= 0:
-        raise ValueError(f"floors need places_a_day, how many works the scene shows a day, got {places_a_day}")
+        raise ValueError(
+            f"floors need places_a_day, how many works the scene shows a day, got {places_a_day}"
+        )
     budgets = sum(floor.budget for floor in floors)
     if budgets > places_a_day:
-        raise ValueError(f"floors: the budgets sum to {budgets:,} places a day, the scene has {places_a_day:,}")
+        raise ValueError(
+            f"floors: the budgets sum to {budgets:,} places a day, the scene has {places_a_day:,}"
+        )
     _check_names_once("floors", [f"new {floor.name}" for floor in floors])
     for i, floor in enumerate(floors):
         for j, cap in enumerate(caps):
             most = cap.share * places_a_day * floor.hours / HOURS_A_DAY
-            capped = floor.of_works or cap.column == CREATOR  # a creator's works may differ in every other column
+            # a creator's works may differ in every other column
+            capped = floor.of_works or cap.column == CREATOR
             if capped and floor.exposures > most:
                 raise ValueError(
-                    f"floors[{i}] is above caps[{j}]: a new {'work' if floor.of_works else 'creator'} is to be shown "
+                    f"floors[{i}] is above caps[{j}]: a new {'work' if floor.of_works else 'creator'} is to "
+                    f"be shown "
                     f"{floor.exposures} times, and the cap lets {most:g} through in {floor.hours:g} hours"
                 )
 
@@ -183,7 +212,9 @@ def check_columns(
         named += [(f"floors[{i}]", column) for column in ([] if floor.of_works else [CREATOR]) + [PUBLISHED]]
     for place, column in named:
         if column not in index.columns:
-            raise ValueError(f"{place}: the item index has no column {column!r}; it has {sorted(index.columns)}")
+            raise ValueError(
+                f"{place}: the item index has no column {column!r}; it has {sorted(index.columns)}"
+            )
         dtype = index.columns[column].dtype
         if dtype.kind not in "iub":
             raise ValueError(f"{place}: the column {column!r} has dtype {dtype}, expected integers")
@@ -195,7 +226,9 @@ def absent_values(index: ItemIndex, targets: Sequence[Target]) -> list[str]:
     for target in targets:
         if target.column is not None:
             there = np.unique(index.columns[target.column][index.present])
-            wanted = [value for value, share in target.shares().items() if share > 0 and int(value) not in there]
+            wanted = [
+                value for value, share in target.shares().items() if share > 0 and int(value) not in there
+            ]
             lines += [f"{target.column} {value}: no work has it" for value in wanted]
     return lines
 
@@ -205,13 +238,16 @@ def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
         for i, column in enumerate(columns):
             if column is not None and column in columns[:i]:
                 first = columns.index(column)
-                raise ValueError(f"{kind}[{i}] and {kind}[{first}] both name the column {column!r}: make one of them")
+                raise ValueError(
+                    f"{kind}[{i}] and {kind}[{first}] both name the column {column!r}: make one of them"
+                )
     for i, target in enumerate(targets):
         for j, cap in enumerate(caps):
             for value, share in target.shares().items():
                 if target.column == cap.column and share > cap.share:
                     raise ValueError(
-                        f"targets[{i}] is above caps[{j}]: {cap.column} {value} is to have {share:g} of the places, "
+                        f"targets[{i}] is above caps[{j}]: {cap.column} {value} is to have {share:g} of the "
+                        f"places, "
                         f"the cap is {cap.share:g}"
                     )
 
@@ -219,18 +255,23 @@ def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
 def _check_names_once(what: str, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise ValueError(f"{what}[{i}] and {what}[{names.index(name)}] are both of {name}: make one of them")
+            raise ValueError(
+                f"{what}[{i}] and {what}[{names.index(name)}] are both of {name}: make one of them"
+            )
 
 
 def _check_ages(targets: Sequence[Target]) -> None:
     """Works younger than 24 h are among those younger than 72 h, and so their share is at most as large."""
-    ages = sorted((t.age_hours, t.shares()[""], f"targets[{i}]") for i, t in enumerate(targets) if t.age_hours)
+    ages = sorted(
+        (t.age_hours, t.shares()[""], f"targets[{i}]") for i, t in enumerate(targets) if t.age_hours
+    )
     for (age, share, name), (older, of_older, other) in pairwise(ages):
         if age == older:
             raise ValueError(f"{name} and {other} both name works younger than {age:g} h: make one of them")
         if share > of_older:
             raise ValueError(
-                f"{name} wants {share:g} of the places for works younger than {age:g} h, and {other} {of_older:g} for "
+                f"{name} wants {share:g} of the places for works younger than {age:g} h, and {other} "
+                f"{of_older:g} for "
                 f"those younger than {older:g} h, which hold them"
             )
 

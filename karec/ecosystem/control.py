@@ -1,19 +1,22 @@
 """How a price follows from what was shown: projected dual ascent, or a PID controller.
 
-A constraint "group g has the share s of the places" has a price λ, in standard deviations of a request's scores; works
-of the group are ordered by score − λ. After each feed, n_g of whose n places the group had, with w = s·(1 − s):
+A constraint "group g has the share s of the places" has a price λ, in standard deviations of a request's
+scores; works of the group are ordered by score − λ. After each feed, n_g of whose n places the group had,
+with w = s·(1 − s):
 
     dual   λ ← clip(λ + rate · (n_g − s·n) / (10·w), −bound, bound)               a cap's λ: clip at 0 … bound
     pid    m ← m + 2·rate · (n_g/n − m);  e = (m − s) / w
            i ← clip(i + rate · (n_g − s·n) / (10·w), −bound, bound)
            λ ← clip(i + KP·e + KD·Δe/rate, −bound, bound)
 
-A share answers its price by about −w a unit, as a logistic function does, so that dividing by w gives every group the
-same pace: a price has gone most of its way after 1/rate feeds of ten. While λ is inside its bounds, dual ascent keeps
-|shown − s·places| ≤ 20·bound·w/rate however long it runs: the sum of what it has added to λ is at most 2·bound.
+A share answers its price by about −w a unit, as a logistic function does, so that dividing by w gives every
+group the same pace: a price has gone most of its way after 1/rate feeds of ten. While λ is inside its bounds,
+dual ascent keeps
+|shown − s·places| ≤ 20·bound·w/rate however long it runs: the sum of what it has added to λ is at most
+2·bound.
 
-Source: online mirror descent for allocation (Balseiro, Lu and Mirrokni 2020, "Dual mirror descent for online allocation
-problems"), with the Euclidean mirror map. O(G) a feed.
+Source: online mirror descent for allocation (Balseiro, Lu and Mirrokni 2020, "Dual mirror descent for online
+allocation problems"), with the Euclidean mirror map. O(G) a feed.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class Law:
         return state
 
     def moved(self, state: Array, shares: Array, shown: Array, n: int) -> Array:
-        """The state after a feed of ``n`` works, ``shown (G,)`` of them in each group; ``shares (G,)`` are wanted."""
+        """The state after a feed of ``n`` works, ``shown (G,)`` of them in each group; ``shares (G,)`` are
+        wanted."""
         w = np.maximum(shares * (1.0 - shares), LEAST_W)
         new = state.copy()
         pull = self.rate * (shown - shares * n) / (PLACES * w)
@@ -70,6 +74,7 @@ class Law:
         return new
 
     def capped(self, price: float, share: float, shown: int, n: float) -> float:
-        """The price of a cap ``share`` after ``n`` places, ``shown`` of them of its group. O(1) for any ``n``."""
+        """The price of a cap ``share`` after ``n`` places, ``shown`` of them of its group. O(1) for any
+        ``n``."""
         pull = self.rate * (shown - share * n) / (PLACES * max(share * (1.0 - share), LEAST_W))
         return min(max(price + pull, 0.0), self.bound)

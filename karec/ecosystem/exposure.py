@@ -1,4 +1,5 @@
-"""The steps that steer exposure: prices of one moment for the request, their effect on scores, and the counting."""
+"""The steps that steer exposure: prices of one moment for the request, their effect on scores, and the
+counting."""
 
 from __future__ import annotations
 
@@ -22,11 +23,11 @@ FLUSH_SECONDS = 1.0
 
 
 class ExposurePrices(RequestHydrator):
-    """``exposure_prices (1, 1) int64``: the version of the prices that all steps of the request read; ``explored
-    (1, 2·explore) int64``: works behind a floor that this request may show.
+    """``exposure_prices (1, 1) int64``: the version of the prices that all steps of the request read;
+    ``explored (1, 2·explore) int64``: works behind a floor that this request may show.
 
-    Thompson sampling: of 32 works, the farther behind the likelier, each draws from its Beta rate, and the largest
-    draws win. Seeded by the request's id: the same id, prices and session draw the same works. O(32).
+    Thompson sampling: of 32 works, the farther behind the likelier, each draws from its Beta rate, and the
+    largest draws win. Seeded by the request's id: the same id, prices and session draw the same works. O(32).
     """
 
     gives = (f"request.{VERSION}", f"request.{EXPLORED}")
@@ -58,9 +59,9 @@ class Underexposed(Source):
 class Exposure(Scorer):
     """score − λ · deviation of the scores, with λ the sum of the prices of the work's groups.
 
-    Scores that no price touches keep their bits. The first ``explore`` works that the request explores get the score of
-    a place in the first half of the feed, drawn by the request's id. Notes: the prices, and targets that are not met.
-    O(N · priced groups + N log k).
+    Scores that no price touches keep their bits. The first ``explore`` works that the request explores get
+    the score of a place in the first half of the feed, drawn by the request's id. Notes: the prices, and
+    targets that are not met. O(N · priced groups + N log k).
     """
 
     needs = ("rows", "scores", f"request.{VERSION}", f"request.{EXPLORED}")
@@ -75,7 +76,9 @@ class Exposure(Scorer):
         lifted = explored_places(request, candidates)[: self.exposure.explore]
         if len(lifted):
             scores = _lifted(scores, lifted, request)
-        return Noted(scores, {**prices.notes, "explored": len(lifted)} if self.exposure.explore else prices.notes)
+        return Noted(
+            scores, {**prices.notes, "explored": len(lifted)} if self.exposure.explore else prices.notes
+        )
 
 
 class Exposures(Observer):

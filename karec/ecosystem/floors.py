@@ -1,8 +1,9 @@
 """Who is new, how often each was shown since, and how far each lags behind its floor.
 
-A work is due floor · age / (half of the time that it is new), at most the floor: the second half is for those that were
-late. Its price is the dual of "shown as often as due", −λ with λ = clip(bound · lag / (floor/4), 0, bound): dual
-ascent on each unit's own constraint, in closed form, as the ascent has added up exactly due − shown.
+A work is due floor · age / (half of the time that it is new), at most the floor: the second half is for those
+that were late. Its price is the dual of "shown as often as due", −λ with λ = clip(bound · lag / (floor/4), 0,
+bound): dual ascent on each unit's own constraint, in closed form, as the ascent has added up exactly due −
+shown.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from karec.platform.schema import CREATOR, PUBLISHED
 from karec.types import Array
 
 DUE_WITHIN = 0.5  # of the time that a unit is new
-BACK = 0.98  # of a budget: spent, it is open again below that, so that it does not open and close at every feed
+# of a budget: spent, it is open again below that, so that it does not open and close at every feed
+BACK = 0.98
 WORKS_OF_A_CREATOR = 4  # that exploration may draw for a creator's floor
 FULL_LAG = 0.25  # of the floor: from there on the boost is the whole bound
 
@@ -28,7 +30,8 @@ _NONE = np.empty(0, np.int64)
 
 @dataclass
 class FloorCounts:
-    """The units (works or creators) that are new: ``keys (U,)`` ascending, ``births (U,)`` ms, ``counts (U,)``.
+    """The units (works or creators) that are new: ``keys (U,)`` ascending, ``births (U,)`` ms, ``counts
+    (U,)``.
 
     spent            places of the decayed window that went to units behind the floor
     has_budget       False from when the budget is spent until a fiftieth of it has come back
@@ -45,7 +48,8 @@ class FloorCounts:
     missed: int = 0
 
     def watch(self, keys: Array, births: Array, before: Array, now_ms: int) -> None:
-        """Watch ``keys`` (distinct) too, shown ``before`` times so far, and let go of those that are not new any more.
+        """Watch ``keys`` (distinct) too, shown ``before`` times so far, and let go of those that are not new
+        any more.
 
         A unit that is watched keeps its count. O(U log U).
         """
@@ -61,8 +65,8 @@ class FloorCounts:
         self.keys, self.births, self.counts = keys[new][order], births[new][order], counts[new][order]
 
     def show(self, keys: Array, now_ms: int, decay: float) -> None:
-        """Count a feed's ``keys``; those that are not watched count nowhere. ``decay``: the window's since the feed
-        before."""
+        """Count a feed's ``keys``; those that are not watched count nowhere. ``decay``: the window's since
+        the feed before."""
         self.spent *= decay
         if len(self.keys) and len(keys):
             at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -74,10 +78,13 @@ class FloorCounts:
 
     def lags(self, now_ms: int) -> Array:
         """(U,) how far each lags behind what is due, in parts of the floor; 0 for one that does not."""
-        return np.asarray(np.maximum(self._due(self.births, now_ms) - self.counts, 0.0) / self.floor.exposures)
+        return np.asarray(
+            np.maximum(self._due(self.births, now_ms) - self.counts, 0.0) / self.floor.exposures
+        )
 
     def lags_of(self, keys: Array, now_ms: int) -> Array:
-        """(M,) the same of ``keys``: 0 too for one that is not watched, and for all when the budget is spent."""
+        """(M,) the same of ``keys``: 0 too for one that is not watched, and for all when the budget is
+        spent."""
         if not len(self.keys) or not self.has_budget:
             return np.zeros(len(keys))
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
@@ -126,8 +133,8 @@ class Library:
         return self.ids[new], self.published[new]
 
     def new_creators(self, hours: float, now_ms: int) -> tuple[Array, Array, Array, Array, Array]:
-        """(creators, first publication of each; works of them, the creator and the moment of each work), none of them
-        with a work older than ``hours`` or without a moment. O(N log new).
+        """(creators, first publication of each; works of them, the creator and the moment of each work), none
+        of them with a work older than ``hours`` or without a moment. O(N log new).
         """
         new = (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms) & (self.creators >= 0)
         works, creators, moments = self.ids[new], self.creators[new], self.published[new]
@@ -144,7 +151,8 @@ class Library:
 
 
 def newest_of_each(works: Array, creators: Array, moments: Array) -> tuple[Array, Array]:
-    """(works, creators): the ``WORKS_OF_A_CREATOR`` works of each creator that were published last. O(N log N)."""
+    """(works, creators): the ``WORKS_OF_A_CREATOR`` works of each creator that were published last. O(N log
+    N)."""
     order = np.lexsort((-moments, creators))
     works, creators = works[order], creators[order]
     first = np.append(True, creators[1:] != creators[:-1])[: len(creators)]

@@ -1,4 +1,5 @@
-"""Writers of a process that forks: none is caught while it writes, and a child begins with nothing held back."""
+"""Writers of a process that forks: none is caught while it writes, and a child begins with nothing held
+back."""
 
 from __future__ import annotations
 
@@ -14,13 +15,15 @@ class Writer(Protocol):
     _held: list[Any]
 
 
-_all: WeakKeyDictionary[Writer, int] = WeakKeyDictionary()  # who hands over locks itself, then its heir, made later
+# who hands over locks itself, then its heir, made later
+_all: WeakKeyDictionary[Writer, int] = WeakKeyDictionary()
 _number = count()
 _stopped: list[Writer] = []
 
 
 def safe_in_forks(writer: Writer) -> None:
-    """``os.fork()`` waits until ``writer`` is not writing; in the child it holds nothing back, the parent counts it."""
+    """``os.fork()`` waits until ``writer`` is not writing; in the child it holds nothing back, the parent
+    counts it."""
     _all[writer] = next(_number)
 
 

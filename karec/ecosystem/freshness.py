@@ -12,7 +12,8 @@ from karec.types import Array, Candidates, Request
 
 
 class Freshness(Scorer):
-    """score + weight · 2^(−age / half life): a new work gets ``weight`` more, one a half life old half of that."""
+    """score + weight · 2^(−age / half life): a new work gets ``weight`` more, one a half life old half of
+    that."""
 
     needs = ("rows", "scores")
 

@@ -1,8 +1,8 @@
 """Numbers by int64 key, for the few of many candidates that have one.
 
-A table of hashes says which key may be meant, or that none is. Where two keys have one hash, the table knows one of
-them, and the few others are looked up by bisection. So thousands of candidates cost a few microseconds each thousand,
-whether few or many of them have a price. O(N + collisions · log P).
+A table of hashes says which key may be meant, or that none is. Where two keys have one hash, the table knows
+one of them, and the few others are looked up by bisection. So thousands of candidates cost a few microseconds
+each thousand, whether few or many of them have a price. O(N + collisions · log P).
 Source: multiplicative hashing, Knuth, The Art of Computer Programming 3, section 6.4.
 """
 
@@ -38,7 +38,9 @@ class Keyed:
     @classmethod
     def sum_of(cls, parts: Sequence[tuple[Array, Array]]) -> Self:
         """Of (keys, values) in any order; the values of a key that stands in several parts are added."""
-        keys, at = np.unique(np.concatenate([keys for keys, _ in parts]).astype(np.int64), return_inverse=True)
+        keys, at = np.unique(
+            np.concatenate([keys for keys, _ in parts]).astype(np.int64), return_inverse=True
+        )
         values = np.bincount(at, np.concatenate([values for _, values in parts]), len(keys))
         bits = max(LEAST_BITS, len(keys).bit_length() + SPARE_BITS)
         slots, shift, places = np.full(1 << bits, NONE, np.int32), np.uint64(64 - bits), np.arange(len(keys))

@@ -1,8 +1,8 @@
 """What feeds showed, folded into the state of prices: one feed at a time, in their order.
 
-The same feeds in the same order give the same state, bit for bit, however they are grouped. Shares and budgets are
-read off a window that forgets: a feed that is t hours old counts e^(−t/window), so that a window of 24 hours holds as
-many places as a day has. O(k · caps + G + window's priced values, now and then) a feed.
+The same feeds in the same order give the same state, bit for bit, however they are grouped. Shares and
+budgets are read off a window that forgets: a feed that is t hours old counts e^(−t/window), so that a window
+of 24 hours holds as many places as a day has. O(k · caps + G + window's priced values, now and then) a feed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ NAMED = 5  # values of a cap that a line of ``unmet`` names
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """One feed of n works as it was shown: how many are in each group (G,), values of each cap's column (n,) each,
-    works ``ids (n,)`` and their ``creators (n,)``, empty where no floor needs them, and values of each spread's column,
-    or works, (n,) each.
+    """One feed of n works as it was shown: how many are in each group (G,), values of each cap's column (n,)
+    each, works ``ids (n,)`` and their ``creators (n,)``, empty where no floor needs them, and values of each
+    spread's column, or works, (n,) each.
     """
 
     time_ms: int
@@ -44,7 +44,8 @@ class Feed:
 
 
 class Ledger:
-    """The state of prices. One thread writes it; what requests read is made from it (``karec.ecosystem.steering``)."""
+    """The state of prices. One thread writes it; what requests read is made from it
+    (``karec.ecosystem.steering``)."""
 
     def __init__(
         self,
@@ -63,7 +64,8 @@ class Ledger:
         self.total = 0  # places ever
         self.feeds = 0
         self.time_ms = 0
-        self.priced: list[dict[int, tuple[float, int]]] = [{} for _ in caps]  # value → (price, total at that moment)
+        # value → (price, total at that moment)
+        self.priced: list[dict[int, tuple[float, int]]] = [{} for _ in caps]
         self.floors = [FloorCounts(floor) for floor in floors]
         self.spread = [SpreadCounts(each, window_hours) for each in spread]
 
@@ -74,7 +76,11 @@ class Ledger:
 
     def show(self, feed: Feed) -> None:
         """Count ``feed``, and move the prices. A feed that is older than the newest decays nothing."""
-        decay = math.exp(-max(feed.time_ms - self.time_ms, 0) / (self.window_hours * HOUR_MS)) if self.time_ms else 1.0
+        decay = (
+            math.exp(-max(feed.time_ms - self.time_ms, 0) / (self.window_hours * HOUR_MS))
+            if self.time_ms
+            else 1.0
+        )
         self.time_ms = max(self.time_ms, feed.time_ms)
         for counts in self.floors:
             counts.show(feed.ids if counts.floor.of_works else feed.creators, feed.time_ms, decay)
@@ -108,20 +114,24 @@ class Ledger:
         return np.asarray(self.shown / self.places) if self.places else np.zeros(len(self.groups))
 
     def unmet(self) -> list[str]:
-        """A line for each target that is farther off than its tolerance while its price stands at the bound, and for
-        each cap of which values stand there.
+        """A line for each target that is farther off than its tolerance while its price stands at the bound,
+        and for each cap of which values stand there.
         """
         lines = []
         prices, measured = self.state[:, PRICE].tolist(), self.measured().tolist()
         for group, price, share in zip(self.groups, prices, measured, strict=True):
             if abs(price) >= self.law.bound and abs(share - group.share) > group.tolerance:
-                lines.append(f"{group.name}: {share:.3f} of the places, wanted {group.share:g}, price {price:+g}")
+                lines.append(
+                    f"{group.name}: {share:.3f} of the places, wanted {group.share:g}, price {price:+g}"
+                )
         for at, cap in enumerate(self.caps):
             values, of_values = self.cap_prices(at)
             bound = values[of_values >= self.law.bound]
             if len(bound):
                 named = ", ".join(map(str, sorted(bound.tolist())[:NAMED]))
-                lines.append(f"{cap.column} {named}: above the cap of {cap.share:g}, price {self.law.bound:+g}")
+                lines.append(
+                    f"{cap.column} {named}: above the cap of {cap.share:g}, price {self.law.bound:+g}"
+                )
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -134,7 +144,9 @@ class Ledger:
             "places": self.places,
             "groups": {
                 group.name: [*state, shown]
-                for group, state, shown in zip(self.groups, self.state.tolist(), self.shown.tolist(), strict=True)
+                for group, state, shown in zip(
+                    self.groups, self.state.tolist(), self.shown.tolist(), strict=True
+                )
             },
             "caps": {
                 cap.column: {str(value): [*at] for value, at in priced.items()}
@@ -156,8 +168,9 @@ class Ledger:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """What ``as_dict`` gave, of this ledger or of one with other constraints: those of the same name go on from it,
-        with prices clipped to the bound of now. ValueError, and nothing changed, where it is something else.
+        """What ``as_dict`` gave, of this ledger or of one with other constraints: those of the same name go
+        on from it, with prices clipped to the bound of now. ValueError, and nothing changed, where it is
+        something else.
         """
         try:
             if saved["format"] != FORMAT:
@@ -181,7 +194,9 @@ class Ledger:
             floors = [_floor(counts.floor, saved["floors"].get(counts.floor.name)) for counts in self.floors]
             were = saved.get("spread", {})  # ledgers of before have none
             spread = [
-                SpreadCounts.restored(counts.spread, self.window_hours, were.get(counts.spread.name), numbers[1])
+                SpreadCounts.restored(
+                    counts.spread, self.window_hours, were.get(counts.spread.name), numbers[1]
+                )
                 for counts in self.spread
             ]
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
@@ -196,7 +211,9 @@ def _floor(floor: Floor, saved: Mapping[str, Any] | None) -> FloorCounts:
         return FloorCounts(floor)
     keys, births, counts = (np.array(saved[name], np.int64) for name in ("keys", "births", "counts"))
     if not keys.ndim == births.ndim == counts.ndim == 1 or not len(keys) == len(births) == len(counts):
-        raise ValueError(f"the floor {floor.name} has {len(keys)} keys, {len(births)} births and {len(counts)} counts")
+        raise ValueError(
+            f"the floor {floor.name} has {len(keys)} keys, {len(births)} births and {len(counts)} counts"
+        )
     if np.any(keys[1:] <= keys[:-1]):
         raise ValueError(f"the keys of the floor {floor.name} do not ascend")
     spent, reached, missed = _finite(saved["spent"]), int(saved["reached"]), int(saved["missed"])

@@ -18,7 +18,8 @@ REFRESH_MS = HOUR_MS // 6  # who is new is read off the index so often, by the m
 
 
 class Lifted:
-    """``boosts``: those of ``ledger`` as it stands. One thread calls; what it reads is never written again."""
+    """``boosts``: those of ``ledger`` as it stands. One thread calls; what it reads is never written
+    again."""
 
     def __init__(self, ledger: Ledger, index: ItemIndex, rates: Rates) -> None:
         self._ledger, self._index, self._rates = ledger, index, rates
@@ -33,19 +34,24 @@ class Lifted:
         self._made_of = self._hangs_on()
 
     def after(self, shown: Sequence[Feed]) -> None:
-        """Bring the boosts up to the ledger: those of what was ``shown``, or all once they are a minute old."""
+        """Bring the boosts up to the ledger: those of what was ``shown``, or all once they are a minute
+        old."""
         ledger = self._ledger
         if not ledger.floors:
             return
         if self._made_of != self._hangs_on():
             self.anew()
             return
-        works, creators = (np.concatenate([getattr(feed, name) for feed in shown]) for name in ("ids", "creators"))
+        works, creators = (
+            np.concatenate([getattr(feed, name) for feed in shown]) for name in ("ids", "creators")
+        )
         self.boosts = self.boosts.after(ledger.floors, works, creators, ledger.time_ms, ledger.law.bound)
 
     def look(self, now_ms: int) -> None:
         """Read off the index who is new, where that is due by the feeds' clock."""
-        if not self._ledger.floors or (self._library_ms is not None and now_ms < self._library_ms + REFRESH_MS):
+        if not self._ledger.floors or (
+            self._library_ms is not None and now_ms < self._library_ms + REFRESH_MS
+        ):
             return
         self._library_ms = now_ms
         library = Library.of(self._index, self._ledger.names_creators)

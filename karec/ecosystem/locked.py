@@ -11,8 +11,8 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The block runs while no other process or thread is in such a block for ``path``. The file NAME.lock stays: who
-    removed it while another waits would let two in. OSError: it cannot be made.
+    """The block runs while no other process or thread is in such a block for ``path``. The file NAME.lock
+    stays: who removed it while another waits would let two in. OSError: it cannot be made.
     """
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

@@ -1,4 +1,5 @@
-"""The prices of one moment, and what they do to the candidates of a request. Nothing here is ever written again."""
+"""The prices of one moment, and what they do to the candidates of a request. Nothing here is ever written
+again."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from karec.types import Array, Candidates, Request
 
 @dataclass(frozen=True)
 class Group:
-    """Works that one target speaks of: ``column`` equals ``value``, or younger than ``age_hours`` at the request."""
+    """Works that one target speaks of: ``column`` equals ``value``, or younger than ``age_hours`` at the
+    request."""
 
     name: str
     share: float
@@ -55,7 +57,9 @@ class Prices:
 
     def of(self, request: Request, candidates: Candidates) -> Array | None:
         """(N,) float64: each candidate's price; None where no price stands. O(N · priced groups)."""
-        priced = [(group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price]
+        priced = [
+            (group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price
+        ]
         if not priced and not self.columns and not self.works:
             return None
         now = 0 if request.time_ms is None else request.time_ms
@@ -77,7 +81,8 @@ class Prices:
 
 
 def steered(scores: Array, prices: Array) -> Array:
-    """(N,) float32 score − price · deviation of the scores, in float64; a work without a price keeps its bits.
+    """(N,) float32 score − price · deviation of the scores, in float64; a work without a price keeps its
+    bits.
 
     Where all scores are the same, the deviation counts as 1: prices alone give the order.
     """
@@ -93,7 +98,9 @@ def groups_of(targets: Sequence[Target]) -> tuple[Group, ...]:
         column, hours, tolerance = target.column, target.age_hours, target.tolerance
         for value, share in target.shares().items():
             if column is None:
-                groups.append(Group(f"younger than {hours:g} h", share, tolerance, PUBLISHED, age_hours=hours))
+                groups.append(
+                    Group(f"younger than {hours:g} h", share, tolerance, PUBLISHED, age_hours=hours)
+                )
             else:
                 groups.append(Group(f"{column} {value}", share, tolerance, column, int(value)))
     return tuple(groups)

@@ -10,7 +10,8 @@ from karec.types import Array, Candidates, Request
 
 
 class Quota(Filter):
-    """At most ``at_most`` works of one value of ``column`` (a creator, a song), the best-scored ones. O(N log N)."""
+    """At most ``at_most`` works of one value of ``column`` (a creator, a song), the best-scored ones. O(N log
+    N)."""
 
     why = "over the quota of its group"
     needs = ("rows", "scores")

@@ -1,4 +1,5 @@
-"""How often works were shown and enjoyed, as the snapshot counts it: the Beta rates that exploration draws from."""
+"""How often works were shown and enjoyed, as the snapshot counts it: the Beta rates that exploration draws
+from."""
 
 from __future__ import annotations
 
@@ -26,12 +27,14 @@ class Rates:
         self._mean = max(mean_rate(self._positives, self._shows), LEAST_MEAN) if known else 0.5  # type: ignore[arg-type]
 
     def shown(self, ids: Array) -> Array:
-        """(N,) float64: how often each work was shown up to the snapshot's moment; 0 for one that it does not know."""
+        """(N,) float64: how often each work was shown up to the snapshot's moment; 0 for one that it does not
+        know."""
         return self._at(self._shows, ids)
 
     def beta(self, ids: Array) -> tuple[Array, Array]:
         """(α (N,), β (N,)) of each work's rate: its positives and the rest of its shows, over a prior of
-        ``PRIOR_SHOWS`` shows at the mean rate. Both of the snapshot's moment: outcomes since are not known here.
+        ``PRIOR_SHOWS`` shows at the mean rate. Both of the snapshot's moment: outcomes since are not known
+        here.
         """
         positives, shows = self._at(self._positives, ids), self._at(self._shows, ids)
         alpha = PRIOR_SHOWS * self._mean + positives

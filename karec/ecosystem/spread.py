@@ -1,14 +1,15 @@
 """What creators and works were shown lately, and what that costs them.
 
-The scene wants Σ score + weight · Σ_v h · log(1 + n_v/h) to be large, with n_v the exposures of a value v in the
-window: proportional fairness (Kelly, Maulloo, Tan, "Rate control for communication networks", Journal of the
-Operational Research Society 49, 1998), with h exposures as its scale. Each feed takes its steepest step: the next
-exposure of v is worth weight · h/(h + n_v), so v costs weight · n_v/(n_v + h) more than a value that was not shown.
-Works that are nearly as good as each other take turns; one that is better by more than weight is shown all the same.
+The scene wants Σ score + weight · Σ_v h · log(1 + n_v/h) to be large, with n_v the exposures of a value v in
+the window: proportional fairness (Kelly, Maulloo, Tan, "Rate control for communication networks", Journal of
+the Operational Research Society 49, 1998), with h exposures as its scale. Each feed takes its steepest step:
+the next exposure of v is worth weight · h/(h + n_v), so v costs weight · n_v/(n_v + h) more than a value that
+was not shown. Works that are nearly as good as each other take turns; one that is better by more than weight
+is shown all the same.
 
-An exposure that is t hours old counts e^(−t/window). Once a minute of the feeds' clock, counts are folded into sorted
-arrays and priced anew; in between, what was shown since is priced again, and nothing else. O(k) a feed,
-O(lately · log V) a publication, O(V log V) a minute.
+An exposure that is t hours old counts e^(−t/window). Once a minute of the feeds' clock, counts are folded
+into sorted arrays and priced anew; in between, what was shown since is priced again, and nothing else. O(k) a
+feed, O(lately · log V) a publication, O(V log V) a minute.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class SpreadCounts:
                 self.lately[value] = self.lately.get(value, 0.0) + one
 
     def costs(self, now_ms: int) -> tuple[Keyed, ...]:
-        """By value, in standard deviations of a request's scores; those of one value in several parts are added."""
+        """By value, in standard deviations of a request's scores; those of one value in several parts are
+        added."""
         parts = [self._folded]
         if self.lately:
             keys, shown = self._of_lately()
@@ -80,14 +82,19 @@ class SpreadCounts:
 
     def as_dict(self) -> dict[str, Any]:
         lately = [[value, count] for value, count in self.lately.items()]
-        return {"at_ms": self.folded_ms, "keys": self.keys.tolist(), "counts": self.counts.tolist(), "lately": lately}
+        return {
+            "at_ms": self.folded_ms,
+            "keys": self.keys.tolist(),
+            "counts": self.counts.tolist(),
+            "lately": lately,
+        }
 
     @classmethod
     def restored(
         cls, spread: Spread, window_hours: float, saved: Mapping[str, Any] | None, now_ms: int
     ) -> SpreadCounts:
-        """What ``as_dict`` gave; None: nothing was shown yet. ``now_ms``: the newest feed's moment. ValueError,
-        TypeError, KeyError: it is something else.
+        """What ``as_dict`` gave; None: nothing was shown yet. ``now_ms``: the newest feed's moment.
+        ValueError, TypeError, KeyError: it is something else.
         """
         if saved is None:
             return cls(spread, window_hours)
@@ -95,15 +102,21 @@ class SpreadCounts:
         pairs = saved["lately"]
         if not isinstance(pairs, list):
             raise ValueError(f"what the spread of {spread.name} saw lately is no list")
-        lately = dict(zip(_values([value for value, _ in pairs]).tolist(), [float(of) for _, of in pairs], strict=True))
+        lately = dict(
+            zip(_values([value for value, _ in pairs]).tolist(), [float(of) for _, of in pairs], strict=True)
+        )
         if keys.shape != counts.shape or np.any(keys[1:] <= keys[:-1]) or len(lately) < len(pairs):
-            raise ValueError(f"the values of the spread of {spread.name} do not ascend, or have no count each")
+            raise ValueError(
+                f"the values of the spread of {spread.name} do not ascend, or have no count each"
+            )
         every = np.append(counts, np.fromiter(lately.values(), np.float64, len(lately)))
         if not np.all((every >= 0) & (every <= MOST_EXPOSURES)):  # which no NaN is
             raise ValueError(f"a count of the spread of {spread.name} is no number of exposures")
         at_ms = int(saved["at_ms"])
         if not 0 <= at_ms <= now_ms:
-            raise ValueError(f"the counts of the spread of {spread.name} are of {at_ms} ms, after the newest feed")
+            raise ValueError(
+                f"the counts of the spread of {spread.name} are of {at_ms} ms, after the newest feed"
+            )
         found = cls(spread, window_hours, keys, counts, lately, at_ms)
         found._folded = found._priced()
         return found
@@ -145,7 +158,8 @@ class SpreadCounts:
 
 
 def _values(saved: Any) -> Array:
-    """(V,) int64 of a list of whole numbers ≥ 0; TypeError, ValueError, OverflowError: it is something else."""
+    """(V,) int64 of a list of whole numbers ≥ 0; TypeError, ValueError, OverflowError: it is something
+    else."""
     if not isinstance(saved, list) or not all(type(value) is int and value >= 0 for value in saved):
         raise ValueError("the values of a spread are no whole numbers from 0 on")
     return np.array(saved, np.int64)

@@ -1,20 +1,26 @@
-"""Steering of exposure in one scene: constraints, their prices, and what feeds showed. ``[scenes.NAME.exposure]``.
+"""Steering of exposure in one scene: constraints, their prices, and what feeds showed.
+``[scenes.NAME.exposure]``.
 
-Threads    Requests read: each takes one version of the prices, an immutable struct, for all its steps (``at``). The
-           observer ``exposures`` writes: it counts feeds on its own thread, after the answer, and puts a new version
-           in place by one assignment. A lock admits one writer; no reader waits for it.
-Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds that it has
-           not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and puts the new
-           one in place, once a second: the file is read and written whole. Without, every process has prices of its
-           own. What others showed reaches a process's boosts within a minute, and its other prices with its own next
-           feeds.
-Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without the feeds
+Threads    Requests read: each takes one version of the prices, an immutable struct, for all its steps
+(``at``). The
+           observer ``exposures`` writes: it counts feeds on its own thread, after the answer, and puts a new
+           version in place by one assignment. A lock admits one writer; no reader waits for it.
+Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds
+that it has
+           not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and
+           puts the new one in place, once a second: the file is read and written whole. Without, every
+           process has prices of its own. What others showed reaches a process's boosts within a minute, and
+           its other prices with its own next feeds.
+Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without
+the feeds
            that were held back: the parent counts those.
 Swap       A cascade that takes the place of another one hands the ledger on: ``hand_over``.
-Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here, ``follow`` there.
-Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS`` feeds,
+Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here,
+``follow`` there. Order      The ledger depends on the feeds and their order alone. Prices are published every
+``PUBLISH_FEEDS`` feeds,
            with ``state`` once a second, or when the observer flushes.
-Moments    A feed that says that it is of the future counts as of now, by this machine's clock: else nothing that was
+Moments    A feed that says that it is of the future counts as of now, by this machine's clock: else nothing
+that was
            shown would fade until then. Whoever calls ``count`` says what the time is.
 """
 
@@ -68,14 +74,15 @@ class Steering:
     spread                  see ``karec.ecosystem.constraints``
     places_a_day            how many works the scene shows a day; floors need it
     explore                 at most so many places of a feed go to works that are behind a floor
-    controller              "dual" or "pid", of the targets' prices; caps are always dual (``karec.ecosystem.control``)
-    rate                    how far a feed of ten moves a price; a price has found its place after about 1/rate feeds
-    bound                   prices stay in −bound … bound standard deviations, a cap's in 0 … bound
-    window_hours            shares are told of so many hours
-    state                   a file that keeps the prices, and shares them with other processes; relative to karec.toml
+    controller              "dual" or "pid", of the targets' prices; caps are always dual
+    (``karec.ecosystem.control``) rate                    how far a feed of ten moves a price; a price has
+    found its place after about 1/rate feeds bound                   prices stay in −bound … bound standard
+    deviations, a cap's in 0 … bound window_hours            shares are told of so many hours
+    state                   a file that keeps the prices, and shares them with other processes; relative to
+    karec.toml
 
-    ValueError: constraints that contradict each other, a column that the index lacks or that holds no integers, a state
-    file that is damaged.
+    ValueError: constraints that contradict each other, a column that the index lacks or that holds no
+    integers, a state file that is damaged.
     """
 
     def __init__(
@@ -129,13 +136,16 @@ class Steering:
         return self._versions.get(version, self._newest)
 
     def show(self, request: Request, shown: Candidates) -> None:
-        """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices move."""
+        """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices
+        move."""
         feed, now_ms = self.feed(request, shown), time.time_ns() // 1_000_000
         with self._writer:
             heir = self._heir
             if heir is None:
                 self._held.append(replace(feed, time_ms=min(feed.time_ms, now_ms)))
-                if len(self._held) >= PUBLISH_FEEDS and (self._file is None or time.monotonic() >= self._next_s):
+                if len(self._held) >= PUBLISH_FEEDS and (
+                    self._file is None or time.monotonic() >= self._next_s
+                ):
                     self._settle()
         if heir is not None:
             heir.show(request, shown)
@@ -147,7 +157,8 @@ class Steering:
                 self._settle()
 
     def begin(self, saved: Mapping[str, Any] | None, now_ms: int) -> None:
-        """Go on from what ``kept`` gave, or from prices of 0, and look who is new. ValueError: it is something else."""
+        """Go on from what ``kept`` gave, or from prices of 0, and look who is new. ValueError: it is
+        something else."""
         with self._writer:
             if saved is not None:
                 self._ledger.restore(saved)
@@ -156,8 +167,9 @@ class Steering:
             self._publish()
 
     def hand_over(self, heir: Steering) -> None:
-        """``heir``, of the same scene and made later, goes on from this ledger; what this one is shown from now on is
-        counted there. An heir with a ``state`` file goes on from the file; what this one still holds is written there.
+        """``heir``, of the same scene and made later, goes on from this ledger; what this one is shown from
+        now on is counted there. An heir with a ``state`` file goes on from the file; what this one still
+        holds is written there.
         """
         with self._writer:
             if self._held and not heir.shared:
@@ -202,7 +214,12 @@ class Steering:
                     for group, share, price in zip(self._groups, measured, prices, strict=True)
                 ],
                 "caps": [
-                    {"column": cap.column, "share": cap.share, "priced": len(of), "highest": float(of.max(initial=0.0))}
+                    {
+                        "column": cap.column,
+                        "share": cap.share,
+                        "priced": len(of),
+                        "highest": float(of.max(initial=0.0)),
+                    }
                     for cap, (_, of) in zip(ledger.caps, capped, strict=True)
                 ],
                 "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],

@@ -1,1 +1,2 @@
-"""Evaluation: measures on arrays, and studies (quality, ablation, consistency, diversity) with their reports."""
+"""Evaluation: measures on arrays, and studies (quality, ablation, consistency, diversity) with their
+reports."""

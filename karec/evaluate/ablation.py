@@ -1,7 +1,9 @@
-"""The ablation's table: what each piece of distillation gives, from all models' scores of the same rows and pools.
+"""The ablation's table: what each piece of distillation gives, from all models' scores of the same rows and
+pools.
 
-Measures are means over seeds; intervals resample users, with the same draws for every model, so that the difference of
-two rows is paired. Sources as in ``karec.evaluate.measures.accuracy`` and ``karec.evaluate.measures.agreement``.
+Measures are means over seeds; intervals resample users, with the same draws for every model, so that the
+difference of two rows is paired. Sources as in ``karec.evaluate.measures.accuracy`` and
+``karec.evaluate.measures.agreement``.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ COMPARED_WITH = ("lr", "lightgbm", "hard-full", "teacher")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: ``towers`` are "full" or "static", None for other models; ``parent`` is the row it is
-    compared with."""
+    """A row of the table: ``towers`` are "full" or "static", None for other models; ``parent`` is the row it
+    is compared with."""
 
     name: str
     title: str
@@ -37,8 +39,9 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
-    """One model of one seed: ``logits (M, T)`` of the measured rows, scores ``pools (P, N)``, and what it cost. Of
-    ranker and towers also ``whole (W, L)``, scores of a library, and of towers ``tops``, each user's best works.
+    """One model of one seed: ``logits (M, T)`` of the measured rows, scores ``pools (P, N)``, and what it
+    cost. Of ranker and towers also ``whole (W, L)``, scores of a library, and of towers ``tops``, each user's
+    best works.
     """
 
     logits: Array
@@ -65,10 +68,11 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """What all models are measured on: M exposures, and P pools of N works, ``pool_users (P,)`` all different.
+    """What all models are measured on: M exposures, and P pools of N works, ``pool_users (P,)`` all
+    different.
 
-    ``start_ms`` is where the days of GAUC begin. ``truth (P, N)`` are the true scores of the pools' works, where they
-    are known, as on a synthetic platform.
+    ``start_ms`` is where the days of GAUC begin. ``truth (P, N)`` are the true scores of the pools' works,
+    where they are known, as on a synthetic platform.
     """
 
     exposures: Exposures
@@ -81,7 +85,8 @@ class EvaluationSet:
 
 
 def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict[str, Measured]:
-    """Every measure of a model: ``<task>.auc``, ``.gauc``, ``.ece``, and of its pools against its teacher's."""
+    """Every measure of a model: ``<task>.auc``, ``.gauc``, ``.ece``, and of its pools against its
+    teacher's."""
     exposures = on.exposures
     bootstrap = UserBootstrap(exposures.user_id, on.resamples, on.seed)
     group = user_days(exposures.user_id, exposures.time_ms, on.start_ms)
@@ -104,7 +109,11 @@ def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict
     if model.whole is not None and teacher.whole is not None:
         n = teacher.whole.shape[1]
         cut = max(round(PASSED * n), 1)
-        kept = {f"ranker's top {top} kept": hit_rate(model.whole, teacher.whole, top, cut) for top in KEPT if top <= n}
+        kept = {
+            f"ranker's top {top} kept": hit_rate(model.whole, teacher.whole, top, cut)
+            for top in KEPT
+            if top <= n
+        }
         found |= _by_pool(kept, on)
     if model.tops is not None:
         distinct = float(len(np.unique(model.tops)))
@@ -117,7 +126,9 @@ def _by_pool(values: Mapping[str, Array], on: EvaluationSet) -> dict[str, Measur
     if not values:
         return {}
     generator, n = np.random.default_rng(on.seed), len(next(iter(values.values())))
-    drawn = np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
+    drawn = (
+        np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
+    )
     return {name: Measured(float(each.mean()), drawn @ each) for name, each in values.items()}
 
 
@@ -138,15 +149,20 @@ def ablation_table(
     costs: Mapping[str, Mapping[str, float]],
     tasks: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """A dict for each row that was measured, as JSON holds it: its measures, its gains over its parent, and, for
-    towers, the share of the gap between hard labels and the ranker that it closes, each with an interval.
+    """A dict for each row that was measured, as JSON holds it: its measures, its gains over its parent, and,
+    for towers, the share of the gap between hard labels and the ranker that it closes, each with an interval.
     """
     table = []
     for row in rows:
         mine = measured.get(row.name)
         if mine is None:
             continue
-        entry: dict[str, Any] = {"name": row.name, "title": row.title, "towers": row.towers, "parent": row.parent}
+        entry: dict[str, Any] = {
+            "name": row.name,
+            "title": row.title,
+            "towers": row.towers,
+            "parent": row.parent,
+        }
         entry["measures"] = {name: value.as_dict() for name, value in mine.items()}
         parent = measured.get(row.parent or "")
         if parent is not None:
@@ -154,7 +170,9 @@ def ablation_table(
                 name: value.minus(parent[name]).as_dict() for name, value in mine.items() if name in parent
             }
         entry["over"] = {
-            name: _ahead(mine, measured[name]) for name in COMPARED_WITH if name in measured and name != row.name
+            name: _ahead(mine, measured[name])
+            for name in COMPARED_WITH
+            if name in measured and name != row.name
         }
         entry["gap_closed"] = _gap_closed(row, measured, tasks)
         table.append({**entry, **costs[row.name]})
@@ -176,5 +194,7 @@ def _gap_closed(
     closed = {}
     for name in (f"{task}.auc" for task in tasks):
         gap, gain = teacher[name].minus(hard[name]), measured[row.name][name].minus(hard[name])
-        closed[name] = Measured(gain.value / gap.value, gain.draws / gap.draws).as_dict() if gap.value > 0 else {}
+        closed[name] = (
+            Measured(gain.value / gap.value, gain.draws / gap.draws).as_dict() if gap.value > 0 else {}
+        )
     return closed

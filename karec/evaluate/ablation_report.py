@@ -1,4 +1,5 @@
-"""``ablation.json``, ``ablation.md`` and ``ablation.svg``: the ablation's table as JSON, Markdown and a picture."""
+"""``ablation.json``, ``ablation.md`` and ``ablation.svg``: the ablation's table as JSON, Markdown and a
+picture."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ COLOURS = {"full": BLUE, "static": ORANGE, None: GREY}
 
 
 def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path, Path | None]:
-    """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it. The picture is
-    None, and not written, where matplotlib is not installed.
+    """Write the three files; ``report`` as ``karec.learn.run.ablation.study.run_ablation`` gives it. The
+    picture is None, and not written, where matplotlib is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data, text, shown = (folder / f"ablation.{kind}" for kind in ("json", "md", "svg"))
@@ -36,12 +37,14 @@ def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path,
 
 
 def ablation_markdown(report: Mapping[str, Any]) -> Iterator[str]:
-    """The tables in Markdown, line by line: a table a task, one of agreement with the ranker, one of gaps and costs."""
+    """The tables in Markdown, line by line: a table a task, one of agreement with the ranker, one of gaps and
+    costs."""
     seeds = report["seeds"]
     yield (
         f"{report['data']}, measured on {report['measured_on']}: {report['exposures']:,} exposures, "
         f"{report['pools']['pools']} pools of {report['pools']['works']} works, {len(seeds)} seed"
-        f"{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets 95 % intervals over users, "
+        f"{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets 95 % intervals over "
+        f"users, "
         "paired for gains; **bold** where such an interval excludes 0."
     )
     for title, head, rows in ablation_tables(report):
@@ -101,7 +104,11 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, list[str],
         for row in rows
     ]
     gaps = [f"gap closed, {task}" for task in report["tasks"]]
-    yield "share of the gap in AUC from hard labels to the ranker, and cost", ["row", *gaps, "s", "GiB at most"], costs
+    yield (
+        "share of the gap in AUC from hard labels to the ranker, and cost",
+        ["row", *gaps, "s", "GiB at most"],
+        costs,
+    )
 
 
 def _over_tables(

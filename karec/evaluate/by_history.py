@@ -1,4 +1,5 @@
-"""Rows by how much is known of their user: exposures of the user before the row's moment, as the model knew it."""
+"""Rows by how much is known of their user: exposures of the user before the row's moment, as the model knew
+it."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)} 
 
 
 def exposures_before(dataset: Dataset, as_of: Array) -> Array:
-    """(M,) float32: how often anything was shown to each exposure's user before ``as_of (M,)`` ms, those that the
-    snapshot counted included. O(M log M)."""
+    """(M,) float32: how often anything was shown to each exposure's user before ``as_of (M,)`` ms, those that
+    the snapshot counted included. O(M log M)."""
     events = LocatedEvents.of(dataset.snapshot, dataset.exposures)
     counters = BY_USER.over_time(dataset.snapshot, events, (EXPOSED,))
     return np.asarray(counters.at(events.user, as_of)[:, 0])

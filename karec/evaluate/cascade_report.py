@@ -25,7 +25,8 @@ FORMAT = 3  # of report.json
 
 
 def write_report(report: Mapping[str, Any], folder: Path, loop: Sequence[str] = ()) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into ``folder``; their keys are documented in docs/formats.md.
+    """Write ``report.json`` and ``report.html`` into ``folder``; their keys are documented in
+    docs/formats.md.
 
     ``loop``: pieces of HTML that tell of the report's ``loop``, where there is one.
     """
@@ -46,7 +47,8 @@ def _page(report: Mapping[str, Any], loop: Sequence[str]) -> str:
         f"<h2>{FUNNEL_TITLE}</h2><p class=note>{FUNNEL_NOTE}</p>",
         table(FUNNEL_HEAD, list(funnel_rows(report["funnel_loss"]))),
         f"<p class=note>{html.escape(top_tens_sentence(report['top_tens']))}</p>",
-        "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one thread.</p>",
+        "<h2>Time of one request</h2><p class=note>Milliseconds a stage, median over requests, one "
+        "thread.</p>",
         picture(lambda axes: _draw_timings(axes, report["timings_ms"]), 8.5, 2.6),
         *([] if report["diversity_curve"] is None else _curve(report["diversity_curve"])),
         "<h2>Quality on the test days</h2><p class=note>In brackets: 95 % intervals from resampling users. "
@@ -56,7 +58,8 @@ def _page(report: Mapping[str, Any], loop: Sequence[str]) -> str:
         f"<h2>What the feeds reached</h2><p class=note>{html.escape(reach_sentence(report['reach']))}</p>",
         table(REACH_HEAD, reach_rows(report["reach"])),
         *([] if report.get("scenes") is None else _scenes(report["scenes"])),
-        "<h2>Which channels the feeds come from</h2><p class=note>Shares of the feeds' places; karec evaluate recall "
+        "<h2>Which channels the feeds come from</h2><p class=note>Shares of the feeds' places; karec "
+        "evaluate recall "
         "--channels tells what feeds lose without each.</p>",
         table(*feed_channel_rows(report["feed_channels"])),
         "<h2>One feed</h2>",
@@ -68,14 +71,16 @@ def _page(report: Mapping[str, Any], loop: Sequence[str]) -> str:
 def _sentence(report: Mapping[str, Any]) -> str:
     d = report["data"]
     return (
-        f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} requests, "
+        f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} "
+        f"requests, "
         f"{report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
     )
 
 
 def _curve(curve: Sequence[Mapping[str, float]]) -> list[str]:
     head = (
-        "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several settings of "
+        "<h2>Relevance against diversity</h2><p class=note>DPP over what the ranker scored, at several "
+        "settings of "
         "<code>diversity</code>; 0 is plain top-k.</p>"
     )
     return [head, picture(lambda axes: _draw_curve(axes, curve), 7, 4)]
@@ -135,4 +140,6 @@ def _quality_tables(report: Mapping[str, Any], task: str) -> str:
 
 
 def _feed_rows(feed: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    return [(str(i["position"] + 1), str(i["id"]), f"{i['score']:.4f}", ", ".join(i["recalled_by"])) for i in feed]
+    return [
+        (str(i["position"] + 1), str(i["id"]), f"{i['score']:.4f}", ", ".join(i["recalled_by"])) for i in feed
+    ]

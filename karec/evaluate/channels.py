@@ -1,8 +1,9 @@
-"""What each recall channel of a scene finds of the works that a user should get: alone, together, and alone among all.
+"""What each recall channel of a scene finds of the works that a user should get: alone, together, and alone
+among all.
 
-For each K every channel is asked for K works, and then all of them with their quotas and floors in proportion, merged
-to K works as the scene merges them. Of a reference (``karec.evaluate.recall``: favourites by the known truth, works
-enjoyed on the test days):
+For each K every channel is asked for K works, and then all of them with their quotas and floors in
+proportion, merged to K works as the scene merges them. Of a reference (``karec.evaluate.recall``: favourites
+by the known truth, works enjoyed on the test days):
 
 alone      the share that the channel's K works hold
 together   the share that the merged K works hold
@@ -37,8 +38,8 @@ TOGETHER = "together"
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found for one user within K works: ``alone`` {channel: ids}, ``merged`` with the channels' bits, and
-    ``without`` {channel: ids of the others, merged}."""
+    """What was found for one user within K works: ``alone`` {channel: ids}, ``merged`` with the channels'
+    bits, and ``without`` {channel: ids of the others, merged}."""
 
     user_id: int
     k: int
@@ -60,8 +61,8 @@ def found_by_channels(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Found]:
-    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment, each within every K of ``at`` that the
-    library exceeds. Without ``truth`` users who enjoyed something on the test days.
+    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment, each within every K of ``at``
+    that the library exceeds. Without ``truth`` users who enjoyed something on the test days.
 
     DataError: the bundle's users are not the dataset's, or the library has no more works than the least K.
     """
@@ -70,7 +71,9 @@ def found_by_channels(
         raise DataError(f"{bundle.path} was not made of {dataset.name}: its users are others")
     at = [k for k in at if k < len(snapshot.works)]
     if not at:
-        raise DataError(f"the library has {len(snapshot.works)} works: within so many every channel finds all it has")
+        raise DataError(
+            f"the library has {len(snapshot.works)} works: within so many every channel finds all it has"
+        )
     together = {k: scaled_recall(config, cascade.scene, k, bundle) for k in at}
     alone = {k: scaled_recall(config, cascade.scene, k, bundle, quota=k) for k in at}
     enjoyed = enjoyed_later(dataset)
@@ -94,10 +97,11 @@ def found_by_channels(
 
 
 def channel_study(found: Iterator[Found], resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Means over users with 95 % intervals from resampling them; a user whose reference is empty does not count for it.
+    """Means over users with 95 % intervals from resampling them; a user whose reference is empty does not
+    count for it.
 
-    {"users", "measures": [{"reference", "k", "users", "together", "channels": {channel: {"alone", "sole", "without",
-    "ahead"}}}]}, each of these {"value", "ci"}; ``ahead``: together less alone, paired.
+    {"users", "measures": [{"reference", "k", "users", "together", "channels": {channel: {"alone", "sole",
+    "without", "ahead"}}}]}, each of these {"value", "ci"}; ``ahead``: together less alone, paired.
     """
     rows: dict[tuple[str, int], list[tuple[int, dict[str, float]]]] = {}
     users, channels = set(), []
@@ -113,7 +117,8 @@ def channel_study(found: Iterator[Found], resamples: int = 1000, seed: int = 0) 
     for (reference, k), of_users in sorted(rows.items()):
         bootstrap = UserBootstrap(np.array([user for user, _ in of_users]), resamples, seed)
         measured = {
-            name: _interval(bootstrap, np.array([shares[name] for _, shares in of_users])) for name in of_users[0][1]
+            name: _interval(bootstrap, np.array([shares[name] for _, shares in of_users]))
+            for name in of_users[0][1]
         }
         by_channel = {
             channel: {what: measured[f"{channel} {what}"] for what in ("alone", "sole", "without", "ahead")}
@@ -129,10 +134,16 @@ def channel_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple
     rows: list[tuple[str, ...]] = []
     for each in report["measures"]:
         about = each["reference"], f"{each['k']:,}", f"{each['users']:,}"
-        rows.append((*about, TOGETHER, with_interval(each[TOGETHER]["value"], each[TOGETHER]["ci"], 3), "", "", ""))
+        rows.append(
+            (*about, TOGETHER, with_interval(each[TOGETHER]["value"], each[TOGETHER]["ci"], 3), "", "", "")
+        )
         for channel, of in each["channels"].items():
-            values = (with_interval(of[what]["value"], of[what]["ci"], 3) for what in ("alone", "ahead", "sole"))
-            rows.append((*about, channel, *values, with_interval(of["without"]["value"], of["without"]["ci"], 3)))
+            values = (
+                with_interval(of[what]["value"], of[what]["ci"], 3) for what in ("alone", "ahead", "sole")
+            )
+            rows.append(
+                (*about, channel, *values, with_interval(of["without"]["value"], of["without"]["ci"], 3))
+            )
     return ("recall of", "@", "users", "channel", "found", "together ahead by", "sole", "lost without"), rows
 
 

@@ -1,8 +1,8 @@
 """Consistency of prerank and rank on whole pools: logged ones, from shadow requests, and ones drawn offline.
 
-Both are pools with two scores for every work, and are measured by the same function. Logged pools are what recall
-found, as large as it was; offline ones are drawn from the catalogue at random, so they are easier, and comparable
-between models.
+Both are pools with two scores for every work, and are measured by the same function. Logged pools are what
+recall found, as large as it was; offline ones are drawn from the catalogue at random, so they are easier, and
+comparable between models.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def logged_pools(folder: Path) -> Iterator[ScoredPool]:
     log = read_rank_log(folder, logged_tasks(folder))
     log = log.take(log.shadow & np.isfinite(log.prerank))
     if not len(log):
-        raise DataError(f"{folder} holds no shadow request: serve some with the observer shadow, share above 0")
+        raise DataError(
+            f"{folder} holds no shadow request: serve some with the observer shadow, share above 0"
+        )
     return (ScoredPool(int(pool.user_id[0]), pool.prerank, pool.fused) for pool in log.requests())
 
 
@@ -58,8 +60,8 @@ def drawn_pools(
 ) -> Iterator[ScoredPool]:
     """``n_pools`` users with a history, each with ``size`` works of the bundle, both drawn from ``seed``.
 
-    A pool is scored as ``cascade`` would at the bundle's moment, by its request steps and its stage ``rank``. Raises
-    DataError when the bundle has too few works, Unavailable when the scene has no user tower.
+    A pool is scored as ``cascade`` would at the bundle's moment, by its request steps and its stage ``rank``.
+    Raises DataError when the bundle has too few works, Unavailable when the scene has no user tower.
     """
     snapshot = bundle.snapshot
     if size > len(snapshot.works):
@@ -86,10 +88,12 @@ def known_users(snapshot: Snapshot) -> Array:
 
 
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Measures of ``evaluate.measures.agreement``, means over pools with 95 % intervals from resampling users.
+    """Measures of ``evaluate.measures.agreement``, means over pools with 95 % intervals from resampling
+    users.
 
-    Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool out;
-    ``pools`` counts those it took. One pool is held in memory at a time. Raises DataError when there is no pool.
+    Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool
+    out; ``pools`` counts those it took. One pool is held in memory at a time. Raises DataError when there is
+    no pool.
     """
     users: list[int] = []
     sizes: list[int] = []
@@ -119,15 +123,22 @@ def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0
 def _measures(pool: ScoredPool) -> dict[str, float]:
     n = len(pool.rank)
     found = {
-        f"ranker's top {m} in {k}": float(normalised_hit_rate(pool.prerank, pool.rank, m, k)) if n > k else np.nan
+        f"ranker's top {m} in {k}": float(normalised_hit_rate(pool.prerank, pool.rank, m, k))
+        if n > k
+        else np.nan
         for m, k in HITS
     }
-    found[f"NDCG@{NDCG_AT}"] = float(ndcg_against(pool.prerank, pool.rank, NDCG_AT)) if n > NDCG_AT else np.nan
-    return found | {f"overlap@{k}": float(overlap(pool.prerank, pool.rank, k)) if n > k else np.nan for k in OVERLAPS}
+    found[f"NDCG@{NDCG_AT}"] = (
+        float(ndcg_against(pool.prerank, pool.rank, NDCG_AT)) if n > NDCG_AT else np.nan
+    )
+    return found | {
+        f"overlap@{k}": float(overlap(pool.prerank, pool.rank, k)) if n > k else np.nan for k in OVERLAPS
+    }
 
 
 def _found_within(pool: ScoredPool, top: int) -> Array:
-    """For each of SHARES: the share of the ranker's ``top`` works that are within this share of prerank's order."""
+    """For each of SHARES: the share of the ranker's ``top`` works that are within this share of prerank's
+    order."""
     n = len(pool.rank)
     places = np.sort(ranks(pool.prerank)[ranks(pool.rank) < top])
     return np.searchsorted(places, np.maximum(np.round(SHARES * n), 1), side="left") / max(len(places), 1)

@@ -1,4 +1,5 @@
-"""``consistency.json`` and ``consistency.html``: the agreement of prerank and rank, in numbers and as a picture."""
+"""``consistency.json`` and ``consistency.html``: the agreement of prerank and rank, in numbers and as a
+picture."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ COLOURS = {"top_10": BLUE, "top_50": ORANGE}
 def write_consistency(
     report: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> tuple[Path, Path]:
-    """Write both files; ``report`` {source of the pools: result of ``consistency``} and ``losses`` {source: result of
-    ``funnel_loss``}, as in docs/formats.md."""
+    """Write both files; ``report`` {source of the pools: result of ``consistency``} and ``losses`` {source:
+    result of ``funnel_loss``}, as in docs/formats.md."""
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "consistency.json", folder / "consistency.html"
     parts = ["<h1>Do prerank and rank agree?</h1>"]

@@ -1,7 +1,7 @@
 """Diversity against relevance: lists of each diversifying method, at several strengths, from the same pools.
 
-A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``, rule scatter by the
-window in which a creator (and a song) may stand once. Plain top-k is the reference.
+A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``, rule scatter by
+the window in which a creator (and a song) may stand once. Plain top-k is the reference.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Pick = Callable[["Pool", int], Array]  # (pool, k) → the positions of the k wo
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The candidates of one request: ``ids (N,)``, ``relevance (N,)`` as scored, ``embeddings (N, D)`` and integer
-    ``columns {name: (N,)}``."""
+    """The candidates of one request: ``ids (N,)``, ``relevance (N,)`` as scored, ``embeddings (N, D)`` and
+    integer ``columns {name: (N,)}``."""
 
     ids: Array
     relevance: Array
@@ -52,7 +52,8 @@ def ranked_pools(
     stage: str = "rank",
     progress: Progress | None = None,
 ) -> list[Pool]:
-    """What ``stage`` had scored for each request before its first selector cut it. ValueError: no such stage."""
+    """What ``stage`` had scored for each request before its first selector cut it. ValueError: no such
+    stage."""
     names = [each.name for each in cascade.stages]
     if stage not in names:
         raise ValueError(f"the cascade has no stage {stage!r}; it has {names}")
@@ -94,8 +95,11 @@ def diversity_sweep(
     return {"pools": len(pools), "pool_size": float(np.median(sizes)), "k": k, "points": points}
 
 
-def diversity_curve(pools: Sequence[Pool], k: int, diversities: Sequence[float] = CURVE) -> list[dict[str, float]]:
-    """Means over pools of relevance, distance and near duplicates of DPP lists at each ``diversity``; 0 is top-k.
+def diversity_curve(
+    pools: Sequence[Pool], k: int, diversities: Sequence[float] = CURVE
+) -> list[dict[str, float]]:
+    """Means over pools of relevance, distance and near duplicates of DPP lists at each ``diversity``; 0 is
+    top-k.
 
     Raises ValueError without pools and for k ≤ 0.
     """
@@ -135,7 +139,9 @@ def _top_k(pool: Pool, k: int) -> Array:
 
 def _by_vectors(select: Callable[..., Any], diversity: float) -> Pick:
     def pick(pool: Pool, k: int) -> Array:
-        return np.asarray(select(pool.embeddings, standardised(pool.relevance), k, diversity=diversity).indices)
+        return np.asarray(
+            select(pool.embeddings, standardised(pool.relevance), k, diversity=diversity).indices
+        )
 
     return pick
 
@@ -147,8 +153,11 @@ def _by_rules(rules: Sequence[ScatterRule]) -> Pick:
     return pick
 
 
-def _measures_of_lists(pools: Sequence[Pool], lists: Sequence[Array], plain: Sequence[Array]) -> dict[str, float]:
-    """Means over pools of the measures of one list; relevance is lost against ``plain``, the top-k of each pool."""
+def _measures_of_lists(
+    pools: Sequence[Pool], lists: Sequence[Array], plain: Sequence[Array]
+) -> dict[str, float]:
+    """Means over pools of the measures of one list; relevance is lost against ``plain``, the top-k of each
+    pool."""
     lost = [
         float(np.mean(z[top]) - np.mean(z[chosen]))
         for pool, chosen, top in zip(pools, lists, plain, strict=True)
@@ -172,11 +181,17 @@ def _measures_of_exposure(pools: Sequence[Pool], lists: Sequence[Array]) -> dict
     measures: dict[str, Any] = {"works": len(np.unique(shown))}
     measures["gini_works"] = exposure_gini(shown, np.concatenate([pool.ids for pool in pools]))
     if all("creator_id" in pool.columns for pool in pools):
-        creators = np.concatenate([p.columns["creator_id"][chosen] for p, chosen in zip(pools, lists, strict=True)])
+        creators = np.concatenate(
+            [p.columns["creator_id"][chosen] for p, chosen in zip(pools, lists, strict=True)]
+        )
         measures["creators"] = len(np.unique(creators))
-        measures["gini_creators"] = exposure_gini(creators, np.concatenate([p.columns["creator_id"] for p in pools]))
+        measures["gini_creators"] = exposure_gini(
+            creators, np.concatenate([p.columns["creator_id"] for p in pools])
+        )
     if all("type" in pool.columns for pool in pools):
-        types = np.concatenate([pool.columns["type"][chosen] for pool, chosen in zip(pools, lists, strict=True)])
+        types = np.concatenate(
+            [pool.columns["type"][chosen] for pool, chosen in zip(pools, lists, strict=True)]
+        )
         values, counts = np.unique(types, return_counts=True)
         measures["type_share"] = {
             str(value): float(count / len(types)) for value, count in zip(values, counts, strict=True)

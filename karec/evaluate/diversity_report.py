@@ -1,4 +1,5 @@
-"""``diversity.json`` and ``diversity.html``: diversity against lost relevance of each method, in numbers and curves."""
+"""``diversity.json`` and ``diversity.html``: diversity against lost relevance of each method, in numbers and
+curves."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ DIVERSITY_HEAD = (
 
 
 def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write both files into ``folder``; ``report`` as ``diversity_sweep`` gives it, documented in docs/formats.md."""
+    """Write both files into ``folder``; ``report`` as ``diversity_sweep`` gives it, documented in
+    docs/formats.md."""
     folder.mkdir(parents=True, exist_ok=True)
     data, shown = folder / "diversity.json", folder / "diversity.html"
     parts = ["<h1>Diversity, and what it costs</h1>", f"<p class=note>{diversity_sentence(report)}</p>"]
@@ -56,7 +58,8 @@ def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
 def diversity_sentence(report: Mapping[str, Any]) -> str:
     """How many pools and works were measured, in a line."""
     return (
-        f"{report['k']} works of each of {report['pools']:,} pools ({report['pool_size']:,.0f} works in the median); "
+        f"{report['k']} works of each of {report['pools']:,} pools ({report['pool_size']:,.0f} works in the "
+        f"median); "
         "lost: relevance against plain top-k, in standard deviations of the pool"
     )
 

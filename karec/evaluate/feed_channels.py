@@ -1,9 +1,11 @@
-"""What each recall channel gives to feeds: the works that it found, those that only it found, and feeds without it.
+"""What each recall channel gives to feeds: the works that it found, those that only it found, and feeds
+without it.
 
 found     share of the feeds' places whose work the channel found
 sole      share whose work no other channel found
 changed   share whose work the feed no longer holds when the channel finds nothing
-worth     the mean true value of the feeds' works, less that of the feeds without the channel; where the truth is known
+worth     the mean true value of the feeds' works, less that of the feeds without the channel; where the truth
+is known
 
 Means over users; intervals, 95 %, resample users.
 """
@@ -45,8 +47,11 @@ class FindsNothing(Source):
         return Candidates.empty()
 
 
-def channels_of_feeds(feeds: Sequence[Recommendation], resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
-    """{channel: {"found", "sole"}}, each {"value", "ci"}, of feeds of different users; {} where all are empty."""
+def channels_of_feeds(
+    feeds: Sequence[Recommendation], resamples: int = RESAMPLES
+) -> dict[str, dict[str, Any]]:
+    """{channel: {"found", "sole"}}, each {"value", "ci"}, of feeds of different users; {} where all are
+    empty."""
     full = [feed for feed in feeds if len(feed)]
     if not full:
         return {}
@@ -71,7 +76,8 @@ def channels_left_out(
     progress: Progress | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """{"users", "k", "channels": {channel: {"found", "sole", "changed", "worth"}}}, for users drawn from ``seed``.
+    """{"users", "k", "channels": {channel: {"found", "sole", "changed", "worth"}}}, for users drawn from
+    ``seed``.
 
     One feed for each user with all channels and one without each. ``worth`` is there where ``truth`` is.
     """
@@ -89,7 +95,8 @@ def channels_left_out(
             lost[name][0, at] = np.mean(~np.isin(feeds[-1].candidates.ids, feed.candidates.ids))
             if truth is not None:
                 whole, less = (
-                    values_of(truth, dataset, bundle, row, cascade, each.candidates.ids) for each in (feeds[-1], feed)
+                    values_of(truth, dataset, bundle, row, cascade, each.candidates.ids)
+                    for each in (feeds[-1], feed)
                 )
                 lost[name][1, at] = _mean(whole) - _mean(less)
         if progress is not None:
@@ -105,20 +112,30 @@ def channels_left_out(
     return {"users": len(rows), "k": k, "channels": channels}
 
 
-def feed_channel_rows(channels: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def feed_channel_rows(
+    channels: Mapping[str, Mapping[str, Any]],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """(head, rows) of a table: of as many measures as there are."""
     first = next(iter(channels.values()), {})
     measures = [name for name in ("found", "sole", "changed", "worth") if name in first]
     head = (*HEAD, WORTH)[: len(measures) + 1]
     rows = [
-        (channel, *(with_interval(of[name]["value"], of[name]["ci"], 4 if name == "worth" else 3) for name in measures))
+        (
+            channel,
+            *(
+                with_interval(of[name]["value"], of[name]["ci"], 4 if name == "worth" else 3)
+                for name in measures
+            ),
+        )
         for channel, of in channels.items()
     ]
     return head, rows
 
 
 def _without(cascade: Cascade, left_out: Source) -> Cascade:
-    sources = tuple(FindsNothing(source) if source is left_out else source for source in cascade.recall.sources)
+    sources = tuple(
+        FindsNothing(source) if source is left_out else source for source in cascade.recall.sources
+    )
     return replace(cascade, recall=Recall(sources, cascade.recall.merger))
 
 

@@ -4,11 +4,12 @@ Of the ranker's best m works of a pool, two shares that are kept:
 
 prerank         by the stage prerank as it served: inner product, ecosystem steps and DPP together
 inner_product   by the inner product alone, had it let through as many works as the stage did
-on_purpose      the second less the first: what ecosystem steps and DPP take beyond what the inner product lost
+on_purpose      the second less the first: what ecosystem steps and DPP take beyond what the inner product
+lost
 
 A work without an item vector is lost by the inner product. Pools are those of requests that are served anew
-(``recalled_pools``), where smaller ones are drawn from the whole pool and go through prerank again, or those of a
-log's shadow requests (``logged_funnel``), where the works that were ranked are those that passed.
+(``recalled_pools``), where smaller ones are drawn from the whole pool and go through prerank again, or those
+of a log's shadow requests (``logged_funnel``), where the works that were ranked are those that passed.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def requests_of_known_users(snapshot: Snapshot, scene: str, n: int, seed: int = 
 
 @dataclass(frozen=True, eq=False)
 class FunnelPool:
-    """A user's pool of N works. ``rank (N,)`` and ``prerank (N,)`` are scores, higher is better, prerank's NaN where a
-    work has no vector; ``passed (N,) bool``: the stage prerank let it through. ``size`` names the kind of pool.
+    """A user's pool of N works. ``rank (N,)`` and ``prerank (N,)`` are scores, higher is better, prerank's
+    NaN where a work has no vector; ``passed (N,) bool``: the stage prerank let it through. ``size`` names the
+    kind of pool.
     """
 
     user_id: int
@@ -76,11 +78,12 @@ def recalled_pools(
     sizes: Sequence[int] = SIZES,
     progress: Progress | None = None,
 ) -> Iterator[FunnelPool]:
-    """What each request recalls, whole and as smaller pools of ``sizes`` works drawn from it by the user's id.
+    """What each request recalls, whole and as smaller pools of ``sizes`` works drawn from it by the user's
+    id.
 
-    ``cascade`` runs each request up to its stage ``prerank``; its stage ``rank`` scores the whole pool; a few requests
-    run at once. Sizes that are not below a pool's are left out. Requests name users by numbers and have a moment.
-    ValueError where the cascade lacks one of the two stages.
+    ``cascade`` runs each request up to its stage ``prerank``; its stage ``rank`` scores the whole pool; a few
+    requests run at once. Sizes that are not below a pool's are left out. Requests name users by numbers and
+    have a moment. ValueError where the cascade lacks one of the two stages.
     """
     scorer = PoolScorer(stage_named(cascade.stages, "rank"))
 
@@ -98,7 +101,8 @@ def _pools_of_request(
 ) -> list[FunnelPool]:
     prerank = stage_named(cascade.stages, "prerank")
     with index.pinned() as view:
-        recall_view = None if cascade.recall_index is None else cascade.recall_index.pinned()  # goes with the request
+        # goes with the request
+        recall_view = None if cascade.recall_index is None else cascade.recall_index.pinned()
         request, _ = cascade.hydrated(request.with_view(view, recall_view))
         recalled, _ = cascade.recall.run(request)
         for stage in cascade.stages[: cascade.stages.index(prerank)]:
@@ -127,10 +131,11 @@ def _pool(request: Request, ranked: Candidates, prerank: Array, passed: Array, s
 
 
 def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
-    """The shadow requests of the rank log in ``folder`` of which the log also holds what was ranked to be shown.
+    """The shadow requests of the rank log in ``folder`` of which the log also holds what was ranked to be
+    shown.
 
-    A shadow pool that the observer drew as a sample (its ``at_most``) is measured as the pool that it is. Raises
-    DataError when there is none, LogSchemaError as ``read_rank_log`` does.
+    A shadow pool that the observer drew as a sample (its ``at_most``) is measured as the pool that it is.
+    Raises DataError when there is none, LogSchemaError as ``read_rank_log`` does.
     """
     log = read_rank_log(folder, logged_tasks(folder))
     shadowed = np.unique(log.request_id[log.shadow])
@@ -141,7 +146,8 @@ def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
     ranked = dict(zip(names, np.split(served.item_id[order], begins[1:]), strict=True)) if len(names) else {}
     if not ranked:
         raise DataError(
-            f"{folder} holds no shadow request beside what was ranked: serve some with the observers rank_log and "
+            f"{folder} holds no shadow request beside what was ranked: serve some with the observers "
+            f"rank_log and "
             "shadow, into one folder"
         )
     return _pools_of(log.take(log.shadow).requests(), ranked)
@@ -151,15 +157,18 @@ def _pools_of(shadows: Iterable[Any], ranked: Mapping[str, Array]) -> Iterator[F
     for pool in shadows:
         name = str(pool.request_id[0])
         if name in ranked:
-            yield FunnelPool(int(pool.user_id[0]), pool.fused, pool.prerank, np.isin(pool.item_id, ranked[name]))
+            yield FunnelPool(
+                int(pool.user_id[0]), pool.fused, pool.prerank, np.isin(pool.item_id, ranked[name])
+            )
 
 
 def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
     """Means over pools of ``FunnelPool.kept``, with 95 % intervals from resampling users.
 
-    ``requests``, ``pool`` (median works), ``passed`` (median works that prerank let through), and for each of PARTS
-    {"top10", "top10_ci", "top100", "top100_ci"}; under ``by_pool_size`` the same for each smaller size. A pool of fewer
-    than m works says nothing of the best m. Pools are taken one by one, and none is kept. DataError when there is none.
+    ``requests``, ``pool`` (median works), ``passed`` (median works that prerank let through), and for each of
+    PARTS {"top10", "top10_ci", "top100", "top100_ci"}; under ``by_pool_size`` the same for each smaller size.
+    A pool of fewer than m works says nothing of the best m. Pools are taken one by one, and none is kept.
+    DataError when there is none.
     """
     rows: dict[str, list[dict[str, float]]] = {}
     for pool in pools:
@@ -186,6 +195,9 @@ def _means(rows: Sequence[Mapping[str, float]], resamples: int, seed: int) -> di
             value, interval = None, None
             if there.any():
                 bootstrap = UserBootstrap(columns["user"][there].astype(np.int64), resamples, seed)
-                value, interval = float(values[there].mean()), bootstrap_interval(bootstrap.mean(values[there]))
+                value, interval = (
+                    float(values[there].mean()),
+                    bootstrap_interval(bootstrap.mean(values[there])),
+                )
             found[part] |= {f"top{top}": value, f"top{top}_ci": interval}
     return found

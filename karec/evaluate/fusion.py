@@ -1,8 +1,8 @@
 """Fusion weights, swept: what the top k of lists holds of each objective, and which weights no others beat.
 
-Lists are works with a known outcome: a user's exposures of one day, with what the user did (``replayed``), or pools
-drawn from the catalogue, with the true chances where a synthetic world knows them (``drawn``). For each choice of
-weights the ranker's fused score orders every list, and the outcomes of its k best are averaged.
+Lists are works with a known outcome: a user's exposures of one day, with what the user did (``replayed``), or
+pools drawn from the catalogue, with the true chances where a synthetic world knows them (``drawn``). For each
+choice of weights the ranker's fused score orders every list, and the outcomes of its k best are averaged.
 
 An objective's *share* g_o of the fused score is on a simplex grid; its weight is w_o =
 g_o / (its mean predicted chance), so that a rare like and a frequent click of one share move the order alike.
@@ -32,8 +32,8 @@ TruthOf = Callable[[Sequence[str], Array, Array, Array, Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class RankedLists:
-    """N works in lists: ``logits (N, O)`` and ``outcomes (N, O)`` of the ``objectives``, ``of (N,)`` the list of each
-    work and ``user (N,)`` whose it is. An outcome is a label, a chance, or seconds of play."""
+    """N works in lists: ``logits (N, O)`` and ``outcomes (N, O)`` of the ``objectives``, ``of (N,)`` the list
+    of each work and ``user (N,)`` whose it is. An outcome is a label, a chance, or seconds of play."""
 
     objectives: tuple[str, ...]
     logits: Array
@@ -42,11 +42,14 @@ class RankedLists:
     user: Array
 
     def longer_than(self, k: int) -> RankedLists:
-        """The lists of more than ``k`` works: in others every order has the same top k. DataError: there is none."""
+        """The lists of more than ``k`` works: in others every order has the same top k. DataError: there is
+        none."""
         _, place, size = np.unique(self.of, return_inverse=True, return_counts=True)
         kept = size[place] > k
         if not kept.any():
-            raise DataError(f"no list has more than k = {k} works, the longest {int(size.max(initial=0))}: lower k")
+            raise DataError(
+                f"no list has more than k = {k} works, the longest {int(size.max(initial=0))}: lower k"
+            )
         return RankedLists(
             self.objectives, self.logits[kept], self.outcomes[kept], place[kept], np.asarray(self.user)[kept]
         )
@@ -80,10 +83,11 @@ def drawn(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> RankedLists:
-    """``n_pools`` users of the examples, each at their first moment with ``size`` works that are there by then.
+    """``n_pools`` users of the examples, each at their first moment with ``size`` works that are there by
+    then.
 
-    ``truth_of(objectives, user rows, work rows, time_ms, scene)`` gives the true outcomes, (N, O). Users and works are
-    drawn from ``seed``. DataError where fewer than ``size`` works are there.
+    ``truth_of(objectives, user rows, work rows, time_ms, scene)`` gives the true outcomes, (N, O). Users and
+    works are drawn from ``seed``. DataError where fewer than ``size`` works are there.
     """
     exposures = examples.exposures
     generator = np.random.default_rng(seed)
@@ -91,7 +95,9 @@ def drawn(
     rows = np.sort(generator.permutation(first)[:n_pools])
     there = np.flatnonzero(examples.snapshot.published_ms <= exposures.time_ms[0])
     if len(there) < size:
-        raise DataError(f"{len(there)} works are there when these days begin, pools need {size}: lower the size")
+        raise DataError(
+            f"{len(there)} works are there when these days begin, pools need {size}: lower the size"
+        )
     columns = [ranker.tasks.index(name) for name in objectives]
     works = np.stack([generator.choice(there, size, replace=False) for _ in rows])
     logits = []
@@ -100,12 +106,15 @@ def drawn(
         if progress is not None:
             progress(done, len(rows), "ranking pools")
     of = np.repeat(rows, size)
-    outcomes = truth_of(objectives, examples.user_rows[of], works.ravel(), exposures.time_ms[of], exposures.scene[of])
+    outcomes = truth_of(
+        objectives, examples.user_rows[of], works.ravel(), exposures.time_ms[of], exposures.scene[of]
+    )
     return RankedLists(tuple(objectives), np.concatenate(logits), outcomes, of, exposures.user_id[of])
 
 
 def simplex(n: int, steps: int) -> Array:
-    """(W, n) float64: every share vector of multiples of 1/``steps`` that sums to 1, W = C(steps + n − 1, n − 1)."""
+    """(W, n) float64: every share vector of multiples of 1/``steps`` that sums to 1, W = C(steps + n − 1, n −
+    1)."""
 
     def counts(places: int, left: int) -> Iterator[tuple[int, ...]]:
         if places == 1:
@@ -130,9 +139,9 @@ def fusion_sweep(
 ) -> dict[str, Any]:
     """What each choice of weights puts into the top ``k``, and the frontier, as docs/formats.md describes it.
 
-    The first row has the weights ``own``. Intervals resample users, the same draws for every row, so that gains over
-    that row are paired. O(W·N log N) for W rows of N works. ConfigError where ``own`` weighs what is no objective, and
-    DataError as ``RankedLists.longer_than``.
+    The first row has the weights ``own``. Intervals resample users, the same draws for every row, so that
+    gains over that row are paired. O(W·N log N) for W rows of N works. ConfigError where ``own`` weighs what
+    is no objective, and DataError as ``RankedLists.longer_than``.
     """
     unknown = sorted(set(own) - set(lists.objectives))
     if unknown:
@@ -165,14 +174,16 @@ def fusion_sweep(
 
 
 def frontier(values: Array) -> Array:
-    """(W,) bool: the rows of ``values (W, O)`` that no other row beats: none is as good in all and better in one."""
+    """(W,) bool: the rows of ``values (W, O)`` that no other row beats: none is as good in all and better in
+    one."""
     as_good = np.all(values[None] >= values[:, None], axis=2)
     better = np.any(values[None] > values[:, None], axis=2)
     return np.asarray(~np.any(as_good & better, axis=1))
 
 
 def _top(lists: RankedLists, weights: Array, k: int) -> Array:
-    """(L, O): the mean outcomes of each list's ``k`` best by the fused score, ties by position, as TopK takes them."""
+    """(L, O): the mean outcomes of each list's ``k`` best by the fused score, ties by position, as TopK takes
+    them."""
     score = Fusion(dict(zip(lists.objectives, weights.tolist(), strict=True)))(lists.logits, lists.objectives)
     order = np.lexsort((-score, lists.of))
     of = lists.of[order]

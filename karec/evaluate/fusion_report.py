@@ -1,4 +1,5 @@
-"""``fusion.json`` and ``fusion.html``: the frontier of objectives over fusion weights, in numbers and as a picture."""
+"""``fusion.json`` and ``fusion.html``: the frontier of objectives over fusion weights, in numbers and as a
+picture."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def write_fusion(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
     for source, swept in report["sources"].items():
         parts += [
             f"<h2>{source}</h2><p class=note>{fusion_sentence(swept, report['k'])}</p>",
-            picture(lambda axes, rows=swept["rows"]: _draw(axes, rows, names), 3.2 * max(len(names) - 1, 1), 3.2),  # type: ignore[misc]
+            picture(
+                lambda axes, rows=swept["rows"]: _draw(axes, rows, names), 3.2 * max(len(names) - 1, 1), 3.2
+            ),  # type: ignore[misc]
             table(fusion_head(names), fusion_rows(swept, names)),
         ]
     write_text_aside(shown, page("fusion weights", parts))
@@ -40,7 +43,8 @@ def fusion_sentence(swept: Mapping[str, Any], k: int) -> str:
     works = swept["works"]
     n = sum(row["on_frontier"] for row in swept["rows"])
     return (
-        f"top {k} of {swept['lists']:,} lists of {works['least']:,} to {works['most']:,} works, {swept['users']:,} "
+        f"top {k} of {swept['lists']:,} lists of {works['least']:,} to {works['most']:,} works, "
+        f"{swept['users']:,} "
         f"users; {len(swept['rows']):,} choices of weights, of which {n:,} are on the frontier"
     )
 
@@ -52,12 +56,16 @@ def fusion_head(objectives: Sequence[str]) -> tuple[str, ...]:
 
 
 def fusion_rows(swept: Mapping[str, Any], objectives: Sequence[str]) -> list[tuple[str, ...]]:
-    """The run's own weights, then the frontier by its first objective, best first: shares and what the top k holds."""
+    """The run's own weights, then the frontier by its first objective, best first: shares and what the top k
+    holds."""
     own, *others = swept["rows"]
-    best = sorted((row for row in others if row["on_frontier"]), key=lambda row: -row["values"][objectives[0]]["value"])
+    best = sorted(
+        (row for row in others if row["on_frontier"]), key=lambda row: -row["values"][objectives[0]]["value"]
+    )
     return [
         (
-            " : ".join(f"{row['shares'][name]:.2f}" for name in objectives) + (" (the run's)" if row is own else ""),
+            " : ".join(f"{row['shares'][name]:.2f}" for name in objectives)
+            + (" (the run's)" if row is own else ""),
             *(with_interval(row["values"][name]["value"], row["values"][name]["ci"]) for name in objectives),
         )
         for row in (own, *best)
@@ -78,7 +86,9 @@ def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], objectives: Sequence[st
             (BLUE, 4, lambda row: row["on_frontier"]),
             (ORANGE, 7, lambda row: row is rows[0]),
         ):
-            points = [[row["values"][name]["value"] for name in (first, other)] for row in rows if of_row(row)]
+            points = [
+                [row["values"][name]["value"] for name in (first, other)] for row in rows if of_row(row)
+            ]
             if points:
                 panel.plot(*zip(*points, strict=True), "o", color=colour, markersize=size)
         panel.set_xlabel(first)

@@ -3,13 +3,14 @@
 Every user is answered twice, with ``exact = true`` and with ``exact = false``:
 
 works of the channel   share of what the exact channel finds that the lists find too
-…, after recall        share of the 100 works with the largest true value, and of those enjoyed on the test days, that
+…, after recall        share of the 100 works with the largest true value, and of those enjoyed on the test
+days, that
                        leave recall
 places of the feed     share of the feed's works that are in the feed of the exact scan too
 true value             of the feed's works, mean; where the truth is known, as are the favourites
 
-Means over users; intervals, 95 %, resample users, differences are paired. Of works enjoyed on the test days those users
-count who have any.
+Means over users; intervals, 95 %, resample users, differences are paired. Of works enjoyed on the test days
+those users count who have any.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def lists_study(
     progress: Progress | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """{"users", "k", "measures": {name: {"users", "exact", "lists", "difference"}}}, of users drawn from ``seed``; each
-    value is {"value", "ci"}.
+    """{"users", "k", "measures": {name: {"users", "exact", "lists", "difference"}}}, of users drawn from
+    ``seed``; each value is {"value", "ci"}.
 
     DataError: the scene has no channel ``model``, the bundle no lists, or other users than the dataset.
     """
@@ -73,7 +74,9 @@ def lists_study(
     later, measured = enjoyed_later(dataset), dict[str, list[tuple[float, float]]]()
     for at, row in enumerate(rows.tolist()):
         user = int(snapshot.users.ids[row])
-        request = Request(user, k=k, scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"lists-{user}")
+        request = Request(
+            user, k=k, scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"lists-{user}"
+        )
         wanted = {ENJOYED: later.get(user, np.empty(0, np.int64))}
         if truth is not None:
             wanted[FAVOURITES] = best_by_truth(truth, dataset, bundle, row, cascade)
@@ -111,7 +114,9 @@ def lists_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _way(cascade: Cascade, exact: bool) -> _Way:
-    sources = tuple(copy(source) if isinstance(source, Model) else source for source in cascade.recall.sources)
+    sources = tuple(
+        copy(source) if isinstance(source, Model) else source for source in cascade.recall.sources
+    )
     models = [source for source in sources if isinstance(source, Model)]
     if not models:
         raise DataError(f"the scene {cascade.scene} has no channel model, which alone reads lists")

@@ -1,9 +1,10 @@
-"""Whether a new version is no worse than the one in service: the mean AUC over tasks on the newest day, paired by user.
+"""Whether a new version is no worse than the one in service: the mean AUC over tasks on the newest day,
+paired by user.
 
-For ranker and towers: the AUC of each task that has both values on that day, their mean, and the gain of the new
-version with its 95 % interval; users are resampled, the same draws for both versions. A version is a folder of models
-and their encoder, a run's or a bundle's. Of towers the scores before the heads' scales and biases, which a bundle does
-not hold and no order depends on.
+For ranker and towers: the AUC of each task that has both values on that day, their mean, and the gain of the
+new version with its 95 % interval; users are resampled, the same draws for both versions. A version is a
+folder of models and their encoder, a run's or a bundle's. Of towers the scores before the heads' scales and
+biases, which a bundle does not hold and no order depends on.
 """
 
 from __future__ import annotations
@@ -40,16 +41,19 @@ def compare_versions(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """What run.json holds as ``compared``: {"margin", "versions", "tasks", "exposures", "users", "models", "no_worse"}.
+    """What run.json holds as ``compared``: {"margin", "versions", "tasks", "exposures", "users", "models",
+    "no_worse"}.
 
-    ``models`` {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}; ``no_worse``: of both the lower end of
-    gain_ci, which is None where the draws have no AUC, is at least −``margin``. DataError: the test days have no
-    exposure, no task has both values there, or a version predicts other tasks.
+    ``models`` {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}; ``no_worse``: of both the lower end
+    of gain_ci, which is None where the draws have no AUC, is at least −``margin``. DataError: the test days
+    have no exposure, no task has both values there, or a version predicts other tasks.
     """
     test = dataset.split()[2]
     tasks = [task for task in dataset.tasks if test.labels[task].any() and not test.labels[task].all()]
     if not tasks:
-        raise DataError(f"{dataset.name}: no task has both values on the newest day ({len(test):,} exposures)")
+        raise DataError(
+            f"{dataset.name}: no task has both values on the newest day ({len(test):,} exposures)"
+        )
     scores = [_scores(dataset, folder, refresh_hours, threads, progress) for folder in (new, in_service)]
     bootstrap = UserBootstrap(test.user_id, resamples, seed)
     models, lowest = {}, np.inf
@@ -78,7 +82,9 @@ def _scores(
     """{ranker, towers: (M, T) scores of the test rows} in the order of the data's tasks."""
     encoder = Encoder.load(folder / "encoder.npz")
     if tuple(encoder.tasks) != tuple(dataset.tasks):
-        raise DataError(f"{folder} predicts the tasks {list(encoder.tasks)}, {dataset.name} has {list(dataset.tasks)}")
+        raise DataError(
+            f"{folder} predicts the tasks {list(encoder.tasks)}, {dataset.name} has {list(dataset.tasks)}"
+        )
     every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_known(dataset, refresh_hours))
     test = every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
     (ranked,) = logits_of_rankers(test, [OnnxModel(folder / "ranker.onnx")], progress, threads)

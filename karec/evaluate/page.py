@@ -14,7 +14,8 @@ NOT_DRAWN = "No picture: matplotlib is not installed (pip install 'karec[cli]').
 INK, BLUE, ORANGE, GREY = "#1d2733", "#2f6fb0", "#d9772b", "#8a97a5"
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 980px; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 980px;
+  margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 p.note { color: #5a6876; margin: .2rem 0 .8rem } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse; margin: .5rem 0 1rem } th, td { padding: .25rem .8rem; text-align: right }
@@ -29,7 +30,8 @@ div.side td, div.side th { text-align: left; padding: .15rem .4rem }
 def page(title: str, parts: Sequence[str]) -> str:
     """``parts`` are pieces of HTML, in order."""
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<!doctype html><html lang=en><meta "
+        f"charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
         f"<body>{''.join(parts)}</body></html>"
     )
 
@@ -50,7 +52,9 @@ def svg(draw: Callable[[Axes], None], width: float, height: float) -> str | None
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    with rc_context({"svg.hashsalt": "karec", "svg.fonttype": "none", "font.size": 10, "axes.edgecolor": GREY}):
+    with rc_context(
+        {"svg.hashsalt": "karec", "svg.fonttype": "none", "font.size": 10, "axes.edgecolor": GREY}
+    ):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)
@@ -64,7 +68,9 @@ def svg(draw: Callable[[Axes], None], width: float, height: float) -> str | None
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table; the first column is text, the others are aligned right."""
     cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
     return f"<table><tr>{cells}</tr>{body}</table>"
 
 

@@ -1,4 +1,5 @@
-"""Quality of a training run's models on the test days: AUC, GAUC, ECE on the same rows, served by ONNX Runtime."""
+"""Quality of a training run's models on the test days: AUC, GAUC, ECE on the same rows, served by ONNX
+Runtime."""
 
 from __future__ import annotations
 
@@ -28,16 +29,19 @@ RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat 
 QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
-BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes up to ten times as long
+# of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes up to ten times as long
+BATCH = 256
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """What quality.json holds beside its format, of the models in a run folder, on the test days; it is written too.
+    """What quality.json holds beside its format, of the models in a run folder, on the test days; it is
+    written too.
 
-    ``models`` is ``quality_table`` of all rows; ``by_history`` has the same for each group of ``evaluate.by_history``,
-    beside how many ``exposures`` and ``users`` the group has; one without rows has no models. Models are popularity,
-    rates, the baselines that were trained, towers, and last the ranker, named by its kind: mmoe, lr, lightgbm, or both,
-    whose two parts have a row each. Raises DataError as ``trained_run`` does.
+    ``models`` is ``quality_table`` of all rows; ``by_history`` has the same for each group of
+    ``evaluate.by_history``, beside how many ``exposures`` and ``users`` the group has; one without rows has
+    no models. Models are popularity, rates, the baselines that were trained, towers, and last the ranker,
+    named by its kind: mmoe, lr, lightgbm, or both, whose two parts have a row each. Raises DataError as
+    ``trained_run`` does.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
@@ -70,11 +74,19 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     return quality
 
 
-def _logits(run: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None) -> dict[str, Array]:
+def _logits(
+    run: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None
+) -> dict[str, Array]:
     """{model: (M, T) logits of the test rows}, in the order of the tables; the ranker is last."""
-    kind, tasks, threads = run["settings"]["ranker"]["kind"], test.encoder.tasks, run["settings"]["run"]["threads"]
+    kind, tasks, threads = (
+        run["settings"]["ranker"]["kind"],
+        test.encoder.tasks,
+        run["settings"]["run"]["threads"],
+    )
     logits = {"popularity": popularity_logits(test), "rates": rate_logits(test)}
-    files = {name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind}
+    files = {
+        name: f"baseline_{name}.onnx" for name in run["settings"]["evaluation"]["baselines"] if name != kind
+    }
     if kind == "both":
         files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
     models = [OnnxModel(folder / file) for file in (*files.values(), "ranker.onnx")]
@@ -99,12 +111,13 @@ def quality_table(
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, dict[str, Measures]]:
-    """{model: {task: measures}}: auc, gauc and ece, and how far auc and gauc lie behind the last model's (auc_behind,
-    gauc_behind) and, where there are towers, behind theirs (auc_behind_towers, gauc_behind_towers).
+    """{model: {task: measures}}: auc, gauc and ece, and how far auc and gauc lie behind the last model's
+    (auc_behind, gauc_behind) and, where there are towers, behind theirs (auc_behind_towers,
+    gauc_behind_towers).
 
-    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from ``start_ms``). Each
-    measure has a 95 % interval over users, …_ci; differences are paired: the same draws of users for both. None stands
-    for what the rows do not determine, as the AUC of labels of one class.
+    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from
+    ``start_ms``). Each measure has a 95 % interval over users, …_ci; differences are paired: the same draws
+    of users for both. None stands for what the rows do not determine, as the AUC of labels of one class.
     """
     bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
     group = user_days(exposures.user_id, exposures.time_ms, start_ms)
@@ -145,7 +158,8 @@ def _with_intervals(found: Mapping[str, tuple[float, Array]]) -> Measures:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """run.json of a run folder. Raises DataError when ``folder`` is none, or its run.json is of another format."""
+    """run.json of a run folder. Raises DataError when ``folder`` is none, or its run.json is of another
+    format."""
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -153,7 +167,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(run, dict) or run.get("format") != RUN_FORMAT:
         found = run.get("format") if isinstance(run, dict) else None
         raise DataError(
-            f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or evaluate "
+            f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or "
+            f"evaluate "
             "it with the version that trained it"
         )
     return run
@@ -189,14 +204,18 @@ def tower_logits(
     heads: Mapping[str, Mapping[str, float]],
     threads: int = 0,
 ) -> Array:
-    """(M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers; ``heads`` as in
-    run.json, ``threads`` as ``in_order``. The user tower runs once a request.
+    """(M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers; ``heads``
+    as in run.json, ``threads`` as ``in_order``. The user tower runs once a request.
     """
-    scale, bias = (np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias"))
+    scale, bias = (
+        np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias")
+    )
     first, request = examples.requests()
 
     def of_users(begin: int) -> tuple[Array, ...]:
-        return user_tower.run(examples.users(first[begin : begin + BATCH]), "task_vectors", "slopes", "levels")
+        return user_tower.run(
+            examples.users(first[begin : begin + BATCH]), "task_vectors", "slopes", "levels"
+        )
 
     asked = list(in_order(of_users, range(0, len(first), BATCH), threads))
     users, slopes, levels = (np.concatenate(part) for part in zip(*asked, strict=True))

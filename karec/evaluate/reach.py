@@ -1,7 +1,8 @@
-"""What lists gave to their users, and to all works and creators of a library: two ways to fill them, compared.
+"""What lists gave to their users, and to all works and creators of a library: two ways to fill them,
+compared.
 
-Users are resampled for what a user got, creators with all their works for the rest; both ways meet the same resamples,
-so that the difference is paired. Works and creators that stand in no list count.
+Users are resampled for what a user got, creators with all their works for the rest; both ways meet the same
+resamples, so that the difference is paired. Works and creators that stand in no list count.
 
 Cost  as ``measures/exposure.py`` says.
 """
@@ -29,8 +30,8 @@ YOUNG_HOURS = (24, 72)
 class Lists:
     """One list for each of U users, N works in all.
 
-    user (N,) from 0 to U − 1, work (N,) rows of the library, scores (N,), distance (U,) of each list; ``outcomes``
-    {what is expected of a work: (N,)}, empty where no truth is known.
+    user (N,) from 0 to U − 1, work (N,) rows of the library, scores (N,), distance (U,) of each list;
+    ``outcomes`` {what is expected of a work: (N,)}, empty where no truth is known.
     """
 
     user: Array
@@ -43,7 +44,8 @@ class Lists:
 def compare_reach(
     cascade: Lists, top_k: Lists, works: Table, time_ms: int, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """The report's ``reach`` (docs/formats.md): both ways' measures, and ``cascade`` less ``top_k``. Deterministic.
+    """The report's ``reach`` (docs/formats.md): both ways' measures, and ``cascade`` less ``top_k``.
+    Deterministic.
 
     ``works`` is the library, ``time_ms`` the moment of all requests.
     """
@@ -94,7 +96,10 @@ def _of_users(lists: Lists, works: Table, time_ms: int) -> dict[str, Sums]:
 def _of_creators(lists: Lists, works: Table, unit: Array, named: Array) -> dict[str, Sums | Spread]:
     shown = np.bincount(lists.work, minlength=len(works))
     reached = np.bincount(unit, weights=shown > 0, minlength=len(named))
-    measures: dict[str, Sums | Spread] = {"works reached": Sums(reached), "Gini over all works": Spread(shown, unit)}
+    measures: dict[str, Sums | Spread] = {
+        "works reached": Sums(reached),
+        "Gini over all works": Spread(shown, unit),
+    }
     if CREATOR in works.columns:
         of_creators = np.bincount(unit, weights=shown, minlength=len(named))
         creators = np.flatnonzero(named)

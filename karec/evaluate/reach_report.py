@@ -17,10 +17,16 @@ def reach_sentence(reach: Mapping[str, Any]) -> str:
     library = reach["library"]
     creators = "" if library["creators"] is None else f" and {library['creators']:,} creators"
     true = any(name.startswith("true ") for name in reach["cascade"])
-    told = "What is true comes from the world's own chances, with nothing alike shown just before. " if true else ""
+    told = (
+        "What is true comes from the world's own chances, with nothing alike shown just before. "
+        if true
+        else ""
+    )
     return (
-        f"Of {library['works']:,} works{creators} in the library, all of which count; top-k: of the works that were "
-        f"ranked, the best by the fused score. {told}In brackets: 95 % intervals over users, or over creators."
+        f"Of {library['works']:,} works{creators} in the library, all of which count; top-k: of the works "
+        f"that were "
+        f"ranked, the best by the fused score. {told}In brackets: 95 % intervals over users, or over "
+        f"creators."
     )
 
 

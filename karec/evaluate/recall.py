@@ -1,7 +1,8 @@
-"""What the ``model`` channel finds of the works that a user should get: by recall's own vectors, and by prerank's.
+"""What the ``model`` channel finds of the works that a user should get: by recall's own vectors, and by
+prerank's.
 
-For each user the ``K`` nearest works of the whole library are taken in each space, and the ``K`` most popular works for
-comparison. Recall@K is the share of a reference among them. The references:
+For each user the ``K`` nearest works of the whole library are taken in each space, and the ``K`` most popular
+works for comparison. Recall@K is the share of a reference among them. The references:
 
 favourites            the TOP works of the library by true value, where the truth is known
 ranker's top          the TOP works of the library by the ranker's fused score
@@ -36,14 +37,15 @@ TOP = 100
 AT = (1_000, 10_000)
 FAVOURITES, RANKED, ENJOYED = "favourites", f"ranker's top {TOP}", "enjoyed on test days"
 OWN, PRERANK, POPULAR = "recall's vectors", "prerank's vectors", "popularity"
-KNOWN = {"nothing": (0, 0), "1 to 10": (1, 10), "11 to 50": (11, 50), "more": (51, np.inf)}  # works of a history
+# works of a history
+KNOWN = {"nothing": (0, 0), "1 to 10": (1, 10), "11 to 50": (11, 50), "more": (51, np.inf)}
 Truth = Callable[[Array, Array, Array, Array], Array]
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One user: ``references`` {name: ids of works}, ``found`` {channel: ids, best first}, and the works that the
-    user's history holds."""
+    """One user: ``references`` {name: ids of works}, ``found`` {channel: ids, best first}, and the works that
+    the user's history holds."""
 
     user_id: int
     known: int
@@ -62,11 +64,11 @@ def asked_users(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Asked]:
-    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment; for the first ``n_ranked`` of them the
-    ranker scores the whole library, some seconds each.
+    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment; for the first ``n_ranked`` of
+    them the ranker scores the whole library, some seconds each.
 
-    ``truth(user rows, work rows, time_ms, scene) → (N, tasks)`` gives true chances by rows of the dataset's snapshot.
-    DataError: the bundle's users are not the dataset's.
+    ``truth(user rows, work rows, time_ms, scene) → (N, tasks)`` gives true chances by rows of the dataset's
+    snapshot. DataError: the bundle's users are not the dataset's.
     """
     snapshot, known = bundle.snapshot, bundle.snapshot.relations.get("history")
     if not np.array_equal(snapshot.users.ids, dataset.snapshot.users.ids):
@@ -94,11 +96,12 @@ def asked_users(
 def recall_study(
     users: Iterator[Asked], at: Sequence[int] = AT, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Recall@K of each channel by reference, with 95 % intervals from resampling users, and by how much is known.
+    """Recall@K of each channel by reference, with 95 % intervals from resampling users, and by how much is
+    known.
 
-    {"users", "measures": [{"reference", "k", "known", "users", "recall": {channel: {"value", "ci"}}, "gain": …}]}:
-    ``known`` is None for all users and ``gain`` is the own vectors' recall less prerank's, paired; None without own
-    vectors. A user whose reference is empty does not count for it.
+    {"users", "measures": [{"reference", "k", "known", "users", "recall": {channel: {"value", "ci"}}, "gain":
+    …}]}: ``known`` is None for all users and ``gain`` is the own vectors' recall less prerank's, paired; None
+    without own vectors. A user whose reference is empty does not count for it.
     """
     rows: dict[tuple[str, int], list[tuple[int, int, dict[str, float]]]] = {}
     n = 0
@@ -106,7 +109,9 @@ def recall_study(
         n += 1
         for name, wanted in user.references.items():
             for k in at if len(wanted) else ():
-                shares = {channel: float(np.isin(wanted, ids[:k]).mean()) for channel, ids in user.found.items()}
+                shares = {
+                    channel: float(np.isin(wanted, ids[:k]).mean()) for channel, ids in user.found.items()
+                }
                 rows.setdefault((name, k), []).append((user.user_id, user.known, shares))
     if not n:
         raise DataError("no user to ask for")
@@ -115,7 +120,9 @@ def recall_study(
         for known, (least, most) in ((None, (0, np.inf)), *KNOWN.items()):
             part = [each for each in of_users if least <= each[1] <= most]
             if part:
-                measures.append({"reference": name, "k": k, "known": known, **_measured(part, resamples, seed)})
+                measures.append(
+                    {"reference": name, "k": k, "known": known, **_measured(part, resamples, seed)}
+                )
     return {"users": n, "measures": measures}
 
 
@@ -171,7 +178,9 @@ def best_by_truth(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int,
     return _top(ids, values_of(truth, dataset, bundle, user_row, cascade, ids))
 
 
-def values_of(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: Array) -> Array:
+def values_of(
+    truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: Array
+) -> Array:
     """(N,) the true value of each work of ``ids``: Σ weight · chance over the tasks, weighed as feeds are."""
     snapshot, n = bundle.snapshot, len(ids)
     scene = snapshot.labels["scene"].index(cascade.scene)

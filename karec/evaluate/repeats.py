@@ -1,4 +1,5 @@
-"""What stood near an exposure in its user's feed: works of the same creator, tag or song, before it and after it."""
+"""What stood near an exposure in its user's feed: works of the same creator, tag or song, before it and after
+it."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class Feeds:
 
     @staticmethod
     def of(dataset: Dataset) -> Feeds:
-        """The dataset's exposures of works that it knows. DataError for data that cannot say what followed what."""
+        """The dataset's exposures of works that it knows. DataError for data that cannot say what followed
+        what."""
         _check(dataset)
         works, shown = dataset.snapshot.works, dataset.exposures
         row = works.lookup(shown.work_id)
@@ -63,7 +65,8 @@ class Feeds:
         n_users = len(np.unique(user))
         if n_users < 2:
             raise DataError(
-                f"{dataset.name}: exposures are of {n_users} users. Intervals resample users: two are the least, "
+                f"{dataset.name}: exposures are of {n_users} users. Intervals resample users: two are the "
+                f"least, "
                 "hundreds are of use"
             )
         if n_users == len(user):
@@ -84,11 +87,13 @@ class Feeds:
         }
         scene = shown.scene[order]
         pause = np.where(other, 0, np.r_[0, np.diff(time)])
-        return Feeds(user, work, scene, time, labels, values, known, first, _since(other), _since(begins), pause)
+        return Feeds(
+            user, work, scene, time, labels, values, known, first, _since(other), _since(begins), pause
+        )
 
     def repeats(self, cause: str, windows: Sequence[int], *, after: bool = False) -> dict[int, Array]:
-        """{n: (N,) int32}: how many of the n exposures just before (``after``: just after) are of other works with the
-        same value. O(N · the largest n).
+        """{n: (N,) int32}: how many of the n exposures just before (``after``: just after) are of other works
+        with the same value. O(N · the largest n).
         """
         value, count, found = self.values[cause], np.zeros(len(self), np.int32), {}
         for apart in range(1, max(windows) + 1):
@@ -100,8 +105,8 @@ class Feeds:
         return found
 
     def ago(self, cause: str | None = None) -> Array:
-        """(N,) int64: 0 where the user was not shown the value before, else 1 + the place in AGO of how long ago that
-        was; without a ``cause``, of the exposure before, whatever its value. O(N log N).
+        """(N,) int64: 0 where the user was not shown the value before, else 1 + the place in AGO of how long
+        ago that was; without a ``cause``, of the exposure before, whatever its value. O(N log N).
         """
         value = np.zeros(len(self), np.int64) if cause is None else self.values[cause]
         order = np.lexsort((value, self.user))  # stable: in order of time within a user's value
@@ -112,8 +117,8 @@ class Feeds:
         return code
 
     def earlier(self, cause: str | None, label: str, given: str | None = None) -> tuple[Array, Array]:
-        """((N,), (N,)) int64: the user's earlier exposures of the value, and how many of them have the label; without a
-        ``cause``, of any value. With ``given``, of exposures with that label alone. O(N log N).
+        """((N,), (N,)) int64: the user's earlier exposures of the value, and how many of them have the label;
+        without a ``cause``, of any value. With ``given``, of exposures with that label alone. O(N log N).
         """
         value = np.zeros(len(self), np.int64) if cause is None else self.values[cause]
         order = np.lexsort((value, self.user))
@@ -129,22 +134,27 @@ class Feeds:
 def _check(dataset: Dataset) -> None:
     if dataset.timeless:
         raise DataError(
-            f"{dataset.name} has no times, so nothing says what was shown before what: name the column of times in "
+            f"{dataset.name} has no times, so nothing says what was shown before what: name the column of "
+            f"times in "
             "columns of [events]"
         )
     if dataset.drawn is not None:
         raise DataError(
-            f"{dataset.name} is a log of positives alone, its other exposures were drawn and nobody was shown them: "
+            f"{dataset.name} is a log of positives alone, its other exposures were drawn and nobody was "
+            f"shown them: "
             "a log of what was shown is needed"
         )
     if not _roles(dataset):
-        raise DataError(f"{dataset.name} names no creator, tag or song of its works: name one in roles of [items]")
+        raise DataError(
+            f"{dataset.name} names no creator, tag or song of its works: name one in roles of [items]"
+        )
     for task in dataset.tasks:
         label = dataset.exposures.labels[task]
         if not len(label) or label.min() == label.max():
             which = "no exposures" if not len(label) else "no positive" if label.max() == 0 else "no negative"
             raise DataError(
-                f"{dataset.name}: label {task!r} has {which}, nothing can change it: say task = false of it in [labels]"
+                f"{dataset.name}: label {task!r} has {which}, nothing can change it: say task = false of it "
+                f"in [labels]"
             )
 
 

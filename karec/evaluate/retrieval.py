@@ -1,10 +1,11 @@
 """The study of retrieval: of all works, does a model put on top what users took and was held out?
 
-Held out are the main task's positives of the test days. A user's works of before the test are known, and no answer. The
-towers answer by inner product over all works, the ranker orders the towers' best, peers answer from who took what; a
-peer's settings are those of the best recall@20 on the validation days, fitted on what was before them, and it is then
-fitted on everything before the test. The towers' and the ranker's weights know the training days alone; what users
-took on the validation days is in their histories, as it is when a model serves.
+Held out are the main task's positives of the test days. A user's works of before the test are known, and no
+answer. The towers answer by inner product over all works, the ranker orders the towers' best, peers answer
+from who took what; a peer's settings are those of the best recall@20 on the validation days, fitted on what
+was before them, and it is then fitted on everything before the test. The towers' and the ranker's weights
+know the training days alone; what users took on the validation days is in their histories, as it is when a
+model serves.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ PIECE = 4096  # works whose vectors are made at once
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """``users (U,)``: rows of users of whom something is held out. Pairs ``user (P,)``, places in ``users``, and ``work
-    (P,)``, rows of works; ``matrix``: scipy CSR (users, works) of what is known.
+    """``users (U,)``: rows of users of whom something is held out. Pairs ``user (P,)``, places in ``users``,
+    and ``work (P,)``, rows of works; ``matrix``: scipy CSR (users, works) of what is known.
     """
 
     users: Array
@@ -56,8 +57,8 @@ class HeldOut:
 
 
 def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
-    """Positives of the main task from ``from_ms`` on and before ``until_ms`` that a user had not taken before, those of
-    before known. DataError where there is none.
+    """Positives of the main task from ``from_ms`` on and before ``until_ms`` that a user had not taken
+    before, those of before known. DataError where there is none.
     """
     try:
         from scipy.sparse import csr_matrix
@@ -71,7 +72,8 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
     history = snapshot.relations["history"]
     past = np.repeat(np.arange(len(history)), np.diff(history.indptr)), snapshot.works.lookup(history.values)
     row, column = (
-        np.concatenate([old[past[1] >= 0], new[before]]) for old, new in zip(past, (users, works), strict=True)
+        np.concatenate([old[past[1] >= 0], new[before]])
+        for old, new in zip(past, (users, works), strict=True)
     )
     pairs = np.unique(row * len(snapshot.works) + column)
     at = pairs // len(snapshot.works), pairs % len(snapshot.works)
@@ -79,7 +81,9 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
     matrix = csr_matrix((np.ones(len(pairs), np.float32), at), shape=shape)
     new = np.setdiff1d(users[held] * len(snapshot.works) + works[held], pairs)
     if not len(new):
-        raise DataError(f"{dataset.name}: nothing is held out from {from_ms} ms on that users had not taken before")
+        raise DataError(
+            f"{dataset.name}: nothing is held out from {from_ms} ms on that users had not taken before"
+        )
     of_user, work = new // len(snapshot.works), new % len(snapshot.works)
     found, user = np.unique(of_user, return_inverse=True)
     return HeldOut(found, user, work, matrix)
@@ -96,7 +100,8 @@ def study(
 ) -> dict[str, Any]:
     """The report, as docs/formats.md has it; ``folder`` is the run folder of models, None: peers alone.
 
-    Raises DataError where nothing is held out or ``folder`` is no run, MissingExtra without the package implicit.
+    Raises DataError where nothing is held out or ``folder`` is no run, MissingExtra without the package
+    implicit.
     """
     if importlib.util.find_spec("implicit") is None:
         raise MissingExtra("implicit", "peers", "the study of retrieval")
@@ -131,8 +136,8 @@ def study(
 def measured(
     tops: dict[str, Array], test: HeldOut, peers: Sequence[str], resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """{model: {measure: {value, ci, best_peer, over, over_ci}}}: ``over`` is how far it lies above the peer that is the
-    best by that measure, paired: the same draws of users for both.
+    """{model: {measure: {value, ci, best_peer, over, over_ci}}}: ``over`` is how far it lies above the peer
+    that is the best by that measure, paired: the same draws of users for both.
     """
     bootstrap = UserBootstrap(np.arange(len(test.users)), resamples, seed)
     measures = {f"recall@{k}": (recall_at, k) for k in TOPS} | {f"ndcg@{k}": (ndcg_at, k) for k in TOPS}

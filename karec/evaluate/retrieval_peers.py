@@ -1,9 +1,10 @@
 """What retrieval is compared with: popularity, item-kNN, ALS and BPR, each at the best settings of its grid.
 
-A peer is fitted on who took what, as a matrix (users, works) of ones, and gives each user's best works among those that
-they did not take. ALS, BPR and kNN are those of the package implicit.
+A peer is fitted on who took what, as a matrix (users, works) of ones, and gives each user's best works among
+those that they did not take. ALS, BPR and kNN are those of the package implicit.
 
-Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et al., BPR,
+Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et
+al., BPR,
          UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001.
 """
 
@@ -26,8 +27,8 @@ PIECE = 512  # users whose scores are in memory at once
 
 @dataclass(frozen=True)
 class Peer:
-    """``fit(matrix, settings, seed)`` → a model of implicit, or for popularity nothing but the matrix. ``grid``: values
-    tried of each setting, ``start`` where the search begins.
+    """``fit(matrix, settings, seed)`` → a model of implicit, or for popularity nothing but the matrix.
+    ``grid``: values tried of each setting, ``start`` where the search begins.
     """
 
     name: str
@@ -37,8 +38,8 @@ class Peer:
 
 
 def top_of_peer(peer: Peer, matrix: Any, settings: Settings, users: Array, k: int, seed: int) -> Array:
-    """(U, k) works of the rows ``users (U,)`` of ``matrix`` (scipy CSR), best first, without those that they took; −1
-    padded.
+    """(U, k) works of the rows ``users (U,)`` of ``matrix`` (scipy CSR), best first, without those that they
+    took; −1 padded.
     """
     model = peer.fit(matrix, settings, seed)
     if model is None:
@@ -49,8 +50,8 @@ def top_of_peer(peer: Peer, matrix: Any, settings: Settings, users: Array, k: in
 
 
 def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, list[tuple[Settings, float]]]:
-    """(the settings of the best ``score``, all that were tried with their scores): one setting at a time over its grid,
-    the others as they are, until a round over all of them changes none.
+    """(the settings of the best ``score``, all that were tried with their scores): one setting at a time over
+    its grid, the others as they are, until a round over all of them changes none.
     """
     best = dict(peer.start)
     tried = [(best, score(best))]
@@ -70,8 +71,8 @@ def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, li
 
 
 def _once(top: Array, matrix: Any, users: Array) -> Array:
-    """``top`` without works that stand twice in a row, or that the user took: where few works are left, implicit fills
-    up with such.
+    """``top`` without works that stand twice in a row, or that the user took: where few works are left,
+    implicit fills up with such.
     """
     found = np.full_like(top, -1)
     for row, (ids, user) in enumerate(zip(top, users, strict=True)):

@@ -28,14 +28,18 @@ def write_retrieval(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
 
 def retrieval_sentence(report: Mapping[str, Any]) -> str:
     """What was measured, in a line."""
-    ranked = f"; the ranker orders the towers' best {report['ranked']:,}" if "ranker" in report["models"] else ""
+    ranked = (
+        f"; the ranker orders the towers' best {report['ranked']:,}" if "ranker" in report["models"] else ""
+    )
     return (
         f"{report['data']}: {report['held_out']:,} works held out of {report['users']:,} users, among "
         f"{report['works']:,} works, those that a user took before left out{ranked}"
     )
 
 
-def retrieval_tables(report: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+def retrieval_tables(
+    report: Mapping[str, Any],
+) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     """(title, head, rows): a table for each measure, and the peers' settings."""
     models = report["models"]
     for name in next(iter(models.values())):

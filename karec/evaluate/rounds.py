@@ -1,9 +1,10 @@
 """Two rounds of towers on the same pools and the same test days: did learning from what was served help?
 
-Pools are those of shadow requests: what recall found, or a sample of it, scored by the ranker. Their users taught
-neither round. Both rounds' towers order the same works, and the ranker is the same.
+Pools are those of shadow requests: what recall found, or a sample of it, scored by the ranker. Their users
+taught neither round. Both rounds' towers order the same works, and the ranker is the same.
 
-kept         share of the ranker's best 10, 100 of a pool among the works that the inner product would let through:
+kept         share of the ranker's best 10, 100 of a pool among the works that the inner product would let
+through:
              the same share of the pool as prerank lets through
 AUC          of the towers on the test days, by task
 distinct     works in the users' top tens of the whole catalogue by the inner product
@@ -30,23 +31,27 @@ TOPS = (10, 100)
 
 @dataclass(frozen=True, eq=False)
 class RoundOnPools:
-    """What one round's towers do on P pools: ``kept {top: (P,)}``, NaN in a pool that is not larger than the top, and
-    ``top_tens (P, 10)`` ids of works."""
+    """What one round's towers do on P pools: ``kept {top: (P,)}``, NaN in a pool that is not larger than the
+    top, and ``top_tens (P, 10)`` ids of works."""
 
     kept: Mapping[int, Array]
     top_tens: Array
 
 
-def towers_on_pools(cascade: Cascade, index: ItemIndex, pools: Sequence[RankLog], share: float) -> RoundOnPools:
+def towers_on_pools(
+    cascade: Cascade, index: ItemIndex, pools: Sequence[RankLog], share: float
+) -> RoundOnPools:
     """The towers that ``cascade`` serves, on shadow ``pools``, of which prerank lets the ``share`` through.
 
-    Requests are hydrated anew: they have this cascade's user vector. ``index`` is its own, of one model version.
-    O(N log N) a pool, and a scan of the index.
+    Requests are hydrated anew: they have this cascade's user vector. ``index`` is its own, of one model
+    version. O(N log N) a pool, and a scan of the index.
     """
     kept: dict[int, list[float]] = {top: [] for top in TOPS}
     vectors = []
     for pool in pools:
-        asked = Request(int(pool.user_id[0]), scene=str(pool.scene[0]), time_ms=int(pool.time_ms[0]), request_id="pool")
+        asked = Request(
+            int(pool.user_id[0]), scene=str(pool.scene[0]), time_ms=int(pool.time_ms[0]), request_id="pool"
+        )
         with index.pinned() as view:
             request, _ = cascade.hydrated(asked.with_view(view))
         vectors.append(request.features[VECTOR][0])
@@ -69,7 +74,8 @@ def compare_rounds(
 ) -> dict[str, Any]:
     """{"first", "second", "gain"}: measures with 95 % intervals over users; those of the gain are paired.
 
-    ``users (P,)`` of the pools; ``aucs``: ``quality_table`` of the rows "first" and "second" of towers, in this order.
+    ``users (P,)`` of the pools; ``aucs``: ``quality_table`` of the rows "first" and "second" of towers, in
+    this order.
     """
     found: dict[str, dict[str, Any]] = {"first": {}, "second": {}, "gain": {}}
     for top in TOPS:

@@ -20,8 +20,10 @@ def rounds_sentence(rounds: Mapping[str, Any]) -> str:
     taught, measured = rounds["taught_by"], rounds["measured_on"]
     told = f", and what happened to {taught['outcomes']:,} works shown" if taught["outcomes"] else ""
     return (
-        f"Second round: towers taught by {taught['requests']:,} served requests{told}; pools of {measured['pool']:,} "
-        f"works of {measured['requests']:,} other users, of which prerank lets {measured['share']:.1%} through"
+        f"Second round: towers taught by {taught['requests']:,} served requests{told}; pools of "
+        f"{measured['pool']:,} "
+        f"works of {measured['requests']:,} other users, of which prerank lets {measured['share']:.1%} "
+        f"through"
     )
 
 
@@ -29,7 +31,9 @@ def rounds_rows(rounds: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """(measure, first, second, gain) with 95 % intervals over users."""
     rows = []
     for name in rounds["first"]:
-        cells = [_cell(name, rounds[part][name], signed=part == "gain") for part in ("first", "second", "gain")]
+        cells = [
+            _cell(name, rounds[part][name], signed=part == "gain") for part in ("first", "second", "gain")
+        ]
         rows.append((_NAMES.get(name, f"{name.removesuffix('.auc')}, AUC of towers"), *cells))
     return rows
 

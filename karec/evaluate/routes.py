@@ -1,7 +1,9 @@
-"""The roads of prerank side by side: what each costs, and how much of what the ranker would put on top it keeps.
+"""The roads of prerank side by side: what each costs, and how much of what the ranker would put on top it
+keeps.
 
-Every request recalls once; pools of several sizes are drawn from what it found; the ranker scores the whole pool, and
-each road lets the same number of works through. Costs are milliseconds of a core, which a busy machine hardly changes.
+Every request recalls once; pools of several sizes are drawn from what it found; the ranker scores the whole
+pool, and each road lets the same number of works through. Costs are milliseconds of a core, which a busy
+machine hardly changes.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ ROUTES_HEAD = ("pool", "road", "passed", "ms of a core", *(f"of the ranker's {to
 
 
 def roads(config: Config, scene: str, bundle: Bundle, keep: int, segment: str | None) -> dict[str, Stage]:
-    """The stage prerank three times, each lets ``keep`` works through: at random, by live indicators (of everybody, and
-    where ``segment`` names a column of users of its values), and by the inner product. ``scene`` gives all else.
+    """The stage prerank three times, each lets ``keep`` works through: at random, by live indicators (of
+    everybody, and where ``segment`` names a column of users of its values), and by the inner product.
+    ``scene`` gives all else.
     """
     begin = [{"use": "index_rows"}, {"use": "has_embedding"}, {"use": "not_shown"}]
     live = {"use": "live_indicators"}
@@ -59,11 +62,12 @@ def routes_study(
     sizes: Sequence[int],
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each size and road: ``pool``, ``road``, ``passed`` (median works), ``ms`` (median), and ``top10``,
-    ``top100`` with ``…_ci``: the share of the ranker's best that passes, means with 95 % intervals over users.
+    """A row for each size and road: ``pool``, ``road``, ``passed`` (median works), ``ms`` (median), and
+    ``top10``, ``top100`` with ``…_ci``: the share of the ranker's best that passes, means with 95 % intervals
+    over users.
 
-    ``requests`` name users by numbers and have a moment. A pool of fewer works than ``size`` is left out. DataError
-    where no request finds so many.
+    ``requests`` name users by numbers and have a moment. A pool of fewer works than ``size`` is left out.
+    DataError where no request finds so many.
     """
     rows: dict[tuple[int, str], list[dict[str, float]]] = {}
     for done, request in enumerate(requests, 1):
@@ -74,7 +78,8 @@ def routes_study(
     if not rows:
         raise DataError(f"no request finds {min(sizes)} works: give smaller pools")
     return [
-        {"pool": size, "road": road, **_means(rows[size, road])} for size, road in sorted(rows, key=lambda at: at[0])
+        {"pool": size, "road": road, **_means(rows[size, road])}
+        for size, road in sorted(rows, key=lambda at: at[0])
     ]
 
 
@@ -108,7 +113,9 @@ def _of_request(
                 yield size, road, {"user": request.user_number, "passed": len(passed), "ms": ms, **shares}
 
 
-def _timed(each: Mapping[str, Stage], request: Request, pool: Candidates) -> dict[str, tuple[Candidates, float]]:
+def _timed(
+    each: Mapping[str, Stage], request: Request, pool: Candidates
+) -> dict[str, tuple[Candidates, float]]:
     """{road: (what passes, the least milliseconds of a core of its turns)}."""
     found: dict[str, tuple[Candidates, float]] = {}
     for _ in range(TURNS):

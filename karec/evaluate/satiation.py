@@ -1,19 +1,24 @@
 """The study of satiation: how far does a work of the same creator or tag just before change what a user does?
 
-An effect is a difference of a label's logit for each repeat among the last n exposures. Whoever likes a tag is shown
-more of it, so a plain comparison says that repeats help. Three ways hold liking equal, and no way is above the others:
+An effect is a difference of a label's logit for each repeat among the last n exposures. Whoever likes a tag
+is shown more of it, so a plain comparison says that repeats help. Three ways hold liking equal, and no way is
+above the others:
 
-past             logistic regression over all rows on what was known by then: the user's rate so far, what came of the
-                 user's earlier exposures of the value, works of it in the history. Liking that nothing has shown yet
-                 stays, and makes repeats look better than they are
-user             pairs of a positive and a negative row of one user in one scene (``measures/matched.py``), the value's
+past             logistic regression over all rows on what was known by then: the user's rate so far, what
+came of the
+                 user's earlier exposures of the value, works of it in the history. Liking that nothing has
+                 shown yet stays, and makes repeats look better than they are
+user             pairs of a positive and a negative row of one user in one scene (``measures/matched.py``),
+the value's
                  record held equal as before: what is of the user alone is out
-user and value   pairs of one user, scene and creator (tag, song): liking is out. Where the platform shows a value again
-                 because it was liked, the row before a repeat is a positive more often than other rows are; within a
-                 set this makes repeats look worse than they are
+user and value   pairs of one user, scene and creator (tag, song): liking is out. Where the platform shows a
+value again
+                 because it was liked, the row before a repeat is a positive more often than other rows are;
+                 within a set this makes repeats look worse than they are
 
-All hold equal besides: the work's rate among users of other folds, the place in the session and in the user's log, the
-time since the exposure before, and repeats of the other causes. ``after`` is the same regression on repeats that come
+All hold equal besides: the work's rate among users of other folds, the place in the session and in the user's
+log, the time since the exposure before, and repeats of the other causes. ``after`` is the same regression on
+repeats that come
 *after* the row. These cannot tire: what they seem to do is liking, and the platform's answer to the row.
 
 Exposures of works that the user had been shown before are left out as rows, and count as what was shown.
@@ -54,11 +59,11 @@ def satiation(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The report, as docs/formats.md has it. Each task is measured over all exposures, and those after the first also
-    over the exposures where the first is positive. 95 % intervals resample users.
+    """The report, as docs/formats.md has it. Each task is measured over all exposures, and those after the
+    first also over the exposures where the first is positive. 95 % intervals resample users.
 
-    DataError for data without times, without a creator, tag or song, of one user, or with a task of one class.
-    Three fits for each label, way, cause and window; each as ``fit_logistic``, O(N) pairs or rows.
+    DataError for data without times, without a creator, tag or song, of one user, or with a task of one
+    class. Three fits for each label, way, cause and window; each as ``fit_logistic``, O(N) pairs or rows.
     """
     feeds = Feeds.of(dataset)
     near = {
@@ -87,7 +92,9 @@ def satiation(
         "users": int(feeds.user[-1]) + 1,
         "exposures": len(feeds),
         "shown_again": int((~feeds.first).sum()),
-        "seconds_apart": dict(zip(("10%", "50%", "90%"), np.quantile(gaps, (0.1, 0.5, 0.9)).tolist(), strict=True)),
+        "seconds_apart": dict(
+            zip(("10%", "50%", "90%"), np.quantile(gaps, (0.1, 0.5, 0.9)).tolist(), strict=True)
+        ),
         "resamples": resamples,
         "repeats": rows,
         "ago": passed,
@@ -105,7 +112,11 @@ class _Task:
         self._rows = np.flatnonzero(usable)
         self._scene = feeds.user * (int(feeds.scene.max(initial=0)) + 1) + feeds.scene
         mean = mean_rate(self._y[usable], np.ones(len(self._rows)))
-        every = [_work_logit(feeds, self._y, usable), np.log2(1.0 + feeds.in_session), np.log2(1.0 + feeds.place)]
+        every = [
+            _work_logit(feeds, self._y, usable),
+            np.log2(1.0 + feeds.in_session),
+            np.log2(1.0 + feeds.place),
+        ]
         every += [np.log2(1.0 + feeds.pause_ms / 1000), *(feeds.ago() == at for at in range(1, len(AGO)))]
         self._every = every
         self._record = {cause: _record(feeds, cause, task, given, mean) for cause in feeds.values}
@@ -145,7 +156,8 @@ class _Task:
             rows, fit = self._compared(cause, way)
             code = self._feeds.ago(cause)
             columns = [code == at for at in range(1, len(AGO))]
-            held = {"shown before": code > 0} if way == "user and value" else {}  # the others' records have it
+            # the others' records have it
+            held = {"shown before": code > 0} if way == "user and value" else {}
             effects = self._fitted(rows, fit, cause, columns, held)
             for name, column, effect in zip(AGO, columns, effects, strict=False):  # the longest has none
                 counts = self._counted(rows, column)
@@ -165,13 +177,15 @@ class _Task:
         return pairs.rows, self._holding(partial(fit_matched, pairs), held)
 
     def _holding(self, fit: Callable[..., tuple[Array, Array]], held: Sequence[Array]) -> Fit:
-        return lambda columns: fit([np.asarray(each, np.float64) for each in (*columns, *held)], self._bootstrap)
+        return lambda columns: fit(
+            [np.asarray(each, np.float64) for each in (*columns, *held)], self._bootstrap
+        )
 
     def _fitted(
         self, rows: Array, fit: Fit, cause: str, columns: Sequence[Array], near: Mapping[str, Array]
     ) -> list[dict[str, Any] | None]:
-        """The effect of each of the ``columns``, beside those of ``near`` that are of other causes; None where one is
-        too rare among the ``rows``.
+        """The effect of each of the ``columns``, beside those of ``near`` that are of other causes; None
+        where one is too rare among the ``rows``.
         """
         counts = [self._counted(rows, column > 0) for column in columns]
         known = [LEAST <= each["positive"] <= each["repeated"] - LEAST for each in counts]
@@ -202,8 +216,8 @@ def _two_classes(feeds: Feeds, task: str, given: str | None) -> bool:
 
 
 def _record(feeds: Feeds, cause: str, task: str, given: str | None, mean: float) -> list[Array]:
-    """What is known by then of the user's liking of the value: whether and how often it was shown, what came of it,
-    what came of the rest, and how many works of it are in the history.
+    """What is known by then of the user's liking of the value: whether and how often it was shown, what came
+    of it, what came of the rest, and how many works of it are in the history.
     """
     shows, taken = feeds.earlier(cause, task, given)
     all_shows, all_taken = feeds.earlier(None, task, given)
@@ -222,7 +236,8 @@ def _work_logit(feeds: Feeds, y: Array, usable: Array) -> Array:
     n = int(feeds.work.max()) + 1
     cell = feeds.user % FOLDS * n + feeds.work
     shows, positives = (
-        np.bincount(cell, weights=part, minlength=FOLDS * n).reshape(FOLDS, n) for part in (usable, usable * y)
+        np.bincount(cell, weights=part, minlength=FOLDS * n).reshape(FOLDS, n)
+        for part in (usable, usable * y)
     )
     taken, others = ((part.sum(axis=0) - part).ravel()[cell] for part in (positives, shows))
     return _logit(smoothed_rate(taken, others, mean_rate(positives, shows)))

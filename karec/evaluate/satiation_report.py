@@ -1,4 +1,5 @@
-"""``satiation.json`` and ``satiation.html``: what repeats of a creator or tag change, in numbers and as a picture."""
+"""``satiation.json`` and ``satiation.html``: what repeats of a creator or tag change, in numbers and as a
+picture."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ FORMAT = 1  # of satiation.json
 WIDEST = 1.0  # what a panel shows of an effect
 COLOURS = {"past": BLUE, "user": INK, "user and value": ORANGE}
 
-REPEATS = (*("cause", "n", "held by", "repeated", "positive", "plain", "before", "after", "1 : 2 : 3+ repeats"),)
+REPEATS = (
+    *("cause", "n", "held by", "repeated", "positive", "plain", "before", "after", "1 : 2 : 3+ repeats"),
+)
 PASSED = ("cause", "within", "held by", "repeated", "positive", "effect")
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
@@ -32,8 +35,10 @@ def write_satiation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
     whole = [row for row in report["repeats"] if row["given"] is None]
     causes, tasks = (list(dict.fromkeys(row[key] for row in whole)) for key in ("cause", "task"))
     parts += [
-        "<p class=note>The label's logit, for each repeat among the last n exposures. Held equal: what was known by "
-        "then (blue), the user too (black), the user's liking of the value (orange). Crosses are repeats that come "
+        "<p class=note>The label's logit, for each repeat among the last n exposures. Held equal: what was "
+        "known by "
+        "then (blue), the user too (black), the user's liking of the value (orange). Crosses are repeats "
+        "that come "
         "after the exposure, which cannot tire.</p>",
         picture(lambda axes: _draw(axes, whole, causes, tasks), 3.4 * len(causes), 2.4 * len(tasks)),
     ]
@@ -49,19 +54,24 @@ def satiation_sentence(report: Mapping[str, Any]) -> str:
     apart = report["seconds_apart"]
     return (
         f"{report['data']}: {report['exposures']:,} exposures of {report['users']:,} users, a user's "
-        f"{apart['50%']:,.0f} s apart (median; a tenth under {apart['10%']:,.0f} s), {report['shown_again']:,} "
+        f"{apart['50%']:,.0f} s apart (median; a tenth under {apart['10%']:,.0f} s), "
+        f"{report['shown_again']:,} "
         "of a work that the user had been shown; effects are on the logit, with 95 % intervals over users"
     )
 
 
 def satiation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """(title, head, rows): two for each task, over all exposures and over those with the first task's label. Effects
-    that are too rare have no row.
+    """(title, head, rows): two for each task, over all exposures and over those with the first task's label.
+    Effects that are too rare have no row.
     """
     for task, given in dict.fromkeys((row["task"], row["given"]) for row in report["repeats"]):
         what = task if given is None else f"{task} of exposures with {given}"
         near, past = (
-            [row for row in report[key] if (row["task"], row["given"]) == (task, given) and row[effect] is not None]
+            [
+                row
+                for row in report[key]
+                if (row["task"], row["given"]) == (task, given) and row[effect] is not None
+            ]
             for key, effect in (("repeats", "before"), ("ago", "effect"))
         )
         yield f"{what}: for each repeat among the last n exposures", REPEATS, [_repeats(row) for row in near]
@@ -97,7 +107,8 @@ def _short(effect: Mapping[str, Any] | None) -> str:
 
 
 def _draw(axes: Axes, rows: Sequence[Mapping[str, Any]], causes: Sequence[str], tasks: Sequence[str]) -> None:
-    """A panel for each task and cause: the effect by n, with intervals, and as crosses that of repeats after."""
+    """A panel for each task and cause: the effect by n, with intervals, and as crosses that of repeats
+    after."""
     figure = axes.get_figure()
     assert figure is not None
     axes.remove()

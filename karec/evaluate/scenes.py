@@ -1,7 +1,9 @@
-"""What a scene is for, expected of its feeds: of its cascade, of the most popular items, of items drawn at random.
+"""What a scene is for, expected of its feeds: of its cascade, of the most popular items, of items drawn at
+random.
 
-All three fill the same requests from the same items, those that the scene's own filters let through (rooms that are on,
-works of followed creators), and users are resampled with the same weights, so that the differences are paired.
+All three fill the same requests from the same items, those that the scene's own filters let through (rooms
+that are on, works of followed creators), and users are resampled with the same weights, so that the
+differences are paired.
 
 Cost  one pass of the filters over all items a request; O(R·U) for R resamples of U users.
 Source  B. Efron, Bootstrap methods, Annals of Statistics 7 (1979): percentile intervals.
@@ -31,7 +33,8 @@ ValueOf = Callable[[Request, Array], Array]
 
 @dataclass(frozen=True)
 class Filled:
-    """For each of U requests the mean value of a list: ``values`` {way: (U,)}; ``eligible (U,)`` items to choose from.
+    """For each of U requests the mean value of a list: ``values`` {way: (U,)}; ``eligible (U,)`` items to
+    choose from.
 
     ``empty``: requests that found nothing to choose from, which are left out.
     """
@@ -52,7 +55,9 @@ def fill(
     do with everybody; ``ids`` are all items.
     ``requests`` may change who is on between two of them.
     """
-    filters = Stage("eligible", tuple(s for stage in cascade.stages for s in stage.steps if s.name in ELIGIBLE))
+    filters = Stage(
+        "eligible", tuple(s for stage in cascade.stages for s in stage.steps if s.name in ELIGIBLE)
+    )
     values: dict[str, list[float]] = {way: [] for way in WAYS}
     sizes, empty = [], 0
     for request in requests:
@@ -75,8 +80,8 @@ def fill(
 
 
 def scene_row(filled: Filled, what: str, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """The report's ``scenes[name]``: each way's mean with its interval, and the cascade against the other two, in
-    percent of the other. Deterministic.
+    """The report's ``scenes[name]``: each way's mean with its interval, and the cascade against the other
+    two, in percent of the other. Deterministic.
     """
     n = len(filled.eligible)
     row: dict[str, Any] = {"what": what, "requests": n, "without_items": filled.empty}

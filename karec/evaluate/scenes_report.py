@@ -9,7 +9,8 @@ from karec.evaluate.page import with_interval
 
 SCENES_HEAD = ("scene", "for", "requests", "items each", "random", "popular", "cascade", "against popular, %")
 SCENES_NOTE = (
-    "The mean over a feed of what its scene is for, by the world's own chances. All ways choose from the items that "
+    "The mean over a feed of what its scene is for, by the world's own chances. All ways choose from the "
+    "items that "
     "the scene's filters let through. In brackets: 95 % intervals over users; the last column is paired."
 )
 

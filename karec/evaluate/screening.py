@@ -1,15 +1,15 @@
-"""What screening lets through: of the works that later became popular, the share that is kept, against how many works
-are kept for it.
+"""What screening lets through: of the works that later became popular, the share that is kept, against how
+many works are kept for it.
 
-A work is popular when it is among the SHARE of all uploads with the most long views. Only days count whose outcomes are
-known and that the model did not learn from. Beside the kept works stand, at every size:
+A work is popular when it is among the SHARE of all uploads with the most long views. Only days count whose
+outcomes are known and that the model did not learn from. Beside the kept works stand, at every size:
 
     at random    works drawn from all uploads
     rules only   works drawn from those that break no rule
     by quality   the best candidates, without quotas
 
-Outcomes must be of works that were shown whatever screening thought of them, or what it rejects cannot become popular.
-Intervals, 95 %, from resampling days.
+Outcomes must be of works that were shown whatever screening thought of them, or what it rejects cannot become
+popular. Intervals, 95 %, from resampling days.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ RESAMPLES = 1000
 LATER = "near duplicate, or no quality"
 
 
-def judge_screening(settings: Settings, file: Path, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """The report on ``out``, a finished screening by ``settings``, which ``file`` holds; as ``screening.json`` has it.
+def judge_screening(
+    settings: Settings, file: Path, out: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The report on ``out``, a finished screening by ``settings``, which ``file`` holds; as
+    ``screening.json`` has it.
 
     DataError: no day of the window has outcomes and lies after what the model learned from.
     """
@@ -53,7 +56,9 @@ def judge_screening(settings: Settings, file: Path, out: Path, progress: Progres
     known = [each for each in known if files[each.day] is not None]
     if not known:
         after = (
-            f" after {screened.trained_until}, the last that the model learned from," if screened.trained_until else ""
+            f" after {screened.trained_until}, the last that the model learned from,"
+            if screened.trained_until
+            else ""
         )
         raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
     days, levels = [], []
@@ -79,7 +84,9 @@ def _report(screened: Screened, days: Sequence[PopularDay], counts: Array, least
         sum(getattr(day, what) for day in days) for what in ("uploads", "passed", "kept", "popular")
     )
     if not popular or not kept:
-        raise DataError(f"of {uploads:,} works {popular:,} became popular and {kept:,} are kept: nothing to compare")
+        raise DataError(
+            f"of {uploads:,} works {popular:,} became popular and {kept:,} are kept: nothing to compare"
+        )
     return {
         "days": [str(day.day) for day in days],
         "uploads": uploads,
@@ -97,7 +104,8 @@ def _report(screened: Screened, days: Sequence[PopularDay], counts: Array, least
 
 
 def _recalls(days: Sequence[PopularDay], size: float, counts: Array) -> dict[str, Any]:
-    """{way: its recall at the size of what is kept, and the interval}; and how often better than others it is."""
+    """{way: its recall at the size of what is kept, and the interval}; and how often better than others it
+    is."""
     level = _level_at(counts, sum(day.kept for day in days))
     columns = {
         "popular": [day.popular for day in days],
@@ -161,7 +169,8 @@ def _curve(days: Sequence[PopularDay], counts: Array) -> dict[str, list[float]]:
 
 
 def _funnel(screened: Screened, days: Sequence[PopularDay]) -> list[dict[str, Any]]:
-    """For each reason, works that it rejected on these days and the popular ones among them; last, what is kept."""
+    """For each reason, works that it rejected on these days and the popular ones among them; last, what is
+    kept."""
     rejected = [screened.days[str(day.day)]["rejected"] for day in days]
     of_rules = dict.fromkeys(reason for day in days for reason in day.rejected)
     rows = []
@@ -174,6 +183,10 @@ def _funnel(screened: Screened, days: Sequence[PopularDay]) -> list[dict[str, An
             popular = sum(len(day.quality) - day.popular_kept for day in days)
         rows.append({"reason": reason, "works": works, "popular": popular})
     rows.append(
-        {"reason": "kept", "works": sum(day.kept for day in days), "popular": sum(day.popular_kept for day in days)}
+        {
+            "reason": "kept",
+            "works": sum(day.kept for day in days),
+            "popular": sum(day.popular_kept for day in days),
+        }
     )
     return rows

@@ -52,8 +52,10 @@ def screening_sentence(report: Mapping[str, Any]) -> str:
     recall = report["recall"]
     ratios = {name: recall[f"kept / {name}"]["value"] for name in ("at random", "rules only")}
     return (
-        f"{report['days'][0]} … {report['days'][-1]}: {report['kept']:,} of {report['uploads']:,} works are kept, and "
-        f"{recall['kept']['value']:.1%} of the {report['popular']:,} that became popular ({report['popular_from']:,} "
+        f"{report['days'][0]} … {report['days'][-1]}: {report['kept']:,} of {report['uploads']:,} works are "
+        f"kept, and "
+        f"{recall['kept']['value']:.1%} of the {report['popular']:,} that became popular "
+        f"({report['popular_from']:,} "
         f"long views or more): {ratios['at random']:.1f} times as many as at random, "
         f"{ratios['rules only']:.1f} times as many as by rules only"
     )
@@ -110,7 +112,9 @@ def _draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
         (0.2, "works", report["uploads"], GREY, "of the uploads"),
         (-0.2, "popular", report["popular"], BLUE, "of the later popular"),
     ):
-        axes.barh([y + shift for y in places], [row[key] / of for row in rows], 0.38, color=colour, label=told)
+        axes.barh(
+            [y + shift for y in places], [row[key] / of for row in rows], 0.38, color=colour, label=told
+        )
     axes.set_yticks(list(places), [row["reason"] for row in rows])
     axes.set_xlabel("share")
     axes.legend(frameon=False, fontsize=9)

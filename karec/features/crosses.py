@@ -1,9 +1,9 @@
 """Cross features: what a user and a work have in common, from the codes of their inputs alone.
 
-For each category of works (the work itself, creator, song, …) how many works of the user's history and of the skipped
-works have the candidate's value, and how recent the newest is; whether the user follows the creator or is a friend;
-whether user and work agree in the categories that both have; and how much those who watched the user's works watched
-the candidate (``karec.features.cowatch``).
+For each category of works (the work itself, creator, song, …) how many works of the user's history and of the
+skipped works have the candidate's value, and how recent the newest is; whether the user follows the creator
+or is a friend; whether user and work agree in the categories that both have; and how much those who watched
+the user's works watched the candidate (``karec.features.cowatch``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.platform.schema import CREATOR
 from karec.types import Array
 
-SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # relation of the user: cross feature
+# relation of the user: cross feature
+SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}
 MOST_EDGES = 100  # so many latest ones are looked at
 _MATCHES = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
 
 
 @dataclass(frozen=True, eq=False)
 class CrossFeatures:
-    """``categories`` of works in the order of item_ids; ``shared`` are those that users have by the same name."""
+    """``categories`` of works in the order of item_ids; ``shared`` are those that users have by the same
+    name."""
 
     categories: tuple[str, ...]
     shared: tuple[str, ...]
@@ -41,10 +43,11 @@ class CrossFeatures:
         )
 
     def of(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> Array:
-        """(N, X) float32 from inputs of ``Encoder``: the user's side of one row, or of as many as there are items.
+        """(N, X) float32 from inputs of ``Encoder``: the user's side of one row, or of as many as there are
+        items.
 
-        Of one row O(N·(I + V·D) + (H + S)·I) for H history and S skipped slots, I categories, V works of the history
-        with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
+        Of one row O(N·(I + V·D) + (H + S)·I) for H history and S skipped slots, I categories, V works of the
+        history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
         """
         cowatch = None
         if self.cowatch is not None:

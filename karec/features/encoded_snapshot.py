@@ -18,7 +18,8 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class EncodedSnapshot:
-    """Both tables, and more of each; the last row of every array belongs to an unknown user or work, and is zero.
+    """Both tables, and more of each; the last row of every array belongs to an unknown user or work, and is
+    zero.
 
     alike    (users + 1, P) int64  users' values in the P categories that works have too, in the works' codes
     people   (users + 1, 1) int64  codes of the users themselves
@@ -56,7 +57,8 @@ class EncodedSnapshot:
 
 
 def at_rows(values: Array, others: Array | None, rows: Array) -> Array:
-    """``values`` at ``rows``; a row behind its own is one of ``others``. Both end with the zeros of row −1."""
+    """``values`` at ``rows``; a row behind its own is one of ``others``. Both end with the zeros of row
+    −1."""
     if others is None:
         return values.take(rows, axis=0)  # half the time of ``values[rows]``
     n = len(values) - 1
@@ -70,12 +72,16 @@ def beside(table: EncodedTable, others: EncodedTable, rows: Array) -> EncodedTab
     """The rows ``rows (N,)`` alone, those behind the table's own from ``others``, and a last one of zeros."""
     last = np.append(rows, -1)
     return EncodedTable(
-        *(at_rows(getattr(table, name), getattr(others, name), last) for name in ("ids", "numbers", "moments"))
+        *(
+            at_rows(getattr(table, name), getattr(others, name), last)
+            for name in ("ids", "numbers", "moments")
+        )
     )
 
 
 class EncodedOnce:
-    """Snapshots, each encoded by whichever thread asks first; an encoding is kept while its snapshot lives."""
+    """Snapshots, each encoded by whichever thread asks first; an encoding is kept while its snapshot
+    lives."""
 
     def __init__(self) -> None:
         self._found: WeakKeyDictionary[Snapshot, EncodedSnapshot] = WeakKeyDictionary()

@@ -1,12 +1,13 @@
-"""Raw features into model inputs: one object, fitted on training data, trains and serves, so the two cannot differ.
+"""Raw features into model inputs: one object, fitted on training data, trains and serves, so the two cannot
+differ.
 
-It reads a snapshot's columns by the rules of ``karec.platform.schema``: of a category it makes a code, of a moment its
-age, of counters a log count and a smoothed rate for each label, of the user and of the user in the request's scene. A
-work's own id is its first category.
+It reads a snapshot's columns by the rules of ``karec.platform.schema``: of a category it makes a code, of a
+moment its age, of counters a log count and a smoothed rate for each label, of the user and of the user in the
+request's scene. A work's own id is its first category.
 
-Codes: 0 is missing, unknown or padding; 1 … K are the values that training saw at least ``min_count`` times, most
-frequent first; any other value has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an embedding can still
-be found in a history. Models read every code above K as 0.
+Codes: 0 is missing, unknown or padding; 1 … K are the values that training saw at least ``min_count`` times,
+most frequent first; any other value has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an
+embedding can still be found in a history. Models read every code above K as 0.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class Encoder:
     item_ids (N, I) int64           item_numbers (N, ·) float32
     crosses (N, ·) float32
 
-    Read by the crosses alone: follows, friends (U, MOST_EDGES) int64, codes of creators; alike (U, P) int64, the user's
-    values in the categories that works have too, in the works' codes; history_cowatch, skipped_cowatch (U, H) and the
-    items' cowatch (N,) int64, rows of ``cowatch.vectors``.
+    Read by the crosses alone: follows, friends (U, MOST_EDGES) int64, codes of creators; alike (U, P) int64,
+    the user's values in the categories that works have too, in the works' codes; history_cowatch,
+    skipped_cowatch (U, H) and the items' cowatch (N,) int64, rows of ``cowatch.vectors``.
     """
 
     tasks: tuple[str, ...]
@@ -90,27 +91,32 @@ class Encoder:
     ) -> Encoder:
         """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
 
-        It reads columns that do not change with time and the means of labels, so nothing of a single row's future
-        enters. Raises ValueError when a task has no label or labels of one class alone, naming it, and when no exposure
-        names a known work and user.
+        It reads columns that do not change with time and the means of labels, so nothing of a single row's
+        future enters. Raises ValueError when a task has no label or labels of one class alone, naming it, and
+        when no exposure names a known work and user.
         """
         missing = [task for task in tasks if task not in exposures.labels]
         if missing:
             raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")
         if min(history_length, min_count, user_min_count) <= 0:
             raise ValueError(
-                f"history_length, min_count and user_min_count must be positive, got {history_length}, {min_count} and "
+                f"history_length, min_count and user_min_count must be positive, got {history_length}, "
+                f"{min_count} and "
                 f"{user_min_count}"
             )
         user_rows = snapshot.users.lookup(exposures.user_id)
         work_rows = snapshot.works.lookup(exposures.work_id)
         known = (user_rows >= 0) & (work_rows >= 0)
         if not known.any():
-            raise ValueError(f"none of the {len(exposures)} exposures names a user and a work that the snapshot holds")
+            raise ValueError(
+                f"none of the {len(exposures)} exposures names a user and a work that the snapshot holds"
+            )
         rates = {label: float(values[known].mean()) for label, values in exposures.labels.items()}
         for task in tasks:
             if rates[task] in (0.0, 1.0):
-                raise ValueError(f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class")
+                raise ValueError(
+                    f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class"
+                )
         time = exposures.time_ms[known]
         scenes = vocabulary(exposures.scene[known], 1)
         labels = {task: exposures.labels[task][known] for task in tasks}
@@ -119,7 +125,9 @@ class Encoder:
             history_length=history_length,
             users=TableCoder.fit(snapshot.users, user_rows[known], time, rates, min_count, own_id=False),
             works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
-            scene_counters=SceneCounterCoder.fit(snapshot, scenes.encode(exposures.scene[known]), len(scenes), labels),
+            scene_counters=SceneCounterCoder.fit(
+                snapshot, scenes.encode(exposures.scene[known]), len(scenes), labels
+            ),
             scenes=scenes,
             people=vocabulary(exposures.user_id[known], user_min_count),
             cowatch=cowatch,
@@ -127,7 +135,8 @@ class Encoder:
 
     @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
-        """For user_id, user_ids, item_ids and context: K + 1 of each column, the codes that an embedding needs."""
+        """For user_id, user_ids, item_ids and context: K + 1 of each column, the codes that an embedding
+        needs."""
         return {
             "user_id": (len(self.people) + 1,),
             "user_ids": self.users.sizes,
@@ -161,7 +170,10 @@ class Encoder:
         codes |= dict.fromkeys(SOCIAL_EDGES, (MOST_EDGES,))
         numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
         numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
-        return {**{k: ("int64", v) for k, v in codes.items()}, **{k: ("float32", v) for k, v in numbers.items()}}
+        return {
+            **{k: ("int64", v) for k, v in codes.items()},
+            **{k: ("float32", v) for k, v in numbers.items()},
+        }
 
     @computed_once
     def shared(self) -> tuple[str, ...]:
@@ -171,24 +183,33 @@ class Encoder:
     @property
     def described(self) -> dict[str, Any]:
         """What models read of users and works, {column: in words}, and the names of the crosses."""
-        return {"users": self.users.described, "works": self.works.described, "crosses": list(self._crosses.names)}
+        return {
+            "users": self.users.described,
+            "works": self.works.described,
+            "crosses": list(self._crosses.names),
+        }
 
     @computed_once
     def _crosses(self) -> CrossFeatures:
         return CrossFeatures(self.works.category_names, self.shared, self.cowatch)
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
-        """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot lives."""
+        """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot
+        lives."""
         return self._encoded.get(snapshot, self._encode)
 
     def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
         self.scene_counters.check(snapshot)
         return EncodedSnapshot.of(snapshot, self.users, self.works, self.shared, self.people, self.cowatch)
 
-    def encode_user(self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int) -> dict[str, Array]:
+    def encode_user(
+        self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int
+    ) -> dict[str, Array]:
         """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""
         row = int(snapshot.users.lookup(np.array([user_id]))[0])
-        history, skipped = (_latest(snapshot, name, row, self.history_length)[0] for name in ("history", "skipped"))
+        history, skipped = (
+            _latest(snapshot, name, row, self.history_length)[0] for name in ("history", "skipped")
+        )
         return self.encode_users(
             snapshot,
             np.array([row]),
@@ -215,10 +236,10 @@ class Encoder:
     ) -> dict[str, Array]:
         """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
 
-        ``history, skipped (U, H)`` are work rows, ``edges`` {follows, friends: (U, L)} ids of creators; −1 padded.
-        ``counts (U, 1 + labels) float32`` are the users' counters at those moments, ``scene_counts (U, 1 + tasks)``
-        those in the scenes; without them the snapshot's count. ``more``: works beside the snapshot's, whose rows go on
-        where these end.
+        ``history, skipped (U, H)`` are work rows, ``edges`` {follows, friends: (U, L)} ids of creators; −1
+        padded. ``counts (U, 1 + labels) float32`` are the users' counters at those moments, ``scene_counts
+        (U, 1 + tasks)`` those in the scenes; without them the snapshot's count. ``more``: works beside the
+        snapshot's, whose rows go on where these end.
         """
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
         others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
@@ -258,10 +279,11 @@ class Encoder:
         counts: Array | None = None,
         more: Snapshot | None = None,
     ) -> dict[str, Array]:
-        """The items' side: ``work_rows (N,)`` of the snapshot (−1: unknown, all 0) at one moment or ``(N,)`` moments.
+        """The items' side: ``work_rows (N,)`` of the snapshot (−1: unknown, all 0) at one moment or ``(N,)``
+        moments.
 
-        ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the snapshot's count.
-        ``more``: as for ``encode_users``.
+        ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the
+        snapshot's count. ``more``: as for ``encode_users``.
         """
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
         works = tables.works if others is None else beside(tables.works, others.works, work_rows)
@@ -273,15 +295,17 @@ class Encoder:
         }
 
     def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:
-        """crosses (N, X) float32: what user and items have in common (see ``karec.features.crosses``). The user has one
-        row, or as many as there are items.
+        """crosses (N, X) float32: what user and items have in common (see ``karec.features.crosses``). The
+        user has one row, or as many as there are items.
         """
         return {"crosses": self._crosses.of(user, items)}
 
     def dense(self, inputs: Mapping[str, Array]) -> Array:
-        """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees, linear ones).
+        """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees,
+        linear ones).
 
-        Codes that models read as 0 are 0; the others are ordered by frequency, so that a tree can split on them.
+        Codes that models read as 0 are 0; the others are ordered by frequency, so that a tree can split on
+        them.
         """
         parts = [
             np.where(inputs[name] < np.array(self.sizes[name]), inputs[name], 0).astype(np.float32)
@@ -308,7 +332,8 @@ class Encoder:
 
     @classmethod
     def load(cls, path: Path) -> Encoder:
-        """Raises BundleError when the file is no encoder, a damaged one, or one of a format that is not read."""
+        """Raises BundleError when the file is no encoder, a damaged one, or one of a format that is not
+        read."""
         try:
             arrays = read_npz(path)
             if "head" not in arrays:
@@ -342,6 +367,7 @@ class Encoder:
 
 
 def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> Array:
-    """(1, width) int64: the last ids of a user's relation, newest first, padded with −1; none for the user row −1."""
+    """(1, width) int64: the last ids of a user's relation, newest first, padded with −1; none for the user
+    row −1."""
     relation = snapshot.relations.get(name) if row >= 0 else None
     return Lists.unchanged(relation, np.array([row])).latest(width)

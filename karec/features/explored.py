@@ -1,4 +1,5 @@
-"""Works that a request explores: drawn once, and kept by the selectors of prerank and rank whatever their score.
+"""Works that a request explores: drawn once, and kept by the selectors of prerank and rank whatever their
+score.
 
 A request may have the feature ``explored (1, E) int64``: ids of works, ``NOBODY`` where there are fewer.
 """

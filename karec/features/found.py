@@ -1,4 +1,5 @@
-"""Which items a search of the index would find: those that it knows and does not block, whatever their vectors."""
+"""Which items a search of the index would find: those that it knows and does not block, whatever their
+vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from karec.types import Array
 
 
 def is_found(view: IndexView, dim: int, ids: Array) -> Array:
-    """(N,) bool of ``ids (N,)`` in an index of ``dim`` dimensions: a score is −∞ where a search skips. O(N·D)."""
+    """(N,) bool of ``ids (N,)`` in an index of ``dim`` dimensions: a score is −∞ where a search skips.
+    O(N·D)."""
     if not view.model_versions:
         return np.zeros(len(ids), bool)
     nothing = np.zeros(dim, np.float32)

@@ -1,4 +1,5 @@
-"""Model inputs of a user and of works as the state store knows them, where ``Encoder.encode_user`` reads a snapshot."""
+"""Model inputs of a user and of works as the state store knows them, where ``Encoder.encode_user`` reads a
+snapshot."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ def encode_live_user(
     scene_code: int,
     works: LiveWorks | None = None,
 ) -> dict[str, Array]:
-    """The user's side of one request, U = 1: the snapshot's columns, and the lists and counters of ``state``, whose
-    counters are ``counters``. Relations that no fold changes are the snapshot's. ``works``: those that came since.
+    """The user's side of one request, U = 1: the snapshot's columns, and the lists and counters of ``state``,
+    whose counters are ``counters``. Relations that no fold changes are the snapshot's. ``works``: those that
+    came since.
     """
     row = snapshot.users.lookup(np.array([user_id]))
 
@@ -65,14 +67,16 @@ def encode_live_user(
 def encode_live_items(
     encoder: Encoder, snapshot: Snapshot, works: LiveWorks, names: Sequence[str], ids: Array, time_ms: int
 ) -> dict[str, Array]:
-    """The items' side of one request, of ``ids (N,)``: columns and counters, called ``names`` there, of ``works`` where
-    they came, changed or moved since, else of the snapshot.
+    """The items' side of one request, of ``ids (N,)``: columns and counters, called ``names`` there, of
+    ``works`` where they came, changed or moved since, else of the snapshot.
     """
     rows, more = works.few(snapshot, works.rows(snapshot, ids))
     items, wanted = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
     at, counts = works.moved(ids)
     if len(at) and wanted:  # they are the last of a work's numbers
-        items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(counts[:, places(names, wanted)])
+        items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(
+            counts[:, places(names, wanted)]
+        )
     return items
 
 

@@ -1,8 +1,9 @@
-"""How a user behaved in the scene of a request, as model inputs: a log count and, of each task, a smoothed rate.
+"""How a user behaved in the scene of a request, as model inputs: a log count and, of each task, a smoothed
+rate.
 
-Formula and scale are those of ``karec.features.table``, with p the task's rate in that scene: the number is the
-user's difference from others there, and 0 for a user who was never there. A scene's own rate is smoothed towards the
-overall rate by PRIOR_WEIGHT exposures.
+Formula and scale are those of ``karec.features.table``, with p the task's rate in that scene: the number is
+the user's difference from others there, and 0 for a user who was never there. A scene's own rate is smoothed
+towards the overall rate by PRIOR_WEIGHT exposures.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class SceneCounterCoder:
-    """``counted``: T tasks; ``priors (K + 1, T) float64``: their rates by scene code, code 0 being no known scene.
+    """``counted``: T tasks; ``priors (K + 1, T) float64``: their rates by scene code, code 0 being no known
+    scene.
 
     No tasks where the snapshot that it was fitted on names no scenes, or no exposure was in one.
     """
@@ -32,9 +34,11 @@ class SceneCounterCoder:
     priors: Array
 
     @classmethod
-    def fit(cls, snapshot: Snapshot, codes: Array, n_codes: int, labels: Mapping[str, Array]) -> SceneCounterCoder:
-        """From training exposures: ``codes (M,)`` of their scenes, 0 … ``n_codes``, and ``labels`` {task: (M,)}, both
-        classes in each.
+    def fit(
+        cls, snapshot: Snapshot, codes: Array, n_codes: int, labels: Mapping[str, Array]
+    ) -> SceneCounterCoder:
+        """From training exposures: ``codes (M,)`` of their scenes, 0 … ``n_codes``, and ``labels`` {task:
+        (M,)}, both classes in each.
         """
         counters = snapshot.user_scene_counters
         counted = tuple(task for task in labels if counters is None or schema.counter(task) in counters)
@@ -63,10 +67,13 @@ class SceneCounterCoder:
         if snapshot.user_scene_counters is not None:
             missing = [name for name in self.counters if name not in snapshot.user_scene_counters]
             if missing:
-                raise ValueError(f"user_scene_counters lack the columns {missing} that the encoder was fitted on")
+                raise ValueError(
+                    f"user_scene_counters lack the columns {missing} that the encoder was fitted on"
+                )
 
     def counts(self, snapshot: Snapshot, user_rows: Array, scenes: Array) -> Array:
-        """(U, 1 + T) float32: the snapshot's counters of ``user_rows (U,)`` in ``scenes (U,)``, 0 where it has none."""
+        """(U, 1 + T) float32: the snapshot's counters of ``user_rows (U,)`` in ``scenes (U,)``, 0 where it
+        has none."""
         found = np.zeros((len(user_rows), len(self.counters)), np.float32)
         if snapshot.user_scene_counters is None:
             return found
@@ -77,9 +84,12 @@ class SceneCounterCoder:
         return found
 
     def numbers(self, counts: Array, codes: Array) -> Array:
-        """(U, 1 + T) float32 from ``counts (U, 1 + T)`` in scenes of ``codes (U,)``; 0 in a scene new to training."""
+        """(U, 1 + T) float32 from ``counts (U, 1 + T)`` in scenes of ``codes (U,)``; 0 in a scene new to
+        training."""
         if counts.shape != (len(codes), len(self.counters)):
-            raise ValueError(f"scene_counts has shape {counts.shape}, expected {(len(codes), len(self.counters))}")
+            raise ValueError(
+                f"scene_counts has shape {counts.shape}, expected {(len(codes), len(self.counters))}"
+            )
         return counter_numbers(np.where(codes[:, None] > 0, counts, 0), self.priors[codes])
 
     def head(self) -> dict[str, Any]:
@@ -91,6 +101,8 @@ class SceneCounterCoder:
         """The coder that gave ``head``, of ``n_scenes``; ValueError naming what of it is wrong."""
         counted, rows = texts(head, "counted"), entry(head, "priors")
         if not isinstance(rows, list) or len(rows) != n_scenes + 1:
-            raise ValueError(f"the priors of the scene counters are not {n_scenes + 1} rows, one for each scene code")
+            raise ValueError(
+                f"the priors of the scene counters are not {n_scenes + 1} rows, one for each scene code"
+            )
         priors = [rates(row, "a row of the scene counters' priors", len(counted)) for row in rows]
         return cls(counted, np.array(priors, np.float64).reshape(len(rows), len(counted)))

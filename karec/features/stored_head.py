@@ -1,4 +1,5 @@
-"""Values of an encoder's JSON head, checked as they are read. Every refusal is a ValueError that names the value."""
+"""Values of an encoder's JSON head, checked as they are read. Every refusal is a ValueError that names the
+value."""
 
 from __future__ import annotations
 
@@ -24,7 +25,11 @@ def entry(head: Mapping[str, Any], name: str) -> Any:
 def texts(head: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """The list of distinct texts ``head[name]``."""
     value = entry(head, name)
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value) or len(set(value)) < len(value):
+    if (
+        not isinstance(value, list)
+        or not all(isinstance(each, str) for each in value)
+        or len(set(value)) < len(value)
+    ):
         raise ValueError(f"{name} is {_shown(value)}, expected a list of distinct texts")
     return tuple(value)
 
@@ -46,7 +51,11 @@ def whole(head: Mapping[str, Any], name: str, least: int, most: int) -> int:
 
 def rates(value: Any, name: str, n: int) -> tuple[float, ...]:
     """``n`` numbers between 0 and 1, without the two."""
-    if not isinstance(value, list) or len(value) != n or not all(_is_real(each) and 0 < each < 1 for each in value):
+    if (
+        not isinstance(value, list)
+        or len(value) != n
+        or not all(_is_real(each) and 0 < each < 1 for each in value)
+    ):
         raise ValueError(f"{name} is {_shown(value)}, expected {n} numbers between 0 and 1")
     return tuple(map(float, value))
 
@@ -56,9 +65,13 @@ def scales(head: Mapping[str, Any], name: str) -> list[tuple[str, bool, float, f
     value = entry(head, name)
     rows = value if isinstance(value, list) else [value]
     for row in rows:
-        fits = isinstance(row, list) and len(row) == 4 and isinstance(row[0], str) and isinstance(row[1], bool)
+        fits = (
+            isinstance(row, list) and len(row) == 4 and isinstance(row[0], str) and isinstance(row[1], bool)
+        )
         if not fits or not _is_real(row[2]) or not _is_real(row[3]) or row[3] <= 0:
-            raise ValueError(f"{name} holds {_shown(row)}, expected [name, log, mean, scale] with scale above 0")
+            raise ValueError(
+                f"{name} holds {_shown(row)}, expected [name, log, mean, scale] with scale above 0"
+            )
     return [(row[0], row[1], float(row[2]), float(row[3])) for row in rows]
 
 

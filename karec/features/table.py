@@ -1,7 +1,8 @@
-"""One table of a snapshot as model inputs: codes of its categories, scaled numbers, ages, log counts, smoothed rates.
+"""One table of a snapshot as model inputs: codes of its categories, scaled numbers, ages, log counts,
+smoothed rates.
 
-A rate of c positives in n exposures is smoothed towards the overall rate p by m = PRIOR_WEIGHT exposures, and given as
-the log odds against p:
+A rate of c positives in n exposures is smoothed towards the overall rate p by m = PRIOR_WEIGHT exposures, and
+given as the log odds against p:
     log((c + m·p) / (n − c + m·(1 − p))) − log(p / (1 − p)) = log((c/p + m) / ((n − c)/(1 − p) + m))
 It is 0 without exposures, and rare labels have the same scale as common ones.
 """
@@ -29,9 +30,10 @@ PRIOR_WEIGHT = 10.0
 class EncodedTable:
     """R rows, and a last one of zeros (row −1) for unknown ids.
 
-    ids (R+1, ·) int64 codes; moments (R+1, ·) int64 Unix ms; numbers (R+1, J) float32: scaled numbers, a place for each
-    age, which depends on the moment of a request, and log count and rates as of the snapshot. A row's numbers lie
-    together, as ``TableCoder.numbers_at`` gives them: a request reads each work's once, mostly from memory.
+    ids (R+1, ·) int64 codes; moments (R+1, ·) int64 Unix ms; numbers (R+1, J) float32: scaled numbers, a
+    place for each age, which depends on the moment of a request, and log count and rates as of the snapshot.
+    A row's numbers lie together, as ``TableCoder.numbers_at`` gives them: a request reads each work's once,
+    mostly from memory.
     """
 
     ids: Array
@@ -50,7 +52,8 @@ class NumberScale:
 
     @classmethod
     def fit(cls, name: str, values: Array) -> NumberScale:
-        """Scale of the finite ``values``; log where they are ≥ 0 and the largest is more than 20 times their mean."""
+        """Scale of the finite ``values``; log where they are ≥ 0 and the largest is more than 20 times their
+        mean."""
         finite = np.asarray(values, np.float64)[np.isfinite(values)]
         if not len(finite):
             return cls(name, False, 0.0, 1.0)
@@ -85,26 +88,39 @@ class TableCoder:
 
     @classmethod
     def fit(
-        cls, table: Table, rows: Array, time_ms: Array, rates: Mapping[str, float], min_count: int, *, own_id: bool
+        cls,
+        table: Table,
+        rows: Array,
+        time_ms: Array,
+        rates: Mapping[str, float],
+        min_count: int,
+        *,
+        own_id: bool,
     ) -> TableCoder:
-        """From the rows that training exposures name: ``rows (M,)`` at ``time_ms (M,)``; overall ``rates`` by label."""
+        """From the rows that training exposures name: ``rows (M,)`` at ``time_ms (M,)``; overall ``rates`` by
+        label."""
         counters = {name for name in table.columns if schema.is_counter(name)}
         plain = [name for name in sorted(table.columns) if name not in counters]
         integers = [name for name in plain if table[name].dtype.kind in "iub"]
         moments = [name for name in integers if name.endswith("_ms")]
         # ids (creator, song) first
         ranked = sorted(
-            (name for name in integers if name not in moments), key=lambda name: (not name.endswith("_id"), name)
+            (name for name in integers if name not in moments),
+            key=lambda name: (not name.endswith("_id"), name),
         )
         counted = tuple(
-            label for label in sorted(rates) if schema.counter(label) in counters and schema.EXPOSED in counters
+            label
+            for label in sorted(rates)
+            if schema.counter(label) in counters and schema.EXPOSED in counters
         )
         ids = ([table.ids] if own_id else []) + [table[name] for name in ranked]
         return cls(
             own_id=own_id,
             categories=tuple(ranked),
             vocabularies=tuple(vocabulary(np.asarray(column)[rows], min_count) for column in ids),
-            numbers=tuple(NumberScale.fit(name, table[name][rows]) for name in plain if table[name].dtype.kind == "f"),
+            numbers=tuple(
+                NumberScale.fit(name, table[name][rows]) for name in plain if table[name].dtype.kind == "f"
+            ),
             moments=tuple(NumberScale.fit(name, log_hours(table[name][rows], time_ms)) for name in moments),
             counted=counted,
             priors=tuple(float(np.clip(rates[label], 1e-6, 1 - 1e-6)) for label in counted),
@@ -131,7 +147,9 @@ class TableCoder:
     def described(self) -> dict[str, str]:
         """What the models read of each column, in words."""
         categories = zip(self.category_names, self.vocabularies, strict=True)
-        found = {name: f"category, {len(known):,} values and one for all others" for name, known in categories}
+        found = {
+            name: f"category, {len(known):,} values and one for all others" for name, known in categories
+        }
         found |= {each.name: "logarithm of a number" if each.log else "number" for each in self.numbers}
         found |= {each.name: "logarithm of the age in hours" for each in self.moments}
         found |= dict.fromkeys(self.counters[1:], "smoothed rate")
@@ -176,8 +194,11 @@ class TableCoder:
         """(N,) int64 codes of ``values`` in the column ``category``."""
         return self.vocabularies[self.category_names.index(category)].encode(values)
 
-    def numbers_at(self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None) -> Array:
-        """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N, ·))."""
+    def numbers_at(
+        self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None
+    ) -> Array:
+        """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N,
+        ·))."""
         numbers = table.numbers.take(rows, axis=0)
         for at, moment in enumerate(self.moments):
             numbers[:, len(self.numbers) + at] = moment(log_hours(table.moments[rows, at], time_ms))
@@ -226,7 +247,8 @@ class TableCoder:
 
 
 def counter_numbers(counts: Array, priors: Array) -> Array:
-    """(N, 1 + labels) float32: log count and rates of ``counts (N, 1 + labels)``, exposures then positives by label.
+    """(N, 1 + labels) float32: log count and rates of ``counts (N, 1 + labels)``, exposures then positives by
+    label.
 
     ``priors`` (labels,) or (N, labels) lie between 0 and 1. Counts without columns give none.
     """
@@ -234,5 +256,6 @@ def counter_numbers(counts: Array, priors: Array) -> Array:
 
 
 def log_hours(moments: Array, time_ms: int | Array) -> Array:
-    """(N,) log1p of the hours from ``moments (N,)`` to ``time_ms``, not below 0; NaN where the moment is not known."""
+    """(N,) log1p of the hours from ``moments (N,)`` to ``time_ms``, not below 0; NaN where the moment is not
+    known."""
     return library.log_hours(moments, np.broadcast_to(time_ms, len(moments)))

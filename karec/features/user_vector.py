@@ -1,7 +1,8 @@
 """The user vector as steps read it: one for each model version that rows of the item index are of.
 
-A request has the features ``user_vector (V, D) float32``, one row a model version, and ``user_vector_versions (V,)
-int64``, which versions they are; without the latter, ``user_vector (1, D)`` fits every row of an index of one version.
+A request has the features ``user_vector (V, D) float32``, one row a model version, and ``user_vector_versions
+(V,) int64``, which versions they are; without the latter, ``user_vector (1, D)`` fits every row of an index
+of one version.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ VECTOR, VERSIONS = "user_vector", "user_vector_versions"
 def vectors_by_version(
     user_towers: Mapping[int, OnnxModel], view: IndexView, features: Mapping[str, Array]
 ) -> dict[int, Array]:
-    """{model version: user vector (D,) float32} of each version that rows of ``view`` are of and that has a tower,
-    ascending: one pass each in ONNX Runtime, over the user's ``features``. Of an empty index: of every tower.
+    """{model version: user vector (D,) float32} of each version that rows of ``view`` are of and that has a
+    tower, ascending: one pass each in ONNX Runtime, over the user's ``features``. Of an empty index: of every
+    tower.
 
     ContractError: an input of a tower is not there. Unavailable: none of the versions has a tower.
     """
@@ -42,8 +44,8 @@ def user_queries(request: Request) -> tuple[Array | None, dict[int, Array] | Non
 
     One query where the index holds vectors of one version, which is quicker and gives the same bits.
 
-    Unavailable: the request has no user vector. ContractError: the index holds vectors of several versions, and nothing
-    says which the user vector is of.
+    Unavailable: the request has no user vector. ContractError: the index holds vectors of several versions,
+    and nothing says which the user vector is of.
     """
     if VECTOR not in request.features:
         raise Unavailable(
@@ -54,15 +56,19 @@ def user_queries(request: Request) -> tuple[Array | None, dict[int, Array] | Non
     if VERSIONS not in request.features:
         if len(vectors) != 1 or len(standing) > 1:
             raise ContractError(
-                f"the index holds vectors of model versions {list(standing)}, and the request has {len(vectors)} user "
+                f"the index holds vectors of model versions {list(standing)}, and the request has "
+                f"{len(vectors)} user "
                 f"vectors without {VERSIONS}: whoever gives {VECTOR} must say which versions they are of"
             )
         return vectors[0], None
     return queries_of(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), standing)
 
 
-def queries_of(by_version: dict[int, Array], standing: tuple[int, ...]) -> tuple[Array | None, dict[int, Array] | None]:
-    """As ``user_queries``, for vectors by model version and an index whose rows are of the versions ``standing``."""
+def queries_of(
+    by_version: dict[int, Array], standing: tuple[int, ...]
+) -> tuple[Array | None, dict[int, Array] | None]:
+    """As ``user_queries``, for vectors by model version and an index whose rows are of the versions
+    ``standing``."""
     if len(standing) == 1 and standing[0] in by_version:
         return by_version[standing[0]], None
     return None, by_version

@@ -15,8 +15,8 @@ FIRST_UNSEEN = 1 << 62  # codes from here on belong to ids that a vocabulary doe
 class Vocabulary:
     """Codes for K distinct non-negative ids: ``keys[k]`` has the code k + 1. ``keys`` is a read-only copy.
 
-    Nothing changes after construction: any number of threads may use one vocabulary. Raises ValueError for a negative
-    or repeated key, or 2³⁰ keys or more. O(K).
+    Nothing changes after construction: any number of threads may use one vocabulary. Raises ValueError for a
+    negative or repeated key, or 2³⁰ keys or more. O(K).
     """
 
     def __init__(self, keys: Array) -> None:
@@ -29,8 +29,8 @@ class Vocabulary:
     def encode(self, ids: Array) -> Array:
         """``(N,)`` codes: 0 for a negative id (missing), 1 … K for a known one, ≥ FIRST_UNSEEN for any other.
 
-        Equal unseen ids get equal codes, different ones different codes but for a chance of about N² / 2⁶³: codes can
-        be compared where no embedding exists. A model reads every code above K as 0. O(N).
+        Equal unseen ids get equal codes, different ones different codes but for a chance of about N² / 2⁶³:
+        codes can be compared where no embedding exists. A model reads every code above K as 0. O(N).
         """
         return self._codes.encode(ids)
 

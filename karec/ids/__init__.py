@@ -1,4 +1,5 @@
-"""Ids of any kind: a table's integers or strings ↔ the non-negative int64 numbers that the engine works with."""
+"""Ids of any kind: a table's integers or strings ↔ the non-negative int64 numbers that the engine works
+with."""
 
 from karec.ids.id_map import IdMap
 from karec.ids.strings import Strings

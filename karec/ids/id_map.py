@@ -1,15 +1,17 @@
 """One table's ids ↔ the engine's numbers.
 
-The engine knows works, users and creators by int64 ≥ 0; a negative number means "none" in rows and histories. A table's
-ids are of one kind:
+The engine knows works, users and creators by int64 ≥ 0; a negative number means "none" in rows and histories.
+A table's ids are of one kind:
 
-integer  64-bit. Where all are from 0 to 2^63 − 1, each is its own number. Where one is not, all are treated as strings
+integer  64-bit. Where all are from 0 to 2^63 − 1, each is its own number. Where one is not, all are treated
+as strings
          of digits, and come back as integers (int64, or uint64 where one is 2^63 or more)
 string   1 to 256 bytes of UTF-8
 
-A string's number is 63 bits of XXH64 under a seed that the file holds. So ``numbers`` asks no table: processes agree on
-the number of a user who has just arrived. The file (docs/formats.md) is for the way back, and for ``known``. The native
-library does the work (``native/include/karec/string_ids.hpp``). A map never changes: any number of threads may use it.
+A string's number is 63 bits of XXH64 under a seed that the file holds. So ``numbers`` asks no table:
+processes agree on the number of a user who has just arrived. The file (docs/formats.md) is for the way back,
+and for ``known``. The native library does the work (``native/include/karec/string_ids.hpp``). A map never
+changes: any number of threads may use it.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ _DTYPES = {_NUMBERS: np.dtype(np.int64), _INT64: np.dtype(np.int64), _UINT64: np
 
 
 class IdMap:
-    """Make one with ``build`` or ``open``. ``ids`` below: a list or array of str or of integers, an Arrow array of
-    either, or ``Strings``; of the map's kind.
+    """Make one with ``build`` or ``open``. ``ids`` below: a list or array of str or of integers, an Arrow
+    array of either, or ``Strings``; of the map's kind.
     """
 
     def __init__(self, native: library.StringIds) -> None:
@@ -40,22 +42,27 @@ class IdMap:
 
     @classmethod
     def build(cls, ids: Any, path: str | os.PathLike[str]) -> IdMap:
-        """Writes the file, whole or not at all, and opens it. Repeated ids are one; the same ids give the same bytes.
+        """Writes the file, whole or not at all, and opens it. Repeated ids are one; the same ids give the
+        same bytes.
 
-        No two strings get one number: where two would, the seed is another. O(N); about 40 B a string and twice the
-        text in memory. ValueError: an id that is no id, naming its position and start. OSError.
+        No two strings get one number: where two would, the seed is another. O(N); about 40 B a string and
+        twice the text in memory. ValueError: an id that is no id, naming its position and start. OSError.
         """
         integers = _integers_of(ids)
         if integers is None:
             return cls._built(Strings.of(ids), path, _STRINGS, None)
         kind = _kind_of(integers)
-        return cls._built(Strings.of_integers(integers if kind != _NUMBERS else integers[:0]), path, kind, None)
+        return cls._built(
+            Strings.of_integers(integers if kind != _NUMBERS else integers[:0]), path, kind, None
+        )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], verify: bool = True) -> IdMap:
-        """Maps the file and verifies all of it, O(file): checksums, order, and that each string has its number.
+        """Maps the file and verifies all of it, O(file): checksums, order, and that each string has its
+        number.
 
-        verify  False looks at header and sizes alone, for a sibling of a process that did verify. No call reads outside
+        verify  False looks at header and sizes alone, for a sibling of a process that did verify. No call
+        reads outside
                 the file whatever it holds.
 
         Never write into a file that is open somewhere; replace it by another one, as ``build`` does.
@@ -84,9 +91,9 @@ class IdMap:
     def numbers(self, ids: Any) -> Int64:
         """(N,) int64 ≥ 0, the number of each id, held by the file or not.
 
-        An id that the file does not hold may have the number of one that it holds: by chance once in 2^63 / len, and by
-        intent of whoever chooses the id. Where strangers choose ids, ask ``known``. ValueError: an id that is no id or
-        of another kind, naming its position.
+        An id that the file does not hold may have the number of one that it holds: by chance once in 2^63 /
+        len, and by intent of whoever chooses the id. Where strangers choose ids, ask ``known``. ValueError:
+        an id that is no id or of another kind, naming its position.
         """
         if self._kind != _NUMBERS:
             strings = self._strings(ids)
@@ -94,11 +101,14 @@ class IdMap:
         integers = self._integers(ids)
         bad = np.flatnonzero(~_own_numbers(integers))[:1]
         for at in bad.tolist():
-            raise ValueError(f"ids hold {integers[at]} at position {at}, expected 0 to 2^63 − 1 as in this id map")
+            raise ValueError(
+                f"ids hold {integers[at]} at position {at}, expected 0 to 2^63 − 1 as in this id map"
+            )
         return integers.astype(np.int64, copy=False)
 
     def known(self, ids: Any) -> NDArray[np.bool_]:
-        """(N,) whether ``names`` gives the id back. Integers that are their own numbers: all from 0 on. ValueError."""
+        """(N,) whether ``names`` gives the id back. Integers that are their own numbers: all from 0 on.
+        ValueError."""
         if self._kind == _NUMBERS:
             return _own_numbers(self._integers(ids))
         strings = self._strings(ids)
@@ -107,8 +117,8 @@ class IdMap:
     def names(self, numbers: ArrayLike, *, missing: Literal["raise", "none"] = "raise") -> NDArray[Any]:
         """(N,) the ids: an object array of str, or int64 or uint64.
 
-        A number that no id has: KeyError naming it, or, with ``missing="none"``, None at its place (in an object
-        array). IndexFormatError: a damaged file that was opened without ``verify``.
+        A number that no id has: KeyError naming it, or, with ``missing="none"``, None at its place (in an
+        object array). IndexFormatError: a damaged file that was opened without ``verify``.
         """
         given = np.asarray(numbers)
         names, absent = self._names(given)
@@ -130,15 +140,17 @@ class IdMap:
         return Strings.of_integers(given)
 
     def extended(self, more: Any, path: str | os.PathLike[str]) -> IdMap:
-        """A new map, at ``path``, of this one's ids and of ``more``: ids, or another map. Every number stays. O(N + M).
+        """A new map, at ``path``, of this one's ids and of ``more``: ids, or another map. Every number stays.
+        O(N + M).
 
-        ValueError: ``more`` is of another kind or seed, or one of its ids has the number of another id: only a map that
-        is built anew, with other numbers, can hold both.
+        ValueError: ``more`` is of another kind or seed, or one of its ids has the number of another id: only
+        a map that is built anew, with other numbers, can hold both.
         """
         if isinstance(more, IdMap):
             if (more._kind, more.seed) != (self._kind, self.seed):
                 raise ValueError(
-                    f"the maps are of {more.kind} ids, seed {more.seed}, and of {self.kind} ids, seed {self.seed}: "
+                    f"the maps are of {more.kind} ids, seed {more.seed}, and of {self.kind} ids, seed "
+                    f"{self.seed}: "
                     "their numbers differ, build one map of the ids of both"
                 )
             strings = more._held()

@@ -15,7 +15,8 @@ MOST_DIGITS = 20  # of a 64-bit integer, with its sign
 
 @dataclass(frozen=True, eq=False)
 class Strings:
-    """N strings of UTF-8: string i is ``text[offsets[i]:offsets[i + 1]]``. Native calls that take them check them."""
+    """N strings of UTF-8: string i is ``text[offsets[i]:offsets[i + 1]]``. Native calls that take them check
+    them."""
 
     offsets: NDArray[np.int64]  # (N + 1,)
     text: NDArray[np.uint8]  # (B,)
@@ -25,10 +26,11 @@ class Strings:
 
     @classmethod
     def of(cls, values: Any) -> Strings:
-        """From Strings, an Arrow string array (chunked and dictionary-encoded too; its buffers are used where they
-        lie), or any sequence or array of str.
+        """From Strings, an Arrow string array (chunked and dictionary-encoded too; its buffers are used where
+        they lie), or any sequence or array of str.
 
-        ValueError: something that is no str, a missing value, a lone surrogate; the message names its position.
+        ValueError: something that is no str, a missing value, a lone surrogate; the message names its
+        position.
         """
         if isinstance(values, Strings):
             return values
@@ -119,7 +121,9 @@ def _encoded(text: str, at: int) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"ids hold {text!r} at position {at}, which is no Unicode text: {error.reason}") from None
+        raise ValueError(
+            f"ids hold {text!r} at position {at}, which is no Unicode text: {error.reason}"
+        ) from None
 
 
 def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:

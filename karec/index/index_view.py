@@ -15,13 +15,13 @@ class IndexView(IndexReads):
             picked = view.dpp_select(found.rows, found.scores, 50)
             creators = view.gather("creator_id", found.rows[picked.indices])
 
-    A view waits for no write and no write waits for it. It costs a microsecond and no copy; while it is held, rows that
-    are replaced are not used again, so that memory grows with the writes: hold one for a request. ``close`` or the end
-    of the ``with`` block gives the generation up; so does the end of the last reference. Any threads may use a view at
-    once; a call that runs when it is closed ends on it.
+    A view waits for no write and no write waits for it. It costs a microsecond and no copy; while it is held,
+    rows that are replaced are not used again, so that memory grows with the writes: hold one for a request.
+    ``close`` or the end of the ``with`` block gives the generation up; so does the end of the last reference.
+    Any threads may use a view at once; a call that runs when it is closed ends on it.
 
-    After ``os.fork()`` a view that the forking thread took goes on in the child; one that another thread took is
-    ``Unavailable`` there to every call that reads works: the child uses its rows again.
+    After ``os.fork()`` a view that the forking thread took goes on in the child; one that another thread took
+    is ``Unavailable`` there to every call that reads works: the child uses its rows again.
 
     ValueError: every use after ``close``.
     """

@@ -1,4 +1,5 @@
-"""What an item index knows of the vectors of one model version, and the queries that each version's rows meet."""
+"""What an item index knows of the vectors of one model version, and the queries that each version's rows
+meet."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """``works``: how many vectors are of it. ``space_id``: of its item tower, 0 = not known. An inner product with one
-    of its vectors becomes product·scale + offset."""
+    """``works``: how many vectors are of it. ``space_id``: of its item tower, 0 = not known. An inner product
+    with one of its vectors becomes product·scale + offset."""
 
     number: int
     works: int
@@ -42,8 +43,8 @@ def version_number(number: int) -> int:
 def versioned(
     query: ArrayLike | None, by_version: Mapping[int, ArrayLike] | None
 ) -> list[tuple[int | None, NDArray[Any]]]:
-    """[(model version, its query)], the version None for one query of all rows. ValueError unless one of the two is
-    given.
+    """[(model version, its query)], the version None for one query of all rows. ValueError unless one of the
+    two is given.
     """
     if (query is None) == (by_version is None) or (by_version is not None and not by_version):
         raise ValueError("give either one query or query_by_version={model version: query}")

@@ -44,12 +44,13 @@ class IndexReads:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new one.
+        """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new
+        one.
 
         Adjustments and blocks are saved; rows of removed works are not, so that the rows behind them move up.
 
-        OSError: it cannot be written. FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic link, even
-        one to a regular file; only a regular file is replaced.
+        OSError: it cannot be written. FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic
+        link, even one to a regular file; only a regular file is replaced.
         """
         self._native.save(os.fsencode(path))
 
@@ -70,12 +71,14 @@ class IndexReads:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++ library."""
+        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++
+        library."""
         return isa_of(self._native)
 
     @property
     def n_rows(self) -> int:
-        """Rows, with those that removed works left behind: every row is below. ``len(index)`` counts works."""
+        """Rows, with those that removed works left behind: every row is below. ``len(index)`` counts
+        works."""
         return self._native.n_rows
 
     @property
@@ -105,7 +108,8 @@ class IndexReads:
 
     @property
     def generation(self) -> int:
-        """Names the contents: the same number, the same contents. 1 after ``build``, one more with each write."""
+        """Names the contents: the same number, the same contents. 1 after ``build``, one more with each
+        write."""
         return self._native.generation
 
     @property
@@ -120,7 +124,8 @@ class IndexReads:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(n_rows,) whether a row holds a work: False where one was removed or replaced. O(N) after a write."""
+        """(n_rows,) whether a row holds a work: False where one was removed or replaced. O(N) after a
+        write."""
         table = self._table()
         return np.ones(len(table.ids), bool) if table.present is None else table.present
 
@@ -138,7 +143,9 @@ class IndexReads:
         if known is None:
             return Rows.of(*self._native.lookup(ids), self._index)
         if not self.found_here(known):
-            raise ValueError("known rows were found in another index or generation than the one that looks up the rest")
+            raise ValueError(
+                "known rows were found in another index or generation than the one that looks up the rest"
+            )
         return Rows.of(*self._native.lookup(ids, known), self._index)
 
     def search(
@@ -152,14 +159,15 @@ class IndexReads:
     ) -> SearchResult:
         """The ``k`` candidates with the largest score against ``query`` (D,). O(N·D + k log k).
 
-        Candidates are given as ``ids`` (N,) int64 or as ``rows`` (N,) int32, one of the two. Unknown ids, and rows
-        of −1 or of removed works, are skipped and counted in ``.unknown``, blocked ones in ``.blocked``. A candidate
-        that stands twice is found twice. k > N gives N.
+        Candidates are given as ``ids`` (N,) int64 or as ``rows`` (N,) int32, one of the two. Unknown ids, and
+        rows of −1 or of removed works, are skipped and counted in ``.unknown``, blocked ones in ``.blocked``.
+        A candidate that stands twice is found twice. k > N gives N.
 
-        query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own version
+        query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own
+        version
 
-        ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another length,
-        NaN or infinity in it, one query for an index that holds vectors of several model versions.
+        ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another
+        length, NaN or infinity in it, one query for an index that holds vectors of several model versions.
         """
         self._check_candidates(ids, rows)
         asked = versioned(query, query_by_version)
@@ -185,8 +193,8 @@ class IndexReads:
         indptr   (B + 1,) int64: user b's are indptr[b] … indptr[b + 1] − 1; positions count from indptr[b]
         query_by_version  {model version: (B, D)} instead of ``queries``
 
-        Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts each list.
-        ValueError as in ``search``, or indptr that falls or does not span the candidates.
+        Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts
+        each list. ValueError as in ``search``, or indptr that falls or does not span the candidates.
         """
         self._check_candidates(ids, rows)
         scores, found, at, positions, counts = self._native.search_batch(
@@ -203,19 +211,24 @@ class IndexReads:
         n_probe: int | None = None,
         query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> SearchResult:
-        """The ``k`` best of all rows, for one query (D,) or for several (B, D). Exact: O(B·N·D), one pass over rows.
+        """The ``k`` best of all rows, for one query (D,) or for several (B, D). Exact: O(B·N·D), one pass
+        over rows.
 
-        mask              (n_rows,) bool, False leaves a row out. Make it on the same view: where others write, an
-                          index may hold other works in these rows by then, and rows that came since are left out
-        n_probe           None scores every row. With a number, only the works of so many lists are scored, those whose
-                          centroids have the largest inner products with the query, and the works that are in no list
-                          (``build_lists``). What is found has its exact score; a work of another list is missed,
-                          whatever its adjustment. ``n_lists`` of them, or more, give the exact result
+        mask              (n_rows,) bool, False leaves a row out. Make it on the same view: where others
+        write, an
+                          index may hold other works in these rows by then, and rows that came since are left
+                          out
+        n_probe           None scores every row. With a number, only the works of so many lists are scored,
+        those whose
+                          centroids have the largest inner products with the query, and the works that are in
+                          no list (``build_lists``). What is found has its exact score; a work of another list
+                          is missed, whatever its adjustment. ``n_lists`` of them, or more, give the exact
+                          result
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
-        Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries (B, D)
-        results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``; n_probe ≤ 0, or an
-        index without lists.
+        Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries
+        (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``;
+        n_probe ≤ 0, or an index without lists.
         """
         asked = versioned(queries, query_by_version)
         one = all(array.ndim == 1 for _, array in asked)
@@ -238,7 +251,8 @@ class IndexReads:
         out: NDArray[np.float32] | None = None,
         query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> NDArray[np.float32]:
-        """(N,) the adjusted score of each candidate, in input order; −inf where a search would skip it. O(N·D).
+        """(N,) the adjusted score of each candidate, in input order; −inf where a search would skip it.
+        O(N·D).
 
         out  (N,) float32, C-contiguous, aligned, writeable: filled and returned instead of a new array
 
@@ -247,7 +261,9 @@ class IndexReads:
         self._check_candidates(ids, rows)
         return self._native.scores(versioned(query, query_by_version), ids, rows, out)[0]
 
-    def dpp_select(self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]) -> DppResult:
+    def dpp_select(
+        self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]
+    ) -> DppResult:
         """``karec.dpp_select`` among the works of ``rows``, whose vectors are read where they lie.
 
         rows       (N,) int32; the result's indices are places in it
@@ -255,8 +271,8 @@ class IndexReads:
         options    as in ``karec.dpp_select``
 
         The same result as ``karec.dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
-        ValueError as there, or rows of another index or generation, or a row that holds no work (−1, or one that was
-        removed), naming the first.
+        ValueError as there, or rows of another index or generation, or a row that holds no work (−1, or one
+        that was removed), naming the first.
         """
         check_index(rows, self._index)
         native = native_options("dpp_select", options)
@@ -280,9 +296,11 @@ class IndexReads:
         return self._native.gather(column, rows)
 
     def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]:
-        """(N,) the model version of the vector at each of ``rows`` (N,); 0 for row −1 and for rows of removed works.
+        """(N,) the model version of the vector at each of ``rows`` (N,); 0 for row −1 and for rows of removed
+        works.
 
-        Vectors of two versions lie in two spaces: their inner product means nothing. ValueError as in ``gather``. O(N).
+        Vectors of two versions lie in two spaces: their inner product means nothing. ValueError as in
+        ``gather``. O(N).
         """
         check_index(rows, self._index)
         return self._native.model_versions_of(rows)

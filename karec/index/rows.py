@@ -14,12 +14,14 @@ class Rows(np.ndarray[tuple[int, ...], np.dtype[np.int32]]):
     generation  the index's generation in which these rows were found; 0 = not known
     index       an object that an ``ItemIndex`` and its views share and no other index has; None = not known
 
-    Calls that read rows refuse those of another index or of another generation than the one that they read: the row may
-    hold another work there. Arrays without a tag are not checked, except that each row must exist.
+    Calls that read rows refuse those of another index or of another generation than the one that they read:
+    the row may hold another work there. Arrays without a tag are not checked, except that each row must
+    exist.
 
     Keep the tag: slices, masks, index arrays, ``reshape``, ``copy``, ``astype``, ``np.take``, ``np.sort``.
-    Drop it, without a warning: ``np.concatenate`` (``append``, ``stack``, ``pad``), ``np.unique``, ``np.where``,
-    arithmetic, comparisons, ``np.asarray``, ``np.array``, ``np.copy``, ``tolist``, pickling, ``np.save``.
+    Drop it, without a warning: ``np.concatenate`` (``append``, ``stack``, ``pad``), ``np.unique``,
+    ``np.where``, arithmetic, comparisons, ``np.asarray``, ``np.array``, ``np.copy``, ``tolist``, pickling,
+    ``np.save``.
     """
 
     generation: int

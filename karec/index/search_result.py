@@ -16,9 +16,9 @@ from karec.index.rows import Rows
 class SearchResult:
     """What a search found, best first; unpacks as ``scores, ids = result``, FAISS's order.
 
-    Ordered by score, largest first, equal scores by position in the input, lowest first. Of ``search`` every array is
-    (n,) with n ≤ k. Of ``search_batch``, and of ``search_all`` with queries (B, D), every array is (B, n), and a list
-    with fewer results than n ends in score −inf, id −1, row −1, position −1.
+    Ordered by score, largest first, equal scores by position in the input, lowest first. Of ``search`` every
+    array is (n,) with n ≤ k. Of ``search_batch``, and of ``search_all`` with queries (B, D), every array is
+    (B, n), and a list with fewer results than n ends in score −inf, id −1, row −1, position −1.
 
     scores      float32  inner product, adjusted
     ids         int64    work id
@@ -27,7 +27,8 @@ class SearchResult:
     unknown     how many inputs were skipped: not in the index, or of a model version without a query
     generation  the generation of the index that answered
     blocked     how many inputs were skipped because they are blocked
-    found       of ``search_batch`` and ``search_all`` with queries (B, D): (B,) int64, the length of each list
+    found       of ``search_batch`` and ``search_all`` with queries (B, D): (B,) int64, the length of each
+    list
     """
 
     scores: NDArray[np.float32]

@@ -1,6 +1,7 @@
 """Waking at a moment, to some 50 µs: the timers of event loops know milliseconds alone.
 
-Source: timerfd_create(2). Python has it from 3.13 on, by the name os.timerfd_create; here it is called in libc.
+Source: timerfd_create(2). Python has it from 3.13 on, by the name os.timerfd_create; here it is called in
+libc.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class _Itimerspec(ctypes.Structure):
 
 
 class Alarm:
-    """Calls ``ring`` on the loop once the moment that was set last is there. OSError: the system has no timerfd."""
+    """Calls ``ring`` on the loop once the moment that was set last is there. OSError: the system has no
+    timerfd."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop, self._ring, self._libc = loop, ring, ctypes.CDLL(None, use_errno=True)

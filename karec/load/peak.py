@@ -1,4 +1,5 @@
-"""The rate at which goodput bends: up in steps while it grows, or down while it does not fall, then beside the best."""
+"""The rate at which goodput bends: up in steps while it grows, or down while it does not fall, then beside
+the best."""
 
 from __future__ import annotations
 
@@ -9,11 +10,14 @@ STEP, GROWS, FALLS, MOST_STEPS = 1.4, 1.05, 0.95, 30
 Report = dict[str, Any]
 
 
-async def find_peak(run: Callable[[float], Awaitable[Report]], first_rate: float) -> tuple[float, list[Report]]:
-    """(the highest goodput a second that was seen, the reports of all rates in their order). ``run`` plays one rate.
+async def find_peak(
+    run: Callable[[float], Awaitable[Report]], first_rate: float
+) -> tuple[float, list[Report]]:
+    """(the highest goodput a second that was seen, the reports of all rates in their order). ``run`` plays
+    one rate.
 
-    Up from the first rate as long as a step of 1.4 gives 5 % more goodput; where the first step up does not, down until
-    it is 5 % less than the best. Then one rate on either side of the best, half a step away.
+    Up from the first rate as long as a step of 1.4 gives 5 % more goodput; where the first step up does not,
+    down until it is 5 % less than the best. Then one rate on either side of the best, half a step away.
     """
     reports: list[Report] = []
     rate = best_rate = first_rate

@@ -14,8 +14,8 @@ CONNECT_S, AGAIN_S = 5.0, 0.1
 
 
 class Pool:
-    """``free``: told when a connection has become free; ``answered``, ``lost``: what became of the request on one;
-    ``down``: told when no connection is left and none can be opened.
+    """``free``: told when a connection has become free; ``answered``, ``lost``: what became of the request on
+    one; ``down``: told when no connection is left and none can be opened.
     """
 
     def __init__(

@@ -7,17 +7,24 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 LOST, TIMED_OUT, UNCONNECTED, WRONG = 0, -1, -2, -3  # in place of a status; others are those of HTTP
-NAMES = {LOST: "connection lost", TIMED_OUT: "no answer in time", UNCONNECTED: "no connection", WRONG: "wrong answer"}
+NAMES = {
+    LOST: "connection lost",
+    TIMED_OUT: "no answer in time",
+    UNCONNECTED: "no connection",
+    WRONG: "wrong answer",
+}
 UNKNOWN = float("nan")
 
 
 @dataclass
 class Records:
-    """By request: ``due``, ``begun`` (the generator took it up), ``sent`` (a connection was free) and ``done``, seconds
-    from the start of the run, NaN where it never came to that; ``status``; ``event`` 1: it reported events.
+    """By request: ``due``, ``begun`` (the generator took it up), ``sent`` (a connection was free) and
+    ``done``, seconds from the start of the run, NaN where it never came to that; ``status``; ``event`` 1: it
+    reported events.
 
-    ``degraded`` {name: answers}, ``refused`` {reason: events}; ``taken``: events; ``taken_ids``: first and last of the
-    ids of each report of which all were taken; ``cpu_s``, ``wall_s``: of the generator, the whole run.
+    ``degraded`` {name: answers}, ``refused`` {reason: events}; ``taken``: events; ``taken_ids``: first and
+    last of the ids of each report of which all were taken; ``cpu_s``, ``wall_s``: of the generator, the whole
+    run.
     """
 
     due: array[float]

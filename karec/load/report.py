@@ -61,17 +61,24 @@ def report(plan: Plan, records: Records, slack_ms: float) -> dict[str, Any]:
         },
         "events_latency_ms": quantiles(from_moment[answered & event]),
         "refused_share": float(refused.sum() / max(len(status), 1)),
-        "refused_latency_ms": {"from_moment": quantiles(from_moment[refused]), "service": quantiles(service[refused])},
+        "refused_latency_ms": {
+            "from_moment": quantiles(from_moment[refused]),
+            "service": quantiles(service[refused]),
+        },
         "statuses": {_named(code): n for code, n in sorted(Counter(status.tolist()).items(), reverse=True)},
         "degraded": dict(records.degraded.most_common()),
         "events_taken": records.taken,
-        "events_taken_ids": [(str(UUID(int=first)), str(UUID(int=last))) for first, last in joined(records.taken_ids)],
+        "events_taken_ids": [
+            (str(UUID(int=first)), str(UUID(int=last))) for first, last in joined(records.taken_ids)
+        ],
         "events_refused": dict(records.refused.most_common()),
         "generator": {
             "late_ms": quantiles(late),
             "late_share": float((late > BEHIND_MS).mean()) if len(late) else 0.0,
             "cpu_share": cpu_share,
-            "fell_behind": bool(len(late) and ((late > BEHIND_MS).mean() > BEHIND_SHARE or cpu_share > BUSY_SHARE)),
+            "fell_behind": bool(
+                len(late) and ((late > BEHIND_MS).mean() > BEHIND_SHARE or cpu_share > BUSY_SHARE)
+            ),
         },
         "histogram_ms": {
             "from_moment": histogram(from_moment[answered & feed]),
@@ -81,7 +88,8 @@ def report(plan: Plan, records: Records, slack_ms: float) -> dict[str, Any]:
 
 
 def quantiles(values: Milliseconds) -> dict[str, float | None]:
-    """Of the values as they are: the least one that so large a share does not exceed. None: too few to tell."""
+    """Of the values as they are: the least one that so large a share does not exceed. None: too few to
+    tell."""
     ordered = np.sort(values)
     return {name: _quantile(ordered, share) for name, share in QUANTILES.items()}
 
@@ -105,13 +113,14 @@ def joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def histogram(values: Milliseconds) -> list[tuple[float, int]]:
-    """(upper edge, how many are at most it and above the edge before); a hundred edges a decade, empty buckets left
-    out. Counts of several runs may be added.
+    """(upper edge, how many are at most it and above the edge before); a hundred edges a decade, empty
+    buckets left out. Counts of several runs may be added.
     """
     bucket = np.ceil(PER_DECADE * np.log10(np.maximum(values, LEAST_MS) / LEAST_MS) - 1e-9).astype(np.int64)
     edges, counts = np.unique(bucket, return_counts=True)
     return [
-        (float(LEAST_MS * 10 ** (edge / PER_DECADE)), int(n)) for edge, n in zip(edges.tolist(), counts, strict=True)
+        (float(LEAST_MS * 10 ** (edge / PER_DECADE)), int(n))
+        for edge, n in zip(edges.tolist(), counts, strict=True)
     ]
 
 

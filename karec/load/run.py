@@ -1,8 +1,8 @@
 """One run: requests at the moments of a schedule, which nothing that the service does moves.
 
-A request that is due takes the connection that has been free for longest; where none is free it waits, and the waiting
-counts. Cost: one core gives some thousands of requests a second (`karec load --help`); where the generator itself is
-late, the records say so.
+A request that is due takes the connection that has been free for longest; where none is free it waits, and
+the waiting counts. Cost: one core gives some thousands of requests a second (`karec load --help`); where the
+generator itself is late, the records say so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Plan:
         """Unavailable: no connection could be opened at the start."""
         rng = np.random.default_rng(self.seed)
         due = moments(self.rate, self.seconds, self.even, rng).tolist()
-        return await _Run(self, Records.of(due), Traffic(self.target, self.asked, rng, len(due))).play(progress)
+        return await _Run(self, Records.of(due), Traffic(self.target, self.asked, rng, len(due))).play(
+            progress
+        )
 
 
 def in_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -59,7 +61,11 @@ class _Run:
     def __init__(self, plan: Plan, records: Records, traffic: Traffic) -> None:
         self._plan, self._records, self._traffic = plan, records, traffic
         self._pool = Pool(
-            plan.target, free=self._serve_waiting, answered=self._answered, lost=self._lost, down=self._fail_waiting
+            plan.target,
+            free=self._serve_waiting,
+            answered=self._answered,
+            lost=self._lost,
+            down=self._fail_waiting,
         )
         self._alarm = Alarm(asyncio.get_running_loop(), self._begin_due)
         self._start, self._next, self._finished = 0.0, 0, 0

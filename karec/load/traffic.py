@@ -64,7 +64,8 @@ class Traffic:
         self._naming, self._feeds = Naming(), deque[tuple[Id, Told]](maxlen=REMEMBERED)
 
     def request(self, number: int) -> Sent:
-        """Request ``number`` of those expected. Before the first answer there is nothing to report: a feed is asked."""
+        """Request ``number`` of those expected. Before the first answer there is nothing to report: a feed is
+        asked."""
         if self._reports[number] and self._feeds:
             rows = list(self._naming.named(_exposures(*self._feeds.popleft())))
             first, last = UUID(rows[0]["id"]).int, UUID(rows[-1]["id"]).int
@@ -75,7 +76,8 @@ class Traffic:
         return Sent(_whole(self._feed_head, request), user)
 
     def told(self, sent: Sent, body: bytes) -> Told | None:
-        """An answer with status 200. None: it is no answer to what was sent (not JSON, another user, a work twice)."""
+        """An answer with status 200. None: it is no answer to what was sent (not JSON, another user, a work
+        twice)."""
         try:
             told = json.decode(body, type=Told)
         except DecodeError:

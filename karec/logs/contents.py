@@ -15,7 +15,8 @@ from karec.logs.rank_log import log_parts
 
 @dataclass(frozen=True)
 class PartContents:
-    """``ranker`` is the fingerprint that the part names, "" where it names none; ``rows`` {model version: rows}."""
+    """``ranker`` is the fingerprint that the part names, "" where it names none; ``rows`` {model version:
+    rows}."""
 
     part: Path
     ranker: str
@@ -23,13 +24,15 @@ class PartContents:
 
 
 def log_contents(folder: Path) -> list[PartContents]:
-    """The contents of each part of the log in ``folder``. LogSchemaError as ``read_rank_log`` for what it reads."""
+    """The contents of each part of the log in ``folder``. LogSchemaError as ``read_rank_log`` for what it
+    reads."""
     found = []
     for part in log_parts(folder):
         schema = read_part_schema(part)
         ranker = (schema.metadata or {}).get(RANKER_KEY, b"").decode(errors="replace")
         rows: dict[int, int] = {}
-        if schema.get_field_index("model_version") >= 0:  # without it ``read_rank_log`` refuses the part by name
+        # without it ``read_rank_log`` refuses the part by name
+        if schema.get_field_index("model_version") >= 0:
             table = arrow_parquet().parquet.read_table(part, columns=["model_version"])
             versions, counts = np.unique(table["model_version"].to_numpy(), return_counts=True)
             rows = dict(zip(versions.tolist(), counts.tolist(), strict=True))

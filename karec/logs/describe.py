@@ -10,7 +10,8 @@ from karec.logs.rank_log import log_parts, logged_tasks, read_rank_log
 
 
 def describe_rank_log(folder: Path) -> dict[str, str]:
-    """Parts, rows, requests, tasks, model versions, first and last moment of the log in ``folder``, as texts."""
+    """Parts, rows, requests, tasks, model versions, first and last moment of the log in ``folder``, as
+    texts."""
     log = read_rank_log(folder, logged_tasks(folder))
     versions = ", ".join(str(version) for version in np.unique(log.model_version))
     first, last = (np.datetime64(int(moment), "ms") for moment in (log.time_ms.min(), log.time_ms.max()))

@@ -33,7 +33,8 @@ def arrow_parquet() -> Any:
 
 
 def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
-    """The columns of a rank log whose ranker predicts ``tasks``; ``ranker`` is its fingerprint, "" for none."""
+    """The columns of a rank log whose ranker predicts ``tasks``; ``ranker`` is its fingerprint, "" for
+    none."""
     arrow = arrow_parquet()
     return arrow.schema(
         [
@@ -85,12 +86,16 @@ def _read_columns(part: Path, wanted: pa.Schema) -> pa.Table:
     missing = {column: value for column, value in absent.items() if found.get_field_index(column) < 0}
     for column in wanted:
         if found.names.count(column.name) > 1:
-            raise LogSchemaError(f"{part}: column {column.name!r} is there {found.names.count(column.name)} times")
+            raise LogSchemaError(
+                f"{part}: column {column.name!r} is there {found.names.count(column.name)} times"
+            )
         at = found.get_field_index(column.name)
         if at < 0 and column.name not in missing:
             raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
         if at >= 0 and found.field(at).type != column.type:
-            raise LogSchemaError(f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}")
+            raise LogSchemaError(
+                f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}"
+            )
     own = [name for name in wanted.names if name not in missing]
     try:
         table = arrow.parquet.read_table(part, columns=own, page_checksum_verification=True)
@@ -112,7 +117,9 @@ def _check_cells(part: Path, table: pa.Table) -> None:
             values = column.to_numpy()
             bad = np.flatnonzero(~np.isfinite(values) & column.is_valid().to_numpy())
             if len(bad):
-                raise LogSchemaError(f"{part}: column {name!r}, row {int(bad[0])}: {values[bad[0]]} is not finite")
+                raise LogSchemaError(
+                    f"{part}: column {name!r}, row {int(bad[0])}: {values[bad[0]]} is not finite"
+                )
 
 
 def _check_versions(part: Path, table: pa.Table, wanted: Collection[int]) -> None:
@@ -120,5 +127,6 @@ def _check_versions(part: Path, table: pa.Table, wanted: Collection[int]) -> Non
     bad = np.flatnonzero(~np.isin(found, list(wanted)))
     if len(bad):
         raise LogSchemaError(
-            f"{part}: column 'model_version', row {int(bad[0])}: {found[bad[0]]}, expected one of {sorted(wanted)}"
+            f"{part}: column 'model_version', row {int(bad[0])}: {found[bad[0]]}, expected one of "
+            f"{sorted(wanted)}"
         )

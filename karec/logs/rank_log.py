@@ -1,9 +1,9 @@
 """Reading a rank log: what the ranker said of every work it ranked. The towers learn from it.
 
 One row a ranked work: request_id, user_id, item_id, position (by fused score), scene, time_ms, model_version,
-logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole pool, scored after the
-answer, with prerank's score beside the ranker's; in all others prerank is null. A log is a folder of Parquet parts, of
-any number of writers (``karec.logs.writer``).
+logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole pool, scored
+after the answer, with prerank's score beside the ranker's; in all others prerank is null. A log is a folder
+of Parquet parts, of any number of writers (``karec.logs.writer``).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class RankLog:
     """M rows of a rank log, in order of time.
 
     request_id, scene (M,) object; user_id, item_id, time_ms, model_version (M,) int64; position (M,) int32;
-    shadow (M,) bool; logits (M, T) float32, in the order of ``tasks``; fused (M,) float32; prerank (M,) float32, NaN
-    where the log has none.
+    shadow (M,) bool; logits (M, T) float32, in the order of ``tasks``; fused (M,) float32; prerank (M,)
+    float32, NaN where the log has none.
     """
 
     request_id: Array
@@ -47,11 +47,14 @@ class RankLog:
 
     def take(self, selector: Array | slice) -> RankLog:
         """The rows at ``selector`` (indices, a boolean mask or a slice)."""
-        arrays = {field.name: getattr(self, field.name)[selector] for field in fields(self) if field.name != "tasks"}
+        arrays = {
+            field.name: getattr(self, field.name)[selector] for field in fields(self) if field.name != "tasks"
+        }
         return replace(self, **arrays)
 
     def requests(self) -> Iterator[RankLog]:
-        """The log of each request; the pool of a shadow request comes apart from what was ranked to be shown."""
+        """The log of each request; the pool of a shadow request comes apart from what was ranked to be
+        shown."""
         if not len(self):
             return
         same = (self.request_id[1:] == self.request_id[:-1]) & (self.shadow[1:] == self.shadow[:-1])
@@ -61,17 +64,21 @@ class RankLog:
 
 
 def read_rank_log(
-    folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None, *, version: int | None = None
+    folder: Path,
+    tasks: Sequence[str],
+    model_versions: Collection[int] | None = None,
+    *,
+    version: int | None = None,
 ) -> RankLog:
     """Every row of the log in ``folder``, in order of time, without repeats.
 
-    Of repeats of (request, item, shadow) the one with the lowest fused score stays. The result does not depend on which
-    part holds a row, or where. Parts of an older format are read as ``parts.ABSENT`` says. With ``model_versions``,
-    rows of any other version are refused; with ``version`` they are passed over.
+    Of repeats of (request, item, shadow) the one with the lowest fused score stays. The result does not
+    depend on which part holds a row, or where. Parts of an older format are read as ``parts.ABSENT`` says.
+    With ``model_versions``, rows of any other version are refused; with ``version`` they are passed over.
 
-    Raises LogSchemaError. It names the file when a part is cut short, damaged or of a newer format; the column too when
-    it is missing, is there twice or has another type; and the row too when a cell is empty, a score is not finite or
-    the model version is not wanted.
+    Raises LogSchemaError. It names the file when a part is cut short, damaged or of a newer format; the
+    column too when it is missing, is there twice or has another type; and the row too when a cell is empty, a
+    score is not finite or the model version is not wanted.
     """
     table = arrow_parquet().concat_tables(
         [read_part(part, tasks, model_versions, version) for part in log_parts(folder)]
@@ -114,7 +121,8 @@ def log_parts(folder: Path) -> list[Path]:
 
 
 def _coded(column: Any) -> tuple[Array, Array]:
-    """(the distinct texts, sorted; (M,) the index into them of each row's): a text of many rows is held once."""
+    """(the distinct texts, sorted; (M,) the index into them of each row's): a text of many rows is held
+    once."""
     encoded = column.combine_chunks().dictionary_encode()
     order = arrow_parquet().compute.array_sort_indices(encoded.dictionary).to_numpy()
     place = np.empty(len(order), np.int64)

@@ -1,9 +1,10 @@
-"""Writing a rank log: requests are held back and become Parquet parts. ``karec.logs.rank_log`` says what a row is.
+"""Writing a rank log: requests are held back and become Parquet parts. ``karec.logs.rank_log`` says what a
+row is.
 
-A part is written aside, synced and renamed: a reader never sees a piece of one, and rows counted as written survive a
-killed process and a power cut. A request's rows are all in one part. A part's name holds an id drawn for its writer and
-a running number, so any number of writers share a folder. What a killed writer left half written goes when the next
-writer of the folder begins.
+A part is written aside, synced and renamed: a reader never sees a piece of one, and rows counted as written
+survive a killed process and a power cut. A request's rows are all in one part. A part's name holds an id
+drawn for its writer and a running number, so any number of writers share a folder. What a killed writer left
+half written goes when the next writer of the folder begins.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ class _Request(NamedTuple):
 
 
 class RankLogWriter:
-    """Holds rows back and writes a part every ``part_rows`` rows; with None, at ``flush`` and ``close`` alone.
+    """Holds rows back and writes a part every ``part_rows`` rows; with None, at ``flush`` and ``close``
+    alone.
 
-    ``ranker`` is the fingerprint of the model whose scores these are, "" where it has none: each part says it.
-    Not thread-safe: one thread calls it at a time; only ``counts`` may be called from any. After a fork the child's
-    copy is a new writer: it forgets the parent's rows, which the parent writes, and draws an id of its own.
+    ``ranker`` is the fingerprint of the model whose scores these are, "" where it has none: each part says
+    it. Not thread-safe: one thread calls it at a time; only ``counts`` may be called from any. After a fork
+    the child's copy is a new writer: it forgets the parent's rows, which the parent writes, and draws an id
+    of its own.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class RankLogWriter:
         self.close()
 
     def counts(self) -> dict[str, int]:
-        """``rows_written`` are on the disk, ``rows_held`` are held back, ``rows_lost`` could not be written."""
+        """``rows_written`` are on the disk, ``rows_held`` are held back, ``rows_lost`` could not be
+        written."""
         if self._process != os.getpid():
             return dict.fromkeys(("rows_written", "rows_held", "rows_lost"), 0)
         return {"rows_written": self.rows_written, "rows_held": self.rows_held, "rows_lost": self.rows_lost}
@@ -90,19 +94,22 @@ class RankLogWriter:
     ) -> None:
         """Log one request: ``item_ids (N,) int64``, ``logits (N, T) float32``, ``fused (N,) float32``.
 
-        ``prerank (N,) float32``: prerank's score of each work, NaN where it has none; None where no work has one. The
-        arrays are kept, not copied, until their part is written. Raises ValueError naming shapes that disagree, and
-        what ``flush`` raises.
+        ``prerank (N,) float32``: prerank's score of each work, NaN where it has none; None where no work has
+        one. The arrays are kept, not copied, until their part is written. Raises ValueError naming shapes
+        that disagree, and what ``flush`` raises.
         """
         n = len(item_ids)
         if logits.shape != (n, len(self.tasks)) or fused.shape != (n,):
             raise ValueError(
-                f"rank log: {n} items and {len(self.tasks)} tasks, but logits {logits.shape} and fused {fused.shape}"
+                f"rank log: {n} items and {len(self.tasks)} tasks, but logits {logits.shape} and fused "
+                f"{fused.shape}"
             )
         prerank = np.full(n, np.nan, np.float32) if prerank is None else prerank
         if prerank.shape != (n,):
             raise ValueError(f"rank log: {n} items, but prerank {prerank.shape}")
-        request = _Request(request_id, user_id, item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank)
+        request = _Request(
+            request_id, user_id, item_ids, scene, time_ms, model_version, logits, fused, shadow, prerank
+        )
         if self._process != os.getpid():
             self._begin()
         self._held.append(request)
@@ -113,8 +120,8 @@ class RankLogWriter:
     def flush(self) -> None:
         """Write what is held back as one part.
 
-        What cannot be written is given up and counted in ``rows_lost``, so that a full disk costs rows and not memory;
-        OSError says why.
+        What cannot be written is given up and counted in ``rows_lost``, so that a full disk costs rows and
+        not memory; OSError says why.
         """
         if self._process != os.getpid():
             self._begin()
@@ -143,7 +150,8 @@ def _columns(requests: Sequence[_Request], n_tasks: int) -> list[object]:
     """Arrow arrays of the requests' rows, in the schema's order."""
     arrow = arrow_parquet()
     lengths = [len(request.item_ids) for request in requests]
-    of = arrow.array(np.repeat(np.arange(len(requests), dtype=np.int32), lengths))  # (rows,) index of the request
+    # (rows,) index of the request
+    of = arrow.array(np.repeat(np.arange(len(requests), dtype=np.int32), lengths))
 
     def each(name: str, dtype: object) -> object:
         """One value a request, repeated for its rows."""

@@ -1,8 +1,9 @@
-"""What an ONNX file declares, read without running or loading it: inputs, outputs, metadata, and the weights' sizes.
+"""What an ONNX file declares, read without running or loading it: inputs, outputs, metadata, and the weights'
+sizes.
 
-ONNX Runtime folds constants when it loads a model, so loading is itself to run what others wrote. Here the file's
-protocol buffers are walked where they lie, in memory of O(inputs + outputs + metadata), and each tensor of numbers is
-read once. Field numbers are those of onnx/onnx.proto3, IR version 3 and later.
+ONNX Runtime folds constants when it loads a model, so loading is itself to run what others wrote. Here the
+file's protocol buffers are walked where they lie, in memory of O(inputs + outputs + metadata), and each
+tensor of numbers is read once. Field numbers are those of onnx/onnx.proto3, IR version 3 and later.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ _FIXED = {4: "<f4", 10: "<f8"}  # fields of numbers that are no varints
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: its dtype, and its shape with None where an axis has no fixed size; None: not declared."""
+    """An input or output: its dtype, and its shape with None where an axis has no fixed size; None: not
+    declared."""
 
     dtype: str
     shape: tuple[int | None, ...] | None
@@ -69,9 +71,10 @@ class Declared:
 def read_declared(path: Path) -> Declared:
     """What the ONNX file at ``path`` declares. O(file).
 
-    OSError. ValueError for what is no ONNX file or one that is cut short, for a weight in the file that has another
-    number of bytes or of numbers than its shape declares, and for one of float16, float32 or float64 that is NaN. That
-    a float16 among integers, a bfloat16 or a weight outside is NaN shows only when the model runs.
+    OSError. ValueError for what is no ONNX file or one that is cut short, for a weight in the file that has
+    another number of bytes or of numbers than its shape declares, and for one of float16, float32 or float64
+    that is NaN. That a float16 among integers, a bfloat16 or a weight outside is NaN shows only when the
+    model runs.
     """
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
@@ -84,7 +87,8 @@ def read_declared(path: Path) -> Declared:
 
 
 def read_port(value: Value) -> tuple[str, Port]:
-    """The name and the declaration of an input or output, of the bytes of one. ValueError where they are no such."""
+    """The name and the declaration of an input or output, of the bytes of one. ValueError where they are no
+    such."""
     return _Walk().port(value)
 
 
@@ -100,7 +104,8 @@ class _Walk:
         self.fields = 0
 
     def fields_of(self, value: Value) -> Iterator[tuple[int, Value]]:
-        """The fields of a message; ValueError once the file has had too many: each takes about a microsecond."""
+        """The fields of a message; ValueError once the file has had too many: each takes about a
+        microsecond."""
         for field in fields(bytes_of(value)):
             self.fields += 1
             if self.fields > MOST_FIELDS:
@@ -237,7 +242,8 @@ class _Walk:
 
 
 def _count(field: int, value: Value) -> int:
-    """How many numbers stand in ``value`` of a field of numbers: one by itself, or many one after the other."""
+    """How many numbers stand in ``value`` of a field of numbers: one by itself, or many one after the
+    other."""
     if field in _FIXED:
         return len(bytes_of(value)) // np.dtype(_FIXED[field]).itemsize
     return 1 if isinstance(value, int) else int(np.count_nonzero(np.frombuffer(value, np.uint8) < 128))

@@ -19,11 +19,12 @@ _DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
 class OnnxModel:
     """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
-    ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a number, or a
-    name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's metadata, and so does
-    ``fingerprint``, which is of graph and weights alone, "" where the file has none. ``trees`` is how many trees
-    karec's library scores in ONNX Runtime's place, with the same bits; ``other_trees`` says why others stay there.
-    Raises BundleError when the file is not a model or lacks that metadata.
+    ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a
+    number, or a name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's
+    metadata, and so does ``fingerprint``, which is of graph and weights alone, "" where the file has none.
+    ``trees`` is how many trees karec's library scores in ONNX Runtime's place, with the same bits;
+    ``other_trees`` says why others stay there. Raises BundleError when the file is not a model or lacks that
+    metadata.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -44,7 +45,9 @@ class OnnxModel:
             self.kind = metadata["kind"]
             self.fingerprint: str = metadata.get("fingerprint", "")
         except (KeyError, ValueError) as error:
-            raise BundleError(f"{path}: metadata tasks, model_version and kind are needed: {error!r}") from error
+            raise BundleError(
+                f"{path}: metadata tasks, model_version and kind are needed: {error!r}"
+            ) from error
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
         self.path = path
@@ -63,12 +66,15 @@ class OnnxModel:
     def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:
         """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
 
-        Raises ContractError naming a missing input, ValueError for a wrong dtype, Unavailable when it fails to run.
+        Raises ContractError naming a missing input, ValueError for a wrong dtype, Unavailable when it fails
+        to run.
         """
         feeds = {}
         for name, dtype in self._dtypes.items():
             if name not in inputs:
-                raise ContractError(f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}")
+                raise ContractError(
+                    f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}"
+                )
             if dtype is not None and inputs[name].dtype != dtype:
                 raise ValueError(
                     f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {np.dtype(dtype)}"

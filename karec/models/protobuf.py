@@ -12,7 +12,8 @@ Value = int | memoryview  # of a field: a number, or the bytes of what is not on
 
 
 def fields(view: memoryview) -> Iterator[tuple[int, Value]]:
-    """(field number, value) of each field of a message, in order. ValueError for what is cut short or no message."""
+    """(field number, value) of each field of a message, in order. ValueError for what is cut short or no
+    message."""
     at, end = 0, len(view)
     while at < end:
         tag = view[at]

@@ -1,4 +1,5 @@
-"""One node ``TreeEnsembleRegressor`` of an ONNX graph → the arrays of which karec's library makes a ``TreeEnsemble``.
+"""One node ``TreeEnsembleRegressor`` of an ONNX graph → the arrays of which karec's library makes a
+``TreeEnsemble``.
 
 Names and meanings of attributes: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html
 """
@@ -31,8 +32,8 @@ class NotRead(Exception):
 class TreeNodes:
     """M nodes of T trees, tree by tree, each root first: what ``TreeEnsemble`` takes, of one sum.
 
-    ``sizes (T,)``; ``features (M,)``, −1 for a leaf; ``values (M,)`` thresholds and weights; ``children (M, 2)``;
-    ``missing_first (M,)`` where NaN goes to the first child.
+    ``sizes (T,)``; ``features (M,)``, −1 for a leaf; ``values (M,)`` thresholds and weights; ``children (M,
+    2)``; ``missing_first (M,)`` where NaN goes to the first child.
     """
 
     sizes: Array
@@ -45,8 +46,9 @@ class TreeNodes:
 def read_trees(attributes: Sequence[Value]) -> TreeNodes:
     """The trees of a node's ``attributes``, as they lie in the file. O(attributes).
 
-    NotRead for what the library does not take. Whether the numbers make trees is for the library to check. ValueError
-    for bytes that are no message, and for a split by a feature below 0, which the library would take for a leaf.
+    NotRead for what the library does not take. Whether the numbers make trees is for the library to check.
+    ValueError for bytes that are no message, and for a split by a feature below 0, which the library would
+    take for a leaf.
     """
     given = dict(_attribute(bytes_of(value)) for value in attributes)
     for name, usual in _USUAL.items():
@@ -57,7 +59,10 @@ def read_trees(attributes: Sequence[Value]) -> TreeNodes:
         raise NotRead("its n_targets is another than 1")
     modes = given.get("nodes_modes")
     given.setdefault(f"nodes_{_MISSING}", np.zeros(len(modes) if isinstance(modes, list) else 0, np.int64))
-    names = [*(f"nodes_{name}" for name in (*_OF_NODES, _MISSING)), *(f"target_{name}" for name in _OF_LEAVES)]
+    names = [
+        *(f"nodes_{name}" for name in (*_OF_NODES, _MISSING)),
+        *(f"target_{name}" for name in _OF_LEAVES),
+    ]
     lacking = [name for name in names if not _is_list_of(given.get(name), name)]
     other = sorted(set(given) - {*names, *_UNREAD})
     if lacking or other:
@@ -82,7 +87,10 @@ def _joined(nodes: Mapping[str, Any], leaves: Mapping[str, Array]) -> TreeNodes:
     leaf = np.fromiter((mode == _LEAF for mode in nodes["modes"]), bool, len(trees))
     order = np.lexsort((leaves["nodeids"], leaves["treeids"]))
     of_nodes = [trees[leaf], at[leaf], np.zeros(leaf.sum(), np.int64)]
-    if any(not np.array_equal(leaves[name][order], each) for name, each in zip(_OF_LEAVES, of_nodes, strict=False)):
+    if any(
+        not np.array_equal(leaves[name][order], each)
+        for name, each in zip(_OF_LEAVES, of_nodes, strict=False)
+    ):
         raise NotRead("its leaves have not one weight each, of one target")
     most = np.add.reduceat(leaf.astype(np.int64), starts).max()
     if most > library.TreeEnsemble.MOST_LEAVES:
@@ -103,11 +111,14 @@ def _is_list_of(value: Any, name: str) -> bool:
     """Whether it is what an attribute of that name holds: texts, float32 or int64."""
     if name == "nodes_modes":
         return isinstance(value, list)
-    return isinstance(value, np.ndarray) and value.dtype.kind == ("f" if name.endswith(("values", "weights")) else "i")
+    return isinstance(value, np.ndarray) and value.dtype.kind == (
+        "f" if name.endswith(("values", "weights")) else "i"
+    )
 
 
 def _attribute(view: memoryview) -> tuple[str, Any]:
-    """Its name, and its number, its text, or its list: an array, or texts. None where it is something else."""
+    """Its name, and its number, its text, or its list: an array, or texts. None where it is something
+    else."""
     name: str = ""
     value: Any = None
     numbers, floats, texts = [], [], []

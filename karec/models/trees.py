@@ -1,8 +1,10 @@
-"""Regression trees of an ONNX file, taken out of its graph: karec's library scores them, ONNX Runtime the rest.
+"""Regression trees of an ONNX file, taken out of its graph: karec's library scores them, ONNX Runtime the
+rest.
 
-A node ``TreeEnsembleRegressor`` that reads an input of the graph becomes a ``TreeEnsemble``; what it gave becomes an
-input of the graph that is left. ONNX Runtime walks each tree node by node, and mispredicts half of the branches; the
-library does not branch. The scores have the bits of ONNX Runtime's on one thread: float32, in the order of the trees.
+A node ``TreeEnsembleRegressor`` that reads an input of the graph becomes a ``TreeEnsemble``; what it gave
+becomes an input of the graph that is left. ONNX Runtime walks each tree node by node, and mispredicts half of
+the branches; the library does not branch. The scores have the bits of ONNX Runtime's on one thread: float32,
+in the order of the trees.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Trees:
 
 @dataclass(frozen=True, eq=False)
 class Divided:
-    """``rest``: the model without ``trees``; None where there are none. ``left``: why other trees stay in it."""
+    """``rest``: the model without ``trees``; None where there are none. ``left``: why other trees stay in
+    it."""
 
     trees: tuple[Trees, ...] = ()
     rest: bytes | None = None
@@ -62,10 +65,11 @@ class _Node:
 
 
 def divide(path: Path) -> Divided:
-    """The trees of the ONNX file at ``path``, and the model that is left. O(nodes of the graph and of its trees).
+    """The trees of the ONNX file at ``path``, and the model that is left. O(nodes of the graph and of its
+    trees).
 
-    OSError. ValueError for what is no ONNX file, and for trees that are damaged: a child or feature that is not there,
-    a cycle, a weight that is not finite.
+    OSError. ValueError for what is no ONNX file, and for trees that are damaged: a child or feature that is
+    not there, a cycle, a weight that is not finite.
     """
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
@@ -158,6 +162,7 @@ def _without(
 
 
 def _port(name: str) -> bytes:
-    """The declaration of an input, float32 (N, 1); an axis with a name would have the size of others of that name."""
+    """The declaration of an input, float32 (N, 1); an axis with a name would have the size of others of that
+    name."""
     shape = field(1, b"") + field(1, field(1, 1))
     return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, shape)))

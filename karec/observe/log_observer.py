@@ -20,9 +20,10 @@ FLUSH_SECONDS = 5.0
 class LogObserver(Observer):
     """Writes rows of the ranker's scores into the rank log in ``folder``.
 
-    Rows are held back until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old; then they become
-    a part file, synced to the disk. So a process that is killed loses at most what its last ``flush_seconds`` observed,
-    and what was still in the queue. Rows that cannot be written (a full disk) are given up and counted as lost.
+    Rows are held back until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old; then
+    they become a part file, synced to the disk. So a process that is killed loses at most what its last
+    ``flush_seconds`` observed, and what was still in the queue. Rows that cannot be written (a full disk) are
+    given up and counted as lost.
     """
 
     def __init__(self, ranker: OnnxModel, folder: Path, part_rows: int, flush_seconds: float) -> None:
@@ -37,10 +38,13 @@ class LogObserver(Observer):
         self._short_of_time = 0
         self._oldest = 0.0  # time.monotonic() of the oldest row held back
 
-    def log(self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None) -> None:
+    def log(
+        self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None
+    ) -> None:
         """Hold back one row a work of ``ranked``: its column ``logits`` (N, T), its score as fused.
 
-        Raises Unavailable, and logs nothing, when a logit is not finite: the log's reader would refuse the whole part.
+        Raises Unavailable, and logs nothing, when a logit is not finite: the log's reader would refuse the
+        whole part.
         """
         if request.time_ms is None:
             raise ValueError("a request without time_ms cannot be logged")
@@ -63,7 +67,8 @@ class LogObserver(Observer):
         )
 
     def leave_out(self) -> None:
-        """Count an answer that is not logged: substitutes ran for lack of time, and gave other scores or works."""
+        """Count an answer that is not logged: substitutes ran for lack of time, and gave other scores or
+        works."""
         self._short_of_time += 1
 
     def due(self) -> float | None:

@@ -16,14 +16,16 @@ COLUMNS = ("ids", "rows", "scores", "sources")
 
 
 class PoolScorer:
-    """Both scorings of a pool, the ranker's and prerank's, as ``stage`` and the request's view of the item index would
-    give them in serving."""
+    """Both scorings of a pool, the ranker's and prerank's, as ``stage`` and the request's view of the item
+    index would give them in serving."""
 
     def __init__(self, stage: Stage) -> None:
         roles = [step.role for step in stage.steps]
         end = roles.index("selector") if "selector" in roles else len(roles)
         if "scorer" not in roles[:end]:
-            raise ValueError(f"the stage {stage.name!r} has no scorer before its first selector: nothing to log")
+            raise ValueError(
+                f"the stage {stage.name!r} has no scorer before its first selector: nothing to log"
+            )
         self.stage = Stage(stage.name, stage.steps[:end])
 
     def score(self, request: Request, pool: Candidates) -> tuple[Candidates, Array]:

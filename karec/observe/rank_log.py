@@ -12,7 +12,8 @@ from karec.types import Request
 
 
 class RankLogObserver(LogObserver):
-    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the config's).
+    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the
+    config's).
 
     A request for whose stage there was no time has no scores of the ranker, and is left out and counted.
 

@@ -1,7 +1,8 @@
 """Shadow requests: for a share of requests the ranker scores the whole pool, and the rank log keeps it.
 
-Logs of what was ranked hold only what prerank let through. A shadow request has the rank stage score everything that
-prerank could choose from, so that towers can learn from works that nobody was shown, and be judged on them.
+Logs of what was ranked hold only what prerank let through. A shadow request has the rank stage score
+everything that prerank could choose from, so that towers can learn from works that nobody was shown, and be
+judged on them.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from karec.types import Request
 class Shadow(LogObserver):
     """Of a ``share`` of requests, logs the ranker's and prerank's scores of the whole pool, marked as shadow.
 
-    The pool is what the stage ``pool`` had before its first selector. Of more than ``at_most`` works, so many are drawn
-    at random, seeded by the request's id. The ranker's scores are those of the steps that the stage ``stage`` runs
-    before its own first selector; prerank's are ⟨user vector, item vector⟩, adjusted as in the index. A request's id
-    alone decides whether it is chosen. ``flush_seconds``: see ``LogObserver``. A request in which substitutes ran for
-    lack of time had another pool, and is left out and counted.
+    The pool is what the stage ``pool`` had before its first selector. Of more than ``at_most`` works, so many
+    are drawn at random, seeded by the request's id. The ranker's scores are those of the steps that the stage
+    ``stage`` runs before its own first selector; prerank's are ⟨user vector, item vector⟩, adjusted as in the
+    index. A request's id alone decides whether it is chosen. ``flush_seconds``: see ``LogObserver``. A
+    request in which substitutes ran for lack of time had another pool, and is left out and counted.
     """
 
     needs = ("column.logits", "scores")

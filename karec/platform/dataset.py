@@ -11,13 +11,14 @@ from karec.platform.snapshot import Snapshot
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation rows time <
-    ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first; ``weights`` what each
-    weighs in the score that feeds are ordered by, 1 for one that is not named. ``notes`` say what every
-    report must: what the loader dropped, took as unknown or drew, a line each. ``drawn``: exposures without a positive
-    label are negatives that were drawn, with a chance ∝ (how often a work is taken + 1)^drawn; None: they were shown.
-    ``timeless``: the moments of exposures are made up, and say nothing but in which part an exposure is. ``columns``:
-    what each column of the files became, {table: {column: what}}, where the data are of files.
+    """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation
+    rows time < ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first;
+    ``weights`` what each weighs in the score that feeds are ordered by, 1 for one that is not named.
+    ``notes`` say what every report must: what the loader dropped, took as unknown or drew, a line each.
+    ``drawn``: exposures without a positive label are negatives that were drawn, with a chance ∝ (how often a
+    work is taken + 1)^drawn; None: they were shown. ``timeless``: the moments of exposures are made up, and
+    say nothing but in which part an exposure is. ``columns``: what each column of the files became, {table:
+    {column: what}}, where the data are of files.
     """
 
     name: str

@@ -32,7 +32,9 @@ def indicator_weights(snapshot: Snapshot, weights: Mapping[str, float] | None) -
 
 def indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array, float]:
     """((works,) float32, the mean of all works), computed once a snapshot and shared. O(works · labels)."""
-    return snapshot.built.get(("indicators", *sorted(weights.items())), lambda: _indicators(snapshot, weights))
+    return snapshot.built.get(
+        ("indicators", *sorted(weights.items())), lambda: _indicators(snapshot, weights)
+    )
 
 
 def _indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[Array, float]:

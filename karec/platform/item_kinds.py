@@ -1,7 +1,9 @@
-"""Kinds of items other than works: songs, creators, live rooms, song rooms. A scene recommends items of one kind.
+"""Kinds of items other than works: songs, creators, live rooms, song rooms. A scene recommends items of one
+kind.
 
-A kind has items as works have: ids, columns, counters, and lists of each user (``history``, ``liked``) that hold ids of
-the kind. Users, friends and follows are the platform's own. On disk a kind is a folder beside the snapshot:
+A kind has items as works have: ids, columns, counters, and lists of each user (``history``, ``liked``) that
+hold ids of the kind. Users, friends and follows are the platform's own. On disk a kind is a folder beside the
+snapshot:
 
     kind.json                                      {"format": 1, "labels": {…}, "meaning": {…}}
     items/ids.npy  items/<column>.npy
@@ -38,8 +40,8 @@ OF_PEOPLE = ("follows", "friends")  # relations between users: the platform's, w
 
 @dataclass(frozen=True, eq=False)
 class ItemKind:
-    """``items`` with columns as ``karec.platform.schema`` says of works; ``relations`` of each user row to ids of the
-    kind; ``meaning`` of the kind's labels; ``labels`` name category codes of its columns.
+    """``items`` with columns as ``karec.platform.schema`` says of works; ``relations`` of each user row to
+    ids of the kind; ``meaning`` of the kind's labels; ``labels`` name category codes of its columns.
     """
 
     items: Table
@@ -48,7 +50,8 @@ class ItemKind:
     labels: Mapping[str, list[str]] = field(default_factory=dict)
 
     def over(self, snapshot: Snapshot) -> Snapshot:
-        """``snapshot`` as scenes of this kind read it: its works are the items. DataError: lists of other users."""
+        """``snapshot`` as scenes of this kind read it: its works are the items. DataError: lists of other
+        users."""
         people = {name: relation for name, relation in snapshot.relations.items() if name in OF_PEOPLE}
         return replace(
             snapshot,
@@ -68,7 +71,8 @@ class ItemKind:
 
     @classmethod
     def open(cls, folder: Path) -> ItemKind:
-        """Mapped. DataError when ``folder`` is no kind, a damaged one, or one of a newer format. O(ids and lists)."""
+        """Mapped. DataError when ``folder`` is no kind, a damaged one, or one of a newer format. O(ids and
+        lists)."""
         try:
             head = read_json(folder / HEAD)
             if not isinstance(head, dict) or head.get("format") != FORMAT:

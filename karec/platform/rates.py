@@ -1,4 +1,5 @@
-"""Smoothed rates: how often a label is positive among a work's shows, near the mean rate while there are few shows.
+"""Smoothed rates: how often a label is positive among a work's shows, near the mean rate while there are few
+shows.
 
 rate = (positives + m·mean) / (shows + m)         m = prior_shows imagined shows at the mean rate
 """
@@ -17,9 +18,13 @@ def mean_rate(positives: Array, shows: Array) -> float:
     return float(positives.sum(dtype=np.float64) / max(shows.sum(dtype=np.float64), 1.0))
 
 
-def smoothed_rate(positives: Array, shows: Array, mean: float | Array, prior_shows: float = PRIOR_SHOWS) -> Array:
+def smoothed_rate(
+    positives: Array, shows: Array, mean: float | Array, prior_shows: float = PRIOR_SHOWS
+) -> Array:
     """(N,) float64 in [0, 1]: the smoothed rate of each of N works or scenes, from counts ``(N,)``.
 
     ``mean`` is one rate, or one for each of N.
     """
-    return np.asarray((positives.astype(np.float64) + prior_shows * mean) / (shows.astype(np.float64) + prior_shows))
+    return np.asarray(
+        (positives.astype(np.float64) + prior_shows * mean) / (shows.astype(np.float64) + prior_shows)
+    )

@@ -1,4 +1,5 @@
-"""Lists of ids, one for each row of a table: the works that a user watched, the creators whom a user follows."""
+"""Lists of ids, one for each row of a table: the works that a user watched, the creators whom a user
+follows."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from karec.types import Array
 class Relation:
     """R lists of int64 ids in CSR form: row r has ``values[indptr[r]:indptr[r + 1]]``, oldest first.
 
-    ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where no moment
-    is known. ``scenes``, integers, likewise: the code of the scene of each entry, −1 where it is not known; None where
-    none is. Raises ValueError when the lengths do not fit together or ``indptr`` falls. O(R).
+    ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where
+    no moment is known. ``scenes``, integers, likewise: the code of the scene of each entry, −1 where it is
+    not known; None where none is. Raises ValueError when the lengths do not fit together or ``indptr`` falls.
+    O(R).
     """
 
     indptr: Array
@@ -48,4 +50,6 @@ class Relation:
         order = np.argsort(rows, kind="stable") if times is None else np.lexsort((np.asarray(times), rows))
         indptr = np.zeros(n_rows + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
-        return cls(indptr, np.asarray(values, np.int64)[order], None if times is None else np.asarray(times)[order])
+        return cls(
+            indptr, np.asarray(values, np.int64)[order], None if times is None else np.asarray(times)[order]
+        )

@@ -1,4 +1,5 @@
-"""What the names of columns and labels mean. Loaders write these names; everything else reads their meaning here.
+"""What the names of columns and labels mean. Loaders write these names; everything else reads their meaning
+here.
 
 Roles of works, each a column of this name, and each may be missing:
     creator_id, song_id            who made it, what is sung in it
@@ -39,7 +40,8 @@ def counter(label: str) -> str:
 
 
 def is_named(column: str, codes: Array) -> Array:
-    """(N,) bool: which ``codes`` of the category ``column`` are a value: not one that is missing, nor no family."""
+    """(N,) bool: which ``codes`` of the category ``column`` are a value: not one that is missing, nor no
+    family."""
     return np.asarray(np.asarray(codes) > (NO_FAMILY if column == FAMILY else -1))
 
 
@@ -49,14 +51,16 @@ def is_counter(column: str) -> bool:
 
 @dataclass(frozen=True)
 class Meaning:
-    """Which labels of an exposure say what a user thought of the work. An exposure has the meaning when one of the
-    labels is positive; labels that exposures lack are passed over.
+    """Which labels of an exposure say what a user thought of the work. An exposure has the meaning when one
+    of the labels is positive; labels that exposures lack are passed over.
 
-    enjoyed   the work enters the user's history; in none of them, it enters the skipped works. The last that is counted
+    enjoyed   the work enters the user's history; in none of them, it enters the skipped works. The last that
+    is counted
               is what popular works are ordered by
     liked     the work enters the user's liked works
     followed  the work's creator enters the creators whom the user follows
-    drawn     exposures that have one of these labels, positive or not, make no skipped works: those without were drawn,
+    drawn     exposures that have one of these labels, positive or not, make no skipped works: those without
+    were drawn,
               and nobody passed them over
     """
 

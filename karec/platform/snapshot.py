@@ -1,14 +1,16 @@
-"""The platform at a moment: works, users, relations and counters. Loaders make it; learning and recall read it.
+"""The platform at a moment: works, users, relations and counters. Loaders make it; learning and recall read
+it.
 
-On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one copy:
+On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one
+copy:
 
     snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
     works/ids.npy  works/<column>.npy              users/ likewise
     user_scene_counters/<counter>.npy              where the snapshot has them
     relations/<name>.{indptr,values,times,scenes}.npy      times and scenes where the relation has them
 
-Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format 1 is
-labels.json, without a format; its counters by user and scene are in visits/.
+Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format
+1 is labels.json, without a format; its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations
@@ -46,13 +48,16 @@ class Snapshot:
     """Works, users and relations as of ``time_ms``, Unix milliseconds.
 
     works, users         their columns as ``karec.platform.schema`` says
-    relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works passed over),
+    relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works
+    passed over),
                          ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may be missing
-    labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio", "video"]}
-    meaning              which labels say enjoyed, liked, followed
-    user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,) float32,
+    labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio",
+    "video"]} meaning              which labels say enjoyed, liked, followed
+    user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,)
+    float32,
                          row = user row · S + scene code; None where nothing was counted by scene
-    built                what readers build from the snapshot (postings, orders): built once, shared, freed with it
+    built                what readers build from the snapshot (postings, orders): built once, shared, freed
+    with it
 
     Raises DataError for relations or counters of another number of users.
     """
@@ -70,11 +75,14 @@ class Snapshot:
         n = len(self.users)
         for name, relation in self.relations.items():
             if len(relation) != n:
-                raise DataError(f"relation {name!r} has {len(relation)} rows, expected one for each of {n} users")
+                raise DataError(
+                    f"relation {name!r} has {len(relation)} rows, expected one for each of {n} users"
+                )
         for name, column in (self.user_scene_counters or {}).items():
             if len(column) != n * self.n_scenes:
                 raise DataError(
-                    f"{COUNTERS} column {name!r} has {len(column)} rows, expected {n} users × {self.n_scenes} scenes"
+                    f"{COUNTERS} column {name!r} has {len(column)} rows, expected {n} users × "
+                    f"{self.n_scenes} scenes"
                 )
 
     @property
@@ -94,7 +102,8 @@ class Snapshot:
         return np.where(known, user_rows * self.n_scenes + scenes, -1)
 
     def released(self) -> Snapshot:
-        """The same platform without works that are published only after its moment: what can be recommended."""
+        """The same platform without works that are published only after its moment: what can be
+        recommended."""
         return replace(self, works=self.works.take(self.published_ms <= self.time_ms))
 
     def save(self, folder: Path) -> None:
@@ -117,7 +126,8 @@ class Snapshot:
     def open(cls, folder: Path) -> Snapshot:
         """Raises DataError when ``folder`` is no snapshot, a damaged one, or one of a newer format.
 
-        Kinds and lengths are checked, values are not but for ids and the bounds of lists. O(rows of ids and lists).
+        Kinds and lengths are checked, values are not but for ids and the bounds of lists. O(rows of ids and
+        lists).
         """
         try:
             head = _read_head(folder)
@@ -146,7 +156,9 @@ def _read_head(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: snapshot format {head.get('format')}, this version reads 1, 2 and {FORMAT}")
     time_ms, labels = head.get("time_ms"), head.get("labels")
     if not isinstance(time_ms, int) or isinstance(time_ms, bool) or not 0 <= time_ms <= LATEST_MS:
-        raise DataError(f"{path}: time_ms is {str(time_ms)[:40]}, expected whole milliseconds in 0 … {LATEST_MS}")
+        raise DataError(
+            f"{path}: time_ms is {str(time_ms)[:40]}, expected whole milliseconds in 0 … {LATEST_MS}"
+        )
     if not isinstance(labels, dict):
         raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
     for column, names in labels.items():
@@ -165,8 +177,14 @@ def meaning_table(meaning: Meaning) -> dict[str, tuple[str, ...]]:
 def meaning_of(path: Path, meaning: object) -> Meaning:
     """DataError naming ``path``, the head that holds it, for what is no table of labels."""
     known = {field.name for field in fields(Meaning)}
-    if not isinstance(meaning, dict) or not meaning.keys() <= known or not all(map(is_texts, meaning.values())):
-        raise DataError(f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}")
+    if (
+        not isinstance(meaning, dict)
+        or not meaning.keys() <= known
+        or not all(map(is_texts, meaning.values()))
+    ):
+        raise DataError(
+            f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}"
+        )
     return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
 
 

@@ -15,8 +15,9 @@ DENSE = 8  # ids that span at most so many times their number are found by a tab
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """R rows: unique ``ids (R,) int64`` in any order, and ``columns`` {name: (R,)}; ``karec.platform.schema`` says what
-    a column's name and dtype mean. Raises ValueError for a column of another length and for a repeated id.
+    """R rows: unique ``ids (R,) int64`` in any order, and ``columns`` {name: (R,)}; ``karec.platform.schema``
+    says what a column's name and dtype mean. Raises ValueError for a column of another length and for a
+    repeated id.
     """
 
     ids: Array
@@ -45,8 +46,8 @@ class Table:
         return Table(self.ids[selector], {name: column[selector] for name, column in self.columns.items()})
 
     def lookup(self, ids: Array) -> Array:
-        """(N,) int64 row of each id, −1 for an unknown one. O(N log R), and O(N) where the ids lie densely: the first
-        call then makes a table of all that they span, at most 32 B a row.
+        """(N,) int64 row of each id, −1 for an unknown one. O(N log R), and O(N) where the ids lie densely:
+        the first call then makes a table of all that they span, at most 32 B a row.
         """
         wanted = np.asarray(ids, dtype=np.int64)
         if not len(self.ids):
@@ -77,8 +78,8 @@ class Table:
 
     @computed_once
     def _row_of(self) -> Array | None:
-        """(span + 1,) int32: the row of each id from the least to the largest, and −1 at the end; None for ids that
-        span more than DENSE times their number.
+        """(span + 1,) int32: the row of each id from the least to the largest, and −1 at the end; None for
+        ids that span more than DENSE times their number.
         """
         least, most = self._ends
         if most - least >= DENSE * len(self.ids):

@@ -1,8 +1,8 @@
 """What the towers say of an item for this user, blended with how the item does with everybody.
 
-Items other than works have no ranker: ⟨user, item⟩ says whose taste they meet, and what a scene is for (songs that
-are sung, minutes in a room, follows) is in the labels of the rates. Minutes are weights of labels that say how long: an
-expected time is Σ (length of the step) · P(at least so long).
+Items other than works have no ranker: ⟨user, item⟩ says whose taste they meet, and what a scene is for (songs
+that are sung, minutes in a room, follows) is in the labels of the rates. Minutes are weights of labels that
+say how long: an expected time is Σ (length of the step) · P(at least so long).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Blend(Scorer):
     def score(self, request: Request, candidates: Candidates) -> Array:
         row = self.snapshot.works.lookup(candidates.ids)
         with_everybody = np.where(row < 0, self.mean, self.rates[row])
-        score = (1.0 - self.share) * standardised(candidates.scores) + self.share * standardised(with_everybody)
+        score = (1.0 - self.share) * standardised(candidates.scores) + self.share * standardised(
+            with_everybody
+        )
         return np.asarray(score, np.float32)
 
 

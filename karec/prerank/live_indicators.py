@@ -1,14 +1,16 @@
-"""Prerank as a continuation of recall: works ordered by how they do with everybody, or with people like the user.
+"""Prerank as a continuation of recall: works ordered by how they do with everybody, or with people like the
+user.
 
-The talk's first road: real-time indicators sort what recall found, and no model. An indicator is a label's rate among a
-work's shows, smoothed towards its creator's rate, which is smoothed towards the mean of all works. As live as the
-snapshot is.
+The talk's first road: real-time indicators sort what recall found, and no model. An indicator is a label's
+rate among a work's shows, smoothed towards its creator's rate, which is smoothed towards the mean of all
+works. As live as the snapshot is.
 
-A segment is the users of one value of a column: an age group, a city. What they enjoyed and passed over lately, as the
-snapshot lists it, makes the work's lift with them: the share of it that they enjoyed over the share that all did.
+A segment is the users of one value of a column: an age group, a city. What they enjoyed and passed over
+lately, as the snapshot lists it, makes the work's lift with them: the share of it that they enjoyed over the
+share that all did.
 
-    r    = (E + m·e) / (N + m)          E of N entries of the work were enjoyed, e of all works' entries; m = 20
-    lift = (E_s + m·r) / (N_s + m) / r  the same of the segment's entries, near 1 while there are few
+    r    = (E + m·e) / (N + m)          E of N entries of the work were enjoyed, e of all works' entries; m =
+    20 lift = (E_s + m·r) / (N_s + m) / r  the same of the segment's entries, near 1 while there are few
 """
 
 from __future__ import annotations
@@ -25,16 +27,18 @@ from karec.platform.snapshot import Snapshot
 from karec.stage import Scorer
 from karec.types import Array, Candidates, Request
 
-ENJOYED, PASSED = "history", "skipped"  # lists of the snapshot: the last works that a user enjoyed, and passed over
+# lists of the snapshot: the last works that a user enjoyed, and passed over
+ENJOYED, PASSED = "history", "skipped"
 
 
 class LiveIndicators(Scorer):
-    """score = Σ weight · rate of the work, over the labels of ``weights``; times its lift with the user's segment.
+    """score = Σ weight · rate of the work, over the labels of ``weights``; times its lift with the user's
+    segment.
 
-    ``weights``: {label: weight}; None: of what says enjoyed the label that is counted last, and of what says liked, 1
-    each. ``segment``: an integer column of users; None: everybody alike. A work that the snapshot does not know has the
-    mean of all, a user whom it does not know no segment. Built once a snapshot, as an index whose vectors are the rates
-    of W works in S segments: W·(S + 1)·4 bytes. O(N·S) a request.
+    ``weights``: {label: weight}; None: of what says enjoyed the label that is counted last, and of what says
+    liked, 1 each. ``segment``: an integer column of users; None: everybody alike. A work that the snapshot
+    does not know has the mean of all, a user whom it does not know no segment. Built once a snapshot, as an
+    index whose vectors are the rates of W works in S segments: W·(S + 1)·4 bytes. O(N·S) a request.
     """
 
     def __init__(
@@ -59,7 +63,9 @@ def _rates(snapshot: Snapshot, weights: Mapping[str, float], segments: Array) ->
     """(an index of the works with their rates in each segment and with everybody, the mean of all works)."""
     rates, mean = indicators(snapshot, weights)
     lifts = _lifts(snapshot, segments)
-    return ItemIndex.build(snapshot.works.ids, (rates[:, None] * lifts).astype(np.float32), dtype="float32"), mean
+    return ItemIndex.build(
+        snapshot.works.ids, (rates[:, None] * lifts).astype(np.float32), dtype="float32"
+    ), mean
 
 
 def _segments(snapshot: Snapshot, column: str) -> Array:
@@ -69,7 +75,9 @@ def _segments(snapshot: Snapshot, column: str) -> Array:
         there = sorted(name for name, each in snapshot.users.columns.items() if each.dtype.kind in "iu")
         raise ValueError(f"segment = {column!r} is no integer column of users; there are {there}")
     if ENJOYED not in snapshot.relations or PASSED not in snapshot.relations:
-        raise ValueError(f"segment = {column!r} needs the lists {ENJOYED} and {PASSED}, the platform keeps none")
+        raise ValueError(
+            f"segment = {column!r} needs the lists {ENJOYED} and {PASSED}, the platform keeps none"
+        )
     named = is_named(column, values)
     segments = np.full(len(values), -1, np.int64)
     segments[named] = np.unique(values[named], return_inverse=True)[1]

@@ -1,7 +1,8 @@
-"""Filters by who made an item and who asks: followed creators alone, or none of them; not one's own; one's own city.
+"""Filters by who made an item and who asks: followed creators alone, or none of them; not one's own; one's
+own city.
 
-The maker is the column ``creator_id`` of the item index: of a work its creator, of a live room its host, of a song room
-its owner, of a creator the creator. An item that the index does not know is dropped by all of them.
+The maker is the column ``creator_id`` of the item index: of a work its creator, of a live room its host, of a
+song room its owner, of a creator the creator. An item that the index does not know is dropped by all of them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class NotOwn(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         made_by = request.index.gather(CREATOR, candidates.rows)
-        own = (made_by == request.user_number) & (made_by >= 0)  # a stranger's number is as negative as nobody's
+        # a stranger's number is as negative as nobody's
+        own = (made_by == request.user_number) & (made_by >= 0)
         return np.asarray((candidates.rows >= 0) & ~own)
 
 
@@ -87,7 +89,9 @@ class AsUser(Filter):
         user = self.snapshot.users.row(request.user_number)
         if user < 0 or not is_named(self.column, own := self.snapshot.users[self.column][user]):
             return np.zeros(len(candidates), bool)
-        return np.asarray((candidates.rows >= 0) & (request.index.gather(self.column, candidates.rows) == own))
+        return np.asarray(
+            (candidates.rows >= 0) & (request.index.gather(self.column, candidates.rows) == own)
+        )
 
 
 def _need_column(index: ItemIndex, name: str) -> None:

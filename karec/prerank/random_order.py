@@ -11,7 +11,8 @@ MASK = 2**63 - 1
 
 
 class RandomOrder(Scorer):
-    """Scores in [0, 1) drawn by the user and the moment of the request: the same request gets the same ones. O(N)."""
+    """Scores in [0, 1) drawn by the user and the moment of the request: the same request gets the same ones.
+    O(N)."""
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         seed = [request.user_number & MASK, (request.time_ms or 0) & MASK]

@@ -13,7 +13,8 @@ from karec.types import Array, Candidates, Request
 
 
 class IndexRows(Hydrator):
-    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as unknown.
+    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as
+    unknown.
 
     Works whose rows recall found in the request's view are not looked up again.
     """
@@ -49,7 +50,8 @@ class NotShown(Filter):
 
 
 class IsOn(Filter):
-    """Drops items that the index blocks at this moment: rooms that are off, works that are taken down. O(N)."""
+    """Drops items that the index blocks at this moment: rooms that are off, works that are taken down.
+    O(N)."""
 
     why = "off, or blocked"
 

@@ -12,7 +12,8 @@ LISTS = ("history", "skipped")
 
 
 class NotSeen(Filter):
-    """Drops works of the user's history and of those passed over, as they are known now: the last 100 of each.
+    """Drops works of the user's history and of those passed over, as they are known now: the last 100 of
+    each.
 
     What the session was shown is ``not_shown``'s. A user whom the snapshot does not know has seen nothing.
     O(N log seen).

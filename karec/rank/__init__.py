@@ -1,1 +1,2 @@
-"""Rank: the full model over a thousand candidates, several objectives fused into one score, every logit logged."""
+"""Rank: the full model over a thousand candidates, several objectives fused into one score, every logit
+logged."""

@@ -1,10 +1,11 @@
-"""Several objectives, one score: the ranker's logits become probabilities, and probabilities one number to sort by.
+"""Several objectives, one score: the ranker's logits become probabilities, and probabilities one number to
+sort by.
 
 sum      fused = Σ_t w_t·p_t / Σ_t w_t            a mean of probabilities, in [0, 1]
 product  fused = Π_t (ε + p_t)^{w_t / Σ w}        a weighted geometric mean: a work must please on every count
 
-p_t is σ of the logit. The logit of play_time is the log of the expected play time t, in units of 10 s, so that its p is
-t / (1 + t): it grows with t, and a long play outweighs no other objective.
+p_t is σ of the logit. The logit of play_time is the log of the expected play time t, in units of 10 s, so
+that its p is t / (1 + t): it grows with t, and a long play outweighs no other objective.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Fusion:
         """(T,) float64: what each of ``tasks`` weighs, of 1. ValueError for a weight of another task."""
         unknown = sorted(set(self.weights) - set(tasks))
         if unknown:
-            raise ValueError(f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}")
+            raise ValueError(
+                f"fusion weighs {unknown}, which the ranker does not predict; it predicts {list(tasks)}"
+            )
         w = np.array([self.weights.get(task, 0.0) for task in tasks], np.float64)
         return np.asarray(w / w.sum())
 

@@ -1,4 +1,5 @@
-"""The ranking steps: the model's logits, their fusion, the best k. Any ranker that was exported to ONNX serves here."""
+"""The ranking steps: the model's logits, their fusion, the best k. Any ranker that was exported to ONNX
+serves here."""
 
 from __future__ import annotations
 
@@ -24,10 +25,10 @@ FIRST = "first"
 class Ranker(Hydrator):
     """``logits (N, T) float32``: one pass over user, item, context and cross features.
 
-    Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A work that
-    nobody knows is ranked by its out-of-vocabulary slots. ``model``: "first" for the bundle's first
-    ranker, a cheap part of its ranker, or another ONNX file of the same encoder, relative to ``config_folder``; None:
-    the bundle's ranker.
+    Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A
+    work that nobody knows is ranked by its out-of-vocabulary slots. ``model``: "first" for the bundle's first
+    ranker, a cheap part of its ranker, or another ONNX file of the same encoder, relative to
+    ``config_folder``; None: the bundle's ranker.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)
@@ -54,7 +55,9 @@ class Ranker(Hydrator):
             raise ValueError("a request needs time_ms before its candidates can be ranked")
         user = request.features
         if "history" not in user:
-            raise ContractError("the ranker needs the user's features: put the step user_features into the request")
+            raise ContractError(
+                "the ranker needs the user's features: put the step user_features into the request"
+            )
         items = self._items(request.live, candidates.ids, request.time_ms)
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
         if "dense" in self.ranker.inputs:
@@ -92,7 +95,8 @@ class FusedScore(Scorer):
         logits = candidates.columns["logits"]
         if logits.shape[1:] != (len(self.tasks),):
             raise ContractError(
-                f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a work: let "
+                f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a "
+                f"work: let "
                 "both steps take the same model"
             )
         return self.fusion.fused(logits, self.shares)
@@ -101,7 +105,8 @@ class FusedScore(Scorer):
 class TopK(Selector):
     """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N + k log k).
 
-    With a ``k`` of its own, works that the request explores (``karec.features.explored``) take the last of its places.
+    With a ``k`` of its own, works that the request explores (``karec.features.explored``) take the last of
+    its places.
     """
 
     needs = ("scores",)
@@ -125,7 +130,9 @@ def _best(scores: Array, k: int) -> Array:
     """The positions of the ``k`` largest of ``scores (N,)``, largest first, ties by position."""
     falling = -scores
     near = (
-        np.arange(len(scores)) if k >= len(scores) else np.flatnonzero(falling <= np.partition(falling, k - 1)[k - 1])
+        np.arange(len(scores))
+        if k >= len(scores)
+        else np.flatnonzero(falling <= np.partition(falling, k - 1)[k - 1])
     )
     return np.asarray(near[np.argsort(falling[near], kind="stable")][:k])
 
@@ -134,5 +141,7 @@ def _other(model: str, config_folder: Path | None, first: OnnxModel | None) -> O
     if model != FIRST:
         return OnnxModel((config_folder or Path()) / model)
     if first is None:
-        raise ValueError("model = 'first', and the bundle has no ranker_first.onnx: train with ranker.first = true")
+        raise ValueError(
+            "model = 'first', and the bundle has no ranker_first.onnx: train with ranker.first = true"
+        )
     return first

@@ -12,7 +12,8 @@ from karec.types import Candidates, Request
 
 
 class City(Source):
-    """In turns: the works of the user's city that are popular, and those that are new. Nothing for a user of none.
+    """In turns: the works of the user's city that are popular, and those that are new. Nothing for a user of
+    none.
 
     ``column``, of users and of works: integers that mean the same in both, negative where nobody knows.
     """

@@ -1,7 +1,8 @@
 """Community recall: what people of the user's community enjoy, and what they make.
 
-A community is a group of the graph of who follows, befriends and watches the same as whom; it is found offline and
-stands in the snapshot as the users' column ``community`` (``karec.refresh.communities``), negative for a user of none.
+A community is a group of the graph of who follows, befriends and watches the same as whom; it is found
+offline and stands in the snapshot as the users' column ``community`` (``karec.refresh.communities``),
+negative for a user of none.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from karec.types import Candidates, Request
 
 
 class Community(Source):
-    """In turns: works that the community's members enjoyed, by their rate among them, and works that members made,
-    newest first. Nothing for a user of no community.
+    """In turns: works that the community's members enjoyed, by their rate among them, and works that members
+    made, newest first. Nothing for a user of no community.
     """
 
     proven = True  # tests/recall/test_community.py
@@ -29,7 +30,8 @@ class Community(Source):
             raise ValueError(f"quota must be positive, got {quota}")
         if COMMUNITY not in snapshot.users.columns:
             raise ValueError(
-                f"community recall needs the users' column {COMMUNITY!r}, which publishing finds from follows, friends "
+                f"community recall needs the users' column {COMMUNITY!r}, which publishing finds from "
+                f"follows, friends "
                 f"and histories (pip install 'karec[train]'); columns are {list(snapshot.users.columns)}"
             )
         self.snapshot = snapshot

@@ -11,8 +11,8 @@ from karec.types import Candidates, Request
 
 
 class Follow(Source):
-    """Of each followed creator the works, newest first, at most ``per_creator``; the creators take turns, those who
-    were followed last first. Works that came since the bundle was made take their turns first.
+    """Of each followed creator the works, newest first, at most ``per_creator``; the creators take turns,
+    those who were followed last first. Works that came since the bundle was made take their turns first.
     """
 
     proven = True  # tests/recall/test_follow.py

@@ -1,17 +1,19 @@
 """Fresh recall: new works, with a bonus for works and creators that were hardly shown.
 
-Thompson sampling. Of the newest works each draws its chance to be enjoyed from what is known of it, and the best draws
-win:
+Thompson sampling. Of the newest works each draws its chance to be enjoyed from what is known of it, and the
+best draws win:
 
-    creator  θ_c ~ Beta(m·r + p_c, m·(1 − r) + n_c − p_c)             r: mean rate of all, m = PRIOR_SHOWS imagined
+    creator  θ_c ~ Beta(m·r + p_c, m·(1 − r) + n_c − p_c)             r: mean rate of all, m = PRIOR_SHOWS
+    imagined
              shows
     work     θ_w ~ Beta(m·θ_c + p_w, m·(1 − θ_c) + n_w − p_w)         p of n shows were enjoyed
 
-The fewer the shows, the wider the draw: works and creators of whom little is known come up in some requests, and what
-was shown often in vain in none. ``draws`` such orders are made once a bundle; the request's id says which one it gets,
-so that a request can be replayed.
+The fewer the shows, the wider the draw: works and creators of whom little is known come up in some requests,
+and what was shown often in vain in none. ``draws`` such orders are made once a bundle; the request's id says
+which one it gets, so that a request can be replayed.
 
-Source   W. R. Thompson, Biometrika 25, 1933; O. Chapelle, L. Li, An empirical evaluation of Thompson sampling, 2011.
+Source   W. R. Thompson, Biometrika 25, 1933; O. Chapelle, L. Li, An empirical evaluation of Thompson
+sampling, 2011.
 """
 
 from __future__ import annotations
@@ -32,11 +34,11 @@ LEAST_MEAN = 0.01  # of a platform where nothing was enjoyed yet
 
 
 class Fresh(Source):
-    """The ``quota`` best draws of the ``pool`` works that were published last (twice the quota, unless told). Before
-    them those that came since the bundle was made, newest first.
+    """The ``quota`` best draws of the ``pool`` works that were published last (twice the quota, unless told).
+    Before them those that came since the bundle was made, newest first.
 
-    Where works have no counters, or ``draws = 0``, the ``quota`` works that were published last. O(1) a request;
-    building takes O(draws · pool · log pool).
+    Where works have no counters, or ``draws = 0``, the ``quota`` works that were published last. O(1) a
+    request; building takes O(draws · pool · log pool).
     """
 
     proven = True  # tests/recall/test_fresh.py
@@ -47,11 +49,15 @@ class Fresh(Source):
             raise ValueError("fresh recall needs the moment when works were published; these works have none")
         pool = 2 * quota if pool is None else pool
         if quota <= 0 or pool < quota or draws < 0:
-            raise ValueError(f"fresh needs quota > 0, pool ≥ quota and draws ≥ 0, got {quota}, {pool} and {draws}")
+            raise ValueError(
+                f"fresh needs quota > 0, pool ≥ quota and draws ≥ 0, got {quota}, {pool} and {draws}"
+            )
         self.quota = quota
         self.pool = pool
         self.draws = draws
-        self.orders = snapshot.built.get(("fresh", quota, pool, draws), lambda: _orders(snapshot, quota, pool, draws))
+        self.orders = snapshot.built.get(
+            ("fresh", quota, pool, draws), lambda: _orders(snapshot, quota, pool, draws)
+        )
 
     def recall(self, request: Request) -> Candidates:
         drawn = self.orders[request.seed % len(self.orders)]
@@ -88,4 +94,6 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Stan
 
 def _beta(rng: np.random.Generator, positives: Array, shows: Array, mean: Array) -> Array:
     mean = np.clip(mean, 1e-6, 1.0 - 1e-6)
-    return rng.beta(PRIOR_SHOWS * mean + positives, PRIOR_SHOWS * (1.0 - mean) + np.maximum(shows - positives, 0.0))
+    return rng.beta(
+        PRIOR_SHOWS * mean + positives, PRIOR_SHOWS * (1.0 - mean) + np.maximum(shows - positives, 0.0)
+    )

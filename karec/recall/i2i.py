@@ -1,7 +1,7 @@
 """Item-to-item recall: the works that are watched by the same people as what the user liked last.
 
-The vectors are those of who watched what together (``karec.features.cowatch``); their inner products are cosines. They
-are searched exactly: O(seeds · works with a vector · D) a request.
+The vectors are those of who watched what together (``karec.features.cowatch``); their inner products are
+cosines. They are searched exactly: O(seeds · works with a vector · D) a request.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ LOOKED_AT = 50  # latest works of a list, of which those with a vector are seeds
 class ItemToItem(Source):
     """The seeds' nearest works read in turns, ``per_seed`` of each at most, none of them a seed.
 
-    The seeds are the ``seeds`` works that the user liked last and, where those are fewer, watched last, those that have
-    a co-watch vector: some users must have watched a work before training.
+    The seeds are the ``seeds`` works that the user liked last and, where those are fewer, watched last, those
+    that have a co-watch vector: some users must have watched a work before training.
     """
 
     proven = True  # tests/recall/test_i2i.py
     why = "watched by those who watched what the user liked last"
 
-    def __init__(self, snapshot: Snapshot, encoder: Encoder, quota: int, seeds: int = 10, per_seed: int = 1000) -> None:
+    def __init__(
+        self, snapshot: Snapshot, encoder: Encoder, quota: int, seeds: int = 10, per_seed: int = 1000
+    ) -> None:
         if quota <= 0 or seeds <= 0 or per_seed <= 0:
-            raise ValueError(f"quota, seeds and per_seed must be positive, got {quota}, {seeds} and {per_seed}")
+            raise ValueError(
+                f"quota, seeds and per_seed must be positive, got {quota}, {seeds} and {per_seed}"
+            )
         if encoder.cowatch is None:
             raise ValueError(
-                "i2i recall needs co-watch vectors, and training made none: too few works have enough watchers"
+                "i2i recall needs co-watch vectors, and training made none: too few works have enough "
+                "watchers"
             )
         self.snapshot = snapshot
         self.quota = quota
@@ -43,7 +48,9 @@ class ItemToItem(Source):
         lists = {name: latest_of_users(snapshot, name) for name in ("liked", "history")}
         self.lists = {name: of for name, of in lists.items() if of is not None}
         cowatch = encoder.cowatch
-        self.vectors, self.neighbours = snapshot.built.get("co-watch neighbours", lambda: _index(snapshot, cowatch))
+        self.vectors, self.neighbours = snapshot.built.get(
+            "co-watch neighbours", lambda: _index(snapshot, cowatch)
+        )
 
     def recall(self, request: Request) -> Candidates:
         seeds = self._seeds(request)
@@ -73,7 +80,8 @@ class ItemToItem(Source):
 
 
 def _index(snapshot: Snapshot, cowatch: CowatchVectors) -> tuple[Array, ItemIndex]:
-    """(vectors (K, D) float32, an index of them by work row): of the snapshot's works, those that have a vector."""
+    """(vectors (K, D) float32, an index of them by work row): of the snapshot's works, those that have a
+    vector."""
     rows = np.arange(len(snapshot.works))
     codes = cowatch.codes(np.asarray(snapshot.works.ids))
     vectors = cowatch.vectors[codes[codes > 0]]

@@ -1,4 +1,5 @@
-"""Model recall: the works whose item vectors lie nearest to the user's, by exact scan or by lists of works."""
+"""Model recall: the works whose item vectors lie nearest to the user's, by exact scan or by lists of
+works."""
 
 from __future__ import annotations
 
@@ -17,19 +18,20 @@ MORE = 2  # works that are scored for one that is recalled
 
 
 class Model(Source):
-    """The top ``quota`` of the whole library by inner product with the user vector of each row's model version.
+    """The top ``quota`` of the whole library by inner product with the user vector of each row's model
+    version.
 
     It searches in recall's own space where the bundle has one: ``recall_index``, with the vectors that
-    ``recall_user_towers`` {model version: tower} make of the user's features. Else it searches the item index with
-    prerank's user vector.
+    ``recall_user_towers`` {model version: tower} make of the user's features. Else it searches the item index
+    with prerank's user vector.
 
-    ``exact`` False: of an index with lists, only the works of the lists nearest to the user are scored: of ``n_probe``
-    lists, the bundle's number, at which recall@1000 was measured to be .95 or more, or of as many as hold MORE times
-    the quota on average, if these are more; where lists near the user are small, fewer works than the quota are found.
-    An index without lists, as of a small catalogue, is scanned.
+    ``exact`` False: of an index with lists, only the works of the lists nearest to the user are scored: of
+    ``n_probe`` lists, the bundle's number, at which recall@1000 was measured to be .95 or more, or of as many
+    as hold MORE times the quota on average, if these are more; where lists near the user are small, fewer
+    works than the quota are found. An index without lists, as of a small catalogue, is scanned.
 
-    Blocked works are left out, so that fewer than ``quota`` may be found, and works of a version that has no user
-    vector, which the notes count (``without_user_vector``).
+    Blocked works are left out, so that fewer than ``quota`` may be found, and works of a version that has no
+    user vector, which the notes count (``without_user_vector``).
     """
 
     proven = True  # tests/recall/test_model.py

@@ -1,4 +1,5 @@
-"""Live rooms and song rooms: which of them are on changes by the minute, and is read off the index's blocks."""
+"""Live rooms and song rooms: which of them are on changes by the minute, and is read off the index's
+blocks."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from karec.types import Array, Candidates, Request
 class OnNow(Source):
     """The ``quota`` most popular of the items that are on: in the index, and not blocked there.
 
-    Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence changes by
-    ``block`` and ``unblock`` of the index (``karec.bundle.kinds.Kind.show_only``), and nothing is published.
+    Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence
+    changes by ``block`` and ``unblock`` of the index (``karec.bundle.kinds.Kind.show_only``), and nothing is
+    published.
     """
 
     def __init__(self, index: ItemIndex, snapshot: Snapshot, quota: int) -> None:

@@ -18,20 +18,25 @@ from karec.types import Array, Candidates, Noted, Request
 class Popular(Source):
     """The ``quota`` works that are enjoyed most often when they are shown (``postings.popularity``).
 
-    ``segment``: an integer column of users (an age band, a gender); then a work's rate is that among the users of one's
-    own segment (``segments``), and for a user of none that among all. ``by_scene``: the rate is that in the scene of
-    the request, with ``segment`` among one's own there. A scene of which users' lists have no entry, and any scene of
-    a snapshot whose lists know no scenes, has the works of all scenes, and the notes say so (``scene``).
+    ``segment``: an integer column of users (an age band, a gender); then a work's rate is that among the
+    users of one's own segment (``segments``), and for a user of none that among all. ``by_scene``: the rate
+    is that in the scene of the request, with ``segment`` among one's own there. A scene of which users' lists
+    have no entry, and any scene of a snapshot whose lists know no scenes, has the works of all scenes, and
+    the notes say so (``scene``).
     """
 
     proven = True  # tests/recall/test_popular.py
     why = "works that most enjoy"
 
-    def __init__(self, snapshot: Snapshot, quota: int, segment: str | None = None, by_scene: bool = False) -> None:
+    def __init__(
+        self, snapshot: Snapshot, quota: int, segment: str | None = None, by_scene: bool = False
+    ) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
         users = snapshot.users.columns
-        if segment is not None and (segment not in users or np.asarray(users[segment]).dtype.kind not in "iu"):
+        if segment is not None and (
+            segment not in users or np.asarray(users[segment]).dtype.kind not in "iu"
+        ):
             integers = [name for name, column in users.items() if np.asarray(column).dtype.kind in "iu"]
             raise ValueError(f"segment = {segment!r} is no integer column of users; these are {integers}")
         self.snapshot = snapshot
@@ -69,7 +74,8 @@ class Popular(Source):
 
 
 class Indicators(Source):
-    """The ``quota`` works with the best live indicators: Σ weight · rate of a label (``platform.indicators``).
+    """The ``quota`` works with the best live indicators: Σ weight · rate of a label
+    (``platform.indicators``).
 
     ``weights``: {label: weight}, as the prerank step ``live_indicators`` takes them.
     """
@@ -97,12 +103,14 @@ def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> Standing:
 
 
 def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Array]:
-    """{segment: (quota,) int32 work rows}. O(works log works + segments · (works + quota · log) + entries · log)."""
+    """{segment: (quota,) int32 work rows}. O(works log works + segments · (works + quota · log) + entries ·
+    log)."""
     return _top_of(seen_by(snapshot, column), most_popular(snapshot), popularity(snapshot), quota)
 
 
 def _top_in_scenes(snapshot: Snapshot, column: str | None, quota: int) -> Mapping[str, Mapping[int, Array]]:
-    """{scene: {segment, or EVERYBODY: (quota,) int32 work rows}}, of the scenes in which something was seen."""
+    """{scene: {segment, or EVERYBODY: (quota,) int32 work rows}}, of the scenes in which something was
+    seen."""
     names, rate, order = snapshot.labels.get("scene", ()), popularity(snapshot), most_popular(snapshot)
     best = {}
     for scene, (all_of_it, by_segment) in seen_in_scenes(snapshot, column).items():
@@ -117,14 +125,18 @@ def _top_in_scenes(snapshot: Snapshot, column: str | None, quota: int) -> Mappin
 
 
 def _top_of(seen: SeenBySegment, order: Array, rate: Array, quota: int) -> dict[int, Array]:
-    """{segment: its (quota,) best}; ``order``: rows by ``rate``, which is that of what a segment has not seen."""
+    """{segment: its (quota,) best}; ``order``: rows by ``rate``, which is that of what a segment has not
+    seen."""
     segments, first = np.unique(seen.segment, return_index=True)
     parts = zip(segments.tolist(), first, np.append(first, len(seen.segment))[1:], strict=True)
-    return {of: _moved(order, rate, seen.row[begin:end], seen.rate[begin:end], quota) for of, begin, end in parts}
+    return {
+        of: _moved(order, rate, seen.row[begin:end], seen.rate[begin:end], quota) for of, begin, end in parts
+    }
 
 
 def _moved(order: Array, rate: Array, rows: Array, rates: Array, n: int) -> Array:
-    """(n,) int32: the first n of ``order``, rows by ``rate``, once ``rows`` have the rates ``rates``. Ties by row."""
+    """(n,) int32: the first n of ``order``, rows by ``rate``, once ``rows`` have the rates ``rates``. Ties by
+    row."""
     changed = np.zeros(len(rate), bool)
     changed[rows] = True
     begin = order[: n + len(rows)]

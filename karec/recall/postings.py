@@ -26,7 +26,8 @@ Spans = tuple[Array, Array, Array]
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """``rows[indptr[i]:indptr[i+1]]``, int32, are the work rows of ``keys[i]``, by descending priority, ties by row."""
+    """``rows[indptr[i]:indptr[i+1]]``, int32, are the work rows of ``keys[i]``, by descending priority, ties
+    by row."""
 
     keys: Array
     indptr: Array
@@ -39,14 +40,16 @@ class Postings:
 
     @classmethod
     def of_order(cls, key_of_work: Array, order: Array) -> Self:
-        """As ``build``, of rows ``order (N,)`` that are by priority already: a radix sort by 16 bits of the keys, the
-        lowest first (Knuth, TAOCP 3, 5.2.5), which is NumPy's stable sort of uint16. O(N), and 4 passes at most.
+        """As ``build``, of rows ``order (N,)`` that are by priority already: a radix sort by 16 bits of the
+        keys, the lowest first (Knuth, TAOCP 3, 5.2.5), which is NumPy's stable sort of uint16. O(N), and 4
+        passes at most.
         """
         rows = np.asarray(order, np.int32)
         if not len(rows):
             return cls(np.empty(0, np.int64), np.zeros(1, np.int64), rows)
         keys = np.asarray(key_of_work)
-        above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)  # without a sign, modulo 2^64
+        # without a sign, modulo 2^64
+        above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)
         for shift in range(0, int(above.max()).bit_length(), 16):
             give_way()  # a pass over a whole platform takes some milliseconds
             digit = (above >> np.uint64(shift)).astype(np.uint16)
@@ -61,7 +64,8 @@ class Postings:
         return rows[begins[0] : ends[0]]
 
     def spans(self, keys: Array, limit: int | Array) -> Spans:
-        """The first ``limit`` rows of each key, of all alike or of each its own; empty for a key that no work has."""
+        """The first ``limit`` rows of each key, of all alike or of each its own; empty for a key that no work
+        has."""
         if not len(self.keys):
             none = np.zeros(len(keys), np.int64)
             return self.rows, none, none
@@ -73,8 +77,8 @@ class Postings:
 
 @dataclass(frozen=True, eq=False)
 class ListsOfUsers:
-    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u; ``scenes`` those of the entries, where
-    the relation knows them.
+    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u; ``scenes`` those of the
+    entries, where the relation knows them.
     """
 
     indptr: Array
@@ -96,9 +100,11 @@ def works_by(snapshot: Snapshot, column: str) -> Postings:
 
 
 def newest_by(snapshot: Snapshot, column: str) -> Postings:
-    """Work rows by their value of ``column``, published last first, most popular first where nobody knows when."""
+    """Work rows by their value of ``column``, published last first, most popular first where nobody knows
+    when."""
     return snapshot.built.get(
-        ("newest works", column), lambda: Postings.of_order(category(snapshot.works, column), newest(snapshot))
+        ("newest works", column),
+        lambda: Postings.of_order(category(snapshot.works, column), newest(snapshot)),
     )
 
 
@@ -128,7 +134,8 @@ def lists_of_users(snapshot: Snapshot, relation: str) -> ListsOfUsers:
 
 
 def users_by(snapshot: Snapshot, column: str) -> Postings | None:
-    """User rows by their value of ``column``, in the order of the rows; None where users have no such column."""
+    """User rows by their value of ``column``, in the order of the rows; None where users have no such
+    column."""
     users = snapshot.users
     if column not in users.columns:
         return None
@@ -141,12 +148,15 @@ def category(table: Table, column: str) -> Array:
     """The column, whose values are lists' keys; ValueError for one that does not hold whole numbers."""
     values = np.asarray(table[column])
     if values.dtype.kind not in "iu":
-        raise ValueError(f"the column {column!r} holds {values.dtype}, recall by its values needs whole numbers")
+        raise ValueError(
+            f"the column {column!r} holds {values.dtype}, recall by its values needs whole numbers"
+        )
     return values
 
 
 def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
-    """(≤ limit,) int32 work rows of the lists read in turns (first of each, second of each, …), repeats left out.
+    """(≤ limit,) int32 work rows of the lists read in turns (first of each, second of each, …), repeats left
+    out.
 
     So the first works of every list are kept however small ``limit`` is. O(rows read).
     """
@@ -163,16 +173,21 @@ def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
 
 
 def newest(snapshot: Snapshot) -> Array:
-    """(N,) int32 work rows, published last first, or most popular first where nobody knows when; ties by row."""
+    """(N,) int32 work rows, published last first, or most popular first where nobody knows when; ties by
+    row."""
     if PUBLISHED not in snapshot.works.columns:
         return most_popular(snapshot)
-    return snapshot.built.get("newest works", lambda: descending(np.asarray(snapshot.works[PUBLISHED], np.float64)))
+    return snapshot.built.get(
+        "newest works", lambda: descending(np.asarray(snapshot.works[PUBLISHED], np.float64))
+    )
 
 
 def popularity(snapshot: Snapshot) -> Array:
-    """(N,) float64 in [0, 1]: the smoothed rate, per show, of the last label that says enjoyed and is counted.
+    """(N,) float64 in [0, 1]: the smoothed rate, per show, of the last label that says enjoyed and is
+    counted.
 
-    Works without counters are ordered by when they were published, newest 1, oldest 0; all are 0 where nobody knows.
+    Works without counters are ordered by when they were published, newest 1, oldest 0; all are 0 where nobody
+    knows.
     """
     return snapshot.built.get("popularity", lambda: _popularity(snapshot))
 
@@ -183,9 +198,9 @@ def most_popular(snapshot: Snapshot) -> Array:
 
 
 def descending(values: Array) -> Array:
-    """(N,) int32 rows by falling ``values (N,)`` float64, ties by row; NaN comes last. As a stable sort in a quarter of
-    its time: NumPy sorts doubles and whole numbers by AVX-512 or AVX2, but not stably, so that rows of equal values are
-    put in order by a second sort, of (rank of the value, row) in one number.
+    """(N,) int32 rows by falling ``values (N,)`` float64, ties by row; NaN comes last. As a stable sort in a
+    quarter of its time: NumPy sorts doubles and whole numbers by AVX-512 or AVX2, but not stably, so that
+    rows of equal values are put in order by a second sort, of (rank of the value, row) in one number.
     """
     n = len(values)
     if n >= 1 << 31 or np.isnan(values).any():
@@ -220,8 +235,8 @@ def user_row(snapshot: Snapshot, user: int) -> int:
 
 
 def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:
-    """The ids that a relation has for the user as of the request, oldest first; the snapshot's where nothing newer is
-    known.
+    """The ids that a relation has for the user as of the request, oldest first; the snapshot's where nothing
+    newer is known.
     """
     now = request.now(relation)
     if now is not None:
@@ -231,8 +246,8 @@ def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:
 
 
 def latest_rows(request: Request, snapshot: Snapshot, relation: str, limit: int) -> Array:
-    """(≤ limit,) int32 rows of the latest works that a relation has for the user as of the request, latest first, those
-    that the snapshot knows. O(entries).
+    """(≤ limit,) int32 rows of the latest works that a relation has for the user as of the request, latest
+    first, those that the snapshot knows. O(entries).
     """
     rows = snapshot.works.lookup(related_now(request, snapshot, relation)[::-1])
     return rows[rows >= 0][:limit].astype(np.int32)

@@ -1,5 +1,5 @@
-"""Profile recall: works of the songs, creators, tags and eras that a user's history, likes, songs and searches
-favour."""
+"""Profile recall: works of the songs, creators, tags and eras that a user's history, likes, songs and
+searches favour."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ from karec.types import Array, Candidates, Request
 EVIDENCE: Mapping[str, float] = {"history": 1.0, "liked": 1.0, "sung": 1.0, "searched": 1.0}
 MOST_ENTRIES = 200  # of each kind of evidence, the latest
 NEW_SHARE = (
-    0.25  # of a value's part, at most: works that came since the snapshot, of which nobody knows how good they are
+    # of a value's part, at most: works that came since the snapshot, of which nobody knows how good they are
+    0.25
 )
 
 
 class Profile(Source):
-    """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet`` values that
-    weigh most in the user's evidence share it in proportion to their weights. Works that came since the snapshot are
-    first, the newest before others, up to a quarter of each value's part.
+    """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet``
+    values that weigh most in the user's evidence share it in proportion to their weights. Works that came
+    since the snapshot are first, the newest before others, up to a quarter of each value's part.
 
     facets    song, creator, tag and era, those of them that works have
-    evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made; ``searched``:
-              songs, which weigh in the facet song alone. The latest entry of a kind weighs its weight, each older one
-              ``decay`` times the next. What the platform does not record weighs nothing, nor does a value below 0,
-              which is one that nobody knows.
+    evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made;
+    ``searched``:
+              songs, which weigh in the facet song alone. The latest entry of a kind weighs its weight, each
+              older one ``decay`` times the next. What the platform does not record weighs nothing, nor does a
+              value below 0, which is one that nobody knows.
     """
 
     proven = True  # tests/recall/test_profile.py
@@ -61,10 +63,13 @@ class Profile(Source):
         unknown = [facet for facet in facets if facet not in columns]
         if unknown:
             near = nearest(unknown[0], columns)
-            raise ValueError(f"facets {unknown} are no columns of the works{near}; columns are {list(columns)}")
+            raise ValueError(
+                f"facets {unknown} are no columns of the works{near}; columns are {list(columns)}"
+            )
         if not facets:
             raise ValueError(
-                f"profile needs facets, columns of works whose values a user may favour; columns are {list(columns)}"
+                f"profile needs facets, columns of works whose values a user may favour; columns are "
+                f"{list(columns)}"
             )
         if quota <= 0 or keys_per_facet <= 0 or not 0 < decay <= 1:
             raise ValueError(
@@ -93,7 +98,11 @@ class Profile(Source):
         works, weights = self._works(user, request)
         songs = related_now(request, self.snapshot, "searched")[::-1][:MOST_ENTRIES]
         of_songs = self._weights("searched", len(songs))
-        came = None if request.live is None or not len(request.live.works.came.works) else request.live.works.came
+        came = (
+            None
+            if request.live is None or not len(request.live.works.came.works)
+            else request.live.works.came
+        )
         lists, newer = [], []
         for facet in self.facets:
             keys, weight = self.snapshot.works[facet][works], weights

@@ -1,14 +1,17 @@
 """How works do among the users of one segment (one age band, one community), in one scene, and among both.
 
-    rate = (enjoyed / l + m·r) / (seen + m)    seen = enjoyed + passed over, by the segment's users, in the scene, as
+    rate = (enjoyed / l + m·r) / (seen + m)    seen = enjoyed + passed over, by the segment's users, in the
+    scene, as
                                                users' lists say; m = PRIOR_SEEN
-                                               r    = the work's popularity with everybody; of a segment in a scene its
+                                               r    = the work's popularity with everybody; of a segment in a
+                                               scene its
                                                       rate in the scene
-                                               l    = how much oftener a work is enjoyed in the scene than in all
+                                               l    = how much oftener a work is enjoyed in the scene than in
+                                               all
 
-A work that nobody of the segment has seen in the scene has the rate r. Lists are as long as the snapshot keeps them, so
-that a rate is of what its users saw last. By l works seen in a scene where little is enjoyed do not stand behind those
-that were never seen there.
+A work that nobody of the segment has seen in the scene has the rate r. Lists are as long as the snapshot
+keeps them, so that a rate is of what its users saw last. By l works seen in a scene where little is enjoyed
+do not stand behind those that were never seen there.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ EVERYBODY = -1  # the segment of who is in none
 
 @dataclass(frozen=True, eq=False)
 class SeenBySegment:
-    """M pairs of a segment and a work that its users saw: ``segment``, ``row``, how many of them ``enjoyed`` it, and
-    the smoothed ``rate``; ordered by segment.
+    """M pairs of a segment and a work that its users saw: ``segment``, ``row``, how many of them ``enjoyed``
+    it, and the smoothed ``rate``; ordered by segment.
     """
 
     segment: Array
@@ -52,13 +55,16 @@ def enjoyed_in(snapshot: Snapshot, column: str) -> Postings:
 
 
 def seen_by(snapshot: Snapshot, column: str) -> SeenBySegment:
-    """Of each value of the users' ``column``; one that is missing is no segment. O(entries of the lists · log)."""
+    """Of each value of the users' ``column``; one that is missing is no segment. O(entries of the lists ·
+    log)."""
     return _rated(snapshot, _entries(snapshot, column), popularity(snapshot))
 
 
-def seen_in_scenes(snapshot: Snapshot, column: str | None) -> dict[int, tuple[SeenBySegment, SeenBySegment | None]]:
-    """{code of a scene: (what was seen there, all of it in the segment EVERYBODY; by value of ``column``, None without
-    a column)}, of the scenes in which a list has an entry. O(scenes · (entries · log + works)).
+def seen_in_scenes(
+    snapshot: Snapshot, column: str | None
+) -> dict[int, tuple[SeenBySegment, SeenBySegment | None]]:
+    """{code of a scene: (what was seen there, all of it in the segment EVERYBODY; by value of ``column``,
+    None without a column)}, of the scenes in which a list has an entry. O(scenes · (entries · log + works)).
     """
     everybody = _entries(snapshot, None)
     segments = None if column is None else _entries(snapshot, column)
@@ -66,7 +72,9 @@ def seen_in_scenes(snapshot: Snapshot, column: str | None) -> dict[int, tuple[Se
     for scene in np.unique(everybody.scene[everybody.scene >= 0]).tolist():
         there = everybody.take(everybody.scene == scene)
         n = len(there.enjoyed)
-        oftener = (there.enjoyed.sum() + PRIOR_SEEN * overall) / ((n + PRIOR_SEEN) * overall) if overall else 1.0
+        oftener = (
+            (there.enjoyed.sum() + PRIOR_SEEN * overall) / ((n + PRIOR_SEEN) * overall) if overall else 1.0
+        )
         rate = popularity(snapshot)
         all_of_it = _rated(snapshot, there, rate, oftener)
         by_segment = None
@@ -109,7 +117,12 @@ def _entries(snapshot: Snapshot, column: str | None) -> _Entries:
             known = is_in[user]
             user = user[known]
             parts.append(
-                _Entries(segment_of[user], lists.rows[known], np.full(len(user), is_enjoyed), np.asarray(scene[known]))
+                _Entries(
+                    segment_of[user],
+                    lists.rows[known],
+                    np.full(len(user), is_enjoyed),
+                    np.asarray(scene[known]),
+                )
             )
     columns = ("segment", "row", "enjoyed", "scene")
     return _Entries(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))

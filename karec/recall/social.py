@@ -6,14 +6,23 @@ import numpy as np
 
 from karec.platform.schema import FAMILY, is_named
 from karec.platform.snapshot import Snapshot
-from karec.recall.postings import interleave, latest_of_users, newest_by_creator, related, user_row, users_by, works_at
+from karec.recall.postings import (
+    interleave,
+    latest_of_users,
+    newest_by_creator,
+    related,
+    user_row,
+    users_by,
+    works_at,
+)
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 
 
 class Social(Source):
-    """Lists read in turns: of each friend the own works, newest first; then of each friend and family member (where
-    users have the column ``family``) the works they liked, and of each those they watched, latest first.
+    """Lists read in turns: of each friend the own works, newest first; then of each friend and family member
+    (where users have the column ``family``) the works they liked, and of each those they watched, latest
+    first.
 
     quota       works in all
     people      friends at most, and family members at most
@@ -25,7 +34,9 @@ class Social(Source):
 
     def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
         if quota <= 0 or people <= 0 or per_person <= 0:
-            raise ValueError(f"quota, people and per_person must be positive, got {quota}, {people} and {per_person}")
+            raise ValueError(
+                f"quota, people and per_person must be positive, got {quota}, {people} and {per_person}"
+            )
         self.snapshot = snapshot
         self.quota = quota
         self.people = people
@@ -47,7 +58,11 @@ class Social(Source):
         friends = related(self.snapshot, "friends", user)[: self.people]
         circle = np.concatenate([users.lookup(friends), self._family(user)])
         circle = np.unique(circle[(circle >= 0) & (circle != user)])
-        lists = [] if self.made is None else [self.made.spans(friends[friends != request.user_number], self.per_person)]
+        lists = (
+            []
+            if self.made is None
+            else [self.made.spans(friends[friends != request.user_number], self.per_person)]
+        )
         lists += [of.spans(circle, self.per_person) for of in self.lists if of is not None]
         return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 

@@ -1,4 +1,5 @@
-"""A list of works that is the same in many requests, with its rows in the item index as the newest of them saw it."""
+"""A list of works that is the same in many requests, with its rows in the item index as the newest of them
+saw it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from karec.types import Array, Candidates, Request
 
 
 class Standing:
-    """``works``, whose rows are looked up once for each generation of the index, by the first request that sees it.
+    """``works``, whose rows are looked up once for each generation of the index, by the first request that
+    sees it.
 
     Any thread may ask: whoever sees an older generation meanwhile looks up its rows again.
     """

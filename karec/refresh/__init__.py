@@ -1,1 +1,2 @@
-"""Refresh: the item tower over the whole catalogue, again and again, into an index that is published atomically."""
+"""Refresh: the item tower over the whole catalogue, again and again, into an index that is published
+atomically."""

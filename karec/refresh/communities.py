@@ -1,11 +1,13 @@
 """Communities of users: groups who follow, befriend and watch the same.
 
-Graph     Users; an edge weighs FOLLOW for each follow of one by the other, FRIEND for each friendship, and for a work
-          that both enjoyed COWATCH / (the watchers' number − 1), each watcher with NEIGHBOURS others of the work's, so
-          that a work that everybody watched binds nobody. Loops, and people whom the snapshot does not know, bind
-          nobody: ``unbound`` counts them.
+Graph     Users; an edge weighs FOLLOW for each follow of one by the other, FRIEND for each friendship, and
+for a work
+          that both enjoyed COWATCH / (the watchers' number − 1), each watcher with NEIGHBOURS others of the
+          work's, so that a work that everybody watched binds nobody. Loops, and people whom the snapshot does
+          not know, bind nobody: ``unbound`` counts them.
 Found     by the Leiden algorithm on modularity, from one seed: the same snapshot gives the same communities.
-Ids       A community keeps the id of the former one with which it shares most users, each id once, largest overlap
+Ids       A community keeps the id of the former one with which it shares most users, each id once, largest
+overlap
           first; others get ids that were never given. A user without an edge has none, −1.
 Cost      O(edges) memory, 24 bytes each and igraph's own; some passes over them.
 Source    V. Traag, L. Waltman, N. J. van Eck, From Louvain to Leiden, Scientific Reports 9, 2019.
@@ -29,7 +31,8 @@ NONE = -1
 
 
 def communities(snapshot: Snapshot, former: Snapshot | None = None, given: int = NONE) -> Array | None:
-    """(users,) int32: the community of each user row, −1 for none; None where no two users are bound by anything.
+    """(users,) int32: the community of each user row, −1 for none; None where no two users are bound by
+    anything.
 
     ``former``: the snapshot that was published before, whose ids are kept. ``given``: the highest id that any
     publication gave, also to a community that is no more; −1 for none. MissingExtra without igraph.
@@ -58,7 +61,8 @@ def unbound(snapshot: Snapshot) -> dict[str, int]:
 
 
 def with_former_ids(found: Array, was: Array, most: int) -> Array:
-    """``found (U,)`` under the ids of ``was (U,)``, both −1 for none; new ids begin after ``most``. O(U log U)."""
+    """``found (U,)`` under the ids of ``was (U,)``, both −1 for none; new ids begin after ``most``. O(U log
+    U)."""
     both = (found >= 0) & (was >= 0)
     pairs, overlap = np.unique(np.stack([found[both], was[both]]), axis=1, return_counts=True)
     order = np.lexsort((pairs[1], pairs[0], -overlap))
@@ -96,7 +100,8 @@ def _edges(snapshot: Snapshot) -> tuple[Array, Array]:
 
 
 def _bonds(snapshot: Snapshot) -> Iterator[tuple[Array, Array, float]]:
-    """Follows and friendships: (user rows, rows of the others, −1 for who is no user; what each pair weighs)."""
+    """Follows and friendships: (user rows, rows of the others, −1 for who is no user; what each pair
+    weighs)."""
     for name, weight in (("follows", FOLLOW), ("friends", FRIEND)):
         if name in snapshot.relations and (name != "follows" or CREATOR in snapshot.works.columns):
             of = snapshot.relations[name]
@@ -105,7 +110,8 @@ def _bonds(snapshot: Snapshot) -> Iterator[tuple[Array, Array, float]]:
 
 
 def _watched_together(snapshot: Snapshot) -> list[tuple[Array, Array, Array]]:
-    """(user, user, weight) of each watcher of a work and the next one, the second next, …, in the order of the rows."""
+    """(user, user, weight) of each watcher of a work and the next one, the second next, …, in the order of
+    the rows."""
     of = snapshot.relations["history"]
     user = np.repeat(np.arange(len(of)), np.diff(of.indptr))
     work = np.unique(np.asarray(of.values), return_inverse=True)[1]

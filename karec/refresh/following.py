@@ -18,11 +18,13 @@ TRIES = 8  # where works are removed while a shard is written
 
 @dataclass(eq=False)
 class LibraryFollower:
-    """Adds the shards of a bundle's library to the bundle's index, each once, in their order. One thread at a time.
+    """Adds the shards of a bundle's library to the bundle's index, each once, in their order. One thread at a
+    time.
 
-    A new follower, another bundle than last time, or a library that was removed and is made anew: it begins with the
-    oldest shard that is there. Works that the index does not hold, as those that were removed since, stay out. When
-    the last row of an earlier model version is gone, the works are put into lists again, where they were in lists.
+    A new follower, another bundle than last time, or a library that was removed and is made anew: it begins
+    with the oldest shard that is there. Works that the index does not hold, as those that were removed since,
+    stay out. When the last row of an earlier model version is gone, the works are put into lists again, where
+    they were in lists.
     """
 
     works: int = 0  # rows that were written so far
@@ -38,7 +40,8 @@ class LibraryFollower:
             self._bundle, self._after = weakref.ref(bundle), (0, 0)
         before = self.works
         there = shards_in(library_of(bundle.path))
-        if not there or (there[-1].round, there[-1].number) < self._after:  # somebody removed them: rounds begin at 1
+        # somebody removed them: rounds begin at 1
+        if not there or (there[-1].round, there[-1].number) < self._after:
             self._after = (0, 0)
         new = [each for each in there if (each.round, each.number) > self._after]
         spaces = spaces_of(bundle.path) if new else {}  # which reads towers
@@ -69,8 +72,10 @@ class LibraryFollower:
         (made,) = found.versions
         if (made.number, made.space_id) != (bundle.model_version, space):
             raise DataError(
-                f"{shard.path / file} holds vectors of model version {made.number} in the space {made.space_id:016x}, "
-                f"the bundle's item tower makes {bundle.model_version} in {space:016x}: remove {shard.path.parent}"
+                f"{shard.path / file} holds vectors of model version {made.number} in the space "
+                f"{made.space_id:016x}, "
+                f"the bundle's item tower makes {bundle.model_version} in {space:016x}: remove "
+                f"{shard.path.parent}"
             )
 
         def written() -> int:
@@ -79,6 +84,7 @@ class LibraryFollower:
             return len(ids)
 
         for _ in range(TRIES):
-            with suppress(ValueError):  # a work was removed since the look-up, and a new one would need its columns
+            # a work was removed since the look-up, and a new one would need its columns
+            with suppress(ValueError):
                 return written()
         return written()

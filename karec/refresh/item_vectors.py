@@ -20,7 +20,8 @@ BATCH = 8192
 
 
 def served_columns(snapshot: Snapshot) -> dict[str, Array]:
-    """The works' columns that steps may read by row: one value a work, counters left out, since they age at once."""
+    """The works' columns that steps may read by row: one value a work, counters left out, since they age at
+    once."""
     return {
         name: np.asarray(column)
         for name, column in snapshot.works.columns.items()
@@ -66,7 +67,8 @@ def item_vectors(
 ) -> Iterator[Array]:
     """The vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, piece by piece, as of ``time_ms``.
 
-    ``counts(ids)`` (N, ·) float32: counters of works, in the order of ``encoder.works.counters``; None: the snapshot's.
+    ``counts(ids)`` (N, ·) float32: counters of works, in the order of ``encoder.works.counters``; None: the
+    snapshot's.
     """
     for begin in range(0, len(rows), BATCH):
         piece = rows[begin : begin + BATCH]

@@ -1,10 +1,11 @@
-"""Kinds of items that are made of works: their vectors, and those kinds that every platform has, songs and creators.
+"""Kinds of items that are made of works: their vectors, and those kinds that every platform has, songs and
+creators.
 
     vector of an item = the mean of the vectors of its works
 
-so that ⟨user, item⟩ is the mean of what the towers say of its works: no training of its own, one space, one user vector
-for all kinds. A live room is made of its host's works, a song room of the works of its songs. An item without a work
-that the index knows has no vector and no row.
+so that ⟨user, item⟩ is the mean of what the towers say of its works: no training of its own, one space, one
+user vector for all kinds. A live room is made of its host's works, a song room of the works of its songs. An
+item without a work that the index knows has no vector and no row.
 
 Cost  O(entries · D), in pieces.
 """
@@ -32,21 +33,25 @@ AT_ONCE = 1 << 16  # works whose vectors are read at once
 
 @dataclass(frozen=True, eq=False)
 class KindOfWorks:
-    """``works_of``: for each row of ``kind.items`` the ids of the works that it is made of. ValueError: for others."""
+    """``works_of``: for each row of ``kind.items`` the ids of the works that it is made of. ValueError: for
+    others."""
 
     kind: ItemKind
     works_of: Relation
 
     def __post_init__(self) -> None:
         if len(self.works_of) != len(self.kind.items):
-            raise ValueError(f"works_of has {len(self.works_of)} lists, the kind has {len(self.kind.items)} items")
+            raise ValueError(
+                f"works_of has {len(self.works_of)} lists, the kind has {len(self.kind.items)} items"
+            )
 
 
 def songs_and_creators(snapshot: Snapshot) -> dict[str, KindOfWorks]:
-    """The kinds ``song`` and ``creator``, those of them whose role works have. Counters are the sums of their works'.
+    """The kinds ``song`` and ``creator``, those of them whose role works have. Counters are the sums of their
+    works'.
 
-    A song's or creator's ``tag`` is the one that most of the works have, ``upload_ms`` the last one's. Lists of users
-    hold the songs and creators of the works in their lists. O(W log W + entries).
+    A song's or creator's ``tag`` is the one that most of the works have, ``upload_ms`` the last one's. Lists
+    of users hold the songs and creators of the works in their lists. O(W log W + entries).
     """
     return {
         name: _by_value(snapshot, role, OF_USERS if role == CREATOR else ())
@@ -56,12 +61,15 @@ def songs_and_creators(snapshot: Snapshot) -> dict[str, KindOfWorks]:
 
 
 def kind_index(made: KindOfWorks, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:
-    """The index of a kind: in the space and of the model version of ``works``, with the columns that steps read.
+    """The index of a kind: in the space and of the model version of ``works``, with the columns that steps
+    read.
 
     ValueError: ``works`` holds vectors of several model versions, whose mean means nothing.
     """
     if len(works.model_versions) > 1:
-        raise ValueError(f"the works' vectors are of model versions {list(works.model_versions)}: a mean needs one")
+        raise ValueError(
+            f"the works' vectors are of model versions {list(works.model_versions)}: a mean needs one"
+        )
     item = np.repeat(np.arange(len(made.works_of)), np.diff(made.works_of.indptr))
     sums = np.zeros((len(made.kind.items), works.dim))
     count = np.zeros(len(made.kind.items), np.int64)
@@ -74,7 +82,9 @@ def kind_index(made: KindOfWorks, snapshot: Snapshot, works: ItemIndex) -> ItemI
                 continue
             owner = item[piece][known]
             first = np.flatnonzero(np.diff(owner, prepend=-1))
-            sums[owner[first]] += np.add.reduceat(view.embeddings(rows[known]), first, axis=0, dtype=np.float64)
+            sums[owner[first]] += np.add.reduceat(
+                view.embeddings(rows[known]), first, axis=0, dtype=np.float64
+            )
             count += np.bincount(owner, minlength=len(count))
     have = np.flatnonzero(count)
     columns = served_columns(made.kind.over(snapshot))
@@ -121,10 +131,13 @@ def _most_frequent(which: Array, tag: Array, n: int) -> Array:
 
 
 def _of_values(snapshot: Snapshot, name: str, value: Array) -> Relation:
-    """The list ``name`` with the ``value`` of each work in the work's place; works without one are left out."""
+    """The list ``name`` with the ``value`` of each work in the work's place; works without one are left
+    out."""
     relation = snapshot.relations[name]
     rows = snapshot.works.lookup(relation.values)
     values = np.where(rows >= 0, value[rows], -1)
     kept = values >= 0
     indptr = np.concatenate([[0], np.cumsum(kept)])[relation.indptr]
-    return Relation(indptr, values[kept].astype(np.int64), None if relation.times is None else relation.times[kept])
+    return Relation(
+        indptr, values[kept].astype(np.int64), None if relation.times is None else relation.times[kept]
+    )

@@ -1,4 +1,5 @@
-"""How far a refresh is, and how old the vectors of a library are: numbers for metrics and for ``karec inspect``."""
+"""How far a refresh is, and how old the vectors of a library are: numbers for metrics and for ``karec
+inspect``."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ MADE = "refreshed_ms"  # fact of a manifest: {model version: when the first vect
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Of each work of a bundle's snapshot: whether it has a vector (``works`` 1 or 0), its moment, its version."""
+    """Of each work of a bundle's snapshot: whether it has a vector (``works`` 1 or 0), its moment, its
+    version."""
 
     works: Array
     moments: Array
@@ -29,8 +31,8 @@ class Known:
 
 @dataclass(frozen=True)
 class LibraryState:
-    """Of works that have a vector. ``round`` 0: none was begun; ``refreshed`` of ``works`` are done in it. Ages are of
-    vectors, in milliseconds; ``rows`` {model version: works}, the bundle's own among them."""
+    """Of works that have a vector. ``round`` 0: none was begun; ``refreshed`` of ``works`` are done in it.
+    Ages are of vectors, in milliseconds; ``rows`` {model version: works}, the bundle's own among them."""
 
     model_version: int
     works: int
@@ -52,13 +54,16 @@ class LibraryState:
         done = f"{self.round}, {self.refreshed:,} of {self.works:,} works ({share:.0%})"
         return {
             "round": done if self.round else "none",
-            "works by model version": ", ".join(f"{version}: {n:,}" for version, n in sorted(self.rows.items())),
+            "works by model version": ", ".join(
+                f"{version}: {n:,}" for version, n in sorted(self.rows.items())
+            ),
             "age of vectors": "youngest {}, median {}, oldest {}".format(*ages),
         }
 
 
 def known_of(bundle: Bundle) -> Known:
-    """What the bundle's index file and its shards say, the newest of each work. O(works of bundle and shards)."""
+    """What the bundle's index file and its shards say, the newest of each work. O(works of bundle and
+    shards)."""
     works = bundle.snapshot.works
     rows = bundle.index.lookup(np.asarray(works.ids))
     versions = bundle.index.model_versions_of(rows)

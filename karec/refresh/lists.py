@@ -1,7 +1,8 @@
-"""The lists of the index that the channel ``model`` searches, and how many of them it has to read, measured on users.
+"""The lists of the index that the channel ``model`` searches, and how many of them it has to read, measured
+on users.
 
-Half of the asked users choose the number, the other half says what it gives: recall@K, the share of the exact search's
-K best works that are found.
+Half of the asked users choose the number, the other half says what it gives: recall@K, the share of the exact
+search's K best works that are found.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ FROM = 100_000  # works: fewer are scanned in .4 ms
 K = 1_000
 LEAST = 0.95  # recall@K
 ASKED = 400  # users
-ERRORS = 4  # standard errors that the choosing half's recall lies above LEAST, so that the other half's does too
+# standard errors that the choosing half's recall lies above LEAST, so that the other half's does too
+ERRORS = 4
 FACT = "lists"  # of the manifest
 
 
 @dataclass(frozen=True)
 class MeasuredLists:
-    """What the manifest says of the lists in ``file``. ``lowest``: the recall of the user who was served worst."""
+    """What the manifest says of the lists in ``file``. ``lowest``: the recall of the user who was served
+    worst."""
 
     file: str
     n_lists: int
@@ -43,7 +46,9 @@ class MeasuredLists:
         return {FACT: asdict(self)}
 
 
-def user_vectors(snapshot: Snapshot, encoder: Encoder, user_tower: OnnxModel, n: int = ASKED, seed: int = 0) -> Array:
+def user_vectors(
+    snapshot: Snapshot, encoder: Encoder, user_tower: OnnxModel, n: int = ASKED, seed: int = 0
+) -> Array:
     """(≤ n, D) of users drawn from ``seed``, at the snapshot's moment, outside of any scene."""
     ids = np.asarray(snapshot.users.ids)
     asked = ids[np.random.default_rng(seed).permutation(len(ids))[:n]].tolist()
@@ -54,8 +59,8 @@ def user_vectors(snapshot: Snapshot, encoder: Encoder, user_tower: OnnxModel, n:
 def build_measured_lists(index: ItemIndex, vectors: Array, file: str) -> MeasuredLists:
     """Puts the works of ``index`` into lists, as few of which are to be read as recall@K ≥ LEAST needs.
 
-    ``vectors`` (U, D) of users: the first half chooses, the others are what is reported. BundleError: their recall is
-    below LEAST.
+    ``vectors`` (U, D) of users: the first half chooses, the others are what is reported. BundleError: their
+    recall is below LEAST.
     """
     index.build_lists()
     with index.pinned() as view:
@@ -65,7 +70,8 @@ def build_measured_lists(index: ItemIndex, vectors: Array, file: str) -> Measure
     if recalls.mean() < LEAST:
         raise BundleError(
             f"{file}: recall@{K:,} is {recalls.mean():.3f} over {len(recalls)} users where {n_probe:,} of "
-            f"{index.n_lists:,} lists are read, below {LEAST}: publish it without lists (lists = False), so that every "
+            f"{index.n_lists:,} lists are read, below {LEAST}: publish it without lists (lists = False), so "
+            f"that every "
             "scene searches exactly"
         )
     means = {"recall": round(float(recalls.mean()), 4), "lowest": round(float(recalls.min()), 4)}
@@ -73,7 +79,8 @@ def build_measured_lists(index: ItemIndex, vectors: Array, file: str) -> Measure
 
 
 def _fewest(view: IndexView, vectors: Array) -> int:
-    """The fewest lists whose recall lies ERRORS standard errors above LEAST. O(log(lists)) searches a user."""
+    """The fewest lists whose recall lies ERRORS standard errors above LEAST. O(log(lists)) searches a
+    user."""
     exact = _exact(view, vectors)
 
     def enough(n_probe: int) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 class Pace:
     """``rest()`` after each piece of work: the process uses ``share`` of a core's time on average, at most.
 
-    ``share`` 1 never rests. ``wait(seconds)``, and ``worked()``, the process's seconds of processor time, are the
-    clock's. ValueError: a share that is not above 0 and at most 1.
+    ``share`` 1 never rests. ``wait(seconds)``, and ``worked()``, the process's seconds of processor time, are
+    the clock's. ValueError: a share that is not above 0 and at most 1.
     """
 
     def __init__(

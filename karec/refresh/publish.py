@@ -1,4 +1,5 @@
-"""From what was learned to what serves: models, encoder, snapshot and a fresh index become one published bundle."""
+"""From what was learned to what serves: models, encoder, snapshot and a fresh index become one published
+bundle."""
 
 from __future__ import annotations
 
@@ -49,23 +50,26 @@ def publish_bundle(
     grouped: bool = True,
     kinds: Mapping[str, KindOfWorks] = NO_KINDS,
 ) -> Path:
-    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as ``root/current``. ``ids``
-    is a folder with the maps of the platform's ids, where they are not the snapshot's numbers.
+    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as
+    ``root/current``. ``ids`` is a folder with the maps of the platform's ids, where they are not the
+    snapshot's numbers.
 
-    The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the bundle
-    before as far as its communities are; the manifest's fact ``communities`` is the highest id that was ever given,
-    ``unbound`` how many follows and friendships bind nobody: loops, and people who are no users. ``grouped`` False
-    leaves communities out, for a bundle that no scene with the channel ``community`` is served from.
-    Where the run has recall towers, the bundle has recall's own vectors too. The statistics of the item vectors are
-    always written, so that a scene may begin to centre or whiten without another publication: .1 s for 1e5 of 64. From
-    ``karec.refresh.lists.FROM`` works on, the index that the channel ``model`` searches gets lists, for scenes that say
-    ``exact = false``, and the manifest says what recall@1000 users get; ``lists`` False leaves them out. Songs and
-    creators are published as kinds of items where works have these roles, and ``kinds``, which take the place of those
-    of the same name: scenes recommend them (``items = "song"``).
+    The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the
+    bundle before as far as its communities are; the manifest's fact ``communities`` is the highest id that
+    was ever given, ``unbound`` how many follows and friendships bind nobody: loops, and people who are no
+    users. ``grouped`` False leaves communities out, for a bundle that no scene with the channel ``community``
+    is served from. Where the run has recall towers, the bundle has recall's own vectors too. The statistics
+    of the item vectors are always written, so that a scene may begin to centre or whiten without another
+    publication: .1 s for 1e5 of 64. From ``karec.refresh.lists.FROM`` works on, the index that the channel
+    ``model`` searches gets lists, for scenes that say ``exact = false``, and the manifest says what
+    recall@1000 users get; ``lists`` False leaves them out. Songs and creators are published as kinds of items
+    where works have these roles, and ``kinds``, which take the place of those of the same name: scenes
+    recommend them (``items = "song"``).
 
-    Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep`` versions
-    stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads counters by user and scene
-    and the snapshot has none, and BundleError as ``publish``, or where that recall is below .95.
+    Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep``
+    versions stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads
+    counters by user and scene and the snapshot has none, and BundleError as ``publish``, or where that recall
+    is below .95.
     """
     check_names(kinds)
     encoder = Encoder.load(run / "encoder.npz")
@@ -79,13 +83,16 @@ def publish_bundle(
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
         facts |= measured_lists(searched, snapshot, encoder, run, space)
     library = Library(index, recall, index, facts)
-    return publish_library(run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds)
+    return publish_library(
+        run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """What is published of works' vectors: in prerank's space, in recall's own or None, and those that kinds of items
-    are made of; ``facts`` for the manifest; ``towers`` {file of the bundle: the user tower of an earlier version}."""
+    """What is published of works' vectors: in prerank's space, in recall's own or None, and those that kinds
+    of items are made of; ``facts`` for the manifest; ``towers`` {file of the bundle: the user tower of an
+    earlier version}."""
 
     index: ItemIndex
     recall: ItemIndex | None
@@ -136,7 +143,9 @@ def check_names(kinds: Mapping[str, KindOfWorks]) -> None:
     """ValueError: a kind's name is none."""
     for name in kinds:
         if not name.isidentifier() or name == WORKS:
-            raise ValueError(f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}")
+            raise ValueError(
+                f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}"
+            )
 
 
 def measured_lists(
@@ -160,8 +169,11 @@ def _save_kinds(made: Mapping[str, KindOfWorks], folder: Path, snapshot: Snapsho
         kind_index(kind, snapshot, index).save(place / PRERANK.index)
 
 
-def _recall_index(run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None) -> ItemIndex | None:
-    """The works' vectors by the recall tower of ``run``; None where it has none. Steps read no column there."""
+def _recall_index(
+    run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None
+) -> ItemIndex | None:
+    """The works' vectors by the recall tower of ``run``; None where it has none. Steps read no column
+    there."""
     if not (run / RECALL.item).exists():
         return None
     tower = OnnxModel(run / RECALL.item, threads=0)
@@ -183,11 +195,13 @@ def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
 
 
 def check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
-    """DataError: the encoder reads counters by user and scene that the snapshot has not: without them every user would
-    look new to every scene, as no user in training did.
+    """DataError: the encoder reads counters by user and scene that the snapshot has not: without them every
+    user would look new to every scene, as no user in training did.
     """
     if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise DataError(
-            f"the snapshot has no user_scene_counters, but the encoder reads {list(encoder.scene_counters.counted)} "
-            "by user and scene: advance the snapshot that training began with (platform.folds.advance counts them)"
+            f"the snapshot has no user_scene_counters, but the encoder reads "
+            f"{list(encoder.scene_counters.counted)} "
+            "by user and scene: advance the snapshot that training began with (platform.folds.advance counts "
+            "them)"
         )

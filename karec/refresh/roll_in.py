@@ -1,13 +1,19 @@
-"""A new model version beside the one that serves: published at once, and rolled in work by work while it serves.
+"""A new model version beside the one that serves: published at once, and rolled in work by work while it
+serves.
 
-Published  The models and the snapshot of the new version; the vectors of the version before, as far as works have them;
-           and the user towers of both, so that each row meets the user vector of its own version. A sample of works,
-           and those that had no vector, are of the new version from the start.
-One scale  On the sample both versions have vectors: scores of the version before are brought to the new one's scale by
-           a straight line (``refresh.calibration``), which the index applies in every search, in recall and prerank.
-Then       ``karec refresh`` moves the other works (``refresh.rolling``). When no row of the version before is left, no
+Published  The models and the snapshot of the new version; the vectors of the version before, as far as works
+have them;
+           and the user towers of both, so that each row meets the user vector of its own version. A sample of
+           works, and those that had no vector, are of the new version from the start.
+One scale  On the sample both versions have vectors: scores of the version before are brought to the new one's
+scale by
+           a straight line (``refresh.calibration``), which the index applies in every search, in recall and
+           prerank.
+Then       ``karec refresh`` moves the other works (``refresh.rolling``). When no row of the version before is
+left, no
            user vector of it is made.
-Cost       The item tower over the sample, in place of the whole library: seconds, however many works there are.
+Cost       The item tower over the sample, in place of the whole library: seconds, however many works there
+are.
 """
 
 from __future__ import annotations
@@ -65,9 +71,10 @@ def roll_in(
 ) -> Path:
     """As ``publish_bundle``, beside the version that ``root/current`` serves; the new bundle's folder.
 
-    BundleError: nothing is published yet; the version before is still being rolled in; the run reads features by
-    another encoder than it, so that one of the two user towers would read wrong codes; only one of the two has recall's
-    own space; it has kinds of items beside songs and creators, whose vectors a refresh cannot make.
+    BundleError: nothing is published yet; the version before is still being rolled in; the run reads features
+    by another encoder than it, so that one of the two user towers would read wrong codes; only one of the two
+    has recall's own space; it has kinds of items beside songs and creators, whose vectors a refresh cannot
+    make.
     """
     check_names(kinds)
     before = rolled_in(root)
@@ -91,18 +98,21 @@ def roll_in(
     works = mixed[PRERANK]
     of_kinds = _carried(before, PRERANK, snapshot, {}) if len(works.model_versions) > 1 else works
     library = Library(works, mixed.get(RECALL), of_kinds, facts, towers)
-    return publish_library(run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds)
+    return publish_library(
+        run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds
+    )
 
 
 def rolled_in(root: Path) -> Bundle:
-    """The bundle in service, whose works have vectors of one version. BundleError: nothing is published yet; the
-    version before is still being rolled in.
+    """The bundle in service, whose works have vectors of one version. BundleError: nothing is published yet;
+    the version before is still being rolled in.
     """
     before = Bundle.open(root)
     LibraryFollower().catch_up(before)
     if len(before.index.model_versions) > 1:
         raise BundleError(
-            f"{before.path} holds vectors of model versions {list(before.index.model_versions)}: let karec refresh end "
+            f"{before.path} holds vectors of model versions {list(before.index.model_versions)}: let karec "
+            f"refresh end "
             "its round before another version rolls in"
         )
     return before
@@ -111,18 +121,21 @@ def rolled_in(root: Path) -> Bundle:
 def _check_beside(before: Bundle, run: Path, kinds: Mapping[str, KindOfWorks]) -> None:
     if (run / "encoder.npz").read_bytes() != (before.path / "encoder.npz").read_bytes():
         raise BundleError(
-            f"{run / 'encoder.npz'} is another encoder than that of {before.path}: towers of both versions read one "
+            f"{run / 'encoder.npz'} is another encoder than that of {before.path}: towers of both versions "
+            f"read one "
             "user's inputs. Train with --log, which keeps the encoder, or publish the whole library at once"
         )
     if (run / RECALL.item).exists() != (before.recall_index is not None):
         raise BundleError(
-            f"{run} and {before.path}: one of them has recall's own space and the other has none; publish the whole "
+            f"{run} and {before.path}: one of them has recall's own space and the other has none; publish "
+            f"the whole "
             "library at once"
         )
     others = sorted({*before.kinds, *kinds} - ROLES.keys())
     if others:
         raise BundleError(
-            f"{before.path} or the new version has the kinds {others}, whose vectors a refresh cannot make: publish "
+            f"{before.path} or the new version has the kinds {others}, whose vectors a refresh cannot make: "
+            f"publish "
             "the whole library at once"
         )
 
@@ -172,7 +185,8 @@ def _mix(
     made = np.concatenate(vectors) if vectors else np.zeros((0, index.dim), np.float32)
     if made.shape[1] != index.dim:
         raise BundleError(
-            f"{tower.path} makes vectors of {made.shape[1]} numbers, {before.path / space.index} has {index.dim}: "
+            f"{tower.path} makes vectors of {made.shape[1]} numbers, {before.path / space.index} has "
+            f"{index.dim}: "
             "publish the whole library at once"
         )
     both = np.searchsorted(at, drawn)

@@ -1,15 +1,17 @@
 """Rolling refresh: the item tower over the library of a bundle, shard after shard, round after round.
 
-    features of the works as of the round's beginning → item tower → a shard beside the bundles (``refresh.shards``)
-    counters as the state store has them when a shard is made, where there is one
+    features of the works as of the round's beginning → item tower → a shard beside the bundles
+    (``refresh.shards``) counters as the state store has them when a shard is made, where there is one
 
-A service adds shards to its index while it serves (``refresh.following``). Where an earlier model version has rows in
-the bundle's index (``refresh.roll_in``), each shard moves its works to the bundle's own version, and the first round
-ends it.
+A service adds shards to its index while it serves (``refresh.following``). Where an earlier model version has
+rows in the bundle's index (``refresh.roll_in``), each shard moves its works to the bundle's own version, and
+the first round ends it.
 
-Killed    At any moment: what is there is whole. The next refresh goes on with the round that was begun, at the first
+Killed    At any moment: what is there is whole. The next refresh goes on with the round that was begun, at
+the first
           shard that is missing, and ends in the same vectors as one that was not interrupted.
-Cost      The item tower, once a work and round, at the share of a core that ``Pace`` leaves it; disk for two rounds.
+Cost      The item tower, once a work and round, at the share of a core that ``Pace`` leaves it; disk for two
+rounds.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ SIZE = 16_384  # works of a shard: a second of one core
 def refreshing(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refresh]:
     """The one refresh of ``bundle``'s library, until the block ends. DataError: another one is at work.
 
-    ``counts(ids)`` gives the counters of works as they are now, as ``refresh.item_vectors`` says; None: the snapshot's.
+    ``counts(ids)`` gives the counters of works as they are now, as ``refresh.item_vectors`` says; None: the
+    snapshot's.
     """
     library = library_of(bundle.path)
     library.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,10 @@ class Refresh:
         """
         spaces = {space.index: name for space, name in self._spaces().items()}
         former = Round.open(self.library)
-        if former is not None and (former.spaces, former.model_version) != (spaces, self.bundle.model_version):
+        if former is not None and (former.spaces, former.model_version) != (
+            spaces,
+            self.bundle.model_version,
+        ):
             raise DataError(f"{self.library} is of other item towers than {self.bundle.path}: remove it")
         if former is not None and not self._is_whole(former):
             return former
@@ -105,31 +111,40 @@ class Refresh:
         progress: Progress | None = None,
         goes_on: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Makes the shards of ``begun`` that are missing; then those of earlier rounds go. ``goes_on`` is asked before
-        each shard: where it is False, the rest stays missing."""
+        """Makes the shards of ``begun`` that are missing; then those of earlier rounds go. ``goes_on`` is
+        asked before each shard: where it is False, the rest stays missing."""
         done = {shard.number for shard in shards_in(self.library) if shard.round == begun.number}
         for number in range(begun.n_shards):
             if not goes_on():
                 return
             if number not in done:
                 ids = begun.ids(number)
-                made = {space.index: self._refreshed(space, ids, begun.began_ms, pace) for space in self._spaces()}
+                made = {
+                    space.index: self._refreshed(space, ids, begun.began_ms, pace) for space in self._spaces()
+                }
                 write_shard(self.library, begun.number, number, made)
             if progress is not None:
-                progress(min((number + 1) * begun.size, len(begun.order)), len(begun.order), f"round {begun.number}")
+                progress(
+                    min((number + 1) * begun.size, len(begun.order)),
+                    len(begun.order),
+                    f"round {begun.number}",
+                )
         if LAST not in done:
             write_shard(self.library, begun.number, LAST, self._kinds())
         retire_before(self.library, begun.number)
 
     def _spaces(self) -> dict[Space, int]:
-        """The item towers that the bundle has, of the spaces in which it has vectors. DataError: none for its works."""
+        """The item towers that the bundle has, of the spaces in which it has vectors. DataError: none for its
+        works."""
         found = spaces_of(self.bundle.path)
         if PRERANK not in found:
             raise DataError(f"{self.bundle.path} has no {PRERANK.item}: nothing can refresh its vectors")
         if self.bundle.recall_index is None:
             found.pop(RECALL, None)
         elif RECALL not in found:
-            raise DataError(f"{self.bundle.path} has {RECALL.index} and no {RECALL.item}: nothing can refresh it")
+            raise DataError(
+                f"{self.bundle.path} has {RECALL.index} and no {RECALL.item}: nothing can refresh it"
+            )
         return found
 
     def _is_whole(self, begun: Round) -> bool:
@@ -161,7 +176,10 @@ class Refresh:
         made = songs_and_creators(self.bundle.snapshot)
         kinds = {name: made[name] for name in self.bundle.kinds if name in made}
         works = self.bundle.index
-        return {f"{KINDS}/{name}.karec": kind_index(each, self.bundle.snapshot, works) for name, each in kinds.items()}
+        return {
+            f"{KINDS}/{name}.karec": kind_index(each, self.bundle.snapshot, works)
+            for name, each in kinds.items()
+        }
 
 
 def remove_retired(root: Path) -> None:

@@ -1,8 +1,12 @@
-"""One round of a refresh: every work of a bundle's snapshot that has a vector, once, in shards, in a kept order.
+"""One round of a refresh: every work of a bundle's snapshot that has a vector, once, in shards, in a kept
+order.
 
-Order     Works whose vectors are worst come first: age · (1 + log(1 + exposures)), largest first, equal ones by id. So
-          old vectors do not grow older than a round, and what many users see is renewed before what nobody sees.
-Moment    Of all features of a round: when it began. A round that was killed and goes on ends in the same vectors.
+Order     Works whose vectors are worst come first: age · (1 + log(1 + exposures)), largest first, equal ones
+by id. So
+          old vectors do not grow older than a round, and what many users see is renewed before what nobody
+          sees.
+Moment    Of all features of a round: when it began. A round that was killed and goes on ends in the same
+vectors.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ FILE, FORMAT = "round.npz", 1
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """``order (N,)`` ids of works; shard n has those from n·size on. ``spaces``: {file: space_id} of item towers."""
+    """``order (N,)`` ids of works; shard n has those from n·size on. ``spaces``: {file: space_id} of item
+    towers."""
 
     number: int
     began_ms: int

@@ -1,14 +1,18 @@
-"""Shards of a library: what one step of a refresh made, as files beside the bundles that a service adds to its index.
+"""Shards of a library: what one step of a refresh made, as files beside the bundles that a service adds to
+its index.
 
     ROOT/library/v0000000007/                           of the bundle v0000000007
-        round.npz                                       the round that is being made: its order, and when it began
-        0000000003-0000000012/index.karec               shard 12 of round 3: index files without other columns than
-                              recall.karec              ``refreshed_ms``; recall's own space where the bundle has one
-        0000000003-9999999999/kinds/song.karec          the last shard of a round: the kinds of items, all of each
+        round.npz                                       the round that is being made: its order, and when it
+        began 0000000003-0000000012/index.karec               shard 12 of round 3: index files without other
+        columns than
+                              recall.karec              ``refreshed_ms``; recall's own space where the bundle
+                              has one
+        0000000003-9999999999/kinds/song.karec          the last shard of a round: the kinds of items, all of
+        each
 
-A shard appears whole, by one rename, and never changes. A round's shards hold every work once. When a round is whole,
-those of the round before go: whoever begins with the oldest shard that is there, and adds all in their order, has the
-newest vector of every work.
+A shard appears whole, by one rename, and never changes. A round's shards hold every work once. When a round
+is whole, those of the round before go: whoever begins with the oldest shard that is there, and adds all in
+their order, has the newest vector of every work.
 """
 
 from __future__ import annotations
@@ -47,7 +51,8 @@ class Shard:
         return self.number == LAST
 
     def index(self, name: str) -> ItemIndex | None:
-        """The index file ``name`` of the shard, checked; None where it has none. FileNotFoundError: it is gone."""
+        """The index file ``name`` of the shard, checked; None where it has none. FileNotFoundError: it is
+        gone."""
         path = self.path / name
         if not path.exists() and self.path.exists():
             return None
@@ -95,7 +100,8 @@ def remove_unfinished(library: Path) -> None:
 
 
 def works_of(shards: list[Shard], file: str) -> Iterator[tuple[Array, Array, int]]:
-    """(ids, moments, model version) of each of ``shards`` that has ``file``; one that is retired meanwhile is left out.
+    """(ids, moments, model version) of each of ``shards`` that has ``file``; one that is retired meanwhile is
+    left out.
 
     O(works); vectors are not read.
     """

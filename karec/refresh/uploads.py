@@ -1,4 +1,5 @@
-"""Works that came since the bundle was made: through the item towers into the bundle's indices, and out again."""
+"""Works that came since the bundle was made: through the item towers into the bundle's indices, and out
+again."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from karec.refresh.item_vectors import BATCH, served_columns
 
 
 class Uploads:
-    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of its newest
-    upload or edit, in every process and after each start the same; its counters enter them when the library is
-    published anew. Raises BundleError where the index has columns that works do not have.
+    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of its
+    newest upload or edit, in every process and after each start the same; its counters enter them when the
+    library is published anew. Raises BundleError where the index has columns that works do not have.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -30,7 +31,8 @@ class Uploads:
             )
 
     def take(self, works: LiveWorks, changed: Changed) -> None:
-        """From the next request on searches find the changed works, and no hidden one, with scores as adjusted."""
+        """From the next request on searches find the changed works, and no hidden one, with scores as
+        adjusted."""
         for _, index, _, _ in self._spaces:
             index.block(changed.hidden)
             index.unblock(changed.back)

@@ -14,10 +14,11 @@ from karec.types import Array, Request
 
 
 class UserFeatures(RequestHydrator):
-    """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,) bool.
+    """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,)
+    bool.
 
-    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true. Where the
-    request knows what happened since the snapshot, it is in the inputs.
+    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true. Where
+    the request knows what happened since the snapshot, it is in the inputs.
     """
 
     gives = tuple(f"request.{name}" for name in (*USER_SIDE, "cold_start"))

@@ -9,11 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Rule:
-    """Among any ``window`` neighbours at most ``max_count`` of one value of ``column``; what the session has seen
-    (``request.shown``) counts, as if it stood before the list.
+    """Among any ``window`` neighbours at most ``max_count`` of one value of ``column``; what the session has
+    seen (``request.shown``) counts, as if it stood before the list.
 
-    ``window = "session"``: so many in the whole session. ``values``: of these values alone. ``apart``: pairs of values
-    that do not stand among ``window`` neighbours together, in place of ``max_count``.
+    ``window = "session"``: so many in the whole session. ``values``: of these values alone. ``apart``: pairs
+    of values that do not stand among ``window`` neighbours together, in place of ``max_count``.
     """
 
     column: str
@@ -45,11 +45,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Place:
-    """Places of the page, counted from 1, and whose they are: of ``work``; of the best works whose ``column`` has one
-    of ``values``; of nobody: it stays free, and the trace says so.
+    """Places of the page, counted from 1, and whose they are: of ``work``; of the best works whose ``column``
+    has one of ``values``; of nobody: it stays free, and the trace says so.
 
-    ``work``: an id, a text where the platform's ids are texts. ``only``: works with these values stand in such places,
-    and nowhere else.
+    ``work``: an id, a text where the platform's ids are texts. ``only``: works with these values stand in
+    such places, and nowhere else.
     """
 
     at: int | tuple[int, ...]
@@ -98,8 +98,8 @@ class Boost:
 
 @dataclass(frozen=True)
 class Boosts:
-    """``works``: who is moved up; what several give adds up to ``most_places``. ``at_most`` works of a page are moved,
-    those that would stand first.
+    """``works``: who is moved up; what several give adds up to ``most_places``. ``at_most`` works of a page
+    are moved, those that would stand first.
     """
 
     works: tuple[Boost, ...]
@@ -110,11 +110,14 @@ class Boosts:
         if not self.works:
             raise ValueError("boosts without works lift nothing: name works, or leave boosts out")
         if self.at_most < 1 or self.most_places < 1:
-            raise ValueError(f"at_most = {self.at_most} and most_places = {self.most_places}, expected at least 1")
+            raise ValueError(
+                f"at_most = {self.at_most} and most_places = {self.most_places}, expected at least 1"
+            )
         above = [boost for boost in self.works if boost.places > self.most_places]
         if above:
             raise ValueError(
-                f"the boost of {above[0].column} is {above[0].places} places, above most_places = {self.most_places}"
+                f"the boost of {above[0].column} is {above[0].places} places, above most_places = "
+                f"{self.most_places}"
             )
 
 
@@ -129,7 +132,9 @@ def check_together(rules: Sequence[Rule], places: Sequence[Place]) -> None:
             owners[at] = place
         if place.work is not None:
             if place.work in works:
-                raise ValueError(f"{works[place.work]!s} and {place!s} contradict each other: one work, two places")
+                raise ValueError(
+                    f"{works[place.work]!s} and {place!s} contradict each other: one work, two places"
+                )
             works[place.work] = place
     _check_only(places)
     for rule in rules:
@@ -142,7 +147,8 @@ def _check_only(places: Sequence[Place]) -> None:
             shared = set(place.values) & set(other.values) if place.column == other.column else set()
             if shared and not other.only:
                 raise ValueError(
-                    f"{place!s} and {other!s} contradict each other: works of {place.column} = {min(shared)} stand in "
+                    f"{place!s} and {other!s} contradict each other: works of {place.column} = {min(shared)} "
+                    f"stand in "
                     "places with only, and nowhere else"
                 )
 
@@ -150,13 +156,19 @@ def _check_only(places: Sequence[Place]) -> None:
 def _check_rule(rule: Rule, owners: dict[int, Place]) -> None:
     """Works of places with one value of the rule's column are known: they alone must not break it."""
     known = {
-        at: place.values[0] for at, place in owners.items() if place.column == rule.column and len(place.values) == 1
+        at: place.values[0]
+        for at, place in owners.items()
+        if place.column == rule.column and len(place.values) == 1
     }
     for at in sorted(known):
-        near = [other for other in known if other < at and (rule.window == "session" or at - other < rule.window)]
+        near = [
+            other for other in known if other < at and (rule.window == "session" or at - other < rule.window)
+        ]
         if rule.apart:
             against = [
-                other for other in near if {(known[other], known[at]), (known[at], known[other])} & {*rule.apart}
+                other
+                for other in near
+                if {(known[other], known[at]), (known[at], known[other])} & {*rule.apart}
             ]
             broken = bool(against)
         else:

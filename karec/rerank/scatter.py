@@ -19,11 +19,13 @@ NONE = -1
 
 
 class Scatter(Selector):
-    """The first ``k`` (None = ``request.k``) of the candidates' order, changed as little as what is wanted needs.
+    """The first ``k`` (None = ``request.k``) of the candidates' order, changed as little as what is wanted
+    needs.
 
-    First ``boosts`` move works up. Of all lists then one is taken in which the fewest ``places`` are missed, of those
-    one that breaks ``rules`` least, of those the first (``karec.diversity.arrange``). What is not kept is counted in
-    the trace's notes, and named there; so are places that stay free. A request with ``explain`` finds before and after.
+    First ``boosts`` move works up. Of all lists then one is taken in which the fewest ``places`` are missed,
+    of those one that breaks ``rules`` least, of those the first (``karec.diversity.arrange``). What is not
+    kept is counted in the trace's notes, and named there; so are places that stay free. A request with
+    ``explain`` finds before and after.
     """
 
     needs = ("rows",)
@@ -47,9 +49,13 @@ class Scatter(Selector):
         for column in self._columns():
             if column not in index.columns:
                 near = nearest(column, index.columns)
-                raise ValueError(f"the item index has no column {column!r}{near}; it has {sorted(index.columns)}")
+                raise ValueError(
+                    f"the item index has no column {column!r}{near}; it has {sorted(index.columns)}"
+                )
             if index.columns[column].dtype.kind not in "iu":
-                raise ValueError(f"rules, places and boosts are on integers, the column {column!r} holds none")
+                raise ValueError(
+                    f"rules, places and boosts are on integers, the column {column!r} holds none"
+                )
 
     def _columns(self) -> list[str]:
         boosts = () if self.boosts is None else self.boosts.works
@@ -68,7 +74,8 @@ class Scatter(Selector):
         rules, whose = self._marks(values, order, len(seen))
         slots = [(at - 1, place) for place in self.places for at in place.places if at <= k]
         given = [
-            Slot(at, None if place.free else self._fits(place, candidates, of_works)[order]) for at, place in slots
+            Slot(at, None if place.free else self._fits(place, candidates, of_works)[order])
+            for at, place in slots
         ]
         only = np.zeros(len(order), bool)
         for place in self.places:
@@ -95,7 +102,9 @@ class Scatter(Selector):
         lifts[np.setdiff1d(np.arange(n), moved[: self.boosts.at_most])] = 0
         return lifts
 
-    def _marks(self, values: dict[str, Array], order: Array, n_seen: int) -> tuple[list[MarkRule], list[Rule]]:
+    def _marks(
+        self, values: dict[str, Array], order: Array, n_seen: int
+    ) -> tuple[list[MarkRule], list[Rule]]:
         """The rules as marks of works in ``order``, and of each the rule that it is of."""
         marks, whose = [], []
         for rule in self.rules:
@@ -117,7 +126,8 @@ class Scatter(Selector):
         notes: dict[str, Any] = {"violations": len(found.broken) + len(found.unmet)}
         told = [f"place {at + 1}: {whose[rule]} (+{excess})" for at, rule, excess in found.broken]
         told += [
-            f"place {slots[slot][0] + 1}: {str(slots[slot][1]).partition(': ')[2]} is missing" for slot in found.unmet
+            f"place {slots[slot][0] + 1}: {str(slots[slot][1]).partition(': ')[2]} is missing"
+            for slot in found.unmet
         ]
         if told:
             notes["broken"] = told
@@ -129,10 +139,17 @@ class Scatter(Selector):
         return notes
 
     def _explanation(
-        self, found: Arranged, order: Array, chosen: Array, candidates: Candidates, lifts: Array, notes: dict[str, Any]
+        self,
+        found: Arranged,
+        order: Array,
+        chosen: Array,
+        candidates: Candidates,
+        lifts: Array,
+        notes: dict[str, Any],
     ) -> dict[str, Any]:
-        """Plain values: ``before``, the ids that would stand in the list without the step, and ``arranged``, its works
-        with their ``place`` now, where they ``was``, how many places they were ``lifted``, and the places' ``owner``.
+        """Plain values: ``before``, the ids that would stand in the list without the step, and ``arranged``,
+        its works with their ``place`` now, where they ``was``, how many places they were ``lifted``, and the
+        places' ``owner``.
         """
         owners = {at: str(place).partition(": ")[2] for place in self.places for at in place.places}
         places = np.flatnonzero(found.indices >= 0) + 1
@@ -154,12 +171,15 @@ def _number(work: int | str, naming: Naming | None) -> int:
     if naming is not None:
         return naming.number_of(work)
     if isinstance(work, str):
-        raise ValueError(f"work = {work!r}: works of this bundle have no texts for ids, name it by its number")
+        raise ValueError(
+            f"work = {work!r}: works of this bundle have no texts for ids, name it by its number"
+        )
     return work
 
 
 def _values(request: Request, column: str, rows: Array) -> Array:
-    """(N,) int64 values; where one is missing, or the index does not know the work, one below 0 that no other has."""
+    """(N,) int64 values; where one is missing, or the index does not know the work, one below 0 that no other
+    has."""
     values = request.index.gather(column, rows).astype(np.int64)
     return np.where((rows < 0) | (values < 0), -1 - np.arange(len(rows)), values)
 

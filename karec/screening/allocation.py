@@ -1,15 +1,15 @@
 """How many works of each cell are kept: one allocation for all quotas at once.
 
-A cell is a set of quotas that its works fall under; its works are taken best first. So what is chosen is a number for
-each cell, and the quotas are lines of a linear program:
+A cell is a set of quotas that its works fall under; its works are taken best first. So what is chosen is a
+number for each cell, and the quotas are lines of a linear program:
 
     n_c works of cell c, 0 ≤ n_c ≤ supply_c;  Σ n_c ≤ keep
     quota q:  floor_q − under_q ≤ Σ_{c in q} n_c ≤ cap_q + over_q
 
-solved three times by HiGHS (scipy.optimize.linprog): least Σ (under + over), the violation; then, at that, the most
-works; then, at both, the best quality, each cell's works in SEGMENTS segments of quality, best first. A solution of
-the last program has at most as many broken numbers as it has lines; which of these are rounded up is decided by a small
-integer program (scipy.optimize.milp), again by the least violation first.
+solved three times by HiGHS (scipy.optimize.linprog): least Σ (under + over), the violation; then, at that,
+the most works; then, at both, the best quality, each cell's works in SEGMENTS segments of quality, best
+first. A solution of the last program has at most as many broken numbers as it has lines; which of these are
+rounded up is decided by a small integer program (scipy.optimize.milp), again by the least violation first.
 
 Cost: cells × SEGMENTS variables, quotas + 2 lines; seconds for 2,000 cells and 40 quotas.
 """
@@ -98,7 +98,8 @@ def _solve(levels: Levels, supply: Array, of: Array, floors: Array, caps: Array,
 
 
 def _segments(levels: Levels) -> tuple[Array, Array, Array]:
-    """(place of the cell, works, mean quality in 0 … 1) of each segment; a cell's better ones have the higher value."""
+    """(place of the cell, works, mean quality in 0 … 1) of each segment; a cell's better ones have the higher
+    value."""
     order = np.argsort(levels.level, kind="stable")
     share = np.empty(len(order))
     share[order] = np.cumsum(levels.count[order]) / levels.count.sum()
@@ -117,7 +118,8 @@ def _segments(levels: Levels) -> tuple[Array, Array, Array]:
 
 
 class _Programme:
-    """Lines of the program: ``of (Q, C)`` which cells a quota is about, its floors and caps in works, and ``keep``."""
+    """Lines of the program: ``of (Q, C)`` which cells a quota is about, its floors and caps in works, and
+    ``keep``."""
 
     def __init__(self, of: Array, floors: Array, caps: Array, keep: int) -> None:
         self.of, self.floors, self.caps, self.keep = of, floors, caps, keep
@@ -149,8 +151,8 @@ class _Programme:
         return np.asarray(_linear(cost, rows, most, self._bounds(most_of)).x[: len(owner)])
 
     def rounded(self, whole: Array, least: Array, most: Array) -> Array:
-        """``whole`` and for each cell a whole number from ``least`` to ``most`` more: at the least violation the most
-        works.
+        """``whole`` and for each cell a whole number from ``least`` to ``most`` more: at the least violation
+        the most works.
         """
         free = np.flatnonzero(least < most)
         if not len(free):
@@ -166,7 +168,8 @@ class _Programme:
             cost,
             integrality=np.concatenate([np.ones(len(free)), np.zeros(slack)]),
             bounds=Bounds(
-                np.concatenate([least[free], np.zeros(slack)]), np.concatenate([most[free], np.full(slack, np.inf)])
+                np.concatenate([least[free], np.zeros(slack)]),
+                np.concatenate([most[free], np.full(slack, np.inf)]),
             ),
             constraints=LinearConstraint(rows, -np.inf, upper),
             options={"node_limit": NODES},

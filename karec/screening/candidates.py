@@ -8,7 +8,8 @@ import numpy as np
 
 from karec.types import Array
 
-ID, CELL, SONG, VECTOR, LISTED = "karec.id", "karec.cell", "karec.song", "karec.vector", "karec.listed"  # of a batch
+# of a batch
+ID, CELL, SONG, VECTOR, LISTED = "karec.id", "karec.cell", "karec.song", "karec.vector", "karec.listed"
 
 
 class VectorLength(ValueError):
@@ -16,8 +17,9 @@ class VectorLength(ValueError):
 
 
 class Gathered:
-    """Rows in the order in which they were read. ``twice``: ids that stand in several rows, of which the first counts;
-    ``seen``: those of them that were read. Counts: ``no_quality``, ``same_id``, ``not_compared``.
+    """Rows in the order in which they were read. ``twice``: ids that stand in several rows, of which the
+    first counts; ``seen``: those of them that were read. Counts: ``no_quality``, ``same_id``,
+    ``not_compared``.
     """
 
     def __init__(self, twice: list[Any], seen: set[Any], dim: int) -> None:
@@ -29,8 +31,8 @@ class Gathered:
         self.no_quality = self.same_id = self.not_compared = 0
 
     def add(self, batch: Any, quality: Array) -> None:
-        """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength: there are
-        vectors of several lengths.
+        """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength:
+        there are vectors of several lengths.
         """
         import pyarrow as pa
 
@@ -75,8 +77,8 @@ class Gathered:
 
 
 def vectors_of(cells: Any, dim: int) -> tuple[Array, Array]:
-    """(vectors (N, dim), int8 as they are, others as unit vectors in float16; (N,) bool: it is a vector). One that is
-    missing, empty, all zeros or not finite is a row of zeros.
+    """(vectors (N, dim), int8 as they are, others as unit vectors in float16; (N,) bool: it is a vector). One
+    that is missing, empty, all zeros or not finite is a row of zeros.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -17,7 +17,8 @@ MEMORY = "1200MB"  # what does not fit lies in the folder
 
 
 class Database:
-    """One thread uses it. Rows come in the order of files and of rows in them, but from a query with a join."""
+    """One thread uses it. Rows come in the order of files and of rows in them, but from a query with a
+    join."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -50,7 +51,10 @@ def database(folder: Path) -> Iterator[Database]:
         import duckdb
     except ImportError as error:
         raise MissingExtra("duckdb", "screening", "screening") from error
-    with tempfile.TemporaryDirectory(dir=folder, prefix=SPILL) as spill, duckdb.connect(":memory:") as connection:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=SPILL) as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
         for name, value in (
             ("memory_limit", MEMORY),
             ("temp_directory", spill),
@@ -64,12 +68,18 @@ def database(folder: Path) -> Iterator[Database]:
 
 @contextmanager
 def told(what: Path) -> Iterator[None]:
-    """What DuckDB cannot read, in the block, is a DataError of one line; it names the file where DuckDB does."""
+    """What DuckDB cannot read, in the block, is a DataError of one line; it names the file where DuckDB
+    does."""
     import duckdb
 
     try:
         yield
-    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.InternalException):
+    except (
+        duckdb.BinderException,
+        duckdb.ParserException,
+        duckdb.CatalogException,
+        duckdb.InternalException,
+    ):
         raise
     except duckdb.Error as error:
         said = str(error).partition("\nLINE ")[0]  # then comes the query
@@ -89,6 +99,7 @@ def text(value: str) -> str:
 def scan(paths: Sequence[str]) -> str:
     """A table in SQL: the rows of Parquet files, without columns made of the folders' names.
 
-    Parquet's least and most of a column leave NaN out; ``can_have_nan`` keeps DuckDB from believing that there is none.
+    Parquet's least and most of a column leave NaN out; ``can_have_nan`` keeps DuckDB from believing that
+    there is none.
     """
     return f"read_parquet([{', '.join(map(text, paths))}], hive_partitioning = false, can_have_nan = true)"

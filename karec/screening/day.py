@@ -26,7 +26,8 @@ from karec.screening.rules import needed as needed_by_rules
 from karec.screening.settings import Settings
 from karec.types import Array
 
-VECTORS = 768 * 2**20  # bytes of content vectors that are held at once: songs of a larger day are read in parts
+# bytes of content vectors that are held at once: songs of a larger day are read in parts
+VECTORS = 768 * 2**20
 
 
 def needed(settings: Settings, quality: Judge) -> Iterator[tuple[str, Collection[Kind]]]:
@@ -82,12 +83,16 @@ class DayScreening:
             try:
                 parts = [self._part(number, n_parts, dim, twice) for number in range(n_parts)]
             except VectorLength as error:
-                raise DataError(f"{self._folder}: column {self._settings.columns.vector!r}: {error}") from error
+                raise DataError(
+                    f"{self._folder}: column {self._settings.columns.vector!r}: {error}"
+                ) from error
         rejected = Counter({self._why.names[code]: n for code, n in counts.items() if code})
         for part in parts:
             rejected.update(part.rejected)
         ids = pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], parts[0].ids.type)
-        cell, quality = (np.concatenate([getattr(part, what) for part in parts]) for what in ("cell", "quality"))
+        cell, quality = (
+            np.concatenate([getattr(part, what) for part in parts]) for what in ("cell", "quality")
+        )
         if len(ids) + rejected.total() != self._day.rows:
             raise DataError(f"{self._folder} changed while it was read: screen it again")
         in_order = {reason: rejected[reason] for reason in self.reasons if rejected[reason]}
@@ -103,7 +108,9 @@ class DayScreening:
     def _listed(self, blocked: Blocked) -> list[int]:
         """Places of the list whose ids the uploads hold."""
         column = name(blocked.column)
-        query = f"SELECT DISTINCT {column} FROM {self._table} WHERE {column} IN (SELECT id FROM {blocked.table})"
+        query = (
+            f"SELECT DISTINCT {column} FROM {self._table} WHERE {column} IN (SELECT id FROM {blocked.table})"
+        )
         place = {value: at for at, value in enumerate(blocked.values)}
         return sorted(place[value] for (value,) in self._database.rows(query))
 
@@ -112,7 +119,9 @@ class DayScreening:
         if self._settings.near_duplicates is None:
             return 0
         vector = name(self._settings.columns.vector)
-        found = self._database.rows(f"SELECT len({vector}) FROM {self._table} WHERE len({vector}) > 0 LIMIT 1")
+        found = self._database.rows(
+            f"SELECT len({vector}) FROM {self._table} WHERE len({vector}) > 0 LIMIT 1"
+        )
         return int(found[0][0]) if found else 0
 
     def _ids_of_several_rows(self) -> list[Any]:
@@ -134,7 +143,9 @@ class DayScreening:
         lists = {f"{LISTED}{at}": each for at, each in enumerate(self._blocked.values())}
         wanted += [f"{listed_sql(each)} AS {name(column)}" for column, each in lists.items()]
         if dim:
-            wanted.append(f"CASE WHEN {song} IS NULL THEN -1 ELSE (hash({song}) >> 1)::BIGINT END AS {name(SONG)}")
+            wanted.append(
+                f"CASE WHEN {song} IS NULL THEN -1 ELSE (hash({song}) >> 1)::BIGINT END AS {name(SONG)}"
+            )
             wanted.append(f"{vector} AS {name(VECTOR)}")
         mine = f" AND hash({song}) % {of} = {number}" if of > 1 else ""
         gathered = Gathered(twice, self._seen, dim)
@@ -151,5 +162,9 @@ class DayScreening:
             songs, vectors = gathered.column("songs", np.int64), gathered.column("vectors", np.int8)
             dropped = near_duplicates(songs, vectors.reshape(-1, dim), quality, near.cosine)
         without = len(cell) if near is not None and not dim else gathered.not_compared
-        counts = {"no quality": gathered.no_quality, "same id": gathered.same_id, "near duplicate": int(dropped.sum())}
+        counts = {
+            "no quality": gathered.no_quality,
+            "same id": gathered.same_id,
+            "near duplicate": int(dropped.sum()),
+        }
         return _Part(ids.filter(pa.array(~dropped)), cell[~dropped], quality[~dropped], counts, without)

@@ -1,5 +1,5 @@
-"""The file of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``, and what else is known of the day in its
-footer. A cell is stored as its place in the footer's list of cells.
+"""The file of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``, and what else is known of the
+day in its footer. A cell is stored as its place in the footer's list of cells.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ BATCH = 2**18  # rows
 
 @dataclass(frozen=True)
 class DayFacts:
-    """``made_of``: digest of all that the candidates depend on. ``rejected``: {reason: works}, in the order in which a
-    work meets them. ``listed``: {reason: places of the rule's list that the uploads hold}.
+    """``made_of``: digest of all that the candidates depend on. ``rejected``: {reason: works}, in the order
+    in which a work meets them. ``listed``: {reason: places of the rule's list that the uploads hold}.
     """
 
     made_of: str
@@ -68,7 +68,11 @@ def write_day(path: Path, ids: Any, cell: Array, quality: Array, facts: DayFacts
     levels = Levels.count_of(cell, order_of(quality) >> LOW)
     cells = levels.cells
     table = pa.table(
-        {"id": ids, "cell": np.searchsorted(cells, cell).astype(np.uint32), "quality": quality.astype(np.float32)}
+        {
+            "id": ids,
+            "cell": np.searchsorted(cells, cell).astype(np.uint32),
+            "quality": quality.astype(np.float32),
+        }
     )
     packed = zlib.compress(np.stack([levels.cell, levels.level, levels.count]).astype("<i8").tobytes(), 1)
     metadata = {
@@ -77,7 +81,9 @@ def write_day(path: Path, ids: Any, cell: Array, quality: Array, facts: DayFacts
         LEVELS: base64.b64encode(packed),
     }
     with file_aside(path) as file:
-        pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd", use_dictionary=["cell"])
+        pq.write_table(
+            table.replace_schema_metadata(metadata), file, compression="zstd", use_dictionary=["cell"]
+        )
 
 
 class DayFile:

@@ -1,9 +1,9 @@
 """Histograms of quality by cell.
 
-A float32 as an unsigned integer of the same order: its upper sixteen bits are its *level*, about a hundredth of the
-number wide. Each day's candidates are counted by cell and level; how many works of a cell are kept is decided on these
-counts, and the level in which the last kept work lies is then counted by its lower sixteen bits. So thresholds are
-exact, and memory does not depend on the number of works.
+A float32 as an unsigned integer of the same order: its upper sixteen bits are its *level*, about a hundredth
+of the number wide. Each day's candidates are counted by cell and level; how many works of a cell are kept is
+decided on these counts, and the level in which the last kept work lies is then counted by its lower sixteen
+bits. So thresholds are exact, and memory does not depend on the number of works.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def quality_of(order: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """``count (E,)`` works of ``cell (E,)`` at ``level (E,)``, all int64; by cell, then by level, no pair twice."""
+    """``count (E,)`` works of ``cell (E,)`` at ``level (E,)``, all int64; by cell, then by level, no pair
+    twice."""
 
     cell: Array
     level: Array
@@ -55,7 +56,9 @@ class Levels:
     def sum_of(cls, parts: Sequence[Levels]) -> Self:
         if not parts:
             return cls(*(np.empty(0, np.int64) for _ in range(3)))
-        cell, level, count = (np.concatenate([getattr(part, what) for part in parts]) for what in vars(parts[0]))
+        cell, level, count = (
+            np.concatenate([getattr(part, what) for part in parts]) for what in vars(parts[0])
+        )
         order = np.lexsort((level, cell))
         cell, level, count = cell[order], level[order], count[order]
         first = np.ones(len(cell), bool)
@@ -66,8 +69,8 @@ class Levels:
     def cut(self, wanted: Array) -> tuple[Array, Array, Array]:
         """Where the ``wanted (C,)`` best of each cell end; cells are those of ``cells``, in their order.
 
-        (level of the last, how many of that level are wanted, whether that is less than all of it), each (C,). A cell
-        of which none is wanted ends above its highest level.
+        (level of the last, how many of that level are wanted, whether that is less than all of it), each
+        (C,). A cell of which none is wanted ends above its highest level.
         """
         cells, starts = np.unique(self.cell, return_index=True)
         ends = np.append(starts, len(self.cell))[1:]
@@ -91,4 +94,6 @@ class Levels:
     @property
     def supply(self) -> Array:
         """(C,) works of each of ``cells``."""
-        return np.bincount(np.searchsorted(self.cells, self.cell), self.count, len(self.cells)).astype(np.int64)
+        return np.bincount(np.searchsorted(self.cells, self.cell), self.count, len(self.cells)).astype(
+            np.int64
+        )

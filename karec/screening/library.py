@@ -28,7 +28,8 @@ FOLDER = re.compile(r"day=(\d{4}-\d{2}-\d{2})")
 
 @dataclass(frozen=True)
 class Shard:
-    """``digest`` is of its size and its footer, which tells the extent, the least and the most of every column."""
+    """``digest`` is of its size and its footer, which tells the extent, the least and the most of every
+    column."""
 
     path: Path
     rows: int
@@ -56,7 +57,8 @@ class Day:
 
 
 def day_folders(folder: Path) -> dict[date, Path]:
-    """{day: its folder}, by day. What begins with . or _ is passed over, and so are files that are not Parquet.
+    """{day: its folder}, by day. What begins with . or _ is passed over, and so are files that are not
+    Parquet.
 
     DataError: ``folder`` has no day, or a folder or Parquet file that is none.
     """
@@ -78,46 +80,55 @@ def day_folders(folder: Path) -> dict[date, Path]:
 def window_days(
     folders: Mapping[date, Path], last: date | None, most: int | None, missing: Collection[date]
 ) -> tuple[list[date], list[date]]:
-    """(days of the window until ``last``, by default the last there is, at ``most`` so many; those before it).
+    """(days of the window until ``last``, by default the last there is, at ``most`` so many; those before
+    it).
 
     DataError: ``last`` is not there, or a day of the window is neither there nor said to be ``missing``.
     """
     last = max(folders) if last is None else last
     if last not in folders:
-        raise DataError(f"there are no uploads of {last}: the days there are go from {min(folders)} to {max(folders)}")
+        raise DataError(
+            f"there are no uploads of {last}: the days there are go from {min(folders)} to {max(folders)}"
+        )
     first = min(folders) if most is None else max(min(folders), last - timedelta(most - 1))
     days = [first + timedelta(n) for n in range((last - first).days + 1)]
     absent = [day for day in days if day not in folders and day not in missing]
     if absent:
         more = f" and {len(absent) - 1} more days" if len(absent) > 1 else ""
         raise DataError(
-            f"{folders[last].parent} lacks {absent[0]}{more}: put them there, or say missing_days = [{absent[0]}] in "
+            f"{folders[last].parent} lacks {absent[0]}{more}: put them there, or say missing_days = "
+            f"[{absent[0]}] in "
             "screen.toml"
         )
     return [day for day in days if day in folders], [day for day in sorted(folders) if day < first]
 
 
 def read_day(day: date, folder: Path) -> Day:
-    """Its shards, by name. DataError names one that is no Parquet file or is cut short, or whose columns are not those
-    of the first; or what lies beside them and would not be read.
+    """Its shards, by name. DataError names one that is no Parquet file or is cut short, or whose columns are
+    not those of the first; or what lies beside them and would not be read.
     """
     paths = _told(folder)
     for path in paths:
         if path.suffix != ".parquet" or path.is_dir():
             raise DataError(f"{path} is no file *.parquet: move what it holds to {folder}, or name it so")
     if not paths:
-        raise DataError(f"{folder} holds no *.parquet: remove it and say missing_days = [{day}], or put one there")
+        raise DataError(
+            f"{folder} holds no *.parquet: remove it and say missing_days = [{day}], or put one there"
+        )
     shards = tuple(map(_read_shard, paths))
     for shard in shards:
         for name, kind in shards[0].kinds.items():
             if shard.kinds.get(name) != kind:
                 held = f"holds {shard.kinds[name]}" if name in shard.kinds else "is missing"
-                raise DataError(f"{shard.path}: column {name!r} {held}, in {shards[0].path.name} it holds {kind}")
+                raise DataError(
+                    f"{shard.path}: column {name!r} {held}, in {shards[0].path.name} it holds {kind}"
+                )
     return Day(day, shards)
 
 
 def check_days(days: Sequence[Day], needed: Mapping[str, Collection[Kind]]) -> None:
-    """DataError: a day lacks a column that is ``needed`` or holds something else there; or a shard is there twice."""
+    """DataError: a day lacks a column that is ``needed`` or holds something else there; or a shard is there
+    twice."""
     seen: dict[str, Path] = {}
     for day in days:
         for name, kinds in needed.items():
@@ -128,13 +139,18 @@ def check_days(days: Sequence[Day], needed: Mapping[str, Collection[Kind]]) -> N
                 alike = [other for other in shard.names if other.casefold() == name.casefold()]
                 if len(alike) > 1:
                     both = " and ".join(map(repr, alike))
-                    raise DataError(f"{shard.path}: columns {both} differ in capitals at most: rename one of them")
+                    raise DataError(
+                        f"{shard.path}: columns {both} differ in capitals at most: rename one of them"
+                    )
             if held not in kinds:
-                raise DataError(f"{day.shards[0].path}: column {name!r} holds {held}, wanted: {' or '.join(kinds)}")
+                raise DataError(
+                    f"{day.shards[0].path}: column {name!r} holds {held}, wanted: {' or '.join(kinds)}"
+                )
             if held != days[0].kinds[name]:
                 first = days[0].shards[0].path
                 raise DataError(
-                    f"{day.shards[0].path}: column {name!r} holds {held}, in {first} it holds {days[0].kinds[name]}"
+                    f"{day.shards[0].path}: column {name!r} holds {held}, in {first} it holds "
+                    f"{days[0].kinds[name]}"
                 )
         for shard in day.shards:
             other = seen.setdefault(shard.digest, shard.path)
@@ -160,7 +176,9 @@ def _read_shard(path: Path) -> Shard:
 def _told(folder: Path) -> list[Path]:
     """Folders and Parquet files in ``folder``, by name, that are not hidden."""
     found = (path for path in folder.iterdir() if not path.name.startswith((".", "_")))
-    return sorted(path for path in found if path.is_dir() or path.suffix.lower() in (".parquet", ".parq", ".pq"))
+    return sorted(
+        path for path in found if path.is_dir() or path.suffix.lower() in (".parquet", ".parq", ".pq")
+    )
 
 
 def _footer(path: Path) -> bytes:
@@ -198,5 +216,7 @@ def needs(names: Iterable[tuple[str, Collection[Kind]]]) -> dict[str, Collection
         before = found.get(name, kinds)
         found[name] = [kind for kind in kinds if kind in before]
         if not found[name]:
-            raise DataError(f"screen.toml reads column {name!r} as {' or '.join(before)} and as {' or '.join(kinds)}")
+            raise DataError(
+                f"screen.toml reads column {name!r} as {' or '.join(before)} and as {' or '.join(kinds)}"
+            )
     return found

@@ -1,13 +1,16 @@
 """Works of one song whose content vectors are nearly the same: of each such set the best stays.
 
-Algorithm  Random-hyperplane signatures: BANDS of up to BITS signs of a vector's products with fixed random directions,
-           about log2(n) + 3 signs for a song of n works, so that few works meet by chance. Works of one song with the
-           same signs in a band meet. There the best is compared with all the others; it and those that are near it are
-           done, and the best of the rest goes on, ROUNDS times at most. Two works that were near are a pair. At the end
-           pairs are read from the best work down: a work is dropped when it pairs with a better one that stays.
-           Vectors of a song of MANY works or more are first centred, for they all lie around the song's mean.
-Holds      A dropped work has a better one of its song, which stays, with at least the cosine that is asked for.
-Finds      Not all: two works with cosine c meet in a band of b signs with chance (1 − arccos(c)/π)^b. At c = 0.98 that
+Algorithm  Random-hyperplane signatures: BANDS of up to BITS signs of a vector's products with fixed random
+directions,
+           about log2(n) + 3 signs for a song of n works, so that few works meet by chance. Works of one song
+           with the same signs in a band meet. There the best is compared with all the others; it and those
+           that are near it are done, and the best of the rest goes on, ROUNDS times at most. Two works that
+           were near are a pair. At the end pairs are read from the best work down: a work is dropped when it
+           pairs with a better one that stays. Vectors of a song of MANY works or more are first centred, for
+           they all lie around the song's mean.
+Holds      A dropped work has a better one of its song, which stays, with at least the cosine that is asked
+for. Finds      Not all: two works with cosine c meet in a band of b signs with chance (1 − arccos(c)/π)^b. At
+c = 0.98 that
            is 0.45 for 12 signs, so of eight bands 0.99.
 Cost       O(N · BANDS · (D + log N)), and rounds over those that met; 64 bytes a work beside its vector.
 Source     M. Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002.
@@ -29,8 +32,9 @@ SPARE = 3  # signs more than log2 of a song's works
 
 
 def near_duplicates(songs: Array, vectors: Array, quality: Array, cosine: float) -> Array:
-    """(N,) bool: dropped. ``songs (N,)`` codes, −1: of no song; ``vectors (N, D)``, a row of zeros, or one that is not
-    finite, is no vector: neither kind is compared. Of equal ``quality (N,)`` the earlier row is the better.
+    """(N,) bool: dropped. ``songs (N,)`` codes, −1: of no song; ``vectors (N, D)``, a row of zeros, or one
+    that is not finite, is no vector: neither kind is compared. Of equal ``quality (N,)`` the earlier row is
+    the better.
     """
     dropped = np.zeros(len(songs), bool)
     compared = np.flatnonzero(songs >= 0)
@@ -76,7 +80,8 @@ def _signatures(vectors: Array, rows: Array, groups: Array, sizes: Array) -> Arr
         if centre is not None:
             block -= centre[groups[part]]
         signs = np.packbits(block @ directions > 0, axis=1).view(np.uint16).astype(np.int64)
-        signs |= np.roll(signs, 1, axis=1) << BITS  # more signs for a song of very many works: the next band's
+        # more signs for a song of very many works: the next band's
+        signs |= np.roll(signs, 1, axis=1) << BITS
         keys[part] = groups[part, None] << (2 * BITS - 1) | (signs & ((1 << wanted[part]) - 1)[:, None])
     return keys
 
@@ -145,7 +150,8 @@ def _cosines(vectors: Array, one: Array, other: Array) -> Array:
 def _resolve(n: int, better: Array, worse: Array) -> Array:
     """(D,) places that are dropped: each pairs with a better one that is not.
 
-    A round settles every work whose better ones are settled, so there are as many as the longest chain is long.
+    A round settles every work whose better ones are settled, so there are as many as the longest chain is
+    long.
     """
     stays, dropped = np.ones(n, bool), np.zeros(n, bool)
     stays[worse] = False  # not settled yet

@@ -1,4 +1,5 @@
-"""Screening's hard rules for one work, as it is uploaded: the reason that ``rules.py`` finds in SQL, in Python."""
+"""Screening's hard rules for one work, as it is uploaded: the reason that ``rules.py`` finds in SQL, in
+Python."""
 
 from __future__ import annotations
 

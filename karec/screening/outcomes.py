@@ -1,5 +1,5 @@
-"""What later became of works, beside what was known of them: rows that the quality model learns from, and what became
-of those that screening let through.
+"""What later became of works, beside what was known of them: rows that the quality model learns from, and
+what became of those that screening let through.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Outcome:
 def learn_of(settings: Settings, path: Path) -> Learn:
     """The table ``[learn]``; ConfigError where there is none."""
     if settings.learn is None:
-        raise ConfigError(f"{path}: the table 'learn' is missing: it says where outcomes are and what is learned from")
+        raise ConfigError(
+            f"{path}: the table 'learn' is missing: it says where outcomes are and what is learned from"
+        )
     return settings.learn
 
 
@@ -60,8 +62,8 @@ def read_outcomes(settings: Settings, learn: Learn) -> list[Outcome]:
 
 
 def holes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
-    """A note for each day between the first and the last of ``days`` that is not among them; those ``missing`` are
-    known to be.
+    """A note for each day between the first and the last of ``days`` that is not among them; those
+    ``missing`` are known to be.
     """
     there = {each.day for each in days} | set(missing)
     between = (days[0].day + timedelta(n) for n in range((days[-1].day - days[0].day).days))
@@ -70,8 +72,8 @@ def holes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class LearningRows:
-    """N works that passed the rules and had a fair exposure: ``features (N, F) float32``, NaN where a cell is missing;
-    ``exposures``, ``long_views (N,)``.
+    """N works that passed the rules and had a fair exposure: ``features (N, F) float32``, NaN where a cell is
+    missing; ``exposures``, ``long_views (N,)``.
     """
 
     features: Array
@@ -87,8 +89,8 @@ def learning_rows(
     blocked: Mapping[str, Blocked],
     most: int,
 ) -> LearningRows:
-    """Of ``days``, one of so many works, by a hash of the id, that about ``most`` are left. DataError: a count of long
-    views above that of exposures, or below 0.
+    """Of ``days``, one of so many works, by a hash of the id, that about ``most`` are left. DataError: a
+    count of long views above that of exposures, or below 0.
     """
     check_days([each.uploads for each in days], needs(needed(learn.features)))
     every = max(-(-sum(each.uploads.rows for each in days) // most), 1)
@@ -102,7 +104,8 @@ def learning_rows(
             f"SELECT {features}, o.{shown} AS {name(SHOWN)}, o.{viewed} AS {name(VIEWED)} FROM "
             f"(SELECT * FROM {scan(each.uploads.paths)} WHERE {why.sql} = 0) AS u "
             f"JOIN {scan(each.outcomes.paths)} AS o "
-            f"ON {work} = o.{name(learn.work)} WHERE o.{shown} >= {learn.fair} AND hash({work}) % {every} = 0 "
+            f"ON {work} = o.{name(learn.work)} WHERE o.{shown} >= {learn.fair} AND hash({work}) % {every} = "
+            f"0 "
             f"ORDER BY {work}"
         )
         folder = each.outcomes.shards[0].path.parent
@@ -112,14 +115,18 @@ def learning_rows(
                 f"WHERE {viewed} < 0 OR {viewed} > {shown} LIMIT 1"
             )
             if odd:
-                raise DataError(f"{folder}: work {odd[0][0]} has more {learn.long_views} than {learn.exposures}")
+                raise DataError(
+                    f"{folder}: work {odd[0][0]} has more {learn.long_views} than {learn.exposures}"
+                )
             for batch in database.batches(query):
                 matrix = np.stack([numbers(batch.column(at)) for at in range(len(learn.features))], axis=1)
                 counts = [batch.column(key).to_numpy(zero_copy_only=False) for key in (SHOWN, VIEWED)]
                 parts.append((matrix, *counts))
     if not parts:
         names = f"{days[0].day} … {days[-1].day}"
-        raise DataError(f"no work of {names} passed the rules and had {learn.fair} exposures: lower learn.fair")
+        raise DataError(
+            f"no work of {names} passed the rules and had {learn.fair} exposures: lower learn.fair"
+        )
     return LearningRows(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
@@ -128,9 +135,9 @@ SHOWN, VIEWED = "karec.exposures", "karec.long_views"
 
 @dataclass(frozen=True, eq=False)
 class PopularDay:
-    """A day of the window, and the works of it that became popular. ``uploads``, ``candidates``, ``kept``: works;
-    ``popular``: those of them that did, and of these ``rejected`` by rule, ``quality (P,)`` of the candidates and
-    ``popular_kept``.
+    """A day of the window, and the works of it that became popular. ``uploads``, ``candidates``, ``kept``:
+    works; ``popular``: those of them that did, and of these ``rejected`` by rule, ``quality (P,)`` of the
+    candidates and ``popular_kept``.
     """
 
     day: date
@@ -148,7 +155,8 @@ def popular_from(database: Database, learn: Learn, days: Sequence[Outcome], shar
     paths = [path for each in days for path in each.outcomes.paths]
     with told(days[0].outcomes.shards[0].path.parent):
         counts = database.rows(
-            f"SELECT {name(learn.long_views)} AS n, count(*) FROM {scan(paths)} GROUP BY 1 ORDER BY 1 DESC NULLS LAST"
+            f"SELECT {name(learn.long_views)} AS n, count(*) FROM {scan(paths)} GROUP BY 1 ORDER BY 1 DESC "
+            f"NULLS LAST"
         )
     total, so_far = sum(count for _, count in counts), 0
     for long_views, count in counts:
@@ -179,7 +187,9 @@ def popular_day(
         )
         uploads = scan(each.uploads.paths)
         by_rule = dict(
-            database.rows(f"SELECT {why.sql} AS reason, count(*) FROM {uploads} WHERE {work} {among} GROUP BY 1")
+            database.rows(
+                f"SELECT {why.sql} AS reason, count(*) FROM {uploads} WHERE {work} {among} GROUP BY 1"
+            )
         )
         passed = database.rows(f"SELECT count(*) FROM {uploads} WHERE {why.sql} = 0")[0][0]
         quality = [

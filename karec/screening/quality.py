@@ -49,8 +49,8 @@ class Column:
 
 
 class Model:
-    """An ONNX model whose inputs are columns, each ``(N, 1) float32``, a missing cell NaN; its output is ``quality
-    (N, 1)``. DataError: the file is no such model.
+    """An ONNX model whose inputs are columns, each ``(N, 1) float32``, a missing cell NaN; its output is
+    ``quality (N, 1)``. DataError: the file is no such model.
     """
 
     def __init__(self, path: Path) -> None:

@@ -53,7 +53,9 @@ def _lines(path: Path, integers: bool) -> list[int] | list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a list of ids: {error}") from error
-    said = [(at, line.strip()) for at, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    said = [
+        (at, line.strip()) for at, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")
+    ]
     if not integers:
         return [line for _, line in said]
     ids = []
@@ -123,7 +125,8 @@ class Reasons:
 
 
 def reasons(settings: Settings, kinds: Mapping[str, Kind], blocked: Mapping[str, Blocked]) -> Reasons:
-    """In the order of the rules; before them, works without an id. A list that ``blocked`` lacks rejects none."""
+    """In the order of the rules; before them, works without an id. A list that ``blocked`` lacks rejects
+    none."""
     names, cases = ["", "no id"], [f"{name(settings.columns.work)} IS NULL"]
     for rule in settings.rules:
         if rule.column is None:
@@ -161,10 +164,13 @@ def condition_sql(condition: Condition) -> str:
         return f"coalesce({column} = {literal}, false)"
     bounds = [] if condition.least is None else [f"{column} >= {condition.least!r}"]
     bounds += [] if condition.below is None else [f"{column} < {condition.below!r}"]
-    return f"coalesce({' AND '.join(bounds)} AND NOT isnan({column}::DOUBLE), false)"  # NaN is more than any number
+    # NaN is more than any number
+    return f"coalesce({' AND '.join(bounds)} AND NOT isnan({column}::DOUBLE), false)"
 
 
 def cell_sql(conditions: Sequence[Condition | None]) -> str:
     """A row's cell: bit n is set where it meets condition n; of a None, an age, no bit is."""
-    bits = [f"(({condition_sql(each)})::BIGINT << {n})" for n, each in enumerate(conditions) if each is not None]
+    bits = [
+        f"(({condition_sql(each)})::BIGINT << {n})" for n, each in enumerate(conditions) if each is not None
+    ]
     return " | ".join(bits) or "0::BIGINT"

@@ -1,7 +1,7 @@
 """Screening, whole: uploads → days of candidates → one allocation → the kept works.
 
-    OUT/days/2026-11-03.parquet   a day's candidates; made once, and again when its uploads, rules or model changed
-    OUT/kept.parquet              day, id, quality of the works that are kept
+    OUT/days/2026-11-03.parquet   a day's candidates; made once, and again when its uploads, rules or model
+    changed OUT/kept.parquet              day, id, quality of the works that are kept
     OUT/screen.json               how many works each reason rejected, by day; quotas; what is to be noted
 
 The same uploads, settings and model give the same bytes, in whatever order the days were screened.
@@ -40,8 +40,8 @@ DAYS, KEPT, SUMMARY = "days", "kept.parquet", "screen.json"
 
 @dataclass(frozen=True)
 class Screened:
-    """What screen.json says. ``days``: {day: its uploads, works rejected by reason, works kept}; ``redone``: the days
-    that were screened now and not before, which the file does not say.
+    """What screen.json says. ``days``: {day: its uploads, works rejected by reason, works kept}; ``redone``:
+    the days that were screened now and not before, which the file does not say.
     """
 
     made_of: str
@@ -60,7 +60,9 @@ class Screened:
         for day in self.days.values():
             found.update(day["rejected"])
         order = self.reasons
-        return {reason: found[reason] for reason in order} | {"kept": sum(d["kept"] for d in self.days.values())}
+        return {reason: found[reason] for reason in order} | {
+            "kept": sum(d["kept"] for d in self.days.values())
+        }
 
     @property
     def reasons(self) -> list[str]:
@@ -74,11 +76,17 @@ class Screened:
 
 
 def screen(
-    settings: Settings, out: Path, *, last: date | None = None, threads: int = 1, progress: Progress | None = None
+    settings: Settings,
+    out: Path,
+    *,
+    last: date | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
 ) -> Screened:
     """Screen the window that ends with the day ``last``, by default the last there is, into ``out``.
 
-    DataError, ConfigError, MissingExtra. Cost: the days that are new, and three passes over the window's candidates.
+    DataError, ConfigError, MissingExtra. Cost: the days that are new, and three passes over the window's
+    candidates.
     """
     folders = day_folders(settings.folder / settings.uploads)
     inside, before = window_days(folders, last, settings.most_days, settings.missing_days)
@@ -112,7 +120,9 @@ def screen(
         made_of = _digest(settings, files, old, inside[-1])
         ids = {day.kinds[settings.columns.work] for day in days}
         at = thresholds(window, levels, allocation.wanted)
-        kept = write_kept(window, at, out / KEPT, made_of, _id_type(*ids), partial(_refuse_kept_twice, duckdb))
+        kept = write_kept(
+            window, at, out / KEPT, made_of, _id_type(*ids), partial(_refuse_kept_twice, duckdb)
+        )
     screened = Screened(
         made_of,
         str(inside[-1]),
@@ -130,8 +140,8 @@ def screen(
 
 
 def read_screened(out: Path) -> Screened:
-    """``OUT/screen.json``. DataError: it is not there, of another format, or of another screening than the kept works,
-    as when karec screen was killed.
+    """``OUT/screen.json``. DataError: it is not there, of another format, or of another screening than the
+    kept works, as when karec screen was killed.
     """
     import pyarrow.parquet as pq
 
@@ -144,7 +154,9 @@ def read_screened(out: Path) -> Screened:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{out / SUMMARY} is no result of karec screen: {error}") from error
     if made_of != screened.made_of:
-        raise DataError(f"{out / KEPT} is not of the same screening as {SUMMARY} beside it: run karec screen again")
+        raise DataError(
+            f"{out / KEPT} is not of the same screening as {SUMMARY} beside it: run karec screen again"
+        )
     return screened
 
 
@@ -163,7 +175,11 @@ def _forget_days(folder: Path, before: Sequence[date]) -> None:
 def _ages(settings: Settings, last: date, day: date) -> int:
     """The bits of the quotas by age that works of ``day`` fall under."""
     age = (last - day).days
-    return sum(1 << q for q, quota in enumerate(settings.quotas) if quota.age_days is not None and age < quota.age_days)
+    return sum(
+        1 << q
+        for q, quota in enumerate(settings.quotas)
+        if quota.age_days is not None and age < quota.age_days
+    )
 
 
 def _digest(settings: Settings, files: Mapping[date, DayFile], old: Mapping[date, int], last: date) -> str:
@@ -187,9 +203,14 @@ def _id_type(kind: str) -> Any:
 def _refuse_kept_twice(duckdb: Database, path: Path) -> None:
     """DataError: a work is kept on two days."""
     day, work = name(KEPT_DAY), name(KEPT_ID)
-    query = f"SELECT {work}, min({day}), max({day}) FROM {scan([str(path)])} GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
+    query = (
+        f"SELECT {work}, min({day}), max({day}) FROM {scan([str(path)])} GROUP BY 1 HAVING count(*) > 1 "
+        f"LIMIT 1"
+    )
     for value, first, other in duckdb.rows(query):
-        raise DataError(f"work {value} was uploaded on {first} and on {other}: leave its row out of one of these days")
+        raise DataError(
+            f"work {value} was uploaded on {first} and on {other}: leave its row out of one of these days"
+        )
 
 
 def _by_day(
@@ -210,7 +231,9 @@ def _by_day(
 def _violations(allocation: Allocation, kept: int, keep: int) -> list[str]:
     found = [quota.told for quota in allocation.quotas if quota.violation]
     if kept < keep:
-        found.append(f"keep: {keep:,} works were wanted, {kept:,} are kept: there are no more that quotas let through")
+        found.append(
+            f"keep: {keep:,} works were wanted, {kept:,} are kept: there are no more that quotas let through"
+        )
     return found
 
 
@@ -231,12 +254,19 @@ def _notes(
     for reason, each in blocked.items():
         met = len({place for fact in facts for place in fact.listed[reason]})
         if met < len(each.values):
-            unmet = next(v for p, v in enumerate(each.values) if all(p not in fact.listed[reason] for fact in facts))
+            unmet = next(
+                v for p, v in enumerate(each.values) if all(p not in fact.listed[reason] for fact in facts)
+            )
             notes.append(
-                f"{each.rule.not_in}: {len(each.values) - met:,} of {len(each.values):,} ids uploaded nothing in these "
+                f"{each.rule.not_in}: {len(each.values) - met:,} of {len(each.values):,} ids uploaded "
+                f"nothing in these "
                 f"days, {unmet} among them"
             )
-    notes += [f"quota {quota.name!r}: no candidate is of this kind" for quota in allocation.quotas if not quota.supply]
+    notes += [
+        f"quota {quota.name!r}: no candidate is of this kind"
+        for quota in allocation.quotas
+        if not quota.supply
+    ]
     without = sum(fact.not_compared for fact in facts)
     if without:
         notes.append(f"{without:,} works without a song or a content vector were not compared with others")

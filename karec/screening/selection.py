@@ -1,8 +1,9 @@
 """The kept works: of each cell the best, exactly as many as were allocated.
 
-Two passes over the days' files, newest day first. The first looks at the levels in which a cell's last kept work lies,
-and counts their works by the lower bits of quality; so each cell has a threshold. The second writes the works above it,
-and of those that equal it as many as are still wanted: of the newest day, and within a day in the order of its file.
+Two passes over the days' files, newest day first. The first looks at the levels in which a cell's last kept
+work lies, and counts their works by the lower bits of quality; so each cell has a threshold. The second
+writes the works above it, and of those that equal it as many as are still wanted: of the newest day, and
+within a day in the order of its file.
 
 Cost: O(candidates of the window); memory does not depend on their number.
 """
@@ -49,7 +50,8 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Thresholds:
-    """Of each of ``cells (C,)``: works above ``order (C,) int64`` are kept, and ``ties (C,)`` of those equal to it."""
+    """Of each of ``cells (C,)``: works above ``order (C,) int64`` are kept, and ``ties (C,)`` of those equal
+    to it."""
 
     cells: Array
     order: Array
@@ -72,7 +74,8 @@ def thresholds(window: Window, levels: Levels, wanted: Array) -> Thresholds:
 
 
 def _lower_bits(window: Window, cells: Array, at: Array, part: Array) -> Levels:
-    """Works at level ``at`` of those cells, by place, of which a ``part`` is kept: by the lower bits of quality."""
+    """Works at level ``at`` of those cells, by place, of which a ``part`` is kept: by the lower bits of
+    quality."""
     found = Levels.sum_of([])
     for _, file, of_day in window.newest_first():
         place = np.searchsorted(cells, of_day)
@@ -91,11 +94,14 @@ def _lower_bits(window: Window, cells: Array, at: Array, part: Array) -> Levels:
 def write_kept(
     window: Window, at: Thresholds, path: Path, made_of: str, id_type: Any, check: Callable[[Path], None]
 ) -> dict[date, int]:
-    """Parquet of ``day``, ``id`` and ``quality``; {day: works}. ``check`` reads it before it is put in place."""
+    """Parquet of ``day``, ``id`` and ``quality``; {day: works}. ``check`` reads it before it is put in
+    place."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([(KEPT_DAY, pa.date32()), (KEPT_ID, id_type), (KEPT_QUALITY, pa.float32())], {MADE_OF: made_of})
+    schema = pa.schema(
+        [(KEPT_DAY, pa.date32()), (KEPT_ID, id_type), (KEPT_QUALITY, pa.float32())], {MADE_OF: made_of}
+    )
     left, kept = at.ties.copy(), {}
     with file_aside(path) as file:
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -105,7 +111,10 @@ def write_kept(
                 n = sum(len(ids) for ids, _ in parts)
                 kept[day] = n
                 if n:
-                    ids, quality = pa.chunked_array([ids for ids, _ in parts]), np.concatenate([q for _, q in parts])
+                    ids, quality = (
+                        pa.chunked_array([ids for ids, _ in parts]),
+                        np.concatenate([q for _, q in parts]),
+                    )
                     days = pa.array(np.full(n, np.datetime64(day)), pa.date32())
                     writer.write_table(pa.table([days, ids, pa.array(quality)], schema))
         file.flush()

@@ -54,7 +54,9 @@ class Condition:
             raise ValueError(f"a condition on {self.column!r} needs value, or least and below")
         finite(least=self.least, below=self.below)
         if self.least is not None and self.below is not None and self.least >= self.below:
-            raise ValueError(f"least = {self.least:g} is not less than below = {self.below:g}: no work is both")
+            raise ValueError(
+                f"least = {self.least:g} is not less than below = {self.below:g}: no work is both"
+            )
 
     def __str__(self) -> str:
         if self.value is not None:
@@ -65,9 +67,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """A work is rejected for ``reason`` where its ``column`` is less than ``least``, more than ``most``, or among the
-    lines of the file ``not_in``; where it was uploaded ``age_days`` or more days before the window's last. With
-    ``where`` the rule is for such works alone. A missing cell breaks the rule, under a reason of its own.
+    """A work is rejected for ``reason`` where its ``column`` is less than ``least``, more than ``most``, or
+    among the lines of the file ``not_in``; where it was uploaded ``age_days`` or more days before the
+    window's last. With ``where`` the rule is for such works alone. A missing cell breaks the rule, under a
+    reason of its own.
     """
 
     reason: str
@@ -80,14 +83,18 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not self.reason or self.reason in OWN_REASONS:
-            raise ValueError(f"reason = {self.reason!r} is a reason of screening's own, or empty: name it otherwise")
+            raise ValueError(
+                f"reason = {self.reason!r} is a reason of screening's own, or empty: name it otherwise"
+            )
         finite(least=self.least, most=self.most)
         bounds = self.least is not None or self.most is not None
         said = [bounds, self.not_in is not None, self.age_days is not None]
         if sum(said) != 1 or (self.column is None) != (self.age_days is not None):
             raise ValueError(f"rule {self.reason!r} needs a column with least, most or not_in; or age_days")
         if self.least is not None and self.most is not None and self.least > self.most:
-            raise ValueError(f"rule {self.reason!r}: least = {self.least:g} > most = {self.most:g} rejects every work")
+            raise ValueError(
+                f"rule {self.reason!r}: least = {self.least:g} > most = {self.most:g} rejects every work"
+            )
         if self.age_days is not None and (self.age_days < 1 or self.where is not None):
             raise ValueError(f"rule {self.reason!r}: age_days is at least 1, and is for all works")
 
@@ -95,14 +102,16 @@ class Rule:
     def reasons(self) -> tuple[str, ...]:
         """``reason``, and before it those of works whose cell in ``where``, or in ``column``, is missing."""
         where = None if self.where is None else self.where.column
-        missing = tuple(f"{self.reason}: {column} is missing" for column in (where, self.column) if column is not None)
+        missing = tuple(
+            f"{self.reason}: {column} is missing" for column in (where, self.column) if column is not None
+        )
         return (*dict.fromkeys(missing), self.reason)
 
 
 @dataclass(frozen=True)
 class Quota:
-    """The share of ``keep`` that works of a kind have: at least ``floor``, at most ``cap``. The kind: a condition, as
-    ``Condition`` says it, or uploaded less than ``age_days`` days before the window's end.
+    """The share of ``keep`` that works of a kind have: at least ``floor``, at most ``cap``. The kind: a
+    condition, as ``Condition`` says it, or uploaded less than ``age_days`` days before the window's end.
     """
 
     column: str | None = None
@@ -117,8 +126,12 @@ class Quota:
     def __post_init__(self) -> None:
         if (self.column is None) == (self.age_days is None):
             raise ValueError("a quota needs a column or age_days, and not both")
-        if self.age_days is not None and (self.age_days < 1 or (self.value, self.least, self.below) != (None,) * 3):
-            raise ValueError(f"quota {self.named!r}: age_days is at least 1, and goes without value, least and below")
+        if self.age_days is not None and (
+            self.age_days < 1 or (self.value, self.least, self.below) != (None,) * 3
+        ):
+            raise ValueError(
+                f"quota {self.named!r}: age_days is at least 1, and goes without value, least and below"
+            )
         _ = self.condition
         if not 0.0 <= self.floor <= 1.0 or not 0.0 <= self.cap <= 1.0:
             raise ValueError(f"quota {self.named!r}: floor and cap are shares from 0 to 1")
@@ -134,12 +147,15 @@ class Quota:
 
     @property
     def named(self) -> str:
-        return self.name or (f"younger than {self.age_days} days" if self.condition is None else str(self.condition))
+        return self.name or (
+            f"younger than {self.age_days} days" if self.condition is None else str(self.condition)
+        )
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What the better work is judged by: an ONNX ``model`` (karec screen --train writes one), or a ``column``."""
+    """What the better work is judged by: an ONNX ``model`` (karec screen --train writes one), or a
+    ``column``."""
 
     model: str | None = None
     column: str | None = None
@@ -151,7 +167,8 @@ class Quality:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Of two works of one song and day whose content vectors' cosine is ``cosine`` or more, the better one stays."""
+    """Of two works of one song and day whose content vectors' cosine is ``cosine`` or more, the better one
+    stays."""
 
     cosine: float = 0.95
 
@@ -162,9 +179,9 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class Learn:
-    """What the quality model learns from: ``outcomes``, a folder of day=YYYY-MM-DD/*.parquet of what later became of
-    works; the uploads' columns ``features``, numbers; the days until ``until``. A work counts that had ``fair``
-    exposures or more.
+    """What the quality model learns from: ``outcomes``, a folder of day=YYYY-MM-DD/*.parquet of what later
+    became of works; the uploads' columns ``features``, numbers; the days until ``until``. A work counts that
+    had ``fair`` exposures or more.
     """
 
     features: tuple[str, ...]
@@ -241,4 +258,6 @@ def read_settings(path: Path) -> Settings:
     """ConfigError of one line, with the place of the mistake."""
     said: dict[str, Any] = read_toml(path)
     place = Place(path)
-    return construct(Settings, {**keywords(Settings, said, place, given=("folder",)), "folder": path.parent}, place)
+    return construct(
+        Settings, {**keywords(Settings, said, place, given=("folder",)), "folder": path.parent}, place
+    )

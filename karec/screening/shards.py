@@ -18,8 +18,8 @@ GROUP = 2**17  # rows of a row group
 
 
 def write_day_shards(folder: Path, day: date, columns: Mapping[str, Array | tuple[Array, list[str]]]) -> None:
-    """``folder/day=…/part-N.parquet``. A column is an array ``(N,)``; codes and their texts; or ``(N, D)``, written as
-    a list of D numbers a row.
+    """``folder/day=…/part-N.parquet``. A column is an array ``(N,)``; codes and their texts; or ``(N, D)``,
+    written as a list of D numbers a row.
     """
     try:
         import pyarrow as pa

@@ -27,7 +27,8 @@ Called = tuple[Turn, Ends, Callable[..., Any], tuple[Any, ...]]
 
 class Lane:
     """Calls that share ``threads``, first come, first served. At most ``most`` run and wait, none longer than
-    ``wait_ms`` by estimate. ``refused`` is told why. ``told``: the row of ``karec.serve.board.LANE`` where it counts.
+    ``wait_ms`` by estimate. ``refused`` is told why. ``told``: the row of ``karec.serve.board.LANE`` where it
+    counts.
     """
 
     def __init__(
@@ -48,9 +49,9 @@ class Lane:
         return self.turns.threads
 
     def check(self, n: int = 1, spare_ms: float = math.inf, unread: bool = False) -> None:
-        """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long. ``spare_ms``: what
-        their deadlines leave for it; inf: they have none. ``unread``: whether they have one is not known yet, and they
-        are checked again once it is.
+        """ProblemError 503, with Retry-After, where ``n`` more would be too many or wait too long.
+        ``spare_ms``: what their deadlines leave for it; inf: they have none. ``unread``: whether they have
+        one is not known yet, and they are checked again once it is.
         """
         ms = self.turns.waiting_ms(time.perf_counter(), unread or spare_ms < math.inf)
         limit = min(self.wait_ms, max(spare_ms, 0.0))
@@ -84,8 +85,8 @@ class Lane:
             self.leaves(n)
 
     def hand(self, turn: Turn, ends: Ends, work: Callable[..., Any], *arguments: Any) -> None:
-        """``work(*arguments)`` on one of the threads, and there ``ends(what it gives, what it raises)``, one of them
-        None."""
+        """``work(*arguments)`` on one of the threads, and there ``ends(what it gives, what it raises)``, one
+        of them None."""
         self.turns.comes(turn)
         self._calls.put((turn, ends, work, arguments))
 
@@ -95,14 +96,16 @@ class Lane:
         answer: asyncio.Future[T] = loop.create_future()
 
         def ends(value: Any, error: BaseException | None) -> None:
-            # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as much
+            # one wake-up of the loop: ``run_in_executor`` has two kinds of futures, and costs three times as
+            # much
             loop.call_soon_threadsafe(_settle, answer, value, error)
 
         self.hand(Turn() if turn is None else turn, ends, work, *arguments)
         return answer
 
     def close(self) -> None:
-        """Waits until all that was handed over is done. Again it does nothing. Not on the event loop's thread."""
+        """Waits until all that was handed over is done. Again it does nothing. Not on the event loop's
+        thread."""
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:

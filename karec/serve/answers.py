@@ -24,11 +24,17 @@ def request_of(served: Served, asked: wire.Asked, place: str) -> Request:
     if asked.k > settings.k:
         raise ProblemError(422, f"k = {asked.k}, at most {settings.k} works are answered", f"{place}k")
     if len(asked.shown) > settings.shown:
-        raise ProblemError(422, f"{len(asked.shown)} works, at most {settings.shown} are taken", f"{place}shown")
+        raise ProblemError(
+            422, f"{len(asked.shown)} works, at most {settings.shown} are taken", f"{place}shown"
+        )
     for i, each in [(None, asked.user), *enumerate(asked.shown)]:
         if not isinstance(each, str) and not -(2**63) <= each < 2**63:
-            raise ProblemError(422, "an id must fit 64 bits", f"{place}user" if i is None else f"{place}shown[{i}]")
-    features = {f"context.{name}": np.asarray(value) for name, value in asked.context.items() if value is not None}
+            raise ProblemError(
+                422, "an id must fit 64 bits", f"{place}user" if i is None else f"{place}shown[{i}]"
+            )
+    features = {
+        f"context.{name}": np.asarray(value) for name, value in asked.context.items() if value is not None
+    }
     return Request(
         asked.user,
         k=asked.k,

@@ -22,7 +22,8 @@ SAFE = {
 
 
 def build(service: Service) -> Gate:
-    """Endpoints read ``app.state.service``: its ``served`` is one object from a request's first line to its last."""
+    """Endpoints read ``app.state.service``: its ``served`` is one object from a request's first line to its
+    last."""
     told = openapi()
     spec, page = wire.encoded(told), docs_page(told)
 

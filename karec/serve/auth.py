@@ -5,8 +5,9 @@ events    POST /v1/events: ``events_token`` where there is one, else ``token``
 works     POST /v1/works: ``works_token`` where there is one, else ``token``
 the rest  ``token``
 
-Without a token the Host header must be a name of this machine: a page of another site, whose name was made to lead
-here, sends its own. Tokens are kept as SHA-256 and compared in constant time; nothing writes them anywhere.
+Without a token the Host header must be a name of this machine: a page of another site, whose name was made to
+lead here, sends its own. Tokens are kept as SHA-256 and compared in constant time; nothing writes them
+anywhere.
 """
 
 from __future__ import annotations
@@ -28,19 +29,22 @@ LEAST = 16  # letters of a token
 OPEN = ("/healthz", "/readyz", "/version", "/docs", "/openapi.json", "/")
 OPEN_BELOW = "/page/"
 OWN = {"/v1/events": "events_token", "/v1/works": "works_token"}
-LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCII)  # and nothing before or behind it
+# and nothing before or behind it
+LOCAL = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d*)?", re.ASCII)
 
 
 @dataclass(frozen=True, repr=False)
 class Tokens:
-    """SHA-256 of the tokens of each kind; none: no token is asked for. ``any_host``: Host is not looked at."""
+    """SHA-256 of the tokens of each kind; none: no token is asked for. ``any_host``: Host is not looked
+    at."""
 
     of: dict[str, tuple[bytes, ...]]
     any_host: bool = False
 
     @classmethod
     def read(cls, settings: ServeSettings, folder: Path, insecure: bool = False) -> Tokens:
-        """ConfigError: a source that is absent or holds no token, or a short one; or none where one is needed."""
+        """ConfigError: a source that is absent or holds no token, or a short one; or none where one is
+        needed."""
         if settings.token is None and not settings.on_loopback and not insecure:
             raise ConfigError(
                 f"host = {settings.host!r} is reached from other machines: set [serve] token = "
@@ -57,7 +61,9 @@ class Tokens:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             if self.any_host or LOCAL.fullmatch(host):
                 return None
-            return ProblemError(403, "without a token the service is called by a name of this machine: localhost")
+            return ProblemError(
+                403, "without a token the service is called by a name of this machine: localhost"
+            )
         if path in OPEN or path.startswith(OPEN_BELOW):
             return None
         name = OWN.get(path, "token")
@@ -87,5 +93,7 @@ def _read(name: str, source: str | None, folder: Path) -> tuple[bytes, ...]:
             raise ConfigError(f"serve: {name}: {folder / where} cannot be read: {error}") from None
     tokens = [line.strip() for line in text.splitlines() if line.strip()]
     if not tokens or any(len(token) < LEAST or not token.isascii() for token in tokens):
-        raise ConfigError(f"serve: {name}: {source} needs a token a line, each of {LEAST} ASCII letters or more")
+        raise ConfigError(
+            f"serve: {name}: {source} needs a token a line, each of {LEAST} ASCII letters or more"
+        )
     return tuple(hashlib.sha256(token.encode()).digest() for token in tokens)

@@ -1,7 +1,8 @@
-"""What each worker is doing, in memory that parent and workers share: made before the first fork, one row a worker.
+"""What each worker is doing, in memory that parent and workers share: made before the first fork, one row a
+worker.
 
-Each row is written by its worker, and by the parent while there is none. A reader may see a row half written. What a
-worker counted here is there when it is killed, and the one in its place counts on.
+Each row is written by its worker, and by the parent while there is none. A reader may see a row half written.
+What a worker counted here is there when it is killed, and the one in its place counts on.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Board:
         return found
 
     def admission(self) -> dict[str, Any]:
-        """{lane: of living workers what is inside, on how many threads, and what a call took of late; of all there ever
-        were what was answered and refused}."""
+        """{lane: of living workers what is inside, on how many threads, and what a call took of late; of all
+        there ever were what was answered and refused}."""
         found = {}
         for name, rows in zip(LANES, self._lanes.T, strict=True):
             usual = rows["usual_ms"][(rows["threads"] > 0) & (rows["usual_ms"] > 0)]

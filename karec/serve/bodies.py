@@ -1,4 +1,5 @@
-"""The body of a request: read within bounds of size and time, and decoded into a type of ``karec.serve.wire``."""
+"""The body of a request: read within bounds of size and time, and decoded into a type of
+``karec.serve.wire``."""
 
 from __future__ import annotations
 
@@ -31,9 +32,14 @@ def check_head(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
             kind = kind or value
         elif name == b"content-length":
             length = value
-    if kind != JSON and (told := kind.decode("latin-1").partition(";")[0].strip().lower()) != "application/json":
+    if (
+        kind != JSON
+        and (told := kind.decode("latin-1").partition(";")[0].strip().lower()) != "application/json"
+    ):
         # a page of another site cannot send it without asking first
-        raise ProblemError(415, f"the body must be application/json, content-type is {told or 'missing'}", close=True)
+        raise ProblemError(
+            415, f"the body must be application/json, content-type is {told or 'missing'}", close=True
+        )
     if not length.isdigit() or int(length) > most:
         told = length.decode("latin-1")
         raise ProblemError(413, f"the body has {told} bytes, at most {most} are taken", close=True)
@@ -78,7 +84,8 @@ def _field_of(message: str) -> tuple[str, str]:
 
 
 def _not_finite(body: bytes | bytearray) -> str | None:
-    """Where a small body has NaN or Infinity, which Python's parser takes; None: nowhere, or it is no JSON."""
+    """Where a small body has NaN or Infinity, which Python's parser takes; None: nowhere, or it is no
+    JSON."""
     if len(body) > SMALL or not (b"NaN" in body or b"Infinity" in body):
         return None
     try:

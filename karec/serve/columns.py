@@ -1,4 +1,5 @@
-"""What is known of works: their columns now, those of the bundle or of what happened since, with labels as texts."""
+"""What is known of works: their columns now, those of the bundle or of what happened since, with labels as
+texts."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from karec.types import Array
 
 
 def columns_of(cascade: Cascade, numbers: Array) -> list[dict[str, Any]]:
-    """{column: value} of each of the works ``numbers (N,)``; empty for one that nobody knows. O(N · columns)."""
+    """{column: value} of each of the works ``numbers (N,)``; empty for one that nobody knows. O(N ·
+    columns)."""
     bundle = cascade.bundle
     if bundle is None:
         return [{} for _ in numbers]
@@ -29,7 +31,11 @@ def _of(snapshot: Snapshot, numbers: Array, labels: Snapshot) -> list[dict[str, 
     rows = snapshot.works.lookup(np.asarray(numbers, np.int64))
     found = []
     for row in rows.tolist():
-        values = {} if row < 0 else {name: snapshot.works.columns[name][row].item() for name in snapshot.works.columns}
+        values = (
+            {}
+            if row < 0
+            else {name: snapshot.works.columns[name][row].item() for name in snapshot.works.columns}
+        )
         for name, of_code in labels.labels.items():
             code = values.get(name)
             if isinstance(code, int) and 0 <= code < len(of_code):

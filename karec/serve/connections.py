@@ -1,4 +1,5 @@
-"""HTTP connections: uvicorn's, with a time and a size that a head may take, and an end that answers what has come."""
+"""HTTP connections: uvicorn's, with a time and a size that a head may take, and an end that answers what has
+come."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ URL = STRAIGHT.encode()  # as most clients write it; others encode it, or add a 
 
 
 class Connection(HttpToolsProtocol):
-    """One client's connection. A head that is late ends it; a body that is late is answered with 408. ``given``:
-    another worker has accepted it. ``server_state.straight``: who answers POST /v1/recommend; other calls are ASGI's.
+    """One client's connection. A head that is late ends it; a body that is late is answered with 408.
+    ``given``: another worker has accepted it. ``server_state.straight``: who answers POST /v1/recommend;
+    other calls are ASGI's.
     """
 
     _late: asyncio.TimerHandle | None = None
@@ -67,7 +69,9 @@ class Connection(HttpToolsProtocol):
             end = data.find(b"\r\n\r\n")  # what follows is a body, or other requests
             self._head_bytes += len(data) if end < 0 else end
             if self._head_bytes > MOST_HEAD:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is longer than {MOST_HEAD} bytes")
+                self._refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is longer than {MOST_HEAD} bytes"
+                )
                 return
         super().data_received(data)
         self._time()
@@ -80,7 +84,9 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._heading, self._in_body = False, True
         straight = self._straight if self.parser.get_method() == b"POST" else None
-        if straight is not None and (self.url == URL or unquote(urlsplit(self.url.decode("latin-1")).path) == STRAIGHT):
+        if straight is not None and (
+            self.url == URL or unquote(urlsplit(self.url.decode("latin-1")).path) == STRAIGHT
+        ):
             self._comes(straight)
         else:
             super().on_headers_complete()
@@ -131,7 +137,8 @@ class Connection(HttpToolsProtocol):
             self.pipeline.appendleft((call, self.app))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if isinstance(cycle, Call):  # that stood behind another: of many in one packet none begins inside of the last
+        # that stood behind another: of many in one packet none begins inside of the last
+        if isinstance(cycle, Call):
             self.loop.call_soon(self._begin, cycle)
             return
         if getattr(self.server_state, "ending", False):
@@ -176,7 +183,9 @@ class Connection(HttpToolsProtocol):
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
         self.nobody_reads()
         if self._outlet is None or not self._outlet.torn:
-            self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+            self.transport.write(
+                f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
+            )
         self.transport.close()
 
     def nobody_reads(self) -> None:

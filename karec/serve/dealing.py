@@ -1,13 +1,14 @@
 """Connections are dealt evenly: whoever accepts one gives it to the ready worker that has fewest.
 
-All workers accept from one listening socket, so that one that is killed takes nobody along who was not accepted yet.
-Which of them accepts is chance, and a client keeps its connection: so it is counted who has how many. A connection that
-was accepted by a worker with more than another has goes to the other one before anything is read of it, as an open file
-over a socket pair. What was given to a worker that died before it took it the parent hands on to a ready one; where
-none is ready it waits for the worker in its place.
+All workers accept from one listening socket, so that one that is killed takes nobody along who was not
+accepted yet. Which of them accepts is chance, and a client keeps its connection: so it is counted who has how
+many. A connection that was accepted by a worker with more than another has goes to the other one before
+anything is read of it, as an open file over a socket pair. What was given to a worker that died before it
+took it the parent hands on to a ready one; where none is ready it waits for the worker in its place.
 
     open    connections of each worker; each writes its own
-    given   (from, to) and ``taken`` (to): what is given and not taken yet is on its way, and counts as the receiver's
+    given   (from, to) and ``taken`` (to): what is given and not taken yet is on its way, and counts as the
+    receiver's
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Dealing:
                 end.setblocking(False)
 
     def fewest(self, worker: int) -> int:
-        """Who is to have a connection that ``worker`` accepted: itself where nobody has fewer, or nobody is ready."""
+        """Who is to have a connection that ``worker`` accepted: itself where nobody has fewer, or nobody is
+        ready."""
         loads = self.open + self.given.sum(axis=0) - self.taken
         ready = np.flatnonzero(self.board.rows["state"] == READY)
         if not len(ready):
@@ -63,7 +65,8 @@ class Dealing:
 
 
 class Dealer:
-    """One worker's part. On the event loop's thread. ``connect`` makes the protocol of a connection that was given."""
+    """One worker's part. On the event loop's thread. ``connect`` makes the protocol of a connection that was
+    given."""
 
     def __init__(self, dealing: Dealing, worker: int) -> None:
         self._dealing, self._worker = dealing, worker

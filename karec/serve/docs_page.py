@@ -11,7 +11,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; p
 h2 { margin-top: 2.5rem; } h3 { margin: 2rem 0 .3rem; }
 code { font: .9em ui-monospace, monospace; background: var(--soft); padding: .1em .3em; border-radius: .2em; }
 table { border-collapse: collapse; width: 100%; } .wide { overflow-x: auto; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0;
+  border-bottom: 1px solid var(--line); }
 """
 
 
@@ -22,7 +23,9 @@ def docs_page(openapi: dict[str, Any]) -> str:
     parts.append('The same for machines: <a href="/openapi.json">/openapi.json</a>.</p><h2>Endpoints</h2>')
     for path, methods in openapi["paths"].items():
         for method, told in methods.items():
-            parts.append(f"<h3><code>{method.upper()} {escape(path)}</code></h3><p>{escape(told['summary'])}</p>")
+            parts.append(
+                f"<h3><code>{method.upper()} {escape(path)}</code></h3><p>{escape(told['summary'])}</p>"
+            )
             if "requestBody" in told:
                 parts.append(f"<p>Body: {_kind(_schema(told['requestBody']))}</p>")
             rows = [
@@ -64,7 +67,11 @@ def _kind(schema: dict[str, Any]) -> str:
     kind = escape(str(schema.get("type", "anything")))
     if kind == "array":
         return f"list of {_kind(schema.get('items', {}))}"
-    told = [f"{key} {schema[key]}" for key in ("minimum", "maximum", "exclusiveMinimum", "maxLength") if key in schema]
+    told = [
+        f"{key} {schema[key]}"
+        for key in ("minimum", "maximum", "exclusiveMinimum", "maxLength")
+        if key in schema
+    ]
     if schema.get("default") not in (None, "", [], {}):
         told.append(f"unless told {schema['default']}")
     return f"{kind} ({escape(', '.join(told))})" if told else kind

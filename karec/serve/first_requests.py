@@ -17,7 +17,8 @@ ROUNDS = 2  # the first of each scene compiles and allocates
 
 
 def first_requests(live: LiveCascade) -> None:
-    """Every scene answers a few users and one that nobody knows; no observer sees it. BundleError: one fails."""
+    """Every scene answers a few users and one that nobody knows; no observer sees it. BundleError: one
+    fails."""
     for scene, cascade in live.cascades.items():
         quiet = replace(cascade, observers=())
         for _ in range(ROUNDS):
@@ -26,7 +27,8 @@ def first_requests(live: LiveCascade) -> None:
                     quiet.run(Request(user, scene=scene))
                 except Exception as error:  # a step of the host's own may raise anything
                     where = (
-                        f"{cascade.versions['bundle']}: a first request of the scene {scene!r}, user {user!r}, fails"
+                        f"{cascade.versions['bundle']}: a first request of the scene {scene!r}, user "
+                        f"{user!r}, fails"
                     )
                     raise BundleError(one_line(f"{where}: {type(error).__name__}: {error}")) from error
 

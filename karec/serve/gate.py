@@ -1,6 +1,7 @@
 """What stands before every endpoint: who may not call, and what would wait too long, is answered here.
 
-Nothing of a body is read before. POST /v1/recommend is no ASGI (``karec.serve.straight``), and asks ``admit``.
+Nothing of a body is read before. POST /v1/recommend is no ASGI (``karec.serve.straight``), and asks
+``admit``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ OTHER = "other"
 
 
 class Gate:
-    """ASGI. ``lanes``: where POSTs to a path run and wait. ``replied(route, status)`` is called when a reply begins."""
+    """ASGI. ``lanes``: where POSTs to a path run and wait. ``replied(route, status)`` is called when a reply
+    begins."""
 
     def __init__(
         self,

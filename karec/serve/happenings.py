@@ -1,4 +1,5 @@
-"""POST /v1/events and /v1/works: what happened goes into the event log, and from there to the next request."""
+"""POST /v1/events and /v1/works: what happened goes into the event log, and from there to the next
+request."""
 
 from __future__ import annotations
 
@@ -33,19 +34,24 @@ async def _recorded(
     served = service.ready()
     if not served.records:
         raise ProblemError(
-            409, 'the service keeps no events: add [live] state = "state", events = "events" to its karec.toml'
+            409,
+            'the service keeps no events: add [live] state = "state", events = "events" to its karec.toml',
         )
     body = await bodies.read(call.scope, call.receive, served.settings.body_kb << 10)
     rows: list[Any] = getattr(bodies.decoded(body, decoder), name)
     if len(rows) > served.settings.events:
-        raise ProblemError(422, f"{len(rows)} rows, at most {served.settings.events} are taken in one call", name)
+        raise ProblemError(
+            422, f"{len(rows)} rows, at most {served.settings.events} are taken in one call", name
+        )
     service.aside.check()
     with service.aside.entered():
         found = await service.aside.call(_record, service, served, rows, kinds, other)
     return Response(wire.encoded(found), media_type="application/json")
 
 
-def _record(service: Service, served: Served, rows: list[Any], kinds: tuple[str, ...], other: str) -> wire.Recorded:
+def _record(
+    service: Service, served: Served, rows: list[Any], kinds: tuple[str, ...], other: str
+) -> wire.Recorded:
     elsewhere, taken = Counter[str](), []
     for row in rows:
         kind = row.get("kind") if isinstance(row, dict) else None

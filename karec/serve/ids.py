@@ -1,4 +1,5 @@
-"""Ids at the border: those of another kind than the platform's are refused, with the field that holds them."""
+"""Ids at the border: those of another kind than the platform's are refused, with the field that holds
+them."""
 
 from __future__ import annotations
 
@@ -65,4 +66,6 @@ def names_of(numbers: Any, relation: str, naming: IdNaming | None) -> list[Any]:
         return found
     ids = naming.users if relation == "friends" else naming.items
     named: list[Any] = ids.names(np.asarray(numbers, np.int64), missing="none").tolist()
-    return [naming.since.get(number) if name is None else name for number, name in zip(found, named, strict=True)]
+    return [
+        naming.since.get(number) if name is None else name for number, name in zip(found, named, strict=True)
+    ]

@@ -10,10 +10,22 @@ import karec
 from karec.serve import wire
 
 POSTS = {  # path: (what it does, body, answer)
-    "/v1/recommend": ("A feed for one user, or for a batch.", (wire.Asked, wire.Batch), (wire.Answer, wire.Answers)),
-    "/v1/try": ("A feed with other settings of the scene's steps; where the page is on.", (wire.Trial,), (wire.Tried,)),
+    "/v1/recommend": (
+        "A feed for one user, or for a batch.",
+        (wire.Asked, wire.Batch),
+        (wire.Answer, wire.Answers),
+    ),
+    "/v1/try": (
+        "A feed with other settings of the scene's steps; where the page is on.",
+        (wire.Trial,),
+        (wire.Tried,),
+    ),
     "/v1/events": ("What users did; the next request knows it.", (wire.Events,), (wire.Recorded,)),
-    "/v1/works": ("Uploads, edits, deletions, blocks, adjustments of scores.", (wire.Works,), (wire.Recorded,)),
+    "/v1/works": (
+        "Uploads, edits, deletions, blocks, adjustments of scores.",
+        (wire.Works,),
+        (wire.Recorded,),
+    ),
 }
 GETS = {  # path: (what it tells, the kind of its answer)
     "/v1/users/{id}": ("What is known of a user.", "application/json"),
@@ -33,7 +45,8 @@ REFUSALS = {
     "413": "The body is too long.",
     "415": "The body is not application/json.",
     "422": "A field is wrong: `field` names it.",
-    "503": "Refused at once, since it would wait too long; or the service starts or ends. `Retry-After` says when.",
+    "503": "Refused at once, since it would wait too long; or the service starts or ends. `Retry-After` says "
+    "when.",
 }
 ROWS = {"Events": ("events", wire.Event), "Works": ("works", wire.Work)}
 
@@ -49,13 +62,19 @@ def openapi() -> dict[str, Any]:
         paths[path] = {
             "post": {
                 "summary": what,
-                "requestBody": {"required": True, "content": {"application/json": {"schema": _one_of(bodies)}}},
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": _one_of(bodies)}},
+                },
                 "responses": {"200": _response(what, _one_of(answers)), **_refusals(path)},
             }
         }
     for path, (what, kind) in GETS.items():
         schema = {"type": "string"} if kind == "text/plain" else {"type": "object"}
-        paths.setdefault(path, {})["get"] = {"summary": what, "responses": {"200": _response(what, schema, kind)}}
+        paths.setdefault(path, {})["get"] = {
+            "summary": what,
+            "responses": {"200": _response(what, schema, kind)},
+        }
     for path in ("/v1/users/{id}", "/v1/works/{id}"):
         paths[path]["get"]["parameters"] = [
             {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -70,7 +89,10 @@ def openapi() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "karec", "version": karec.__version__, "description": "A recommendation cascade."},
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
         "security": [{}, {"token": []}],
     }
 
@@ -92,4 +114,6 @@ def _refusal(what: str) -> dict[str, Any]:
 
 
 def _refusals(path: str) -> dict[str, Any]:
-    return {code: _refusal(what) for code, what in REFUSALS.items() if code != "409" or path != "/v1/recommend"}
+    return {
+        code: _refusal(what) for code, what in REFUSALS.items() if code != "409" or path != "/v1/recommend"
+    }

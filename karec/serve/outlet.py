@@ -1,7 +1,8 @@
-"""A connection's socket, into which the thread that made an answer writes it: the event loop need not wake first.
+"""A connection's socket, into which the thread that made an answer writes it: the event loop need not wake
+first.
 
-The loop closes a socket after it has told its protocol that the connection is lost, and no sooner: a protocol that
-closes its outlet then keeps threads from a number that has become another file's.
+The loop closes a socket after it has told its protocol that the connection is lost, and no sooner: a protocol
+that closes its outlet then keeps threads from a number that has become another file's.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class Outlet:
         self.torn = False
 
     def write(self, data: bytes) -> bytes:
-        """What the system does not take at once. Nothing is taken of a closed outlet, nor by a client that has left,
-        which the loop hears of by itself. Any thread; nobody else may write meanwhile."""
+        """What the system does not take at once. Nothing is taken of a closed outlet, nor by a client that
+        has left, which the loop hears of by itself. Any thread; nobody else may write meanwhile."""
         with self._lock:
             if not self._open:
                 return data

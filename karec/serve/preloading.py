@@ -1,4 +1,5 @@
-"""What a parent loads before it forks workers, so that they share its pages: modules, the bundle, models, postings."""
+"""What a parent loads before it forks workers, so that they share its pages: modules, the bundle, models,
+postings."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from karec.config.scenes import Config
 
 
 def preloaded(config: Config) -> Bundle:
-    """The bundle, verified, with all that the steps of every scene read of it. No thread is started, no log opened:
-    observers and what happened since are each worker's own. Raises why it cannot serve.
+    """The bundle, verified, with all that the steps of every scene read of it. No thread is started, no log
+    opened: observers and what happened since are each worker's own. Raises why it cannot serve.
     """
     bundle = Bundle.shared(config.bundle, config.bundle_key)
     for scene in config.scenes:
@@ -26,7 +27,8 @@ def preloaded(config: Config) -> Bundle:
 
 
 def _compile_folds(settings: LiveSettings, bundle: Bundle) -> None:
-    """Folds are compiled as the first state is read: here one of no event, in memory and a folder that goes."""
+    """Folds are compiled as the first state is read: here one of no event, in memory and a folder that
+    goes."""
     from karec.config.nearline import Nearline
 
     with TemporaryDirectory(prefix="karec-serve-") as folder:

@@ -16,10 +16,16 @@ _log = logging.getLogger("karec.serve")
 
 
 class ProblemError(Exception):
-    """``field`` names what is wrong in the body. ``retry_after`` seconds; ``close``: the connection ends with this."""
+    """``field`` names what is wrong in the body. ``retry_after`` seconds; ``close``: the connection ends with
+    this."""
 
     def __init__(
-        self, status: int, detail: str, field: str | None = None, retry_after: int | None = None, close: bool = False
+        self,
+        status: int,
+        detail: str,
+        field: str | None = None,
+        retry_after: int | None = None,
+        close: bool = False,
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.field = status, detail, field
@@ -52,7 +58,9 @@ def of_route(request: Request, error: Exception) -> Response:
         found = ProblemError(error.status_code, f"{request.url.path} takes {allowed}").response()
         found.headers["allow"] = allowed
         return found
-    return ProblemError(error.status_code, f"no {request.url.path} here; /docs lists what there is").response()
+    return ProblemError(
+        error.status_code, f"no {request.url.path} here; /docs lists what there is"
+    ).response()
 
 
 def of_fault(_: Request, error: Exception) -> Response:

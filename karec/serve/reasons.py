@@ -1,4 +1,5 @@
-"""Why a work is where it is, in one line: who found it, and what the steps that explain themselves say of it."""
+"""Why a work is where it is, in one line: who found it, and what the steps that explain themselves say of
+it."""
 
 from __future__ import annotations
 

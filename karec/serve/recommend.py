@@ -1,7 +1,7 @@
 """POST /v1/recommend: a request, or a batch, on the cascade's threads, off the event loop.
 
-Of a batch as many requests stand in the queue as there are threads, the next one behind whoever came meanwhile: a
-single request waits for one of a batch, never for all of it.
+Of a batch as many requests stand in the queue as there are threads, the next one behind whoever came
+meanwhile: a single request waits for one of a batch, never for all of it.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ class Recommend:
         try:
             asked, feeds = bodies.decoded(body, _BATCH).requests, self._service.feeds
             if not 1 <= len(asked) <= served.settings.batch:
-                raise ProblemError(422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests")
+                raise ProblemError(
+                    422, f"{len(asked)} requests, expected 1 to {served.settings.batch}", "requests"
+                )
             turns = feeds.turns
             ones = [_one(served, each, f"requests[{i}].", call.begun, turns) for i, each in enumerate(asked)]
             feeds.check(len(ones), _spare_ms(ones, feeds.threads))
@@ -181,7 +183,8 @@ def _one(served: Served, asked: wire.Asked, place: str, begin: float, turns: Tur
 
 
 def _spare_ms(ones: Sequence[_One], threads: int) -> float:
-    """How long they may wait for a thread and be in time by steps' substitutes; for ever where none has a deadline."""
+    """How long they may wait for a thread and be in time by steps' substitutes; for ever where none has a
+    deadline."""
     found, before_ms = math.inf, 0.0
     for one in ones:
         if one.asked.deadline_ms is not None and one.turn.least_ms is not None:
@@ -191,7 +194,8 @@ def _spare_ms(ones: Sequence[_One], threads: int) -> float:
 
 
 def _run(served: Served, one: _One, call: Call, turns: Turns) -> _Done:
-    """On a thread of the cascade's. The wait for it counts against the deadline, and so do the requests behind it."""
+    """On a thread of the cascade's. The wait for it counts against the deadline, and so do the requests
+    behind it."""
     request, turn = one.request, one.turn
     if call.gone:
         raise _NotRun("client left", "the client left while the request waited for a thread")

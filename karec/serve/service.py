@@ -36,7 +36,8 @@ _log = logging.getLogger("karec.serve")
 
 @dataclass(frozen=True)
 class Served:
-    """What requests read, one object from their first line to their last. ``records``: there is an event log."""
+    """What requests read, one object from their first line to their last. ``records``: there is an event
+    log."""
 
     live: LiveCascade
     settings: ServeSettings
@@ -63,8 +64,9 @@ def settings_of(config: Config, given: Mapping[str, Any]) -> ServeSettings:
 
 @dataclass(frozen=True)
 class Start:
-    """``given``: settings that the command line sets, whatever the file says; ``fixed``: what the parent began with and
-    only a new start changes. A file that names another host does not open the port that is there to whom it lets in.
+    """``given``: settings that the command line sets, whatever the file says; ``fixed``: what the parent
+    began with and only a new start changes. A file that names another host does not open the port that is
+    there to whom it lets in.
     """
 
     given: Mapping[str, Any]
@@ -81,7 +83,8 @@ class Start:
 
 
 class Service:
-    """``served`` is None until ``load`` is done. ``load``, ``reload`` and ``close`` block: not on the event loop.
+    """``served`` is None until ``load`` is done. ``load``, ``reload`` and ``close`` block: not on the event
+    loop.
 
     ``folder``: where all workers' metrics are.
     """
@@ -107,7 +110,8 @@ class Service:
         self._watcher: Watcher | None = None
 
     def load(self) -> None:
-        """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot serve."""
+        """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot
+        serve."""
         live = LiveCascade.from_config(self.path, None)
         first_requests(live)
         records = Config.read(self.path).live is not None
@@ -117,11 +121,13 @@ class Service:
         self.board.enter(self.worker, READY, os.getpid())
 
     def tell_spans(self, answers: Sequence[tuple[Recommendation, float]], scope: Scope) -> None:
-        """After the answer to ``scope`` is written: the spans of each feed, which took so many ms, where it is one of
-        those. On the event loop.
+        """After the answer to ``scope`` is written: the spans of each feed, which took so many ms, where it
+        is one of those. On the event loop.
         """
         if self.spans is not None:
-            traceparent = next((value.decode("latin-1") for name, value in scope["headers"] if name == TRACE), None)
+            traceparent = next(
+                (value.decode("latin-1") for name, value in scope["headers"] if name == TRACE), None
+            )
             for feed, ms in answers:
                 self.spans.answered(feed, ms, traceparent)
 
@@ -132,8 +138,8 @@ class Service:
         return self.served
 
     def reload(self) -> bool:
-        """Serves what karec.toml and ``current`` name now; whether that is another cascade. Raises why it is refused:
-        then what served serves on.
+        """Serves what karec.toml and ``current`` name now; whether that is another cascade. Raises why it is
+        refused: then what served serves on.
         """
         with self._reloading:
             served = self.served

@@ -1,9 +1,11 @@
-"""Spans of OpenTelemetry for a share of answers, the slow and the degraded, made from their step times afterwards.
+"""Spans of OpenTelemetry for a share of answers, the slow and the degraded, made from their step times
+afterwards.
 
-A request pays nothing for it while it runs. Steps are drawn one after the other, in their order, before the end of the
-answer: the trace has their lengths and not their beginnings, and sources with a deadline ran beside each other. The
-share is decided by the trace id, as other services do, so that the same traces are kept everywhere; a caller's flag
-does not raise it. Of slow and degraded answers at most ten a second are told.
+A request pays nothing for it while it runs. Steps are drawn one after the other, in their order, before the
+end of the answer: the trace has their lengths and not their beginnings, and sources with a deadline ran
+beside each other. The share is decided by the trace id, as other services do, so that the same traces are
+kept everywhere; a caller's flag does not raise it. Of slow and degraded answers at most ten a second are
+told.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*
 
 
 class Spans:
-    """Made in the worker's own process, after any fork. ``processor``: in place of the one that sends to the endpoint.
-    MissingExtra: OpenTelemetry is not installed.
+    """Made in the worker's own process, after any fork. ``processor``: in place of the one that sends to the
+    endpoint. MissingExtra: OpenTelemetry is not installed.
     """
 
     def __init__(self, settings: ServeSettings, processor: Any = None) -> None:
@@ -48,8 +50,8 @@ class Spans:
         self._second, self._notable = 0, 0
 
     def answered(self, answer: Recommendation, ms: float, traceparent: str | None = None) -> bool:
-        """Tells the spans of an answer that is given now, if it is one of those; whether it is. One thread at a time.
-        ``traceparent``: the header of W3C Trace Context; one that is broken is passed over.
+        """Tells the spans of an answer that is given now, if it is one of those; whether it is. One thread at
+        a time. ``traceparent``: the header of W3C Trace Context; one that is broken is passed over.
         """
         parent = parent_of(traceparent)
         trace_id = randbits(128) | 1 if parent is None else parent[0]
@@ -102,7 +104,11 @@ def parent_of(traceparent: str | None) -> tuple[int, int] | None:
 
 
 def _attributes(step: StepTrace) -> dict[str, str | int]:
-    found: dict[str, str | int] = {"karec.role": step.role, "karec.works_in": step.n_in, "karec.works_out": step.n_out}
+    found: dict[str, str | int] = {
+        "karec.role": step.role,
+        "karec.works_in": step.n_in,
+        "karec.works_out": step.n_out,
+    }
     if step.no_time is not None:
         found["karec.no_time"] = str(step.no_time)
     return found if step.failure is None else {**found, "karec.failure": step.failure}

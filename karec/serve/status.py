@@ -75,6 +75,7 @@ def _scene(cascade: karec.Cascade) -> dict[str, Any]:
     steps += [(stage.name, step) for stage in cascade.stages for step in stage.steps]
     return {
         "steps": [
-            {"stage": stage, "name": step.name, "role": step.role, "kind": type(step).__name__} for stage, step in steps
+            {"stage": stage, "name": step.name, "role": step.role, "kind": type(step).__name__}
+            for stage, step in steps
         ]
     }

@@ -1,8 +1,8 @@
 """One POST /v1/recommend, from its head to its answer, without ASGI.
 
 A task, and messages back and forth, cost more processor time than all else that HTTP adds to a feed
-(``bench/serve_table.py``): here the connection calls by function, and an answer is one write, of the thread that made
-it; the event loop is told afterwards.
+(``bench/serve_table.py``): here the connection calls by function, and an answer is one write, of the thread
+that made it; the event loop is told afterwards.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _JSON = STATUS_LINE[200] + b"content-type: application/json\r\ncontent-length: %
 class Call(RequestResponseCycle):
     """What uvicorn's connection asks of a request that runs, and no more: no task waits for an event of it.
 
-    On the event loop's thread, but for ``gone`` and ``writes``. ``headed``: it has begun; ``most``: bytes of its body;
-    ``served``: what it reads from its first line to its last. ``outlet``: where its answer may be written past the
-    loop; None: the loop has something to write before it.
+    On the event loop's thread, but for ``gone`` and ``writes``. ``headed``: it has begun; ``most``: bytes of
+    its body; ``served``: what it reads from its first line to its last. ``outlet``: where its answer may be
+    written past the loop; None: the loop has something to write before it.
     """
 
     message_event = asyncio.Event()
@@ -84,7 +84,8 @@ class Call(RequestResponseCycle):
                 self.outlet.torn = False
         if not self.keep_alive:
             self.transport.close()
-        ended, self.on_response = self.on_response, _nothing  # else it and its connection would hold each other
+        # else it and its connection would hold each other
+        ended, self.on_response = self.on_response, _nothing
         ended()
 
     def fails(self, error: BaseException) -> None:

@@ -1,11 +1,12 @@
 """A scene's cascade with another diversity, or without some of its steps, to see what they do to a feed.
 
-A variant shares index, models, live state and every step that stays with the cascade that serves. It has no observers:
-nothing is logged of its feeds, and nothing that they show is counted as an exposure. It costs less than a millisecond
-to make, so that none is kept.
+A variant shares index, models, live state and every step that stays with the cascade that serves. It has no
+observers: nothing is logged of its feeds, and nothing that they show is counted as an exposure. It costs less
+than a millisecond to make, so that none is kept.
 
-A selector that is left out still cuts, to as many works as before: to the best by score where scores have changed since
-the selector before it, else to the first. A step whose results a later one needs cannot be left out.
+A selector that is left out still cuts, to as many works as before: to the best by score where scores have
+changed since the selector before it, else to the first. A step whose results a later one needs cannot be left
+out.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class Uncut(ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """A step of a stage. ``room``: the folder of karec that it is from, "own" for a host's. ``optional``: it can be
-    left out by itself. ``diversity``: of a step that has one.
+    """A step of a stage. ``room``: the folder of karec that it is from, "own" for a host's. ``optional``: it
+    can be left out by itself. ``diversity``: of a step that has one.
     """
 
     place: str
@@ -69,13 +70,16 @@ class First(Selector):
 
 
 def variant(cascade: Cascade, diversity: float | None = None, without: Collection[str] = ()) -> Cascade:
-    """``cascade`` without the steps at the places ``without`` ("rerank.dpp"), unobserved. ``diversity``: of the steps
-    that have one, in the last stage that has such steps. Uncut: no such step, or one that cannot be left out.
+    """``cascade`` without the steps at the places ``without`` ("rerank.dpp"), unobserved. ``diversity``: of
+    the steps that have one, in the last stage that has such steps. Uncut: no such step, or one that cannot be
+    left out.
     """
     places = [place for place, _ in _steps(cascade)]
     for place in without:
         if place not in places:
-            raise Uncut("without", f"the scene {cascade.scene!r} has no step {place!r}; its stages have {places}")
+            raise Uncut(
+                "without", f"the scene {cascade.scene!r} has no step {place!r}; its stages have {places}"
+            )
     stages = _without(cascade.stages, frozenset(without))
     for mistake in _mistakes(cascade, stages):
         raise Uncut("without", f"not without {', '.join(without)}: {mistake}")
@@ -133,7 +137,8 @@ def _without(stages: Sequence[Stage], places: frozenset[str]) -> tuple[Stage, ..
             else:
                 continue
             rescored = step.role == "scorer" or (rescored and step.role != "selector")
-        found.append(Stage(stage.name, tuple(steps)))  # a try has no deadline, and nothing stands in for a stage
+        # a try has no deadline, and nothing stands in for a stage
+        found.append(Stage(stage.name, tuple(steps)))
     return tuple(found)
 
 
@@ -148,6 +153,9 @@ def _mistakes(cascade: Cascade, stages: Sequence[Stage]) -> Iterator[str]:
 def _diverse(stages: Sequence[Stage], diversity: float, scene: str) -> tuple[Stage, ...]:
     for i in reversed(range(len(stages))):
         if any(isinstance(step, Diverse) for step in stages[i].steps):
-            steps = (step.with_diversity(diversity) if isinstance(step, Diverse) else step for step in stages[i].steps)
+            steps = (
+                step.with_diversity(diversity) if isinstance(step, Diverse) else step
+                for step in stages[i].steps
+            )
             return (*stages[:i], Stage(stages[i].name, tuple(steps)), *stages[i + 1 :])
     raise Uncut("diversity", f"no step of the scene {scene!r} that is left has a diversity")

@@ -1,4 +1,5 @@
-"""GET and POST /v1/try: what of each scene can be tried, and a feed with other settings. Only where the page is on."""
+"""GET and POST /v1/try: what of each scene can be tried, and a feed with other settings. Only where the page
+is on."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def _choices(served: Served) -> dict[str, Any]:
 
 
 def _of_scene(cascade: Cascade) -> dict[str, Any]:
-    """``works``: whether its items are works, of which GET /v1/works/ID tells more. ``moment_ms``: the bundle's."""
+    """``works``: whether its items are works, of which GET /v1/works/ID tells more. ``moment_ms``: the
+    bundle's."""
     naming = naming_of(cascade)
     return {
         "moment_ms": None if cascade.bundle is None else cascade.bundle.snapshot.time_ms,
@@ -103,7 +105,8 @@ def _tried(served: Served, request: Request, asked: wire.Asked, trial: wire.Tria
         feed = tries.variant(cascade, trial.diversity, trial.without).run(request)
     except tries.Uncut as error:
         raise ProblemError(422, str(error), error.field) from None
-    except ContractError as error:  # what is left does not work together, which no declaration of a step shows
+    # what is left does not work together, which no declaration of a step shows
+    except ContractError as error:
         if not trial.without:
             raise
         raise ProblemError(422, f"not without {', '.join(trial.without)}: {error}", "without") from error

@@ -1,8 +1,10 @@
-"""The turns of requests that share threads, first come, first served: how long one waits, and how long each may take.
+"""The turns of requests that share threads, first come, first served: how long one waits, and how long each
+may take.
 
-The wait of one that comes now is the work before it, shared by the threads: of those that run, what is left of the time
-that they were expected to take; of those that wait, what they usually take, or with a deadline as little as they can
-take, since they give way for whoever is behind them. Where a thread is free there is no wait, whatever happened before.
+The wait of one that comes now is the work before it, shared by the threads: of those that run, what is left
+of the time that they were expected to take; of those that wait, what they usually take, or with a deadline as
+little as they can take, since they give way for whoever is behind them. Where a thread is free there is no
+wait, whatever happened before.
 
 A request with a deadline that begins may take the least of
     what is left until its deadline,
@@ -10,10 +12,12 @@ A request with a deadline that begins may take the least of
     its share of what is left, as one of those that wait for a thread.
 So steps give way before requests are refused, and the first in a queue does not take the time of all others.
 
-What a request needs at least comes as a sum over its steps, of what each takes in nine of ten requests. They are not
-all slow at once: nine of ten requests take at most a ``share`` of their sum, learnt of all that have a deadline.
+What a request needs at least comes as a sum over its steps, of what each takes in nine of ten requests. They
+are not all slow at once: nine of ten requests take at most a ``share`` of their sum, learnt of all that have
+a deadline.
 
-Any thread may call any method: each reads ``list`` of a dict, which is atomic. Times are of ``time.perf_counter``.
+Any thread may call any method: each reads ``list`` of a dict, which is atomic. Times are of
+``time.perf_counter``.
 """
 
 from __future__ import annotations
@@ -26,8 +30,9 @@ QUANTILE, STEP = 0.9, 0.02  # of shares; how far the newest one moves what is kn
 
 
 class Turn:
-    """One request's. ``due``: when its answer is wanted, and ``least_ms``: what it takes when all gives way that may;
-    inf and None: it takes as long as it takes. ``may_ms`` is known when it begins; ``ends``: when it is expected to.
+    """One request's. ``due``: when its answer is wanted, and ``least_ms``: what it takes when all gives way
+    that may; inf and None: it takes as long as it takes. ``may_ms`` is known when it begins; ``ends``: when
+    it is expected to.
     """
 
     __slots__ = ("due", "ends", "least_ms", "may_ms")
@@ -39,8 +44,8 @@ class Turn:
 
 
 class Turns:
-    """Of ``threads``. ``usual_ms``: the mean of what requests took of late; 0 while none is known. ``share``: of the
-    sum of their steps' times, which nine of ten requests take at most.
+    """Of ``threads``. ``usual_ms``: the mean of what requests took of late; 0 while none is known. ``share``:
+    of the sum of their steps' times, which nine of ten requests take at most.
     """
 
     def __init__(self, threads: int) -> None:
@@ -63,22 +68,23 @@ class Turns:
         turn.ends = now + expected_ms / 1e3
 
     def is_over(self, turn: Turn, ms: float, failed: bool = False) -> None:
-        """It ran for ``ms``. One that failed counts where it took longer than usual, as many fail before any work."""
+        """It ran for ``ms``. One that failed counts where it took longer than usual, as many fail before any
+        work."""
         del self._running[turn]
         if failed and ms < self.usual_ms:
             return
         self.usual_ms = ms if not self.usual_ms else self.usual_ms + OF_NEW * (ms - self.usual_ms)
 
     def took(self, ms: float, sum_ms: float) -> None:
-        """A request took ``ms``, and its steps usually ``sum_ms``. By stochastic approximation (Robbins, Monro 1951):
-        O(1)."""
+        """A request took ``ms``, and its steps usually ``sum_ms``. By stochastic approximation (Robbins,
+        Monro 1951): O(1)."""
         if sum_ms > 0:
             more = ms > self.share * sum_ms
             self.share = min(max(self.share + STEP * (QUANTILE if more else QUANTILE - 1), LEAST_SHARE), 1.0)
 
     def waiting_ms(self, now: float, has_deadline: bool = False) -> float:
-        """How long one that comes now would wait for a thread, by estimate. ``has_deadline``: those before it that have
-        one give way for it.
+        """How long one that comes now would wait for a thread, by estimate. ``has_deadline``: those before it
+        that have one give way for it.
         """
         waiting, running = list(self._waiting), list(self._running)
         if len(waiting) + len(running) < self.threads:

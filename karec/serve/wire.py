@@ -1,4 +1,5 @@
-"""What goes over the wire: the JSON of each endpoint as msgspec types, from which /openapi.json is made as well.
+"""What goes over the wire: the JSON of each endpoint as msgspec types, from which /openapi.json is made as
+well.
 
 Ids are integers or texts, as the platform has them. Numbers that are not finite come out as null.
 """
@@ -21,8 +22,9 @@ WORK_KINDS = ("upload", "edit", "delete", "block", "unblock", "adjust")
 
 
 class Asked(Struct, forbid_unknown_fields=True, frozen=True):
-    """One request for a feed. ``time_ms``: Unix milliseconds; null: now. ``deadline_ms``: from its arrival on, the wait
-    for a thread included. ``context``: a step of one's own reads it, as the feature ``context.NAME``.
+    """One request for a feed. ``time_ms``: Unix milliseconds; null: now. ``deadline_ms``: from its arrival
+    on, the wait for a thread included. ``context``: a step of one's own reads it, as the feature
+    ``context.NAME``.
     """
 
     user: ID
@@ -67,7 +69,8 @@ class Found(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A feed and what it was made with. ``ms``: what the cascade took; ``short``: why there are fewer works than k."""
+    """A feed and what it was made with. ``ms``: what the cascade took; ``short``: why there are fewer works
+    than k."""
 
     request_id: str
     user: ID
@@ -93,7 +96,8 @@ class Answers(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
-    """What a user did. What each kind needs: docs/howto-live.md. ``id``: a UUID, with which it counts once."""
+    """What a user did. What each kind needs: docs/howto-live.md. ``id``: a UUID, with which it counts
+    once."""
 
     kind: Literal["exposure", "label", "play", "follow", "unfollow", "search"]
     user: ID
@@ -131,8 +135,8 @@ class Works(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    """``events`` are in the log; ``refused`` {why: how many} are not. ``waiting``: why the state store has not taken
-    them yet; null: the next request knows them.
+    """``events`` are in the log; ``refused`` {why: how many} are not. ``waiting``: why the state store has
+    not taken them yet; null: the next request knows them.
     """
 
     events: int

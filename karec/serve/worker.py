@@ -1,4 +1,5 @@
-"""One worker process: a cascade, its threads, and an event loop over the socket that all workers listen on."""
+"""One worker process: a cascade, its threads, and an event loop over the socket that all workers listen
+on."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from karec.serve.service import Service, Start
 from karec.serve.straight import Straight
 
 NOT_LOADED = 2  # exit status
-SWITCH_S = 0.0005  # how long a thread of Python keeps the others waiting: refusals are written between two steps
+# how long a thread of Python keeps the others waiting: refusals are written between two steps
+SWITCH_S = 0.0005
 LAST_S = 0.2  # after the last accept, requests that are on their way are answered
 KEEP_ALIVE_S = 75
 
@@ -71,8 +73,8 @@ def run(
     parent: int,
     folder: Path,
 ) -> int:
-    """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads. ``folder``: where all
-    workers' metrics are.
+    """Serves until SIGTERM, or until the pipe ``parent`` ends; the exit status. SIGHUP reloads. ``folder``:
+    where all workers' metrics are.
     """
     board = dealing.board
     board.enter(worker, STARTING, os.getpid())
@@ -111,7 +113,8 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
 
     def end() -> None:
         service.draining = server.should_exit = True
-        sock.close()  # servers have duplicates: else who connects when they are closed waits, and is answered by nobody
+        # servers have duplicates: else who connects when they are closed waits, and is answered by nobody
+        sock.close()
         service.board.put(service.worker, state=DRAINING)
         loop.remove_reader(parent)
 
@@ -121,7 +124,8 @@ async def _serve(service: Service, sock: socket.socket, parent: int, dealer: Dea
     loop.add_reader(parent, end)  # it never writes: its end is the parent's
     loading = loop.run_in_executor(None, _load, service)
     serving = None
-    if not service.board.any_in(READY):  # else others answer meanwhile; once they do, they are given who comes
+    # else others answer meanwhile; once they do, they are given who comes
+    if not service.board.any_in(READY):
         serving = asyncio.create_task(server.serve([sock.dup()]))
     try:
         await loading
@@ -151,4 +155,6 @@ def _reload(service: Service) -> None:
     except Exception as error:
         _log.warning("%s", one_line(f"{service.path} is not reloaded, what served serves on: {error}"))
     else:
-        _log.info("%s: %s", service.path, "another version is in service" if changed else "nothing else to serve")
+        _log.info(
+            "%s: %s", service.path, "another version is in service" if changed else "nothing else to serve"
+        )

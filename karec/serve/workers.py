@@ -1,8 +1,10 @@
 """The parent: one socket, N workers that are forked over it, and what becomes of them.
 
-Memory    The parent imports what workers need, opens and verifies the bundle, and has no thread: workers share its
+Memory    The parent imports what workers need, opens and verifies the bundle, and has no thread: workers
+share its
           pages. It lets a bundle go when ``current`` names another one.
-Deaths    A worker that was ready is replaced at once; one that died before after 1, 2, 4 … 64 seconds, or when
+Deaths    A worker that was ready is replaced at once; one that died before after 1, 2, 4 … 64 seconds, or
+when
           ``karec.toml`` or ``current`` change.
 Signals   SIGTERM and SIGINT end the workers, each after its last answer; SIGHUP makes each reload.
 The end   Status 0: every worker ended well. A worker that outlives ``drain_seconds`` is killed: status 1.
@@ -48,7 +50,8 @@ _log = logging.getLogger("karec.serve")
 
 @dataclass
 class Place:
-    """Where a worker runs, or runs again from ``next_s`` on; ``failed``: deaths in turn before it was ready."""
+    """Where a worker runs, or runs again from ``next_s`` on; ``failed``: deaths in turn before it was
+    ready."""
 
     pid: int | None = None
     failed: int = 0
@@ -56,7 +59,8 @@ class Place:
 
 
 class Workers:
-    """``given`` are settings that the command line sets. ConfigError, BundleError, OSError: why nothing is served."""
+    """``given`` are settings that the command line sets. ConfigError, BundleError, OSError: why nothing is
+    served."""
 
     def __init__(self, path: Path, given: Mapping[str, Any], insecure: bool) -> None:
         config = Config.read(path)
@@ -173,8 +177,8 @@ class Workers:
                 gc.freeze()
 
     def _look(self) -> None:
-        """A bundle that is not ``current`` any more may be removed; the next fork opens the new one. Where file or
-        bundle are others than before, workers that could not begin with those try these.
+        """A bundle that is not ``current`` any more may be removed; the next fork opens the new one. Where
+        file or bundle are others than before, workers that could not begin with those try these.
         """
         named = named_by(self._path)
         if named == self._named:

@@ -1,8 +1,10 @@
-"""What happened in one arm of a simulation: the file format between the loop, which writes it, and its measures.
+"""What happened in one arm of a simulation: the file format between the loop, which writes it, and its
+measures.
 
     FOLDER/day-0000.npz …   one file a day: the columns of EXPOSURES, a row an exposure, in order of time
     FOLDER/arm.npz          the other arrays of ``ArmLog``
-    FOLDER/arm.json         {"format": 1, "name", "days", "n_users", "facts": {…}}; written last: an arm without it has
+    FOLDER/arm.json         {"format": 1, "name", "days", "n_users", "facts": {…}}; written last: an arm
+    without it has
                             not ended
 
 NumPy alone. Files are written aside and renamed; the same arrays give the same bytes.
@@ -24,7 +26,8 @@ from karec.errors import DataError
 from karec.types import EMPTY, Array
 
 FORMAT = 1
-# of ``work_upload_day``: there when the days begin; uploaded, and refused by screening; never uploaded in this arm
+# of ``work_upload_day``: there when the days begin; uploaded, and refused by screening; never uploaded in
+# this arm
 BEFORE, REFUSED, NEVER = -1, 2**31 - 2, 2**31 - 1
 EXPOSURES: Mapping[str, type[np.generic]] = {
     "day": np.int32,
@@ -61,15 +64,16 @@ class ArmLog:
     n_users          U, of whom many may never come; ``comers (U,)`` bool are those who might
     creators         (C,) int64, user rows of those who may upload, ascending
     exposures        {column: (M,)} of EXPOSURES, in order of day, then of time:
-                     ``day`` from 0; ``user``, ``work``, ``creator`` (a user row) rows; ``session`` counts a user's
-                     sessions of a day from 0, ``position`` the session's works from 0, over its pages; ``age_ms`` since
-                     the upload; ``play_s`` seconds played; ``click``, ``long_view``, ``like``, ``follow`` 0 or 1 as
-                     drawn; ``p_…`` what is expected of them, given all that was shown before
+                     ``day`` from 0; ``user``, ``work``, ``creator`` (a user row) rows; ``session`` counts a
+                     user's sessions of a day from 0, ``position`` the session's works from 0, over its pages;
+                     ``age_ms`` since the upload; ``play_s`` seconds played; ``click``, ``long_view``,
+                     ``like``, ``follow`` 0 or 1 as drawn; ``p_…`` what is expected of them, given all that
+                     was shown before
     work_upload_day  (W,) int32: BEFORE, the day of the upload, REFUSED or NEVER
     work_creator     (W,) int32 user rows
     upload_ms        (W,) int64 Unix ms; of a work that was never uploaded, when it would have been
-    sessions         (days, U) int32: how often each user came, −1 for one who could not: a part of a world was played
-    quit_day         (C,) int32: the day after which creator c uploads no more, −1 for never
+    sessions         (days, U) int32: how often each user came, −1 for one who could not: a part of a world
+    was played quit_day         (C,) int32: the day after which creator c uploads no more, −1 for never
     facts            settings, versions, requests, ms a request, seconds: JSON
     """
 
@@ -136,11 +140,14 @@ class ArmLog:
         arrays = _read(folder / "arm.npz", ARRAYS)
         days = [read_day(folder, day) for day in range(head["days"])]
         exposures = {name: np.concatenate([day[name] for day in days]) for name in EXPOSURES}
-        return cls(head["name"], head["days"], head["n_users"], exposures=exposures, facts=head["facts"], **arrays)
+        return cls(
+            head["name"], head["days"], head["n_users"], exposures=exposures, facts=head["facts"], **arrays
+        )
 
 
 def columns_of(exposures: Mapping[str, Array]) -> dict[str, Array]:
-    """The columns of EXPOSURES, in its order and dtypes. DataError: one is missing, unknown or of another length."""
+    """The columns of EXPOSURES, in its order and dtypes. DataError: one is missing, unknown or of another
+    length."""
     if exposures.keys() != EXPOSURES.keys():
         raise DataError(f"exposures of an arm have the columns {list(EXPOSURES)}, got {list(exposures)}")
     columns = {name: np.ascontiguousarray(exposures[name], dtype) for name, dtype in EXPOSURES.items()}

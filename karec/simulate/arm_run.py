@@ -74,20 +74,23 @@ class ArmRun:
         return (self.place / END).exists()
 
     def check(self) -> None:
-        """Builds the arm's cascade once, on the platform that the first models were published with. ConfigError."""
+        """Builds the arm's cascade once, on the platform that the first models were published with.
+        ConfigError."""
         self.place.mkdir(exist_ok=True)
         for model in self.first.glob("baseline_*.onnx"):
             shutil.copyfile(model, self.place / model.name)  # an arm's steps may name one
         cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
         if cascade.exposure is not None and cascade.exposure.shared:
             raise ConfigError(
-                f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices in its "
+                f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices "
+                f"in its "
                 "checkpoint: leave it out"
             )
         logs = any(isinstance(queue.observer, RankLogObserver) for queue in cascade.observers)
         if self._learns(cascade) and not logs:
             raise ConfigError(
-                f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer writes one: "
+                f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer "
+                f"writes one: "
                 'add { use = "rank_log" } to the scene\'s observers, or train_every = 0'
             )
 
@@ -109,7 +112,8 @@ class ArmRun:
         return self.place / "rank_log"
 
     def _forget_half_a_day(self, state: State) -> None:
-        """Removes what a day that did not end left in the rank log: it is played again, and would stand there twice."""
+        """Removes what a day that did not end left in the rank log: it is played again, and would stand there
+        twice."""
         for part in self._log.glob("*"):
             if part.name not in state.logged:
                 part.unlink()
@@ -160,7 +164,8 @@ class ArmRun:
         return advanced(snapshot, self.place, day, population)
 
     def _steering(self, cascade: Cascade, state: State) -> Steering | None:
-        """The prices that ``cascade`` reads, as they stood when the days so far were over; None: it steers nothing."""
+        """The prices that ``cascade`` reads, as they stood when the days so far were over; None: it steers
+        nothing."""
         steering = cascade.exposure
         if not isinstance(steering, Steering):
             return None
@@ -190,8 +195,8 @@ class ArmRun:
     def _published(self, state: State, snapshot: Snapshot) -> Bundle:
         """The bundle of the morning: the works that are there, as ``snapshot`` counts them.
 
-        Lists of works and communities of users are made where a channel reads them: at 300,000 works and 20,000 users
-        they are four fifths of a morning.
+        Lists of works and communities of users are made where a channel reads them: at 300,000 works and
+        20,000 users they are four fifths of a morning.
         """
         there = state.creators.upload_day < state.day
         root, channels = self.place / "bundles", self.config.scene(SCENE).recall

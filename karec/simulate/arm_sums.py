@@ -1,7 +1,7 @@
 """What an arm gave, summed by user, by creator and by day: what is left of a log of millions of exposures.
 
-A creator is *new* for NEW_DAYS days from the first upload on. What users did is told as expected (``play_s`` and such,
-from the true chances) and, beside, as drawn (``drawn_play_s`` and such).
+A creator is *new* for NEW_DAYS days from the first upload on. What users did is told as expected (``play_s``
+and such, from the true chances) and, beside, as drawn (``drawn_play_s`` and such).
 
 Cost  O(M + days·(C + W)) for M exposures, C creators and W works.
 """
@@ -39,12 +39,14 @@ class ArmSums:
 
     n_users     U, those who might come
     creators    (C,) int64, as in the log; works: how many the world has, uploaded or not
-    by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of exposures
-    by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 exposures over all days,
-                ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days and have one now,
-                ``debutants_1``, those of them who were shown; ``gini_creators``, ``gini_works``: all creators, all
-                works that were uploaded; ``works_available``, ``uploads``, ``quits``
-    by_day      {measure: (days,) float64}, the same names where they have a meaning for one day; NaN where nobody came
+    by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of
+    exposures by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10
+    exposures over all days,
+                ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days and have
+                one now, ``debutants_1``, those of them who were shown; ``gini_creators``, ``gini_works``: all
+                creators, all works that were uploaded; ``works_available``, ``uploads``, ``quits``
+    by_day      {measure: (days,) float64}, the same names where they have a meaning for one day; NaN where
+    nobody came
     """
 
     name: str
@@ -59,7 +61,8 @@ class ArmSums:
 
 
 def sums_of(log: ArmLog) -> ArmSums:
-    """Raises DataError for an arm without days, users or creators, and for rows that contradict each other."""
+    """Raises DataError for an arm without days, users or creators, and for rows that contradict each
+    other."""
     creator_of = _checked(log)
     n, works = len(log.creators), len(log.work_upload_day)
     counts = {
@@ -95,14 +98,24 @@ def _checked(log: ArmLog) -> Array:
     columns = {name: (log.exposures[name], below) for name, below in bounds.items()}
     for name, (column, below) in {**columns, "creators": (log.creators, log.n_users)}.items():
         if len(column) and not 0 <= column.min() <= column.max() < below:
-            raise DataError(f"arm {log.name!r}: {name} holds {column.min()} … {column.max()}, expected 0 … {below - 1}")
+            raise DataError(
+                f"arm {log.name!r}: {name} holds {column.min()} … {column.max()}, expected 0 … {below - 1}"
+            )
     creator_of = np.full(log.n_users, -1)
     creator_of[log.creators] = np.arange(len(log.creators))
-    _refuse(log, log.exposures["creator"] != log.work_creator[log.exposures["work"]], "is not by the creator it names")
+    _refuse(
+        log,
+        log.exposures["creator"] != log.work_creator[log.exposures["work"]],
+        "is not by the creator it names",
+    )
     _refuse(log, ~log.comers[log.exposures["user"]], "was shown to a user who could not come")
-    _refuse(log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload")
+    _refuse(
+        log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload"
+    )
     for work in np.flatnonzero((log.work_upload_day < log.days) & (creator_of[log.work_creator] < 0))[:1]:
-        raise DataError(f"arm {log.name!r}: work {work} is by user {log.work_creator[work]}, who is no creator")
+        raise DataError(
+            f"arm {log.name!r}: work {work} is by user {log.work_creator[work]}, who is no creator"
+        )
     return creator_of
 
 
@@ -137,7 +150,9 @@ def _by_user(log: ArmLog, shares: Mapping[str, Array]) -> dict[str, Sums]:
     }
 
 
-def _by_creator(log: ArmLog, counts: Mapping[str, Array], there: Array, owner: Array) -> dict[str, Sums | Spread]:
+def _by_creator(
+    log: ArmLog, counts: Mapping[str, Array], there: Array, owner: Array
+) -> dict[str, Sums | Spread]:
     """``there`` are the works that were uploaded, ``owner`` the creator of each, from 0."""
     n = len(log.creators)
 
@@ -171,7 +186,9 @@ def _by_day(log: ArmLog, shares: Mapping[str, Array], counts: Mapping[str, Array
     exposures, comers = of_days(), log.comers
 
     def share(values: Array) -> Array:
-        return np.asarray(np.divide(of_days(values), exposures, out=np.full(log.days, np.nan), where=exposures > 0))
+        return np.asarray(
+            np.divide(of_days(values), exposures, out=np.full(log.days, np.nan), where=exposures > 0)
+        )
 
     uploaded = log.work_upload_day[(log.work_upload_day >= 0) & (log.work_upload_day < log.days)]
     quits = log.quit_day[(log.quit_day >= 0) & (log.quit_day < log.days)]

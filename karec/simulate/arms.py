@@ -4,21 +4,24 @@
     satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
     debuts = 0                           # users who upload for the first time on each day
     baseline = "rules only"              # of the report; absent: the first arm
-    pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures mark
+    pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures
+    mark
 
-    [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene that
-    counts.recall = 10_000               #   inherits it would say them
+    [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene
+    that counts.recall = 10_000               #   inherits it would say them
 
     [learn]                              # of all arms: settings of karec train
     towers.epochs = 3
 
     [[arms]]
     name = "no diversity"
-    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a whole file
-    learn.distil.recipe = "hard"               # settings of training that differ
-    screen = { keep = 200, quality = { column = "voice_score" } }   # what a day's uploads must pass, as screen.toml
+    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a
+    whole file learn.distil.recipe = "hard"               # settings of training that differ
+    screen = { keep = 200, quality = { column = "voice_score" } }   # what a day's uploads must pass, as
+    screen.toml
 
-Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says otherwise.
+Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
+otherwise.
 """
 
 from __future__ import annotations
@@ -58,9 +61,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 
 @dataclass(frozen=True)
 class Arm:
-    """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in place of the
-    starting one and of all changes, relative to the arms file; ``screen``: what uploads must pass (``screened``), None
-    for nothing.
+    """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in
+    place of the starting one and of all changes, relative to the arms file; ``screen``: what uploads must
+    pass (``screened``), None for nothing.
     """
 
     name: str
@@ -71,15 +74,19 @@ class Arm:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == MODELS:
-            raise ValueError(f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}")
+            raise ValueError(
+                f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}"
+            )
         if self.config is not None and self.scene:
-            raise ValueError(f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}")
+            raise ValueError(
+                f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}"
+            )
 
 
 @dataclass(frozen=True)
 class Arms:
-    """A whole file. ``baseline``: the arm that the report compares others with, None for the first; ``pair``: an arm
-    without and one with diversity, which its pictures mark.
+    """A whole file. ``baseline``: the arm that the report compares others with, None for the first; ``pair``:
+    an arm without and one with diversity, which its pictures mark.
     """
 
     arms: tuple[Arm, ...]
@@ -102,7 +109,9 @@ class Arms:
             if named not in names:
                 raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
         if self.pair is not None and self.pair[0] == self.pair[1]:
-            raise ValueError(f"pair names {self.pair[0]!r} twice, expected an arm without and one with diversity")
+            raise ValueError(
+                f"pair names {self.pair[0]!r} twice, expected an arm without and one with diversity"
+            )
         if self.train_every < 0:
             raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
         if self.debuts < 0:
@@ -110,8 +119,8 @@ class Arms:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The two arms whose feeds a report shows: the pair, or the baseline and the first other; one where there is no
-        other."""
+        """The two arms whose feeds a report shows: the pair, or the baseline and the first other; one where
+        there is no other."""
         if self.pair is not None:
             return self.pair
         names = [arm.name for arm in self.arms]
@@ -123,7 +132,9 @@ class Arms:
         known = [arm.name for arm in self.arms]
         for name in names:
             if name not in known:
-                raise ConfigError(f"--only {name!r} names no arm of the file{nearest(name, known)}; it has {known}")
+                raise ConfigError(
+                    f"--only {name!r} names no arm of the file{nearest(name, known)}; it has {known}"
+                )
         pair = self.pair if self.pair is not None and {*self.pair} <= {*names} else None
         arms = tuple(arm for arm in self.arms if arm.name in names)
         return replace(self, arms=arms, baseline=self.baseline if self.baseline in names else None, pair=pair)
@@ -132,7 +143,9 @@ class Arms:
         """The settings of training, as nested tables; an arm's own over those of all."""
         return _over(self.learn, arm.learn)
 
-    def config_of(self, arm: Arm, path: Path, folder: Path, snapshot: Snapshot, weights: Mapping[str, float]) -> Config:
+    def config_of(
+        self, arm: Arm, path: Path, folder: Path, snapshot: Snapshot, weights: Mapping[str, float]
+    ) -> Config:
         """The config of ``arm``, as if it lay at ``path``; its bundle is ``bundles`` beside it.
 
         ``folder``: that of the arms file. ``weights``: of the tasks, for a starting config.
@@ -143,7 +156,9 @@ class Arms:
         start = tomllib.loads(starting_config(SCENE, snapshot, weights))["scenes"][SCENE]
         base = tomllib.loads(files("karec.simulate").joinpath("sets/scene.toml").read_text(encoding="utf-8"))
         layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
-        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _counts_of(arm, layer)][-1]
+        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _counts_of(arm, layer)][
+            -1
+        ]
         channels = [entry["use"] for entry in start["recall"]]
         quotas = {name: {"quota": max(int(QUOTAS[name] * recall), 1)} for name in channels}
         scenes, above = {"start": start}, "start"
@@ -154,11 +169,14 @@ class Arms:
 
 
 def read_arms(path: str | Path) -> Arms:
-    """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named twice."""
+    """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named
+    twice."""
     if str(path) in SETS and not Path(path).is_file():
         path = Path(str(files("karec.simulate").joinpath(f"sets/{path}.toml")))
     elif not Path(path).suffix and not Path(path).exists():
-        raise ConfigError(f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}")
+        raise ConfigError(
+            f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
+        )
     return fill(Arms, read_toml(Path(path)), Place(Path(path)))
 
 
@@ -172,7 +190,9 @@ def _counts_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:
 def _recall_of(arm: Arm, layer: Mapping[str, Any]) -> int:
     recall = layer["counts"]["recall"]
     if type(recall) is not int or recall <= 0:
-        raise ConfigError(f"the arm {arm.name!r}: scene.counts.recall = {recall!r}, expected a number of works")
+        raise ConfigError(
+            f"the arm {arm.name!r}: scene.counts.recall = {recall!r}, expected a number of works"
+        )
     return recall
 
 

@@ -1,8 +1,9 @@
 """Arms against a baseline, measure by measure with 95 % intervals, and what each knob's reach costs.
 
-Users are resampled for what users got, creators (with all their works) for what creators and works got: the same
-resamples in every arm, so that differences are paired. The intervals are of one world, one order of events and one
-training: they say how much hangs on who the users and creators are, and nothing of another seed.
+Users are resampled for what users got, creators (with all their works) for what creators and works got: the
+same resamples in every arm, so that differences are paired. The intervals are of one world, one order of
+events and one training: they say how much hangs on who the users and creators are, and nothing of another
+seed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from karec.evaluate.measures.exposure import Resampled, interval_of, measured, p
 from karec.simulate.arm_sums import ArmSums
 
 RESAMPLES = 400
-GAIN, REACH = "play_s", ("creators_1_a_day", "works_1_a_day")  # the frontier's axes, and what a price is asked for
+# the frontier's axes, and what a price is asked for
+GAIN, REACH = "play_s", ("creators_1_a_day", "works_1_a_day")
 KNOB = re.compile(r"(?P<family>.+)[- ](?P<value>\d+(\.\d+)?(e\d+)?)")
 
 
@@ -35,14 +37,16 @@ class Knob:
 
 
 def knob_of(arm: ArmSums) -> Knob | None:
-    """``facts["knob"]``, ``{"family", "value"}``, or else the name's end: ``dpp-0.5`` or ``dpp 0.5`` is dpp at .5. None
-    where there is neither.
+    """``facts["knob"]``, ``{"family", "value"}``, or else the name's end: ``dpp-0.5`` or ``dpp 0.5`` is dpp
+    at .5. None where there is neither.
     """
     told = arm.facts.get("knob")
     if told is not None:
         whole = isinstance(told, Mapping) and told.keys() == {"family", "value"}
         if not whole or not isinstance(told["value"], int | float):
-            raise DataError(f"arm {arm.name!r}: facts.knob must hold family and value, a number, got {told!r}")
+            raise DataError(
+                f"arm {arm.name!r}: facts.knob must hold family and value, a number, got {told!r}"
+            )
         return Knob(str(told["family"]), float(told["value"]))
     named = KNOB.fullmatch(arm.name)
     return None if named is None else Knob(named["family"], float(named["value"]))
@@ -59,9 +63,9 @@ def compare_arms(
 ) -> dict[str, Any]:
     """The part of a loop's ``report.json`` that is about arms (docs/formats.md). Deterministic.
 
-    ``pair`` names an arm without and one with diversity, which pictures mark. ``knobs`` says what an arm turns in place
-    of ``knob_of``. Raises DataError for a name that no arm or several arms have, and for arms of other users, creators,
-    works or days than the first.
+    ``pair`` names an arm without and one with diversity, which pictures mark. ``knobs`` says what an arm
+    turns in place of ``knob_of``. Raises DataError for a name that no arm or several arms have, and for arms
+    of other users, creators, works or days than the first.
     """
     by_name = _checked(list(arms), baseline, {"the pair": pair or (), "the knobs": knobs})
     turned = {name: knobs[name] if name in knobs else knob_of(arm) for name, arm in by_name.items()}
@@ -89,7 +93,9 @@ def compare_arms(
                     measure: measured(own, None if name == baseline else found[baseline][measure])
                     for measure, own in found[name].items()
                 },
-                "by_day": {m: [None if np.isnan(v) else float(v) for v in days] for m, days in arm.by_day.items()},
+                "by_day": {
+                    m: [None if np.isnan(v) else float(v) for v in days] for m, days in arm.by_day.items()
+                },
                 "facts": dict(arm.facts),
             }
             for name, arm in by_name.items()
@@ -98,13 +104,18 @@ def compare_arms(
     }
 
 
-def _checked(arms: Sequence[ArmSums], baseline: str, named: Mapping[str, Iterable[str]]) -> dict[str, ArmSums]:
+def _checked(
+    arms: Sequence[ArmSums], baseline: str, named: Mapping[str, Iterable[str]]
+) -> dict[str, ArmSums]:
     by_name = {arm.name: arm for arm in arms}
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{names.count(name)} arms are named {name!r}: give each a name of its own")
-    for what, name in [("the baseline", baseline), *((what, name) for what, each in named.items() for name in each)]:
+    for what, name in [
+        ("the baseline", baseline),
+        *((what, name) for what, each in named.items() for name in each),
+    ]:
         if name not in by_name:
             raise DataError(f"{what}: {name!r} is none of the arms {', '.join(names) or '(there are none)'}")
     first = arms[0]
@@ -117,10 +128,13 @@ def _checked(arms: Sequence[ArmSums], baseline: str, named: Mapping[str, Iterabl
         ):
             if own != other:
                 raise DataError(
-                    f"arm {arm.name!r} has {own} {what}, {first.name!r} has {other}: only arms of one world compare"
+                    f"arm {arm.name!r} has {own} {what}, {first.name!r} has {other}: only arms of one world "
+                    f"compare"
                 )
         if not np.array_equal(arm.creators, first.creators):
-            raise DataError(f"arms {first.name!r} and {arm.name!r} have other creators: only arms of one world compare")
+            raise DataError(
+                f"arms {first.name!r} and {arm.name!r} have other creators: only arms of one world compare"
+            )
     return by_name
 
 
@@ -150,7 +164,9 @@ def _prices(
                 {
                     "family": family,
                     "steps": [_step(found, start, end, users) for start, end in steps],
-                    "from_baseline": [_step(found, baseline, end, users) for end in ordered if end != baseline],
+                    "from_baseline": [
+                        _step(found, baseline, end, users) for end in ordered if end != baseline
+                    ],
                 }
             )
     return told

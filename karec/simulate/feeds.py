@@ -1,9 +1,11 @@
-"""First pages of an arm's last day as their users would see them: what each work is, who found it, why it may be there.
+"""First pages of an arm's last day as their users would see them: what each work is, who found it, why it may
+be there.
 
     OUT/ARM/feeds.json   {"format": 1, "feeds": [feed, …]}, as the report's key ``feeds`` (docs/formats.md)
 
-The users are the same in every arm: of those who might come on the last day one who was shown little in the weeks
-before, one who is in the middle, one who was shown much. Reasons are read off what the platform knows of the user.
+The users are the same in every arm: of those who might come on the last day one who was shown little in the
+weeks before, one who is in the middle, one who was shown much. Reasons are read off what the platform knows
+of the user.
 """
 
 from __future__ import annotations
@@ -25,11 +27,15 @@ from karec.types import Array, Request
 
 FORMAT = 1
 FEEDS = "feeds.json"
-KNOWN = {"little": 0.1, "as much as most": 0.5, "much": 0.9}  # shown before, as a quantile of those who might come
+# shown before, as a quantile of those who might come
+KNOWN = {"little": 0.1, "as much as most": 0.5, "much": 0.9}
 
 
-def feeds_of(arm: str, cascade: Cascade, snapshot: Snapshot, population: Population, day: int) -> list[dict[str, Any]]:
-    """What ``cascade`` answers on ``day`` (from 0) to three users, each at the first moment when they might come.
+def feeds_of(
+    arm: str, cascade: Cascade, snapshot: Snapshot, population: Population, day: int
+) -> list[dict[str, Any]]:
+    """What ``cascade`` answers on ``day`` (from 0) to three users, each at the first moment when they might
+    come.
 
     ``snapshot``: what the cascade's bundle knows. Nothing is logged, and nothing counts as shown.
     """
@@ -81,8 +87,8 @@ def works_of(feed: Recommendation, snapshot: Snapshot) -> list[dict[str, Any]]:
 
 
 def reasons_of(user: int, works: Array, snapshot: Snapshot) -> list[list[str]]:
-    """What the platform knows that speaks for each of ``works``, rows of ``snapshot``, to ``user``: by whom it is, and
-    with how many of the works that the user enjoyed last it has creator, song or tag in common.
+    """What the platform knows that speaks for each of ``works``, rows of ``snapshot``, to ``user``: by whom
+    it is, and with how many of the works that the user enjoyed last it has creator, song or tag in common.
     """
     table, row = snapshot.works, int(snapshot.users.lookup(np.array([user]))[0])
     lists = {name: _list(snapshot, name, row) for name in ("follows", "friends", "history")}
@@ -100,7 +106,10 @@ def reasons_of(user: int, works: Array, snapshot: Snapshot) -> list[list[str]]:
         }
         by = [*(["follows the creator"] if creator in lists["follows"] else [])]
         by += ["by a friend"] if creator in lists["friends"] else []
-        told.append([*by, *(f"enjoyed {n} {what}" for what, n in same.items() if n)] or ["nothing known speaks for it"])
+        told.append(
+            [*by, *(f"enjoyed {n} {what}" for what, n in same.items() if n)]
+            or ["nothing known speaks for it"]
+        )
     return told
 
 
@@ -115,7 +124,10 @@ def _ranked(feed: Recommendation) -> dict[int | str, int]:
     if "rank" not in feed.scored:
         return {}
     ranked = feed.scored["rank"]
-    return {work: place for place, work in enumerate(ranked.ids[np.argsort(-ranked.scores, kind="stable")].tolist(), 1)}
+    return {
+        work: place
+        for place, work in enumerate(ranked.ids[np.argsort(-ranked.scores, kind="stable")].tolist(), 1)
+    }
 
 
 def write_feeds(place: Path, feeds: Sequence[Mapping[str, Any]]) -> None:
@@ -125,4 +137,9 @@ def write_feeds(place: Path, feeds: Sequence[Mapping[str, Any]]) -> None:
 def read_feeds(out: Path, arms: Iterable[str]) -> list[dict[str, Any]]:
     """The feeds of ``arms`` of the simulation ``out``; none of an arm that an older version played."""
     parts = [out / arm / FEEDS for arm in arms]
-    return [feed for part in parts if part.exists() for feed in json.loads(part.read_text(encoding="utf-8"))["feeds"]]
+    return [
+        feed
+        for part in parts
+        if part.exists()
+        for feed in json.loads(part.read_text(encoding="utf-8"))["feeds"]
+    ]

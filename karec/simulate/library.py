@@ -1,14 +1,15 @@
 """A library of uploads of any size, day by day, with what later became of each work: something to screen.
 
-A day is drawn by itself from (seed, day), so days may be made in any order. What is true and hidden of a work is its
-quality: half the creator's skill, half the work's own. Forty columns are uploaded, a content vector among them; half of
-them hear or see something of the quality, none of them all of it. Chances:
+A day is drawn by itself from (seed, day), so days may be made in any order. What is true and hidden of a work
+is its quality: half the creator's skill, half the work's own. Forty columns are uploaded, a content vector
+among them; half of them hear or see something of the quality, none of them all of it. Chances:
 
-    long view   logit p = −1 + 0.9 · quality + 0.5 · tag's liking − 0.4 · (log(seconds / 180) / 0.6)² − 2 · clipping
-    shown       Poisson, mean 25 · followers^0.12 · e^(0.7 · quality + 0.7 · luck): what is good is shown more
+    long view   logit p = −1 + 0.9 · quality + 0.5 · tag's liking − 0.4 · (log(seconds / 180) / 0.6)² − 2 ·
+    clipping shown       Poisson, mean 25 · followers^0.12 · e^(0.7 · quality + 0.7 · luck): what is good is
+    shown more
 
-COPIED of a day's works are copies of another work of that day and song by somebody else: nearly the same vector, the
-same recording, the same quality. Nothing here is fitted to data.
+COPIED of a day's works are copies of another work of that day and song by somebody else: nearly the same
+vector, the same recording, the same quality. Nothing here is fitted to data.
 
 Cost: O(works of a day).
 """
@@ -61,7 +62,8 @@ class Library:
         n = max(works_a_day // 4, 100)
         self.skill = rng.standard_normal(n).astype(np.float32)
         self.followers = np.exp(4.0 + 0.8 * self.skill + 2.0 * rng.standard_normal(n)).astype(np.int32)
-        self.creator_days = rng.integers(-60, 2000, n).astype(np.int32)  # since the first upload, as of the first day
+        # since the first upload, as of the first day
+        self.creator_days = rng.integers(-60, 2000, n).astype(np.int32)
 
     def day(self, number: int) -> UploadedDay:
         """The uploads of the day ``first + number``; their ids are this day's alone."""
@@ -108,7 +110,9 @@ class Library:
             rows[source] = source  # … whose own recording it is
         return rows
 
-    def _measures(self, quality: Array, is_video: Array, rng: np.random.Generator, copied: Array) -> dict[str, Array]:
+    def _measures(
+        self, quality: Array, is_video: Array, rng: np.random.Generator, copied: Array
+    ) -> dict[str, Array]:
         """What the platform hears and sees of each recording."""
         n = len(quality)
 
@@ -123,9 +127,9 @@ class Library:
             "duration_s": np.exp(5.0 + 0.6 * drawn()),
             "height": np.where(is_video, height, 0).astype(np.int32),
             "width": np.where(is_video, height * 16 // 9, 0).astype(np.int32),
-            "frame_rate": np.where(is_video, np.int32(24) + rng.integers(0, 2, n).astype(np.int32) * 6, 0).astype(
-                np.int32
-            ),
+            "frame_rate": np.where(
+                is_video, np.int32(24) + rng.integers(0, 2, n).astype(np.int32) * 6, 0
+            ).astype(np.int32),
             "bitrate_kbps": np.exp(6.0 + 0.5 * drawn()),
             "silence_share": _share(-1.6 - 0.5 * noisy(0.3) + 0.9 * drawn()),
             "clipping_share": _share(-3.0 - 0.6 * noisy(0.4) + 0.8 * drawn()),

@@ -20,8 +20,11 @@ LEARNED = 0.4  # of the days: the model learns from them
 BLOCKED = 0.002  # of the creators
 
 
-def write_library(folder: Path, works: int, days: int, seed: int = 0, progress: Progress | None = None) -> None:
-    """About ``works`` works over ``days`` days, evenly; a day is drawn and written at a time. ValueError: too few."""
+def write_library(
+    folder: Path, works: int, days: int, seed: int = 0, progress: Progress | None = None
+) -> None:
+    """About ``works`` works over ``days`` days, evenly; a day is drawn and written at a time. ValueError: too
+    few."""
     if days < 3 or works < days:
         raise ValueError(f"works = {works}, days = {days}: at least three days and a work a day are wanted")
     library = Library(works // days, FIRST, seed)
@@ -42,5 +45,7 @@ def write_library(folder: Path, works: int, days: int, seed: int = 0, progress: 
     listed = range(0, n_creators, round(1 / BLOCKED))
     write_text_aside(folder / "blocked.txt", "# creators\n" + "".join(f"{creator}\n" for creator in listed))
     text = files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8")
-    text = text.replace("keep = 100_000", f"keep = {max(works // KEPT, 1):_}").replace("2026-10-10", str(until))
+    text = text.replace("keep = 100_000", f"keep = {max(works // KEPT, 1):_}").replace(
+        "2026-10-10", str(until)
+    )
     write_text_aside(folder / "screen.toml", text)

@@ -2,16 +2,17 @@
 
     publish   the platform as the day begins, item vectors by the arm's item tower, as a bundle of the arm's
     upload    creators upload by what they are seen; what the arm's screening refuses comes onto no platform
-    play      potential sessions: who comes asks the arm's cascade page after page, and answers by hidden tastes
-    fold      what was shown moves counters, histories, creators and users
+    play      potential sessions: who comes asks the arm's cascade page after page, and answers by hidden
+    tastes fold      what was shown moves counters, histories, creators and users
     train     every so many nights, where the arm's cascade reads a user vector
 
-A work that is uploaded during a day is there from the next morning. A checkpoint a day: a run that was killed goes on
-with ``resume`` and ends as one that was not.
+A work that is uploaded during a day is there from the next morning. A checkpoint a day: a run that was killed
+goes on with ``resume`` and ends as one that was not.
 
     OUT/simulation.json   what is played, to refuse another simulation here
-    OUT/models/…          the first training of each of the arms' different settings; other simulations may share it
-    OUT/ARM/              the arm's log (``arm_log``), its checkpoint and events, its bundle, rank log and nights
+    OUT/models/…          the first training of each of the arms' different settings; other simulations may
+    share it OUT/ARM/              the arm's log (``arm_log``), its checkpoint and events, its bundle, rank
+    log and nights
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ def simulate(
 ) -> None:
     """Plays every arm of ``arms``, whose file lies in ``folder``, into ``out``/NAME; see ``arm_log.ArmLog``.
 
-    ``models``: a folder of first trainings, OUT/models unless it is given; what another simulation trained there of the
-    same world with the same settings is used. ``cores`` changes no result; None: all that this process may use.
+    ``models``: a folder of first trainings, OUT/models unless it is given; what another simulation trained
+    there of the same world with the same settings is used. ``cores`` changes no result; None: all that this
+    process may use.
 
-    Before the first day: ConfigError for an arm whose config does not build, DataError for an ``out`` of another
-    simulation, of one that was begun and is not resumed, or that another process plays into, TrainingFailed.
+    Before the first day: ConfigError for an arm whose config does not build, DataError for an ``out`` of
+    another simulation, of one that was begun and is not resumed, or that another process plays into,
+    TrainingFailed.
     """
     with _held(out):
         _simulate(arms, folder, sizes, out, resume, models or out / MODELS, cores or usable_cores(), progress)
@@ -72,7 +75,8 @@ def simulate(
 def _held(out: Path) -> Iterator[None]:
     """``out`` is made and is this process's alone. DataError: it is another's.
 
-    The trainings and players that it starts hold it too: none of a process that was killed writes beside the next one.
+    The trainings and players that it starts hold it too: none of a process that was killed writes beside the
+    next one.
     """
     out.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
@@ -82,7 +86,8 @@ def _held(out: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(
-                f"{out} is played into by another process, or by what one that was killed had started: wait for its end"
+                f"{out} is played into by another process, or by what one that was killed had started: wait "
+                f"for its end"
             ) from error
         yield
     finally:
@@ -122,8 +127,9 @@ def _simulate(
 def play_on(
     run: Path, arms: Arms, population: Population, sizes: Sizes, out: Path, progress: Progress | None = None
 ) -> None:
-    """Plays ``arms``, none of which has a config of its own, with the models of the run folder ``run`` and no training
-    but at nights, into ``out``, which is emptied. Beside ``run`` lies ``bundles``, as ``karec train`` leaves it.
+    """Plays ``arms``, none of which has a config of its own, with the models of the run folder ``run`` and no
+    training but at nights, into ``out``, which is emptied. Beside ``run`` lies ``bundles``, as ``karec
+    train`` leaves it.
     """
     shutil.rmtree(out, ignore_errors=True)
     with _held(out):
@@ -180,7 +186,8 @@ def _play(runs: Sequence[ArmRun]) -> None:
 
 
 def _check(out: Path, head: str, resume: bool) -> None:
-    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not go on.
+    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not
+    go on.
 
     One of which no day was played holds models at most, and may be begun anew with other arms.
     """
@@ -197,19 +204,31 @@ def _check(out: Path, head: str, resume: bool) -> None:
     for key in ours:
         if theirs.get(key) != ours[key]:
             told = "" if key in ("arms", "configs", "files") else f" ({theirs.get(key)}, and not {ours[key]})"
-            raise DataError(f"{out} is of a simulation with other {key}{told}: name another folder with --out")
+            raise DataError(
+                f"{out} is of a simulation with other {key}{told}: name another folder with --out"
+            )
     if not resume:
-        raise DataError(f"{out} holds this simulation, begun or done: go on with --resume, or name another folder")
+        raise DataError(
+            f"{out} holds this simulation, begun or done: go on with --resume, or name another folder"
+        )
 
 
-def _trained(arms: Arms, population: Population, sizes: Sizes, models: Path, progress: Progress | None) -> list[Path]:
+def _trained(
+    arms: Arms, population: Population, sizes: Sizes, models: Path, progress: Progress | None
+) -> list[Path]:
     """The run folder of each arm's first models; arms with the same settings share one."""
     settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
     different = list(dict.fromkeys(settings))
     world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
-    folders = {text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12] for text in different}
-    arm_of = {text: arm.name for arm, text in reversed([*zip(arms.arms, settings, strict=True)])}  # the first with them
-    check_settings({arm_of[text]: json.loads(text) for text, folder in folders.items() if not folder.exists()})
+    folders = {
+        text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
+        for text in different
+    }
+    # the first with them
+    arm_of = {text: arm.name for arm, text in reversed([*zip(arms.arms, settings, strict=True)])}
+    check_settings(
+        {arm_of[text]: json.loads(text) for text, folder in folders.items() if not folder.exists()}
+    )
     runs = {}
     for at, text in enumerate(different):
         if progress is not None:

@@ -41,7 +41,8 @@ class TrainingFailed(KarecError):
 
 
 def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """{arm: settings}. ConfigError: ``karec train`` does not take the settings of an arm. One process, two seconds."""
+    """{arm: settings}. ConfigError: ``karec train`` does not take the settings of an arm. One process, two
+    seconds."""
     if not settings:
         return
     with tempfile.TemporaryDirectory(prefix="karec-settings-") as folder:
@@ -58,7 +59,8 @@ def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:
-    """The run folder of models that learned from the weeks before the days; trained where it is not there yet."""
+    """The run folder of models that learned from the weeks before the days; trained where it is not there
+    yet."""
     run = folder / "run"
     if (folder / "karec.toml").exists():  # the last file that karec train writes
         return run
@@ -82,7 +84,8 @@ def learn_on(
     settings: Mapping[str, Any],
     seed: int,
 ) -> Path:
-    """One pass of towers that go on from those of ``run``, taught by the rank ``log``, in ``folder``: the run folder.
+    """One pass of towers that go on from those of ``run``, taught by the rank ``log``, in ``folder``: the run
+    folder.
 
     ``uploaded (W,)`` bool: the works that are on the platform; ``served``: what was shown in the days so far;
     ``settings``, ``seed``: of the run's training.
@@ -124,7 +127,9 @@ def joined(parts: Sequence[Exposures]) -> Exposures:
     def each(name: str) -> Array:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    return Exposures(each("user_id"), each("work_id"), each("time_ms"), each("scene"), labels, each("play_ms"))
+    return Exposures(
+        each("user_id"), each("work_id"), each("time_ms"), each("scene"), labels, each("play_ms")
+    )
 
 
 def _only(snapshot: Snapshot, works: Array) -> Snapshot:
@@ -139,7 +144,9 @@ def _train(*options: str) -> None:
     )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise TrainingFailed(f"karec train {' '.join(options)} ended with {done.returncode}: {' '.join(last)}")
+        raise TrainingFailed(
+            f"karec train {' '.join(options)} ended with {done.returncode}: {' '.join(last)}"
+        )
 
 
 def toml(table: Mapping[str, Any], prefix: str = "") -> str:

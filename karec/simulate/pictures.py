@@ -32,7 +32,8 @@ def draw_activity(axes: Axes, report: Mapping[str, Any]) -> None:
 
 
 def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
-    """Change of true play against change of creators reached, in percent of the baseline, with both intervals."""
+    """Change of true play against change of creators reached, in percent of the baseline, with both
+    intervals."""
     points = {name: _point(report, name) for name in report["arms"]}
     at = {name: point for name, point in points.items() if point is not None}
     for family in report["prices"]:
@@ -60,12 +61,16 @@ def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
 
 def draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
     """Change of true play by the size of the pool, with its interval."""
-    for (family, sizes), colour in zip(pools_of(report).items(), cycle((BLUE, ORANGE, INK, GREY)), strict=False):
+    for (family, sizes), colour in zip(
+        pools_of(report).items(), cycle((BLUE, ORANGE, INK, GREY)), strict=False
+    ):
         gains = {size: report["arms"][name]["measures"][GAIN] for size, name in sorted(sizes.items())}
         for size, gain in gains.items():
             if gain["relative_ci"] is not None:
                 axes.plot([size, size], gain["relative_ci"], color=colour, linewidth=2)
-        values = [0.0 if sizes[size] == report["baseline"] else gain["relative"] for size, gain in gains.items()]
+        values = [
+            0.0 if sizes[size] == report["baseline"] else gain["relative"] for size, gain in gains.items()
+        ]
         axes.plot([*gains], values, "-o", color=colour, markersize=5, label=family)
     axes.set_xscale("log")
     axes.axhline(0, color=GREY, linewidth=0.6)
@@ -75,7 +80,8 @@ def draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
 
 
 def pools_of(report: Mapping[str, Any]) -> dict[str, dict[float, str]]:
-    """{family: {size of the pool: arm}} of the families that begin with ``pool``: arms that have a gain to show."""
+    """{family: {size of the pool: arm}} of the families that begin with ``pool``: arms that have a gain to
+    show."""
     found: dict[str, dict[float, str]] = {}
     for name, arm in report["arms"].items():
         shown = name == report["baseline"] or arm["measures"][GAIN]["relative"] is not None
@@ -112,7 +118,9 @@ def _lines(axes: Axes, report: Mapping[str, Any], curves: Mapping[str, str]) -> 
         panel.set_title(title, loc="left", fontsize=10)
         panel.set_xlabel("day")
     handles, labels = panel.get_legend_handles_labels()
-    marked = [(line, name) for line, name in zip(handles, labels, strict=True) if _colour(report, name) != GREY]
+    marked = [
+        (line, name) for line, name in zip(handles, labels, strict=True) if _colour(report, name) != GREY
+    ]
     if marked:
         panel.legend(*zip(*marked, strict=True), frameon=False, fontsize=9)
 

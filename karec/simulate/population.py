@@ -41,8 +41,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Part:
-    """What is played of a world that is too large: ``users`` of its users may come, and the library is what they were
-    shown before, and ``works`` in a hundred of the others, uploads included.
+    """What is played of a world that is too large: ``users`` of its users may come, and the library is what
+    they were shown before, and ``works`` in a hundred of the others, uploads included.
     """
 
     users: int
@@ -56,8 +56,8 @@ class Population:
     snapshot     the platform as the days begin, with all works that may be uploaded; counters of those are 0
     first_ms     when the first day begins
     levels       (U,) each user's starting level of enjoyment (``returns``)
-    lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were fewer
-    seen         (C,) works of each creator that are shown a day, before the days
+    lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were
+    fewer seen         (C,) works of each creator that are shown a day, before the days
     comers       (U,) bool: who may come, all but where a part is played
     """
 
@@ -84,8 +84,11 @@ def make_population(
     return population_of(world, sizes.days, sizes.seed, debuts=debuts)
 
 
-def population_of(world: World, days: int, seed: int, part: Part | None = None, debuts: int = 0) -> Population:
-    """The days that follow the weeks of ``world``, of all of it or of a ``part``; ``debuts`` as in ``uploads``."""
+def population_of(
+    world: World, days: int, seed: int, part: Part | None = None, debuts: int = 0
+) -> Population:
+    """The days that follow the weeks of ``world``, of all of it or of a ``part``; ``debuts`` as in
+    ``uploads``."""
     seeds = [int(each) for each in np.random.SeedSequence([seed, 1]).generate_state(5)]
     old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
     debutants = draw_debutants(people, debuts, days, seeds[4])
@@ -96,7 +99,9 @@ def population_of(world: World, days: int, seed: int, part: Part | None = None, 
     user, work = snapshot.users.lookup(before.user_id), snapshot.works.lookup(before.work_id)
     comers, played = _played(part, user, work, len(people), len(works), np.random.default_rng(seeds[3]))
     visits = draw_visits(people, days, first_ms, seeds[1]).of_users(comers)
-    shown = float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
+    shown = (
+        float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
+    )
     coins = np.random.default_rng(seeds[2])
     potential = draw_potential(works, people.creators, debutants, first_ms, shown, coins)
     potential = replace(potential, day=np.where(played, potential.day, NEVER).astype(np.int32))
@@ -149,7 +154,8 @@ def _enjoyment(truth: Truth, user: Array, work: Array, shown: Exposures) -> Arra
 
 
 def _latest(user: Array, work: Array, n_users: int, width: int) -> Array:
-    """(U, width) int32: the last works of each user, oldest first, of M rows in order of time; −1 before the first."""
+    """(U, width) int32: the last works of each user, oldest first, of M rows in order of time; −1 before the
+    first."""
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(n_users), side="right")
     starts = np.searchsorted(user[order], np.arange(n_users))

@@ -31,7 +31,11 @@ CREATORS_SIDE: Columns = {
     "quits": ("creators gone", 0),
 }
 REACH: Columns = {
-    **{f"{what}_{least}": (f"{what} with {least}+", 0) for what in ("creators", "works") for least in THRESHOLDS},
+    **{
+        f"{what}_{least}": (f"{what} with {least}+", 0)
+        for what in ("creators", "works")
+        for least in THRESHOLDS
+    },
     "debutants": ("first-time creators", 0),
     "debutants_1": ("of them with 1+", 0),
 }
@@ -70,18 +74,27 @@ def cost_rows(arms: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         for name, arm in arms.items()
     }
     columns = list(dict.fromkeys(fact for told in facts.values() for fact in told))
-    rows = [[name, *(f"{told[c]:,.4g}" if c in told else "–" for c in columns)] for name, told in facts.items()]
+    rows = [
+        [name, *(f"{told[c]:,.4g}" if c in told else "–" for c in columns)] for name, told in facts.items()
+    ]
     return ["arm", *columns], rows
 
 
 def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row for each target, cap, floor and spread of each arm that steers exposure, as it stood after the last day."""
+    """A row for each target, cap, floor and spread of each arm that steers exposure, as it stood after the
+    last day."""
     for name, arm in arms.items():
         told = arm["facts"].get("exposure")
         if not isinstance(told, Mapping):
             continue
         for target in told["targets"]:
-            yield [name, target["name"], f"{target['wanted']:.1%}", f"{target['share']:.1%}", f"{target['price']:+.2f}"]
+            yield [
+                name,
+                target["name"],
+                f"{target['wanted']:.1%}",
+                f"{target['share']:.1%}",
+                f"{target['price']:+.2f}",
+            ]
         for cap in told["caps"]:
             yield [
                 name,
@@ -92,7 +105,9 @@ def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
             ]
         for floor in told["floors"]:
             over = floor["reached"] + floor["missed"]
-            kept = f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
+            kept = (
+                f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
+            )
             yield [name, f"new {floor['name']}", "each", kept, "–"]
         for spread in told.get("spread", ()):  # arms that were played before there was one have none
             shown = f"{spread['values']:,} were shown, one {spread['most']:,.0f} times"
@@ -100,13 +115,15 @@ def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row for all uploads of each arm that screens them, for those kept, and for each reason that rejected some."""
+    """A row for all uploads of each arm that screens them, for those kept, and for each reason that rejected
+    some."""
     for name, arm in arms.items():
         told = arm["facts"].get("screening")
         if not isinstance(told, Mapping):
             continue
         quality = {
-            key: "–" if told[key] is None else f"{told[key]:+.2f}" for key in ("quality_kept", "quality_rejected")
+            key: "–" if told[key] is None else f"{told[key]:+.2f}"
+            for key in ("quality_kept", "quality_rejected")
         }
         yield [name, "uploads", f"{told['uploads']:,}", "–"]
         yield [name, "kept", f"{told['kept']:,}", quality["quality_kept"]]
@@ -137,12 +154,17 @@ def feed_parts(feeds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not feeds:
         return
     yield (
-        "<h2>Feeds as people see them</h2><p class=note>What would be on the screen first on that day, the channels "
-        "that found each work, its place by the ranker alone, and what the platform knows that speaks for it.</p>"
+        "<h2>Feeds as people see them</h2><p class=note>What would be on the screen first on that day, the "
+        "channels "
+        "that found each work, its place by the ranker alone, and what the platform knows that speaks for "
+        "it.</p>"
     )
     users = dict.fromkeys((feed["user"], feed["day"], feed["shown_before"]) for feed in feeds)
     for user, day, before in users:
-        yield f"<h3>User {user}, day {day}; was shown {html.escape(before)} in the weeks before</h3><div class=side>"
+        yield (
+            f"<h3>User {user}, day {day}; was shown {html.escape(before)} in the weeks before</h3><div "
+            f"class=side>"
+        )
         for feed in feeds:
             if (feed["user"], feed["day"]) == (user, day):
                 rows = [_feed_row(place, work) for place, work in enumerate(feed["works"], 1)]

@@ -1,14 +1,16 @@
 """Whether a user comes back, and how long a session lasts, by what the user got lately.
 
-Every user has potential sessions, drawn once and common to all arms, each with a coin; a session is realised when
+Every user has potential sessions, drawn once and common to all arms, each with a coin; a session is realised
+when
 
     coin < chance = clip(NEUTRAL · (level / start)^POWER, LEAST, MOST)
 
-``level`` is the running mean of enjoyment: each work shown moves it by (e − level) / MEMORY, where e is the expected
-long view of this user and work, satiation included. ``start`` is the user's own: the same mean over what was shown
-before the days began, drawn to everybody's mean by PRIOR works. So a user who gets what he got comes to half of his
-potential sessions, one who gets four times as much to all but a few. After each page the next one is asked for by the
-same rule, with MORE in place of NEUTRAL, up to MOST_PAGES. These numbers are set by hand, not fitted to any data.
+``level`` is the running mean of enjoyment: each work shown moves it by (e − level) / MEMORY, where e is the
+expected long view of this user and work, satiation included. ``start`` is the user's own: the same mean over
+what was shown before the days began, drawn to everybody's mean by PRIOR works. So a user who gets what he got
+comes to half of his potential sessions, one who gets four times as much to all but a few. After each page the
+next one is asked for by the same rule, with MORE in place of NEUTRAL, up to MOST_PAGES. These numbers are set
+by hand, not fitted to any data.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ PAGE_MS = 480_000  # from one page of a session to the next
 class Visits:
     """N potential sessions in order of day, user, time.
 
-    ``day, user (N,)``; ``start_ms (N,)``; ``coin (N,)``: whether it is realised; ``more (N, MOST_PAGES − 1)``: coins of
-    the next pages.
+    ``day, user (N,)``; ``start_ms (N,)``; ``coin (N,)``: whether it is realised; ``more (N, MOST_PAGES −
+    1)``: coins of the next pages.
     """
 
     day: Array
@@ -62,10 +64,11 @@ def rates(people: People) -> Array:
 
 
 def draw_visits(people: People, days: int, first_ms: int, seed: int) -> Visits:
-    """Poisson counts by activity, hours as in the weeks before; sessions of a user do not overlap, nor pass midnight.
+    """Poisson counts by activity, hours as in the weeks before; sessions of a user do not overlap, nor pass
+    midnight.
 
-    Who has two potential sessions nearer than MOST_PAGES pages keeps the first of them. Each day is drawn by itself, so
-    that the first days of more days are the same.
+    Who has two potential sessions nearer than MOST_PAGES pages keeps the first of them. Each day is drawn by
+    itself, so that the first days of more days are the same.
     """
     parts = [_of_day(rates(people), day, first_ms, np.random.default_rng([seed, day])) for day in range(days)]
     return Visits(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -1,7 +1,9 @@
-"""A day's uploads pass screening before the next morning: ``karec.screening`` itself, on files, as ``karec screen``.
+"""A day's uploads pass screening before the next morning: ``karec.screening`` itself, on files, as ``karec
+screen``.
 
-Each day is a window of its own: ``keep`` is how many works of one day come onto the platform, and quotas are shares of
-it. What was let in stays. What is refused is gone: nobody is shown it, and its creator has nothing of it.
+Each day is a window of its own: ``keep`` is how many works of one day come onto the platform, and quotas are
+shares of it. What was let in stays. What is refused is gone: nobody is shown it, and its creator has nothing
+of it.
 
     ARM/screened/day-0003/uploads/day=…   what was uploaded on that day, as the platform knows it: COLUMNS
     ARM/screened/day-0003/kept.parquet, screen.json
@@ -37,15 +39,28 @@ from karec.simulate.uploads import Creators
 from karec.types import Array
 
 UPLOADS = "uploads"
-NOT_HERE = ("folder", "uploads", "learn", "missing_days")  # of screen.toml: a simulation has its own uploads and days
+# of screen.toml: a simulation has its own uploads and days
+NOT_HERE = ("folder", "uploads", "learn", "missing_days")
 COLUMNS = (
-    *("work_id", "creator_id", "song_id", "upload_ms", "type", "tag", "era", "city", "duration_s", "voice_score"),
+    *(
+        "work_id",
+        "creator_id",
+        "song_id",
+        "upload_ms",
+        "type",
+        "tag",
+        "era",
+        "city",
+        "duration_s",
+        "voice_score",
+    ),
     *("creator_followers", "creator_works", "creator_days"),
 )
 
 
 def screening_of(arm: Arm, folder: Path) -> Settings | None:
-    """What uploads must pass in ``arm``, None for nothing; files that it names lie in ``folder``. ConfigError."""
+    """What uploads must pass in ``arm``, None for nothing; files that it names lie in ``folder``.
+    ConfigError."""
     if arm.screen is None:
         return None
     place = Place(Path(f"the arm {arm.name!r}"))["screen"]
@@ -74,8 +89,8 @@ def files_of(settings: Settings) -> dict[str, str]:
 
 
 def check_screening(arm: Arm, settings: Settings, population: Population) -> None:
-    """Screens all that may be uploaded on the first day. ConfigError: ``settings`` do not fit to COLUMNS or to the
-    files that they name. MissingExtra.
+    """Screens all that may be uploaded on the first day. ConfigError: ``settings`` do not fit to COLUMNS or
+    to the files that they name. MissingExtra.
     """
     creators = Creators.at_start(population.potential, population.seen)
     creators = replace(creators, upload_day=np.where(population.potential.day == 0, 0, creators.upload_day))
@@ -85,14 +100,16 @@ def check_screening(arm: Arm, settings: Settings, population: Population) -> Non
         except KarecError as error:
             if isinstance(error, ImportError):
                 raise
-            raise ConfigError(f"the arm {arm.name!r}: screen: {str(error).replace(f'{folder}/', '')}") from error
+            raise ConfigError(
+                f"the arm {arm.name!r}: screen: {str(error).replace(f'{folder}/', '')}"
+            ) from error
 
 
 def screened_day(
     settings: Settings, place: Path, day: int, creators: Creators, snapshot: Snapshot, population: Population
 ) -> Creators:
-    """``creators``, who have uploaded the works of ``day``, without those that screening refuses. ``snapshot``: the
-    platform as the day began. Writes ``place/day-….``
+    """``creators``, who have uploaded the works of ``day``, without those that screening refuses.
+    ``snapshot``: the platform as the day began. Writes ``place/day-….``
     """
     works = np.flatnonzero(creators.upload_day == day)
     if not len(works):
@@ -107,8 +124,9 @@ def screened_day(
 
 
 def told_of(place: Path, days: int, creators: Creators, population: Population) -> dict[str, Any]:
-    """What became of the uploads of ``days`` days: how many there were and were kept, how many each reason rejected, on
-    how many days a quota was not met, and the mean hidden quality of what was kept and of what was not.
+    """What became of the uploads of ``days`` days: how many there were and were kept, how many each reason
+    rejected, on how many days a quota was not met, and the mean hidden quality of what was kept and of what
+    was not.
     """
     rejected, unmet = Counter[str](), Counter[str]()
     for out in (_folder(place, day) for day in range(days)):

@@ -1,7 +1,8 @@
-"""A day of users: sessions of pages, each page answered by the real cascade, each work by the user's hidden tastes.
+"""A day of users: sessions of pages, each page answered by the real cascade, each work by the user's hidden
+tastes.
 
-``Request.shown`` holds what the user was shown today, in all sessions, which the snapshot does not know yet. The moment
-of a work is that of its page, so that the rank log and what users did can be joined.
+``Request.shown`` holds what the user was shown today, in all sessions, which the snapshot does not know yet.
+The moment of a work is that of its page, so that the rank log and what users did can be joined.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from karec.types import Array, Request
 
 SCENE = "home"
 LOGGED_EACH = 10  # one potential session in so many is logged, where an arm learns
-FLUSHED_EACH = 50  # logged requests between two waits for the observers, which would drop what they cannot keep up with
+# logged requests between two waits for the observers, which would drop what they cannot keep up with
+FLUSHED_EACH = 50
 EXPECTED = ("p_play_s", "p_long_view", "p_like", "p_follow")
 NEVER = 2**63 - 1  # ms
 COLUMNS = ("user", "session", "position", "work", "time_ms", "play_ms", *TASKS, *EXPECTED)
@@ -34,9 +36,9 @@ Counted = tuple[int, int, Feed]  # moment, user, what was shown: their order is 
 
 @dataclass(frozen=True, eq=False)
 class Today:
-    """What serves on one day: ``cascade`` answers, ``logged`` answers and logs (None: nothing is logged), both of the
-    bundle of ``snapshot``, the platform as it was when the day began. ``steering``: the prices that both read; None
-    where the arm steers no exposure.
+    """What serves on one day: ``cascade`` answers, ``logged`` answers and logs (None: nothing is logged),
+    both of the bundle of ``snapshot``, the platform as it was when the day began. ``steering``: the prices
+    that both read; None where the arm steers no exposure.
     """
 
     population: Population
@@ -51,8 +53,8 @@ class Today:
 class Played:
     """A day of some users. ``shown`` {column: (M,)} of COLUMNS, each user's in order of time.
 
-    ``users (V,)`` had potential sessions; ``levels (V,)``, ``lately (V, window)`` and ``sessions (V,)`` are theirs at
-    the day's end. ``ms``: what the requests took, all together.
+    ``users (V,)`` had potential sessions; ``levels (V,)``, ``lately (V, window)`` and ``sessions (V,)`` are
+    theirs at the day's end. ``ms``: what the requests took, all together.
     """
 
     users: Array
@@ -78,8 +80,8 @@ class Played:
 class Players:
     """Some users on one day, as far as it was played.
 
-    ``visits (N,)``: all their potential sessions, rows of the population's ``visits`` of this day; ``levels (U,)``,
-    ``lately (U, window)``: as the day began.
+    ``visits (N,)``: all their potential sessions, rows of the population's ``visits`` of this day; ``levels
+    (U,)``, ``lately (U, window)``: as the day began.
     """
 
     def __init__(self, today: Today, visits: Array, levels: Array, lately: Array) -> None:
@@ -106,11 +108,15 @@ class Players:
         shown = {}
         for name in COLUMNS:
             nothing = np.empty(0, _dtype(name))
-            shown[name] = np.concatenate([nothing, *self._diary.pages[name]], dtype=nothing.dtype, casting="same_kind")
+            shown[name] = np.concatenate(
+                [nothing, *self._diary.pages[name]], dtype=nothing.dtype, casting="same_kind"
+            )
         return Played(
             users=self._ids,
             levels=np.array([user.level for user in self._users], np.float64),
-            lately=np.array([user.recent for user in self._users], np.int32).reshape(len(self._users), self._width),
+            lately=np.array([user.recent for user in self._users], np.int32).reshape(
+                len(self._users), self._width
+            ),
             sessions=np.array([user.sessions for user in self._users], np.int32),
             shown=shown,
             requests=self._diary.requests,

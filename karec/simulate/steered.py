@@ -1,11 +1,13 @@
 """A day of an arm that steers exposure, on all cores: every user asks with the same prices.
 
-The day goes in slots of SLOT_MS. Within a slot prices stand still, so that no page depends on another user's, and each
-of ``cores`` processes plays its users' pages alone. When all are there, their feeds are counted in one ledger, here, in
-order of moment and user, and the prices that come of it go to all processes for the next slot. So what is played does
-not depend on how many processes play it. A live platform moves its prices every ten feeds; so do 2,000 users in a slot.
+The day goes in slots of SLOT_MS. Within a slot prices stand still, so that no page depends on another user's,
+and each of ``cores`` processes plays its users' pages alone. When all are there, their feeds are counted in
+one ledger, here, in order of moment and user, and the prices that come of it go to all processes for the next
+slot. So what is played does not depend on how many processes play it. A live platform moves its prices every
+ten feeds; so do 2,000 users in a slot.
 
-Cost  as a day without steering, and per slot one exchange with each process: prices out, what exposure counts back.
+Cost  as a day without steering, and per slot one exchange with each process: prices out, what exposure counts
+back.
 """
 
 from __future__ import annotations
@@ -43,15 +45,22 @@ class Team(Protocol):
 
 
 def play_steered(
-    today: Today, steering: Steering, levels: Array, lately: Array, cores: int, said: Callable[[int, int], None]
+    today: Today,
+    steering: Steering,
+    levels: Array,
+    lately: Array,
+    cores: int,
+    said: Callable[[int, int], None],
 ) -> Played:
-    """Every potential session of the day; ``steering``, which the cascades of ``today`` read, moves on by a day.
-    ``said(done, total)`` is called after each slot.
+    """Every potential session of the day; ``steering``, which the cascades of ``today`` read, moves on by a
+    day. ``said(done, total)`` is called after each slot.
     """
     of, begin = today.population.visits, today.population.first_ms + today.day * DAY_MS
     rows = np.arange(len(of.day))[of.of_day(today.day)]
     users = np.unique(of.user[rows])
-    parts = [rows[np.isin(of.user[rows], users[core::cores])] for core in range(min(cores, max(len(users), 1)))]
+    parts = [
+        rows[np.isin(of.user[rows], users[core::cores])] for core in range(min(cores, max(len(users), 1)))
+    ]
     slots = DAY_MS // SLOT_MS
     with _teams(today, steering, parts, levels, lately) as teams:
         for slot in range(1, slots + 1):
@@ -137,12 +146,14 @@ class _There:
         except (EOFError, OSError) as error:
             self._process.join()
             raise Unavailable(
-                f"a process that plays users ended with {self._process.exitcode} (-9: killed, often for memory); "
+                f"a process that plays users ended with {self._process.exitcode} (-9: killed, often for "
+                f"memory); "
                 "`karec simulate --resume` goes on from the last day"
             ) from error
 
     def _answer(self) -> Any:
-        """What the process sends; an error there is raised here, and Unavailable where the process is gone."""
+        """What the process sends; an error there is raised here, and Unavailable where the process is
+        gone."""
         with self._told():
             answer = self._line.recv()
         if isinstance(answer, Exception):
@@ -150,7 +161,9 @@ class _There:
         return answer
 
 
-def _serve(line: Connection, today: Today, steering: Steering, visits: Array, levels: Array, lately: Array) -> None:
+def _serve(
+    line: Connection, today: Today, steering: Steering, visits: Array, levels: Array, lately: Array
+) -> None:
     end_with_parent()
     try:
         players = Players(today, visits, levels, lately)

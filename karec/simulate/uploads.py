@@ -1,17 +1,20 @@
 """Creators upload the more the more they are seen, and quit when nobody sees them.
 
-Potential uploads are drawn once, common to all arms: POTENTIAL times as many as were uploaded a day before, each with a
-coin. One is realised when
+Potential uploads are drawn once, common to all arms: POTENTIAL times as many as were uploaded a day before,
+each with a coin. One is realised when
 
-    coin < chance = LEAST + (1 − LEAST) · s / (s + 1)          s = what the creator was seen / what a mean one would be
+    coin < chance = LEAST + (1 − LEAST) · s / (s + 1)          s = what the creator was seen / what a mean one
+    would be
 
-``seen`` is a running mean of works shown a day, of REMEMBERS days. So a creator who is seen as much as the mean uploads
-as often as before, and twice as much attention gives a third more: a concave answer, which by itself rewards spreading.
-A creator with works on the platform none of which was shown on ``patience`` days in a row quits, and uploads no more;
-patience is drawn once: LEAST_PATIENCE days and a geometric number more. None of these numbers is fitted to any data.
+``seen`` is a running mean of works shown a day, of REMEMBERS days. So a creator who is seen as much as the
+mean uploads as often as before, and twice as much attention gives a third more: a concave answer, which by
+itself rewards spreading. A creator with works on the platform none of which was shown on ``patience`` days in
+a row quits, and uploads no more; patience is drawn once: LEAST_PATIENCE days and a geometric number more.
+None of these numbers is fitted to any data.
 
-With ``debuts``, so many users who are no creators upload for the first time on each day, in every arm. From then on
-they have as many potential uploads as a mean creator, which are realised by what they are shown, as others' are.
+With ``debuts``, so many users who are no creators upload for the first time on each day, in every arm. From
+then on they have as many potential uploads as a mean creator, which are realised by what they are shown, as
+others' are.
 """
 
 from __future__ import annotations
@@ -40,8 +43,9 @@ LEAST_PATIENCE, MORE_PATIENCE = 3, 4.0  # days: the least, and the mean of those
 class Potential:
     """Works that may be uploaded, common to all arms.
 
-    ``day (W,)``: BEFORE, or the day of the upload; ``coin (W,)``; ``creator (W,)`` user rows; ``creators (C,)`` user
-    rows, ascending; ``patience (C,)`` days; ``mean_seen``: works shown a day of a mean creator of the days before.
+    ``day (W,)``: BEFORE, or the day of the upload; ``coin (W,)``; ``creator (W,)`` user rows; ``creators
+    (C,)`` user rows, ascending; ``patience (C,)`` days; ``mean_seen``: works shown a day of a mean creator of
+    the days before.
     """
 
     day: Array
@@ -57,15 +61,19 @@ class Potential:
 
 
 def draw_debutants(people: People, debuts: int, days: int, seed: int) -> Array:
-    """(days, debuts) user rows of who uploads for the first time on each day. ValueError: there are too few users."""
+    """(days, debuts) user rows of who uploads for the first time on each day. ValueError: there are too few
+    users."""
     others = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
     if debuts * days > len(others):
-        raise ValueError(f"debuts = {debuts} on each of {days} days, of {len(others)} users who are no creators")
+        raise ValueError(
+            f"debuts = {debuts} on each of {days} days, of {len(others)} users who are no creators"
+        )
     return np.random.default_rng(seed).permutation(others)[: debuts * days].reshape(days, debuts)
 
 
 def draw_works(truth: Truth, world_days: int, debutants: Array, seed: int) -> Works:
-    """The truth's works, then the potential ones of each day of ``debutants``, by upload; a day is drawn by itself."""
+    """The truth's works, then the potential ones of each day of ``debutants``, by upload; a day is drawn by
+    itself."""
     n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days))
     parts = [truth.works]
     for day in range(len(debutants)):
@@ -79,12 +87,14 @@ def draw_works(truth: Truth, world_days: int, debutants: Array, seed: int) -> Wo
 
 
 def _of_debutants(truth: Truth, debutants: Array, n: int, begin: int, rng: np.random.Generator) -> Works:
-    """One work of each of the last row of ``debutants``, and of those before as many as of a mean creator, when all
-    others have ``n``.
+    """One work of each of the last row of ``debutants``, and of those before as many as of a mean creator,
+    when all others have ``n``.
     """
     users, new = debutants.ravel(), debutants.shape[1]
     more = rng.poisson(n / len(truth.people.creators), len(users) - new)
-    rank = np.concatenate([np.repeat(np.arange(len(users) - new), more), np.arange(len(users) - new, len(users))])
+    rank = np.concatenate(
+        [np.repeat(np.arange(len(users) - new), more), np.arange(len(users) - new, len(users))]
+    )
     people = replace(truth.people, creators=users, fame=np.full(len(users), 1.0 / max(len(users), 1)))
     return works_by(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
 
@@ -96,10 +106,12 @@ def _joined(parts: Sequence[Works]) -> Works:
 def draw_potential(
     works: Works, creators: Array, debutants: Array, first_ms: int, seen: float, rng: np.random.Generator
 ) -> Potential:
-    """Coins and patience; works uploaded before ``first_ms`` are there, and the first one of each of ``debutants`` is
-    uploaded. ``seen``: works shown a day in all, before the days.
+    """Coins and patience; works uploaded before ``first_ms`` are there, and the first one of each of
+    ``debutants`` is uploaded. ``seen``: works shown a day in all, before the days.
     """
-    day = np.where(works.upload_ms < first_ms, BEFORE, (works.upload_ms - first_ms) // DAY_MS).astype(np.int32)
+    day = np.where(works.upload_ms < first_ms, BEFORE, (works.upload_ms - first_ms) // DAY_MS).astype(
+        np.int32
+    )
     old, new = np.sort(creators), debutants.ravel()
     patience = LEAST_PATIENCE + rng.geometric(1.0 / MORE_PATIENCE, len(old))
     coin = rng.random(len(works))
@@ -113,8 +125,8 @@ def draw_potential(
 
 @dataclass(frozen=True, eq=False)
 class Creators:
-    """How creators stand in one arm: ``seen (C,)`` works a day, ``unseen (C,)`` days in a row, ``quit_day (C,)`` −1 for
-    those who are there; ``upload_day (W,)`` as of ``ArmLog.work_upload_day``.
+    """How creators stand in one arm: ``seen (C,)`` works a day, ``unseen (C,)`` days in a row, ``quit_day
+    (C,)`` −1 for those who are there; ``upload_day (W,)`` as of ``ArmLog.work_upload_day``.
     """
 
     seen: Array
@@ -134,7 +146,9 @@ class Creators:
         works = np.flatnonzero(potential.day == day)
         creator = potential.rows_of(potential.creator[works])
         s = self.seen[creator] / potential.mean_seen
-        realised = (potential.coin[works] < LEAST + (1.0 - LEAST) * s / (s + 1.0)) & (self.quit_day[creator] < 0)
+        realised = (potential.coin[works] < LEAST + (1.0 - LEAST) * s / (s + 1.0)) & (
+            self.quit_day[creator] < 0
+        )
         upload_day = self.upload_day.copy()
         upload_day[works[realised]] = day
         return replace(self, upload_day=upload_day)
@@ -154,4 +168,6 @@ class Creators:
         unseen = np.where((counts > 0) | ~has_works, 0, self.unseen + 1).astype(np.int32)
         quits = (unseen >= potential.patience) & (self.quit_day < 0)
         seen = self.seen + (counts - self.seen) / REMEMBERS
-        return replace(self, seen=seen, unseen=unseen, quit_day=np.where(quits, day, self.quit_day).astype(np.int32))
+        return replace(
+            self, seen=seen, unseen=unseen, quit_day=np.where(quits, day, self.quit_day).astype(np.int32)
+        )

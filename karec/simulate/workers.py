@@ -27,7 +27,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def play_day(today: Today, levels: Array, lately: Array, cores: int, said: Callable[[int, int], None]) -> Played:
+def play_day(
+    today: Today, levels: Array, lately: Array, cores: int, said: Callable[[int, int], None]
+) -> Played:
     """Every potential session of the day; ``said(done, total)`` is called as chunks end."""
     of = today.population.visits
     rows = np.arange(len(of.day))[of.of_day(today.day)]
@@ -55,7 +57,8 @@ def play_day(today: Today, levels: Array, lately: Array, cores: int, said: Calla
 
 
 def end_with_parent() -> None:
-    """A player whose parent was killed ends too: else it would wait for work, and hold the simulation's folder."""
+    """A player whose parent was killed ends too: else it would wait for work, and hold the simulation's
+    folder."""
     threading.Thread(target=_wait_for_end, name="karec-parent", daemon=True).start()
 
 

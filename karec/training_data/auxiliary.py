@@ -1,4 +1,5 @@
-"""What the MMoE ranker learns besides the tasks, and fusion may weigh besides them: other labels, and play time."""
+"""What the MMoE ranker learns besides the tasks, and fusion may weigh besides them: other labels, and play
+time."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ LONGEST_PLAY = 60.0  # units: a play counts as 10 min at most
 
 
 def auxiliary_tasks(exposures: Exposures, tasks: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The ``wanted`` tasks, beside ``tasks``, that the exposures can teach: labels of two classes, play time > 0."""
+    """The ``wanted`` tasks, beside ``tasks``, that the exposures can teach: labels of two classes, play time
+    > 0."""
     labels, play_ms = exposures.labels, exposures.play_ms
     there = [
         name
@@ -33,12 +35,14 @@ def auxiliary_tasks(exposures: Exposures, tasks: Sequence[str], wanted: Sequence
 def auxiliary_labels(exposures: Exposures, tasks: Sequence[str]) -> Array:
     """(M, tasks) float32: the labels, and play time in units of PLAY_UNIT_MS."""
     columns = [_play_time(exposures) if name == PLAY_TIME else exposures.labels[name] for name in tasks]
-    return np.stack(columns, axis=1).astype(np.float32) if columns else np.empty((len(exposures), 0), np.float32)
+    return (
+        np.stack(columns, axis=1).astype(np.float32) if columns else np.empty((len(exposures), 0), np.float32)
+    )
 
 
 def auxiliary_chances(exposures: Exposures, tasks: Sequence[str]) -> Array:
-    """(M, tasks) float32 in [0, 1]: the labels, and t / (1 + t) for the play time t, which is what σ makes of the
-    logit log t."""
+    """(M, tasks) float32 in [0, 1]: the labels, and t / (1 + t) for the play time t, which is what σ makes of
+    the logit log t."""
     labels = auxiliary_labels(exposures, tasks)
     for at, name in enumerate(tasks):
         if name == PLAY_TIME:

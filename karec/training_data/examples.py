@@ -1,7 +1,9 @@
-"""Training rows as serving would have seen them: histories, social edges and counters as of each row's moment.
+"""Training rows as serving would have seen them: histories, social edges and counters as of each row's
+moment.
 
-They hold what was strictly before it (``karec.platform.folds``): rows of one moment (one feed) do not know each other's
-outcome. The encoder that serves makes the inputs, batch by batch, so that memory holds exposures and not features.
+They hold what was strictly before it (``karec.platform.folds``): rows of one moment (one feed) do not know
+each other's outcome. The encoder that serves makes the inputs, batch by batch, so that memory holds exposures
+and not features.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Examples:
 
     as_of (M,)                 the moment, Unix ms, before which a row knows what happened
     user_rows, work_rows (M,)  rows of the snapshot
-    user_counts, work_counts   (M, ·) float32 counters of the user and of the work, in the order of the encoder's
-    scene_counts               (M, ·) float32 counters of the user in the row's scene
+    user_counts, work_counts   (M, ·) float32 counters of the user and of the work, in the order of the
+    encoder's scene_counts               (M, ·) float32 counters of the user in the row's scene
     works_past                 the counters of any work at any moment
     relations                  {name: the user's list}; histories hold work rows, social edges ids
     labels (M, T) float32      in the order of the encoder's tasks
@@ -60,7 +62,10 @@ class Examples:
         return replace(
             self,
             exposures=self.exposures.take(rows),
-            **{name: getattr(self, name)[rows] for name in ("as_of", "user_rows", "work_rows", "labels", *COUNTED)},
+            **{
+                name: getattr(self, name)[rows]
+                for name in ("as_of", "user_rows", "work_rows", "labels", *COUNTED)
+            },
             relations={name: lists.take(rows) for name, lists in self.relations.items()},
         )
 
@@ -70,20 +75,22 @@ class Examples:
         return self.take((time >= start_ms) & (time < end_ms))
 
     def inputs(self, rows: Array) -> dict[str, Array]:
-        """Every model input (see ``Encoder``) of the examples at ``rows``, user and item side with a row each."""
+        """Every model input (see ``Encoder``) of the examples at ``rows``, user and item side with a row
+        each."""
         user, items = self.users(rows), self.own_items(rows)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def pool(self, row: int, works: Array) -> dict[str, Array]:
-        """The ranker's inputs of ``works (N,)`` (rows of works), as if they had been ranked with example ``row``: one
-        row for the user, N for the items.
+        """The ranker's inputs of ``works (N,)`` (rows of works), as if they had been ranked with example
+        ``row``: one row for the user, N for the items.
         """
         user = self.users(np.array([row]))
         items = self.items(np.full(len(works), row), works)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def items(self, rows: Array, works: Array) -> dict[str, Array]:
-        """The items' side of ``works (N,)`` (rows of works), each as of the moment of the example ``rows (N,)``."""
+        """The items' side of ``works (N,)`` (rows of works), each as of the moment of the example ``rows
+        (N,)``."""
         counts = self.works_past.at(works, self.as_of[rows])
         return self.encoder.encode_items(self.snapshot, works, self.exposures.time_ms[rows], counts)
 
@@ -93,8 +100,8 @@ class Examples:
         return self.encoder.encode_items(self.snapshot, self.work_rows[rows], time, counts)
 
     def requests(self) -> tuple[Array, Array]:
-        """(R,) the first example of each request, which is a user at a moment in a scene, and (M,) the request of each
-        example: the users' side of a request's examples is the same.
+        """(R,) the first example of each request, which is a user at a moment in a scene, and (M,) the
+        request of each example: the users' side of a request's examples is the same.
         """
         asked = np.stack([self.user_rows, self.as_of, self.exposures.time_ms, self.exposures.scene])
         _, first, of = np.unique(asked, axis=1, return_index=True, return_inverse=True)
@@ -127,15 +134,16 @@ def build_examples(
 ) -> Examples:
     """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
-    ``happened`` are the exposures that rows know of, by default ``exposures`` themselves. Where they are given,
-    ``exposures`` need no order: requests and feeds that no history holds.
+    ``happened`` are the exposures that rows know of, by default ``exposures`` themselves. Where they are
+    given, ``exposures`` need no order: requests and feeds that no history holds.
 
-    ``as_of_ms (M,)``: the moment before which a row knows what happened, by default its own. A service that works on a
-    published snapshot knows only what was before its publication, whose moments ``refreshed`` gives. For every row the
-    result equals encoding ``advance(snapshot, exposures, until_ms=as_of)``.
+    ``as_of_ms (M,)``: the moment before which a row knows what happened, by default its own. A service that
+    works on a published snapshot knows only what was before its publication, whose moments ``refreshed``
+    gives. For every row the result equals encoding ``advance(snapshot, exposures, until_ms=as_of)``.
 
-    Raises ValueError for rows before the snapshot or out of order, for as_of_ms after the row's own moment, for unknown
-    users or works, for exposures without a label that says enjoyed, and for a label that is missing or neither 0 nor 1.
+    Raises ValueError for rows before the snapshot or out of order, for as_of_ms after the row's own moment,
+    for unknown users or works, for exposures without a label that says enjoyed, and for a label that is
+    missing or neither 0 nor 1.
     """
     _check_labels(encoder, exposures)
     time = exposures.time_ms
@@ -171,8 +179,8 @@ def refreshed(time_ms: Array, every_ms: int, origin_ms: int) -> Array:
 
 
 def as_known(dataset: Dataset, refresh_hours: float) -> Array:
-    """(M,) the moment as of which the features of each exposure are known: every ``refresh_hours``, counted from the
-    start of the test days; with 0 the exposure's own moment.
+    """(M,) the moment as of which the features of each exposure are known: every ``refresh_hours``, counted
+    from the start of the test days; with 0 the exposure's own moment.
     """
     time_ms = dataset.exposures.time_ms
     if refresh_hours == 0:
@@ -184,7 +192,9 @@ def as_known(dataset: Dataset, refresh_hours: float) -> Array:
 def _check_moments(snapshot: Snapshot, past: Array, time: Array, as_of: Array) -> None:
     wrong = np.flatnonzero(np.diff(past, prepend=snapshot.time_ms) < 0)
     if len(wrong):
-        raise ValueError(f"exposures must follow the snapshot in order of time; row {int(wrong[0])} is too early")
+        raise ValueError(
+            f"exposures must follow the snapshot in order of time; row {int(wrong[0])} is too early"
+        )
     early = np.flatnonzero(as_of < snapshot.time_ms)
     if len(early):
         raise ValueError(f"as_of_ms[{int(early[0])}] is before the snapshot, which knows what came later")
@@ -192,7 +202,9 @@ def _check_moments(snapshot: Snapshot, past: Array, time: Array, as_of: Array) -
         raise ValueError(f"as_of_ms has shape {as_of.shape}, expected {time.shape}")
     ahead = np.flatnonzero(as_of > time)
     if len(ahead):
-        raise ValueError(f"as_of_ms[{int(ahead[0])}] is after the row's own moment: its inputs would hold its future")
+        raise ValueError(
+            f"as_of_ms[{int(ahead[0])}] is after the row's own moment: its inputs would hold its future"
+        )
 
 
 def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
@@ -206,8 +218,11 @@ def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
 
 
 def _relations(events: LocatedEvents, snapshot: Snapshot, users: Array, as_of: Array) -> dict[str, Lists]:
-    """The users' lists that the encoder reads, as of each row's moment: histories as work rows, social edges as ids."""
-    found = {fold.name: fold.over_time(snapshot, events).at(users, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)}
+    """The users' lists that the encoder reads, as of each row's moment: histories as work rows, social edges
+    as ids."""
+    found = {
+        fold.name: fold.over_time(snapshot, events).at(users, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)
+    }
     for fold in (HISTORY, SKIPPED):
         lists = found[fold.name]
         found[fold.name] = replace(lists, values=snapshot.works.lookup(lists.values))

@@ -1,11 +1,14 @@
-"""A dataset that goes on with what an event log holds: more exposures with labels, and the newest day to measure on.
+"""A dataset that goes on with what an event log holds: more exposures with labels, and the newest day to
+measure on.
 
-Exposures  Those that the data lack and whose user and work the data hold. A label or a play that came later belongs to
-           the user's last exposure of the work before it; one without, or of one that is left out, is left out, and
-           counted. So is one that came on the newest day and belongs to an exposure before it: no row of that day may
-           know it, and a bundle of the moment at which the day begins leaves it to the state store, which would count
-           it once more.
-Days       The newest day, the 24 hours that end with the last exposure, is measured on; the last day before it that
+Exposures  Those that the data lack and whose user and work the data hold. A label or a play that came later
+belongs to
+           the user's last exposure of the work before it; one without, or of one that is left out, is left
+           out, and counted. So is one that came on the newest day and belongs to an exposure before it: no
+           row of that day may know it, and a bundle of the moment at which the day begins leaves it to the
+           state store, which would count it once more.
+Days       The newest day, the 24 hours that end with the last exposure, is measured on; the last day before
+it that
            has exposures is validation; everything before is training.
 Cost       O(M log M) for M exposures; memory: the log's events since the snapshot.
 """
@@ -31,7 +34,8 @@ from karec.types import Array
 
 
 def check_event_log(folder: Path) -> None:
-    """What is cheap to see before data are read: LogSchemaError for no event log, DataError for an empty one."""
+    """What is cheap to see before data are read: LogSchemaError for no event log, DataError for an empty
+    one."""
     read_head(folder)
     if not hours(folder):
         raise DataError(f"{folder}: the event log is empty, and nothing can be learned from it")
@@ -45,25 +49,27 @@ def newest_append_ms(folder: Path) -> int:
 
 
 def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS) -> Dataset:
-    """``dataset`` with the exposures of the event log in ``folder``, cut anew by days, and notes on what was left out.
-    Events that were appended after ``logged_until_ms`` are not read.
+    """``dataset`` with the exposures of the event log in ``folder``, cut anew by days, and notes on what was
+    left out. Events that were appended after ``logged_until_ms`` are not read.
 
-    Raises LogSchemaError for a log that lacks labels of the data, or a damaged part; DataError where no exposure can
-    teach, where the days before the newest one are too few, and where no task has both values on the newest day, so
-    that nothing could be measured.
+    Raises LogSchemaError for a log that lacks labels of the data, or a damaged part; DataError where no
+    exposure can teach, where the days before the newest one are too few, and where no task has both values on
+    the newest day, so that nothing could be measured.
     """
     head = read_head(folder)
     lacking = [label for label in dataset.exposures.labels if label not in head.labels]
     if lacking:
         raise LogSchemaError(
-            f"{folder} is a log of the labels {list(head.labels)}, the data have {lacking} besides: name the log of "
+            f"{folder} is a log of the labels {list(head.labels)}, the data have {lacking} besides: name the "
+            f"log of "
             "the service on these data"
         )
     events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
     events = events.take(events.logged_ms <= logged_until_ms)
     shown = events.take(events.kind == EXPOSURE)
     later = events.take((events.kind == LABEL) | (events.kind == PLAY))
-    of = _exposure_of(shown, later)  # of all that were shown: what is said of one that is left out is said of no other
+    # of all that were shown: what is said of one that is left out is said of no other
+    of = _exposure_of(shown, later)
     counts = {
         "of users that the data do not hold": dataset.snapshot.users.lookup(shown.user_id) < 0,
         "of works that the data do not hold": dataset.snapshot.works.lookup(shown.item_id) < 0,
@@ -76,11 +82,18 @@ def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS
             left_out.append(f"event log: {int((kept & bad).sum()):,} exposures {why}, left out")
         kept &= ~bad
     if not kept.any():
-        raise DataError(f"{folder}: none of {len(shown):,} exposures can teach. {'; '.join(left_out)}".rstrip(". "))
-    train_until, valid_until = _cuts(folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[kept])))
+        raise DataError(
+            f"{folder}: none of {len(shown):,} exposures can teach. {'; '.join(left_out)}".rstrip(". ")
+        )
+    train_until, valid_until = _cuts(
+        folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[kept]))
+    )
     without = (of < 0) | ~kept[of]
     too_late = ~without & (shown.time_ms[of] < valid_until) & (later.time_ms >= valid_until)
-    reasons = (without, "without an exposure that teaches"), (too_late, "on the newest day of exposures before it")
+    reasons = (
+        (without, "without an exposure that teaches"),
+        (too_late, "on the newest day of exposures before it"),
+    )
     for said, why in reasons:
         if said.any():
             left_out.append(f"event log: {int(said.sum()):,} labels and plays {why}, left out")
@@ -105,7 +118,8 @@ def _held(shown: Events, exposures: Exposures) -> Array:
 
 
 def _exposure_of(shown: Events, later: Events) -> Array:
-    """(L,) for each of ``later`` the place in ``shown`` of the user's last exposure of the work until then, or −1."""
+    """(L,) for each of ``later`` the place in ``shown`` of the user's last exposure of the work until then,
+    or −1."""
     both, n = Events.joined([shown, later]), len(shown)
     order = np.lexsort((np.arange(len(both)), both.time_ms, both.item_id, both.user_id))
     last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
@@ -117,17 +131,21 @@ def _exposure_of(shown: Events, later: Events) -> Array:
 
 
 def _exposures(dataset: Dataset, head: Head, shown: Events, later: Events, of: Array) -> Exposures:
-    """``shown`` as exposures of the data's labels and scenes, with what ``later`` says of the exposures ``of``."""
+    """``shown`` as exposures of the data's labels and scenes, with what ``later`` says of the exposures
+    ``of``."""
     bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
     np.bitwise_or.at(bits, of, later.labels)
     np.maximum.at(play_ms, of, later.play_ms)
     named = (shown.scene >= 0) & (shown.scene < len(head.scenes))
-    scenes = head.codes_of(dataset.snapshot.labels.get("scene", ()))[np.where(named, shown.scene, len(head.scenes))]
+    scenes = head.codes_of(dataset.snapshot.labels.get("scene", ()))[
+        np.where(named, shown.scene, len(head.scenes))
+    ]
     labels = {
         label: (bits >> np.uint64(head.labels.index(label)) & np.uint64(1)).astype(np.uint8)
         for label in dataset.exposures.labels
     }
-    play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)  # nothing told: nothing played
+    # nothing told: nothing played
+    play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)
     return Exposures(shown.user_id, shown.item_id, shown.time_ms, scenes.astype(np.int32), labels, play)
 
 
@@ -138,7 +156,9 @@ def _in_order(first: Exposures, more: Exposures) -> Exposures:
     labels: Mapping[str, Array] = {name: each(first.labels[name], more.labels[name]) for name in first.labels}
     play = None if first.play_ms is None or more.play_ms is None else each(first.play_ms, more.play_ms)
     user, work = each(first.user_id, more.user_id), each(first.work_id, more.work_id)
-    joined = Exposures(user, work, each(first.time_ms, more.time_ms), each(first.scene, more.scene), labels, play)
+    joined = Exposures(
+        user, work, each(first.time_ms, more.time_ms), each(first.scene, more.scene), labels, play
+    )
     return joined.take(np.argsort(joined.time_ms, kind="stable"))
 
 
@@ -149,7 +169,8 @@ def _cuts(folder: Path, time_ms: Array) -> tuple[int, int]:
     train_until = int(before[-1]) + 1 - DAY_MS if len(before) else valid_until
     if not (time_ms < train_until).any():
         raise DataError(
-            f"{folder} and the data span too few days: the newest is measured on, the one before is validation, and "
+            f"{folder} and the data span too few days: the newest is measured on, the one before is "
+            f"validation, and "
             "nothing is left to learn from"
         )
     return train_until, valid_until
@@ -159,6 +180,7 @@ def _check_newest_day(folder: Path, dataset: Dataset) -> None:
     newest = dataset.split()[2]
     if not any(newest.labels[task].any() and not newest.labels[task].all() for task in dataset.tasks):
         raise DataError(
-            f"{folder}: of {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} has one value "
+            f"{folder}: of {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} has "
+            f"one value "
             "alone, so that nothing can be measured: train when more labels have come"
         )

@@ -11,7 +11,8 @@ from typing import TypeVar
 A = TypeVar("A")
 R = TypeVar("R")
 
-MOST_THREADS = 4  # Python runs on one of them at a time; NumPy's and ONNX Runtime's parts run beside each other
+# Python runs on one of them at a time; NumPy's and ONNX Runtime's parts run beside each other
+MOST_THREADS = 4
 AHEAD = 2  # calls a thread that are begun before the first result is taken: results in memory stay few
 
 
@@ -21,11 +22,12 @@ def cores() -> int:
 
 
 def in_order(function: Callable[[A], R], arguments: Iterable[A], threads: int = 0) -> Iterator[R]:
-    """``function(a)`` for each of ``arguments``, as ``map`` gives them; what a call raises is raised at its place.
+    """``function(a)`` for each of ``arguments``, as ``map`` gives them; what a call raises is raised at its
+    place.
 
-    ``threads`` 0: as many as this process has cores, MOST_THREADS at most. Arguments are drawn by the caller's thread,
-    in order. Results do not depend on the number of threads, as long as a call reads nothing that another one writes. A
-    caller that stops early waits for the calls that have begun.
+    ``threads`` 0: as many as this process has cores, MOST_THREADS at most. Arguments are drawn by the
+    caller's thread, in order. Results do not depend on the number of threads, as long as a call reads nothing
+    that another one writes. A caller that stops early waits for the calls that have begun.
     """
     threads = threads or min(cores(), MOST_THREADS)
     with ThreadPoolExecutor(threads, thread_name_prefix="karec-in-order") as pool:

@@ -1,4 +1,5 @@
-"""Works drawn from the library as it was at a moment: each that was published by then with the same chance."""
+"""Works drawn from the library as it was at a moment: each that was published by then with the same
+chance."""
 
 from __future__ import annotations
 
@@ -28,5 +29,7 @@ class Library:
         there = self.n_there(time_ms)
         empty = np.flatnonzero(there == 0)
         if len(empty):
-            raise ValueError(f"no work was published by {int(time_ms[empty[0]])} (Unix ms): nothing can be drawn there")
+            raise ValueError(
+                f"no work was published by {int(time_ms[empty[0]])} (Unix ms): nothing can be drawn there"
+            )
         return np.asarray(self._by_age[generator.integers(0, there)])

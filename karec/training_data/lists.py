@@ -21,7 +21,8 @@ BEST = 0.25  # share of a list taken from the top of its pool, where the pool is
 @dataclass(frozen=True, eq=False)
 class LoggedLists:
     """L lists of N works: ``rows (L,)`` the example of the list's request, ``works (L, N)`` rows of works,
-    ``numbers (L, N, J)`` their item_numbers at that moment, ``logits (L, N, T)`` and ``fused (L, N)`` the ranker's.
+    ``numbers (L, N, J)`` their item_numbers at that moment, ``logits (L, N, T)`` and ``fused (L, N)`` the
+    ranker's.
     """
 
     rows: Array
@@ -47,16 +48,18 @@ def read_lists(
     seed: int,
     model_versions: Collection[int] | None = None,
 ) -> LoggedLists:
-    """The rank log's lists of at least ``size`` works, shadow pools or not, of requests that ``examples`` hold.
+    """The rank log's lists of at least ``size`` works, shadow pools or not, of requests that ``examples``
+    hold.
 
-    From a longer list, ``size`` works are taken: the ``size``/4 best, and the rest at random from ``seed``. Works that
-    the snapshot does not hold are left out. Raises LogSchemaError as ``read_teacher_log`` does.
+    From a longer list, ``size`` works are taken: the ``size``/4 best, and the rest at random from ``seed``.
+    Works that the snapshot does not hold are left out. Raises LogSchemaError as ``read_teacher_log`` does.
     """
     return lists_of(examples, read_teacher_log(folder, tasks, model_versions), size, seed)
 
 
 def lists_of(examples: Examples, log: RankLog, size: int, seed: int, draws: int = 1) -> LoggedLists:
-    """``read_lists`` of a log that has been read; a list that is longer than ``size`` gives ``draws`` of them."""
+    """``read_lists`` of a log that has been read; a list that is longer than ``size`` gives ``draws`` of
+    them."""
     log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
     starts, ends = list_bounds(log)
     row = example_of(examples, log.user_id[starts], log.time_ms[starts])
@@ -76,7 +79,8 @@ def lists_of(examples: Examples, log: RankLog, size: int, seed: int, draws: int 
 
 
 def list_bounds(log: RankLog) -> tuple[Array, Array]:
-    """(starts, ends) of the log's lists: of each request what was ranked, and apart from it its whole pool."""
+    """(starts, ends) of the log's lists: of each request what was ranked, and apart from it its whole
+    pool."""
     new = np.ones(len(log), bool)
     new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])
     starts = np.flatnonzero(new)
@@ -90,7 +94,9 @@ def item_numbers(examples: Examples, rows: Array, works: Array) -> Array:
     for begin in range(0, len(rows), CHUNK):
         part = works[begin : begin + CHUNK]
         of = np.repeat(rows[begin : begin + CHUNK], works.shape[1])
-        numbers[begin : begin + CHUNK] = examples.items(of, part.ravel())["item_numbers"].reshape(*part.shape, width)
+        numbers[begin : begin + CHUNK] = examples.items(of, part.ravel())["item_numbers"].reshape(
+            *part.shape, width
+        )
     return numbers
 
 

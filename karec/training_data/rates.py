@@ -17,8 +17,8 @@ EXPOSED = "count_exposed"
 def popularity_logits(examples: Examples, works: Array | None = None) -> Array:
     """(M, T) float32: the logit of each work's smoothed rate (``platform.rates``) before the row's moment.
 
-    The mean is taken over the examples' own works. The baseline knows the work and nothing of the user. ``works (M,)``,
-    rows of works, are scored in place of the examples' own.
+    The mean is taken over the examples' own works. The baseline knows the work and nothing of the user.
+    ``works (M,)``, rows of works, are scored in place of the examples' own.
     """
     counters = examples.encoder.works.counters
     own = examples.work_counts
@@ -32,11 +32,13 @@ def popularity_logits(examples: Examples, works: Array | None = None) -> Array:
 
 
 def rate_logits(examples: Examples, works: Array | None = None) -> Array:
-    """(M, T) float32: popularity's logit, and how far the user's rate in the row's scene lies from the mean, in logits.
+    """(M, T) float32: popularity's logit, and how far the user's rate in the row's scene lies from the mean,
+    in logits.
 
-    All rates are as of before the row's moment. The user's rate in the scene is smoothed towards the user's rate over
-    all scenes, shifted by how far the scene's rate on training days lies from the overall one; the user's rate over all
-    scenes towards the mean. Rates that the platform does not count add nothing. ``works`` as for ``popularity_logits``.
+    All rates are as of before the row's moment. The user's rate in the scene is smoothed towards the user's
+    rate over all scenes, shifted by how far the scene's rate on training days lies from the overall one; the
+    user's rate over all scenes towards the mean. Rates that the platform does not count add nothing.
+    ``works`` as for ``popularity_logits``.
     """
     return (popularity_logits(examples, works) + _user_logits(examples)).astype(np.float32)
 

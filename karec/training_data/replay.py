@@ -1,8 +1,8 @@
 """The first rank log: a new ranker scores every past exposure, as if it had served them.
 
-Serving appends to a log of the same form (``logs.rank_log``); this one stands in while nothing has been served. The
-ranker runs in ONNX Runtime, as in serving. For a share of the requests it also ranks a whole pool, as shadow requests
-do: works drawn uniformly from those uploaded by then.
+Serving appends to a log of the same form (``logs.rank_log``); this one stands in while nothing has been
+served. The ranker runs in ONNX Runtime, as in serving. For a share of the requests it also ranks a whole
+pool, as shadow requests do: works drawn uniformly from those uploaded by then.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from karec.types import Array
 BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes twice the time
 
 
-def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | None = None, threads: int = 0) -> Array:
+def ranker_logits(
+    examples: Examples, ranker: OnnxModel, progress: Progress | None = None, threads: int = 0
+) -> Array:
     """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch; ``threads`` as
     ``in_order``.
     """
@@ -37,7 +39,8 @@ def ranker_logits(examples: Examples, ranker: OnnxModel, progress: Progress | No
 def logits_of_rankers(
     examples: Examples, rankers: Sequence[OnnxModel], progress: Progress | None = None, threads: int = 0
 ) -> list[Array]:
-    """``ranker_logits`` of each: examples are encoded once for all, which takes longer than most rankers do."""
+    """``ranker_logits`` of each: examples are encoded once for all, which takes longer than most rankers
+    do."""
     n, dense = len(examples), any("dense" in ranker.inputs for ranker in rankers)
 
     def of_batch(begin: int) -> list[Array]:
@@ -63,7 +66,8 @@ def write_rank_log(
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Rank every example and log it, in order of time. Exposures of one user at one moment are one request."""
+    """Rank every example and log it, in order of time. Exposures of one user at one moment are one
+    request."""
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress, threads)
     fused = fusion(logits, ranker.tasks)
@@ -89,7 +93,8 @@ def write_rank_log(
 
 
 def pool_requests(exposures: Exposures, share: float, most: int, generator: np.random.Generator) -> Array:
-    """(P,) in order: an exposure of each request whose whole pool is logged: a ``share`` of all, ``most`` at most."""
+    """(P,) in order: an exposure of each request whose whole pool is logged: a ``share`` of all, ``most`` at
+    most."""
     requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
     return np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
 
@@ -107,7 +112,8 @@ def write_shadow_log(
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Log the ranker's logits of ``works`` works for a ``share`` of the examples' requests, ``most`` of them at most.
+    """Log the ranker's logits of ``works`` works for a ``share`` of the examples' requests, ``most`` of them
+    at most.
 
     Requests and works are drawn from ``seed``.
     """
@@ -148,7 +154,8 @@ def write_shadow_log(
 
 
 def pool_logits(examples: Examples, row: int, works: Array, ranker: OnnxModel) -> Array:
-    """(N, T) float32: the ranker's logits of ``works (N,)``, rows of works, for example ``row``'s user and moment."""
+    """(N, T) float32: the ranker's logits of ``works (N,)``, rows of works, for example ``row``'s user and
+    moment."""
     inputs = examples.pool(row, works)
     if "dense" in ranker.inputs:
         inputs["dense"] = examples.encoder.dense(inputs)

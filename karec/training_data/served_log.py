@@ -1,4 +1,5 @@
-"""The log of a service as a teacher: whose ranker wrote it, which of its rows can teach, and what was left out."""
+"""The log of a service as a teacher: whose ranker wrote it, which of its rows can teach, and what was left
+out."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ class ServedLog:
     notes: tuple[str, ...]
 
     def requests(self, snapshot: Snapshot, size: int) -> Exposures:
-        """The R requests that have a list of at least ``size`` works, as rows that training can look up: no outcome
-        belongs to them, so that their labels are 0, and each names the first work of its list."""
+        """The R requests that have a list of at least ``size`` works, as rows that training can look up: no
+        outcome belongs to them, so that their labels are 0, and each names the first work of its list."""
         starts, ends = list_bounds(self.log)
         starts = starts[ends - starts >= size]
         moments = np.stack([self.log.time_ms[starts], self.log.user_id[starts]])
@@ -35,7 +36,9 @@ class ServedLog:
         scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
         scene = np.array([scenes.get(name, -1) for name in self.log.scene[starts]], np.int32)
         labels = {task: np.zeros(len(starts), np.uint8) for task in self.log.tasks}
-        return Exposures(self.log.user_id[starts], self.log.item_id[starts], self.log.time_ms[starts], scene, labels)
+        return Exposures(
+            self.log.user_id[starts], self.log.item_id[starts], self.log.time_ms[starts], scene, labels
+        )
 
 
 def read_served_log(
@@ -46,16 +49,16 @@ def read_served_log(
     until_ms: int,
     version: int | None = None,
 ) -> ServedLog:
-    """The log in ``folder``, which ``ranker`` wrote while it served; its logits of ``tasks``. None: which works met
-    which requests is asked alone, and rankers of any versions may have written it.
+    """The log in ``folder``, which ``ranker`` wrote while it served; its logits of ``tasks``. None: which
+    works met which requests is asked alone, and rankers of any versions may have written it.
 
-    Left out and counted: repeats of (request, work, shadow), rows of users or works that ``snapshot`` does not hold,
-    and requests before it or after ``until_ms``, where the test begins. With ``version``, rows of other model versions
-    are passed over.
+    Left out and counted: repeats of (request, work, shadow), rows of users or works that ``snapshot`` does
+    not hold, and requests before it or after ``until_ms``, where the test begins. With ``version``, rows of
+    other model versions are passed over.
 
-    Raises LogSchemaError, naming versions with their rows, for rows of several versions that are not all this ranker's,
-    for a ``version`` that the log lacks, and for a part that another ranker wrote, which had an encoder of its own;
-    DataError when no row is left; and LogSchemaError as ``read_rank_log``.
+    Raises LogSchemaError, naming versions with their rows, for rows of several versions that are not all this
+    ranker's, for a ``version`` that the log lacks, and for a part that another ranker wrote, which had an
+    encoder of its own; DataError when no row is left; and LogSchemaError as ``read_rank_log``.
     """
     contents = log_contents(folder)
     by_version = _checked_versions(folder, contents, ranker, version)
@@ -76,7 +79,8 @@ def read_served_log(
     if not kept.any():
         raise DataError(f"{folder}: no row can teach: {'; '.join(left_out)}: is it of these data?")
     told = (
-        f"served log {folder}: {rows:,} rows of model version {_listed(by_version, version)}, {int(kept.sum()):,} teach"
+        f"served log {folder}: {rows:,} rows of model version {_listed(by_version, version)}, "
+        f"{int(kept.sum()):,} teach"
     )
     return ServedLog(log.take(kept), (told, *[f"served log: {why}, left out" for why in left_out]))
 
@@ -84,7 +88,8 @@ def read_served_log(
 def _checked_versions(
     folder: Path, contents: Sequence[PartContents], ranker: OnnxModel | None, version: int | None
 ) -> dict[int, int]:
-    """{model version: rows}, once it is clear that ``ranker``, where there is one, wrote the rows that are wanted."""
+    """{model version: rows}, once it is clear that ``ranker``, where there is one, wrote the rows that are
+    wanted."""
     rows = rows_by_version(contents)
     told = ", ".join(f"{each} ({count:,} rows)" for each, count in rows.items())
     if version is not None and version not in rows:
@@ -103,8 +108,10 @@ def _checked_versions(
     for part in wanted:
         if part.ranker and ranker.fingerprint and part.ranker != ranker.fingerprint:
             raise LogSchemaError(
-                f"{part.part} was written by the ranker {part.ranker}, which has an encoder of its own; {ranker.path} "
-                f"is {ranker.fingerprint}: name the run whose ranker served with --run, or its rows with --log-version"
+                f"{part.part} was written by the ranker {part.ranker}, which has an encoder of its own; "
+                f"{ranker.path} "
+                f"is {ranker.fingerprint}: name the run whose ranker served with --run, or its rows with "
+                f"--log-version"
             )
     (only,) = rows if version is None else (version,)
     if only != ranker.model_version and version is None:
@@ -127,4 +134,6 @@ def joined(parts: Sequence[Exposures], tasks: Sequence[str]) -> Exposures:
         return np.concatenate([getattr(part, name) for part in parts])
 
     labels = {task: np.concatenate([part.labels[task] for part in parts]) for task in tasks}
-    return Exposures(each("user_id"), each("work_id"), each("time_ms"), each("scene").astype(np.int32), labels)
+    return Exposures(
+        each("user_id"), each("work_id"), each("time_ms"), each("scene").astype(np.int32), labels
+    )

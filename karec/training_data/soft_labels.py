@@ -19,7 +19,8 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class SoftLabels:
-    """For M exposures: ``logits (M, T)``, ``fused (M,)``, and ``known (M,) bool``: the log has them; others are 0."""
+    """For M exposures: ``logits (M, T)``, ``fused (M,)``, and ``known (M,) bool``: the log has them; others
+    are 0."""
 
     logits: Array
     fused: Array
@@ -34,7 +35,9 @@ class SoftLabels:
     def followed_by_unknown(self, n: int) -> SoftLabels:
         """These, and ``n`` more exposures of which nothing is known."""
         arrays = self.logits, self.fused, self.known
-        logits, fused, known = (np.concatenate([own, np.zeros((n, *own.shape[1:]), own.dtype)]) for own in arrays)
+        logits, fused, known = (
+            np.concatenate([own, np.zeros((n, *own.shape[1:]), own.dtype)]) for own in arrays
+        )
         return SoftLabels(logits, fused, known)
 
 
@@ -43,8 +46,8 @@ def read_soft_labels(
 ) -> SoftLabels:
     """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
-    The order of the log and repeated rows do not matter. Shadow rows are left out. An exposure without a row is
-    unknown. Raises LogSchemaError as ``read_teacher_log`` does.
+    The order of the log and repeated rows do not matter. Shadow rows are left out. An exposure without a row
+    is unknown. Raises LogSchemaError as ``read_teacher_log`` does.
     """
     return soft_labels_of(exposures, read_teacher_log(folder, tasks, model_versions))
 
@@ -65,7 +68,9 @@ def soft_labels_of(exposures: Exposures, log: RankLog) -> SoftLabels:
     return SoftLabels(logits, fused, known)
 
 
-def read_teacher_log(folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None) -> RankLog:
+def read_teacher_log(
+    folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
+) -> RankLog:
     """The rank log in ``folder``, whose ranker is to teach.
 
     Logits of two rankers are not comparable, so that the log must be of one model version, or of those that
@@ -74,7 +79,9 @@ def read_teacher_log(folder: Path, tasks: Sequence[str], model_versions: Collect
     log = read_rank_log(folder, tasks, model_versions)
     versions = np.unique(log.model_version)
     if model_versions is None and len(versions) > 1:
-        raise LogSchemaError(f"{folder} is a log of the model versions {versions.tolist()}: say which may teach")
+        raise LogSchemaError(
+            f"{folder} is a log of the model versions {versions.tolist()}: say which may teach"
+        )
     return log
 
 

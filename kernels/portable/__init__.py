@@ -1,7 +1,7 @@
 """The portable backend: everything that ``karec._native`` offers (``karec/_native.pyi``), in NumPy and Numba.
 
-Results are those of the C++ library, scores to the bit; ``_backend`` says when it runs. Functions compile at their
-first call (seconds) and are cached on disk.
+Results are those of the C++ library, scores to the bit; ``_backend`` says when it runs. Functions compile at
+their first call (seconds) and are cached on disk.
 """
 
 from karec.kernels.portable.arrange import arrange

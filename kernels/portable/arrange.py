@@ -1,7 +1,8 @@
-"""Lists arranged under rules, as ``native/src/rules/arrange.cpp`` does it; definition and cost in arrange.hpp.
+"""Lists arranged under rules, as ``native/src/rules/arrange.cpp`` does it; definition and cost in
+arrange.hpp.
 
-Iterative deepening on the excess, depth first over the remaining items in order; of items with the same marks that fit
-the same slots the first remaining one alone is tried. Plain Python: lists are short.
+Iterative deepening on the excess, depth first over the remaining items in order; of items with the same marks
+that fit the same slots the first remaining one alone is tried. Plain Python: lists are short.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Marks = tuple[Int64, Int64, Int64, int, int]
 def arrange(
     n: int, rules: Sequence[Marks], slots: Sequence[tuple[int, Bools | None]], only: Bools | None, k: int
 ) -> tuple[Int64, list[tuple[int, int, int]], bool]:
-    """``karec._native.arrange``: (indices, [(place, rule, excess) of each violation], whether the search was whole)."""
+    """``karec._native.arrange``: (indices, [(place, rule, excess) of each violation], whether the search was
+    whole)."""
     _check(n, rules, slots, only, k)
     marks = [_Marks(*rule, k) for rule in rules]
     arrangement = _Arrangement(n, marks, Slots(n, slots, only, k))
@@ -40,7 +42,11 @@ def _check(
     if k < 0:
         raise ValueError(f"k must be at least 0, got {k}")
     for number, (puts, looks, shown, window, allowed) in enumerate(rules):
-        for name, values, expected in (("puts", puts, (n,)), ("looks", looks, (n,)), ("shown", shown, ("M",))):
+        for name, values, expected in (
+            ("puts", puts, (n,)),
+            ("looks", looks, (n,)),
+            ("shown", shown, ("M",)),
+        ):
             int64_input(values, name, expected)
         if allowed < 0:
             raise ValueError(f"allowed must be at least 0, got {allowed}")
@@ -65,7 +71,9 @@ def _check(
 def _violations(
     indices: Sequence[int], marks: Sequence[_Marks], slots: Sequence[tuple[int, Bools | None]]
 ) -> list[tuple[int, int, int]]:
-    fits_at = {place: (len(marks) + number, fits) for number, (place, fits) in enumerate(slots) if fits is not None}
+    fits_at = {
+        place: (len(marks) + number, fits) for number, (place, fits) in enumerate(slots) if fits is not None
+    }
     found = []
     for place, item in enumerate(indices):
         if item >= 0:
@@ -80,7 +88,8 @@ def _violations(
 
 
 class _Marks:
-    """One rule: what each item puts and looks for, and where marks stand so far; places count from the first shown."""
+    """One rule: what each item puts and looks for, and where marks stand so far; places count from the first
+    shown."""
 
     def __init__(self, puts: Int64, looks: Int64, shown: Int64, window: int, allowed: int, k: int) -> None:
         self.window, self.allowed, self.n_shown = min(window, len(shown) + k + 1), allowed, len(shown)
@@ -129,7 +138,10 @@ class _Arrangement:
         self.kind = []
         self.members: list[list[int]] = []
         for item in range(n):
-            traits = (*(mark for rule in marks for mark in (rule.puts[item], rule.looks[item])), *slots.traits(item))
+            traits = (
+                *(mark for rule in marks for mark in (rule.puts[item], rule.looks[item])),
+                *slots.traits(item),
+            )
             kind = kinds.setdefault(traits, len(self.members))
             if kind == len(self.members):
                 self.members.append([])
@@ -221,7 +233,11 @@ class _Arrangement:
             own = NONE if slot is None else self.slots.item_of[slot]
             chosen, least = NONE, None
             for item in range(self.n):
-                if self.used[item] or (item in kept and item != own) or not self._may_greedily(slot, own, item):
+                if (
+                    self.used[item]
+                    or (item in kept and item != own)
+                    or not self._may_greedily(slot, own, item)
+                ):
                     continue
                 excess = self._excess_at(place, item)
                 if least is None or excess < least:

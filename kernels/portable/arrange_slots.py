@@ -13,8 +13,8 @@ NONE = -1
 class Slots:
     """A largest matching of slots and items; of those, one that uses the most items of ``only``.
 
-    ``n_places`` ≤ k: all of them can be filled. ``item_of``: the item of each slot, −1 where it is unmet; ``n_unmet``
-    counts those within ``n_places``. ``at``: {place: its slot}.
+    ``n_places`` ≤ k: all of them can be filled. ``item_of``: the item of each slot, −1 where it is unmet;
+    ``n_unmet`` counts those within ``n_places``. ``at``: {place: its slot}.
     """
 
     def __init__(
@@ -34,7 +34,9 @@ class Slots:
         while True:
             self._match()
             within = [slot for slot, place in enumerate(self.places) if place < self.n_places]
-            filled = sum(self.free(s) or (self.item_of[s] != NONE and self.only(self.item_of[s])) for s in within)
+            filled = sum(
+                self.free(s) or (self.item_of[s] != NONE and self.only(self.item_of[s])) for s in within
+            )
             if n_others + filled >= self.n_places:
                 break
             self.n_places -= 1

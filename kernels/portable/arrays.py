@@ -1,6 +1,7 @@
 """Arrays at the portable backend's boundary: checked, and converted where dtype or layout differ.
 
-The twin of ``native/python/arrays.cpp``: the same inputs pass, and what does not is refused in the same words.
+The twin of ``native/python/arrays.cpp``: the same inputs pass, and what does not is refused in the same
+words.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ UNKNOWN_ROW = -1
 
 
 def dims_of(value: Any) -> tuple[int, ...]:
-    """The shape of what NumPy can make an array of; () for anything else, which whoever reads the values refuses."""
+    """The shape of what NumPy can make an array of; () for anything else, which whoever reads the values
+    refuses."""
     try:
         return np.shape(value)
     except ValueError:  # lists of several lengths
@@ -84,7 +86,9 @@ def check_indptr(name: str, indptr: Int64, n: int) -> None:
         falls = np.flatnonzero(indptr[1:] < indptr[:-1])
         bad = int(falls[0]) + 1 if len(falls) else -1
     if bad >= 0:
-        raise ValueError(f"{name} holds {indptr[bad]} at position {bad}, expected it to start at 0 and never to fall")
+        raise ValueError(
+            f"{name} holds {indptr[bad]} at position {bad}, expected it to start at 0 and never to fall"
+        )
     if indptr[-1] != n:
         raise ValueError(f"{name} ends at {indptr[-1]}, expected {n}")
 
@@ -100,20 +104,25 @@ def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view of ``array`` that nobody writes to; one dtype and layout is one type to Numba, so it compiles once."""
+    """A view of ``array`` that nobody writes to; one dtype and layout is one type to Numba, so it compiles
+    once."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
-def _checked(value: Any, name: str, expected: Shape, kinds: str, dtype: str, because: str = "") -> NDArray[Any]:
+def _checked(
+    value: Any, name: str, expected: Shape, kinds: str, dtype: str, because: str = ""
+) -> NDArray[Any]:
     array = np.asarray(value)
     fits = array.ndim == len(expected) and all(
         isinstance(size, str) or size == length for size, length in zip(expected, array.shape, strict=False)
     )
     if not fits:
         spelt = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
-        raise ValueError(f"{name} has shape {array.shape}, expected ({spelt})" + (f" as {because}" if because else ""))
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected ({spelt})" + (f" as {because}" if because else "")
+        )
     # An empty list has dtype float64 in NumPy, whatever it was meant to hold.
     if array.size and array.dtype.kind not in kinds:
         raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}, expected {dtype}")

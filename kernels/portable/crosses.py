@@ -37,7 +37,8 @@ def crosses(
         for each, name, axis in ((history, "history", "H"), (skipped, "skipped", "S"))
     ]
     edges = [
-        int64_input(each, name, (users, "L"), because) for each, name in ((follows, "follows"), (friends, "friends"))
+        int64_input(each, name, (users, "L"), because)
+        for each, name in ((follows, "follows"), (friends, "friends"))
     ]
     columns = int64_input(shared, "shared", ("P",))
     same = int64_input(alike, "alike", (users, len(columns)), because)
@@ -89,7 +90,9 @@ def _cowatch(cowatch: Cowatch, users: int, n: int, lengths: Sequence[int]) -> Fl
             best = np.where(rows > 0, np.maximum(best, cosines), best)
         best = np.where((history > 0).any(axis=1), best, np.float32(0))
         means = [
-            np.einsum("nd,nd->n", np.broadcast_to(_mean(vectors, rows), (n, vectors.shape[1])), vectors[works])
+            np.einsum(
+                "nd,nd->n", np.broadcast_to(_mean(vectors, rows), (n, vectors.shape[1])), vectors[works]
+            )
             for rows in (history, skipped)
         ]
     found = np.stack([best, *means], axis=1)

@@ -1,7 +1,9 @@
-"""Greedy DPP over embeddings in Numba: the definition in ``native/include/karec/dpp.hpp``, eagerly and in float64.
+"""Greedy DPP over embeddings in Numba: the definition in ``native/include/karec/dpp.hpp``, eagerly and in
+float64.
 
-O(N·k·D + k³), with a window O(N·k·window·D). The C++ library compares gains in float32: where two of them are closer
-than that can tell (1e-6·q²), the two may take another item first. Sums run in a fixed order, without fast-math or BLAS.
+O(N·k·D + k³), with a window O(N·k·window·D). The C++ library compares gains in float32: where two of them are
+closer than that can tell (1e-6·q²), the two may take another item first. Sums run in a fixed order, without
+fast-math or BLAS.
 """
 
 from __future__ import annotations
@@ -37,14 +39,17 @@ def dpp_select_batch(
     k: int,
     **options: Any,
 ) -> tuple[Int64, Float64, Float64, Int64]:
-    """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has fewer."""
+    """``karec._native.dpp_select_batch``: (indices, gains, log_dets, n_dpp), −1 and 0 where a user has
+    fewer."""
     positive("k", k)
     problem = DppProblem.of(embeddings, relevance, **options)
     starts = indptr_input(indptr, "indptr", ("B + 1",))
     if not len(starts):
         raise ValueError("indptr has shape (0,), expected (B + 1,)")
     n_users = len(starts) - 1
-    shown_starts = None if shown_indptr is None else indptr_input(shown_indptr, "shown_indptr", (n_users + 1,))
+    shown_starts = (
+        None if shown_indptr is None else indptr_input(shown_indptr, "shown_indptr", (n_users + 1,))
+    )
     check_indptr("indptr", starts, len(problem.embeddings))
     if shown_starts is None and len(problem.shown):
         raise ValueError(f"shown_indptr has shape (0,), expected ({n_users + 1},)")
@@ -71,7 +76,11 @@ def selected(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
     of_vectors = max(0.0, 1 - facet_weights.sum())
     r = problem.relevance.astype(np.float64)
     w = np.ones(len(r)) if problem.weights is None else problem.weights.astype(np.float64)
-    codes = NO_TYPES if problem.types is None else np.unique(problem.types, return_inverse=True)[1].astype(np.int64)
+    codes = (
+        NO_TYPES
+        if problem.types is None
+        else np.unique(problem.types, return_inverse=True)[1].astype(np.int64)
+    )
     log_q = log_qualities(r, problem.alpha, w)
     both = np.concatenate([seen, f])
     first = np.where(both.any(axis=1), of_vectors, 0.0) + facet_weights @ (facets >= 0) + problem.ridge
@@ -88,7 +97,9 @@ def selected(problem: DppProblem, k: int) -> tuple[Int64, Float64, float, int]:
     return filled, np.append(gains, np.zeros(len(filled) - len(picks))), log_det, len(picks)
 
 
-def _fill(picks: Int64, log_q: Float64, relevance: Float64, codes: Int64, k: int, quota: int, owed: Int64) -> Int64:
+def _fill(
+    picks: Int64, log_q: Float64, relevance: Float64, codes: Int64, k: int, quota: int, owed: Int64
+) -> Int64:
     """``picks``, then the rest by q, then relevance, then index, within what each type may and must have."""
     count = np.bincount(codes[picks], minlength=len(owed)) if len(codes) else np.zeros(1, np.int64)
     taken = set(picks.tolist())
@@ -116,13 +127,20 @@ def _inner(a: Any, b: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def _direction(
-    rows: Any, facets: Any, weights: Any, first_rho: float, counted: Any, vectors: Any, parts_of: Any, known: int
+    rows: Any,
+    facets: Any,
+    weights: Any,
+    first_rho: float,
+    counted: Any,
+    vectors: Any,
+    parts_of: Any,
+    known: int,
 ) -> float:
     """Writes the direction of row counted[known], given those of rows counted[: known], and returns its ρ.
 
-    u = (φ − Σ_s u_s⟨u_s, φ⟩)/√ρ, φ the row's vector and √w_f at its value of each facet. Beside the vectors' part of u,
-    (known + 1, D), stand the shares (known + 1, known + 1) of the counted rows' φ in it: u's coordinate of a value is
-    √w_f times the sum of the shares of the rows that have it.
+    u = (φ − Σ_s u_s⟨u_s, φ⟩)/√ρ, φ the row's vector and √w_f at its value of each facet. Beside the vectors'
+    part of u, (known + 1, D), stand the shares (known + 1, known + 1) of the counted rows' φ in it: u's
+    coordinate of a value is √w_f times the sum of the shares of the rows that have it.
     """
     row = counted[known]
     alike = np.zeros(known)
@@ -148,7 +166,15 @@ def _direction(
 
 @njit(cache=True, nogil=True)
 def _explain(
-    rows: Any, n_shown: int, facets: Any, weights: Any, counted: Any, u: Any, share: Any, n_values: int, rho: Any
+    rows: Any,
+    n_shown: int,
+    facets: Any,
+    weights: Any,
+    counted: Any,
+    u: Any,
+    share: Any,
+    n_values: int,
+    rho: Any,
 ) -> None:
     """ρ_i of each item falls by ⟨φ_i, u⟩²."""
     dim = rows.shape[1]

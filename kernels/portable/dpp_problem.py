@@ -1,4 +1,5 @@
-"""A DPP over embeddings, checked and put into the terms of the definition in ``native/include/karec/dpp.hpp``."""
+"""A DPP over embeddings, checked and put into the terms of the definition in
+``native/include/karec/dpp.hpp``."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ class DppProblem:
         )
 
     def counted_facets(self) -> tuple[Int64, Float64]:
-        """Codes (F, M + N) from 0 on, of what was shown and of the items, −1 where a row has no value; weights (F,).
+        """Codes (F, M + N) from 0 on, of what was shown and of the items, −1 where a row has no value;
+        weights (F,).
 
         ``types`` come first where they count; what was shown has no types.
         """
@@ -100,11 +102,18 @@ class DppProblem:
 
 
 def facet_inputs(
-    facets: ArrayLike | None, n_facets: int, shown_facets: ArrayLike | None, n: int, n_shown: int, because: str
+    facets: ArrayLike | None,
+    n_facets: int,
+    shown_facets: ArrayLike | None,
+    n: int,
+    n_shown: int,
+    because: str,
 ) -> tuple[Int64, Int64 | None]:
     """Codes (F, N), and (F, M) of what was shown, None where it has none; of checked shapes."""
     if facets is None and n_facets and n:
-        raise ValueError(f"facets has 0 entries, expected {n_facets} × {n}, one for each of facet_weights and row")
+        raise ValueError(
+            f"facets has 0 entries, expected {n_facets} × {n}, one for each of facet_weights and row"
+        )
     each = np.zeros((n_facets, n), np.int64)
     if facets is not None:
         each = int64_input(facets, "facets", (n_facets, n), because)
@@ -117,8 +126,8 @@ def facet_inputs(
 def counted_facets(
     facets: Int64, facet_weights: list[float], shown_facets: Int64 | None, n_shown: int
 ) -> tuple[Int64, Float64]:
-    """Those with a weight above 0: codes (F, M + N) from 0 on, of what was shown and of the items, −1 where a row has
-    no value; weights (F,)."""
+    """Those with a weight above 0: codes (F, M + N) from 0 on, of what was shown and of the items, −1 where a
+    row has no value; weights (F,)."""
     none = np.full(n_shown, -1, np.int64)
     codes = []
     for f, weight in enumerate(facet_weights):

@@ -1,4 +1,5 @@
-"""Freshness, tone, quota and standardised scores, as ``native/include/karec/ecosystem.hpp`` defines them, in NumPy.
+"""Freshness, tone, quota and standardised scores, as ``native/include/karec/ecosystem.hpp`` defines them, in
+NumPy.
 
 Freshness and standardised scores may differ from C++'s in the last bit: the sums and 2^x are NumPy's.
 """

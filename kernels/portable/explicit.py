@@ -1,7 +1,9 @@
-"""DPP on explicit kernels: a matrix, columns on demand, or a similarity of the user's own, compiled into the loop.
+"""DPP on explicit kernels: a matrix, columns on demand, or a similarity of the user's own, compiled into the
+loop.
 
-Chen's incremental Cholesky (native/src/diversity/dpp_cholesky.cpp says how), float64, O(N·k²); with a window shorter
-than k the last window − 1 picks are factored again at each step, O(N·k·window²). Only columns of picks are asked for.
+Chen's incremental Cholesky (native/src/diversity/dpp_cholesky.cpp says how), float64, O(N·k²); with a window
+shorter than k the last window − 1 picks are factored again at each step, O(N·k·window²). Only columns of
+picks are asked for.
 """
 
 from __future__ import annotations
@@ -35,14 +37,17 @@ def dpp_select_kernel(kernel: ArrayLike, k: int, window: int | None = None) -> S
     return _greedy(diagonal, lambda item: matrix[item], k, window)
 
 
-def dpp_select_columns(column: Callable[[int], ArrayLike], diagonal: ArrayLike, k: int, window: int | None) -> Selected:
+def dpp_select_columns(
+    column: Callable[[int], ArrayLike], diagonal: ArrayLike, k: int, window: int | None
+) -> Selected:
     """``karec._native.dpp_select_columns``: of the column of each pick, asked for when it is picked."""
     k, window = positive("k", k), positive_or_none("window", window)
     first = float64_input(diagonal, "diagonal", ("N",))
     bad = np.flatnonzero(~(np.isfinite(first) & (first >= 0)))
     if len(bad):
         raise ValueError(
-            f"diagonal holds {first[bad[0]]} at position {bad[0]}: it is not that of a positive semi-definite kernel"
+            f"diagonal holds {first[bad[0]]} at position {bad[0]}: it is not that of a positive "
+            f"semi-definite kernel"
         )
 
     def checked(item: int) -> Float64:
@@ -63,26 +68,33 @@ def dpp_select_similarity(
     weights: ArrayLike | None = None,
     window: int | None = None,
 ) -> Selected:
-    """Greedy DPP with S_ij = ``similarity(data, i, j)``, symmetric positive semi-definite, compiled into the loop.
+    """Greedy DPP with S_ij = ``similarity(data, i, j)``, symmetric positive semi-definite, compiled into the
+    loop.
 
     similarity  a function under ``@numba.njit``
     data        what it reads: an array, or a tuple of arrays
-    relevance   (N,); it, ``diversity``, ``alpha``, ``ridge``, ``weights`` and ``window`` as in ``karec.dpp_select``
+    relevance   (N,); it, ``diversity``, ``alpha``, ``ridge``, ``weights`` and ``window`` as in
+    ``karec.dpp_select``
 
     Returns (indices, gains, log_det, n_dpp), without a fill. Compiles at the first call of a ``similarity``.
-    ValueError: NaN or infinity in relevance, weights or a similarity that is needed; k ≤ 0; options out of range.
+    ValueError: NaN or infinity in relevance, weights or a similarity that is needed; k ≤ 0; options out of
+    range.
     """
     k = positive("k", k)
     if alpha is None:
         alpha = dpp_alpha(between("diversity", diversity, 1.0))
-    checked_options(alpha=alpha, ridge=ridge, type_weight=0.0, window=window, max_per_type=None, min_per_type=0)
+    checked_options(
+        alpha=alpha, ridge=ridge, type_weight=0.0, window=window, max_per_type=None, min_per_type=0
+    )
     r = finite("relevance", np.asarray(relevance, np.float64))
     w = np.ones(len(r)) if weights is None else finite("weights", np.asarray(weights, np.float64))
     if r.ndim != 1 or w.shape != r.shape:
         raise ValueError(f"relevance has shape {r.shape} and weights {w.shape}, expected (N,) both")
     log_q = log_qualities(r, alpha, w)
     k = min(k, len(r))
-    picks, rho = _greedy_similarity(similarity, data, np.exp(2 * log_q), ridge, k, k if window is None else window)
+    picks, rho = _greedy_similarity(
+        similarity, data, np.exp(2 * log_q), ridge, k, k if window is None else window
+    )
     if len(rho) and not np.isfinite(rho).all():
         raise ValueError(f"the similarity of item {picks[-1]} with some other is not finite")
     gains = np.exp(2 * log_q[picks]) * rho
@@ -153,7 +165,8 @@ def _greedy_similarity(similarity: Any, data: Any, q2: Any, ridge: float, k: int
 
 @njit(cache=True, nogil=True)
 def _explain(column: Any, picks: Any, rows: Any, d2: Any, oldest: int, s: int) -> None:
-    """Row s of the Cholesky factors, given rows oldest … s − 1 and the pick's column: what pick s explains."""
+    """Row s of the Cholesky factors, given rows oldest … s − 1 and the pick's column: what pick s
+    explains."""
     pick = picks[s]
     for r in range(oldest, s):
         column -= rows[r, pick] * rows[r]

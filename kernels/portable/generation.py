@@ -1,9 +1,10 @@
-"""One generation of a portable index: everything that a reader sees, never changed; a write makes the next one.
+"""One generation of a portable index: everything that a reader sees, never changed; a write makes the next
+one.
 
-A work has one row for as long as its vector stands; an upsert writes another row and frees the old one. What belongs to
-the work and not to its vector (adjustment, block) moves along. Every write copies the arrays that it changes, whole:
-O(N·D) an upsert, O(N) the others. Works get the rows that ``native/src/index/generation_store.cpp`` gives them while no
-reader pins an older generation.
+A work has one row for as long as its vector stands; an upsert writes another row and frees the old one. What
+belongs to the work and not to its vector (adjustment, block) moves along. Every write copies the arrays that
+it changes, whole: O(N·D) an upsert, O(N) the others. Works get the rows that
+``native/src/index/generation_store.cpp`` gives them while no reader pins an older generation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from numpy.typing import NDArray
 
 from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64
 from karec.kernels.portable.id_map import IdMap
-from karec.kernels.portable.model_versions import ModelVersion, Versions, calibrated, code_for, counted, in_space
+from karec.kernels.portable.model_versions import (
+    ModelVersion,
+    Versions,
+    calibrated,
+    code_for,
+    counted,
+    in_space,
+)
 from karec.kernels.portable.row_lists import RowLists, UInt16, number_of_lists, trained_centroids
 from karec.kernels.portable.rows import RowFormat
 
@@ -101,7 +109,8 @@ class Generation:
         return np.asarray(there)
 
     def vectors(self, rows: NDArray[Any], shown: Bools) -> Float32:
-        """(N, D) the vectors of ``rows``, from the float32 rows where there are some; zeros where not ``shown``."""
+        """(N, D) the vectors of ``rows``, from the float32 rows where there are some; zeros where not
+        ``shown``."""
         out = np.zeros((len(rows), self.format.dim), np.float32)
         at = rows[shown]
         if self.exact is not None:
@@ -120,7 +129,15 @@ class Generation:
 
     def arrays(self) -> list[NDArray[Any]]:
         """Everything that grows with the works."""
-        each = (self.scales, self.exact, self.codes, self.adjustments, self.blocked, self.removed, self.list_of)
+        each = (
+            self.scales,
+            self.exact,
+            self.codes,
+            self.adjustments,
+            self.blocked,
+            self.removed,
+            self.list_of,
+        )
         given = [array for array in each if array is not None]
         return [self.ids, self.rows, self.id_map.buckets, *self.columns.values(), *given]
 
@@ -160,7 +177,8 @@ class Generation:
         model_version: int,
         space_id: int,
     ) -> Generation:
-        """Unique ``ids`` with new vectors and columns, checked; works that are there keep columns not given."""
+        """Unique ``ids`` with new vectors and columns, checked; works that are there keep columns not
+        given."""
         n = len(ids)
         old = self.id_map.find(ids)
         left = old[old >= 0].astype(np.int64)

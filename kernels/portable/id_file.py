@@ -68,8 +68,8 @@ def bits_for(n: int) -> int:
 
 
 def read_contents(file: NDArray[np.uint8], verify: bool) -> Contents:
-    """Views of the file. IndexFormatError: what a build could not have written; without ``verify`` header, sizes and
-    gaps alone are looked at."""
+    """Views of the file. IndexFormatError: what a build could not have written; without ``verify`` header,
+    sizes and gaps alone are looked at."""
     header = _header(file)
     n, bits, end = int(header["n"]), int(header["bits"]), HEADER.itemsize
     sections = []
@@ -142,7 +142,9 @@ def _header(file: NDArray[np.uint8]) -> Any:
     if header["byte_order"] != BYTE_ORDER:
         raise damaged("its byte order is foreign")
     if header["version"] != VERSION:
-        raise IndexFormatError(f"the id file has version {header['version']}, this karec reads version {VERSION}")
+        raise IndexFormatError(
+            f"the id file has version {header['version']}, this karec reads version {VERSION}"
+        )
     if header["file_bytes"] != len(file):
         raise damaged(f"it has {len(file)} bytes, its header says {header['file_bytes']}")
     unsigned = header.copy()

@@ -1,7 +1,8 @@
-"""id → row: the hash table of 64-byte buckets of index files (``native/src/index/id_map.hpp``), built and read whole.
+"""id → row: the hash table of 64-byte buckets of index files (``native/src/index/id_map.hpp``), built and
+read whole.
 
-A bucket is five int64 keys, five int32 rows, and two uint16: how many slots are taken, and whether a key whose home is
-here may stand in a later bucket. Linear probing from bucket to bucket. Expected O(1) an id.
+A bucket is five int64 keys, five int32 rows, and two uint16: how many slots are taken, and whether a key
+whose home is here may stand in a later bucket. Linear probing from bucket to bucket. Expected O(1) an id.
 """
 
 from __future__ import annotations
@@ -46,14 +47,16 @@ class IdMap:
         return self._find(ids, len(self.buckets))
 
     def matches(self, ids: Int64) -> bool:
-        """Whether the map says exactly ids[i] → i for every i and nothing else, each within FARTHEST buckets. O(N)."""
+        """Whether the map says exactly ids[i] → i for every i and nothing else, each within FARTHEST buckets.
+        O(N)."""
         taken = self._words[:, 15] & 0xFFFF
         if len(ids) > MOST_ROWS or (taken > SLOTS).any() or taken.sum(dtype=np.int64) != len(ids):
             return False
         starts = range(0, len(ids), BLOCK)
         return all(
             np.array_equal(
-                self._find(ids[first : first + BLOCK], FARTHEST), np.arange(first, min(first + BLOCK, len(ids)))
+                self._find(ids[first : first + BLOCK], FARTHEST),
+                np.arange(first, min(first + BLOCK, len(ids))),
             )
             for first in starts
         )
@@ -64,7 +67,8 @@ class IdMap:
 
 
 def _homes(ids: Int64, n_buckets: int) -> Int64:
-    """splitmix64's finaliser (Steele, Lea, Flood 2014), then Lemire's multiply-high in place of a division."""
+    """splitmix64's finaliser (Steele, Lea, Flood 2014), then Lemire's multiply-high in place of a
+    division."""
     h = ids.view(np.uint64)
     h = (h ^ h >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ h >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

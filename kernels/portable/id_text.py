@@ -1,4 +1,5 @@
-"""Ids' text, many strings in two arrays (offsets, text): checked and hashed. Twin of ``native/src/ids/id_text.cpp``."""
+"""Ids' text, many strings in two arrays (offsets, text): checked and hashed. Twin of
+``native/src/ids/id_text.cpp``."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _OUTSIDE, _EMPTY, _LONG, _NO_UTF8 = range(1, 5)
 
 
 def strings_input(offsets: Any, text: NDArray[Any]) -> tuple[Int64, NDArray[np.uint8]]:
-    """(offsets, text), checked: each string has 1 to 256 bytes of UTF-8 within the text. A copy of the offsets."""
+    """(offsets, text), checked: each string has 1 to 256 bytes of UTF-8 within the text. A copy of the
+    offsets."""
     if text.ndim != 1 or text.itemsize != 1 or text.dtype.kind != "u":
         raise ValueError(f"text has dtype {text.dtype} and shape {text.shape}, expected (B,) uint8")
     ends, content = int64_input(offsets, "offsets", ("N",)).copy(), np.ascontiguousarray(text)
@@ -41,7 +43,9 @@ def start_of(text: bytes) -> str:
         if at + max(length, 1) > SHOWN:
             return shown + "…"
         byte = text[at]
-        shown += f"\\x{byte:02x}" if not length or byte < 0x20 or byte == 0x7F else text[at : at + length].decode()
+        shown += (
+            f"\\x{byte:02x}" if not length or byte < 0x20 or byte == 0x7F else text[at : at + length].decode()
+        )
         at += max(length, 1)
     return shown
 
@@ -57,7 +61,10 @@ def _refusal(offsets: Int64, text: NDArray[np.uint8], at: int, wrong: int) -> st
         return f"ids hold an empty string at position {at}, expected 1 to {MOST_BYTES} bytes"
     start = start_of(text[begin:end].tobytes())
     if wrong == _LONG:
-        return f"ids hold a string of {end - begin} bytes at position {at}, '{start}', expected 1 to {MOST_BYTES}"
+        return (
+            f"ids hold a string of {end - begin} bytes at position {at}, '{start}', expected 1 to "
+            f"{MOST_BYTES}"
+        )
     return f"ids hold bytes that are no UTF-8 at position {at}: '{start}'"
 
 

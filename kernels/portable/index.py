@@ -1,8 +1,10 @@
-"""The portable item index: ``karec._native.ItemIndex`` in NumPy and Numba, with the same results and the same file.
+"""The portable item index: ``karec._native.ItemIndex`` in NumPy and Numba, with the same results and the same
+file.
 
-An index is a reference to a generation. A read takes the reference once and sees that generation to its end, waits for
-nobody, and nobody waits for it; a write makes the next generation under a lock and swaps the reference. A view keeps
-the reference that it took. So an index and its views are whole in the child of a fork, whatever other threads did.
+An index is a reference to a generation. A read takes the reference once and sees that generation to its end,
+waits for nobody, and nobody waits for it; a write makes the next generation under a lock and swaps the
+reference. A view keeps the reference that it took. So an index and its views are whole in the child of a
+fork, whatever other threads did.
 """
 
 from __future__ import annotations
@@ -17,10 +19,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.errors import IndexFormatError
-from karec.kernels.portable.arrays import MOST_ROWS, Float32, Int64, finite, float32_input, int64_input, matrix_input
+from karec.kernels.portable.arrays import (
+    MOST_ROWS,
+    Float32,
+    Int64,
+    finite,
+    float32_input,
+    int64_input,
+    matrix_input,
+)
 from karec.kernels.portable.generation import Generation
 from karec.kernels.portable.index_file import file_bytes, read_index
-from karec.kernels.portable.index_inputs import Columns, check_known_columns, check_map, check_unique, column_inputs
+from karec.kernels.portable.index_inputs import (
+    Columns,
+    check_known_columns,
+    check_map,
+    check_unique,
+    column_inputs,
+)
 from karec.kernels.portable.index_layout import STORED, name_fits
 from karec.kernels.portable.index_reads import IndexReads
 from karec.kernels.portable.model_versions import check_space

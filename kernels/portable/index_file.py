@@ -1,10 +1,12 @@
-"""The index file, version 1, read and written as ``native/src/index/file/index_file.hpp`` lays it out, byte for byte.
+"""The index file, version 1, read and written as ``native/src/index/file/index_file.hpp`` lays it out, byte
+for byte.
 
-    header (128 bytes) · section entry × n_sections (128 bytes each) · sections, each at a multiple of 64, zeros between
+    header (128 bytes) · section entry × n_sections (128 bytes each) · sections, each at a multiple of 64,
+    zeros between
 
-Reading maps the file, or copies it: O(file) with every checksum and the id map verified, O(n_sections) and the codes
-without. What ``save`` could not have written is an IndexFormatError. Checksums are XXH64 with seed 0, from the package
-xxhash.
+Reading maps the file, or copies it: O(file) with every checksum and the id map verified, O(n_sections) and
+the codes without. What ``save`` could not have written is an IndexFormatError. Checksums are XXH64 with seed
+0, from the package xxhash.
 """
 
 from __future__ import annotations
@@ -57,8 +59,8 @@ from karec.kernels.portable.rows import MOST_DIMENSIONS, RowFormat
 
 
 def file_bytes(path: bytes, copy: bool) -> NDArray[np.uint8]:
-    """The file's bytes, in memory that processes share, or in a copy. OSError: it cannot be read, or is not a regular
-    file: a FIFO, for example, is refused at once, without waiting for its writer."""
+    """The file's bytes, in memory that processes share, or in a copy. OSError: it cannot be read, or is not a
+    regular file: a FIFO, for example, is refused at once, without waiting for its writer."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         about = os.fstat(descriptor)
@@ -134,10 +136,14 @@ def read_index(file: NDArray[np.uint8], verify: bool) -> Generation:
     )
 
 
-def _lists(found: dict[int, NDArray[np.uint8]], n_rows: int, row_format: RowFormat) -> tuple[RowLists, UInt16]:
+def _lists(
+    found: dict[int, NDArray[np.uint8]], n_rows: int, row_format: RowFormat
+) -> tuple[RowLists, UInt16]:
     """The lists, and the list of each row."""
     nothing = np.zeros(0, np.uint8)
-    centroids = found.get(CENTROIDS, nothing).view(np.float32).reshape(-1, RowFormat(row_format.dim, "float32").width)
+    centroids = (
+        found.get(CENTROIDS, nothing).view(np.float32).reshape(-1, RowFormat(row_format.dim, "float32").width)
+    )
     lists: Int64 = found.get(LISTS, nothing).view(np.int64)
     if not 1 <= len(centroids) <= MOST_LISTS or len(lists) != len(centroids) + 2:
         raise damaged("its lists and their centroids do not fit")
@@ -168,12 +174,25 @@ def index_bytes(g: Generation) -> list[bytes | memoryview]:
         centroids = g.lists.centroids
         ends = np.searchsorted(g.list_of, np.arange(g.lists.n + 1), side="right")
         lists = np.append(np.int64(g.lists.model_version), ends)
-    several = (g.scales, g.exact, versions, g.codes, g.adjustments, blocked, centroids, lists, entries_of(g.versions))
+    several = (
+        g.scales,
+        g.exact,
+        versions,
+        g.codes,
+        g.adjustments,
+        blocked,
+        centroids,
+        lists,
+        entries_of(g.versions),
+    )
     sections += [
-        (kind, 0, b"", part) for kind, part in zip(range(SCALES, SPACES + 1), several, strict=True) if part is not None
+        (kind, 0, b"", part)
+        for kind, part in zip(range(SCALES, SPACES + 1), several, strict=True)
+        if part is not None
     ]
     sections += [
-        (COLUMN, CODE_OF_TYPE[column.dtype.name], name_bytes(name), column) for name, column in g.columns.items()
+        (COLUMN, CODE_OF_TYPE[column.dtype.name], name_bytes(name), column)
+        for name, column in g.columns.items()
     ]
     table = np.zeros(len(sections), ENTRY)
     pieces: list[bytes | memoryview] = []
@@ -202,7 +221,9 @@ def _header(file: NDArray[np.uint8]) -> Any:
     if header["byte_order"] != BYTE_ORDER:
         raise damaged("its byte order is foreign")
     if header["version"] != VERSION:
-        raise IndexFormatError(f"the index file has version {header['version']}, this karec reads version {VERSION}")
+        raise IndexFormatError(
+            f"the index file has version {header['version']}, this karec reads version {VERSION}"
+        )
     if header["file_bytes"] != len(file):
         raise damaged(f"it has {len(file)} bytes, its header says {header['file_bytes']}")
     if not 3 <= header["n_sections"] <= (len(file) - HEADER.itemsize) // ENTRY.itemsize:
@@ -226,7 +247,8 @@ def _table(file: NDArray[np.uint8], header: Any) -> Any:
 
 @dataclass
 class _Sections:
-    """The sections one after the other; each one's place, size, gap and checksum are looked at as it is read."""
+    """The sections one after the other; each one's place, size, gap and checksum are looked at as it is
+    read."""
 
     file: NDArray[np.uint8]
     table: Any
@@ -258,7 +280,11 @@ class _Sections:
         for entry in self.table[self.read :]:
             name_given, _, _ = entry["name"].tobytes().partition(b"\0")
             dtype = int(entry["dtype"])
-            if entry["kind"] != COLUMN or not 1 <= dtype <= len(TYPES) or not 0 < len(name_given) <= MOST_NAME_BYTES:
+            if (
+                entry["kind"] != COLUMN
+                or not 1 <= dtype <= len(TYPES)
+                or not 0 < len(name_given) <= MOST_NAME_BYTES
+            ):
                 raise damaged("an entry of its section table names no column")
             plain = np.dtype(TYPES[dtype - 1])
             content = self._take(entry, self.n * plain.itemsize)

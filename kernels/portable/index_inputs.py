@@ -1,4 +1,5 @@
-"""What a portable index is given, checked: columns, queries, candidates, and what they have to do with each other."""
+"""What a portable index is given, checked: columns, queries, candidates, and what they have to do with each
+other."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def column_inputs(columns: Columns, ids: Int64) -> dict[str, NDArray[Any]]:
                 f"column '{name}' has shape {column.shape}, expected {ids.shape} as ids has shape {ids.shape}"
             )
         if column.dtype.name not in CODE_OF_TYPE:
-            raise ValueError(f"column '{name}' has dtype {column.dtype}, expected an integer, floating or boolean one")
+            raise ValueError(
+                f"column '{name}' has dtype {column.dtype}, expected an integer, floating or boolean one"
+            )
         values[name] = np.ascontiguousarray(column, column.dtype.name)
     return values
 
@@ -45,7 +48,9 @@ def check_known_columns(g: Generation, ids: Int64, values: dict[str, NDArray[Any
         if name not in g.columns:
             raise ValueError(f"the index has no column '{name}'")
         if given.dtype != g.columns[name].dtype:
-            raise ValueError(f"column '{name}' is given as {given.dtype}, the index holds {g.columns[name].dtype}")
+            raise ValueError(
+                f"column '{name}' is given as {given.dtype}, the index holds {g.columns[name].dtype}"
+            )
     missing = next((name for name in g.columns if name not in values), None)
     fresh = np.flatnonzero(g.id_map.find(ids) < 0)
     if missing is not None and len(fresh):
@@ -71,7 +76,10 @@ def check_map(g: Generation) -> None:
 
 
 def query_input(given: Queries, g: Generation) -> Query:
-    return [(version, float32_input(array, _query_name("query", version), (g.format.dim,))) for version, array in given]
+    return [
+        (version, float32_input(array, _query_name("query", version), (g.format.dim,)))
+        for version, array in given
+    ]
 
 
 def queries_input(given: Queries, g: Generation) -> list[Query]:

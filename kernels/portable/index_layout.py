@@ -1,4 +1,5 @@
-"""Header, section table and checksums of an index file, version 1 (``native/src/index/file/index_file.hpp``)."""
+"""Header, section table and checksums of an index file, version 1
+(``native/src/index/file/index_file.hpp``)."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ TYPES = (
 CODE_OF_TYPE = {name: code for code, name in enumerate(TYPES, start=1)}
 STORED = ("float16", "float32", "int8")
 
-IDS, ROWS, ID_MAP, COLUMN, SCALES, EXACT, VERSIONS, CODES, ADJUSTMENTS, BLOCKED, CENTROIDS, LISTS, SPACES = range(1, 14)
+IDS, ROWS, ID_MAP, COLUMN, SCALES, EXACT, VERSIONS, CODES, ADJUSTMENTS, BLOCKED, CENTROIDS, LISTS, SPACES = (
+    range(1, 14)
+)
 
 HEADER = np.dtype(
     [

@@ -1,4 +1,5 @@
-"""What a portable index and a view of it have in common: everything that is read, from one generation a call."""
+"""What a portable index and a view of it have in common: everything that is read, from one generation a
+call."""
 
 from __future__ import annotations
 
@@ -146,7 +147,9 @@ class IndexReads:
         positive("k", k)
         users = queries_input(queries, g)
         candidates = candidate_input(ids, rows)
-        ends = indptr_input(indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)")
+        ends = indptr_input(
+            indptr, "indptr", (len(users) + 1,), f"queries has {len(users)} rows (one more than users)"
+        )
         check_indptr("indptr", ends, len(candidates))
         check_rows(g, candidates)
         for user, query in enumerate(users):

@@ -1,7 +1,7 @@
 """MMR and SSD in Numba: the definitions in ``native/include/karec/mmr_ssd.hpp``, eagerly and in float64.
 
-O(N·k·D), with a window O(N·k·window·D). The C++ library compares scores in float32: where two of them are closer than
-that can tell, the two may take another item first.
+O(N·k·D), with a window O(N·k·window·D). The C++ library compares scores in float32: where two of them are
+closer than that can tell, the two may take another item first.
 """
 
 from __future__ import annotations
@@ -99,13 +99,14 @@ def _product(row: Any, rows: Any, facets: Any, u: Any, offsets: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def _direction(
-    rows: Any, facets: Any, weights: Any, counted: Any, vectors: Any, shares: Any, n_shown: int, first: int, last: int,
-    orthogonal: bool, n_values: int,
+    rows: Any, facets: Any, weights: Any, counted: Any, vectors: Any, shares: Any, n_shown: int, first: int,
+    last: int, orthogonal: bool, n_values: int,
 ) -> Any:  # fmt: skip
     """Writes row ``last``, the direction of row counted[last], and returns its offsets.
 
-    Of MMR that row's features themselves, of SSD what the shown ones and directions first … last − 1 leave of them, at
-    unit length. Beside the vectors' part of a direction stand the shares of the counted rows' features in it.
+    Of MMR that row's features themselves, of SSD what the shown ones and directions first … last − 1 leave of
+    them, at unit length. Beside the vectors' part of a direction stand the shares of the counted rows'
+    features in it.
     """
     row = counted[last]
     u, share = vectors[last], shares[last]
@@ -190,5 +191,7 @@ def _greedy(
                 best, best_score = i, score
         picks[t], scores[t], taken[best] = best, best_score, True
         counted[last] = n_shown + best
-        _direction(rows, facets, weights, counted, vectors, shares, n_shown, first, last, orthogonal, n_values)
+        _direction(
+            rows, facets, weights, counted, vectors, shares, n_shown, first, last, orthogonal, n_values
+        )
     return picks, scores

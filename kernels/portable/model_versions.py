@@ -1,4 +1,5 @@
-"""What a portable index knows of the vectors of each model version (``native/include/karec/index_view.hpp``)."""
+"""What a portable index knows of the vectors of each model version
+(``native/include/karec/index_view.hpp``)."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ ENTRY = np.dtype([("space_id", "<u8"), ("scale", "<f4"), ("offset", "<f4")])  # 
 
 
 class ModelVersion(NamedTuple):
-    """``works``: how many vectors are of it. ``space_id``: of its item tower, 0 = not known. A product becomes
-    product·scale + offset."""
+    """``works``: how many vectors are of it. ``space_id``: of its item tower, 0 = not known. A product
+    becomes product·scale + offset."""
 
     number: int
     works: int
@@ -33,7 +34,8 @@ Versions = tuple[ModelVersion, ...]  # by code
 
 
 def code_for(versions: Versions, number: int) -> tuple[int, Versions]:
-    """The code of a model version, and the versions with it: its own, one that is out of use, or a new one."""
+    """The code of a model version, and the versions with it: its own, one that is out of use, or a new
+    one."""
     numbers = [version.number for version in versions]
     unused = [code for code, version in enumerate(versions) if not version.works]
     if number in numbers:
@@ -58,7 +60,8 @@ def check_space(versions: Versions, number: int, space_id: int) -> None:
     for each in versions:
         if each.number == number and each.works and each.space_id and space_id not in (0, each.space_id):
             raise ValueError(
-                f"the index holds vectors of model version {number} in the space {each.space_id:016x}, these are in "
+                f"the index holds vectors of model version {number} in the space {each.space_id:016x}, these "
+                f"are in "
                 f"{space_id:016x}: vectors of another item tower need another model version"
             )
 
@@ -71,22 +74,28 @@ def in_space(versions: Versions, code: int, space_id: int) -> Versions:
 
 
 def calibrated(versions: Versions, number: int, scale: float, offset: float) -> Versions:
-    """``versions``, the one of that number with these; kept in float32. ValueError: there is none, or a bad scale."""
+    """``versions``, the one of that number with these; kept in float32. ValueError: there is none, or a bad
+    scale."""
     scale, offset = float(np.float32(scale)), float(np.float32(offset))
     if not (np.isfinite([scale, offset]).all() and scale > 0):
         raise ValueError(
-            f"scale and offset of a model version must be finite, and scale above 0, got {scale:f} and {offset:f}"
+            f"scale and offset of a model version must be finite, and scale above 0, got {scale:f} and "
+            f"{offset:f}"
         )
     if not any(each.number == number and each.works for each in versions):
         raise ValueError(f"the index has no vector of model version {number}")
-    return tuple(each._replace(scale=scale, offset=offset) if each.number == number else each for each in versions)
+    return tuple(
+        each._replace(scale=scale, offset=offset) if each.number == number else each for each in versions
+    )
 
 
 def on_one_scale(versions: Versions, codes: NDArray[Any], products: Float32) -> Float32:
     """(N,) products of rows of these codes, each with scale and offset of its version."""
     if not any(each.is_calibrated for each in versions):
         return products
-    scale, offset = (np.array([getattr(each, of) for each in versions], np.float32) for of in ("scale", "offset"))
+    scale, offset = (
+        np.array([getattr(each, of) for each in versions], np.float32) for of in ("scale", "offset")
+    )
     return np.asarray(products * scale[codes] + offset[codes])
 
 
@@ -98,8 +107,8 @@ def entries_of(versions: Versions) -> NDArray[Any] | None:
 
 
 def with_entries(versions: Versions, content: NDArray[np.uint8]) -> Versions:
-    """``versions`` with what the section of an index file says of each. IndexFormatError: another number; scores that
-    are not finite or turn round."""
+    """``versions`` with what the section of an index file says of each. IndexFormatError: another number;
+    scores that are not finite or turn round."""
     entries = content.view(ENTRY)
     if len(entries) != len(versions):
         raise damaged("its spaces and its model versions do not fit")

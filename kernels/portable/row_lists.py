@@ -1,7 +1,7 @@
 """Lists of rows around centroids, for searches that score a part of the rows: the twin of ``row_lists.hpp``.
 
-Centroids, lists and probes are those of C++ to the bit: dot products in its order of summation, sums in float64 in
-order of rows, draws from the same stream. O(N·lists·D).
+Centroids, lists and probes are those of C++ to the bit: dot products in its order of summation, sums in
+float64 in order of rows, draws from the same stream. O(N·lists·D).
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def number_of_lists(wanted: int, works: int, version: int) -> int:
         raise ValueError(f"the index has no works of model version {version} to put into lists")
     if wanted > most:
         raise ValueError(
-            f"n_lists is {wanted}, expected 1 to {most}: the index has {works} works of model version {version}"
+            f"n_lists is {wanted}, expected 1 to {most}: the index has {works} works of model version "
+            f"{version}"
         )
     return wanted or min(int(LISTS_PER_ROOT * np.sqrt(works) + 0.5), most)
 

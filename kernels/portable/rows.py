@@ -1,8 +1,9 @@
 """Vectors as rows of float16, float32 or int8, and their inner products with a query, to the bit as in C++.
 
-A row is padded with zeros to a multiple of 64 bytes, as in index files. A float product is 16 partial sums over
-dimensions d ≡ j (mod 16) and then a fixed tree (``native/src/kernels/scoring_loops.inc``), without fast-math. For int8
-rows the query is rounded to integers, whose sums are exact (``native/src/index/row_format.hpp``). O(N·D).
+A row is padded with zeros to a multiple of 64 bytes, as in index files. A float product is 16 partial sums
+over dimensions d ≡ j (mod 16) and then a fixed tree (``native/src/kernels/scoring_loops.inc``), without
+fast-math. For int8 rows the query is rounded to integers, whose sums are exact
+(``native/src/index/row_format.hpp``). O(N·D).
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class RowFormat:
 def check_vectors(embeddings: NDArray[Any], format_of: str) -> None:
     """ValueError: no or too many dimensions, NaN or infinity, a value that float16 cannot hold."""
     if not 1 <= embeddings.shape[1] <= MOST_DIMENSIONS:
-        raise ValueError(f"embeddings has shape {embeddings.shape}, expected 1 to {MOST_DIMENSIONS} dimensions")
+        raise ValueError(
+            f"embeddings has shape {embeddings.shape}, expected 1 to {MOST_DIMENSIONS} dimensions"
+        )
     finite("embeddings", embeddings)
     if format_of == "float16" and embeddings.dtype == np.float32:
         bad = np.argwhere(np.abs(embeddings) >= FLOAT16_END)
@@ -111,7 +114,8 @@ def _rounded(values: Float32, scale: Any, limit: int) -> Float32:
 
 @njit(cache=True, nogil=True)
 def dot_rows(rows: Any, query: Any) -> Any:
-    """(N,) the products of (N, width) with (width,), width a multiple of 16, in the order of summation of C++."""
+    """(N,) the products of (N, width) with (width,), width a multiple of 16, in the order of summation of
+    C++."""
     n, dim = len(rows), len(query)
     out = np.empty(n, np.float32)
     sums = np.empty(16, np.float32)

@@ -1,7 +1,9 @@
-"""Rules on the order of a list, as ``native/src/rules/scatter.cpp`` keeps them; definition and cost in scatter.hpp.
+"""Rules on the order of a list, as ``native/src/rules/scatter.cpp`` keeps them; definition and cost in
+scatter.hpp.
 
-Greedy over what remains, with a look ahead: a value is urgent where leaving this place to another one would leave more
-of it than the places after it can hold. Plain Python: lists are short, and most places take their first item.
+Greedy over what remains, with a look ahead: a value is urgent where leaving this place to another one would
+leave more of it than the places after it can hold. Plain Python: lists are short, and most places take their
+first item.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from karec.kernels.option_values import positive
 from karec.kernels.portable.arrays import Int64, int64_input
 
 
-def scatter(n: int, rules: Sequence[tuple[Int64, int, int, Int64]], k: int) -> tuple[Int64, list[tuple[int, int, int]]]:
+def scatter(
+    n: int, rules: Sequence[tuple[Int64, int, int, Int64]], k: int
+) -> tuple[Int64, list[tuple[int, int, int]]]:
     """``karec._native.scatter``: (indices, [(position, rule, count) of each violation])."""
     for number, (values, window, max_count, shown) in enumerate(rules):
         int64_input(values, "column", (n,))
@@ -102,13 +106,15 @@ class _Rule:
                 break
             if self.n_left[value] <= n_unplaced:
                 continue
-            if self.n_left[value] - n_unplaced > self._capacity(value, place + 1 + self.n_shown, k + self.n_shown):
+            if self.n_left[value] - n_unplaced > self._capacity(
+                value, place + 1 + self.n_shown, k + self.n_shown
+            ):
                 self.urgent.add(value)
         return bool(self.urgent)
 
     def _capacity(self, value: int, first: int, end: int) -> int:
-        """How many of ``value`` places first … end − 1 hold at most: each of the last max_count ones blocks its
-        successor for a window, and so on in steps of a window."""
+        """How many of ``value`` places first … end − 1 hold at most: each of the last max_count ones blocks
+        its successor for a window, and so on in steps of a window."""
         places = self.places[value]
         n_recent = min(len(places), self.max_count)
         total, following = 0, first

@@ -1,4 +1,5 @@
-"""Searching one generation: candidates to rows, rows to adjusted scores, scores to the k best, block by block.
+"""Searching one generation: candidates to rows, rows to adjusted scores, scores to the k best, block by
+block.
 
 O(N·D + N/BLOCK·k log k); memory of a block and of k, however many candidates there are.
 """
@@ -36,11 +37,13 @@ class Candidates:
 
     def part(self, first: int, end: int) -> Candidates:
         return Candidates(
-            None if self.ids is None else self.ids[first:end], None if self.rows is None else self.rows[first:end]
+            None if self.ids is None else self.ids[first:end],
+            None if self.rows is None else self.rows[first:end],
         )
 
     def rows_in(self, g: Generation) -> Int32:
-        """Rows that are there; −1 = unknown. A copy: what is checked is what is read, whoever writes to ``rows``."""
+        """Rows that are there; −1 = unknown. A copy: what is checked is what is read, whoever writes to
+        ``rows``."""
         rows = g.id_map.find(self.ids) if self.ids is not None else np.array(self.rows)
         return np.where((rows >= 0) & (rows < g.n_rows), rows, np.int32(UNKNOWN_ROW))
 
@@ -90,7 +93,8 @@ def check_generation(g: Generation, found_in: int) -> None:
     """ValueError for rows of another generation than g."""
     if found_in not in (0, g.number):
         raise ValueError(
-            f"rows are of generation {found_in}, this reads generation {g.number}, where they may hold other works: "
+            f"rows are of generation {found_in}, this reads generation {g.number}, where they may hold other "
+            f"works: "
             "find and read rows on one view (pinned())"
         )
 
@@ -102,7 +106,9 @@ def check_rows(g: Generation, candidates: Candidates) -> None:
         return
     own = rows.copy()  # the row that is named is one that is refused, whoever writes to the caller's array
     for at in np.flatnonzero((own < UNKNOWN_ROW) | (own >= g.n_rows))[:1]:
-        raise ValueError(f"rows holds {own[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)")
+        raise ValueError(
+            f"rows holds {own[at]} at position {at}, expected -1 (unknown) to {g.n_rows} (exclusive)"
+        )
 
 
 def search(g: Generation, query: Query, candidates: Candidates, k: int) -> Found:
@@ -135,7 +141,9 @@ def search_all(
     return found
 
 
-def _search_all(g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np.bool_] | None) -> list[Found]:
+def _search_all(
+    g: Generation, queries: Sequence[Query], k: int, mask: NDArray[np.bool_] | None
+) -> list[Found]:
     """A row is read once for all queries."""
     tops = [TopK(_to_rescore(g, k)) for _ in queries]
     ready = [_Ready(g, query, g.format) for query in queries]
@@ -166,7 +174,8 @@ def _works_without_query(g: Generation, query: Query) -> int:
 
 
 def scored(g: Generation, query: Query, candidates: Candidates) -> Iterator[tuple[int, Int32, Float32]]:
-    """(first, rows, scores) block by block: rows are −1 where unknown, −2 where blocked, and scores void there."""
+    """(first, rows, scores) block by block: rows are −1 where unknown, −2 where blocked, and scores void
+    there."""
     ready = _Ready(g, query, g.format)
     for first in range(0, len(candidates), BLOCK):
         rows = candidates.part(first, first + BLOCK).rows_in(g)
@@ -187,7 +196,9 @@ class _Ready:
         self.g, self.format = g, row_format
         self.queries: list[ReadyQuery] = [row_format.ready(values) for _, values in query]
         by_version = {version: at for at, (version, _) in enumerate(query)}
-        self.of_code = np.array([by_version.get(None, by_version.get(each.number, -1)) for each in g.versions])
+        self.of_code = np.array(
+            [by_version.get(None, by_version.get(each.number, -1)) for each in g.versions]
+        )
 
     def score(self, rows: Int32, vectors: NDArray[Any]) -> tuple[Int32, Float32]:
         """Adjusted scores of ``rows``, all there; a row of a version without a query becomes −1."""

@@ -1,4 +1,5 @@
-"""Ids that are strings, as ``native/include/karec/string_ids.hpp`` defines them, in NumPy and Numba. Same files."""
+"""Ids that are strings, as ``native/include/karec/string_ids.hpp`` defines them, in NumPy and Numba. Same
+files."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from karec._files import file_aside
 from karec.errors import IndexFormatError
 from karec.kernels.portable.arrays import Int64, int64_input
-from karec.kernels.portable.id_file import MOST_STRINGS, NUMBERS, UINT64, Contents, damaged, file_pieces, read_contents
+from karec.kernels.portable.id_file import (
+    MOST_STRINGS,
+    NUMBERS,
+    UINT64,
+    Contents,
+    damaged,
+    file_pieces,
+    read_contents,
+)
 from karec.kernels.portable.id_text import numbers_of, start_of, strings_input
 from karec.kernels.portable.index_file import file_bytes
 
@@ -86,7 +95,10 @@ class StringIds:
     def names(self, numbers: ArrayLike) -> list[str | None]:
         offsets, text = self.texts(numbers)
         content, ends = text.tobytes(), offsets.tolist()
-        return [content[begin:end].decode(errors="replace") if end > begin else None for begin, end in pairwise(ends)]
+        return [
+            content[begin:end].decode(errors="replace") if end > begin else None
+            for begin, end in pairwise(ends)
+        ]
 
     def texts(self, numbers: ArrayLike) -> tuple[Int64, Bytes]:
         return self._texts(self._places(int64_input(numbers, "numbers", ("N",))))

@@ -45,7 +45,14 @@ class TreeEnsemble:
         x = float32_input(rows, "rows", ("N", self._n_features))
         out = np.zeros((self._n_outputs, len(x)), np.float32)
         _add_leaves(
-            x, self._sizes, self._outputs, self._features, self._values, self._children, self._missing_first, out
+            x,
+            self._sizes,
+            self._outputs,
+            self._features,
+            self._values,
+            self._children,
+            self._missing_first,
+            out,
         )
         return out
 
@@ -94,7 +101,14 @@ class TreeEnsemble:
 
 @numba.njit(cache=True, nogil=True)
 def _add_leaves(
-    x: Any, sizes: Int64, outputs: Int64, features: Int64, values: Any, children: Int64, missing_first: Any, out: Any
+    x: Any,
+    sizes: Int64,
+    outputs: Int64,
+    features: Int64,
+    values: Any,
+    children: Int64,
+    missing_first: Any,
+    out: Any,
 ) -> None:
     first = 0
     for t in range(len(sizes)):

@@ -55,5 +55,7 @@ def _unseen(ids: Int64) -> Int64:
 def _integers(what: str, values: Any) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise ValueError(f"{what} has shape {array.shape} and dtype {array.dtype}, expected 1 dimension of integers")
+        raise ValueError(
+            f"{what} has shape {array.shape} and dtype {array.dtype}, expected 1 dimension of integers"
+        )
     return np.ascontiguousarray(array, dtype=np.int64)

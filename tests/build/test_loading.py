@@ -73,7 +73,8 @@ assert before == after, (before, after)
 
 
 def test_importing_every_module_does_nothing_else(tmp_path):
-    """No file, no thread, no word, no change to the process; but OpenMP must hear how to wait before torch loads it."""
+    """No file, no thread, no word, no change to the process; but OpenMP must hear how to wait before torch
+    loads it."""
     command, told = [sys.executable, "-c", EVERY_MODULE], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -81,7 +82,8 @@ def test_importing_every_module_does_nothing_else(tmp_path):
 
 
 def test_a_checkout_that_is_not_built_says_how_to_build_it(tmp_path):
-    """Whatever of karec is imported first, and without the import hook of this tree's own editable install."""
+    """Whatever of karec is imported first, and without the import hook of this tree's own editable
+    install."""
     shutil.copytree(ROOT / "karec", tmp_path / "karec", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     packages = [path for path in sys.path if path.endswith("site-packages")]
     path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *packages])}

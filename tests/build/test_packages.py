@@ -1,7 +1,7 @@
 """The package builds and installs as pip does it: from the tree, again, editable, and from the sdist alone.
 
-All of it works on one copy of the tree (so that objects are compiled once) and in one fresh virtual environment. Needs
-PyPI and a C++ compiler.
+All of it works on one copy of the tree (so that objects are compiled once) and in one fresh virtual
+environment. Needs PyPI and a C++ compiler.
 """
 
 import shutil
@@ -56,7 +56,8 @@ def pip(python, *arguments, cwd):
 
 
 def test_installs_twice_from_one_tree(tree, python, tmp_path):
-    """The second time, the programs that the first one's CMake cache names are gone, and C++ is not compiled again."""
+    """The second time, the programs that the first one's CMake cache names are gone, and C++ is not compiled
+    again."""
     compiled = []
     for _ in range(2):
         pip(python, "--no-deps", "--force-reinstall", ".", cwd=tree)

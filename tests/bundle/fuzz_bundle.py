@@ -1,10 +1,11 @@
-"""Random damages of a bundle's parts: ``python tests/bundle/fuzz_bundle.py [CASES [SEED]]``, or ``make fuzz-bundle``.
+"""Random damages of a bundle's parts: ``python tests/bundle/fuzz_bundle.py [CASES [SEED]]``, or ``make
+fuzz-bundle``.
 
-Each case changes one to three files of a small bundle (bytes, arrays, members of archives, JSON, protocol buffers),
-writes the manifest anew and opens it in a child process that may take 1 GiB more than at its start and STEP_S of
-processor time a case. It must open and serve requests, or be refused by a BundleError of one line. A step of the
-cascade that says that it cannot answer (Unavailable) has served. The seed of a case is printed where it has another
-outcome, and again opens the same case: CASES 1.
+Each case changes one to three files of a small bundle (bytes, arrays, members of archives, JSON, protocol
+buffers), writes the manifest anew and opens it in a child process that may take 1 GiB more than at its start
+and STEP_S of processor time a case. It must open and serve requests, or be refused by a BundleError of one
+line. A step of the cascade that says that it cannot answer (Unavailable) has served. The seed of a case is
+printed where it has another outcome, and again opens the same case: CASES 1.
 """
 
 import io
@@ -63,7 +64,9 @@ def array_of(whole: bytes, rng: random.Random) -> bytes:
             array.flat[rng.randrange(array.size)] = odd_number(array.dtype, rng)
     elif what == 1:
         with np.errstate(all="ignore"):
-            array = array.astype(rng.choice(("i1", "i4", "i8", "u8", "f2", "f4", "f8", "?", ">i8", "U3", "O", "c16")))
+            array = array.astype(
+                rng.choice(("i1", "i4", "i8", "u8", "f2", "f4", "f8", "?", ">i8", "U3", "O", "c16"))
+            )
     elif what == 2:
         array = array[: rng.randrange(len(array) + 1)]
     elif what == 3:
@@ -162,7 +165,10 @@ def answer(bundle: Bundle) -> None:
     there = {path.name for path in bundle.path.iterdir()}
     if "index.karec" in there:
         bundle.index.search_all(
-            query_by_version=dict.fromkeys(bundle.index.model_versions, np.ones(bundle.index.dim, np.float32)), k=5
+            query_by_version=dict.fromkeys(
+                bundle.index.model_versions, np.ones(bundle.index.dim, np.float32)
+            ),
+            k=5,
         ) if len(bundle.index) else None
     if not {"snapshot", "encoder.npz"} <= there:
         return
@@ -181,7 +187,10 @@ def answer(bundle: Bundle) -> None:
         if "ranker.onnx" in there:
             pairs = {**inputs, **items, **encoder.encode_crosses(inputs, items)}
             n = len(items["item_ids"])
-            rows = {name: np.repeat(value, n, axis=0) if len(value) == 1 else value for name, value in pairs.items()}
+            rows = {
+                name: np.repeat(value, n, axis=0) if len(value) == 1 else value
+                for name, value in pairs.items()
+            }
             bundle.ranker.run(rows, "logits")
 
 
@@ -216,7 +225,8 @@ def copied(bundle: Path, folder: Path) -> None:
 
 
 def fuzz(n: int, seed: int) -> dict[str, list[int]]:
-    """{outcome: seeds} of the cases ``seed`` … ``seed + n − 1``. A child that ends is followed by another one."""
+    """{outcome: seeds} of the cases ``seed`` … ``seed + n − 1``. A child that ends is followed by another
+    one."""
     outcomes: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as root:
         bundle = publish_small_bundle(Path(root)).path

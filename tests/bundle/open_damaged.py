@@ -1,5 +1,5 @@
-"""Opens every damaged bundle in this process: BUNDLE OUT → {damage: kind of error}. It may take 1 GiB more than at its
-start, and 30 s of processor time for each bundle, or it is killed.
+"""Opens every damaged bundle in this process: BUNDLE OUT → {damage: kind of error}. It may take 1 GiB more
+than at its start, and 30 s of processor time for each bundle, or it is killed.
 """
 
 import json

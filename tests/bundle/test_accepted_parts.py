@@ -1,4 +1,5 @@
-"""What lies at the edge of the rules and may serve: bundles of few parts, ends of ranges, models of many shapes."""
+"""What lies at the edge of the rules and may serve: bundles of few parts, ends of ranges, models of many
+shapes."""
 
 import shutil
 from dataclasses import replace
@@ -116,7 +117,11 @@ def test_a_bad_row_far_down_a_long_column_is_named(good, monkeypatch):
     columns = {name: np.array(column) for name, column in snapshot.users.columns.items()}
     columns["age"] = columns["age"].astype(np.float32)
     columns["age"][9:] = np.inf
-    with pytest.raises(BundleError, match=r"users/age\.npy, row 9: inf; numbers are finite, or NaN where they are not"):
+    with pytest.raises(
+        BundleError,
+        match=r"users/age\.npy, row 9: inf; numbers are finite, or NaN where "
+        r"they are not",
+    ):
         snapshot_structure.check_snapshot(good, replace(snapshot, users=Table(snapshot.users.ids, columns)))
 
 
@@ -124,8 +129,18 @@ def test_a_bad_row_far_down_a_long_column_is_named(good, monkeypatch):
     ("table", "column", "message"),
     [
         ("users", "city", r"users/city\.npy is of float64, expected integers, as the encoder reads them$"),
-        ("works", "upload_ms", r"works/upload_ms\.npy is of float64, expected integers, as the encoder reads them$"),
-        ("users", "count_click", r"users/count_click\.npy is of int64, expected floating numbers, as the encoder"),
+        (
+            "works",
+            "upload_ms",
+            r"works/upload_ms\.npy is of float64, expected integers, as the encoder reads "
+            r"them$",
+        ),
+        (
+            "users",
+            "count_click",
+            r"users/count_click\.npy is of int64, expected floating numbers, as the "
+            r"encoder",
+        ),
     ],
 )
 def test_a_column_of_another_kind_than_the_encoder_reads_is_named(good, table, column, message):
@@ -141,10 +156,13 @@ def test_a_column_of_another_kind_than_the_encoder_reads_is_named(good, table, c
 
 
 def index_of(folder, value, dtype="float32", **changes):
-    """Publishes an index whose vectors hold ``value``, and one of whose works is blocked, adjusted and removed."""
+    """Publishes an index whose vectors hold ``value``, and one of whose works is blocked, adjusted and
+    removed."""
 
     def write(to):
-        index = ItemIndex.build(np.arange(4), np.full((4, DIM), value, np.float32), dtype=dtype, model_version=1)
+        index = ItemIndex.build(
+            np.arange(4), np.full((4, DIM), value, np.float32), dtype=dtype, model_version=1
+        )
         index.block([0])
         index.adjust([1], scale=0.5, offset=-2.0)
         index.remove([3])
@@ -160,7 +178,11 @@ def test_an_index_with_blocked_adjusted_and_removed_works_opens(tmp_path):
 def test_vectors_are_too_long_when_a_user_vector_of_length_one_has_no_finite_score(tmp_path):
     length = np.sqrt(DIM)
     assert len(index_of(tmp_path / "long", 3e38 / length).index) == 3
-    with pytest.raises(BundleError, match=r"index\.karec: the adjustment of a work is not finite, or its vector too"):
+    with pytest.raises(
+        BundleError,
+        match=r"index\.karec: the adjustment of a work is not finite, or its "
+        r"vector too",
+    ):
         index_of(tmp_path / "longer", 3.4e38 / length * 1.1)
 
 
@@ -171,14 +193,22 @@ def test_a_user_tower_may_take_one_row_and_a_ranker_any(folder):
     change_model(folder / USER, axis("input", "user_numbers", 0, 1))
     assert opened(folder).model_version == 1
     change_model(folder / USER, axis("input", "user_numbers", 0, 2))
-    with pytest.raises(BundleError, match=r"user_tower\.onnx: input 'user_numbers' is float32 \(2, 12\), the encoder"):
+    with pytest.raises(
+        BundleError,
+        match=r"user_tower\.onnx: input 'user_numbers' is float32 \(2, 12\), the "
+        r"encoder",
+    ):
         opened(folder)
 
 
 @pytest.mark.parametrize(("name", "inputs"), [(ITEM, "item_numbers"), (RANKER, "item_numbers")])
 def test_a_model_of_works_takes_any_number_of_them(folder, name, inputs):
     change_model(folder / name, axis("input", inputs, 0, 1))
-    with pytest.raises(BundleError, match=rf"{name}: input '{inputs}' is float32 \(1, \d+\), the encoder gives"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{name}: input '{inputs}' is float32 \(1, \d+\), the encoder "
+        rf"gives",
+    ):
         opened(folder)
 
 
@@ -202,7 +232,11 @@ def test_weights_may_lie_in_a_file_of_the_bundle(folder):
     )
     assert opened(folder).model_version == 1
     (folder / "ranker.weights").unlink()
-    with pytest.raises(BundleError, match=r"ranker\.onnx reads weights from 'ranker\.weights', which is no file of"):
+    with pytest.raises(
+        BundleError,
+        match=r"ranker\.onnx reads weights from 'ranker\.weights', which is no "
+        r"file of",
+    ):
         opened(folder)
 
 
@@ -223,7 +257,11 @@ def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
         ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(to / "index.karec")
         write_user_tower(to / "user_tower.onnx", 7, 5)
 
-    with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4$"):
+    with pytest.raises(
+        BundleError,
+        match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has "
+        r"4$",
+    ):
         Bundle.open(publish(tmp_path, 7, write))
 
 
@@ -235,7 +273,10 @@ def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
         ("INT64", {"int64_data": [-1, 2**62]}),
         ("UINT64", {"uint64_data": [2**63, 1]}),
         ("UINT32", {"uint64_data": [2**31, 1]}),
-        *((kind, {"int32_data": [-1, 70_000]}) for kind in ("INT32", "INT16", "INT8", "UINT8", "BOOL", "FLOAT16")),
+        *(
+            (kind, {"int32_data": [-1, 70_000]})
+            for kind in ("INT32", "INT16", "INT8", "UINT8", "BOOL", "FLOAT16")
+        ),
     ],
 )
 def test_weights_may_stand_in_the_field_of_their_kind(folder, kind, numbers):

@@ -1,4 +1,5 @@
-"""A bundle whose parts are damaged, with hashes that match, is refused: the file and the reason, in one line."""
+"""A bundle whose parts are damaged, with hashes that match, is refused: the file and the reason, in one
+line."""
 
 import json
 import re
@@ -28,7 +29,8 @@ def test_bundles_altered_at_random_serve_or_are_refused():
     assert fuzz(25, seed=1).keys() <= {"served", "refused"}
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name", "ignore:invalid value encountered")  # of what makes damages
+# of what makes damages
+@pytest.mark.filterwarnings("ignore:Duplicate name", "ignore:invalid value encountered")
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_part_is_refused_by_file_and_reason(good, tmp_path, name):
     damage = DAMAGES[name]

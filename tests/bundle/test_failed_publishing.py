@@ -40,7 +40,11 @@ def test_current_that_cannot_be_moved_back_stays_and_the_error_tells_both_versio
     for version in (1, 2):
         publish(tmp_path, version, write)
     monkeypatch.setattr("karec.bundle.publishing.link_aside", refuse)
-    with pytest.raises(BundleError, match=rf"^{tmp_path}/current was not moved to v0000000001: .*Permission denied"):
+    with pytest.raises(
+        BundleError,
+        match=rf"^{tmp_path}/current was not moved to v0000000001: .*Permission "
+        rf"denied",
+    ):
         make_current(tmp_path, 1)
     assert Bundle.open(tmp_path).model_version == 2
 
@@ -89,10 +93,15 @@ def test_who_comes_next_removes_what_was_left_and_not_what_a_link_leads_to(tmp_p
     assert Bundle.open(tmp_path / "v0000000001").model_version == 1
 
 
-def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is_published(tmp_path, monkeypatch):
+def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is_published(
+    tmp_path, monkeypatch
+):
     leave(tmp_path)
     monkeypatch.setattr("karec.bundle.publishing.remove_folder", refuse)
-    left = rf"{tmp_path}/v0000000003\.1-0\.tmp was left by a publisher that was killed, and stays: .*Permission denied"
+    left = (
+        rf"{tmp_path}/v0000000003\.1-0\.tmp was left by a publisher that was killed, and stays: .*Permission "
+        rf"denied"
+    )
     with pytest.warns(UserWarning, match=left):
         publish(tmp_path, 3, write)
     assert Bundle.open(tmp_path).model_version == 3

@@ -50,7 +50,13 @@ def test_one_that_never_ends_is_stopped_and_named(published):
             node.input[:] = ["item_numbers" if each == "user_numbers" else each for each in node.input]
         constants = {**constant(1, len(TASKS)), **ENDLESS}
         write_damaged(
-            folder / FIRST, nodes, "logits", constants=constants, n=len(TASKS), given="item_numbers", kind="ranker"
+            folder / FIRST,
+            nodes,
+            "logits",
+            constants=constants,
+            n=len(TASKS),
+            given="item_numbers",
+            kind="ranker",
         )
 
     with pytest.raises(BundleError, match=rf"{FIRST} does not end in a replayed request"):

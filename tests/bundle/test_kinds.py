@@ -1,4 +1,5 @@
-"""Kinds of items in a bundle: opened with it, shared by all its scenes, and refused where they do not fit it."""
+"""Kinds of items in a bundle: opened with it, shared by all its scenes, and refused where they do not fit
+it."""
 
 import json
 import shutil
@@ -42,7 +43,10 @@ def test_all_scenes_of_a_kind_share_one_index(bundle):
     assert bundle.kind("song").index is bundle.kind("song").index
     bundle.kind("song").show_only(bundle.kind("song").index.ids[:1])
     query = np.ones(bundle.index.dim, np.float32)
-    assert bundle.kind("song").index.search_all(query, k=10).ids.tolist() == bundle.kind("song").index.ids[:1].tolist()
+    assert (
+        bundle.kind("song").index.search_all(query, k=10).ids.tolist()
+        == bundle.kind("song").index.ids[:1].tolist()
+    )
     bundle.kind("song").show_only(bundle.kind("song").index.ids)
 
 

@@ -1,4 +1,5 @@
-"""Every part of a bundle is of the bundle's own model version: vectors of two versions do not meet by accident."""
+"""Every part of a bundle is of the bundle's own model version: vectors of two versions do not meet by
+accident."""
 
 import re
 
@@ -31,7 +32,9 @@ def test_parts_of_the_bundle_s_version_are_opened(tmp_path):
 
 
 @pytest.mark.parametrize("version", [6, 8])
-@pytest.mark.parametrize(("part", "file"), [("index", "index.karec"), *((name, f"{name}.onnx") for name in MODELS)])
+@pytest.mark.parametrize(
+    ("part", "file"), [("index", "index.karec"), *((name, f"{name}.onnx") for name in MODELS)]
+)
 def test_a_part_of_another_version_is_refused_by_name(tmp_path, part, file, version):
     message = f"{tmp_path / 'v0000000007' / file} is of model version {version}, its bundle of 7"
     with pytest.raises(BundleError, match="^" + re.escape(message) + "$"):

@@ -96,7 +96,11 @@ def test_explanations_name_works_as_the_platform_does(naming):
     served = replace(cascade(naming), stages=(Stage("rank", (Explains(),)),))
     step = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]
     ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
-    works = [{"id": ids[0], "closest": None}, {"id": ids[1], "closest": ids[0]}, {"id": ids[2], "closest": None}]
+    works = [
+        {"id": ids[0], "closest": None},
+        {"id": ids[1], "closest": ids[0]},
+        {"id": ids[2], "closest": None},
+    ]
     assert step["notes"] == {"explanation": {"works": works, "top_k": ids[::-1]}, "n": 3}
 
 
@@ -112,7 +116,11 @@ def test_a_user_whom_nobody_knows_is_served_too(naming, user):
     ids=["integer user", "no text", "integer work", "too long"],
 )
 def test_an_id_of_another_kind_is_refused(naming, request_of):
-    with pytest.raises(ValueError, match=r"request of user .*: users have string ids, works have string ids; ids "):
+    with pytest.raises(
+        ValueError,
+        match=r"request of user .*: users have string ids, works have string ids; "
+        r"ids ",
+    ):
         cascade(naming).run(request_of())
 
 
@@ -165,7 +173,9 @@ class Arranges(NotShown):
         chosen = super().select(request, candidates)
         numbers = candidates.ids[chosen.indices].tolist()
         arranged = [{"id": number, "place": place} for place, number in enumerate(numbers)]
-        return replace(chosen, notes={"explanation": {"before": numbers[::-1], "arranged": arranged, "broken": ["a"]}})
+        return replace(
+            chosen, notes={"explanation": {"before": numbers[::-1], "arranged": arranged, "broken": ["a"]}}
+        )
 
 
 def test_a_list_before_and_after_rules_names_works_as_the_platform_does(naming):

@@ -66,7 +66,9 @@ def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root
         (lambda b: (b / "manifest.json").write_text("{}"), "lacks some of"),
         (lambda b: (b / "manifest.json").write_text("[]"), "lacks some of"),
         (
-            lambda b: (b / "manifest.json").write_text('{"format": 1, "model_version": "x", "facts": {}, "files": {}}'),
+            lambda b: (b / "manifest.json").write_text(
+                '{"format": 1, "model_version": "x", "facts": {}, "files": {}}'
+            ),
             "model_version is 'x', expected int",
         ),
     ],
@@ -88,13 +90,25 @@ def test_a_bundle_holds_its_own_user_tower_and_perhaps_those_of_other_versions(t
 
     publish(tmp_path / "alone", 7, towers())
     assert Bundle.open(tmp_path / "alone").user_towers.keys() == {7}
-    publish(tmp_path / "rolling", 7, towers(("user_tower.v0000000006.onnx", 6), ("user_tower.v0000000009.onnx", 9)))
+    publish(
+        tmp_path / "rolling",
+        7,
+        towers(("user_tower.v0000000006.onnx", 6), ("user_tower.v0000000009.onnx", 9)),
+    )
     bundle = Bundle.open(tmp_path / "rolling")
-    assert {version: tower.model_version for version, tower in bundle.user_towers.items()} == {7: 7, 6: 6, 9: 9}
+    assert {version: tower.model_version for version, tower in bundle.user_towers.items()} == {
+        7: 7,
+        6: 6,
+        9: 9,
+    }
     assert bundle.user_towers[7] is bundle.user_tower
-    for at, (name, version) in enumerate([("user_tower.v0000000006.onnx", 5), ("user_tower.v0000000007.onnx", 7)]):
+    for at, (name, version) in enumerate(
+        [("user_tower.v0000000006.onnx", 5), ("user_tower.v0000000007.onnx", 7)]
+    ):
         publish(tmp_path / f"wrong{at}", 7, towers((name, version)))
-        with pytest.raises(BundleError, match=f"{name} is of model version {version}, its bundle of 7: the tower of"):
+        with pytest.raises(
+            BundleError, match=f"{name} is of model version {version}, its bundle of 7: the tower of"
+        ):
             _ = Bundle.open(tmp_path / f"wrong{at}").user_towers
 
 

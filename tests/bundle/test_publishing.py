@@ -177,7 +177,8 @@ def test_what_current_names_is_kept_however_old(tmp_path):
     publish(tmp_path, 1_000, write, keep=2)
     assert names(tmp_path) == ["current", *v(5, 1_000)]
     make_current(tmp_path, 5)
-    publish(tmp_path, 4, write, keep=1)  # late: what is current stays current, and what has just been published stays
+    # late: what is current stays current, and what has just been published stays
+    publish(tmp_path, 4, write, keep=1)
     assert names(tmp_path) == ["current", *v(4, 5, 1_000)]
     assert Bundle.open(tmp_path).model_version == 5
 
@@ -211,13 +212,19 @@ def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_publis
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("karec.bundle.publishing.remove_folder", refuse)
-    with pytest.warns(UserWarning, match=r"v0000000001 is older than the 1 versions to keep, but stays: .*denied"):
+    with pytest.warns(
+        UserWarning,
+        match=r"v0000000001 is older than the 1 versions to keep, but stays: "
+        r".*denied",
+    ):
         publish(tmp_path, 2, write, keep=1)
     assert Bundle.open(tmp_path).model_version == 2
 
 
 @pytest.mark.parametrize("open_bundle", [Bundle.open, Bundle.shared])
-def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(tmp_path, monkeypatch, open_bundle):
+def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(
+    tmp_path, monkeypatch, open_bundle
+):
     """The moment between reading ``current`` and opening what it names, twice in a row."""
     publish(tmp_path, 1, write)
     resolve, versions = Path.resolve, iter((2, 3))
@@ -243,7 +250,8 @@ def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(tmp_
     reason="faults are preloaded: Linux and a C compiler",
 )
 def test_a_failed_publisher_names_the_file_and_the_same_version_can_be_published_again(tmp_path):
-    """A full disk at each call: tests/test_interrupted_writers.py. Here: what is told, and that one may go on."""
+    """A full disk at each call: tests/test_interrupted_writers.py. Here: what is told, and that one may go
+    on."""
     root = tmp_path / "bundles"
     root.mkdir()
     writer = FaultyWriter("bundle", tmp_path)

@@ -1,4 +1,5 @@
-"""A bundle with recall's own vectors: what it opens as, and what damaged parts of that space are refused with."""
+"""A bundle with recall's own vectors: what it opens as, and what damaged parts of that space are refused
+with."""
 
 import shutil
 
@@ -27,7 +28,9 @@ def index_of(dim=RECALL_DIM, version=1, shift=0):
         ids = np.load(folder / "snapshot" / "works" / "ids.npy")
         ids[-1] += shift
         (folder / RECALL).unlink()
-        ItemIndex.build(ids, np.ones((len(ids), dim), np.float32), model_version=version).save(folder / RECALL)
+        ItemIndex.build(ids, np.ones((len(ids), dim), np.float32), model_version=version).save(
+            folder / RECALL
+        )
 
     return put
 
@@ -40,7 +43,12 @@ def not_a_number(folder):
     """A tower that declares what it should, and gives NaN: √−1."""
     nodes = [*a_row_of("below", name="user_numbers"), *(_sqrt("below", "user_vector"),)]
     write_damaged(
-        folder / USER, nodes, "user_vector", constants=constant(-1, RECALL_DIM), n=RECALL_DIM, kind="recall_user_tower"
+        folder / USER,
+        nodes,
+        "user_vector",
+        constants=constant(-1, RECALL_DIM),
+        n=RECALL_DIM,
+        kind="recall_user_tower",
     )
 
 
@@ -57,8 +65,12 @@ DAMAGES = {
     "an index of another version": Damage(index_of(version=3), RECALL, "of model version 3, its bundle of 1"),
     "an index of another width": Damage(index_of(dim=7), ITEM, "vectors of 6 numbers, recall.karec has 7"),
     "a work that the item index lacks": Damage(index_of(shift=2**40), RECALL, "index.karec has no work"),
-    "no user tower": Damage(lambda folder: (folder / USER).unlink(), RECALL, "recall_user_tower.onnx is missing"),
-    "no item index": Damage(lambda folder: (folder / "index.karec").unlink(), RECALL, "index.karec is missing"),
+    "no user tower": Damage(
+        lambda folder: (folder / USER).unlink(), RECALL, "recall_user_tower.onnx is missing"
+    ),
+    "no item index": Damage(
+        lambda folder: (folder / "index.karec").unlink(), RECALL, "index.karec is missing"
+    ),
     "a user tower cut short": rewritten(USER, lambda whole: whole[:-9], USER),
     "a user tower of another version": Damage(
         lambda folder: write_user_tower(folder / USER, 4, RECALL_DIM) and None, USER, "of model version 4"
@@ -110,5 +122,6 @@ def test_user_towers_of_other_versions_belong_to_their_space(spaced, tmp_path):
         write_user_tower(folder / "recall_user_tower.v0000000009.onnx", 9, RECALL_DIM)
 
     publish(tmp_path, 1, write)
-    bundle = Bundle.open(tmp_path, verify=False)  # this tower reads two numbers of a user, the encoder gives others
+    # this tower reads two numbers of a user, the encoder gives others
+    bundle = Bundle.open(tmp_path, verify=False)
     assert sorted(bundle.recall_user_towers) == [1, 9] and sorted(bundle.user_towers) == [1]

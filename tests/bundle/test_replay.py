@@ -1,4 +1,5 @@
-"""A bundle whose models do not serve is refused before it is taken into service, with the file that was running.
+"""A bundle whose models do not serve is refused before it is taken into service, with the file that was
+running.
 
 Most tests ask the replay itself: opening a bundle checks before what its models declare.
 """
@@ -42,7 +43,8 @@ MODELS = sorted(OUTPUTS)
 
 @pytest.fixture
 def damaged(good, tmp_path):
-    """Publishes the good bundle with what ``damage`` does to its folder, so that every hash is right. The folder."""
+    """Publishes the good bundle with what ``damage`` does to its folder, so that every hash is right. The
+    folder."""
 
     def of(damage):
         def write(folder):
@@ -62,7 +64,8 @@ def model(name, nodes, constants, **options):
 
 
 def of_kind(name, make, constants):
-    """As ``model``: ``make(output)`` gives nodes that read ``user_numbers``, here the input that the model is given."""
+    """As ``model``: ``make(output)`` gives nodes that read ``user_numbers``, here the input that the model is
+    given."""
     nodes = make(OUTPUTS[name][0])
     for node in nodes:
         node.input[:] = [GIVEN[name] if each == "user_numbers" else each for each in node.input]
@@ -81,7 +84,11 @@ def test_it_is_replayed_on_either_backend(good, backend):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_never_ends_is_stopped_and_named(damaged, name):
     folder = damaged(of_kind(name, endless, ENDLESS))
-    with pytest.raises(BundleError, match=rf"{folder / name} does not end in a replayed request: stopped after 0\.1 s"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{folder / name} does not end in a replayed request: stopped "
+        rf"after 0\.1 s",
+    ):
         replay_in_child(folder, LITTLE)
 
 
@@ -101,14 +108,22 @@ def test_nothing_is_replayed_without_verify(damaged):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_takes_gigabytes_is_refused_and_named(damaged, name):
     folder = damaged(of_kind(name, greedy, GREEDY))
-    with pytest.raises(BundleError, match=rf"{folder / name} (fails|ends the process) in a replayed request.*alloc"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{folder / name} (fails|ends the process) in a replayed "
+        rf"request.*alloc",
+    ):
         replay_in_child(folder, LITTLE)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_crashes_takes_the_child_with_it_and_is_named(damaged, name):
     folder = damaged(of_kind(name, crashing, CRASHING))
-    with pytest.raises(BundleError, match=rf"{folder / name} ends the process in a replayed request by SIGFPE"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{folder / name} ends the process in a replayed request by "
+        rf"SIGFPE",
+    ):
         replay_in_child(folder)
 
 
@@ -122,7 +137,11 @@ def test_weights_that_are_nan_are_refused(damaged, name):
                 weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         onnx.save(loaded, folder / name)
 
-    with pytest.raises(BundleError, match=rf"{name}: {OUTPUTS[name][0]} is not finite for a replayed request"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{name}: {OUTPUTS[name][0]} is not finite for a replayed "
+        rf"request",
+    ):
         replay_in_child(damaged(damage))
 
 
@@ -131,7 +150,11 @@ def test_a_model_of_another_width_is_refused(damaged, name):
     output, n = OUTPUTS[name]
     nodes = a_row_of(output, name=GIVEN[name])
     folder = damaged(model(name, nodes, constant(1, n + 1), n=n + 1))
-    with pytest.raises(BundleError, match=rf"{name}: {output} has the shape \(\d+, {n + 1}\), expected \(\d+, {n}\)"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{name}: {output} has the shape \(\d+, {n + 1}\), expected "
+        rf"\(\d+, {n}\)",
+    ):
         replay_in_child(folder)
 
 
@@ -164,7 +187,11 @@ def test_a_model_without_the_output_that_serving_reads_is_refused(damaged):
         nodes = a_row_of("vector")
         write_damaged(folder / "user_tower.onnx", nodes, "vector", constants=constant(1, DIM), n=DIM)
 
-    with pytest.raises(BundleError, match=r"user_tower\.onnx has no output 'user_vector'; it has \['vector'\]"):
+    with pytest.raises(
+        BundleError,
+        match=r"user_tower\.onnx has no output 'user_vector'; it has "
+        r"\['vector'\]",
+    ):
         replay_in_child(damaged(damage))
 
 
@@ -181,7 +208,11 @@ def test_the_tower_of_another_version_is_run_too(damaged):
         path = folder / "user_tower.v0000000002.onnx"
         write_damaged(path, nodes, "user_vector", constants=constants, version=2, n=DIM)
 
-    with pytest.raises(BundleError, match=r"user_tower\.v0000000002\.onnx ends the process in a replayed request"):
+    with pytest.raises(
+        BundleError,
+        match=r"user_tower\.v0000000002\.onnx ends the process in a replayed "
+        r"request",
+    ):
         replay_in_child(damaged(damage))
 
 
@@ -190,7 +221,9 @@ def test_a_tower_whose_inputs_come_from_a_host_is_run_on_an_example(tmp_path):
 
     def towers(*damages):
         def write(folder):
-            ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(folder / "index.karec")
+            ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(
+                folder / "index.karec"
+            )
             write_user_tower(folder / "user_tower.onnx", 7, 4)
             for damage in damages:
                 damage(folder)
@@ -198,8 +231,14 @@ def test_a_tower_whose_inputs_come_from_a_host_is_run_on_an_example(tmp_path):
         return write
 
     replay_in_child(publish(tmp_path / "good", 7, towers()))
-    wide = publish(tmp_path / "wide", 7, towers(lambda folder: write_user_tower(folder / "user_tower.onnx", 7, 5)))
-    with pytest.raises(BundleError, match=r"user_tower\.onnx: user_vector has the shape \(1, 5\), expected \(1, 4\)"):
+    wide = publish(
+        tmp_path / "wide", 7, towers(lambda folder: write_user_tower(folder / "user_tower.onnx", 7, 5))
+    )
+    with pytest.raises(
+        BundleError,
+        match=r"user_tower\.onnx: user_vector has the shape \(1, 5\), expected "
+        r"\(1, 4\)",
+    ):
         replay_in_child(wide)
 
 
@@ -218,7 +257,10 @@ def test_a_process_that_names_no_interpreter_is_told_what_to_do(good, monkeypatc
     import multiprocessing
 
     before = multiprocessing.spawn.get_executable()
-    told = r"embeds Python, names none: call multiprocessing\.set_executable\(PATH\) first, or open .* verify=False"
+    told = (
+        r"embeds Python, names none: call multiprocessing\.set_executable\(PATH\) first, or open .* "
+        r"verify=False"
+    )
     try:
         multiprocessing.set_executable("")
         with pytest.raises(BundleError, match=told):
@@ -265,7 +307,11 @@ def test_threads_may_open_at_once(damaged, good):
 
 def children():
     """Process ids of this process's children, ended ones that nobody waited for among them."""
-    return {pid for thread in Path("/proc/self/task").iterdir() for pid in (thread / "children").read_text().split()}
+    return {
+        pid
+        for thread in Path("/proc/self/task").iterdir()
+        for pid in (thread / "children").read_text().split()
+    }
 
 
 def test_a_replay_writes_nothing_and_leaves_no_process_and_no_descriptor(good):
@@ -316,7 +362,9 @@ def test_a_catalogue_of_any_size_costs_an_excerpt(good):
             )
 
 
-def test_a_manifest_that_is_changed_meanwhile_does_not_answer_for_the_one_that_was_verified(good, damaged, monkeypatch):
+def test_a_manifest_that_is_changed_meanwhile_does_not_answer_for_the_one_that_was_verified(
+    good, damaged, monkeypatch
+):
     Bundle.open(good)
     other = damaged(lambda folder: None)  # published without facts, so that its manifest is another
     replayed = []

@@ -55,12 +55,20 @@ def test_a_signed_bundle_opens_with_its_publishers_key_and_without_any(signed, k
 def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path, write, keys):
     (_, public), _ = keys
     folder = publish(tmp_path / "bundles", 7, write)
-    with pytest.raises(BundleError, match=rf"{folder} is not signed: it has no manifest\.sig, and a key is given"):
+    with pytest.raises(
+        BundleError,
+        match=rf"{folder} is not signed: it has no manifest\.sig, and a key is "
+        rf"given",
+    ):
         Bundle.open(folder, public_key=public)
 
 
 def test_a_bundle_that_a_stranger_signed_is_refused(signed, keys):
-    with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json by the owner of"):
+    with pytest.raises(
+        BundleError,
+        match=r"manifest\.sig is not the signature of manifest\.json by the "
+        r"owner of",
+    ):
         Bundle.open(signed, public_key=keys[1][1])
 
 
@@ -83,7 +91,9 @@ def test_what_is_no_regular_file_is_refused_at_once(signed, keys, name, put):
         Bundle.open(signed, public_key=keys[0][1])
 
 
-def test_a_manifest_that_changes_after_its_signature_was_checked_is_not_the_one_that_is_read(signed, keys, monkeypatch):
+def test_a_manifest_that_changes_after_its_signature_was_checked_is_not_the_one_that_is_read(
+    signed, keys, monkeypatch
+):
     def check(folder, manifest, key):
         (folder / "manifest.json").write_bytes(manifest.replace(b'"model_version": 7', b'"model_version": 8'))
 
@@ -201,7 +211,9 @@ def encrypted(path):
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     secret = s.BestAvailableEncryption(b"secret")
-    path.write_bytes(Ed25519PrivateKey.generate().private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, secret))
+    path.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, secret)
+    )
 
 
 def elliptic(path):
@@ -245,7 +257,11 @@ def test_what_is_no_public_key_is_refused(signed, tmp_path, keys):
     with pytest.raises(BundleError, match=r"publisher\.pem holds no public key in PEM"):
         Bundle.open(signed, public_key=keys[0][0])
     elliptic(tmp_path / "key.pem")
-    with pytest.raises(BundleError, match=r"key\.pub holds a key of another kind \(.*ECPublicKey\); bundles are"):
+    with pytest.raises(
+        BundleError,
+        match=r"key\.pub holds a key of another kind \(.*ECPublicKey\); bundles "
+        r"are",
+    ):
         Bundle.open(signed, public_key=tmp_path / "key.pub")
     late(tmp_path / "key.pem")
     with pytest.raises(BundleError, match=r"key\.pub\.pem holds no public key in PEM"):

@@ -1,4 +1,5 @@
-"""How the process that replays a bundle is started, what is heard of it, and what is said when it ends early."""
+"""How the process that replays a bundle is started, what is heard of it, and what is said when it ends
+early."""
 
 import json
 import os
@@ -94,7 +95,9 @@ def test_the_end_of_what_a_child_says_is_kept(pipes):
     assert watched.said == b"a" * 500 + b"b" * 1500
 
 
-def test_a_child_may_start_for_two_minutes_and_then_has_ten_times_its_cap_and_ten_seconds_a_report(pipes, monkeypatch):
+def test_a_child_may_start_for_two_minutes_and_then_has_ten_times_its_cap_and_ten_seconds_a_report(
+    pipes, monkeypatch
+):
     waits = []
 
     class Watching(selectors.DefaultSelector):
@@ -142,7 +145,13 @@ RANKER = BUNDLE / "ranker.onnx"
             False,
             f"{RANKER} does not end in a replayed request: stopped after 2.5 s",
         ),
-        (RUNNING, -9, b"", True, f"{RANKER} does not end in a replayed request: stopped after 35 s by the clock"),
+        (
+            RUNNING,
+            -9,
+            b"",
+            True,
+            f"{RANKER} does not end in a replayed request: stopped after 35 s by the clock",
+        ),
         (RUNNING, -signal.SIGSEGV, b"", False, f"{RANKER} ends the process in a replayed request by SIGSEGV"),
         (
             RUNNING,

@@ -68,9 +68,12 @@ def shadowed(job, bundle):
     text = (job / "karec.toml").read_text()
     assert "share = 0.02, at_most = 10_000" in text
     config.write_text(
-        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"') + STILL
+        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"')
+        + STILL
     )
     with Cascade.from_config(config, scene="still") as cascade:
         users = bundle.snapshot.users.ids[:6]
-        feeds = [cascade.run(Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)) for user in users]
+        feeds = [
+            cascade.run(Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)) for user in users
+        ]
     return config, feeds

@@ -1,4 +1,5 @@
-"""``karec recommend --batch``: the feeds of many users in one file, the same as one by one, and again after a kill."""
+"""``karec recommend --batch``: the feeds of many users in one file, the same as one by one, and again after a
+kill."""
 
 from dataclasses import replace
 
@@ -82,12 +83,18 @@ def test_a_job_that_was_killed_goes_on_where_it_stopped(job, users, tmp_path, mo
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (lambda folder: pq.write_table(pa.table({"a": [1], "b": [2]}), folder / "users.parquet"), "no column 'user'"),
+        (
+            lambda folder: pq.write_table(pa.table({"a": [1], "b": [2]}), folder / "users.parquet"),
+            "no column 'user'",
+        ),
         (
             lambda folder: pq.write_table(pa.table({"user": [1.5]}), folder / "users.parquet"),
             "ids are integers or texts",
         ),
-        (lambda folder: pq.write_table(pa.table({"user": [1, None]}), folder / "users.parquet"), "1 of them missing"),
+        (
+            lambda folder: pq.write_table(pa.table({"user": [1, None]}), folder / "users.parquet"),
+            "1 of them missing",
+        ),
         (lambda folder: (folder / "users.parquet").write_bytes(b"PAR1"), "cannot be read as Parquet"),
         (lambda folder: (folder / "users.parquet").unlink(), "cannot be read as Parquet"),
         (lambda folder: (folder / "feeds.parquet").touch(), "is there already"),

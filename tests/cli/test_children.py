@@ -1,4 +1,5 @@
-"""A child process of `karec live` begins at its time, is named when it dies, and never outlives its parent."""
+"""A child process of `karec live` begins at its time, is named when it dies, and never outlives its
+parent."""
 
 import os
 import select
@@ -50,7 +51,9 @@ def test_the_waits_after_failures_double_up_to_64_seconds():
     assert [back_off(n) for n in range(1, 10)] == [1, 2, 4, 8, 16, 32, 64, 64, 64]
 
 
-def test_a_death_is_told_with_the_status_and_the_last_line_and_the_child_waits_longer_each_time(child, tmp_path):
+def test_a_death_is_told_with_the_status_and_the_last_line_and_the_child_waits_longer_each_time(
+    child, tmp_path
+):
     one = child("recommend", next_s=100.0)
     assert not one.look(99.0) and one.pid is None
     for deaths, (begins, wait) in enumerate(((100.0, 1), (101.0, 2)), 1):

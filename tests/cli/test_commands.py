@@ -29,7 +29,16 @@ def test_recommend_writes_nothing_to_the_rank_log(job, capsys):
 
 def test_evaluate_consistency_reports_drawn_and_logged_pools(job, shadowed, capsys):
     out = job / "consistency"
-    arguments = ["--config", str(shadowed[0]), "--pools", "20", "--size", "300", "--log", str(job / "shadow_log")]
+    arguments = [
+        "--config",
+        str(shadowed[0]),
+        "--pools",
+        "20",
+        "--size",
+        "300",
+        "--log",
+        str(job / "shadow_log"),
+    ]
     arguments += ["--recalled", "3"]
     assert cli.main(["evaluate", "consistency", *arguments, "--report", str(out)]) == 0
     assert "ranker's top 10 in 50" in capsys.readouterr().out
@@ -92,7 +101,9 @@ def test_recommend_explains_what_both_dpp_steps_chose(job, capsys):
         assert words in out
     assert cli.main(["recommend", "--config", config, "--user", "999", "--explain", "--json"]) == 0
     feed = json.loads(capsys.readouterr().out)
-    told = {step["stage"]: step["notes"].get("explanation") for step in feed["trace"] if step["step"] == "dpp"}
+    told = {
+        step["stage"]: step["notes"].get("explanation") for step in feed["trace"] if step["step"] == "dpp"
+    }
     assert told.keys() == {"prerank", "rerank"}
     for explained in told.values():
         ids = [work["id"] for work in explained["works"]]
@@ -126,11 +137,28 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
 
 
 def test_evaluate_fusion_prints_the_frontier_and_leaves_a_report(job, capsys):
-    arguments = ["evaluate", "fusion", *WORLD, "--run", str(job / "run"), "--k", "2", "--pools", "5", "--size", "100"]
+    arguments = [
+        "evaluate",
+        "fusion",
+        *WORLD,
+        "--run",
+        str(job / "run"),
+        "--k",
+        "2",
+        "--pools",
+        "5",
+        "--size",
+        "100",
+    ]
     chosen = ["--objectives", "click", "like", "long_view", "play_time", "--steps", "2"]
     assert cli.main([*arguments, *chosen, "--report", str(job / "fusion")]) == 0
     out = capsys.readouterr().out
-    for words in ("replayed: top 2 of ", "drawn: top 2 of 5 lists of 100 to 100 works", "(the run's)", "play_time, s"):
+    for words in (
+        "replayed: top 2 of ",
+        "drawn: top 2 of 5 lists of 100 to 100 works",
+        "(the run's)",
+        "play_time, s",
+    ):
         assert words in out
     report = json.loads((job / "fusion" / "fusion.json").read_text())
     assert report["measured_on"] == "validation" and list(report["sources"]) == ["replayed", "drawn"]
@@ -210,7 +238,12 @@ def test_evaluate_satiation_prints_what_repeats_change_and_leaves_a_report(tmp_p
     sizes = ["--works", "300", "--users", "40", "--exposures", "2000"]
     assert cli.main(["evaluate", "satiation", *sizes, "--report", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    for words in ("2,000 exposures of", "click: for each repeat among the last", "user and value", "report: "):
+    for words in (
+        "2,000 exposures of",
+        "click: for each repeat among the last",
+        "user and value",
+        "report: ",
+    ):
         assert words in out
     report = json.loads((tmp_path / "satiation.json").read_text())
     assert report["format"] == 1 and {row["cause"] for row in report["repeats"]} == {"creator", "tag", "song"}
@@ -221,7 +254,16 @@ def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
     settings.write_text("ranker.epochs = 1\ntowers.epochs = 1\nevaluation.resamples = 10\n")
     sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
     rows = ["--rows", "popularity", "list-static", "teacher", "--seeds", "4"]
-    arguments = ["evaluate", "ablation", *sizes, *rows, "--settings", str(settings), "--out", str(tmp_path / "out")]
+    arguments = [
+        "evaluate",
+        "ablation",
+        *sizes,
+        *rows,
+        "--settings",
+        str(settings),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "static: + the pools' order" in shown and "NDCG of truth" in shown

@@ -16,8 +16,26 @@ RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 
 
 def test_the_report_has_its_documented_keys(report):
-    documented = {"format", "data", "tasks", "requests", "funnel", "timings_ms", "funnel_loss", "quality", "top_tens"}
-    documented |= {"quality_by_history", "reach", "feed_channels", "diversity_curve", "observers", "versions", "feed"}
+    documented = {
+        "format",
+        "data",
+        "tasks",
+        "requests",
+        "funnel",
+        "timings_ms",
+        "funnel_loss",
+        "quality",
+        "top_tens",
+    }
+    documented |= {
+        "quality_by_history",
+        "reach",
+        "feed_channels",
+        "diversity_curve",
+        "observers",
+        "versions",
+        "feed",
+    }
     documented |= {"rounds", "loop", "scenes"}
     assert report.keys() == documented
     sizes = [report["funnel"][stage] for stage in ("catalogue", "recall", "prerank", "rank", "rerank")]
@@ -31,7 +49,9 @@ def test_the_report_has_its_documented_keys(report):
             assert {"gauc", "gauc_ci", "ece", "ece_ci"} <= measures.keys()
 
 
-def test_the_demo_compares_with_hard_towers_and_its_world_has_both_rankers_unless_settings_say_otherwise(tmp_path):
+def test_the_demo_compares_with_hard_towers_and_its_world_has_both_rankers_unless_settings_say_otherwise(
+    tmp_path,
+):
     arguments = parser("").parse_args(["demo"])
     assert train_settings(arguments).evaluation.baselines == ("lr", "hard")
     assert train_settings(arguments).ranker.kind == "both"
@@ -61,7 +81,8 @@ def test_the_report_says_what_the_observers_wrote(report, job):
     assert ranked["seen"] == ranked["done"] == 12 + 5  # and the first five once more, before they are timed
     assert ranked["rows_lost"] == shadow["rows_lost"] == 0
     own = np.array([name.startswith("demo-") for name in log.request_id])  # other tests ask the same cascade
-    assert ranked["rows_written"] >= np.count_nonzero(own & ~log.shadow) > 0  # what was served twice is read once
+    # what was served twice is read once
+    assert ranked["rows_written"] >= np.count_nonzero(own & ~log.shadow) > 0
     assert shadow["rows_written"] >= np.count_nonzero(own & log.shadow)
 
 
@@ -80,7 +101,9 @@ def test_the_report_says_what_feeds_gave_by_the_world_s_own_chances_and_whom_the
     true = [name for name in reach["cascade"] if name.startswith("true ")]
     assert true == ["true play of a work, s", "true long views of a work", "true likes of a work"]
     for name, change in reach["change"].items():
-        assert change["value"] == pytest.approx(reach["cascade"][name]["value"] - reach["top_k"][name]["value"])
+        assert change["value"] == pytest.approx(
+            reach["cascade"][name]["value"] - reach["top_k"][name]["value"]
+        )
         assert change["ci"][0] <= change["ci"][1]
     assert 0 < reach["cascade"]["creators reached"]["value"] < reach["library"]["creators"]
 
@@ -132,7 +155,8 @@ def newest_first(ids):
 
 
 def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job, bundle, cascade):
-    """One file: the bytes that training wrote; and what a request is given is what training would have made of it."""
+    """One file: the bytes that training wrote; and what a request is given is what training would have made
+    of it."""
     assert (bundle.path / "encoder.npz").read_bytes() == (job / "run" / "encoder.npz").read_bytes()
     trained = Encoder.load(job / "run" / "encoder.npz")
     assert trained.cowatch is not None  # the whole job knows who watched what

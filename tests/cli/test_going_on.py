@@ -1,4 +1,5 @@
-"""A training that was cut off is gone on with where it would learn from the same, and never stands in the way."""
+"""A training that was cut off is gone on with where it would learn from the same, and never stands in the
+way."""
 
 import argparse
 import json
@@ -38,7 +39,14 @@ class Training:
 
     def __call__(self, how=None, **options):
         """(exposures that it learned from, whether it went on)."""
-        arguments = {"margin": 0.0, "choose": None, "resume": False, "settings": None, "seed": None, "command": "train"}
+        arguments = {
+            "margin": 0.0,
+            "choose": None,
+            "resume": False,
+            "settings": None,
+            "seed": None,
+            "command": "train",
+        }
 
         def train(data, resume):
             self.given.append((len(data.dataset.exposures), resume))

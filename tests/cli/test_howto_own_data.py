@@ -66,7 +66,9 @@ def test_a_command_prints_what_the_document_shows(printed, at):
 
 @pytest.mark.parametrize("at", range(3))
 def test_what_does_not_depend_on_training_is_shown_to_the_letter(printed, at):
-    shown, found = ([line.rstrip() for line in text.strip().splitlines()] for text in (STEPS[at][1], printed[at]))
+    shown, found = (
+        [line.rstrip() for line in text.strip().splitlines()] for text in (STEPS[at][1], printed[at])
+    )
     assert shown == found
 
 

@@ -71,7 +71,10 @@ def test_a_report_without_outcomes_is_refused_before_anything_is_screened(tmp_pa
     ("arguments", "told"),
     [
         (["screen", "nowhere.toml", "--out", "out"], "karec screen: nowhere.toml cannot be read"),
-        (["data", "export-library", "out", "--works", "2"], "at least three days and a work a day are wanted"),
+        (
+            ["data", "export-library", "out", "--works", "2"],
+            "at least three days and a work a day are wanted",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, told):

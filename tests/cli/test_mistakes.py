@@ -24,7 +24,11 @@ def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "more", "message"),
     [
-        ("optimizer.learning_rate = nan", [], "train.toml: optimizer: learning_rate = nan, expected a finite number"),
+        (
+            "optimizer.learning_rate = nan",
+            [],
+            "train.toml: optimizer: learning_rate = nan, expected a finite number",
+        ),
         ('distil.chunks = ["a"]', [], "train.toml: distil: chunks[0] = 'a', expected int"),
         ("epochs = 1", [], "train.toml: the key 'epochs' has moved: write it at ranker.epochs"),
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),

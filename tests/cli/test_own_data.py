@@ -12,7 +12,8 @@ from karec.cli import main
 
 @pytest.fixture(scope="module")
 def movies(tmp_path_factory):
-    """MovieLens's two CSV files → data.toml → a trained, published cascade: (folder of the files, of what was made)."""
+    """MovieLens's two CSV files → data.toml → a trained, published cascade: (folder of the files, of what was
+    made)."""
     folder = movie_ratings(tmp_path_factory.mktemp("movies"))
     out = folder / "run"
     assert main(["data", "init", str(folder)]) == 0
@@ -63,8 +64,12 @@ def test_check_as_json_tells_each_table_and_column(movies, capsys):
     assert main(["data", "check", str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     events, items = report["tables"]
-    assert (events["name"], events["rows"], events["kept"]) == ("events", 1500, 1500) and items["kept"] == ITEMS
-    assert report["format"] == 1 and report["shape"] == "impressions" and sum(report["parts"].values()) == 1500
+    assert (events["name"], events["rows"], events["kept"]) == ("events", 1500, 1500) and items[
+        "kept"
+    ] == ITEMS
+    assert (
+        report["format"] == 1 and report["shape"] == "impressions" and sum(report["parts"].values()) == 1500
+    )
     assert {column["name"]: column["becomes"] for column in events["columns"]} == {
         "userId": "user", "movieId": "item", "timestamp": "time", "rating": "label liked"
     }  # fmt: skip
@@ -87,7 +92,10 @@ def test_the_run_says_what_became_of_each_column_and_what_models_read_of_it(movi
     run = json.loads((out / "run" / "run.json").read_text())
     columns = run["data"]["columns"]
     assert columns["events"]["rating"] == "label liked"
-    assert columns["items"]["genres"].startswith("categories tag, tag2") and columns["items"]["title"] == "not used"
+    assert (
+        columns["items"]["genres"].startswith("categories tag, tag2")
+        and columns["items"]["title"] == "not used"
+    )
     assert run["inputs"]["works"]["tag"] == f"category, {len(GENRES)} values and one for all others"
     assert run["inputs"]["works"]["count_exposed"] == "logarithm of a count" and run["inputs"]["crosses"]
 
@@ -112,8 +120,16 @@ def test_a_log_of_positives_says_so_in_every_report(tmp_path, capsys):
 
 
 STEPS_OF_ROLES = {
-    "fresh": ('use = "popular"', 'use = "fresh"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"', "published"),
-    "social": ('use = "popular"', 'use = "social"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"', "friends"),
+    "fresh": (
+        'use = "popular"',
+        'use = "fresh"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"',
+        "published",
+    ),
+    "social": (
+        'use = "popular"',
+        'use = "social"\nquota = 5\n\n[[scenes.home.recall]]\nuse = "popular"',
+        "friends",
+    ),
     "freshness": (
         '{ use = "not_shown" },',
         '{ use = "not_shown" }, { use = "freshness", weight = 0.05, half_life_hours = 24 },',

@@ -1,4 +1,5 @@
-"""What would fail after a training, when it is published, served and reported, is refused before the training."""
+"""What would fail after a training, when it is published, served and reported, is refused before the
+training."""
 
 import os
 
@@ -35,7 +36,9 @@ def another_scene(path):
         ("demo", a_file, "report", "a folder belongs here, and there is a file"),
     ],
 )
-def test_a_place_that_cannot_be_written_or_served_is_told_before(tmp_path, capsys, command, make, name, message):
+def test_a_place_that_cannot_be_written_or_served_is_told_before(
+    tmp_path, capsys, command, make, name, message
+):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     make(tmp_path / name)
     arguments = [*TINY, "--out", str(tmp_path / "out")]
@@ -50,7 +53,11 @@ def test_a_place_that_cannot_be_written_or_served_is_told_before(tmp_path, capsy
 def test_too_little_room_is_told_with_both_numbers(tmp_path):
     vast = changed(SMALL, towers={"vector": 10**12})
     dataset = make_dataset()
-    with pytest.raises(OSError, match=r"the run, its rank log and its bundle take at least [\d.]+ GiB, and [\d.]+ GiB"):
+    with pytest.raises(
+        OSError,
+        match=r"the run, its rank log and its bundle take at least [\d.]+ GiB, and "
+        r"[\d.]+ GiB",
+    ):
         check_outputs(dataset, vast, tmp_path / "deep" / "out")
     assert not list(tmp_path.iterdir())
     check_outputs(dataset, SMALL, tmp_path / "deep" / "out", tmp_path / "report", serves=True)

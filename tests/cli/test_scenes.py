@@ -23,7 +23,12 @@ def test_the_config_has_every_scene_and_each_serves(job, bundle):
 
 def test_a_feed_is_headed_by_what_the_scene_recommends(job, capsys):
     for scene, kind in (("home", "work"), ("song_request", "song")):
-        assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--scene", scene, "--user", "10000001"]) == 0
+        assert (
+            cli.main(
+                ["recommend", "--config", str(job / "karec.toml"), "--scene", scene, "--user", "10000001"]
+            )
+            == 0
+        )
         out = capsys.readouterr().out
         head = next(line for line in out.splitlines() if "place" in line).replace("┃", " ").split()
         assert head[:2] == ["place", kind] and len(set(head)) == len(head)
@@ -47,9 +52,14 @@ def test_what_a_scene_is_for_is_more_likely_in_its_feeds_than_by_chance(report):
 
 def test_a_scene_of_no_template_or_of_other_data_is_refused_before_anything_runs(tmp_path, capsys):
     assert cli.main(["demo", "--scene", "lives", "--out", str(tmp_path / "out")]) != 0
-    assert "--scene lives: no such template (did you mean 'live'?); there are ['home', 'following'" in told(capsys)
+    assert "--scene lives: no such template (did you mean 'live'?); there are ['home', 'following'" in told(
+        capsys
+    )
     assert cli.main(["demo", "--scene", "live", "--data", "kuairand", "--out", str(tmp_path / "out")]) != 0
-    assert "--scene measures scenes by the truth of the synthetic world, which --data kuairand has not" in told(capsys)
+    assert (
+        "--scene measures scenes by the truth of the synthetic world, which --data kuairand has not"
+        in told(capsys)
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -57,7 +67,9 @@ def told(capsys):
     return " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize(("scene", "column"), [("song_request", "song"), ("live", "creator"), ("creators", "creator")])
+@pytest.mark.parametrize(
+    ("scene", "column"), [("song_request", "song"), ("live", "creator"), ("creators", "creator")]
+)
 def test_one_more_feed_of_a_kind_is_a_table_with_its_items_columns(job, scene, column, capsys):
     user = "10000001"
     assert cli.main(["recommend", "--config", str(job / "karec.toml"), "--user", user, "--scene", scene]) == 0

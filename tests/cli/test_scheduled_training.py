@@ -74,7 +74,9 @@ def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_pl
     assert capsys.readouterr().out.splitlines()[-1] == (
         "not published: version 2 may be worse than version 1, which stays in service"
     )
-    assert (out / "bundles" / "current").readlink() == before and not (out / "bundles" / "v0000000002").exists()
+    assert (out / "bundles" / "current").readlink() == before and not (
+        out / "bundles" / "v0000000002"
+    ).exists()
     assert not json.loads((out / "run-2" / "run.json").read_text())["compared"]["no_worse"]
 
     assert train(copy, out, *arguments, "0.9") == 0
@@ -85,13 +87,21 @@ def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_pl
     compared = facts["compared"]
     assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
     assert any("event log" in note for note in facts["data"]["notes"])
-    assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, "the old run stays"
+    assert json.loads((out / "run" / "run.json").read_text())["settings"]["model_version"] == 1, (
+        "the old run stays"
+    )
 
 
 def killed_in_the_middle(folder, *more):
     """A training that is killed when it has a checkpoint, and before it has all."""
     words = ["train", "--data", str(folder / "shop"), "--out", str(folder / "out"), "--settings"]
-    words += [str(folder / "steps.toml"), "--events", str(folder / "out" / "events"), "--publish-if-no-worse", "0.9"]
+    words += [
+        str(folder / "steps.toml"),
+        "--events",
+        str(folder / "out" / "events"),
+        "--publish-if-no-worse",
+        "0.9",
+    ]
     process = subprocess.Popen([sys.executable, "-m", "karec.cli", *words, *more], stderr=subprocess.DEVNULL)
     checkpoints = folder / "out" / "run-2" / "checkpoints"
     while not any(checkpoints.glob("*.pt")):
@@ -104,7 +114,9 @@ def killed_in_the_middle(folder, *more):
 
 
 @pytest.mark.long
-def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as_if_it_had_not_been(copy, capsys):
+def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as_if_it_had_not_been(
+    copy, capsys
+):
     (copy / "steps.toml").write_text(SETTINGS + "run.checkpoint_steps = 1\n")
     out, whole = copy / "out", copy / "whole"
     shutil.copytree(out, whole, symlinks=True)
@@ -112,7 +124,9 @@ def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as
     snapshot = Bundle.open(out / "bundles").snapshot
     with EventLogWriter(out / "events", head_of(snapshot), fsync="never") as log:
         later = (START_S + 900 * 600) * 1000
-        more = Events.of("exposure", source=2, number=1, time_ms=later, user_id=snapshot.users.ids[0], item_id=1)
+        more = Events.of(
+            "exposure", source=2, number=1, time_ms=later, user_id=snapshot.users.ids[0], item_id=1
+        )
         assert log.append(more, later).events == 1
     arguments = ["--publish-if-no-worse", "0.9", "--events"]
     assert train(copy, out, *arguments, str(out / "events"), settings="steps.toml") == 0

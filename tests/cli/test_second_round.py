@@ -64,7 +64,9 @@ def test_the_page_shows_what_the_second_round_learned(job):
 
 
 @pytest.mark.long
-def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_beside_or_not(tmp_path, monkeypatch):
+def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_beside_or_not(
+    tmp_path, monkeypatch
+):
     (tmp_path / "train.toml").write_text(QUICK)
     told = []
     for name, fewest in (("one", 10**9), ("two", 0)):
@@ -102,7 +104,9 @@ def test_train_learns_on_from_a_served_log_and_publishes(copy, capsys):
         (["--run", "run"], "they need --log DIR"),
     ],
 )
-def test_a_log_that_cannot_teach_is_told_in_a_line_and_nothing_is_published(job, tmp_path, capsys, more, message):
+def test_a_log_that_cannot_teach_is_told_in_a_line_and_nothing_is_published(
+    job, tmp_path, capsys, more, message
+):
     shutil.copytree(job / "run", tmp_path / "run")
     more = [str(job / "served_log") if each == "LOG" else each for each in more]
     assert cli.main(["train", *WORLD, "--out", str(tmp_path), *more]) == 2

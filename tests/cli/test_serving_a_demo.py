@@ -1,4 +1,5 @@
-"""A bundle of the demo serves: rules hold, answers repeat, threads share one cascade, shadows change nothing."""
+"""A bundle of the demo serves: rules hold, answers repeat, threads share one cascade, shadows change
+nothing."""
 
 import subprocess
 import sys
@@ -34,7 +35,8 @@ def test_the_same_request_gives_the_same_feed(still, bundle):
 
 def test_threads_share_one_cascade(still, bundle):
     requests = [
-        Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms) for user in bundle.snapshot.users.ids[:40]
+        Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)
+        for user in bundle.snapshot.users.ids[:40]
     ]
     alone = [still.run(request) for request in requests]
     with ThreadPoolExecutor(8) as threads:
@@ -53,7 +55,9 @@ def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle,
         scores = bundle.index.scores(feed.request.features["user_vector"][0], ids=rows.item_id)
         np.testing.assert_array_equal(rows.prerank, scores)
         ranked = feed.scored["rank"]
-        np.testing.assert_allclose(rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6)
+        np.testing.assert_allclose(
+            rows.fused[np.searchsorted(rows.item_id, ranked.ids)], ranked.scores, atol=1e-6
+        )
         assert feed.degraded == ()
         plain = still.run(Request(feed.request.user_id, scene="still", time_ms=feed.request.time_ms))
         np.testing.assert_array_equal(plain.candidates.ids, feed.candidates.ids)

@@ -49,7 +49,8 @@ threads = 1
 
 @pytest.fixture(scope="module")
 def plays(tmp_path_factory):
-    """Users play the songs of one of four kinds, and a few others; (folder of the files, of what was made)."""
+    """Users play the songs of one of four kinds, and a few others; (folder of the files, of what was
+    made)."""
     folder = tmp_path_factory.mktemp("plays")
     generator = random.Random(0)
     rows = []
@@ -60,11 +61,16 @@ def plays(tmp_path_factory):
     generator.shuffle(rows)
     (folder / "plays.csv").write_text("who,what\n" + "\n".join(rows) + "\n")
     (folder / "songs.csv").write_text("song\n" + "".join(f"song {item}\n" for item in range(ITEMS)))
-    (folder / "tagged.csv").write_text("song,tag\n" + "".join(f"song {at},kind {at % 4}\n" for at in range(ITEMS)))
+    (folder / "tagged.csv").write_text(
+        "song,tag\n" + "".join(f"song {at},kind {at % 4}\n" for at in range(ITEMS))
+    )
     (folder / "data.toml").write_text(TOML)
     (folder / "train.toml").write_text(SETTINGS)
     out = folder / "run"
-    assert main(["train", "--data", str(folder), "--settings", str(folder / "train.toml"), "--out", str(out)]) == 0
+    assert (
+        main(["train", "--data", str(folder), "--settings", str(folder / "train.toml"), "--out", str(out)])
+        == 0
+    )
     return folder, out
 
 
@@ -93,7 +99,16 @@ def test_the_run_says_how_it_was_split_and_that_it_retrieves(plays):
 
 def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
     folder, out = plays
-    command = ["evaluate", "retrieval", "--data", str(folder), "--run", str(out / "run"), "--report", str(tmp_path)]
+    command = [
+        "evaluate",
+        "retrieval",
+        "--data",
+        str(folder),
+        "--run",
+        str(out / "run"),
+        "--report",
+        str(tmp_path),
+    ]
     assert main(command) == 0
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "retrieval.json").read_text())
@@ -104,7 +119,10 @@ def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
         for measure in ("recall@20", "recall@100", "ndcg@20", "ndcg@100"):
             low, high = found[measure]["ci"]
             assert 0 <= low <= found[measure]["value"] <= high <= 1
-    assert report["models"]["towers"]["recall@20"]["value"] > report["models"]["popularity"]["recall@20"]["value"]
+    assert (
+        report["models"]["towers"]["recall@20"]["value"]
+        > report["models"]["popularity"]["recall@20"]["value"]
+    )
     assert (tmp_path / "retrieval.html").read_text().count("<table>") == 5
 
 

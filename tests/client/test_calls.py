@@ -16,7 +16,9 @@ FEED = {
     "request_id": "r-1",
     "user": "c-7",
     "scene": "home",
-    "items": [{"position": 0, "id": "song-1", "score": 0.5, "recalled_by": ["model"], "columns": {"type": "audio"}}],
+    "items": [
+        {"position": 0, "id": "song-1", "score": 0.5, "recalled_by": ["model"], "columns": {"type": "audio"}}
+    ],
     "degraded": ["recall.social"],
     "cold_start": False,
     "versions": {"bundle": "v0000000002"},
@@ -40,7 +42,11 @@ def test_a_feed_comes_back_as_a_struct(service, call):
         ms=4.5,
     )
     (asked,) = service.asked
-    assert (asked.method, asked.path, asked.headers["content-type"]) == ("POST", "/v1/recommend", "application/json")
+    assert (asked.method, asked.path, asked.headers["content-type"]) == (
+        "POST",
+        "/v1/recommend",
+        "application/json",
+    )
     assert asked.json == {"user": "c-7", "scene": "home", "k": 1, "shown": ["song-2"]}
 
 
@@ -58,7 +64,12 @@ def test_several_requests_go_as_one(service, call):
 
 
 ONE_WORK = [
-    ("upload", (9, 3, {"song_id": 5}), {}, {"kind": "upload", "work": 9, "creator": 3, "columns": {"song_id": 5}}),
+    (
+        "upload",
+        (9, 3, {"song_id": 5}),
+        {},
+        {"kind": "upload", "work": 9, "creator": 3, "columns": {"song_id": 5}},
+    ),
     ("upload", (9, 3), {}, {"kind": "upload", "work": 9, "creator": 3}),
     ("edit", (9, {"song_id": 6}), {}, {"kind": "edit", "work": 9, "columns": {"song_id": 6}}),
     ("delete", ("w-9",), {}, {"kind": "delete", "work": "w-9"}),
@@ -74,7 +85,9 @@ def test_what_happens_to_a_work_is_a_row_of_its_kind(service, call, method, argu
     assert call(method, *arguments, url=service.url, **named) == Recorded(1, {"no work": 2})
     (asked,) = service.asked
     (sent,) = asked.json["works"]
-    assert asked.path == "/v1/works" and {key: sent[key] for key in sent if key not in ("id", "time_ms")} == row
+    assert (
+        asked.path == "/v1/works" and {key: sent[key] for key in sent if key not in ("id", "time_ms")} == row
+    )
 
 
 @pytest.mark.parametrize("who", [{}, {"work": 1, "creator": 2}])
@@ -85,7 +98,13 @@ def test_block_wants_a_work_or_a_creator(service, call, who):
 
 def test_each_event_gets_an_id_and_a_moment_and_ids_rise_in_the_order_of_telling(service, call):
     service.answer(good(RECORDED))
-    given = {"kind": "follow", "user": 1, "creator": 2, "id": "9f1c8a8e-0000-4000-8000-000000000001", "time_ms": 5}
+    given = {
+        "kind": "follow",
+        "user": 1,
+        "creator": 2,
+        "id": "9f1c8a8e-0000-4000-8000-000000000001",
+        "time_ms": 5,
+    }
     rows = [{"kind": "exposure", "user": 1, "work": work, "labels": None} for work in range(50)]
     call("record", (row for row in [*rows, given]), url=service.url)
     (asked,) = service.asked
@@ -98,7 +117,11 @@ def test_each_event_gets_an_id_and_a_moment_and_ids_rise_in_the_order_of_telling
 
 def test_numbers_of_numpy_are_sent_as_numbers(service, call):
     service.answer(good(RECORDED))
-    call("record", [{"kind": "label", "user": np.int64(7), "work": np.int32(9), "labels": ["like"]}], url=service.url)
+    call(
+        "record",
+        [{"kind": "label", "user": np.int64(7), "work": np.int32(9), "labels": ["like"]}],
+        url=service.url,
+    )
     row = service.asked[0].json["events"][0]
     assert (row["user"], row["work"]) == (7, 9)
 
@@ -123,12 +146,20 @@ def test_what_the_service_says_of_itself_comes_back_as_a_table(service, call, me
 
 
 def test_a_user_and_a_work_come_back_as_structs(service, call):
-    known = {"user": "a/b ü", "known": True, "lists": {"history": {"n": 60, "newest": ["w-2", "w-1"]}}, "later": 1}
+    known = {
+        "user": "a/b ü",
+        "known": True,
+        "lists": {"history": {"n": 60, "newest": ["w-2", "w-1"]}},
+        "later": 1,
+    }
     service.answer(good(known), good({"work": 9, "in_index": True, "model_version": 3, "blocked": True}))
     user = call("user", "a/b ü", url=service.url, scene="ci ty")
     assert user == User("a/b ü", known=True, lists={"history": Listed(60, ("w-2", "w-1"))})
     assert call("work", 9, url=service.url) == Work(9, in_index=True, model_version=3, blocked=True)
-    assert [asked.path for asked in service.asked] == ["/v1/users/a%2Fb%20%C3%BC?scene=ci%20ty", "/v1/works/9"]
+    assert [asked.path for asked in service.asked] == [
+        "/v1/users/a%2Fb%20%C3%BC?scene=ci%20ty",
+        "/v1/works/9",
+    ]
 
 
 def test_ready_is_a_truth_value(service, call):
@@ -172,10 +203,14 @@ def test_importing_the_client_loads_nothing_of_the_engine():
 def test_without_its_packages_the_client_says_which_extra_brings_them():
     code = "import sys; sys.modules['httpx'] = None\nimport karec.client"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1].endswith("karec.client needs the package 'httpx': pip install 'karec[client]'")
+    assert done.stderr.splitlines()[-1].endswith(
+        "karec.client needs the package 'httpx': pip install 'karec[client]'"
+    )
 
 
-def test_a_deadline_that_json_has_no_number_for_and_a_row_that_is_none_are_refused_before_they_are_sent(service, call):
+def test_a_deadline_that_json_has_no_number_for_and_a_row_that_is_none_are_refused_before_they_are_sent(
+    service, call
+):
     for given in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="deadline_ms is"):
             call("recommend", 1, url=service.url, deadline_ms=given)

@@ -12,12 +12,21 @@ from karec.errors import KarecError
 RECORDED = {"events": 1, "refused": {}, "waiting": None}
 FEED = {"user": 7, "scene": "home", "items": []}
 FOR_NOW = (503, {"retry-after": "0"}, {"title": "Service Unavailable", "detail": "no room", "status": 503})
-PROBLEM = {"title": "Unprocessable Content", "status": 422, "detail": "at most 1000", "field": "requests[3].k"}
+PROBLEM = {
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": "at most 1000",
+    "field": "requests[3].k",
+}
 
 
 def test_problem_details_become_an_exception(service, call):
     service.answer((422, {"content-type": "application/problem+json"}, PROBLEM))
-    with pytest.raises(Problem, match=r"^422 Unprocessable Content: requests\[3\]\.k: at most 1000$") as caught:
+    with pytest.raises(
+        Problem,
+        match=r"^422 Unprocessable Content: requests\[3\]\.k: at most "
+        r"1000$",
+    ) as caught:
         call("recommend", 7, url=service.url)
     told = caught.value
     assert (told.status, told.title, told.detail, told.field, told.retry_after) == (
@@ -106,7 +115,14 @@ def test_silence_is_unreachable(call):
 
 @pytest.mark.parametrize(
     ("told", "seconds"),
-    [("3", 3.0), (" 0 ", 0.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0), ("soon", None), (None, None), ("-1", None)],
+    [
+        ("3", 3.0),
+        (" 0 ", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("soon", None),
+        (None, None),
+        ("-1", None),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(told, seconds):
     assert seconds_of(told) == seconds

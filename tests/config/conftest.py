@@ -13,7 +13,9 @@ def write_config(tmp_path, platform):
 
     def write(folder):
         columns = {name: platform.works[name] for name in ("creator_id", "song_id", "upload_ms")}
-        index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns, model_version=7)
+        index = ItemIndex.build(
+            platform.works.ids, np.eye(10, dtype=np.float32), columns=columns, model_version=7
+        )
         index.save(folder / "index.karec")
         platform.save(folder / "snapshot")
 

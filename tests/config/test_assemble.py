@@ -21,7 +21,10 @@ bundle = "bundles"
 
 [scenes.home]
 candidates = 8
-recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" }]
+recall = [
+    { use = "popular", quota = 5 },
+    { use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" },
+]
 
 [[scenes.home.stages]]
 name = "prerank"
@@ -73,16 +76,25 @@ def test_a_scene_runs_as_written(config):
     assert [source.name for source in cascade.recall.sources] == ["popular", "new"]
     assert [source.on_failure for source in cascade.recall.sources] == ["fail", "skip"]
     merger = cascade.recall.merger
-    assert (merger.quotas, merger.limit) == ((5, 5), 8), "the channels' own quotas, and the scene's candidates"
+    assert (merger.quotas, merger.limit) == ((5, 5), 8), (
+        "the channels' own quotas, and the scene's candidates"
+    )
     feed = cascade.run(Request(user_id=1, k=4))
-    assert feed.versions == {"model": 7, "bundle": "v0000000007", "index_generation": 1, "model_versions": (7,)}
+    assert feed.versions == {
+        "model": 7,
+        "bundle": "v0000000007",
+        "index_generation": 1,
+        "model_versions": (7,),
+    }
     assert len(feed) == 4
     assert feed.trace.stage_sizes()["recall"] == 8
 
 
 def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is_left_out(config):
     keys = 'candidates = 8\nconsumed = ["history"]'
-    text = GOOD.replace("candidates = 8", keys, 1).replace("draws = 0, on", "draws = 0, floor = 2, priority = 1, on", 1)
+    text = GOOD.replace("candidates = 8", keys, 1).replace(
+        "draws = 0, on", "draws = 0, floor = 2, priority = 1, on", 1
+    )
     config.write_text(text)
     cascade = Cascade.from_config(config)
     assert [source.name for source in cascade.recall.sources] == ["new", "popular"]
@@ -94,7 +106,9 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
 
 def test_the_trace_tells_what_a_channel_s_works_have_in_common(config):
     traces = Cascade.from_config(config).run(Request(user_id=1, k=4)).trace.steps
-    assert [trace.why for trace in traces[:2]] == [Popular.why, Fresh.why] and all(trace.why for trace in traces[:2])
+    assert [trace.why for trace in traces[:2]] == [Popular.why, Fresh.why] and all(
+        trace.why for trace in traces[:2]
+    )
 
 
 def test_a_channel_with_a_deadline_says_so(config):
@@ -144,7 +158,12 @@ def test_every_known_step_can_be_imported():
             "candidates = 'x'\nrecall = [{ use = \"popular\"",
             "candidates = 'x', expected int",
         ),
-        ('use = "popular"', 'use = "populer"', r"recall\[0\]: no step 'populer' \(did you mean 'popular'\?\)"),
+        (
+            'use = "popular"',
+            'use = "populer"',
+            r"recall\[0\]: no step 'populer' \(did you mean "
+            r"'popular'\?\)",
+        ),
         ('use = "popular"', 'use = "top_k"', r"recall\[0\]: 'top_k' is a selector, a Source belongs here"),
         (
             "quota = 5 }, {",
@@ -154,7 +173,11 @@ def test_every_known_step_can_be_imported():
         ("quota = 5 }, {", "quota = 2.5 }, {", "quota = 2.5, expected int"),
         ("quota = 5 }, {", "quota = true }, {", "quota = True, expected int"),
         (", quota = 5 }, {", " }, {", "the key 'quota' is missing"),
-        ('on_failure = "skip"', 'on_failure = "ignore"', "on_failure = 'ignore', expected one of 'fail', 'skip'"),
+        (
+            'on_failure = "skip"',
+            'on_failure = "ignore"',
+            "on_failure = 'ignore', expected one of 'fail', 'skip'",
+        ),
         ("at_most = 2", "at_most = 0", r"stages\[0\].steps\[1\] \(quota\): at_most must be positive, got 0"),
         ('column = "creator_id"', 'column = "mood"', "no column 'mood'; it has"),
         ('name = "prerank"\nsteps', "steps", r"stages\[0\]: the key 'name' is missing"),
@@ -209,9 +232,17 @@ def test_every_known_step_can_be_imported():
             "timeout_ms = 1e9, on",
             "timeout_ms = 1000000000.0, expected a time above 0, at most 86,400,000",
         ),
-        ("quota = 5 }, {", "quota = 5, timeout_ms = 5 }, {", 'late channel out: give it on_failure = "skip" too'),
+        (
+            "quota = 5 }, {",
+            "quota = 5, timeout_ms = 5 }, {",
+            'late channel out: give it on_failure = "skip" too',
+        ),
         ('{ use = "top_k" }', '{ use = "top_k", floor = 1 }', r"\(top_k\): unknown key 'floor'"),
-        ("candidates = 8", "candidates = 8\nconsumed = ['watched']", "consumed names 'watched'; lists of items are"),
+        (
+            "candidates = 8",
+            "candidates = 8\nconsumed = ['watched']",
+            "consumed names 'watched'; lists of items are",
+        ),
         ("candidates = 8", "candidates = 8\nconsumed = 'history'", "consumed = 'history', expected"),
         ('use = "popular"', 'use = "city"', "city recall needs the column 'city' of users and of works"),
         ('use = "popular"', 'use = "community"', "community recall needs the users' column 'community'"),
@@ -226,7 +257,11 @@ def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, ne
 
 
 def test_a_scene_that_is_not_there_is_named(config):
-    with pytest.raises(ConfigError, match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', 'home'\]"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', "
+        r"'home'\]",
+    ):
         Cascade.from_config(config, scene="hme")
 
 

@@ -1,4 +1,5 @@
-"""karec config check and show: all mistakes at once, each with its line; what is in force, and where it is from."""
+"""karec config check and show: all mistakes at once, each with its line; what is in force, and where it is
+from."""
 
 import re
 from importlib.resources import files
@@ -74,13 +75,25 @@ EVERY = [
     (5, r"scenes\.home\.recall\[2\]: 'top_k' is a selector, a Source belongs here"),
     (8, r"scenes\.home\.stages\[0\]\.steps\[0\]: k = 'prernk', expected .* \(did you mean 'prerank'\?\)"),
     (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\): diversity = 'much', expected float"),
-    (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\)\.similarity: unknown key 'whitn' \(did you mean 'whiten'\?\)"),
+    (
+        9,
+        r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\)\.similarity: unknown key 'whitn' \(did you mean "
+        r"'whiten'\?\)",
+    ),
     (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\)\.similarity: centre = 2, expected bool"),
     (11, r"scenes\.home\.stages\[1\]: unknown key 'nme' \(did you mean 'name'\?\)"),
     (11, r"scenes\.home\.stages\[1\]: the key 'name' is missing"),
-    (12, r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[0\]: unknown key 'widow' \(did you mean 'window'"),
+    (
+        12,
+        r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[0\]: unknown key 'widow' \(did you mean "
+        r"'window'",
+    ),
     (12, r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[1\]: the key 'column' is missing"),
-    (13, r"scenes\.home\.stages\[1\]\.steps\[1\] \(top_k\): on_failure = 'retry', expected one of 'fail', 'skip'"),
+    (
+        13,
+        r"scenes\.home\.stages\[1\]\.steps\[1\] \(top_k\): on_failure = 'retry', expected one of 'fail', "
+        r"'skip'",
+    ),
     (19, r"scenes\.home\.counts\.prerank: no step names it"),
     (20, r"scenes\.home: counts\.rank = 0, expected at least 1"),
     (24, r"scenes\.live\.recall: populr = 7, expected a table of keys to override, or false"),
@@ -128,7 +141,9 @@ MORE = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "every"), [(BAD, EVERY), (MORE_BAD, MORE)], ids=["wrong entries", "wrong keys"])
+@pytest.mark.parametrize(
+    ("bad", "every"), [(BAD, EVERY), (MORE_BAD, MORE)], ids=["wrong entries", "wrong keys"]
+)
 def test_every_mistake_is_told_with_its_line_and_hides_no_other(tmp_path, bad, every):
     path = tmp_path / "karec.toml"
     path.write_text(bad)
@@ -155,15 +170,31 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
         ),
         ('name = "rerank"', 'name = "prerank"', 5, "the name 'prerank' stands twice"),
         ('"scatter", rules', '"scatter", k = 3, rules', 5, "the last step must be a selector without k"),
-        ('{ column = "song_id" }', '{ column = "song_id", window = 1 }', 11, "window = 1, expected at least 2"),
+        (
+            '{ column = "song_id" }',
+            '{ column = "song_id", window = 1 }',
+            11,
+            "window = 1, expected at least 2",
+        ),
         ("recall.popular.quota = 3", "recall.popular.qouta = 3", 21, "unknown key 'qouta'"),
         ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one recall channel"),
         ("recall = 8\n", "", 3, "the key 'counts.recall' is missing"),
         ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected at least 1"),
         ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected at least 1"),
-        ("quota = 5 }", "quota = 9, floor = 9 }", 4, "the floors sum to 9, 8 works leave recall: make them smaller"),
+        (
+            "quota = 5 }",
+            "quota = 9, floor = 9 }",
+            4,
+            "the floors sum to 9, 8 works leave recall: make them smaller",
+        ),
         ("quota = 5 }", "quota = 5_000_000_000 }", 4, r"quota = 5000000000, expected at most 2147483647"),
-        ("recall = 8\n", "recall = 5_000_000_000\n", 16, r"counts\.recall = 5000000000, expected at most 2147483647"),
+        (
+            "recall = 8\n",
+            "recall = 5_000_000_000\n",
+            16,
+            r"counts\.recall = 5000000000, expected at most "
+            r"2147483647",
+        ),
     ],
 )
 def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, line, message):
@@ -176,7 +207,14 @@ def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, 
 
 def test_exposures_that_are_reported_need_a_log_that_takes_them(tmp_path):
     path = tmp_path / "karec.toml"
-    for value, message in (("shown", r'exposure = "shown" counts events: add \[live\]'), ("seen", "exposure = 'seen'")):
+    for value, message in (
+        (
+            "shown",
+            r'exposure = "shown" counts events: add '
+            r"\[live\]",
+        ),
+        ("seen", "exposure = 'seen'"),
+    ):
         path.write_text(f'{GOOD}\n[serve]\nexposure = "{value}"\n')
         (found,) = config_mistakes(path)
         assert re.search(rf":{len(GOOD.splitlines()) + 3}: serve.*{message}", found), found
@@ -197,11 +235,20 @@ def test_with_a_bundle_columns_are_looked_at_too(write_config, capsys):
         main(["config", "check", str(path)])
     assert ended.value.code == 1
     out = capsys.readouterr().out
-    assert re.match(rf"{re.escape(str(path))}:11: scenes\.home.*no column 'sung_id'", out) and out.count("\n") == 1
+    assert (
+        re.match(
+            rf"{re.escape(str(path))}:11: scenes\.home.*no column "
+            rf"'sung_id'",
+            out,
+        )
+        and out.count("\n") == 1
+    )
 
 
 def test_with_a_bundle_every_step_that_does_not_fit_is_told(write_config, capsys):
-    text = GOOD.replace("song_id", "sung_id").replace('"fresh", quota = 4', '"popular", segment = "cty", quota = 4')
+    text = GOOD.replace("song_id", "sung_id").replace(
+        '"fresh", quota = 4', '"popular", segment = "cty", quota = 4'
+    )
     with pytest.raises(SystemExit):
         main(["config", "check", str(write_config(text))])
     first, second = capsys.readouterr().out.splitlines()
@@ -221,7 +268,11 @@ def test_a_file_that_is_no_toml_is_one_line(tmp_path, capsys):
     path.write_text(GOOD + "\n[scenes.home]\n")
     assert main(["config", "check", str(path)]) == 2
     told = capsys.readouterr()
-    assert told.out == "" and re.fullmatch(r"karec config: .* is not TOML: Cannot declare .* twice .*\n", told.err)
+    assert told.out == "" and re.fullmatch(
+        r"karec config: .* is not TOML: Cannot declare .* twice "
+        r".*\n",
+        told.err,
+    )
 
 
 def test_an_unknown_scene_is_refused(write_config):
@@ -231,9 +282,15 @@ def test_an_unknown_scene_is_refused(write_config):
 
 def facts_of(cascade):
     """What a cascade's steps are, with their plain settings."""
-    steps = [*cascade.request_hydrators, *cascade.recall.sources, *(s for stage in cascade.stages for s in stage.steps)]
+    steps = [
+        *cascade.request_hydrators,
+        *cascade.recall.sources,
+        *(s for stage in cascade.stages for s in stage.steps),
+    ]
     plain = (int, float, str, bool, tuple, type(None))
-    return [(type(s), {key: value for key, value in vars(s).items() if isinstance(value, plain)}) for s in steps]
+    return [
+        (type(s), {key: value for key, value in vars(s).items() if isinstance(value, plain)}) for s in steps
+    ]
 
 
 @pytest.mark.parametrize("scene", ["home", "live"])
@@ -264,7 +321,9 @@ def test_each_value_is_shown_with_where_it_comes_from(write_config):
 
 @pytest.mark.parametrize("name", [HOME_SCENE, *OTHERS])
 def test_the_templates_have_no_mistake_and_are_shown(tmp_path, name):
-    texts = [files("karec.config").joinpath(f"templates/{each}.toml").read_text() for each in {HOME_SCENE, name}]
+    texts = [
+        files("karec.config").joinpath(f"templates/{each}.toml").read_text() for each in {HOME_SCENE, name}
+    ]
     path = tmp_path / "karec.toml"
     path.write_text("\n".join(sorted(texts, key=lambda text: "bundle =" not in text)))
     assert config_mistakes(path) == []

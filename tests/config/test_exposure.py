@@ -59,7 +59,9 @@ def test_metrics_tell_shares_prices_and_what_cannot_be_met(write_config):
 
 
 def test_a_scene_without_the_table_has_none(write_config):
-    text = HOME.replace('{ use = "exposure_prices" }', "").replace('{ use = "underexposed", quota = 4 }, ', "")
+    text = HOME.replace('{ use = "exposure_prices" }', "").replace(
+        '{ use = "underexposed", quota = 4 }, ', ""
+    )
     text = text.replace('{ use = "exposure" }, ', "").replace('observers = [{ use = "exposures" }]', "")
     with load_cascade(write_config(text), "home") as cascade:
         assert cascade.exposure is None
@@ -102,21 +104,37 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
             "fifty = 0.5",
             "exposure.targets[0]: share: 'fifty' is no whole number; the keys are values of the column",
         ),
-        ('share = { "50" = 0.5 }', "share = {}", "exposure.targets[0]: share is empty: name a value and its share"),
-        ('share = { "50" = 0.5 }', "share = 0.5", "exposure.targets[0]: share = 0.5, expected a share for each value"),
+        (
+            'share = { "50" = 0.5 }',
+            "share = {}",
+            "exposure.targets[0]: share is empty: name a value and its share",
+        ),
+        (
+            'share = { "50" = 0.5 }',
+            "share = 0.5",
+            "exposure.targets[0]: share = 0.5, expected a share for each value",
+        ),
         (
             'column = "song_id", share',
             'column = "song_id", age_hours = 3, share',
             "exposure.targets[0]: a target names either a column or age_hours",
         ),
-        ("{ age_hours = 4, share", "{ share", "exposure.targets[1]: a target names either a column or age_hours"),
+        (
+            "{ age_hours = 4, share",
+            "{ share",
+            "exposure.targets[1]: a target names either a column or age_hours",
+        ),
         ("age_hours = 4", "age_hours = 0", "exposure.targets[1]: a target by age needs age_hours above 0"),
         (
             "share = 0.3 }",
             "share = 0.3, tolerance = 0 }",
             "exposure.targets[1]: tolerance must be above 0 and below 1, got 0",
         ),
-        ("share = 0.3 }", "shares = 0.3 }", "exposure.targets[1]: unknown key 'shares' (did you mean 'share'?)"),
+        (
+            "share = 0.3 }",
+            "shares = 0.3 }",
+            "exposure.targets[1]: unknown key 'shares' (did you mean 'share'?)",
+        ),
         ("share = 0.4", "share = 0", "exposure.caps[0]: share = 0 would leave every feed empty"),
         ("share = 0.4", "share = 2", "exposure.caps[0]: share is 2, expected 0 … 1"),
         ("exposures = 5", "exposures = 0", "exposure.floors[0]: exposures must be positive, got 0"),
@@ -125,8 +143,16 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
             "budget = 4",
             "exposure.floors[0]: a budget of 4 places a day is below the floor of 5 exposures",
         ),
-        ("new_work_hours = 3", "new_work_hours = 0", "exposure.floors[0]: new must last longer than 0, got 0 hours"),
-        ("new_work_hours = 3, ", "", "exposure.floors[0]: a floor names either new_work_hours or new_creator_days"),
+        (
+            "new_work_hours = 3",
+            "new_work_hours = 0",
+            "exposure.floors[0]: new must last longer than 0, got 0 hours",
+        ),
+        (
+            "new_work_hours = 3, ",
+            "",
+            "exposure.floors[0]: a floor names either new_work_hours or new_creator_days",
+        ),
         (
             '"50" = 0.5',
             '"050" = 0.5',
@@ -138,9 +164,21 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
             "new_work_hours = inf",
             "exposure.floors[0]: new must last longer than 0, got inf hours",
         ),
-        (TARGET, "spread = [{ weight = 0 }]\n" + TARGET, "exposure.spread[0]: weight is 0, expected a number above 0"),
-        (TARGET, "spread = [{ weight = nan }]\n" + TARGET, "exposure.spread[0]: weight is nan, expected a number"),
-        (TARGET, "spread = [{ weight = 101 }]\n" + TARGET, "weight is 101, expected a number above 0 and at most 100"),
+        (
+            TARGET,
+            "spread = [{ weight = 0 }]\n" + TARGET,
+            "exposure.spread[0]: weight is 0, expected a number above 0",
+        ),
+        (
+            TARGET,
+            "spread = [{ weight = nan }]\n" + TARGET,
+            "exposure.spread[0]: weight is nan, expected a number",
+        ),
+        (
+            TARGET,
+            "spread = [{ weight = 101 }]\n" + TARGET,
+            "weight is 101, expected a number above 0 and at most 100",
+        ),
         (
             TARGET,
             "spread = [{ weight = 1, exposures = 0 }]\n" + TARGET,
@@ -158,8 +196,16 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
             "exposure: spread[0]: the item index has no column 'song'",
         ),
         # against the index
-        ('"song_id", share', '"mood", share', "exposure: targets[0]: the item index has no column 'mood'; it has ["),
-        ('"creator_id", share', '"mood", share', "exposure: caps[0]: the item index has no column 'mood'; it has ["),
+        (
+            '"song_id", share',
+            '"mood", share',
+            "exposure: targets[0]: the item index has no column 'mood'; it has [",
+        ),
+        (
+            '"creator_id", share',
+            '"mood", share',
+            "exposure: caps[0]: the item index has no column 'mood'; it has [",
+        ),
         # entries together
         (
             "caps = [",
@@ -209,14 +255,19 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         (
             "floors = [",
             "floors = [{ new_creator_days = 1, exposures = 450, budget = 450 }, ",
-            "floors[0] is above caps[0]: a new creator is to be shown 450 times, and the cap lets 400 through",
+            "floors[0] is above caps[0]: a new creator is to be shown 450 times, and the cap lets 400 "
+            "through",
         ),
         (
             "explore = 1",
             "explore = -1",
             "exposure: explore = -1, expected 0 or, with floors, how many places of a feed",
         ),
-        ("explore = 1", 'controller = "bang"', "exposure: controller = 'bang', expected one of 'dual', 'pid'"),
+        (
+            "explore = 1",
+            'controller = "bang"',
+            "exposure: controller = 'bang', expected one of 'dual', 'pid'",
+        ),
         ("explore = 1", "rate = 0", "exposure: rate must be above 0 and at most 1, got 0"),
         ("explore = 1", "window_hours = 0", "exposure: window_hours must be positive, got 0"),
         (TABLE, "[scenes.home.exposure]\n", "exposure: name a target, a cap, a floor or a spread"),
@@ -244,9 +295,15 @@ def test_what_contradicts_itself_is_refused_with_its_place(write_config, old, ne
 
 
 def test_a_table_that_no_step_reads_is_refused(write_config):
-    text = HOME.replace('{ use = "exposure_prices" }', "").replace('{ use = "underexposed", quota = 4 }, ', "")
+    text = HOME.replace('{ use = "exposure_prices" }', "").replace(
+        '{ use = "underexposed", quota = 4 }, ', ""
+    )
     text = text.replace('{ use = "exposure" }, ', "").replace('observers = [{ use = "exposures" }]', "")
-    with pytest.raises(ConfigError, match=r"scenes\.home\.exposure: no step reads it: put \{ use = \"exposure\" \}"):
+    with pytest.raises(
+        ConfigError,
+        match=r"scenes\.home\.exposure: no step reads it: put \{ use = "
+        r"\"exposure\" \}",
+    ):
         load_cascade(write_config(text + TABLE), "home")
 
 

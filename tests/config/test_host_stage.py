@@ -51,8 +51,9 @@ def test_the_file_names_its_scene_and_the_hash_of_its_source(exported):
     assert len(source(exported)) == 16 and int(source(exported), 16) >= 0
 
 
-DPP = """{ use = "dpp", name = "last one", diversity = 0.25, ridge = 1, types = "creator_id", type_weight = 0.5, \
-window = 4, max_per_type = 3, min_per_type = 1, weights = { song_id = { "50" = 2, "51" = 0.5 } } }"""
+DPP = """{ use = "dpp", name = "last one", diversity = 0.25, ridge = 1, types = "creator_id", \
+type_weight = 0.5, window = 4, max_per_type = 3, min_per_type = 1, \
+weights = { song_id = { "50" = 2, "51" = 0.5 } } }"""
 EVERY_STEP = f"""[
     {{ use = "index_rows" }},
     {{ use = "has_embedding", name = "has vectors" }},
@@ -67,7 +68,9 @@ EVERY_STEP = f"""[
 
 
 def test_every_step_is_written_with_all_its_settings_defaults_included(config):
-    config.write_text(TEXT.replace('[{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]', EVERY_STEP, 1))
+    config.write_text(
+        TEXT.replace('[{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]', EVERY_STEP, 1)
+    )
     path = config.parent / "prerank.txt"
     export_stage(config, "home", "prerank", path)
     assert path.read_text(encoding="ascii").splitlines()[2:-1] == [
@@ -78,7 +81,8 @@ def test_every_step_is_written_with_all_its_settings_defaults_included(config):
         "step freshness weight=1.0 half_life_hours=12.0",
         "step tone column=song_id at_least=1.0",
         "step quota column=creator_id at_most=2",
-        "step dpp diversity=0.25 ridge=1.0 type_weight=0.5 window=4 types=creator_id max_per_type=3 min_per_type=1 "
+        "step dpp diversity=0.25 ridge=1.0 type_weight=0.5 window=4 types=creator_id max_per_type=3 "
+        "min_per_type=1 "
         "weights.song_id.50=2.0 weights.song_id.51=0.5 name=last%20one",
         "step dpp k=4 diversity=0.5 ridge=0.01 type_weight=0.0 types=type",
     ]
@@ -89,7 +93,8 @@ def test_every_step_is_written_with_all_its_settings_defaults_included(config):
     [
         (
             '{ use = "top_k", k = 3 }',
-            r"^the step 'top_k' runs in Python alone; a C\+\+ host knows \['dpp', 'freshness', 'has_embedding', "
+            r"^the step 'top_k' runs in Python alone; a C\+\+ host knows \['dpp', 'freshness', "
+            r"'has_embedding', "
             r"'index_rows', 'inner_product', 'not_shown', 'quota', 'tone'\]$",
         ),
         (
@@ -107,11 +112,16 @@ def test_a_step_that_a_host_does_not_run_is_refused_by_name(config, step, messag
 def test_similarity_of_one_s_own_vectors_is_refused():
     columns = {"audio_00": np.ones(3, np.float32)}
     snapshot = Snapshot(1, Table(np.arange(3), columns), Table(np.arange(1), {}), {}, {})
-    index, bundle = ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)), SimpleNamespace(snapshot=snapshot)
+    index, bundle = (
+        ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)),
+        SimpleNamespace(snapshot=snapshot),
+    )
     step = Dpp(index, similarity=Similarity("audio"), bundle=bundle)
     object.__setattr__(step, "name", "varied")
     with pytest.raises(
-        ConfigError, match=r"^the step 'varied': similarity.vectors = 'audio' is Python's alone; a C\+\+ host knows"
+        ConfigError,
+        match=r"^the step 'varied': similarity.vectors = 'audio' is Python's alone; a C\+\+ "
+        r"host knows",
     ):
         step_line(step)
 
@@ -121,7 +131,11 @@ def test_a_file_that_is_absent_or_something_else_is_refused(config, tmp_path):
         check_export(config, "home", "prerank", tmp_path / "absent.txt")
     other = tmp_path / "other.txt"
     other.write_bytes(b"caf\xe9")
-    with pytest.raises(ConfigError, match=r"other\.txt is no exported stage; what karec export stage wrote belongs"):
+    with pytest.raises(
+        ConfigError,
+        match=r"other\.txt is no exported stage; what karec export stage wrote "
+        r"belongs",
+    ):
         check_export(config, "home", "prerank", other)
 
 
@@ -157,7 +171,11 @@ def test_an_altered_file_is_stale_though_its_source_is_not(config, exported):
 
 
 def test_a_karec_toml_is_not_taken_for_an_export_nor_an_export_for_a_karec_toml(config, exported):
-    with pytest.raises(ConfigError, match=r"karec\.toml is a karec\.toml; what karec export stage wrote belongs here"):
+    with pytest.raises(
+        ConfigError,
+        match=r"karec\.toml is a karec\.toml; what karec export stage wrote "
+        r"belongs here",
+    ):
         check_export(config, "home", "prerank", config)
     with pytest.raises(
         ConfigError, match=r"prerank\.txt is a file of kind karec-prerank for C\+\+ hosts; a karec\.toml be"

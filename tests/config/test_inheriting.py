@@ -1,4 +1,5 @@
-"""What a scene changes in the one that it inherits: tables by key, lists by name, false for what it leaves out."""
+"""What a scene changes in the one that it inherits: tables by key, lists by name, false for what it leaves
+out."""
 
 import pytest
 
@@ -35,7 +36,10 @@ def live(write_config):
 
 def test_another_step_takes_an_entrys_place_without_its_keys(live):
     scene = live('stages.prerank.steps.inner_product = { use = "live_indicators" }\ncounts.prerank = false\n')
-    assert scene.stages[0]["steps"] == [{"use": "index_rows"}, {"name": "inner_product", "use": "live_indicators"}]
+    assert scene.stages[0]["steps"] == [
+        {"use": "index_rows"},
+        {"name": "inner_product", "use": "live_indicators"},
+    ]
 
 
 def test_the_same_step_keeps_the_keys_that_are_not_told(live):
@@ -62,10 +66,22 @@ def test_an_inherited_entry_is_moved_before_another(live):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ('recall.new.before = "populr"', r"live\.recall\.new: before = 'populr', .* \(did you mean 'popular'\?\); .*$"),
-        ('recall.new.before = "new"', r"live\.recall\.new: before = 'new', expected another entry; there are"),
+        (
+            'recall.new.before = "populr"',
+            r"live\.recall\.new: before = 'populr', .* \(did you mean "
+            r"'popular'\?\); .*$",
+        ),
+        (
+            'recall.new.before = "new"',
+            r"live\.recall\.new: before = 'new', expected another entry; there "
+            r"are",
+        ),
         ("recall.new.before = 1", r"live\.recall\.new: before = 1, expected str"),
-        ("exposure.exploer = false", r"live\.exposure: no key 'exploer' is inherited \(did you mean 'explore'\?\)"),
+        (
+            "exposure.exploer = false",
+            r"live\.exposure: no key 'exploer' is inherited \(did you mean "
+            r"'explore'\?\)",
+        ),
     ],
 )
 def test_a_change_that_fits_nothing_is_refused_with_its_place(live, change, message):
@@ -89,7 +105,10 @@ def test_a_scene_may_want_nothing_of_the_inherited_exposure(live):
 
 def test_merging_changes_neither_table():
     parent = {"counts": {"recall": 3}, "recall": [{"use": "popular", "quota": 5}], "stages": []}
-    child = {"counts": {"recall": 2}, "recall": {"popular": {"quota": 1}, "new": {"use": "fresh", "before": "popular"}}}
+    child = {
+        "counts": {"recall": 2},
+        "recall": {"popular": {"quota": 1}, "new": {"use": "fresh", "before": "popular"}},
+    }
     before = repr((parent, child))
     table = merged(parent, child, Place(None))
     assert [entry["use"] for entry in table["recall"]] == ["fresh", "popular"]

@@ -85,7 +85,9 @@ def test_a_running_request_ends_on_the_bundle_that_it_began_with(live, publish_n
     assert held.result(LONG) == 7 and reloaded.result(LONG) is True
 
 
-def test_observers_of_the_old_bundle_see_its_last_answer_and_are_closed_before_reload_returns(live, publish_next, pool):
+def test_observers_of_the_old_bundle_see_its_last_answer_and_are_closed_before_reload_returns(
+    live, publish_next, pool
+):
     held = pool.submit(ask, live, HELD, request_id="last")
     assert Gate.arrived.wait(LONG)
     publish_next(8)
@@ -134,11 +136,20 @@ def test_a_model_that_ends_the_process_is_refused_and_this_process_serves_on(liv
     def crash(folder):
         constants = constant(1, 10) | CRASHING
         write_damaged(
-            folder / "user_tower.onnx", crashing("user_vector"), "user_vector", version=8, constants=constants, n=10
+            folder / "user_tower.onnx",
+            crashing("user_vector"),
+            "user_vector",
+            version=8,
+            constants=constants,
+            n=10,
         )
 
     publish_next(8, damage=crash)
-    with pytest.raises(BundleError, match=r"user_tower\.onnx ends the process in a replayed request by SIGFPE"):
+    with pytest.raises(
+        BundleError,
+        match=r"user_tower\.onnx ends the process in a replayed request by "
+        r"SIGFPE",
+    ):
         live.reload()
     assert ask(live) == 7
 
@@ -146,12 +157,22 @@ def test_a_model_that_ends_the_process_is_refused_and_this_process_serves_on(liv
 @pytest.mark.parametrize(
     ("setting", "why"),
     [
-        ("fails_on", "v0000000008: a request of the scene 'home' .* fails: Unavailable: this version does not serve"),
-        ("drops_on", "v0000000008: a request of the scene 'home' that was answered with works before gets none"),
+        (
+            "fails_on",
+            "v0000000008: a request of the scene 'home' .* fails: Unavailable: this version does not serve",
+        ),
+        (
+            "drops_on",
+            "v0000000008: a request of the scene 'home' that was answered with works before gets none",
+        ),
     ],
 )
-def test_a_bundle_that_does_not_answer_what_was_answered_before_is_refused(live, publish_next, path, setting, why):
-    path.write_text(TEXT.replace('{ use = "living_scenes:Gate" }', f'{{ use = "living_scenes:Gate", {setting} = 8 }}'))
+def test_a_bundle_that_does_not_answer_what_was_answered_before_is_refused(
+    live, publish_next, path, setting, why
+):
+    path.write_text(
+        TEXT.replace('{ use = "living_scenes:Gate" }', f'{{ use = "living_scenes:Gate", {setting} = 8 }}')
+    )
     assert live.reload()
     publish_next(8)
     ask(live, request_id="sampled")
@@ -169,7 +190,9 @@ def test_karec_toml_is_read_anew_and_what_was_blocked_in_the_same_bundle_stays_b
     assert live.reload()
     assert live.cascades["home"].bundle is bundle
     assert len(live.run(Request(1, 5)).candidates) == 3
-    assert live.cascades["home"].bundle.index.search(np.ones(10, np.float32), ids=[700, 701], k=2).blocked == 1
+    assert (
+        live.cascades["home"].bundle.index.search(np.ones(10, np.float32), ids=[700, 701], k=2).blocked == 1
+    )
 
 
 def test_a_new_version_begins_with_what_steps_usually_took_in_the_one_before(live, publish_next):
@@ -210,7 +233,9 @@ def test_a_bundle_out_of_service_is_freed_before_reload_returns(live, publish_ne
 
 
 def test_a_refused_bundle_is_freed_though_the_error_is_kept(live, publish_next, path):
-    path.write_text(TEXT.replace('{ use = "living_scenes:Gate" }', '{ use = "living_scenes:Gate", fails_on = 8 }'))
+    path.write_text(
+        TEXT.replace('{ use = "living_scenes:Gate" }', '{ use = "living_scenes:Gate", fails_on = 8 }')
+    )
     assert live.reload()
     ask(live)
     publish_next(8)

@@ -43,7 +43,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def path(folder, tmp_path):
-    """A karec.toml of this test beside nothing: its bundle lies elsewhere, its log and store in ``tmp_path``."""
+    """A karec.toml of this test beside nothing: its bundle lies elsewhere, its log and store in
+    ``tmp_path``."""
     text = (folder / "karec.toml").read_text().replace('"bundles"', f'"{folder / "bundles"}"')
     (tmp_path / "karec.toml").write_text(text.replace('"memory:"', '"state"'))
     return tmp_path / "karec.toml"
@@ -91,7 +92,9 @@ def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, 
     bits, scenes = rng.random((n, 3)) < 0.4, rng.integers(0, 2, n)
     names = ("click", "like", "follow")
     rows = [
-        exposure(int(u), int(w), *(label for label, bit in zip(names, of, strict=True) if bit), time_ms=now + at)
+        exposure(
+            int(u), int(w), *(label for label, bit in zip(names, of, strict=True) if bit), time_ms=now + at
+        )
         | {"scene": ("home", "city")[scene]}
         for at, (u, w, of, scene) in enumerate(zip(users, works, bits, scenes, strict=True))
     ]
@@ -123,7 +126,9 @@ def test_a_like_changes_the_next_request(live, now):
     assert not np.array_equal(before.request.features["user_vector"], after.request.features["user_vector"])
     others = ask(live, OTHER, scene="city", time_ms=now).request.features["user_vector"]
     live.record([exposure(USER, liked, "click")], now_ms=now)
-    np.testing.assert_array_equal(ask(live, OTHER, scene="city", time_ms=now).request.features["user_vector"], others)
+    np.testing.assert_array_equal(
+        ask(live, OTHER, scene="city", time_ms=now).request.features["user_vector"], others
+    )
 
 
 def test_what_was_shown_does_not_come_again_unless_the_scene_says_so(live, now):
@@ -174,7 +179,9 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
             (one, two)[at % 2].record([exposure(STRANGER, 100, "click", time_ms=now + at)], now_ms=now + at)
         for live in (one, two):
             live.record([], now_ms=now + 20)
-            exposed = np.expm1(ask(live, STRANGER, scene="city", time_ms=now).request.features["user_numbers"] / 0.25)
+            exposed = np.expm1(
+                ask(live, STRANGER, scene="city", time_ms=now).request.features["user_numbers"] / 0.25
+            )
             assert np.isclose(exposed, 12, rtol=1e-4).any()
     with karec.LiveCascade.from_config(path, None) as three:
         view, why = three.cascades["home"].live.view(STRANGER)
@@ -208,7 +215,8 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
         slow = ask(live, USER, time_ms=now)
         assert slow.degraded == ("request.state",) and len(slow)
         told = live.record([exposure(OTHER, ids_of(slow)[0])], now_ms=now)
-        assert told.events == 1 and told.waiting  # and not two seconds later, when the server's connection ends
+        # and not two seconds later, when the server's connection ends
+        assert told.events == 1 and told.waiting
         assert "the state store" in told.waiting and " 20 ms" in told.waiting
         server.stop()
         shown = ids_of(slow)[:3]
@@ -246,7 +254,9 @@ def test_another_bundle_waits_for_the_store_and_brings_no_blocked_work_back(path
     if PROGRAM is None:
         pytest.skip(WHY_NOT)
     redis = RedisServer(tmp_path)
-    path.write_text(path.read_text().replace('"state"', f'"{redis.url}"').replace("events =", f"{PATIENT}\nevents ="))
+    path.write_text(
+        path.read_text().replace('"state"', f'"{redis.url}"').replace("events =", f"{PATIENT}\nevents =")
+    )
     with karec.LiveCascade.from_config(path, None) as live:
         blocked, later = ids_of(ask(live, USER, time_ms=now))[:2]
         live.record([{"kind": "block", "work": blocked}], now_ms=now)
@@ -300,7 +310,8 @@ def test_a_disk_that_is_full_is_told_and_serves_on(live, now):
             "it does not know what the store did not take"
         )
     until = time.monotonic() + 30
-    while live.record([], now_ms=now).waiting is not None:  # the store is asked again by the thread that looks
+    # the store is asked again by the thread that looks
+    while live.record([], now_ms=now).waiting is not None:
         assert time.monotonic() < until
     feed = ask(live, USER, time_ms=now)
     assert not {*shown} & {*ids_of(feed)} and not feed.degraded
@@ -390,7 +401,9 @@ def test_an_event_that_is_told_twice_counts_once(live, now):
 def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
     works = snapshot.works.ids[:3]
     before = ask(live, USER, time_ms=now)
-    shown = Events.of("exposure", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0)
+    shown = Events.of(
+        "exposure", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0
+    )
     assert live.record(shown, now_ms=now).events == 3
     after = ask(live, USER, time_ms=now)
     assert not {*works.tolist()} & {*ids_of(after)}
@@ -432,7 +445,9 @@ def test_a_user_who_was_shown_every_work_since_the_answer_stands_in_no_reloads_w
     assert live.reload()
 
 
-def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and_store_may_not(path, live, now):
+def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and_store_may_not(
+    path, live, now
+):
     text = path.read_text()
     path.write_text(text.replace('"events"', '"events"\nmargin = 0.5\nrefresh_share = 0'))
     assert live.reload() and live.record([exposure(USER, 100)], now_ms=now).events == 1
@@ -440,7 +455,11 @@ def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and
         ('events = "events"', 'events = "elsewhere"', "live.events: it was 'events' and is 'elsewhere'"),
         ('state = "state"', 'state = "other"', "live.state: it was"),
         ('state = "state"', 'state = "state"\ndeadline_ms = 5', "live.deadline_ms: it was 20.0 and is 5.0"),
-        ('[live]\nstate = "state"\nevents = "events"\n', "", "live: a service that runs keeps its log and store"),
+        (
+            '[live]\nstate = "state"\nevents = "events"\n',
+            "",
+            "live: a service that runs keeps its log and store",
+        ),
     ):
         assert before in text
         path.write_text(text.replace(before, after))
@@ -498,7 +517,9 @@ def test_config_check_tells_what_is_wrong_with_the_table(path, line, what):
 
 
 def test_config_check_tells_every_mistake_of_the_table(path):
-    path.write_text(path.read_text().replace('state = "state"', 'state = 3\nevent = "e"\ndeadline_ms = "soon"'))
+    path.write_text(
+        path.read_text().replace('state = "state"', 'state = 3\nevent = "e"\ndeadline_ms = "soon"')
+    )
     told = config_mistakes(path)
     assert len(told) == 3 and all(": live" in each for each in told)
 

@@ -27,7 +27,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def open_live(made, tmp_path):
-    """Opens a cascade on a copy of the bundle, whose index nobody else writes to, with this test's log and store."""
+    """Opens a cascade on a copy of the bundle, whose index nobody else writes to, with this test's log and
+    store."""
     shutil.copytree(made / "bundles", tmp_path / "bundles", symlinks=True)
     path = tmp_path / "karec.toml"
 
@@ -70,7 +71,9 @@ def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_follower
         assert found_by(ask(again, USER, time_ms=now)) == {"follow", "model", "fresh"}
 
 
-def test_followers_find_a_new_work_whoever_knows_of_them_and_after_another_bundle_came(open_live, snapshot, now):
+def test_followers_find_a_new_work_whoever_knows_of_them_and_after_another_bundle_came(
+    open_live, snapshot, now
+):
     """One follows in the bundle, one since before the upload, one since after it; a fourth one no longer."""
     follows = snapshot.relations["follows"]
     old = next(row for row in range(len(follows)) if len(follows.of(row)))
@@ -97,7 +100,9 @@ def test_a_new_work_is_recalled_by_the_song_that_a_user_favours(open_live, snaps
     watched = int(snapshot.works.ids[np.flatnonzero(snapshot.works["song_id"] >= 0)[0]])
     song = int(snapshot.works["song_id"][snapshot.works.lookup([watched])[0]])
     with open_live(channels='{ use = "profile", quota = 40 },') as live:
-        live.record([{"kind": "exposure", "user": 987_654, "work": watched, "labels": ["click", "like"]}], now_ms=now)
+        live.record(
+            [{"kind": "exposure", "user": 987_654, "work": watched, "labels": ["click", "like"]}], now_ms=now
+        )
         live.record([upload(song_id=song), upload(9002, 8001, song_id=song + 1000)], now_ms=now)
         feed = ask(live, 987_654, time_ms=now)
         assert "profile" in found_by(feed) and "profile" not in found_by(feed, 9002)
@@ -107,7 +112,10 @@ def test_a_new_work_is_recalled_by_the_song_that_a_user_favours(open_live, snaps
 
 def test_it_has_the_vector_and_the_rank_that_a_bundle_with_it_would_give(open_live, made, snapshot, now):
     said = {"song_id": 3, "type": 1, "tag": 2, "city": 1, "log_duration": 4.5}
-    column = {name: np.append(values, np.array([0], values.dtype)) for name, values in snapshot.works.columns.items()}
+    column = {
+        name: np.append(values, np.array([0], values.dtype))
+        for name, values in snapshot.works.columns.items()
+    }
     for name, value in {**said, "creator_id": CREATOR, "upload_ms": now}.items():
         column[name][-1] = value
     with_it = replace(snapshot, works=Table(np.append(snapshot.works.ids, NEW), column))
@@ -125,7 +133,9 @@ def test_it_has_the_vector_and_the_rank_that_a_bundle_with_it_would_give(open_li
         counts = np.zeros((1, len(bundle.encoder.works.counters)), np.float32)
         counts[0, [bundle.encoder.works.counters.index(f"count_{name}") for name in ("exposed", "click")]] = 1
         items = bundle.encoder.encode_items(with_it, row, now + 1, counts)
-        (logits,) = bundle.ranker.run({**features, **items, **bundle.encoder.encode_crosses(features, items)}, "logits")
+        (logits,) = bundle.ranker.run(
+            {**features, **items, **bundle.encoder.encode_crosses(features, items)}, "logits"
+        )
         np.testing.assert_array_equal(pool.columns["logits"][pool.ids == NEW], logits)
         history = bundle.encoder.tables(with_it).works.ids[row[0]]
         np.testing.assert_array_equal(features["history"][0, 0], history)  # the user's history knows it too
@@ -143,12 +153,15 @@ def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_
         live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
         left = [item.id for item in ask(live, USER, time_ms=now)]
         assert {*after} - {*left} == {w for w in after if creator_of.get(w, CREATOR) == CREATOR}
-        live.record([upload(NEW + 2), {"kind": "block", "work": left[0]}], now_ms=now + 3)  # uploaded after the block
+        # uploaded after the block
+        live.record([upload(NEW + 2), {"kind": "block", "work": left[0]}], now_ms=now + 3)
         assert {*left} - {item.id for item in ask(live, USER, time_ms=now)} == {left[0]}
         index = live.cascades["home"].bundle.index
         hidden = [old, NEW + 1, NEW + 2, left[0]]
         assert not np.isin(hidden, index.search_all(np.ones((1, index.dim), np.float32), k=99).ids).any()
-        live.record([{"kind": "unblock", "creator": CREATOR}, {"kind": "unblock", "work": left[0]}], now_ms=now + 4)
+        live.record(
+            [{"kind": "unblock", "creator": CREATOR}, {"kind": "unblock", "work": left[0]}], now_ms=now + 4
+        )
         back = [item.id for item in ask(live, USER, time_ms=now)]
         assert {*back} == {*after} | {NEW + 2}
         live.record([upload()], now_ms=now + 5)
@@ -160,17 +173,30 @@ def test_an_edit_is_in_the_next_request(open_live, snapshot, now):
     with open_live() as live:
         index = live.cascades["home"].bundle.index
         was = index.embeddings(index.lookup([work]))
-        live.record([{"kind": "edit", "work": work, "columns": {"song_id": 77}}, upload(song_id=1)], now_ms=now)
+        live.record(
+            [{"kind": "edit", "work": work, "columns": {"song_id": 77}}, upload(song_id=1)], now_ms=now
+        )
         live.record([{"kind": "edit", "work": NEW, "columns": {"song_id": 78}}], now_ms=now + 1)
         assert index.gather("song_id", index.lookup([work, NEW])).tolist() == [77, 78]
         assert not np.array_equal(index.embeddings(index.lookup([work])), was)
-        assert index.gather("creator_id", index.lookup([work])).tolist() == [int(snapshot.works["creator_id"][0])]
+        assert index.gather("creator_id", index.lookup([work])).tolist() == [
+            int(snapshot.works["creator_id"][0])
+        ]
 
 
 def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open_live, now):
-    odd = {"song_id": 2**70, "type": "hologram", "tag": 1.5, "city": float("nan"), "log_duration": "long", "other": 3}
+    odd = {
+        "song_id": 2**70,
+        "type": "hologram",
+        "tag": 1.5,
+        "city": float("nan"),
+        "log_duration": "long",
+        "other": 3,
+    }
     with open_live() as live:
-        told = live.record([upload(**odd), {"kind": "edit", "work": 12345, "columns": {"tag": 1}}], now_ms=now)
+        told = live.record(
+            [upload(**odd), {"kind": "edit", "work": 12345, "columns": {"tag": 1}}], now_ms=now
+        )
         assert told.events == 2
         index = live.cascades["home"].bundle.index
         row = index.lookup([NEW])
@@ -183,7 +209,8 @@ def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open
 def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_live, now):
     with open_live() as live:
         told = live.record(
-            [upload(log_duration=10**400, song_id=10**400), {"kind": "exposure", "user": USER, "work": 100}], now_ms=now
+            [upload(log_duration=10**400, song_id=10**400), {"kind": "exposure", "user": USER, "work": 100}],
+            now_ms=now,
         )
         assert (told.events, told.waiting, live.counts["folded"]) == (2, None, 1)
         assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
@@ -199,7 +226,8 @@ def test_a_work_has_one_vector_in_every_process_and_after_each_start(open_live, 
     with open_live() as live:
         live.record([upload(song_id=1)], now_ms=now)
         live.record(
-            [{"kind": "edit", "work": work, "columns": {"song_id": 7}, "time_ms": now + 40 * HOUR}], now + 40 * HOUR
+            [{"kind": "edit", "work": work, "columns": {"song_id": 7}, "time_ms": now + 40 * HOUR}],
+            now + 40 * HOUR,
         )
         before = vectors(live)
     with open_live() as again:
@@ -244,7 +272,9 @@ def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_i
         live.record([upload(duration_s=90), upload(NEW + 1, duration_s=90)], now_ms=now)
         assert there(NEW) and not there(NEW + 1)
         for at, seconds in enumerate((5, 60)):
-            live.record([{"kind": "edit", "work": NEW, "columns": {"duration_s": seconds}}], now_ms=now + 1 + at)
+            live.record(
+                [{"kind": "edit", "work": NEW, "columns": {"duration_s": seconds}}], now_ms=now + 1 + at
+            )
             assert there(NEW) == (seconds == 60)
         assert live.counts["screened: too short"] == 1
 
@@ -297,7 +327,9 @@ def test_ids_that_are_texts_come_back_as_they_went_in(tmp_path, now):
         assert told.events == 3
         assert told.refused == {"user is no id of this platform": 2, "work is no id of this platform": 1}
         feed = ask(live, "u1", time_ms=now)
-        assert "a new work" in [item.id for item in feed] and before.items[0].id not in [item.id for item in feed]
+        assert "a new work" in [item.id for item in feed] and before.items[0].id not in [
+            item.id for item in feed
+        ]
         assert "follow" in found_by(ask(live, "a new user", time_ms=now), "a new work")
         live.record([{"kind": "exposure", "user": "a new user", "work": "a new work"}], now_ms=now)
         assert not found_by(ask(live, "a new user", time_ms=now), "a new work")
@@ -321,7 +353,8 @@ def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_p
 
 
 def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them(open_live, snapshot, now):
-    """And while the bundle is swapped: no error, no work that was deleted, no work that was shown to the user."""
+    """And while the bundle is swapped: no error, no work that was deleted, no work that was shown to the
+    user."""
     ended, deleted, shown = threading.Event(), list[int](), list[int]()
 
     def ask_on(live, user):

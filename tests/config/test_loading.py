@@ -1,4 +1,5 @@
-"""The ways to load what a karec.toml describes: whole cascades, one stage, with the config's bundle or one at hand."""
+"""The ways to load what a karec.toml describes: whole cascades, one stage, with the config's bundle or one at
+hand."""
 
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def test_a_stage_that_is_not_there_or_wrong_is_refused_with_its_place(path):
 )
 def test_a_config_that_names_a_key_loads_no_unsigned_bundle(path, load):
     public = Ed25519PrivateKey.generate().public_key()
-    (path.parent / "key.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    (path.parent / "key.pem").write_bytes(
+        public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
     path.write_text('bundle_key = "key.pem"\n' + TEXT)
     with pytest.raises(BundleError, match="sign"):
         load(path)

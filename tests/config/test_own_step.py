@@ -8,7 +8,9 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_step.py"
 
 
 def test_the_example_of_a_step_and_a_channel_of_ones_own_runs(tmp_path):
-    done = subprocess.run([sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:2] == ["1002 ('EditorsPicks', 'fresh')", "1006 ('EditorsPicks', 'fresh')"]

@@ -25,10 +25,14 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(bundle):
     kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
-    texts = [starting_config(HOME, bundle.snapshot, OBJECTIVES), *(scene_text(name, HOME, kinds) for name in OTHERS)]
+    texts = [
+        starting_config(HOME, bundle.snapshot, OBJECTIVES),
+        *(scene_text(name, HOME, kinds) for name in OTHERS),
+    ]
     path = bundle.path.parent.parent / "karec.toml"
     text = "\n".join(texts)
-    path.write_text(text.replace("weights = { comment = 1.0 }", "weights = { like = 1.0 }"))  # nobody comments here
+    # nobody comments here
+    path.write_text(text.replace("weights = { comment = 1.0 }", "weights = { like = 1.0 }"))
     return path
 
 
@@ -56,7 +60,9 @@ def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
 
 def test_scenes_with_a_spread_count_what_they_show_each_by_itself(config, bundle):
     counting = {
-        name: cascade for name, cascade in load_cascades(config, bundle).items() if cascade.exposure is not None
+        name: cascade
+        for name, cascade in load_cascades(config, bundle).items()
+        if cascade.exposure is not None
     }
     assert list(counting) == [HOME, "city", "comment"]
     for name, cascade in counting.items():
@@ -72,7 +78,9 @@ def test_where_no_step_has_time_every_scene_answers_as_many_items_by_its_rules(c
     with replace(load_cascade(config, scene, bundle), observers=()) as cascade:
         request = Request(3, scene=scene, k=4, time_ms=bundle.snapshot.time_ms)
         whole = cascade.run(request)
-        cascade.usual.add([(place, 60_000.0) for unit in cascade.units if unit.substitute for place, _ in unit.steps])
+        cascade.usual.add(
+            [(place, 60_000.0) for unit in cascade.units if unit.substitute for place, _ in unit.steps]
+        )
         hurried = cascade.run(replace(request, deadline_ms=50))
     assert hurried.degraded == tuple(f"{unit.place}: no time" for unit in cascade.units if unit.substitute)
     assert "rerank.dpp: no time" in hurried.degraded
@@ -154,10 +162,26 @@ def test_comments_are_of_different_people(asked, bundle):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (('items = "song"', 'items = "sogn"'), r"scenes\.song_request: items = 'sogn': .*did you mean 'song'\?"),
-        (('items = "live"', 'items = "podcast"'), r"items = 'podcast': the bundle has no such kind; it has works and"),
-        (('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'), r"the bundle's ranker knows works and no items"),
-        (("watch_30m = 1500.0", "watch_2h = 1.0"), r"works count \['exposed', 'watch_1m', 'watch_30m', 'watch_5m'\]"),
+        (
+            ('items = "song"', 'items = "sogn"'),
+            r"scenes\.song_request: items = 'sogn': .*did you mean "
+            r"'song'\?",
+        ),
+        (
+            ('items = "live"', 'items = "podcast"'),
+            r"items = 'podcast': the bundle has no such kind; it has "
+            r"works and",
+        ),
+        (
+            ('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'),
+            r"the bundle's ranker knows works and "
+            r"no items",
+        ),
+        (
+            ("watch_30m = 1500.0", "watch_2h = 1.0"),
+            r"works count \['exposed', 'watch_1m', 'watch_30m', "
+            r"'watch_5m'\]",
+        ),
         (("share = 0.5 }", "share = 1.3 }"), r"share must be in \[0, 1\], got 1\.3"),
         (('column = "city"', 'column = "town"'), r"the item index has no column 'town'; it has"),
     ],
@@ -174,7 +198,9 @@ def test_a_scene_that_cannot_be_is_refused_by_name_when_it_is_built(config, bund
 def test_templates_that_are_not_there_or_have_no_items_are_refused_by_name():
     with pytest.raises(ConfigError, match=r"no template of a scene 'lives' \(did you mean 'live'\?\)"):
         scene_text("lives", HOME, {})
-    with pytest.raises(ConfigError, match="live recommends items of the kind 'live', and the bundle has only"):
+    with pytest.raises(
+        ConfigError, match="live recommends items of the kind 'live', and the bundle has only"
+    ):
         scene_text("live", HOME, {"song": ()})
 
 

@@ -68,7 +68,12 @@ def test_the_older_key_candidates_still_limits_recall(write_config):
         ("prerank = 6", "prerank = 0", r"home: counts\.prerank = 0, expected at least 1"),
         ("prerank = 6", "prerank = 2.5", r"home: counts\.prerank = 2.5, expected int"),
         ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and counts.recall both say"),
-        ("[scenes.home]", '[scenes.home]\ninherits = "hme"', r"home: no scene 'hme' \(did you mean 'home'\?\)"),
+        (
+            "[scenes.home]",
+            '[scenes.home]\ninherits = "hme"',
+            r"home: no scene 'hme' \(did you mean "
+            r"'home'\?\)",
+        ),
         ("[scenes.home]", '[scenes.home]\ninherits = "home"', "home: inherits in a circle: home → home"),
     ],
 )
@@ -85,8 +90,15 @@ def test_a_circle_of_several_scenes_is_named(write_config):
 
 
 def test_a_scene_that_says_nothing_is_its_parent(write_config):
-    home, live = (scene(write_config, "[scenes.live]\ninherits = 'home'\n", name) for name in ("home", "live"))
-    assert (live.limit, live.request, live.recall, live.stages) == (home.limit, home.request, home.recall, home.stages)
+    home, live = (
+        scene(write_config, "[scenes.live]\ninherits = 'home'\n", name) for name in ("home", "live")
+    )
+    assert (live.limit, live.request, live.recall, live.stages) == (
+        home.limit,
+        home.request,
+        home.recall,
+        home.stages,
+    )
 
 
 def test_top_level_keys_replace_and_counts_replace_one_by_one(write_config):
@@ -126,7 +138,8 @@ def test_false_leaves_out_an_inherited_count(write_config):
 
 def test_a_grandchild_inherits_what_its_parent_changed(write_config):
     text = (
-        "[scenes.live]\ninherits = 'home'\nrecall.new.quota = 2\n[scenes.late]\ninherits = 'live'\ncounts.recall = 5\n"
+        "[scenes.live]\ninherits = 'home'\nrecall.new.quota = 2\n[scenes.late]\ninherits = 'live'\n"
+        "counts.recall = 5\n"
     )
     late = scene(write_config, text, "late")
     assert (late.limit, [channel["quota"] for channel in late.recall]) == (5, [5, 2])
@@ -135,12 +148,24 @@ def test_a_grandchild_inherits_what_its_parent_changed(write_config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("recall.populr.quota = 1", r"live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
-        ("counts.prernk = false", r"live\.counts: no count 'prernk' is inherited \(did you mean 'prerank'\?\)"),
+        (
+            "recall.populr.quota = 1",
+            r"live\.recall: no entry 'populr' is inherited \(did you mean "
+            r"'popular'\?\)",
+        ),
+        (
+            "counts.prernk = false",
+            r"live\.counts: no count 'prernk' is inherited \(did you mean "
+            r"'prerank'\?\)",
+        ),
         ("recall.populr = false", r"live\.recall: no entry 'populr' is inherited"),
         ("recall.popular = 5", r"live\.recall: popular = 5, expected a table of keys to override, or false"),
         ("stages.prerank.steps.topk.k = 1", r"live\.stages\.prerank\.steps: no entry 'topk' is inherited"),
-        ("recall.popular.qouta = 1", r"live \(inherits home\)\.recall\[0\] \(popular\): unknown key 'qouta' \(did you"),
+        (
+            "recall.popular.qouta = 1",
+            r"live \(inherits home\)\.recall\[0\] \(popular\): unknown key 'qouta' "
+            r"\(did you",
+        ),
         ("staes = []", r"live: unknown key 'staes' \(did you mean 'stages'\?\)"),
         ("inherit = 'home'", r"live: unknown key 'inherit' \(did you mean 'inherits'\?\)"),
     ],
@@ -152,7 +177,9 @@ def test_a_change_that_fits_nothing_is_named(write_config, change, message):
 
 
 def test_entries_by_name_need_something_to_inherit(write_config):
-    text = HOME.replace('recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]', "")
+    text = HOME.replace(
+        'recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]', ""
+    )
     with pytest.raises(
         ConfigError, match=r"home\.recall: must be a list of tables; a table overrides entries of an inh"
     ):
@@ -196,7 +223,8 @@ recall.Near = false
     [
         (
             '[{ use = "popular", quota = 5 }, { use = "popular", quota = 4 }]',
-            r"scenes\.live\.recall: two entries of the inherited list have one name: give one of them another `name`$",
+            r"scenes\.live\.recall: two entries of the inherited list have one name: give one of them "
+            r"another `name`$",
         ),
         ("5", r"scenes\.live\.recall: must be a list of tables$"),
         (
@@ -207,12 +235,17 @@ recall.Near = false
 )
 def test_a_list_whose_entries_cannot_be_named_is_refused(write_config, recall, message):
     with pytest.raises(ConfigError, match=message):
-        scene(write_config, f'[scenes.odd]\nrecall = {recall}\n[scenes.live]\ninherits = "odd"\nrecall.new.quota = 3\n')
+        scene(
+            write_config,
+            f'[scenes.odd]\nrecall = {recall}\n[scenes.live]\ninherits = "odd"\nrecall.new.quota = 3\n',
+        )
 
 
 def test_a_scene_that_is_no_table_is_refused_with_its_place(write_config):
     with pytest.raises(ConfigError, match=r"scenes\.live: must be a table$"):
-        Config.read(write_config(HOME.replace("[scenes.home]", "[scenes]\nlive = 5\n[scenes.home]"))).scene("live")
+        Config.read(write_config(HOME.replace("[scenes.home]", "[scenes]\nlive = 5\n[scenes.home]"))).scene(
+            "live"
+        )
 
 
 def test_all_scenes_are_loaded_by_name(write_config):

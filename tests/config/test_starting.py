@@ -1,4 +1,5 @@
-"""The karec.toml that a new project starts from: valid TOML, sized for its catalogue, with its scene and its tasks."""
+"""The karec.toml that a new project starts from: valid TOML, sized for its catalogue, with its scene and its
+tasks."""
 
 import tomllib
 from dataclasses import replace
@@ -15,7 +16,9 @@ from karec.platform.table import Table
 def snapshot_of(platform, n_works, *, without=()):
     """``platform`` with other works, which lack the roles ``without``."""
     roles = {"creator_id", "song_id", "type", "tag", "upload_ms"} - set(without)
-    return replace(platform, works=Table(np.arange(n_works), dict.fromkeys(roles, np.zeros(n_works, np.int64))))
+    return replace(
+        platform, works=Table(np.arange(n_works), dict.fromkeys(roles, np.zeros(n_works, np.int64)))
+    )
 
 
 def config_of(tmp_path, scene, snapshot, objectives):
@@ -76,7 +79,9 @@ def test_the_towers_may_order_what_the_ranker_scores(tmp_path, platform):
 
 def test_works_are_alike_and_spread_by_what_the_platform_has(tmp_path, platform):
     def said(*without):
-        scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene("home")
+        scene = config_of(
+            tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}
+        ).scene("home")
         (dpp,) = (step for step in scene.stages[-1]["steps"] if step["use"] == "dpp")
         return dpp.get("similarity"), [each.get("column") for each in scene.exposure["spread"]]
 
@@ -107,7 +112,9 @@ def test_any_scene_name_is_written_as_a_key(platform, name):
 )
 def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform, without, channels, steps):
     whole = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
-    scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene("home")
+    scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene(
+        "home"
+    )
     assert {c["use"] for c in whole.recall} - {c["use"] for c in scene.recall} == channels
     assert {s["use"] for s in steps_of(whole)} - {s["use"] for s in steps_of(scene)} == steps
     text = (tmp_path / "karec.toml").read_text(encoding="utf-8")
@@ -120,7 +127,9 @@ def test_social_and_follow_recall_are_left_out_where_nobody_knows_anybody(tmp_pa
 
 
 def channels_of(folder, snapshot):
-    return {channel["use"] for channel in config_of(folder, "home", snapshot, {"click": 1.0}).scene("home").recall}
+    return {
+        channel["use"] for channel in config_of(folder, "home", snapshot, {"click": 1.0}).scene("home").recall
+    }
 
 
 def test_social_recall_is_there_where_users_have_friends_or_families_and_follow_where_they_follow_creators(
@@ -133,6 +142,7 @@ def test_social_recall_is_there_where_users_have_friends_or_families_and_follow_
         (replace(works, users=families, relations={}), {"social"}),
         (replace(works, users=nobody, relations={"friends": some}), {"social"}),
         (replace(snapshot_of(platform, 100), users=nobody, relations={"follows": some}), {"follow"}),
-        (replace(works, users=nobody, relations={"follows": some}), set()),  # creators whose works nobody knows
+        # creators whose works nobody knows
+        (replace(works, users=nobody, relations={"follows": some}), set()),
     ):
         assert {"social", "follow"} & channels_of(tmp_path, snapshot) == there

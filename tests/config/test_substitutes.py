@@ -37,12 +37,26 @@ STAGE = 'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random" }, { use = 
     [
         ('substitute = []\nsteps = [{ use = "top_k" }]', "its substitute has no steps: name the selector"),
         ('substitute = "nothing"\nsteps = [{ use = "top_k" }]', "substitute"),
-        ('substitute = [{ use = "topk" }]\nsteps = [{ use = "top_k" }]', r"no step 'topk' \(did you mean 'top_k'\?\)"),
-        ('substitute = [{ use = "popular", quota = 3 }]\nsteps = [{ use = "top_k" }]', "'popular' is a source"),
-        ('substitute = [{ use = "top_k", k = 3 }]\nsteps = [{ use = "top_k" }]', "must be a selector without k too"),
-        ('substitute = [{ use = "random" }]\nsteps = [{ use = "top_k" }]', "must be a selector without k too"),
         (
-            'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random", substitute = "nothing" }, { use = "top_k" }]',
+            'substitute = [{ use = "topk" }]\nsteps = [{ use = "top_k" }]',
+            r"no step 'topk' \(did you mean "
+            r"'top_k'\?\)",
+        ),
+        (
+            'substitute = [{ use = "popular", quota = 3 }]\nsteps = [{ use = "top_k" }]',
+            "'popular' is a source",
+        ),
+        (
+            'substitute = [{ use = "top_k", k = 3 }]\nsteps = [{ use = "top_k" }]',
+            "must be a selector without k too",
+        ),
+        (
+            'substitute = [{ use = "random" }]\nsteps = [{ use = "top_k" }]',
+            "must be a selector without k too",
+        ),
+        (
+            'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random", substitute = "nothing" }, { use = '
+            '"top_k" }]',
             "has a substitute as a whole, and so its step 'random' none of its own",
         ),
         (
@@ -84,7 +98,9 @@ def declared(cascade):
     """What stands in for each source, step and stage, by name; None where nothing does."""
     steps = [*cascade.recall.sources, *(step for stage in cascade.stages for step in stage.steps)]
     each = [(step.name, getattr(step.substitute, "name", step.substitute)) for step in steps]
-    return each, [None if s.substitute is None else [step.name for step in s.substitute] for s in cascade.stages]
+    return each, [
+        None if s.substitute is None else [step.name for step in s.substitute] for s in cascade.stages
+    ]
 
 
 @pytest.mark.parametrize("scene", ["home", "live"])
@@ -106,7 +122,9 @@ def test_a_scene_that_inherits_takes_substitutes_back_with_false(write_config):
 
 def test_an_exported_stage_is_the_same_with_substitutes_and_without(write_config):
     dpp = '{ use = "dpp", k = "prerank" }'
-    plain = TEXT.replace('{ use = "top_k", k = "prerank", substitute = { use = "dpp", diversity = 0.1 } }', dpp)
+    plain = TEXT.replace(
+        '{ use = "top_k", k = "prerank", substitute = { use = "dpp", diversity = 0.1 } }', dpp
+    )
     path = write_config(plain.replace(dpp, dpp[:-2] + ', substitute = { use = "top_k" } }'))
     exported = path.with_name("prerank.txt")
     export_stage(path, "home", "prerank", exported)

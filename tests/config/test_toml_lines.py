@@ -33,7 +33,9 @@ def paths_of(value, path=()):
     """Every path of a parsed file."""
     if path:
         yield path
-    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
     for key, each in entries:
         yield from paths_of(each, (*path, key))
 
@@ -56,8 +58,12 @@ def test_every_key_has_the_line_that_it_stands_in():
 
 
 keys = st.from_regex(r"[a-z]{1,3}", fullmatch=True)
-leaves = st.one_of(st.integers(), st.booleans(), st.text(st.characters(codec="ascii", exclude_characters="\x7f")))
-values = st.recursive(leaves, lambda each: st.lists(each, max_size=3) | st.dictionaries(keys, each, max_size=3))
+leaves = st.one_of(
+    st.integers(), st.booleans(), st.text(st.characters(codec="ascii", exclude_characters="\x7f"))
+)
+values = st.recursive(
+    leaves, lambda each: st.lists(each, max_size=3) | st.dictionaries(keys, each, max_size=3)
+)
 
 
 def written(value):

@@ -16,7 +16,12 @@ class Looks:
     """A watcher's wait, step by step: ``take(n)`` lets it look n times, and returns when it has."""
 
     def __init__(self):
-        self.go, self.waiting, self.over, self.seconds = threading.Semaphore(0), threading.Semaphore(0), False, []
+        self.go, self.waiting, self.over, self.seconds = (
+            threading.Semaphore(0),
+            threading.Semaphore(0),
+            False,
+            [],
+        )
 
     def __call__(self, seconds):
         self.seconds.append(seconds)
@@ -79,7 +84,9 @@ def test_a_new_version_and_a_new_karec_toml_serve_after_the_next_look(live, look
     assert live.reloads.done == 2 and set(looks.seconds) == {5.0}
 
 
-def test_what_was_refused_is_tried_again_ever_later_and_another_version_at_once(live, looks, publish_next, caplog):
+def test_what_was_refused_is_tried_again_ever_later_and_another_version_at_once(
+    live, looks, publish_next, caplog
+):
     (publish_next(8) / "index.karec").unlink()
     tried = []
     for look in range(1, 300):
@@ -117,7 +124,9 @@ def test_a_watcher_by_the_clock_reloads_and_ends_with_its_cascade(path, publish_
     while ask(live) != 8:
         assert live.reloads.refused == 0
     live.close()
-    assert [thread.name for thread in set(threading.enumerate()) - before if thread.name == "karec-watch"] == []
+    assert [
+        thread.name for thread in set(threading.enumerate()) - before if thread.name == "karec-watch"
+    ] == []
 
 
 def test_a_watcher_keeps_nothing_that_nobody_else_keeps(path):

@@ -86,7 +86,11 @@ def test_the_chain_is_whole_with_a_tower_of_ones_own(build):
     ("prerank", "message"),
     [
         (PRODUCT, r"steps\[0\]: the step inner_product needs rows: put index_rows before it"),
-        (f"{PRODUCT}, {ROWS}", r"the step inner_product needs rows: index_rows gives it: put it before inner_product"),
+        (
+            f"{PRODUCT}, {ROWS}",
+            r"the step inner_product needs rows: index_rows gives it: put it before "
+            r"inner_product",
+        ),
         (
             '{ use = "quota", column = "song_id", at_most = 1 }',
             "the step quota needs rows: put index_rows before it",
@@ -116,7 +120,8 @@ def test_what_a_skipped_step_gives_serves_only_steps_that_may_be_skipped(build):
     )
     build(f"{ROWS}, {PRODUCT}", SKIPPED_VECTOR)
     build(
-        f"{ROWS}, {must_not_fail}", SKIPPED_VECTOR[:-1] + f", {of(GivesVector)}]".replace(" }", ', name = "second" }')
+        f"{ROWS}, {must_not_fail}",
+        SKIPPED_VECTOR[:-1] + f", {of(GivesVector)}]".replace(" }", ', name = "second" }'),
     )
 
 
@@ -163,7 +168,8 @@ def test_a_request_hydrator_needs_what_those_before_it_give(build):
     build(ROWS, request=f"[{of(GivesVector)}, {of(NeedsVector)}]")
     with pytest.raises(
         ConfigError,
-        match=r"request\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it before",
+        match=r"request\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it "
+        r"before",
     ):
         build(ROWS, request=f"[{of(NeedsVector)}, {of(GivesVector)}]")
 
@@ -195,7 +201,11 @@ def test_an_observer_that_watches_a_stage_that_is_not_there_is_refused(build):
 def test_a_scene_without_recall_is_refused(write_config):
     text = SCENE.replace("REQUEST", "[]").replace("PRERANK", ROWS).replace("OBSERVERS", "[]")
     text = text.replace('[{ use = "popular", quota = 8 }]', "[]")
-    with pytest.raises(ConfigError, match=r"scenes\.home\.recall: a scene needs at least one recall channel$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"scenes\.home\.recall: a scene needs at least one recall "
+        r"channel$",
+    ):
         load_cascade(write_config(text), "home")
 
 
@@ -206,13 +216,36 @@ TOP = '{ use = "top_k", k = 5 }'
     ("prerank", "message"),
     [
         ('{ use = "not_shown", substitute = "nothing" }', r"filter 'not_shown' takes no substitute"),
-        (f"{ROWS}, {PRODUCT[:-2]}, substitute = {TOP} }}", r"'inner_product' takes no substitute: it keeps a rule"),
-        ('{ use = "random", substitute = "popular" }', r"substitute = 'popular', expected the table of another scorer"),
-        ('{ use = "random", substitute = { use = "top_k" } }', r"'top_k' is a selector, a Scorer belongs here"),
-        ('{ use = "random", substitute = { use = "rondom" } }', r"no step 'rondom' \(did you mean 'random'\?\)"),
-        ('{ use = "random", substitute = { use = "random", substitute = "nothing" } }', "a substitute of its own"),
+        (
+            f"{ROWS}, {PRODUCT[:-2]}, substitute = {TOP} }}",
+            r"'inner_product' takes no substitute: it keeps a "
+            r"rule",
+        ),
+        (
+            '{ use = "random", substitute = "popular" }',
+            r"substitute = 'popular', expected the table of "
+            r"another scorer",
+        ),
+        (
+            '{ use = "random", substitute = { use = "top_k" } }',
+            r"'top_k' is a selector, a Scorer belongs "
+            r"here",
+        ),
+        (
+            '{ use = "random", substitute = { use = "rondom" } }',
+            r"no step 'rondom' \(did you mean "
+            r"'random'\?\)",
+        ),
+        (
+            '{ use = "random", substitute = { use = "random", substitute = "nothing" } }',
+            "a substitute of its own",
+        ),
         ('{ use = "top_k", k = 5, substitute = "nothing" }', r"a selector cannot be left out"),
-        ('{ use = "top_k", k = 5, substitute = { use = "top_k", k = 4 } }', r"top_k keeps 4 works; without it"),
+        (
+            '{ use = "top_k", k = 5, substitute = { use = "top_k", k = 4 } }',
+            r"top_k keeps 4 works; without "
+            r"it",
+        ),
         (
             '{ use = "index_rows", substitute = "nothing" }, { use = "has_embedding" }',
             r"the step has_embedding needs rows, which is missing when index_rows takes its substitute",

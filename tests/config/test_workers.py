@@ -186,7 +186,9 @@ def test_a_damaged_shard_takes_no_edit_back(worker, now):
     shards.with_name("aside").rename(shards)
     live.follow_refresh()
     other = first.index(PRERANK.index).ids[1:2]
-    np.testing.assert_array_equal(vectors(bundle.index, other), towers_say(bundle, other, now + HOUR, PRERANK))
+    np.testing.assert_array_equal(
+        vectors(bundle.index, other), towers_say(bundle, other, now + HOUR, PRERANK)
+    )
     np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
 
 
@@ -211,12 +213,15 @@ def test_an_adjustment_reaches_all_workers_and_the_works_that_come_after_it(work
     ]
     assert one.record(rows, now_ms=now).events == 3
     one.record([{"kind": "adjust", "work": work, "offset": 4.5, "time_ms": now + 1}], now_ms=now + 1)
-    one.record([{"kind": "adjust", "work": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)  # told late
+    # told late
+    one.record([{"kind": "adjust", "work": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)
     two.record([{"kind": "upload", "work": NEW, "creator": CREATOR}], now_ms=now + 2)
     for live in (one, two, worker("late")):
         for index in (bundle_of(live).index, bundle_of(live).recall_index):
             zero = np.zeros(index.dim, np.float32)
-            until(lambda i=index, z=zero: i.scores(z, ids=[work, NEW, work + 1]).tolist() == [4.5, 7.0, -np.inf])
+            until(
+                lambda i=index, z=zero: i.scores(z, ids=[work, NEW, work + 1]).tolist() == [4.5, 7.0, -np.inf]
+            )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""One small bundle for all contracts, opened once on each backend, and cascades from the text of a karec.toml."""
+"""One small bundle for all contracts, opened once on each backend, and cascades from the text of a
+karec.toml."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +26,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(published: Path, backend: str) -> Bundle:
-    """Of its works the index lacks some and blocks some; it holds one that the snapshot does not know, and two of the
-    next model version, for which the bundle has no user tower.
+    """Of its works the index lacks some and blocks some; it holds one that the snapshot does not know, and
+    two of the next model version, for which the bundle has no user tower.
     """
     bundle = Bundle.open(published / "bundles")
     index = bundle.index

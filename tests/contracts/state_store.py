@@ -93,7 +93,9 @@ class StateStoreContract:
     def test_a_scan_gives_each_entry_of_the_range_once(self, store):
         entries = {b"d%06d" % n: b"%d" % n for n in range(25_000)}
         store.commit({**entries, b"e": b"", CURSOR: b""}, None)
-        assert sorted(store.scan(b"d000100", b"d000103")) == [(b"d%06d" % n, b"%d" % n) for n in (100, 101, 102)]
+        assert sorted(store.scan(b"d000100", b"d000103")) == [
+            (b"d%06d" % n, b"%d" % n) for n in (100, 101, 102)
+        ]
         assert sorted(store.scan(b"d", b"e")) == sorted(entries.items())
         assert len([*store.scan(LOWEST, HIGHEST)]) == 25_002
         assert [*store.scan(b"x", b"y")] == []

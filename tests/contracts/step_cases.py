@@ -1,7 +1,7 @@
 """One case for each step that ``karec.toml`` knows by name, and the scenes in which they are watched.
 
-A step that is added to the registry needs a line in CASES: the suite fails without. The keys are those that the step
-cannot do without; steps that must stand before it beyond what it ``needs`` are named too.
+A step that is added to the registry needs a line in CASES: the suite fails without. The keys are those that
+the step cannot do without; steps that must stand before it beyond what it ``needs`` are named too.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ LIMIT = 6  # of the merger: fewer works than both channels bring
 
 @dataclass(frozen=True)
 class Case:
-    """``keys`` of the step's table; ``after`` is what must stand before it although it declares no such need."""
+    """``keys`` of the step's table; ``after`` is what must stand before it although it declares no such
+    need."""
 
     keys: str = ""
     after: tuple[str, ...] = ()
 
 
-KNOWN_ROWS = ("has_embedding",)  # these steps read a column of the index for each work, and refuse works without a row
-STEERED = ("exposure_prices", "underexposed", "exposure", "exposures")  # they read the scene's table `exposure`
+# these steps read a column of the index for each work, and refuse works without a row
+KNOWN_ROWS = ("has_embedding",)
+# they read the scene's table `exposure`
+STEERED = ("exposure_prices", "underexposed", "exposure", "exposures")
 EXPOSURE = """
 [scenes.home.exposure]
 targets = [{ column = "tag", share = { "1" = 0.5 } }, { age_hours = 72, share = 0.5 }]
@@ -48,7 +51,8 @@ CASES = {
     "indicators": Case("quota = {quota}"),
     "model": Case("quota = {quota}"),
     "popular": Case("quota = {quota}"),
-    "fresh": Case("quota = {quota}, draws = 1"),  # the request's id chooses among draws, and every request has its own
+    # the request's id chooses among draws, and every request has its own
+    "fresh": Case("quota = {quota}, draws = 1"),
     "on_now": Case("quota = {quota}"),
     "merge": Case(),
     "index_rows": Case(),
@@ -97,7 +101,8 @@ def step_class(use: str) -> type[Step]:
 
 
 def of_role(role: str) -> list[str]:
-    """The names of the steps that play ``role``; those without a case are left to the test that asks for one."""
+    """The names of the steps that play ``role``; those without a case are left to the test that asks for
+    one."""
     return [use for use in STEPS if use in CASES and step_class(use).role == role]
 
 
@@ -124,17 +129,21 @@ def probe(name: str, keys: str = "") -> str:
 def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watched: bool = True) -> str:
     """The text of a karec.toml with the scene ``home``, in which the step ``use`` is watched.
 
-    Stages: ``before``, which ends by keeping what the step is handed, ``tested``, the step alone, which ends by keeping
-    what the step hands on, and ``rank``. ``chain`` are steps of GIVERS, those that stand before it. An observer is left
-    out where it is not ``watched``. The step ``exposures`` moves prices that later requests read: in its scene nobody
-    reads them.
+    Stages: ``before``, which ends by keeping what the step is handed, ``tested``, the step alone, which ends
+    by keeping what the step hands on, and ``rank``. ``chain`` are steps of GIVERS, those that stand before
+    it. An observer is left out where it is not ``watched``. The step ``exposures`` moves prices that later
+    requests read: in its scene nobody reads them.
     """
     whole = chain == GIVERS
     if use == "exposures":
         chain = [name for name in chain if name not in STEERED]
     role, case = step_class(use).role, CASES[use]
-    own = table(use, ", ".join([*filter(None, [case.keys.replace("{quota}", str(quota))]), 'name = "tested"']))
-    request = [own if name == use else table(name) for name in chain if step_class(name).role == "request_hydrator"]
+    own = table(
+        use, ", ".join([*filter(None, [case.keys.replace("{quota}", str(quota))]), 'name = "tested"'])
+    )
+    request = [
+        own if name == use else table(name) for name in chain if step_class(name).role == "request_hydrator"
+    ]
     sources, limit = [probe("Brings", 'quota = 100, name = "brings"')], 100
     before = [table(name) for name in (*chain, *case.after) if _in_a_stage(name) and name != use]
     scored = [table("ranker"), table("fusion", CASES["fusion"].keys)]

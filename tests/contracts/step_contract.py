@@ -103,7 +103,9 @@ def ask(cascade: Cascade, asked: Asked, bundle: Bundle) -> tuple[Recommendation,
     request_id = f"request-{next(NUMBER)}"
     brought[request_id] = np.array(asked.works, np.int64)
     now = bundle.snapshot.time_ms
-    answer = cascade.run(Request(asked.user_id, asked.k, time_ms=now, shown=asked.shown, request_id=request_id))
+    answer = cascade.run(
+        Request(asked.user_id, asked.k, time_ms=now, shown=asked.shown, request_id=request_id)
+    )
     return answer, {place: seen.pop((of, place)) for of, place in list(seen) if of == request_id}
 
 

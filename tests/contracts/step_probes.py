@@ -1,4 +1,5 @@
-"""Steps through which a step is watched: a source that brings what a test says, and steps that keep what goes by.
+"""Steps through which a step is watched: a source that brings what a test says, and steps that keep what goes
+by.
 
 ``brought`` and ``seen`` are by the id of the request, so that threads do not meet in them.
 """
@@ -46,7 +47,8 @@ def features_of(request: Request) -> dict[str, Array]:
 
 
 class Brings(Source):
-    """The first ``quota`` of the works that the test gave this request, from ``start`` on, with falling scores."""
+    """The first ``quota`` of the works that the test gave this request, from ``start`` on, with falling
+    scores."""
 
     def __init__(self, quota: int, start: int = 0) -> None:
         self.quota, self.start = quota, start

@@ -1,7 +1,8 @@
-"""The contract of an item index on each backend: C++ and Numba take the same writes, and give the same answers.
+"""The contract of an item index on each backend: C++ and Numba take the same writes, and give the same
+answers.
 
-``tests/kernels/test_backends.py`` runs this on every instruction set of the machine, beside the suites of scoring and
-of the greedy DPP.
+``tests/kernels/test_backends.py`` runs this on every instruction set of the machine, beside the suites of
+scoring and of the greedy DPP.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def test_the_same_writes_give_the_same_index(
         elif write == "calibrate":
             twins.calibrate(data.draw(st.sampled_from([3, 4, 5])), *data.draw(st.sampled_from(CALIBRATIONS)))
         elif write == "lists":
-            twins.build_lists(data.draw(st.sampled_from([None, 1, 2, 3, 5])), data.draw(st.integers(0, 2**63 - 1)))
+            twins.build_lists(
+                data.draw(st.sampled_from([None, 1, 2, 3, 5])), data.draw(st.integers(0, 2**63 - 1))
+            )
         elif write == "exchange":
             twins.exchange(tmp_path_factory.mktemp("saved"), data.draw(st.booleans()))
         else:
@@ -113,18 +116,23 @@ def test_equal_rescored_scores_go_to_the_lowest_position() -> None:
 
 @pytest.mark.parametrize("k", [1, 7, 50])
 def test_the_best_fifth_more_is_rescored(k: int) -> None:
-    """All are the same in int8, so that the first 1.2·k, rounded up, come to be rescored: the last of them win."""
+    """All are the same in int8, so that the first 1.2·k, rounded up, come to be rescored: the last of them
+    win."""
     rising = np.stack([np.ones(200), np.linspace(0, 1e-3, 200)], axis=1).astype(np.float32)
     twins = rescored(rising)
     first = k + -(-k // 5)
     expected = list(range(first - 1, first - 1 - k, -1))
-    assert twins.both(lambda index: index.search([0, 1], rows=np.arange(200), k=k)).positions.tolist() == expected
+    assert (
+        twins.both(lambda index: index.search([0, 1], rows=np.arange(200), k=k)).positions.tolist()
+        == expected
+    )
     assert twins.both(lambda index: index.search_all([0, 1], k)).positions.tolist() == expected
 
 
 @pytest.mark.usefixtures("backend")
 def test_a_search_sees_one_generation_while_others_write() -> None:
-    """Every write gives all works one and the same vector: a search that sees two of them saw half a write."""
+    """Every write gives all works one and the same vector: a search that sees two of them saw half a
+    write."""
     n = 500
     index = ItemIndex.build(np.arange(n), np.zeros((n, 4)))
     ended = threading.Event()
@@ -151,5 +159,8 @@ def test_a_search_sees_one_generation_while_others_write() -> None:
     for reader in readers:
         reader.join()
     assert (
-        not mixed and generations and index.generation == 40 and index.scores(np.ones(4), ids=[7]).tolist() == [156.0]
+        not mixed
+        and generations
+        and index.generation == 40
+        and index.scores(np.ones(4), ids=[7]).tolist() == [156.0]
     )

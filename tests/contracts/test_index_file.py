@@ -1,4 +1,5 @@
-"""C++ and Numba read one file format: of any file, sealed or not, both say the same or refuse it in the same words."""
+"""C++ and Numba read one file format: of any file, sealed or not, both say the same or refuse it in the same
+words."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sealed(content: bytearray) -> bytearray:
     """With the checksums that it should have, as far as its table names any."""
-    n_sections = min(struct.unpack_from("<Q", content, 56)[0], (len(content) - HEADER.itemsize) // ENTRY.itemsize)
+    n_sections = min(
+        struct.unpack_from("<Q", content, 56)[0], (len(content) - HEADER.itemsize) // ENTRY.itemsize
+    )
     table = slice(HEADER.itemsize, HEADER.itemsize + n_sections * ENTRY.itemsize)
     for at in range(table.start, table.stop, ENTRY.itemsize):
         offset, size = struct.unpack_from("<QQ", content, at + 8)
@@ -67,7 +70,9 @@ def said(library: Any, path: Path, verify: bool) -> Any:
     except IndexFormatError as error:
         return str(error)
     generation, ids, columns, _ = index.table()
-    asked = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions] or [(None, np.ones(5))]
+    asked = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions] or [
+        (None, np.ones(5))
+    ]
     found = index.search(asked, ids, None, 20)
     probed = (
         index.search_all([(version, np.stack([query])) for version, query in asked], 20, None, 1)

@@ -1,4 +1,5 @@
-"""The contract of a view of an item index on each backend: one generation, whatever is written while it is held."""
+"""The contract of a view of an item index on each backend: one generation, whatever is written while it is
+held."""
 
 from __future__ import annotations
 
@@ -36,7 +37,15 @@ def answers(view: IndexView) -> list[Any]:
     return [
         *(len(view), view.n_rows, view.generation, view.model_versions, rows, view.embeddings(rows)),
         *(view.gather("creator_id", rows), view.model_versions_of(rows)),
-        *(found.scores, found.ids, found.rows, found.unknown, found.blocked, found.generation, found.rows.generation),
+        *(
+            found.scores,
+            found.ids,
+            found.rows,
+            found.unknown,
+            found.blocked,
+            found.generation,
+            found.rows.generation,
+        ),
         *(view.scores(rows=rows, query_by_version=queries), all_rows.ids, all_rows.scores),
         None if picked is None else (picked.indices.tolist(), picked.gains.tolist()),
     ]
@@ -59,7 +68,9 @@ def test_a_view_gives_the_same_answers_after_any_writes(seed: int, dtype: str, w
     held = [(view := index.pinned(), answers(view))]
     for write, ids, version in writes:
         if write == "upsert":
-            index.upsert(ids, rng.normal(size=(len(ids), DIM)), {"creator_id": rng.integers(0, 99, len(ids))}, version)
+            index.upsert(
+                ids, rng.normal(size=(len(ids), DIM)), {"creator_id": rng.integers(0, 99, len(ids))}, version
+            )
         elif write == "refresh":
             known = [i for i in ids if index.lookup([i])[0] >= 0]
             index.upsert(known, rng.normal(size=(len(known), DIM)), model_version=version)
@@ -73,14 +84,19 @@ def test_a_view_gives_the_same_answers_after_any_writes(seed: int, dtype: str, w
             assert_equal(answers(view), before)
     rows = held[0][0].lookup(EVERY)
     if index.generation > 1:
-        with pytest.raises(ValueError, match=f"rows are of generation 1, this reads generation {index.generation}"):
+        with pytest.raises(
+            ValueError, match=f"rows are of generation 1, this reads generation {index.generation}"
+        ):
             index.embeddings(rows)
 
 
 def test_views_are_read_step_by_step_while_others_write() -> None:
-    """Each write gives works 0 … 49 one value, in every dimension and in the column: rows of two generations show."""
+    """Each write gives works 0 … 49 one value, in every dimension and in the column: rows of two generations
+    show."""
     n = 50
-    index = ItemIndex.build(np.arange(200), np.ones((200, DIM)), "float32", {"creator_id": np.ones(200, int)}, 0)
+    index = ItemIndex.build(
+        np.arange(200), np.ones((200, DIM)), "float32", {"creator_id": np.ones(200, int)}, 0
+    )
     users = dict.fromkeys(range(3), np.ones(DIM, np.float32))
     ended = threading.Event()
     wrong: list[object] = []

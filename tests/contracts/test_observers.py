@@ -23,7 +23,9 @@ class TestObservers(Contract):
         assert (counts.seen, counts.done, counts.failed, counts.dropped) == (len(ASKED), len(ASKED), 0, 0)
         assert counts.reasons == {} and cascade.close() == (counts,)
 
-    def test_the_answer_is_the_same_without_it(self, cascade: Cascade, use: str, bundle: Bundle, build: Build) -> None:
+    def test_the_answer_is_the_same_without_it(
+        self, cascade: Cascade, use: str, bundle: Bundle, build: Build
+    ) -> None:
         without = build(scene_of(use, watched=False))
         assert len(steps_of(without)) == len(steps_of(cascade)) - 1
 

@@ -21,8 +21,12 @@ class TestRequestHydrators(Contract):
             assert array.dtype in (np.int64, np.float32, np.bool_), name
             assert np.isfinite(array).all(), name
 
-    def test_a_user_never_seen_gets_the_shapes_of_a_known_one(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
-        known, unknown = (self.watch(cascade, use, ASKED[name], bundle) for name in ("every work", "a user never seen"))
+    def test_a_user_never_seen_gets_the_shapes_of_a_known_one(
+        self, cascade: Cascade, use: str, bundle: Bundle
+    ) -> None:
+        known, unknown = (
+            self.watch(cascade, use, ASKED[name], bundle) for name in ("every work", "a user never seen")
+        )
         for name in known.step.gives:
             one, other = known.before.copies[name], unknown.before.copies[name]
             assert (one.shape, one.dtype) == (other.shape, other.dtype), name

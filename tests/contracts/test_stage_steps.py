@@ -24,7 +24,11 @@ class OfAStage(Contract):
         assert np.isin(after["ids"], before["ids"]).all()
         dtypes = {"ids": np.int64, "rows": np.int32, "scores": np.float32, "sources": np.uint32}
         assert {name: after[name].dtype for name in dtypes} == dtypes
-        assert all(len(array) == len(after["ids"]) for name, array in after.items() if not name.startswith("request."))
+        assert all(
+            len(array) == len(after["ids"])
+            for name, array in after.items()
+            if not name.startswith("request.")
+        )
         assert np.isfinite(after["scores"]).all()
         order = np.argsort(before["ids"], kind="stable")
         came_from = order[np.searchsorted(before["ids"], after["ids"], sorter=order)]

@@ -82,7 +82,9 @@ class TestRedis(StateStoreContract):
             assert [*store.scan(b"", b"\xff" * 16)] == [(b"ours", b"y")]
             assert sorted(client.keys()) == [PREFIX + b"ours", b"theirs"]
 
-    def test_a_server_that_is_gone_is_unavailable_and_is_there_again_when_it_comes_back(self, tmp_path_factory):
+    def test_a_server_that_is_gone_is_unavailable_and_is_there_again_when_it_comes_back(
+        self, tmp_path_factory
+    ):
         with tempfile.TemporaryDirectory() as folder:
             server = RedisServer(Path(folder))
             store = open_store(server.url)

@@ -28,7 +28,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("broken", "suite", "test"), BROKEN, ids=[f"{name}, {test}" for name, _, test in BROKEN])
+@pytest.mark.parametrize(
+    ("broken", "suite", "test"), BROKEN, ids=[f"{name}, {test}" for name, _, test in BROKEN]
+)
 def test_a_broken_step_fails(broken, suite, test, bundle, build, monkeypatch):
     monkeypatch.setitem(STEPS, "broken", f"broken_steps:{broken}")
     monkeypatch.setitem(CASES, "broken", Case("quota = 1000" if suite is Sources else ""))

@@ -1,4 +1,5 @@
-"""No damage to a data file is silent: it is refused, or counted and said, or it changes nothing that is learned."""
+"""No damage to a data file is silent: it is refused, or counted and said, or it changes nothing that is
+learned."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from kuairand_files import LOG
 from karec.errors import DataError
 
 FILES = [(layout, name) for layout in LAYOUTS for name in LAYOUTS[layout]().files]
-COLUMNS = [(layout, name, column.decode()) for layout, name in FILES for column in LAYOUTS[layout]().files[name][0]]
+COLUMNS = [
+    (layout, name, column.decode()) for layout, name in FILES for column in LAYOUTS[layout]().files[name][0]
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +45,17 @@ def _wrong(
     words: tuple[str, ...],
     place: str,
 ) -> dict[str, tuple[str, str]]:
-    """{damage: (expected, found)} of the cases that end otherwise than they must, beside what ``whole`` files give; a
-    refusal holds ``words``, and ``place``, a regular expression.
+    """{damage: (expected, found)} of the cases that end otherwise than they must, beside what ``whole`` files
+    give; a refusal holds ``words``, and ``place``, a regular expression.
     """
     layout.write(folder)
     wrong = {}
     for damage, damaged, expected in cases:
         (folder / name).write_bytes(damaged)
         outcome, message = outcome_of(layout, folder, whole)
-        if outcome != expected or (outcome == REFUSED and not (is_clear(message, words) and re.search(place, message))):
+        if outcome != expected or (
+            outcome == REFUSED and not (is_clear(message, words) and re.search(place, message))
+        ):
             wrong[damage] = expected, f"{outcome} {message}"
     return wrong
 
@@ -62,7 +67,10 @@ def test_a_damaged_cell_is_refused_counted_or_changes_nothing(
     layout = LAYOUTS[kind]()
     words = () if layout.kinds[name].get(column) == "key" else (name,)  # rows elsewhere name a key
     assert (
-        _wrong(layout, whole[kind], tmp_path, name, cell_cases(layout, name, column), words, r"(line |:)[0-9]+\b") == {}
+        _wrong(
+            layout, whole[kind], tmp_path, name, cell_cases(layout, name, column), words, r"(line |:)[0-9]+\b"
+        )
+        == {}
     )
 
 
@@ -89,8 +97,8 @@ def test_a_refusal_names_the_line_of_the_damage(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_what_is_no_regular_file_or_is_huge_is_refused_at_once_and_in_little_memory() -> None:
-    """In one child with limits on time and memory: pipes, devices, links to themselves, endless lines, Parquet files
-    that declare more than they hold, and files with bytes changed, cut out and repeated.
+    """In one child with limits on time and memory: pipes, devices, links to themselves, endless lines,
+    Parquet files that declare more than they hold, and files with bytes changed, cut out and repeated.
     """
     child = [sys.executable, Path(damaged_child.__file__)]
     ended = subprocess.run(child, capture_output=True, text=True, timeout=900, check=False)

@@ -10,7 +10,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from kuairand_files import EARLIER_LOG, HISTORY, LOG, LOG_COLUMNS, Files, kuairand_files, load_kuairand, moment, shown
+from kuairand_files import (
+    EARLIER_LOG,
+    HISTORY,
+    LOG,
+    LOG_COLUMNS,
+    Files,
+    kuairand_files,
+    load_kuairand,
+    moment,
+    shown,
+)
 
 
 @pytest.fixture
@@ -39,7 +49,9 @@ def test_splits_fall_on_midnights_in_china(files: Files, write: Callable[..., Pa
     assert dataset.tasks == ("click", "long_view", "like")
 
 
-def test_the_snapshot_knows_what_was_before_04_25_and_no_more(files: Files, write: Callable[..., Path]) -> None:
+def test_the_snapshot_knows_what_was_before_04_25_and_no_more(
+    files: Files, write: Callable[..., Path]
+) -> None:
     s = load_kuairand(write(files)).snapshot
     assert s.time_ms == moment(4, 25, 0)
     assert [s.relations["history"].of(row).tolist() for row in range(3)] == [[11], [], [10]]
@@ -60,7 +72,9 @@ def test_columns_of_works_and_users(files: Files, write: Callable[..., Path]) ->
         return [s.labels[column][code] for code in s.works[column]]
 
     assert s.works["creator_id"].tolist() == [7, 7, 8]
-    assert s.works["song_id"].tolist() == [555, -12, -13], "a video without music shares its song with no other"
+    assert s.works["song_id"].tolist() == [555, -12, -13], (
+        "a video without music shares its song with no other"
+    )
     assert (named("tag"), named("tag2")) == (["39", "missing", "5"], ["68", "missing", "missing"])
     assert named("type") == ["NORMAL", "AD", "NORMAL"]
     assert named("music_type") == ["9.0", "missing", "4.0"]
@@ -70,8 +84,11 @@ def test_columns_of_works_and_users(files: Files, write: Callable[..., Path]) ->
     assert all(np.isfinite(column).all() for table in (s.works, s.users) for column in table.columns.values())
 
 
-def test_earlier_rates_are_of_everything_shown_or_of_the_last_fifty(files: Files, write: Callable[..., Path]) -> None:
-    """User 1 viewed 2 of 4 works long; user 2, whose list of 50 long views is full, only 30 of the last 50."""
+def test_earlier_rates_are_of_everything_shown_or_of_the_last_fifty(
+    files: Files, write: Callable[..., Path]
+) -> None:
+    """User 1 viewed 2 of 4 works long; user 2, whose list of 50 long views is full, only 30 of the last
+    50."""
     few = [shown(1, 10 + i % 2, 409, moment(4, 9, 1) + i, long_view=i % 2) for i in range(4)]
     many = [shown(2, 12, 409, moment(4, 9, 2) + i, long_view=1) for i in range(30)]
     many += [shown(2, 12 - i % 5 // 3, 409, moment(4, 9, 3) + i, long_view=int(i % 5 < 3)) for i in range(50)]

@@ -59,7 +59,10 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
         set_cell(VIDEOS, 2, "server_width", "inf"),
         [f"{VIDEOS}:3", "'server_width'", "no whole number"],
     ),
-    "half a pixel": (set_cell(VIDEOS, 2, "server_width", "1.5"), [f"{VIDEOS}:3", "'server_width'", "no whole number"]),
+    "half a pixel": (
+        set_cell(VIDEOS, 2, "server_width", "1.5"),
+        [f"{VIDEOS}:3", "'server_width'", "no whole number"],
+    ),
     "four tags": (set_cell(VIDEOS, 2, "tag", '"1,2,3,4"'), [f"{VIDEOS}:3", "'tag'", "not of the form"]),
     "short line": (lambda f: f[LOG][3].pop(), [LOG, "columns"]),
     "nothing after the start": (

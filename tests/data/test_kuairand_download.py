@@ -26,8 +26,9 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "kuairand.json"
 
 
 def test_what_is_learned_of_the_real_files_is_what_it_has_been(real: Dataset, kuairand_root: Path) -> None:
-    """The digests were written by the loader that made docs/results.md, before the preset took its place; those of
-    ``history`` again when histories came to hold 100 works, which added four to the ready-made lists of 50."""
+    """The digests were written by the loader that made docs/results.md, before the preset took its place;
+    those of ``history`` again when histories came to hold 100 works, which added four to the ready-made lists
+    of 50."""
     if not any((folder / HISTORY).is_file() for folder in (kuairand_root, kuairand_root / "data")):
         pytest.skip(f"the digests are of files with {HISTORY}, which an official download lacks")
     assert dataset_digests(real) == json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -49,11 +50,16 @@ def test_the_real_log_loses_nothing_but_repeats(real: Dataset, kuairand_root: Pa
 
 
 def test_the_date_of_the_real_log_is_the_day_in_china_or_the_next(kuairand_root: Path) -> None:
-    """``date`` is the day on which a row was recorded: never before the exposure, and rarely the day after."""
+    """``date`` is the day on which a row was recorded: never before the exposure, and rarely the day
+    after."""
     folder = kuairand_root if (kuairand_root / LOG).is_file() else kuairand_root / "data"
-    raw = pa.csv.read_csv(folder / LOG, convert_options=pa.csv.ConvertOptions(include_columns=["date", "time_ms"]))
+    raw = pa.csv.read_csv(
+        folder / LOG, convert_options=pa.csv.ConvertOptions(include_columns=["date", "time_ms"])
+    )
     date = raw["date"].to_numpy()
-    days = np.array([np.datetime64(f"{d // 10000}-{d // 100 % 100:02d}-{d % 100:02d}") for d in np.unique(date)])
+    days = np.array(
+        [np.datetime64(f"{d // 10000}-{d // 100 % 100:02d}-{d % 100:02d}") for d in np.unique(date)]
+    )
     recorded = days[np.searchsorted(np.unique(date), date)].astype(np.int64)
     in_china = (raw["time_ms"].to_numpy() + 8 * HOUR_MS) // DAY_MS
     assert set(np.unique(recorded - in_china)) <= {0, 1}

@@ -31,12 +31,17 @@ def write_files(write: Callable[..., Path]) -> Callable[[Files], Path]:
     return written
 
 
-def test_a_listen_is_a_positive_and_artists_have_tags(files: Files, write_files: Callable[[Files], Path]) -> None:
+def test_a_listen_is_a_positive_and_artists_have_tags(
+    files: Files, write_files: Callable[[Files], Path]
+) -> None:
     dataset = load_lastfm(write_files(files))
     snapshot = dataset.snapshot
     assert snapshot.works.ids.tolist() == list(ARTISTS) and snapshot.users.ids.tolist() == [2, 4, 6]
     assert [snapshot.relations["friends"].of(row).tolist() for row in range(3)] == [[4], [2], []]
-    tags = [[snapshot.labels["tag"][code] for code in snapshot.works[name] if code >= 0] for name in ("tag", "tag2")]
+    tags = [
+        [snapshot.labels["tag"][code] for code in snapshot.works[name] if code >= 0]
+        for name in ("tag", "tag2")
+    ]
     assert tags == [["chanson française", "rock"], ["rock", "chanson française"]]
     history = [snapshot.relations["history"].of(row).tolist() for row in range(3)]
     positive = dataset.exposures.labels["positive"] == 1
@@ -64,18 +69,36 @@ BAD: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "no artists": (lambda f: f.pop("artists.dat"), ["artists.dat names no file"]),
     "empty": (lambda f: f.update({"tags.dat": []}), ["tags.dat is empty"]),
     "column gone": (set_cell("user_artists.dat", 0, 2, "plays"), ["user_artists.dat", "'weight'", "plays"]),
-    "text for a number": (set_cell("user_artists.dat", 1, 2, "many"), ["user_artists.dat:2", "'weight'", "no integer"]),
-    "no plays": (set_cell("user_artists.dat", 2, 2, "0"), ["user_artists.dat:3", "'weight'", "not within 1 …"]),
-    "unknown artist": (set_cell("user_artists.dat", 1, 1, "77"), ["user_artists.dat:2", "the item is not in items"]),
+    "text for a number": (
+        set_cell("user_artists.dat", 1, 2, "many"),
+        ["user_artists.dat:2", "'weight'", "no integer"],
+    ),
+    "no plays": (
+        set_cell("user_artists.dat", 2, 2, "0"),
+        ["user_artists.dat:3", "'weight'", "not within 1 …"],
+    ),
+    "unknown artist": (
+        set_cell("user_artists.dat", 1, 1, "77"),
+        ["user_artists.dat:2", "the item is not in items"],
+    ),
     "unknown user": (
         set_cell("user_friends.dat", 1, 0, "77"),
         ["user_friends.dat:2", "'userID'", "no user of the log"],
     ),
-    "unknown friend": (set_cell("user_friends.dat", 1, 1, "77"), ["user_friends.dat:2", "'friendID'", "no user"]),
+    "unknown friend": (
+        set_cell("user_friends.dat", 1, 1, "77"),
+        ["user_friends.dat:2", "'friendID'", "no user"],
+    ),
     "own friend": (set_cell("user_friends.dat", 1, 1, "2"), ["user_friends.dat:2", "are one user"]),
-    "unknown tag": (set_cell("user_taggedartists.dat", 2, 2, "77"), ["user_taggedartists.dat:3", "'tagID'", "names"]),
+    "unknown tag": (
+        set_cell("user_taggedartists.dat", 2, 2, "77"),
+        ["user_taggedartists.dat:3", "'tagID'", "names"],
+    ),
     "tag twice": (set_cell("tags.dat", 1, 0, "5"), ["tags.dat:3", "'tagID'", "stands twice"]),
-    "tag is no text": (set_cell("tags.dat", 1, 1, "a\x1bb"), ["tags.dat:2", "'tagValue'", "control character"]),
+    "tag is no text": (
+        set_cell("tags.dat", 1, 1, "a\x1bb"),
+        ["tags.dat:2", "'tagValue'", "control character"],
+    ),
     "commas": (
         lambda f: f.update({"user_friends.dat": [["userID,friendID"], ["2,4"]]}),
         ["user_friends.dat", "userID"],

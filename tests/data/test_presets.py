@@ -32,7 +32,9 @@ def test_a_preset_that_is_none_is_told_with_those_that_are(tmp_path: Path) -> No
         preset_contract("kuai", tmp_path)
 
 
-def test_a_copy_beside_the_files_gives_the_same_dataset(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_copy_beside_the_files_gives_the_same_dataset(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "data").mkdir()
     for name in kuairand_files():
         (folder / name).rename(folder / "data" / name)
@@ -51,7 +53,9 @@ def test_check_reports_of_a_preset_what_it_reports_of_own_data(
     report = json.loads(capsys.readouterr().out)
     assert [table["name"] for table in report["tables"]] == ["events", "items", "users"]
     assert report["tables"][0]["rows"] == 9 and report["parts"]["training"] == 2
-    assert any("there is no user_history_to_4_24.parquet: histories are made of 1 rows" in n for n in report["notes"])
+    assert any(
+        "there is no user_history_to_4_24.parquet: histories are made of 1 rows" in n for n in report["notes"]
+    )
     text = (folder / LOG).read_text(encoding="latin-1")
     (folder / LOG).write_text(text.replace("\n3,11,2022", "\n3,11,2021", 1), encoding="latin-1")
     assert main(["data", "check", "--preset", "kuairand", str(folder)]) == 2

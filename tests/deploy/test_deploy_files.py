@@ -46,7 +46,9 @@ def test_what_the_image_installs_are_extras_of_the_package():
 def test_what_the_build_copies_is_there_and_is_all_that_a_wheel_needs():
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert [name for name in kept if not (ROOT / name).exists()] == []
-    assert {"karec", "kernels", "native", "pyproject.toml", "setup.py", "CMakeLists.txt", "README.md"} <= set(kept)
+    assert {"karec", "kernels", "native", "pyproject.toml", "setup.py", "CMakeLists.txt", "README.md"} <= set(
+        kept
+    )
 
 
 def test_the_commands_of_image_compose_and_unit_are_ones_that_karec_takes():
@@ -90,7 +92,9 @@ def test_names_in_compose_lead_somewhere():
 
 def test_karec_has_a_read_only_root_and_no_capability():
     karec = SERVICES["karec"]
-    assert karec["read_only"] is True and karec["cap_drop"] == ["ALL"] and karec["tmpfs"] == ["/tmp:mode=1777"]
+    assert (
+        karec["read_only"] is True and karec["cap_drop"] == ["ALL"] and karec["tmpfs"] == ["/tmp:mode=1777"]
+    )
     assert "NUMBA_CACHE_DIR=/tmp/" in DOCKERFILE  # where it compiles to must be one that it may write
 
 
@@ -115,6 +119,13 @@ def test_systemd_finds_the_unit_little_exposed(tmp_path):
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not there: apt-get install systemd")
-    command = [program, "security", "--offline=true", "--no-pager", "--threshold=15", DEPLOY / "karec.service"]
+    command = [
+        program,
+        "security",
+        "--offline=true",
+        "--no-pager",
+        "--threshold=15",
+        DEPLOY / "karec.service",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -54,8 +54,9 @@ WEIGHTS = st.fixed_dictionaries(
 def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting(
     seed, settings, weights, types, shown, strangers, looked_up
 ):
-    """Settings that are not given have dpp_select's own defaults. Factors of several columns are multiplied. A work
-    without a row is of no column's value and of the type −1. Rows that the index looked up are read where they lie."""
+    """Settings that are not given have dpp_select's own defaults. Factors of several columns are multiplied.
+    A work without a row is of no column's value and of the type −1. Rows that the index looked up are read
+    where they lie."""
     index, rng = thirty_works(), np.random.default_rng(seed)
     rows = rng.permutation(30)[:25]
     if strangers:
@@ -90,7 +91,9 @@ def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting
 def test_of_works_alike_in_all_else_the_largest_product_of_factors_comes_first(by_type, by_creator, by_song):
     """The last factor alone would put another work first."""
     index = ItemIndex.build(
-        np.arange(4), np.eye(4), columns={"type": [0, 1, 1, 1], "creator_id": [0, 0, 5, 5], "song_id": [0, 0, 0, 9]}
+        np.arange(4),
+        np.eye(4),
+        columns={"type": [0, 1, 1, 1], "creator_id": [0, 0, 5, 5], "song_id": [0, 0, 0, 9]},
     )
     weights = {"type": {"1": by_type}, "creator_id": {"5": by_creator}, "song_id": {"9": by_song}}
     factors = [1.0, by_type, by_type * by_creator, by_type * by_creator * by_song]
@@ -174,7 +177,11 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
         ),
         ({"weights": {"type": {"-": 2.0}}}, r"weights\.type: '-' is no whole number"),
         ({"weights": {"type": {"1.5": 2.0}}}, r"weights\.type: '1.5' is no whole number"),
-        ({"weights": {"type": {"1": -1.0}}}, r"weights\.type: the factor of 1 must be finite and ≥ 0, got -1.0$"),
+        (
+            {"weights": {"type": {"1": -1.0}}},
+            r"weights\.type: the factor of 1 must be finite and ≥ 0, got "
+            r"-1.0$",
+        ),
         (
             {"weights": {"type": {"1": float("nan")}}},
             r"weights\.type: the factor of 1 must be finite and ≥ 0, got nan$",
@@ -194,7 +201,9 @@ def test_works_without_a_row_are_of_the_type_minus_1():
     """As are works whose column says −1, missing: together they keep to one quota."""
     index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
     step = Dpp(index, k=4, types="kind", max_per_type=1)
-    found = selected(step, REQUEST, candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1])))
+    found = selected(
+        step, REQUEST, candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1]))
+    )
     assert found.indices.tolist() == [0, 1, 2]
 
 
@@ -220,7 +229,9 @@ def test_a_type_weight_mixes_types(index):
 
 
 def test_a_work_like_one_that_was_shown_is_avoided(index):
-    twin = ItemIndex.build(np.arange(3), np.array([[1, 0], [1, 0.01], [0, 1]], np.float32), columns={"type": [0, 0, 0]})
+    twin = ItemIndex.build(
+        np.arange(3), np.array([[1, 0], [1, 0.01], [0, 1]], np.float32), columns={"type": [0, 0, 0]}
+    )
     c = candidates([1, 2], np.array([1.0, 0.9]))
     assert selected(Dpp(twin, k=1, diversity=0.7), Request(1), c).indices.tolist() == [0]
     assert selected(Dpp(twin, k=1, diversity=0.7), Request(1, shown=(0,)), c).indices.tolist() == [1]

@@ -26,7 +26,9 @@ def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_
     found = explained([[0.5, 0.0], [0.0, 3.0], [0.1, 0.1]], [0, 1, 2], shown=[[0.0, 0.25]])
     assert [work["id"] for work in found["works"]] == [10, 11, 12]
     assert [work["closest"] for work in found["works"]] == [900, 900, 900]
-    np.testing.assert_allclose([work["cosine"] for work in found["works"]], [0.0, 1.0, np.sqrt(0.5)], rtol=1e-12)
+    np.testing.assert_allclose(
+        [work["cosine"] for work in found["works"]], [0.0, 1.0, np.sqrt(0.5)], rtol=1e-12
+    )
     assert [work["gain"] for work in found["works"]] == [1.0, 0.75, 0.5]
     assert [work["relevance"] for work in found["works"]] == [3.0, 2.0, 1.0]
 

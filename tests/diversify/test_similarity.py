@@ -1,4 +1,5 @@
-"""What a scene means by two works being alike: mapped vectors, co-watch vectors, and columns of equal values."""
+"""What a scene means by two works being alike: mapped vectors, co-watch vectors, and columns of equal
+values."""
 
 from types import SimpleNamespace
 
@@ -50,7 +51,9 @@ def unit(rows):
 
 
 def all_works(index):
-    return candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(index.lookup(np.arange(30)))
+    return candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(
+        index.lookup(np.arange(30))
+    )
 
 
 @pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
@@ -82,7 +85,8 @@ def test_works_without_a_value_are_like_no_other(index, bundle):
     assert (expected < 0).sum() > 1
     same = (codes[:, None] == codes[None, :]) & ~np.eye(len(codes), dtype=bool)
     np.testing.assert_array_equal(
-        same, (expected[:, None] == expected[None, :]) & (expected[:, None] >= 0) & ~np.eye(len(codes), dtype=bool)
+        same,
+        (expected[:, None] == expected[None, :]) & (expected[:, None] >= 0) & ~np.eye(len(codes), dtype=bool),
     )
 
 
@@ -92,7 +96,10 @@ def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step
     c = all_works(index)
     chosen = selected(step(index, diversity=0.7, similarity=Similarity(facets=facets)), REQUEST, c)
     codes = np.stack(
-        [index.columns["creator_id"], np.where(index.columns["tag"] < 0, -1 - np.arange(30), index.columns["tag"])]
+        [
+            index.columns["creator_id"],
+            np.where(index.columns["tag"] < 0, -1 - np.arange(30), index.columns["tag"]),
+        ]
     )
     of_shown = codes[:, [2, 25]].copy()
     of_shown[of_shown < 0] = -100 - np.arange((of_shown < 0).sum())
@@ -117,7 +124,9 @@ def test_rows_of_another_model_version_are_compared_as_they_are_with_each_other_
     rows = index.lookup(np.arange(30))
     vectors = index.embeddings(rows)
     np.testing.assert_array_equal(found.vectors[20:, 8:], vectors[20:])
-    np.testing.assert_allclose(found.vectors[:20, :8], vectors[:20] - bundle.vector_statistics.mean, atol=1e-6)
+    np.testing.assert_allclose(
+        found.vectors[:20, :8], vectors[:20] - bundle.vector_statistics.mean, atol=1e-6
+    )
     assert not found.vectors[:20, 8:].any() and not found.vectors[20:, :8].any()
 
 
@@ -129,7 +138,13 @@ def test_similarity_can_be_that_of_who_watched_works_together(step):
     index = thirty_works()
     c = candidates([3, 4, 5], [1.0, 0.99, 0.98])
     chosen = selected(
-        step(index, k=2, diversity=0.9, similarity=Similarity("cowatch"), bundle=SimpleNamespace(encoder=encoder)),
+        step(
+            index,
+            k=2,
+            diversity=0.9,
+            similarity=Similarity("cowatch"),
+            bundle=SimpleNamespace(encoder=encoder),
+        ),
         Request(user_id=1, k=2),
         c,
     )
@@ -139,7 +154,11 @@ def test_similarity_can_be_that_of_who_watched_works_together(step):
 @pytest.mark.parametrize(
     ("similarity", "message"),
     [
-        (Similarity(facets={"creator": 0.1}), r"similarity\.facets\.creator: the item index has no column 'creator'"),
+        (
+            Similarity(facets={"creator": 0.1}),
+            r"similarity\.facets\.creator: the item index has no column "
+            r"'creator'",
+        ),
         (
             Similarity(facets={"share": 0.1}),
             r"similarity\.facets\.share: column 'share' has dtype float64, expected int",
@@ -175,8 +194,16 @@ def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
             ValueError, match=r"similarity\.centre: the bundle has no statistics of its vectors; publish"
         ):
             Dpp(index, similarity=Similarity(centre=True), bundle=bundle)
-    with pytest.raises(ValueError, match=r"similarity\.vectors = 'cowatch': the bundle's encoder has none; train with"):
-        Dpp(index, similarity=Similarity("cowatch"), bundle=SimpleNamespace(encoder=SimpleNamespace(cowatch=None)))
+    with pytest.raises(
+        ValueError,
+        match=r"similarity\.vectors = 'cowatch': the bundle's encoder has none; "
+        r"train with",
+    ):
+        Dpp(
+            index,
+            similarity=Similarity("cowatch"),
+            bundle=SimpleNamespace(encoder=SimpleNamespace(cowatch=None)),
+        )
     encoder = SimpleNamespace(cowatch=CowatchVectors(Vocabulary(np.array([3])), np.zeros((2, 2), np.float32)))
     with pytest.raises(ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bun"):
         Dpp(index, similarity=Similarity("cowatch", whiten=0.5), bundle=SimpleNamespace(encoder=encoder))

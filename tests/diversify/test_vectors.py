@@ -43,14 +43,18 @@ def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
 
 def with_own_vectors(**columns):
     """What stands for a bundle: the snapshot of the works 0 … 24 with these columns."""
-    return SimpleNamespace(snapshot=Snapshot(1, Table(np.arange(25), columns), Table(np.arange(2), {}), {}, {}))
+    return SimpleNamespace(
+        snapshot=Snapshot(1, Table(np.arange(25), columns), Table(np.arange(2), {}), {}, {})
+    )
 
 
 def audio():
     """Three numbers a work; of work 7 one is missing."""
     numbers = np.random.default_rng(3).normal(size=(25, 3)).astype(np.float32)
     numbers[7, 1] = np.nan
-    return {f"audio_{at:02}": numbers[:, at] for at in range(3)}, np.where(np.arange(25)[:, None] == 7, 0, numbers)
+    return {f"audio_{at:02}": numbers[:, at] for at in range(3)}, np.where(
+        np.arange(25)[:, None] == 7, 0, numbers
+    )
 
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
@@ -62,7 +66,9 @@ def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
     expected = np.zeros((30, 3), np.float32)
     expected[:25] = numbers
     wanted = select(expected, standardised(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
-    chosen = selected(step(index, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)), REQUEST, c)
+    chosen = selected(
+        step(index, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)), REQUEST, c
+    )
     np.testing.assert_array_equal(chosen.indices, wanted.indices)
     by_item = selected(step(index, diversity=0.7), REQUEST, c)
     assert by_item.indices.tolist() != chosen.indices.tolist()

@@ -29,7 +29,11 @@ BAD = [
     ({"embeddings": E[0]}, r"embeddings has shape \(6,\), expected \(N, D\)"),
     ({"embeddings": E.astype(str)}, "embeddings has dtype"),
     ({"embeddings": with_value(E, (2, 5), np.nan)}, r"embeddings holds NaN at \(2, 5\)"),
-    ({"embeddings": with_value(E, (2, 5), np.inf).astype(np.float16)}, r"embeddings holds infinity at \(2, 5\)"),
+    (
+        {"embeddings": with_value(E, (2, 5), np.inf).astype(np.float16)},
+        r"embeddings holds infinity at \(2, "
+        r"5\)",
+    ),
     ({"relevance": with_value(R, 1, np.nan)}, "relevance holds NaN at position 1"),
     ({"relevance": with_value(R, 3, -np.inf)}, "relevance holds infinity at position 3"),
     ({"weights": R[:2]}, r"weights has shape \(2,\), expected \(4,\)"),
@@ -47,10 +51,21 @@ BAD = [
     ),
     ({"types": [1] * 4, "type_weight": 1.5}, r"type_weight must lie in \[0, 1\]"),
     ({"types": [1] * 4, "max_per_type": 0}, "max_per_type must be positive"),
-    ({"shown": np.ones((2, 5))}, r"shown has shape \(2, 5\), expected \(M, 6\) as embeddings has shape \(4, 6\)"),
+    (
+        {"shown": np.ones((2, 5))},
+        r"shown has shape \(2, 5\), expected \(M, 6\) as embeddings has shape \(4, "
+        r"6\)",
+    ),
     ({"shown": np.full((1, 6), np.nan)}, r"shown holds NaN at \(0, 0\)"),
     ({"window": 0}, "window must be positive, got 0"),
-    *(({"ridge": ridge}, r"ridge must lie in \[0, 10\]") for ridge in (-1.0, 10.5, 1e300, 10**400, np.inf, np.nan)),
+    *(
+        (
+            {"ridge": ridge},
+            r"ridge must lie in \[0, "
+            r"10\]",
+        )
+        for ridge in (-1.0, 10.5, 1e300, 10**400, np.inf, np.nan)
+    ),
     ({"alpha": -1.0}, "alpha must be ≥ 0"),
     ({"alpha": np.inf}, "alpha must be finite"),
     ({"diversity": 1.5}, r"diversity must lie in \[0, 1\], got 1.5"),
@@ -67,7 +82,10 @@ def test_dpp_select_refuses_shapes_dtypes_and_ranges_by_name(changes: dict, mess
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_dpp_select_batch_refuses_the_same(changes: dict, message: str) -> None:
-    of_one_user = {"indptr": [0, 4], "shown_indptr": [0, len(changes["shown"])] if "shown" in changes else None}
+    of_one_user = {
+        "indptr": [0, 4],
+        "shown_indptr": [0, len(changes["shown"])] if "shown" in changes else None,
+    }
     with pytest.raises(ValueError, match=message):
         dpp_select_batch(**{"embeddings": E, "relevance": R, "k": 2, **of_one_user, **changes})
 
@@ -75,7 +93,9 @@ def test_dpp_select_batch_refuses_the_same(changes: dict, message: str) -> None:
 @pytest.mark.parametrize(("changes", "message"), [case for case in BAD if "embeddings" not in case[0]])
 def test_an_index_refuses_the_same(changes: dict, message: str) -> None:
     index = ItemIndex.build(np.arange(4), E)
-    with pytest.raises(ValueError, match=message.replace("embeddings has shape \\(4, 6\\)", "rows has shape \\(4,\\)")):
+    with pytest.raises(
+        ValueError, match=message.replace("embeddings has shape \\(4, 6\\)", "rows has shape \\(4,\\)")
+    ):
         index.dpp_select(**{"rows": np.arange(4), "relevance": R, "k": 2, **changes})
 
 
@@ -123,14 +143,21 @@ def test_numbers_of_any_kind_pass_and_k_may_be_the_largest() -> None:
     )
     np.testing.assert_array_equal(other.indices, plain.indices)
     assert len(dpp_select_batch(E, R, [0, 4], most).indices[0]) == 4
-    assert len(mmr_select(E, R, most, window=most).indices) == len(dpp_select_kernel(np.eye(3), most).indices) + 1
+    assert (
+        len(mmr_select(E, R, most, window=most).indices)
+        == len(dpp_select_kernel(np.eye(3), most).indices) + 1
+    )
     assert len(ItemIndex.build(np.arange(4), E).dpp_select(np.arange(4), R, most).indices) == 4
 
 
 def test_an_unknown_option_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"dpp_select\(\) got an unexpected keyword argument 'diversty'"):
         dpp_select(E, R, 2, diversty=0.5)
-    with pytest.raises(TypeError, match=r"dpp_select_batch\(\) got an unexpected keyword argument 'diversty'"):
+    with pytest.raises(
+        TypeError,
+        match=r"dpp_select_batch\(\) got an unexpected keyword argument "
+        r"'diversty'",
+    ):
         dpp_select_batch(E, R, [0, 4], 2, diversty=0.5)
 
 
@@ -154,7 +181,9 @@ BAD_KERNELS = [
 
 
 @pytest.mark.parametrize(("kernel", "message"), BAD_KERNELS)
-def test_dpp_select_kernel_refuses_kernels_that_are_not_square_finite_and_psd(kernel: np.ndarray, message: str) -> None:
+def test_dpp_select_kernel_refuses_kernels_that_are_not_square_finite_and_psd(
+    kernel: np.ndarray, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         dpp_select_kernel(kernel, 2)
     with pytest.raises(ValueError, match="k must be positive"):

@@ -1,4 +1,5 @@
-"""Arranged lists: of all lists the one that breaks slots least, then rules least, then is the first; on both backends.
+"""Arranged lists: of all lists the one that breaks slots least, then rules least, then is the first; on both
+backends.
 
 ``karec.kernels.reference.arrange`` looks at every list.
 """
@@ -31,7 +32,9 @@ def problems(draw: st.DrawFn, most: int = MOST) -> dict[str, Any]:
         puts = draw(marks)
         looks = puts if draw(st.booleans()) else draw(marks)
         shown = draw(st.lists(st.integers(-1, 2), max_size=3))
-        rules.append((puts, looks, shown, draw(st.sampled_from([2, 3, 4, WHOLE_SESSION])), draw(st.integers(0, 1))))
+        rules.append(
+            (puts, looks, shown, draw(st.sampled_from([2, 3, 4, WHOLE_SESSION])), draw(st.integers(0, 1)))
+        )
     members = st.lists(st.booleans(), min_size=n, max_size=n)
     places = draw(st.lists(st.integers(0, k - 1), unique=True, max_size=3)) if k else []
     slots = [(place, draw(st.one_of(st.none(), members))) for place in places]

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.usefixtures("backend")
 def violations_of(
     order: list[int], columns: dict[str, list[int]], rules: list[ScatterRule]
 ) -> list[tuple[int, ScatterRule, int]]:
-    """(position, rule, count) wherever the window that ends at a position holds more of its value than allowed."""
+    """(position, rule, count) wherever the window that ends at a position holds more of its value than
+    allowed."""
     found = []
     for position, item in enumerate(order):
         for rule in rules:
@@ -65,7 +66,8 @@ def test_neighbours_of_one_value_stand_only_where_it_cannot_be_avoided(values: l
     k = min(k, len(values))
     assert len(result.indices) == k
     fewest = min(
-        len(violations_of(list(order), {"song": values}, [rule])) for order in permutations(range(len(values)), k)
+        len(violations_of(list(order), {"song": values}, [rule]))
+        for order in permutations(range(len(values)), k)
     )
     assert len(result.violations) == fewest
 
@@ -101,7 +103,10 @@ def test_windows_reach_back_into_what_was_shown() -> None:
     shown = {"song": [5, 1], "creator": [7, 7]}
     result = scatter(range(4), columns, rules, shown=shown)
     assert result.indices.tolist()[:2] == [2, 3]
-    assert [(v.position, v.rule.column, v.count) for v in result.violations] == [(2, "creator", 3), (3, "creator", 4)]
+    assert [(v.position, v.rule.column, v.count) for v in result.violations] == [
+        (2, "creator", 3),
+        (3, "creator", 4),
+    ]
     assert scatter(range(4), columns, rules, k=2, shown=shown).violations == ()
     with pytest.raises(ValueError, match="shown has \\['song'\\]"):
         scatter(range(4), columns, rules, shown={"song": [5]})
@@ -116,7 +121,9 @@ def test_what_was_shown_counts_as_if_it_stood_before(
 ) -> None:
     n = len(columns["song"])
     m = data.draw(st.integers(0, n))
-    result = scatter(range(m, n), columns, rules, shown={name: column[:m] for name, column in columns.items()})
+    result = scatter(
+        range(m, n), columns, rules, shown={name: column[:m] for name, column in columns.items()}
+    )
     assert sorted(result.indices.tolist()) == list(range(m, n))
     whole = [*range(m), *result.indices.tolist()]
     told = [(v.position + m, v.rule, v.count) for v in result.violations]

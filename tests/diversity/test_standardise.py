@@ -1,4 +1,5 @@
-"""``standardise=True``: relevance of any scale, and of a single candidate, for DPP, MMR and SSD on either backend."""
+"""``standardise=True``: relevance of any scale, and of a single candidate, for DPP, MMR and SSD on either
+backend."""
 
 from itertools import pairwise
 
@@ -18,14 +19,18 @@ R = RNG.standard_normal(40, dtype=np.float32)
 
 def same(found, expected):
     np.testing.assert_array_equal(found.indices, expected.indices)
-    np.testing.assert_array_equal(*(getattr(x, "gains", getattr(x, "scores", None)) for x in (found, expected)))
+    np.testing.assert_array_equal(
+        *(getattr(x, "gains", getattr(x, "scores", None)) for x in (found, expected))
+    )
 
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
 def test_the_scale_of_the_scores_does_not_count(select):
     expected = select(E, standardised(R), 10, diversity=0.4)
     same(select(E, R, 10, diversity=0.4, standardise=True), expected)
-    np.testing.assert_array_equal(select(E, 500 * R + 7, 10, diversity=0.4, standardise=True).indices, expected.indices)
+    np.testing.assert_array_equal(
+        select(E, 500 * R + 7, 10, diversity=0.4, standardise=True).indices, expected.indices
+    )
     same(select(E, R, 10, diversity=0.4, standardise=False), select(E, R, 10, diversity=0.4))
 
 

@@ -36,7 +36,9 @@ def test_new_creators_have_no_work_that_is_older(drawn, hours):
         if creator >= 0 and age >= 0:
             ages.setdefault(creator, []).append(age)
     new = {creator: max(each) for creator, each in ages.items() if max(each) < hours}
-    assert dict(zip(keys.tolist(), births.tolist(), strict=True)) == {c: NOW - a * HOUR_MS for c, a in new.items()}
+    assert dict(zip(keys.tolist(), births.tolist(), strict=True)) == {
+        c: NOW - a * HOUR_MS for c, a in new.items()
+    }
     theirs = [(100 + i, c, NOW - a * HOUR_MS) for i, (c, a) in enumerate(drawn) if c in new and a >= 0]
     assert list(zip(ids.tolist(), creators.tolist(), moments.tolist(), strict=True)) == theirs
 
@@ -61,7 +63,11 @@ def test_works_that_left_the_index_are_not_new_any_more():
 
 def floors(rng):
     counted = []
-    for floor in (Floor(4, 90, new_work_hours=24), Floor(6, 90, new_work_hours=6), Floor(8, 90, new_creator_days=2)):
+    for floor in (
+        Floor(4, 90, new_work_hours=24),
+        Floor(6, 90, new_work_hours=6),
+        Floor(8, 90, new_creator_days=2),
+    ):
         counts = FloorCounts(floor)
         keys = np.unique(rng.integers(0, 12, 8))
         births = NOW - rng.integers(0, int(floor.hours), len(keys)) * HOUR_MS
@@ -93,7 +99,9 @@ def test_boosts_after_a_feed_are_those_made_anew(seed):
         other.add_to(expected, keys)
         np.testing.assert_array_equal(found, expected)
         assert (found <= 0).all() and (found >= -BOUND).all()
-    assert set(after.behind.ids.tolist()) <= set(anew.behind.ids.tolist()), "a work that lags is found within a minute"
+    assert set(after.behind.ids.tolist()) <= set(anew.behind.ids.tolist()), (
+        "a work that lags is found within a minute"
+    )
 
 
 @given(st.integers(0, 10**6))

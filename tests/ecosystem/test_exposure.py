@@ -1,5 +1,5 @@
-"""The steps that steer exposure: what prices do to scores, which works are explored, and how requests and the writer
-share the prices.
+"""The steps that steer exposure: what prices do to scores, which works are explored, and how requests and the
+writer share the prices.
 """
 
 import json
@@ -51,7 +51,9 @@ def test_a_price_of_zero_changes_no_bit_and_another_is_in_deviations(scores, dat
     found = steered(scores, prices)
     wide = scores.astype(np.float64)
     deviation = wide.std() if wide.std() > 0 else 1.0
-    np.testing.assert_allclose(found, wide - prices * deviation, rtol=1e-6, atol=1e-6 * abs(wide).max() + 1e-40)
+    np.testing.assert_allclose(
+        found, wide - prices * deviation, rtol=1e-6, atol=1e-6 * abs(wide).max() + 1e-40
+    )
     untouched = prices == 0
     assert found[untouched].tobytes() == scores[untouched].tobytes() and found.dtype == np.float32
 
@@ -70,7 +72,13 @@ def test_a_works_price_is_the_sum_of_its_groups_prices(index):
     prices, at = of.newest, np.arange(50)
     (type_1, young), (works,) = prices.groups.tolist(), prices.works
     ((column, creators),) = prices.columns
-    assert column == "creator_id" and type_1 > 0 and young < 0 and creators.keys.tolist() == [0, 1] and len(works)
+    assert (
+        column == "creator_id"
+        and type_1 > 0
+        and young < 0
+        and creators.keys.tolist() == [0, 1]
+        and len(works)
+    )
     expected = type_1 * (at % 2) + young * (at < 24) * (at < 0)
     for column, keyed in ((at % 5 - 1, creators), (at + 1000, works)):
         for key, value in zip(keyed.keys.tolist(), keyed.values.tolist(), strict=True):
@@ -100,7 +108,9 @@ def test_a_request_reads_one_version_of_the_prices_from_its_first_step_to_its_la
     assert again.notes is before.notes and again.value.tobytes() == before.value.tobytes()
     assert (Exposure(of).score(asked(index, of), candidates).value != before.value).any()
     show(of, index, [1, 3], times=PUBLISH_FEEDS * KEPT_VERSIONS)
-    assert Exposure(of).score(request, candidates).notes["version"] == of.newest.version, "it outlived what is kept"
+    assert Exposure(of).score(request, candidates).notes["version"] == of.newest.version, (
+        "it outlived what is kept"
+    )
 
 
 def test_feeds_are_counted_ten_by_ten_and_at_the_flush(index):
@@ -165,13 +175,16 @@ def test_thompson_sampling_prefers_works_that_are_enjoyed():
     first = [int(thompson(rates, Request(1, request_id=str(i)), 1)[0]) for i in range(200)]
     assert np.mean(np.array(first) == 4) > 0.8
     even = Behind(ids, ids, 0 * ids, np.ones(10), np.ones(10))
-    first = np.bincount([int(thompson(even, Request(1, request_id=str(i)), 1)[0]) for i in range(2_000)], minlength=10)
+    first = np.bincount(
+        [int(thompson(even, Request(1, request_id=str(i)), 1)[0]) for i in range(2_000)], minlength=10
+    )
     assert first.min() > 50 and first[0] > first[9], "those that are farther behind come first in the order"
 
 
 def test_rates_and_earlier_shows_are_those_of_the_snapshot(index):
     works = Table(
-        np.arange(1000, 1050), {"count_exposed": np.full(50, 3, np.float32), "count_like": np.ones(50, np.float32)}
+        np.arange(1000, 1050),
+        {"count_exposed": np.full(50, 3, np.float32), "count_like": np.ones(50, np.float32)},
     )
     snapshot = Snapshot(NOW, works, Table(np.array([1]), {}), {}, {}, meaning=Meaning(enjoyed=("like",)))
     of = Steering(index, snapshot, floors=FLOORS, places_a_day=1000, explore=1)
@@ -204,7 +217,9 @@ def test_inner_product_and_top_k_keep_what_is_explored_but_not_what_is_blocked(i
         {"user_vector": np.ones((1, 4), np.float32), EXPLORED: np.array([[*worst, NOBODY, 7]])}
     )
     candidates = known(index, range(50))
-    plain = InnerProduct(index, 10).select(request.with_features({EXPLORED: np.full((1, 1), NOBODY)}), candidates)
+    plain = InnerProduct(index, 10).select(
+        request.with_features({EXPLORED: np.full((1, 1), NOBODY)}), candidates
+    )
     kept = InnerProduct(index, 10).select(request, candidates)
     assert kept.indices[:8].tolist() == plain.indices[:8].tolist()
     assert sorted(candidates.ids[kept.indices[8:]].tolist()) == sorted(worst[1:])
@@ -246,7 +261,9 @@ def test_threads_serve_while_prices_move_and_every_feed_is_counted(index):
             for i in range(60):
                 feed = serving.run(Request(user, 6, time_ms=NOW + HOUR_MS + i, request_id=f"{user}-{i}"))
                 notes = {
-                    json.dumps(dict(step.notes), sort_keys=True) for step in feed.trace.steps if step.step == "exposure"
+                    json.dumps(dict(step.notes), sort_keys=True)
+                    for step in feed.trace.steps
+                    if step.step == "exposure"
                 }
                 seen.append((len(feed), *notes))
 
@@ -264,14 +281,24 @@ def test_threads_serve_while_prices_move_and_every_feed_is_counted(index):
         told = json.loads(notes)
         told.pop("explored")
         by_version.setdefault(told["version"], set()).add(json.dumps(told))
-    assert all(len(each) == 1 for each in by_version.values()), "a version is one set of prices, whoever reads it"
+    assert all(len(each) == 1 for each in by_version.values()), (
+        "a version is one set of prices, whoever reads it"
+    )
 
 
 def test_published_prices_are_never_written_again(index):
-    of = behind(index, targets=TARGETS, caps=(Cap("creator_id", 0.2),), spread=(Spread(1.0), Spread(1.0, "creator_id")))
+    of = behind(
+        index,
+        targets=TARGETS,
+        caps=(Cap("creator_id", 0.2),),
+        spread=(Spread(1.0), Spread(1.0, "creator_id")),
+    )
     prices = of.newest
     tables = [*prices.works, *(keyed for _, keyed in prices.columns)]
-    arrays = [prices.groups, *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.slots))]
+    arrays = [
+        prices.groups,
+        *(array for keyed in tables for array in (keyed.keys, keyed.values, keyed.slots)),
+    ]
     assert not any(array.flags.writeable for array in arrays)
     copies = [array.copy() for array in arrays]
     show(of, index, [1, 3, 5], times=50)
@@ -310,5 +337,9 @@ def test_a_column_of_no_integers_is_refused(index, wants):
 
 @pytest.mark.parametrize("step", [ExposurePrices, Exposure, Exposures, lambda none: Underexposed(none, 4)])
 def test_a_step_without_the_scenes_table_is_refused(step):
-    with pytest.raises(ValueError, match=r"^the scene has no table `exposure`: write \[scenes.NAME.exposure\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"^the scene has no table `exposure`: write "
+        r"\[scenes.NAME.exposure\]",
+    ):
         step(None)

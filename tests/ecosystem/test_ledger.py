@@ -16,21 +16,28 @@ from karec.ecosystem.ledger import Feed, Ledger
 from karec.ecosystem.prices import Group
 
 NOW = 100_000 * HOUR_MS
-GROUPS = (Group("type 1", 0.3, 0.02, "type", 1), Group("younger than 72 h", 0.4, 0.02, "upload_ms", age_hours=72))
+GROUPS = (
+    Group("type 1", 0.3, 0.02, "type", 1),
+    Group("younger than 72 h", 0.4, 0.02, "upload_ms", age_hours=72),
+)
 FLOORS = (Floor(3, 50, new_work_hours=24), Floor(4, 50, new_creator_days=2))
 SPREAD = (Spread(0.5, "creator_id"), Spread(1.0, exposures=2.0))
 NOTHING = np.zeros(0, np.int64)
 
 
 def ledger(bound=3.0, rate=0.05):
-    return Ledger(GROUPS, (Cap("creator_id", 0.2), Cap("tag", 0.5)), FLOORS, SPREAD, Law("dual", rate, bound), 24.0)
+    return Ledger(
+        GROUPS, (Cap("creator_id", 0.2), Cap("tag", 0.5)), FLOORS, SPREAD, Law("dual", rate, bound), 24.0
+    )
 
 
 def feed(rng, at):
     n = int(rng.integers(0, 8))
     members = rng.integers(0, n + 1, 2).astype(np.float64)
     creators, works = rng.integers(-1, 4, n), rng.integers(0, 9, n)
-    return Feed(at, n, members, (creators, rng.integers(0, 3, n)), works, rng.integers(0, 5, n), (creators, works))
+    return Feed(
+        at, n, members, (creators, rng.integers(0, 3, n)), works, rng.integers(0, 5, n), (creators, works)
+    )
 
 
 def feeds(seed, n=60):
@@ -52,7 +59,13 @@ def test_a_cap_that_cannot_hold_is_told_with_its_values():
         tags = np.full(10, 2)
         one.show(
             Feed(
-                NOW + at, 10, np.array([3.0, 4.0]), (np.arange(10), tags), np.arange(10), np.arange(10), (NOTHING,) * 2
+                NOW + at,
+                10,
+                np.array([3.0, 4.0]),
+                (np.arange(10), tags),
+                np.arange(10),
+                np.arange(10),
+                (NOTHING,) * 2,
             )
         )
     assert [line for line in one.unmet() if "cap" in line] == ["tag 2: above the cap of 0.5, price +3"]
@@ -93,9 +106,19 @@ def test_caps_are_priced_as_if_every_value_were_moved_at_every_feed(seed):
 
 def test_shares_are_of_a_window_that_forgets():
     one = ledger()
-    one.show(Feed(NOW, 10, np.array([10.0, 0.0]), (NOTHING,) * 2, np.arange(10), np.arange(10), (NOTHING,) * 2))
     one.show(
-        Feed(NOW + 24 * HOUR_MS, 10, np.array([0.0, 5.0]), (NOTHING,) * 2, np.arange(10), np.arange(10), (NOTHING,) * 2)
+        Feed(NOW, 10, np.array([10.0, 0.0]), (NOTHING,) * 2, np.arange(10), np.arange(10), (NOTHING,) * 2)
+    )
+    one.show(
+        Feed(
+            NOW + 24 * HOUR_MS,
+            10,
+            np.array([0.0, 5.0]),
+            (NOTHING,) * 2,
+            np.arange(10),
+            np.arange(10),
+            (NOTHING,) * 2,
+        )
     )
     old = 10 * math.exp(-1)
     np.testing.assert_allclose(one.measured(), [old / (old + 10), 5 / (old + 10)], rtol=1e-12)
@@ -107,7 +130,9 @@ def test_an_empty_feed_moves_no_price_and_an_older_one_forgets_nothing():
     one.show(empty)
     assert one.feeds == 0 and one.state[:, PRICE].tolist() == [0, 0]
     for at in (NOW + HOUR_MS, NOW):
-        one.show(Feed(at, 10, np.array([1.0, 1.0]), (NOTHING,) * 2, np.arange(10), np.arange(10), (NOTHING,) * 2))
+        one.show(
+            Feed(at, 10, np.array([1.0, 1.0]), (NOTHING,) * 2, np.arange(10), np.arange(10), (NOTHING,) * 2)
+        )
     assert one.places == 20 and one.time_ms == NOW + HOUR_MS
 
 
@@ -116,7 +141,9 @@ def test_constraints_of_the_same_name_go_on_and_others_begin():
     for each in feeds(1):
         one.show(each)
     saved = one.as_dict()
-    other = Ledger((GROUPS[1], Group("tag 2", 0.1, 0.02, "tag", 2)), (), (), (), Law("dual", 0.05, 0.01), 24.0)
+    other = Ledger(
+        (GROUPS[1], Group("tag 2", 0.1, 0.02, "tag", 2)), (), (), (), Law("dual", 0.05, 0.01), 24.0
+    )
     other.restore(saved)
     assert other.feeds == one.feeds
     assert other.state[0, PRICE] == np.clip(one.state[1, PRICE], -0.01, 0.01) and other.state[1, PRICE] == 0

@@ -1,4 +1,5 @@
-"""A ledger that processes and their children share: no feed is lost or counted twice, and a damaged file is named."""
+"""A ledger that processes and their children share: no feed is lost or counted twice, and a damaged file is
+named."""
 
 import json
 import os
@@ -19,7 +20,8 @@ def index():
 
 
 def test_processes_share_one_ledger_through_its_file(index, tmp_path):
-    """Two of them in turns come to the prices of one that saw every feed; one that begins later goes on from there."""
+    """Two of them in turns come to the prices of one that saw every feed; one that begins later goes on from
+    there."""
     shared = [steering(index, config_folder=tmp_path, state="exposure.json") for _ in range(2)]
     alone = steering(index)
     for i in range(8):
@@ -28,7 +30,10 @@ def test_processes_share_one_ledger_through_its_file(index, tmp_path):
         show(alone, index, [1, 3, i])
     assert shared[1].snapshot()["targets"] == alone.snapshot()["targets"]
     later = steering(index, config_folder=tmp_path, state="exposure.json")
-    assert later.snapshot()["targets"] == alone.snapshot()["targets"] and later.newest.groups.tolist() != [0, 0]
+    assert later.snapshot()["targets"] == alone.snapshot()["targets"] and later.newest.groups.tolist() != [
+        0,
+        0,
+    ]
 
 
 def test_a_shared_ledger_is_read_and_written_once_a_second(index, tmp_path, monkeypatch):
@@ -98,5 +103,7 @@ def test_a_damaged_state_file_is_refused_by_name(index, tmp_path):
     path = tmp_path / "exposure.json"
     for text in ("[]", "{", '{"format": 1}'):
         path.write_text(text)
-        with pytest.raises(ValueError, match=re.escape(str(path)) + ".*; remove it to begin with prices of 0$"):
+        with pytest.raises(
+            ValueError, match=re.escape(str(path)) + ".*; remove it to begin with prices of 0$"
+        ):
             steering(index, config_folder=tmp_path, state="exposure.json")

@@ -28,27 +28,38 @@ def costs_of(counts, values, now):
 @settings(max_examples=60)
 @given(st.data())
 def test_a_value_costs_what_its_fading_exposures_say_whenever_they_came(data):
-    """The oracle adds every exposure by itself. A value below FORGOTTEN may be let go of, a cost be a minute old."""
+    """The oracle adds every exposure by itself. A value below FORGOTTEN may be let go of, a cost be a minute
+    old."""
     weight, half, window = data.draw(st.sampled_from([(0.5, 1.0, 24.0), (1.0, 20.0, 2.0), (2.0, 0.5, 0.01)]))
     counts, now, shown = SpreadCounts(Spread(weight, exposures=half), window), NOW, []
-    steps = st.tuples(st.sampled_from([0, 7, 20_000, FOLD_MS, 5 * HOUR_MS]), st.lists(st.integers(-1, 6), max_size=5))
+    steps = st.tuples(
+        st.sampled_from([0, 7, 20_000, FOLD_MS, 5 * HOUR_MS]), st.lists(st.integers(-1, 6), max_size=5)
+    )
     for later, values in data.draw(st.lists(steps, min_size=1, max_size=20)):
         now += later
         counts.show(np.array(values, np.int64), now)
         shown += [(value, now) for value in values]
     n = np.array(
-        [sum(math.exp(-(now - at) / (window * HOUR_MS)) for v, at in shown if v == value) for value in range(7)]
+        [
+            sum(math.exp(-(now - at) / (window * HOUR_MS)) for v, at in shown if v == value)
+            for value in range(7)
+        ]
     )
     expected = weight * n / (n + half)
     minute = weight * (1 - math.exp(-FOLD_MS / (window * HOUR_MS))) if window > 1 else weight
     slack = weight / half * FORGOTTEN + minute
     found = costs_of(counts, np.arange(7), now)
     np.testing.assert_allclose(found, expected, atol=slack)
-    lately = [value for value in counts.lately if value not in counts.keys]  # priced as of now, not of the minute
+    # priced as of now, not of the minute
+    lately = [value for value in counts.lately if value not in counts.keys]
     np.testing.assert_allclose(found[lately], expected[lately], atol=weight / half * FORGOTTEN + 1e-12)
     counts._fold(now)
-    np.testing.assert_allclose(costs_of(counts, np.arange(7), now), expected, atol=weight / half * FORGOTTEN + 1e-12)
-    assert costs_of(counts, [-1, 99], now).tolist() == [0, 0], "negative values and those never shown cost nothing"
+    np.testing.assert_allclose(
+        costs_of(counts, np.arange(7), now), expected, atol=weight / half * FORGOTTEN + 1e-12
+    )
+    assert costs_of(counts, [-1, 99], now).tolist() == [0, 0], (
+        "negative values and those never shown cost nothing"
+    )
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=12), st.integers(0, 12))

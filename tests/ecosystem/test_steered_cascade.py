@@ -1,4 +1,5 @@
-"""A whole scene that steers, on a small bundle: prerank and rerank read one set of prices, and feeds move them."""
+"""A whole scene that steers, on a small bundle: prerank and rerank read one set of prices, and feeds move
+them."""
 
 import pytest
 from small_bundle import publish_small_bundle

@@ -40,7 +40,9 @@ def test_without_a_price_the_library_is_far_from_what_is_wanted(library, index):
 
 @pytest.mark.parametrize("controller", ["dual", "pid"])
 def test_shares_are_within_two_points_after_a_day_and_the_cap_holds(library, index, controller):
-    steering = Steering(index, targets=(TYPE, TAG, AGE), caps=(Cap("creator_id", 0.02),), controller=controller)
+    steering = Steering(
+        index, targets=(TYPE, TAG, AGE), caps=(Cap("creator_id", 0.02),), controller=controller
+    )
     day = live(library, index, steering)
     tags = library.columns["tag"]
     assert abs(day.share(library.columns["type"] == 1) - 0.3) <= POINTS
@@ -56,7 +58,8 @@ def test_shares_are_within_two_points_after_a_day_and_the_cap_holds(library, ind
 
 
 def test_dual_ascent_misses_a_share_by_no_more_places_than_its_bound_allows(library, index):
-    """|shown − s·places| ≤ 20·bound·w/rate, while the price is inside its bounds (karec/ecosystem/control.py)."""
+    """|shown − s·places| ≤ 20·bound·w/rate, while the price is inside its bounds
+    (karec/ecosystem/control.py)."""
     steering = Steering(index, targets=(TYPE,))
     day = live(library, index, steering, feeds=2_000)
     shown = int(np.concatenate([library.columns["type"][feed] for feed in day.feeds]).sum())
@@ -72,7 +75,9 @@ def test_every_new_work_gets_its_floor_inside_the_budget(library, index):
     assert len(owed) > 150
     assert (owed >= 20).mean() >= 0.98
     (told,) = steering.snapshot()["floors"]
-    assert told["reached"] >= 0.98 * (told["reached"] + told["missed"]) > 50, "of those that are not new any more"
+    assert told["reached"] >= 0.98 * (told["reached"] + told["missed"]) > 50, (
+        "of those that are not new any more"
+    )
     assert told["spent"] <= 6_000
 
 
@@ -97,7 +102,8 @@ def test_a_floor_whose_budget_is_spent_lifts_no_more_and_the_trace_says_so(libra
 
 
 def test_a_target_that_cannot_be_met_is_held_at_its_bound_and_named(library, index):
-    steering = Steering(index, targets=(Target({"9": 0.3}, column="type"), TAG), bound=2.0)  # no work is of type 9
+    # no work is of type 9
+    steering = Steering(index, targets=(Target({"9": 0.3}, column="type"), TAG), bound=2.0)
     day = live(library, index, steering, feeds=2_000)
     told = steering.snapshot()
     assert told["targets"][0]["price"] == -2.0

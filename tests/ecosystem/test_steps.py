@@ -52,7 +52,9 @@ def known(index, n=50):
 def scored(draw):
     """Candidates in any order, the scores that they came with, and their places in the library."""
     places = np.array(draw(st.permutations(range(50)))[: draw(st.integers(0, 50))], np.int64)
-    scores = np.array(draw(st.lists(st.integers(-9, 9), min_size=len(places), max_size=len(places))), np.float32)
+    scores = np.array(
+        draw(st.lists(st.integers(-9, 9), min_size=len(places), max_size=len(places))), np.float32
+    )
     return Candidates.of(places + 1000, scores).with_rows(places), scores, places
 
 
@@ -74,7 +76,9 @@ def test_by_default_freshness_halves_in_a_day(index):
 
 def test_the_moment_of_a_request_without_one_is_0():
     index = ItemIndex.build([1, 2, 3], np.ones((3, 2)), columns={"upload_ms": [0, -1, 7]})
-    boost = Freshness(index, weight=1.0, half_life_hours=1 / HOUR_MS).score(asked(index, time_ms=None), known(index, 3))
+    boost = Freshness(index, weight=1.0, half_life_hours=1 / HOUR_MS).score(
+        asked(index, time_ms=None), known(index, 3)
+    )
     np.testing.assert_allclose(boost, [1.0, 0.5, 1.0], rtol=1e-6)
 
 
@@ -100,10 +104,13 @@ def test_a_quota_keeps_the_best_of_each_group(data, column, at_most):
 
 
 def test_values_that_were_chosen_to_meet_in_one_slot_of_a_table_are_groups_like_any_others():
-    spread = pow(0x9E3779B97F4A7C15, -1, 2**64)  # times the library's multiplier: 0, 1, 2, … as their highest bits
+    # times the library's multiplier: 0, 1, 2, … as their highest bits
+    spread = pow(0x9E3779B97F4A7C15, -1, 2**64)
     values = (np.arange(3000, dtype=np.uint64) * np.uint64(spread)).view(np.int64)
     creators = np.repeat(values, 2)
-    index = ItemIndex.build(np.arange(len(creators)), np.ones((len(creators), 1)), columns={"creator_id": creators})
+    index = ItemIndex.build(
+        np.arange(len(creators)), np.ones((len(creators), 1)), columns={"creator_id": creators}
+    )
     candidates = Candidates.of(index.ids, np.arange(len(creators))).with_rows(np.arange(len(creators)))
     keep = Quota(index, "creator_id", at_most=1).keep(asked(index), candidates)
     assert keep.tolist() == [False, True] * len(values)
@@ -140,7 +147,8 @@ def test_a_work_without_a_row_has_no_column_and_the_error_says_which_steps_are_m
         ("creator_id", Quota(index, "creator_id", 1).keep),
     ):
         message = (
-            "2 of 3 candidates have no row in the item index: put the steps index_rows and has_embedding before the "
+            "2 of 3 candidates have no row in the item index: put the steps index_rows and has_embedding "
+            "before the "
             f"one that reads {name!r}"
         )
         with pytest.raises(ContractError, match="^" + re.escape(message) + "$"):
@@ -148,7 +156,9 @@ def test_a_work_without_a_row_has_no_column_and_the_error_says_which_steps_are_m
 
 
 def test_freshness_and_a_quota_of_no_candidates_give_none(index):
-    stage = Stage("prerank", (IndexRows(index), Freshness(index, weight=1.0), Quota(index, "creator_id", at_most=1)))
+    stage = Stage(
+        "prerank", (IndexRows(index), Freshness(index, weight=1.0), Quota(index, "creator_id", at_most=1))
+    )
     assert len(stage.run(asked(index), Candidates.empty()).candidates) == 0
 
 

@@ -86,7 +86,9 @@ def test_a_new_scene_with_other_constraints_goes_on_with_those_of_the_same_name(
 
 
 def test_a_scene_that_begins_to_steer_begins_with_prices_of_0(path):
-    plain = SCENE.replace(', { use = "exposure_prices" }', "").replace('{ use = "underexposed", quota = 4 }, ', "")
+    plain = SCENE.replace(', { use = "exposure_prices" }', "").replace(
+        '{ use = "underexposed", quota = 4 }, ', ""
+    )
     plain = plain.replace('    { use = "exposure" },\n', "").replace('{ use = "exposure" }, ', "")
     plain = plain.replace('{ use = "exposures" }, ', "")
     start, end = plain.index("[scenes.home.exposure]"), plain.index("[[scenes.home.stages]]")

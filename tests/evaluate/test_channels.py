@@ -1,4 +1,5 @@
-"""What channels find and what they give to feeds: shares by hand, and the small bundle asked as serving asks it."""
+"""What channels find and what they give to feeds: shares by hand, and the small bundle asked as serving asks
+it."""
 
 import json
 from dataclasses import replace
@@ -24,7 +25,9 @@ def found(user, wanted, alone, merged, bits, without):
     works = replace(Candidates.of(np.array(merged)), sources=np.array(bits, np.uint32))
     lists = {name: np.array(ids) for name, ids in alone.items()}
     lacking = {name: np.array(ids) for name, ids in without.items()}
-    return Found(user, 3, {FAVOURITES: np.array(wanted), ENJOYED: np.empty(0, np.int64)}, lists, works, lacking)
+    return Found(
+        user, 3, {FAVOURITES: np.array(wanted), ENJOYED: np.empty(0, np.int64)}, lists, works, lacking
+    )
 
 
 def test_shares_are_of_the_reference_and_differences_are_paired():
@@ -35,7 +38,9 @@ def test_shares_are_of_the_reference_and_differences_are_paired():
     (measure,) = report["measures"]
     assert (report["users"], measure["reference"], measure["k"], measure["users"]) == (2, FAVOURITES, 3, 2)
     assert measure[TOGETHER]["value"] == pytest.approx(0.375)
-    values = {name: {what: of["value"] for what, of in each.items()} for name, each in measure["channels"].items()}
+    values = {
+        name: {what: of["value"] for what, of in each.items()} for name, each in measure["channels"].items()
+    }
     assert values == {
         "a": {"alone": 0.375, "sole": 0.0, "without": 0.25, "ahead": 0.0},
         "b": {"alone": 0.125, "sole": 0.125, "without": 0.125, "ahead": 0.25},
@@ -70,9 +75,13 @@ def truth(users, works, time_ms, scene):
 def test_channels_are_asked_for_k_works_alone_and_in_proportion_together(served):
     config, cascade = served
     asked = list(
-        found_by_channels(config, cascade, cascade.bundle, make_dataset(), n_users=4, at=(5, 20, 100), truth=truth)
+        found_by_channels(
+            config, cascade, cascade.bundle, make_dataset(), n_users=4, at=(5, 20, 100), truth=truth
+        )
     )
-    assert [(user.k, len(user.alone)) for user in asked] == [(5, 6), (20, 6)] * 4, "40 works are fewer than 100"
+    assert [(user.k, len(user.alone)) for user in asked] == [(5, 6), (20, 6)] * 4, (
+        "40 works are fewer than 100"
+    )
     for user in asked:
         assert all(len(ids) <= user.k for ids in user.alone.values()) and len(user.merged) <= user.k
         assert len(user.alone["popular"]) == user.k, "a channel of its own brings as many as all together"
@@ -97,7 +106,9 @@ def test_a_library_of_too_few_works_and_other_users_are_refused(served):
 def test_what_a_feed_would_be_without_a_channel(served):
     _, cascade = served
     report = channels_left_out(cascade, cascade.bundle, make_dataset(), n_users=4, k=5, truth=truth)
-    assert report["users"] == 4 and list(report["channels"]) == [source.name for source in cascade.recall.sources]
+    assert report["users"] == 4 and list(report["channels"]) == [
+        source.name for source in cascade.recall.sources
+    ]
     for of in report["channels"].values():
         assert 0 <= of["sole"]["value"] <= of["found"]["value"] <= 1
         assert of["sole"]["value"] <= of["changed"]["value"] + 1e-12, (

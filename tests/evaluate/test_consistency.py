@@ -1,4 +1,5 @@
-"""Consistency of prerank and rank over pools: the means of the measures, who is left out, what a log gives."""
+"""Consistency of prerank and rank over pools: the means of the measures, who is left out, what a log
+gives."""
 
 import json
 
@@ -21,7 +22,9 @@ def pools(n_pools, n_works, noise=1.0, seed=0):
 
 def test_each_measure_is_the_mean_over_pools():
     found = consistency(pools(20, 300))
-    prerank, rank = (np.stack([getattr(pool, side) for pool in pools(20, 300)]) for side in ("prerank", "rank"))
+    prerank, rank = (
+        np.stack([getattr(pool, side) for pool in pools(20, 300)]) for side in ("prerank", "rank")
+    )
     expected = {
         "ranker's top 10 in 10": normalised_hit_rate(prerank, rank, 10, 10),
         "ranker's top 10 in 50": normalised_hit_rate(prerank, rank, 10, 50),

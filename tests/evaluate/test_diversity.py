@@ -39,7 +39,8 @@ def of(report, method):
 def test_a_sweep_holds_every_method_and_setting(report):
     assert (report["pools"], report["pool_size"], report["k"]) == (5, 200, 20)
     settings = {
-        method: [p["setting"] for p in of(report, method)] for method in ("top_k", "dpp", "mmr", "ssd", "scatter")
+        method: [p["setting"] for p in of(report, method)]
+        for method in ("top_k", "dpp", "mmr", "ssd", "scatter")
     }
     assert settings["top_k"] == [None] and settings["scatter"] == [2.0, 20.0]
     assert settings["dpp"] == settings["mmr"] == settings["ssd"] == [0.1, 0.5, 0.9]
@@ -47,7 +48,11 @@ def test_a_sweep_holds_every_method_and_setting(report):
 
 def test_more_diversity_costs_relevance_and_gains_distance(report):
     (plain,) = of(report, "top_k")
-    assert plain["relevance_lost"] == 0.0 and plain["near_duplicates"] > 0.9 and plain["type_share"] == {"1": 1.0}
+    assert (
+        plain["relevance_lost"] == 0.0
+        and plain["near_duplicates"] > 0.9
+        and plain["type_share"] == {"1": 1.0}
+    )
     for method in ("dpp", "mmr", "ssd"):
         lost = [point["relevance_lost"] for point in of(report, method)]
         assert 0 <= lost[0] <= lost[1] <= lost[2] and lost[2] > 0
@@ -58,7 +63,9 @@ def test_more_diversity_costs_relevance_and_gains_distance(report):
             assert last[measure] < plain[measure]
     assert of(report, "scatter")[-1]["creators"] > of(report, "scatter")[0]["creators"] > plain["creators"]
     # log det is what a DPP maximises: at full strength nobody has more of it.
-    assert of(report, "dpp")[-1]["log_det"] >= max(of(report, m)[-1]["log_det"] for m in ("mmr", "ssd", "scatter"))
+    assert of(report, "dpp")[-1]["log_det"] >= max(
+        of(report, m)[-1]["log_det"] for m in ("mmr", "ssd", "scatter")
+    )
 
 
 def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):

@@ -1,4 +1,5 @@
-"""The funnel's loss: what passes prerank of the ranker's best works, measured on pools that are small enough to see."""
+"""The funnel's loss: what passes prerank of the ranker's best works, measured on pools that are small enough
+to see."""
 
 import numpy as np
 import pytest
@@ -106,7 +107,11 @@ def test_a_ranker_that_is_prerank_loses_nothing_to_the_inner_product():
     scores = GENERATOR.standard_normal(500)
     passed = np.zeros(500, bool)
     passed[np.argsort(-scores)[:100]] = True
-    assert FunnelPool(1, scores, scores, passed).kept(100) == {"inner_product": 1, "prerank": 1, "on_purpose": 0}
+    assert FunnelPool(1, scores, scores, passed).kept(100) == {
+        "inner_product": 1,
+        "prerank": 1,
+        "on_purpose": 0,
+    }
 
 
 def test_a_work_without_a_vector_is_lost_by_the_inner_product():
@@ -128,7 +133,8 @@ def test_no_pool_is_refused():
 
 
 def write(folder, of):
-    """A log of requests: {id: (fused scores of the pool, prerank's or None, positions of what was ranked)}."""
+    """A log of requests: {id: (fused scores of the pool, prerank's or None, positions of what was
+    ranked)}."""
     with RankLogWriter(folder, ("click",)) as writer:
         for at, (name, (fused, prerank, ranked)) in enumerate(of.items()):
             for works, shadow in ((np.arange(len(fused)), True), (np.asarray(ranked, int), False)):
@@ -150,7 +156,9 @@ def write(folder, of):
 def test_a_log_tells_what_passed_by_what_was_ranked(tmp_path):
     scores = np.linspace(1, 0, 30)
     other = np.random.default_rng(1).permutation(scores)
-    write(tmp_path, {"a": (scores, other, range(5)), "b": (scores, scores, []), "c": (scores, None, range(5))})
+    write(
+        tmp_path, {"a": (scores, other, range(5)), "b": (scores, scores, []), "c": (scores, None, range(5))}
+    )
     (pool,) = logged_funnel(tmp_path)
     assert pool.passed.sum() == 5
     assert pool.kept(10)["prerank"] == 0.5

@@ -80,7 +80,9 @@ def test_what_is_ordered_by_one_objective_alone_holds_the_most_of_its_truth():
         assert alone["on_frontier"]
 
 
-@given(arrays.arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.integers(0, 3)))
+@given(
+    arrays.arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.integers(0, 3))
+)
 def test_the_frontier_holds_exactly_what_nothing_beats(values):
     expected = [not any((other >= row).all() and (other > row).any() for other in values) for row in values]
     assert frontier(values).tolist() == expected

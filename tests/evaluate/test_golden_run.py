@@ -27,7 +27,11 @@ def test_a_golden_run_json_is_read(folder):
 @pytest.mark.parametrize("number", [RUN_FORMAT + 1, RUN_FORMAT - 1, None])
 def test_a_run_json_of_another_format_is_refused_by_its_number(folder, number):
     (folder / "run.json").write_text(json.dumps({**read_run(folder), "format": number}))
-    with pytest.raises(DataError, match=rf"run\.json has format {number}, this version reads {RUN_FORMAT}: train the"):
+    with pytest.raises(
+        DataError,
+        match=rf"run\.json has format {number}, this version reads {RUN_FORMAT}: "
+        rf"train the",
+    ):
         read_run(folder)
 
 

@@ -51,7 +51,8 @@ def test_where_all_lists_are_read_nothing_is_lost(served):
 
 def test_where_few_lists_are_read_what_recall_misses_is_told(served):
     index = served.bundle.index
-    index.adjust(index.ids, offset=np.arange(len(index), dtype=np.float32))  # lists are chosen by vectors alone
+    # lists are chosen by vectors alone
+    index.adjust(index.ids, offset=np.arange(len(index), dtype=np.float32))
     report = asked(served, 1)
     index.adjust(index.ids, offset=0.0)
     measures = report["measures"]
@@ -73,5 +74,7 @@ def test_the_cascade_stays_as_it_was(served):
 
 def test_without_lists_there_is_nothing_to_compare(served):
     reading(served, None)
-    with pytest.raises(DataError, match="the bundle has no lists: those of 100,000 works or more are published with"):
+    with pytest.raises(
+        DataError, match="the bundle has no lists: those of 100,000 works or more are published with"
+    ):
         lists_study(served, served.bundle, make_dataset(), n_users=1)

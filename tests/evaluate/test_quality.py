@@ -29,7 +29,9 @@ def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
     y = generator.integers(0, 2, n).astype(np.uint8)
     exposures = shown(n, y, generator)
     guess = np.clip(y[:, None] * [0.3, -0.3] + generator.random((n, 2)), 0, 1)
-    table = quality_table({"a": guess, "b": guess[:, ::-1]}, exposures, ("click", "like"), start_ms=0, resamples=50)
+    table = quality_table(
+        {"a": guess, "b": guess[:, ::-1]}, exposures, ("click", "like"), start_ms=0, resamples=50
+    )
     gap = table["a"]["click"]["auc_behind"]
     assert gap == table["b"]["click"]["auc"] - table["a"]["click"]["auc"]
     assert table["a"]["click"]["auc_behind_ci"][0] <= gap <= table["a"]["click"]["auc_behind_ci"][1]
@@ -66,7 +68,9 @@ def test_auc_and_gauc_are_compared_with_the_towers_too_where_there_are_some():
 
 def test_labels_of_one_class_have_no_auc_and_quality_json_stays_json():
     exposures = shown(50, np.zeros(50, np.uint8), np.random.default_rng(3))
-    table = quality_table({"towers": np.full((50, 2), 0.2)}, exposures, ("click", "like"), start_ms=0, resamples=5)
+    table = quality_table(
+        {"towers": np.full((50, 2), 0.2)}, exposures, ("click", "like"), start_ms=0, resamples=5
+    )
     measures = table["towers"]["click"]
     assert measures["auc"] is measures["auc_ci"] is measures["gauc"] is measures["auc_behind_ci"] is None
     assert measures["ece"] == pytest.approx(0.2)

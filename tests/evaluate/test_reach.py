@@ -34,7 +34,8 @@ def test_works_and_creators_that_no_list_holds_count():
     found = compare_reach(lists([0, 2, 0, 5]), lists([0, 0, 0, 0]), WORKS, NOW)
     assert found["library"] == {"works": 6, "creators": 3}
     told, plain = values(found, "cascade"), values(found, "top_k")
-    assert (told["works reached"], told["creators reached"]) == (3, 2)  # the work of nobody known has no creator
+    # the work of nobody known has no creator
+    assert (told["works reached"], told["creators reached"]) == (3, 2)
     assert told["Gini over all creators"] == pytest.approx((-2 * 0 + 0 * 1 + 2 * 2) / (3 * 3))
     assert (plain["works reached"], plain["creators reached"]) == (1, 1)
     assert plain["Gini over all creators"] == pytest.approx(2 / 3)

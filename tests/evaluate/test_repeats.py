@@ -102,7 +102,10 @@ def with_clicks(dataset, value):
         (lambda data: replace(data, drawn=0.5), "log of positives alone.*a log of what was shown is needed"),
         (lambda data: without(data, "creator_id", "tag", "song_id"), "no creator, tag or song.*roles"),
         (lambda data: with_rows(data, data.exposures.user_id == 3), "exposures are of 1 users"),
-        (lambda data: with_rows(data, np.unique(data.exposures.user_id, return_index=True)[1]), "no user has two"),
+        (
+            lambda data: with_rows(data, np.unique(data.exposures.user_id, return_index=True)[1]),
+            "no user has two",
+        ),
         (lambda data: with_rows(data, slice(0, 0)), "label 'click' has no exposures"),
         (lambda data: with_clicks(data, 1), "label 'click' has no negative.*task = false of it"),
         (lambda data: with_clicks(data, 0), "label 'click' has no positive.*task = false"),

@@ -20,7 +20,9 @@ def taken_pairs(dataset, wanted):
 
 def history_pairs(dataset):
     history, works = dataset.snapshot.relations["history"], dataset.snapshot.works
-    return {(row, int(work)) for row in range(len(history)) for work in works.lookup(history.of(row)) if work >= 0}
+    return {
+        (row, int(work)) for row in range(len(history)) for work in works.lookup(history.of(row)) if work >= 0
+    }
 
 
 def test_what_is_held_out_was_taken_in_those_days_and_never_before(dataset):
@@ -64,14 +66,21 @@ def test_a_peer_answers_with_works_that_the_user_did_not_take_the_same_each_time
     np.testing.assert_array_equal(top, top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0))
     for row, user in enumerate(found.users):
         answered = top[row][top[row] >= 0].tolist()
-        assert len(answered) == len(set(answered)) and not set(answered) & set(found.matrix[user].indices.tolist())
+        assert len(answered) == len(set(answered)) and not set(answered) & set(
+            found.matrix[user].indices.tolist()
+        )
 
 
 def test_a_model_is_compared_with_the_best_peer_of_the_measure(dataset):
     found = held_out(dataset, dataset.valid_until_ms, NEVER)
     everything = np.tile(np.pad(np.arange(40), (0, TOPS[-1] - 40), constant_values=-1), (len(found.users), 1))
     nothing = np.full_like(everything, -1)
-    table = measured({"one": nothing, "other": everything, "model": everything}, found, ["one", "other"], 50, 0)
+    table = measured(
+        {"one": nothing, "other": everything, "model": everything}, found, ["one", "other"], 50, 0
+    )
     assert table["model"]["recall@100"]["best_peer"] == "other"
-    assert table["model"]["recall@100"]["value"] == 1.0 and table["model"]["recall@100"]["over_ci"] == (0.0, 0.0)
+    assert table["model"]["recall@100"]["value"] == 1.0 and table["model"]["recall@100"]["over_ci"] == (
+        0.0,
+        0.0,
+    )
     assert table["one"]["recall@100"]["over"] == -1.0

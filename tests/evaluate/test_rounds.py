@@ -14,7 +14,14 @@ def round_of(top10, top100, tens):
 
 
 def measured(auc, behind=None):
-    return {"click": {"auc": auc, "auc_ci": (auc - 0.1, auc + 0.1), "auc_behind": behind, "auc_behind_ci": (0.0, 0.2)}}
+    return {
+        "click": {
+            "auc": auc,
+            "auc_ci": (auc - 0.1, auc + 0.1),
+            "auc_behind": behind,
+            "auc_behind_ci": (0.0, 0.2),
+        }
+    }
 
 
 @pytest.fixture
@@ -49,10 +56,20 @@ def test_pools_that_are_all_too_small_have_no_value():
 
 
 def test_the_table_shows_each_measure_and_the_sentence_what_was_measured(compared):
-    of = {"taught_by": {"requests": 400, "outcomes": 4000}, "measured_on": {"requests": 4, "pool": 900, "share": 0.01}}
+    of = {
+        "taught_by": {"requests": 400, "outcomes": 4000},
+        "measured_on": {"requests": 4, "pool": 900, "share": 0.01},
+    }
     rows = rounds_rows({**of, **compared})
     assert [row[0] for row in rows] == [
-        *("ranker's top 10 kept", "ranker's top 100 kept", "click, AUC of towers", "distinct works in top tens"),
+        *(
+            "ranker's top 10 kept",
+            "ranker's top 100 kept",
+            "click, AUC of towers",
+            "distinct works in top tens",
+        ),
     ]
     assert rows[0][3].startswith("+0.1000") and rows[3][1:] == ("3", "6", "+3")
-    assert "400 served requests, and what happened to 4,000 works shown" in rounds_sentence({**of, **compared})
+    assert "400 served requests, and what happened to 4,000 works shown" in rounds_sentence(
+        {**of, **compared}
+    )

@@ -88,7 +88,9 @@ def test_the_roads_of_a_scene_differ_by_what_orders_alone(prerank_config, preran
         "inner product": ["inner_product"],
     }
     assert all(stage.steps[-1].k == 3 for stage in each.values())
-    assert isinstance(each["inner product"].steps[-1], InnerProduct) and isinstance(each["random"].steps[0], IndexRows)
+    assert isinstance(each["inner product"].steps[-1], InnerProduct) and isinstance(
+        each["random"].steps[0], IndexRows
+    )
 
 
 @pytest.fixture(scope="module")

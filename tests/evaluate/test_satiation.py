@@ -48,7 +48,9 @@ def of_world(world):
 def of_tireless_world(world):
     shown, snapshot = world.dataset.exposures, world.dataset.snapshot
     users, works = snapshot.users.lookup(shown.user_id), snapshot.works.lookup(shown.work_id)
-    chance = world.truth.probabilities(users, works, time_ms=shown.time_ms, scene=shown.scene, repeats={})["click"]
+    chance = world.truth.probabilities(users, works, time_ms=shown.time_ms, scene=shown.scene, repeats={})[
+        "click"
+    ]
     click = (np.random.default_rng(0).random(len(chance)) < chance).astype(np.uint8)
     return satiation(clicks_alone(world.dataset, click), windows=(4,), resamples=200)
 
@@ -65,8 +67,8 @@ def test_a_world_in_which_nothing_tires_has_an_interval_that_covers_zero(of_tire
 
 
 def platform_that_repeats_what_was_clicked(effect, seed=0, users=6000):
-    """A log in which users like tags, are shown more of these, and again the tag that they just clicked; each repeat of
-    a tag among the last four changes the logit by ``effect``.
+    """A log in which users like tags, are shown more of these, and again the tag that they just clicked; each
+    repeat of a tag among the last four changes the logit by ``effect``.
     """
     generator = np.random.default_rng(seed)
     quality = generator.normal(0, 0.3, WORKS)
@@ -103,13 +105,21 @@ def test_a_platform_that_repeats_what_was_clicked_misleads_the_ways_that_it_is_s
     assert of_tag(report, "user and value")["before"]["ci"][1] < effect  # the row before a repeat was clicked
 
 
-def test_the_report_has_a_row_for_each_label_cause_window_and_way_and_none_of_what_is_too_rare(dataset, tmp_path):
+def test_the_report_has_a_row_for_each_label_cause_window_and_way_and_none_of_what_is_too_rare(
+    dataset, tmp_path
+):
     report = satiation(dataset, resamples=20)
-    measured = [("click", None), ("long_view", None), ("long_view", "click"), ("like", None), ("like", "click")]
-    causes = ("creator", "tag", "song")
-    assert [tuple(row[key] for key in ("task", "given", "way", "cause", "window")) for row in report["repeats"]] == [
-        (*label, way, cause, n) for label in measured for way in WAYS for cause in causes for n in WINDOWS
+    measured = [
+        ("click", None),
+        ("long_view", None),
+        ("long_view", "click"),
+        ("like", None),
+        ("like", "click"),
     ]
+    causes = ("creator", "tag", "song")
+    assert [
+        tuple(row[key] for key in ("task", "given", "way", "cause", "window")) for row in report["repeats"]
+    ] == [(*label, way, cause, n) for label in measured for way in WAYS for cause in causes for n in WINDOWS]
     assert len(report["ago"]) == len(measured) * len(WAYS) * len(causes) * 3
     for row in report["repeats"]:
         rare = min(row["positive"], row["repeated"] - row["positive"]) < 20
@@ -129,5 +139,7 @@ def test_the_same_seed_gives_the_same_report(dataset):
 def test_a_label_that_all_clicks_have_is_not_measured_among_clicks(dataset):
     labels = dict(dataset.exposures.labels, long_view=dataset.exposures.labels["click"])
     spoilt = replace(dataset, exposures=replace(dataset.exposures, labels=labels))
-    measured = {(row["task"], row["given"]) for row in satiation(spoilt, windows=(2,), resamples=10)["repeats"]}
+    measured = {
+        (row["task"], row["given"]) for row in satiation(spoilt, windows=(2,), resamples=10)["repeats"]
+    }
     assert measured == {("click", None), ("long_view", None), ("like", None), ("like", "click")}

@@ -56,7 +56,9 @@ def test_a_request_that_finds_nothing_to_choose_from_is_counted_and_left_out(liv
         yield requests_of(live, (2,))[0]
         live.bundle.show_only(items)
 
-    filled = fill(live, lambda request, items: items.ids, asked(), lambda request, ids: np.ones(len(ids)), items)
+    filled = fill(
+        live, lambda request, items: items.ids, asked(), lambda request, ids: np.ones(len(ids)), items
+    )
     assert filled.empty == 1
     assert len(filled.eligible) == 1
     row = scene_row(filled, "one each")
@@ -70,7 +72,8 @@ def test_a_row_holds_means_and_what_the_cascade_gains_on_each_in_percent():
     assert row["ways"]["popular"]["value"] == pytest.approx(2.0)
     assert row["ways"]["random"]["ci"] == pytest.approx((1.0, 1.0))
     assert row["gain"]["popular"]["percent"] == pytest.approx(100.0)
-    assert row["gain"]["popular"]["ci"] == pytest.approx((100.0, 100.0))  # paired: the same users in each resample
+    # paired: the same users in each resample
+    assert row["gain"]["popular"]["ci"] == pytest.approx((100.0, 100.0))
     assert row["gain"]["random"]["percent"] == pytest.approx(300.0)
     assert row["eligible"] == 7
 

@@ -35,14 +35,18 @@ def rows(screened):
     """(ids, long views) of the works of the judged days."""
     folder = screened[0].parent / "outcomes"
     tables = [pq.read_table(folder / f"day={day}") for day in JUDGED]
-    return tuple(np.concatenate([table[name].to_numpy() for table in tables]) for name in ("work_id", "long_views"))
+    return tuple(
+        np.concatenate([table[name].to_numpy() for table in tables]) for name in ("work_id", "long_views")
+    )
 
 
 @pytest.fixture(scope="module")
 def kept(screened):
     table = pq.read_table(screened[1] / "kept.parquet")
     return {
-        work for day, work in zip(table["day"].to_pylist(), table["id"].to_pylist(), strict=True) if str(day) in JUDGED
+        work
+        for day, work in zip(table["day"].to_pylist(), table["id"].to_pylist(), strict=True)
+        if str(day) in JUDGED
     }
 
 
@@ -68,7 +72,10 @@ def test_recall_is_the_share_of_the_popular_that_is_kept(report, rows, kept):
 
 def test_the_better_works_are_let_through(report):
     recall = {way: each["value"] for way, each in report["recall"].items()}
-    assert recall["kept"] > 2 * recall["at random"] and recall["kept"] > recall["rules only"] > recall["at random"]
+    assert (
+        recall["kept"] > 2 * recall["at random"]
+        and recall["kept"] > recall["rules only"] > recall["at random"]
+    )
     for each in report["recall"].values():
         assert each["ci"][0] <= each["value"] <= each["ci"][1]
 

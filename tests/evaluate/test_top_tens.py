@@ -33,7 +33,11 @@ class VectorOf(RequestHydrator):
     gives = ("request.user_vector",)
 
     def hydrate_request(self, request):
-        return {"user_vector": np.random.default_rng(request.user_number).standard_normal((1, DIM)).astype(np.float32)}
+        return {
+            "user_vector": np.random.default_rng(request.user_number)
+            .standard_normal((1, DIM))
+            .astype(np.float32)
+        }
 
 
 @pytest.fixture
@@ -84,5 +88,6 @@ def test_users_without_vectors_are_refused(cascade, index):
 def test_the_sentence_says_how_many_of_how_many():
     sentence = top_tens_sentence({"users": 400, "pool": 50_000, "distinct_works": 1234, "at_most": 4000})
     assert sentence == (
-        "Best ten of 50,000 works by the inner product alone, for 400 users: 1,234 distinct works of 4,000 at most."
+        "Best ten of 50,000 works by the inner product alone, for 400 users: 1,234 distinct works of 4,000 "
+        "at most."
     )

@@ -44,7 +44,8 @@ def snapshot(watched):
     n_users, n = watched.shape
     works = Table(
         np.arange(n) * 3 + 50,
-        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")} | {"upload_ms": np.zeros(n, int)},
+        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")}
+        | {"upload_ms": np.zeros(n, int)},
     )
     user, work = np.divmod(np.repeat(np.arange(watched.size), watched.ravel()), n)
     history = Relation.from_pairs(user, works.ids[work], n_users)
@@ -82,7 +83,9 @@ def test_an_encoder_gives_cosines_with_the_works_last_watched_and_passed_over(da
         assert not crosses[[0, -1]].any()  # the unknown work, and the one without a vector
         for found, work in zip(crosses[1:-1], then.works.ids[:-1].tolist(), strict=True):
             watched, passed = cosines(row, "history", work), cosines(row, "skipped", work)
-            np.testing.assert_allclose(found, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                found, [max(watched), np.mean(watched), np.mean(passed)], rtol=1e-4, atol=1e-5
+            )
 
 
 def test_a_saved_encoder_keeps_its_vectors_and_a_damaged_one_is_refused(dataset, encoder, tmp_path):
@@ -99,5 +102,9 @@ def test_a_saved_encoder_keeps_its_vectors_and_a_damaged_one_is_refused(dataset,
     arrays = dict(np.load(tmp_path / "encoder.npz"))
     arrays["cowatch.vectors"] = arrays["cowatch.vectors"][:-1]
     np.savez(tmp_path / "damaged.npz", **arrays)
-    with pytest.raises(BundleError, match=r"table .cowatch\.vectors. is float32 \(39, 4\), expected float32 \(40, D\)"):
+    with pytest.raises(
+        BundleError,
+        match=r"table .cowatch\.vectors. is float32 \(39, 4\), expected float32 "
+        r"\(40, D\)",
+    ):
         Encoder.load(tmp_path / "damaged.npz")

@@ -51,7 +51,9 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
         "cowatch": (17,),
     }
     for name, value in inputs.items():
-        assert value.dtype == (np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64), name
+        assert value.dtype == (
+            np.float32 if name in ("user_numbers", "item_numbers", "crosses") else np.int64
+        ), name
         assert np.isfinite(value).all()
     n_features = sum(len(encoder.names[name]) for name in encoder.names if name != "user_id")
     assert encoder.dense(inputs).shape == (17, n_features)
@@ -71,7 +73,15 @@ def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
 def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
     assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "city", "tag", "type")
     assert encoder.names["item_numbers"] == (
-        *("log_duration", "age_upload", "log_exposed", "rate_click", "rate_follow", "rate_like", "rate_long_view"),
+        *(
+            "log_duration",
+            "age_upload",
+            "log_exposed",
+            "rate_click",
+            "rate_follow",
+            "rate_like",
+            "rate_long_view",
+        ),
     )
     assert encoder.names["user_ids"] == ("city",)
     assert encoder.names["user_numbers"] == (
@@ -90,7 +100,10 @@ def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
     assert encoder.names["context"] == ("scene", "hour", "weekday")
 
 
-@given(st.datetimes(datetime(1960, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)), st.sampled_from([0, 1, 9]))
+@given(
+    st.datetimes(datetime(1960, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
+    st.sampled_from([0, 1, 9]),
+)
 def test_the_context_is_the_scene_and_the_hour_and_weekday_of_utc(encoder, later, moment, scene):
     """Hours from 1 on, weekdays from Monday, 1, to Sunday, 7; a scene that training did not see is 0."""
     time_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
@@ -199,7 +212,9 @@ def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(datase
         overall, n = train.labels["click"].mean(), there.sum()
         prior = (train.labels["click"][there].sum() + 10 * overall) / (n + 10)
         clicks, shown = train.labels["click"][own].sum(), own.sum()
-        rate = np.log((clicks + 10 * prior) / (shown - clicks + 10 * (1 - prior))) - np.log(prior / (1 - prior))
+        rate = np.log((clicks + 10 * prior) / (shown - clicks + 10 * (1 - prior))) - np.log(
+            prior / (1 - prior)
+        )
         told[scene] = in_scene(encoder, later, 3, scene)[:2]
         np.testing.assert_allclose(told[scene], [0.25 * np.log1p(shown), rate], rtol=1e-5)
     assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
@@ -276,7 +291,8 @@ def test_tasks_without_labels_or_of_one_class_and_missing_columns_are_refused(da
     with pytest.raises(ValueError, match=r"lacks the columns \['age'"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)
     lacking = replace(
-        dataset.snapshot, user_scene_counters={"count_exposed": dataset.snapshot.user_scene_counters["count_exposed"]}
+        dataset.snapshot,
+        user_scene_counters={"count_exposed": dataset.snapshot.user_scene_counters["count_exposed"]},
     )
     with pytest.raises(ValueError, match=r"user_scene_counters lack the columns \['count_click'\]"):
         encoder.encode_user(lacking, 1, dataset.snapshot.time_ms, 0)

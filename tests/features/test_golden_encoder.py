@@ -1,4 +1,5 @@
-"""Encoders of every format that is read give the inputs that were stored with them; others are refused by name."""
+"""Encoders of every format that is read give the inputs that were stored with them; others are refused by
+name."""
 
 import json
 import zipfile
@@ -45,12 +46,15 @@ def test_a_newer_encoder_is_refused_by_its_format(tmp_path):
         held = dict(arrays)
     head = json.loads(held.pop("head").tobytes()) | {"format": FORMAT + 1}
     np.savez(tmp_path / "newer.npz", head=np.frombuffer(json.dumps(head).encode(), np.uint8), **held)
-    with pytest.raises(BundleError, match=f"encoder format {FORMAT + 1}, this version reads {FORMER} and {FORMAT}"):
+    with pytest.raises(
+        BundleError, match=f"encoder format {FORMAT + 1}, this version reads {FORMER} and {FORMAT}"
+    ):
         Encoder.load(tmp_path / "newer.npz")
 
 
 def test_an_encoder_that_was_cut_short_or_altered_is_refused(tmp_path):
-    """An archive whose part does not have its checksum raised zipfile's own error once, which no caller expects."""
+    """An archive whose part does not have its checksum raised zipfile's own error once, which no caller
+    expects."""
     whole = (ENCODERS / f"encoder-{FORMAT}.npz").read_bytes()
     with zipfile.ZipFile(ENCODERS / f"encoder-{FORMAT}.npz") as archive:
         inside = archive.getinfo("head.npy").header_offset + 200

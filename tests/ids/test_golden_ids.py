@@ -1,4 +1,5 @@
-"""Id files of version 1 as they were first written: they load forever, and the same ids still give the same bytes.
+"""Id files of version 1 as they were first written: they load forever, and the same ids still give the same
+bytes.
 
 ``python tests/ids/test_golden_ids.py`` wrote them; they are never written again, only added to.
 """

@@ -80,7 +80,10 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
 def test_a_later_version_is_refused_by_its_number(saved: Path, tmp_path: Path) -> None:
     whole = bytearray(saved.read_bytes())
     whole[8] = 2
-    assert refused(tmp_path / "later", bytes(whole), True) == "the id file has version 2, this karec reads version 1"
+    assert (
+        refused(tmp_path / "later", bytes(whole), True)
+        == "the id file has version 2, this karec reads version 1"
+    )
 
 
 def test_a_file_can_be_replaced_under_its_readers(saved: Path) -> None:

@@ -53,7 +53,9 @@ def test_any_strings_come_back(backend: str, held: list[str], strangers: list[st
     assert len(ids) == len(set(held))
     assert numbers.tolist() == [number_of(text) for text in asked]
     assert ids.known(asked).tolist() == [text in set(held) for text in asked]
-    assert ids.names(numbers, missing="none").tolist() == [text if text in set(held) else None for text in asked]
+    assert ids.names(numbers, missing="none").tolist() == [
+        text if text in set(held) else None for text in asked
+    ]
     assert ids.names(numbers[: len(held)]).tolist() == held
 
 
@@ -118,7 +120,9 @@ def test_a_negative_integer_gets_a_number_that_is_not_negative(build: Build) -> 
     ],
 )
 @pytest.mark.parametrize("names", [["b", "a", "c", "a"], ["ä", "b"], [], ["b"]])
-def test_ids_come_from_lists_arrays_and_arrow(build: Build, of: Callable[[list[str]], Any], names: list[str]) -> None:
+def test_ids_come_from_lists_arrays_and_arrow(
+    build: Build, of: Callable[[list[str]], Any], names: list[str]
+) -> None:
     expected = build(names)
     ids = build(of(names)) if names else build(names)
     assert len(ids) == len(set(names))
@@ -193,7 +197,10 @@ def test_a_map_that_cannot_keep_its_numbers_does_not_grow(build: Build, tmp_path
 
 BAD = [
     (["a", ""], "ids hold an empty string at position 1, expected 1 to 256 bytes"),
-    (["a", "x" * 257], "ids hold a string of 257 bytes at position 1, 'xxxxxxxxxxxxxxxxxxxxxxxx…', expected 1 to 256"),
+    (
+        ["a", "x" * 257],
+        "ids hold a string of 257 bytes at position 1, 'xxxxxxxxxxxxxxxxxxxxxxxx…', expected 1 to 256",
+    ),
     (["歌" * 86], "ids hold a string of 258 bytes at position 0, '歌歌歌歌歌歌歌歌…', expected 1 to 256"),
     (["a", "\ud800"], r"ids hold '\ud800' at position 1, which is no Unicode text: surrogates not allowed"),
     (["a", None], "ids hold None (NoneType) at position 1, expected str"),

@@ -60,7 +60,11 @@ def test_rows_without_a_work_are_refused_with_their_position():
 
 def test_shapes_values_and_options_that_do_not_fit_are_refused_by_name():
     index = build("int8")
-    with pytest.raises(ValueError, match=r"relevance has shape \(2,\), expected \(3,\) as rows has shape \(3,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"relevance has shape \(2,\), expected \(3,\) as rows has shape "
+        r"\(3,\)",
+    ):
         index.dpp_select([1, 2, 3], [1.0, 2.0], 2)
     with pytest.raises(ValueError, match=r"shown has shape \(1, 3\), expected \(M, 21\)"):
         index.dpp_select([1, 2, 3], [1.0, 2.0, 3.0], 2, shown=np.ones((1, 3)))

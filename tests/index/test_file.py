@@ -26,7 +26,9 @@ HEADER = 128 + 128 * 5  # header, and a table of ids, rows, id map and two colum
 def index() -> ItemIndex:
     rng = np.random.default_rng(0)
     columns = {"creator_id": rng.integers(0, 9, 13), "größe": rng.random(13).astype(np.float32)}
-    return ItemIndex.build(rng.permutation(1000)[:13], rng.standard_normal((13, 5)), columns=columns, model_version=-2)
+    return ItemIndex.build(
+        rng.permutation(1000)[:13], rng.standard_normal((13, 5)), columns=columns, model_version=-2
+    )
 
 
 @pytest.fixture
@@ -88,7 +90,9 @@ def test_an_index_of_a_copy_does_not_see_what_happens_to_its_file(
         assert opened.search(np.ones(5), ids=index.ids, k=3).ids.tolist() == (
             index.search(np.ones(5), ids=index.ids, k=3).ids.tolist()
         )
-        opened.upsert(index.ids[:3], np.ones((3, 5)), {name: column[:3] for name, column in index.columns.items()})
+        opened.upsert(
+            index.ids[:3], np.ones((3, 5)), {name: column[:3] for name, column in index.columns.items()}
+        )
         opened.save(tmp_path / "again")
         assert sorted(ItemIndex.open(tmp_path / "again", copy=True).ids) == sorted(index.ids)
 
@@ -154,7 +158,8 @@ def test_save_replaces_a_regular_file_and_nothing_else(index: ItemIndex, saved: 
 
 
 def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) -> None:
-    """A child saves over the file without end and is killed in the middle of it, at one moment after another."""
+    """A child saves over the file without end and is killed in the middle of it, at one moment after
+    another."""
     code = (
         "import sys, numpy as np; from karec.index import ItemIndex\n"
         "index = ItemIndex.build(np.arange(20_000), np.ones((20_000, 5)))\n"
@@ -165,7 +170,8 @@ def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) 
     for lag in range(1, 6):
         child = subprocess.Popen([sys.executable, "-c", code, str(saved)], stdout=subprocess.PIPE)
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
-        for _ in range(lag * 20):  # some openings, to let the writer get somewhere; each one must find a whole file
+        # some openings, to let the writer get somewhere; each one must find a whole file
+        for _ in range(lag * 20):
             assert len(ItemIndex.open(saved)) in (before, 20_000)
         child.kill()
         child.wait()

@@ -1,4 +1,5 @@
-"""fork() in a process with threads: the child's index answers and is written to, and its rows are used again."""
+"""fork() in a process with threads: the child's index answers and is written to, and its rows are used
+again."""
 
 from __future__ import annotations
 

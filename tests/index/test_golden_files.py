@@ -86,7 +86,8 @@ def test_a_golden_file_with_lists_opens_and_is_written_with_the_same_bytes(tmp_p
 
 
 def make_spaced() -> ItemIndex:
-    """The float16 index whose versions are of known item towers; version 3 is brought to the scale of version 4."""
+    """The float16 index whose versions are of known item towers; version 3 is brought to the scale of version
+    4."""
     columns = {"creator_id": np.arange(7)}
     index = ItemIndex.build(IDS, vectors(7, 0), "float16", columns, model_version=3, space_id=2**64 - 1)
     index.upsert([11, 99], vectors(2, 5), {"creator_id": [70, 71]}, model_version=4, space_id=0xABC)
@@ -97,7 +98,10 @@ def make_spaced() -> ItemIndex:
 def test_a_golden_file_with_spaces_opens_and_is_written_with_the_same_bytes(tmp_path: Path) -> None:
     path = GOLDEN / "v1-spaces.karec"
     index = ItemIndex.open(path)
-    assert [astuple(each) for each in index.versions] == [(3, 6, 2**64 - 1, 0.5, 8.0), (4, 2, 0xABC, 1.0, 0.0)]
+    assert [astuple(each) for each in index.versions] == [
+        (3, 6, 2**64 - 1, 0.5, 8.0),
+        (4, 2, 0xABC, 1.0, 0.0),
+    ]
     queries = {3: [0, 1, 0], 4: [0, 1, 0]}
     assert index.scores(query_by_version=queries, ids=[5, 99]).tolist() == [71.5, 127.0]
     for each in (index, make_spaced()):

@@ -82,7 +82,9 @@ def test_rows_of_another_generation_are_refused_by_name(index: ItemIndex) -> Non
 
 
 def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
-    other = ItemIndex.build([7, 8, 9], np.eye(3, 4), "float32", columns={"creator_id": [1, 2, 3], "quality": [1, 1, 1]})
+    other = ItemIndex.build(
+        [7, 8, 9], np.eye(3, 4), "float32", columns={"creator_id": [1, 2, 3], "quality": [1, 1, 1]}
+    )
     query = np.ones(4, np.float32)
     with other.pinned() as view:
         found = (
@@ -129,10 +131,19 @@ def test_plain_rows_are_read_whatever_was_written(index: ItemIndex) -> None:
 def test_what_keeps_the_generation_of_rows_and_what_drops_it(index: ItemIndex) -> None:
     rows = index.lookup([100, 101, 5])
     kept = (
-        *(rows[:2], rows[rows >= 0], rows[[1, 0]], rows.copy(), rows.astype(np.int64), rows[::-1].reshape(3, 1)),
+        *(
+            rows[:2],
+            rows[rows >= 0],
+            rows[[1, 0]],
+            rows.copy(),
+            rows.astype(np.int64),
+            rows[::-1].reshape(3, 1),
+        ),
         *(np.take(rows, [0]), np.sort(rows)),
     )
-    assert {(each.generation, each.index is rows.index) for each in kept} == {(1, True)} and rows.index is not None
+    assert {(each.generation, each.index is rows.index) for each in kept} == {
+        (1, True)
+    } and rows.index is not None
     dropped = (
         *(rows >= 0, rows + 1, -rows, np.where(rows < 0, 0, rows), np.unique(rows)),
         *(np.concatenate([rows, rows]), np.append(rows, rows), np.stack([rows, rows]), np.pad(rows, 1)),
@@ -202,7 +213,9 @@ def test_rows_are_used_again_when_the_last_view_of_them_is_gone(index: ItemIndex
     assert refresh(3) == settled
     view = index.pinned()
     held = refresh(5)
-    assert held > settled or backend == "portable", "a view's rows stay what they are; portable copies every array"
+    assert held > settled or backend == "portable", (
+        "a view's rows stay what they are; portable copies every array"
+    )
     del view
     gc.collect()
     assert refresh(1) <= refresh(10) <= held

@@ -20,7 +20,9 @@ N, DIM = 3000, 12
 def gathered(n: int = N, seed: int = 0) -> np.ndarray:
     """(n, DIM) around thirty centres."""
     rng = np.random.default_rng(seed)
-    return (2 * rng.standard_normal((30, DIM))[rng.integers(0, 30, n)] + rng.standard_normal((n, DIM))).astype("f4")
+    return (
+        2 * rng.standard_normal((30, DIM))[rng.integers(0, 30, n)] + rng.standard_normal((n, DIM))
+    ).astype("f4")
 
 
 @pytest.fixture
@@ -60,7 +62,9 @@ def test_a_search_says_when_there_are_no_lists(listed: ItemIndex) -> None:
 
 def test_lists_that_cannot_be_are_refused_and_nothing_changes(listed: ItemIndex) -> None:
     generation = listed.generation
-    with pytest.raises(ValueError, match=f"n_lists is {N + 1}, expected 1 to {N}: the index has {N} works of model"):
+    with pytest.raises(
+        ValueError, match=f"n_lists is {N + 1}, expected 1 to {N}: the index has {N} works of model"
+    ):
         listed.build_lists(N + 1)
     with pytest.raises(ValueError, match="n_lists must be positive, got 0"):
         listed.build_lists(0)
@@ -101,11 +105,15 @@ def test_a_mask_and_blocks_leave_works_out_of_the_lists_too(listed: ItemIndex) -
     mask[first.rows[:10]] = False
     listed.block(first.ids[10:20])
     left = listed.search_all(query, 30, mask, n_probe=4)
-    assert left.ids.tolist() == first.ids[20:50].tolist() and left.scores.tolist() == first.scores[20:50].tolist()
+    assert (
+        left.ids.tolist() == first.ids[20:50].tolist()
+        and left.scores.tolist() == first.scores[20:50].tolist()
+    )
 
 
 def test_a_saved_index_finds_by_its_lists_what_it_found(listed: ItemIndex, tmp_path: Path) -> None:
-    """Rows that were written since move into the ranges of their lists, so that rows differ and works do not."""
+    """Rows that were written since move into the ranges of their lists, so that rows differ and works do
+    not."""
     listed.upsert(np.arange(N - 50, N + 50), gathered(100, 8), {"creator_id": np.zeros(100, int)})
     listed.remove(np.arange(100))
     query = gathered(1, 4)[0]
@@ -149,7 +157,10 @@ def test_a_search_by_lists_is_the_exact_search_of_fewer_works(
     exact, found = index.search_all(query, 400), index.search_all(query, k, n_probe=n_probe)
     everything = index.search_all(query, 400, n_probe=n_probe)
     kept = np.isin(exact.ids, everything.ids)
-    assert exact.ids[kept].tolist() == everything.ids.tolist() and len(set(everything.ids.tolist())) == kept.sum()
+    assert (
+        exact.ids[kept].tolist() == everything.ids.tolist()
+        and len(set(everything.ids.tolist())) == kept.sum()
+    )
     assert exact.scores[kept].tolist() == everything.scores.tolist()
     assert found.ids.tolist() == everything.ids[:k].tolist()
     if n_probe >= index.n_lists:
@@ -159,7 +170,9 @@ def test_a_search_by_lists_is_the_exact_search_of_fewer_works(
 @pytest.mark.parametrize("k", [40, 2000])
 def test_works_of_a_version_without_a_query_are_in_no_search_by_lists(listed: ItemIndex, k: int) -> None:
     """For a few of the works that are scored, and for nearly all of them."""
-    listed.upsert(np.arange(0, N, 3), gathered(N // 3, 5), model_version=2, columns={"creator_id": np.zeros(N // 3)})
+    listed.upsert(
+        np.arange(0, N, 3), gathered(N // 3, 5), model_version=2, columns={"creator_id": np.zeros(N // 3)}
+    )
     query = {0: gathered(1, 4)[0]}
     exact = listed.search_all(k=N, query_by_version=query)
     found = listed.search_all(k=k, n_probe=40, query_by_version=query)

@@ -15,7 +15,13 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 
 def test_an_index_gives_its_sizes_ids_columns_and_vectors(index: ItemIndex) -> None:
-    assert (len(index), index.dim, index.dtype, index.model_version, index.generation) == (4, 3, np.float16, 7, 1)
+    assert (len(index), index.dim, index.dtype, index.model_version, index.generation) == (
+        4,
+        3,
+        np.float16,
+        7,
+        1,
+    )
     np.testing.assert_array_equal(index.ids, IDS)
     np.testing.assert_array_equal(index.columns["creator_id"], [9, 9, 8, 7])
     assert index.columns["quality"].dtype == np.float16 and set(index.columns) == {"creator_id", "quality"}
@@ -44,11 +50,16 @@ def test_every_float16_survives() -> None:
     halves = halves[np.isfinite(halves)][:, None]
     index = ItemIndex.build(np.arange(len(halves)), halves)
     np.testing.assert_array_equal(index.embeddings(np.arange(len(halves))), halves.astype(np.float32))
-    np.testing.assert_array_equal(index.scores([1.0], rows=np.arange(len(halves))), halves[:, 0].astype(np.float32))
+    np.testing.assert_array_equal(
+        index.scores([1.0], rows=np.arange(len(halves))), halves[:, 0].astype(np.float32)
+    )
 
 
 @settings(max_examples=100, deadline=None)
-@given(known=st.sets(st.integers(-(2**63), 2**63 - 1), max_size=400), wanted=st.lists(st.integers(-(2**63), 2**63 - 1)))
+@given(
+    known=st.sets(st.integers(-(2**63), 2**63 - 1), max_size=400),
+    wanted=st.lists(st.integers(-(2**63), 2**63 - 1)),
+)
 def test_lookup_is_a_dictionary(known: set[int], wanted: list[int]) -> None:
     ids = np.array(sorted(known), np.int64)
     row_of = {int(i): row for row, i in enumerate(ids)}
@@ -89,8 +100,8 @@ def test_input_that_is_not_contiguous_or_of_another_dtype_is_converted(index: It
 
 
 def test_contiguous_input_is_not_copied() -> None:
-    """The search reads the caller's arrays: an address that NumPy would have to copy is the only way to tell, so the
-    memory that a search of 10 million rows takes is compared with the size of a copy."""
+    """The search reads the caller's arrays: an address that NumPy would have to copy is the only way to tell,
+    so the memory that a search of 10 million rows takes is compared with the size of a copy."""
     import tracemalloc
 
     index = ItemIndex.build([1], np.ones((1, 1)))

@@ -81,7 +81,9 @@ def test_a_scan_refuses_k_shapes_and_masks_by_name(index: ItemIndex, changes: di
     ("indptr", "message"),
     [([0, 2], "indptr ends at 2, expected 1"), ([0], r"indptr has shape \(1,\), expected \(2,\)")],
 )
-def test_a_batch_refuses_an_indptr_that_does_not_fit(index: ItemIndex, indptr: list[int], message: str) -> None:
+def test_a_batch_refuses_an_indptr_that_does_not_fit(
+    index: ItemIndex, indptr: list[int], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         index.search_batch([[1, 2, 3]], rows=[0], indptr=indptr, k=1)
 
@@ -101,7 +103,9 @@ def test_a_read_only_buffer_is_refused(index: ItemIndex) -> None:
         index.scores([1, 2, 3], rows=[0, 1], out=out)
 
 
-def test_missing_paths_and_folders_raise_the_operating_systems_error(index: ItemIndex, tmp_path: Path) -> None:
+def test_missing_paths_and_folders_raise_the_operating_systems_error(
+    index: ItemIndex, tmp_path: Path
+) -> None:
     with pytest.raises(FileNotFoundError):
         ItemIndex.open(tmp_path / "absent")
     with pytest.raises(IsADirectoryError):

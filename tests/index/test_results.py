@@ -12,7 +12,9 @@ pytestmark = pytest.mark.usefixtures("backend")
 @pytest.fixture
 def index() -> ItemIndex:
     """Ids 10, 20, 30 with vectors (3, 0), (2, 1), (1, 2); 30 is blocked, 20 has offset 0.5: generation 3."""
-    index = ItemIndex.build([10, 20, 30], np.array([[3, 0], [2, 1], [1, 2]], np.float32), columns={"song": [7, 8, 9]})
+    index = ItemIndex.build(
+        [10, 20, 30], np.array([[3, 0], [2, 1], [1, 2]], np.float32), columns={"song": [7, 8, 9]}
+    )
     index.block([30])
     index.adjust([20], offset=0.5)
     return index
@@ -26,15 +28,21 @@ def test_a_scan_for_several_queries_gives_a_padded_list_for_each(index: ItemInde
     assert result.positions.tolist() == [[0, 1, -1], [1, 0, -1]]
     assert result.found is not None and result.found.tolist() == [2, 2]
     assert (result.unknown, result.generation) == (0, 3)
-    np.testing.assert_array_equal(index.gather("song", result.rows[0]), [7, 8, 0])  # rows of this index and generation
+    # rows of this index and generation
+    np.testing.assert_array_equal(index.gather("song", result.rows[0]), [7, 8, 0])
     none = index.search_all(np.empty((0, 2), np.float32), k=3)
     assert (none.generation, none.unknown, none.blocked) == (3, 0, 0)
     assert none.found is not None and none.found.tolist() == [] and none.scores.shape[0] == 0
 
 
 def test_a_batch_counts_what_it_skipped_over_all_its_lists(index: ItemIndex) -> None:
-    batch = index.search_batch(np.eye(2, dtype=np.float32), ids=[10, 30, 99, 30, 98, 20], indptr=[0, 3, 6], k=2)
-    assert batch.scores.tolist() == [[3.0, -np.inf], [1.5, -np.inf]] and batch.ids.tolist() == [[10, -1], [20, -1]]
+    batch = index.search_batch(
+        np.eye(2, dtype=np.float32), ids=[10, 30, 99, 30, 98, 20], indptr=[0, 3, 6], k=2
+    )
+    assert batch.scores.tolist() == [[3.0, -np.inf], [1.5, -np.inf]] and batch.ids.tolist() == [
+        [10, -1],
+        [20, -1],
+    ]
     assert (batch.unknown, batch.blocked, batch.generation) == (2, 2, 3)
 
 

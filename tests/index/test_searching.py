@@ -87,7 +87,9 @@ def test_a_batch_is_a_search_for_each_user(index: ItemIndex) -> None:
     flat, indptr = np.array([7, 99, -3, 40, 7]), [0, 3, 3, 5]
     batch = index.search_batch(queries, ids=flat, indptr=indptr, k=2)
     assert batch.ids.tolist() == [[7, -3], [-1, -1], [7, 40]] and batch.found.tolist() == [2, 0, 2]  # type: ignore[union-attr]
-    assert batch.positions.tolist() == [[0, 2], [-1, -1], [1, 0]] and batch.scores[1].tolist() == [-np.inf] * 2
+    assert (
+        batch.positions.tolist() == [[0, 2], [-1, -1], [1, 0]] and batch.scores[1].tolist() == [-np.inf] * 2
+    )
     assert batch.unknown == 1
     by_rows = index.search_batch(queries, rows=index.lookup(flat), indptr=indptr, k=2)
     np.testing.assert_array_equal(by_rows.ids, batch.ids)

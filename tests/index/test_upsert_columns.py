@@ -1,4 +1,5 @@
-"""What an upsert does with columns: those that it gives, those that it does not, and values that do not fit."""
+"""What an upsert does with columns: those that it gives, those that it does not, and values that do not
+fit."""
 
 from __future__ import annotations
 
@@ -35,7 +36,11 @@ def test_a_work_keeps_the_columns_that_an_upsert_does_not_give(index: ItemIndex)
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"quality": [1, 2]}, r"column 'creator_id' is missing, and id 8 \(at 1\) is new: a new work needs every"),
+        (
+            {"quality": [1, 2]},
+            r"column 'creator_id' is missing, and id 8 \(at 1\) is new: a new work needs "
+            r"every",
+        ),
         (
             {"creator_id": [1, 2.5], "quality": [1, 1]},
             "column 'creator_id' has dtype float64, the index holds int64: 2.5 at position 1 does not fit",
@@ -50,9 +55,13 @@ def test_a_work_keeps_the_columns_that_an_upsert_does_not_give(index: ItemIndex)
         ),
         (
             {"creator_id": [1, 2], "quality": [1e300, 1]},
-            r"column 'quality' has dtype float64, the index holds float16: 1e\+300 at position 0 does not fit",
+            r"column 'quality' has dtype float64, the index holds float16: 1e\+300 at position 0 does "
+            r"not fit",
         ),
-        ({"creator_id": [1, 2], "quality": ["a", "b"]}, "column 'quality' has dtype <U1, expected an integer"),
+        (
+            {"creator_id": [1, 2], "quality": ["a", "b"]},
+            "column 'quality' has dtype <U1, expected an integer",
+        ),
         ({"creator_id": [1, 2], "quality": [1, 1], "other": [1, 1]}, "the index has no column 'other'"),
     ],
 )
@@ -73,5 +82,7 @@ def test_a_column_of_another_dtype_is_taken_where_no_value_changes(index: ItemIn
 def test_a_whole_number_that_a_float64_rounds_is_refused() -> None:
     index = ItemIndex.build(IDS, VECTORS, columns={"number": np.zeros(4)})
     index.upsert(IDS[:2], VECTORS[:2], {"number": [2**53, 2**53 + 2]})
-    with pytest.raises(ValueError, match="int64, the index holds float64: 9007199254740993 at position 1 does not fit"):
+    with pytest.raises(
+        ValueError, match="int64, the index holds float64: 9007199254740993 at position 1 does not fit"
+    ):
         index.upsert(IDS[:2], VECTORS[:2], {"number": [2**53, 2**53 + 1]})

@@ -33,13 +33,17 @@ def test_upserts_keep_blocks_and_adjustments_and_removed_rows_are_used_again(ind
     index.adjust([-3], offset=100)
     index.upsert([7, 8, -3], [[1, 0, 0], [0, 2, 0], [5, 0, 0]], {k: [*v, v[0]] for k, v in columns.items()})
     assert len(index) == 5 and index.generation == 4
-    assert index.search([1, 1, 0], ids=[8, -3, 7], k=3).ids.tolist() == [-3, 8]  # as adjusted and blocked as before
+    # as adjusted and blocked as before
+    assert index.search([1, 1, 0], ids=[8, -3, 7], k=3).ids.tolist() == [-3, 8]
     assert index.scores([1, 1, 0], ids=[-3, 8]).tolist() == [105.0, 2.0]
     rows = index.lookup([8, 40])
     assert index.columns["creator_id"][rows].tolist() == [2, 9] and index.ids[rows].tolist() == [8, 40]
     assert index.present.sum() == 5 and index.n_rows == 7
     assert index.remove([40, 40, 12345]) == 1 and len(index) == 4
-    assert index.lookup([40]).tolist() == [-1] and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).unknown == 1
+    assert (
+        index.lookup([40]).tolist() == [-1]
+        and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).unknown == 1
+    )
     index.upsert([40], [[9, 9, 9]], {k: v[:1] for k, v in columns.items()})
     assert index.n_rows == 7, "the row of a removed work is used again"
     assert index.search_all([1, 1, 1], 10).ids[0] == -3 and len(index.search_all([1, 1, 1], 10).ids) == 4

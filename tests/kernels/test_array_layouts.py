@@ -1,5 +1,5 @@
-"""Arrays in memory orders of other machines: foreign byte order, unaligned, strided. They mean what they say, or are
-refused; an ``out=`` that cannot be written in place is refused."""
+"""Arrays in memory orders of other machines: foreign byte order, unaligned, strided. They mean what they say,
+or are refused; an ``out=`` that cannot be written in place is refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     "write": written,
     "lookup": lambda layout: [built().lookup(layout(IDS))],
     "search": lambda layout: list(built().search(layout(QUERY), ids=layout(IDS), k=9)),
-    "search rows": lambda layout: list(built().search(layout(QUERY.astype(np.float64)), rows=layout(ROWS), k=9)),
+    "search rows": lambda layout: list(
+        built().search(layout(QUERY.astype(np.float64)), rows=layout(ROWS), k=9)
+    ),
     "search int64 rows": lambda layout: list(built().search(QUERY, rows=layout(ROWS.astype(np.int64)), k=9)),
     "search_batch": lambda layout: list(
         built().search_batch(layout(VECTORS[:2]), rows=layout(ROWS), indptr=layout(ENDS), k=9)
@@ -88,7 +90,9 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     "scores": lambda layout: [built().scores(layout(QUERY), rows=layout(ROWS))],
     "embeddings": lambda layout: [built().embeddings(layout(ROWS))],
     "gather": lambda layout: [built().gather(name, layout(ROWS)) for name in COLUMNS],
-    "dpp of rows": lambda layout: built().dpp_select(layout(ROWS), layout(RELEVANCE), 9, weights=layout(WEIGHTS)),
+    "dpp of rows": lambda layout: built().dpp_select(
+        layout(ROWS), layout(RELEVANCE), 9, weights=layout(WEIGHTS)
+    ),
     "dpp": lambda layout: dpp_select(
         layout(VECTORS),
         layout(RELEVANCE),
@@ -100,7 +104,12 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     ),
     "dpp of float16": lambda layout: dpp_select(layout(VECTORS.astype(np.float16)), layout(RELEVANCE), 9),
     "dpp_select_batch": lambda layout: dpp_select_batch(
-        layout(VECTORS), layout(RELEVANCE), layout(ENDS), 9, shown=layout(VECTORS[:4]), shown_indptr=layout(ENDS // 10)
+        layout(VECTORS),
+        layout(RELEVANCE),
+        layout(ENDS),
+        9,
+        shown=layout(VECTORS[:4]),
+        shown_indptr=layout(ENDS // 10),
     ),
     "dpp_select_kernel": lambda layout: dpp_select_kernel(layout(KERNEL), 9),
     "dpp_select_columns": lambda layout: dpp_select_kernel(
@@ -112,7 +121,10 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
         layout(np.arange(N)), {"t": layout(TYPES)}, [ScatterRule("t", 4, 1)], shown={"t": layout(TYPES[:3])}
     ),
     "freshness": lambda layout: [library.freshness(layout(RELEVANCE), layout(MOMENTS), 10**12, 1.0, 24.0)],
-    "tone": lambda layout: [library.tone(layout(TONES), 0.5), library.tone(layout(TONES.astype(np.float16)), 0.5)],
+    "tone": lambda layout: [
+        library.tone(layout(TONES), 0.5),
+        library.tone(layout(TONES.astype(np.float16)), 0.5),
+    ],
     "quota": lambda layout: [library.quota(layout(RELEVANCE), layout(TYPES), 2)],
     "standardise": lambda layout: [library.standardise(layout(RELEVANCE))],
 }
@@ -134,7 +146,11 @@ def values_of(result: Any) -> list[Any]:
 @LAYOUTS
 def test_scores_refuses_an_out_that_it_cannot_write_in_place(layout: Callable[[Array], Array]) -> None:
     out = layout(np.full(N, 7.0, np.float32))
-    with pytest.raises(ValueError, match=r"out has shape \(40,\).*expected \(40,\) float32, C-contiguous, aligned"):
+    with pytest.raises(
+        ValueError,
+        match=r"out has shape \(40,\).*expected \(40,\) float32, C-contiguous, "
+        r"aligned",
+    ):
         built().scores(QUERY, rows=ROWS, out=out)
     assert (out == 7).all()
 

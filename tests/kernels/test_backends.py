@@ -1,4 +1,5 @@
-"""Which backend runs, that it says so, and that every one of them passes the conformance suite with the same bits."""
+"""Which backend runs, that it says so, and that every one of them passes the conformance suite with the same
+bits."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def test_the_environment_names_the_backend() -> None:
     assert run("-c", SHOW, KAREC_BACKEND="portable").stdout == "portable\n"
     native = run("-c", SHOW, KAREC_BACKEND="native").stdout.strip()
     assert (
-        native in ISAS and run("-c", SHOW).stdout.strip() == native == run("-c", SHOW, KAREC_BACKEND="").stdout.strip()
+        native in ISAS
+        and run("-c", SHOW).stdout.strip() == native == run("-c", SHOW, KAREC_BACKEND="").stdout.strip()
     )
     done = run("-c", SHOW, KAREC_BACKEND="gpu")
     assert done.returncode == 1
@@ -75,8 +77,12 @@ def test_without_the_extension_everything_works_and_one_warning_says_so(tmp_path
     assert done.stdout.startswith(
         "portable [9, 8] [0, 1] [0, 2, 1] [7, 9, 8] 1 karec's C++ extension (karec._native) is"
     )
-    named = run("-c", WITHOUT_EXTENSION.replace("import karec\n", "import karec.index\n", 1), KAREC_BACKEND="native")
-    assert named.returncode == 1 and "karec._native" in named.stderr.splitlines()[-1], "asked for, it must be there"
+    named = run(
+        "-c", WITHOUT_EXTENSION.replace("import karec\n", "import karec.index\n", 1), KAREC_BACKEND="native"
+    )
+    assert named.returncode == 1 and "karec._native" in named.stderr.splitlines()[-1], (
+        "asked for, it must be there"
+    )
 
 
 WITHOUT_XXHASH = """
@@ -103,7 +109,9 @@ def test_the_portable_backend_offers_what_the_stub_of_the_native_one_says() -> N
     for library in (_native, portable):
         assert public(stub.body) - {"_Reads"} <= set(dir(library))
         for name, node in classes.items():
-            inherited = reads if any(isinstance(b, ast.Name) and b.id == "_Reads" for b in node.bases) else set()
+            inherited = (
+                reads if any(isinstance(b, ast.Name) and b.id == "_Reads" for b in node.bases) else set()
+            )
             assert public(node.body) | inherited <= set(dir(getattr(library, name)))
 
 
@@ -112,14 +120,20 @@ def test_portable_rows_are_selected_from_as_their_vectors_are() -> None:
     index = portable.ItemIndex.build(np.arange(50), rng.standard_normal((50, 8)), "int8", [], 0, False, 0)
     index.remove([30])
     rows, relevance, types = np.arange(29, -1, -1), rng.standard_normal(30), np.arange(30) % 3
-    told, plain = (native_options("dpp_select", options) for options in ({"types": types, "type_weight": 0.2}, {}))
+    told, plain = (
+        native_options("dpp_select", options) for options in ({"types": types, "type_weight": 0.2}, {})
+    )
     found = index.dpp_select(rows, relevance, 9, **told)
     expected = portable.dpp_select(index.embeddings(rows), relevance, 9, **told)
     assert found[0].tolist() == expected[0].tolist() and found[2:] == expected[2:]
     for bad in (-1, 30, 50):
         with pytest.raises(ValueError, match=f"rows holds {bad} at position 1: no work stands there"):
             index.dpp_select([0, bad], [1.0, 2.0], 1, **plain)
-    with pytest.raises(ValueError, match=r"relevance has shape \(1,\), expected \(2,\) as rows has shape \(2,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"relevance has shape \(1,\), expected \(2,\) as rows has shape "
+        r"\(2,\)",
+    ):
         index.dpp_select([0, 1], [1.0], 1, **plain)
 
 
@@ -190,5 +204,7 @@ def test_the_conformance_suite_passes_on_every_instruction_set() -> None:
             continue  # the suite runs on it in this process, and so does the portable backend, which has none
         suite = [HERE / f"test_{name}.py" for name in ("scoring", "dpp_greedy", "trees")]
         suite.append(HERE.parent / "contracts" / "test_index.py")
-        done = run("-m", "pytest", "-p", "no:cacheprovider", "-k", "not portable", *suite, KAREC_FORCE_ISA=isa)
+        done = run(
+            "-m", "pytest", "-p", "no:cacheprovider", "-k", "not portable", *suite, KAREC_FORCE_ISA=isa
+        )
         assert refused(done, isa) or f"karec backend: {isa}\n" in done.stdout

@@ -1,7 +1,8 @@
-"""Arrays that another thread writes to while a call reads them: the result is void, but no memory outside is touched.
+"""Arrays that another thread writes to while a call reads them: the result is void, but no memory outside is
+touched.
 
-Each case runs in a process of its own, which a wrong access ends by a signal. Every array that is written to ends where
-the next page of memory must not be read.
+Each case runs in a process of its own, which a wrong access ends by a signal. Every array that is written to
+ends where the next page of memory must not be read.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def guarded(n, dtype):
 rng = np.random.default_rng(0)
 n = 1000
 many = int(sys.argv[2])
-index = ItemIndex.build(np.arange(n), rng.standard_normal((n, 8)).astype(np.float32), columns={"creator": np.arange(n)})
+vectors = rng.standard_normal((n, 8)).astype(np.float32)
+index = ItemIndex.build(np.arange(n), vectors, columns={"creator": np.arange(n)})
 query = np.ones(8, np.float32)
 rows, scores = guarded(many, np.int32), guarded(many, np.float32)
 groups, ends = guarded(many, np.int64), guarded(3, np.int64)
@@ -64,7 +66,8 @@ def middle_end(value):
     ends[1] = value
 
 
-rising, wild = np.arange(many, dtype=np.float32), np.where(np.arange(many) % 3, np.float32(np.nan), -rng.random(many))
+rising = np.arange(many, dtype=np.float32)
+wild = np.where(np.arange(many) % 3, np.float32(np.nan), -rng.random(many))
 codes, others = np.arange(many) % 9, np.arange(many)[::-1].copy()
 CASES = {  # call, write, what it writes in turn
     "embeddings": (lambda: index.embeddings(rows), last_row, (2**31 - 1, 5)),
@@ -72,10 +75,14 @@ CASES = {  # call, write, what it writes in turn
     "model_versions_of": (lambda: index.model_versions_of(rows), last_row, (2**31 - 1, 5)),
     "search": (lambda: index.search(query, rows=rows, k=10), last_row, (2**31 - 1, 5)),
     "scores": (lambda: index.scores(query, rows=rows), last_row, (-(2**31), 5)),
-    "search_batch": (lambda: index.search_batch([query] * 2, rows=rows, indptr=ends, k=3), middle_end, (2**62, 9)),
+    "search_batch": (
+        lambda: index.search_batch([query] * 2, rows=rows, indptr=ends, k=3), middle_end, (2**62, 9)
+    ),
     "dpp of rows": (lambda: index.dpp_select(rows[-few:], scores[-few:], 5), last_row, (2**31 - 1, 5)),
     "dpp": (lambda: dpp_select(vectors, scores, few, weights=scores), all_scores, (rising, wild)),
-    "dpp types": (lambda: dpp_select(vectors, rising, few, types=groups, max_per_type=2), all_groups, (codes, others)),
+    "dpp types": (
+        lambda: dpp_select(vectors, rising, few, types=groups, max_per_type=2), all_groups, (codes, others)
+    ),
     "mmr": (lambda: mmr_select(vectors, scores, few), all_scores, (rising, wild)),
     "merge of rows": (lambda: merge_rows([np.arange(many)], [scores], [rows], 2**20, [many], many), last_row,
                       (2**31 - 1, 5)),

@@ -44,7 +44,10 @@ def expected(user, n, items, cowatch):
         row += [math.log1p((each[:, i] == items[n, i]).sum()) if items[n, i] else 0.0 for i in range(C)]
     for each in histories:
         held = [each[:, i].tolist() for i in range(C)]
-        row += [1 / (1 + held[i].index(items[n, i])) if items[n, i] and items[n, i] in held[i] else 0 for i in range(C)]
+        row += [
+            1 / (1 + held[i].index(items[n, i])) if items[n, i] and items[n, i] in held[i] else 0
+            for i in range(C)
+        ]
     row += [float(items[n, 1] > 0 and items[n, 1] in user[name][n]) for name in ("follows", "friends")]
     row += [float(items[n, i] > 0 and items[n, i] == user["alike"][n, p]) for p, i in enumerate((0, 2))]
     if cowatch is not None:
@@ -73,7 +76,9 @@ def test_one_user_for_all_items_has_the_bits_of_the_same_user_for_each(backend, 
     each = {name: np.repeat(value, N, axis=0) for name, value in first.items()}
     vectors, (history, skipped, own) = vectors_of(16), rows
     one = crosses(backend, first, items, (vectors, history[:1], skipped[:1], own))
-    many = crosses(backend, each, items, (vectors, np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0), own))
+    many = crosses(
+        backend, each, items, (vectors, np.repeat(history[:1], N, 0), np.repeat(skipped[:1], N, 0), own)
+    )
     assert one.tobytes() == many.tobytes()
 
 
@@ -95,9 +100,16 @@ def test_a_long_history_is_counted_whole():
         )
     }
     items, own = rng.integers(0, 40, (200, 2)), rng.integers(0, 50, 200)
-    cowatch = rng.normal(size=(50, 24)).astype(np.float32), rng.integers(0, 50, (1, 300)), np.zeros((1, 0), int), own
+    cowatch = (
+        rng.normal(size=(50, 24)).astype(np.float32),
+        rng.integers(0, 50, (1, 300)),
+        np.zeros((1, 0), int),
+        own,
+    )
     cowatch[0][0] = 0
-    found, twin = (each.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch) for each in (_native, portable))
+    found, twin = (
+        each.crosses(*(user[name] for name in LISTS), [], items, 0, cowatch) for each in (_native, portable)
+    )
     np.testing.assert_array_equal(found[:, :-3], twin[:, :-3])
     np.testing.assert_allclose(found[:, -3:], twin[:, -3:], rtol=1e-5, atol=1e-6)
 
@@ -138,7 +150,9 @@ def test_a_vector_that_is_not_finite_gives_the_same_on_both_backends(odd, of):
     vectors[3, 1] = odd
     history, skipped = np.array([[1, 2, 4]]), np.array([[1, 2]])
     (history[0], skipped[0])[of == 3][of % 3] = 3
-    user = {name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (3, 1)), ("skipped", (2, 1)))}
+    user = {
+        name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (3, 1)), ("skipped", (2, 1)))
+    }
     user |= {name: np.zeros((1, 0), np.int64) for name in LISTS[2:]}
     items, own = np.zeros((4, 1), np.int64), np.array([0, 1, 2, 3])
     native, twin = (
@@ -169,9 +183,16 @@ def refusal(call):
     ],
 )
 def test_both_backends_refuse_in_the_same_words(changed, said):
-    user = {name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))}
+    user = {
+        name: np.zeros((1, *shape), np.int64) for name, shape in (("history", (2, C)), ("skipped", (2, C)))
+    }
     user |= {"follows": np.zeros((1, 1), np.int64), "friends": np.zeros((1, 1), np.int64)}
-    given = {**user, "alike": np.zeros((1, P), np.int64), "shared": [0, 2], "items": np.ones((N, C), np.int64)}
+    given = {
+        **user,
+        "alike": np.zeros((1, P), np.int64),
+        "shared": [0, 2],
+        "items": np.ones((N, C), np.int64),
+    }
     given = {**given, "creator": 1, "cowatch": None, **changed}
     native, twin = (
         refusal(lambda backend=backend: backend.crosses(*given.values())) for backend in (_native, portable)
@@ -185,4 +206,6 @@ def test_lists_are_as_good_as_arrays():
     for backend in (_native, portable):
         lists_of = [each.tolist() for each in arrays_of]
         found = backend.crosses(*lists_of, [0], [[1], [2]], 0, None)
-        np.testing.assert_array_equal(found, backend.crosses(*arrays_of, np.array([0]), np.array([[1], [2]]), 0, None))
+        np.testing.assert_array_equal(
+            found, backend.crosses(*arrays_of, np.array([0]), np.array([[1], [2]]), 0, None)
+        )

@@ -22,7 +22,9 @@ def test_a_window_of_k_or_more_is_no_window(backend: str) -> None:
 @every_backend
 def test_a_window_of_one_is_plain_top_k_by_first_gain(backend: str) -> None:
     problem = generic(4)
-    np.testing.assert_array_equal(problem.solve(backend, window=1).indices, reference.top_k(problem.relevance, 20))
+    np.testing.assert_array_equal(
+        problem.solve(backend, window=1).indices, reference.top_k(problem.relevance, 20)
+    )
 
 
 @every_backend
@@ -46,7 +48,9 @@ def test_shown_items_condition_by_their_schur_complement(backend: str, type_weig
 @pytest.mark.parametrize("ridge", [0.0, 1e-2, 2.0])
 @pytest.mark.parametrize("n_types", [2, 20, 60])
 def test_types_are_one_hot_features(backend: str, n_types: int, ridge: float, window: int | None) -> None:
-    problem = generic(6, types=np.arange(60) % n_types, type_weight=0.5, ridge=ridge, window=window, fill=None)
+    problem = generic(
+        6, types=np.arange(60) % n_types, type_weight=0.5, ridge=ridge, window=window, fill=None
+    )
     expected = SELECT_KERNEL[backend](problem.kernel(), problem.k, window=window)
     result = problem.solve(backend)
     np.testing.assert_array_equal(result.indices, expected.indices)
@@ -55,8 +59,11 @@ def test_types_are_one_hot_features(backend: str, n_types: int, ridge: float, wi
 
 @pytest.mark.parametrize("n_types", [3, 200, 1500])
 @pytest.mark.parametrize("window", [None, 8])
-def test_backends_take_the_same_sequence_whatever_the_number_of_types(n_types: int, window: int | None) -> None:
-    """More picks than dimensions, so that residuals become matrices; types with one item and types with many."""
+def test_backends_take_the_same_sequence_whatever_the_number_of_types(
+    n_types: int, window: int | None
+) -> None:
+    """More picks than dimensions, so that residuals become matrices; types with one item and types with
+    many."""
     types = np.random.default_rng(n_types).integers(0, n_types, 1500)
     problem = generic(12, n=1500, dim=12, k=150, types=types, type_weight=0.3, window=window)
     expected = SELECT_KERNEL["native"](problem.kernel(), problem.k, window=window)
@@ -69,7 +76,9 @@ def test_backends_take_the_same_sequence_whatever_the_number_of_types(n_types: i
 @every_backend
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("type_weight", [0.0, 0.4])
-def test_more_is_shown_than_there_are_dimensions(backend: str, type_weight: float, window: int | None) -> None:
+def test_more_is_shown_than_there_are_dimensions(
+    backend: str, type_weight: float, window: int | None
+) -> None:
     rng = np.random.default_rng(11)
     problem = generic(8, types=np.arange(60) % 3, type_weight=type_weight)
     shown = rng.standard_normal((40, 8)).astype(np.float32)

@@ -20,7 +20,9 @@ from karec.kernels import portable, reference
 @every_backend
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(plain=True), window=st.sampled_from([None, 1, 2, 4]))
-def test_an_explicit_kernel_is_selected_from_greedily(backend: str, problem: Problem, window: int | None) -> None:
+def test_an_explicit_kernel_is_selected_from_greedily(
+    backend: str, problem: Problem, window: int | None
+) -> None:
     kernel = problem.kernel()
     result = SELECT_KERNEL[backend](kernel, problem.k, window=window)
     assert len(result.indices) == result.n_dpp == len(set(result.indices.tolist())) <= problem.k

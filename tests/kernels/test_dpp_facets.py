@@ -1,4 +1,5 @@
-"""Facets of a DPP: the selection of their explicit kernel, whatever was shown; the same by batches and of an index."""
+"""Facets of a DPP: the selection of their explicit kernel, whatever was shown; the same by batches and of an
+index."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_facets_give_the_selection_of_their_explicit_kernel(
 ) -> None:
     vectors, relevance, facets, shown, of_shown = some(seed, n, n_shown, weights)
     both = np.concatenate([shown, vectors])
-    unit = reference.similarity(both, np.concatenate([of_shown, facets], axis=1), weights) + RIDGE * np.eye(len(both))
+    unit = reference.similarity(both, np.concatenate([of_shown, facets], axis=1), weights) + RIDGE * np.eye(
+        len(both)
+    )
     across = unit[n_shown:, :n_shown]
     left = unit[n_shown:, n_shown:] - across @ np.linalg.solve(unit[:n_shown, :n_shown], across.T)
     q = np.exp(reference.log_qualities(relevance, 0.5, None))
@@ -51,7 +54,9 @@ def test_facets_give_the_selection_of_their_explicit_kernel(
     first = same[0] if len(same) else min(len(found.indices), len(expected.indices))
     np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
     if first < min(len(found.indices), len(expected.indices)):
-        assert found.gains[first] == pytest.approx(expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2)
+        assert found.gains[first] == pytest.approx(
+            expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2
+        )
 
 
 N_MANY, K_MANY = 1500, 300
@@ -66,7 +71,8 @@ MANY: dict[str, dict[str, Any]] = {
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", MANY)
 def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: str) -> None:
-    """More picks than dimensions, and values that many picks share: the residual is a matrix with many coordinates."""
+    """More picks than dimensions, and values that many picks share: the residual is a matrix with many
+    coordinates."""
     rng = np.random.default_rng(11)
     vectors = rng.standard_normal((N_MANY, 16)).astype(np.float32)
     relevance = rng.standard_normal(N_MANY).astype(np.float32)
@@ -84,12 +90,15 @@ def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: s
     similarity = reference.similarity(vectors, codes, weights) + RIDGE * np.eye(N_MANY)
     expected = dpp_select_kernel(q[:, None] * similarity * q, K_MANY)
     found = dpp_select(vectors, relevance, K_MANY, alpha=0.5, **options)
-    # Gains are compared in float32: what is as good to 1e-5·q² may come first, and what follows is another list.
+    # Gains are compared in float32: what is as good to 1e-5·q² may come first, and what follows is another
+    # list.
     same = np.flatnonzero(found.indices != expected.indices)
     first = same[0] if len(same) else K_MANY
     np.testing.assert_allclose(found.gains[:first], expected.gains[:first], rtol=1e-5, atol=1e-9)
     if first < K_MANY:
-        assert found.gains[first] == pytest.approx(expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2)
+        assert found.gains[first] == pytest.approx(
+            expected.gains[first], abs=1e-5 * q[found.indices[first]] ** 2
+        )
     assert first > K_MANY // 2
 
 
@@ -140,10 +149,18 @@ def test_rows_of_an_index_are_selected_from_as_their_vectors_are() -> None:
     [
         ({"facet_weights": [0.7, 0.4]}, r"type_weight and facet_weights sum to 1\.1, expected at most 1"),
         ({"facet_weights": [0.7, -0.1]}, r"facet_weights\[1\] must lie in \[0, 1\], got -0\.1"),
-        ({"facet_weights": [0.7]}, r"facets has shape \(2, 6\), expected \(1, 6\) as embeddings has shape \(6, 5\)"),
+        (
+            {"facet_weights": [0.7]},
+            r"facets has shape \(2, 6\), expected \(1, 6\) as embeddings has shape "
+            r"\(6, 5\)",
+        ),
         ({"facets": np.zeros((2, 6))}, r"facets has dtype float64 and shape \(2, 6\), expected int64"),
         ({"facets": None}, r"facets has 0 entries, expected 2 × 6, one for each of facet_weights and row"),
-        ({"shown_facets": np.zeros((2, 3), np.int64)}, r"shown_facets has shape \(2, 3\), expected \(2, 0\) as there"),
+        (
+            {"shown_facets": np.zeros((2, 3), np.int64)},
+            r"shown_facets has shape \(2, 3\), expected \(2, 0\) "
+            r"as there",
+        ),
     ],
 )
 def test_facets_that_do_not_fit_are_refused(options: dict, message: str) -> None:

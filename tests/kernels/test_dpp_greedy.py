@@ -1,4 +1,5 @@
-"""One conformance suite for greedy DPP over C++, its Numba twin and the NumPy oracle: each pick is the best one."""
+"""One conformance suite for greedy DPP over C++, its Numba twin and the NumPy oracle: each pick is the best
+one."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def test_gains_never_rise_and_add_up_to_the_log_determinant(backend: str, proble
     q2 = np.exp(2 * problem.log_q)[result.indices]
     assert len(result.indices) == result.n_dpp
     assert np.all(np.diff(result.gains) <= TOLERANCE * q2[1:])
-    expected = log_det(problem.unit_kernel(), result.indices.tolist()) + 2 * problem.log_q[result.indices].sum()
+    expected = (
+        log_det(problem.unit_kernel(), result.indices.tolist()) + 2 * problem.log_q[result.indices].sum()
+    )
     smallest = (result.gains / q2).min(initial=1.0)
     assert result.log_det == pytest.approx(expected, abs=1e-6 + 1e-10 * len(q2) / smallest)
 
@@ -64,7 +67,9 @@ def test_backends_take_the_same_sequence_where_nothing_is_close(seed: int) -> No
             result = generic(seed, **options, window=window).solve(backend)
             np.testing.assert_array_equal(result.indices, expected.indices)
             np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6, atol=1e-12)
-            assert result.n_dpp == expected.n_dpp and result.log_det == pytest.approx(expected.log_det, rel=1e-6)
+            assert result.n_dpp == expected.n_dpp and result.log_det == pytest.approx(
+                expected.log_det, rel=1e-6
+            )
 
 
 @every_backend
@@ -72,7 +77,9 @@ def test_k_is_a_prefix_of_k_plus_one(backend: str) -> None:
     problem = generic(1, k=20)
     longest = problem.solve(backend).indices
     for k in (1, 7, 19):
-        np.testing.assert_array_equal(SELECT[backend](problem.embeddings, problem.relevance, k).indices, longest[:k])
+        np.testing.assert_array_equal(
+            SELECT[backend](problem.embeddings, problem.relevance, k).indices, longest[:k]
+        )
 
 
 @every_backend
@@ -139,5 +146,7 @@ def test_16_bit_input_stays_within_its_tolerance_of_the_vectors_it_was_rounded_f
     problem = generic(seed, *shape, k=20, window=window)
     if alike:
         problem.embeddings[1::2] = problem.embeddings[::2] + 0.05 * problem.embeddings[1::2]
-    result = SELECT[backend](problem.embeddings.astype(np.float16), problem.relevance, problem.k, window=window)
+    result = SELECT[backend](
+        problem.embeddings.astype(np.float16), problem.relevance, problem.k, window=window
+    )
     assert_greedy(result, problem.unit_kernel(), np.exp(2 * problem.log_q), window, tolerance=5e-3)

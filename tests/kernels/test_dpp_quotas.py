@@ -55,5 +55,7 @@ def test_more_owed_than_there_are_places_goes_by_gain_among_those_owed(backend: 
 def test_the_fill_keeps_to_what_is_owed(backend: str) -> None:
     copies = np.ones((12, 3), np.float32)
     types = np.repeat([0, 1], [10, 2])
-    result = SELECT[backend](copies, np.arange(12, 0, -1, dtype=np.float32), 5, ridge=0.0, types=types, min_per_type=2)
+    result = SELECT[backend](
+        copies, np.arange(12, 0, -1, dtype=np.float32), 5, ridge=0.0, types=types, min_per_type=2
+    )
     assert result.n_dpp == 1 and result.indices.tolist() == [0, 1, 2, 10, 11]

@@ -1,4 +1,5 @@
-"""Freshness, tone, quota and standardised scores: C++ and the portable twin against the equations in float64."""
+"""Freshness, tone, quota and standardised scores: C++ and the portable twin against the equations in
+float64."""
 
 import numpy as np
 import pytest

@@ -40,17 +40,27 @@ def test_a_merge_equals_a_plain_walk_with_a_dictionary(case, limit):
     )
 
 
-@given(cases, st.lists(st.integers(0, 30), min_size=6, max_size=6), st.lists(works, max_size=6), st.integers(0, 30))
+@given(
+    cases,
+    st.lists(st.integers(0, 30), min_size=6, max_size=6),
+    st.lists(works, max_size=6),
+    st.integers(0, 30),
+)
 def test_with_floors_and_works_left_out_it_equals_the_walk_too(case, floors, left_out, room):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     floors = [min(floor, quota) for floor, quota in zip(floors, quotas, strict=False)]
     limit = max(sum(floors), 1) + room
     ids = [np.array([work for work, _ in channel], np.int64) for channel in channels]
     scores = [np.array([score for _, score in channel], np.float32) for channel in channels]
-    rows = [np.array([row_of(work) for work in channel], np.int32) if c % 2 else None for c, channel in enumerate(ids)]
+    rows = [
+        np.array([row_of(work) for work in channel], np.int32) if c % 2 else None
+        for c, channel in enumerate(ids)
+    ]
     merged = merge_channels(ids, scores, quotas, limit, floors, np.array(left_out, np.int64), rows)
     told = list(zip(*(merged[at].tolist() for at in (0, 1, 3)), strict=True))
-    brought_by = [min(c for c in range(len(ids)) if bits >> c & 1 and work in ids[c]) for work, _, bits in told]
+    brought_by = [
+        min(c for c in range(len(ids)) if bits >> c & 1 and work in ids[c]) for work, _, bits in told
+    ]
     for work, row, first in zip(merged[0].tolist(), merged[2].tolist(), brought_by, strict=True):
         assert row == (row_of(work) if first % 2 else -1) or any(floors)
         assert row in (-1, row_of(work))
@@ -100,7 +110,9 @@ def test_ids_that_are_multiples_of_a_power_of_two_are_all_found():
 
 def test_the_last_of_32_channels_has_a_bit():
     one = np.array([5], np.int64)
-    *_, sources = merge_channels([one] * MAX_CHANNELS, [np.zeros(1, np.float32)] * MAX_CHANNELS, [1] * MAX_CHANNELS, 4)
+    *_, sources = merge_channels(
+        [one] * MAX_CHANNELS, [np.zeros(1, np.float32)] * MAX_CHANNELS, [1] * MAX_CHANNELS, 4
+    )
     assert sources.tolist() == [2**32 - 1]
 
 
@@ -143,7 +155,11 @@ A, S = np.arange(3), np.zeros(3, np.float32)
     ("arguments", "message"),
     [
         (([A.reshape(1, 3)], [S], [1], 1), r"ids of channel 0 has shape \(1, 3\).*expected \(n,\) int64"),
-        (([A], [S.reshape(3, 1)], [1], 1), r"scores of channel 0 has shape \(3, 1\).*expected \(n,\) float32"),
+        (
+            ([A], [S.reshape(3, 1)], [1], 1),
+            r"scores of channel 0 has shape \(3, 1\).*expected \(n,\) "
+            r"float32",
+        ),
         (([A + 0.5], [S], [1], 1), r"dtype float64, expected \(n,\) int64"),
         (([A], [S + 1j], [1], 1), r"dtype complex64, expected \(n,\) float32"),
         (([A.astype(np.uint64)], [S], [1], 1), r"dtype uint64, expected \(n,\) int64"),

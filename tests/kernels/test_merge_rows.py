@@ -12,7 +12,8 @@ from karec.kernels.merge import merge_channels
 from karec.kernels.merge_rows import MOST_CHANNELS, merge_rows
 
 N_ROWS = 9
-ROW_OF = {work: row for row, work in enumerate((3, 1, -(2**63), 12, 2**63 - 1, 5, 0, 7, 2))}  # others have none
+# others have none
+ROW_OF = {work: row for row, work in enumerate((3, 1, -(2**63), 12, 2**63 - 1, 5, 0, 7, 2))}
 
 
 def rows_of(works):
@@ -35,13 +36,20 @@ channel_lists = st.lists(st.tuples(works, st.floats(-8, 8, width=32)), max_size=
 cases = st.lists(st.tuples(channel_lists, st.integers(0, 30)), max_size=10)
 
 
-@given(cases, st.lists(st.integers(0, 30), min_size=10, max_size=10), st.lists(works, max_size=6), st.integers(0, 30))
+@given(
+    cases,
+    st.lists(st.integers(0, 30), min_size=10, max_size=10),
+    st.lists(works, max_size=6),
+    st.integers(0, 30),
+)
 @example([([(1, 1.0), (8, 0.5)], 2), ([(8, 3.0), (1, 2.0), (9, 1.0)], 2)], [0] * 10, [1], 2)
 def test_a_merge_by_rows_equals_a_plain_walk_with_a_dictionary(case, floors, left_out, room):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     floors = [min(floor, quota) for floor, quota in zip(floors, quotas, strict=False)]
     limit = max(sum(floors), 1) + room
-    assert merged(channels, quotas, limit, floors, left_out) == plain_merge(channels, quotas, limit, floors, left_out)
+    assert merged(channels, quotas, limit, floors, left_out) == plain_merge(
+        channels, quotas, limit, floors, left_out
+    )
 
 
 def test_no_call_sees_the_marks_of_another_one_on_its_thread():
@@ -49,7 +57,12 @@ def test_no_call_sees_the_marks_of_another_one_on_its_thread():
     assert merged([one, other], [3, 2], 2, left_out=[3]) == [(1, 1.0, 1), (2, 1.0, 3)]
     with pytest.raises(ValueError, match="the row 9 is not in −1 … 8"):
         merge_rows([np.array([1, 4])], [np.ones(2, "f4")], [np.array([1, 9], "i4")], N_ROWS, [2], 2)
-    assert merged([other, one] + [[]] * 8, [2, 3] + [0] * 8, 9) == [(2, 3.0, 3), (3, 1.0, 1), (1, 1.0, 2), (8, 1.0, 2)]
+    assert merged([other, one] + [[]] * 8, [2, 3] + [0] * 8, 9) == [
+        (2, 3.0, 3),
+        (3, 1.0, 1),
+        (1, 1.0, 2),
+        (8, 1.0, 2),
+    ]
     assert merged([other, one], [2, 3], 9) == [(2, 3.0, 3), (3, 1.0, 1), (1, 1.0, 2), (8, 1.0, 2)]
 
 
@@ -67,7 +80,8 @@ def test_many_works_are_merged_as_by_ids_on_several_threads_at_once(n_channels):
 
     def work():
         answers.extend(
-            merge_rows(ids, scores, rows, 40_000, quotas, limit, floors, left_out, left_rows) for _ in range(4)
+            merge_rows(ids, scores, rows, 40_000, quotas, limit, floors, left_out, left_rows)
+            for _ in range(4)
         )
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -89,8 +103,15 @@ A, S, R = np.arange(3), np.zeros(3, np.float32), np.arange(3, dtype=np.int32)
         (([A], [S], [R - 2], 3, [1], 1), "the row -2 is not in −1 … 2"),
         (([A], [S], [R[:2]], 3, [1], 1), r"channel 0: ids has shape \(3,\), rows has shape \(2,\)"),
         (([A], [S], [R * 0.5], 3, [1], 1), r"rows of channel 0 has .*float64, expected \(n,\) int32"),
-        (([A] * 16, [S] * 16, [R] * 16, 3, [1] * 16, 1), "16 channels, at most 15 can be told apart in marks of rows"),
-        (([A], [S], [R], 3, [1], 1, None, A, R[:1]), r"left_out has shape \(3,\), left_out_rows has shape \(1,\)"),
+        (
+            ([A] * 16, [S] * 16, [R] * 16, 3, [1] * 16, 1),
+            "16 channels, at most 15 can be told apart in marks of rows",
+        ),
+        (
+            ([A], [S], [R], 3, [1], 1, None, A, R[:1]),
+            r"left_out has shape \(3,\), left_out_rows has shape "
+            r"\(1,\)",
+        ),
         (([A], [S], [R], 3, [1], 1, None, A, R + 1), "the row 3 is not in −1 … 2"),
         (([A], [S], [R], 3, [-1], 1), "quota of channel 0 must not be negative, got -1"),
     ],

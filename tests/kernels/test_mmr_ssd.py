@@ -1,5 +1,5 @@
-"""MMR and SSD, in C++ and in Numba, against the NumPy oracle, step by step: what is taken has the best score of its
-step within 1e-3, and the very same sequence comes out where nothing is close.
+"""MMR and SSD, in C++ and in Numba, against the NumPy oracle, step by step: what is taken has the best score
+of its step within 1e-3, and the very same sequence comes out where nothing is close.
 """
 
 from __future__ import annotations
@@ -103,7 +103,12 @@ def test_without_facets_that_weigh_something_they_change_no_bit(name: str) -> No
 def test_facets_alone_show_each_value_before_any_comes_again(name: str) -> None:
     codes = np.repeat(np.arange(5), 4)[None]
     result = SELECT[name][0](
-        np.zeros((20, 3), np.float32), -np.arange(20) / 100, 10, diversity=0.9, facets=codes, facet_weights=[1.0]
+        np.zeros((20, 3), np.float32),
+        -np.arange(20) / 100,
+        10,
+        diversity=0.9,
+        facets=codes,
+        facet_weights=[1.0],
     )
     assert sorted(codes[0, result.indices[:5]]) == [0, 1, 2, 3, 4]
 
@@ -139,7 +144,11 @@ def test_no_items_give_an_empty_result(name: str) -> None:
 
 BAD = [
     ({"k": 0}, "k must be positive, got 0"),
-    ({"relevance": np.zeros(2)}, r"relevance has shape \(2,\), expected \(3,\) as embeddings has shape \(3, 3\)"),
+    (
+        {"relevance": np.zeros(2)},
+        r"relevance has shape \(2,\), expected \(3,\) as embeddings has shape \(3, "
+        r"3\)",
+    ),
     ({"embeddings": np.full((3, 3), np.nan)}, r"embeddings holds NaN at \(0, 0\)"),
     ({"embeddings": np.full((3, 3), np.inf, np.float16)}, r"embeddings holds infinity at \(0, 0\)"),
     ({"relevance": [0, np.inf, 0]}, "relevance holds infinity at position 1"),
@@ -148,12 +157,24 @@ BAD = [
     ({"window": 0}, "window must be positive, got 0"),
     ({"shown": np.ones((2, 4))}, r"shown has shape \(2, 4\), expected \(M, 3\)"),
     ({"facet_weights": [0.5]}, "facets has 0 entries, expected 1 × 3"),
-    ({"facet_weights": [-0.5], "facets": np.ones((1, 3), int)}, r"facet_weights\[0\] must lie in \[0, 1\], got -0.5"),
-    ({"facet_weights": [0.7, 0.6], "facets": np.ones((2, 3), int)}, "facet_weights sum to 1.3, expected at most 1"),
-    ({"facet_weights": [0.5], "facets": np.ones((2, 3), int)}, r"facets has shape \(2, 3\), expected \(1, 3\)"),
+    (
+        {"facet_weights": [-0.5], "facets": np.ones((1, 3), int)},
+        r"facet_weights\[0\] must lie in \[0, 1\], "
+        r"got -0.5",
+    ),
+    (
+        {"facet_weights": [0.7, 0.6], "facets": np.ones((2, 3), int)},
+        "facet_weights sum to 1.3, expected at most 1",
+    ),
+    (
+        {"facet_weights": [0.5], "facets": np.ones((2, 3), int)},
+        r"facets has shape \(2, 3\), expected \(1, "
+        r"3\)",
+    ),
     (
         {"facet_weights": [0.5], "facets": np.ones((1, 3), int), "shown_facets": np.ones((1, 2), int)},
-        r"shown_facets has shape \(1, 2\), expected \(1, 0\) as there are 1 facet_weights and 0 rows of shown",
+        r"shown_facets has shape \(1, 2\), expected \(1, 0\) as there are 1 facet_weights and 0 rows of "
+        r"shown",
     ),
 ]
 

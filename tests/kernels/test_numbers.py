@@ -1,4 +1,5 @@
-"""Numbers of model inputs: C++ and the portable twin against the C library's logarithms, and each other's bits."""
+"""Numbers of model inputs: C++ and the portable twin against the C library's logarithms, and each other's
+bits."""
 
 import math
 
@@ -85,7 +86,9 @@ def test_counters_of_no_columns_give_none_and_other_shapes_are_refused(backend):
             backend.scaled(np.zeros(3), False, mean, 1.0)
 
 
-@pytest.mark.parametrize("priors", [[0.1, 0.2], [[0.1], [0.2, 0.3]], "many", 0.5, None, np.full((1, 1, 1), 0.5)])
+@pytest.mark.parametrize(
+    "priors", [[0.1, 0.2], [[0.1], [0.2, 0.3]], "many", 0.5, None, np.full((1, 1, 1), 0.5)]
+)
 def test_both_backends_refuse_priors_in_the_same_words(priors):
     said = []
     for backend in (_native, portable):

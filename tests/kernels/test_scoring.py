@@ -17,7 +17,9 @@ from karec.kernels import reference
 pytestmark = pytest.mark.usefixtures("backend")
 
 
-def make(seed: int, n: int, dim: int, dtype: str) -> tuple[NDArray[np.floating], NDArray[np.float32], ItemIndex]:
+def make(
+    seed: int, n: int, dim: int, dtype: str
+) -> tuple[NDArray[np.floating], NDArray[np.float32], ItemIndex]:
     """Vectors as the index stores them, a query, and the index."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((n, dim)).astype(np.float32).astype(dtype)
@@ -100,7 +102,13 @@ def test_search_all_is_search_over_every_row(
     mask = rng.random(n) < 0.05 if masked else None
     result = index.search_all(queries, k, mask=mask)
     width = min(k, n)
-    assert result.scores.shape == result.ids.shape == result.rows.shape == result.positions.shape == (n_queries, width)
+    assert (
+        result.scores.shape
+        == result.ids.shape
+        == result.rows.shape
+        == result.positions.shape
+        == (n_queries, width)
+    )
     kept = np.arange(n, dtype=np.int32) if mask is None else np.flatnonzero(mask).astype(np.int32)
     for query, scores, ids, rows, positions in zip(
         queries, result.scores, result.ids, result.rows, result.positions, strict=True
@@ -111,7 +119,9 @@ def test_search_all_is_search_over_every_row(
         np.testing.assert_array_equal(ids[:found], expected.ids)
         np.testing.assert_array_equal(rows[:found], expected.rows)
         np.testing.assert_array_equal(positions, rows)
-        assert np.all(np.isneginf(scores[found:])) and np.all(ids[found:] == -1) and np.all(rows[found:] == -1)
+        assert (
+            np.all(np.isneginf(scores[found:])) and np.all(ids[found:] == -1) and np.all(rows[found:] == -1)
+        )
         alone = index.search_all(query, k, mask=mask)
         np.testing.assert_array_equal(alone.ids, expected.ids)
 
@@ -139,7 +149,8 @@ def test_many_queries_find_what_each_finds_alone(
     edits: tuple[str, ...],
     dtype: str,
 ) -> None:
-    """Norms up to 2^spread apart, or few distinct values so that scores are tied; scales and offsets of both signs."""
+    """Norms up to 2^spread apart, or few distinct values so that scores are tied; scales and offsets of both
+    signs."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((n, dim)) * 2.0 ** (-rng.integers(0, spread + 1, (n, 1)))
     queries = rng.standard_normal((n_queries, dim)).astype(np.float32)

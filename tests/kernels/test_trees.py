@@ -13,7 +13,9 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 def ensemble(trees, n_features, outputs=None):
     of = outputs or [0] * len(trees)
-    return made({**arrays_of(trees), "outputs": of, "n_features": n_features, "n_outputs": max(of, default=0) + 1})
+    return made(
+        {**arrays_of(trees), "outputs": of, "n_features": n_features, "n_outputs": max(of, default=0) + 1}
+    )
 
 
 def made(arrays):
@@ -57,7 +59,9 @@ def test_each_output_sums_its_own_trees_and_one_without_trees_is_zero():
 def test_a_value_that_equals_the_threshold_goes_first_and_nan_where_the_node_says():
     for missing_first in (False, True):
         tree = Tree([0, -1, -1], [0.0, 1.0, 2.0], [[1, 2], [0, 0], [0, 0]], [missing_first, False, False])
-        rows = np.array([0.0, -0.0, np.nextafter(np.float32(0), np.float32(1)), np.nan, np.inf, -np.inf], np.float32)
+        rows = np.array(
+            [0.0, -0.0, np.nextafter(np.float32(0), np.float32(1)), np.nan, np.inf, -np.inf], np.float32
+        )
         nan = 1.0 if missing_first else 2.0
         assert ensemble([tree], 1).scores(rows[:, None]).tolist() == [[1.0, 1.0, 2.0, nan, 2.0, 1.0]]
         tree.values[0] = np.inf  # LightGBM's split of NaN from everything else

@@ -57,7 +57,8 @@ def test_repeated_negative_and_float_ids_are_refused(backend):
 
 @BACKENDS
 def test_a_vocabulary_keeps_its_own_keys(backend):
-    """Once it held the caller's array: writing to that changed what was found, and looked outside the table."""
+    """Once it held the caller's array: writing to that changed what was found, and looked outside the
+    table."""
     keys = np.array([7, 3, 9])
     vocabulary = backend.Vocabulary(keys)
     keys[:] = 1
@@ -94,6 +95,7 @@ def test_a_million_keys_that_were_chosen_to_meet_in_one_slot_do_not_hang_the_pro
 @given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.integers(-(2**63), 0), max_size=50))
 def test_both_backends_give_the_same_codes(keys, wanted):
     found = [
-        each.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64)) for each in (_native, portable)
+        each.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
+        for each in (_native, portable)
     ]
     np.testing.assert_array_equal(*found)

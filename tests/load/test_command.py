@@ -27,14 +27,32 @@ def load(url, *arguments):
 
 def test_a_run_prints_quantiles_goodput_and_statuses_and_writes_them(service, tmp_path, capsys):
     out = tmp_path / "load.json"
-    options = ["--rate", "100", "--seconds", "0.5", "--users", "20", "--deadline-ms", "1000", "--events-share", "0.3"]
+    options = [
+        "--rate",
+        "100",
+        "--seconds",
+        "0.5",
+        "--users",
+        "20",
+        "--deadline-ms",
+        "1000",
+        "--events-share",
+        "0.3",
+    ]
     assert load(service.url, *options, "--connections", "4", "--even", "--out", str(out)) == 0
     told = json.loads(out.read_text())
     assert told["requests"] + told["event_requests"] == 50 == sum(told["statuses"].values())
     assert told["plan"]["rate"] == 100 and told["plan"]["arrivals"] == "even" and told["plan"]["users"] == 20
     assert sum(n for _, n in told["histogram_ms"]["service"]) == told["requests"]
     printed = capsys.readouterr().out
-    for part in ("p99.9", "from the moment it was due", "from when it was sent", "goodput", "status 200", "events"):
+    for part in (
+        "p99.9",
+        "from the moment it was due",
+        "from when it was sent",
+        "goodput",
+        "status 200",
+        "events",
+    ):
         assert part in printed
     assert f"{told['goodput_per_s']:,.1f}" in printed
 
@@ -42,7 +60,10 @@ def test_a_run_prints_quantiles_goodput_and_statuses_and_writes_them(service, tm
 def test_the_token_of_the_environment_is_sent_and_not_printed(service, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("KAREC_TOKEN", "secret-1")
     out = tmp_path / "load.json"
-    assert load(service.url, "--rate", "50", "--seconds", "0.1", "--users", "5", "--even", "--out", str(out)) == 0
+    assert (
+        load(service.url, "--rate", "50", "--seconds", "0.1", "--users", "5", "--even", "--out", str(out))
+        == 0
+    )
     assert {asked.headers["authorization"] for asked in service.asked} == {"Bearer secret-1"}
     told = capfd.readouterr()
     assert "secret-1" not in told.out + told.err + out.read_text()
@@ -53,7 +74,18 @@ def test_find_peak_shows_each_rate_and_the_peak(service, tmp_path, capsys):
     answers = [good(answered)] * 100
     service.answer(*answers, (503, {"retry-after": "1"}, {}))
     out = tmp_path / "peak.json"
-    options = ["--rate", "200", "--seconds", "0.2", "--users", "5", "--find-peak", "--even", "--out", str(out)]
+    options = [
+        "--rate",
+        "200",
+        "--seconds",
+        "0.2",
+        "--users",
+        "5",
+        "--find-peak",
+        "--even",
+        "--out",
+        str(out),
+    ]
     assert load(service.url, *options) == 0
     told = json.loads(out.read_text())
     rates = [step["plan"]["rate"] for step in told["steps"]]
@@ -85,7 +117,9 @@ BAD = [
 @pytest.mark.parametrize(("options", "said"), BAD)
 def test_what_is_no_option_is_refused_by_name(options, said, capsys):
     with pytest.raises(SystemExit):
-        load("http://127.0.0.1:1", "--users", "5", *([] if "--rate" in options else ["--rate", "5"]), *options)
+        load(
+            "http://127.0.0.1:1", "--users", "5", *([] if "--rate" in options else ["--rate", "5"]), *options
+        )
     told = capsys.readouterr().err
     assert said in told and options[-2] in told
 

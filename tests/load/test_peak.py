@@ -36,7 +36,9 @@ def test_a_service_that_breaks_down_above_its_peak_is_found_below_it(capacity, f
 
 
 @given(capacity=st.floats(10, 10_000), first=st.floats(100, 20_000), share=st.floats(0.3, 1))
-def test_a_service_that_refuses_some_at_every_rate_has_its_peak_where_it_can_do_no_more(capacity, first, share):
+def test_a_service_that_refuses_some_at_every_rate_has_its_peak_where_it_can_do_no_more(
+    capacity, first, share
+):
     peak, _ = peak_of(lambda rate: min(share * rate, capacity), first)
     assert 0.9 * capacity <= peak <= capacity * (1 + 1e-9)
 

@@ -26,11 +26,14 @@ def plan_of(deadline_ms=None, rate=2.0, seconds=5.0):
 def records_of(*rows):
     """Rows (due, begun, sent, done, status, event), seconds."""
     due, begun, sent, done, status, event = zip(*rows, strict=True)
-    return Records(*(array("d", each) for each in (due, begun, sent, done)), array("h", status), array("b", event))
+    return Records(
+        *(array("d", each) for each in (due, begun, sent, done)), array("h", status), array("b", event)
+    )
 
 
 def test_latency_counts_from_the_moment_and_service_time_from_the_sending():
-    """Of a request that waited for a connection for a second, the second is in the one and not in the other."""
+    """Of a request that waited for a connection for a second, the second is in the one and not in the
+    other."""
     told = report(plan_of(), records_of((1.0, 1.0, 2.0, 2.125, 200, 0)), 0)
     assert told["latency_ms"]["from_moment"]["max"] == pytest.approx(1125)
     assert told["latency_ms"]["service"]["max"] == pytest.approx(125)
@@ -47,7 +50,8 @@ def test_goodput_counts_what_came_within_the_deadline_of_its_moment():
     told = report(plan_of(deadline_ms=50), records_of(*rows), 2.5)
     assert told["goodput_per_s"] == 2 / 5 and told["good_share"] == 2 / 4 and told["answered_per_s"] == 3 / 5
     assert (told["requests"], told["event_requests"]) == (4, 1)
-    assert report(plan_of(), records_of(*rows), 0)["good_share"] == 3 / 4  # without a deadline every answer is good
+    # without a deadline every answer is good
+    assert report(plan_of(), records_of(*rows), 0)["good_share"] == 3 / 4
 
 
 def test_every_request_is_in_one_status_and_refusals_have_a_latency_of_their_own():
@@ -76,7 +80,8 @@ def test_every_request_is_in_one_status_and_refusals_have_a_latency_of_their_own
 
 
 @pytest.mark.parametrize(
-    ("late_s", "cpu_s", "behind"), [(0.004, 1.0, False), (0.006, 1.0, True), (0.0, 4.9, True), (0.0, 1.0, False)]
+    ("late_s", "cpu_s", "behind"),
+    [(0.004, 1.0, False), (0.006, 1.0, True), (0.0, 4.9, True), (0.0, 1.0, False)],
 )
 def test_a_generator_that_is_late_or_at_the_end_of_its_core_is_behind(late_s, cpu_s, behind):
     records = records_of((0.0, late_s, late_s, late_s + 0.01, 200, 0))

@@ -21,7 +21,12 @@ USERS = list(range(100, 120))
 def feed_of(asked):
     """Three works that no other user has."""
     user = asked.json["user"]
-    return {"user": user, "scene": "home", "items": [{"id": 10 * user + i} for i in range(3)], "degraded": ["prerank"]}
+    return {
+        "user": user,
+        "scene": "home",
+        "items": [{"id": 10 * user + i} for i in range(3)],
+        "degraded": ["prerank"],
+    }
 
 
 def answered(asked):
@@ -41,7 +46,9 @@ def service():
 
 
 def plan(service, tokens=None, **settings):
-    asked = {name: settings.pop(name) for name in ("scene", "k", "deadline_ms", "events_share") if name in settings}
+    asked = {
+        name: settings.pop(name) for name in ("scene", "k", "deadline_ms", "events_share") if name in settings
+    }
     given = {"rate": 300, "seconds": 0.2, "connections": 8, **settings}
     return Plan(Target.of(service.url, tokens or {}), Asked(USERS, **asked), **given)
 
@@ -75,11 +82,13 @@ def test_a_seed_asks_the_same_users_in_the_same_order(service):
 
 
 def test_no_slow_answer_moves_a_later_request(service):
-    """The moments are those of the schedule, whatever the service does; who finds no free connection waits."""
+    """The moments are those of the schedule, whatever the service does; who finds no free connection
+    waits."""
     slow = in_loop(plan(service, connections=1, rate=3000, seconds=0.1).play())
     due, _, sent, done = moments_of(slow)
     assert slow.due == in_loop(plan(service, connections=8, rate=3000, seconds=0.1).play()).due
-    assert (sent[1:] >= done[:-1]).all()  # one connection, one request at a time, in the order of their moments
+    # one connection, one request at a time, in the order of their moments
+    assert (sent[1:] >= done[:-1]).all()
     assert (done - due >= done - sent).all() and (due < 0.1).all()
 
 

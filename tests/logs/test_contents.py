@@ -1,4 +1,5 @@
-"""Whose log is it: parts name the ranker that wrote them, and how many rows of which model version they hold."""
+"""Whose log is it: parts name the ranker that wrote them, and how many rows of which model version they
+hold."""
 
 import pyarrow.parquet as pq
 import pytest

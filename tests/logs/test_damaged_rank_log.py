@@ -73,7 +73,11 @@ def test_a_part_that_was_cut_short_is_named(folder, keep):
     whole = part.read_bytes()
     part.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else keep])
     for read in (lambda: read_rank_log(folder, TASKS), lambda: logged_tasks(folder)):
-        with pytest.raises(LogSchemaError, match=rf"{part.name} is not a Parquet file: .*; restore it, or take it out"):
+        with pytest.raises(
+            LogSchemaError,
+            match=rf"{part.name} is not a Parquet file: .*; restore it, or "
+            rf"take it out",
+        ):
             read()
 
 
@@ -104,7 +108,9 @@ def test_a_column_that_stands_there_twice_is_named(folder):
 
 
 def test_a_column_of_another_name_is_named(folder):
-    part = change(folder, lambda table: table.rename_columns([n.replace("user", "member") for n in table.column_names]))
+    part = change(
+        folder, lambda table: table.rename_columns([n.replace("user", "member") for n in table.column_names])
+    )
     with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is missing; it has .*'member_id'"):
         read_rank_log(folder, TASKS)
 
@@ -140,7 +146,9 @@ def test_a_text_that_is_no_utf_8_is_damage(folder):
     def spoil(table):
         n = len(table)
         texts = pa.Array.from_buffers(
-            pa.string(), n, [None, pa.py_buffer(np.arange(n + 1, dtype=np.int32).tobytes()), pa.py_buffer(b"\xff" * n)]
+            pa.string(),
+            n,
+            [None, pa.py_buffer(np.arange(n + 1, dtype=np.int32).tobytes()), pa.py_buffer(b"\xff" * n)],
         )
         return table.set_column(table.schema.get_field_index("scene"), table.schema.field("scene"), texts)
 

@@ -1,4 +1,5 @@
-"""Parts of every format, as the writers of their time wrote them: they are read for ever, and say what they said then.
+"""Parts of every format, as the writers of their time wrote them: they are read for ever, and say what they
+said then.
 
 ``golden/format-N.parquet`` are never written again; a new format adds a file.
 """

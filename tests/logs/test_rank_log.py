@@ -63,7 +63,9 @@ def test_of_repeats_the_row_with_the_lowest_fused_score_stays(tmp_path_factory, 
                 rows.append((item, fused))
     log = read_rank_log(folder, TASKS)
     lowest = {item: min(fused for other, fused in rows if other == item) for item, _ in rows}
-    assert dict(zip(log.item_id.tolist(), log.fused.tolist(), strict=True)) == lowest and len(log) == len(lowest)
+    assert dict(zip(log.item_id.tolist(), log.fused.tolist(), strict=True)) == lowest and len(log) == len(
+        lowest
+    )
 
 
 def test_the_row_that_stays_keeps_its_own_logits(tmp_path):
@@ -215,7 +217,11 @@ def test_a_log_of_a_newer_format_is_refused(folder):
 
 def test_rows_of_another_model_version_are_refused_by_row(folder):
     assert len(read_rank_log(folder, TASKS, [6, 7])) == 5
-    with pytest.raises(LogSchemaError, match=r"parquet: column 'model_version', row 0: 7, expected one of \[8\]"):
+    with pytest.raises(
+        LogSchemaError,
+        match=r"parquet: column 'model_version', row 0: 7, expected one of "
+        r"\[8\]",
+    ):
         read_rank_log(folder, TASKS, [8])
 
 
@@ -258,7 +264,11 @@ def test_a_forked_child_has_written_held_and_lost_nothing(tmp_path):
 
 def test_without_the_library_of_parquet_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtra, match=r"^the rank log needs the package 'pyarrow': pip install 'karec\[log\]'$"):
+    with pytest.raises(
+        MissingExtra,
+        match=r"^the rank log needs the package 'pyarrow': pip install "
+        r"'karec\[log\]'$",
+    ):
         RankLogWriter(tmp_path / "log", TASKS)
     assert not (tmp_path / "log").exists()
 

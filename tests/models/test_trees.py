@@ -61,7 +61,10 @@ def mixed(generator, path):
 def test_a_graph_of_trees_and_other_parts_has_the_same_inputs_and_bits(tmp_path):
     generator = np.random.default_rng(2)
     path, parts = mixed(generator, tmp_path / "mixed.onnx")
-    inputs = {"dense": random_rows(generator, parts[0], 100, 4), "other": random_rows(generator, parts[2], 100, 5)}
+    inputs = {
+        "dense": random_rows(generator, parts[0], 100, 4),
+        "other": random_rows(generator, parts[2], 100, 5),
+    }
     model = same_bits(path, inputs, 6)
     assert model.inputs == ("dense", "other") and model.other_trees == ()
     assert model.declared == {"dense": ("float", ["rows", 4]), "other": ("float", ["rows", 5])}
@@ -70,9 +73,13 @@ def test_a_graph_of_trees_and_other_parts_has_the_same_inputs_and_bits(tmp_path)
 def test_rows_of_another_width_or_number_are_what_they_were_without_the_library(tmp_path):
     path, _ = mixed(np.random.default_rng(2), tmp_path / "mixed.onnx")
     with pytest.raises(Unavailable, match=r"mixed\.onnx failed"):
-        OnnxModel(path).run({"dense": np.ones((3, 3), np.float32), "other": np.ones((3, 5), np.float32)}, "logits")
+        OnnxModel(path).run(
+            {"dense": np.ones((3, 3), np.float32), "other": np.ones((3, 5), np.float32)}, "logits"
+        )
     with pytest.raises(Unavailable, match=r"mixed\.onnx failed"):
-        OnnxModel(path).run({"dense": np.ones((3, 4), np.float32), "other": np.ones((2, 5), np.float32)}, "logits")
+        OnnxModel(path).run(
+            {"dense": np.ones((3, 4), np.float32), "other": np.ones((2, 5), np.float32)}, "logits"
+        )
 
 
 FEW = grown(np.random.default_rng(3), 5, 4)
@@ -129,7 +136,9 @@ def test_trees_of_what_the_graph_computes_stay(tmp_path):
 
 def test_trees_beside_weights_in_another_file_stay(tmp_path):
     path, _ = mixed(np.random.default_rng(8), tmp_path / "r.onnx")
-    onnx.save_model(onnx.load(path), str(path), save_as_external_data=True, location="weights", size_threshold=0)
+    onnx.save_model(
+        onnx.load(path), str(path), save_as_external_data=True, location="weights", size_threshold=0
+    )
     inputs = {name: np.ones((3, n), np.float32) for name, n in (("dense", 4), ("other", 5))}
     assert same_bits(path, inputs, 0).other_trees == ("weights of the model lie outside of its file",)
 
@@ -145,18 +154,25 @@ def outside(values, name, path):
 
 
 def test_trees_stay_where_a_node_has_its_weights_in_another_file(tmp_path):
-    constant = helper.make_node("Constant", [], ["c"], value=outside(np.ones((1, 1), np.float32), "c", tmp_path / "w"))
+    constant = helper.make_node(
+        "Constant", [], ["c"], value=outside(np.ones((1, 1), np.float32), "c", tmp_path / "w")
+    )
     nodes = [tree_node(FEW, "dense", "trees"), constant, helper.make_node("Add", ["trees", "c"], ["logits"])]
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
     rows = random_rows(np.random.default_rng(1), FEW, 9, 4)
-    assert same_bits(path, {"dense": rows}, 0).other_trees == ("weights of the model lie outside of its file",)
+    assert same_bits(path, {"dense": rows}, 0).other_trees == (
+        "weights of the model lie outside of its file",
+    )
 
 
 def test_an_input_may_have_as_many_rows_as_it_likes_whatever_its_axis_is_called(tmp_path):
     nodes = [helper.make_node("Abs", ["other"], ["o"]), helper.make_node("Exp", ["o"], ["p"])]
     nodes += [tree_node(FEW, "dense", "trees"), helper.make_node("ReduceSum", ["p", "axes"], ["s"])]
     nodes += [helper.make_node("Add", ["s", "trees"], ["z"]), helper.make_node("Neg", ["trees"], ["u"])]
-    nodes += [helper.make_node("MatMul", ["u", "one"], ["v"]), helper.make_node("Sub", ["z", "v"], ["logits"])]
+    nodes += [
+        helper.make_node("MatMul", ["u", "one"], ["v"]),
+        helper.make_node("Sub", ["z", "v"], ["logits"]),
+    ]
     weights = [numpy_helper.from_array(np.array([0, 1]), "axes")]
     weights.append(numpy_helper.from_array(np.ones((1, 1), np.float32), "one"))
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4, "other": 1}, weights)
@@ -211,7 +227,9 @@ def test_a_split_by_a_feature_below_0_is_no_leaf(tmp_path):
 
 
 def of_tree(**changed):
-    tree = Tree([0, 1, -1, -1, -1], [0.0, 1.0, 2.0, 3.0, 4.0], [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]], [False] * 5)
+    tree = Tree(
+        [0, 1, -1, -1, -1], [0.0, 1.0, 2.0, 3.0, 4.0], [[1, 2], [3, 4], [0, 0], [0, 0], [0, 0]], [False] * 5
+    )
     for name, (at, value) in changed.items():
         getattr(tree, name)[at] = value
     return tree
@@ -251,7 +269,8 @@ def test_a_file_altered_anywhere_is_refused_or_scores_as_onnx_runtime_scores_it(
             continue
         if model.trees:
             served += 1
-            with suppress(InvalidGraph):  # of another version of operators, of which only what is left is checked
+            # of another version of operators, of which only what is left is checked
+            with suppress(InvalidGraph):
                 alone = onnx_runtime(bytes(altered), dict.fromkeys(model.inputs, rows))
                 np.testing.assert_array_equal(found, alone)
     assert served > 15

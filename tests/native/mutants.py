@@ -1,10 +1,11 @@
-"""Mutation tests of the C++ library: breakages by hand (mutants.toml), one at a time; whether its tests notice each.
+"""Mutation tests of the C++ library: breakages by hand (mutants.toml), one at a time; whether its tests
+notice each.
 
     python tests/native/mutants.py [name …]
 
-Copies native/ into build/mutants-native/, and for each breakage changes one place, builds the tests named beside it,
-runs them, and changes the place back. Fails when a place is no longer there exactly once, when a breakage does not
-compile, and when one survives. Tests that hang for five minutes have noticed.
+Copies native/ into build/mutants-native/, and for each breakage changes one place, builds the tests named
+beside it, runs them, and changes the place back. Fails when a place is no longer there exactly once, when a
+breakage does not compile, and when one survives. Tests that hang for five minutes have noticed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ LONGEST_S = 300
 
 @dataclass(frozen=True)
 class Breakage:
-    """In ``file`` (below native/src) ``was`` becomes ``now``; one of ``tests``, by their ctest names, has to notice."""
+    """In ``file`` (below native/src) ``was`` becomes ``now``; one of ``tests``, by their ctest names, has to
+    notice."""
 
     name: str
     file: str
@@ -57,7 +59,8 @@ def main() -> int:
 
 
 def prepare() -> None:
-    """A fresh copy of the sources beside the build of the last time, which compiles again only what differs."""
+    """A fresh copy of the sources beside the build of the last time, which compiles again only what
+    differs."""
     for name in COPIED:
         source, to = ROOT / name, SOURCE / name
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +69,9 @@ def prepare() -> None:
                 update(file, to / file.relative_to(source))
         else:
             update(source, to)
-    cached = [f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")]
+    cached = [
+        f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache" for language in ("C", "CXX") if shutil.which("ccache")
+    ]
     run("cmake", "-S", SOURCE, "-B", BUILD, "-G", "Ninja", "-DKAREC_TESTS=ON", *cached, check=True)
 
 
@@ -80,7 +85,9 @@ def verdict(each: Breakage) -> str:
     path = SOURCE / "native" / "src" / each.file
     text = path.read_text(encoding="utf-8")
     if text.count(each.was) != 1:
-        raise SystemExit(f"{each.name}: {each.was!r} stands {text.count(each.was)} times in {each.file}, expected once")
+        raise SystemExit(
+            f"{each.name}: {each.was!r} stands {text.count(each.was)} times in {each.file}, expected once"
+        )
     try:
         path.write_text(text.replace(each.was, each.now), encoding="utf-8")
         return "survived" if tests_pass(each.tests) else "killed"
@@ -92,7 +99,12 @@ def tests_pass(tests: Sequence[str]) -> bool:
     targets = [test if test.startswith("fuzz") else f"test_{test}" for test in tests]
     run("cmake", "--build", BUILD, "--target", *targets, check=True)
     pattern = f"^({'|'.join(tests)})$"
-    return run("ctest", "--test-dir", BUILD, "-R", pattern, "--no-tests=error", "--timeout", LONGEST_S).returncode == 0
+    return (
+        run(
+            "ctest", "--test-dir", BUILD, "-R", pattern, "--no-tests=error", "--timeout", LONGEST_S
+        ).returncode
+        == 0
+    )
 
 
 def run(*command: object, check: bool = False) -> subprocess.CompletedProcess[bytes]:

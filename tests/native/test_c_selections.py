@@ -1,4 +1,5 @@
-"""DPP, MMR and SSD through the C interface and through Python: the same picks, and the same bits of every number."""
+"""DPP, MMR and SSD through the C interface and through Python: the same picks, and the same bits of every
+number."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ from cpp_programs import run
 
 from karec.diversity import dpp_select, mmr_select, ssd_select
 
-F32, F64, I64 = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_double), ctypes.POINTER(ctypes.c_int64)
+F32, F64, I64 = (
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.POINTER(ctypes.c_double),
+    ctypes.POINTER(ctypes.c_int64),
+)
 KAREC_FLOAT = {np.dtype(np.float16): 9, np.dtype(np.float32): 10}
 N, DIM, K, N_SHOWN = 700, 24, 90, 12
 
@@ -106,7 +111,11 @@ class Input:
 
     def told(self, **more: Any) -> dict[str, Any]:
         """As Python's functions take it."""
-        alike = {"facets": self.facets, "facet_weights": tuple(self.facet_weights), "shown_facets": self.shown_facets}
+        alike = {
+            "facets": self.facets,
+            "facet_weights": tuple(self.facet_weights),
+            "shown_facets": self.shown_facets,
+        }
         return {"shown": self.shown, **alike, **more}
 
     def into(self, options: Any, window: int | None) -> None:
@@ -125,7 +134,9 @@ def call(function: Any, given: Input, options: Any, count: Any) -> tuple[np.ndar
     indices, numbers = np.empty(K, np.int64), np.empty(K)
     items = matrix(given.embeddings)
     head = ctypes.byref(items), pointer(given.relevance, F32), ctypes.c_size_t(N), ctypes.byref(options)
-    status = function(*head, pointer(indices, I64), pointer(numbers, F64), ctypes.c_size_t(K), ctypes.byref(count))
+    status = function(
+        *head, pointer(indices, I64), pointer(numbers, F64), ctypes.c_size_t(K), ctypes.byref(count)
+    )
     assert status == 0
     return indices, numbers
 
@@ -164,7 +175,9 @@ def test_c_gives_the_picks_and_gains_of_pythons_dpp(c_library, dtype, n_facets, 
     told.into(options, window)
     count = DppCount(struct_size=ctypes.sizeof(DppCount))
     indices, gains = call(c_library.karec_dpp_select, told, options, count)
-    expected = dpp_select(told.embeddings, told.relevance, K, **told.told(alpha=0.5, ridge=0.01, window=window))
+    expected = dpp_select(
+        told.embeddings, told.relevance, K, **told.told(alpha=0.5, ridge=0.01, window=window)
+    )
     assert (count.selected, count.n_dpp, count.log_det) == (K, expected.n_dpp, expected.log_det)
     np.testing.assert_array_equal(indices, expected.indices)
     assert gains.tobytes() == expected.gains.tobytes()

@@ -24,7 +24,8 @@ DTYPES = {"int64": np.int64, "float32": np.float32}
 
 @pytest.fixture(scope="module", params=["small", "golden"])
 def bundle(request, tmp_path_factory):
-    """Of 12 users and 40 works, in one scene; of 3 users and 4 works, in two, with a number that is not known."""
+    """Of 12 users and 40 works, in one scene; of 3 users and 4 works, in two, with a number that is not
+    known."""
     root = tmp_path_factory.mktemp(request.param)
     if request.param == "small":
         return publish_small_bundle(root)
@@ -61,7 +62,9 @@ def spelled(user_id, time_ms, scene, lists, names=None, counters=None, in_scene=
     return b"".join(out)
 
 
-def encoded(programs: Path, bundle: Bundle, requests: list[bytes], folder: Path) -> list[dict[str, np.ndarray]]:
+def encoded(
+    programs: Path, bundle: Bundle, requests: list[bytes], folder: Path
+) -> list[dict[str, np.ndarray]]:
     (folder / "asked").write_bytes(np.int64(len(requests)).tobytes() + b"".join(requests))
     command = [programs / "encoder_host", bundle.path, folder / "asked", folder / "told"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
@@ -86,7 +89,13 @@ def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarra
 
 
 def moments(snapshot) -> list[int]:
-    return [snapshot.time_ms, snapshot.time_ms + 1, snapshot.time_ms - 100 * 24 * HOUR_MS, 0, -7 * HOUR_MS - 1]
+    return [
+        snapshot.time_ms,
+        snapshot.time_ms + 1,
+        snapshot.time_ms - 100 * 24 * HOUR_MS,
+        0,
+        -7 * HOUR_MS - 1,
+    ]
 
 
 def test_every_user_of_the_snapshot_has_the_same_inputs(bundle, native_programs, tmp_path):
@@ -98,15 +107,21 @@ def test_every_user_of_the_snapshot_has_the_same_inputs(bundle, native_programs,
     for (user, time, scene), found in zip(asked, told, strict=True):
         code = scenes.index(scene) if scene in snapshot.labels["scene"] else -1
         assert_same_bits(found, encoder.encode_user(snapshot, user, time, code))
-    assert any(found["history"].any() for found in told) and any(found["user_numbers"].any() for found in told)
+    assert any(found["history"].any() for found in told) and any(
+        found["user_numbers"].any() for found in told
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(bundle, native_programs, tmp_path, seed):
+def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(
+    bundle, native_programs, tmp_path, seed
+):
     """Python reads them from a state store; ids that nobody knows keep their places."""
     rng = np.random.default_rng(seed)
     snapshot, encoder = bundle.snapshot, bundle.encoder
-    names = list(dict.fromkeys((*encoder.users.counters, *encoder.scene_counters.counters, "count_of_nothing")))
+    names = list(
+        dict.fromkeys((*encoder.users.counters, *encoder.scene_counters.counters, "count_of_nothing"))
+    )
     requests, expected = [], []
     for user in [*np.asarray(snapshot.users.ids).tolist(), 10**15]:
         given = {name: ids_of(name, snapshot, rng) for name in LISTS if rng.random() < 0.8}
@@ -121,7 +136,9 @@ def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(b
         )
         time = snapshot.time_ms + int(rng.integers(0, 10**9))
         requests.append(
-            spelled(*(user, time, snapshot.labels["scene"][scene]), given, names, counters[0], counters[1 + scene])
+            spelled(
+                *(user, time, snapshot.labels["scene"][scene]), given, names, counters[0], counters[1 + scene]
+            )
         )
         expected.append(encode_live_user(encoder, snapshot, state, names, user, time, scene))
     told = encoded(native_programs, bundle, requests, tmp_path)

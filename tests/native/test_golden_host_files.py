@@ -1,7 +1,8 @@
-"""The bundle and the exported stage of today's format, as kept: Python and C++ read them; other bytes are refused.
+"""The bundle and the exported stage of today's format, as kept: Python and C++ read them; other bytes are
+refused.
 
-``golden/stage-1.txt`` is what ``karec export stage`` wrote for ``golden/stage-1.toml``, ``golden/bundle-1`` what
-``publish`` wrote for eight works of four dimensions. Neither is ever written again.
+``golden/stage-1.txt`` is what ``karec export stage`` wrote for ``golden/stage-1.toml``, ``golden/bundle-1``
+what ``publish`` wrote for eight works of four dimensions. Neither is ever written again.
 """
 
 import json
@@ -53,7 +54,11 @@ def test_the_exporter_writes_the_golden_stage():
 def test_a_bundle_of_a_newer_format_is_refused_by_its_number(bundle):
     path = bundle / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": BUNDLE_FORMAT + 1}))
-    with pytest.raises(BundleError, match=rf"is of format {BUNDLE_FORMAT + 1}; this karec reads {BUNDLE_FORMAT}"):
+    with pytest.raises(
+        BundleError,
+        match=rf"is of format {BUNDLE_FORMAT + 1}; this karec reads "
+        rf"{BUNDLE_FORMAT}",
+    ):
         Bundle.open(bundle)
 
 
@@ -75,7 +80,10 @@ def test_a_sealed_text_is_read_whole_or_refused(kind, tmp_path):
     text, path = SEALED[kind].read_text(), tmp_path / "text"
     assert lines_of(SEALED[kind], kind) == text.splitlines()[1:-1]
     for changed, message in [
-        (newer(kind, text), f"begins with '{kind} {TEXT_FORMAT + 1}', this version reads {kind} {TEXT_FORMAT}"),
+        (
+            newer(kind, text),
+            f"begins with '{kind} {TEXT_FORMAT + 1}', this version reads {kind} {TEXT_FORMAT}",
+        ),
         (text.replace("7", "8", 1).replace("k=6", "k=7", 1), "is not what was written"),
         (text[:-1], "is not what was written"),
         (text.rpartition("seal ")[0], "is not what was written"),
@@ -117,7 +125,11 @@ def test_a_cpp_host_refuses_other_bytes_by_file(native_programs, bundle, tmp_pat
 
 def test_a_cpp_host_reads_no_file_outside_the_bundle(native_programs, bundle, tmp_path):
     path = bundle / "manifest.txt"
-    body = path.read_text().rpartition("seal ")[0].replace("file index.karec", "file user_tower.v/../../x.onnx")
+    body = (
+        path.read_text().rpartition("seal ")[0].replace("file index.karec", "file user_tower.v/../../x.onnx")
+    )
     path.write_text(f"{body}seal {_native.xxh64(body.encode()):016x}\n")
     done = ask(native_programs, bundle, STAGE, tmp_path)
-    assert done.returncode != 0 and "manifest.txt" in done.stderr and "no path within the bundle" in done.stderr
+    assert (
+        done.returncode != 0 and "manifest.txt" in done.stderr and "no path within the bundle" in done.stderr
+    )

@@ -1,4 +1,5 @@
-"""An installed karec, as projects outside the tree meet it: CMake, pkg-config, C++ and C, shared and static."""
+"""An installed karec, as projects outside the tree meet it: CMake, pkg-config, C++ and C, shared and
+static."""
 
 import re
 import shutil
@@ -32,8 +33,10 @@ add_executable(host host.cpp)
 target_link_libraries(host PRIVATE karec::karec)
 """
 STAGE = (
-    'bundle = "bundles"\n[scenes.home]\n[[scenes.home.stages]]\nname = "prerank"\nsteps = [{ use = "index_rows" },'
-    ' { use = "has_embedding" }, { use = "inner_product", k = 4 }, { use = "not_shown" }, { use = "dpp", k = 3 }]\n'
+    'bundle = "bundles"\n[scenes.home]\n[[scenes.home.stages]]\nname = "prerank"\nsteps = [{ use = '
+    '"index_rows" },'
+    ' { use = "has_embedding" }, { use = "inner_product", k = 4 }, { use = "not_shown" }, { use = "dpp", k = '
+    "3 }]\n"
 )
 
 
@@ -87,11 +90,15 @@ def test_the_installed_examples_build_outside_the_tree_and_recommend(cmake, pref
     ranked = [re.findall(r"^ *(?:\d+ +)?(\d+)  (-?\d\.\d+)$", said, re.M) for said in (cpp, c)]
     assert ranked[0] == ranked[1] and len(ranked[0]) == 3
     assert f"{len(works) + 1} works, 1 unknown" in c
-    said = subprocess.run([tmp_path / "build" / "host", *["/nowhere"] * 3, "1"], capture_output=True, check=False)
+    said = subprocess.run(
+        [tmp_path / "build" / "host", *["/nowhere"] * 3, "1"], capture_output=True, check=False
+    )
     assert said.returncode == 1 and b"/nowhere" in said.stderr
 
 
-@pytest.mark.parametrize(("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["C alone", "static"])
+@pytest.mark.parametrize(
+    ("text", "program"), [(C_ONLY, "host_c"), (STATIC, "host")], ids=["C alone", "static"]
+)
 def test_a_c_project_and_a_static_cpp_project_build_and_run(cmake, prefix, platform, tmp_path, text, program):
     (tmp_path / "CMakeLists.txt").write_text(text)
     for name in ("host.c", "host.cpp"):
@@ -125,7 +132,8 @@ def test_the_shared_library_needs_system_libraries_and_exports_the_c_header_alon
 
 
 def declared_in_cpp(prefix):
-    """The classes and the functions that the C++ headers export: by KAREC_API, each function of such a class too."""
+    """The classes and the functions that the C++ headers export: by KAREC_API, each function of such a class
+    too."""
     text = "".join(path.read_text() for path in sorted((prefix / "include" / "karec").glob("*.hpp")))
     text = re.sub(r"//.*", "", text)
     classes = set(re.findall(r"\b(?:class|struct) KAREC_API (\w+)", text))
@@ -141,9 +149,18 @@ def test_the_shared_library_exports_the_cpp_symbols_that_its_headers_declare(pre
         if re.fullmatch(r"karec_\w+", name):
             continue
         # Anything behind the arguments, like f()::x, is something inside of a function.
-        symbol = re.fullmatch(r"karec::(?:(\w+)::)?(~?\w+|operator=)(?:\[abi:cxx11\])?\(.*\)(?: const)?", name)
+        symbol = re.fullmatch(
+            r"karec::(?:(\w+)::)?(~?\w+|operator=)(?:\[abi:cxx11\])?\(.*\)(?: "
+            r"const)?",
+            name,
+        )
         inside = symbol is None or ")::" in name
-        if kind != "T" or inside or symbol[2] not in functions or symbol[1] not in {None, "Executor", *classes}:
+        if (
+            kind != "T"
+            or inside
+            or symbol[2] not in functions
+            or symbol[1] not in {None, "Executor", *classes}
+        ):
             strangers.append(line)
         else:
             found.add(symbol[2])

@@ -1,4 +1,5 @@
-"""The same requests through Python's prerank and through a C++ host: the same ids, and the same bits of every score."""
+"""The same requests through Python's prerank and through a C++ host: the same ids, and the same bits of every
+score."""
 
 from __future__ import annotations
 
@@ -43,14 +44,17 @@ STAGES = {
     '{ use = "dpp", k = 200, diversity = 0.3, type_weight = 0.05 }',
     "scores alone": HEAD + '{ use = "inner_product", k = 100 }',
     "step by step": '{ use = "not_shown" }, ' + HEAD + '{ use = "tone", column = "tone", at_least = 0.3 }, '
-    '{ use = "freshness", weight = -3.7e-3, half_life_hours = 0.3 }, { use = "quota", column = "tone", at_most = 40 }, '
+    '{ use = "freshness", weight = -3.7e-3, half_life_hours = 0.3 }, { use = "quota", column = "tone", '
+    "at_most = 40 }, "
     '{ use = "inner_product", k = 300 }, { use = "freshness", weight = 1, half_life_hours = 7 }',
     "a dpp with everything": HEAD + '{ use = "inner_product", k = 300 }, '
     '{ use = "dpp", name = "last one", diversity = 0.9, ridge = 0.1, window = 7, type_weight = 0.2, '
     'max_per_type = 90, min_per_type = 2, weights = { type = { "1" = 1.3, "2" = 0.0 } } }',
-    "mapped vectors and facets": HEAD + '{ use = "inner_product", k = 300 }, { use = "dpp", k = 120, diversity = 0.8, '
+    "mapped vectors and facets": HEAD + '{ use = "inner_product", k = 300 }, { use = "dpp", k = 120, '
+    "diversity = 0.8, "
     "similarity = { centre = true, whiten = 0.5, facets = { creator_id = 0.3, tag = 0.2 } } }, "
-    '{ use = "dpp", diversity = 0.7, type_weight = 0.1, similarity = { whiten = 1.0, facets = { tag = 0.3 } } }',
+    '{ use = "dpp", diversity = 0.7, type_weight = 0.1, similarity = { whiten = 1.0, facets = { tag = 0.3 } '
+    "} }",
 }
 
 
@@ -72,7 +76,10 @@ def user_tower(path: Path, rng: np.random.Generator, version: int = 3) -> None:
             helper.make_tensor_value_info("user_ids", TensorProto.INT64, ["B", 3]),
             helper.make_tensor_value_info("user_numbers", TensorProto.FLOAT, ["B", 4]),
         ],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", DIM]) for name in ("levels", "user_vector")],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", DIM])
+            for name in ("levels", "user_vector")
+        ],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -95,7 +102,9 @@ def platform(request, tmp_path_factory):
     }
     ids = rng.permutation(4 * N)[:N] - N
     vectors = rng.normal(size=(N, DIM)).astype(np.float32)
-    index = ItemIndex.build(ids, vectors, dtype, columns, model_version=2 if rolling else 3, rescore=dtype == "int8")
+    index = ItemIndex.build(
+        ids, vectors, dtype, columns, model_version=2 if rolling else 3, rescore=dtype == "int8"
+    )
     if rolling:
         some = ids[100::2]
         index.upsert(some, rng.normal(size=(len(some), DIM)).astype(np.float32), model_version=3)
@@ -140,8 +149,8 @@ def padded(array: np.ndarray) -> bytes:
 
 
 def spelled(asked: list[Asked], vectors: list[dict[int, np.ndarray]] | None, raw: bool = False) -> bytes:
-    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by version, the towers' inputs or, where
-    ``raw``, the user's id.
+    """The request file of native/tests/prerank/prerank_host.cpp, with vectors by version, the towers' inputs
+    or, where ``raw``, the user's id.
     """
     out = [np.int64(len(asked)).tobytes()]
     for i, each in enumerate(asked):
@@ -176,7 +185,13 @@ def answers(raw: bytes) -> list[tuple[int, bytes, bytes]]:
 
 def host(programs: Path, folder: Path, asked: bytes, *library: str) -> list[tuple[int, bytes, bytes]]:
     (folder / "asked").write_bytes(asked)
-    command = [programs / "prerank_host", folder / "bundles", folder / "stage.txt", folder / "asked", folder / "told"]
+    command = [
+        programs / "prerank_host",
+        folder / "bundles",
+        folder / "stage.txt",
+        folder / "asked",
+        folder / "told",
+    ]
     done = subprocess.run([*map(str, command), *library], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == "" and done.stdout == "", done.stderr
     return answers((folder / "told").read_bytes())

@@ -1,4 +1,5 @@
-"""The rank log of a service: on the disk by size and by time, whatever ends the process; what is lost is counted."""
+"""The rank log of a service: on the disk by size and by time, whatever ends the process; what is lost is
+counted."""
 
 import dataclasses
 import os
@@ -93,7 +94,8 @@ class RemembersCalls(RankLogObserver):
 
 
 def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp_path):
-    """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a time."""
+    """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a
+    time."""
     cascade = logged_cascade(ranker, tmp_path, RemembersCalls, part_rows=7 * WORKS)
     queue = cascade.observers[0]
 
@@ -136,7 +138,8 @@ def test_closing_says_what_was_written(ranker, tmp_path):
         "rows_written": 10 * WORKS, "rows_held": 0, "rows_lost": 0, "reasons": {},
     }  # fmt: skip
     assert str(counts) == (
-        "rank_log: 10 seen, 10 done, 0 dropped, 0 failed, 0 pending, 500 rows written, 0 rows held, 0 rows lost"
+        "rank_log: 10 seen, 10 done, 0 dropped, 0 failed, 0 pending, 500 rows written, 0 rows held, 0 rows "
+        "lost"
     )
 
 
@@ -277,7 +280,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 for at in range(30, 60): assert len(cascade.run(numbered(at))) == 5
 print(cascade.close()[0])
 """)
-    assert "60 done" in done.stdout and "1,500 rows written" in done.stdout and "1,500 rows lost" in done.stdout
+    assert (
+        "60 done" in done.stdout and "1,500 rows written" in done.stdout and "1,500 rows lost" in done.stdout
+    )
     assert "OSError: File too large" in done.stdout and "File too large" in done.stderr
     assert requests_in(tmp_path) == list(range(30))
 

@@ -38,7 +38,9 @@ class UserVector(RequestHydrator):
     name = "user_vector"
 
     def hydrate_request(self, request):
-        return {"user_vector": np.random.default_rng(request.user_id).standard_normal((1, 8)).astype(np.float32)}
+        return {
+            "user_vector": np.random.default_rng(request.user_id).standard_normal((1, 8)).astype(np.float32)
+        }
 
 
 class Ranks(Hydrator):
@@ -106,7 +108,11 @@ def test_the_whole_pool_is_logged_with_both_scores(build, index):
     np.testing.assert_array_equal(shadow.logits[order][both], ranked.logits)
     np.testing.assert_array_equal(shadow.fused[order][both], ranked.fused)
     assert set(ranked.item_id) == set(shadow.item_id[np.argsort(-shadow.prerank)[:50]])
-    assert set(shadow.request_id) == {"r0"} and set(shadow.model_version) == {7} and set(shadow.time_ms) == {1000}
+    assert (
+        set(shadow.request_id) == {"r0"}
+        and set(shadow.model_version) == {7}
+        and set(shadow.time_ms) == {1000}
+    )
 
 
 def test_the_feed_is_the_same_with_and_without(build):
@@ -136,7 +142,11 @@ def test_requests_that_are_not_chosen_are_not_held(build):
     ranked, shadow = cascade.close()
     assert 0 < len(chosen) < 20
     assert (ranked.seen, ranked.done, ranked.own["rows_written"]) == (20, 20, 20 * 50)
-    assert (shadow.seen, shadow.done, shadow.own["rows_written"]) == (len(chosen), len(chosen), len(chosen) * N)
+    assert (shadow.seen, shadow.done, shadow.own["rows_written"]) == (
+        len(chosen),
+        len(chosen),
+        len(chosen) * N,
+    )
     log = read_rank_log(folder, TASKS)
     assert set(log.request_id[log.shadow]) == chosen
 
@@ -207,7 +217,9 @@ def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker
     users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
     features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
     scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}))))
-    _, prerank = scorer.score(request(0).with_features(features).with_view(index.pinned()), Candidates.of(IDS))
+    _, prerank = scorer.score(
+        request(0).with_features(features).with_view(index.pinned()), Candidates.of(IDS)
+    )
     np.testing.assert_allclose(prerank[:40], (VECTORS[:40] + 1) @ users[1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(prerank[50:], VECTORS[50:] @ users[0], rtol=1e-4, atol=1e-4)
     assert np.isnan(prerank[40:50]).all()
@@ -224,7 +236,11 @@ def test_threads_share_one_observer(build):
 
 
 def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker, index, tmp_path):
-    for options, message in (({"share": 1.5}, "share"), ({"at_most": 0}, "at_most"), ({"stage": "nowhere"}, "nowhere")):
+    for options, message in (
+        ({"share": 1.5}, "share"),
+        ({"at_most": 0}, "at_most"),
+        ({"stage": "nowhere"}, "nowhere"),
+    ):
         with pytest.raises(ValueError, match=message):
             build(**options)
     with pytest.raises(ValueError, match="no scorer before its first selector"):

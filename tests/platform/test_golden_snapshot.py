@@ -1,4 +1,5 @@
-"""Snapshots of every format that was ever written open and hold what was stored; others are refused by name."""
+"""Snapshots of every format that was ever written open and hold what was stored; others are refused by
+name."""
 
 import json
 import re
@@ -54,7 +55,8 @@ def test_what_is_written_has_the_files_of_the_golden_folder(tmp_path):
     golden_snapshot().save(tmp_path / "snapshot")
     roots = tmp_path / "snapshot", SNAPSHOTS / f"snapshot-{FORMAT}"
     written, golden = ({str(path.relative_to(root)) for path in root.rglob("*.*")} for root in roots)
-    added = {f"relations/{name}.scenes.npy" for name in ("history", "skipped")}  # readers of before pass them over
+    # readers of before pass them over
+    added = {f"relations/{name}.scenes.npy" for name in ("history", "skipped")}
     assert written == golden | added
     written, golden = (json.loads((root / "snapshot.json").read_text()) for root in roots)
     assert written == golden
@@ -63,7 +65,9 @@ def test_what_is_written_has_the_files_of_the_golden_folder(tmp_path):
 def test_a_newer_snapshot_is_refused_by_its_format(copy):
     head = json.loads((copy / "snapshot.json").read_text())
     (copy / "snapshot.json").write_text(json.dumps({**head, "format": FORMAT + 1}))
-    with pytest.raises(DataError, match=f"snapshot format {FORMAT + 1}, this version reads 1, 2 and {FORMAT}"):
+    with pytest.raises(
+        DataError, match=f"snapshot format {FORMAT + 1}, this version reads 1, 2 and {FORMAT}"
+    ):
         Snapshot.open(copy)
 
 
@@ -81,7 +85,9 @@ def test_a_snapshot_with_a_file_cut_short_is_refused(copy, kept):
 @pytest.mark.parametrize("name", ["snapshot.json", "works/ids.npy", "relations/history.values.npy"])
 def test_a_snapshot_that_lacks_a_file_is_refused(copy, name):
     (copy / name).unlink()
-    with pytest.raises(DataError, match=f"{name} cannot be read: No such file|is not a snapshot: it has no {name}"):
+    with pytest.raises(
+        DataError, match=f"{name} cannot be read: No such file|is not a snapshot: it has no {name}"
+    ):
         Snapshot.open(copy)
 
 

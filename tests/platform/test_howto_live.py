@@ -27,7 +27,10 @@ def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, 
     (schedule,) = re.findall(r"^cat >> .*?^END$", page, re.DOTALL | re.MULTILINE)
     subprocess.run(["sh", "-c", schedule], check=True)
     assert config_mistakes(Path("demo/karec.toml")) == []
-    assert [child.name for child in children_of(Config.read(Path("demo/karec.toml")), tmp_path)] == ["refresh", "train"]
+    assert [child.name for child in children_of(Config.read(Path("demo/karec.toml")), tmp_path)] == [
+        "refresh",
+        "train",
+    ]
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
@@ -38,5 +41,8 @@ def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, 
     assert 9 in names["user"].lists["follows"].values
     assert names["user"].lists["shown"].values.tolist() == [70, 10, 40]
     users, folded = names["snapshot"].users, names["folded"]
-    before = [users[name][users.lookup(np.array([5]))[0]] if name in users.columns else 0 for name in folded.counters]
+    before = [
+        users[name][users.lookup(np.array([5]))[0]] if name in users.columns else 0
+        for name in folded.counters
+    ]
     np.testing.assert_array_equal(names["user"].counters - before, [3, 2, 1, 0])

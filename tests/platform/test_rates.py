@@ -24,6 +24,6 @@ def test_where_nothing_was_shown_every_rate_is_0():
 def test_sums_are_exact_beyond_float32():
     """2²⁴ + 1 is no float32: a float32 sum would lose every further show."""
     shows = np.array([2**24, 1, 1, 1], np.float32)
-    assert mean_rate(shows, shows) == 1.0 and mean_rate(np.array([0, 1, 1, 1], np.float32), shows) == pytest.approx(
-        3 / (2**24 + 3), rel=1e-15
-    )
+    assert mean_rate(shows, shows) == 1.0 and mean_rate(
+        np.array([0, 1, 1, 1], np.float32), shows
+    ) == pytest.approx(3 / (2**24 + 3), rel=1e-15)

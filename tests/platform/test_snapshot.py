@@ -39,7 +39,9 @@ def test_relations_group_by_row_in_order_of_time(triples):
     rows, values, times = (np.array([t[i] for t in triples], np.int64) for i in range(3))
     relation = Relation.from_pairs(rows, values, 5, times)
     for row in range(5):
-        expected = [v for _, v in sorted(((t, v) for r, v, t in triples if r == row), key=lambda pair: pair[0])]
+        expected = [
+            v for _, v in sorted(((t, v) for r, v, t in triples if r == row), key=lambda pair: pair[0])
+        ]
         assert relation.of(row).tolist() == expected
 
 
@@ -58,12 +60,18 @@ def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
 def test_the_scenes_of_lists_are_saved_and_a_list_without_opens_without(platform, tmp_path):
     history = platform.relations["history"]
     scenes = np.arange(len(history.values)).astype(np.int16) % 2
-    replace(platform, relations={**platform.relations, "history": replace(history, scenes=scenes)}).save(tmp_path / "s")
+    replace(platform, relations={**platform.relations, "history": replace(history, scenes=scenes)}).save(
+        tmp_path / "s"
+    )
     opened = Snapshot.open(tmp_path / "s").relations
     assert opened["history"].scenes.tolist() == scenes.tolist() and opened["liked"].scenes is None
     np.save(tmp_path / "s" / "relations" / "history.scenes.npy", scenes[1:])
     n = len(scenes)
-    with pytest.raises(DataError, match=rf"history.indptr.npy is damaged: scenes has {n - 1} entries, values has {n}"):
+    with pytest.raises(
+        DataError,
+        match=rf"history.indptr.npy is damaged: scenes has {n - 1} entries, values "
+        rf"has {n}",
+    ):
         Snapshot.open(tmp_path / "s")
 
 
@@ -80,7 +88,8 @@ def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without
 
 
 def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path):
-    """There are users × scenes of them: what is not mapped, every process that serves would hold for itself."""
+    """There are users × scenes of them: what is not mapped, every process that serves would hold for
+    itself."""
     replace(platform, user_scene_counters={"count_exposed": np.zeros(8, np.float32)}).save(tmp_path)
     assert [path.name for path in (tmp_path / "user_scene_counters").iterdir()] == ["count_exposed.npy"]
     opened = Snapshot.open(tmp_path).user_scene_counters
@@ -90,7 +99,9 @@ def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path
 def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
     rows = platform.user_scene_rows(np.array([0, 0, 3, -1, 2, 2]), np.array([0, 1, 1, 0, 2, -1]))
     assert rows.tolist() == [0, 1, 7, -1, -1, -1]
-    with pytest.raises(DataError, match="user_scene_counters column 'b' has 7 rows, expected 4 users × 2 scenes"):
+    with pytest.raises(
+        DataError, match="user_scene_counters column 'b' has 7 rows, expected 4 users × 2 scenes"
+    ):
         replace(platform, user_scene_counters={"a": np.zeros(8), "b": np.zeros(7)})
 
 
@@ -109,7 +120,9 @@ def test_rows_are_found_by_id_however_many_are_asked_for_and_however_far_ids_lie
 
 
 def test_works_of_the_future_are_not_released(platform):
-    later = Snapshot(platform.time_ms - 1, platform.works, platform.users, platform.relations, platform.labels)
+    later = Snapshot(
+        platform.time_ms - 1, platform.works, platform.users, platform.relations, platform.labels
+    )
     assert 100 in platform.released().works.ids
     assert later.released().works.ids.tolist() == list(range(101, 110))
 

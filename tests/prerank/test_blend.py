@@ -1,4 +1,5 @@
-"""The towers' score and what everybody does, blended. On the platform of conftest.py later works are viewed more."""
+"""The towers' score and what everybody does, blended. On the platform of conftest.py later works are viewed
+more."""
 
 import numpy as np
 import pytest
@@ -32,12 +33,18 @@ def test_scores_count_by_their_order_of_magnitude_among_the_candidates_alone(sha
 
 def test_equal_scores_and_no_candidates_say_nothing(platform):
     rates = blended(platform, 1.0, [100, 103, 108], [0.0, 0.0, 0.0])
-    np.testing.assert_allclose(blended(platform, 0.5, [100, 103, 108], [7.0, 7.0, 7.0]), 0.5 * rates, rtol=1e-6)
+    np.testing.assert_allclose(
+        blended(platform, 0.5, [100, 103, 108], [7.0, 7.0, 7.0]), 0.5 * rates, rtol=1e-6
+    )
     assert len(blended(platform, 0.5, np.empty(0, np.int64), [])) == 0
 
 
 def test_a_share_outside_0_to_1_and_a_label_that_nobody_counts_are_refused(platform):
     with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got -0.1"):
         Blend(platform, -0.1)
-    with pytest.raises(ValueError, match=r"live indicators of \['sung'\]: works count \['exposed', 'long_view'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"live indicators of \['sung'\]: works count \['exposed', "
+        r"'long_view'\]",
+    ):
         Blend(platform, 0.5, {"sung": 1.0})

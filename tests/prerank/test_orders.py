@@ -1,4 +1,5 @@
-"""Prerank without a model: live indicators against a plain oracle, any order at all, and what was seen before."""
+"""Prerank without a model: live indicators against a plain oracle, any order at all, and what was seen
+before."""
 
 from dataclasses import replace
 
@@ -37,7 +38,9 @@ def rate(snapshot, row, label):
 def test_live_indicators_are_smoothed_rates_of_work_and_creator(snapshot):
     works = Candidates.of(np.asarray(snapshot.works.ids))
     step = LiveIndicators(snapshot, {"click": 0.5, "like": 2.0})
-    expected = [0.5 * rate(snapshot, row, "click") + 2.0 * rate(snapshot, row, "like") for row in range(len(works))]
+    expected = [
+        0.5 * rate(snapshot, row, "click") + 2.0 * rate(snapshot, row, "like") for row in range(len(works))
+    ]
     np.testing.assert_allclose(step.score(Request(1), works), expected, rtol=1e-5)
 
 
@@ -63,7 +66,8 @@ def in_segments(snapshot):
 
 
 def lift(snapshot, work, city):
-    """The share of a work's entries that users of the city enjoyed, over all users' share; in plain Python."""
+    """The share of a work's entries that users of the city enjoyed, over all users' share; in plain
+    Python."""
     rows = {name: (snapshot.relations[name], snapshot.users["city"]) for name in ("history", "skipped")}
     entries = [
         (name == "history", int(cities[user]), int(entry))

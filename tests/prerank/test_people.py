@@ -64,7 +64,9 @@ def test_no_family_is_nobodys_family(platform):
 def test_what_nobody_is_known_to_have_made_is_no_strangers_own(platform):
     columns = {"creator_id": np.array([-1, 3] * 5)}
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns)
-    assert kept(NotOwn(index), index, -1, EVERYTHING) == EVERYTHING[:-1], "−1 is the number of a name that is unknown"
+    assert kept(NotOwn(index), index, -1, EVERYTHING) == EVERYTHING[:-1], (
+        "−1 is the number of a name that is unknown"
+    )
 
 
 def test_an_item_is_on_until_it_is_blocked_and_again_when_it_is_not(index):
@@ -79,7 +81,9 @@ def test_what_a_filter_reads_must_be_there_when_it_is_built(platform, index):
     for step in (NotOwn, lambda index: Followed(index, platform), lambda index: NotFollowed(index, platform)):
         with pytest.raises(ValueError, match="the item index has no column 'creator_id'; it has"):
             step(bare)
-    with pytest.raises(ValueError, match="nobody knows who follows whom: the snapshot has no relation 'follows'"):
+    with pytest.raises(
+        ValueError, match="nobody knows who follows whom: the snapshot has no relation 'follows'"
+    ):
         Followed(index, replace(platform, relations={}))
     with pytest.raises(ValueError, match=r"users have no column 'tag'; they have \['family'\]"):
         AsUser(index, platform, "tag")

@@ -35,7 +35,9 @@ def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wa
         candidates = Candidates.of(np.array(wanted, np.int64)).with_rows(found)
         rows = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
         assert view.found_here(rows) and rows.tolist() == looked_up.tolist()
-        assert found.tolist() == np.where(known, looked_up, -1).tolist(), "the candidates' own are not written"
+        assert found.tolist() == np.where(known, looked_up, -1).tolist(), (
+            "the candidates' own are not written"
+        )
 
 
 @pytest.mark.usefixtures("backend")

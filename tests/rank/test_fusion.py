@@ -47,7 +47,8 @@ def test_sum_is_the_kind_where_none_is_given():
 @pytest.mark.parametrize("kind", ["sum", "product"])
 def test_whole_numbers_are_weights_as_floats_are(kind):
     np.testing.assert_array_equal(
-        Fusion({"click": 1, "like": 3}, kind)(LOGITS, TASKS), Fusion({"click": 1.0, "like": 3.0}, kind)(LOGITS, TASKS)
+        Fusion({"click": 1, "like": 3}, kind)(LOGITS, TASKS),
+        Fusion({"click": 1.0, "like": 3.0}, kind)(LOGITS, TASKS),
     )
 
 
@@ -74,6 +75,8 @@ def test_the_kind_is_sum_or_product():
 
 
 def test_a_task_that_the_ranker_does_not_predict_is_named():
-    message = "fusion weighs ['gift', 'tip'], which the ranker does not predict; it predicts ['click', 'like']"
+    message = (
+        "fusion weighs ['gift', 'tip'], which the ranker does not predict; it predicts ['click', 'like']"
+    )
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         Fusion({"tip": 1.0, "click": 1.0, "gift": 1.0})(LOGITS, TASKS)

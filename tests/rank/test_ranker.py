@@ -1,4 +1,5 @@
-"""The ranker as a step: the model gets what the encoder says of user, works and both, as of the request's moment."""
+"""The ranker as a step: the model gets what the encoder says of user, works and both, as of the request's
+moment."""
 
 import json
 import re
@@ -32,14 +33,18 @@ def encoder(dataset, snapshot):
 def linear_model(path, inputs):
     """logits = Σ input · W over ``inputs`` {name: width}; and the W."""
     weights = {
-        name: np.random.default_rng(width).normal(size=(width, 2)).astype(np.float32) for name, width in inputs.items()
+        name: np.random.default_rng(width).normal(size=(width, 2)).astype(np.float32)
+        for name, width in inputs.items()
     }
     nodes = [helper.make_node("MatMul", [name, f"{name}.W"], [f"{name}.part"]) for name in inputs]
     nodes.append(helper.make_node("Sum", [f"{name}.part" for name in inputs], ["logits"]))
     graph = helper.make_graph(
         nodes,
         "ranker",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}.n", n]) for name, n in inputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}.n", n])
+            for name, n in inputs.items()
+        ],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
         [numpy_helper.from_array(w, f"{name}.W") for name, w in weights.items()],
     )
@@ -68,7 +73,9 @@ def test_logits_are_the_model_s_for_user_works_and_crosses_at_the_moment(encoder
 
 def test_without_candidates_no_model_runs(ranker, snapshot, encoder):
     given = Ranker(ranker, snapshot, encoder).hydrate(Request(1), Candidates.empty())
-    assert given.keys() == {"logits"} and given["logits"].shape == (0, 2) and given["logits"].dtype == np.float32
+    assert (
+        given.keys() == {"logits"} and given["logits"].shape == (0, 2) and given["logits"].dtype == np.float32
+    )
 
 
 def test_a_ranker_without_a_moment_or_the_users_features_says_what_is_missing(ranker, snapshot, encoder):
@@ -91,23 +98,33 @@ def test_the_fused_score_reads_logits_in_the_order_of_the_ranker_s_tasks(ranker,
 
 
 def test_a_fusion_is_checked_against_the_ranker_when_it_is_built(ranker):
-    with pytest.raises(ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")):
+    with pytest.raises(
+        ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")
+    ):
         FusedScore(ranker, {"gift": 1.0})
 
 
 def test_fusion_without_logits_says_which_step_is_missing(ranker):
-    with pytest.raises(ContractError, match=r"^fusion needs the ranker's logits: put the step ranker before it$"):
+    with pytest.raises(
+        ContractError,
+        match=r"^fusion needs the ranker's logits: put the step ranker before "
+        r"it$",
+    ):
         FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1)))
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
     with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
-        FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1), logits=np.zeros((1, n))))
+        FusedScore(ranker, {"click": 1.0}).score(
+            Request(1), Candidates.of(np.arange(1), logits=np.zeros((1, n)))
+        )
 
 
 def test_the_first_ranker_chooses_what_the_ranker_ranks(encoder, snapshot, tmp_path):
-    whole, weights = linear_model(tmp_path / "whole.onnx", {"item_numbers": len(encoder.names["item_numbers"])})
+    whole, weights = linear_model(
+        tmp_path / "whole.onnx", {"item_numbers": len(encoder.names["item_numbers"])}
+    )
     first, _ = linear_model(tmp_path / "first.onnx", {"crosses": len(encoder.names["crosses"])})
     user = encoder.encode_user(snapshot, 3, snapshot.time_ms, 1)
     request = Request(3, time_ms=snapshot.time_ms, k=5).with_features(user)

@@ -16,7 +16,8 @@ def found(source, user_id=1):
 
 @pytest.fixture
 def cities(platform):
-    """Even works are of city 0, odd ones of city 5; user 1 is of 0, 2 of 5, 3 of 9, where no work is, 4 of none."""
+    """Even works are of city 0, odd ones of city 5; user 1 is of 0, 2 of 5, 3 of 9, where no work is, 4 of
+    none."""
     works = Table(platform.works.ids, {**platform.works.columns, "city": np.array([0, 5] * 5)})
     return replace(platform, works=works, users=Table(platform.users.ids, {"city": np.array([0, 5, 9, -1])}))
 
@@ -39,7 +40,9 @@ def test_the_column_stands_in_both_tables(cities, platform):
     ):
         with pytest.raises(ValueError, match=f"city recall needs the column 'city' .* columns of {of} are"):
             City(snapshot, quota=3)
-    with pytest.raises(ValueError, match="needs the column 'town' of users and of works; columns of users are"):
+    with pytest.raises(
+        ValueError, match="needs the column 'town' of users and of works; columns of users are"
+    ):
         City(cities, quota=3, column="town")
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
         City(cities, quota=0)
@@ -47,7 +50,9 @@ def test_the_column_stands_in_both_tables(cities, platform):
 
 def test_a_column_of_other_than_whole_numbers_is_refused_when_the_channel_is_built(cities):
     towns = replace(cities, users=Table(cities.users.ids, {"city": np.array([0.0, np.nan, 5.0, 1.5])}))
-    with pytest.raises(ValueError, match="the column 'city' holds float64, recall by its values needs whole numbers"):
+    with pytest.raises(
+        ValueError, match="the column 'city' holds float64, recall by its values needs whole numbers"
+    ):
         City(towns, quota=3)
 
 

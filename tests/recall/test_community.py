@@ -26,7 +26,8 @@ def grouped(platform):
 
 
 def test_what_members_enjoyed_and_what_they_made_take_turns(grouped):
-    """Enjoyed: 109 (1 of 2, mostly 1.0 elsewhere) and 100 (2 of 2, .1 elsewhere); made by 1 and 2, newest first."""
+    """Enjoyed: 109 (1 of 2, mostly 1.0 elsewhere) and 100 (2 of 2, .1 elsewhere); made by 1 and 2, newest
+    first."""
     seen = seen_by(grouped, "community")
     rate = {(int(s), int(r)): x for s, r, x in zip(seen.segment, seen.row, seen.rate, strict=True)}
     popular = {0: (10 + 20 * 0.55) / 120, 9: (100 + 20 * 0.55) / 120}

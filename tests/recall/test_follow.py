@@ -43,9 +43,15 @@ def test_who_follows_nobody_gets_nothing(platform, user_id):
 
 def test_a_platform_where_nobody_can_be_followed_is_refused(platform):
     nobody = replace(platform, relations={}, meaning=Meaning())
-    with pytest.raises(ValueError, match=r"^follow recall needs creators of works, and users who follow them; columns"):
+    with pytest.raises(
+        ValueError,
+        match=r"^follow recall needs creators of works, and users who follow "
+        r"them; columns",
+    ):
         Follow(nobody, quota=1)
-    assert found(Follow(replace(nobody, meaning=Meaning(followed=("follow",))), quota=1)) == [], "nobody does so far"
+    assert found(Follow(replace(nobody, meaning=Meaning(followed=("follow",))), quota=1)) == [], (
+        "nobody does so far"
+    )
     works = Table(platform.works.ids, {"tag": platform.works["tag"]})
     message = r"columns of works are ['tag'], relations are ['history', 'liked', 'follows', 'friends']"
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -54,5 +60,7 @@ def test_a_platform_where_nobody_can_be_followed_is_refused(platform):
 
 @pytest.mark.parametrize("settings", [(0, 1), (1, 0)])
 def test_settings_are_positive(platform, settings):
-    with pytest.raises(ValueError, match="quota and per_creator must be positive, got {} and {}$".format(*settings)):
+    with pytest.raises(
+        ValueError, match="quota and per_creator must be positive, got {} and {}$".format(*settings)
+    ):
         Follow(platform, *settings)

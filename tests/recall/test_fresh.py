@@ -25,7 +25,9 @@ def test_without_draws_it_is_the_newest_works_and_ties_are_by_row(platform, quot
 
 
 @given(platforms, st.integers(1, 20), st.integers(0, 20), st.text())
-def test_every_draw_is_of_the_newest_works_each_once_and_a_request_is_replayed(platform, quota, more, request_id):
+def test_every_draw_is_of_the_newest_works_each_once_and_a_request_is_replayed(
+    platform, quota, more, request_id
+):
     newest = found(Fresh(platform, quota + more, draws=0))
     drawn = found(Fresh(platform, quota, pool=quota + more), request_id)
     assert len(drawn) == min(quota, len(platform.works)) == len(set(drawn)) and set(drawn) <= set(newest)
@@ -39,7 +41,8 @@ def test_requests_meet_different_draws():
 
 
 def test_what_was_shown_in_vain_comes_up_in_no_draw_and_what_was_hardly_shown_in_some():
-    """Forty new works: ten were shown a thousand times in vain, ten as often and half enjoyed, twenty never."""
+    """Forty new works: ten were shown a thousand times in vain, ten as often and half enjoyed, twenty
+    never."""
     ids = np.arange(40)
     shows = np.repeat([1000.0, 1000.0, 0.0], [10, 10, 20]).astype(np.float32)
     columns = {
@@ -57,12 +60,18 @@ def test_what_was_shown_in_vain_comes_up_in_no_draw_and_what_was_hardly_shown_in
     known = {work for i in range(60) for work in found(Fresh(tried, 10, pool=40), f"r{i}") if work >= 20}
     assert len(known) < len(unknown), "their creator is known by works that were shown in vain"
     nobodys = replace(platform, works=Table(ids, {**columns, "creator_id": np.full(40, -1)}))
-    assert [found(Fresh(nobodys, 10, pool=40), f"r{i}") for i in range(60)] == draws, "nobody is not one creator"
+    assert [found(Fresh(nobodys, 10, pool=40), f"r{i}") for i in range(60)] == draws, (
+        "nobody is not one creator"
+    )
 
 
 def test_works_without_counters_are_by_moment_and_without_moments_refused(platform):
     columns = {"upload_ms": platform.works["upload_ms"]}
-    assert found(Fresh(replace(platform, works=Table(platform.works.ids, columns)), quota=3)) == [100, 101, 102]
+    assert found(Fresh(replace(platform, works=Table(platform.works.ids, columns)), quota=3)) == [
+        100,
+        101,
+        102,
+    ]
     message = "fresh recall needs the moment when works were published; these works have none"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Fresh(replace(platform, works=Table(platform.works.ids, {})), quota=3)

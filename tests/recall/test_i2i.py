@@ -25,14 +25,17 @@ def found(source, user_id=1):
 
 @pytest.fixture
 def encoder():
-    """Works 100 … 107 on a half circle, 20 degrees apart; 108 and 109 have no vector; 500 is not of the platform."""
+    """Works 100 … 107 on a half circle, 20 degrees apart; 108 and 109 have no vector; 500 is not of the
+    platform."""
     angle = np.deg2rad(20.0 * np.arange(9))
     vectors = np.stack([np.append(0, np.cos(angle)), np.append(0, np.sin(angle))], axis=1).astype(np.float32)
     return Encoder(CowatchVectors(Vocabulary(np.array([*range(100, 108), 500])), vectors))
 
 
 def lists(platform, **relations):
-    built = {name: Relation.from_pairs(np.zeros(len(of), int), np.array(of), 4) for name, of in relations.items()}
+    built = {
+        name: Relation.from_pairs(np.zeros(len(of), int), np.array(of), 4) for name, of in relations.items()
+    }
     return replace(platform, relations=built)
 
 
@@ -48,7 +51,9 @@ def test_what_was_watched_last_seeds_where_few_works_were_liked(platform, encode
     """108 has no vector, and 100 was liked already."""
     both = lists(platform, liked=[100], history=[103, 107, 100, 108])
     assert found(ItemToItem(both, encoder, quota=2, seeds=2)) == [101, 106]
-    assert found(ItemToItem(both, encoder, quota=20, seeds=3)) == [101, 106, 104, 102, 105], "103 is a seed too"
+    assert found(ItemToItem(both, encoder, quota=20, seeds=3)) == [101, 106, 104, 102, 105], (
+        "103 is a seed too"
+    )
 
 
 @pytest.mark.parametrize("user_id", [2, 999])

@@ -14,7 +14,9 @@ from karec.types import Candidates, Request
 
 channels = st.lists(
     st.tuples(
-        st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=12, unique_by=lambda pair: pair[0]),
+        st.lists(
+            st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=12, unique_by=lambda pair: pair[0]
+        ),
         st.integers(1, 8),
     ),
     max_size=4,
@@ -28,7 +30,9 @@ def unpacked(merged):
 @given(channels, st.integers(1, 30))
 def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_the_limit(channels, limit):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
-    parts = [Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found]
+    parts = [
+        Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found
+    ]
     merged, notes = unpacked(QuotaMerger(quotas, limit).merge(Request(1), parts))
     told = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
     assert list(told) == plain_merge(found, quotas, limit)
@@ -54,9 +58,15 @@ def test_the_merger_keeps_quotas_of_its_own():
 
 
 def test_floors_are_kept_and_what_they_leave_free_is_filled():
-    parts = [Candidates.of(np.arange(8)), Candidates.of(np.array([1, 100])), Candidates.of(np.arange(200, 209))]
+    parts = [
+        Candidates.of(np.arange(8)),
+        Candidates.of(np.array([1, 100])),
+        Candidates.of(np.arange(200, 209)),
+    ]
     merged, _ = unpacked(QuotaMerger([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
-    assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], "work 1 is of the second channel too, so one more has room"
+    assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], (
+        "work 1 is of the second channel too, so one more has room"
+    )
     assert merged.sources.tolist() == [1, 3, 2, 4, 4, 1]
 
 
@@ -64,7 +74,8 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
     """User 1 watched 100 and 104."""
     merger = QuotaMerger([3], 3, consumed=["history"], snapshot=platform)
     of = {
-        user: merger.merge(Request(user), [Candidates.of(np.arange(100, 110))]).value.ids.tolist() for user in (1, 999)
+        user: merger.merge(Request(user), [Candidates.of(np.arange(100, 110))]).value.ids.tolist()
+        for user in (1, 999)
     }
     assert of == {1: [101, 102, 103], 999: [100, 101, 102]}
     index = ItemIndex.build(np.arange(102, 108), np.ones((6, 2)))
@@ -113,7 +124,9 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
 @given(channels, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
 def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, known):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
-    parts = [Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found]
+    parts = [
+        Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found
+    ]
     merger = QuotaMerger(quotas, limit)
     index = ItemIndex.build(np.array(sorted(known), np.int64), np.ones((len(known), 2)))
     without = merger.merge(Request(1), parts)

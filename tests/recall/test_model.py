@@ -29,19 +29,24 @@ def test_model_leaves_blocked_works_out_and_brings_no_sentinel(platform):
     """Ten works, nine blocked: one is found, not one and two places of id −1 with score −inf."""
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.block(platform.works.ids[:9])
-    request = A_STRANGER.with_features({"user_vector": np.ones((1, 10), np.float32)}).with_view(index.pinned())
+    request = A_STRANGER.with_features({"user_vector": np.ones((1, 10), np.float32)}).with_view(
+        index.pinned()
+    )
     candidates = Model(index, quota=3).recall(request)
     assert candidates.ids.tolist() == [109] and np.isfinite(candidates.scores).all()
 
 
 def test_model_asks_each_version_with_its_own_user_vector(platform):
-    """Works 100 … 104 stay of version 0, 105 … 109 move on: the old vector finds the old, the new one the new."""
+    """Works 100 … 104 stay of version 0, 105 … 109 move on: the old vector finds the old, the new one the
+    new."""
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.upsert(np.arange(105, 110), np.eye(10)[:5], model_version=1)
     users = np.stack([np.linspace(1, 0.1, 10), np.linspace(0.55, 0.1, 10)]).astype(np.float32)
     for vectors, found in ((users, [100, 101, 102, 103]), (users[::-1], [105, 106, 107, 108])):
         features = {"user_vector": vectors, "user_vector_versions": np.array([0, 1])}
-        candidates = Model(index, quota=4).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
+        candidates = Model(index, quota=4).recall(
+            A_STRANGER.with_features(features).with_view(index.pinned())
+        )
         assert candidates.ids.tolist() == found
 
 
@@ -81,7 +86,9 @@ def listed_works(n=600, n_lists=30):
     index = ItemIndex.build(np.arange(100, 100 + n), vectors)
     if n_lists:
         index.build_lists(n_lists)
-    request = A_STRANGER.with_features({"user_vector": vectors[:1].astype(np.float32)}).with_view(index.pinned())
+    request = A_STRANGER.with_features({"user_vector": vectors[:1].astype(np.float32)}).with_view(
+        index.pinned()
+    )
     return index, request
 
 
@@ -126,7 +133,9 @@ def towers(tmp_path):
 def in_recall_space(platform, dim=4):
     """(item index of ten numbers a work, recall's index of ``dim``)."""
     vectors = np.random.default_rng(3).standard_normal((10, dim)).astype(np.float32)
-    return ItemIndex.build(platform.works.ids, np.eye(10)), ItemIndex.build(platform.works.ids, vectors, "float32")
+    return ItemIndex.build(platform.works.ids, np.eye(10)), ItemIndex.build(
+        platform.works.ids, vectors, "float32"
+    )
 
 
 def asking(index, recall_index, **features):
@@ -148,7 +157,9 @@ def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(plat
     moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
     own.upsert(platform.works.ids[5:], moved, model_version=1)
     found = Model(index, 10, own, towers).recall(asking(index, own))
-    users = {version: tower.run({"user_numbers": TWO}, "user_vector")[0][0] for version, tower in towers.items()}
+    users = {
+        version: tower.run({"user_numbers": TWO}, "user_vector")[0][0] for version, tower in towers.items()
+    }
     with own.pinned() as view:
         rows = view.lookup(found.ids)
         versions, vectors = view.model_versions_of(rows), view.embeddings(rows)
@@ -191,7 +202,8 @@ def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platfor
 
 
 def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(platform, towers, backend):
-    """The writer empties the space after the request has begun: what was there is found, and the answer says so."""
+    """The writer empties the space after the request has begun: what was there is found, and the answer says
+    so."""
     index, own = in_recall_space(platform)
 
     class Writes(RequestHydrator):
@@ -208,7 +220,8 @@ def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(pla
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_model_brings_no_work_twice(exact):
-    """Of lists, of works that came or changed since they were made, and of two model versions with a vector each."""
+    """Of lists, of works that came or changed since they were made, and of two model versions with a vector
+    each."""
     rng = np.random.default_rng(5)
     index = ItemIndex.build(np.arange(3000), rng.standard_normal((3000, 8)))
     index.build_lists(24)

@@ -1,4 +1,5 @@
-"""The channel of rooms that are on, on the platform of conftest.py: the later works are watched more often."""
+"""The channel of rooms that are on, on the platform of conftest.py: the later works are watched more
+often."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,8 @@ def test_popular_is_by_smoothed_rate_and_ties_are_by_row(platform, quota):
 
 
 def segmented(platform):
-    """Users 1 and 2 are young, 3 is not, nobody knows of 4. The young passed over 109, which all others like."""
+    """Users 1 and 2 are young, 3 is not, nobody knows of 4. The young passed over 109, which all others
+    like."""
     users = Table(platform.users.ids, {"age_band": np.array([0, 0, 1, -1]), "height": np.ones(4)})
     passed = Relation.from_pairs(np.repeat([0, 1], 10), np.full(20, 109), 4)
     liked = Relation.from_pairs(np.repeat([0, 1], 10), np.full(20, 103), 4)
@@ -43,11 +44,14 @@ def segmented(platform):
 
 
 def test_in_a_segment_works_are_by_their_rate_among_its_users(platform):
-    """Smoothed towards the rate with everybody, of 20 shows at .55 imagined: 103 has .885, 108 .842, 107 .758."""
+    """Smoothed towards the rate with everybody, of 20 shows at .55 imagined: 103 has .885, 108 .842, 107
+    .758."""
     here = Popular(segmented(platform), quota=3, segment="age_band")
     assert pytest.approx(0.885) == (20 + PRIOR_SEEN * (40 + 11) / 120) / (20 + PRIOR_SEEN)
     assert [found(here, user) for user in (1, 2)] == [[103, 108, 107]] * 2
-    assert [found(here, user) for user in (3, 4, 999)] == [[109, 108, 107]] * 3, "as everybody, where nothing was seen"
+    assert [found(here, user) for user in (3, 4, 999)] == [[109, 108, 107]] * 3, (
+        "as everybody, where nothing was seen"
+    )
 
 
 def test_in_a_segment_of_which_nobody_has_seen_anything_works_are_as_with_everybody(platform):
@@ -63,13 +67,16 @@ def test_who_are_of_no_family_are_no_segment(platform):
 
 
 def in_scenes(platform, seed=0, n=60):
-    """Users' lists of works seen at random in the scenes home and city, or nobody knows where; nothing in live."""
+    """Users' lists of works seen at random in the scenes home and city, or nobody knows where; nothing in
+    live."""
     rng = np.random.default_rng(seed)
     columns = {"age_band": rng.integers(-1, 2, len(platform.users)).astype(np.int32)}
     relations = {}
     for name in ("history", "skipped"):
         users = np.sort(rng.integers(0, len(platform.users), n))
-        seen = Relation.from_pairs(users, rng.choice(np.append(platform.works.ids, 7), n), len(platform.users))
+        seen = Relation.from_pairs(
+            users, rng.choice(np.append(platform.works.ids, 7), n), len(platform.users)
+        )
         relations[name] = replace(seen, scenes=rng.integers(-1, 2, n).astype(np.int16))
     users = Table(platform.users.ids, columns)
     return replace(platform, users=users, relations=relations, labels={"scene": ["home", "city", "live"]})
@@ -99,9 +106,14 @@ def rates_in(platform, scene, segment):
 
 @settings(max_examples=30)
 @given(platforms, st.integers(0, 99), st.integers(1, 12))
-def test_in_a_scene_works_are_by_their_rate_there_and_with_a_segment_by_that_of_ones_own_there(platform, seed, quota):
+def test_in_a_scene_works_are_by_their_rate_there_and_with_a_segment_by_that_of_ones_own_there(
+    platform, seed, quota
+):
     platform = in_scenes(platform, seed)
-    here, own = Popular(platform, quota, by_scene=True), Popular(platform, quota, segment="age_band", by_scene=True)
+    here, own = (
+        Popular(platform, quota, by_scene=True),
+        Popular(platform, quota, segment="age_band", by_scene=True),
+    )
     for name, code in (("home", 0), ("city", 1)):
         for user, band in zip(platform.users.ids.tolist(), platform.users["age_band"].tolist(), strict=True):
             for source, segment in ((here, None), (own, band if band >= 0 else None)):
@@ -120,7 +132,9 @@ def test_a_scene_of_which_no_list_has_an_entry_gets_what_is_popular_in_all_and_s
         for segment in (None, "age_band"):
             told = Popular(snapshot, 3, segment=segment, by_scene=True).recall(Request(1, scene=scene))
             assert told.value.ids.tolist() == found(Popular(snapshot, 3, segment=segment))
-            assert told.notes == {"scene": f"nobody's list knows the scene '{scene}': works popular in all scenes"}
+            assert told.notes == {
+                "scene": f"nobody's list knows the scene '{scene}': works popular in all scenes"
+            }
 
 
 def test_lists_by_scene_are_made_once_a_snapshot(platform):
@@ -130,13 +144,15 @@ def test_lists_by_scene_are_made_once_a_snapshot(platform):
 
 
 def test_works_seen_where_little_is_enjoyed_are_not_behind_those_never_seen_there(platform):
-    """City's viewers pass over nine of ten works; 109, which most enjoy, is enjoyed there twice as often as others."""
+    """City's viewers pass over nine of ten works; 109, which most enjoy, is enjoyed there twice as often as
+    others."""
     works = np.repeat([109, 108, 107], [10, 10, 20])
     skipped, history = works.copy(), np.array([109, 109, 108, 107, 107] + [101] * 200)
     relations = {
         "skipped": replace(Relation.from_pairs(np.zeros(40, int), skipped, 4), scenes=np.ones(40, np.int16)),
         "history": replace(
-            Relation.from_pairs(np.zeros(205, int), history, 4), scenes=np.array([1] * 5 + [0] * 200, np.int16)
+            Relation.from_pairs(np.zeros(205, int), history, 4),
+            scenes=np.array([1] * 5 + [0] * 200, np.int16),
         ),
     }
     there = replace(platform, relations=relations, labels={"scene": ["home", "city"]})
@@ -145,7 +161,9 @@ def test_works_seen_where_little_is_enjoyed_are_not_behind_those_never_seen_ther
 
 def test_a_segment_is_an_integer_column_of_users(platform):
     for segment in ("height", "mood"):
-        with pytest.raises(ValueError, match=f"segment = '{segment}' is no integer column of users; these are"):
+        with pytest.raises(
+            ValueError, match=f"segment = '{segment}' is no integer column of users; these are"
+        ):
             Popular(segmented(platform), quota=3, segment=segment)
 
 
@@ -154,8 +172,14 @@ def test_indicators_are_those_of_the_prerank_step(platform):
     every = Candidates.of(platform.works.ids)
     order = np.argsort(-step.score(A_STRANGER, every), kind="stable")
     assert found(Indicators(platform, 4, {"long_view": 1.0})) == platform.works.ids[order[:4]].tolist()
-    assert Indicators(platform, 4, {"long_view": 1.0}).best is Indicators(platform, 4, {"long_view": 1.0}).best
-    with pytest.raises(ValueError, match=r"live indicators of \['smile'\]: works count \['exposed', 'long_view'\]"):
+    assert (
+        Indicators(platform, 4, {"long_view": 1.0}).best is Indicators(platform, 4, {"long_view": 1.0}).best
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"live indicators of \['smile'\]: works count \['exposed', "
+        r"'long_view'\]",
+    ):
         Indicators(platform, 4, {"smile": 1.0})
 
 
@@ -166,7 +190,8 @@ def test_quotas_are_positive(platform, kind):
 
 
 def test_one_lucky_show_does_not_make_a_work_popular(platform):
-    """Twenty shows at the mean rate, .6 here, are imagined for each work: 1 of 1 is 13 of 21, behind 70 of 100."""
+    """Twenty shows at the mean rate, .6 here, are imagined for each work: 1 of 1 is 13 of 21, behind 70 of
+    100."""
     platform.works["count_exposed"][0] = platform.works["count_long_view"][0] = 1
     mean = (550 - 10 + 1) / 901
     order = found(Popular(platform, quota=10))
@@ -191,7 +216,11 @@ def test_without_counters_popularity_falls_with_age_from_1_to_0():
 
 def test_without_moments_popular_works_are_in_order_of_rows(platform):
     timeless = replace(platform, works=Table(platform.works.ids, {}))
-    assert popularity(timeless).tolist() == [0.0] * 10 and found(Popular(timeless, quota=3)) == [100, 101, 102]
+    assert popularity(timeless).tolist() == [0.0] * 10 and found(Popular(timeless, quota=3)) == [
+        100,
+        101,
+        102,
+    ]
 
 
 @pytest.mark.parametrize("counters", [(), ("count_click",)])

@@ -20,7 +20,9 @@ from karec.recall.postings import (
 def test_postings_are_sorted_lists_by_key(pairs, key, limit):
     keys = np.array([k for k, _ in pairs], np.int64)
     priority = np.array([p for _, p in pairs], np.int64)
-    expected = sorted((row for row, (k, _) in enumerate(pairs) if k == key), key=lambda row: (-priority[row], row))
+    expected = sorted(
+        (row for row, (k, _) in enumerate(pairs) if k == key), key=lambda row: (-priority[row], row)
+    )
     assert Postings.build(keys, priority).of(key, limit).tolist() == expected[:limit]
 
 

@@ -1,4 +1,5 @@
-"""Works like those in a user's history, on a platform small enough to read (tests/conftest.py) and on random ones."""
+"""Works like those in a user's history, on a platform small enough to read (tests/conftest.py) and on random
+ones."""
 
 import re
 from dataclasses import replace
@@ -24,7 +25,8 @@ def found(source, user_id=1):
 
 def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform):
     history = {"history": 1.0}  # alone: the user also made works, which is evidence too
-    by_song = found(Profile(platform, quota=10, facets=["song_id"], evidence=history))  # songs 50 and 51, best first
+    # songs 50 and 51, best first
+    by_song = found(Profile(platform, quota=10, facets=["song_id"], evidence=history))
     assert set(by_song) == {100, 103, 106, 109, 101, 104, 107}
     assert by_song[:2] == [107, 109]  # the song of the later work weighs more, so it comes first
     by_creator = found(Profile(platform, quota=10, facets=["creator_id"], evidence=history))
@@ -34,7 +36,9 @@ def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform
 def test_each_kind_of_evidence_counts_and_one_without_weight_does_not(platform):
     """User 4 alone: liked a work of song 52, searched for song 51, and made one of song 50."""
     lists = {"liked": [102], "searched": [51]}
-    relations = {name: Relation.from_pairs(np.full(len(of), 3), np.array(of), 4) for name, of in lists.items()}
+    relations = {
+        name: Relation.from_pairs(np.full(len(of), 3), np.array(of), 4) for name, of in lists.items()
+    }
     works = Table(platform.works.ids, {**platform.works.columns, "creator_id": np.array([4] + [9] * 9)})
     alone = replace(platform, works=works, relations=relations)
     songs = {"liked": {102, 105, 108}, "searched": {101, 104, 107}, "sung": {100, 103, 106, 109}}
@@ -54,7 +58,9 @@ def since(platform, ids, **columns):
     values |= {name: np.array(column) for name, column in columns.items()}
     values["upload_ms"] = platform.time_ms + 60_000 * np.arange(len(ids))
     nothing, nobody = np.empty(0, np.int64), platform.users.take(np.empty(0, np.int64))
-    came = replace(platform, works=Table(np.array(ids), values), users=nobody, relations={}, user_scene_counters=None)
+    came = replace(
+        platform, works=Table(np.array(ids), values), users=nobody, relations={}, user_scene_counters=None
+    )
     return LiveView(None, LiveWorks(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
 
 
@@ -70,7 +76,10 @@ def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_
     for song, at in ((50, 0), (51, 1)):
         newest = [work for work in range(911, 899, -1) if (work - 900) % 3 == at]
         assert of_song[song] == newest[: len(of_song[song])] and 1 <= len(of_song[song]) <= 2
-    assert source.recall(Request(user_id=1, live=since(platform, np.array([900]), song_id=[77]))).ids.tolist() == before
+    assert (
+        source.recall(Request(user_id=1, live=since(platform, np.array([900]), song_id=[77]))).ids.tolist()
+        == before
+    )
     assert len(source.recall(Request(user_id=999, live=live))) == 0
 
 
@@ -99,9 +108,7 @@ def test_facets_share_the_quota_and_values_in_proportion_to_their_weight(
     assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
 
 
-def test_by_default_songs_creators_tags_and_eras_count_twenty_values_of_each_and_5_percent_less_for_each_step_back(
-    platform,
-):
+def test_profile_takes_twenty_values_of_a_column_each_weighing_5_percent_less(platform):
     plain = Profile(platform, quota=7)
     assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
     assert plain.evidence == dict.fromkeys(["history", "liked", "sung", "searched"], 1.0)
@@ -133,8 +140,14 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"facets": ["mood", "tag"]}, "facets ['mood'] are no columns of the works; columns are ['creator_id', 's"),
-        ({"facets": ["song"]}, "facets ['song'] are no columns of the works (did you mean 'song_id'?); columns are"),
+        (
+            {"facets": ["mood", "tag"]},
+            "facets ['mood'] are no columns of the works; columns are ['creator_id', 's",
+        ),
+        (
+            {"facets": ["song"]},
+            "facets ['song'] are no columns of the works (did you mean 'song_id'?); columns are",
+        ),
         ({"quota": 0}, SETTINGS + "0, 20 and 0.95"),
         ({"keys_per_facet": 0}, SETTINGS + "9, 0 and 0.95"),
         (
@@ -143,7 +156,10 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
         ),
         ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
         ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
-        ({"evidence": {"watched": 1.0}}, "no evidence 'watched' (did you mean 'searched'?); kinds are ['history', "),
+        (
+            {"evidence": {"watched": 1.0}},
+            "no evidence 'watched' (did you mean 'searched'?); kinds are ['history', ",
+        ),
         ({"evidence": {"like": 1.0}}, "no evidence 'like' (did you mean 'liked'?); kinds are"),
         ({"evidence": {"liked": -1.0}}, "evidence liked = -1.0"),
     ],

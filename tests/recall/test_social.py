@@ -22,7 +22,8 @@ def found(source, user_id=1):
 
 
 def test_social_brings_what_friends_made_and_enjoyed(platform):
-    """In turns: 104, 105, 108 by the friend 3, who liked 105 and watched 108. Creator 2 is followed, and no friend."""
+    """In turns: 104, 105, 108 by the friend 3, who liked 105 and watched 108. Creator 2 is followed, and no
+    friend."""
     assert found(Social(platform, quota=20)) == [104, 105, 108]
 
 
@@ -69,7 +70,8 @@ def test_social_of_a_loner_is_empty(platform, user_id):
 
 @pytest.mark.parametrize("none", [0, -1])
 def test_users_without_a_family_are_no_family(platform, none):
-    """Code 0 says that there is none, as −1 does: once all such users were asked as if they were one family."""
+    """Code 0 says that there is none, as −1 does: once all such users were asked as if they were one
+    family."""
     users = Table(platform.users.ids, {"family": np.array([7, none, none, none], np.int32)})
     assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []
 
@@ -87,7 +89,9 @@ def test_a_friend_of_oneself_and_friends_whom_nobody_knows_bring_nothing(platfor
 
 
 def test_social_of_a_platform_without_people_is_refused(platform):
-    message = "social recall needs people: a relation friends, or users with a family; relations are ['liked']"
+    message = (
+        "social recall needs people: a relation friends, or users with a family; relations are ['liked']"
+    )
     nobody = replace(platform, users=Table(platform.users.ids, {}), meaning=Meaning())
     alone = replace(nobody, relations={"liked": platform.relations["liked"]})
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
@@ -96,7 +100,9 @@ def test_social_of_a_platform_without_people_is_refused(platform):
     Social(replace(alone, users=platform.users), quota=1)
     columns = {name: column for name, column in platform.works.columns.items() if name != "creator_id"}
     nothing_made = replace(platform, works=Table(platform.works.ids, columns))
-    assert found(Social(nothing_made, quota=9)) == [105, 108], "what the friend enjoyed is found without creators"
+    assert found(Social(nothing_made, quota=9)) == [105, 108], (
+        "what the friend enjoyed is found without creators"
+    )
 
 
 @pytest.mark.parametrize("setting", ["quota", "people", "per_person"])

@@ -18,7 +18,9 @@ IDS = np.arange(100, 112)  # twelve users: two rings of five, and two who know n
 def snapshot(**relations):
     works = Table(np.arange(9), {"creator_id": IDS[:9]})
     built = {
-        name: Relation.from_pairs(np.array([a for a, _ in pairs], int), np.array([b for _, b in pairs], int), len(IDS))
+        name: Relation.from_pairs(
+            np.array([a for a, _ in pairs], int), np.array([b for _, b in pairs], int), len(IDS)
+        )
         for name, pairs in relations.items()
     }
     return Snapshot(1, works, Table(IDS, {}), built, {})
@@ -26,7 +28,10 @@ def snapshot(**relations):
 
 def rings(users=IDS):
     return [
-        (5 * ring + i, int(users[5 * ring + (i + step) % 5])) for ring in (0, 1) for i in range(5) for step in (1, 2)
+        (5 * ring + i, int(users[5 * ring + (i + step) % 5]))
+        for ring in (0, 1)
+        for i in range(5)
+        for step in (1, 2)
     ]
 
 
@@ -105,5 +110,7 @@ def test_renaming_keeps_the_groups_and_gives_no_id_twice(pairs):
     found = np.array([dense.get(group, -1) for group, _ in pairs])
     was = np.array([before for _, before in pairs])
     named = with_former_ids(found, was, most=6)
-    assert len({(a, b) for a, b in zip(found.tolist(), named.tolist(), strict=True)}) == len(set(found.tolist()))
+    assert len({(a, b) for a, b in zip(found.tolist(), named.tolist(), strict=True)}) == len(
+        set(found.tolist())
+    )
     assert ((named == -1) == (found == -1)).all() and len(set(named.tolist())) == len(set(found.tolist()))

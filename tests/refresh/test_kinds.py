@@ -42,7 +42,9 @@ def test_a_creator_who_is_a_user_has_the_users_family_and_another_none(platform)
     creators = songs_and_creators(platform)["creator"].kind.items
     assert creators.ids.tolist() == [1, 2, 3]
     assert creators["family"].tolist() == [-1, 7, 7]
-    strangers = replace(platform, works=Table(platform.works.ids, {"creator_id": platform.works["creator_id"] + 90}))
+    strangers = replace(
+        platform, works=Table(platform.works.ids, {"creator_id": platform.works["creator_id"] + 90})
+    )
     assert songs_and_creators(strangers)["creator"].kind.items["family"].tolist() == [-1, -1, -1]
 
 
@@ -59,7 +61,9 @@ def test_works_without_a_song_are_in_no_song_and_a_platform_without_roles_has_no
 @given(data=st.data())
 def test_an_items_vector_is_the_mean_of_its_works_and_an_item_without_known_works_has_none(data):
     n_items, n_works = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
-    pairs = data.draw(st.lists(st.tuples(st.integers(0, n_items - 1), st.integers(0, n_works + 2)), max_size=30))
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(0, n_items - 1), st.integers(0, n_works + 2)), max_size=30)
+    )
     item = np.array([pair[0] for pair in pairs], np.int64)
     work = np.array([pair[1] for pair in pairs], np.int64)
     vectors = np.random.default_rng(n_works).standard_normal((n_works, 4)).astype(np.float32)
@@ -68,7 +72,9 @@ def test_an_items_vector_is_the_mean_of_its_works_and_an_item_without_known_work
     made = KindOfWorks(ItemKind(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
     index = kind_index(made, empty_platform(), works)
     known = work < n_works
-    expected = {40 + i: vectors[work[known & (item == i)]].astype(np.float64).mean(0) for i in np.unique(item[known])}
+    expected = {
+        40 + i: vectors[work[known & (item == i)]].astype(np.float64).mean(0) for i in np.unique(item[known])
+    }
     assert index.ids.tolist() == sorted(expected)
     assert index.model_version == 3
     for at, name in enumerate(index.ids.tolist()):
@@ -101,7 +107,9 @@ def test_a_kind_is_read_back_as_it_was_saved(platform, tmp_path):
 
 
 def test_lists_of_another_number_of_users_are_refused(platform):
-    kind = ItemKind(Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning())
+    kind = ItemKind(
+        Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning()
+    )
     with pytest.raises(Exception, match="relation 'history' has 9 rows, expected one for each of 4 users"):
         kind.over(platform)
 
@@ -116,5 +124,7 @@ def test_every_item_has_its_list_of_works(platform, more):
 
 @pytest.mark.parametrize("name", ["work", "a/b", "..", ""])
 def test_a_kind_has_a_name_of_its_own_that_a_folder_can_have(platform, tmp_path, name):
-    with pytest.raises(ValueError, match=f"a kind of items is named '{name}': expected letters, digits and _"):
+    with pytest.raises(
+        ValueError, match=f"a kind of items is named '{name}': expected letters, digits and _"
+    ):
         publish_bundle(tmp_path, platform, tmp_path, kinds={name: songs_and_creators(platform)["song"]})

@@ -48,7 +48,11 @@ def test_a_recall_below_the_least_is_refused_with_what_to_do(vectors):
     index = ItemIndex.build(np.arange(len(vectors)), vectors)
     among = 30 * np.random.default_rng(3).standard_normal((12, 16)).astype(np.float32)
     choosing = np.repeat(vectors[:1], 12, axis=0)
-    with pytest.raises(BundleError, match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without lists"):
+    with pytest.raises(
+        BundleError,
+        match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without "
+        r"lists",
+    ):
         build_measured_lists(index, np.concatenate([choosing, among]), "index.karec")
 
 
@@ -60,7 +64,9 @@ def published(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("recall", [False, True])
-def test_the_index_that_model_searches_is_published_with_lists_and_the_manifest_says_so(published, tmp_path, recall):
+def test_the_index_that_model_searches_is_published_with_lists_and_the_manifest_says_so(
+    published, tmp_path, recall
+):
     bundle = published(tmp_path, recall)
     told = bundle.facts["lists"]
     searched, other = (bundle.recall_index, bundle.index) if recall else (bundle.index, None)

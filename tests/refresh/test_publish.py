@@ -48,9 +48,14 @@ def test_counters_by_user_and_scene_are_published_as_they_were_counted(dataset, 
     assert len(bundle.index) == len(later.works)
 
 
-def test_a_snapshot_without_counters_by_scene_is_refused_where_the_encoder_reads_them(dataset, later, run, tmp_path):
+def test_a_snapshot_without_counters_by_scene_is_refused_where_the_encoder_reads_them(
+    dataset, later, run, tmp_path
+):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
-    told = r"no user_scene_counters, but the encoder reads \['click', 'long_view', 'like'\] by user and scene: advance"
+    told = (
+        r"no user_scene_counters, but the encoder reads \['click', 'long_view', 'like'\] by user and scene: "
+        r"advance"
+    )
     with pytest.raises(DataError, match=told):
         publish_bundle(run, replace(later, user_scene_counters=None), tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
@@ -82,7 +87,9 @@ def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, lat
     none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
     alone, still = with_communities(replace(later, relations=none), root)
     assert still == given and "community" not in alone.users.columns
-    publish(root, first.model_version + 1, lambda folder: alone.save(folder / "snapshot"), {"communities": still})
+    publish(
+        root, first.model_version + 1, lambda folder: alone.save(folder / "snapshot"), {"communities": still}
+    )
     again, most = with_communities(later, root)
     column = again.users["community"]
     assert column[column >= 0].min() == given + 1 and most == column.max()

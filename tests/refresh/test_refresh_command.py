@@ -63,8 +63,19 @@ def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
     config = live_config(tmp_path / "demo", state="state")
     live = LiveCascade.from_config(config)
     bundle = live.cascades["home"].bundle
-    user, work, now = int(bundle.snapshot.users.ids[0]), int(bundle.snapshot.works.ids[3]), bundle.snapshot.time_ms + 1
-    row = {"kind": "exposure", "user": user, "work": work, "scene": "home", "position": 0, "labels": ["click"]}
+    user, work, now = (
+        int(bundle.snapshot.users.ids[0]),
+        int(bundle.snapshot.works.ids[3]),
+        bundle.snapshot.time_ms + 1,
+    )
+    row = {
+        "kind": "exposure",
+        "user": user,
+        "work": work,
+        "scene": "home",
+        "position": 0,
+        "labels": ["click"],
+    }
     assert live.record([row] * 3, now_ms=now).events == 3
     live.close()
     names, at = bundle.encoder.works.counters, bundle.snapshot.works.lookup(np.array([work]))

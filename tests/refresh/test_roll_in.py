@@ -1,4 +1,5 @@
-"""While a model rolls in beside another, every row meets the user vector of its own, with scores on one scale."""
+"""While a model rolls in beside another, every row meets the user vector of its own, with scores on one
+scale."""
 
 import re
 import shutil
@@ -67,7 +68,9 @@ def test_a_row_s_score_is_that_of_its_version_s_towers_on_the_new_one_s_scale(be
         pytest.skip("of two spaces")
     bundle = rolled(before, published[1])
     index, ids = bundle.index_of(space), np.asarray(bundle.snapshot.works.ids)
-    asked = vectors_by_version(bundle.user_towers_of(space), index, features(bundle, int(bundle.snapshot.users.ids[0])))
+    asked = vectors_by_version(
+        bundle.user_towers_of(space), index, features(bundle, int(bundle.snapshot.users.ids[0]))
+    )
     line = {each.number: (each.scale, each.offset) for each in index.versions}
     rows = index.lookup(ids)
     expected = []
@@ -89,7 +92,9 @@ def test_the_refresh_moves_every_work_and_the_former_version_is_dropped(before, 
     for space in spaces_of(bundle):
         index, expected = bundle.index_of(space), whole.index_of(space)
         assert index.model_versions == expected.model_versions == (2,)
-        np.testing.assert_array_equal(index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids)))
+        np.testing.assert_array_equal(
+            index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids))
+        )
         assert list(vectors_by_version(bundle.user_towers_of(space), index, features(bundle, 1))) == [2]
     for kind in bundle.kinds:
         assert bundle.kind(kind).index.model_versions == (2,)
@@ -131,7 +136,9 @@ def test_another_encoder_is_refused(before, published, tmp_path):
     shutil.copytree(published[1], tmp_path / "run")
     with (tmp_path / "run" / "encoder.npz").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz is another encoder than that of")):
+    with pytest.raises(
+        BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz is another encoder than that of")
+    ):
         rolled(before, tmp_path / "run")
 
 
@@ -148,7 +155,11 @@ def test_recall_s_own_space_of_one_version_alone_is_refused(before, published, t
 def test_kinds_that_a_refresh_cannot_make_are_refused(tmp_path):
     bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
     run = write_next_run(bundle, tmp_path / "run-2")
-    with pytest.raises(BundleError, match=r"has the kinds \['live', 'room'\], whose vectors a refresh cannot make"):
+    with pytest.raises(
+        BundleError,
+        match=r"has the kinds \['live', 'room'\], whose vectors a refresh cannot "
+        r"make",
+    ):
         rolled(bundle, run)
 
 
@@ -168,16 +179,24 @@ def republished(bundle, root, change):
 def test_rows_that_no_user_vector_meets_are_refused_by_version_and_space(before, published, tmp_path):
     bundle = rolled(before, published[1])
     space = f"{bundle.index.versions[0].space_id:016x}"
-    told = rf"index\.karec holds 30 works of model version 1, in the space {space}, which no user vector meets: "
+    told = (
+        rf"index\.karec holds 30 works of model version 1, in the space {space}, which no user vector meets: "
+    )
     with pytest.raises(BundleError, match=told + r"user_tower\.v0000000001\.onnx is missing"):
-        republished(bundle, tmp_path / "other", lambda folder: (folder / "user_tower.v0000000001.onnx").unlink())
+        republished(
+            bundle, tmp_path / "other", lambda folder: (folder / "user_tower.v0000000001.onnx").unlink()
+        )
 
 
 def test_an_index_of_another_item_tower_is_refused_by_its_space(before, tmp_path):
     def change(folder):
         index = ItemIndex.open(folder / "index.karec", copy=True)
         other = ItemIndex.build(
-            index.ids, index.embeddings(index.lookup(index.ids)), columns=index.columns, model_version=1, space_id=99
+            index.ids,
+            index.embeddings(index.lookup(index.ids)),
+            columns=index.columns,
+            model_version=1,
+            space_id=99,
         )
         (folder / "vector_statistics.txt").unlink()
         other.save(folder / "index.karec")

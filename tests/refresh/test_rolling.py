@@ -1,4 +1,5 @@
-"""A round has every work once, whoever is stopped when, and a service that follows has what the round made."""
+"""A round has every work once, whoever is stopped when, and a service that follows has what the round
+made."""
 
 import shutil
 from dataclasses import replace
@@ -65,7 +66,9 @@ def test_a_round_has_every_work_once_with_the_vectors_of_its_beginning(bundle):
     assert sorted(ids) == sorted(bundle.snapshot.works.ids)
     for index in indices:
         assert set(index.columns["refreshed_ms"]) == {now} and index.model_versions == (1,)
-        np.testing.assert_array_equal(index.embeddings(index.lookup(index.ids)), towers_say(bundle, index.ids, now))
+        np.testing.assert_array_equal(
+            index.embeddings(index.lookup(index.ids)), towers_say(bundle, index.ids, now)
+        )
 
 
 def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
@@ -81,12 +84,16 @@ def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
     spaces = [PRERANK] if bundle.recall_index is None else [PRERANK, RECALL]
     for space in spaces:
         index = bundle.index_of(space)
-        np.testing.assert_array_equal(index.embeddings(index.lookup(ids)), towers_say(bundle, ids, now, space))
+        np.testing.assert_array_equal(
+            index.embeddings(index.lookup(ids)), towers_say(bundle, ids, now, space)
+        )
     assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).blocked == 2
     assert bundle.index.scores(np.zeros(8), ids=ids[3:4]).tolist() == [2.0]
     made = kind_index(songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index)
     kind = bundle.kind("creator").index
-    np.testing.assert_array_equal(kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids)))
+    np.testing.assert_array_equal(
+        kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids))
+    )
 
 
 def test_a_library_that_was_removed_is_followed_from_its_new_beginning(bundle):
@@ -118,7 +125,9 @@ def test_a_round_that_was_stopped_ends_in_the_same_vectors(bundle, shards):
     assert refresh(bundle, now + 9 * HOUR_MS).number == begun.number == 1
     LibraryFollower().catch_up(bundle)
     ids = bundle.snapshot.works.ids
-    np.testing.assert_array_equal(bundle.index.embeddings(bundle.index.lookup(ids)), towers_say(bundle, ids, now))
+    np.testing.assert_array_equal(
+        bundle.index.embeddings(bundle.index.lookup(ids)), towers_say(bundle, ids, now)
+    )
 
 
 def test_a_round_leaves_its_shards_alone_and_the_next_begins_with_the_oldest_vectors(bundle):
@@ -142,7 +151,14 @@ def test_before_a_round_ages_are_of_the_snapshot_s_moment(bundle):
 
 
 def test_two_refreshes_of_one_library_are_refused(bundle):
-    with refreshing(bundle), pytest.raises(DataError, match=r"another refresh works in .*library/v0000000001"):
+    with (
+        refreshing(bundle),
+        pytest.raises(
+            DataError,
+            match=r"another refresh works in "
+            r".*library/v0000000001",
+        ),
+    ):
         refresh(bundle, 0)
 
 
@@ -173,7 +189,11 @@ def test_a_damaged_round_is_refused_by_name(bundle, content):
     refresh(bundle, now_of(bundle), 1)
     path = library_of(bundle.path) / FILE
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"{path} is not a round of a refresh .*: remove it, and a new round begins"):
+    with pytest.raises(
+        DataError,
+        match=rf"{path} is not a round of a refresh .*: remove it, and a new round "
+        rf"begins",
+    ):
         Round.open(path.parent)
 
 
@@ -193,17 +213,25 @@ def test_libraries_of_retired_bundles_go(bundle):
     assert not library.exists()
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(-5, 100), st.integers(0, 9)), unique_by=lambda each: each[0]))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.integers(-5, 100), st.integers(0, 9)), unique_by=lambda each: each[0]
+    )
+)
 def test_older_and_more_shown_works_come_first(works):
     ids, ages, exposed = (
-        (np.array(column, np.int64) for column in zip(*works, strict=True)) if works else [np.zeros(0, int)] * 3
+        (np.array(column, np.int64) for column in zip(*works, strict=True))
+        if works
+        else [np.zeros(0, int)] * 3
     )
     order = order_of(ids, ages, exposed).tolist()
     assert sorted(order) == sorted(ids.tolist())
     of = {each[0]: (max(each[1], 0), each[2]) for each in works}
     for before, after in pairwise(order):
         (age, shown), (other_age, other_shown) = of[before], of[after]
-        assert not (other_age > age and other_shown >= shown) and not (other_age >= age > 0 and other_shown > shown)
+        assert not (other_age > age and other_shown >= shown) and not (
+            other_age >= age > 0 and other_shown > shown
+        )
 
 
 def test_at_a_share_of_a_core_it_rests_until_it_has_used_no_more():

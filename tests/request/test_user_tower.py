@@ -66,7 +66,11 @@ def test_a_version_without_a_tower_has_no_user_vector(towers):
 
 
 def test_an_index_of_other_versions_alone_has_no_user_vector(towers):
-    with pytest.raises(Unavailable, match=r"vectors of model versions \[8\], there are user towers of \[6, 7\]"):
+    with pytest.raises(
+        Unavailable,
+        match=r"vectors of model versions \[8\], there are user towers of \[6, "
+        r"7\]",
+    ):
         UserTower(towers).hydrate_request(asked(index_of(8)))
 
 
@@ -111,7 +115,11 @@ def test_a_vector_of_no_named_version_fits_an_index_of_one():
     vector = np.ones((1, DIM), np.float32)
     one, by_version = user_queries(asked(index_of(8)).with_features({"user_vector": vector}))
     assert by_version is None and one.tobytes() == vector[0].tobytes()
-    with pytest.raises(ContractError, match=r"of model versions \[6, 7\], and the request has 1 user vectors without"):
+    with pytest.raises(
+        ContractError,
+        match=r"of model versions \[6, 7\], and the request has 1 user vectors "
+        r"without",
+    ):
         user_queries(asked(index_of(6, 7)).with_features({"user_vector": vector}))
 
 

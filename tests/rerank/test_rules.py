@@ -90,8 +90,11 @@ def test_a_place_belongs_to_a_work_or_to_the_best_works_of_a_value(index):
 
 
 def test_a_free_place_is_told_and_holds_nothing(index):
-    selection = selected(Scatter(index, [Rule("song_id")], [Place((2, 9))]), REQUEST, candidates([0, 1, 3, 6]))
-    assert selection.indices.tolist() == [0, 1, 2]  # works 0 and 1 are not neighbours: the free place is between
+    selection = selected(
+        Scatter(index, [Rule("song_id")], [Place((2, 9))]), REQUEST, candidates([0, 1, 3, 6])
+    )
+    # works 0 and 1 are not neighbours: the free place is between
+    assert selection.indices.tolist() == [0, 1, 2]
     assert selection.notes == {"violations": 0, "free": [2]}
 
 
@@ -105,7 +108,10 @@ def test_reserved_places_are_filled_from_their_own_works_which_stand_nowhere_els
 def test_a_pinned_work_that_was_not_found_is_named(index):
     step = Scatter(index, places=[Place(2, work=77)])
     assert ids(step, REQUEST, candidates([0, 1, 2])) == [0, 1, 2]
-    assert notes(step, REQUEST, candidates([0, 1, 2])) == {"violations": 1, "broken": ["place 2: work 77 is missing"]}
+    assert notes(step, REQUEST, candidates([0, 1, 2])) == {
+        "violations": 1,
+        "broken": ["place 2: work 77 is missing"],
+    }
 
 
 def boosts(at_most, most_places, *works):
@@ -153,7 +159,11 @@ def test_an_explanation_says_what_stood_where_before_and_whose_places_are(index)
     ("rules", "places", "message"),
     [
         ([], [Place(1, work=3), Place((1, 2))], "place 1: work 3 and place 1, 2: free contradict each other"),
-        ([], [Place(1, work=3), Place(2, work=3)], "place 1: work 3 and place 2: work 3 contradict each other: one wo"),
+        (
+            [],
+            [Place(1, work=3), Place(2, work=3)],
+            "place 1: work 3 and place 2: work 3 contradict each other: one wo",
+        ),
         (
             [Rule("type", values=(1,))],
             [Place((3, 4), column="type", values=(1,))],
@@ -172,7 +182,8 @@ def test_an_explanation_says_what_stood_where_before_and_whose_places_are(index)
         (
             [],
             [Place(2, column="type", values=(1,), only=True), Place(4, column="type", values=(0, 1))],
-            "place 2: type = 1 and place 4: type = 0 or 1 contradict each other: works of type = 1 stand in places",
+            "place 2: type = 1 and place 4: type = 0 or 1 contradict each other: works of type = 1 stand in "
+            "places",
         ),
     ],
 )
@@ -193,11 +204,21 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
     ("table", "message"),
     [
         ({"rules": [{"window": 2}]}, r"f: rules\[0\]: the key 'column' is missing"),
-        ({"rules": [{"column": "x", "widow": 2}]}, r"f: rules\[0\]: unknown key 'widow' \(did you mean 'window'\?\)"),
-        ({"rules": [{"column": "x", "max_count": 2}]}, "at most 2 of one x in 2: a rule needs 1 ≤ max_count < window"),
+        (
+            {"rules": [{"column": "x", "widow": 2}]},
+            r"f: rules\[0\]: unknown key 'widow' \(did you mean "
+            r"'window'\?\)",
+        ),
+        (
+            {"rules": [{"column": "x", "max_count": 2}]},
+            "at most 2 of one x in 2: a rule needs 1 ≤ max_count < window",
+        ),
         ({"rules": [{"column": "x", "window": 1}]}, 'window = 1, expected at least 2, or "session"'),
         ({"rules": [{"column": "x", "window": "day"}]}, "window = 'day', expected int or 'session'"),
-        ({"rules": [{"column": "x", "apart": [[0, 1]], "values": [1]}]}, "apart goes without max_count and values"),
+        (
+            {"rules": [{"column": "x", "apart": [[0, 1]], "values": [1]}]},
+            "apart goes without max_count and values",
+        ),
         ({"rules": [{"column": "x", "apart": [[0]]}]}, r"apart\[0\] = \[0\], expected a list of 2"),
         ({"places": [{"at": 0}]}, "at = 0, expected places counted from 1, each once"),
         ({"places": [{"at": [2, 2]}]}, r"at = \(2, 2\), expected places counted from 1, each once"),
@@ -206,14 +227,35 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
         ({"places": [{"at": 1, "only": True}]}, "only goes with column and values"),
         ({"boosts": {"works": [], "at_most": 1, "most_places": 1}}, "boosts without works lift nothing"),
         (
-            {"boosts": {"works": [{"column": "x", "values": [1], "places": 1}], "at_most": 0, "most_places": 1}},
+            {
+                "boosts": {
+                    "works": [{"column": "x", "values": [1], "places": 1}],
+                    "at_most": 0,
+                    "most_places": 1,
+                }
+            },
             "at_most = 0 and most_places = 1, expected at l",
         ),
         (
-            {"boosts": {"works": [{"column": "x", "values": [1], "places": 5}], "at_most": 1, "most_places": 2}},
+            {
+                "boosts": {
+                    "works": [{"column": "x", "values": [1], "places": 5}],
+                    "at_most": 1,
+                    "most_places": 2,
+                }
+            },
             "the boost of x is 5 places, above most_places = 2",
         ),
-        ({"boosts": {"works": [{"column": "x", "values": [], "places": 5}], "at_most": 1, "most_places": 9}}, "a boos"),
+        (
+            {
+                "boosts": {
+                    "works": [{"column": "x", "values": [], "places": 5}],
+                    "at_most": 1,
+                    "most_places": 9,
+                }
+            },
+            "a boos",
+        ),
     ],
 )
 def test_a_mistake_in_a_table_is_refused_with_its_place(table, message):
@@ -237,7 +279,9 @@ def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
     names = [f"song-{at}" for at in range(30)]
     works = IdMap.build(names, tmp_path / "items.karec")
     naming = IdNaming(IdMap.build(["ann"], tmp_path / "users.karec"), works)
-    index = ItemIndex.build(works.numbers(names), np.eye(30, dtype=np.float32), columns={"song_id": np.arange(30)})
+    index = ItemIndex.build(
+        works.numbers(names), np.eye(30, dtype=np.float32), columns={"song_id": np.arange(30)}
+    )
     step = Scatter(index, places=[Place(2, work="song-17")], naming=naming)
     pool = Candidates.of(works.numbers(names), np.linspace(1, 0, 30)).with_rows(np.arange(30))
     found = selected(step, REQUEST, pool)

@@ -140,7 +140,8 @@ def test_many_cells_and_quotas_are_met_to_the_work():
     levels = Levels.count_of(cell, order_of(rng.random(n).astype(np.float32)) >> LOW)
     shares = np.array([levels.supply[(levels.cells >> bit & 1) == 1].sum() / n for bit in range(bits)])
     quotas = [
-        quota(bit, floor=share * 1.2) if bit % 2 else quota(bit, cap=share * 0.8) for bit, share in enumerate(shares)
+        quota(bit, floor=share * 1.2) if bit % 2 else quota(bit, cap=share * 0.8)
+        for bit, share in enumerate(shares)
     ]
     found = allocate(levels, quotas, 20_011)
     assert found.wanted.sum() == 20_011

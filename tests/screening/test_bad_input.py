@@ -136,7 +136,11 @@ def test_a_column_that_is_nearly_there_is_named(copy, tmp_path):
 @pytest.mark.parametrize(
     ("column", "values", "told"),
     [
-        ("seconds", (np.zeros(80, np.int32), ["long"]), "column 'seconds' holds text, wanted: integer or number"),
+        (
+            "seconds",
+            (np.zeros(80, np.int32), ["long"]),
+            "column 'seconds' holds text, wanted: integer or number",
+        ),
         ("type", np.zeros(80, np.int64), "column 'type' holds integer, wanted: text"),
         ("vector", np.zeros(80), "column 'vector' holds number, wanted: numbers"),
         ("id", np.zeros(80), "column 'id' holds number, wanted: integer or text"),
@@ -153,7 +157,9 @@ def test_shards_of_a_day_that_differ(copy, tmp_path):
     rewritten(copy, 3, lambda columns: columns.pop("fans"))
     shutil.move(folder_of(copy, 3) / "part-0.parquet", folder_of(copy, 3) / "part-1.parquet")
     shutil.move(tmp_path / "kept.parquet", folder_of(copy, 3) / "part-0.parquet")
-    refused(copy, tmp_path / "out", "part-1.parquet: column 'fans' is missing, in part-0.parquet it holds integer")
+    refused(
+        copy, tmp_path / "out", "part-1.parquet: column 'fans' is missing, in part-0.parquet it holds integer"
+    )
 
 
 def test_vectors_of_two_lengths(copy, tmp_path):
@@ -228,4 +234,6 @@ def test_what_writers_leave_beside_shards_is_passed_over(copy, out, tmp_path):
 
 def test_columns_that_differ_in_capitals_alone(copy, tmp_path):
     rewritten(copy, 1, lambda columns: columns.update({"Height": columns["height"]}))
-    refused(copy, tmp_path / "out", "columns 'height' and 'Height' differ in capitals at most: rename one of them")
+    refused(
+        copy, tmp_path / "out", "columns 'height' and 'Height' differ in capitals at most: rename one of them"
+    )

@@ -32,7 +32,8 @@ def test_a_histogram_counts_works_and_parts_add_up_to_it(cells, levels, random):
     assert whole.count.sum() == len(cells)
     at = random.randint(0, len(cells))
     parts = [
-        Levels.count_of(part_c % 3, part_l) for part_c, part_l in ((cells[:at], levels[:at]), (cells[at:], levels[at:]))
+        Levels.count_of(part_c % 3, part_l)
+        for part_c, part_l in ((cells[:at], levels[:at]), (cells[at:], levels[at:]))
     ]
     summed = Levels.sum_of(parts)
     assert all(np.array_equal(getattr(summed, what), getattr(whole, what)) for what in vars(whole))

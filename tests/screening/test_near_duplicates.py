@@ -51,7 +51,9 @@ def test_works_of_other_songs_and_works_of_no_song_are_not_compared():
 
 
 def test_a_row_of_zeros_is_like_nothing():
-    assert not near_duplicates(np.zeros(3, np.int64), np.zeros((3, 4), np.int8), np.zeros(3, np.float32), 0.5).any()
+    assert not near_duplicates(
+        np.zeros(3, np.int64), np.zeros((3, 4), np.int8), np.zeros(3, np.float32), 0.5
+    ).any()
 
 
 def test_a_work_stays_whose_better_likeness_was_itself_dropped():

@@ -62,6 +62,8 @@ def test_rules_say_the_same_in_sql_and_of_one_work(path, rows):
     with database(path.parent) as base:
         load_blocked(base, blocked)
         with base.table("works", pa.table(columns)):
-            codes = [code for (code,) in base.rows(f"SELECT {found.sql} FROM works ORDER BY work_id[2:]::INT")]
+            codes = [
+                code for (code,) in base.rows(f"SELECT {found.sql} FROM works ORDER BY work_id[2:]::INT")
+            ]
     rules = HardRules(path)
     assert [found.names[code] for code in codes] == [rules.broken_by(row) for row in rows]

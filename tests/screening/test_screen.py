@@ -1,4 +1,5 @@
-"""What a screening promises: one fate a work, the same bytes again, a day's work for a day, the best of each kind."""
+"""What a screening promises: one fate a work, the same bytes again, a day's work for a day, the best of each
+kind."""
 
 import json
 import shutil
@@ -19,7 +20,11 @@ from karec.screening.settings import read_settings
 
 def files(folder):
     """{name: bytes} of a screening's files."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def kept_of(folder):
@@ -110,7 +115,8 @@ def test_of_works_of_one_kind_the_best_are_kept(days, out):
 
 
 def test_of_equal_works_the_newest_day_is_kept(tmp_path):
-    """All qualities are equal, so what is kept of the 40 is the last day's and the first rows of the day before."""
+    """All qualities are equal, so what is kept of the 40 is the last day's and the first rows of the day
+    before."""
     text = 'keep = 25\nuploads = "uploads"\n[columns]\nwork = "id"\n[quality]\ncolumn = "score"\n'
     columns = {n: {"id": np.arange(20) + 100 * n, "score": np.full(20, 0.5, np.float32)} for n in range(2)}
     screen(read_settings(write_uploads(tmp_path, columns, text)), tmp_path / "out")
@@ -230,7 +236,9 @@ def test_candidates_stand_in_the_order_of_the_uploads_whatever_the_threads_do(tm
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
     table = pq.read_table(shard)
     for part in range(3):
-        pq.write_table(table.slice(part * 20_000, 20_000), shard.with_name(f"p-{part}.parquet"), row_group_size=2048)
+        pq.write_table(
+            table.slice(part * 20_000, 20_000), shard.with_name(f"p-{part}.parquet"), row_group_size=2048
+        )
     shard.unlink()
     screened = screen(read_settings(path), tmp_path / "out")
     ids = pq.read_table(tmp_path / "out" / "days" / f"{day(0)}.parquet")["id"].to_numpy()
@@ -252,12 +260,18 @@ def test_ids_that_are_texts_come_back_as_they_went_in(days, library, tmp_path):
     }
     screen(read_settings(write_uploads(tmp_path, as_texts)), tmp_path / "texts")
     screen(read_settings(library), tmp_path / "numbers")
-    assert kept_of(tmp_path / "texts") == {f"w{work}": value for work, value in kept_of(tmp_path / "numbers").items()}
+    assert kept_of(tmp_path / "texts") == {
+        f"w{work}": value for work, value in kept_of(tmp_path / "numbers").items()
+    }
 
 
 def test_a_work_that_stands_in_several_rows_of_a_day_counts_once(tmp_path):
     columns = draw(120, np.random.default_rng(1))
-    columns |= {"seconds": np.full(120, 60.0), "height": np.full(120, 720, np.int32), "creator": np.full(120, 1)}
+    columns |= {
+        "seconds": np.full(120, 60.0),
+        "height": np.full(120, 720, np.int32),
+        "creator": np.full(120, 1),
+    }
     columns["score"] = np.arange(120, dtype=np.float32)
     columns["vector"] = np.random.default_rng(2).standard_normal((120, 8)).astype(np.float32)
     columns["id"][60:] = columns["id"][:60]
@@ -290,7 +304,9 @@ def test_a_quota_of_a_kind_that_no_work_is_of_is_told(days, tmp_path):
     assert "quota 'type is vidio': no candidate is of this kind" in notes
 
 
-def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_parts(days, tmp_path, monkeypatch):
+def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_parts(
+    days, tmp_path, monkeypatch
+):
     path = write_uploads(tmp_path, {0: days[0]})
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
     table = pq.read_table(shard)
@@ -309,7 +325,9 @@ def test_an_empty_vector_among_others_is_a_missing_one(tmp_path):
     table = pq.read_table(shard)
     vectors = table["vector"].to_pylist()
     for missing in ([], None):
-        cells = pa.array([missing if row < 40 else vector for row, vector in enumerate(vectors)], table["vector"].type)
+        cells = pa.array(
+            [missing if row < 40 else vector for row, vector in enumerate(vectors)], table["vector"].type
+        )
         pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", cells), shard)
         notes = screen(read_settings(path), tmp_path / str(missing)).notes
         assert any("without a song or a content vector were not compared" in note for note in notes)

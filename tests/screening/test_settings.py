@@ -50,13 +50,21 @@ def quotas(*lines):
         (rules('{ reason = "short", column = "s", least = nan }'), "a finite number"),
         (rules('{ reason = "quota", column = "s", least = 1 }'), "a reason of screening's own"),
         (rules('{ reason = "old", age_days = 0 }'), "age_days is at least 1"),
-        (rules('{ reason = "a", column = "s", least = 1 }, { reason = "a", column = "t", least = 1 }'), "twice"),
-        (rules('{ reason = "a", age_days = 1 }, { reason = "b", age_days = 2 }'), "age_days stands there twice"),
+        (
+            rules('{ reason = "a", column = "s", least = 1 }, { reason = "a", column = "t", least = 1 }'),
+            "twice",
+        ),
+        (
+            rules('{ reason = "a", age_days = 1 }, { reason = "b", age_days = 2 }'),
+            "age_days stands there twice",
+        ),
         (rules("3"), "rules[0]: expected a table"),
         (LEAST.replace("[quality]", "rules = 3\n[quality]"), "rules = 3, expected a list"),
         (quotas('{ column = "t", value = "a", floor = 0.6, cap = 0.4 }'), "floor = 0.6 > cap = 0.4"),
         (
-            quotas('{ column = "t", value = "a", floor = 0.6 }', '{ column = "t", value = "b", floor = 0.5 }'),
+            quotas(
+                '{ column = "t", value = "a", floor = 0.6 }', '{ column = "t", value = "b", floor = 0.5 }'
+            ),
             "floors of values of 't' add up to 1.1, more than 1",
         ),
         (quotas('{ column = "t", value = "a" }'), "neither floor nor cap"),
@@ -64,14 +72,23 @@ def quotas(*lines):
         (quotas('{ column = "t", floor = 0.1 }'), "needs value, or least and below"),
         (quotas('{ column = "t", least = 3, below = 2, floor = 0.1 }'), "no work is both"),
         (quotas('{ age_days = 2, column = "t", floor = 0.1 }'), "a column or age_days"),
-        (quotas('{ age_days = 2, value = "a", floor = 0.1 }'), "age_days is at least 1, and goes without value"),
+        (
+            quotas('{ age_days = 2, value = "a", floor = 0.1 }'),
+            "age_days is at least 1, and goes without value",
+        ),
         ("rulse = []\n" + LEAST, "unknown key 'rulse' (did you mean 'rules'?)"),
         (rules('{ reason = "kept", column = "s", least = 1 }'), "a reason of screening's own"),
         (
-            rules('{ reason = "a: t is missing", column = "s", least = 1 }, { reason = "a", column = "t", least = 1 }'),
+            rules(
+                '{ reason = "a: t is missing", column = "s", least = 1 }, { reason = "a", column = "t", '
+                "least = 1 }"
+            ),
             "'a: t is missing' stands there twice",
         ),
-        (rules('{ reason = "a", column = "s", not_in = ["blocked.txt"] }'), "not_in = ['blocked.txt'], expected str"),
+        (
+            rules('{ reason = "a", column = "s", not_in = ["blocked.txt"] }'),
+            "not_in = ['blocked.txt'], expected str",
+        ),
         ("missing_days = [2026-11-03T00:00:00]\n" + LEAST, "expected date"),
         (LEAST + "[near_duplicates]\ncosine = 0.1\n", "from 0.5 to 1"),
         (LEAST + "[learn]\nfeatures = []\n", "features names columns"),

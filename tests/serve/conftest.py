@@ -12,7 +12,8 @@ def config(tmp_path_factory):
     path = live_config(tmp_path_factory.mktemp("serve"), state="state")
     rows = '{ use = "index_rows" }'
     text = path.read_text(encoding="utf-8").replace(rows, rows + ', { use = "not_shown" }')
-    patient = "[serve]\nwait_ms = 60_000\n[live]"  # a machine under load refuses nothing; test_admission has its own
+    # a machine under load refuses nothing; test_admission has its own
+    patient = "[serve]\nwait_ms = 60_000\n[live]"
     path.write_text(text.replace("[live]", patient), encoding="utf-8")
     return path
 

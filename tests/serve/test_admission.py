@@ -105,12 +105,16 @@ def test_a_single_request_waits_for_one_of_a_batch_and_not_for_all_of_it(tmp_pat
     path = live_config(tmp_path)
     path.write_text(
         "threads = 1\n"
-        + path.read_text().replace("[live]", "[serve]\nwait_ms = 60_000\nbatch = 500\nrequests_at_once = 1000\n[live]")
+        + path.read_text().replace(
+            "[live]", "[serve]\nwait_ms = 60_000\nbatch = 500\nrequests_at_once = 1000\n[live]"
+        )
     )
     with RunningService(path) as service, ThreadPoolExecutor(1) as pool:
         asked = {"requests": [{"user": USER, "request_id": str(at)} for at in range(400)]}
         batch = pool.submit(service.post, "/v1/recommend", asked)
-        service.until(lambda: service.client.get("/v1/status").json()["admission"]["recommend"]["inside"] == 400)
+        service.until(
+            lambda: service.client.get("/v1/status").json()["admission"]["recommend"]["inside"] == 400
+        )
         service.ask(USER)
         assert not batch.done()
         answers = batch.result().json()["answers"]
@@ -154,7 +158,9 @@ def inside(service):
 
 def test_under_more_load_than_it_bears_it_answers_some_refuses_others_and_goes_on(tmp_path):
     path = live_config(tmp_path)
-    path.write_text("threads = 1\n" + path.read_text().replace("[live]", "[serve]\nrequests_at_once = 4\n[live]"))
+    path.write_text(
+        "threads = 1\n" + path.read_text().replace("[live]", "[serve]\nrequests_at_once = 4\n[live]")
+    )
     with RunningService(path) as service, ThreadPoolExecutor(16) as pool:
         answers = [*pool.map(lambda user: service.post("/v1/recommend", {"user": user}), range(64))]
         refused = [each for each in answers if each.status_code == 503]

@@ -1,4 +1,5 @@
-"""Whatever is put into any field of any endpoint: an answer, or a refusal that names the field; never a fault."""
+"""Whatever is put into any field of any endpoint: an answer, or a refusal that names the field; never a
+fault."""
 
 import json
 
@@ -14,25 +15,45 @@ NUMBERS = st.one_of(
     st.floats(),
     st.sampled_from([0.0, -0.0, 1e308, 5e-324]),
 )
-TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["home", "city", "", "\x00", "u1", "1", "é" * 300, "block"]))
+TEXTS = st.one_of(
+    st.text(max_size=20), st.sampled_from(["home", "city", "", "\x00", "u1", "1", "é" * 300, "block"])
+)
 LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS)
 VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4), max_leaves=8
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=8,
 )
-FIELDS = ("user", "scene", "k", "shown", "context", "time_ms", "request_id", "deadline_ms", "explain", "try", "other")
+FIELDS = (
+    "user",
+    "scene",
+    "k",
+    "shown",
+    "context",
+    "time_ms",
+    "request_id",
+    "deadline_ms",
+    "explain",
+    "try",
+    "other",
+)
 GOOD = {
     "user": st.integers(0, 20),
     "scene": st.sampled_from(["home", "city"]),
     "k": st.integers(1, 50),
     "shown": st.lists(st.integers(0, 400), max_size=3),
-    "context": st.dictionaries(st.text(max_size=5), LEAVES.filter(lambda x: not isinstance(x, int)), max_size=2),
+    "context": st.dictionaries(
+        st.text(max_size=5), LEAVES.filter(lambda x: not isinstance(x, int)), max_size=2
+    ),
     "time_ms": st.none() | st.integers(0, 2 * 10**12),
     "deadline_ms": st.none() | st.floats(1, 60_000),
     "explain": st.booleans(),
 }
 ASKED = st.builds(
     lambda good, odd: {**good, **odd},
-    st.fixed_dictionaries({"user": GOOD["user"]}, optional={key: each for key, each in GOOD.items() if key != "user"}),
+    st.fixed_dictionaries(
+        {"user": GOOD["user"]}, optional={key: each for key, each in GOOD.items() if key != "user"}
+    ),
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=2),
 )
 ROW_KEYS = (
@@ -56,7 +77,9 @@ ROWS = VALUES | st.builds(
     st.integers(0, 20),
     st.dictionaries(st.sampled_from(ROW_KEYS), VALUES, max_size=3),
 )
-BOUNDED = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+BOUNDED = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def posted(service, path, body):

@@ -76,7 +76,8 @@ def test_an_event_that_is_told_again_counts_once(client, service):
         assert client.record([row]).events == 1
     service.until(lambda: client.user(3).columns != before)
     after = client.user(3).columns
-    assert [after[key] - before[key] for key in after if after[key] != before[key]] == [1]  # that of exposures
+    # that of exposures
+    assert [after[key] - before[key] for key in after if after[key] != before[key]] == [1]
 
 
 def test_status_version_and_readiness(client):
@@ -94,7 +95,10 @@ def test_the_asynchronous_client_asks_many_at_once(service):
 
 def test_a_worker_that_is_killed_is_seen_by_no_caller(config):
     """Its connection breaks; the call is made again, on the other worker or the new one."""
-    with RunningService(config, "--workers", "2") as running, Client(running.url, timeout=60, retries=20) as client:
+    with (
+        RunningService(config, "--workers", "2") as running,
+        Client(running.url, timeout=60, retries=20) as client,
+    ):
 
         def both_ready():
             return [each["state"] for each in running.workers()] == ["ready"] * 2

@@ -19,7 +19,9 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with RunningService(live_config(tmp_path_factory.mktemp("dealing")), "--workers", f"{WORKERS}") as service:
+    with RunningService(
+        live_config(tmp_path_factory.mktemp("dealing")), "--workers", f"{WORKERS}"
+    ) as service:
         service.client.close()  # it has a connection too
         with httpx.Client(base_url=service.url, timeout=60) as client:
             service.client = client

@@ -13,7 +13,8 @@ def test_a_request_is_answered_with_works_scores_and_what_it_was_made_with(servi
     assert (answer["request_id"], answer["user"], answer["scene"]) == ("r-1", USER, "home")
     assert [item["position"] for item in answer["items"]] == [0, 1, 2, 3, 4]
     bundles = {*snapshot.works.ids.tolist()}
-    assert all(item["id"] in bundles or item["id"] >= NEW for item in answer["items"])  # others upload beside this
+    # others upload beside this
+    assert all(item["id"] in bundles or item["id"] >= NEW for item in answer["items"])
     assert all(item["recalled_by"] for item in answer["items"])
     assert answer["degraded"] == [] and not answer["cold_start"] and answer["short"] is None
     assert answer["versions"]["bundle"] == "v0000000001" and answer["ms"] > 0
@@ -45,9 +46,19 @@ def test_a_batch_is_answered_in_its_order(service):
 
 def test_what_is_told_is_in_the_next_request_of_every_worker(service, snapshot):
     now = snapshot.time_ms + 3_600_000
-    row = {"kind": "upload", "work": NEW, "creator": CREATOR, "columns": {"song_id": 3}, "id": str(uuid.uuid4())}
+    row = {
+        "kind": "upload",
+        "work": NEW,
+        "creator": CREATOR,
+        "columns": {"song_id": 3},
+        "id": str(uuid.uuid4()),
+    }
     told = service.post("/v1/works", {"works": [row, {"kind": "exposure", "user": 1, "work": 2}, 7]}).json()
-    assert told == {"events": 1, "refused": {"a row is no table": 1, "exposure goes to /v1/events": 1}, "waiting": None}
+    assert told == {
+        "events": 1,
+        "refused": {"a row is no table": 1, "exposure goes to /v1/events": 1},
+        "waiting": None,
+    }
     assert service.client.get(f"/v1/works/{NEW}").json()["columns"]["song_id"] == 3
     service.until(lambda: NEW in [item["id"] for item in service.ask(USER, k=90, time_ms=now)["items"]])
     shown = {"kind": "exposure", "user": USER, "work": NEW, "labels": ["click"], "id": str(uuid.uuid4())}
@@ -100,7 +111,15 @@ def test_the_service_says_how_it_is(service):
 
 def test_every_endpoint_is_in_the_description_and_the_page_of_it_loads_nothing_from_elsewhere(service):
     described = service.client.get("/openapi.json").json()
-    for path in ("/v1/recommend", "/v1/events", "/v1/works", "/v1/users/{id}", "/v1/works/{id}", "/readyz", "/metrics"):
+    for path in (
+        "/v1/recommend",
+        "/v1/events",
+        "/v1/works",
+        "/v1/users/{id}",
+        "/v1/works/{id}",
+        "/readyz",
+        "/metrics",
+    ):
         assert path in described["paths"]
     assert described["components"]["schemas"]["Asked"]["properties"]["k"]["minimum"] == 1
     page = service.client.get("/docs").text

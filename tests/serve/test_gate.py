@@ -123,7 +123,12 @@ def test_of_an_answer_the_system_takes_a_part_of_the_rest_follows_and_of_a_close
 
 @pytest.mark.parametrize(
     ("path", "route"),
-    [("/v1/try", "/v1/try"), ("/v1/users/7/x", "/v1/users/ID"), ("/v1/users", "other"), ("/page/a.js", "/page/")],
+    [
+        ("/v1/try", "/v1/try"),
+        ("/v1/users/7/x", "/v1/users/ID"),
+        ("/v1/users", "other"),
+        ("/page/a.js", "/page/"),
+    ],
 )
 def test_routes_have_few_names(path, route):
     assert route_of(path) == route

@@ -106,7 +106,9 @@ def test_a_body_that_says_no_length_is_cut_at_the_bound(service):
             yield b" " * 65_536
 
     with suppress(httpx.TransportError):  # the connection may end while the client sends
-        answer = service.client.post("/v1/recommend", content=endless(), headers={"content-type": "application/json"})
+        answer = service.client.post(
+            "/v1/recommend", content=endless(), headers={"content-type": "application/json"}
+        )
         assert answer.status_code == 413
     assert sent < 100_000_000
     assert len(service.ask(1)["items"]) == 10

@@ -46,10 +46,17 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_had_taken_in_is_in_the_
     before = {each["pid"] for each in running.workers()}
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-        running.until(lambda pid=pid: {each["pid"] for each in running.workers() if each["state"] == "ready"} - {pid})
-    running.until(lambda: len({each["pid"] for each in running.workers() if each["state"] == "ready"} - before) == 2)
+        running.until(
+            lambda pid=pid: {each["pid"] for each in running.workers() if each["state"] == "ready"} - {pid}
+        )
+    running.until(
+        lambda: len({each["pid"] for each in running.workers() if each["state"] == "ready"} - before) == 2
+    )
     found = read_events(config.parent / "events", 0, 2**62)
-    ids = {source << 64 | number for source, number in zip(found.source.tolist(), found.number.tolist(), strict=True)}
+    ids = {
+        source << 64 | number
+        for source, number in zip(found.source.tolist(), found.number.tolist(), strict=True)
+    }
     assert {each.int for each in told} <= ids
 
 
@@ -89,7 +96,8 @@ def test_who_asks_on_as_the_service_ends_is_answered_until_nobody_listens(runnin
         asking = [pool.submit(ask_on) for _ in range(4)]
         begun.wait()
         running.signal(signal.SIGTERM)
-        assert httpx.ConnectError in [each.result() for each in asking]  # one may connect in the very last moment
+        # one may connect in the very last moment
+        assert httpx.ConnectError in [each.result() for each in asking]
     assert running.process.wait(60) == 0, running.told()
 
 
@@ -197,7 +205,9 @@ def test_a_file_that_loses_its_token_and_host_does_not_open_a_port_that_others_r
         ("", ["--host", "192.0.2.1", "--insecure"], "can listen on 192.0.2.1"),
     ],
 )
-def test_a_service_that_cannot_be_had_says_why_before_anything_is_opened(tmp_path, capsys, more, options, told):
+def test_a_service_that_cannot_be_had_says_why_before_anything_is_opened(
+    tmp_path, capsys, more, options, told
+):
     path = tmp_path / "karec.toml"
     path.write_text(f'bundle = "bundles"\n{more}[scenes.home]\n')
     assert main(["serve", "--config", str(path), *options]) == 2

@@ -73,7 +73,11 @@ def test_measures_are_those_that_counting_one_by_one_gives(ids):
     made = [work % 7 for work in known if work != 139]
     dated = [AGES_H[work - 100] for work in known if work != 138]
     typed = [work % 3 - 1 for work in known if work % 3]
-    assert found["exposures"] == len(ids) and found["works"] == len(set(ids)) and found["creators"] == len(set(made))
+    assert (
+        found["exposures"] == len(ids)
+        and found["works"] == len(set(ids))
+        and found["creators"] == len(set(made))
+    )
     assert found["creators_known"] == 7
     if made:
         counts = np.bincount(made, minlength=7)
@@ -81,7 +85,9 @@ def test_measures_are_those_that_counting_one_by_one_gives(ids):
     for hours in (24, 72):
         share = np.mean([age < hours for age in dated]) if dated else None
         assert found[f"young_{hours}h"] == (pytest.approx(share) if dated else None)
-    shares = {name: typed.count(code) / len(typed) for code, name in ((0, "audio"), (1, "video")) if code in typed}
+    shares = {
+        name: typed.count(code) / len(typed) for code, name in ((0, "audio"), (1, "video")) if code in typed
+    }
     assert found["types"] == pytest.approx(shares)
 
 
@@ -158,7 +164,9 @@ def test_a_damaged_file_of_a_minute_is_passed_over(tmp_path):
 def test_items_of_other_kinds_are_no_exposures_of_works(tmp_path):
     bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
     texts = [starting_config(HOME, bundle.snapshot, {"click": 1.0})]
-    texts += [scene_text("song_request", HOME, {name: bundle.kind(name).index.columns for name in bundle.kinds})]
+    texts += [
+        scene_text("song_request", HOME, {name: bundle.kind(name).index.columns for name in bundle.kinds})
+    ]
     path = bundle.path.parent.parent / "karec.toml"
     path.write_text("\n".join(texts))
     windows = Windows(tmp_path / "metrics" / "sent")
@@ -187,9 +195,16 @@ def test_of_exposures_that_are_reported_those_in_the_log_count_and_no_answer_doe
         metrics.begin(live)
         metrics.answered(live.run(Request(3, time_ms=snapshot.time_ms)), 5.0)
         rows = [{"kind": "exposure", "user": 1, "work": work, "scene": "home"} for work in works]
-        rows += [{"kind": "exposure", "user": 1, "work": works[0]}, {"kind": "follow", "user": 1, "creator": 2}]
-        rows += [{"kind": "exposure", "user": 1, "work": 2**40, "scene": "home"}]  # of no work of the catalogue
-        rows += [{"kind": "exposure", "user": 1}, {"kind": "exposure", "user": 1, "work": works[1], "time_ms": 1}]
+        rows += [
+            {"kind": "exposure", "user": 1, "work": works[0]},
+            {"kind": "follow", "user": 1, "creator": 2},
+        ]
+        # of no work of the catalogue
+        rows += [{"kind": "exposure", "user": 1, "work": 2**40, "scene": "home"}]
+        rows += [
+            {"kind": "exposure", "user": 1},
+            {"kind": "exposure", "user": 1, "work": works[1], "time_ms": 1},
+        ]
         told = live.record(rows, moment)
         assert told.events == 6 and sum(told.refused.values()) == 2
         assert [(each.work, each.scene) for each in told.exposed] == [

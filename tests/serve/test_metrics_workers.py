@@ -64,7 +64,9 @@ def config(tmp_path, platform):
     return begun_in(tmp_path, platform)
 
 
-def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_takes_its_gauges(tmp_path, config):
+def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_takes_its_gauges(
+    tmp_path, config
+):
     spawned = multiprocessing.get_context("spawn")
     folder, workers = tmp_path / "metrics", []
     for worker, n in ((1, 3), (2, 5)):
@@ -137,7 +139,9 @@ def test_the_dashboard_asks_for_metrics_that_are_told_and_for_all_of_them(tmp_pa
 
 
 def test_labels_that_a_query_groups_by_are_labels_of_the_metric():
-    labels = {f"{name}_total": m.labels for group in (STEPS, STAGES, ANSWERS, NAMED) for name, m in group.items()}
+    labels = {
+        f"{name}_total": m.labels for group in (STEPS, STAGES, ANSWERS, NAMED) for name, m in group.items()
+    }
     labels |= {name: m.labels for name, m in (READ | ECOSYSTEM).items()}
     labels |= {f"{m.name}_{end}": (*m.labels, "le") for m in HISTOGRAMS for end in ("bucket", "count")}
     dashboard = json.loads(DASHBOARD.read_text())
@@ -164,7 +168,11 @@ def test_what_prometheus_reads_counts_the_times_up_to_each_edge(ms):
     for edge, n in cumulated(np.bincount(bins_of(np.array(ms)), minlength=BINS), 4):
         bound = math.inf if edge == "+Inf" else float(edge) * 1e3
         near = [each for each in ms if not math.isclose(each, bound, rel_tol=1e-5)]
-        assert sum(each <= bound for each in near) <= n <= sum(each <= bound for each in near) + len(ms) - len(near)
+        assert (
+            sum(each <= bound for each in near)
+            <= n
+            <= sum(each <= bound for each in near) + len(ms) - len(near)
+        )
 
 
 Answers = st.lists(st.tuples(st.sampled_from(["home", "city"]), st.floats(0.1, 100)), max_size=12)
@@ -204,7 +212,9 @@ def test_what_gives_way_is_counted_by_its_place_and_only_what_ran_is_a_call():
         StepTrace("rank", "top_k", "selector", 5, 3, 0.5, no_time=rank),
     )
     counted = Counted()
-    counted.fold([Seen("home", steps, 2.0, 3, 3, ("recall.model: no time", "rank: no time"), False, False)] * 2, 0.0)
+    counted.fold(
+        [Seen("home", steps, 2.0, 3, 3, ("recall.model: no time", "rank: no time"), False, False)] * 2, 0.0
+    )
     assert counted.named["karec_no_time"] == {("home", "recall.model"): 2, ("home", "rank"): 2}
     calls = {key[1:3]: row[0] for key, row in zip(counted.keys, counted.total, strict=True) if key[2]}
     assert calls == {("recall", "merge"): 2, ("rank", "as_city"): 2, ("rank", "top_k"): 2}

@@ -1,7 +1,9 @@
-"""The running service keeps what its /openapi.json says, to cases that schemathesis draws from it, good and bad.
+"""The running service keeps what its /openapi.json says, to cases that schemathesis draws from it, good and
+bad.
 
-All of schemathesis's checks hold but two: which ids are of the platform's kind is not in the schema, so that what fits
-it may be refused; and rows of events and works that are none are counted in the answer, and not refused as a whole.
+All of schemathesis's checks hold but two: which ids are of the platform's kind is not in the schema, so that
+what fits it may be refused; and rows of events and works that are none are counted in the answer, and not
+refused as a whole.
 """
 
 import pytest
@@ -39,7 +41,9 @@ def test_every_answer_is_one_that_the_service_declares(own, path, method):
     left_out = [positive_data_acceptance, *([negative_data_rejection] if path in OF_ROWS else [])]
     modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True, database=None)
+    @settings(
+        max_examples=25, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True, database=None
+    )
     @given(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
     def answers(case):
         case.call_and_validate(base_url=own.url, timeout=60, excluded_checks=left_out)

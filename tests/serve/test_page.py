@@ -1,4 +1,5 @@
-"""The page in a browser: Debian's chromium. The platform's ids are texts that would be scripts if anybody let them."""
+"""The page in a browser: Debian's chromium. The platform's ids are texts that would be scripts if anybody let
+them."""
 
 from __future__ import annotations
 
@@ -11,8 +12,12 @@ from live_bundle import named
 from running_service import RunningService
 from tried_scene import PLAIN, tried_config
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the page is not tested")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: the page is not tested"
+)
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+)
 
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
@@ -73,9 +78,12 @@ class Looked:
     def until_changed(self, before, side="left"):
         """The feed, once it is another than ``before``."""
         script = (
-            "([side, ids]) => { const now = [...document.querySelectorAll(`#${side} .card`)].map(c => c.dataset.id);"
+            "([side, ids]) => { const now = [...document.querySelectorAll(`#${side} .card`)].map(c => "
+            "c.dataset.id);"
         )
-        self.page.wait_for_function(script + " return now.length && now.join() !== ids.join(); }", arg=[side, before])
+        self.page.wait_for_function(
+            script + " return now.length && now.join() !== ids.join(); }", arg=[side, before]
+        )
         return self.feed(side)
 
 
@@ -125,12 +133,16 @@ def test_the_page_loads_nothing_but_itself_and_allows_no_other_script(look, serv
     looked.page.on("request", lambda request: asked.append(request.url))
     looked.see("try")
     assert all(url.startswith(service.url) for url in asked)
-    told = set(re.findall(r'"(/page/[^"]+)"', service.client.get("/").text))  # none is found out about by another
+    # none is found out about by another
+    told = set(re.findall(r'"(/page/[^"]+)"', service.client.get("/").text))
     assert {url.removeprefix(service.url) for url in asked if "/page/" in url} <= told
     policy = service.client.get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     inline = "const script = document.createElement('script'); script.textContent = 'window.owned = 1';"
-    assert looked.page.evaluate(f"() => {{ {inline} document.body.append(script); return window.owned; }}") is None
+    assert (
+        looked.page.evaluate(f"() => {{ {inline} document.body.append(script); return window.owned; }}")
+        is None
+    )
     assert all("Content Security Policy" in line for line in looked.said)
     looked.said.clear()
 
@@ -184,8 +196,12 @@ def test_the_scene_as_it_is_can_stand_beside(look):
     page = looked.see("try")
     as_it_is = looked.feed()
     page.locator("#beside").select_option("scene")
-    page.wait_for_function("() => document.getElementById('right-title').textContent === 'The scene as it is'")
-    assert looked.feed("right") == as_it_is == looked.feed() and page.locator(".new, .gone, .moved").count() == 0
+    page.wait_for_function(
+        "() => document.getElementById('right-title').textContent === 'The scene as it is'"
+    )
+    assert (
+        looked.feed("right") == as_it_is == looked.feed() and page.locator(".new, .gone, .moved").count() == 0
+    )
 
 
 def test_texts_of_the_platform_are_shown_as_texts(look):
@@ -211,7 +227,9 @@ def test_what_is_refused_is_said(look):
     page.locator("#look button").click()
     page.locator("#look-told.problem").wait_for()
     assert page.locator("#look-told").inner_text()
-    assert looked.said == ["error: Failed to load resource: the server responded with a status of 404 (Not Found)"]
+    assert looked.said == [
+        "error: Failed to load resource: the server responded with a status of 404 (Not Found)"
+    ]
     looked.said.clear()
 
 
@@ -234,7 +252,14 @@ def test_a_service_that_is_not_there_is_asked_again_until_it_is(look):
 def test_zeros_before_an_id_of_digits_are_no_part_of_it(look):
     page = look().see("known")
     script = "const { idOf } = await import('/page/trying.js'); return"
-    said = {"007": "7", "-07": "-7", "0": "0", "000": "0", "9007199254740993": "9007199254740993", "7a": '"7a"'}
+    said = {
+        "007": "7",
+        "-07": "-7",
+        "0": "0",
+        "000": "0",
+        "9007199254740993": "9007199254740993",
+        "7a": '"7a"',
+    }
     for text, body in said.items():
         assert page.evaluate(f"async text => {{ {script} idOf(text, 'integer'); }}", text) == body
         assert page.evaluate(f"async text => {{ {script} idOf(text, 'text'); }}", text) == f'"{text}"'
@@ -277,7 +302,9 @@ def test_axe_finds_nothing_serious(look, theme, view):
         page.locator("#look-found h2").first.wait_for()
     page.evaluate("() => document.querySelectorAll('details').forEach(details => { details.open = true; })")
     found = axe.Axe().run(page).response["violations"]
-    assert not [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
+    assert not [
+        (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")
+    ]
 
 
 def test_everything_is_reached_and_done_by_keyboard(look):
@@ -289,7 +316,8 @@ def test_everything_is_reached_and_done_by_keyboard(look):
         page.keyboard.press("Tab")
         at = page.evaluate("""() => { const now = document.activeElement, style = getComputedStyle(now);
             return {name: now.id || now.value || now.textContent.trim(),
-                    outline: style.outlineStyle, width: style.outlineWidth, card: !!now.closest('.card h3')}; }""")
+                    outline: style.outlineStyle, width: style.outlineWidth,
+                    card: !!now.closest('.card h3')}; }""")
         passed.append(at)
         if at["card"]:
             break
@@ -330,7 +358,10 @@ def test_the_token_is_asked_for_and_kept_in_the_tab(look, service):
     page.locator("#token-text").fill(TOKEN)
     page.keyboard.press("Enter")
     page.locator("#workers tbody tr").first.wait_for()
-    assert page.evaluate("Object.values(sessionStorage)") == [TOKEN] and page.evaluate("localStorage.length") == 0
+    assert (
+        page.evaluate("Object.values(sessionStorage)") == [TOKEN]
+        and page.evaluate("localStorage.length") == 0
+    )
     page.reload()
     page.locator("#workers tbody tr").first.wait_for()
     assert page.locator("#token[open]").count() == 0

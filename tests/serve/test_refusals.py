@@ -1,4 +1,5 @@
-"""What the service does not answer: 4xx with the field that is wrong, and the next request is answered as ever."""
+"""What the service does not answer: 4xx with the field that is wrong, and the next request is answered as
+ever."""
 
 import json
 
@@ -53,7 +54,11 @@ def test_a_wrong_field_is_named(service, fields, where):
         (b"{", 400, None),
         (b'{"user": 1} {"user": 2}', 400, None),
         (b'{"user": NaN}', 422, "user"),
-        (b'{"requests": [{"user": 1}, {"user": 1, "context": {"hour": -Infinity}}]}', 422, "requests[1].context.hour"),
+        (
+            b'{"requests": [{"user": 1}, {"user": 1, "context": {"hour": -Infinity}}]}',
+            422,
+            "requests[1].context.hour",
+        ),
         (b'{"user": 1, "deadline_ms": 1e999}', 422, "deadline_ms"),
         (b'{"user": "\xff"}', 400, None),
         (b'{"user": "\\ud800"}', 400, None),

@@ -73,12 +73,16 @@ def test_degraded_answers_are_told_but_a_flood_of_them_is_not(told):
     assert n < 500 and NOTABLE_A_SECOND == 10
 
 
-@pytest.mark.parametrize("given", [None, "", "00-x", PARENT.upper(), "ff" + PARENT[2:], f"00-{'0' * 32}-{'1' * 16}-01"])
+@pytest.mark.parametrize(
+    "given", [None, "", "00-x", PARENT.upper(), "ff" + PARENT[2:], f"00-{'0' * 32}-{'1' * 16}-01"]
+)
 def test_a_broken_parent_is_passed_over(given):
     assert parent_of(given) is None and parent_of(PARENT) is not None
 
 
-@pytest.mark.parametrize("wrong", [{"spans": "localhost"}, {"spans_share": 0.5}, {"spans_slow_ms": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"spans": "localhost"}, {"spans_share": 0.5}, {"spans_slow_ms": float("nan")}]
+)
 def test_settings_that_cannot_be_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ServeSettings(**wrong)

@@ -60,7 +60,7 @@ def test_for_one_with_a_deadline_those_before_it_that_have_one_give_way():
     assert turns.waiting_ms(0.0, has_deadline=True) == pytest.approx(80 + 10 + 80)
 
 
-def test_one_that_fails_at_once_does_not_make_the_usual_time_shorter_and_one_that_fails_late_makes_it_longer():
+def test_early_failures_do_not_shorten_the_usual_time_and_late_ones_lengthen_it():
     turns = of_usual(80)
     turns.is_over(running(turns, Turn()), 0.1, failed=True)
     assert turns.usual_ms == 80

@@ -31,7 +31,10 @@ def test_what_users_got_is_a_mean_over_all_users_and_days(sums):
     assert found["play_s"] == pytest.approx((10 + 10 + 11 + 10 + 14) / 12)
     assert found["drawn_play_s"] == pytest.approx(5 * 7 / 12)
     assert (found["likes"], found["drawn_likes"]) == (pytest.approx(5 * 0.25 / 12), 0.0)
-    assert (found["long_views"], found["drawn_long_views"]) == (pytest.approx(2.5 / 12), pytest.approx(1 / 12))
+    assert (found["long_views"], found["drawn_long_views"]) == (
+        pytest.approx(2.5 / 12),
+        pytest.approx(1 / 12),
+    )
     assert found["follows"] == pytest.approx(5 * 0.125 / 12)
     assert (found["sessions"], found["exposures"]) == (pytest.approx(4 / 12), pytest.approx(5 / 12))
     assert found["play_s_an_exposure"] == pytest.approx(55 / 5)
@@ -43,8 +46,10 @@ def test_creators_and_works_that_were_never_shown_count(sums):
     assert found["creators_1_a_day"] == pytest.approx((1 + 2) / 2)
     assert found["works_1"] == 3
     assert found["works_1_a_day"] == pytest.approx((2 + 2) / 2)
-    assert found["gini_creators"] == pytest.approx((2 * 0 - 0 + 2 * 4) / 15)  # counts 0, 1, 4: (−2·0 + 0·1 + 2·4)/(3·5)
-    assert found["gini_works"] == pytest.approx((0 * 1 + 2 * 1 + 4 * 3) / 25)  # 0, 0, 1, 1, 3 of five that were there
+    # counts 0, 1, 4: (−2·0 + 0·1 + 2·4)/(3·5)
+    assert found["gini_creators"] == pytest.approx((2 * 0 - 0 + 2 * 4) / 15)
+    # 0, 0, 1, 1, 3 of five that were there
+    assert found["gini_works"] == pytest.approx((0 * 1 + 2 * 1 + 4 * 3) / 25)
 
 
 def test_ten_and_a_hundred_exposures_are_counted_from_the_tenth_and_the_hundredth():
@@ -115,7 +120,9 @@ def test_a_day_on_which_nobody_came_has_no_shares():
 def test_an_arm_without_exposures_is_measured_as_empty():
     found = values(sums_of(arm()))
     assert (found["play_s"], found["creators_1"], found["works_1"]) == (0, 0, 0)
-    assert all(np.isnan(found[name]) for name in ("gini_creators", "gini_works", "younger_24h", "play_s_an_exposure"))
+    assert all(
+        np.isnan(found[name]) for name in ("gini_creators", "gini_works", "younger_24h", "play_s_an_exposure")
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,10 @@ def test_an_arm_without_exposures_is_measured_as_empty():
         (lambda: arm(shown=[(2, 0, 0)]), "day holds 2 … 2, expected 0 … 1"),
         (lambda: arm(shown=[(0, 0, 0), (0, 0, 3)]), "work 3, exposure 1, was shown before its upload"),
         (lambda: arm(shown=[(1, 0, 5)]), "work 5, exposure 0, was shown before its upload"),
-        (lambda: arm(shown=[(0, 0, 0)], work_creator=[3, 1, 3, 3, 5, 5]), "work 0, exposure 0, is not by the creator"),
+        (
+            lambda: arm(shown=[(0, 0, 0)], work_creator=[3, 1, 3, 3, 5, 5]),
+            "work 0, exposure 0, is not by the creator",
+        ),
         (lambda: arm(creators=[1, 5], quit_day=[-1, -1]), "work 2 is by user 3, who is no creator"),
     ],
 )

@@ -24,9 +24,9 @@ def population():
 def scene_of(population, tmp_path):
     def scene(text, at=0):
         arms = arms_of(tmp_path, text)
-        return arms.config_of(arms.arms[at], tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(
-            SCENE
-        )
+        return arms.config_of(
+            arms.arms[at], tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS
+        ).scene(SCENE)
 
     return scene
 
@@ -36,7 +36,9 @@ def test_sets_that_come_with_karec_are_scenes(name, population, tmp_path):
     arms = read_arms(name)
     assert len(arms.arms) > 1
     for arm in arms.arms:
-        scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
+        scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(
+            SCENE
+        )
         assert [stage["name"] for stage in scene.stages] == ["prerank", "rank", "rerank"]
         assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
 
@@ -59,7 +61,11 @@ def test_some_arms_of_a_file_are_a_file_of_their_own(tmp_path):
     assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
     demo = read_arms("demo").only(["starting"])
     assert demo.baseline is None and demo.pair is None and demo.shown == ("starting",)
-    with pytest.raises(ConfigError, match=r"--only 'randm' names no arm of the file \(did you mean 'random'\?\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"--only 'randm' names no arm of the file \(did you mean "
+        r"'random'\?\)",
+    ):
         arms.only(["randm"])
 
 
@@ -89,7 +95,8 @@ def test_settings_of_an_arm_go_over_those_of_all(tmp_path):
 
 def test_a_whole_karec_toml_stands_in_for_the_starting_one(scene_of, tmp_path):
     (tmp_path / "mine.toml").write_text(
-        'bundle = "elsewhere"\n[scenes.home]\ncandidates = 5\n[[scenes.home.recall]]\nuse = "popular"\nquota = 3\n'
+        'bundle = "elsewhere"\n[scenes.home]\ncandidates = 5\n[[scenes.home.recall]]\nuse = "popular"\nquota '
+        "= 3\n"
     )
     scene = scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\n')
     assert scene.limit == 5 and scene.recall[0]["quota"] == 3
@@ -105,7 +112,10 @@ def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
 
 
 def test_a_pair_is_two_arms(tmp_path):
-    for line, why in (('pair = ["towers"]', "expected a list of 2"), ('pair = ["towers", "towers"]', "'towers' twice")):
+    for line, why in (
+        ('pair = ["towers"]', "expected a list of 2"),
+        ('pair = ["towers", "towers"]', "'towers' twice"),
+    ):
         (tmp_path / "arms.toml").write_text(f"{line}\n{TOWERS}")
         with pytest.raises(ConfigError, match=why):
             read_arms(tmp_path / "arms.toml")
@@ -124,7 +134,11 @@ def test_a_file_without_arms_is_refused(tmp_path):
 
 
 def test_a_set_that_is_spelt_wrong_is_told_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"kernls is no file and no set of arms .*kernels.*sets are prerank"):
+    with pytest.raises(
+        ConfigError,
+        match=r"kernls is no file and no set of arms .*kernels.*sets are "
+        r"prerank",
+    ):
         read_arms("kernls")
 
 

@@ -1,4 +1,5 @@
-"""Arms against a baseline: no difference where there is none, planted ones within their intervals, prices, refusals."""
+"""Arms against a baseline: no difference where there is none, planted ones within their intervals, prices,
+refusals."""
 
 import dataclasses
 
@@ -16,17 +17,27 @@ U, C, DAYS = 300, 60, 3
 
 
 def played(name, *, reach=20, gain=1.0, facts=None):
-    """Every user sees ten works a day, of the first ``reach`` creators, each with one work. The play that a work is
-    expected to get differs between users, by the same draws in every arm, and is ``gain`` times as long.
+    """Every user sees ten works a day, of the first ``reach`` creators, each with one work. The play that a
+    work is expected to get differs between users, by the same draws in every arm, and is ``gain`` times as
+    long.
     """
     rng = np.random.default_rng(7)
-    day, user = (part.ravel() for part in np.meshgrid(np.arange(DAYS), np.repeat(np.arange(U), 10), indexing="ij"))
+    day, user = (
+        part.ravel() for part in np.meshgrid(np.arange(DAYS), np.repeat(np.arange(U), 10), indexing="ij")
+    )
     work = rng.integers(1 << 30, size=len(day)) % reach
     play = gain * rng.uniform(5, 50, U)[user]
     n = len(day)
     columns = dict.fromkeys(("click", "long_view", "like", "follow", "session", "position"), np.zeros(n))
     columns |= {"p_long_view": play / 100, "p_like": play / 1000, "p_follow": play / 1e4, "p_play_s": play}
-    columns |= {"day": day, "user": user, "work": work, "creator": work, "play_s": play, "age_ms": np.full(n, 1 << 40)}
+    columns |= {
+        "day": day,
+        "user": user,
+        "work": work,
+        "creator": work,
+        "play_s": play,
+        "age_ms": np.full(n, 1 << 40),
+    }
     return ArmLog(
         name,
         DAYS,
@@ -88,7 +99,12 @@ def test_a_price_is_the_play_that_each_more_creator_costs():
 
 
 def test_a_knob_is_walked_by_its_value_and_each_step_begins_at_the_one_before():
-    logs = [played("dpp-0.8", reach=45), played("dpp-0.2", reach=25), played("plain"), played("dpp-0.5", reach=30)]
+    logs = [
+        played("dpp-0.8", reach=45),
+        played("dpp-0.2", reach=25),
+        played("plain"),
+        played("dpp-0.5", reach=30),
+    ]
     (family,) = compared(*logs)["prices"]
     walked = [(step["from"], step["to"]) for step in family["steps"]]
     assert walked == [("plain", "dpp-0.2"), ("dpp-0.2", "dpp-0.5"), ("dpp-0.5", "dpp-0.8")]
@@ -154,7 +170,9 @@ def test_an_arm_that_another_beats_in_play_and_reach_is_not_on_the_frontier():
 def test_another_seed_moves_intervals_and_no_value():
     logs = (played("plain"), played("wide", reach=30, gain=1.02))
     one, other = (compared(*logs, seed=seed)["arms"]["wide"]["measures"] for seed in (0, 1))
-    assert {name: told["value"] for name, told in one.items()} == {name: told["value"] for name, told in other.items()}
+    assert {name: told["value"] for name, told in one.items()} == {
+        name: told["value"] for name, told in other.items()
+    }
     assert one["creators_1"]["change_ci"] != other["creators_1"]["change_ci"]
     assert compared(*logs)["arms"]["wide"]["measures"] == one
 

@@ -78,7 +78,9 @@ class StopAfter:
 def test_the_same_work_gets_the_same_answer_in_two_arms(played):
     """Where a user and a work meet with the same chances: who was shown what before decides nothing else."""
     arms = [ArmLog.read(played / name).exposures for name in ("towers", "random")]
-    met = [dict(zip(zip(a["user"], a["work"], strict=True), range(len(a["user"])), strict=True)) for a in arms]
+    met = [
+        dict(zip(zip(a["user"], a["work"], strict=True), range(len(a["user"])), strict=True)) for a in arms
+    ]
     both = [(met[0][pair], met[1][pair]) for pair in met[0].keys() & met[1].keys()]
     same = [(i, j) for i, j in both if arms[0]["p_long_view"][i] == arms[1]["p_long_view"][j]]
     assert len(same) > 20
@@ -90,12 +92,15 @@ def test_what_is_shown_is_there_and_was_not_seen_before(played):
     for name in ("towers", "random"):
         arm = ArmLog.read(played / name)
         e = arm.exposures
-        assert (arm.work_upload_day[e["work"]] < e["day"]).all(), "a work is there from the morning after its upload"
+        assert (arm.work_upload_day[e["work"]] < e["day"]).all(), (
+            "a work is there from the morning after its upload"
+        )
         assert (e["age_ms"] > 0).all()
         assert (e["creator"] != e["user"]).all(), "nobody is shown a work of his own"
         of_day = np.stack([e["user"], e["work"], e["day"]])
         assert np.unique(of_day, axis=1).shape == of_day.shape
-        few = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT  # all that a user saw is listed
+        # all that a user saw is listed
+        few = np.bincount(e["user"], minlength=arm.n_users)[e["user"]] <= KEPT
         seen = np.stack([e["user"], e["work"]])[:, few]
         assert few.mean() > 0.3 and np.unique(seen, axis=1).shape == seen.shape
         np.testing.assert_array_equal(e["creator"], arm.work_creator[e["work"]])
@@ -171,7 +176,9 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
     bundle = Bundle.open(next(models.iterdir()) / "bundles", verify=False)
     arms, path = read_arms(name), played / "towers" / "karec.toml"  # where the LR lies
     for arm in arms.arms:
-        cascade = build_cascade(arms.config_of(arm, path, path.parent, bundle.snapshot, {"click": 1.0}), SCENE, bundle)
+        cascade = build_cascade(
+            arms.config_of(arm, path, path.parent, bundle.snapshot, {"click": 1.0}), SCENE, bundle
+        )
         user, moment = int(bundle.snapshot.users.ids[0]), bundle.snapshot.time_ms
         feed = replace(cascade, observers=()).run(Request(user, time_ms=moment))
         assert len(feed) == 10
@@ -207,7 +214,11 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
 
 def test_an_arm_that_learns_at_night_and_logs_nothing_is_refused_before_the_first_day(models, tmp_path):
     silent = f'{TOWERS}[[arms]]\nname = "silent"\nscene.observers = []\n'
-    with pytest.raises(ConfigError, match=r"the arm 'silent': its towers learn at night from its rank log, and no obs"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the arm 'silent': its towers learn at night from its rank log, "
+        r"and no obs",
+    ):
         play(tmp_path, models, silent, nights=1)
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
@@ -278,10 +289,13 @@ def test_no_days_are_refused():
 
 @pytest.mark.long
 def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
-    """The first day is the one of towers that never learn; afterwards other towers serve, also after a kill."""
+    """The first day is the one of towers that never learn; afterwards other towers serve, also after a
+    kill."""
     learning = TOWERS + "learn.run.threads = 1\n"
     with pytest.raises(KeyboardInterrupt):
-        play(tmp_path, models, learning, nights=1, sizes=TWO_DAYS, cores=1, progress=StopAfter("towers: day 2"))
+        play(
+            tmp_path, models, learning, nights=1, sizes=TWO_DAYS, cores=1, progress=StopAfter("towers: day 2")
+        )
     out = play(tmp_path, models, learning, nights=1, sizes=TWO_DAYS, resume=True, cores=1)
     still, moved = ArmLog.read(played / "towers"), ArmLog.read(out / "towers")
     assert moved.facts["run"].startswith("learn/night-0001/")
@@ -309,7 +323,9 @@ def test_a_report_shows_feeds_of_the_last_day_with_their_reasons(played, populat
     bundle = Bundle.open(played / "towers" / "bundles", verify=False)
     feeds = read_feeds(played, ["towers", "random"])
     assert [feed["arm"] for feed in feeds] == 3 * ["towers"] + 3 * ["random"]
-    assert [feed["user"] for feed in feeds[:3]] == [feed["user"] for feed in feeds[3:]], "the same users in every arm"
+    assert [feed["user"] for feed in feeds[:3]] == [feed["user"] for feed in feeds[3:]], (
+        "the same users in every arm"
+    )
     snapshot = bundle.snapshot
     for feed in feeds[:3]:
         user = int(snapshot.users.lookup(np.array([feed["user"]]))[0])
@@ -325,7 +341,9 @@ def test_a_report_shows_feeds_of_the_last_day_with_their_reasons(played, populat
 
 def test_communities_are_made_for_an_arm_that_recalls_by_them(models, tmp_path):
     """Without such a channel a morning leaves them out."""
-    grouped = TOWERS.replace("towers", "grouped") + 'scene.recall.community = { use = "community", quota = 50 }\n'
+    grouped = (
+        TOWERS.replace("towers", "grouped") + 'scene.recall.community = { use = "community", quota = 50 }\n'
+    )
     out = play(tmp_path, models, TOWERS + grouped, sizes=replace(SIZES, days=1), cores=1)
     for name, made in (("towers", False), ("grouped", True)):
         bundle = Bundle.open(out / name / "bundles", verify=False)
@@ -341,7 +359,16 @@ def test_arms_that_read_no_user_vector_do_not_learn(models, tmp_path):
 def test_arms_are_played_and_reported(models, tmp_path, capsys):
     arms_of(tmp_path, TOWERS + RANDOM)
     out, report = tmp_path / "out", tmp_path / "report"
-    arguments = ["--arms", str(tmp_path / "arms.toml"), "--out", str(out), "--models", str(models), "--days", "1"]
+    arguments = [
+        "--arms",
+        str(tmp_path / "arms.toml"),
+        "--out",
+        str(out),
+        "--models",
+        str(models),
+        "--days",
+        "1",
+    ]
     sizes = ["--users", str(SIZES.users), "--works", str(SIZES.works)]
     assert cli.main(["simulate", *arguments, *sizes, "--report", str(report)]) == 0
     said = capsys.readouterr().out
@@ -356,7 +383,15 @@ def test_arms_are_played_and_reported(models, tmp_path, capsys):
 
 def test_the_same_command_again_is_refused_unless_it_goes_on(models, tmp_path, capsys):
     arms_of(tmp_path, RANDOM)
-    arguments = ["simulate", "--arms", str(tmp_path / "arms.toml"), "--out", str(tmp_path / "out"), "--days", "1"]
+    arguments = [
+        "simulate",
+        "--arms",
+        str(tmp_path / "arms.toml"),
+        "--out",
+        str(tmp_path / "out"),
+        "--days",
+        "1",
+    ]
     arguments += ["--models", str(models), "--users", str(SIZES.users), "--works", str(SIZES.works)]
     assert cli.main(arguments) == 0
     assert cli.main(arguments) == 2

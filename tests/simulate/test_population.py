@@ -1,4 +1,5 @@
-"""What all arms share: the world until the days begin, and coins that do not depend on how many days are played."""
+"""What all arms share: the world until the days begin, and coins that do not depend on how many days are
+played."""
 
 from dataclasses import replace
 
@@ -26,7 +27,9 @@ def test_the_first_days_of_more_days_are_the_same(population):
     for name, column in vars(population.visits).items():
         np.testing.assert_array_equal(getattr(longer.visits, name)[rows], column)
     for name in ("coin", "day", "creator"):
-        np.testing.assert_array_equal(getattr(longer.potential, name)[:n], getattr(population.potential, name))
+        np.testing.assert_array_equal(
+            getattr(longer.potential, name)[:n], getattr(population.potential, name)
+        )
     np.testing.assert_array_equal(longer.potential.patience, population.potential.patience)
     assert longer.potential.mean_seen == population.potential.mean_seen
 
@@ -67,5 +70,7 @@ def test_what_users_were_shown_last_is_what_the_weeks_before_end_with(population
         shown = before.work_id[before.user_id == snapshot.users.ids[user]]
         lately = population.lately[user]
         width = min(len(shown), len(lately))
-        np.testing.assert_array_equal(snapshot.works.ids[lately[len(lately) - width :]], shown[len(shown) - width :])
+        np.testing.assert_array_equal(
+            snapshot.works.ids[lately[len(lately) - width :]], shown[len(shown) - width :]
+        )
         assert (lately[: len(lately) - width] == -1).all()

@@ -15,7 +15,14 @@ FEED = {
     "day": 1,
     "shown_before": "much",
     "works": [
-        {"song": 3, "creator": 4, "type": "<video>", "age_h": 5.2, "found_by": ["profile", "fresh"], "ranked": 2}
+        {
+            "song": 3,
+            "creator": 4,
+            "type": "<video>",
+            "age_h": 5.2,
+            "found_by": ["profile", "fresh"],
+            "ranked": 2,
+        }
         | {"why": ["follows the creator", "enjoyed 3 of folk"]},
         {"song": 5, "creator": 6, "type": "audio", "age_h": 960.0, "found_by": ["popular"], "ranked": None}
         | {"why": ["nothing known speaks for it"]},
@@ -42,7 +49,18 @@ def written(tmp_path):
 
 def test_the_report_has_its_documented_keys(written):
     report, _ = written
-    documented = {"format", "baseline", "pair", "days", "users", "creators", "works", "resamples", "seed", "arms"}
+    documented = {
+        "format",
+        "baseline",
+        "pair",
+        "days",
+        "users",
+        "creators",
+        "works",
+        "resamples",
+        "seed",
+        "arms",
+    }
     assert report.keys() == documented | {"prices", "feeds"}
     assert report["format"] == 2
     of_arm = {"knob", "on_frontier", "measures", "by_day", "facts"}
@@ -64,7 +82,13 @@ def test_the_page_is_one_file_with_its_pictures_inside(written):
 
 def test_the_page_shows_arms_feeds_and_costs_as_text(written):
     _, page = written
-    for text in ("2 days, 6 users, 3 creators", "dpp-0.5", "song 3 by 4, &lt;video&gt;, 5 h", "40 days", "12.5"):
+    for text in (
+        "2 days, 6 users, 3 creators",
+        "dpp-0.5",
+        "song 3 by 4, &lt;video&gt;, 5 h",
+        "40 days",
+        "12.5",
+    ):
         assert text in page
     assert "<video>" not in page and "nan" not in page
 
@@ -73,7 +97,12 @@ def test_a_user_s_feeds_of_two_arms_stand_side_by_side(written):
     _, page = written
     assert page.count("User 7, day 1; was shown much in the weeks before") == 1
     (side,) = page.split("<div class=side>")[1:]
-    assert side.index("plain") < side.index("profile, fresh") < side.index("dpp-0.5") < side.rindex("profile, fresh")
+    assert (
+        side.index("plain")
+        < side.index("profile, fresh")
+        < side.index("dpp-0.5")
+        < side.rindex("profile, fresh")
+    )
     assert "follows the creator; enjoyed 3 of folk" in side
 
 
@@ -93,15 +122,26 @@ def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
 
 def test_what_was_screened_is_told_by_reason(tmp_path):
     told = {
-        "uploads": 1_300, "kept": 1_000, "rejected": {"too short": 100, "quota": 200}, "unmet": {"new creators": 3},
-        "quality_kept": 0.25, "quality_rejected": None,
+        "uploads": 1_300, "kept": 1_000, "rejected": {"too short": 100, "quota": 200},
+        "unmet": {"new creators": 3}, "quality_kept": 0.25, "quality_rejected": None,
     }  # fmt: skip
     arms = [arm("plain", shown=[(0, 0, 0)]), arm("screened", shown=[(0, 0, 0)], facts={"screening": told})]
     _, page = write_report(report_on(arms, "plain", resamples=2), tmp_path)
     text = page.read_text(encoding="utf-8")
-    for words in ("What was screened", "1,300", "1,000", "+0.25", "… too short", "new creators: not met", "on 3 days"):
+    for words in (
+        "What was screened",
+        "1,300",
+        "1,000",
+        "+0.25",
+        "… too short",
+        "new creators: not met",
+        "on 3 days",
+    ):
         assert words in text
-    assert "What was screened" not in write_report(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
+    assert (
+        "What was screened"
+        not in write_report(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
+    )
 
 
 def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
@@ -129,7 +169,11 @@ def test_without_matplotlib_the_page_has_its_tables_and_says_why_it_has_no_pictu
     ("feed", "said"),
     [
         ({"arm": "plain", "user": 1, "works": []}, r"feeds\[0\] lacks day, shown_before"),
-        ({**FEED, "works": [{"song": 5}]}, r"feeds\[0\].works\[0\] lacks creator, type, age_h, found_by, ranked, why"),
+        (
+            {**FEED, "works": [{"song": 5}]},
+            r"feeds\[0\].works\[0\] lacks creator, type, age_h, found_by, "
+            r"ranked, why",
+        ),
     ],
 )
 def test_a_feed_that_lacks_what_is_shown_is_refused_by_place(feed, said):

@@ -1,4 +1,5 @@
-"""Who comes, how often and for how long: potential sessions are drawn once, and realised by what users got."""
+"""Who comes, how often and for how long: potential sessions are drawn once, and realised by what users
+got."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,10 @@ name = "screened"
 keep = {KEEP}
 quality = {{ column = "voice_score" }}
 rules = [{RULES}]
-quotas = [{{ column = "type", value = "video", floor = 0.4 }}, {{ column = "creator_works", below = 1, floor = 0.2 }}]
+quotas = [
+    {{ column = "type", value = "video", floor = 0.4 }},
+    {{ column = "creator_works", below = 1, floor = 0.2 }},
+]
 """
 FLOORS = """[[arms]]
 name = "floors"
@@ -61,7 +64,9 @@ def blocked(population, debutants):
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory, models, blocked):
-    return play_blocking(tmp_path_factory.mktemp("played"), models, TOWERS + SCREENED + FLOORS, blocked, cores=1)
+    return play_blocking(
+        tmp_path_factory.mktemp("played"), models, TOWERS + SCREENED + FLOORS, blocked, cores=1
+    )
 
 
 def play_blocking(folder, models, text, creator, **options):
@@ -110,7 +115,9 @@ def test_nobody_is_shown_what_was_refused(played):
         assert (log.work_upload_day[log.exposures["work"]] < log.exposures["day"]).all()
 
 
-def test_a_killed_simulation_and_another_number_of_cores_let_the_same_works_in(played, models, blocked, tmp_path):
+def test_a_killed_simulation_and_another_number_of_cores_let_the_same_works_in(
+    played, models, blocked, tmp_path
+):
     def stop(done, total, what):
         if what.startswith("screened: day 2"):
             raise KeyboardInterrupt
@@ -140,7 +147,11 @@ def test_another_list_of_blocked_creators_is_another_simulation(models, blocked,
         (("keep = 15", ""), r"the arm 'screened': screen: the key 'keep' is missing"),
         (("keep = 15", "keep = 0"), r"'screened': screen: keep = 0: at least one work"),
         (("keep = 15", 'keep = 15\nuploads = "here"'), r"screen: unknown key 'uploads'"),
-        (("voice_score", "voice"), r"'screened': screen: .*no column 'voice' \(did you mean 'voice_score'\?\)"),
+        (
+            ("voice_score", "voice"),
+            r"'screened': screen: .*no column 'voice' \(did you mean "
+            r"'voice_score'\?\)",
+        ),
         (("duration_s", "tag"), r"screen: .*column 'tag' holds text, wanted: integer or number"),
         (("blocked.txt", "absent.txt"), r"absent\.txt cannot be read: No such file"),
         (
@@ -163,7 +174,10 @@ def test_each_day_so_many_users_upload_for_the_first_time_in_every_arm(played, p
     potential, (rows, users) = population.potential, debutants
     assert len(np.unique(users)) == TWO_DAYS.days * DEBUTS
     np.testing.assert_array_equal(np.bincount(potential.day[rows]), TWO_DAYS.days * [DEBUTS])
-    assert not np.isin(users, population.truth.people.creators).any() and np.isin(users, potential.creators).all()
+    assert (
+        not np.isin(users, population.truth.people.creators).any()
+        and np.isin(users, potential.creators).all()
+    )
     for user, first in zip(users, rows, strict=True):
         assert np.flatnonzero(potential.creator == user)[0] == first
     for name in ("towers", "floors"):
@@ -178,7 +192,8 @@ def test_a_floor_of_new_creators_shows_those_who_just_began(played, debutants):
     shown = [np.isin(log.exposures["creator"], users).sum() for log in (plain, steered)]
     assert shown[1] > shown[0]
     (floor,) = steered.facts["exposure"]["floors"]
-    assert floor["name"] == "creators of 2 d" and floor["new"] == DEBUTS  # those of the last day come the morning after
+    # those of the last day come the morning after
+    assert floor["name"] == "creators of 2 d" and floor["new"] == DEBUTS
 
 
 def test_debuts_change_nothing_of_other_days_and_users(population):
@@ -194,7 +209,11 @@ def test_debuts_change_nothing_of_other_days_and_users(population):
     assert (without.potential.day != NEVER).all() and len(without.truth.works) < n
 
 
-@pytest.mark.parametrize(("debuts", "why"), [(-1, "debuts = -1, expected"), (100, "debuts = 100 on each of 2 days")])
+@pytest.mark.parametrize(
+    ("debuts", "why"), [(-1, "debuts = -1, expected"), (100, "debuts = 100 on each of 2 days")]
+)
 def test_debuts_that_no_users_are_left_for_are_refused(debuts, why, models, tmp_path):
     with pytest.raises((ConfigError, ValueError), match=why):
-        simulate(arms_of(tmp_path, TOWERS, debuts=debuts), tmp_path, TWO_DAYS, tmp_path / "out", models=models)
+        simulate(
+            arms_of(tmp_path, TOWERS, debuts=debuts), tmp_path, TWO_DAYS, tmp_path / "out", models=models
+        )

@@ -58,7 +58,8 @@ def interrupt_on_second_day(done, total, what):
 def test_prices_move_what_is_shown_towards_what_is_wanted(played):
     plain, steered = ArmLog.read(played / "towers"), ArmLog.read(played / "steered")
     new = [
-        np.unique(log.exposures["work"][log.work_upload_day[log.exposures["work"]] >= 0]) for log in (plain, steered)
+        np.unique(log.exposures["work"][log.work_upload_day[log.exposures["work"]] >= 0])
+        for log in (plain, steered)
     ]
     assert len(new[1]) > len(new[0]) + 3
     told = steered.facts["exposure"]

@@ -13,7 +13,8 @@ SEEN, UNSEEN, EMPTY = 2, 5, 7  # user rows of three creators; the last has no wo
 
 @pytest.fixture
 def potential():
-    """Of creators SEEN and UNSEEN one work before the days; of each creator 2,000 potential works on each of 8 days."""
+    """Of creators SEEN and UNSEEN one work before the days; of each creator 2,000 potential works on each of
+    8 days."""
     random = np.random.default_rng(0)
     creator = np.concatenate([[SEEN, UNSEEN], np.tile([SEEN, UNSEEN, EMPTY], 16_000)])
     day = np.concatenate([[BEFORE, BEFORE], np.repeat(np.arange(8), 6_000)]).astype(np.int32)

@@ -33,7 +33,8 @@ def with_cowatch(dataset):
 @pytest.mark.parametrize("every_hours", [None, 24])
 @pytest.mark.parametrize("kind", ["encoder", "with_cowatch"])
 def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, every_hours, request):
-    """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other candidates."""
+    """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other
+    candidates."""
     encoder = request.getfixturevalue(kind)
     time = dataset.exposures.time_ms
     as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
@@ -73,7 +74,9 @@ def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder
         for row in (0, 1, 50, 120, len(rest) - 1):
             moment = int(rest.time_ms[row])
             then = advance(snapshot, rest, moment)
-            served = encoder.encode_user(then, int(rest.user_id[row]), moment, int(rest.scene[row]))["user_numbers"]
+            served = encoder.encode_user(then, int(rest.user_id[row]), moment, int(rest.scene[row]))[
+                "user_numbers"
+            ]
             np.testing.assert_array_equal(trained[row], served[0, at], err_msg=f"row {row}")
 
 
@@ -112,7 +115,8 @@ def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encode
     moment = dataset.exposures.time_ms[at]
     later = dataset.exposures.time_ms >= moment
     turned = {
-        task: np.where(later, 1 - label, label).astype(np.uint8) for task, label in dataset.exposures.labels.items()
+        task: np.where(later, 1 - label, label).astype(np.uint8)
+        for task, label in dataset.exposures.labels.items()
     }
     examples, other = (
         build_examples(encoder, dataset.snapshot, exposures)
@@ -136,7 +140,8 @@ def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encode
 def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
     later = dataset.exposures.time_ms >= dataset.train_until_ms
     turned = {
-        task: np.where(later, 1 - label, label).astype(np.uint8) for task, label in dataset.exposures.labels.items()
+        task: np.where(later, 1 - label, label).astype(np.uint8)
+        for task, label in dataset.exposures.labels.items()
     }
     other = replace(dataset, exposures=replace(dataset.exposures, labels=turned))
     refitted = Encoder.fit(other.snapshot, other.split()[0], dataset.tasks, history_length=8, min_count=3)
@@ -160,7 +165,9 @@ def test_rows_too_early_out_of_order_unlabelled_or_of_strangers_are_refused(data
     holes = exposures.labels["follow"].astype(np.float32)
     holes[9] = np.nan
     with pytest.raises(ValueError, match="label 'follow', exposure 9: nan, expected 0 or 1"):
-        build_examples(encoder, dataset.snapshot, replace(exposures, labels={**exposures.labels, "follow": holes}))
+        build_examples(
+            encoder, dataset.snapshot, replace(exposures, labels={**exposures.labels, "follow": holes})
+        )
     strangers = exposures.user_id.copy()
     strangers[5] = 999
     with pytest.raises(ValueError, match="exposure 5 names user 999"):

@@ -1,4 +1,5 @@
-"""An event log continues a dataset: its exposures are rows as those of the data, and the newest day is measured on."""
+"""An event log continues a dataset: its exposures are rows as those of the data, and the newest day is
+measured on."""
 
 from dataclasses import replace
 
@@ -36,7 +37,9 @@ def write(folder, *events, head=None, now_ms=None):
 def since(dataset, tmp_path):
     """The log of the exposures that ``known`` lacks."""
     head, rest = head_of(dataset), dataset.exposures.take(slice(KNOWN, None))
-    return write(tmp_path / "events", *(events_of(rest.take(slice(at, at + 50)), head) for at in (0, 50)), head=head)
+    return write(
+        tmp_path / "events", *(events_of(rest.take(slice(at, at + 50)), head) for at in (0, 50)), head=head
+    )
 
 
 def of_user_1(kind, time_ms, work, number, **more):
@@ -56,7 +59,11 @@ def test_a_log_gives_back_the_rows_that_the_data_lack(dataset, known, since):
 
 
 def test_what_the_data_hold_already_counts_once(dataset, since):
-    with pytest.raises(DataError, match=r"none of 100 exposures can teach.*100 exposures that the data hold already"):
+    with pytest.raises(
+        DataError,
+        match=r"none of 100 exposures can teach.*100 exposures that the data hold "
+        r"already",
+    ):
         with_events(dataset, since)
     most = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN + 60)))
     found = with_events(most, since)
@@ -82,7 +89,9 @@ def test_validation_is_a_day_with_exposures_though_days_without_lie_between(data
     assert len(test) <= 30 and valid.time_ms[-1] == dataset.exposures.time_ms[-1]
 
 
-def test_a_label_and_a_play_that_come_later_belong_to_the_last_exposure_of_the_work_before(known, since, dataset):
+def test_a_label_and_a_play_that_come_later_belong_to_the_last_exposure_of_the_work_before(
+    known, since, dataset
+):
     moment, work = int(dataset.exposures.time_ms[-1]), int(dataset.snapshot.works.ids[3])
     like = np.uint64(1 << head_of(dataset).labels.index("like"))
     write(
@@ -118,7 +127,9 @@ def test_what_came_on_the_newest_day_is_said_of_no_exposure_before_it(known, sin
     found = with_events(known, since)
     assert moment + 2 < found.valid_until_ms <= late
     more = found.exposures.take(found.exposures.time_ms > moment)
-    of = zip((more.time_ms - moment).tolist(), more.work_id.tolist(), more.labels["like"].tolist(), strict=True)
+    of = zip(
+        (more.time_ms - moment).tolist(), more.work_id.tolist(), more.labels["like"].tolist(), strict=True
+    )
     before, newest = [(1, works[0], 1), (1, works[1], 0), (1, works[2], 0)], 2 * DAY_MS
     assert sorted(of) == sorted([*before, (newest, works[2], 1), (newest + 2, works[1], 0)])
     assert not more.play_ms.any()
@@ -128,7 +139,9 @@ def test_what_came_on_the_newest_day_is_said_of_no_exposure_before_it(known, sin
 
 def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(dataset, tmp_path):
     head, last = head_of(dataset), dataset.exposures.take(slice(-1, None))
-    before = replace(last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()})
+    before = replace(
+        last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()}
+    )
     moment, user, work = int(last.time_ms[0]), int(last.user_id[0]), int(last.work_id[0])
     said = Events.of(
         "label", source=8, number=1, time_ms=moment + 1, user_id=user, item_id=work,
@@ -138,7 +151,9 @@ def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(data
     shown = replace(shown, number=np.arange(2, dtype=np.uint64))
     found = with_events(dataset, write(tmp_path / "events", shown, said, head=head, now_ms=moment + 1))
     row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
-    assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][row].tolist() == [0]
+    assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][
+        row
+    ].tolist() == [0]
     assert "event log: 1 labels and plays without an exposure that teaches, left out" in found.notes
 
 
@@ -174,7 +189,11 @@ def test_an_empty_log_is_refused(known, dataset, tmp_path):
 
 def test_a_log_without_labels_of_the_data_is_refused(known, tmp_path):
     folder = write(tmp_path / "events", head=Head(("click", "like")))
-    with pytest.raises(LogSchemaError, match=r"labels \['click', 'like'\], the data have \['long_view', 'follow'\]"):
+    with pytest.raises(
+        LogSchemaError,
+        match=r"labels \['click', 'like'\], the data have \['long_view', "
+        r"'follow'\]",
+    ):
         with_events(known, folder)
 
 
@@ -182,7 +201,11 @@ def test_a_newest_day_of_one_class_is_refused(known, dataset, tmp_path):
     moment = int(dataset.exposures.time_ms[-1]) + 10 * DAY_MS
     shown = of_user_1("exposure", moment, dataset.snapshot.works.ids, np.arange(len(dataset.snapshot.works)))
     folder = write(tmp_path / "events", shown, head=head_of(dataset))
-    with pytest.raises(DataError, match=r"of 40 exposures of the newest day each task .* has one value alone"):
+    with pytest.raises(
+        DataError,
+        match=r"of 40 exposures of the newest day each task .* has one value "
+        r"alone",
+    ):
         with_events(known, folder)
 
 

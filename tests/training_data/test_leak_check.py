@@ -25,7 +25,9 @@ def leaks_own_label(examples):
 
 def leaks_the_future(examples):
     """A user's likes over the whole period, as a table computed once at the end would hold them."""
-    likes = np.bincount(examples.user_rows, examples.exposures.labels["like"], minlength=len(examples.snapshot.users))
+    likes = np.bincount(
+        examples.user_rows, examples.exposures.labels["like"], minlength=len(examples.snapshot.users)
+    )
     counts = examples.user_counts.copy()
     counts[:, examples.encoder.users.counters.index("count_like")] = likes[examples.user_rows]
     return replace(examples, user_counts=counts)
@@ -34,7 +36,9 @@ def leaks_the_future(examples):
 def leaks_own_label_in_the_scene(examples):
     """A counter of the user in the row's scene that has seen the row itself."""
     counts = examples.scene_counts.copy()
-    counts[:, examples.encoder.scene_counters.counters.index("count_click")] += examples.exposures.labels["click"]
+    counts[:, examples.encoder.scene_counters.counters.index("count_click")] += examples.exposures.labels[
+        "click"
+    ]
     return replace(examples, scene_counts=counts)
 
 

@@ -25,9 +25,10 @@ def log_pool(writer, examples, row, works, fused, **more):
     exposures = examples.exposures
     logits = np.stack([fused, fused + 1, fused + 2], axis=1).astype(np.float32)
     writer.append(
-        request_id=f"r{row}", user_id=int(exposures.user_id[row]), item_ids=examples.snapshot.works.ids[works],
-        scene="home", time_ms=int(exposures.time_ms[row]), logits=logits,
-        fused=fused.astype(np.float32), **{"shadow": True, "model_version": 1, **more},
+        request_id=f"r{row}", user_id=int(exposures.user_id[row]),
+        item_ids=examples.snapshot.works.ids[works], scene="home",
+        time_ms=int(exposures.time_ms[row]), logits=logits, fused=fused.astype(np.float32),
+        **{"shadow": True, "model_version": 1, **more},
     )  # fmt: skip
 
 
@@ -74,13 +75,18 @@ def test_of_a_longer_pool_the_best_quarter_and_a_draw_are_taken(examples, tmp_pa
 
 
 def test_short_lists_and_requests_without_an_example_are_passed_over(examples, tmp_path):
-    """Lists that are too short, and requests that no example answers to; ranked lists count like shadow pools."""
+    """Lists that are too short, and requests that no example answers to; ranked lists count like shadow
+    pools."""
     with RankLogWriter(tmp_path, TASKS) as writer:
         log_pool(writer, examples, 10, np.arange(5), np.linspace(0.9, 0.1, 5))
         log_pool(writer, examples, 300, np.arange(10), np.linspace(0.9, 0.1, 10), shadow=False)
-        moved = replace(examples, exposures=replace(examples.exposures, time_ms=examples.exposures.time_ms + 1))
+        moved = replace(
+            examples, exposures=replace(examples.exposures, time_ms=examples.exposures.time_ms + 1)
+        )
         log_pool(writer, moved, 500, np.arange(10), np.linspace(0.9, 0.1, 10))
-    assert read_lists(examples, tmp_path, TASKS, 10, seed=0).rows.tolist() == [first_of_request(examples, 300)]
+    assert read_lists(examples, tmp_path, TASKS, 10, seed=0).rows.tolist() == [
+        first_of_request(examples, 300)
+    ]
 
 
 def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, tmp_path):

@@ -1,4 +1,5 @@
-"""Rates as baselines: a work's, and the user's in the scene beside it, smoothed and as of each row's moment."""
+"""Rates as baselines: a work's, and the user's in the scene beside it, smoothed and as of each row's
+moment."""
 
 from dataclasses import replace
 
@@ -21,7 +22,9 @@ def test_popularity_is_the_smoothed_rate_of_what_was_shown_before(examples):
     logits = popularity_logits(examples)
     rate = 1 / (1 + np.exp(-logits.astype(np.float64)))
     counters = list(examples.encoder.works.counters)
-    shown, clicked = (examples.work_counts[:, counters.index(f"count_{name}")] for name in ("exposed", "click"))
+    shown, clicked = (
+        examples.work_counts[:, counters.index(f"count_{name}")] for name in ("exposed", "click")
+    )
     mean = clicked.sum() / shown.sum()
     np.testing.assert_allclose(rate[:, 0], (clicked + 20 * mean) / (shown + 20), rtol=1e-4)
 

@@ -1,4 +1,5 @@
-"""What a served log may teach: rows of the ranker that is named, of these users and works, until the test begins."""
+"""What a served log may teach: rows of the ranker that is named, of these users and works, until the test
+begins."""
 
 import numpy as np
 import pyarrow as pa
@@ -90,9 +91,15 @@ def test_versions_of_two_rankers_are_refused_with_their_rows(dataset, ranker, lo
     with pytest.raises(LogSchemaError, match=r"model versions 4 \(\d+ rows\), 5 \(2 rows\), .*--log-version"):
         read(log, ranker, dataset)
     assert set(read(log, ranker, dataset, version=4).log.model_version) == {4}
-    with pytest.raises(LogSchemaError, match="was written by the ranker another, which has an encoder of its own"):
+    with pytest.raises(
+        LogSchemaError, match="was written by the ranker another, which has an encoder of its own"
+    ):
         read(log, ranker, dataset, version=5)
-    with pytest.raises(LogSchemaError, match=r"no row of model version 6; it has 4 \(\d+ rows\), 5 \(2 rows\)"):
+    with pytest.raises(
+        LogSchemaError,
+        match=r"no row of model version 6; it has 4 \(\d+ rows\), 5 \(2 "
+        r"rows\)",
+    ):
         read(log, ranker, dataset, version=6)
 
 
@@ -112,7 +119,11 @@ def test_a_log_that_does_not_name_its_ranker_is_taken_by_its_version(dataset, ra
     append(tmp_path / "same", ranker, fingerprint="", time_ms=moment)
     assert len(read(tmp_path / "same", ranker, dataset).log) == 2
     append(tmp_path / "other", ranker, version=7, fingerprint="", time_ms=moment)
-    with pytest.raises(LogSchemaError, match=r"model version 7 \(2 rows\) and does not name its ranker.*version 4"):
+    with pytest.raises(
+        LogSchemaError,
+        match=r"model version 7 \(2 rows\) and does not name its "
+        r"ranker.*version 4",
+    ):
         read(tmp_path / "other", ranker, dataset)
     assert len(read(tmp_path / "other", ranker, dataset, version=7).log) == 2
 
@@ -126,11 +137,19 @@ def test_a_log_of_other_data_is_refused(dataset, ranker, tmp_path):
 def test_requests_without_an_outcome_are_encoded_as_serving_did_and_have_their_lists(
     dataset, examples, ranker, tmp_path
 ):
-    """Pools of a moment that no exposure has: each request becomes a row, and adds nothing to what happened."""
+    """Pools of a moment that no exposure has: each request becomes a row, and adds nothing to what
+    happened."""
     past = dataset.exposures
     moment = int(past.time_ms[300]) + 1
     for user in (3, 5):
-        append(tmp_path, ranker, request_id=f"r{user}", user_id=user, time_ms=moment, item_ids=100 + 7 * np.arange(12))
+        append(
+            tmp_path,
+            ranker,
+            request_id=f"r{user}",
+            user_id=user,
+            time_ms=moment,
+            item_ids=100 + 7 * np.arange(12),
+        )
     append(tmp_path, ranker, request_id="short", user_id=4, time_ms=moment)
     served = read(tmp_path, ranker, dataset)
     requests = served.requests(dataset.snapshot, 12)

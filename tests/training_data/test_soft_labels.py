@@ -20,7 +20,8 @@ def log(examples, ranker, tmp_path):
 
 
 def unique_rows(examples):
-    """Exposures of one work to one user at one moment are one row of the log; only rows without such a twin compare."""
+    """Exposures of one work to one user at one moment are one row of the log; only rows without such a twin
+    compare."""
     e = examples.exposures
     key = np.stack([e.user_id, e.work_id, e.time_ms], axis=1)
     _, inverse, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)
@@ -67,7 +68,9 @@ def test_whoever_served_chose_the_ids_of_requests(examples, ranker, log):
         return table.set_column(0, "request_id", names)
 
     rewrite(log, renamed)
-    np.testing.assert_array_equal(read_soft_labels(examples.exposures, log, ranker.tasks).logits, clean.logits)
+    np.testing.assert_array_equal(
+        read_soft_labels(examples.exposures, log, ranker.tasks).logits, clean.logits
+    )
 
 
 def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
@@ -77,7 +80,9 @@ def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
         names = table.column_names
         shadow = table.set_column(names.index("shadow"), "shadow", pa.array([True] * len(table)))
         for name in ("logit_click", "fused"):
-            shadow = shadow.set_column(names.index(name), name, pa.array(np.full(len(table), -9.0, np.float32)))
+            shadow = shadow.set_column(
+                names.index(name), name, pa.array(np.full(len(table), -9.0, np.float32))
+            )
         return pa.concat_tables([shadow, table])
 
     rewrite(log, with_shadow)
@@ -91,7 +96,9 @@ def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
 def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, ranker, log):
     def mixed(table):
         at = table.column_names.index("model_version")
-        return table.set_column(at, "model_version", pa.array([5 if row == 3 else 4 for row in range(len(table))]))
+        return table.set_column(
+            at, "model_version", pa.array([5 if row == 3 else 4 for row in range(len(table))])
+        )
 
     rewrite(log, mixed)
     with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\]: say which may teach"):

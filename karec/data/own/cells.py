@@ -12,10 +12,11 @@ Bounds = tuple[int, int] | tuple[float, float] | tuple[date, date]
 
 @dataclass(frozen=True)
 class Check:
-    """Each of ``columns`` holds what is said, which is then not guessed by its first rows: ``integer``, written without
-    a point; ``whole`` numbers, also 9.0; ``number``; ``time``; ``text``, and no control character. It lies ``within``
-    two bounds, both included, or is one that the regular expression ``matches`` (RE2) from its start to its end. A cell
-    may be missing unless it is ``required``. A row with another cell cannot be used.
+    """Each of ``columns`` holds what is said, which is then not guessed by its first rows: ``integer``,
+    written without a point; ``whole`` numbers, also 9.0; ``number``; ``time``; ``text``, and no control
+    character. It lies ``within`` two bounds, both included, or is one that the regular expression ``matches``
+    (RE2) from its start to its end. A cell may be missing unless it is ``required``. A row with another cell
+    cannot be used.
     """
 
     columns: tuple[str, ...]
@@ -27,8 +28,12 @@ class Check:
     def __post_init__(self) -> None:
         if (self.matches is not None) and self.holds != "text":
             raise ValueError(f"matches is for texts, the columns hold {self.holds!r}")
-        if self.within is not None and (self.holds == "text" or isinstance(self.within[0], date) != self._of_time):
-            raise ValueError(f"within = {self.within}: bounds are numbers, or dates for a time; a text has none")
+        if self.within is not None and (
+            self.holds == "text" or isinstance(self.within[0], date) != self._of_time
+        ):
+            raise ValueError(
+                f"within = {self.within}: bounds are numbers, or dates for a time; a text has none"
+            )
         if self.within is not None and not self.within[0] <= self.within[1]:  # type: ignore[operator]
             raise ValueError(f"within = {self.within}: the least stands first")
 
@@ -39,8 +44,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Log:
-    """A number: log(1 + ``column`` / ``unit``); with ``over``, another column, log((1 + ``column``) / (1 + ``over``)).
-    A cell that is missing counts as ``missing``; without that, the number is missing.
+    """A number: log(1 + ``column`` / ``unit``); with ``over``, another column, log((1 + ``column``) / (1 +
+    ``over``)). A cell that is missing counts as ``missing``; without that, the number is missing.
     """
 
     column: str

@@ -28,17 +28,23 @@ def said_column(database: Database, source: Source, name: str, checks: Sequence[
 
 
 def id_column(database: Database, source: Source, name: str, checks: Sequence[Check] = ()) -> Column:
-    """``said_column`` of ids: they come back as they went in, so that what the file says is a text stays one."""
+    """``said_column`` of ids: they come back as they went in, so that what the file says is a text stays
+    one."""
     column = said_column(database, source, name, checks)
     stays = name in source.texts and name not in declared(checks)
     return replace(column, kind="text", unit="") if stays else column
 
 
 def check_mistakes(
-    database: Database, source: Source, checks: Sequence[Check], what: str, zone: ZoneInfo, time_unit: str = ""
+    database: Database,
+    source: Source,
+    checks: Sequence[Check],
+    what: str,
+    zone: ZoneInfo,
+    time_unit: str = "",
 ) -> list[Mistake]:
-    """DataError: a check of the table ``what`` names a column that the files lack. ``time_unit`` of moments that are
-    numbers.
+    """DataError: a check of the table ``what`` names a column that the files lack. ``time_unit`` of moments
+    that are numbers.
     """
     found = []
     for check in checks:
@@ -70,7 +76,9 @@ def _of(check: Check, column: Column, zone: ZoneInfo) -> list[Mistake]:
     value = {"integer": column.as_integer, "time": column.as_time.as_ms}.get(check.holds, column.as_number)
     wrong = f"{cell} IS NOT NULL AND {value} IS NULL"
     if check.holds == "whole":
-        wrong = f"{cell} IS NOT NULL AND coalesce({value} <> floor({value}) OR abs({value}) >= {_EXACT}, true)"
+        wrong = (
+            f"{cell} IS NOT NULL AND coalesce({value} <> floor({value}) OR abs({value}) >= {_EXACT}, true)"
+        )
     found.append((wrong, f"{named}: {_NAMED[check.holds]}"))
     if check.within is not None:
         least, most = (moment_ms(each, zone) if isinstance(each, date) else each for each in check.within)

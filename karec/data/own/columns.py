@@ -37,8 +37,8 @@ Numbers = Callable[[str, Any], Array]  # (role, an Arrow array of ids) → their
 
 @dataclass(frozen=True)
 class Wanted:
-    """A column and what is said of it: its role's name, what stands between its values, that it is a category, which
-    cells are ``unknown``, and the name of a category's missing cells.
+    """A column and what is said of it: its role's name, what stands between its values, that it is a
+    category, which cells are ``unknown``, and the name of a category's missing cells.
     """
 
     column: Column
@@ -62,8 +62,11 @@ class Wanted:
 
     @property
     def is_odd(self) -> str | None:
-        """A condition in SQL: the cell is there, and cannot be read as what the column holds; None: each can."""
-        kinds = self.column.kind in ("integer", "number", "time") and self.between is None and not self.category
+        """A condition in SQL: the cell is there, and cannot be read as what the column holds; None: each
+        can."""
+        kinds = (
+            self.column.kind in ("integer", "number", "time") and self.between is None and not self.category
+        )
         if not kinds and self.role != PUBLISHED:
             return None
         return f"{self.column.cell} IS NOT NULL AND {self._known} IS NULL"
@@ -88,8 +91,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Become:
-    """``columns`` of a snapshot, ``names`` of their category codes, what to tell of them, and the first of the names
-    that stand in one row ``alone``: each may be a slip.
+    """``columns`` of a snapshot, ``names`` of their category codes, what to tell of them, and the first of
+    the names that stand in one row ``alone``: each may be a slip.
     """
 
     columns: dict[str, Array]
@@ -99,7 +102,8 @@ class Become:
 
 
 def become(wanted: Wanted, values: Any, numbers: Numbers | None) -> Become:
-    """``values``, an Arrow array, are what ``wanted.cell`` reads. ``numbers`` of creators and songs that are texts.
+    """``values``, an Arrow array, are what ``wanted.cell`` reads. ``numbers`` of creators and songs that are
+    texts.
 
     DataError, which does not name the file: free text, or vectors of several lengths.
     """
@@ -127,8 +131,13 @@ def become(wanted: Wanted, values: Any, numbers: Numbers | None) -> Become:
 
 def log_becomes(name: str, log: Log, numbers: Mapping[str, Array]) -> Become:
     """``numbers``: (R,) float64 of each of the log's columns, NaN where a cell is missing."""
-    values = [numbers[column] if log.missing is None else _or(numbers[column], log.missing) for column in log.columns]
-    made = np.log1p(values[0] / log.unit) if log.over is None else np.log((values[0] + 1.0) / (values[1] + 1.0))
+    values = [
+        numbers[column] if log.missing is None else _or(numbers[column], log.missing)
+        for column in log.columns
+    ]
+    made = (
+        np.log1p(values[0] / log.unit) if log.over is None else np.log((values[0] + 1.0) / (values[1] + 1.0))
+    )
     return Become({name: made.astype(np.float32)}, f"number {name}")
 
 
@@ -152,13 +161,15 @@ def _ids(role: str, values: Any, numbers: Numbers | None) -> Array:
     found = np.full(len(values), -1, np.int64)
     kept = values.drop_null()
     if len(kept):
-        found[there] = kept.to_numpy() if str(kept.type).startswith("int") or numbers is None else numbers(role, kept)
+        found[there] = (
+            kept.to_numpy() if str(kept.type).startswith("int") or numbers is None else numbers(role, kept)
+        )
     return found
 
 
 def _codes(values: Any, missing: str | None = None) -> tuple[Array, list[str]]:
-    """(N,) int32 codes in the order of the names, −1 where a value is missing. ``missing`` names these, as the first
-    category.
+    """(N,) int32 codes in the order of the names, −1 where a value is missing. ``missing`` names these, as
+    the first category.
     """
     if missing is not None and values.null_count:
         codes, known = _codes(values)
@@ -182,7 +193,8 @@ def _alone(codes: Array, names: list[str]) -> tuple[str, ...]:
 
 
 def _is_quantity(column: Column, values: Any) -> bool:
-    """Of integers: more distinct ones than a category has, or hardly one that recurs. Of numbers: not few and whole."""
+    """Of integers: more distinct ones than a category has, or hardly one that recurs. Of numbers: not few and
+    whole."""
     distinct = values.unique().drop_null()
     if column.kind == "number":
         found = distinct.to_numpy(zero_copy_only=False)
@@ -195,7 +207,8 @@ def _refuse_free_text(name: str, values: Any, distinct: int) -> None:
     lengths = [len(each) for each in values.drop_null()[:1000].to_pylist()]
     if there > 100 and distinct > 0.5 * there and np.mean(lengths) > FREE_TEXT:
         raise DataError(
-            f"column {name!r} is free text ({distinct:,} values of {np.mean(lengths):.0f} characters in {there:,} "
+            f"column {name!r} is free text ({distinct:,} values of {np.mean(lengths):.0f} characters in "
+            f"{there:,} "
             "rows): add it to ignore, and bring vectors made of it as roles.vector"
         )
 
@@ -204,18 +217,23 @@ def _of_list(wanted: Wanted, values: Any) -> Become:
     name = wanted.name
     rows: Sequence[list[Any]] = [_parsed(each) for each in values.to_pylist()]
     first: list[Any] = next((row for row in rows if row), [])
-    if len(first) > LISTED and all(isinstance(each, int | float) and not isinstance(each, bool) for each in first):
+    if len(first) > LISTED and all(
+        isinstance(each, int | float) and not isinstance(each, bool) for each in first
+    ):
         for at, row in enumerate(rows):
             if len(row) not in (0, len(first)):
                 raise DataError(
-                    f"column {wanted.column.name!r}, row {at + 1}: {len(row)} numbers, others have {len(first)}: "
+                    f"column {wanted.column.name!r}, row {at + 1}: {len(row)} numbers, others have "
+                    f"{len(first)}: "
                     "vectors have one length, or are missing"
                 )
         return vectors_become(name, np.array([row or [np.nan] * len(first) for row in rows], np.float32))
     import pyarrow
 
     wide = [[str(each) for each in row[:LISTED]] + [None] * (LISTED - len(row[:LISTED])) for row in rows]
-    codes, names = _codes(pyarrow.array([each for row in wide for each in row], pyarrow.string()), wanted.missing)
+    codes, names = _codes(
+        pyarrow.array([each for row in wide for each in row], pyarrow.string()), wanted.missing
+    )
     codes = codes.reshape(-1, LISTED)
     used = [at for at in range(LISTED) if at == 0 or any(len(row) > at for row in rows)]
     columns = {f"{name}{at + 1 if at else ''}": np.ascontiguousarray(codes[:, at]) for at in used}
@@ -239,7 +257,8 @@ def _parsed(value: Any) -> list[Any]:
 
 
 def _principal(vectors: Array, kept: int) -> Array:
-    """The ``kept`` first principal components, NaN where a vector is missing; signs are fixed by the largest weight."""
+    """The ``kept`` first principal components, NaN where a vector is missing; signs are fixed by the largest
+    weight."""
     there = np.isfinite(vectors).all(axis=1)
     known = vectors[there].astype(np.float64)
     known -= known.mean(axis=0)

@@ -1,4 +1,5 @@
-"""``data.toml``: where the files are, which column is what, and what the labels mean; see docs/howto-own-data.md."""
+"""``data.toml``: where the files are, which column is what, and what the labels mean; see
+docs/howto-own-data.md."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 @dataclass(frozen=True)
 class Files:
-    """A table's files: ``path`` is a file, a glob or a folder, from the folder of data.toml. CSV, JSONL or Parquet.
-    ``quoted``: a cell of CSV may stand in quotes; without it a quote is a letter.
+    """A table's files: ``path`` is a file, a glob or a folder, from the folder of data.toml. CSV, JSONL or
+    Parquet. ``quoted``: a cell of CSV may stand in quotes; without it a quote is a letter.
     """
 
     path: str
@@ -32,9 +33,10 @@ class Files:
 
 @dataclass(frozen=True)
 class EventColumns:
-    """The names of the log's columns. ``user`` and ``item`` must be there, and ``time`` but in a log of positives alone
-    that is split by user. ``day``: when the row was written, yyyymmdd or ISO 8601; it is the day of the time, or the
-    next, in the contract's zone. ``value``: a number that comes with an event, such as the stars of a rating.
+    """The names of the log's columns. ``user`` and ``item`` must be there, and ``time`` but in a log of
+    positives alone that is split by user. ``day``: when the row was written, yyyymmdd or ISO 8601; it is the
+    day of the time, or the next, in the contract's zone. ``value``: a number that comes with an event, such
+    as the stars of a rating.
     """
 
     user: str
@@ -50,10 +52,11 @@ class EventColumns:
 
 @dataclass(frozen=True)
 class Events(Files):
-    """The log. ``view`` names the event that says that an item was shown; in a log of actions, an action belongs to the
-    last view of the item by the user within ``window_minutes`` before it, or to the view of its request. ``scenes``:
-    {cell of the column scene: name}, all that there are, in their order. ``repeats``: of rows of one user, item and
-    moment the ``first`` in the files counts, or they ``merge``: what one of them says is said.
+    """The log. ``view`` names the event that says that an item was shown; in a log of actions, an action
+    belongs to the last view of the item by the user within ``window_minutes`` before it, or to the view of
+    its request. ``scenes``: {cell of the column scene: name}, all that there are, in their order.
+    ``repeats``: of rows of one user, item and moment the ``first`` in the files counts, or they ``merge``:
+    what one of them says is said.
     """
 
     columns: EventColumns = field(kw_only=True)
@@ -71,10 +74,10 @@ class Events(Files):
 
 @dataclass(frozen=True)
 class Label:
-    """When an exposure is positive: ``event`` happened to it, with a value that is ``at_least`` a number where that is
-    said; or ``column`` is not 0, is ``equals``, is ``at_least`` a
-    number, or is at least ``share`` of the column ``at_least_share_of``. ``weight`` in the score of feeds; ``task``:
-    models learn it.
+    """When an exposure is positive: ``event`` happened to it, with a value that is ``at_least`` a number
+    where that is said; or ``column`` is not 0, is ``equals``, is ``at_least`` a
+    number, or is at least ``share`` of the column ``at_least_share_of``. ``weight`` in the score of feeds;
+    ``task``: models learn it.
     """
 
     event: str | None = None
@@ -89,7 +92,9 @@ class Label:
     def __post_init__(self) -> None:
         if (self.event is None) == (self.column is None):
             raise ValueError("a label is said by an event or by a column: give one of the two")
-        given = [name for name in ("equals", "at_least", "at_least_share_of") if getattr(self, name) is not None]
+        given = [
+            name for name in ("equals", "at_least", "at_least_share_of") if getattr(self, name) is not None
+        ]
         if len(given) > 1 or (given not in ([], ["at_least"]) and self.column is None):
             raise ValueError(
                 f"{' and '.join(given)}: at most one of them, beside a column, or at_least beside an event"
@@ -100,8 +105,8 @@ class Label:
 
 @dataclass(frozen=True)
 class Roles:
-    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item; or a file
-    that ends with .npy, beside data.toml, with a row for each row of items, in their order.
+    """Columns of items with a meaning. ``vector``: a list of numbers, of the same length for every item; or a
+    file that ends with .npy, beside data.toml, with a row for each row of items, in their order.
     """
 
     creator: str | None = None
@@ -120,10 +125,11 @@ class Roles:
 
 @dataclass(frozen=True)
 class Rows(Files):
-    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``; where ``features`` are named,
-    only they are. ``categories``: columns whose numbers are names of kinds. ``lists``: {column: what stands between the
-    values that its cells hold}. ``logs``: {feature: the columns that it is made of}. ``unknown``: {column: cells that
-    say that nothing is known}. ``missing`` names a category's cells that are missing: they are one like others.
+    """A row an ``id``. A column that is no role is a feature, but those of ``ignore``; where ``features`` are
+    named, only they are. ``categories``: columns whose numbers are names of kinds. ``lists``: {column: what
+    stands between the values that its cells hold}. ``logs``: {feature: the columns that it is made of}.
+    ``unknown``: {column: cells that say that nothing is known}. ``missing`` names a category's cells that are
+    missing: they are one like others.
     """
 
     id: str = field(kw_only=True)
@@ -163,8 +169,9 @@ class ValueNames(Files):
 
 @dataclass(frozen=True)
 class Values(Files):
-    """A table of pairs, an item and a value each, such as the tags that users gave items. The values that stand most
-    often with an item are its own. ``names``: where values are called otherwise than they stand here.
+    """A table of pairs, an item and a value each, such as the tags that users gave items. The values that
+    stand most often with an item are its own. ``names``: where values are called otherwise than they stand
+    here.
     """
 
     columns: ValueColumns = field(kw_only=True)
@@ -202,8 +209,8 @@ class Pairs(Files):
 
 @dataclass(frozen=True)
 class Negatives:
-    """For a log of positives alone: so many items for each, drawn among those that the user has no positive of, with a
-    chance that grows with how often an item is taken, to the power ``popularity``.
+    """For a log of positives alone: so many items for each, drawn among those that the user has no positive
+    of, with a chance that grows with how often an item is taken, to the power ``popularity``.
     """
 
     per_positive: int = 4
@@ -225,9 +232,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class Split:
-    """Shares of the exposures, in order of time: the first ``history`` make histories and counters only; the last
-    ``test`` are the test, the ``validation`` before them choose settings, the rest train. Or moments: ``begin``. ``by``
-    "user": of a log without times, shares of each user's positives, in an order drawn from ``seed``.
+    """Shares of the exposures, in order of time: the first ``history`` make histories and counters only; the
+    last ``test`` are the test, the ``validation`` before them choose settings, the rest train. Or moments:
+    ``begin``. ``by`` "user": of a log without times, shares of each user's positives, in an order drawn from
+    ``seed``.
     """
 
     history: float = 0.2
@@ -247,10 +255,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Past:
-    """What users did before ``split.begin.training``, as lists of items without moments: ``path`` is a table of them,
-    in Parquet: a row a ``user``, ``shown`` and a column for each of ``labels`` hold the last items, oldest first,
-    ``count`` how many were shown in all. Where there is no such file, the lists are made of the log's rows of before,
-    and of the file ``log``, an earlier part of it that may be missing too. A list holds ``kept`` items at most.
+    """What users did before ``split.begin.training``, as lists of items without moments: ``path`` is a table
+    of them, in Parquet: a row a ``user``, ``shown`` and a column for each of ``labels`` hold the last items,
+    oldest first, ``count`` how many were shown in all. Where there is no such file, the lists are made of the
+    log's rows of before, and of the file ``log``, an earlier part of it that may be missing too. A list holds
+    ``kept`` items at most.
     """
 
     path: str
@@ -268,9 +277,9 @@ class Past:
 
 @dataclass(frozen=True)
 class Contract:
-    """A data.toml. ``folder`` is where its files lie. ``zone``: of times that name none. ``strict``, for files that
-    never change: they are whole lines, the last one too, each user and item of the log stands in its table, and users
-    of relations, and friends, are known.
+    """A data.toml. ``folder`` is where its files lie. ``zone``: of times that name none. ``strict``, for
+    files that never change: they are whole lines, the last one too, each user and item of the log stands in
+    its table, and users of relations, and friends, are known.
     """
 
     events: Events
@@ -294,23 +303,29 @@ class Contract:
             raise ValueError(f"zone = {self.zone!r}: a name such as Europe/Berlin is wanted") from error
         said = {label.event is not None for label in self.labels.values()}
         if len(said) > 1:
-            raise ValueError("labels are said by events or by columns, not some by the one and some by the other")
+            raise ValueError(
+                "labels are said by events or by columns, not some by the one and some by the other"
+            )
         if True in said and (self.events.columns.event is None or self.events.view is None):
             raise ValueError(
                 "labels that are events need events.columns.event and events.view, the event that says shown"
             )
         if self.events.columns.time is None and (self.split.by == "time" or self.labels):
             raise ValueError(
-                "events.columns.time is missing: name the column; a log of positives alone that has no times, and no "
+                "events.columns.time is missing: name the column; a log of positives alone that has no "
+                "times, and no "
                 'labels, is split by user: write by = "user" under [split]'
             )
         if self.split.by == "user" and self.events.columns.time is not None:
-            raise ValueError('split.by = "user" is for logs without times: leave events.columns.time out, or by')
+            raise ValueError(
+                'split.by = "user" is for logs without times: leave events.columns.time out, or by'
+            )
         for name, label in self.labels.items():
             valued = label.event is not None and label.at_least is not None
             if valued and (self.events.columns.value is None or label.event == self.events.view):
                 raise ValueError(
-                    f"labels.{name}: at_least with an event needs events.columns.value and another event than the view"
+                    f"labels.{name}: at_least with an event needs events.columns.value and another event "
+                    f"than the view"
                 )
         if not self.said.enjoyed:
             labels = list(self.label_names)
@@ -326,13 +341,16 @@ class Contract:
             raise ValueError("past: labels that are columns, and split.begin, are wanted")
         for name in past.labels:
             if name not in self.labels:
-                raise ValueError(f"past.labels names {name!r}, which is no label; labels are {list(self.labels)}")
+                raise ValueError(
+                    f"past.labels names {name!r}, which is no label; labels are {list(self.labels)}"
+                )
         if not set(past.labels) & set(self.said.enjoyed):
             raise ValueError(f"past.labels: none of them says enjoyed, which {list(self.said.enjoyed)} do")
 
     @property
     def shape(self) -> Literal["impressions", "actions", "positives"]:
-        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, no other is known."""
+        """impressions: a row an exposure; actions: a row an event; positives: a row a positive, no other is
+        known."""
         if not self.labels:
             return "positives"
         return "actions" if next(iter(self.labels.values())).event is not None else "impressions"
@@ -348,7 +366,8 @@ class Contract:
 
     @property
     def said(self) -> Meaning:
-        """The table [meaning]; without it, the main task says enjoyed. Negatives of positives alone are drawn."""
+        """The table [meaning]; without it, the main task says enjoyed. Negatives of positives alone are
+        drawn."""
         said = self.meaning if self.meaning is not None else Meaning(enjoyed=self.tasks[:1])
         return replace(said, drawn=(POSITIVE,)) if self.shape == "positives" else said
 
@@ -366,5 +385,7 @@ def read_contract(folder: Path) -> Contract:
 
 def contract_of(path: Path, folder: Path) -> Contract:
     """The data.toml at ``path``, of files in ``folder``."""
-    said = keywords(Contract, {"name": folder.resolve().name, **read_toml(path)}, Place(path), given=("folder",))
+    said = keywords(
+        Contract, {"name": folder.resolve().name, **read_toml(path)}, Place(path), given=("folder",)
+    )
     return construct(Contract, {**said, "folder": folder}, Place(path))

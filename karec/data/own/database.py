@@ -20,7 +20,8 @@ class Database:
     """One thread uses it. Queries are read to their end."""
 
     def __init__(self, folder: Path, zone: str = "UTC") -> None:
-        """``folder`` is empty; times that name no zone are of ``zone``. MissingExtra where DuckDB is not installed."""
+        """``folder`` is empty; times that name no zone are of ``zone``. MissingExtra where DuckDB is not
+        installed."""
         try:
             import duckdb
         except ImportError as error:
@@ -76,12 +77,18 @@ class Database:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """What DuckDB cannot read of ``path`` and other files of its table, in the block, is a DataError of one line."""
+    """What DuckDB cannot read of ``path`` and other files of its table, in the block, is a DataError of one
+    line."""
     import duckdb
 
     try:
         yield
-    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.InternalException):
+    except (
+        duckdb.BinderException,
+        duckdb.ParserException,
+        duckdb.CatalogException,
+        duckdb.InternalException,
+    ):
         raise
     except duckdb.Error as error:
         first = str(error).splitlines()[0]

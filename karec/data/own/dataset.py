@@ -1,4 +1,5 @@
-"""Numbered exposures and tables → the dataset: a snapshot after the first of them, the rest, and where they are cut."""
+"""Numbered exposures and tables → the dataset: a snapshot after the first of them, the rest, and where they
+are cut."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ class Parts:
     def table_of(self, what: str) -> Table:
         """Items or users: a row for each, those whom only the log names too."""
         items = self.contract.items
-        taken = ROLES - set(items.roles.named.values() if items is not None else ()) if what == "items" else set()
+        taken = (
+            ROLES - set(items.roles.named.values() if items is not None else ()) if what == "items" else set()
+        )
         table = _table(self.numbering.rows[what], self.tables.get(what), taken)
         return _with_own_codes(table) if what == "items" else table
 
@@ -77,10 +80,15 @@ def dataset_of(shown: Shown, parts: Parts, lists: Lists | None = None) -> Made:
         share = contract.negatives
         notes = (
             *notes,
-            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by popularity to the "
+            f"the log holds positives alone: {share.per_positive} negatives for each were drawn, by "
+            f"popularity to the "
             f"power {share.popularity:g}; no figure on them says how often a shown item is taken",
         )
-    cut = _timeless_cuts(exposures.time_ms, start_ms, contract) if timeless else _cuts(exposures.time_ms, contract)
+    cut = (
+        _timeless_cuts(exposures.time_ms, start_ms, contract)
+        if timeless
+        else _cuts(exposures.time_ms, contract)
+    )
     snapshot = Snapshot(
         min(int(exposures.time_ms[0]), cut[0]),
         items,
@@ -102,7 +110,12 @@ def dataset_of(shown: Shown, parts: Parts, lists: Lists | None = None) -> Made:
 
 def _first_day(*tables: Table) -> int:
     """Unix ms of the day after every moment in ``tables``, of 2000-01-02 where they hold none."""
-    known = [np.asarray(column) for table in tables for name, column in table.columns.items() if name.endswith("_ms")]
+    known = [
+        np.asarray(column)
+        for table in tables
+        for name, column in table.columns.items()
+        if name.endswith("_ms")
+    ]
     last = max((int(column.max(initial=0)) for column in known if column.dtype.kind == "i"), default=0)
     return (max(last, EARLIEST_MS) // DAY_MS + 1) * DAY_MS
 
@@ -137,7 +150,8 @@ def _table(numbers: Array, table: OwnTable | None, taken: set[str]) -> Table:
 
 
 def _with_own_codes(items: Table) -> Table:
-    """A creator or song that is missing gets a negative code of its own: nobody's items must not be one creator's."""
+    """A creator or song that is missing gets a negative code of its own: nobody's items must not be one
+    creator's."""
     columns = dict(items.columns)
     for name in (schema.CREATOR, schema.SONG):
         if name in columns:
@@ -146,7 +160,8 @@ def _with_own_codes(items: Table) -> Table:
 
 
 def _free(name: str, values: Array, taken: set[str]) -> str:
-    """``name``, or another one where a snapshot would read it as a counter, a role or a moment, which it is not."""
+    """``name``, or another one where a snapshot would read it as a counter, a role or a moment, which it is
+    not."""
     mistaken = schema.is_counter(name) or name in taken or (name.endswith("_ms") and values.dtype == np.int32)
     return f"{name}_" if mistaken else name
 
@@ -183,20 +198,25 @@ def _relations(parts: Parts, users: Table) -> dict[str, Relation]:
 
 
 def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
-    """(end of what is history, of training, of validation): the split's moments, or those at which its shares are
-    reached.
+    """(end of what is history, of training, of validation): the split's moments, or those at which its shares
+    are reached.
     """
     split, n = contract.split, len(time_ms)
     if not n:
-        raise DataError(f"{contract.events.path}: no row from split.begin.training on: is the right column the time?")
+        raise DataError(
+            f"{contract.events.path}: no row from split.begin.training on: is the right column the time?"
+        )
     shares = (split.history, 1 - split.validation - split.test, 1 - split.test)
     cuts = [int(time_ms[min(int(share * n), n - 1)]) for share in shares]
     if split.begin is not None:
         zone = ZoneInfo(contract.zone)
-        cuts = [moment_ms(each, zone) for each in (split.begin.training, split.begin.validation, split.begin.test)]
+        cuts = [
+            moment_ms(each, zone) for each in (split.begin.training, split.begin.validation, split.begin.test)
+        ]
     if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
         raise DataError(
-            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by time into "
+            f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by "
+            f"time into "
             "history, training, validation and test: is the right column the time?"
         )
     return cuts[0], cuts[1], cuts[2]
@@ -207,7 +227,8 @@ def _timeless_cuts(time_ms: Array, start_ms: int, contract: Contract) -> tuple[i
     parts = np.searchsorted(time_ms, found).tolist()
     if not parts[0] < parts[1] < parts[2] < len(time_ms):
         raise DataError(
-            f"{contract.name}: no user has enough of the {len(time_ms):,} positives to split them into training, "
+            f"{contract.name}: no user has enough of the {len(time_ms):,} positives to split them into "
+            f"training, "
             f"validation ({contract.split.validation:.0%}) and test ({contract.split.test:.0%})"
         )
     return found
@@ -216,7 +237,9 @@ def _timeless_cuts(time_ms: Array, start_ms: int, contract: Contract) -> tuple[i
 def _split(dataset: Dataset) -> dict[str, Exposures]:
     """Parts of the dataset's exposures, which are in order of time; nothing is copied."""
     exposures = dataset.exposures
-    first, second = np.searchsorted(exposures.time_ms, [dataset.train_until_ms, dataset.valid_until_ms]).tolist()
+    first, second = np.searchsorted(
+        exposures.time_ms, [dataset.train_until_ms, dataset.valid_until_ms]
+    ).tolist()
     cuts = {"training": slice(0, first), "validation": slice(first, second), "test": slice(second, None)}
     return {name: exposures.take(cut) for name, cut in cuts.items()}
 
@@ -229,8 +252,10 @@ def _check_labels(dataset: Dataset) -> None:
             share = float(exposures.labels[task].mean()) if len(exposures) else 0.0
             if share in (0.0, 1.0):
                 raise DataError(
-                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of {part}: "
-                    f"nothing can be learned of it; write task = false under [labels.{task}], or say otherwise when "
+                    f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of "
+                    f"{part}: "
+                    f"nothing can be learned of it; write task = false under [labels.{task}], or say "
+                    f"otherwise when "
                     "it is positive"
                 )
 

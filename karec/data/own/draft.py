@@ -1,5 +1,5 @@
-"""A data.toml written by looking at files. What is guessed carries a comment with a question mark and the reason, for
-the owner of the files to check.
+"""A data.toml written by looking at files. What is guessed carries a comment with a question mark and the
+reason, for the owner of the files to check.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from pathlib import Path
 from karec.data.own.database import Database
 from karec.data.own.looking import Looked, Three, entity_of, log_of, look_at, snake
 
-VIEW = r"(^|_)(view|views|viewed|impression|impressions|show|shown|expose|exposed|exposure|pv|display|detail)(_|$)"
+VIEW = (
+    r"(^|_)(view|views|viewed|impression|impressions|show|shown|expose|exposed|exposure|pv|display|detail)"
+    r"(_|$)"
+)
 LIKED = r"like|fav|love|buy|purchase|order|pay|transaction|save|collect"
 FOLLOWED = r"follow|subscribe"
 MOST_EVENTS = 20
@@ -27,7 +30,8 @@ ROLES = {
 
 
 def write_contract(paths: Sequence[Path], folder: Path) -> str:
-    """The text of a data.toml for ``paths``, files or folders, to lie in ``folder``. DataError: no table is a log."""
+    """The text of a data.toml for ``paths``, files or folders, to lie in ``folder``. DataError: no table is a
+    log."""
     with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
         database = Database(Path(scratch))
         try:
@@ -79,7 +83,8 @@ def _labels(log: Looked, three: Three) -> list[str]:
     if three.time is None:
         return [
             "",
-            "# ? No column is a time: each row is taken as a positive, whatever stands in it, and negatives are drawn.",
+            "# ? No column is a time: each row is taken as a positive, whatever stands in it, and negatives "
+            "are drawn.",
             "# The test are positives of each user that are drawn too.",
             "[negatives]",
             "per_positive = 4",
@@ -104,7 +109,8 @@ def _labels(log: Looked, three: Three) -> list[str]:
         )
     return [
         "",
-        "# ? No column says what a user thought of an item: each row is taken as a positive, and negatives are drawn.",
+        "# ? No column says what a user thought of an item: each row is taken as a positive, and negatives "
+        "are drawn.",
         "[negatives]",
         "per_positive = 4",
     ]
@@ -120,7 +126,10 @@ def _event_labels(log: Looked, event: str) -> list[str]:
     view = view or names[0]
     labels = {_key(name): f"event = {_toml(name)}" for name in names if name != view}
     said = ", ".join(f"{name} {count:,}" for name, count in counts if name is not None)
-    return [f"view = {_toml(view)}   # ? the event that says shown, {why}", *_said(labels, f"# ? events are {said}")]
+    return [
+        f"view = {_toml(view)}   # ? the event that says shown, {why}",
+        *_said(labels, f"# ? events are {said}"),
+    ]
 
 
 def _said(labels: Mapping[str, str], comment: str) -> list[str]:
@@ -128,9 +137,14 @@ def _said(labels: Mapping[str, str], comment: str) -> list[str]:
     liked = [name for name in labels if re.search(LIKED, name)]
     followed = [name for name in labels if re.search(FOLLOWED, name)]
     enjoyed = [name for name in labels if name not in (*liked, *followed)][:2] or list(labels)[:1]
-    lines += ["", "[meaning]   # ? which labels say that a user enjoyed an item, liked it, followed its creator"]
+    lines += [
+        "",
+        "[meaning]   # ? which labels say that a user enjoyed an item, liked it, followed its creator",
+    ]
     lines.append(f"enjoyed = {_list(enjoyed)}")
-    return lines + [f"{what} = {_list(names)}" for what, names in (("liked", liked), ("followed", followed)) if names]
+    return lines + [
+        f"{what} = {_list(names)}" for what, names in (("liked", liked), ("followed", followed)) if names
+    ]
 
 
 def _entity(log: Looked, id_column: str, what: str, others: list[Looked]) -> list[str]:
@@ -151,7 +165,9 @@ def _entity(log: Looked, id_column: str, what: str, others: list[Looked]) -> lis
     if what == "item":
         roles: dict[str, str] = {}
         for role, kinds in ROLES.items():
-            column = table.named(role, kinds, [name, *roles.values(), *(ignored if role != "creator" else ())])
+            column = table.named(
+                role, kinds, [name, *roles.values(), *(ignored if role != "creator" else ())]
+            )
             if column is not None:
                 roles[role] = column
         ignored = [n for n in ignored if n not in roles.values()]
@@ -162,14 +178,17 @@ def _entity(log: Looked, id_column: str, what: str, others: list[Looked]) -> lis
         told = ", ".join(f"{_bare(n)} = {_toml(mark)}" for n, mark in lists.items())
         lines.append(f"lists = {{ {told} }}   # ? cells hold several values, with this between them")
     if ignored:
-        lines.append(f"ignore = {_list(ignored)}   # ? hardly a value recurs: vectors made of texts can be used")
+        lines.append(
+            f"ignore = {_list(ignored)}   # ? hardly a value recurs: vectors made of texts can be used"
+        )
     return lines
 
 
 def _unused(log: Looked, table: Looked) -> str:
     if list(table.columns) == list(log.columns):
         return (
-            f"\n# ? not used: {table.path} has the columns of the log; path may be a glob or a folder that holds both"
+            f"\n# ? not used: {table.path} has the columns of the log; path may be a glob or a folder that "
+            f"holds both"
         )
     return f"\n# not used: {table.path}, columns {', '.join(table.columns)}"
 
@@ -187,5 +206,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _toml(value: str) -> str:
-    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 else c for c in value.replace("\\", "\\\\").replace('"', '\\"'))
+    escaped = "".join(
+        f"\\u{ord(c):04x}" if ord(c) < 32 else c for c in value.replace("\\", "\\\\").replace('"', '\\"')
+    )
     return f'"{escaped}"'

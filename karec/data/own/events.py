@@ -1,4 +1,5 @@
-"""The log, row by row: each is kept, or left out for a reason that is counted with the first lines that have it."""
+"""The log, row by row: each is kept, or left out for a reason that is counted with the first lines that have
+it."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ def id_kind(what: str, columns: list[Column]) -> IdKind:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Of the log: {name in ``cleaned``: SQL}, mistakes, in which a name's value is ``__NAME``, and what is told of each
-    column that the contract names.
+    """Of the log: {name in ``cleaned``: SQL}, mistakes, in which a name's value is ``__NAME``, and what is
+    told of each column that the contract names.
     """
 
     cells: dict[str, str]
@@ -61,7 +62,8 @@ class _Cells:
 def read_events(
     database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int
 ) -> TableReport:
-    """Makes the table ``cleaned`` of the database: u, i, t and what else the contract names of the log, good rows only.
+    """Makes the table ``cleaned`` of the database: u, i, t and what else the contract names of the log, good
+    rows only.
 
     Raises DataError for a column that the log does not have, and where nothing is kept.
     """
@@ -70,7 +72,8 @@ def read_events(
         values = ", ".join(f"{cell} AS __{name}" for name, cell in of_log.cells.items())
         listed = ", ".join(f"__{name} AS {name}" for name in of_log.cells)
         database.run(
-            f"CREATE TEMP TABLE read AS SELECT {listed}, {why_of(of_log.mistakes)} AS {WHY}, {ROW}, {FILE_NUMBER} "
+            f"CREATE TEMP TABLE read AS SELECT {listed}, {why_of(of_log.mistakes)} AS {WHY}, {ROW}, "
+            f"{FILE_NUMBER} "
             f"FROM (SELECT *, {values} FROM {source.name})"
         )
     bad = reasons(database, source, "read", of_log.mistakes)
@@ -81,11 +84,15 @@ def read_events(
     columns = _described(database, of_log)
     used = {column.name for column, _, _ in of_log.told}
     columns += [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
-    database.run(f"CREATE TEMP VIEW cleaned AS SELECT {', '.join(of_log.cells)} FROM read WHERE {WHY} IS NULL")
+    database.run(
+        f"CREATE TEMP VIEW cleaned AS SELECT {', '.join(of_log.cells)} FROM read WHERE {WHY} IS NULL"
+    )
     return TableReport("events", tuple(map(str, source.files)), rows, kept, bad, {}, tuple(columns))
 
 
-def _cells(database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int) -> _Cells:
+def _cells(
+    database: Database, source: Source, contract: Contract, users: IdKind, items: IdKind, now_ms: int
+) -> _Cells:
     checks = contract.events.checks
     columns = {
         role: (id_column if role in ("user", "item") else said_column)(database, source, name, checks)
@@ -155,7 +162,9 @@ def number_mistakes(column: Column, least: float | None = None) -> list[Mistake]
     return found
 
 
-def _label(database: Database, source: Source, name: str, label: Label, column: Column) -> tuple[str, list[Mistake]]:
+def _label(
+    database: Database, source: Source, name: str, label: Label, column: Column
+) -> tuple[str, list[Mistake]]:
     """(0 or 1 in SQL, mistakes). A cell that is missing says 0."""
     if label.equals is not None:
         return f"coalesce({column.as_text} = {text(label.equals)}, false)::UTINYINT", []

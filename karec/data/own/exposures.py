@@ -16,8 +16,9 @@ ONE_SCENE = "home"  # where the log names none
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """``exposures`` in order of time, then user, then item; names of ``scenes``, sorted; ``repeated`` rows were of the
-    user, item and moment of another one, and are in its exposure, ``differing`` of them with other values.
+    """``exposures`` in order of time, then user, then item; names of ``scenes``, sorted; ``repeated`` rows
+    were of the user, item and moment of another one, and are in its exposure, ``differing`` of them with
+    other values.
     """
 
     exposures: Exposures
@@ -36,7 +37,13 @@ def read_shown(database: Database, contract: Contract, table: str = "shown") -> 
         ]
         scene = f"(SELECT code FROM scenes WHERE scenes.scene = coalesce({table}.scene, ''))"
     labels = {name: f"l{at}" for at, name in enumerate(contract.label_names)}
-    cells = {"u": "u", "i": "i", "t": "t", "scene": f"({scene})::INTEGER", **{each: each for each in labels.values()}}
+    cells = {
+        "u": "u",
+        "i": "i",
+        "t": "t",
+        "scene": f"({scene})::INTEGER",
+        **{each: each for each in labels.values()},
+    }
     if "play_ms" in there:
         cells["play_ms"] = "coalesce(play_ms, 0)"
     listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
@@ -53,9 +60,9 @@ def read_shown(database: Database, contract: Contract, table: str = "shown") -> 
 
 
 def _one_a_moment(columns: dict[str, Array], first: bool) -> tuple[dict[str, Array], int, int]:
-    """Sorted rows → one for each user, item and moment; how many others there were, and how many of them with other
-    values than the row before. The one is the ``first``, or merged of all: a label is positive where one of them says
-    so, the play time is the longest, the scene the first by name.
+    """Sorted rows → one for each user, item and moment; how many others there were, and how many of them with
+    other values than the row before. The one is the ``first``, or merged of all: a label is positive where
+    one of them says so, the play time is the longest, the scene the first by name.
     """
     new = np.ones(len(columns["t"]), bool)
     for at, name in enumerate(("t", "u", "i")):

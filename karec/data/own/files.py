@@ -1,7 +1,8 @@
-"""CSV, JSONL and Parquet files as one table: a path, a glob or a folder, read in columns, in bounded memory, by DuckDB.
+"""CSV, JSONL and Parquet files as one table: a path, a glob or a folder, read in columns, in bounded memory,
+by DuckDB.
 
-Cells of CSV and JSONL are text until ``kinds.py`` says what they are, so that no column changes its type by its first
-rows. Lines that cannot be split into cells are kept aside, with their places.
+Cells of CSV and JSONL are text until ``kinds.py`` says what they are, so that no column changes its type by
+its first rows. Lines that cannot be split into cells are kept aside, with their places.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ OFFSET = 2**40  # FILE_NUMBER · OFFSET + ROW is one integer
 
 @dataclass(frozen=True)
 class Source:
-    """A view of the database called ``name``: the files' columns, ROW (1 is the file's first) and FILE_NUMBER. Texts
-    have no spaces around them, and are NULL where they are one of MISSING.
+    """A view of the database called ``name``: the files' columns, ROW (1 is the file's first) and
+    FILE_NUMBER. Texts have no spaces around them, and are NULL where they are one of MISSING.
 
-    ``types`` are DuckDB's, by column; text for CSV and JSONL. ``find_broken`` are queries for (file number, byte, what
-    is wrong) of lines that cannot be split into cells; they know after the view was read to its end. ``wrong`` is a
-    view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none. ``texts``: columns of which
-    the files themselves say that they hold texts.
+    ``types`` are DuckDB's, by column; text for CSV and JSONL. ``find_broken`` are queries for (file number,
+    byte, what is wrong) of lines that cannot be split into cells; they know after the view was read to its
+    end. ``wrong`` is a view of FILE_NUMBER, ROW and why, of rows that the view lacks; "" where it lacks none.
+    ``texts``: columns of which the files themselves say that they hold texts.
     """
 
     name: str
@@ -62,11 +63,14 @@ class Source:
         return list(self.types)
 
     def column(self, name: str, what: str) -> str:
-        """``name``, quoted for SQL. DataError naming the nearest column where there is none; ``what`` asks for it."""
+        """``name``, quoted for SQL. DataError naming the nearest column where there is none; ``what`` asks
+        for it."""
         if name not in self.types:
             known = f"columns are {self.columns}"
             known = known if len(known) <= SHOWN else f"{known[:SHOWN]}…"
-            raise DataError(f"{self.files[0]}: {what}: no column {name!r}{nearest(name, self.types)}; {known}")
+            raise DataError(
+                f"{self.files[0]}: {what}: no column {name!r}{nearest(name, self.types)}; {known}"
+            )
         return quoted(name)
 
     def broken(self, database: Database) -> list[tuple[int, int, str]]:
@@ -90,7 +94,9 @@ class Source:
                 of_csv = self.format == "csv"
                 lines = lines_of_rows(path, here, 0 if of_csv else 1, passed, of_csv, of_csv and self.quoted)
             for row in here:
-                found[number, row] = f"{path.name}:{lines[row]}" if row in lines else f"{path.name}: row {row}"
+                found[number, row] = (
+                    f"{path.name}:{lines[row]}" if row in lines else f"{path.name}: row {row}"
+                )
         return found
 
 
@@ -103,7 +109,8 @@ def text(value: object) -> str:
 
 
 def _cells(texts: Collection[str], names: Sequence[str], rows: str) -> str:
-    """``names``, ROW and FILE_NUMBER of ``rows``, whose columns ``texts`` are cleaned; one pass over each cell."""
+    """``names``, ROW and FILE_NUMBER of ``rows``, whose columns ``texts`` are cleaned; one pass over each
+    cell."""
     trimmed = ", ".join(f"trim({quoted(each)}) AS {quoted(each)}" for each in texts)
     cleaned = ", ".join(
         f"CASE WHEN {quoted(each)} IN ({MISSING}) THEN NULL ELSE {quoted(each)} END AS {quoted(each)}"
@@ -116,7 +123,8 @@ def _cells(texts: Collection[str], names: Sequence[str], rows: str) -> str:
 
 
 def files_of(table: Files, folder: Path) -> tuple[Path, ...]:
-    """The files that ``table.path`` names, sorted. DataError where it names none, or what is no regular file."""
+    """The files that ``table.path`` names, sorted. DataError where it names none, or what is no regular
+    file."""
     path = folder / table.path
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if suffix_of(p) in FORMATS and p.is_file())
@@ -125,15 +133,21 @@ def files_of(table: Files, folder: Path) -> tuple[Path, ...]:
     else:
         found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
     if not found:
-        raise DataError(f"{path} names no file: a file, a folder or a glob of {', '.join(sorted(FORMATS))} is wanted")
+        raise DataError(
+            f"{path} names no file: a file, a folder or a glob of {', '.join(sorted(FORMATS))} is wanted"
+        )
     for each in found:
         if not each.is_file():
             raise DataError(f"{each} is no regular file: write what it gives into a file")
         if each.stat().st_size == 0:
-            raise DataError(f"{each} is empty: a header and rows are wanted; take it away if there is nothing to say")
+            raise DataError(
+                f"{each} is empty: a header and rows are wanted; take it away if there is nothing to say"
+            )
     formats = {format_of(each) for each in found}
     if len(formats) > 1:
-        raise DataError(f"{path} names files of several formats, {', '.join(sorted(formats))}: a table has one")
+        raise DataError(
+            f"{path} names files of several formats, {', '.join(sorted(formats))}: a table has one"
+        )
     return tuple(found)
 
 
@@ -145,15 +159,17 @@ def suffix_of(path: Path) -> str:
 def format_of(path: Path) -> str:
     found = FORMATS.get(suffix_of(path))
     if found is None:
-        raise DataError(f"{path}: what format it has is told by its ending; known are {', '.join(sorted(FORMATS))}")
+        raise DataError(
+            f"{path}: what format it has is told by its ending; known are {', '.join(sorted(FORMATS))}"
+        )
     return found
 
 
 def open_source(
     database: Database, name: str, table: Files, folder: Path, more: Sequence[Path] = (), strict: bool = False
 ) -> Source:
-    """``table``'s files, and ``more`` with the same columns, as the view ``name`` of the database. ``strict``: files of
-    text are whole lines. DataError naming file and column, and what to do.
+    """``table``'s files, and ``more`` with the same columns, as the view ``name`` of the database.
+    ``strict``: files of text are whole lines. DataError naming file and column, and what to do.
     """
     files = (*files_of(table, folder), *more)
     for path in files if strict else ():
@@ -168,21 +184,28 @@ def open_source(
 
 
 def header_of(path: Path, table: Files) -> tuple[list[str], str]:
-    """(column names, delimiter) of a CSV file. The delimiter is the one of DELIMITERS that line 1 holds most often."""
+    """(column names, delimiter) of a CSV file. The delimiter is the one of DELIMITERS that line 1 holds most
+    often."""
     try:
         with opened(path) as file:
             if table.encoding == "utf-16":
                 with io.TextIOWrapper(file, encoding="utf-16", newline="") as lines:
                     first = lines.readline(LONGEST_LINE)
             else:
-                first = file.readline(LONGEST_LINE).decode("utf-8-sig" if table.encoding == "utf-8" else "latin-1")
+                first = file.readline(LONGEST_LINE).decode(
+                    "utf-8-sig" if table.encoding == "utf-8" else "latin-1"
+                )
         delimiter = table.delimiter or max(DELIMITERS, key=first.count)
         dialect = csv.excel if table.quoted else _Unquoted
         names = next(csv.reader([first], dialect, delimiter=delimiter), [])
     except (UnicodeError, csv.Error) as error:
-        raise DataError(f"{path}: line 1: the header cannot be read as {table.encoding} text: {error}") from error
+        raise DataError(
+            f"{path}: line 1: the header cannot be read as {table.encoding} text: {error}"
+        ) from error
     if len(first) == LONGEST_LINE:
-        raise DataError(f"{path}: line 1 has {LONGEST_LINE:,} characters and more: that is no header of a table")
+        raise DataError(
+            f"{path}: line 1 has {LONGEST_LINE:,} characters and more: that is no header of a table"
+        )
     _check_names(path, names)
     return names, delimiter
 
@@ -199,11 +222,14 @@ def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> N
         if not name.strip():
             raise DataError(f"{path}: {place}column {at + 1} has no name: give it one")
         if name in names[:at]:
-            raise DataError(f"{path}: {place}the column {name!r} is named twice: give one of them another name")
+            raise DataError(
+                f"{path}: {place}the column {name!r} is named twice: give one of them another name"
+            )
         if name.lower() in folded:
             one = names[folded[name.lower()]]
             raise DataError(
-                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give one of "
+                f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give "
+                f"one of "
                 "them another name"
             )
         if name.lower() in RESERVED:
@@ -214,7 +240,8 @@ def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> N
 def _same_columns(path: Path, names: Sequence[str], first: Path, expected: Sequence[str]) -> None:
     if sorted(names) != sorted(expected):
         raise DataError(
-            f"{path} has the columns {list(names)}, {first} has {list(expected)}; files of a table have the same"
+            f"{path} has the columns {list(names)}, {first} has {list(expected)}; files of a table have the "
+            f"same"
         )
 
 
@@ -231,7 +258,10 @@ def _scan(path: Path, rejects: str, columns: Sequence[str], options: str, table:
 def _rejected(number: int, rejects: str) -> str:
     why = "replace(lower(any_value(error_type::VARCHAR)), '_', ' ')"
     says = f"CASE {why} WHEN 'invalid encoding' THEN 'not UTF-8: write it so, or say encoding' ELSE {why} END"
-    return f"SELECT {number}, line_byte_position::BIGINT, {says} FROM rejects_{rejects} GROUP BY line_byte_position"
+    return (
+        f"SELECT {number}, line_byte_position::BIGINT, {says} FROM rejects_{rejects} GROUP BY "
+        f"line_byte_position"
+    )
 
 
 def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -> Source:
@@ -250,7 +280,13 @@ def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -
         broken.append(_rejected(number, f"{name}_{number}"))
     database.run(f"CREATE TEMP VIEW {name} AS {' UNION ALL '.join(parts)}")
     return Source(
-        name, files, "csv", dict.fromkeys(names, "VARCHAR"), tuple(broken), table.encoding, quoted=table.quoted
+        name,
+        files,
+        "csv",
+        dict.fromkeys(names, "VARCHAR"),
+        tuple(broken),
+        table.encoding,
+        quoted=table.quoted,
     )
 
 
@@ -258,11 +294,14 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
     good = "CASE WHEN json_valid(l) THEN json_type(l) = 'OBJECT' ELSE false END"
     options = "header = false, delim = '\x01', quote = '', escape = ''"
     rows = [
-        f"(SELECT l, row_number() OVER () AS {ROW} FROM {_scan(path, f'{name}_{number}', ['l'], options, table)})"
+        f"(SELECT l, row_number() OVER () AS {ROW} FROM "
+        f"{_scan(path, f'{name}_{number}', ['l'], options, table)})"
         for number, path in enumerate(files)
     ]
     names = _json_names(database, files, [f"(SELECT l FROM {lines} WHERE {good})" for lines in rows])
-    cells = ", ".join(f"l ->> {text('$.' + json.dumps(each, ensure_ascii=False))} AS {quoted(each)}" for each in names)
+    cells = ", ".join(
+        f"l ->> {text('$.' + json.dumps(each, ensure_ascii=False))} AS {quoted(each)}" for each in names
+    )
     parts = [
         _cells(names, names, f"SELECT {cells}, {ROW}, {number} AS {FILE_NUMBER} FROM {lines} WHERE {good}")
         for number, lines in enumerate(rows)
@@ -289,7 +328,8 @@ def _json_texts(database: Database, names: Sequence[str], objects: str) -> froze
 
 
 def _json_names(database: Database, files: tuple[Path, ...], objects: list[str]) -> list[str]:
-    """Every key of the files' objects: in the order in which the first object has them, then the others', sorted."""
+    """Every key of the files' objects: in the order in which the first object has them, then the others',
+    sorted."""
     names: dict[str, None] = {}
     for path, lines in zip(files, objects, strict=True):
         for first in database.rows(f"SELECT json_keys(l) FROM {lines} LIMIT 1"):
@@ -317,7 +357,8 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
             if kind != types[column]:
                 raise DataError(f"{path}: column {column!r} is {kind}, in {files[0]} it is {types[column]}")
         rows = (
-            f"SELECT {', '.join(_parquet_cell(*each) for each in types.items())}, file_row_number + 1 AS {ROW}, "
+            f"SELECT {', '.join(_parquet_cell(*each) for each in types.items())}, file_row_number + 1 AS "
+            f"{ROW}, "
             f"{number} AS {FILE_NUMBER} FROM read_parquet({text(path)}, file_row_number = true)"
         )
         texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]

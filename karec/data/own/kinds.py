@@ -1,5 +1,5 @@
-"""What a column holds, told by its first rows, and the SQL that reads a cell as that. A cell that is something else is
-NULL there; whether that is a mistake is for the reader of the column to say.
+"""What a column holds, told by its first rows, and the SQL that reads a cell as that. A cell that is
+something else is NULL there; whether that is a mistake is for the reader of the column to say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ EARLIEST_MS, LATEST_MS = 946_684_800_000, 4_102_444_800_000  # 2000 … 2100
 
 @dataclass(frozen=True)
 class Column:
-    """``kind`` of a column; ``unit`` of a time that is a number. ``typed``: the file says the kind, not its cells."""
+    """``kind`` of a column; ``unit`` of a time that is a number. ``typed``: the file says the kind, not its
+    cells."""
 
     name: str
     kind: Kind
@@ -103,7 +104,8 @@ def _kind_of_cells(database: Database, source: Source, name: str) -> Kind:
 
 
 def _unit(database: Database, source: Source, column: Column) -> str:
-    """The unit in which most numbers of the column are moments of 2000 … 2100; "" for a column of another kind."""
+    """The unit in which most numbers of the column are moments of 2000 … 2100; "" for a column of another
+    kind."""
     if column.kind not in ("integer", "number"):
         return ""
     counts = ", ".join(

@@ -1,4 +1,5 @@
-"""A folder with a data.toml → a dataset, the maps of its ids, and a report of what was read, kept and left out."""
+"""A folder with a data.toml → a dataset, the maps of its ids, and a report of what was read, kept and left
+out."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ REPEATED = "one user, item and moment with another row"
 
 @dataclass(frozen=True, eq=False)
 class OwnData:
-    """``ids``: maps of users, items and, where they are texts, creators and songs; their files lie with the caller."""
+    """``ids``: maps of users, items and, where they are texts, creators and songs; their files lie with the
+    caller."""
 
     dataset: Dataset
     ids: Mapping[str, IdMap]
@@ -50,11 +52,12 @@ def load(
     now_ms: int | None = None,
     preset: str | None = None,
 ) -> OwnData:
-    """Reads what ``folder/data.toml`` names, or what the ``preset`` names in ``folder``; the maps of ids are written
-    into ``ids_folder``, which exists.
+    """Reads what ``folder/data.toml`` names, or what the ``preset`` names in ``folder``; the maps of ids are
+    written into ``ids_folder``, which exists.
 
-    ``skip_bad`` leaves out rows that cannot be used; without it the first of them is refused. Events later than a day
-    after ``now_ms`` (now) are such rows. The result does not depend on the order of rows or how they lie in files.
+    ``skip_bad`` leaves out rows that cannot be used; without it the first of them is refused. Events later
+    than a day after ``now_ms`` (now) are such rows. The result does not depend on the order of rows or how
+    they lie in files.
 
     Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
     """
@@ -92,7 +95,9 @@ class _Import:
         numbering = Numbering(database, self.ids_folder)
         tables = self._tables(sources, users, items, numbering)
         self._say(3, "ids")
-        left_out = numbering.number_events(sources["events"], tables.get("items"), tables.get("users"), contract.strict)
+        left_out = numbering.number_events(
+            sources["events"], tables.get("items"), tables.get("users"), contract.strict
+        )
         left_out |= make_exposures(database, sources["events"], contract)
         self._say(4, "relations")
         relations = numbering.relations(contract, sources, self._checked)
@@ -102,7 +107,10 @@ class _Import:
         lists, notes = self._past(parts, sources)
         database.close()  # and its memory is free
         made = dataset_of(shown, parts, lists)
-        repeats = {REPEATED: shown.repeated - shown.differing, f"{REPEATED}, of other values": shown.differing}
+        repeats = {
+            REPEATED: shown.repeated - shown.differing,
+            f"{REPEATED}, of other values": shown.differing,
+        }
         left_out |= {why: Reason(count) for why, count in repeats.items() if count}
         kept = events.kept - sum(reason.count for reason in left_out.values())
         self.reports[0] = replace(events, kept=kept, left_out=left_out)
@@ -124,7 +132,9 @@ class _Import:
             return None, ()
         users, items = parts.table_of("users"), parts.table_of("items")
         if "past" in sources:
-            lists, report = read_lists(self.database, sources["past"], past, parts.numbering.maps, users, items)
+            lists, report = read_lists(
+                self.database, sources["past"], past, parts.numbering.maps, users, items
+            )
             self.reports.append(report)
             return lists, (f"histories of {report.kept:,} of {len(users):,} users, from {past.path}",)
         rows = read_shown(self.database, contract, PAST)
@@ -187,12 +197,19 @@ class _Import:
         self, sources: Mapping[str, Source], users: IdKind, items: IdKind, numbering: Numbering
     ) -> dict[str, OwnTable]:
         found: dict[str, OwnTable] = {}
-        for name, table, kind in (("items", self.contract.items, items), ("users", self.contract.users, users)):
+        for name, table, kind in (
+            ("items", self.contract.items, items),
+            ("users", self.contract.users, users),
+        ):
             if table is not None:
-                found[name] = read_table(self.database, sources[name], table, self.contract, kind, numbering.of_role)
+                found[name] = read_table(
+                    self.database, sources[name], table, self.contract, kind, numbering.of_role
+                )
                 self._checked(found[name].report)
         if self.contract.items is not None:
-            found["items"], reports = with_values(self.database, sources, self.contract, found["items"], items)
+            found["items"], reports = with_values(
+                self.database, sources, self.contract, found["items"], items
+            )
             for report in reports:
                 self._checked(report)
         return found
@@ -205,7 +222,9 @@ class _Import:
             others = sum(each.count for each in report.bad.values()) - reason.count
             more = f", and {others:,} more for other reasons" if others else ""
             raise DataError(
-                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of {report.rows:,} "
-                f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data check shows "
+                f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of "
+                f"{report.rows:,} "
+                f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data "
+                f"check shows "
                 "all reasons"
             )

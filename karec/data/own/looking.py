@@ -1,4 +1,5 @@
-"""Files looked at: which table is the log, which are items and users, and which column is what, by names and cells."""
+"""Files looked at: which table is the log, which are items and users, and which column is what, by names and
+cells."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ RECURS = 3  # times, on average, each value of a list in a cell
 BETWEEN = "|;,"
 _ID = r"s?(_?(id|code|key|no|nr|number|uuid|hash))?(_|$)"
 _USER = r"user|uid|customer|member|account|listener|viewer|person|client|buyer"
-_ITEM = r"item|iid|video|vid|work|product|sku|movie|film|track|song|artist|article|content|book|game|post|ad|listing"
+_ITEM = (
+    r"item|iid|video|vid|work|product|sku|movie|film|track|song|artist|article|content|book|game|post|ad"
+    r"|listing"
+)
 NAMES = {  # role: patterns of names, the surest first
     "user": (rf"(^|_)({_USER}){_ID}", rf"(^|_)(visitor|session|device){_ID}"),
     "item": (rf"(^|_)({_ITEM}){_ID}",),
@@ -53,7 +57,11 @@ class Looked:
         for pattern in NAMES[role]:
             for name, column in self.columns.items():
                 kind = "moment" if column.kind == "time" or column.unit else column.kind
-                if name not in passed and {kind, column.kind} & set(kinds) and re.search(pattern, snake(name)):
+                if (
+                    name not in passed
+                    and {kind, column.kind} & set(kinds)
+                    and re.search(pattern, snake(name))
+                ):
                     return name
         return None
 
@@ -65,9 +73,9 @@ class Looked:
         column = self.columns[name]
         if column.kind not in ("boolean", "integer", "number") or self.distinct[name] != 2:
             return False
-        return self.database.rows(f"SELECT min(n), max(n) FROM (SELECT {column.as_number} AS n FROM {self.sample()})")[
-            0
-        ] == (0, 1)
+        return self.database.rows(
+            f"SELECT min(n), max(n) FROM (SELECT {column.as_number} AS n FROM {self.sample()})"
+        )[0] == (0, 1)
 
     def hardly_recurs(self, name: str) -> bool:
         """A text that is long, or nearly another one in each row: a title, a description."""
@@ -166,8 +174,8 @@ def _look(database: Database, at: int, path: Path, folder: Path) -> Looked:
 
 
 def log_of(looked: Sequence[Looked]) -> tuple[Looked, Three]:
-    """The table that has a user, an item and a time; where none has a time, one that has a user and an item, several
-    times each user. Of several the longest. DataError: there is none.
+    """The table that has a user, an item and a time; where none has a time, one that has a user and an item,
+    several times each user. Of several the longest. DataError: there is none.
     """
     found = [(table, three) for table in looked if (three := _three(table)) is not None]
     logs = [(table, three) for table, three in found if three.time is not None]
@@ -175,7 +183,8 @@ def log_of(looked: Sequence[Looked]) -> tuple[Looked, Three]:
     if not logs:
         tables = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in looked)
         raise DataError(
-            f"no table has a user, an item and a time by its columns' names; there are {tables}. Write data.toml by "
+            f"no table has a user, an item and a time by its columns' names; there are {tables}. Write "
+            f"data.toml by "
             "hand: docs/howto-own-data.md shows how"
         )
     return max(logs, key=lambda each: each[0].rows)
@@ -192,8 +201,11 @@ def _three(table: Looked) -> Three | None:
     return Three(user, item, time or next(iter(moments), None))
 
 
-def entity_of(log: Looked, id_column: str, what: str, others: Sequence[Looked]) -> tuple[Looked, str, float] | None:
-    """(table, its id column, share of the log's ids in it): the table of ``what`` is the one with most of them."""
+def entity_of(
+    log: Looked, id_column: str, what: str, others: Sequence[Looked]
+) -> tuple[Looked, str, float] | None:
+    """(table, its id column, share of the log's ids in it): the table of ``what`` is the one with most of
+    them."""
     best: tuple[float, Looked, str, float] | None = None
     for table in others:
         for name in table.columns:

@@ -1,4 +1,5 @@
-"""Negatives for a log of positives alone: items that were not taken, drawn for each positive, and said to be so."""
+"""Negatives for a log of positives alone: items that were not taken, drawn for each positive, and said to be
+so."""
 
 from __future__ import annotations
 
@@ -10,11 +11,15 @@ from karec.types import Array
 DRAWS = 8  # of an item that the user has a positive of, before it is left out
 
 
-def draw_negatives(user: Array, item: Array, n_items: int, settings: Negatives, seed: int = 0) -> tuple[Array, Array]:
-    """(places (P,), items (P,)): of each positive in ``user, item (M,)``, rows of ``n_items`` items, its negatives.
+def draw_negatives(
+    user: Array, item: Array, n_items: int, settings: Negatives, seed: int = 0
+) -> tuple[Array, Array]:
+    """(places (P,), items (P,)): of each positive in ``user, item (M,)``, rows of ``n_items`` items, its
+    negatives.
 
-    An item is drawn with a chance ∝ (its positives + 1)^popularity, again where the user has a positive of it at any
-    moment, and left out after DRAWS times. The same input gives the same draws. O(M·per_positive·log M).
+    An item is drawn with a chance ∝ (its positives + 1)^popularity, again where the user has a positive of it
+    at any moment, and left out after DRAWS times. The same input gives the same draws. O(M·per_positive·log
+    M).
     """
     generator = np.random.default_rng(seed)
     chance = (np.bincount(item, minlength=n_items) + 1.0) ** settings.popularity

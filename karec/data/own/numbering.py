@@ -28,9 +28,9 @@ FRIENDS = "friends"  # the relation whose other ones are users
 
 
 class Numbering:
-    """``maps`` by table, and of each the numbers of its rows, in the order of the table: those of its file, then those
-    that only the log names, ascending; ``ids`` are what they stand for (Arrow). ``unknown_items``: how many items of
-    the log its table does not have.
+    """``maps`` by table, and of each the numbers of its rows, in the order of the table: those of its file,
+    then those that only the log names, ascending; ``ids`` are what they stand for (Arrow). ``unknown_items``:
+    how many items of the log its table does not have.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -41,7 +41,8 @@ class Numbering:
         self.ids: dict[str, Any] = {}
 
     def of_role(self, role: str, names: Any) -> Array:
-        """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's number."""
+        """Numbers of creators, or of songs, that are texts (Arrow); a creator who is a user has that user's
+        number."""
         what = {CREATOR: "creators", SONG: "songs"}[role]
         self.maps[what] = IdMap.build(names, self.folder / f"{what}.karec")
         return self.maps[what].numbers(names)
@@ -49,9 +50,11 @@ class Numbering:
     def number_events(
         self, source: Source, items: OwnTable | None, users: OwnTable | None, strict: bool = False
     ) -> dict[str, Reason]:
-        """``cleaned`` becomes a table with numbers for u and i, without items that ``items`` lacks. What was left out.
+        """``cleaned`` becomes a table with numbers for u and i, without items that ``items`` lacks. What was
+        left out.
 
-        Builds the maps of items and of users. ``strict``: DataError where a row names an id that its table lacks.
+        Builds the maps of items and of users. ``strict``: DataError where a row names an id that its table
+        lacks.
         """
         database = self.database
         for what, table, cell in (("items", items, "i"), ("users", users, "u")):
@@ -66,7 +69,9 @@ class Numbering:
             if known:
                 left_out = before - database.count(f"cleaned{known}")
             if left_out == before:
-                raise DataError(f"{source.files[0]}: none of {before:,} events names an item of items: are ids alike?")
+                raise DataError(
+                    f"{source.files[0]}: none of {before:,} events names an item of items: are ids alike?"
+                )
             unknown = self._unknown_items(source, left_out)
             user_ids = self._user_ids(known if left_out else "", users)
             self._build("users", user_ids)
@@ -96,7 +101,8 @@ class Numbering:
             row = divmod(places[0], OFFSET)
             place = source.places([row], source.broken(self.database))[row]
             raise DataError(
-                f"{place}: the {what[:-1]} is not in {what}, in {count:,} rows: a strict data.toml has all in its table"
+                f"{place}: the {what[:-1]} is not in {what}, in {count:,} rows: a strict data.toml has all "
+                f"in its table"
             )
 
     def _user_ids(self, known: str, users: OwnTable | None) -> Any:
@@ -166,7 +172,11 @@ class Numbering:
         of_user, of_other = (id_column(database, source, column, pairs.checks) for column in both)
         integers = self.maps["users"].kind == "integer"
         u = of_user.as_integer if integers else of_user.as_text
-        o = of_other.as_integer if of_other.kind == "integer" and (integers or of_integers) else of_other.as_text
+        o = (
+            of_other.as_integer
+            if of_other.kind == "integer" and (integers or of_integers)
+            else of_other.as_text
+        )
         moment = "0"
         if columns.time is not None:
             source.column(columns.time, f"relations.{name}.columns.time")
@@ -191,7 +201,9 @@ class Numbering:
         left_out = {why: found.pop(why) for _, why in unbound if why in found}
         bad, good = found, database.count("pairs", f"{WHY} IS NULL")
         rows = good + sum(reason.count for each in (bad, left_out) for reason in each.values())
-        kept = database.arrow(f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o")
+        kept = database.arrow(
+            f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o"
+        )
         database.run("DROP TABLE pairs")
         if not kept.num_rows:
             raise DataError(nothing_kept(f"relation {name}", source, {**bad, **left_out}))
@@ -211,7 +223,10 @@ class Numbering:
 def _strangers(cells: Mapping[str, str]) -> list[Mistake]:
     """Of ``cells``, {column: SQL}, that name no known user, or one user twice."""
     found = [
-        (f"NOT (({cell})::VARCHAR IN (SELECT id::VARCHAR FROM known_users))", f"column {column!r}: no user of the log")
+        (
+            f"NOT (({cell})::VARCHAR IN (SELECT id::VARCHAR FROM known_users))",
+            f"column {column!r}: no user of the log",
+        )
         for column, cell in cells.items()
     ]
     if len(cells) == 2:

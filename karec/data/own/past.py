@@ -1,7 +1,8 @@
 """What users did before the training begins, as lists without moments, and what can be counted of them.
 
-Two sources give the same result: a table of ready-made lists, which holds each user's last ``past.kept`` items that
-were shown and those with a label; and the log's rows of before, from which the same lists are made.
+Two sources give the same result: a table of ready-made lists, which holds each user's last ``past.kept``
+items that were shown and those with a label; and the log's rows of before, from which the same lists are
+made.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ MOST_LISTED = 1_000  # items in all lists of a user, on average
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """By row of users: the last ``kept`` items ``shown`` and, by label, those with it; ``n_shown``: how many in all."""
+    """By row of users: the last ``kept`` items ``shown`` and, by label, those with it; ``n_shown``: how many
+    in all."""
 
     shown: Relation
     by_label: Mapping[str, Relation]
@@ -41,13 +43,13 @@ class Lists:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Relations by user row, and numbers for users and items: ``past_log_exposed`` and ``past_log_<label>``, log(1 +
-    count), and ``past_rate_<label>``, log odds against everybody's rate.
+    """Relations by user row, and numbers for users and items: ``past_log_exposed`` and ``past_log_<label>``,
+    log(1 + count), and ``past_rate_<label>``, log odds against everybody's rate.
 
-    Counts are over the kept lists, except a user's exposures, whose full number is known. They are no ``count_*``
-    columns, since the lists are cut at ``past.kept``. Rates are over the last items shown to each user, the only list
-    with items that were passed over; over everything shown to users whose lists are not cut. The lists have no
-    moments: an item shown twice and with a label once counts as with it twice.
+    Counts are over the kept lists, except a user's exposures, whose full number is known. They are no
+    ``count_*`` columns, since the lists are cut at ``past.kept``. Rates are over the last items shown to each
+    user, the only list with items that were passed over; over everything shown to users whose lists are not
+    cut. The lists have no moments: an item shown twice and with a label once counts as with it twice.
     """
 
     relations: dict[str, Relation]
@@ -124,7 +126,8 @@ def _log_odds(positives: Array, exposed: Array, prior: float) -> Array:
 
 
 def known_of(lists: Lists, past: Past, said: Meaning, items: Table) -> Known:
-    """``history`` holds the items of the first label of the past that says enjoyed, ``liked`` of one that says that."""
+    """``history`` holds the items of the first label of the past that says enjoyed, ``liked`` of one that
+    says that."""
     done = list(lists.by_label.values())
     by_user = [lists.n_shown, *(np.diff(relation.indptr) for relation in done)]
     by_item = [np.bincount(items.lookup(each.values), minlength=len(items)) for each in (lists.shown, *done)]
@@ -132,7 +135,9 @@ def known_of(lists: Lists, past: Past, said: Meaning, items: Table) -> Known:
     user_columns, item_columns = _log_counts(names, by_user), _log_counts(names, by_item)
     user, item = _owners(lists.shown), items.lookup(lists.shown.values)
     for label, relation in lists.by_label.items():
-        did = np.isin(user * len(items) + item, _owners(relation) * len(items) + items.lookup(relation.values))
+        did = np.isin(
+            user * len(items) + item, _owners(relation) * len(items) + items.lookup(relation.values)
+        )
         whole = np.diff(relation.indptr) < past.kept
         n = np.where(whole, lists.n_shown, np.diff(lists.shown.indptr))
         c = np.where(whole, np.diff(relation.indptr), np.bincount(user[did], minlength=len(lists.shown)))
@@ -153,12 +158,15 @@ def _check_lists(database: Database, source: Source, past: Past) -> None:
         source.column(name, "past")
     for name in (past.shown, *past.labels.values()):
         if not source.types[name].endswith("[]"):
-            raise DataError(f"{source.files[0]}: column {name!r} is {source.types[name]}: a list of ids is wanted")
+            raise DataError(
+                f"{source.files[0]}: column {name!r} is {source.types[name]}: a list of ids is wanted"
+            )
     listed = _declared_values(source.files[0])
     rows = database.count(source.name)
     if listed > MOST_LISTED * max(rows, 1):
         raise DataError(
-            f"{source.files[0]}: {listed:,} values in {rows:,} rows: at most {MOST_LISTED:,} ids for a user are wanted"
+            f"{source.files[0]}: {listed:,} values in {rows:,} rows: at most {MOST_LISTED:,} ids for a user "
+            f"are wanted"
         )
 
 
@@ -188,7 +196,8 @@ def _numbers(path: Path, name: str, known: IdMap, ids: Any) -> Array:
 
 
 def _require(path: Path, name: str, good: Array, why: str, rows: Array | None = None) -> None:
-    """DataError naming the first place that is not ``good``: its row of the file, which ``rows`` tells, from 1."""
+    """DataError naming the first place that is not ``good``: its row of the file, which ``rows`` tells, from
+    1."""
     bad = np.flatnonzero(~good)
     if len(bad):
         at = int(bad[0] if rows is None else rows[bad[0]]) + 1

@@ -45,10 +45,11 @@ def lines_at(path: Path, positions: Collection[int]) -> dict[int, int]:
 def lines_of_rows(
     path: Path, rows: Collection[int], first: int, broken: Collection[int], csv: bool, quotes: bool
 ) -> dict[int, int]:
-    """{row: line} of rows that a reader counts from ``first`` at the file's start, without the lines ``broken``.
+    """{row: line} of rows that a reader counts from ``first`` at the file's start, without the lines
+    ``broken``.
 
-    ``csv``: empty lines do not count; ``quotes``: a line end within quotes ends no row. Rows after FARTHEST are
-    left out. O(bytes before the last of them).
+    ``csv``: empty lines do not count; ``quotes``: a line end within quotes ends no row. Rows after FARTHEST
+    are left out. O(bytes before the last of them).
     """
     wanted = {row for row in rows if row <= FARTHEST}
     found: dict[int, int] = {}

@@ -1,4 +1,5 @@
-"""Presets: a data.toml that comes with the package, for the files of a public data set as they are downloaded."""
+"""Presets: a data.toml that comes with the package, for the files of a public data set as they are
+downloaded."""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 def preset_contract(name: str, root: Path) -> Contract:
-    """The preset ``name``, of files in ``root``, or in ``root/data`` where the log lies there and not in ``root``."""
+    """The preset ``name``, of files in ``root``, or in ``root/data`` where the log lies there and not in
+    ``root``."""
     contract = contract_of(_path(name), root)
-    if not os.path.lexists(root / contract.events.path) and os.path.lexists(root / "data" / contract.events.path):
+    if not os.path.lexists(root / contract.events.path) and os.path.lexists(
+        root / "data" / contract.events.path
+    ):
         return contract_of(_path(name), root / "data")
     return contract
 

@@ -1,4 +1,5 @@
-"""Why rows of a table are left out: conditions on its cells, and how many rows of each kind there are, and where."""
+"""Why rows of a table are left out: conditions on its cells, and how many rows of each kind there are, and
+where."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def why_of(mistakes: Sequence[Mistake]) -> str:
 
 
 def reasons(database: Database, source: Source, table: str, mistakes: Sequence[Mistake]) -> dict[str, Reason]:
-    """Of lines that could not be split into cells and rows of ``table`` that have a mistake, most frequent first.
+    """Of lines that could not be split into cells and rows of ``table`` that have a mistake, most frequent
+    first.
 
     ``table`` was made from the whole of ``source`` and has the columns WHY, ROW and FILE_NUMBER.
     """
@@ -31,7 +33,9 @@ def reasons(database: Database, source: Source, table: str, mistakes: Sequence[M
         found[mistakes[at][1]] = count, [divmod(row, OFFSET) for row in rows]
     with told(source.files[0]):
         if source.wrong:
-            for why, count, rows in database.rows(f"SELECT {WHY}, {firsts} FROM {source.wrong} GROUP BY {WHY}"):
+            for why, count, rows in database.rows(
+                f"SELECT {WHY}, {firsts} FROM {source.wrong} GROUP BY {WHY}"
+            ):
                 found[why] = count, [divmod(row, OFFSET) for row in rows]
         broken = source.broken(database)
     places = source.places([row for _, rows in found.values() for row in rows], broken)
@@ -43,5 +47,8 @@ def reasons(database: Database, source: Source, table: str, mistakes: Sequence[M
 
 
 def nothing_kept(what: str, source: Source, bad: Mapping[str, Reason]) -> str:
-    told_of = "; ".join(f"{why}: {reason}" for why, reason in bad.items()) or "the files hold no row below the header"
+    told_of = (
+        "; ".join(f"{why}: {reason}" for why, reason in bad.items())
+        or "the files hold no row below the header"
+    )
     return f"{source.files[0]}: nothing of {what} can be kept: {told_of}"

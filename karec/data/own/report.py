@@ -32,9 +32,9 @@ class Reason:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and moments;
-    ``alone``: names of a category that stand in one row each. ``odd``: rows whose cell is something else than the
-    column holds; it counts as missing.
+    """What became of a column. ``missing`` is a share of the rows; ``least``, ``most``: of numbers and
+    moments; ``alone``: names of a category that stand in one row each. ``odd``: rows whose cell is something
+    else than the column holds; it counts as missing.
     """
 
     name: str
@@ -49,8 +49,8 @@ class ColumnReport:
 
 @dataclass(frozen=True)
 class TableReport:
-    """``rows`` were read: those ``kept``, those ``bad``, which cannot be used as they stand, and those ``left_out``,
-    which are not needed.
+    """``rows`` were read: those ``kept``, those ``bad``, which cannot be used as they stand, and those
+    ``left_out``, which are not needed.
     """
 
     name: str
@@ -86,7 +86,10 @@ class TableReport:
         for each in sorted(self.columns, key=lambda each: each.name):
             if each.odd is not None:
                 kind = "time" if each.becomes.startswith("moment") else each.kind
-                yield f"{self.name}: column {each.name!r}: cells that are no {kind} count as missing: {each.odd}"
+                yield (
+                    f"{self.name}: column {each.name!r}: cells that are no {kind} count as missing: "
+                    f"{each.odd}"
+                )
 
 
 @dataclass(frozen=True)

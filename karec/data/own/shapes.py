@@ -1,13 +1,16 @@
-"""The cleaned log → ``shown``, a row an exposure: user u, item i, moment t, and a column l0, l1, … for each label.
+"""The cleaned log → ``shown``, a row an exposure: user u, item i, moment t, and a column l0, l1, … for each
+label.
 
 impressions  a row of the log is an exposure, its labels stand in its columns
-actions      a row is an event. A view is an exposure; another event makes a label of the view that it belongs to: that
-             of its request, else the last one of the item by the user within ``window_minutes``. An event without a
-             view was preceded by one that nobody logged: it makes an exposure of its own, one for a user, item and
-             window
+actions      a row is an event. A view is an exposure; another event makes a label of the view that it belongs
+to: that
+             of its request, else the last one of the item by the user within ``window_minutes``. An event
+             without a view was preceded by one that nobody logged: it makes an exposure of its own, one for a
+             user, item and window
 positives    a row is a positive; negatives are drawn later (``negatives.py``)
 
-``cleaned`` and ``shown`` may hold several rows of one user, item and moment: ``dataset.py`` makes one of them.
+``cleaned`` and ``shown`` may hold several rows of one user, item and moment: ``dataset.py`` makes one of
+them.
 """
 
 from __future__ import annotations
@@ -54,25 +57,29 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
     more = "".join(f", {name}" for name in extra)
     request = ", request" if "request" in columns else ""
     database.run(
-        f"CREATE TEMP TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, t{request}{more} FROM "
+        f"CREATE TEMP TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, "
+        f"t{request}{more} FROM "
         f"cleaned WHERE event = {view}"
     )
     value = ", value" if "value" in columns else ""
     wanted = ", ".join(text(event) for event in dict.fromkeys(events))
     database.run(
-        f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{value}{more} FROM cleaned WHERE event IN ({wanted}) "
+        f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{value}{more} FROM cleaned WHERE event IN "
+        f"({wanted}) "
         f"AND event <> {view}"
     )
     database.run(f"CREATE TEMP TABLE joined AS {_by_request() if request else _by_window(window)}")
     flags = ", ".join(f"max({_happened(label)})::UTINYINT AS l{at}" for at, label in enumerate(labels))
     of_view = ", ".join(
-        f"{1 if text(event) == view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}" for at, event in enumerate(events)
+        f"{1 if text(event) == view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}"
+        for at, event in enumerate(events)
     )
     merged = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
     database.run(
         f"CREATE TEMP TABLE shown AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN "
         f"(SELECT v, {flags} FROM joined WHERE v IS NOT NULL GROUP BY v) USING (v) UNION ALL "
-        f"SELECT u, i, min(t) AS t{merged}, {flags} FROM joined WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
+        f"SELECT u, i, min(t) AS t{merged}, {flags} FROM joined WHERE v IS NULL GROUP BY u, i, t // "
+        f"{max(window, 1)}"
     )
     for table in ("views", "acts", "joined"):
         database.run(f"DROP TABLE {table}")
@@ -82,7 +89,9 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
 def _happened(label: Label) -> str:
     """SQL of an action: it makes the label."""
     happened = f"event = {text(label.event)}"
-    return happened if label.at_least is None else f"{happened} AND coalesce(value >= {label.at_least!r}, false)"
+    return (
+        happened if label.at_least is None else f"{happened} AND coalesce(value >= {label.at_least!r}, false)"
+    )
 
 
 def _other_events(database: Database, source: Source, contract: Contract) -> dict[str, int]:

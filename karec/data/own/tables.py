@@ -28,7 +28,8 @@ TWICE, SAME = "the id stands twice, with other values", "the id stands twice, wi
 
 @dataclass(frozen=True, eq=False)
 class OwnTable:
-    """``ids`` as the files have them (Arrow); ``columns``, and ``names`` of category codes, as a snapshot has them."""
+    """``ids`` as the files have them (Arrow); ``columns``, and ``names`` of category codes, as a snapshot has
+    them."""
 
     ids: Any
     columns: dict[str, Array]
@@ -37,10 +38,15 @@ class OwnTable:
 
 
 def read_table(
-    database: Database, source: Source, table: Rows, contract: Contract, kind: IdKind, numbers: Numbers | None = None
+    database: Database,
+    source: Source,
+    table: Rows,
+    contract: Contract,
+    kind: IdKind,
+    numbers: Numbers | None = None,
 ) -> OwnTable:
-    """Of an id that stands twice with the same values one row is kept; with other values, all but the first are
-    mistakes. ``numbers`` of creators and songs that are texts; ``contract`` holds the table.
+    """Of an id that stands twice with the same values one row is kept; with other values, all but the first
+    are mistakes. ``numbers`` of creators and songs that are texts; ``contract`` holds the table.
     """
     what = f"{kind.what}s"
     wanted = _wanted(database, source, table, what)
@@ -91,10 +97,16 @@ def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[
     if isinstance(table, Items):
         roles = {column: role for column, role in roles.items() if column not in table.values}
     said = {table.id: f"{what}.id", **dict.fromkeys(roles, f"{what}.roles")}
-    said |= dict.fromkeys(table.ignore, f"{what}.ignore") | dict.fromkeys(table.categories, f"{what}.categories")
+    said |= dict.fromkeys(table.ignore, f"{what}.ignore") | dict.fromkeys(
+        table.categories, f"{what}.categories"
+    )
     said |= dict.fromkeys(table.lists, f"{what}.lists") | dict.fromkeys(table.unknown, f"{what}.unknown")
     said |= dict.fromkeys(table.features or (), f"{what}.features")
-    if isinstance(table, Items) and table.roles.vector is not None and not table.roles.vector.endswith(VECTORS):
+    if (
+        isinstance(table, Items)
+        and table.roles.vector is not None
+        and not table.roles.vector.endswith(VECTORS)
+    ):
         said[table.roles.vector] = f"{what}.roles.vector"
     for name, asked in said.items():
         source.column(name, asked)
@@ -103,7 +115,9 @@ def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[
     vector = table.roles.vector if isinstance(table, Items) else None
     return [
         Wanted(
-            (id_column if roles.get(name) in (CREATOR, SONG) else said_column)(database, source, name, table.checks),
+            (id_column if roles.get(name) in (CREATOR, SONG) else said_column)(
+                database, source, name, table.checks
+            ),
             roles.get(name),
             table.lists.get(name),
             name in table.categories,
@@ -126,9 +140,15 @@ def _logged(database: Database, source: Source, table: Rows, what: str) -> dict[
 
 
 def _rows(
-    database: Database, source: Source, table: Rows, kind: IdKind, cells: dict[str, str], mistakes: list[Mistake]
+    database: Database,
+    source: Source,
+    table: Rows,
+    kind: IdKind,
+    cells: dict[str, str],
+    mistakes: list[Mistake],
 ) -> tuple[Any, dict[str, Reason], int, int]:
-    """(kept rows as Arrow: id, row and ``cells``; mistakes; rows that were read; rows that only repeat another)."""
+    """(kept rows as Arrow: id, row and ``cells``; mistakes; rows that were read; rows that only repeat
+    another)."""
     id_column = said_column(database, source, table.id, table.checks)
     mistakes = [*kind.mistakes(id_column, "__id"), *mistakes, ("false", f"column {table.id!r}: {TWICE}")]
     listed = "".join(f", {cell} AS {name}" for name, cell in cells.items())
@@ -140,11 +160,13 @@ def _rows(
         )
     database.run(
         f"CREATE TEMP TABLE ranked AS SELECT *, row_number() OVER (ORDER BY {FILE_NUMBER}, {ROW}) AS row, "
-        f"CASE WHEN {WHY} IS NULL THEN row_number() OVER (PARTITION BY id, {WHY} ORDER BY {FILE_NUMBER}, {ROW}) END "
+        f"CASE WHEN {WHY} IS NULL THEN row_number() OVER (PARTITION BY id, {WHY} ORDER BY {FILE_NUMBER}, "
+        f"{ROW}) END "
         "AS nth FROM rows_read"
     )
     database.run(
-        f"UPDATE ranked SET {WHY} = {len(mistakes) - 1} FROM (SELECT * FROM ranked WHERE nth = 1) AS first WHERE "
+        f"UPDATE ranked SET {WHY} = {len(mistakes) - 1} FROM (SELECT * FROM ranked WHERE nth = 1) AS first "
+        f"WHERE "
         f"ranked.nth > 1 AND ranked.id = first.id AND ({_differ(cells)})"
     )
     bad = reasons(database, source, "ranked", mistakes)
@@ -202,13 +224,16 @@ def _range(numbers: Array) -> tuple[str, str]:
 
 
 def _beside(path: Path, row: Array, rows: int) -> Become:
-    """The file of vectors: ``row (N,)`` are the places of the kept items among the ``rows`` of the table, from 1."""
+    """The file of vectors: ``row (N,)`` are the places of the kept items among the ``rows`` of the table,
+    from 1."""
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as an array of NumPy: {error}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or vectors.shape[1] == 0:
-        raise DataError(f"{path} holds {vectors.dtype} of shape {vectors.shape}: (rows, numbers) of numbers is wanted")
+        raise DataError(
+            f"{path} holds {vectors.dtype} of shape {vectors.shape}: (rows, numbers) of numbers is wanted"
+        )
     if len(vectors) != rows:
         raise DataError(
             f"{path} has {len(vectors):,} rows, items have {rows:,}: one for each, in their order, is wanted"

@@ -1,8 +1,9 @@
-"""A log without times: each user's positives are put into an order that is drawn, and get moments that are made up.
+"""A log without times: each user's positives are put into an order that is drawn, and get moments that are
+made up.
 
-Of each user, by the shares of [split]: the first positives make histories only; the next train, over STEPS days, so
-that an earlier one is the history of a later one; those of validation have one day, and those of the test the day
-after.
+Of each user, by the shares of [split]: the first positives make histories only; the next train, over STEPS
+days, so that an earlier one is the history of a later one; those of validation have one day, and those of the
+test the day after.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ STEPS = 10  # days of training
 
 
 def made_up_days(user: Array, split: Split) -> Array:
-    """(M,) int64: the day of each positive of ``user (M,)``, numbers from 0: history; 1 … STEPS: training; then one of
-    validation and one of the test. Of few positives a part may have none: one alone trains. The same input
-    gives the same days.
+    """(M,) int64: the day of each positive of ``user (M,)``, numbers from 0: history; 1 … STEPS: training;
+    then one of validation and one of the test. Of few positives a part may have none: one alone trains. The
+    same input gives the same days.
     """
     drawn = np.random.default_rng(split.seed).random(len(user))
     order = np.lexsort((drawn, user))
@@ -45,6 +46,7 @@ def note(split: Split) -> str:
     train = 1 - split.history - split.validation - split.test
     return (
         f"the log has no times: of each user's positives, in an order drawn from seed {split.seed}, "
-        f"{split.history:.0%} are history alone, {train:.0%} train, {split.validation:.0%} are validation and "
+        f"{split.history:.0%} are history alone, {train:.0%} train, {split.validation:.0%} are validation "
+        f"and "
         f"{split.test:.0%} the test; moments are made up"
     )

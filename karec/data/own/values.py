@@ -1,4 +1,5 @@
-"""Pairs of an item and a value, such as tags that users gave → columns of items: the values that stand most often."""
+"""Pairs of an item and a value, such as tags that users gave → columns of items: the values that stand most
+often."""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ GIVEN_AGAIN = "one user, item and value with another row"
 def with_values(
     database: Database, sources: Mapping[str, Source], contract: Contract, items: OwnTable, kind: IdKind
 ) -> tuple[OwnTable, list[TableReport]]:
-    """``items`` with the columns NAME, NAME2, NAME3 of each entry of the contract's ``items.values``, categories: of
-    each item the values of most rows, ties by value; −1 where it has fewer. And what was read. ``sources`` has
-    "values.NAME" and, where values are named elsewhere, "names.NAME".
+    """``items`` with the columns NAME, NAME2, NAME3 of each entry of the contract's ``items.values``,
+    categories: of each item the values of most rows, ties by value; −1 where it has fewer. And what was read.
+    ``sources`` has "values.NAME" and, where values are named elsewhere, "names.NAME".
     """
     assert contract.items is not None
     table, zone, reports = contract.items, ZoneInfo(contract.zone), []
@@ -71,7 +72,8 @@ def _count(
     cells = f"__i AS item, {value} AS value, {called} AS called, {giver} AS giver"
     with told(source.files[0]):
         database.run(
-            f"CREATE TEMP TABLE value_rows AS SELECT {cells}, {why_of(mistakes)} AS {WHY}, {ROW}, {FILE_NUMBER} "
+            f"CREATE TEMP TABLE value_rows AS SELECT {cells}, {why_of(mistakes)} AS {WHY}, {ROW}, "
+            f"{FILE_NUMBER} "
             f"FROM (SELECT *, {kind.value(of['item'])} AS __i FROM {source.name}){joined}"
         )
     bad = reasons(database, source, "value_rows", mistakes)
@@ -108,7 +110,8 @@ def _read_names(database: Database, name: str, source: Source, values: Values, z
     nth = f"row_number() OVER (PARTITION BY {of_id.as_text} ORDER BY {FILE_NUMBER}, {ROW}) AS __nth"
     with told(source.files[0]):
         database.run(
-            f"CREATE TEMP TABLE name_rows AS SELECT {of_id.as_text} AS __id, {of_name.as_text} AS __called, {ROW}, "
+            f"CREATE TEMP TABLE name_rows AS SELECT {of_id.as_text} AS __id, {of_name.as_text} AS __called, "
+            f"{ROW}, "
             f"{FILE_NUMBER}, {why_of(mistakes)} AS {WHY} FROM (SELECT *, {nth} FROM {source.name})"
         )
     bad = reasons(database, source, "name_rows", mistakes)
@@ -122,7 +125,8 @@ def _read_names(database: Database, name: str, source: Source, values: Values, z
 
 
 def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, ColumnReport, int]:
-    """(``items`` with the values of ``value_counts``, what is told of them, rows of items that are not there)."""
+    """(``items`` with the values of ``value_counts``, what is told of them, rows of items that are not
+    there)."""
     with database.table("item_rows", item=items.ids, row=np.arange(len(items.ids))):
         unknown = database.rows(
             "SELECT coalesce(sum(n), 0)::BIGINT FROM value_counts ANTI JOIN item_rows USING (item)"
@@ -130,7 +134,8 @@ def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, Co
         names = [each for (each,) in database.rows("SELECT DISTINCT called FROM value_counts ORDER BY 1")]
         with database.table("codes", called=names, code=np.arange(len(names), dtype=np.int32)):
             found = database.arrow(
-                "SELECT row, code, nth FROM (SELECT row, called, row_number() OVER (PARTITION BY item ORDER BY n DESC, "
+                "SELECT row, code, nth FROM (SELECT row, called, row_number() OVER (PARTITION BY item ORDER "
+                "BY n DESC, "
                 f"value) AS nth FROM value_counts JOIN item_rows USING (item)) JOIN codes USING (called) "
                 f"WHERE nth <= {LISTED}"
             )
@@ -139,5 +144,7 @@ def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, Co
     for at, codes in enumerate(made.values(), 1):
         codes[row[nth == at]] = code[nth == at]
     said = f"categories {', '.join(made)} of {len(names):,} values, those of most rows"
-    more = replace(items, columns={**items.columns, **made}, names={**items.names, **dict.fromkeys(made, names)})
+    more = replace(
+        items, columns={**items.columns, **made}, names={**items.names, **dict.fromkeys(made, names)}
+    )
     return more, ColumnReport(column, "text", said), unknown

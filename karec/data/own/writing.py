@@ -1,4 +1,5 @@
-"""A dataset as files of one's own: Parquet tables and the data.toml that names them. Importing them gives it again."""
+"""A dataset as files of one's own: Parquet tables and the data.toml that names them. Importing them gives it
+again."""
 
 from __future__ import annotations
 
@@ -24,9 +25,11 @@ ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", TAG: "tag", PUBLISHED: 
 
 
 def write_dataset(folder: Path, start: Snapshot, past: Exposures, dataset: Dataset) -> None:
-    """Writes ``dataset``, whose snapshot is ``start`` after the exposures ``past``, into ``folder``, which is made.
+    """Writes ``dataset``, whose snapshot is ``start`` after the exposures ``past``, into ``folder``, which is
+    made.
 
-    Categories go out by name where ``start.labels`` names them. DataError: the folder has a data.toml already.
+    Categories go out by name where ``start.labels`` names them. DataError: the folder has a data.toml
+    already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FILE).exists():
@@ -35,7 +38,9 @@ def write_dataset(folder: Path, start: Snapshot, past: Exposures, dataset: Datas
         name: np.concatenate([getattr(past, name), getattr(dataset.exposures, name)])
         for name in ("user_id", "work_id", "time_ms", "scene", "play_ms")
     }
-    labels = {name: np.concatenate([past.labels[name], label]) for name, label in dataset.exposures.labels.items()}
+    labels = {
+        name: np.concatenate([past.labels[name], label]) for name, label in dataset.exposures.labels.items()
+    }
     scene = {"scene": _named(events.pop("scene"), start.labels.get("scene", []))}
     _write(folder / "events.parquet", {**events, **scene, **labels})
     item_columns, item_categories = _columns(start.works, start)
@@ -94,14 +99,18 @@ def _contract(
 ) -> str:
     n = n_past + len(dataset.exposures)
     train, valid, _ = (len(part) for part in dataset.split())
-    ends = [(count + 0.5) / n for count in (n_past, n_past + train, n_past + train + valid)]  # between two exposures
-    roles = ", ".join(f'{role} = "{column}"' for column, role in ROLES.items() if column in start.works.columns)
+    # between two exposures
+    ends = [(count + 0.5) / n for count in (n_past, n_past + train, n_past + train + valid)]
+    roles = ", ".join(
+        f'{role} = "{column}"' for column, role in ROLES.items() if column in start.works.columns
+    )
     lines = [
         f'name = "{dataset.name}"',
         "",
         "[events]",
         'path = "events.parquet"',
-        'columns = { user = "user_id", item = "work_id", time = "time_ms", scene = "scene", play_ms = "play_ms" }',
+        'columns = { user = "user_id", item = "work_id", time = "time_ms", scene = "scene", play_ms = '
+        '"play_ms" }',
         "",
         "[labels]",
     ]
@@ -110,7 +119,11 @@ def _contract(
         weight = f", weight = {dataset.weights[name]}" if name in dataset.weights else ""
         lines.append(f'{name} = {{ column = "{name}"{weight}{more} }}')
     meaning = {name: list(getattr(start.meaning, name)) for name in ("enjoyed", "liked", "followed")}
-    lines += ["", "[meaning]", *(f"{name} = {str(said).replace(chr(39), chr(34))}" for name, said in meaning.items())]
+    lines += [
+        "",
+        "[meaning]",
+        *(f"{name} = {str(said).replace(chr(39), chr(34))}" for name, said in meaning.items()),
+    ]
     for what, categories in (("items", item_categories), ("users", user_categories)):
         lines += ["", f"[{what}]", f'path = "{what}.parquet"', 'id = "id"']
         if what == "items" and roles:

@@ -1,12 +1,14 @@
 """AUC, GAUC and calibration error of scores against labels, with bootstrap intervals over users.
 
-Intervals resample users and not rows, because the rows of one user are correlated. A resample is a weight for each
-user, the number of times it was drawn, and every measure is computed from sums with these weights: rows are sorted
-once, and two models measured with the same weights give a paired difference.
+Intervals resample users and not rows, because the rows of one user are correlated. A resample is a weight for
+each user, the number of times it was drawn, and every measure is computed from sums with these weights: rows
+are sorted once, and two models measured with the same weights give a paired difference.
 
-Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006): AUC as a rank statistic,
-         ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al., On calibration of
-         modern neural networks, ICML 2017: ECE. B. Efron, Bootstrap methods, Annals of Statistics 7 (1979).
+Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006): AUC as a rank
+statistic,
+         ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al., On
+         calibration of modern neural networks, ICML 2017: ECE. B. Efron, Bootstrap methods, Annals of
+         Statistics 7 (1979).
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ BINS = 15
 
 
 def auc(y: Array, s: Array, weights: Array | None = None) -> float:
-    """P(a positive scores above a negative), ties one half: ``y (N,)`` 0/1, ``s (N,)`` finite, optional row weights.
+    """P(a positive scores above a negative), ties one half: ``y (N,)`` 0/1, ``s (N,)`` finite, optional row
+    weights.
 
-    NaN when a class has no weight. O(N log N). Raises ValueError for wrong shapes or scores that are not finite.
+    NaN when a class has no weight. O(N log N). Raises ValueError for wrong shapes or scores that are not
+    finite.
     """
     y, s = _checked(y, s)
     order = np.argsort(s, kind="stable")
@@ -33,7 +37,8 @@ def auc(y: Array, s: Array, weights: Array | None = None) -> float:
 
 
 def gauc(y: Array, s: Array, group: Array) -> float:
-    """Mean of the AUCs within groups, weighted by rows; groups with one class do not count. NaN when none counts.
+    """Mean of the AUCs within groups, weighted by rows; groups with one class do not count. NaN when none
+    counts.
 
     ``group (N,)``: integers, for example of (user, day). O(N log N).
     """
@@ -42,13 +47,15 @@ def gauc(y: Array, s: Array, group: Array) -> float:
 
 
 def ece(y: Array, p: Array, bins: int = BINS) -> float:
-    """Expected calibration error: Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability ``p``. O(N)."""
+    """Expected calibration error: Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability ``p``.
+    O(N)."""
     y, p = _checked(y, p)
     return float(np.abs(np.bincount(_bin(p, bins), weights=y - p, minlength=bins)).sum() / max(len(y), 1))
 
 
 class UserBootstrap:
-    """``resamples`` draws of users, the same for every measure and model. ``users (N,)``: the user of each row."""
+    """``resamples`` draws of users, the same for every measure and model. ``users (N,)``: the user of each
+    row."""
 
     def __init__(self, users: Array, resamples: int = 200, seed: int = 0) -> None:
         unique, self._user = np.unique(users, return_inverse=True)
@@ -59,7 +66,9 @@ class UserBootstrap:
         y, s = _checked(y, s)
         order = np.argsort(s, kind="stable")
         starts, user, y = _tie_starts(s[order]), self._user[order], y[order]
-        return np.array([_auc_of_sorted(y, starts, weights[user].astype(np.float64)) for weights in self._weights])
+        return np.array(
+            [_auc_of_sorted(y, starts, weights[user].astype(np.float64)) for weights in self._weights]
+        )
 
     def gauc(self, y: Array, s: Array, group: Array) -> Array:
         """(resamples,) GAUCs; a group belongs to one user. O(N log N + resamples·users)."""
@@ -84,16 +93,21 @@ class UserBootstrap:
     def mean(self, values: Array) -> Array:
         """(resamples,) means of ``values (N,)``, one a row. O(N + resamples·users)."""
         users = self._weights.shape[1]
-        sums, rows = (np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values))))
+        sums, rows = (
+            np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values)))
+        )
         return np.asarray((self._weights @ sums) / (self._weights @ rows))
 
     def sums(self, columns: Iterable[Array], rows: Array) -> Array:
-        """(resamples, k) sums of k ``columns (M,)``; ``rows (M,)`` says which row, and so which user, each value is of.
+        """(resamples, k) sums of k ``columns (M,)``; ``rows (M,)`` says which row, and so which user, each
+        value is of.
 
         O(k·(M + resamples·users)).
         """
         user, users = self._user[rows], self._weights.shape[1]
-        of_users = np.stack([np.bincount(user, weights=column, minlength=users) for column in columns], axis=1)
+        of_users = np.stack(
+            [np.bincount(user, weights=column, minlength=users) for column in columns], axis=1
+        )
         return np.asarray(self._weights @ of_users)
 
 
@@ -121,7 +135,9 @@ def user_days(user_id: Array, time_ms: Array, start_ms: int) -> Array:
     """(N,) int64: one number for each (user, day), days counted from ``start_ms``."""
     day = (time_ms - start_ms) // DAY_MS
     _, user = np.unique(user_id, return_inverse=True)
-    return np.asarray(user * (day.max(initial=0) - day.min(initial=0) + 1) + day - day.min(initial=0), np.int64)
+    return np.asarray(
+        user * (day.max(initial=0) - day.min(initial=0) + 1) + day - day.min(initial=0), np.int64
+    )
 
 
 def _checked(y: Array, s: Array) -> tuple[Array, Array]:
@@ -136,7 +152,11 @@ def _checked(y: Array, s: Array) -> tuple[Array, Array]:
 
 def _tie_starts(ordered: Array) -> Array:
     """Where each run of equal values begins."""
-    return np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1]) if len(ordered) else np.empty(0, int)
+    return (
+        np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
+        if len(ordered)
+        else np.empty(0, int)
+    )
 
 
 def _auc_of_sorted(y: Array, starts: Array, weights: Array) -> float:

@@ -1,16 +1,17 @@
 """Agreement of two scorings of one pool: how much of the ranker's top prerank finds.
 
-Both score the same pools, ``found`` (prerank) and ``reference`` (the ranker): arrays of one shape (…, N), a pool along
-the last axis. Every measure is (…) float64, one value a pool, so that callers can average and resample by user. Order
-is by score descending, ties by position, lowest first. Measures depend on the order alone: an increasing function of
-either side's scores changes none.
+Both score the same pools, ``found`` (prerank) and ``reference`` (the ranker): arrays of one shape (…, N), a
+pool along the last axis. Every measure is (…) float64, one value a pool, so that callers can average and
+resample by user. Order is by score descending, ties by position, lowest first. Measures depend on the order
+alone: an increasing function of either side's scores changes none.
 
 hit rate     HR = |top m of reference ∩ top k of found| / m
-normalised   (HR − k/N) / (1 − k/N)                0 = a random order, 1 = all found; comparable between N and k
-NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is its best), discount 1/log₂(2 + place)
+normalised   (HR − k/N) / (1 − k/N)                0 = a random order, 1 = all found; comparable between N and
+k NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is its best), discount 1/log₂(2 + place)
 overlap@k    |top k ∩ top k| / k                   the hit rate with m = k
 
-Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for NDCG.
+Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for
+NDCG.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def overlap(found: Array, reference: Array, k: int) -> Array:
 
 
 def ranks(scores: Array) -> Array:
-    """``scores (…, N)`` → (…, N) int64: the place of each work in its pool, 0 is the best. O(N log N) a pool."""
+    """``scores (…, N)`` → (…, N) int64: the place of each work in its pool, 0 is the best. O(N log N) a
+    pool."""
     order = np.argsort(-scores, axis=-1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.broadcast_to(np.arange(scores.shape[-1]), order.shape), axis=-1)
@@ -76,7 +78,9 @@ def ranks(scores: Array) -> Array:
 def _checked(found: Array, reference: Array) -> tuple[Array, Array]:
     found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
     if found.ndim == 0 or found.shape != reference.shape:
-        raise ValueError(f"found {found.shape} and reference {reference.shape}: expected two of one shape (…, N)")
+        raise ValueError(
+            f"found {found.shape} and reference {reference.shape}: expected two of one shape (…, N)"
+        )
     for name, scores in (("found", found), ("reference", reference)):
         bad = np.argwhere(~np.isfinite(scores))
         if len(bad):

@@ -2,7 +2,8 @@
 
 f are unit vectors, a zero vector stays zero; L = F Fᵀ + ridge·I of the list.
 
-log det              log det L, larger is more diverse (Kulesza & Taskar 2012); no list of k unit vectors is above
+log det              log det L, larger is more diverse (Kulesza & Taskar 2012); no list of k unit vectors is
+above
                      k·log(1 + ridge)
 intra-list distance  ILD = mean over pairs of 1 − cos(f_i, f_j)          0 = all alike, 1 = unrelated
 near duplicates      share of pairs with cosine > 0.95
@@ -28,7 +29,8 @@ def unit_rows(embeddings: Array) -> Array:
 
 
 def pairwise_cosines(embeddings: Array) -> Array:
-    """``embeddings (k, D)`` → the k·(k−1)/2 cosines of its pairs, float64; a zero vector has cosine 0 with all."""
+    """``embeddings (k, D)`` → the k·(k−1)/2 cosines of its pairs, float64; a zero vector has cosine 0 with
+    all."""
     f = unit_rows(embeddings)
     upper = np.triu_indices(len(f), k=1)
     return np.asarray((f @ f.T)[upper])
@@ -47,7 +49,8 @@ def intra_list_distance(embeddings: Array) -> float:
 
 
 def windowed_distance(embeddings: Array, window: int = WINDOW) -> float:
-    """Mean ILD over each run of ``window`` neighbours, about a screen of works; ILD of the list where it is shorter."""
+    """Mean ILD over each run of ``window`` neighbours, about a screen of works; ILD of the list where it is
+    shorter."""
     n = max(len(embeddings) - window + 1, 1)
     return float(np.mean([intra_list_distance(embeddings[first : first + window]) for first in range(n)]))
 
@@ -59,7 +62,8 @@ def near_duplicate_share(embeddings: Array) -> float:
 
 
 def gini(counts: Array) -> float:
-    """Gini coefficient of ``counts (N,) ≥ 0``: Σ_i (2i − N − 1)·x_(i) / (N·Σx), x ascending. 0 when all are zero."""
+    """Gini coefficient of ``counts (N,) ≥ 0``: Σ_i (2i − N − 1)·x_(i) / (N·Σx), x ascending. 0 when all are
+    zero."""
     x = np.sort(np.asarray(counts, np.float64))
     total = x.sum()
     if not len(x) or total == 0:

@@ -1,16 +1,18 @@
-"""Measures of what lists gave to users and to creators, and how two cascades differ in them, with 95 % intervals.
+"""Measures of what lists gave to users and to creators, and how two cascades differ in them, with 95 %
+intervals.
 
-A *unit* is what intervals resample: a user with all shown to the user, or a creator with all works of the creator. A
-resample is a weight for each unit, the number of times it was drawn; every measure is computed from sums with these
-weights. Two cascades on the same units are measured with the same weights, so that their difference is paired: cascades
-that did the same differ by exactly 0, with an interval of no width.
+A *unit* is what intervals resample: a user with all shown to the user, or a creator with all works of the
+creator. A resample is a weight for each unit, the number of times it was drawn; every measure is computed
+from sums with these weights. Two cascades on the same units are measured with the same weights, so that their
+difference is paired: cascades that did the same differ by exactly 0, with an interval of no width.
 
 Sums     Σ over / Σ per over units, or Σ over where there is no ``per``
-Spread   the Gini coefficient of counts of things, each of which belongs to a unit: all units and things count, also
+Spread   the Gini coefficient of counts of things, each of which belongs to a unit: all units and things
+count, also
          those with a count of 0
 
-Cost  O(R·(n·M + K log K)) for R resamples, n units, M measures that are sums and K things with a count above 0; memory
-O(R·n).
+Cost  O(R·(n·M + K log K)) for R resamples, n units, M measures that are sums and K things with a count above
+0; memory O(R·n).
 Source  B. Efron, Bootstrap methods, Annals of Statistics 7 (1979): resampling; percentile intervals.
 """
 
@@ -48,14 +50,16 @@ class Spread:
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """A measure's ``value``, and ``samples (R,)`` of it in R resamples; NaN where nothing was there to measure."""
+    """A measure's ``value``, and ``samples (R,)`` of it in R resamples; NaN where nothing was there to
+    measure."""
 
     value: float
     samples: Array
 
 
 def daily_counts(day: Array, row: Array, days: int, n: int) -> Array:
-    """(days, n) int64: how often each of ``n`` rows stands in ``row (M,)`` on each ``day (M,)``. O(M + days·n)."""
+    """(days, n) int64: how often each of ``n`` rows stands in ``row (M,)`` on each ``day (M,)``. O(M +
+    days·n)."""
     return np.bincount(np.asarray(day, np.int64) * n + row, minlength=days * n).reshape(days, n)
 
 
@@ -76,8 +80,8 @@ def resampled(measures: Mapping[str, Sums | Spread], weights: Array) -> dict[str
 
 
 def measured(own: Resampled, base: Resampled | None = None) -> Told:
-    """``value`` and ``ci``; against ``base`` also ``change`` (own − base), ``relative`` (percent of base) and their
-    intervals, ``change_ci`` and ``relative_ci``. None where there is no finite value.
+    """``value`` and ``ci``; against ``base`` also ``change`` (own − base), ``relative`` (percent of base) and
+    their intervals, ``change_ci`` and ``relative_ci``. None where there is no finite value.
     """
     if base is None:
         change = relative = Resampled(np.nan, np.empty(0))
@@ -98,7 +102,8 @@ def measured(own: Resampled, base: Resampled | None = None) -> Told:
 def price(less: Resampled, more: Resampled) -> Told:
     """What each more of ``more`` costs: −``less`` / ``more``, two changes that were resampled on their own.
 
-    ``value`` and ``ci``; both None where ``more`` is not above 0 in the whole of its interval: nothing was bought.
+    ``value`` and ``ci``; both None where ``more`` is not above 0 in the whole of its interval: nothing was
+    bought.
     """
     bounds = interval_of(more)
     if not more.value > 0 or bounds is None or bounds[0] <= 0 or not np.isfinite(less.value):
@@ -131,7 +136,8 @@ def _check(name: str, measure: Sums | Spread, n: int) -> None:
 
 
 def _resampled_sums(sums: Mapping[str, Sums], weights: Array) -> dict[str, Resampled]:
-    whole = np.array([sum_.per is None for sum_ in sums.values()], np.float64)  # as many units in every resample
+    # as many units in every resample
+    whole = np.array([sum_.per is None for sum_ in sums.values()], np.float64)
     over, per = np.zeros((2, weights.shape[1], len(sums)))
     for at, sum_ in enumerate(sums.values()):
         over[:, at] = sum_.over
@@ -143,10 +149,11 @@ def _resampled_sums(sums: Mapping[str, Sums], weights: Array) -> dict[str, Resam
 
 
 def _ginis(spread: Spread, weights: Array) -> Array:
-    """(R,) Gini coefficients: Σ_i w_i·x_i·(2·W_<i + w_i − W) / (W·Σ w·x), x ascending, W_<i the weight before i.
+    """(R,) Gini coefficients: Σ_i w_i·x_i·(2·W_<i + w_i − W) / (W·Σ w·x), x ascending, W_<i the weight before
+    i.
 
-    With integer weights it is ``gini`` of the things repeated w_i times. Things with a count of 0 are summed by unit
-    first, so that a resample costs the things above 0 alone.
+    With integer weights it is ``gini`` of the things repeated w_i times. Things with a count of 0 are summed
+    by unit first, so that a resample costs the things above 0 alone.
     """
     zero = np.bincount(spread.owner[spread.counts == 0], minlength=weights.shape[1])
     nothing = weights.astype(np.float64) @ zero

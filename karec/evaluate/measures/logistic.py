@@ -1,10 +1,11 @@
 """Logistic regression with draws over users.
 
-P(y = 1) = σ(b + β·x). b and β maximise the likelihood of the rows, by Newton's method. A draw of users is β + I⁻¹ ·
-(the slope, summed over the rows of the users drawn), I the information of all rows.
+P(y = 1) = σ(b + β·x). b and β maximise the likelihood of the rows, by Newton's method. A draw of users is β +
+I⁻¹ · (the slope, summed over the rows of the users drawn), I the information of all rows.
 
 Cost     O(N·p²) an iteration for N rows and p columns, O(p·(N + draws·users)) for the draws.
-Sources  P. Kline, A. Santos, A score based approach to wild bootstrap inference, Journal of Econometric Methods 1
+Sources  P. Kline, A. Santos, A score based approach to wild bootstrap inference, Journal of Econometric
+Methods 1
          (2012), for draws by slopes.
 """
 
@@ -22,9 +23,11 @@ CLOSE = 1e-8
 RIDGE = 1e-6  # of the information's diagonal: a column that does not vary has coefficient 0
 
 
-def fit_logistic(y: Array, rows: Array, columns: Sequence[Array], bootstrap: UserBootstrap) -> tuple[Array, Array]:
-    """(β (p,), draws (resamples, p)) of ``columns``, p arrays (N,), from ``rows (R,)`` of ``y (N,)`` 0/1; ``bootstrap``
-    is over the users of the N rows.
+def fit_logistic(
+    y: Array, rows: Array, columns: Sequence[Array], bootstrap: UserBootstrap
+) -> tuple[Array, Array]:
+    """(β (p,), draws (resamples, p)) of ``columns``, p arrays (N,), from ``rows (R,)`` of ``y (N,)`` 0/1;
+    ``bootstrap`` is over the users of the N rows.
     """
     x = np.stack([np.asarray(column[rows], np.float64) for column in columns], axis=1)
     x -= x.mean(axis=0)
@@ -34,8 +37,8 @@ def fit_logistic(y: Array, rows: Array, columns: Sequence[Array], bootstrap: Use
 def maximise(
     x: Array, y: Array, weight: Array, rows: Array, bootstrap: UserBootstrap, *, intercept: bool
 ) -> tuple[Array, Array]:
-    """(β (p,), draws (resamples, p)) of the M terms ``weight``·log P(``y``) of ``x (M, p)``, which is overwritten; term
-    i is of the user of row ``rows[i]``.
+    """(β (p,), draws (resamples, p)) of the M terms ``weight``·log P(``y``) of ``x (M, p)``, which is
+    overwritten; term i is of the user of row ``rows[i]``.
     """
     scale = np.maximum(np.sqrt(np.average(x**2, axis=0, weights=weight)), 1e-12)
     x /= scale

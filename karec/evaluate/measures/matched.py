@@ -1,12 +1,15 @@
 """Logistic regression within matched sets, by pairs, with draws over users.
 
-Each set has an intercept of its own, which no pair needs to know: of a positive row a and a negative row b of one set,
-P(a is the positive one) = σ(β·(x_a − x_b)). β maximises Σ over pairs of log σ(β·(x_a − x_b)) / (rows of the set).
+Each set has an intercept of its own, which no pair needs to know: of a positive row a and a negative row b of
+one set, P(a is the positive one) = σ(β·(x_a − x_b)). β maximises Σ over pairs of log σ(β·(x_a − x_b)) / (rows
+of the set).
 
 Cost     that of logistic.py for M pairs; rows of a set are in pieces of at most 32, so M ≤ 8 N for N rows.
-Sources  N. Breslow et al., Estimation of multiple relative risk functions in matched case-control studies, American
-         Journal of Epidemiology 108 (1978), for a set's conditional likelihood; K.-Y. Liang, Extended Mantel-Haenszel
-         estimating procedure for multivariate logistic regression models, Biometrics 43 (1987), for that of its pairs.
+Sources  N. Breslow et al., Estimation of multiple relative risk functions in matched case-control studies,
+American
+         Journal of Epidemiology 108 (1978), for a set's conditional likelihood; K.-Y. Liang, Extended
+         Mantel-Haenszel estimating procedure for multivariate logistic regression models, Biometrics 43
+         (1987), for that of its pairs.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ PIECE = 32
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """M pairs of rows of one set: ``positive`` and ``negative (M,)`` rows, ``weight (M,)`` 1 / rows of their piece;
-    ``rows``, those that stand in a pair, each once.
+    """M pairs of rows of one set: ``positive`` and ``negative (M,)`` rows, ``weight (M,)`` 1 / rows of their
+    piece; ``rows``, those that stand in a pair, each once.
     """
 
     positive: Array
@@ -36,8 +39,9 @@ class Pairs:
 
 
 def pairs_of(y: Array, of: Array, rows: Array) -> Pairs:
-    """All pairs of a positive and a negative of one set, among ``rows`` (R,) of ``y (N,)`` 0/1 and ``of (N,)`` the set
-    of each; rows of a set stay in their order, and are cut into pieces of at most 32. O(R log R + M).
+    """All pairs of a positive and a negative of one set, among ``rows`` (R,) of ``y (N,)`` 0/1 and ``of
+    (N,)`` the set of each; rows of a set stay in their order, and are cut into pieces of at most 32. O(R log
+    R + M).
     """
     rows = rows[np.argsort(of[rows], kind="stable")]
     sets, taken = of[rows], y[rows] > 0
@@ -58,7 +62,8 @@ def pairs_of(y: Array, of: Array, rows: Array) -> Pairs:
 
 
 def fit_matched(pairs: Pairs, columns: Sequence[Array], bootstrap: UserBootstrap) -> tuple[Array, Array]:
-    """(β (p,), draws (resamples, p)) of ``columns``, p arrays (N,); ``bootstrap`` is over the users of the N rows.
+    """(β (p,), draws (resamples, p)) of ``columns``, p arrays (N,); ``bootstrap`` is over the users of the N
+    rows.
 
     ValueError without a pair. A column that does not vary within sets has coefficient 0.
     """

@@ -1,13 +1,14 @@
 """Measures of retrieval: how much of what a user took, and was held out, stands at the top of all works.
 
-``top (U, K)``: the best works of each user, best first, as rows of works, −1 padded. What was held out are pairs:
-``user (P,)`` below U and ``work (P,)`` rows of works, each pair once. Every measure is (U,) float64, NaN for a user of
-whom nothing was held out, so that callers average and resample by user.
+``top (U, K)``: the best works of each user, best first, as rows of works, −1 padded. What was held out are
+pairs: ``user (P,)`` below U and ``work (P,)`` rows of works, each pair once. Every measure is (U,) float64,
+NaN for a user of whom nothing was held out, so that callers average and resample by user.
 
 recall@k   |top k ∩ held| / |held|
 NDCG@k     Σ_{held in top k} 1/log₂(2 + place) / Σ_{i < min(k, |held|)} 1/log₂(2 + i)
 
-Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for NDCG.
+Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for
+NDCG.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def ndcg_at(top: Array, user: Array, work: Array, k: int) -> Array:
 
 
 def top_of(users: Array, works: Array, known: Array, k: int) -> Array:
-    """(U, k) rows of ``works (N, D)`` by inner product with ``users (U, D)``, without ``known (U, H)``, which is −1
-    padded. Fewer than k are −1 padded. O(U·N·D).
+    """(U, k) rows of ``works (N, D)`` by inner product with ``users (U, D)``, without ``known (U, H)``, which
+    is −1 padded. Fewer than k are −1 padded. O(U·N·D).
     """
     return np.concatenate(
         [
@@ -46,8 +47,8 @@ def top_of(users: Array, works: Array, known: Array, k: int) -> Array:
 
 
 def best_of(scores: Array, known: Array, k: int) -> Array:
-    """(U, k) the columns of the largest ``scores (U, N)``, best first, ties by column, without ``known (U, H)`` and
-    scores of −∞; −1 padded. O(U·N).
+    """(U, k) the columns of the largest ``scores (U, N)``, best first, ties by column, without ``known (U,
+    H)`` and scores of −∞; −1 padded. O(U·N).
     """
     scores = np.array(scores, np.float32)
     row, place = np.nonzero(known >= 0)

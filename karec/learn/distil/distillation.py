@@ -35,14 +35,18 @@ def train_towers(
     recording_of: Callable[[str], Recording] = lambda _: NOT_RECORDED,
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[list[FitState], dict[str, dict[str, float]]]:
-    """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to ``folder``.
+    """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to
+    ``folder``.
 
     Returns the trainings, one a born-again round, and what makes logits of the towers' outputs, calibrated on
-    validation days: {"scale": {task: …}, "bias": {task: …}}. ``recording_of`` says where a training of a name is
-    recorded; ``start``: the weights that the first round begins from. Raises DataError as ``train_round`` does.
+    validation days: {"scale": {task: …}, "bias": {task: …}}. ``recording_of`` says where a training of a name
+    is recorded; ``start``: the weights that the first round begins from. Raises DataError as ``train_round``
+    does.
     """
     logged = Targets.of(soft, lists)
-    model, state = train_round(prepared, logged, lists, settings, progress, recording_of("towers"), start=start)
+    model, state = train_round(
+        prepared, logged, lists, settings, progress, recording_of("towers"), start=start
+    )
     rounds = [state]
     for at in range(1, settings.distil.born_again + 1):
         targets = logged.averaged_with(*training_logits(model, prepared, lists))
@@ -73,4 +77,6 @@ def _export(model: Towers, prepared: Prepared, model_version: int, folder: Path)
         (model.item, ["item_vector"], "item_tower"),
     ):
         inputs, path = prepared.example_batch(tower.inputs), folder / f"{kind}.onnx"
-        export_onnx(tower, inputs, outputs, path, kind=kind, tasks=prepared.encoder.tasks, model_version=model_version)
+        export_onnx(
+            tower, inputs, outputs, path, kind=kind, tasks=prepared.encoder.tasks, model_version=model_version
+        )

@@ -1,4 +1,5 @@
-"""Losses of the towers, and of play time. Each is a mean over rows or lists; its weight in the settings switches it on.
+"""Losses of the towers, and of play time. Each is a mean over rows or lists; its weight in the settings
+switches it on.
 
     hard       BCE(y, s)                                labels of what users did
     soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the gradient's size
@@ -9,11 +10,13 @@
     play time  t·softplus(−s) + softplus(s)             least where e^s = E[t]
 
 t the logits of the teacher (the ranker), s the student's (the towers'), y labels.
-Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al., Learning
-         to rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to LambdaRank to
-         LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al., Sampling-bias-corrected neural
-         modeling, RecSys 2019, and J. Yang et al., Mixed negative sampling, WWW 2020 (log Q); P. Covington et al.,
-         RecSys 2016 (weighted logistic regression; each row is a negative once, so that the odds are E[t] exactly).
+Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al.,
+Learning
+         to rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to
+         LambdaRank to LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al.,
+         Sampling-bias-corrected neural modeling, RecSys 2019, and J. Yang et al., Mixed negative sampling,
+         WWW 2020 (log Q); P. Covington et al., RecSys 2016 (weighted logistic regression; each row is a
+         negative once, so that the odds are E[t] exactly).
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ def distillation_loss(
     temperature: float,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean over rows of Σ_head w·[(1 − λ)·hard + λ·soft]: ``student, labels, teacher (B, H)``, ``known (B,) bool``.
+    """Mean over rows of Σ_head w·[(1 − λ)·hard + λ·soft]: ``student, labels, teacher (B, H)``, ``known (B,)
+    bool``.
 
     A row that the rank log lacks (``known`` false) learns from its hard label alone.
     """
@@ -68,15 +72,18 @@ def pairwise_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def chunk_loss(student: Tensor, teacher: Tensor, chunks: Sequence[int]) -> Tensor:
     """Pairs from different chunks of the ranker's order, weighed by |ΔNDCG|: ``student, teacher (L, N)``.
 
-    ``chunks`` are ranks at which a chunk ends, ascending: (5, 20) makes 0…4, 5…19 and the rest. Gains are those of
-    ``evaluate.measures.agreement.ndcg_against`` at k = N; discounts are of the student's present places. O(L·N²).
+    ``chunks`` are ranks at which a chunk ends, ascending: (5, 20) makes 0…4, 5…19 and the rest. Gains are
+    those of ``evaluate.measures.agreement.ndcg_against`` at k = N; discounts are of the student's present
+    places. O(L·N²).
     """
     n = student.shape[1]
     rank, place = _ranks(teacher), _ranks(student.detach())
     chunk = torch.bucketize(rank, torch.tensor(list(chunks), device=rank.device), right=True)
     gain = 1.0 - rank.to(student.dtype) / n
     discount = 1.0 / torch.log2(place.to(student.dtype) + 2.0)
-    swap = (gain.unsqueeze(2) - gain.unsqueeze(1)).abs() * (discount.unsqueeze(2) - discount.unsqueeze(1)).abs()
+    swap = (gain.unsqueeze(2) - gain.unsqueeze(1)).abs() * (
+        discount.unsqueeze(2) - discount.unsqueeze(1)
+    ).abs()
     return _weighed_pairs(student, swap * (chunk.unsqueeze(2) < chunk.unsqueeze(1)))
 
 
@@ -90,10 +97,10 @@ def contrastive_loss(
 ) -> Tensor:
     """Mean over users of −log softmax(⟨u, v⟩/τ − log Q) at each user's own work.
 
-    ``users (P, D)`` and ``works (C, D)`` of unit length; ``own (P,)`` the position of a user's work among the C
-    candidates; ``ids (C,)`` the works, so that the user's own work, drawn again, is no negative. ``log_q (C,)``: log
-    of the count expected of a work among the candidates, without which popular works would be pushed down for being
-    drawn often.
+    ``users (P, D)`` and ``works (C, D)`` of unit length; ``own (P,)`` the position of a user's work among the
+    C candidates; ``ids (C,)`` the works, so that the user's own work, drawn again, is no negative. ``log_q
+    (C,)``: log of the count expected of a work among the candidates, without which popular works would be
+    pushed down for being drawn often.
     """
     logits = users @ works.T / temperature - log_q
     again = ids.unsqueeze(0) == ids[own].unsqueeze(1)
@@ -102,7 +109,8 @@ def contrastive_loss(
 
 
 def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:
-    """Mean of t·softplus(−s) + softplus(s): ``logit, played`` of one shape, played ≥ 0 in any unit; e^s learns it."""
+    """Mean of t·softplus(−s) + softplus(s): ``logit, played`` of one shape, played ≥ 0 in any unit; e^s
+    learns it."""
     return (played * functional.softplus(-logit) + functional.softplus(logit)).mean()
 
 

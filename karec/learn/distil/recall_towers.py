@@ -1,11 +1,13 @@
 """The recall towers: which works of the whole library a user will enjoy, learned by sampled softmax.
 
-Prerank's towers learn the order within a pool, from what was shown and from the ranker. These learn the set that recall
-takes from the library. Each row is a user with a work that was enjoyed; its negatives are the works of the batch's
-other rows and works drawn evenly from all that were published by the row's moment. The logit of a candidate has the
-log of the count that the step expects of it taken off, so that a work is not pushed down for being drawn often.
+Prerank's towers learn the order within a pool, from what was shown and from the ranker. These learn the set
+that recall takes from the library. Each row is a user with a work that was enjoyed; its negatives are the
+works of the batch's other rows and works drawn evenly from all that were published by the row's moment. The
+logit of a candidate has the log of the count that the step expects of it taken off, so that a work is not
+pushed down for being drawn often.
 
-Source  J. Yang et al., Mixed negative sampling for learning two-tower neural networks in recommendations, WWW 2020.
+Source  J. Yang et al., Mixed negative sampling for learning two-tower neural networks in recommendations, WWW
+2020.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def train_recall_towers(
 ) -> FitState:
     """Train the recall towers and write recall_user_tower.onnx and recall_item_tower.onnx to ``folder``.
 
-    The best epoch by ``Validation.score`` is kept. Some training rows and some validation rows must have been enjoyed.
+    The best epoch by ``Validation.score`` is kept. Some training rows and some validation rows must have been
+    enjoyed.
     """
     recall, optimizer = settings.recall, settings.optimizer
     enjoyed = enjoyed_rows(prepared.train)
@@ -85,9 +88,11 @@ def enjoyed_rows(examples: Examples) -> Array:
 
 
 class SampledSoftmax:
-    """``step_loss(rows, step)``: the loss of a batch; ``rows`` point into ``enjoyed``, rows of the training examples.
+    """``step_loss(rows, step)``: the loss of a batch; ``rows`` point into ``enjoyed``, rows of the training
+    examples.
 
-    The negatives of a step depend on the settings' seed and the step alone, so that a resumed training draws the same.
+    The negatives of a step depend on the settings' seed and the step alone, so that a resumed training draws
+    the same.
     """
 
     def __init__(self, model: Towers, prepared: Prepared, enjoyed: Array, settings: TrainSettings) -> None:
@@ -104,7 +109,9 @@ class SampledSoftmax:
         inputs = batches.inputs(at, model.inputs)
         users = model.user(inputs).user_vector
         own, moments, drawn = at.numpy(), *self._drawn(at.numpy(), step)
-        works = torch.cat([model.item(inputs), model.item(tensors(examples.items(moments, drawn), batches.device))])
+        works = torch.cat(
+            [model.item(inputs), model.item(tensors(examples.items(moments, drawn), batches.device))]
+        )
         ids = np.concatenate([examples.work_rows[own], drawn])
         there = self.library.n_there(examples.as_of[own]).mean()
         expected = len(own) * self.share[ids] + len(drawn) / there
@@ -125,7 +132,8 @@ class SampledSoftmax:
 
 
 class Validation:
-    """What the towers find on validation days: rows that were enjoyed against works drawn from the library."""
+    """What the towers find on validation days: rows that were enjoyed against works drawn from the
+    library."""
 
     def __init__(self, prepared: Prepared, seed: int) -> None:
         valid, generator = prepared.valid, np.random.default_rng(seed)
@@ -133,7 +141,8 @@ class Validation:
         self.batches, self.rows = prepared.valid_batches, torch.from_numpy(np.sort(rows))
         moments = generator.choice(rows, VALIDATION_WORKS)
         self.works = tensors(
-            valid.items(moments, Library(valid.snapshot).draw(valid.as_of[moments], generator)), self.batches.device
+            valid.items(moments, Library(valid.snapshot).draw(valid.as_of[moments], generator)),
+            self.batches.device,
         )
 
     def score(self, model: Towers) -> float:

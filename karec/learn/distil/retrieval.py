@@ -1,15 +1,16 @@
 """What recipe retrieval teaches: of all works of the library, those that a user took come first.
 
-A *case* is a user and a work that they took. Each step contrasts some cases: a case's work against the other cases'
-works and works drawn evenly from the library, logits less log Q (``losses.contrastive_loss``).
+A *case* is a user and a work that they took. Each step contrasts some cases: a case's work against the other
+cases' works and works drawn evenly from the library, logits less log Q (``losses.contrastive_loss``).
 
-Of a log with times, a case is a training row, and the user's side is as of the row's moment. Of a log without times,
-whatever a user took before the validation is a case, and the rest of it is the case's history: the work itself is left
-out, which the towers would only have to find again.
+Of a log with times, a case is a training row, and the user's side is as of the row's moment. Of a log without
+times, whatever a user took before the validation is a case, and the rest of it is the case's history: the
+work itself is left out, which the towers would only have to find again.
 
-Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. Yang et al., Mixed negative sampling,
-         WWW 2020; D. Liang et al., Variational autoencoders for collaborative filtering, WWW 2018 (what is held out of
-         a user's list is told from the rest of it).
+Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. Yang et al., Mixed negative
+sampling,
+         WWW 2020; D. Liang et al., Variational autoencoders for collaborative filtering, WWW 2018 (what is
+         held out of a user's list is told from the rest of it).
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ PIECE = 8192  # works whose vectors are made at once
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """``rows (R,)`` training rows that give the user's side, ``works (R,)`` rows of works. ``lists (users, H)`` rows of
-    works, −1 padded: all that a user took, by row of users; None: the rows' own histories are the cases'.
+    """``rows (R,)`` training rows that give the user's side, ``works (R,)`` rows of works. ``lists (users,
+    H)`` rows of works, −1 padded: all that a user took, by row of users; None: the rows' own histories are
+    the cases'.
     """
 
     rows: Array
@@ -57,8 +59,8 @@ class Cases:
 
 
 class Retrieval:
-    """``loss(step)``: the contrast of the cases of a step, ``batch_size`` of them, taken in turn in an order drawn from
-    the settings' seed.
+    """``loss(step)``: the contrast of the cases of a step, ``batch_size`` of them, taken in turn in an order
+    drawn from the settings' seed.
     """
 
     def __init__(self, model: Towers, prepared: Prepared, settings: TrainSettings) -> None:
@@ -80,7 +82,9 @@ class Retrieval:
         users = self.model.user(self._users(rows, own, generator)).user_vector
         items = self.train.items(of_rows, works)
         device = self.batches.device
-        vectors = self.model.item({name: torch.from_numpy(items[name]).to(device) for name in self.model.item.inputs})
+        vectors = self.model.item(
+            {name: torch.from_numpy(items[name]).to(device) for name in self.model.item.inputs}
+        )
         expected = self.size * self.share[works] + len(drawn) / n_works
         return contrastive_loss(
             users,
@@ -103,8 +107,9 @@ class Retrieval:
 
 
 def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
-    """The mean over users of the recall@100 of what they took on validation days, among all works but those in their
-    histories. Of more than MOST_USERS users or MOST_WORKS works, so many drawn from ``seed``; works taken are there.
+    """The mean over users of the recall@100 of what they took on validation days, among all works but those
+    in their histories. Of more than MOST_USERS users or MOST_WORKS works, so many drawn from ``seed``; works
+    taken are there.
     """
     valid = prepared.valid
     taken = np.flatnonzero(valid.labels[:, 0] > 0)
@@ -119,7 +124,9 @@ def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
         works = np.unique(np.concatenate([drawn, valid.work_rows[taken]]))
     model.eval()
     with torch.no_grad():
-        vectors = model.user(prepared.valid_batches.inputs(torch.from_numpy(rows), model.user.inputs)).user_vector
+        vectors = model.user(
+            prepared.valid_batches.inputs(torch.from_numpy(rows), model.user.inputs)
+        ).user_vector
         items = np.concatenate(
             [_vectors(model, prepared, works[at : at + PIECE]) for at in range(0, len(works), PIECE)]
         )

@@ -32,9 +32,9 @@ def train_round(
     what: str = WHAT,
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
-    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it. The best by
-    AUC, or by recall where the towers learn to retrieve. ``start`` are the weights to begin from, those of towers of
-    the same encoder and sizes; None: drawn ones.
+    """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it. The
+    best by AUC, or by recall where the towers learn to retrieve. ``start`` are the weights to begin from,
+    those of towers of the same encoder and sizes; None: drawn ones.
 
     Raises DataError when a loss needs lists, or soft labels of training rows, and there are none.
     """
@@ -69,7 +69,8 @@ def train_round(
 
 
 def new_towers(prepared: Prepared, settings: TrainSettings, *, vector: int, by_task: bool = True) -> Towers:
-    """Towers as they begin, of the sizes of [towers], with ``vector`` dimensions, weights drawn from the seed."""
+    """Towers as they begin, of the sizes of [towers], with ``vector`` dimensions, weights drawn from the
+    seed."""
     torch.manual_seed(settings.seed)
     towers, train = settings.towers, prepared.train_batches
     return Towers(
@@ -89,11 +90,13 @@ def new_towers(prepared: Prepared, settings: TrainSettings, *, vector: int, by_t
 def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists | None) -> None:
     if distil.needs_lists and (lists is None or not len(lists)):
         raise DataError(
-            f"recipe {distil.recipe!r} learns from lists of {distil.list_works} works, and the rank log has none "
+            f"recipe {distil.recipe!r} learns from lists of {distil.list_works} works, and the rank log has "
+            f"none "
             "so long for a training request: raise shadow.share, or set the weights of the list losses to 0"
         )
     if distil.soft_weight and not targets.known.any():
         raise DataError(
-            f"recipe {distil.recipe!r} learns from what the ranker said, and the rank log has no row of a training "
+            f"recipe {distil.recipe!r} learns from what the ranker said, and the rank log has no row of a "
+            f"training "
             "exposure: is it of these users, works and moments (in ms)? Or set distil.soft_weight to 0"
         )

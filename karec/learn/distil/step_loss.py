@@ -1,7 +1,8 @@
 """The loss of one step of the towers' training: the sum of the losses that the settings switch on.
 
 exposed rows      hard and soft labels, a head for each task and the fused one
-logged lists      soft labels of their works, a head for each task and the fused one, and their order by the fused one
+logged lists      soft labels of their works, a head for each task and the fused one, and their order by the
+fused one
                   and their works' vectors, whose mean is to be short (CENTRED)
 retrieval         what a user took against works of the whole library
 contrast          a user's clicked work against the batch's others and recalled works that were not shown
@@ -33,8 +34,9 @@ from karec.training_data.lists import LoggedLists
 
 EPSILON = 1e-6
 CENTRED = 0.5
-"""Weight of the squared length of the mean item vector of the step's lists. A part that all item vectors share says
-nothing of one user's works, and levels say what it could of users: without it works lie apart, as DPP needs them."""
+"""Weight of the squared length of the mean item vector of the step's lists. A part that all item vectors
+share says nothing of one user's works, and levels say what it could of users: without it works lie apart, as
+DPP needs them."""
 
 
 class StepLoss:
@@ -44,7 +46,12 @@ class StepLoss:
     """
 
     def __init__(
-        self, model: Towers, prepared: Prepared, targets: Targets, lists: LoggedLists | None, settings: TrainSettings
+        self,
+        model: Towers,
+        prepared: Prepared,
+        targets: Targets,
+        lists: LoggedLists | None,
+        settings: TrainSettings,
     ) -> None:
         self.model, self.batches, self.distil = model, prepared.train_batches, settings.distil
         train = self.batches
@@ -102,11 +109,14 @@ class StepLoss:
         if from_lists:
             loss = loss + self._of_lists(at, recalled)
         if distil.unexposed_weight:
-            loss = loss + distil.unexposed_weight * self._contrast(rows, users.user_vector, works, at, recalled)
+            loss = loss + distil.unexposed_weight * self._contrast(
+                rows, users.user_vector, works, at, recalled
+            )
         return loss
 
     def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
-        """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N, D)."""
+        """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N,
+        D)."""
         distil, model = self.distil, self.model
         users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs, counted=True))
         by_head, wanted = model.logits(users, works), self.list_targets[at]
@@ -123,7 +133,8 @@ class StepLoss:
         return loss
 
     def _contrast(self, rows: Tensor, users: Tensor, works: Tensor, at: Tensor, recalled: Tensor) -> Tensor:
-        """The contrastive loss of the clicked ``rows``; negatives are the batch's clicked works and the lists'."""
+        """The contrastive loss of the clicked ``rows``; negatives are the batch's clicked works and the
+        lists'."""
         clicked = self.clicked[rows]
         if not clicked.any():
             return users.new_zeros(())

@@ -17,8 +17,8 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """The ranker's logits, the fused one first: ``rows (M, 1 + T)`` of the training rows, ``known (M,) bool`` where the
-    log has them, and ``lists (L, N, 1 + T)`` of the logged lists. Without lists L is 0.
+    """The ranker's logits, the fused one first: ``rows (M, 1 + T)`` of the training rows, ``known (M,) bool``
+    where the log has them, and ``lists (L, N, 1 + T)`` of the logged lists. Without lists L is 0.
     """
 
     rows: Array
@@ -33,13 +33,15 @@ class Targets:
         return cls(rows, soft.known, np.concatenate([_logit(lists.fused)[..., None], lists.logits], axis=2))
 
     def averaged_with(self, rows: Array, lists: Array) -> Targets:
-        """The mean of these and another model's logits; a row that the log lacks has the other model's alone."""
+        """The mean of these and another model's logits; a row that the log lacks has the other model's
+        alone."""
         both = np.where(self.known[:, None], (self.rows + rows) / 2, rows)
         return replace(self, rows=both, known=np.ones_like(self.known), lists=(self.lists + lists) / 2)
 
 
 def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, float]) -> Tensor:
-    """(M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``, whose mean is the fused probability."""
+    """(M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``, whose mean is the fused
+    probability."""
     w = torch.tensor([fusion.get(task, 0.0) for task in tasks], device=labels.device)
     return labels @ (w / w.sum().clamp(min=EPSILON))
 

@@ -35,7 +35,9 @@ def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, n
     with torch.no_grad():
         for begin in range(0, len(works), step):
             part = slice(begin, begin + step)
-            vectors = item_vectors(model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part]))
+            vectors = item_vectors(
+                model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part])
+            )
             out[part] = model.logits(OfUsers(*(each[part] for each in users)), vectors).cpu().numpy()
     return out
 

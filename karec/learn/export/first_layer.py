@@ -1,13 +1,15 @@
 """The first layer of a served MMoE ranker in int8: most of its multiplications, in a third of the time.
 
-    x ≈ step·(q − zero)        q in 0 … 255; step and zero by column of the layer's input, from what training rows hold
-    x@W ≈ scale·(q@W8) − c     W8 in −63 … 63, scale by column of W; c = scale·(zero@W8) goes into the user's bias
+    x ≈ step·(q − zero)        q in 0 … 255; step and zero by column of the layer's input, from what training
+    rows hold x@W ≈ scale·(q@W8) − c     W8 in −63 … 63, scale by column of W; c = scale·(zero@W8) goes into
+    the user's bias
 
-A value beyond what training rows hold counts as the nearest that they hold. Sums of this layer are of integers, and two
-products fit in the 16 bits in which processors without VNNI add them: they are exact on every machine. A work's logits
-do not depend on the works beside it.
+A value beyond what training rows hold counts as the nearest that they hold. Sums of this layer are of
+integers, and two products fit in the 16 bits in which processors without VNNI add them: they are exact on
+every machine. A work's logits do not depend on the works beside it.
 
-Source  B. Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference,
+Source  B. Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only
+inference,
         CVPR 2018.
 """
 
@@ -24,7 +26,8 @@ from karec.learn.export.onnx_export import metadata_of, write_onnx
 from karec.models.onnx_model import OnnxModel
 from karec.types import Array
 
-RANGES = "feature_ranges"  # in the metadata of a ranker: JSON, [lowest, highest] of each column, as training rows hold
+# in the metadata of a ranker: JSON, [lowest, highest] of each column, as training rows hold
+RANGES = "feature_ranges"
 PRECISION = "first_layer"  # in the metadata of a ranker that was lowered: "int8"
 WEIGHTS, BIAS = ".items.first.", ".user.ranker.from_user.bias"  # what the exported graph calls them
 MOST_INPUT, MOST_WEIGHT = 255, 63
@@ -37,16 +40,23 @@ def ranges_text(lowest: Array, highest: Array) -> str:
 
 
 def lower_ranker(path: Path) -> None:
-    """Put the exported ranker ``path`` in its place with the first layer in int8. ValueError as ``lowered``."""
+    """Put the exported ranker ``path`` in its place with the first layer in int8. ValueError as
+    ``lowered``."""
     model = OnnxModel(path)
     proto = lowered(onnx.load_model(path))
     write_onnx(
-        proto, path, kind=model.kind, tasks=model.tasks, model_version=model.model_version, more=metadata_of(proto)
+        proto,
+        path,
+        kind=model.kind,
+        tasks=model.tasks,
+        model_version=model.model_version,
+        more=metadata_of(proto),
     )
 
 
 def lowered(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """``proto``, an exported MMoE ranker or a mixture with one, its first layer in int8; PRECISION in place of RANGES.
+    """``proto``, an exported MMoE ranker or a mixture with one, its first layer in int8; PRECISION in place
+    of RANGES.
 
     ValueError where it says no ranges or its graph is another one.
     """
@@ -85,7 +95,9 @@ def lowered(proto: onnx.ModelProto) -> onnx.ModelProto:
     kept = [tensor for name, tensor in held.items() if name not in first and name != bias.name]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *(numpy_helper.from_array(_plain(value), name) for name, value in made.items())])
+    graph.initializer.extend(
+        [*kept, *(numpy_helper.from_array(_plain(value), name) for name, value in made.items())]
+    )
     model.opset_import.append(helper.make_opsetid(OPERATORS, 1))
     facts[PRECISION] = "int8"
     del facts[RANGES]

@@ -1,7 +1,8 @@
-"""Golden files: a model's inputs and the outputs that they must give, for hosts in other languages to check against.
+"""Golden files: a model's inputs and the outputs that they must give, for hosts in other languages to check
+against.
 
-Little-endian, every part at a multiple of 8 bytes, so that a reader may map the file and point into it; the layout
-stands in docs/formats.md.
+Little-endian, every part at a multiple of 8 bytes, so that a reader may map the file and point into it; the
+layout stands in docs/formats.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ DTYPES: dict[np.dtype[Any], int] = {np.dtype("<f4"): 1, np.dtype("<i8"): 2}
 
 
 def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
-    """Write ``inputs`` and ``outputs``, float32 or int64 arrays by name; raises ValueError for another dtype."""
+    """Write ``inputs`` and ``outputs``, float32 or int64 arrays by name; raises ValueError for another
+    dtype."""
     parts = [MAGIC, struct.pack("<II", VERSION, len(inputs) + len(outputs))]
     for role, arrays in enumerate((inputs, outputs)):
         for name, array in arrays.items():
@@ -39,7 +41,8 @@ def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, 
 
 
 def read_golden(path: Path) -> tuple[dict[str, Array], dict[str, Array]]:
-    """(inputs, outputs) of a golden file; raises DataError when it is none, of another version, or cut short."""
+    """(inputs, outputs) of a golden file; raises DataError when it is none, of another version, or cut
+    short."""
     data = path.read_bytes()
     arrays: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
     dtypes = {code: dtype for dtype, code in DTYPES.items()}

@@ -1,4 +1,5 @@
-"""Two rankers' graphs as one: their logits are weighed, task by task, and added. No pass over the works is added.
+"""Two rankers' graphs as one: their logits are weighed, task by task, and added. No pass over the works is
+added.
 
 s_t = first_t·m_t + second_t·l_t + bias_t        for the tasks that both predict
 s_e = first_e·m_e + bias_e                        for what the first alone predicts, after those
@@ -19,8 +20,8 @@ PREFIX = "second_"  # of what the second graph calls its own
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """``first (H,)``, ``second (T,)``, ``bias (H,)`` float32, T ≤ H; ``share (T,)`` the first model's weight, 0 to 1,
-    before both are brought to one scale."""
+    """``first (H,)``, ``second (T,)``, ``bias (H,)`` float32, T ≤ H; ``share (T,)`` the first model's weight,
+    0 to 1, before both are brought to one scale."""
 
     first: Array
     second: Array
@@ -35,10 +36,11 @@ class Mixture:
 
 
 def mixed_onnx(first: onnx.ModelProto, second: onnx.ModelProto, mixture: Mixture) -> onnx.ModelProto:
-    """One graph with the inputs of both and the output ``logits (N, H)``; an input of one name is the same one.
+    """One graph with the inputs of both and the output ``logits (N, H)``; an input of one name is the same
+    one.
 
-    Both graphs have an output ``logits``. The first gives names, shapes and the version of ONNX; ValueError where the
-    second's operators are of another version, or one of its inputs has another type or shape.
+    Both graphs have an output ``logits``. The first gives names, shapes and the version of ONNX; ValueError
+    where the second's operators are of another version, or one of its inputs has another type or shape.
     """
     mixed = onnx.ModelProto()
     mixed.CopyFrom(first)
@@ -62,8 +64,8 @@ def mixed_onnx(first: onnx.ModelProto, second: onnx.ModelProto, mixture: Mixture
 
 
 def _renamed(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> list[onnx.NodeProto]:
-    """The nodes of ``graph``, and its initializers in place, with other names: those of ``names``, the rest after
-    ``prefix``. An empty name, an input that is left out, stays."""
+    """The nodes of ``graph``, and its initializers in place, with other names: those of ``names``, the rest
+    after ``prefix``. An empty name, an input that is left out, stays."""
     nodes = []
     for node in graph.node:
         copy = onnx.NodeProto()
@@ -78,7 +80,8 @@ def _renamed(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> l
 
 
 def _sum_nodes(graph: onnx.GraphProto, mixture: Mixture) -> list[onnx.NodeProto]:
-    """Nodes that weigh and add ``first_logits`` and ``second_logits``; their numbers become initializers of ``graph``.
+    """Nodes that weigh and add ``first_logits`` and ``second_logits``; their numbers become initializers of
+    ``graph``.
 
     The second's heads are padded with zeros to the first's number. int8 leaves sums and products as they are.
     """
@@ -105,7 +108,8 @@ def _add_opsets(mixed: onnx.ModelProto, second: onnx.ModelProto) -> None:
     for entry in second.opset_import:
         if versions.setdefault(entry.domain, entry.version) != entry.version:
             raise ValueError(
-                f"the second model's operators of {entry.domain or 'ai.onnx'!r} are of version {entry.version}, the "
+                f"the second model's operators of {entry.domain or 'ai.onnx'!r} are of version "
+                f"{entry.version}, the "
                 f"first's of version {versions[entry.domain]}"
             )
         if entry.domain not in {kept.domain for kept in mixed.opset_import}:

@@ -1,4 +1,5 @@
-"""torch → ONNX: one file a model, dynamic batch; ONNX Runtime must compute what torch computes, or export fails."""
+"""torch → ONNX: one file a model, dynamic batch; ONNX Runtime must compute what torch computes, or export
+fails."""
 
 from __future__ import annotations
 
@@ -52,13 +53,14 @@ def export_onnx(
     form: nn.Module | None = None,
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``module`` as ``path``, its first axes dynamic, with metadata kind, tasks, model_version and ``more``.
+    """Write ``module`` as ``path``, its first axes dynamic, with metadata kind, tasks, model_version and
+    ``more``.
 
-    ``inputs`` is an example batch, at least two rows, of exactly what the module reads. ``shared`` names inputs that
-    may have one row for all rows of the others (one user, many works); the module must be written so that they
-    broadcast. ``form`` is written in place of ``module``: the same function of the same inputs, in a form that serves
-    quicker. Raises ExportError when ONNX Runtime's outputs on that batch, on its first row, or with its first row
-    shared differ from those of ``module`` in torch by more than 1e-5.
+    ``inputs`` is an example batch, at least two rows, of exactly what the module reads. ``shared`` names
+    inputs that may have one row for all rows of the others (one user, many works); the module must be written
+    so that they broadcast. ``form`` is written in place of ``module``: the same function of the same inputs,
+    in a form that serves quicker. Raises ExportError when ONNX Runtime's outputs on that batch, on its first
+    row, or with its first row shared differ from those of ``module`` in torch by more than 1e-5.
     """
     module.eval()
     written = module if form is None else form.eval()
@@ -89,7 +91,8 @@ def export_onnx(
 
 
 def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
-    """Give the ``shared`` inputs a dynamic axis of their own, and drop the shapes that were inferred without it."""
+    """Give the ``shared`` inputs a dynamic axis of their own, and drop the shapes that were inferred without
+    it."""
     del proto.graph.value_info[:]
     for value in proto.graph.input:
         if value.name in shared:
@@ -105,22 +108,34 @@ def write_onnx(
     model_version: int,
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Save ``proto`` as one file, with the metadata that serving reads, ``more`` of it, and without the nodes' source
-    lines.
+    """Save ``proto`` as one file, with the metadata that serving reads, ``more`` of it, and without the
+    nodes' source lines.
 
     ``fingerprint`` in the metadata is of graph and weights alone: a model keeps it under another version.
     """
-    for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, proto.graph):
+    for part in (
+        *proto.graph.node,
+        *proto.graph.value_info,
+        *proto.graph.input,
+        *proto.graph.output,
+        proto.graph,
+    ):
         del part.metadata_props[:]
     fingerprint = hashlib.sha256(proto.graph.SerializeToString(deterministic=True)).hexdigest()[:16]
-    facts = {**(more or {}), "kind": kind, "tasks": json.dumps(list(tasks)), "model_version": str(model_version)}
+    facts = {
+        **(more or {}),
+        "kind": kind,
+        "tasks": json.dumps(list(tasks)),
+        "model_version": str(model_version),
+    }
     onnx.helper.set_model_props(proto, {**facts, "fingerprint": fingerprint})
     with file_aside(path) as file:
         onnx.save_model(proto, file)
 
 
 def copy_as_version(path: Path, out: Path, model_version: int) -> None:
-    """Write the model ``path`` to ``out`` under another version: the same graph, weights, metadata and fingerprint."""
+    """Write the model ``path`` to ``out`` under another version: the same graph, weights, metadata and
+    fingerprint."""
     model, proto = OnnxModel(path), onnx.load_model(path)
     facts = metadata_of(proto)
     write_onnx(proto, out, kind=model.kind, tasks=model.tasks, model_version=model_version, more=facts)
@@ -132,7 +147,9 @@ def metadata_of(proto: onnx.ModelProto) -> dict[str, str]:
 
 def _check_parity(module: nn.Module, inputs: Mapping[str, Array], outputs: Sequence[str], path: Path) -> None:
     with torch.no_grad():
-        expected = module({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()})
+        expected = module(
+            {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
+        )
     found = OnnxModel(path).run(inputs, *outputs)
     for name, ours, theirs in zip(
         outputs, found, expected if isinstance(expected, tuple) else (expected,), strict=True

@@ -1,9 +1,10 @@
 """Models in int8, and what that costs: weights as 8-bit integers, activations quantised dynamically.
 
-Matrix products and embedding tables are quantised; sums, norms and attention stay in float32, so that a tower's vectors
-keep length 1. Inputs and outputs are those of the float32 model, which an int8 model can replace wherever it serves.
-Activations are scaled by the largest of a batch, so a row's result depends slightly on its batch. Of an MMoE ranker
-and of a mixture with one the first layer and the tables alone are quantised (``first_layer``), whatever the batch.
+Matrix products and embedding tables are quantised; sums, norms and attention stay in float32, so that a
+tower's vectors keep length 1. Inputs and outputs are those of the float32 model, which an int8 model can
+replace wherever it serves. Activations are scaled by the largest of a batch, so a row's result depends
+slightly on its batch. Of an MMoE ranker and of a mixture with one the first layer and the tables alone are
+quantised (``first_layer``), whatever the batch.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ def quantise(path: Path, out: Path) -> None:
 
 
 def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """For hosts other than karec: int8 variants and golden files beside the models of a run folder, and their cost.
+    """For hosts other than karec: int8 variants and golden files beside the models of a run folder, and their
+    cost.
 
-    Writes <model>.int8.onnx and <model>.golden for the user tower, the item tower and the ranker. Returns {"quality":
-    {"towers" and "ranker": ``evaluate.quality.quality_table`` of int8 and float32 on the test days, the
-    former's auc_behind being the loss, paired}, "bytes": {model: {precision: size}}}.
+    Writes <model>.int8.onnx and <model>.golden for the user tower, the item tower and the ranker. Returns
+    {"quality": {"towers" and "ranker": ``evaluate.quality.quality_table`` of int8 and float32 on the test
+    days, the former's auc_behind being the loss, paired}, "bytes": {model: {precision: size}}}.
     """
     run, test = trained_run(dataset, folder)
     inputs = test.inputs(np.arange(min(GOLDEN_ROWS, len(test))))
@@ -64,19 +66,25 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
         model = OnnxModel(_file(folder, name, "float32"))
         fed = _fed(model, {**inputs, "dense": test.encoder.dense(inputs)})
         write_golden(
-            folder / f"{name}.golden", fed, dict(zip(model.outputs, model.run(fed, *model.outputs), strict=True))
+            folder / f"{name}.golden",
+            fed,
+            dict(zip(model.outputs, model.run(fed, *model.outputs), strict=True)),
         )
     logits: dict[str, dict[str, Array]] = {"towers": {}, "ranker": {}}
     for precision in PRECISIONS:
         user, item, ranker = (OnnxModel(_file(folder, name, precision), threads=0) for name in MODELS)
         logits["towers"][precision] = tower_logits(test, user, item, run["towers"])
         ranked = ranker_logits(test, ranker, progress)
-        logits["ranker"][precision] = ranked[:, : len(test.encoder.tasks)]  # what it learned besides comes after
+        # what it learned besides comes after
+        logits["ranker"][precision] = ranked[:, : len(test.encoder.tasks)]
     settings = run["settings"]
     return {
         "quality": {
             what: quality_table(
-                {precision: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for precision, s in each.items()},
+                {
+                    precision: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64)))
+                    for precision, s in each.items()
+                },
                 test.exposures,
                 test.encoder.tasks,
                 dataset.valid_until_ms,
@@ -98,5 +106,6 @@ def _fed(model: OnnxModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _not_of_the_quantiser(record: logging.LogRecord) -> bool:
-    """False for the quantiser's advice on the root logger to pre-process the model, which these graphs do not need."""
+    """False for the quantiser's advice on the root logger to pre-process the model, which these graphs do not
+    need."""
     return "pre-processing" not in record.getMessage()

@@ -1,7 +1,8 @@
-"""The state of one training on disk: a training that is killed goes on from it and ends with the same weights.
+"""The state of one training on disk: a training that is killed goes on from it and ends with the same
+weights.
 
-One file a training. It holds tensors, numbers and texts alone, so that loading executes nothing. It names what the
-training is of (settings, data, rows), and is refused for anything else.
+One file a training. It holds tensors, numbers and texts alone, so that loading executes nothing. It names
+what the training is of (settings, data, rows), and is refused for anything else.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Checkpoint:
     facts: str
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one. OSError."""
+        """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one.
+        OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with file_aside(self.path) as file:
             try:
@@ -46,7 +48,8 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The state last saved, None when there is none.
 
-        Raises CheckpointError naming the file when it is cut short, altered, no checkpoint, or of another training.
+        Raises CheckpointError naming the file when it is cut short, altered, no checkpoint, or of another
+        training.
         """
         if not self.path.exists():
             return None
@@ -59,10 +62,13 @@ class Checkpoint:
             raise CheckpointError(f"{self.path} is damaged: {altered} is not what was written; {ANEW}")
         if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
             found = state.get("format") if isinstance(state, dict) else None
-            raise CheckpointError(f"{self.path} is not a checkpoint of format {FORMAT}: its format is {found}; {ANEW}")
+            raise CheckpointError(
+                f"{self.path} is not a checkpoint of format {FORMAT}: its format is {found}; {ANEW}"
+            )
         if state["facts"] != self.facts:
             raise CheckpointError(
-                f"{self.path} is of another training: {state['facts']}; this one is {self.facts}: go on with the "
+                f"{self.path} is of another training: {state['facts']}; this one is {self.facts}: go on with "
+                f"the "
                 f"settings and data that it began with, or {ANEW}"
             )
         return dict(state)
@@ -71,7 +77,8 @@ class Checkpoint:
 def best_weights(path: Path) -> Mapping[str, Tensor]:
     """The weights of the best epoch in a finished training's checkpoint at ``path``.
 
-    Raises CheckpointError naming the file when it is missing, no checkpoint, or of a training that has not ended.
+    Raises CheckpointError naming the file when it is missing, no checkpoint, or of a training that has not
+    ended.
     """
     try:
         if _altered_part(path):

@@ -1,10 +1,11 @@
 """Co-watch vectors: works that the same users watched before training days have similar vectors.
 
-    A_uw = B_uw / √(Σ_w B_uw · Σ_u B_uw)      B (users × works) is 1 where the work is in the user's history, else 0
-    A ≈ U Σ Vᵀ of rank D; the vector of w is Σ V_w, scaled to unit length
+    A_uw = B_uw / √(Σ_w B_uw · Σ_u B_uw)      B (users × works) is 1 where the work is in the user's history,
+    else 0 A ≈ U Σ Vᵀ of rank D; the vector of w is Σ V_w, scaled to unit length
 
 Cost     O(P·D) a pass over the P entries of B, a few passes; memory O(P + (users + works)·D).
-Source   B. Sarwar et al., Application of dimensionality reduction in recommender systems, 2000 (the idea); N. Halko et
+Source   B. Sarwar et al., Application of dimensionality reduction in recommender systems, 2000 (the idea); N.
+Halko et
          al., Finding structure with randomness, SIAM Review 53 (2011) (the decomposition).
 """
 
@@ -23,7 +24,8 @@ OVERSAMPLED, ITERATIONS = 16, 6
 
 
 def fit_cowatch(snapshot: Snapshot, seed: int = 0) -> CowatchVectors | None:
-    """Vectors of the works in the snapshot's histories; None unless more than DIMENSIONS works have FEWEST watchers."""
+    """Vectors of the works in the snapshot's histories; None unless more than DIMENSIONS works have FEWEST
+    watchers."""
     history = snapshot.relations.get("history")
     if history is None:
         return None
@@ -48,5 +50,7 @@ def fit_cowatch(snapshot: Snapshot, seed: int = 0) -> CowatchVectors | None:
         _, spread, v = torch.svd_lowrank(matrix, q=rank, niter=ITERATIONS)
     vectors = (v * spread)[:, :DIMENSIONS].numpy()
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors / np.maximum(lengths, 1e-12)])
+    vectors = np.concatenate(
+        [np.zeros((1, vectors.shape[1]), np.float32), vectors / np.maximum(lengths, 1e-12)]
+    )
     return CowatchVectors(Vocabulary(ids[kept]), vectors.astype(np.float32))

@@ -1,7 +1,9 @@
-"""One training loop for every torch model: one-cycle AdamW, early stopping on validation, the best state kept.
+"""One training loop for every torch model: one-cycle AdamW, early stopping on validation, the best state
+kept.
 
-It can be killed at any moment: from its checkpoint it goes on with the same draws and ends with the same weights.
-Source  L. N. Smith, N. Topin, Super-convergence, 2018 (one cycle); I. Loshchilov, F. Hutter, ICLR 2019 (AdamW).
+It can be killed at any moment: from its checkpoint it goes on with the same draws and ends with the same
+weights. Source  L. N. Smith, N. Topin, Super-convergence, 2018 (one cycle); I. Loshchilov, F. Hutter, ICLR
+2019 (AdamW).
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ class TrainingDiverged(KarecError):
 
 @dataclass(frozen=True)
 class Recording:
-    """Where a training is recorded: its checkpoint, and ``watch``, which gets its state as it begins or goes on, at
-    each point of the curve and after each epoch."""
+    """Where a training is recorded: its checkpoint, and ``watch``, which gets its state as it begins or goes
+    on, at each point of the curve and after each epoch."""
 
     checkpoint: Checkpoint | None = None
     watch: Callable[[FitState], None] | None = None
@@ -57,11 +59,11 @@ def fit(
 ) -> FitState:
     """Train ``model`` in place and leave it in the state of its best epoch.
 
-    ``loss_of(rows, step)`` is the mean loss of the rows (a tensor of indices below ``n_rows``) in the training's step,
-    ``score()`` the validation score of the model as it is. Stops after ``patience`` epochs without a better score. The
-    order of rows is drawn from ``seed``, and so is dropout: the same seed, data and number of threads give the same
-    model, killed and resumed from its checkpoint or not. Raises TrainingDiverged naming step and loss; what the
-    checkpoint then holds is finite.
+    ``loss_of(rows, step)`` is the mean loss of the rows (a tensor of indices below ``n_rows``) in the
+    training's step, ``score()`` the validation score of the model as it is. Stops after ``patience`` epochs
+    without a better score. The order of rows is drawn from ``seed``, and so is dropout: the same seed, data
+    and number of threads give the same model, killed and resumed from its checkpoint or not. Raises
+    TrainingDiverged naming step and loss; what the checkpoint then holds is finite.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
@@ -168,7 +170,11 @@ class _Loop:
         first = self.state.first / FIRST_STEPS
         exploded = step >= FIRST_STEPS and first > 0 and loss > EXPLODED * first
         if not math.isfinite(loss) or exploded:
-            than = f", more than {EXPLODED:g} times the first {FIRST_STEPS} steps' {first:.4g}" if exploded else ""
+            than = (
+                f", more than {EXPLODED:g} times the first {FIRST_STEPS} steps' {first:.4g}"
+                if exploded
+                else ""
+            )
             raise TrainingDiverged(
                 f"{self.what}: the loss is {loss:.4g} at step {step}{than}; lower the rate{self._last_good()}"
             )
@@ -182,7 +188,11 @@ class _Loop:
 
     def _last_good(self) -> str:
         there = self.checkpoint is not None and self.checkpoint.path.exists()
-        return f". The last good state is {self.checkpoint.path}" if there and self.checkpoint is not None else ""
+        return (
+            f". The last good state is {self.checkpoint.path}"
+            if there and self.checkpoint is not None
+            else ""
+        )
 
     def _save(self, checkpoint: Checkpoint, epoch_order: Tensor) -> None:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

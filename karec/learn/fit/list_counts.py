@@ -1,7 +1,8 @@
-"""How often each code stands in the users' lists, counted once a training: a user's lists change once a refresh.
+"""How often each code stands in the users' lists, counted once a training: a user's lists change once a
+refresh.
 
-Towers that match add up the vectors of a list's codes. As a product of counts with the table that needs no code of a
-batch; what is counted here is what ``CodeEmbedding.sum_of_list`` would count for each batch anew.
+Towers that match add up the vectors of a list's codes. As a product of counts with the table that needs no
+code of a batch; what is counted here is what ``CodeEmbedding.sum_of_list`` would count for each batch anew.
 
 Memory  V bytes for each different (user, moment) and list, MOST at most; else nothing is counted.
 """
@@ -32,12 +33,14 @@ class ListCounts:
     def followed_by(self, other: ListCounts) -> ListCounts:
         """Those of these examples, then those of the ``other`` ones."""
         moment = torch.cat([self._moment, other._moment + len(next(iter(self._counts.values())))])
-        return ListCounts(moment, {name: torch.cat([own, other._counts[name]]) for name, own in self._counts.items()})
+        return ListCounts(
+            moment, {name: torch.cat([own, other._counts[name]]) for name, own in self._counts.items()}
+        )
 
     @classmethod
     def made(cls, examples: Examples, lists: dict[str, Array]) -> ListCounts | None:
-        """``lists`` {name: (M, H) rows of works, −1 where a slot is empty}. None where V is above ``COUNTED``, or lists
-        or counts are too long."""
+        """``lists`` {name: (M, H) rows of works, −1 where a slot is empty}. None where V is above
+        ``COUNTED``, or lists or counts are too long."""
         sizes = np.array(examples.encoder.sizes["item_ids"])
         width = int(sizes.sum())
         moments = np.stack([examples.user_rows, examples.as_of])
@@ -49,7 +52,8 @@ class ListCounts:
         there = codes.max(axis=1) > 0
         table_rows = np.where(codes < sizes, codes, 0) + np.r_[0, sizes[:-1]].cumsum()
         counts = {
-            name: torch.from_numpy(_counts(each[first], table_rows, there, width)) for name, each in lists.items()
+            name: torch.from_numpy(_counts(each[first], table_rows, there, width))
+            for name, each in lists.items()
         }
         return cls(torch.from_numpy(of.ravel()), counts)
 
@@ -62,5 +66,7 @@ def _counts(works: Array, table_rows: Array, there: Array, width: int) -> Array:
         part = works[begin : begin + step]
         at, slot = np.nonzero(there[part])
         flat = at[:, None] * width + table_rows[part[at, slot]]
-        counts[begin : begin + step] = np.bincount(flat.ravel(), minlength=len(part) * width).reshape(-1, width)
+        counts[begin : begin + step] = np.bincount(flat.ravel(), minlength=len(part) * width).reshape(
+            -1, width
+        )
     return counts

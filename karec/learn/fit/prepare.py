@@ -1,4 +1,5 @@
-"""What every training of a run begins with: the encoder, fitted, and the training and validation days, encoded once."""
+"""What every training of a run begins with: the encoder, fitted, and the training and validation days,
+encoded once."""
 
 from __future__ import annotations
 
@@ -29,11 +30,12 @@ EXAMPLE_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The examples of the three parts, as the run's encoder sees them; training and validation days as tensors too.
+    """The examples of the three parts, as the run's encoder sees them; training and validation days as
+    tensors too.
 
-    Nothing that trains or chooses looks at ``test``. The last ``requests`` rows of ``train`` are requests of a served
-    log, which lists look up: no outcome belongs to them, and nothing else may learn from them. ``timeless``, ``drawn``:
-    as the dataset says.
+    Nothing that trains or chooses looks at ``test``. The last ``requests`` rows of ``train`` are requests of
+    a served log, which lists look up: no outcome belongs to them, and nothing else may learn from them.
+    ``timeless``, ``drawn``: as the dataset says.
     """
 
     encoder: Encoder
@@ -57,8 +59,10 @@ class Prepared:
         if 2 * without <= shown:
             return ()
         return (
-            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own: fewer than "
-            f"features.min_count = {min_count} training rows show each, and other columns alone tell them apart",
+            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own: "
+            f"fewer than "
+            f"features.min_count = {min_count} training rows show each, and other columns alone tell them "
+            f"apart",
         )
 
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:
@@ -74,10 +78,13 @@ def works_without_id(train: Examples) -> tuple[int, int]:
     return int((codes >= train.encoder.sizes["item_ids"][0]).sum()), len(rows)
 
 
-def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None) -> Prepared:
+def prepare(
+    dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None
+) -> Prepared:
     """Fit the encoder on the training days, write it to ``folder``, and encode training and validation days.
 
-    Raises ValueError naming the label when a task's is missing or of one class, or when an input knows the future.
+    Raises ValueError naming the label when a task's is missing or of one class, or when an input knows the
+    future.
     """
     features = settings.features
     encoder = Encoder.fit(
@@ -91,7 +98,9 @@ def prepare(dataset: Dataset, settings: TrainSettings, folder: Path, progress: P
     )
     encoder.save(folder / "encoder.npz")
     as_of = as_known(dataset, features.refresh_hours)
-    check_no_leak(lambda some: build_examples(encoder, dataset.snapshot, some, as_of[: len(some)]), dataset.exposures)
+    check_no_leak(
+        lambda some: build_examples(encoder, dataset.snapshot, some, as_of[: len(some)]), dataset.exposures
+    )
     return prepared_with(encoder, dataset, settings, progress)
 
 
@@ -117,11 +126,13 @@ def prepare_served(
     progress: Progress | None = None,
     first: Prepared | None = None,
 ) -> Prepared:
-    """What ``prepare`` gives, with the ``encoder`` of the run that served, and more training rows: ``answers``, the
-    exposures of served feeds that the dataset lacks, and the requests of ``served`` that have lists.
+    """What ``prepare`` gives, with the ``encoder`` of the run that served, and more training rows:
+    ``answers``, the exposures of served feeds that the dataset lacks, and the requests of ``served`` that
+    have lists.
 
-    Answers and requests know what the dataset's exposures say of the time before them. ``first``: what ``prepare`` gave
-    for the run that served, whose rows are not encoded again. Raises ValueError as ``build_examples``.
+    Answers and requests know what the dataset's exposures say of the time before them. ``first``: what
+    ``prepare`` gave for the run that served, whose rows are not encoded again. Raises ValueError as
+    ``build_examples``.
     """
     snapshot, past, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
     as_of = as_known(dataset, settings.features.refresh_hours)
@@ -153,12 +164,23 @@ def _prepared(
 ) -> Prepared:
     if len(train) == requests or not len(valid):
         raise ValueError(
-            f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both are needed"
+            f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both "
+            f"are needed"
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
-    to_train, to_validate = (Batches(part, names, progress, chosen_device(settings.run)) for part in (train, valid))
+    to_train, to_validate = (
+        Batches(part, names, progress, chosen_device(settings.run)) for part in (train, valid)
+    )
     return Prepared(
-        encoder, train, valid, test, to_train, to_validate, requests, timeless=dataset.timeless, drawn=dataset.drawn
+        encoder,
+        train,
+        valid,
+        test,
+        to_train,
+        to_validate,
+        requests,
+        timeless=dataset.timeless,
+        drawn=dataset.drawn,
     )
 
 

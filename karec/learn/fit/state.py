@@ -16,7 +16,8 @@ class Epoch:
 
 @dataclass
 class FitState:
-    """All that a training goes on from, but the model, the optimizer and the generators. The loop moves it."""
+    """All that a training goes on from, but the model, the optimizer and the generators. The loop moves
+    it."""
 
     epoch: int = 0
     step: int = 0  # of the epoch

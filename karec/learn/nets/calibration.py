@@ -1,4 +1,5 @@
-"""Platt calibration of logits: per task, s → a·s + b fitted on validation rows. The order stays, because a > 0.
+"""Platt calibration of logits: per task, s → a·s + b fitted on validation rows. The order stays, because a >
+0.
 
 Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Guo et al., ICML 2017.
 """
@@ -16,8 +17,8 @@ from karec.types import Array
 def fit_calibration(
     logits: Array, labels: Array, heads: Sequence[int] | None = None, iterations: int = 50
 ) -> tuple[Array, Array]:
-    """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``. Newton's method.
-    Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
+    """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``.
+    Newton's method. Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
 
     a = 1, b = 0 for every other column, for labels of one class, and where the best a is not positive.
     """

@@ -13,11 +13,14 @@ COUNTED = 4096  # rows of a table; beyond, counts of codes are larger than the w
 class CodeEmbedding(nn.Module):
     """A vector for each code of C columns, in one table: ``codes (…, C) int64`` → (…, C, dim).
 
-    Codes 0 and unseen ones (≥ size) share a column's vector 0. In training, a share ``id_dropout`` of the codes in the
-    columns ``dropped`` is read as 0, so that this vector is trained and a new work, whose id is unseen, has a good one.
+    Codes 0 and unseen ones (≥ size) share a column's vector 0. In training, a share ``id_dropout`` of the
+    codes in the columns ``dropped`` is read as 0, so that this vector is trained and a new work, whose id is
+    unseen, has a good one.
     """
 
-    def __init__(self, sizes: Sequence[int], dim: int, dropped: Sequence[int] = (), id_dropout: float = 0.0) -> None:
+    def __init__(
+        self, sizes: Sequence[int], dim: int, dropped: Sequence[int] = (), id_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.sizes: Tensor
         self.offsets: Tensor
@@ -50,15 +53,21 @@ class CodeEmbedding(nn.Module):
     def sum_of_list(
         self, inputs: Mapping[str, Tensor], name: str, weights: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number (U, 1).
+        """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number
+        (U, 1).
 
-        A work is the sum over its columns, times ``weights (C,)``. Where the table has at most COUNTED rows, counts of
-        codes multiply it, and no vector by slot or by work is held; else works are gathered. Counts that the batch has
-        already, ``<name>_counts (U, rows of the table)``, are taken where no code is dropped.
+        A work is the sum over its columns, times ``weights (C,)``. Where the table has at most COUNTED rows,
+        counts of codes multiply it, and no vector by slot or by work is held; else works are gathered. Counts
+        that the batch has already, ``<name>_counts (U, rows of the table)``, are taken where no code is
+        dropped.
         """
         counted = inputs.get(f"{name}_counts")
         if counted is not None and not (self.training and self.id_dropout):
-            table = self.table.weight if weights is None else self.table.weight * weights[self.column].unsqueeze(1)
+            table = (
+                self.table.weight
+                if weights is None
+                else self.table.weight * weights[self.column].unsqueeze(1)
+            )
             return counted @ table, counted[:, : int(self.sizes[0])].sum(dim=1, keepdim=True)
         by_slot = name in inputs
         works = inputs[name] if by_slot else inputs["works"]
@@ -97,9 +106,10 @@ class CodeEmbedding(nn.Module):
 class PiecewiseLinear(nn.Module):
     """Numbers (N, F) → (N, F·(1 + bins)): each number, and of each of its bins the share below it, 0 to 1.
 
-    A linear layer over these is a piecewise linear function with kinks at the ``edges (F, bins + 1)``, ascending.
-    Beyond the outermost edges, where there was no training row, it goes on with the slope of the plain number.
-    Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning, NeurIPS 2022.
+    A linear layer over these is a piecewise linear function with kinks at the ``edges (F, bins + 1)``,
+    ascending. Beyond the outermost edges, where there was no training row, it goes on with the slope of the
+    plain number. Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning,
+    NeurIPS 2022.
     """
 
     def __init__(self, edges: Tensor) -> None:
@@ -134,11 +144,13 @@ class Columns(nn.Module):
 def embed_works(
     codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
 ) -> list[tuple[Tensor, Tensor]]:
-    """The works of the lists ``names``, for each: vectors (U, H, dim), sums over columns, and present (U, H) bool.
+    """The works of the lists ``names``, for each: vectors (U, H, dim), sums over columns, and present (U, H)
+    bool.
 
-    Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works (K, I)``,
-    and its row there, ``<name>_at (U, H)``, which takes a fraction of the gathers and of the gradients to scatter: a
-    work that stands in several lists is embedded once, and is hidden in all of them or in none.
+    Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works
+    (K, I)``, and its row there, ``<name>_at (U, H)``, which takes a fraction of the gathers and of the
+    gradients to scatter: a work that stands in several lists is embedded once, and is hidden in all of them
+    or in none.
     """
     if names[0] in inputs:
         return [(codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0) for name in names]
@@ -149,10 +161,11 @@ def embed_works(
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-    """Softmax attention of N candidates over H works: ``query (N, d)``, ``keys (U, H, d)``, ``present (U, H) bool``.
+    """Softmax attention of N candidates over H works: ``query (N, d)``, ``keys (U, H, d)``, ``present (U, H)
+    bool``.
 
-    U is N, or 1 for one user's candidates. Returns (N, d): the mean of the keys, weighted by softmax(⟨query, key⟩/√d);
-    zero for an empty history.
+    U is N, or 1 for one user's candidates. Returns (N, d): the mean of the keys, weighted by softmax(⟨query,
+    key⟩/√d); zero for an empty history.
     """
     scores = torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1) / keys.shape[-1] ** 0.5
     weights = torch.softmax(scores.masked_fill(~present, -1e4), dim=-1) * present

@@ -28,7 +28,10 @@ class LogisticRegression(nn.Module):
             nn.init.zeros_(codes.table.weight)
             self.codes[name] = codes
         self.numbers = nn.ModuleDict(
-            {name: nn.Linear(len(names[name]), n_tasks) for name in ("user_numbers", "item_numbers", "crosses")}
+            {
+                name: nn.Linear(len(names[name]), n_tasks)
+                for name in ("user_numbers", "item_numbers", "crosses")
+            }
         )
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -1,12 +1,14 @@
-"""The MMoE ranker: user, item, context and cross features, with attention of the work over the user's history.
+"""The MMoE ranker: user, item, context and cross features, with attention of the work over the user's
+history.
 
-It is an ensemble of a few small MMoEs, its *members*, over one set of embeddings. Each has its own loss, and the
-ranker's logit is their mean, which overfits rare labels less than one of them.
+It is an ensemble of a few small MMoEs, its *members*, over one set of embeddings. Each has its own loss, and
+the ranker's logit is their mean, which overfits rare labels less than one of them.
 
-Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's part once
-for all candidates: the user's inputs may have one row while the items have N.
+Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's
+part once for all candidates: the user's inputs may have one row while the items have N.
 
-Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts, KDD 2018;
+Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts,
+KDD 2018;
          G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the history);
          Y. Gorishniy et al., TabM, ICLR 2025 (members that share most of a network, each with its own loss).
 """
@@ -30,15 +32,16 @@ NUMBERS = ("user_numbers", "item_numbers")
 
 
 class MmoeRanker(nn.Module):
-    """``inputs`` (of INPUTS, N rows, or 1 on the user's side) → logits (N, T + E): the encoder's tasks, then ``extra``.
+    """``inputs`` (of INPUTS, N rows, or 1 on the user's side) → logits (N, T + E): the encoder's tasks, then
+    ``extra``.
 
-    ``by_member`` gives the members' logits, on which the loss is computed. The extra heads are shared by all members:
-    they read the experts' outputs, and no gradient flows back, since follow and play time, trained together with the
-    tasks, cost these .001 of AUC on validation days.
+    ``by_member`` gives the members' logits, on which the loss is computed. The extra heads are shared by all
+    members: they read the experts' outputs, and no gradient flows back, since follow and play time, trained
+    together with the tasks, cost these .001 of AUC on validation days.
 
-    With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, without cross
-    features and attention over the history; it differs from the towers in that user and work meet in one network.
-    ``edges`` of user_numbers and item_numbers as of ``Batches.edges``.
+    With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, without
+    cross features and attention over the history; it differs from the towers in that user and work meet in
+    one network. ``edges`` of user_numbers and item_numbers as of ``Batches.edges``.
     """
 
     inputs: Sequence[str] = INPUTS
@@ -115,17 +118,27 @@ class MmoeRanker(nn.Module):
             of_item += [liked, disliked, liked * query, disliked * query]
         else:
             of_user.append(self.person(inputs["user_id"]).flatten(1))
-        mixed = self.from_user(torch.cat(of_user, dim=1)) + self.from_item(torch.cat([*of_item, numbers], dim=1))
+        mixed = self.from_user(torch.cat(of_user, dim=1)) + self.from_item(
+            torch.cat([*of_item, numbers], dim=1)
+        )
         wide = self.wide_user(user_numbers) + self.wide_item(numbers)
         return self._heads(mixed, wide)
 
     def _heads(self, mixed: Tensor, wide: Tensor) -> Tensor:
-        """(N, M, T + E) from the first layer ``mixed (N, ·)``, of experts and gates, and the linear part ``wide``."""
+        """(N, M, T + E) from the first layer ``mixed (N, ·)``, of experts and gates, and the linear part
+        ``wide``."""
         n_tasks, n_experts = self.heads.shape[1], len(self.experts)  # of all members together
         hidden = torch.relu(mixed[:, : n_experts * self.hidden]).reshape(-1, n_experts, self.hidden)
-        experts = torch.relu(torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias)
-        gates = mixed[:, n_experts * self.hidden :].reshape(-1, self.members, n_tasks, self.n_experts).softmax(dim=3)
-        by_head = (experts.flatten(1) @ self._heads_of_experts()).reshape(gates.shape)  # each expert, read by each head
+        experts = torch.relu(
+            torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias
+        )
+        gates = (
+            mixed[:, n_experts * self.hidden :]
+            .reshape(-1, self.members, n_tasks, self.n_experts)
+            .softmax(dim=3)
+        )
+        # each expert, read by each head
+        by_head = (experts.flatten(1) @ self._heads_of_experts()).reshape(gates.shape)
         of_tasks = wide[:, : self.members * n_tasks].reshape(-1, self.members, n_tasks)
         logits: Tensor = (self.gate_dropout(gates) * by_head).sum(dim=3) + self.head_bias + of_tasks
         if self.extra is not None:
@@ -134,9 +147,11 @@ class MmoeRanker(nn.Module):
         return logits
 
     def _heads_of_experts(self) -> Tensor:
-        """(n_all·K, M·T·E): a column is the head of a member's task at the rows of one of its experts, 0 elsewhere.
+        """(n_all·K, M·T·E): a column is the head of a member's task at the rows of one of its experts, 0
+        elsewhere.
 
-        One product with it is quicker than the many small ones that mix a member's experts before its heads read them.
+        One product with it is quicker than the many small ones that mix a member's experts before its heads
+        read them.
         """
         n_tasks, size = self.heads.shape[1:]
         same = torch.eye(len(self.experts), device=self.heads.device)

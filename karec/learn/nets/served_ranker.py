@@ -1,15 +1,18 @@
-"""The MMoE ranker as it serves: the function that ``MmoeRanker`` learned, in a form that costs ONNX Runtime less.
+"""The MMoE ranker as it serves: the function that ``MmoeRanker`` learned, in a form that costs ONNX Runtime
+less.
 
 UserSide is computed once a request, ItemSide for each work. Unlike the network that is trained
 
 - biases, the calibration and the mean over members lie in the weights or on the user's side;
-- softmax is e^x and a division: ONNX Runtime's gives denormal weights where a score is masked, and products of those
-  are slow. Empty slots are zeros among the user's vectors instead. Scores and gates beyond ±60 count as ±60;
+- softmax is e^x and a division: ONNX Runtime's gives denormal weights where a score is masked, and products
+  of those are slow. Empty slots are zeros among the user's vectors instead. Scores and gates beyond ±60 count
+  as ±60;
 - a member's experts are one product with a block-diagonal matrix, so that nothing is transposed or cut.
 
-Cost  for a work, of F numbers and crosses, C categories, d dimensions, H slots a list, M members of E experts of width
-      h, T tasks: M·E·(h + T)·((C + 4)·d + F) multiplications in the first layer, M·(E·h)²/2 in the experts, 4·d·H in
-      the attention.
+Cost  for a work, of F numbers and crosses, C categories, d dimensions, H slots a list, M members of E experts
+of width
+      h, T tasks: M·E·(h + T)·((C + 4)·d + F) multiplications in the first layer, M·(E·h)²/2 in the experts,
+      4·d·H in the attention.
 """
 
 from __future__ import annotations
@@ -66,13 +69,15 @@ class UserSide(nn.Module):
 
 
 class ItemSide(nn.Module):
-    """item_ids, item_numbers and crosses of ``inputs``, N rows, and OfUser of one user or of N → logits (N, T + X)."""
+    """item_ids, item_numbers and crosses of ``inputs``, N rows, and OfUser of one user or of N → logits (N, T
+    + X)."""
 
     def __init__(self, calibrated: Calibrated, ranker: MmoeRanker) -> None:
         super().__init__()
         self.item_codes = ranker.item_codes
         self.members = ranker.members
-        self.width = ranker.n_experts * ranker.hidden  # of a member's part of the first layer; gates come last
+        # of a member's part of the first layer; gates come last
+        self.width = ranker.n_experts * ranker.hidden
         self.first = nn.ParameterList(map(_kept, self._cut(ranker.from_item.weight.T)))
         experts = ranker.experts.chunk(ranker.members)
         self.experts = nn.ParameterList(_kept(torch.block_diag(*each)) for each in experts)  # type: ignore[no-untyped-call]
@@ -103,7 +108,8 @@ class ItemSide(nn.Module):
             self.extra = nn.ParameterList(map(_kept, extra.chunk(members)))
 
     def _numbers(self, ranker: MmoeRanker) -> None:
-        """PiecewiseLinear of the columns seen: (numbers@places − low)·per_width, within ``below`` and ``above``."""
+        """PiecewiseLinear of the columns seen: (numbers@places − low)·per_width, within ``below`` and
+        ``above``."""
         pieces = ranker.item_numbers
         n, bins = pieces.low.shape
         places = torch.eye(n)  # a ranker that reads crosses sees every column
@@ -122,7 +128,9 @@ class ItemSide(nn.Module):
         numbers = torch.minimum(torch.maximum(reach, self.below), self.above)
         work = codes @ self.sum_of_codes
         lists = [_attended(work, keys, values) for keys, values in zip(user.keys, user.values, strict=True)]
-        return torch.cat([codes, *lists, *(works * work for works in lists), numbers, inputs["crosses"]], dim=1)
+        return torch.cat(
+            [codes, *lists, *(works * work for works in lists), numbers, inputs["crosses"]], dim=1
+        )
 
     def forward(self, inputs: Mapping[str, Tensor], user: OfUser) -> Tensor:
         features = self.features(inputs, user)
@@ -175,7 +183,8 @@ def _scaled(calibrated: Calibrated, ranker: MmoeRanker, weight: Tensor) -> Tenso
 
 
 def _attended(work: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """(N, d): the mean of a list's works, weighed by e^⟨work, key⟩, of ``work (N, d)``; 0 of an empty list."""
+    """(N, d): the mean of a list's works, weighed by e^⟨work, key⟩, of ``work (N, d)``; 0 of an empty
+    list."""
     weights = _exponential(torch.matmul(work.unsqueeze(1), keys))
     sums = torch.matmul(weights, values).squeeze(1)
     return sums[:, :-1] / sums[:, -1:].clamp(min=1e-30)

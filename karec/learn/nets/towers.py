@@ -1,19 +1,21 @@
 """Two towers: a user tower and an item tower that meet in an inner product, and nowhere else.
 
-The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length 1, and for
-each of these a level c and a slope m > 0, one number each:
+The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length
+1, and for each of these a level c and a slope m > 0, one number each:
 
-    s_t = a_t·(m_t·⟨u_t, v⟩ + c_t) + b_t    a, b learned: a cosine alone would keep the sigmoid in a narrow band
+    s_t = a_t·(m_t·⟨u_t, v⟩ + c_t) + b_t    a, b learned: a cosine alone would keep the sigmoid in a narrow
+    band
 
-c_t says how often the user gives this feedback at all, m_t how much that depends on the work: little for a user of whom
-little is known. Without them a user's level would have to be the cosine with what all works have in common, so that all
-item vectors would point one way. Neither changes the order of one user's works, and prerank reads neither.
+c_t says how often the user gives this feedback at all, m_t how much that depends on the work: little for a
+user of whom little is known. Without them a user's level would have to be the cosine with what all works have
+in common, so that all item vectors would point one way. Neither changes the order of one user's works, and
+prerank reads neither.
 
-u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters and rates
-on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
+u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters
+and rates on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
 
-*Matching* towers have a second path beside the networks (``karec.learn.nets.matching``) and read more of the user:
-works passed over, creators followed, friends, and what user and works share.
+*Matching* towers have a second path beside the networks (``karec.learn.nets.matching``) and read more of the
+user: works passed over, creators followed, friends, and what user and works share.
 Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
 """
 
@@ -34,8 +36,8 @@ ONE = math.log(math.e - 1.0)  # softplus of it is 1
 
 
 class OfUsers(NamedTuple):
-    """What the user tower gives of B users: vectors of length 1, and a slope and a level for each head, the fused one
-    first. The names are those of the outputs in ONNX.
+    """What the user tower gives of B users: vectors of length 1, and a slope and a level for each head, the
+    fused one first. The names are those of the outputs in ONNX.
     """
 
     user_vector: Tensor  # (B, D)
@@ -47,8 +49,8 @@ class OfUsers(NamedTuple):
 class UserTower(nn.Module):
     """``inputs`` (B rows; those of ``matching`` too) → OfUsers.
 
-    In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a user
-    never seen are, so that history and context learn to do without them.
+    In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a
+    user never seen are, so that history and context learn to do without them.
     """
 
     inputs: tuple[str, ...] = ("user_id", "user_ids", "user_numbers", "history", "context")
@@ -72,7 +74,11 @@ class UserTower(nn.Module):
         sizes = encoder.sizes
         self.columns = Columns(columns)
         self.numbers = PiecewiseLinear(edges[columns])
-        self.heads, self.vector, self.hidden_profiles = 1 + by_task * len(encoder.tasks), vector, hidden_profiles
+        self.heads, self.vector, self.hidden_profiles = (
+            1 + by_task * len(encoder.tasks),
+            vector,
+            hidden_profiles,
+        )
         self.item_codes = item_codes
         self.person = CodeEmbedding(sizes["user_id"], dim, [0], id_dropout)
         self.user_codes = CodeEmbedding(sizes["user_ids"], dim // 2)
@@ -144,7 +150,8 @@ class ItemTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and a bias for each head, as trained: ``inputs`` → logits (B, 1 + T), fused first.
+    """Both towers with a scale and a bias for each head, as trained: ``inputs`` → logits (B, 1 + T), fused
+    first.
 
     Without ``by_task`` T is 0: users have one vector.
     """
@@ -168,7 +175,10 @@ class Towers(nn.Module):
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
         alike = Matching(encoder, len(encoder.tasks) + 1, vector) if matching else None
-        sides = {name: (edges[name], seen_numbers(encoder, name, towers)) for name in ("user_numbers", "item_numbers")}
+        sides = {
+            name: (edges[name], seen_numbers(encoder, name, towers))
+            for name in ("user_numbers", "item_numbers")
+        }
         self.user = UserTower(
             encoder,
             *sides["user_numbers"],
@@ -181,7 +191,9 @@ class Towers(nn.Module):
             hidden_profiles=profile_dropout,
             by_task=by_task,
         )
-        self.item = ItemTower(encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector)
+        self.item = ItemTower(
+            encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector
+        )
         self.inputs = (*self.user.inputs, *self.item.inputs)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
         self.bias = nn.Parameter(torch.zeros(self.user.heads))

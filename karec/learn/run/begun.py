@@ -1,8 +1,9 @@
-"""What a training says of itself until it ends: one that was cut off is gone on with, where it would learn the same.
+"""What a training says of itself until it ends: one that was cut off is gone on with, where it would learn
+the same.
 
-OUT/run-VERSION/begun.json is there from the moment at which the training knows its data until it ends; a training that
-is killed leaves it. It says until when the event log was read, so that the next one reads no further and its
-checkpoints are of the same data, and names these data.
+OUT/run-VERSION/begun.json is there from the moment at which the training knows its data until it ends; a
+training that is killed leaves it. It says until when the event log was read, so that the next one reads no
+further and its checkpoints are of the same data, and names these data.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Begun:
-    """``begun_ms``: when it first began; ``logged_until_ms``: events that were appended later are not read; ``of``: the
-    data, and the settings that change what is learned (``settings.check.fingerprint``).
+    """``begun_ms``: when it first began; ``logged_until_ms``: events that were appended later are not read;
+    ``of``: the data, and the settings that change what is learned (``settings.check.fingerprint``).
     """
 
     begun_ms: int
@@ -32,8 +33,8 @@ class Begun:
 
     @classmethod
     def cut_off(cls, run: Path, now_ms: int) -> Begun | None:
-        """What the training that was cut off in ``run`` said; None where none was, or it began over a day ago: its
-        newest day is none any more.
+        """What the training that was cut off in ``run`` said; None where none was, or it began over a day
+        ago: its newest day is none any more.
         """
         try:
             said = json.loads((run / NAME).read_text(encoding="utf-8"))
@@ -44,8 +45,8 @@ class Begun:
 
     @contextmanager
     def running(self, run: Path) -> Iterator[None]:
-        """The block trains into ``run``. What it raises ends the training, but for a full disk or a signal, after which
-        it may be gone on with.
+        """The block trains into ``run``. What it raises ends the training, but for a full disk or a signal,
+        after which it may be gone on with.
         """
         run.mkdir(parents=True, exist_ok=True)
         write_text_aside(run / NAME, json.dumps({"format": FORMAT, **asdict(self)}))

@@ -1,7 +1,7 @@
 """Baselines, trained by a second process beside everything else: they need the encoded examples alone.
 
-They are those that a process alone would train with as many threads. The process encodes the examples again with the
-run's encoder, and writes models and checkpoints where a training in turn would.
+They are those that a process alone would train with as many threads. The process encodes the examples again
+with the run's encoder, and writes models and checkpoints where a training in turn would.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def baselines_of(settings: TrainSettings) -> tuple[str, ...]:
 
 
 def threads_beside(settings: TrainSettings, n_rows: int) -> int:
-    """The threads of each of both where baselines are trained beside the towers; 0 where all are trained in turn: on a
-    GPU or one thread, of few rows, without hard towers, or where nothing can work beside this process.
+    """The threads of each of both where baselines are trained beside the towers; 0 where all are trained in
+    turn: on a GPU or one thread, of few rows, without hard towers, or where nothing can work beside this
+    process.
     """
     threads = settings.run.threads or torch.get_num_threads()
     wanted = "hard" in settings.evaluation.baselines and n_rows >= FEWEST_ROWS

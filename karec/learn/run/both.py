@@ -3,9 +3,11 @@
 For each task, on validation days,
 
     m̂ = a_m·m + b_m,  l̂ = a_l·l + b_l        each part calibrated (``nets.calibration``)
-    s = a·(w·m̂ + (1 − w)·l̂) + b              w of 0, 0.05, … 1 with the least cross-entropy of s, the lowest of equals
+    s = a·(w·m̂ + (1 − w)·l̂) + b              w of 0, 0.05, … 1 with the least cross-entropy of s, the lowest
+    of equals
 
-so that s is again a scale for each part and one bias. What the MMoE alone predicts besides the tasks stays as it is.
+so that s is again a scale for each part and one bias. What the MMoE alone predicts besides the tasks stays as
+it is.
 """
 
 from __future__ import annotations
@@ -39,21 +41,27 @@ def part_path(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.stem}_{kind}{path.suffix}")
 
 
-def write_both(prepared: Prepared, path: Path, model_version: int, progress: Progress | None = None) -> Mixture:
-    """Mix the exported parts that lie beside ``path`` as they do best on validation days, and write the mixture there.
+def write_both(
+    prepared: Prepared, path: Path, model_version: int, progress: Progress | None = None
+) -> Mixture:
+    """Mix the exported parts that lie beside ``path`` as they do best on validation days, and write the
+    mixture there.
 
-    Beside it goes ``<stem>_mixture.json``, which says what was fitted. Raises ExportError when ONNX Runtime's logits
-    of the one graph differ from the mean of its parts' by more than 1e-4.
+    Beside it goes ``<stem>_mixture.json``, which says what was fitted. Raises ExportError when ONNX Runtime's
+    logits of the one graph differ from the mean of its parts' by more than 1e-4.
     """
     first, second = (part_path(path, kind) for kind in PARTS)
     ours = ranker_logits(prepared.valid, OnnxModel(first), progress)
-    dense = dense_matrix(prepared.encoder, prepared.valid_batches)  # the trees' input; no row is encoded again
+    # the trees' input; no row is encoded again
+    dense = dense_matrix(prepared.encoder, prepared.valid_batches)
     theirs = OnnxModel(second).run({"dense": dense}, "logits")[0]
     mixture = fit_mixture(ours, theirs, prepared.valid.labels)
     tasks = OnnxModel(first).tasks
     proto = mixed_onnx(onnx.load(first), onnx.load(second), mixture)
     write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version, more=metadata_of(proto))
-    write_text_aside(path.with_name(f"{path.stem}_mixture.json"), json.dumps(_facts(mixture, tasks), indent=1))
+    write_text_aside(
+        path.with_name(f"{path.stem}_mixture.json"), json.dumps(_facts(mixture, tasks), indent=1)
+    )
     few = prepared.valid.take(np.arange(min(CHECKED_ROWS, len(prepared.valid))))
     found = ranker_logits(few, OnnxModel(path))
     gap = float(np.abs(found - mixture(ours[: len(few)], theirs[: len(few)])).max(initial=0.0))
@@ -89,7 +97,8 @@ def _calibrated(logits: Array, y: Array) -> Part:
 
 
 def _mixed(share: float, ours: Part, theirs: Part, y: Array) -> tuple[float, float, float, float, float]:
-    """(cross-entropy, share, scale of the first, scale of the second, bias) with this share, calibrated again."""
+    """(cross-entropy, share, scale of the first, scale of the second, bias) with this share, calibrated
+    again."""
     scales = share * ours[1], (1 - share) * theirs[1]
     shift = share * ours[2] + (1 - share) * theirs[2]
     mixed = scales[0] * ours[0] + scales[1] * theirs[0] + shift

@@ -1,11 +1,13 @@
 """Settings that choose themselves: a short list is tried on the validation days, and the best one trains.
 
-First rankers are trained, each alone. The best one writes its log over the training days, and towers learn from that
-log, one change at a time: each is tried upon the best settings so far and stays when it is better. Better means a
-higher mean over the tasks of the AUC on the validation days, of the exported models. The test days are not looked at.
+First rankers are trained, each alone. The best one writes its log over the training days, and towers learn
+from that log, one change at a time: each is tried upon the best settings so far and stays when it is better.
+Better means a higher mean over the tasks of the AUC on the validation days, of the exported models. The test
+days are not looked at.
 
-Nothing is tried that the time left would not cover, judged by the slowest try of its part; the first of each part
-always is. What time allows depends on the machine, so a choice is kept as a settings file that repeats its training.
+Nothing is tried that the time left would not cover, judged by the slowest try of its part; the first of each
+part always is. What time allows depends on the machine, so a choice is kept as a settings file that repeats
+its training.
 """
 
 from __future__ import annotations
@@ -82,8 +84,8 @@ TOWERS = (
 
 @dataclass(frozen=True)
 class Tried:
-    """One row of the table. ``score``: of CRITERION; ``gain`` over the best before it, with its 95 % interval, paired
-    over users; all None where it was not tried, and ``why_not``.
+    """One row of the table. ``score``: of CRITERION; ``gain`` over the best before it, with its 95 %
+    interval, paired over users; all None where it was not tried, and ``why_not``.
     """
 
     part: Literal["ranker", "towers"]
@@ -119,9 +121,9 @@ def choose_settings(
 ) -> Choice:
     """Try the list within ``minutes``, upon ``settings``; what was chosen, written to ``folder`` too.
 
-    ``folder`` afterwards: choice.json and chosen.toml, a settings file. With ``resume``, a choice that an earlier call
-    of the same data and settings finished there is taken as it is. Raises ValueError unless minutes > 0, and what
-    ``check_training`` raises.
+    ``folder`` afterwards: choice.json and chosen.toml, a settings file. With ``resume``, a choice that an
+    earlier call of the same data and settings finished there is taken as it is. Raises ValueError unless
+    minutes > 0, and what ``check_training`` raises.
     """
     if not minutes > 0:
         raise ValueError(f"--choose {minutes:g}: minutes above 0 are wanted")
@@ -143,7 +145,9 @@ def choose_settings(
     folder.mkdir()
     choice = Choice(settings, tuple(search.tried))
     write_text_aside(folder / CHOSEN, settings_toml(settings))
-    write_text_aside(folder / CHOICE, json.dumps({"format": FORMAT, "of": facts, **choice.as_dict()}, indent=1))
+    write_text_aside(
+        folder / CHOICE, json.dumps({"format": FORMAT, "of": facts, **choice.as_dict()}, indent=1)
+    )
     return choice
 
 
@@ -202,7 +206,9 @@ class _Search:
     def towers(self, given: TrainSettings) -> TrainSettings:
         """The settings with the best towers, which learn from the log of ``folder``/ranker.onnx."""
         log = self.folder / "rank_log"
-        write_first_log(self.prepared.train, self.folder / "ranker.onnx", given, log, self.progress, pools=True)
+        write_first_log(
+            self.prepared.train, self.folder / "ranker.onnx", given, log, self.progress, pools=True
+        )
         tasks = self.prepared.encoder.tasks
         soft = read_soft_labels(self.prepared.train.exposures, log, tasks)
         lists = read_lists(self.prepared.train, log, tasks, given.distil.list_works, given.seed)

@@ -21,7 +21,8 @@ def write_first_log(
     *,
     pools: bool,
 ) -> None:
-    """Log the model ``ranker`` over the examples ``train``; with ``pools``, whole pools of a share of the requests."""
+    """Log the model ``ranker`` over the examples ``train``; with ``pools``, whole pools of a share of the
+    requests."""
     model, fusion, threads = OnnxModel(ranker), Fusion(settings.fusion), settings.run.threads
     write_rank_log(train, model, fusion, folder, progress, threads)
     if pools:

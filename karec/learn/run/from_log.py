@@ -1,8 +1,10 @@
-"""A training from what was served: the towers learn on, from the log of the ranker that served; the ranker stays.
+"""A training from what was served: the towers learn on, from the log of the ranker that served; the ranker
+stays.
 
-The towers begin from those of the run that served. They learn from the run's first log over the training days, and from
-the served log: its logits of what was shown, and its lists and pools, which are what prerank chooses from. Encoder,
-ranker and baselines are the run's own; the ranker is written under the new model version.
+The towers begin from those of the run that served. They learn from the run's first log over the training
+days, and from the served log: its logits of what was shown, and its lists and pools, which are what prerank
+chooses from. Encoder, ranker and baselines are the run's own; the ranker is written under the new model
+version.
 """
 
 from __future__ import annotations
@@ -76,12 +78,14 @@ def train_from_log(
     evaluated: bool = True,
     first: Material | None = None,
 ) -> TrainResult:
-    """Towers taught by the served ``log`` into the run folder ``out``, then quality on the test days, if ``evaluated``.
+    """Towers taught by the served ``log`` into the run folder ``out``, then quality on the test days, if
+    ``evaluated``.
 
-    ``version``: rows of that model version alone teach. ``answers``: what happened to served feeds, where the dataset
-    does not hold it. ``first``: what the training of ``run`` on this dataset left, where it has just ended. Before
-    anything is trained, ConfigError names a setting in which the towers would differ from the run's, DataError data of
-    other tasks, LogSchemaError a log that cannot teach (``read_served_log``), CheckpointError towers that are missing.
+    ``version``: rows of that model version alone teach. ``answers``: what happened to served feeds, where the
+    dataset does not hold it. ``first``: what the training of ``run`` on this dataset left, where it has just
+    ended. Before anything is trained, ConfigError names a setting in which the towers would differ from the
+    run's, DataError data of other tasks, LogSchemaError a log that cannot teach (``read_served_log``),
+    CheckpointError towers that are missing.
     """
     settings = _with_models_of(run, _encoded_as(run, settings).of(dataset))
     _check_run(dataset, run, settings, out)
@@ -90,9 +94,12 @@ def train_from_log(
     served = read_served_log(log, ranker, dataset.tasks, dataset.snapshot, dataset.valid_until_ms, version)
     start = best_weights(run.towers)
     make_folder(out, resume)
-    rows = crc32(np.ascontiguousarray(served.log.fused).data, crc32(np.ascontiguousarray(served.log.item_id).data))
+    rows = crc32(
+        np.ascontiguousarray(served.log.fused).data, crc32(np.ascontiguousarray(served.log.item_id).data)
+    )
     content = (
-        f"{fingerprint(dataset, settings)}, from {ranker.fingerprint} and served rows {len(served.log)} {rows:08x}"
+        f"{fingerprint(dataset, settings)}, from {ranker.fingerprint} and served rows {len(served.log)} "
+        f"{rows:08x}"
     )
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     recording_of = recordings(out, settings, content, events)
@@ -122,7 +129,9 @@ def train_from_log(
 
 def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: Path) -> None:
     if out.resolve() == run.folder.resolve():
-        raise ConfigError(f"{out} is the run that served: towers that learn from its log need a folder of their own")
+        raise ConfigError(
+            f"{out} is the run that served: towers that learn from its log need a folder of their own"
+        )
     if tuple(run.facts["tasks"]) != tuple(dataset.tasks):
         raise DataError(
             f"{run.folder} learned the tasks {run.facts['tasks']}, {dataset.name} has {list(dataset.tasks)}"
@@ -130,7 +139,9 @@ def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: P
     for key, value in _shape(settings).items():
         theirs = _shape(run.settings)[key]
         if value != theirs:
-            raise ConfigError(f"{key} = {value!r}, and the towers of {run.folder} were trained with {theirs!r}")
+            raise ConfigError(
+                f"{key} = {value!r}, and the towers of {run.folder} were trained with {theirs!r}"
+            )
 
 
 def _shape(settings: TrainSettings) -> dict[str, Any]:
@@ -140,8 +151,8 @@ def _shape(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _encoded_as(run: ServedRun, settings: TrainSettings) -> TrainSettings:
-    """``settings`` that need as many rows of a value as the encoder of ``run`` did, where they leave that to the data,
-    which have grown since."""
+    """``settings`` that need as many rows of a value as the encoder of ``run`` did, where they leave that to
+    the data, which have grown since."""
     wanted = settings.features.min_count or run.settings.features.min_count
     return replace(settings, features=replace(settings.features, min_count=wanted))
 
@@ -153,7 +164,8 @@ def _with_models_of(run: ServedRun, settings: TrainSettings) -> TrainSettings:
 
 
 def _copy_models(run: Path, out: Path, model_version: int) -> None:
-    """What stays: encoder, baselines, the first log, and every model but the towers, under the new version."""
+    """What stays: encoder, baselines, the first log, and every model but the towers, under the new
+    version."""
     shutil.copyfile(run / "encoder.npz", out / "encoder.npz")
     for path in run.glob("*.onnx"):
         if path.name.startswith("baseline_"):
@@ -167,8 +179,8 @@ def _copy_models(run: Path, out: Path, model_version: int) -> None:
 def _taught(
     prepared: Prepared, served: ServedLog, folder: Path, settings: TrainSettings, first: Material | None
 ) -> tuple[SoftLabels, LoggedLists | None]:
-    """Soft labels and lists of both logs. What the served one says of an exposure comes first; its pools are what
-    prerank chooses from, those of the first log in ``folder`` are of many more users and moments.
+    """Soft labels and lists of both logs. What the served one says of an exposure comes first; its pools are
+    what prerank chooses from, those of the first log in ``folder`` are of many more users and moments.
     """
     train, distil = prepared.train, settings.distil
     size, seed, own = distil.list_works, settings.seed, soft_labels_of(train.exposures, served.log)

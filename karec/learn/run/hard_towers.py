@@ -1,4 +1,5 @@
-"""Towers that learn what users did and nothing of the ranker: a baseline, which shows what distillation gives."""
+"""Towers that learn what users did and nothing of the ranker: a baseline, which shows what distillation
+gives."""
 
 from __future__ import annotations
 
@@ -40,15 +41,20 @@ def train_hard_towers(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Train towers of ``settings`` with the recipe *hard*, calibrate them, and write both as one model to ``path``.
+    """Train towers of ``settings`` with the recipe *hard*, calibrate them, and write both as one model to
+    ``path``.
 
     The model has a ranker's outputs, so that it is measured like one.
     """
     n, tasks = len(prepared.train), prepared.encoder.tasks
     heads = 1 + len(tasks)
-    nothing = Targets(np.zeros((n, heads), np.float32), np.zeros(n, bool), np.empty((0, 2, heads), np.float32))
+    nothing = Targets(
+        np.zeros((n, heads), np.float32), np.zeros(n, bool), np.empty((0, 2, heads), np.float32)
+    )
     hard = settings.with_recipe("hard")
-    model, state = train_round(prepared, nothing, None, hard, progress, recording, what="training hard towers")
+    model, state = train_round(
+        prepared, nothing, None, hard, progress, recording, what="training hard towers"
+    )
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     export_onnx(
         Calibrated(TaskLogits(model.cpu()), scale, bias),

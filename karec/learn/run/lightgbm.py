@@ -28,7 +28,8 @@ BATCH = 65_536
 ENCODED = ("user_ids", "context", "item_ids", "user_numbers", "item_numbers", "crosses")  # what trees read
 LEAVES, RATE = 15, 0.2  # a request pays for each tree: at a rate of 0.05 there are three times as many
 PATIENCE = 25  # trees without a better validation score
-MOST_TREES = 4000  # of all tasks together: a tree of 15 leaves has 321 fields, and a bundle opens models of 3,000,000
+# of all tasks together: a tree of 15 leaves has 321 fields, and a bundle opens models of 3,000,000
+MOST_TREES = 4000
 
 
 def dense_matrix(encoder: Encoder, batches: Batches) -> Array:
@@ -41,7 +42,8 @@ def dense_matrix(encoder: Encoder, batches: Batches) -> Array:
 
 
 def lightgbm_packages() -> tuple[Any, Any]:
-    """(the package lightgbm, what converts its models to ONNX); MissingExtra names one that is not installed."""
+    """(the package lightgbm, what converts its models to ONNX); MissingExtra names one that is not
+    installed."""
     try:
         import lightgbm
     except ImportError as error:
@@ -65,11 +67,13 @@ def fit_lightgbm(
     stopped: Event | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """One boosted model a task, stopped early on validation days, written together as a ranker: ``dense`` → ``logits``.
+    """One boosted model a task, stopped early on validation days, written together as a ranker: ``dense`` →
+    ``logits``.
 
-    ``first``: the first trees of each task are written as a ranker of their own besides, to ``first_path(path)``. A
-    task has ``rounds`` trees at most, and fewer where all would have more than MOST_TREES. The trees do not depend on
-    ``threads``, by default torch's. Raises CancelledError soon after ``stopped`` is set.
+    ``first``: the first trees of each task are written as a ranker of their own besides, to
+    ``first_path(path)``. A task has ``rounds`` trees at most, and fewer where all would have more than
+    MOST_TREES. The trees do not depend on ``threads``, by default torch's. Raises CancelledError soon after
+    ``stopped`` is set.
     """
     lightgbm, _ = lightgbm_packages()
     tasks, labels, held_labels = prepared.encoder.tasks, prepared.train.labels, prepared.valid.labels
@@ -88,7 +92,8 @@ def fit_lightgbm(
         "lambda_l2": 100.0,
         "seed": seed,
         "deterministic": True,
-        "force_row_wise": True,  # else LightGBM times two ways of counting, whose sums differ in their last bits
+        # else LightGBM times two ways of counting, whose sums differ in their last bits
+        "force_row_wise": True,
         "num_threads": threads or torch.get_num_threads(),
         "verbose": -1,
     }
@@ -134,26 +139,34 @@ def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
         trees = next(node for node in proto.graph.node if node.op_type == "TreeEnsembleClassifier")
         nodes += _raw_scores(trees, t)
         opsets |= {entry.domain: entry.version for entry in proto.opset_import}
-    nodes.append(onnx.helper.make_node("Concat", [f"raw_{t}" for t in range(len(boosters))], ["logits"], axis=1))
+    nodes.append(
+        onnx.helper.make_node("Concat", [f"raw_{t}" for t in range(len(boosters))], ["logits"], axis=1)
+    )
     graph = onnx.helper.make_graph(
         nodes,
         "lightgbm",
         [onnx.helper.make_tensor_value_info("dense", onnx.TensorProto.FLOAT, ["rows", n_features])],
         [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["rows", len(boosters)])],
     )
-    imports = [onnx.helper.make_opsetid(domain, OPSET if not domain else version) for domain, version in opsets.items()]
+    imports = [
+        onnx.helper.make_opsetid(domain, OPSET if not domain else version)
+        for domain, version in opsets.items()
+    ]
     return onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def _in_float32(booster: Any) -> Any:
-    """The same trees, each threshold rounded down to a float32: a float32 is below the one if it is below the other.
-    ONNX keeps thresholds as the nearest float32, and a value that equals that one would go the other way.
+    """The same trees, each threshold rounded down to a float32: a float32 is below the one if it is below the
+    other. ONNX keeps thresholds as the nearest float32, and a value that equals that one would go the other
+    way.
     """
     lightgbm, _ = lightgbm_packages()
 
     def rounded(threshold: str) -> str:
         near = np.float32(threshold)
-        return repr(float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf))))
+        return repr(
+            float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf)))
+        )
 
     lines = []
     for line in booster.model_to_string().split("\n"):
@@ -167,7 +180,11 @@ def _in_float32(booster: Any) -> Any:
 
 def _raw_scores(trees: onnx.NodeProto, t: int) -> list[onnx.NodeProto]:
     """A TreeEnsembleClassifier's trees as a regressor: the sum of leaves, before any sigmoid."""
-    of_classifier = {"class_ids": "target_ids", "class_nodeids": "target_nodeids", "class_treeids": "target_treeids"}
+    of_classifier = {
+        "class_ids": "target_ids",
+        "class_nodeids": "target_nodeids",
+        "class_treeids": "target_treeids",
+    }
     of_classifier["class_weights"] = "target_weights"
     attributes: dict[str, Any] = {"n_targets": 1}
     for attribute in trees.attribute:
@@ -177,4 +194,8 @@ def _raw_scores(trees: onnx.NodeProto, t: int) -> list[onnx.NodeProto]:
         elif attribute.name.startswith("nodes_"):
             attributes[attribute.name] = value
     attributes["target_ids"] = [0] * len(attributes["target_ids"])
-    return [onnx.helper.make_node("TreeEnsembleRegressor", ["dense"], [f"raw_{t}"], domain="ai.onnx.ml", **attributes)]
+    return [
+        onnx.helper.make_node(
+            "TreeEnsembleRegressor", ["dense"], [f"raw_{t}"], domain="ai.onnx.ml", **attributes
+        )
+    ]

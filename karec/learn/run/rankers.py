@@ -34,7 +34,8 @@ from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary
 from karec.types import Array
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
-LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3  # what suits it, whatever the others take
+# what suits it, whatever the others take
+LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3
 RANGED, AT_ONCE = 1 << 16, 2048  # rows whose ranges are measured, in all and at once
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
@@ -47,12 +48,13 @@ def train_ranker(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Train a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrate it on validation days, export it to ``path``.
+    """Train a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrate it on validation days, export it to
+    ``path``.
 
-    The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks. "both" trains
-    MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is the MMoE's. Where
-    ``settings.ranker.first`` says so, a first ranker is made of it (``first_ranker``); of both, of the part that weighs
-    more. Logistic regression has none.
+    The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks. "both"
+    trains MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is
+    the MMoE's. Where ``settings.ranker.first`` says so, a first ranker is made of it (``first_ranker``); of
+    both, of the part that weighs more. Logistic regression has none.
     """
     first_path(path).unlink(missing_ok=True)  # of an earlier training
     if kind == "both":
@@ -117,7 +119,8 @@ def _train_network(
 def _train_parts(
     prepared: Prepared, settings: TrainSettings, path: Path, progress: Progress | None, recording: Recording
 ) -> FitState:
-    """The MMoE, and LightGBM in a thread beside it, with half of torch's threads each; of one thread, in turn."""
+    """The MMoE, and LightGBM in a thread beside it, with half of torch's threads each; of one thread, in
+    turn."""
     network, trees = (part_path(path, part) for part in PARTS)
     threads = torch.get_num_threads()
     if threads == 1:
@@ -141,7 +144,8 @@ def _train_parts(
 
     with ThreadPoolExecutor(1, "karec-lightgbm") as beside, ExitStack() as stack:
         stack.callback(torch.set_num_threads, threads)
-        stack.callback(stopped.set)  # what ends the MMoE ends LightGBM, and the other way round only at the end
+        # what ends the MMoE ends LightGBM, and the other way round only at the end
+        stack.callback(stopped.set)
         torch.set_num_threads(threads - threads // 2)
         boosted = beside.submit(boost)
         state = train_ranker("mmoe", prepared, settings, network, progress, recording)
@@ -157,7 +161,9 @@ def _calibrate_and_export(
     settings: TrainSettings,
     path: Path,
 ) -> None:
-    held_out = np.concatenate([prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1)
+    held_out = np.concatenate(
+        [prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1
+    )
     scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
     model.cpu()
     if not isinstance(model, MmoeRanker) or not model.crossed:
@@ -178,7 +184,8 @@ def _export_served(
     settings: TrainSettings,
     path: Path,
 ) -> None:
-    """``model`` with its calibration ``line``, in the form that serves, in the precision that the settings want."""
+    """``model`` with its calibration ``line``, in the form that serves, in the precision that the settings
+    want."""
     calibrated = Calibrated(model, *line)
     form = ServedRanker(calibrated, model).eval()
     more = {RANGES: ranges_text(*_ranges(form, prepared.train_batches))}
@@ -212,7 +219,8 @@ def _export(
 
 
 def _ranges(form: ServedRanker, batches: Batches) -> tuple[Array, Array]:
-    """(lowest, highest) (F,) of what the first layer reads, over at most RANGED rows, evenly drawn from ``batches``."""
+    """(lowest, highest) (F,) of what the first layer reads, over at most RANGED rows, evenly drawn from
+    ``batches``."""
     rows = torch.arange(0, len(batches), max(len(batches) // RANGED, 1))
     lowest, highest = [], []
     with torch.no_grad():
@@ -247,10 +255,13 @@ def build_ranker(
 
 
 def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: Tensor) -> Tensor:
-    """The mean over rows and members of the weighted sum over tasks: ``logits (B, M, H)``, ``labels (B, H)``."""
+    """The mean over rows and members of the weighted sum over tasks: ``logits (B, M, H)``, ``labels (B,
+    H)``."""
     plain = [at for at, task in enumerate(tasks) if task != PLAY_TIME]
     labels = labels.unsqueeze(1).expand_as(logits)
-    loss = functional.binary_cross_entropy_with_logits(logits[..., plain], labels[..., plain], reduction="none")
+    loss = functional.binary_cross_entropy_with_logits(
+        logits[..., plain], labels[..., plain], reduction="none"
+    )
     total = (loss * weights[plain]).sum(dim=2).mean()
     if PLAY_TIME in tasks:
         at = tasks.index(PLAY_TIME)
@@ -259,7 +270,8 @@ def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: T
 
 
 def calibrate(logits: Array, labels: Array, tasks: Sequence[str]) -> tuple[Array, Array]:
-    """(scale, bias) of each head. Play time is shifted alone, so that the mean prediction is the mean play time."""
+    """(scale, bias) of each head. Play time is shifted alone, so that the mean prediction is the mean play
+    time."""
     scale, bias = fit_calibration(logits, labels, [at for at, task in enumerate(tasks) if task != PLAY_TIME])
     if PLAY_TIME in tasks:
         at = tasks.index(PLAY_TIME)

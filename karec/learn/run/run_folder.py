@@ -1,4 +1,5 @@
-"""A run folder while a training writes it: begun or gone on with, where trainings are recorded, what run.json says."""
+"""A run folder while a training writes it: begun or gone on with, where trainings are recorded, what run.json
+says."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from karec.platform.dataset import Dataset
 def make_folder(out: Path, resume: bool) -> None:
     """``out`` is there; without ``resume``, no checkpoint of an earlier run is."""
     if resume and not (out.is_dir() and any(out.iterdir())):
-        raise CheckpointError(f"{out} holds no run to go on with: begin one without resume, or name another folder")
+        raise CheckpointError(
+            f"{out} holds no run to go on with: begin one without resume, or name another folder"
+        )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         for left in ("checkpoints", "tensorboard"):
@@ -32,8 +35,8 @@ def make_folder(out: Path, resume: bool) -> None:
 
 
 def remove_runs(out: Path) -> list[str]:
-    """Remove the folders ``out``/run-VERSION of versions before the one in service whose bundles are gone; why some
-    stay, a line each. ``out``/run, the first training, stays.
+    """Remove the folders ``out``/run-VERSION of versions before the one in service whose bundles are gone;
+    why some stay, a line each. ``out``/run, the first training, stays.
     """
     current, said = (out / "bundles" / "current").resolve().name, []
     for folder in out.glob("run-*"):
@@ -47,12 +50,16 @@ def remove_runs(out: Path) -> list[str]:
     return said
 
 
-def recordings(out: Path, settings: TrainSettings, facts: str, events: EventFiles | None) -> Callable[[str], Recording]:
+def recordings(
+    out: Path, settings: TrainSettings, facts: str, events: EventFiles | None
+) -> Callable[[str], Recording]:
     """Where the training of a name is recorded: out/checkpoints/NAME.pt, and TensorBoard's event files."""
 
     def recording_of(name: str) -> Recording:
         path, every = out / "checkpoints" / f"{name}.pt", settings.run.checkpoint_steps
-        return Recording(Checkpoint(path, every, f"{name} of {facts}"), None if events is None else events.of(name))
+        return Recording(
+            Checkpoint(path, every, f"{name} of {facts}"), None if events is None else events.of(name)
+        )
 
     return recording_of
 

@@ -1,9 +1,9 @@
-"""The quality model of screening: boosted trees that tell, from what is known of a work at its upload, the share of
-long views that it will have.
+"""The quality model of screening: boosted trees that tell, from what is known of a work at its upload, the
+share of long views that it will have.
 
-Learned from works that had a fair exposure: a row is a work, weighed by its exposures, MOST_WEIGHT at most, so that the
-works that were shown most do not decide alone. HIDDEN of the cells are hidden from training, so that the trees learn
-what to make of one that is missing. The last days are held out and say when to stop.
+Learned from works that had a fair exposure: a row is a work, weighed by its exposures, MOST_WEIGHT at most,
+so that the works that were shown most do not decide alone. HIDDEN of the cells are hidden from training, so
+that the trees learn what to make of one that is missing. The last days are held out and say when to stop.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ TASK = "long_view"
 
 @dataclass(frozen=True)
 class QualityModel:
-    """Where it is, what it learned from, and ``auc``: of long views of held-out days against views that were not.
-    ``notes``: days between the first and the last that it did not learn from.
+    """Where it is, what it learned from, and ``auc``: of long views of held-out days against views that were
+    not. ``notes``: days between the first and the last that it did not learn from.
     """
 
     path: Path
@@ -56,14 +56,17 @@ class QualityModel:
 def train_quality(
     settings: Settings, file: Path, *, threads: int = 1, seed: int = 0, progress: Progress | None = None
 ) -> QualityModel:
-    """Write the model that ``[quality]`` names; ``file`` is the screen.toml. DataError, ConfigError, MissingExtra."""
+    """Write the model that ``[quality]`` names; ``file`` is the screen.toml. DataError, ConfigError,
+    MissingExtra."""
     lightgbm_packages()
     learn = learn_of(settings, file)
     if settings.quality.model is None:
         raise ConfigError(f"{file}: quality.model says where the model goes; it is missing")
     days = [each for each in read_outcomes(settings, learn) if learn.until is None or each.day <= learn.until]
     if len(days) < 2:
-        raise DataError(f"{len(days)} days with outcomes until {learn.until}: two or more are wanted to learn from")
+        raise DataError(
+            f"{len(days)} days with outcomes until {learn.until}: two or more are wanted to learn from"
+        )
     path = settings.folder / settings.quality.model
     held = max(round(len(days) * HELD_OUT), 1)
     with TemporaryDirectory(prefix="karec-screening-") as folder, database(Path(folder)) as duckdb:
@@ -98,7 +101,10 @@ def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, prog
     lightgbm, _ = lightgbm_packages()
     hidden = np.random.default_rng(seed).random(train.features.shape, np.float32) < HIDDEN
     sets: list[Any] = []
-    for rows, features in ((train, np.where(hidden, np.float32(np.nan), train.features)), (valid, valid.features)):
+    for rows, features in (
+        (train, np.where(hidden, np.float32(np.nan), train.features)),
+        (valid, valid.features),
+    ):
         y, weights, row = _two_rows(rows)
         reference = sets[0] if sets else None
         sets.append(lightgbm.Dataset(features[row], y, weight=weights, reference=reference))
@@ -140,12 +146,15 @@ def _write(booster: Any, learn: Learn, path: Path, rows: Array, facts: dict[str,
             wanted = booster.predict(part)
             gap = float(np.abs(found[:, 0] - wanted).max(initial=0.0))
             if not gap <= TOLERANCE:
-                raise ExportError(f"{path}: ONNX Runtime's quality differs from LightGBM's by {gap:.2e} > {TOLERANCE}")
+                raise ExportError(
+                    f"{path}: ONNX Runtime's quality differs from LightGBM's by {gap:.2e} > {TOLERANCE}"
+                )
     write_onnx(proto, path, kind=KIND, tasks=[TASK], model_version=1, more=facts)
 
 
 def _by_columns(proto: onnx.ModelProto, columns: tuple[str, ...]) -> onnx.ModelProto:
-    """``dense (N, F)`` → ``logits (N, 1)`` becomes: each of ``columns (N, 1)`` → ``quality (N, 1)``, a probability."""
+    """``dense (N, F)`` → ``logits (N, 1)`` becomes: each of ``columns (N, 1)`` → ``quality (N, 1)``, a
+    probability."""
     helper, kind, graph = onnx.helper, onnx.TensorProto.FLOAT, proto.graph
     joined = helper.make_node("Concat", list(columns), ["dense"], axis=1)
     squashed = helper.make_node("Sigmoid", ["logits"], [OUTPUT])

@@ -1,8 +1,9 @@
-"""What served requests had to choose from, for towers from scratch: a new ranker orders these pools, and they learn it.
+"""What served requests had to choose from, for towers from scratch: a new ranker orders these pools, and they
+learn it.
 
-The served log says which works met which user at which moment. Its logits are of another ranker, with an encoder of its
-own, and teach nothing here: the new ranker scores the pools anew, as it scores the first log, into OUT/served_log.
-Cost: one run of the ranker over each pool, ``shadow.at_most`` of them at most.
+The served log says which works met which user at which moment. Its logits are of another ranker, with an
+encoder of its own, and teach nothing here: the new ranker scores the pools anew, as it scores the first log,
+into OUT/served_log. Cost: one run of the ranker over each pool, ``shadow.at_most`` of them at most.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from karec.training_data.served_log import ServedLog, read_served_log
 from karec.training_data.soft_labels import SoftLabels, read_teacher_log
 
 
-def read_served_pools(folder: Path, dataset: Dataset, settings: TrainSettings, version: int | None = None) -> ServedLog:
-    """The lists of the log in ``folder`` that are long enough to teach, ``shadow.at_most`` of them at most, drawn from
-    the settings' seed. Raises as ``read_served_log``.
+def read_served_pools(
+    folder: Path, dataset: Dataset, settings: TrainSettings, version: int | None = None
+) -> ServedLog:
+    """The lists of the log in ``folder`` that are long enough to teach, ``shadow.at_most`` of them at most,
+    drawn from the settings' seed. Raises as ``read_served_log``.
     """
     served = read_served_log(folder, None, dataset.tasks, dataset.snapshot, dataset.valid_until_ms, version)
     starts, ends = list_bounds(served.log)
@@ -35,7 +38,10 @@ def read_served_pools(folder: Path, dataset: Dataset, settings: TrainSettings, v
     generator = np.random.default_rng(settings.seed)
     chosen = np.sort(generator.permutation(long)[: settings.shadow.at_most])
     places = np.concatenate([*(np.arange(starts[at], ends[at]) for at in chosen), np.empty(0, np.int64)])
-    told = f"served log: {len(chosen):,} of {len(long):,} lists of at least {settings.distil.list_works} works teach"
+    told = (
+        f"served log: {len(chosen):,} of {len(long):,} lists of at least {settings.distil.list_works} works "
+        f"teach"
+    )
     return ServedLog(served.log.take(places), (*served.notes, told))
 
 
@@ -56,8 +62,8 @@ def with_served_pools(
     out: Path,
     progress: Progress | None = None,
 ) -> tuple[Prepared, SoftLabels, LoggedLists]:
-    """What towers learn from: ``prepared``, ``soft`` and ``lists`` of the first log, and the served pools as the ranker
-    in ``out`` orders them.
+    """What towers learn from: ``prepared``, ``soft`` and ``lists`` of the first log, and the served pools as
+    the ranker in ``out`` orders them.
     """
     folder = out / "served_log"
     shutil.rmtree(folder, ignore_errors=True)

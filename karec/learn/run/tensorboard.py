@@ -1,7 +1,9 @@
-"""The curves of a run's trainings, as event files that TensorBoard reads while they grow: one folder a training.
+"""The curves of a run's trainings, as event files that TensorBoard reads while they grow: one folder a
+training.
 
-When a training begins, or goes on from a checkpoint, its folder is emptied and the whole curve until there is written
-again: no step stands twice and none is lost, whatever a kill left behind. In the end run.json holds the same numbers.
+When a training begins, or goes on from a checkpoint, its folder is emptied and the whole curve until there is
+written again: no step stands twice and none is lost, whatever a kill left behind. In the end run.json holds
+the same numbers.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ LOSS, EPOCH_LOSS, EPOCH_SCORE = "loss", "epoch/loss", "epoch/score"
 class EventFiles:
     """``folder/<training>/events.out.tfevents.…``; a context, which closes the files.
 
-    Scalars: ``loss`` by step, as the training's curve has it; ``epoch/loss`` (mean) and ``epoch/score`` (validation) by
-    epoch, the first of which is 1. Raises MissingExtra without the package tensorboard.
+    Scalars: ``loss`` by step, as the training's curve has it; ``epoch/loss`` (mean) and ``epoch/score``
+    (validation) by epoch, the first of which is 1. Raises MissingExtra without the package tensorboard.
     """
 
     def __init__(self, folder: Path) -> None:

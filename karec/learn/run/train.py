@@ -1,9 +1,11 @@
-"""A training: examples → ranker → its log → towers that learn from the log → models for serving → their quality.
+"""A training: examples → ranker → its log → towers that learn from the log → models for serving → their
+quality.
 
-The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx and
-recall_item_tower.onnx where the settings want them, baseline_<name>.onnx, rank_log/, checkpoints/, tensorboard/ where
-the settings want it, run.json (settings, model version, the data's notes, the towers' scales and biases, epochs and
-curves, seconds) and quality.json. A run that was killed goes on from its checkpoints and ends with the same models.
+The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx
+and recall_item_tower.onnx where the settings want them, baseline_<name>.onnx, rank_log/, checkpoints/,
+tensorboard/ where the settings want it, run.json (settings, model version, the data's notes, the towers'
+scales and biases, epochs and curves, seconds) and quality.json. A run that was killed goes on from its
+checkpoints and ends with the same models.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from karec.training_data.soft_labels import SoftLabels, read_soft_labels
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What the towers of a first training learned from: examples, and the first log's soft labels and lists."""
+    """What the towers of a first training learned from: examples, and the first log's soft labels and
+    lists."""
 
     prepared: Prepared
     soft: SoftLabels
@@ -51,9 +54,10 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of each step,
-    ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two processes together, at
-    most, where baselines were trained beside; else 0. ``material``: what a second training need not make again.
+    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of
+    each step, ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two
+    processes together, at most, where baselines were trained beside; else 0. ``material``: what a second
+    training need not make again.
     """
 
     folder: Path
@@ -79,13 +83,13 @@ def train_all(
 ) -> TrainResult:
     """Every step into the run folder ``out``, then quality on the test days, if ``evaluated``.
 
-    What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused by
-    CheckpointError where they are of other settings or other data, or where there never was a run. ``choice``: how the
-    settings were chosen, for run.json. ``log``: a service's rank log, whose pools the new ranker orders anew for the
-    towers (``served_pools``), those of ``log_version`` alone where it is told. Before anything is trained, ConfigError
-    names a setting that these data or this machine cannot follow, DataError works without counters, ValueError a label
-    that is neither 0 nor 1, LogSchemaError or DataError a ``log`` that cannot teach, and ``check_run`` refuses what
-    could not end.
+    What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused
+    by CheckpointError where they are of other settings or other data, or where there never was a run.
+    ``choice``: how the settings were chosen, for run.json. ``log``: a service's rank log, whose pools the new
+    ranker orders anew for the towers (``served_pools``), those of ``log_version`` alone where it is told.
+    Before anything is trained, ConfigError names a setting that these data or this machine cannot follow,
+    DataError works without counters, ValueError a label that is neither 0 nor 1, LogSchemaError or DataError
+    a ``log`` that cannot teach, and ``check_run`` refuses what could not end.
     """
     settings = settings.of(dataset)
     check_training(dataset, settings)
@@ -156,7 +160,11 @@ def _train_recall(
 ) -> dict[str, FitState]:
     """The recall towers, where the settings want them; else those of an earlier run in ``out`` go."""
     if settings.recall.on:
-        return {"recall_towers": train_recall_towers(prepared, settings, out, progress, recording_of("recall_towers"))}
+        return {
+            "recall_towers": train_recall_towers(
+                prepared, settings, out, progress, recording_of("recall_towers")
+            )
+        }
     for name in NAMES.values():
         (out / f"{name}.onnx").unlink(missing_ok=True)
     return {}
@@ -170,8 +178,8 @@ def _logged(
     out: Path,
     progress: Progress | None,
 ) -> tuple[Prepared, SoftLabels, LoggedLists | None]:
-    """What towers learn from: the ranker's log over the training days, written to out/rank_log and read back, and the
-    pools of ``served``, where there are some.
+    """What towers learn from: the ranker's log over the training days, written to out/rank_log and read back,
+    and the pools of ``served``, where there are some.
     """
     log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
     shutil.rmtree(log, ignore_errors=True)

@@ -21,8 +21,9 @@ from karec.types import Array
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     """Refuse, before anything is trained, settings that these data or this machine cannot follow.
 
-    Raises ConfigError naming the key, MissingExtra for a package that is not installed, and DataError for works without
-    the counters of the tasks, and where nothing was enjoyed that recall towers could learn from.
+    Raises ConfigError naming the key, MissingExtra for a package that is not installed, and DataError for
+    works without the counters of the tasks, and where nothing was enjoyed that recall towers could learn
+    from.
     """
     tasks, ranker = dataset.tasks, settings.ranker
     beside = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
@@ -34,15 +35,19 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             raise ConfigError(f"{key} weighs {unknown}, which is not learned here; there are {list(known)}")
     if settings.distil.ranker_features == "towers" and ranker.kind != "mmoe":
         raise ConfigError(
-            f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross features: "
+            f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
+            f"features: "
             "take 'mmoe'"
         )
     of_mmoe = ranker.kind in ("mmoe", "both") and settings.distil.ranker_features != "towers"
     if ranker.precision == "int8" and not of_mmoe:
-        raise ConfigError("ranker.precision = 'int8' needs an MMoE with cross features: ranker.kind 'mmoe' or 'both'")
+        raise ConfigError(
+            "ranker.precision = 'int8' needs an MMoE with cross features: ranker.kind 'mmoe' or 'both'"
+        )
     if ranker.first and not (of_mmoe or ranker.kind == "lightgbm"):
         raise ConfigError(
-            "ranker.first = true needs an MMoE with cross features, or trees: ranker.kind 'mmoe', 'lightgbm' or 'both'"
+            "ranker.first = true needs an MMoE with cross features, or trees: ranker.kind 'mmoe', 'lightgbm' "
+            "or 'both'"
         )
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -67,11 +72,17 @@ def _check_packages(settings: TrainSettings) -> None:
 def _check_counters(dataset: Dataset) -> None:
     """Works need counters: of them are made the rates that models see, and the popularity baseline."""
     columns = dataset.snapshot.works.columns
-    missing = [name for name in ("count_exposed", *(f"count_{task}" for task in dataset.tasks)) if name not in columns]
+    missing = [
+        name
+        for name in ("count_exposed", *(f"count_{task}" for task in dataset.tasks))
+        if name not in columns
+    ]
     if missing:
         raise DataError(
-            f"{dataset.name}: snapshot.works has no column {', '.join(missing)}: add the counters before training, "
-            "with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where nothing was counted yet"
+            f"{dataset.name}: snapshot.works has no column {', '.join(missing)}: add the counters before "
+            f"training, "
+            "with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where nothing was "
+            "counted yet"
         )
 
 
@@ -80,17 +91,20 @@ def _check_enjoyed(dataset: Dataset) -> None:
     for what, exposures in zip(("training", "validation"), dataset.split()[:2], strict=True):
         if not meaning.is_enjoyed(exposures.labels).any():
             raise DataError(
-                f"{dataset.name}: no work was enjoyed on the {what} days ({', '.join(meaning.enjoyed)}), and recall "
+                f"{dataset.name}: no work was enjoyed on the {what} days ({', '.join(meaning.enjoyed)}), and "
+                f"recall "
                 "towers learn from such rows: set recall.on to false"
             )
 
 
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
-    """A line that names a training: the data by name, size and content, and the settings that change its result."""
+    """A line that names a training: the data by name, size and content, and the settings that change its
+    result."""
     known = asdict(settings)
     for section, key in (("run", "checkpoint_steps"), ("run", "tensorboard"), ("evaluation", "resamples")):
         known[section][key] = None
-    known["model_version"] = 1  # it names the models and changes none: a kill after publishing has moved it on
+    # it names the models and changes none: a kill after publishing has moved it on
+    known["model_version"] = 1
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for name, column in _columns(dataset):
         digest.update(f"{name} {column.dtype} {column.shape}".encode())

@@ -1,4 +1,5 @@
-"""A setting is a dataclass field that carries its meaning, default and bounds, and is checked when it is made."""
+"""A setting is a dataclass field that carries its meaning, default and bounds, and is checked when it is
+made."""
 
 from __future__ import annotations
 
@@ -25,7 +26,11 @@ class Bounds:
 
     def wanted(self, value: float) -> str | None:
         """What ``value`` should have been, in words; None where it is within the bounds."""
-        if self.at_least is not None and self.at_most is not None and not self.at_least <= value <= self.at_most:
+        if (
+            self.at_least is not None
+            and self.at_most is not None
+            and not self.at_least <= value <= self.at_most
+        ):
             return f"{self.at_least} to {self.at_most}"
         if self.above is not None and not value > self.above:
             return f"more than {self.above}"
@@ -44,7 +49,8 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> T:
-    """A dataclass field: ``meaning`` is what docs/howto-train.md says of it; the bounds are those of its numbers."""
+    """A dataclass field: ``meaning`` is what docs/howto-train.md says of it; the bounds are those of its
+    numbers."""
     metadata = {"meaning": meaning, "bounds": Bounds(above, at_least, at_most)}
     if isinstance(default, dict):
         return cast(T, dataclasses.field(default_factory=default.copy, metadata=metadata))
@@ -52,18 +58,21 @@ def setting(
 
 
 class Checked:
-    """Base of the frozen dataclasses of settings: checks every field that ``setting`` made as the object is made.
+    """Base of the frozen dataclasses of settings: checks every field that ``setting`` made as the object is
+    made.
 
-    Raises ConfigError naming the field, its value and what is expected: a number that is not finite or out of bounds,
-    a value that is none of a Literal's, anything else where a number is wanted. A whole number where a float is wanted
-    becomes a float, so that later arithmetic has one dtype.
+    Raises ConfigError naming the field, its value and what is expected: a number that is not finite or out of
+    bounds, a value that is none of a Literal's, anything else where a number is wanted. A whole number where
+    a float is wanted becomes a float, so that later arithmetic has one dtype.
     """
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for each in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             if "bounds" in each.metadata:
-                value = _checked(each.name, getattr(self, each.name), hints[each.name], each.metadata["bounds"])
+                value = _checked(
+                    each.name, getattr(self, each.name), hints[each.name], each.metadata["bounds"]
+                )
                 object.__setattr__(self, each.name, value)
 
 

@@ -1,4 +1,5 @@
-"""Named recipes: which losses teach the towers. A recipe sets keys of [distil]; a settings file may overrule each.
+"""Named recipes: which losses teach the towers. A recipe sets keys of [distil]; a settings file may overrule
+each.
 
     hard                   what users did, alone
     model-distillation     + soft labels of a ranker that has the towers' own features
@@ -8,13 +9,15 @@
     pairwise               list + all pairs of a list
     chunks                 list + pairs from different chunks of its order, weighed by |ΔNDCG|
     unexposed              list + works that were recalled and not shown, as negatives
-    retrieval              the contrast of what a user took with works of the whole library, and a little of hard labels
-    born-again             list, then again with the last towers' logits averaged into the ranker's, at most three times
+    retrieval              the contrast of what a user took with works of the whole library, and a little of
+    hard labels born-again             list, then again with the last towers' logits averaged into the
+    ranker's, at most three times
 
-Without impressions (a log of positives alone) take retrieval: there, what a ranker says of drawn negatives teaches less
-than the positives themselves. "auto" is retrieval for such a log and list for any other.
+Without impressions (a log of positives alone) take retrieval: there, what a ranker says of drawn negatives
+teaches less than the positives themselves. "auto" is retrieval for such a log and list for any other.
 
-Sources  T. Furlanello et al., Born-again neural networks, ICML 2018; C. Xu et al., Privileged features distillation at
+Sources  T. Furlanello et al., Born-again neural networks, ICML 2018; C. Xu et al., Privileged features
+distillation at
          Taobao recommendations, KDD 2020 (features in the teacher only).
 """
 
@@ -57,5 +60,5 @@ OF_RETRIEVAL: Mapping[str, Mapping[str, Any]] = {
     "optimizer": {"batch_size": 512, "learning_rate": 3e-3},
     "towers": {"matching": True, "vector": 128, "epochs": 2},
 }
-"""By table, what recipe retrieval takes where the settings leave a key at its default: rare works are most of a log of
-positives alone, so that each has its id."""
+"""By table, what recipe retrieval takes where the settings leave a key at its default: rare works are most of
+a log of positives alone, so that each has its id."""

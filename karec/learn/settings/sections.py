@@ -19,7 +19,8 @@ class FeatureSettings(Checked):
     )
     min_count: int = setting(
         0,
-        "training rows that must hold a value before it has an embedding of its own; 0: 20, and of N > 10⁶ training "
+        "training rows that must hold a value before it has an embedding of its own; 0: 20, and of N > 10⁶ "
+        "training "
         "rows 20·√(N/10⁶)",
         at_least=0,
     )
@@ -55,7 +56,8 @@ class RankerSettings(Checked):
 
     kind: Literal["mmoe", "lr", "lightgbm", "both"] = setting(
         "mmoe",
-        "multi-gate mixture of experts, logistic regression, boosted trees, or both: the calibrated mean of mmoe and "
+        "multi-gate mixture of experts, logistic regression, boosted trees, or both: the calibrated mean of "
+        "mmoe and "
         "lightgbm",
     )
     epochs: int = setting(3, "epochs at most; the best on validation is kept", above=0)
@@ -63,17 +65,22 @@ class RankerSettings(Checked):
     experts: int = setting(4, "experts of a member", above=0)
     hidden: int = setting(32, "width of an expert", at_least=2)
     dropout: float = setting(0.1, "share of hidden units dropped while training", at_least=0, at_most=1)
-    id_dropout: float = setting(0.3, "share of work, creator and song ids hidden while training", at_least=0, at_most=1)
+    id_dropout: float = setting(
+        0.3, "share of work, creator and song ids hidden while training", at_least=0, at_most=1
+    )
     precision: Literal["float32", "int8"] = setting(
         "float32",
-        "of mmoe's first layer as it serves; int8 takes a quarter to a third less time and changes logits a little",
+        "of mmoe's first layer as it serves; int8 takes a quarter to a third less time and changes logits a "
+        "little",
     )
     first: bool = setting(
-        False, "also a first ranker of a part of it, with which a scene finds the works that the whole one ranks"
+        False,
+        "also a first ranker of a part of it, with which a scene finds the works that the whole one ranks",
     )
     auxiliary: tuple[str, ...] = setting(
         ("followed", "play_time"),
-        "learned besides the tasks: labels, what says enjoyed, liked or followed, and play_time; what the data cannot "
+        "learned besides the tasks: labels, what says enjoyed, liked or followed, and play_time; what the "
+        "data cannot "
         "teach is left out",
     )
 
@@ -87,7 +94,8 @@ class TowerSettings(Checked):
     )
     matching: Literal["auto", True, False] = setting(
         "auto",
-        "towers also compare a work with the user's lists code by code; auto: where histories are long and creators "
+        "towers also compare a work with the user's lists code by code; auto: where histories are long and "
+        "creators "
         "have several works",
     )
     epochs: int = setting(5, "epochs at most; the best on validation is kept", above=0)
@@ -97,7 +105,10 @@ class TowerSettings(Checked):
         0.1, "share of work, creator, song and user ids hidden while training", at_least=0, at_most=1
     )
     profile_dropout: float = setting(
-        0.05, "share of rows whose user's profile is hidden while training, as a new user's is", at_least=0, at_most=1
+        0.05,
+        "share of rows whose user's profile is hidden while training, as a new user's is",
+        at_least=0,
+        at_most=1,
     )
 
 
@@ -107,7 +118,8 @@ class DistilSettings(Checked):
 
     recipe: str = setting(
         "auto",
-        "which losses teach the towers; it sets other keys of this table, which a file may overrule; auto: retrieval "
+        "which losses teach the towers; it sets other keys of this table, which a file may overrule; auto: "
+        "retrieval "
         "for a log of positives alone, list for any other",
     )
     ranker_features: Literal["all", "towers"] = setting(
@@ -126,17 +138,26 @@ class DistilSettings(Checked):
     )
     pairwise_weight: float = setting(0.0, "γ, weight of the pairwise loss", at_least=0)
     unexposed_weight: float = setting(
-        0.0, "η, weight of the contrast with the batch's works and recalled works that were not shown", at_least=0
+        0.0,
+        "η, weight of the contrast with the batch's works and recalled works that were not shown",
+        at_least=0,
     )
     retrieval_weight: float = setting(
-        0.0, "weight of the contrast of what a user took with what others took and works of the library", at_least=0
+        0.0,
+        "weight of the contrast of what a user took with what others took and works of the library",
+        at_least=0,
     )
-    library_works: int = setting(2048, "works of the library, drawn evenly, in a step of that contrast", above=0)
+    library_works: int = setting(
+        2048, "works of the library, drawn evenly, in a step of that contrast", above=0
+    )
     history_dropout: float = setting(
         0.5, "share of a history hidden while that contrast learns from the rest", at_least=0, at_most=1
     )
     born_again: int = setting(
-        0, "born-again rounds, with the last towers' logits averaged into the ranker's", at_least=0, at_most=MOST_ROUNDS
+        0,
+        "born-again rounds, with the last towers' logits averaged into the ranker's",
+        at_least=0,
+        at_most=MOST_ROUNDS,
     )
     temperature: float = setting(2.0, "T, temperature of the soft labels", above=0)
     list_temperature: float = setting(0.5, "τ, temperature of the list loss", above=0)
@@ -152,8 +173,12 @@ class DistilSettings(Checked):
         super().__post_init__()
         if self.recipe not in (AUTO, *RECIPES):
             raise ConfigError(f"recipe = {self.recipe!r}, expected one of {(AUTO, *RECIPES)}")
-        if list(self.chunks) != sorted(set(self.chunks)) or not all(0 < end < self.list_works for end in self.chunks):
-            raise ConfigError(f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}")
+        if list(self.chunks) != sorted(set(self.chunks)) or not all(
+            0 < end < self.list_works for end in self.chunks
+        ):
+            raise ConfigError(
+                f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}"
+            )
 
     @property
     def needs_lists(self) -> bool:
@@ -163,20 +188,25 @@ class DistilSettings(Checked):
 
 @dataclass(frozen=True)
 class RecallSettings(Checked):
-    """[recall]: towers of their own for the recall channel ``model``, which learn the set that a user enjoys."""
+    """[recall]: towers of their own for the recall channel ``model``, which learn the set that a user
+    enjoys."""
 
     on: bool = setting(False, "train recall towers; else the channel searches with prerank's vectors")
     epochs: int = setting(2, "epochs at most; the best on validation is kept", above=0)
     vector: int = setting(64, "dimensions of their vectors", above=0)
     temperature: float = setting(0.1, "of the softmax over candidates", above=0)
-    negatives: int = setting(512, "works drawn evenly from the library in a step, besides the batch's own", above=0)
+    negatives: int = setting(
+        512, "works drawn evenly from the library in a step, besides the batch's own", above=0
+    )
 
 
 @dataclass(frozen=True)
 class ShadowSettings(Checked):
     """[shadow]: the whole pools in the first rank log, which the ranker writes over the training days."""
 
-    share: float = setting(0.05, "share of the training days' requests that have a pool", at_least=0, at_most=1)
+    share: float = setting(
+        0.05, "share of the training days' requests that have a pool", at_least=0, at_most=1
+    )
     at_most: int = setting(10_000, "requests with a pool, at most", above=0)
     works: int = setting(200, "works in a pool", above=0)
 
@@ -187,7 +217,8 @@ class EvaluationSettings(Checked):
 
     baselines: tuple[Literal["lr", "lightgbm", "hard"], ...] = setting(
         ("lr",),
-        "models trained only for comparison: lr, lightgbm, and hard, towers of these settings that learn from labels "
+        "models trained only for comparison: lr, lightgbm, and hard, towers of these settings that learn "
+        "from labels "
         "alone; popularity and rates are always there",
     )
     resamples: int = setting(200, "bootstrap draws of users, for the intervals", above=0)
@@ -195,10 +226,12 @@ class EvaluationSettings(Checked):
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """[run]: where a training runs, and what it writes as it goes. Of these, device and threads change models, by
-    rounding alone."""
+    """[run]: where a training runs, and what it writes as it goes. Of these, device and threads change
+    models, by rounding alone."""
 
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto (CUDA where there is a device), cpu or cuda")
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "auto (CUDA where there is a device), cpu or cuda"
+    )
     threads: int = setting(
         0,
         "CPU threads; 0: as many as torch finds. Models that train beside each other have half each",

@@ -11,8 +11,8 @@ from karec.learn.settings.train import TrainSettings
 
 
 def settings_toml(settings: TrainSettings) -> str:
-    """A file that ``TrainSettings.from_toml`` reads as ``settings``: every key, but the model version, which is the
-    publisher's."""
+    """A file that ``TrainSettings.from_toml`` reads as ``settings``: every key, but the model version, which
+    is the publisher's."""
     values = asdict(settings)
     values.pop("model_version")
     sections = ("features", "optimizer", "ranker", "towers", "distil", "shadow", "evaluation", "run")
@@ -27,4 +27,6 @@ def _value(value: Any) -> str:
         return "{ " + ", ".join(f"{json.dumps(key)} = {_value(each)}" for key, each in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
+    return (
+        repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else json.dumps(value)
+    )

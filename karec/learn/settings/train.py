@@ -28,10 +28,16 @@ from karec.platform.dataset import Dataset
 from karec.rank.fusion import Fusion
 
 OLD_PLACES: Mapping[str, str] = {
-    **{name: f"features.{name}" for name in ("history_length", "min_count", "user_min_count", "refresh_hours")},
+    **{
+        name: f"features.{name}"
+        for name in ("history_length", "min_count", "user_min_count", "refresh_hours")
+    },
     **{name: f"features.{name}" for name in ("dim", "bins")},
     **{name: f"optimizer.{name}" for name in ("batch_size", "learning_rate", "weight_decay", "patience")},
-    **{name: f"ranker.{name}" for name in ("epochs", "members", "hidden", "dropout", "id_dropout", "auxiliary")},
+    **{
+        name: f"ranker.{name}"
+        for name in ("epochs", "members", "hidden", "dropout", "id_dropout", "auxiliary")
+    },
     "ranker": "ranker.kind",
     "n_experts": "ranker.experts",
     "towers": "towers.kind",
@@ -49,7 +55,8 @@ OLD_PLACES: Mapping[str, str] = {
     **{name: f"run.{name}" for name in ("device", "threads", "checkpoint_steps", "tensorboard")},
     "train": "the file's top level",
 }
-"""Where the keys stand that were all at the top level, or in a table [train], before settings had sections."""
+"""Where the keys stand that were all at the top level, or in a table [train], before settings had
+sections."""
 Settings = TypeVar("Settings", bound="TrainSettings")
 QUICK_STEPS = 2000
 
@@ -58,11 +65,13 @@ QUICK_STEPS = 2000
 class TrainSettings(Checked):
     """What a settings file says: keys at its top level, and a table for each section."""
 
-    seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)  # LightGBM's is an int32
+    # LightGBM's is an int32
+    seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
     model_version: int = setting(1, "written into every model; `karec train` sets it", at_least=0)
     fusion: Mapping[str, float] = setting(
         {},
-        "weights in the fused score, which prerank's user vector learns, of the tasks and of what the MMoE learns "
+        "weights in the fused score, which prerank's user vector learns, of the tasks and of what the MMoE "
+        "learns "
         "besides; empty: those that the data name",
         at_least=0,
     )
@@ -89,13 +98,14 @@ class TrainSettings(Checked):
             raise ConfigError(f"fusion = {dict(self.fusion)}: {error}") from error
         if self.distil.list_works > self.shadow.works:
             raise ConfigError(
-                f"distil.list_works = {self.distil.list_works}, expected at most shadow.works = {self.shadow.works}"
+                f"distil.list_works = {self.distil.list_works}, expected at most shadow.works = "
+                f"{self.shadow.works}"
             )
 
     def quick(self, rows: int) -> Self:
-        """For a first look at ``rows`` training rows: passes until QUICK_STEPS steps are made, one at least, at most
-        those of these settings; of a log that needs one pass, the ranker has one member. Towers are matching ones,
-        which learn most in their first pass.
+        """For a first look at ``rows`` training rows: passes until QUICK_STEPS steps are made, one at least,
+        at most those of these settings; of a log that needs one pass, the ranker has one member. Towers are
+        matching ones, which learn most in their first pass.
         """
         passes = -(-QUICK_STEPS * self.optimizer.batch_size // max(rows, 1))
         ranker = replace(self.ranker, epochs=min(passes, self.ranker.epochs))
@@ -108,12 +118,17 @@ class TrainSettings(Checked):
         )
 
     def of(self, dataset: Dataset) -> Self:
-        """These settings as a training on ``dataset`` follows them: what they leave to the data is filled in."""
+        """These settings as a training on ``dataset`` follows them: what they leave to the data is filled
+        in."""
         meaning = asdict(dataset.snapshot.meaning)
         auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
         ranker = replace(self.ranker, auxiliary=tuple(dict.fromkeys(auxiliary)))
-        weights = {label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))}
-        found = replace(self, fusion=weights or dataset.objectives, ranker=ranker)._of_log(dataset.drawn is not None)
+        weights = {
+            label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))
+        }
+        found = replace(self, fusion=weights or dataset.objectives, ranker=ranker)._of_log(
+            dataset.drawn is not None
+        )
         if found.towers.matching == "auto":
             matching = matching_helps(dataset)
             found = found._where_left(OF_MATCHING) if matching else found
@@ -127,15 +142,19 @@ class TrainSettings(Checked):
         return found
 
     def _of_log(self, positives_alone: bool) -> Self:
-        """With the recipe that "auto" stands for, and what recipe retrieval takes where nothing else is said. Losses
-        that were set without naming a recipe stay.
+        """With the recipe that "auto" stands for, and what recipe retrieval takes where nothing else is said.
+        Losses that were set without naming a recipe stay.
         """
         found = self
         if self.distil.recipe == AUTO:
             built_in = DistilSettings()
             untouched = all(getattr(self.distil, key) == getattr(built_in, key) for key in RECIPES["list"])
             name = "retrieval" if positives_alone and untouched else "list"
-            found = self.with_recipe(name) if untouched else replace(self, distil=replace(self.distil, recipe=name))
+            found = (
+                self.with_recipe(name)
+                if untouched
+                else replace(self, distil=replace(self.distil, recipe=name))
+            )
         return found._where_left(OF_RETRIEVAL) if found.distil.recipe == "retrieval" else found
 
     def _where_left(self, values: Mapping[str, Mapping[str, Any]]) -> Self:
@@ -143,12 +162,15 @@ class TrainSettings(Checked):
         changed = {}
         for section, keys in values.items():
             said = getattr(self, section)
-            left = {key: value for key, value in keys.items() if getattr(said, key) == getattr(type(said)(), key)}
+            left = {
+                key: value for key, value in keys.items() if getattr(said, key) == getattr(type(said)(), key)
+            }
             changed[section] = replace(said, **left)
         return replace(self, **changed)
 
     def with_recipe(self, name: str) -> Self:
-        """These settings with the losses of another recipe; raises ConfigError for one that does not exist."""
+        """These settings with the losses of another recipe; raises ConfigError for one that does not
+        exist."""
         if name not in RECIPES:
             raise ConfigError(f"recipe = {name!r}, expected one of {tuple(RECIPES)}")
         return replace(self, distil=replace(self.distil, recipe=name, **RECIPES[name]))
@@ -162,12 +184,14 @@ class TrainSettings(Checked):
 
 
 def run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
-    """The settings of the run in ``folder``, of whose run.json ``run`` is the content. ConfigError: they do not fit."""
+    """The settings of the run in ``folder``, of whose run.json ``run`` is the content. ConfigError: they do
+    not fit."""
     return fill(TrainSettings, run["settings"], Place(folder / "run.json"))
 
 
 def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Settings:
-    """What a file's other keys overrule: the built-in settings, with the losses of the recipe that it names."""
+    """What a file's other keys overrule: the built-in settings, with the losses of the recipe that it
+    names."""
     distil = table.get("distil")
     recipe = distil.get("recipe") if isinstance(distil, dict) else None
     if not isinstance(recipe, str) or recipe == AUTO:

@@ -13,7 +13,8 @@ from karec.platform.event_log.parts import all_parts, hours, read_part
 
 
 def describe_event_log(folder: Path) -> dict[str, str]:
-    """Hours, parts, events by kind, labels, first and last moment. Every part is read and its checksum checked."""
+    """Hours, parts, events by kind, labels, first and last moment. Every part is read and its checksum
+    checked."""
     head, n_parts, n_open = read_head(folder), 0, 0
     kinds, labels, first, last = Counter[str](), Counter[str](), list[int](), list[int]()
     for part in all_parts(folder):

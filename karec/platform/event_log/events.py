@@ -28,10 +28,24 @@ from karec.platform.schema import LATEST_MS
 from karec.types import Array
 
 KINDS = (
-    *("exposure", "label", "play", "follow", "unfollow", "upload", "delete", "edit", "block", "search", "unblock"),
+    *(
+        "exposure",
+        "label",
+        "play",
+        "follow",
+        "unfollow",
+        "upload",
+        "delete",
+        "edit",
+        "block",
+        "search",
+        "unblock",
+    ),
     "adjust",
 )
-EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(len(KINDS))
+EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(
+    len(KINDS)
+)
 NONE = -1  # no user, work, creator, scene, position or play_ms
 AHEAD_MS = 300_000  # so far may the clock of a device be ahead of the writer's
 LONGEST_PLAY_MS = DAY_MS
@@ -77,9 +91,9 @@ class Events:
 
     @classmethod
     def of(cls, kind: str | Array, **columns: Any) -> Self:
-        """Events from what is known of them: arrays, or one value for all. ``time_ms``, ``source`` and ``number`` must
-        be there; ``kind`` is one kind's name or codes ``(M,)``. Raises ValueError for a name or a column that is none,
-        values that do not fit their column's type, and arrays of several lengths.
+        """Events from what is known of them: arrays, or one value for all. ``time_ms``, ``source`` and
+        ``number`` must be there; ``kind`` is one kind's name or codes ``(M,)``. Raises ValueError for a name
+        or a column that is none, values that do not fit their column's type, and arrays of several lengths.
         """
         unknown = sorted(columns.keys() - COLUMNS.keys())
         if unknown or not {"time_ms", "source", "number"} <= columns.keys():
@@ -93,7 +107,10 @@ class Events:
         given = {"kind": kind, **columns}
         n = max((np.shape(value)[0] for value in given.values() if np.ndim(value)), default=1)
         return cls(
-            **{name: _column(name, given.get(name, empty), dtype, n) for name, (dtype, empty) in COLUMNS.items()}
+            **{
+                name: _column(name, given.get(name, empty), dtype, n)
+                for name, (dtype, empty) in COLUMNS.items()
+            }
         )
 
     @classmethod
@@ -108,7 +125,9 @@ class Events:
     def joined(parts: Sequence[Events]) -> Events:
         if len(parts) == 1:
             return parts[0]
-        return Events(**{name: np.concatenate([getattr(p, name) for p in (*parts, Events.none())]) for name in COLUMNS})
+        return Events(
+            **{name: np.concatenate([getattr(p, name) for p in (*parts, Events.none())]) for name in COLUMNS}
+        )
 
     def in_order(self) -> Events:
         """In order of (time_ms, number, item_id, source, user_id), each once. O(M log M)."""
@@ -146,7 +165,8 @@ def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, Array]:
     of_both = np.isin(kind, (BLOCK, UNBLOCK))
     lacks = {column: np.isin(kind, kinds) & (getattr(events, column) < 0) for column, kinds in _NEEDS.items()}
     lengths = {
-        name: np.array([_bytes(text) for text in getattr(events, name)], np.int64) for name in ("request_id", "text")
+        name: np.array([_bytes(text) for text in getattr(events, name)], np.int64)
+        for name in ("request_id", "text")
     }
     numbers = ("user_id", "item_id", "creator_id", "scene", "position", "play_ms")
     reasons = {
@@ -180,7 +200,8 @@ def _bytes(text: object) -> int:
 
 
 def _whole_numbers(value: Any) -> Array:
-    """``value`` as an array: no number, or numbers below and above 2^63 together, are float64 to ``np.asarray``."""
+    """``value`` as an array: no number, or numbers below and above 2^63 together, are float64 to
+    ``np.asarray``."""
     given = np.asarray(value)
     if given.dtype.kind != "f" or isinstance(value, np.ndarray):
         return given

@@ -4,8 +4,8 @@
     record    87 bytes, little-endian: RECORD
     texts     of each record its request id, then its text, in UTF-8
 
-Cost O(bytes). A frame that is cut short or has another checksum is the end of the part: what a killed writer or a power
-cut left.
+Cost O(bytes). A frame that is cut short or has another checksum is the end of the part: what a killed writer
+or a power cut left.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def _events(records: np.ndarray, heap: bytes) -> Events:
     columns = {name: records[name].astype(COLUMNS[name][0]) for name in _NUMBERS}
     requests, texts = np.full(len(records), "", object), np.full(len(records), "", object)
     if heap:
-        ends = np.cumsum(np.stack([records["request_bytes"], records["text_bytes"]], axis=1).ravel(), dtype=np.int64)
+        ends = np.cumsum(
+            np.stack([records["request_bytes"], records["text_bytes"]], axis=1).ravel(), dtype=np.int64
+        )
         start = 0
         for at, (middle, end) in enumerate(ends.reshape(-1, 2).tolist()):
             requests[at], texts[at] = heap[start:middle].decode(), heap[middle:end].decode()

@@ -26,8 +26,8 @@ LATE_MS = 2 * DAY_MS
 
 @dataclass(frozen=True)
 class Head:
-    """What all parts of a log share. ``labels``: bit b of an event is label b. ``scenes``: an event's scene is a place
-    in it. ``late_ms``: an event that is appended later than this after it happened is refused.
+    """What all parts of a log share. ``labels``: bit b of an event is label b. ``scenes``: an event's scene
+    is a place in it. ``late_ms``: an event that is appended later than this after it happened is refused.
     """
 
     labels: tuple[str, ...]
@@ -44,11 +44,13 @@ class Head:
             raise ValueError(f"late_ms must be positive, got {self.late_ms}")
 
     def codes_of(self, scenes: Sequence[str]) -> Array:
-        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is of no
-        scene.
+        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is
+        of no scene.
         """
         names = list(scenes)
-        return np.array([names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64)
+        return np.array(
+            [names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64
+        )
 
 
 def is_event_log(folder: Path) -> bool:
@@ -75,7 +77,8 @@ def read_head(folder: Path) -> Head:
 
 
 def begin_log(folder: Path, head: Head) -> None:
-    """The log in ``folder`` has this head; it is made where there is none. LogSchemaError where it has another."""
+    """The log in ``folder`` has this head; it is made where there is none. LogSchemaError where it has
+    another."""
     folder.mkdir(parents=True, exist_ok=True)
     if not is_event_log(folder):
         with _alone(folder):

@@ -1,7 +1,7 @@
 """Part files: their names, and the sealed form, a Parquet file whose name holds the CRC-32 of its bytes.
 
-Columns are those of ``Events``, with kind and scene by name (null: no scene) and, in place of ``labels``, one column of
-0 and 1 for each label of the log, so that DuckDB, Arrow and ``karec data`` read it as it is.
+Columns are those of ``Events``, with kind and scene by name (null: no scene) and, in place of ``labels``, one
+column of 0 and 1 for each label of the log, so that DuckDB, Arrow and ``karec data`` read it as it is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def hour_start(name: str) -> int:
 
 
 def hours(folder: Path) -> list[str]:
-    """The names of the hours that the log has, oldest first. A tail asks at each look: no call for each of them."""
+    """The names of the hours that the log has, oldest first. A tail asks at each look: no call for each of
+    them."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if _is_hour(entry.name) and entry.is_dir())
 
@@ -74,8 +75,8 @@ class Part:
 
 
 def parts_of(folder: Path, hour: str) -> list[Part]:
-    """The parts of one hour by writer and number. One that is there in both forms, by a kill between sealing and
-    removing the open form, is named once, sealed.
+    """The parts of one hour by writer and number. One that is there in both forms, by a kill between sealing
+    and removing the open form, is named once, sealed.
     """
     found: dict[tuple[str, int], Part] = {}
     try:
@@ -121,7 +122,9 @@ def sealed_bytes(events: Events, head: Head) -> bytes:
     unnamed = (events.scene < 0) | (events.scene >= len(head.scenes))
     columns["scene"] = scenes.take(arrow.array(events.scene, mask=unnamed))
     for bit, label in enumerate(head.labels):
-        columns[label_column(label)] = arrow.array((events.labels >> np.uint64(bit) & np.uint64(1)).astype(np.uint8))
+        columns[label_column(label)] = arrow.array(
+            (events.labels >> np.uint64(bit) & np.uint64(1)).astype(np.uint8)
+        )
     table = arrow.table(columns).replace_schema_metadata({FORMAT_KEY: b"1"})
     file = BytesIO()
     arrow.parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
@@ -147,7 +150,9 @@ def _read_sealed(part: Part, head: Head) -> Events:
     except (OSError, ValueError) as error:
         raise LogSchemaError(f"{part.path} cannot be read: {error}; {REPAIR}") from error
     if zlib.crc32(data) != part.crc:
-        raise LogSchemaError(f"{part.path} is damaged: its bytes have CRC-32 {zlib.crc32(data):08x}; {REPAIR}")
+        raise LogSchemaError(
+            f"{part.path} is damaged: its bytes have CRC-32 {zlib.crc32(data):08x}; {REPAIR}"
+        )
     try:
         table = arrow.parquet.read_table(BytesIO(data))
         columns = {name: _plain(table[name], name) for name in _AS_THEY_ARE}
@@ -176,7 +181,9 @@ def _coded(column: Any, names: tuple[str, ...]) -> Array:
 
 def _arrow_type(name: str) -> Any:
     arrow = arrow_parquet()
-    return arrow.string() if COLUMNS[name][0] is object else arrow.from_numpy_dtype(np.dtype(COLUMNS[name][0]))
+    return (
+        arrow.string() if COLUMNS[name][0] is object else arrow.from_numpy_dtype(np.dtype(COLUMNS[name][0]))
+    )
 
 
 def arrow_parquet() -> Any:

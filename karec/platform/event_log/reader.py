@@ -1,7 +1,7 @@
 """Events of a stretch of time, in order, each once.
 
-Parts lie by the hour of their append. An event is appended at most AHEAD_MS before and ``late_ms`` after it happened,
-so a stretch is read from the hours that may hold it and no others.
+Parts lie by the hour of their append. An event is appended at most AHEAD_MS before and ``late_ms`` after it
+happened, so a stretch is read from the hours that may hold it and no others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from karec.platform.event_log.parts import hour_start, hours, parts_of, read_par
 
 
 def read_events(folder: Path, from_ms: int, until_ms: int) -> Events:
-    """Events with from_ms ≤ time_ms < until_ms, in the order of ``Events.in_order``. LogSchemaError for a damaged part.
+    """Events with from_ms ≤ time_ms < until_ms, in the order of ``Events.in_order``. LogSchemaError for a
+    damaged part.
 
     Memory: all events of the hours that may hold them.
     """
@@ -33,8 +34,8 @@ def read_events(folder: Path, from_ms: int, until_ms: int) -> Events:
 def by_hour(folder: Path, from_ms: int, until_ms: int) -> Iterator[Events]:
     """The same events hour by hour of their own time, and none of an hour without events.
 
-    An hour's parts are read again for each hour of events that they may hold: with events that come days late, what is
-    read grows by that factor.
+    An hour's parts are read again for each hour of events that they may hold: with events that come days
+    late, what is read grows by that factor.
     """
     named = [hour_start(hour) for hour in hours(folder)]
     if not named:

@@ -13,13 +13,16 @@ from karec.platform.event_log.parts import hour_start, hours, parts_of
 def retire(folder: Path, before_ms: int) -> list[str]:
     """Removes the hours that ended at or before ``before_ms`` and returns their names, oldest first.
 
-    An hour with an open part stays: its writer lives, or the next writer seals it. What a state was not yet told of
-    goes too; save the state before (``karec.platform.state.saving``), since a rebuild begins at what is left.
+    An hour with an open part stays: its writer lives, or the next writer seals it. What a state was not yet
+    told of goes too; save the state before (``karec.platform.state.saving``), since a rebuild begins at what
+    is left.
     """
     read_head(folder)  # LogSchemaError where this is no log: nothing else is removed
     gone = []
     for hour in hours(folder):
-        if hour_start(hour) + HOUR_MS <= before_ms and all(part.crc is not None for part in parts_of(folder, hour)):
+        if hour_start(hour) + HOUR_MS <= before_ms and all(
+            part.crc is not None for part in parts_of(folder, hour)
+        ):
             remove_folder(folder / hour)
             gone.append(hour)
     return gone

@@ -1,8 +1,8 @@
 """Reading a log as it grows: from a cursor on, in the order in which each writer appended.
 
-A cursor says, of each writer, the part that is being read and how many of its events were taken; lower parts were read
-whole. It is small JSON, to be kept with whatever was made of the events, and stays right when parts are sealed or
-retired.
+A cursor says, of each writer, the part that is being read and how many of its events were taken; lower parts
+were read whole. It is small JSON, to be kept with whatever was made of the events, and stays right when parts
+are sealed or retired.
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ class Cursor:
     def of_bytes(cls, data: bytes) -> Cursor:
         """Raises ValueError for anything else than what ``to_bytes`` gives."""
         try:
-            return cls({writer: (int(number), int(taken)) for writer, (number, taken) in json.loads(data).items()})
+            return cls(
+                {writer: (int(number), int(taken)) for writer, (number, taken) in json.loads(data).items()}
+            )
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{data[:60]!r} is no cursor of an event log") from error
 
 
 class EventTail:
-    """Gives what was appended after ``cursor``, to one thread. LogSchemaError for a log that is none, or damaged."""
+    """Gives what was appended after ``cursor``, to one thread. LogSchemaError for a log that is none, or
+    damaged."""
 
     def __init__(self, folder: Path, cursor: Cursor | None = None) -> None:
         self.folder = folder
@@ -65,10 +68,11 @@ class EventTail:
         self._held: tuple[Path, Events] | None = None  # the sealed part that is being read
 
     def poll(self, most: int = 50_000) -> Events:
-        """The next events, about ``most`` of them, and none where nothing is new; ``cursor`` is then behind them.
+        """The next events, about ``most`` of them, and none where nothing is new; ``cursor`` is then behind
+        them.
 
-        Of one writer they come in the order of its appends, of one hour by writer; an append is never cut in two but
-        for a sealed part, which is cut after ``most`` events.
+        Of one writer they come in the order of its appends, of one hour by writer; an append is never cut in
+        two but for a sealed part, which is cut after ``most`` events.
         """
         places, found, n = dict(self.cursor.places), list[Events](), 0
         names = hours(self.folder)
@@ -106,8 +110,8 @@ class EventTail:
     def _unread(self, names: list[str]) -> list[tuple[str, int, list[Part]]]:
         """(hour, when its folder changed, its parts) of the hours that have something new, oldest first.
 
-        All are listed before any part is read, the newest hour first: when a part is listed, the parts that its writer
-        had before are listed too, and grow no more.
+        All are listed before any part is read, the newest hour first: when a part is listed, the parts that
+        its writer had before are listed too, and grow no more.
         """
         found, folder = [], str(self.folder)
         for hour in reversed(names):
@@ -120,7 +124,8 @@ class EventTail:
         return found[::-1]
 
     def _after(self, part: Part, taken: int, most: int) -> tuple[Events, bool, bool]:
-        """(the events of a part behind ``taken``, whether nothing can follow them, whether more of it is there now)."""
+        """(the events of a part behind ``taken``, whether nothing can follow them, whether more of it is
+        there now)."""
         key = part.writer, part.number
         if part.crc is not None:
             self._offsets.pop(key, None)

@@ -2,13 +2,14 @@
 
     fsync      append returns once the bytes are      lost by SIGKILL   lost by a power cut
     "always"   on the disk (one fsync an append)      nothing           nothing
-    "seal"     with the kernel                        nothing           events of parts that are not sealed yet
-    "never"    with the kernel                        nothing           also sealed parts that the kernel still held
+    "seal"     with the kernel                        nothing           events of parts that are not sealed
+    yet "never"    with the kernel                        nothing           also sealed parts that the kernel
+    still held
 
-A writer has one open part. It is sealed when its hour is over, when it has ``part_events``, and at ``close``. Sealing
-writes the Parquet form aside and renames it, then removes the open form. The parts of writers that were killed are cut
-behind their last whole frame and sealed when the next writer of the folder begins: a living writer holds a lock (flock)
-on its open part.
+A writer has one open part. It is sealed when its hour is over, when it has ``part_events``, and at ``close``.
+Sealing writes the Parquet form aside and renames it, then removes the open form. The parts of writers that
+were killed are cut behind their last whole frame and sealed when the next writer of the folder begins: a
+living writer holds a lock (flock) on its open part.
 """
 
 from __future__ import annotations
@@ -45,13 +46,17 @@ class Appended:
 
 
 class EventLogWriter:
-    """Appends to the log in ``folder``, which is made where it is missing; any number of writers share a folder.
+    """Appends to the log in ``folder``, which is made where it is missing; any number of writers share a
+    folder.
 
-    Not thread-safe: one thread calls it at a time. After a fork the child's copy is a new writer with a part of its
-    own. Raises LogSchemaError when the folder has a log with another ``head``, OSError as from open and write.
+    Not thread-safe: one thread calls it at a time. After a fork the child's copy is a new writer with a part
+    of its own. Raises LogSchemaError when the folder has a log with another ``head``, OSError as from open
+    and write.
     """
 
-    def __init__(self, folder: Path, head: Head, *, fsync: Fsync = "always", part_events: int = PART_EVENTS) -> None:
+    def __init__(
+        self, folder: Path, head: Head, *, fsync: Fsync = "always", part_events: int = PART_EVENTS
+    ) -> None:
         if fsync not in get_args(Fsync):
             raise ValueError(f"fsync is {fsync!r}, expected one of {get_args(Fsync)}")
         self.folder, self.head, self.fsync, self.part_events = folder, head, fsync, part_events
@@ -74,10 +79,11 @@ class EventLogWriter:
         self.close()
 
     def append(self, events: Events, now_ms: int | None = None) -> Appended:
-        """Adds the events that the log accepts, in their order; ``logged_ms`` is set to ``now_ms``, by default the
-        clock, and never goes back. ValueError for a ``now_ms`` that is no moment.
+        """Adds the events that the log accepts, in their order; ``logged_ms`` is set to ``now_ms``, by
+        default the clock, and never goes back. ValueError for a ``now_ms`` that is no moment.
 
-        An OSError means that none of them is acknowledged and none is in the log; the next append may go through.
+        An OSError means that none of them is acknowledged and none is in the log; the next append may go
+        through.
         """
         if self._process != os.getpid():
             if self._file is not None:
@@ -126,8 +132,8 @@ class EventLogWriter:
 
     @staticmethod
     def _opened(part: Part) -> BinaryIO | None:
-        """The part's file, new and locked; None where another writer has taken it, before it was locked, for one that
-        was left.
+        """The part's file, new and locked; None where another writer has taken it, before it was locked, for
+        one that was left.
         """
         file = open(part.path, "xb", buffering=0)  # noqa: SIM115 (closed when it is sealed)
         if _lock(file) and os.fstat(file.fileno()).st_nlink:
@@ -150,8 +156,8 @@ class EventLogWriter:
         self._bytes += len(data)
 
     def _take_back(self, seen: bool) -> None:
-        """What was written of a frame goes. Where it cannot, or where the frame was whole, so that a tail may have
-        ``seen`` and counted it, the next append begins another part.
+        """What was written of a frame goes. Where it cannot, or where the frame was whole, so that a tail may
+        have ``seen`` and counted it, the next append begins another part.
         """
         assert self._file is not None
         try:
@@ -190,8 +196,8 @@ class EventLogWriter:
 
 
 def _lock(file: BinaryIO, *, without: bool = True) -> bool:
-    """Whether the file is locked now and nobody else holds it; ``without`` where the file system has no locks: what was
-    left is then sealed by nobody, and read as it is.
+    """Whether the file is locked now and nobody else holds it; ``without`` where the file system has no
+    locks: what was left is then sealed by nobody, and read as it is.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,7 +6,7 @@
     counters.py  BY_USER, BY_WORK, BY_USER_SCENE: exposures and labels, counted
     recent.py    RECENT_BY_WORK: counters that fade
 
-A fold starts from what a snapshot holds. ``after`` gives its state once all of some exposures have happened, as a
-snapshot keeps it (``advance.py``); ``over_time`` answers for any row at any moment, as training rows need it. An
-exposure is known at a moment when its time is strictly before it.
+A fold starts from what a snapshot holds. ``after`` gives its state once all of some exposures have happened,
+as a snapshot keeps it (``advance.py``); ``over_time`` answers for any row at any moment, as training rows
+need it. An exposure is known at a moment when its time is strictly before it.
 """

@@ -15,21 +15,25 @@ from karec.types import Array
 
 
 def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int) -> Snapshot:
-    """``snapshot`` as of ``until_ms``, after those of ``exposures`` (in order of time) that happened before it.
+    """``snapshot`` as of ``until_ms``, after those of ``exposures`` (in order of time) that happened before
+    it.
 
-    An exposure counts when snapshot.time_ms ≤ time < until_ms: earlier ones are in the snapshot already. Hence
-    ``advance(advance(s, e, t1), e, t2)`` equals ``advance(s, e, t2)``. What grows is defined by LIST_FOLDS and by the
-    counters of users, of works and, where the snapshot names scenes, of users in each scene; other relations and
-    columns stay. O((M + R) log(M + R)) for M exposures that count and R entries of relations.
+    An exposure counts when snapshot.time_ms ≤ time < until_ms: earlier ones are in the snapshot already.
+    Hence ``advance(advance(s, e, t1), e, t2)`` equals ``advance(s, e, t2)``. What grows is defined by
+    LIST_FOLDS and by the counters of users, of works and, where the snapshot names scenes, of users in each
+    scene; other relations and columns stay. O((M + R) log(M + R)) for M exposures that count and R entries of
+    relations.
 
-    Raises ValueError when ``until_ms`` is before the snapshot, exposures are not in order of time, none of their labels
-    says enjoyed, or one names a user or work that the snapshot does not hold.
+    Raises ValueError when ``until_ms`` is before the snapshot, exposures are not in order of time, none of
+    their labels says enjoyed, or one names a user or work that the snapshot does not hold.
     """
     if until_ms < snapshot.time_ms:
         raise ValueError(f"until_ms {until_ms} is before the snapshot's time_ms {snapshot.time_ms}")
     early = np.flatnonzero(np.diff(exposures.time_ms) < 0)
     if len(early):
-        raise ValueError(f"exposures must be in order of time; row {int(early[0]) + 1} is earlier than the one before")
+        raise ValueError(
+            f"exposures must be in order of time; row {int(early[0]) + 1} is earlier than the one before"
+        )
     start, stop = np.searchsorted(exposures.time_ms, [snapshot.time_ms, until_ms])
     events = LocatedEvents.of(snapshot, exposures.take(np.arange(start, stop)), int(start))
     lists = {fold.name: fold.after(snapshot, events) for fold in LIST_FOLDS}

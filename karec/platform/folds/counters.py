@@ -1,5 +1,5 @@
-"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed``, and an exposure
-or a later label adds its labels to ``count_<label>``.
+"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed``, and an
+exposure or a later label adds its labels to ``count_<label>``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def added(events: LocatedEvents, counters: Sequence[str]) -> Array:
 
 @dataclass(frozen=True)
 class CounterFold:
-    """Counters ``by`` row of the users, of the works, or of (user, scene); a counter starts at 0 where the snapshot has
-    none of its name. An event in a scene that the snapshot does not name counts in no scene.
+    """Counters ``by`` row of the users, of the works, or of (user, scene); a counter starts at 0 where the
+    snapshot has none of its name. An event in a scene that the snapshot does not name counts in no scene.
 
     Its state for C counters of R rows is ``(R, C) float64``, exact up to 2^53; it is read as float32.
     """
@@ -67,7 +67,8 @@ class CounterFold:
     # All rows, over arrays.
 
     def after(self, snapshot: Snapshot, events: LocatedEvents) -> dict[str, Array]:
-        """The snapshot's columns with every counter grown, as (rows,) float32, by all of ``events``. O(M · labels)."""
+        """The snapshot's columns with every counter grown, as (rows,) float32, by all of ``events``. O(M ·
+        labels)."""
         columns, n_rows = self._start(snapshot)
         rows = getattr(events, self.by)
         named = rows >= 0
@@ -79,7 +80,9 @@ class CounterFold:
             grown[name] = (columns.get(name, 0.0) + counted).astype(np.float32)
         return grown
 
-    def over_time(self, snapshot: Snapshot, events: LocatedEvents, counters: Sequence[str]) -> CountersOverTime:
+    def over_time(
+        self, snapshot: Snapshot, events: LocatedEvents, counters: Sequence[str]
+    ) -> CountersOverTime:
         """The named ``counters`` at any moment. O(M·C)."""
         n_rows = self._start(snapshot)[1]
         start = self.of_snapshot(snapshot, np.arange(n_rows), counters).astype(np.float32)
@@ -96,8 +99,8 @@ class CounterFold:
 
 @dataclass(frozen=True, eq=False)
 class CountersOverTime:
-    """C counters of R rows at any moment: ``start (R, C)`` of the snapshot, and what M events ``added (M, C)`` to their
-    ``event_rows`` at their ``event_times``, in order of time.
+    """C counters of R rows at any moment: ``start (R, C)`` of the snapshot, and what M events ``added (M,
+    C)`` to their ``event_rows`` at their ``event_times``, in order of time.
     """
 
     start: Array
@@ -106,8 +109,8 @@ class CountersOverTime:
     added: Array
 
     def at(self, rows: Array, as_of: Array) -> Array:
-        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M), or one sweep of O(N + M)
-        where N is large and in order of time.
+        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M), or one sweep
+        of O(N + M) where N is large and in order of time.
         """
         if len(rows) * MANY > len(self.event_times) and not (np.diff(as_of) < 0).any():
             return folds.counts_passed(

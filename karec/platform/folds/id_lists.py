@@ -1,4 +1,5 @@
-"""What a fold of lists gives: a list of ids for each row. Serving reads it too, and loads no compiler for it."""
+"""What a fold of lists gives: a list of ids for each row. Serving reads it too, and loads no compiler for
+it."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class Lists:
 
     @classmethod
     def unchanged(cls, relation: Relation | None, rows: Array) -> Lists:
-        """Of ``rows (N,)`` what a relation holds that no exposure changes; empty where there is no such relation."""
+        """Of ``rows (N,)`` what a relation holds that no exposure changes; empty where there is no such
+        relation."""
         if relation is None:
             nothing = np.zeros(len(rows), np.int64)
             return cls(np.empty(0, np.int64), nothing, nothing)

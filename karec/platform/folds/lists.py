@@ -29,12 +29,12 @@ class ListFold:
     name   the relation of a snapshot that holds it
     adds   (M,) bool from what labels mean and M events: those that add an entry
     value  what they add: the id of the work, or of its creator
-    keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment, and stays
-    takes  (M,) bool of M events: those that take the value out; None: nothing does
+    keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment,
+    and stays takes  (M,) bool of M events: those that take the value out; None: nothing does
 
-    Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these, ~value of
-    what was taken out. Two events of one moment are in order of their numbers: their places in a log, or their ids'.
-    The state depends on which events were stepped and not on their order.
+    Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these,
+    ~value of what was taken out. Two events of one moment are in order of their numbers: their places in a
+    log, or their ids'. The state depends on which events were stepped and not on their order.
     """
 
     name: str
@@ -44,7 +44,8 @@ class ListFold:
     takes: Callable[[LocatedEvents], Array] | None = None
 
     def changes(self, meaning: Meaning, events: LocatedEvents) -> tuple[Array, Array]:
-        """(the places of the events that change the list, the values that enter, or ~value of those that leave)."""
+        """(the places of the events that change the list, the values that enter, or ~value of those that
+        leave)."""
         of_events = getattr(events, self.value)
         if of_events is None:  # works have no creators
             return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -69,10 +70,16 @@ class ListFold:
             return self.empty()
         values = np.asarray(start.of(row), np.int64)
         times = (
-            np.zeros(len(values), np.int64) if start.times is None else start.times[start.indptr[row] :][: len(values)]
+            np.zeros(len(values), np.int64)
+            if start.times is None
+            else start.times[start.indptr[row] :][: len(values)]
         )
         state = np.stack([times, np.full(len(values), ALWAYS), values], axis=1).astype(np.int64)
-        return state[np.sort(np.unique(values, return_index=True)[1])] if self.keep is None else state[-self.keep :]
+        return (
+            state[np.sort(np.unique(values, return_index=True)[1])]
+            if self.keep is None
+            else state[-self.keep :]
+        )
 
     def step(self, state: Array, time_ms: int, number: int, value: int) -> Array:
         """The state after one more change."""
@@ -80,8 +87,8 @@ class ListFold:
         return self.step_all(np.array([0, len(state)]), state, np.array([0, 1]), new)[1]
 
     def step_all(self, first: Array, states: Array, new_first: Array, new: Array) -> tuple[Array, Array]:
-        """``step`` of many users with any number of changes: states and changes in CSR form, by user. O(changes) and
-        the copy.
+        """``step`` of many users with any number of changes: states and changes in CSR form, by user.
+        O(changes) and the copy.
         """
         once = self.keep is None and self.takes is None
         return fold_lists.step_lists(
@@ -90,13 +97,18 @@ class ListFold:
 
     def read(self, state: Array) -> Relation:
         """The list of a state, as a relation of one row."""
-        kept = state[fold_lists.present(np.ascontiguousarray(state[:, fold_lists.VALUE]))] if self.takes else state
+        kept = (
+            state[fold_lists.present(np.ascontiguousarray(state[:, fold_lists.VALUE]))]
+            if self.takes
+            else state
+        )
         return Relation(np.array([0, len(kept)]), kept[:, fold_lists.VALUE], kept[:, fold_lists.TIME])
 
     # All users, over arrays.
 
     def after(self, snapshot: Snapshot, events: LocatedEvents) -> Relation:
-        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the snapshot.
+        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the
+        snapshot.
 
         Of a list of latest entries, and where the snapshot names scenes, it knows each entry's scene.
         """
@@ -126,7 +138,9 @@ class ListFold:
         if start is not None:
             n = len(start.values)
             if scenes is not None:
-                scenes = np.concatenate([np.full(n, -1, np.int16) if start.scenes is None else start.scenes, scenes])
+                scenes = np.concatenate(
+                    [np.full(n, -1, np.int16) if start.scenes is None else start.scenes, scenes]
+                )
             rows = np.concatenate([np.repeat(np.arange(n_users), np.diff(start.indptr)), rows])
             values = np.concatenate([start.values, values])
             known = np.concatenate([np.full(n, ALWAYS), known])
@@ -139,16 +153,18 @@ class ListFold:
         values = values[order]
         windows = fold_lists.windows(first, values) if leave else None
         scenes = None if scenes is None else scenes[order]
-        return ListOverTime(values, times[order], first, known[order], rows, known, self.keep, windows, scenes)
+        return ListOverTime(
+            values, times[order], first, known[order], rows, known, self.keep, windows, scenes
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class ListOverTime:
-    """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order of user
-    and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``. ``event_rows,
-    event_known``: the same entries in order of ``known``. ``windows``: where values are taken out too, what is present
-    after each entry (``kernels.fold_lists.windows``). ``scenes``: codes of the scenes in which the ``values`` entered,
-    −1 where it is not known; None of lists that do not know them.
+    """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order
+    of user and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``.
+    ``event_rows, event_known``: the same entries in order of ``known``. ``windows``: where values are taken
+    out too, what is present after each entry (``kernels.fold_lists.windows``). ``scenes``: codes of the
+    scenes in which the ``values`` entered, −1 where it is not known; None of lists that do not know them.
     """
 
     values: Array
@@ -162,8 +178,8 @@ class ListOverTime:
     scenes: Array | None = None
 
     def at(self, rows: Array, as_of: Array) -> Lists:
-        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is large and in
-        order.
+        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is
+        large and in order.
         """
         if len(rows) * MANY > len(self.values) and not (np.diff(as_of) < 0).any():
             ends = folds.places_passed(self.first[:-1], self.event_rows, self.event_known, rows, as_of)
@@ -178,7 +194,9 @@ class ListOverTime:
             places, window_starts, window_ends = self.windows
             last, some = np.maximum(ends - 1, 0), ends > starts
             return Lists(
-                self.values[places], np.where(some, window_starts[last], 0), np.where(some, window_ends[last], 0)
+                self.values[places],
+                np.where(some, window_starts[last], 0),
+                np.where(some, window_ends[last], 0),
             )
         if self.keep is not None:
             starts = np.maximum(starts, ends - self.keep)
@@ -200,7 +218,9 @@ def _first(rows: Array, values: Array) -> Array:
 
 
 HISTORY = ListFold("history", lambda meaning, events: meaning.is_enjoyed(events.labels), "work_id", KEPT)
-SKIPPED = ListFold("skipped", lambda meaning, events: meaning.is_skipped(events.labels) & events.shown, "work_id", KEPT)
+SKIPPED = ListFold(
+    "skipped", lambda meaning, events: meaning.is_skipped(events.labels) & events.shown, "work_id", KEPT
+)
 LIKED = ListFold("liked", lambda meaning, events: meaning.is_liked(events.labels), "work_id", None)
 FOLLOWS = ListFold(
     "follows",

@@ -5,13 +5,14 @@
     columns   of each column the newest value, of an upload or an edit
     adjusted  the newest ``scale`` and the newest ``offset`` of its scores
 
-"Newest" is by time; of one millisecond a deletion or a block is the newest, and else the higher number. So the state
-depends on which events were stepped and not on their order, and stepping one twice changes nothing. Blocks and unblocks
-of a creator are kept for the creator: they hold for all works of theirs, whenever uploaded.
+"Newest" is by time; of one millisecond a deletion or a block is the newest, and else the higher number. So
+the state depends on which events were stepped and not on their order, and stepping one twice changes nothing.
+Blocks and unblocks of a creator are kept for the creator: they hold for all works of theirs, whenever
+uploaded.
 
-The ``text`` of an upload or an edit is a JSON object: columns by name, and ``id``, the work's id where the platform's
-ids are texts. The creator of an upload is the column ``creator_id``. That of an adjustment has ``scale``, ``offset`` or
-both, as float32 holds them.
+The ``text`` of an upload or an edit is a JSON object: columns by name, and ``id``, the work's id where the
+platform's ids are texts. The creator of an upload is the column ``creator_id``. That of an adjustment has
+``scale``, ``offset`` or both, as float32 holds them.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def newest(*words: Word | None) -> Word | None:
 
 @dataclass(frozen=True)
 class Life:
-    """``there``: the newest upload or deletion, ``blocked``: the newest block or unblock; None where there is none.
-    ``columns``, ``adjusted`` {name: (moment, value)}.
+    """``there``: the newest upload or deletion, ``blocked``: the newest block or unblock; None where there is
+    none. ``columns``, ``adjusted`` {name: (moment, value)}.
     """
 
     there: Word | None = None
@@ -67,7 +68,8 @@ class Life:
 
     @property
     def uploaded_ms(self) -> int | None:
-        """The moment of the upload, where that is the newest word; None: it was not uploaded, or was deleted."""
+        """The moment of the upload, where that is the newest word; None: it was not uploaded, or was
+        deleted."""
         return self.there[0][0] if self.there is not None and self.there[1] == UPLOAD else None
 
     @property
@@ -89,7 +91,8 @@ class Life:
     def to_bytes(self) -> bytes:
         words = [None if word is None else [*word[0], word[1]] for word in (self.there, self.blocked)]
         said = [
-            {name: [*moment, value] for name, (moment, value) in each.items()} for each in (self.columns, self.adjusted)
+            {name: [*moment, value] for name, (moment, value) in each.items()}
+            for each in (self.columns, self.adjusted)
         ]
         return json.dumps([*words, *said]).encode()
 
@@ -97,8 +100,11 @@ class Life:
     def of_bytes(cls, data: bytes) -> Life:
         """ValueError for anything else than what ``to_bytes`` gives."""
         try:
-            *words, columns, adjusted = [*json.loads(data), {}][:4]  # written before works were adjusted: three
-            there, blocked = (None if word is None else ((int(word[0]), int(word[1])), int(word[2])) for word in words)
+            # written before works were adjusted: three
+            *words, columns, adjusted = [*json.loads(data), {}][:4]
+            there, blocked = (
+                None if word is None else ((int(word[0]), int(word[1])), int(word[2])) for word in words
+            )
             said = [
                 {name: ((int(time), int(number)), value) for name, (time, number, value) in each.items()}
                 for each in (columns, adjusted)

@@ -23,10 +23,11 @@ FOLDED = (EXPOSURE, LABEL, FOLLOW, UNFOLLOW)  # the kinds that a fold reads
 class LocatedEvents:
     """M events in order of time.
 
-    ``user, work (M,) int64`` rows of users and works, −1 for the work of a follow; ``user_scene (M,) int64`` rows of
-    the counters by user and scene, −1 for a scene without a name; ``time_ms (M,)``; ``labels`` {name: (M,) 0 or 1};
-    ``work_id, creator_id (M,) int64``, None for the creators of works that have none; ``kind (M,)`` codes of
-    ``karec.platform.event_log.events``: exposure, label, follow or unfollow; None: all are exposures.
+    ``user, work (M,) int64`` rows of users and works, −1 for the work of a follow; ``user_scene (M,) int64``
+    rows of the counters by user and scene, −1 for a scene without a name; ``time_ms (M,)``; ``labels`` {name:
+    (M,) 0 or 1}; ``work_id, creator_id (M,) int64``, None for the creators of works that have none; ``kind
+    (M,)`` codes of ``karec.platform.event_log.events``: exposure, label, follow or unfollow; None: all are
+    exposures.
     """
 
     user: Array
@@ -40,8 +41,8 @@ class LocatedEvents:
 
     @classmethod
     def of(cls, snapshot: Snapshot, exposures: Exposures, first: int = 0) -> LocatedEvents:
-        """Raises ValueError for a user or work that ``snapshot`` does not hold, naming it and the exposure, counted
-        from ``first``. O(M log rows).
+        """Raises ValueError for a user or work that ``snapshot`` does not hold, naming it and the exposure,
+        counted from ``first``. O(M log rows).
         """
         user = _rows(snapshot.users, exposures.user_id, "user", first)
         work = _rows(snapshot.works, exposures.work_id, "work", first)
@@ -52,13 +53,15 @@ class LocatedEvents:
             time_ms=exposures.time_ms,
             labels=exposures.labels,
             work_id=exposures.work_id,
-            creator_id=np.asarray(snapshot.works[CREATOR])[work] if CREATOR in snapshot.works.columns else None,
+            creator_id=np.asarray(snapshot.works[CREATOR])[work]
+            if CREATOR in snapshot.works.columns
+            else None,
         )
 
     @classmethod
     def of_log(cls, snapshot: Snapshot, head: Head, events: Events) -> LocatedEvents:
-        """Those of ``events``, in order of time, that a fold reads and whose user, and work where they have one, the
-        snapshot holds.
+        """Those of ``events``, in order of time, that a fold reads and whose user, and work where they have
+        one, the snapshot holds.
 
         An event's creator is its own word, else the snapshot's. O(M log rows).
         """
@@ -70,8 +73,8 @@ class LocatedEvents:
     def of_rows(
         cls, snapshot: Snapshot, head: Head, events: Events, user: Array, work: Array, known: Array
     ) -> LocatedEvents:
-        """Events of the log over rows of any tables, ``user, work (M,)``; ``known (M,)`` are the works' rows in the
-        snapshot.
+        """Events of the log over rows of any tables, ``user, work (M,)``; ``known (M,)`` are the works' rows
+        in the snapshot.
         """
         scenes = head.codes_of(snapshot.labels.get("scene", ()))
         scene = scenes[
@@ -83,7 +86,9 @@ class LocatedEvents:
             creators = np.where(events.creator_id >= 0, events.creator_id, of_works)
         elif (events.creator_id >= 0).any():
             creators = events.creator_id
-        bits = {label: (events.labels >> np.uint64(bit)) & np.uint64(1) for bit, label in enumerate(head.labels)}
+        bits = {
+            label: (events.labels >> np.uint64(bit)) & np.uint64(1) for bit, label in enumerate(head.labels)
+        }
         return cls(
             user=user,
             work=work,
@@ -134,5 +139,7 @@ def _rows(table: Table, ids: Array, what: str, first: int) -> Array:
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         at = int(unknown[0])
-        raise ValueError(f"exposure {first + at} names {what} {int(ids[at])}, which the snapshot does not hold")
+        raise ValueError(
+            f"exposure {first + at} names {what} {int(ids[at])}, which the snapshot does not hold"
+        )
     return rows

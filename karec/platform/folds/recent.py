@@ -1,9 +1,9 @@
-"""Counters of works that fade: an event counts 1 on its day, half as much HALF_LIFE_DAYS later, and nothing after DAYS
-days.
+"""Counters of works that fade: an event counts 1 on its day, half as much HALF_LIFE_DAYS later, and nothing
+after DAYS days.
 
-At a moment of day d a counter is Σ n_e · 2^(−(d − e)/HALF_LIFE_DAYS) over the days e = d − DAYS + 1 … d (UTC) and the
-n_e events of each before that moment; in float64, oldest day first, then as float32. A rate that fades is
-``karec.platform.rates.smoothed_rate`` of two of them.
+At a moment of day d a counter is Σ n_e · 2^(−(d − e)/HALF_LIFE_DAYS) over the days e = d − DAYS + 1 … d (UTC)
+and the n_e events of each before that moment; in float64, oldest day first, then as float32. A rate that
+fades is ``karec.platform.rates.smoothed_rate`` of two of them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ WEIGHTS = 2.0 ** (-np.arange(DAYS) / HALF_LIFE_DAYS)
 
 
 class RecentFold:
-    """The state of one work for C counters is ``(D, 1 + C) int64``: a day since 1970 and what was counted on it, days
-    rising. It depends on which events were stepped and not on their order; a snapshot holds none of it.
+    """The state of one work for C counters is ``(D, 1 + C) int64``: a day since 1970 and what was counted on
+    it, days rising. It depends on which events were stepped and not on their order; a snapshot holds none of
+    it.
     """
 
     @staticmethod
@@ -34,9 +35,11 @@ class RecentFold:
         return np.empty((0, 1 + n_counters), np.int64)
 
     @staticmethod
-    def step_all(first: Array, states: Array, events: LocatedEvents, counters: Sequence[str]) -> tuple[Array, Array]:
-        """(first, states) of R works, in CSR form, after ``events``, whose ``work`` rows are these. O((M + D) log(M +
-        D)).
+    def step_all(
+        first: Array, states: Array, events: LocatedEvents, counters: Sequence[str]
+    ) -> tuple[Array, Array]:
+        """(first, states) of R works, in CSR form, after ``events``, whose ``work`` rows are these. O((M + D)
+        log(M + D)).
         """
         some = events.work >= 0
         days = events.time_ms[some] // DAY_MS
@@ -45,7 +48,9 @@ class RecentFold:
         rows = np.concatenate([states, new])
         order = np.lexsort((rows[:, 0], work))
         work, rows = work[order], rows[order]
-        begins = np.flatnonzero(np.append(True, (np.diff(work) != 0) | (np.diff(rows[:, 0]) != 0)))[: len(work)]
+        begins = np.flatnonzero(np.append(True, (np.diff(work) != 0) | (np.diff(rows[:, 0]) != 0)))[
+            : len(work)
+        ]
         if not len(work):
             return first, states
         summed = np.add.reduceat(rows, begins, axis=0)

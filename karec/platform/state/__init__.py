@@ -1,4 +1,5 @@
-"""The state store: what is known of users and works up to this second, folded from the event log one event at a time.
+"""The state store: what is known of users and works up to this second, folded from the event log one event at
+a time.
 
 store.py      the protocol of a store; Conflict
 memory.py     in this process

@@ -23,7 +23,9 @@ def cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> Array:
         fits = (isinstance(value, int | float) and abs(value) <= most for value in values)
         return np.array([value if fit else np.nan for value, fit in zip(values, fits, strict=True)], dtype)
     missing = max(NONE, least)
-    fits = (isinstance(value, int | float) and least <= value <= most and value == int(value) for value in values)
+    fits = (
+        isinstance(value, int | float) and least <= value <= most and value == int(value) for value in values
+    )
     return np.array([int(value) if fit else missing for value, fit in zip(values, fits, strict=True)], dtype)
 
 

@@ -1,8 +1,8 @@
 """A store in a folder, by LMDB: a B+ tree of copied-on-write pages that all processes of a machine map.
 
-A commit is one LMDB transaction: its pages are written and synced (fdatasync) before the new root is. So a killed
-process leaves the last commit whole. After a power cut the last commits may be gone, their cursor with them, and are
-made again from the log. Readers never wait and never block the writer.
+A commit is one LMDB transaction: its pages are written and synced (fdatasync) before the new root is. So a
+killed process leaves the last commit whole. After a power cut the last commits may be gone, their cursor with
+them, and are made again from the log. Readers never wait and never block the writer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ SCANNED_AT_ONCE = 10_000  # entries: a long read would keep old pages from being
 
 
 class LmdbStore:
-    """See ``StateStore``. Threads may share it; a process opens a folder once, and after a fork opens it anew."""
+    """See ``StateStore``. Threads may share it; a process opens a folder once, and after a fork opens it
+    anew."""
 
     def __init__(self, folder: Path) -> None:
         try:

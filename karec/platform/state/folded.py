@@ -21,9 +21,9 @@ FORMAT = 1
 class Folded:
     """The base that states begin from, and the head of the log that they follow.
 
-    A user or work that no event named yet is what ``base`` says; from its first event on it is in the store. Events
-    before the base's moment are in the base already and are passed over. Raises ValueError when the log has no label
-    that says enjoyed.
+    A user or work that no event named yet is what ``base`` says; from its first event on it is in the store.
+    Events before the base's moment are in the base already and are passed over. Raises ValueError when the
+    log has no label that says enjoyed.
     """
 
     base: Snapshot
@@ -52,15 +52,18 @@ class Folded:
         ).encode()
 
     def check(self, store: StateStore) -> None:
-        """Raises DataError when the store's entries are of other labels, scenes or meanings, or do not say of which."""
+        """Raises DataError when the store's entries are of other labels, scenes or meanings, or do not say of
+        which."""
         found = store.read([META])[0]
         if found is None and next(store.scan(LOWEST, HIGHEST), None) is not None:
             raise DataError(
-                "the state store has entries and does not say of which labels: it was loaded in part, or is of "
+                "the state store has entries and does not say of which labels: it was loaded in part, or is "
+                "of "
                 "something else: begin an empty store and load it, or rebuild it from the event log"
             )
         if found is not None and found != self.described:
             raise DataError(
-                f"the state store is of {found[:400].decode(errors='replace')}, expected {self.described.decode()}: "
+                f"the state store is of {found[:400].decode(errors='replace')}, expected "
+                f"{self.described.decode()}: "
                 "begin an empty store and rebuild it from the event log"
             )

@@ -13,8 +13,8 @@ ROOM = 1.5  # arrays that are full are made anew for so many times their rows
 
 
 class GrowingTable:
-    """``table`` is what it holds now: the columns of ``like``, and no row at first. One thread puts rows; a table that
-    was read before stays what it was.
+    """``table`` is what it holds now: the columns of ``like``, and no row at first. One thread puts rows; a
+    table that was read before stays what it was.
     """
 
     def __init__(self, like: Table) -> None:
@@ -22,8 +22,8 @@ class GrowingTable:
         self._arrays = {"": self.table.ids, **self.table.columns}
 
     def put(self, leaves: Array, ids: Array, columns: Mapping[str, Array]) -> None:
-        """Without the rows ``leaves (R,) bool``, and with ``ids (M,)`` and their ``columns`` at the end. O(M · columns)
-        amortised where none leaves, else O((R + M) · columns).
+        """Without the rows ``leaves (R,) bool``, and with ``ids (M,)`` and their ``columns`` at the end. O(M
+        · columns) amortised where none leaves, else O((R + M) · columns).
         """
         stay = len(leaves) - int(np.count_nonzero(leaves))
         n = stay + len(ids)
@@ -36,4 +36,6 @@ class GrowingTable:
                 self._arrays[name] = room
         for name, array in self._arrays.items():
             array[stay:n] = added[name]
-        self.table = Table(self._arrays[""][:n], {name: self._arrays[name][:n] for name in self.table.columns})
+        self.table = Table(
+            self._arrays[""][:n], {name: self._arrays[name][:n] for name in self.table.columns}
+        )

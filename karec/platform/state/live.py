@@ -1,4 +1,5 @@
-"""What happened since a base, kept up with and read by requests: the log is followed into the store and into works."""
+"""What happened since a base, kept up with and read by requests: the log is followed into the store and into
+works."""
 
 from __future__ import annotations
 
@@ -39,13 +40,14 @@ Take = Callable[[LiveWorks, Changed], None]
 
 
 class Live:
-    """What happened since the base of ``folded``. One thread follows at a time; any number look and take views.
+    """What happened since the base of ``folded``. One thread follows at a time; any number look and take
+    views.
 
-    ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into ``store``, where
-    other processes may do the same: each event counts once, whoever folds it. ``known``: what another base's knows; it
-    begins there. ``view`` costs one read of the store, at most ``deadline_ms`` and on another thread, or on the
-    caller's where None: a store in this machine's memory or files needs no other. The user's side is as of that read,
-    the works' side as of the last batch that was followed.
+    ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into
+    ``store``, where other processes may do the same: each event counts once, whoever folds it. ``known``:
+    what another base's knows; it begins there. ``view`` costs one read of the store, at most ``deadline_ms``
+    and on another thread, or on the caller's where None: a store in this machine's memory or files needs no
+    other. The user's side is as of that read, the works' side as of the last batch that was followed.
     """
 
     def __init__(
@@ -86,21 +88,22 @@ class Live:
         return self._works
 
     def behind(self) -> tuple[int, int]:
-        """(how many events of the log were seen and are not in the store, when the oldest was appended, Unix ms, 0 for
-        none). At least so many: where 50 batches wait, the log may have more.
+        """(how many events of the log were seen and are not in the store, when the oldest was appended, Unix
+        ms, 0 for none). At least so many: where 50 batches wait, the log may have more.
         """
         waiting = [events for events, _ in list(self._waiting)]
         oldest = min((int(events.logged_ms.min()) for events in waiting if len(events)), default=0)
         return sum(map(len, waiting)), oldest
 
     def known(self) -> Known | None:
-        """For another base on this log and store, which then reads no entry of a work again; None: not begun."""
+        """For another base on this log and store, which then reads no entry of a work again; None: not
+        begun."""
         with self._looking:
             return (self._since.known(), self._tail.cursor) if self.begun else None
 
     def view(self, user: int) -> tuple[LiveView, str | None]:
-        """What is known of ``user`` and of works, and why it is less than it should be: the store did not answer, or
-        did not take the newest events.
+        """What is known of ``user`` and of works, and why it is less than it should be: the store did not
+        answer, or did not take the newest events.
         """
         reader, works = self._reader, self._works
         nobody = LiveView(None, works, self._folded.counters)
@@ -114,7 +117,8 @@ class Live:
         return LiveView(state, works, self._folded.counters), self._behind
 
     def follow(self) -> int:
-        """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for it."""
+        """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for
+        it."""
         try:
             n = self._follow()
         except Exception as error:
@@ -136,9 +140,12 @@ class Live:
         return n
 
     def look(self) -> None:
-        """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not asked."""
+        """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not
+        asked."""
         with self._looking:
-            while self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE)):
+            while (
+                self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE))
+            ):
                 self._waiting.append((events, self._tail.cursor))
                 self._let_live(events)
 
@@ -163,23 +170,29 @@ class Live:
         self._reader, self._known = reader, None
 
     def _rebuild_where_events_lack(self) -> None:
-        """An older bundle was restored: the store is made again from the log. Once, and not after each Conflict:
-        processes may serve the later bundle still.
+        """An older bundle was restored: the store is made again from the log. Once, and not after each
+        Conflict: processes may serve the later bundle still.
         """
         if not lacks_events(self._store, self._folded.base):
             return
         if not can_be_rebuilt(self._store, self._log):
-            _log.warning("the state store lacks events of the time after the bundle's, and their hours were retired")
+            _log.warning(
+                "the state store lacks events of the time after the bundle's, and their hours were retired"
+            )
             return
-        _log.warning("the state store lacks events of the time after the bundle's, and is made again from the log")
+        _log.warning(
+            "the state store lacks events of the time after the bundle's, and is made again from the log"
+        )
         try:
             rebuild(self._store, self._folded, self._log)
         except Conflict:
-            _log.warning("the state store lacks events still: other processes write to it; begin this one anew later")
+            _log.warning(
+                "the state store lacks events still: other processes write to it; begin this one anew later"
+            )
 
     def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
-        """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it, and no
-        writer goes on from there but one that begins at the store's cursor.
+        """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it,
+        and no writer goes on from there but one that begins at the store's cursor.
         """
         while True:
             writer = StateWriter(self._store, self._folded, counts)
@@ -215,8 +228,8 @@ class Live:
         self._put(changed)
 
     def put_edited_again(self) -> None:
-        """Puts the works of the base that were edited into the index anew: others may have written the base's vectors.
-        O(these).
+        """Puts the works of the base that were edited into the index anew: others may have written the base's
+        vectors. O(these).
         """
         with self._looking:
             changed = self._since.edited()

@@ -14,8 +14,9 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class LiveView:
-    """``user``: what one read of the state store said; None where the store did not answer, and the bundle's counts.
-    ``works`` are read in this process, whatever became of the store. ``names``: the counters of both, in order.
+    """``user``: what one read of the state store said; None where the store did not answer, and the bundle's
+    counts. ``works`` are read in this process, whatever became of the store. ``names``: the counters of both,
+    in order.
     """
 
     user: UserState | None

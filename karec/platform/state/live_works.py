@@ -1,4 +1,5 @@
-"""Works as they are now, beside the base: those that came, changed and went, and counters that events moved."""
+"""Works as they are now, beside the base: those that came, changed and went, and counters that events
+moved."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from karec.types import Array
 class LiveWorks:
     """One moment of works, which never changes: a request reads one from its first step to its last.
 
-    added    works that came or changed since the base, as a snapshot of works alone; its columns are the base's
-    came     those of them that the base lacks
+    added    works that came or changed since the base, as a snapshot of works alone; its columns are the
+    base's came     those of them that the base lacks
     gone     (G,) int64 ascending: works that were deleted or blocked
     ids      (K,) int64 ascending: works that events counted for, with their ``counters (K, C) float32``
     batches  how many batches of events made it
@@ -37,7 +38,8 @@ class LiveWorks:
         return cls(nobody, nobody, nothing, nothing, np.empty((0, n_counters), np.float32))
 
     def rows(self, base: Snapshot, ids: Array) -> Array:
-        """(N,) int64 of works: rows of ``base``, len(base.works) + row of ``added``, −1 for one that is in neither."""
+        """(N,) int64 of works: rows of ``base``, len(base.works) + row of ``added``, −1 for one that is in
+        neither."""
         rows = base.works.lookup(ids)
         if len(self.added.works):
             here = self.added.works.lookup(ids)
@@ -49,8 +51,9 @@ class LiveWorks:
         return snapshot_of(self.added, self.added.works.take(rows))
 
     def few(self, base: Snapshot, rows: Array) -> tuple[Array, Snapshot | None]:
-        """``rows`` as ``rows()`` gives them, and the works of ``added`` that they name, alone, None for none: a row
-        behind the base's is then one of these. Who encodes these does not encode all that came. O(rows · columns).
+        """``rows`` as ``rows()`` gives them, and the works of ``added`` that they name, alone, None for none:
+        a row behind the base's is then one of these. Who encodes these does not encode all that came. O(rows
+        · columns).
         """
         behind = rows >= len(base.works)
         if not behind.any():
@@ -83,9 +86,10 @@ class LiveWorks:
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """What an index must take over: works to put in, by their rows in ``added``, each with the moment ``time_ms`` of
-    its newest upload or edit; works to hide, and those that were hidden and are not any more. ``names`` {work: its id
-    on the platform}, where it says one. ``adjusted`` {"scale" or "offset": {work: the newest}}.
+    """What an index must take over: works to put in, by their rows in ``added``, each with the moment
+    ``time_ms`` of its newest upload or edit; works to hide, and those that were hidden and are not any more.
+    ``names`` {work: its id on the platform}, where it says one. ``adjusted`` {"scale" or "offset": {work: the
+    newest}}.
     """
 
     rows: Array

@@ -1,4 +1,5 @@
-"""What became of works, in the store: one entry for each that was uploaded, edited, deleted, blocked or adjusted."""
+"""What became of works, in the store: one entry for each that was uploaded, edited, deleted, blocked or
+adjusted."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Lives:
     creators: Mapping[int, Word] = field(default_factory=dict)
 
     def step(self, events: Events, counted: Counter[str]) -> Lives:
-        """Of the works and creators that ``events`` name: after these, which are of the kinds LIVES, in any order."""
+        """Of the works and creators that ``events`` name: after these, which are of the kinds LIVES, in any
+        order."""
         works, creators = dict[int, Life](), dict[int, Word]()
         for at in range(len(events)):
             kind, work, creator = int(events.kind[at]), int(events.item_id[at]), int(events.creator_id[at])

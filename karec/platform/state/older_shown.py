@@ -4,9 +4,9 @@
     older     those up to the last 1,000; what falls out goes into
     earlier   one filter for each period of PERIOD_MS in which works were shown; the last FILTERS periods stay
 
-The whole is cut into pieces since it is too long to be written for each exposure. Which works a filter holds depends on
-which events the log holds, and on the order in which they came by at most the SPILL works that are not in it yet.
-Errors of filters: ``karec.kernels.shown_filter``. A filter is 16 KiB.
+The whole is cut into pieces since it is too long to be written for each exposure. Which works a filter holds
+depends on which events the log holds, and on the order in which they came by at most the SPILL works that are
+not in it yet. Errors of filters: ``karec.kernels.shown_filter``. A filter is 16 KiB.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ WIDTH = 1 + shown_filter.WORDS  # of a filter in the store: its period, its word
 ALL_SHOWN = ListFold("all shown", SHOWN.adds, SHOWN.value, 1 << 60)
 
 
-def spilled(store: StateStore, users: Array, first: Array, states: Array, counted: Counter[str]) -> dict[bytes, bytes]:
-    """The entries of ``users (N,)`` whose newest shown works, ``states`` in CSR form by ``first``, are too many."""
+def spilled(
+    store: StateStore, users: Array, first: Array, states: Array, counted: Counter[str]
+) -> dict[bytes, bytes]:
+    """The entries of ``users (N,)`` whose newest shown works, ``states`` in CSR form by ``first``, are too
+    many."""
     many = np.flatnonzero(np.diff(first) >= SPILL)
     if not len(many):
         return {}
-    older, earlier = (records.keys_of(letter, users[many]) for letter in (records.OLDER_SHOWN, records.EARLIER_SHOWN))
+    older, earlier = (
+        records.keys_of(letter, users[many]) for letter in (records.OLDER_SHOWN, records.EARLIER_SHOWN)
+    )
     new = np.concatenate([states[first[at] : first[at + 1]] for at in many])
     bounds = np.concatenate([[0], np.cumsum(np.diff(first)[many])])
     values = store.read([*older, *earlier])

@@ -13,8 +13,8 @@ SERVERS = ("redis://", "rediss://", "unix://", "valkey://")
 
 
 def open_store(address: str) -> StateStore:
-    """``memory:``, ``redis://HOST:PORT/DB`` (``rediss://``, ``unix://``, ``valkey://`` too), or the folder of an LMDB
-    store.
+    """``memory:``, ``redis://HOST:PORT/DB`` (``rediss://``, ``unix://``, ``valkey://`` too), or the folder of
+    an LMDB store.
 
     Raises Unavailable where it cannot be reached or opened, MissingExtra without its package.
     """

@@ -17,8 +17,8 @@ ALWAYS = 1 << 62  # later than the moment of any base
 
 @dataclass(eq=False)
 class PackedLives(Mapping[int, Life]):
-    """{work: its life}, each as the store writes it: bytes, where objects would be walked through by each collection of
-    garbage, with Python's lock held. One thread writes.
+    """{work: its life}, each as the store writes it: bytes, where objects would be walked through by each
+    collection of garbage, with Python's lock held. One thread writes.
     """
 
     _bytes: dict[int, bytes] = field(default_factory=dict)
@@ -55,8 +55,9 @@ class PackedLives(Mapping[int, Life]):
         self._bytes[work], self._said_ms[work] = data, _said_ms(Life.of_bytes(data))
 
     def moments(self) -> tuple[Array, Array]:
-        """(works (N,) int64, when the newest upload or edit of each was (N,) int64): a base of a later moment has all
-        that became of the work. ALWAYS where it was also deleted, blocked or adjusted: no base says that.
+        """(works (N,) int64, when the newest upload or edit of each was (N,) int64): a base of a later moment
+        has all that became of the work. ALWAYS where it was also deleted, blocked or adjusted: no base says
+        that.
         """
         n = len(self._bytes)
         return np.fromiter(self._bytes, np.int64, n), np.fromiter(self._said_ms.values(), np.int64, n)

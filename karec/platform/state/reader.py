@@ -1,4 +1,5 @@
-"""What is known of a user, or of works, up to this second: the store's entries, and the base where it has none."""
+"""What is known of a user, or of works, up to this second: the store's entries, and the base where it has
+none."""
 
 from __future__ import annotations
 
@@ -23,9 +24,10 @@ from karec.types import Array
 
 @dataclass(frozen=True, eq=False)
 class UserState:
-    """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first}; ``counters
-    (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``. ``shown``: the works that the
-    user was shown of late, the last 1,000 or a few more; ``earlier (F, ·)``: filters of those before them.
+    """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first};
+    ``counters (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``. ``shown``:
+    the works that the user was shown of late, the last 1,000 or a few more; ``earlier (F, ·)``: filters of
+    those before them.
     """
 
     lists: Mapping[str, Relation]
@@ -35,7 +37,8 @@ class UserState:
     earlier: Array
 
     def was_shown(self, ids: Array) -> Array:
-        """(N,) bool of works: which were shown to the user, of those of earlier periods nearly always right."""
+        """(N,) bool of works: which were shown to the user, of those of earlier periods nearly always
+        right."""
         return np.isin(ids, self.shown) | self.was_shown_earlier(ids)
 
     def was_shown_earlier(self, ids: Array) -> Array:
@@ -45,11 +48,11 @@ class UserState:
 
 @dataclass(eq=False)
 class StateReader:
-    """Reads ``store``; ``counts["corrupt entries"]`` were taken as missing. Threads may share it where they may share
-    the store.
+    """Reads ``store``; ``counts["corrupt entries"]`` were taken as missing. Threads may share it where they
+    may share the store.
 
-    An event that was committed is in the next read, whatever its moment: one of the very millisecond of a request
-    counts for it, where a training row of that millisecond knows only what was strictly before.
+    An event that was committed is in the next read, whatever its moment: one of the very millisecond of a
+    request counts for it, where a training row of that millisecond knows only what was strictly before.
     """
 
     store: StateStore
@@ -79,7 +82,9 @@ class StateReader:
         self.counts["corrupt entries"] += newest.corrupt + counters.corrupt + earlier.corrupt
         state = counters.rows
         if len(state) != 1 + base.n_scenes:
-            in_scenes = row * base.n_scenes + np.arange(base.n_scenes) if row >= 0 else np.full(base.n_scenes, -1)
+            in_scenes = (
+                row * base.n_scenes + np.arange(base.n_scenes) if row >= 0 else np.full(base.n_scenes, -1)
+            )
             of_scenes = BY_USER_SCENE.of_snapshot(base, in_scenes, names)
             state = np.concatenate([BY_USER.of_snapshot(base, np.array([row]), names), of_scenes])
         read = {fold.name: fold.read(lists[fold.name]) for fold in (*LIST_FOLDS, SHOWN)}
@@ -98,7 +103,8 @@ class StateReader:
         return BY_WORK.read(state)
 
     def recent(self, work_ids: Array, as_of_ms: int) -> Array:
-        """(N, C) float32 counters of ``work_ids (N,)`` that fade, in one read; 0 for one that no event named."""
+        """(N, C) float32 counters of ``work_ids (N,)`` that fade, in one read; 0 for one that no event
+        named."""
         keys = records.keys_of(records.WORK_RECENT, work_ids)
         found = records.unpack(keys, self.store.read(keys), 1 + len(self.folded.counters))
         self.counts["corrupt entries"] += found.corrupt

@@ -18,8 +18,8 @@ TRIES = 8
 
 
 def catch_up(store: StateStore, folded: Folded, log: Path) -> StateWriter:
-    """Takes everything that the log has behind the store's cursor; an empty store is so rebuilt. The writer that did
-    it.
+    """Takes everything that the log has behind the store's cursor; an empty store is so rebuilt. The writer
+    that did it.
     """
     writer = StateWriter(store, folded)
     tail = EventTail(log, writer.cursor)
@@ -29,15 +29,16 @@ def catch_up(store: StateStore, folded: Folded, log: Path) -> StateWriter:
 
 
 def lacks_events(store: StateStore, base: Snapshot) -> bool:
-    """Whether events that happened at the moment of ``base`` or later were passed over, since a base of a later moment
-    had them: where an older bundle is restored, neither the store nor the bundle has them.
+    """Whether events that happened at the moment of ``base`` or later were passed over, since a base of a
+    later moment had them: where an older bundle is restored, neither the store nor the bundle has them.
     """
     return records.moment_of(store.read([records.PASSED_OVER])[0]) >= base.time_ms
 
 
 def can_be_rebuilt(store: StateStore, log: Path) -> bool:
-    """Whether ``log`` has all that the store has read: no part of a writer that it read is retired. That the log
-    begins before the bundle is not enough: blocks, adjustments and what was shown count whatever the bundle's moment.
+    """Whether ``log`` has all that the store has read: no part of a writer that it read is retired. That the
+    log begins before the bundle is not enough: blocks, adjustments and what was shown count whatever the
+    bundle's moment.
     """
     cursor = store.read([CURSOR])[0]
     begun = {part.writer for part in all_parts(log) if part.number == 0}
@@ -45,8 +46,8 @@ def can_be_rebuilt(store: StateStore, log: Path) -> bool:
 
 
 def rebuild(store: StateStore, folded: Folded, log: Path) -> None:
-    """What ``log`` says in place of all entries, in one commit: readers see the one or the other. Memory: the store's.
-    Conflict: other processes wrote before each of TRIES commits.
+    """What ``log`` says in place of all entries, in one commit: readers see the one or the other. Memory: the
+    store's. Conflict: other processes wrote before each of TRIES commits.
     """
     made = MemoryStore()
     for left in reversed(range(TRIES)):

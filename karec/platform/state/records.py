@@ -10,12 +10,13 @@
     u + work                          what became of the work: JSON (folds/lives.py)
     k + creator                       newest block or unblock of all works of the creator: time, number, kind
     d + hour u32 + user               time, number, source of the events of that hour that were counted
-    meta cursor horizon passed        the folds' settings; the log's cursor; the newest logged_ms, first hour of d; the
+    meta cursor horizon passed        the folds' settings; the log's cursor; the newest logged_ms, first hour
+    of d; the
                                       newest moment of an event that a base had already, i64
 
-Ids are 8 bytes, big-endian, with the sign turned, so that keys sort as ids do. Before each value but those of the last
-key stand 8 bytes: VERSION u32 and the CRC-32 of key and value u32. A value of another version, length or checksum is
-taken as missing, and counted.
+Ids are 8 bytes, big-endian, with the sign turned, so that keys sort as ids do. Before each value but those of
+the last key stand 8 bytes: VERSION u32 and the CRC-32 of key and value u32. A value of another version,
+length or checksum is taken as missing, and counted.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def payload(value: bytes) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class Unpacked:
-    """N values: ``first (N + 1,)`` bounds in ``rows (E, width)``; ``missing (N,)`` places without one; ``corrupt`` of
-    these had one.
+    """N values: ``first (N + 1,)`` bounds in ``rows (E, width)``; ``missing (N,)`` places without one;
+    ``corrupt`` of these had one.
     """
 
     first: Array
@@ -92,7 +93,9 @@ class Unpacked:
     corrupt: int
 
 
-def unpack(keys: Sequence[bytes], values: Sequence[bytes | None], width: int, dtype: type = np.int64) -> Unpacked:
+def unpack(
+    keys: Sequence[bytes], values: Sequence[bytes | None], width: int, dtype: type = np.int64
+) -> Unpacked:
     """The payloads of all values, with ``width`` numbers a row."""
     lengths, payloads, missing, corrupt = [0], [], [], 0
     for at, (key, value) in enumerate(zip(keys, values, strict=True)):
@@ -103,8 +106,12 @@ def unpack(keys: Sequence[bytes], values: Sequence[bytes | None], width: int, dt
             missing.append(at)
             corrupt += value is not None
             lengths.append(0)
-    rows: Array = np.frombuffer(bytearray().join(payloads), np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
-    return Unpacked(np.cumsum(lengths, dtype=np.int64), rows.reshape(-1, width), np.array(missing, np.int64), corrupt)
+    rows: Array = np.frombuffer(bytearray().join(payloads), np.dtype(dtype).newbyteorder("<")).astype(
+        dtype, copy=False
+    )
+    return Unpacked(
+        np.cumsum(lengths, dtype=np.int64), rows.reshape(-1, width), np.array(missing, np.int64), corrupt
+    )
 
 
 def is_whole(key: bytes, value: bytes, multiple: int) -> bool:

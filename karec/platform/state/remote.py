@@ -1,8 +1,9 @@
-"""A store on a Redis or Valkey server, by URL. Keys of karec begin with PREFIX, so that a database may be shared.
+"""A store on a Redis or Valkey server, by URL. Keys of karec begin with PREFIX, so that a database may be
+shared.
 
-A commit is one MULTI … EXEC that watches the cursor, sent in one piece; a read is one MGET. What survives a power cut
-of the server is the server's own policy (``appendfsync``). When the server comes back with older contents, the cursor
-is older too.
+A commit is one MULTI … EXEC that watches the cursor, sent in one piece; a read is one MGET. What survives a
+power cut of the server is the server's own policy (``appendfsync``). When the server comes back with older
+contents, the cursor is older too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ TIMEOUT_S = 2.0
 
 
 class RedisStore:
-    """See ``StateStore``. Threads may share it; connections are made when they are needed, after a fork too."""
+    """See ``StateStore``. Threads may share it; connections are made when they are needed, after a fork
+    too."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -28,7 +30,9 @@ class RedisStore:
         except ImportError as error:
             raise MissingExtra("redis", "redis", "a state store at redis://") from error
         self._error, self._moved = redis.RedisError, redis.WatchError
-        self._client: Any = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        self._client: Any = redis.Redis.from_url(
+            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+        )
         with self._told():
             self._client.ping()
 

@@ -1,4 +1,5 @@
-"""A store that is opened when it is first needed, and again after it could not be: a service begins without it."""
+"""A store that is opened when it is first needed, and again after it could not be: a service begins without
+it."""
 
 from __future__ import annotations
 

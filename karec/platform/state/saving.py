@@ -25,9 +25,9 @@ COMMITTED_AT_ONCE = 64 << 20  # bytes
 
 
 def save_store(store: StateStore, path: Path) -> int:
-    """Writes all entries to ``path``, whole or not at all, and returns how many. No writer may commit meanwhile:
-    Conflict in what was saved cannot be told from the entries, so the cursor is compared before and after, and
-    ValueError is raised.
+    """Writes all entries to ``path``, whole or not at all, and returns how many. No writer may commit
+    meanwhile: Conflict in what was saved cannot be told from the entries, so the cursor is compared before
+    and after, and ValueError is raised.
     """
     was, n = store.read([CURSOR])[0], 0
     with file_aside(path) as file:
@@ -44,8 +44,8 @@ def save_store(store: StateStore, path: Path) -> int:
 def load_store(path: Path, store: StateStore) -> int:
     """Puts all entries of a file into an empty store, ``META`` and the cursor last, and returns how many.
 
-    Raises DataError for a file that is damaged or cut short; a store that was loaded in part is then refused by
-    ``Folded.check``. ValueError where the store is not empty.
+    Raises DataError for a file that is damaged or cut short; a store that was loaded in part is then refused
+    by ``Folded.check``. ValueError where the store is not empty.
     """
     if next(store.scan(LOWEST, HIGHEST), None) is not None:
         raise ValueError("the store is not empty: load into a new one")

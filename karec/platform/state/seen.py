@@ -1,8 +1,8 @@
 """Which events were counted already: by hour of the event and user, time, source and number of each.
 
-The window. An event is appended at most ``late_ms`` after it happened, so a repeat of it is too: hours that ended more
-than 2·late_ms before the newest append are forgotten. Within the window a repeat is always found; a second ``late_ms``
-is there for a writer of the log that is read after the others.
+The window. An event is appended at most ``late_ms`` after it happened, so a repeat of it is too: hours that
+ended more than 2·late_ms before the newest append are forgotten. Within the window a repeat is always found;
+a second ``late_ms`` is there for a writer of the log that is read after the others.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from karec.types import Array
 
 
 def once(store: StateStore, events: Events) -> tuple[Array, dict[bytes, bytes], int]:
-    """((M,) bool: the first of each event that was not counted yet, what to commit, corrupt entries). O(M log M + the
-    hours' events).
+    """((M,) bool: the first of each event that was not counted yet, what to commit, corrupt entries). O(M log
+    M + the hours' events).
     """
     hours = events.time_ms // HOUR_MS
     order = np.lexsort((events.user_id, hours))

@@ -30,8 +30,8 @@ class StateStore(Protocol):
         """
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The entries with start ≤ key < stop, each once, in any order. What is committed meanwhile may be in it or
-        not.
+        """The entries with start ≤ key < stop, each once, in any order. What is committed meanwhile may be in
+        it or not.
         """
 
     def close(self) -> None:

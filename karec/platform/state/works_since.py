@@ -22,7 +22,8 @@ from karec.platform.table import Table
 from karec.types import Array
 
 NumberOf = Callable[[str, str], int]
-"""(column, text) → the number of a category's value; −1 for one that nobody knows. Two that are equal say the same."""
+"""(column, text) → the number of a category's value; −1 for one that nobody knows. Two that are equal say the
+same."""
 Refuse = Callable[[Mapping[str, Value], int], str]
 """(an upload's columns, the work's number) → why it is not taken; "" where it is."""
 
@@ -31,8 +32,8 @@ NOTHING = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class KnownWorks:
-    """What one base's ``WorksSince`` knew at a moment: ``lives``, and the works of ``table`` that ``came``, whose cells
-    stand for any base that numbers ``like`` it.
+    """What one base's ``WorksSince`` knew at a moment: ``lives``, and the works of ``table`` that ``came``,
+    whose cells stand for any base that numbers ``like`` it.
     """
 
     lives: Lives
@@ -48,12 +49,13 @@ class KnownWorks:
 
 
 class WorksSince:
-    """Keeps ``added`` and ``gone`` as lives change. One thread calls it. ``counts``: uploads that were not taken, by
-    reason.
+    """Keeps ``added`` and ``gone`` as lives change. One thread calls it. ``counts``: uploads that were not
+    taken, by reason.
 
-    A work is added when its newest word is an upload that ``refuse`` takes and the base lacks it; one that ``refuse``
-    does not take any more, after an edit, is hidden. A work of the base that was edited since is added too, and stands
-    for itself. What lives say of columns that the base lacks is passed over; what they lack is missing.
+    A work is added when its newest word is an upload that ``refuse`` takes and the base lacks it; one that
+    ``refuse`` does not take any more, after an edit, is hidden. A work of the base that was edited since is
+    added too, and stands for itself. What lives say of columns that the base lacks is passed over; what they
+    lack is missing.
     """
 
     def __init__(self, base: Snapshot, number_of: NumberOf, refuse: Refuse) -> None:
@@ -76,13 +78,15 @@ class WorksSince:
         return KnownWorks(lives, self._growing.table, self._came, dict(self._names), self._like())
 
     def begin(self, known: KnownWorks) -> Changed:
-        """The first step, of all lives that ``known`` has: as ``step(known.lives)``. Works that the base has, and of
-        which nothing was said since, and the rows of ``known`` that stand for this base too, cost no Python each.
+        """The first step, of all lives that ``known`` has: as ``step(known.lives)``. Works that the base has,
+        and of which nothing was said since, and the rows of ``known`` that stand for this base too, cost no
+        Python each.
         """
         self._lives, self._creators = PackedLives.of(known.lives.works), dict(known.lives.creators)
         works, said_ms = self._lives.moments()
         in_base, at = self.base.works.lookup(works) >= 0, known.table.lookup(works)
-        kept = (at >= 0) & ~in_base & (said_ms < ALWAYS) & (known.like == self._like())  # where it is, columns are ours
+        # where it is, columns are ours
+        kept = (at >= 0) & ~in_base & (said_ms < ALWAYS) & (known.like == self._like())
         kept[kept] = known.came[at[kept]]
         barred = np.array([creator for creator, word in self._creators.items() if word[1] == BLOCK], np.int64)
         touched = NOTHING
@@ -107,8 +111,8 @@ class WorksSince:
         )
 
     def step(self, newer: Lives) -> Changed:
-        """After the lives of some works and creators changed. O(these), and O(works added) for those that were added
-        before.
+        """After the lives of some works and creators changed. O(these), and O(works added) for those that
+        were added before.
         """
         creators = [c for c, word in newer.creators.items() if self._creators.get(c) != word]
         self._lives.put(newer.works)
@@ -144,7 +148,13 @@ class WorksSince:
     def _stepped(self, works: Array, newer: Mapping[int, Life]) -> Changed:
         """``works`` ascending as their lives say now, of which ``newer`` are at hand."""
         in_base, there = self.base.works.lookup(works), self._growing.table.lookup(works)
-        ids, rows, said_ms, came, hidden = list[int](), list[dict[str, Any]](), list[int](), list[bool](), list[int]()
+        ids, rows, said_ms, came, hidden = (
+            list[int](),
+            list[dict[str, Any]](),
+            list[int](),
+            list[bool](),
+            list[int](),
+        )
         names = dict[int, int | str]()
         for work, row, was in zip(works.tolist(), in_base.tolist(), there.tolist(), strict=True):
             life = newer[work] if work in newer else self._lives.get(work, Life())
@@ -184,7 +194,9 @@ class WorksSince:
             self._names.pop(work, None)
         self._names |= names
         rows_put = np.arange(len(self._came) - len(ids), len(self._came))
-        return Changed(rows_put, np.array(said_ms, np.int64), np.array(hidden, np.int64), back, names, adjusted)
+        return Changed(
+            rows_put, np.array(said_ms, np.int64), np.array(hidden, np.int64), back, names, adjusted
+        )
 
     def _values(self, work: int, life: Life, row: int) -> dict[str, Any] | None:
         """The cells of a work; None where it is not added: of the base and not edited, unknown, not taken."""

@@ -4,9 +4,9 @@
     step      the folds' own ``step_all``
     commit    the states, the events' ids and the cursor, all or none
 
-So at any moment the store holds what the log says up to the store's cursor, whenever the process was killed. What an
-event adds depends on the event and the base alone, so the order in which several writers' events arrive changes
-nothing.
+So at any moment the store holds what the log says up to the store's cursor, whenever the process was killed.
+What an event adds depends on the event and the base alone, so the order in which several writers' events
+arrive changes nothing.
 
 What was shown is kept in pieces: older_shown.py.
 """
@@ -40,13 +40,14 @@ AT_ONCE = 20_000
 
 @dataclass(eq=False)
 class StateWriter:
-    """Writes to ``store`` what events change. One writer at a time: a second one makes the first raise Conflict.
+    """Writes to ``store`` what events change. One writer at a time: a second one makes the first raise
+    Conflict.
 
-    ``counts``: events by what became of them, since this writer began: "folded", "repeated", "before the base", "of a
-    kind that no fold reads"; "of works": uploads, deletions, edits and blocks, which may come again and change nothing,
-    and of these "unreadable text"; of the folded ones "unknown user" and "unknown work", which the base does not hold
-    and which count as any other; "corrupt entries", begun anew from the base. Raises DataError when the store is of
-    other labels, scenes or meanings.
+    ``counts``: events by what became of them, since this writer began: "folded", "repeated", "before the
+    base", "of a kind that no fold reads"; "of works": uploads, deletions, edits and blocks, which may come
+    again and change nothing, and of these "unreadable text"; of the folded ones "unknown user" and "unknown
+    work", which the base does not hold and which count as any other; "corrupt entries", begun anew from the
+    base. Raises DataError when the store is of other labels, scenes or meanings.
     """
 
     store: StateStore
@@ -65,12 +66,14 @@ class StateWriter:
             return Cursor() if self._was is None else Cursor.of_bytes(self._was)
         except ValueError as error:
             raise DataError(
-                f"the state store does not say how far in the log it is ({error}): begin an empty store and rebuild it "
+                f"the state store does not say how far in the log it is ({error}): begin an empty store and "
+                f"rebuild it "
                 "from the event log"
             ) from error
 
     def follow(self, tail: EventTail, most: int = AT_ONCE) -> int:
-        """Takes what ``tail`` has next, up to about ``most`` events, and returns how many; 0 when nothing is new."""
+        """Takes what ``tail`` has next, up to about ``most`` events, and returns how many; 0 when nothing is
+        new."""
         events = tail.poll(most)
         if len(events):
             self.apply(events, tail.cursor)
@@ -124,7 +127,10 @@ class StateWriter:
         counted["unknown work"] = int(((work_rows[work] < 0) & (events.item_id >= 0)).sum())
         steps = [_ListStep.of(fold, letter, self.folded, located, events, users) for fold, letter in _LISTS]
         steps = [step for step in steps if len(step.keys)]
-        counter_keys = records.keys_of(records.USER_COUNTERS, users), records.keys_of(records.WORK_COUNTERS, works)
+        counter_keys = (
+            records.keys_of(records.USER_COUNTERS, users),
+            records.keys_of(records.WORK_COUNTERS, works),
+        )
         groups = [*(step.keys for step in steps), *counter_keys, records.keys_of(records.WORK_RECENT, works)]
         values = self.store.read([key for keys in groups for key in keys])
         cut = np.cumsum([0, *map(len, groups)]).tolist()
@@ -147,16 +153,26 @@ class StateWriter:
         return entries
 
     def _user_counters(
-        self, keys: list[bytes], values: list[bytes | None], located: LocatedEvents, rows: Array, counted: Counter[str]
+        self,
+        keys: list[bytes],
+        values: list[bytes | None],
+        located: LocatedEvents,
+        rows: Array,
+        counted: Counter[str],
     ) -> dict[bytes, bytes]:
         base, names = self.folded.base, self.folded.counters
         n_scenes, width = base.n_scenes, len(names)
         state = np.empty((len(keys), 1 + n_scenes, width))
         state[:, 0] = BY_USER.of_snapshot(base, rows, names)
         in_scenes = np.where(rows[:, None] >= 0, rows[:, None] * n_scenes + np.arange(n_scenes), -1)
-        state[:, 1:] = BY_USER_SCENE.of_snapshot(base, in_scenes.ravel(), names).reshape(len(keys), n_scenes, width)
+        state[:, 1:] = BY_USER_SCENE.of_snapshot(base, in_scenes.ravel(), names).reshape(
+            len(keys), n_scenes, width
+        )
         _overwrite(state.reshape(len(keys), -1), keys, values, counted)
-        of_user, of_scenes = np.ascontiguousarray(state[:, 0]), np.ascontiguousarray(state[:, 1:]).reshape(-1, width)
+        of_user, of_scenes = (
+            np.ascontiguousarray(state[:, 0]),
+            np.ascontiguousarray(state[:, 1:]).reshape(-1, width),
+        )
         BY_USER.step_all(of_user, located, names)
         BY_USER_SCENE.step_all(of_scenes, located, names)
         state[:, 0], state[:, 1:] = of_user, of_scenes.reshape(len(keys), n_scenes, width)
@@ -181,8 +197,8 @@ _LISTS = ((SHOWN, records.NEWEST_SHOWN), *((fold, records.USER_LISTS[fold.name])
 
 @dataclass(frozen=True, eq=False)
 class _ListStep:
-    """One fold of one batch: the ``rows`` of the batch's users that it changes, their ``keys``, and the changes of
-    each.
+    """One fold of one batch: the ``rows`` of the batch's users that it changes, their ``keys``, and the
+    changes of each.
     """
 
     fold: ListFold
@@ -193,7 +209,13 @@ class _ListStep:
 
     @classmethod
     def of(
-        cls, fold: ListFold, letter: bytes, folded: Folded, located: LocatedEvents, events: Events, users: Array
+        cls,
+        fold: ListFold,
+        letter: bytes,
+        folded: Folded,
+        located: LocatedEvents,
+        events: Events,
+        users: Array,
     ) -> _ListStep:
         places, values = fold.changes(folded.base.meaning, located)
         first, order = grouped(located.user[places], len(users))

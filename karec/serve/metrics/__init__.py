@@ -1,4 +1,5 @@
-"""What a service shows of itself: counts, latencies, versions, lags, memory, and what its feeds do to creators."""
+"""What a service shows of itself: counts, latencies, versions, lags, memory, and what its feeds do to
+creators."""
 
 from karec.serve.metrics.metrics import Metrics
 

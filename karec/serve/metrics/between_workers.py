@@ -2,10 +2,11 @@
 
     FOLDER/workers/NAME.told     what a worker counted, replaced once a second
     FOLDER/workers/NAME.lock     locked (flock) as long as the worker lives, however it ends
-    FOLDER/ended.told            what workers counted that have ended; ``folded`` names files that are in it already
+    FOLDER/ended.told            what workers counted that have ended; ``folded`` names files that are in it
+    already
 
-A worker that was killed is found by its lock. Its counters go into ``ended.told``, so that a sum never falls; its
-gauges go. What it counted in its last second is lost. Files of another version of karec are left out.
+A worker that was killed is found by its lock. Its counters go into ``ended.told``, so that a sum never falls;
+its gauges go. What it counted in its last second is lost. Files of another version of karec are left out.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Summed:
         rows: dict[Key, tuple[Array, Array]] = {}
         self.named: dict[str, dict[Labels, float]] = {}
         for each in told:
-            for key, total, recent in zip(each.keys, each.matrix("total"), each.matrix("recent"), strict=True):
+            for key, total, recent in zip(
+                each.keys, each.matrix("total"), each.matrix("recent"), strict=True
+            ):
                 before = rows.get(key)
                 rows[key] = (total, recent) if before is None else (before[0] + total, before[1] + recent)
             for name, counted in each.named.items():
@@ -65,7 +68,9 @@ class Summed:
     def as_ended(self, folded: list[str]) -> Told:
         total = np.array([*self.total.values()]).reshape(-1, WIDTH)
         nothing = np.zeros_like(total).tobytes()
-        return Told(keys=[*self.total], total=total.tobytes(), recent=nothing, named=self.named, folded=folded)
+        return Told(
+            keys=[*self.total], total=total.tobytes(), recent=nothing, named=self.named, folded=folded
+        )
 
 
 class Workers:
@@ -77,7 +82,9 @@ class Workers:
         self._workers.mkdir(parents=True, exist_ok=True)
         self.name = f"{worker}-{os.getpid()}-{secrets.token_hex(4)}"
         with locked(folder / "told.lock"):  # else another may take the file for that of a dead worker
-            self._lock = os.open(self._workers / f"{self.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(
+                self._workers / f"{self.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def tell(self, told: Told) -> None:

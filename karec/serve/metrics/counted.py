@@ -1,8 +1,9 @@
 """What one worker counts of its answers: rows of numbers by scene, stage and step, and counters by name.
 
-An answer costs its request one append to a queue; a thread folds what is there. Each row has two forms: ``total`` since
-the worker began, and ``recent``, which forgets with a mean of a minute (a call that is t seconds old counts e^(−t/60)),
-so that the sums of several workers say what the last minute was like. O(steps) an answer, ~1 µs a step.
+An answer costs its request one append to a queue; a thread folds what is there. Each row has two forms:
+``total`` since the worker began, and ``recent``, which forgets with a mean of a minute (a call that is t
+seconds old counts e^(−t/60)), so that the sums of several workers say what the last minute was like. O(steps)
+an answer, ~1 µs a step.
 """
 
 from __future__ import annotations
@@ -95,9 +96,11 @@ class Counted:
             self.total += added
             self.recent += added
 
-    def _fold_steps(self, seen: Seen, rows: list[int], values: list[tuple[float, float, float, float]]) -> None:
-        """Rows of each step that ran, and of each stage: it has what its first step had, and leaves what its last step
-        left."""
+    def _fold_steps(
+        self, seen: Seen, rows: list[int], values: list[tuple[float, float, float, float]]
+    ) -> None:
+        """Rows of each step that ran, and of each stage: it has what its first step had, and leaves what its
+        last step left."""
         stages: dict[str, list[float]] = {}
         for step in seen.steps:
             n_in, n_out = max(step.n_in, 0), max(step.n_out, 0)
@@ -134,7 +137,8 @@ class Counted:
 
 
 def summed(rows: Array, values: Array, n: int) -> Array:
-    """(n, WIDTH) of M calls: the ``rows (M,)`` that they are of, and their ``values (M, 4)``: in, out, failed, ms."""
+    """(n, WIDTH) of M calls: the ``rows (M,)`` that they are of, and their ``values (M, 4)``: in, out,
+    failed, ms."""
     out = np.zeros((n, WIDTH))
     out[:, CALLS] = np.bincount(rows, minlength=n)
     for at, column in enumerate((N_IN, N_OUT, FAILED, MS)):

@@ -1,4 +1,5 @@
-"""What was exposed in a minute, and what is known of it: works, creators, ages and types as sums that can be added."""
+"""What was exposed in a minute, and what is known of it: works, creators, ages and types as sums that can be
+added."""
 
 from __future__ import annotations
 
@@ -51,9 +52,9 @@ class Tally(msgspec.Struct):
 
 
 class Exposures(msgspec.Struct):
-    """Exposures of some time. ``n`` all; ``dated`` those of works whose publishing is known; ``young`` of these those
-    younger than 24 and 72 hours; ``types`` by code of the type; ``first`` works that were never exposed before, which
-    only the one who merges workers can know.
+    """Exposures of some time. ``n`` all; ``dated`` those of works whose publishing is known; ``young`` of
+    these those younger than 24 and 72 hours; ``types`` by code of the type; ``first`` works that were never
+    exposed before, which only the one who merges workers can know.
     """
 
     format: int = FORMAT
@@ -96,7 +97,8 @@ class Catalogue:
         return rows >= 0
 
     def column(self, name: str, ids: Array, missing: int = -1) -> Array:
-        """(N,) int64 of the column of works; ``missing`` for unknown works and where there is no such column."""
+        """(N,) int64 of the column of works; ``missing`` for unknown works and where there is no such
+        column."""
         base = self.snapshot.works
         found = np.full(len(ids), missing, np.int64)
         if name not in base.columns:
@@ -110,17 +112,21 @@ class Catalogue:
         return found
 
     def creators(self) -> Array | None:
-        """Who made a work of the catalogue, ascending; None where works name no creator. O(works log works)."""
+        """Who made a work of the catalogue, ascending; None where works name no creator. O(works log
+        works)."""
         columns = [self.snapshot.works.columns.get(CREATOR)]
         if columns[0] is None:
             return None
         if self.since is not None:
             columns.append(self.since.came.works[CREATOR])
-        each = np.unique(np.concatenate([np.asarray(column, np.int64) for column in columns if column is not None]))
+        each = np.unique(
+            np.concatenate([np.asarray(column, np.int64) for column in columns if column is not None])
+        )
         return each[each >= 0]
 
     def exposed_before(self, ids: Array) -> Array:
-        """(N,) bool: whether the bundle's counters have an exposure of the work; False where nobody counts."""
+        """(N,) bool: whether the bundle's counters have an exposure of the work; False where nobody
+        counts."""
         return self.column(EXPOSED, ids, 0) > 0
 
     def exposures(self, ids: Array, moments: Array) -> Exposures:

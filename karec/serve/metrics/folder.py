@@ -1,4 +1,5 @@
-"""The folder that all workers of a service share for their numbers: in memory where the system has such a place."""
+"""The folder that all workers of a service share for their numbers: in memory where the system has such a
+place."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ HELD = "service.lock"  # locked by the parent, and so by the workers that it for
 
 @contextmanager
 def metrics_folder() -> Iterator[Path]:
-    """A new folder, which goes when the block ends; that of a service that was killed goes when the next one begins."""
+    """A new folder, which goes when the block ends; that of a service that was killed goes when the next one
+    begins."""
     beside = IN_MEMORY if os.access(IN_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
     _remove_dead(beside)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside))
@@ -37,6 +39,7 @@ def _locked(folder: Path) -> int:
 
 def _remove_dead(beside: Path) -> None:
     for folder in beside.glob(f"{PREFIX}*"):
-        with suppress(OSError), open(folder / HELD, "rb") as file:  # absent: it is being made, or somebody else's
+        # absent: it is being made, or somebody else's
+        with suppress(OSError), open(folder / HELD, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
-"""Latencies in bins of equal ratio: four to an octave from 0.05 ms to 6.6 s, so that a quantile is within 9 %."""
+"""Latencies in bins of equal ratio: four to an octave from 0.05 ms to 6.6 s, so that a quantile is within 9
+%."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from karec.types import Array
 
 PER_OCTAVE = 4
 EDGES_MS: Array = 0.05 * 2.0 ** (np.arange(17 * PER_OCTAVE + 1) / PER_OCTAVE)
-BINS = len(EDGES_MS) + 1  # bin i holds EDGES[i − 1] < ms ≤ EDGES[i]; the first has no lower edge, the last no upper
+# bin i holds EDGES[i − 1] < ms ≤ EDGES[i]; the first has no lower edge, the last no upper
+BINS = len(EDGES_MS) + 1
 
 
 def bins_of(ms: Array) -> Array:
@@ -19,8 +21,9 @@ def bins_of(ms: Array) -> Array:
 
 
 def quantiles(counts: Array, wanted: Sequence[float]) -> list[float | None]:
-    """Of ``counts (BINS,)``, which need not be whole: the times in ms below which these shares lie, interpolated
-    within their bins by ratio. None where nothing was counted; what lies beyond the last edge is told as that edge.
+    """Of ``counts (BINS,)``, which need not be whole: the times in ms below which these shares lie,
+    interpolated within their bins by ratio. None where nothing was counted; what lies beyond the last edge is
+    told as that edge.
     """
     upto = np.cumsum(counts)
     if not upto[-1] > 0:

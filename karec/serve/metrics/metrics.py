@@ -37,12 +37,14 @@ _log = logging.getLogger("karec.serve")
 
 
 class Metrics:
-    """The metrics of one worker, and through ``folder``, which all workers of the service share, those of all.
+    """The metrics of one worker, and through ``folder``, which all workers of the service share, those of
+    all.
 
-    Made in the worker's own process, after any fork. ``worker``: its number, by which the workers' own gauges are told
-    apart. ``exposure``: what the windows count, works in answers ("sent") or the exposures that are reported ("shown").
-    ``answered``, ``refused``, ``replied`` and ``recorded`` cost their caller one append, from any thread; a
-    thread folds what they said. ``text`` and ``status`` take milliseconds: not on an event loop.
+    Made in the worker's own process, after any fork. ``worker``: its number, by which the workers' own gauges
+    are told apart. ``exposure``: what the windows count, works in answers ("sent") or the exposures that are
+    reported ("shown"). ``answered``, ``refused``, ``replied`` and ``recorded`` cost their caller one append,
+    from any thread; a thread folds what they said. ``text`` and ``status`` take milliseconds: not on an event
+    loop.
     """
 
     def __init__(self, folder: Path, worker: int | str = 0, exposure: str = SENT) -> None:
@@ -70,7 +72,8 @@ class Metrics:
         self._looking.begin()
 
     def answered(self, answer: Recommendation, ms: float) -> None:
-        """A feed was answered, and took ``ms``. It is not kept, and neither are its candidates but for their ids."""
+        """A feed was answered, and took ``ms``. It is not kept, and neither are its candidates but for their
+        ids."""
         if len(self._answers) >= MOST_WAITING:
             self._lost += 1
             return
@@ -81,11 +84,13 @@ class Metrics:
         self._said.append(("karec_refused", (reason,), 1))
 
     def replied(self, route: str, status: int) -> None:
-        """An HTTP request was replied to. ``route``: the path as the service declares it, with no id in it."""
+        """An HTTP request was replied to. ``route``: the path as the service declares it, with no id in
+        it."""
         self._said.append(("karec_requests", (route, str(status)), 1))
 
     def recorded(self, events: int, refused: Mapping[str, int], exposed: Sequence[Exposed] = ()) -> None:
-        """So many events were put into the log, with these exposures among them; others were refused by reason."""
+        """So many events were put into the log, with these exposures among them; others were refused by
+        reason."""
         if exposed and self._exposure == SHOWN and len(self._shown) < MOST_WAITING:
             self._shown.append(exposed)
         self._said.append(("karec_events", (), events))
@@ -117,7 +122,8 @@ class Metrics:
         self._guarded(self._settle)
 
     def _guarded(self, call: Any) -> None:
-        """The thread outlives a full disk, and whatever a bundle or a step does; each kind is logged once in a row."""
+        """The thread outlives a full disk, and whatever a bundle or a step does; each kind is logged once in
+        a row."""
         try:
             call()
         except Exception as error:

@@ -1,4 +1,5 @@
-"""How a worker stands: versions and ages of what it serves, lags, observers, memory; read every few seconds."""
+"""How a worker stands: versions and ages of what it serves, lags, observers, memory; read every few
+seconds."""
 
 from __future__ import annotations
 
@@ -80,8 +81,11 @@ class Standing:
         return self._library
 
     def scenes_of_works(self) -> frozenset[str]:
-        """Scenes that recommend works: the others' items have ids of their own, which may be those of works."""
-        return frozenset(scene for scene, each in self._live.cascades.items() if isinstance(each.bundle, Bundle))
+        """Scenes that recommend works: the others' items have ids of their own, which may be those of
+        works."""
+        return frozenset(
+            scene for scene, each in self._live.cascades.items() if isinstance(each.bundle, Bundle)
+        )
 
     def catalogue(self) -> Catalogue | None:
         """What is known of works now; None where no scene recommends works."""
@@ -106,7 +110,9 @@ class Standing:
         if live is not None:
             events, oldest_ms = live.behind()
             found["karec_state_events_behind"][()] = events
-            found["karec_state_seconds_behind"][()] = max(time.time() - oldest_ms / 1e3, 0.0) if events else 0.0
+            found["karec_state_seconds_behind"][()] = (
+                max(time.time() - oldest_ms / 1e3, 0.0) if events else 0.0
+            )
 
     def _read_exposure(self, scene: str, stands: Mapping[str, Any], found: Readings) -> None:
         for target in stands["targets"]:
@@ -128,7 +134,9 @@ class Standing:
             for queue in cascade.observers:
                 counts, key = queue.counts(), (scene, queue.name)
                 now[key] = now[key].plus(counts) if key in now else counts
-                found["karec_observer_pending"][key] = found["karec_observer_pending"].get(key, 0) + counts.pending
+                found["karec_observer_pending"][key] = (
+                    found["karec_observer_pending"].get(key, 0) + counts.pending
+                )
         for key, counts in now.items():
             self._count("karec_observer_seen", key, counts.seen, counted)
             for why in ("dropped", "failed"):

@@ -1,4 +1,5 @@
-"""What the page shows of a service, as plain values: of all workers, latencies and funnels of about the last minute."""
+"""What the page shows of a service, as plain values: of all workers, latencies and funnels of about the last
+minute."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def status_of(living: Sequence[Told], ended: Told, ecosystem: Mapping[str, Any])
 
     processes    [{worker, pid, begun_s, rss, pss, cpu_s}]
     funnel       {scene: {answers, per_second, degraded, n_in (wanted), n_out, p50, p95, p99,
-                  stages: [{stage, n_in, n_out, failed, p50, …, steps: [{step, role, …}]}]}}, in the cascade's order
+                  stages: [{stage, n_in, n_out, failed, p50, …, steps: [{step, role, …}]}]}}, in the cascade's
+                  order
     counted      {name: [{labels…, "n"}]} of counters by name since the service began
     read         {name: [{labels…, "value"}]} of gauges
     ecosystem    as ``Windows.told``, by what counts as an exposure
@@ -37,9 +39,13 @@ def status_of(living: Sequence[Told], ended: Told, ecosystem: Mapping[str, Any])
         "processes": [_worker(told, read) for told in living],
         "funnel": _scenes(summed, weight),
         "counted": {
-            name: [_labelled(name, labels, "n", n) for labels, n in of.items()] for name, of in summed.named.items()
+            name: [_labelled(name, labels, "n", n) for labels, n in of.items()]
+            for name, of in summed.named.items()
         },
-        "read": {name: [_labelled(name, labels, "value", v) for labels, v in of.items()] for name, of in read.items()},
+        "read": {
+            name: [_labelled(name, labels, "value", v) for labels, v in of.items()]
+            for name, of in read.items()
+        },
         "ecosystem": dict(ecosystem),
     }
 
@@ -87,5 +93,10 @@ def _calls(recent: Array) -> dict[str, float | None]:
     calls = float(recent[CALLS])
     if calls <= LEAST:
         return dict.fromkeys(("n_in", "n_out", "failed", *QUANTILES))
-    means = {name: float(recent[at]) / calls for name, at in (("n_in", N_IN), ("n_out", N_OUT), ("failed", FAILED))}
-    return {**means, **dict(zip(QUANTILES, quantiles(recent[HISTOGRAM:], [*QUANTILES.values()]), strict=True))}
+    means = {
+        name: float(recent[at]) / calls for name, at in (("n_in", N_IN), ("n_out", N_OUT), ("failed", FAILED))
+    }
+    return {
+        **means,
+        **dict(zip(QUANTILES, quantiles(recent[HISTOGRAM:], [*QUANTILES.values()]), strict=True)),
+    }

@@ -3,16 +3,17 @@
     FOLDER/new/MINUTE-NAME       what one worker exposed in one minute, written when the minute has ended
     FOLDER/minutes/MINUTE        of all workers; those of the last hour and of hours that are not whole yet
     FOLDER/hours/HOUR            sixty minutes
-    FOLDER/exposed.ids           works that were exposed and were not when the bundle was made, ascending int64
-    FOLDER/windows.json          the windows' measures, and those of before, for curves
+    FOLDER/exposed.ids           works that were exposed and were not when the bundle was made, ascending
+    int64 FOLDER/windows.json          the windows' measures, and those of before, for curves
 
-Once a minute one worker, whichever is first, takes what is new and measures the windows; the others go on. What comes
-when its hour is made already counts for the minute in which it is taken. A worker that is killed loses its current
-minute. The window of a day is made of whole hours and of minutes: it is up to an hour shorter. Ages are as of the
-exposure. A work's first exposure is one after which it is in ``exposed.ids`` or in the counters of a bundle; both are
-asked.
+Once a minute one worker, whichever is first, takes what is new and measures the windows; the others go on.
+What comes when its hour is made already counts for the minute in which it is taken. A worker that is killed
+loses its current minute. The window of a day is made of whole hours and of minutes: it is up to an hour
+shorter. Ages are as of the exposure. A work's first exposure is one after which it is in ``exposed.ids`` or
+in the counters of a bundle; both are asked.
 
-Cost a minute: O(W log W) for W works exposed in the hour, and in the first minute of an hour the same of the day.
+Cost a minute: O(W log W) for W works exposed in the hour, and in the first minute of an hour the same of the
+day.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class Windows:
         _write(self.folder / "new" / f"{minute}-{name}", exposures)
 
     def told(self) -> dict[str, Any]:
-        """{"minute": the last that is in, "windows": {name: measures}, "history": {name: [measures …]}}; empty before
-        the first minute."""
+        """{"minute": the last that is in, "windows": {name: measures}, "history": {name: [measures …]}};
+        empty before the first minute."""
         try:
             found = msgspec.json.decode((self.folder / "windows.json").read_bytes())
         except (OSError, msgspec.MsgspecError):
@@ -61,8 +62,8 @@ class Windows:
         return found if isinstance(found, dict) else {}
 
     def settle(self, now_minute: int, catalogue: Catalogue, begun: Array | None = None) -> bool:
-        """Takes what was exposed before ``now_minute`` and measures; whether it was this worker that did. ``begun``:
-        works that were exposed before the service began, where something knows them.
+        """Takes what was exposed before ``now_minute`` and measures; whether it was this worker that did.
+        ``begun``: works that were exposed before the service began, where something knows them.
         """
         if self.told().get("minute", -1) >= now_minute - 1:
             return False
@@ -124,7 +125,10 @@ class Windows:
         for hour in {minute // HOUR for minute in minutes}:
             path = self.folder / "hours" / str(hour)
             if hour < last // HOUR and not path.exists():
-                _write(path, Exposures.joined(_read(self._minute(m) for m in sorted(minutes) if m // HOUR == hour)))
+                _write(
+                    path,
+                    Exposures.joined(_read(self._minute(m) for m in sorted(minutes) if m // HOUR == hour)),
+                )
         for minute in minutes:
             if minute <= last - HOUR and minute // HOUR < last // HOUR:
                 self._minute(minute).unlink(missing_ok=True)
@@ -145,7 +149,10 @@ class Windows:
             if length < DAY:
                 parts = _read(self._minute(m) for m in sorted(minutes) if m > after)
             else:
-                parts = [self._day[1], *_read(self._minute(m) for m in sorted(minutes) if m // HOUR not in hours)]
+                parts = [
+                    self._day[1],
+                    *_read(self._minute(m) for m in sorted(minutes) if m // HOUR not in hours),
+                ]
             found[window] = measures_of(Exposures.joined(parts), creators, names)
         return found
 
@@ -161,8 +168,8 @@ class Windows:
 
 
 def measures_of(exposures: Exposures, creators: Array | None, types: list[str]) -> dict[str, Any]:
-    """What is told of a window. ``creators``: all of the catalogue; those that it lacks and that were exposed count
-    too. A share of nothing is None.
+    """What is told of a window. ``creators``: all of the catalogue; those that it lacks and that were exposed
+    count too. A share of nothing is None.
     """
     found: dict[str, Any] = {
         "exposures": exposures.n,
@@ -181,7 +188,9 @@ def measures_of(exposures: Exposures, creators: Array | None, types: list[str]) 
     young = zip(YOUNG_HOURS, exposures.young, strict=True)
     found |= {f"young_{hours}h": n / exposures.dated if exposures.dated else None for hours, n in young}
     typed = sum(exposures.types.values())
-    named = {types[code] if code < len(types) else str(code): n / typed for code, n in exposures.types.items()}
+    named = {
+        types[code] if code < len(types) else str(code): n / typed for code, n in exposures.types.items()
+    }
     return {**found, "types": named}
 
 

@@ -1,7 +1,7 @@
 """What users do with works that are shown to them: outcomes drawn from their true chances.
 
-The answers to a served feed come from common random numbers: the coin of a user, a work and a task is fixed. So a work
-gets the same answer from a user whoever shows it, and two cascades differ by what they show alone.
+The answers to a served feed come from common random numbers: the coin of a user, a work and a task is fixed.
+So a work gets the same answer from a user whoever shows it, and two cascades differ by what they show alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def coins_of(truth: Truth, user: Array, work: Array) -> dict[str, Array]:
 
 
 def outcomes(chances: Mapping[str, Array], coins: Mapping[str, Array]) -> dict[str, Array]:
-    """{task: (N,) uint8} along the funnel, from the chances of ``Truth`` and a coin in [0, 1) for each task."""
+    """{task: (N,) uint8} along the funnel, from the chances of ``Truth`` and a coin in [0, 1) for each
+    task."""
     labels: dict[str, Array] = {}
     for task in TASKS:
         before = AFTER[task]
@@ -56,7 +57,8 @@ def outcomes(chances: Mapping[str, Array], coins: Mapping[str, Array]) -> dict[s
 
 
 def play_ms_of(duration_ms: Array, did: Mapping[str, Array], u: Array) -> Array:
-    """(N,) int64 milliseconds played of works of ``duration_ms``, from what users ``did`` and a coin ``u`` in [0, 1).
+    """(N,) int64 milliseconds played of works of ``duration_ms``, from what users ``did`` and a coin ``u`` in
+    [0, 1).
 
     long_view means at least 70 % of the work heard, finish all of it.
     """

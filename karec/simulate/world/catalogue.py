@@ -1,7 +1,8 @@
-"""Songs, and the works that creators upload: a work is one creator's singing of one song, as audio or as video.
+"""Songs, and the works that creators upload: a work is one creator's singing of one song, as audio or as
+video.
 
-Songs and creators are Zipf, so a few songs have thousands of works and most have a handful. Work rows are in order of
-upload.
+Songs and creators are Zipf, so a few songs have thousands of works and most have a handful. Work rows are in
+order of upload.
 """
 
 from __future__ import annotations
@@ -17,15 +18,40 @@ from karec.types import Array
 TYPES = ["audio", "video"]
 ERAS = ["2020s", "2010s", "2000s", "1990s", "1980s", "before 1980"]
 TAGS = [
-    *("pop", "ballad", "folk", "rock", "rap", "electronic", "jazz", "R&B", "opera", "children", "anime", "film"),
-    *("game", "Cantonese", "Hokkien", "Sichuanese", "English", "Japanese", "Korean", "duet", "choir", "instrument"),
+    *(
+        "pop",
+        "ballad",
+        "folk",
+        "rock",
+        "rap",
+        "electronic",
+        "jazz",
+        "R&B",
+        "opera",
+        "children",
+        "anime",
+        "film",
+    ),
+    *(
+        "game",
+        "Cantonese",
+        "Hokkien",
+        "Sichuanese",
+        "English",
+        "Japanese",
+        "Korean",
+        "duet",
+        "choir",
+        "instrument",
+    ),
     *("a cappella", "humour"),
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class Songs:
-    """S songs, most popular first: ``tag``, ``era`` codes; ``vector (S, DIMENSION) float32`` has unit rows."""
+    """S songs, most popular first: ``tag``, ``era`` codes; ``vector (S, DIMENSION) float32`` has unit
+    rows."""
 
     tag: Array
     era: Array
@@ -84,9 +110,11 @@ def make_works(
     return works_by(weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng)
 
 
-def works_by(rank: Array, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator) -> Works:
-    """A work by the creator ``people.creators[r]`` for each r of ``rank (N,)``, uploaded evenly over [first_ms,
-    last_ms); a creator sings the better liked of two popular songs.
+def works_by(
+    rank: Array, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
+) -> Works:
+    """A work by the creator ``people.creators[r]`` for each r of ``rank (N,)``, uploaded evenly over
+    [first_ms, last_ms); a creator sings the better liked of two popular songs.
     """
     n_works, creator = len(rank), people.creators[rank]
     first, second = (weighted_rows(songs.weight, n_works, rng) for _ in range(2))

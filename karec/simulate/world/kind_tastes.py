@@ -1,8 +1,9 @@
-"""The truth of the kinds of items: what a user does with a song, a creator, a live room, a song room, as chances.
+"""The truth of the kinds of items: what a user does with a song, a creator, a live room, a song room, as
+chances.
 
-Each kind has labels along a funnel, as works have: P(label) = P(label before) · σ(slope · liking + intercept). What its
-scene is for is Σ worth · P(label): one label's chance, or the seconds that are watched. Liking is a weighed sum of
-causes of about unit variance, the same that works are judged by.
+Each kind has labels along a funnel, as works have: P(label) = P(label before) · σ(slope · liking +
+intercept). What its scene is for is Σ worth · P(label): one label's chance, or the seconds that are watched.
+Liking is a weighed sum of causes of about unit variance, the same that works are judged by.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Label:
 
 
 class KindTastes(ABC):
-    """N items: ``weight (N,)`` how widely each is shown, ``owners (N,)`` user rows. ``calibrate`` comes first."""
+    """N items: ``weight (N,)`` how widely each is shown, ``owners (N,)`` user rows. ``calibrate`` comes
+    first."""
 
     labels: tuple[Label, ...]
     owned: bool = True
@@ -170,7 +172,9 @@ class RoomTastes(KindTastes):
 
     def __init__(self, truth: Truth, owners: Array, rng: np.random.Generator) -> None:
         super().__init__(truth, owners, zipf_weights(len(owners), 0.5))
-        looks = weighted_rows(truth.songs.weight, len(owners) * 4 * SONGS_OF_A_ROOM, rng).reshape(len(owners), -1)
+        looks = weighted_rows(truth.songs.weight, len(owners) * 4 * SONGS_OF_A_ROOM, rng).reshape(
+            len(owners), -1
+        )
         liking = np.einsum("od,osd->os", truth.people.taste[owners], truth.songs.vector[looks])
         best = np.argsort(-liking, axis=1, kind="stable")[:, :SONGS_OF_A_ROOM]
         self.songs = np.take_along_axis(looks, best, axis=1)

@@ -1,14 +1,15 @@
 """What the world's scenes recommend beside works: songs to sing, creators to follow, live rooms, song rooms.
 
-Everything comes from the tastes that works are judged by. Each kind has a log of what was shown in the world's weeks
-and what users did, half of it drawn by how widely the platform shows an item, half the best of three by a noisy look;
-its counters and lists are folds of that log.
+Everything comes from the tastes that works are judged by. Each kind has a log of what was shown in the
+world's weeks and what users did, half of it drawn by how widely the platform shows an item, half the best of
+three by a noisy look; its counters and lists are folds of that log.
 
     kind       items                               a user does             because of
-    song       songs, most with accompaniment      sing                    song, voice that suits it, fancy, era
-    creator    creators                            follow                  voice, skill, fancy, city, friend
-    live       rooms of hosts, who are creators    watch 1, 5, 30 minutes  voice, skill, fancy, city, friend, follow
-    room       song rooms of any user, five songs  join                    the room's songs, friend, family, city
+    song       songs, most with accompaniment      sing                    song, voice that suits it, fancy,
+    era creator    creators                            follow                  voice, skill, fancy, city,
+    friend live       rooms of hosts, who are creators    watch 1, 5, 30 minutes  voice, skill, fancy, city,
+    friend, follow room       song rooms of any user, five songs  join                    the room's songs,
+    friend, family, city
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ LISTS = ("history", "skipped", "liked")
 
 @dataclass(frozen=True, eq=False)
 class WorldKind:
-    """``made`` is published; ``tastes`` and ``hours`` (None: always there) are the truth, by row of its items."""
+    """``made`` is published; ``tastes`` and ``hours`` (None: always there) are the truth, by row of its
+    items."""
 
     made: KindOfWorks
     tastes: KindTastes
@@ -59,14 +61,17 @@ class WorldKind:
         return ids if self.hours is None else ids[self.hours.open_at(np.arange(len(ids)), time_ms)]
 
     def value(self, user_rows: Array, ids: Array) -> Array:
-        """(N,) what the scene is for, expected of ``user_rows (N,)`` and items ``ids (N,)``: a chance, or seconds."""
+        """(N,) what the scene is for, expected of ``user_rows (N,)`` and items ``ids (N,)``: a chance, or
+        seconds."""
         return self.tastes.value(user_rows, self.made.kind.items.lookup(ids))
 
 
 def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, WorldKind]:
-    """The kinds of ``world`` as of ``snapshot``, the platform that is served: users are those of the world, in order.
+    """The kinds of ``world`` as of ``snapshot``, the platform that is served: users are those of the world,
+    in order.
 
-    The same world, snapshot and seed give the same arrays. O(users · SHOWN + works log works): 2 s for the demo's.
+    The same world, snapshot and seed give the same arrays. O(users · SHOWN + works log works): 2 s for the
+    demo's.
     """
     begin_ms = world.dataset.snapshot.time_ms
     kinds = {}
@@ -76,12 +81,17 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
         table, works_of = _items(name, tastes, snapshot, rng)
         shown = _log(tastes, hours, table, snapshot, begin_ms, rng)
         before = replace(
-            ItemKind(table, {}, MEANING[name]).over(snapshot), time_ms=begin_ms, labels={}, user_scene_counters=None
+            ItemKind(table, {}, MEANING[name]).over(snapshot),
+            time_ms=begin_ms,
+            labels={},
+            user_scene_counters=None,
         )
         after = advance(before, shown, snapshot.time_ms)
         of_kind = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
         lists = {each: after.relations[each] for each in of_kind}
-        kinds[name] = WorldKind(KindOfWorks(ItemKind(after.works, lists, MEANING[name]), works_of), tastes, hours)
+        kinds[name] = WorldKind(
+            KindOfWorks(ItemKind(after.works, lists, MEANING[name]), works_of), tastes, hours
+        )
     return kinds
 
 
@@ -98,7 +108,9 @@ def _tastes(world: World, seed: int) -> dict[str, KindTastes]:
     }
 
 
-def _items(name: str, tastes: KindTastes, snapshot: Snapshot, rng: np.random.Generator) -> tuple[Table, Relation]:
+def _items(
+    name: str, tastes: KindTastes, snapshot: Snapshot, rng: np.random.Generator
+) -> tuple[Table, Relation]:
     """What the platform knows of the items, and the works that their vectors are made of."""
     n = len(tastes)
     columns: dict[str, Array] = {}
@@ -121,7 +133,8 @@ def _items(name: str, tastes: KindTastes, snapshot: Snapshot, rng: np.random.Gen
 
 
 def _works_of(snapshot: Snapshot, role: str, keys: Array, item: Array, n: int) -> Relation:
-    """For each of n items the latest WORKS_EACH works of each of its ``keys (M,)``, which belong to ``item (M,)``."""
+    """For each of n items the latest WORKS_EACH works of each of its ``keys (M,)``, which belong to ``item
+    (M,)``."""
     works = snapshot.works
     order = np.lexsort((-np.asarray(works[PUBLISHED]), works[role]))
     ordered = np.asarray(works[role])[order]
@@ -140,13 +153,18 @@ def _log(
     begin_ms: int,
     rng: np.random.Generator,
 ) -> Exposures:
-    """Items shown to users from ``begin_ms`` until the snapshot, and what users did; nobody is shown an own one."""
+    """Items shown to users from ``begin_ms`` until the snapshot, and what users did; nobody is shown an own
+    one."""
     people = tastes.truth.people
     n = SHOWN * len(people)
     user = weighted_rows(people.activity, n, rng)
     time_ms = np.sort(rng.integers(begin_ms, snapshot.time_ms, n))
     item = _drawn(tastes, hours, user, time_ms, rng)
-    there = np.flatnonzero((item >= 0) & (tastes.owners[item] != user)) if tastes.owned else np.flatnonzero(item >= 0)
+    there = (
+        np.flatnonzero((item >= 0) & (tastes.owners[item] != user))
+        if tastes.owned
+        else np.flatnonzero(item >= 0)
+    )
     user, item, time_ms = user[there], item[there], time_ms[there]
     tastes.calibrate(user, item)
     chances = tastes.chances(user, item)
@@ -158,7 +176,9 @@ def _log(
         before = chances[name]
         labels[name] = reached.astype(np.uint8)
     scene = np.full(len(user), -1, np.int32)
-    return Exposures(np.asarray(snapshot.users.ids)[user], np.asarray(table.ids)[item], time_ms, scene, labels)
+    return Exposures(
+        np.asarray(snapshot.users.ids)[user], np.asarray(table.ids)[item], time_ms, scene, labels
+    )
 
 
 def _drawn(
@@ -177,11 +197,14 @@ def _drawn(
 
 
 def _together(hours: OpeningHours | None, time_ms: Array, n: int) -> list[tuple[Array, Array]]:
-    """(rows of a half hour, items that are there in its middle); all rows at once where items are always there."""
+    """(rows of a half hour, items that are there in its middle); all rows at once where items are always
+    there."""
     if hours is None:
         return [(np.arange(len(time_ms)), np.arange(n))]
     half = time_ms // hours.HALF_HOUR_MS
     parts = np.split(np.arange(len(time_ms)), np.flatnonzero(np.diff(half)) + 1)
     middle = [int(half[rows[0]]) * hours.HALF_HOUR_MS + hours.HALF_HOUR_MS // 2 for rows in parts]
     everything = np.arange(n)
-    return [(rows, np.flatnonzero(hours.open_at(everything, ms))) for rows, ms in zip(parts, middle, strict=True)]
+    return [
+        (rows, np.flatnonzero(hours.open_at(everything, ms))) for rows, ms in zip(parts, middle, strict=True)
+    ]

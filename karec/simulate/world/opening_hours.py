@@ -1,4 +1,5 @@
-"""When rooms are open: each on most days, about the same hour, for one to five hours; more of them in the evening."""
+"""When rooms are open: each on most days, about the same hour, for one to five hours; more of them in the
+evening."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ OPEN_DAYS = 0.8  # share of days on which a room opens
 
 @dataclass(frozen=True, eq=False)
 class OpeningHours:
-    """``hour``, ``length_ms`` of R rooms; the days and minutes are a fixed function of room, day and ``salt``."""
+    """``hour``, ``length_ms`` of R rooms; the days and minutes are a fixed function of room, day and
+    ``salt``."""
 
     HALF_HOUR_MS: ClassVar[int] = HOUR_MS // 2
     hour: Array
@@ -31,7 +33,8 @@ class OpeningHours:
         return cls(hour, (rng.uniform(1.0, 5.0, n) * HOUR_MS).astype(np.int64), int(rng.integers(1 << 62)))
 
     def open_at(self, rooms: Array, time_ms: int) -> Array:
-        """(N,) bool: whether each of ``rooms (N,)`` is open at a moment. A room may stay open past midnight."""
+        """(N,) bool: whether each of ``rooms (N,)`` is open at a moment. A room may stay open past
+        midnight."""
         today = (time_ms + UTC_OFFSET_MS) // DAY_MS
         is_open = np.zeros(len(rooms), bool)
         for day in (today - 1, today):

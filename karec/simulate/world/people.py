@@ -1,7 +1,7 @@
 """Users of the karaoke platform: where they live, what they like, how they sing, whom they know.
 
-Families (singing groups) share taste and often a city, so friends resemble each other. Creators are users; how many
-works they upload falls off as Zipf. All arrays are by user row.
+Families (singing groups) share taste and often a city, so friends resemble each other. Creators are users;
+how many works they upload falls off as Zipf. All arrays are by user row.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ NEWCOMERS = 0.25  # share of users who join during the world's weeks
 class People:
     """U users. ``taste`` and ``voice (U, DIMENSION) float32`` have unit rows; ``family`` 0 is "none".
 
-    ``skill``, ``medium`` (likes video) ~ N(0, 1); ``local`` (cares for the own city) and ``novelty`` (cares for fresh
-    works) in [0, 2]; ``biases (U, K)`` ~ N(0, 1), one a kind of feedback. ``activity`` weighs who is online.
-    ``register_days``: days since the user joined, as of the snapshot; a newcomer's may be negative: joins so many days
-    later. ``creators`` are user rows, most prolific first, ``fame`` their weights; newcomers are none.
+    ``skill``, ``medium`` (likes video) ~ N(0, 1); ``local`` (cares for the own city) and ``novelty`` (cares
+    for fresh works) in [0, 2]; ``biases (U, K)`` ~ N(0, 1), one a kind of feedback. ``activity`` weighs who
+    is online. ``register_days``: days since the user joined, as of the snapshot; a newcomer's may be
+    negative: joins so many days later. ``creators`` are user rows, most prolific first, ``fame`` their
+    weights; newcomers are none.
     """
 
     city: Array
@@ -86,7 +87,9 @@ def make_people(
     register_days = np.exp(rng.uniform(np.log(LEAST_REGISTER_DAYS), np.log(2500.0), n_users))
     order = rng.permutation(n_users)
     n_newcomers = int(NEWCOMERS * n_users)
-    register_days[order[n_users - n_newcomers :]] = before_days - rng.uniform(0.0, before_days + days, n_newcomers)
+    register_days[order[n_users - n_newcomers :]] = before_days - rng.uniform(
+        0.0, before_days + days, n_newcomers
+    )
     return People(
         city=city.astype(np.int32),
         gender=rng.choice(3, n_users, p=[0.06, 0.54, 0.40]).astype(np.int32),
@@ -108,7 +111,8 @@ def make_people(
 
 
 def follow_graph(people: People, rng: np.random.Generator) -> Array:
-    """(E,) int64 sorted unique keys follower · U + creator; each is the best of three creators by voice and city.
+    """(E,) int64 sorted unique keys follower · U + creator; each is the best of three creators by voice and
+    city.
 
     Newcomers follow nobody.
     """
@@ -124,7 +128,8 @@ def follow_graph(people: People, rng: np.random.Generator) -> Array:
 
 
 def friend_graph(people: People, rng: np.random.Generator) -> Array:
-    """(E,) int64 sorted unique keys user · U + friend, both directions: two in the family and two in the city."""
+    """(E,) int64 sorted unique keys user · U + friend, both directions: two in the family and two in the
+    city."""
     n = len(people)
     pairs = []
     for group, members in ((people.family, people.family > 0), (people.city, np.ones(n, bool))):

@@ -54,8 +54,9 @@ PARTS = ("people", "graphs", "songs", "works", "warm", "warm feedback", "shown",
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """``dataset`` is what a platform would know; ``truth`` is what it cannot know. Rows of ``truth`` are rows of
-    ``dataset.snapshot.users`` and ``.works``. ``start`` is the platform a week earlier, ``past`` what was shown since.
+    """``dataset`` is what a platform would know; ``truth`` is what it cannot know. Rows of ``truth`` are rows
+    of ``dataset.snapshot.users`` and ``.works``. ``start`` is the platform a week earlier, ``past`` what was
+    shown since.
     """
 
     dataset: Dataset
@@ -68,12 +69,18 @@ class World:
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         return np.stack([chances[task] for task in self.dataset.tasks], axis=1)
 
-    def outcomes(self, names: Sequence[str], user_rows: Array, work_rows: Array, time_ms: Array, scene: Array) -> Array:
-        """(N, names): the true chance of each label named, and of ``play_time`` the expected seconds of play."""
+    def outcomes(
+        self, names: Sequence[str], user_rows: Array, work_rows: Array, time_ms: Array, scene: Array
+    ) -> Array:
+        """(N, names): the true chance of each label named, and of ``play_time`` the expected seconds of
+        play."""
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         duration_ms = self.truth.works.duration_ms[work_rows]
         return np.stack(
-            [expected_play_ms(duration_ms, chances) / 1000 if name == "play_time" else chances[name] for name in names],
+            [
+                expected_play_ms(duration_ms, chances) / 1000 if name == "play_time" else chances[name]
+                for name in names
+            ],
             axis=1,
         )
 
@@ -88,19 +95,22 @@ def make_world(
     satiation: Satiation = FORMER,
     progress: Progress | None = None,
 ) -> World:
-    """A platform with ``n_works`` works and ``n_exposures`` exposures over ``days`` days from 2021-03-01 (China time).
+    """A platform with ``n_works`` works and ``n_exposures`` exposures over ``days`` days from 2021-03-01
+    (China time).
 
-    Works were uploaded over the 60 days before and the ``days`` themselves: the snapshot holds all of them, and those
-    with ``upload_ms > time_ms`` are not there yet. Another n_exposures // 2 exposures of the week before are folded
-    into the snapshot, as counters and histories. A quarter of the users joins in those weeks, so that some of the test
-    are new. The last two days are the test, the two before validation.
+    Works were uploaded over the 60 days before and the ``days`` themselves: the snapshot holds all of them,
+    and those with ``upload_ms > time_ms`` are not there yet. Another n_exposures // 2 exposures of the week
+    before are folded into the snapshot, as counters and histories. A quarter of the users joins in those
+    weeks, so that some of the test are new. The last two days are the test, the two before validation.
 
-    The same sizes, days and seed give the same arrays: each part draws from its own child of ``SeedSequence(seed)``,
-    and no sum depends on the number of threads. O(n log n) in each size; 1e6 works with 2e6 exposures take about 10 s
-    and 1 GiB on one core. ValueError for sizes too small to split.
+    The same sizes, days and seed give the same arrays: each part draws from its own child of
+    ``SeedSequence(seed)``, and no sum depends on the number of threads. O(n log n) in each size; 1e6 works
+    with 2e6 exposures take about 10 s and 1 GiB on one core. ValueError for sizes too small to split.
     """
     _check_sizes(n_works, n_users, n_exposures, days, seed)
-    rngs = dict(zip(PARTS, map(np.random.default_rng, np.random.SeedSequence(seed).spawn(len(PARTS))), strict=True))
+    rngs = dict(
+        zip(PARTS, map(np.random.default_rng, np.random.SeedSequence(seed).spawn(len(PARTS))), strict=True)
+    )
     n_warm, end_ms, warm_ms = n_exposures // 2, START_MS + days * DAY_MS, START_MS - WARM_DAYS * DAY_MS
     steps = itertools.count()
     n_steps = 4 + -(-n_warm // CHUNK) + -(-n_exposures // CHUNK)
@@ -126,7 +136,9 @@ def make_world(
     shown = policy.show(n_exposures, START_MS, end_ms, rngs["shown"])
     salt = int(rngs["salt"].integers(1 << 62))
     flat = dict.fromkeys(TASKS, 0.0)
-    truth = Truth(people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=flat, satiation=satiation)
+    truth = Truth(
+        people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=flat, satiation=satiation
+    )
     truth = replace(truth, intercepts=_calibrated(truth, shown))
     start = _snapshot(truth, warm_ms)
     past = _feedback(truth, start, warm, rngs["warm feedback"], say)
@@ -173,7 +185,8 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
 def _feedback(
     truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, say: Callable[[str], None]
 ) -> Exposures:
-    """Draws what users did with what was shown: one draw for each stage of the funnel; play time follows from them.
+    """Draws what users did with what was shown: one draw for each stage of the funnel; play time follows from
+    them.
 
     long_view means at least 70 % of the work heard, finish all of it.
     """
@@ -196,7 +209,12 @@ def _feedback(
             labels[task][rows] = did[task]
         play_ms[rows] = play_ms_of(truth.works.duration_ms[work], did, rng.random(len(work)))
     return Exposures(
-        snapshot.users.ids[shown.user], snapshot.works.ids[shown.work], shown.time_ms, shown.scene, labels, play_ms
+        snapshot.users.ids[shown.user],
+        snapshot.works.ids[shown.work],
+        shown.time_ms,
+        shown.scene,
+        labels,
+        play_ms,
     )
 
 

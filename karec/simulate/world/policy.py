@@ -1,8 +1,9 @@
 """What the platform showed before any model: sessions of users, and in each a feed drawn from plain channels.
 
-A session has a scene, and a scene mixes channels: popular works, fresh ones, works of a tag the user likes (the best
-of three by a noisy look at the taste), works of followed creators, of friends, of the own city, other singers of a
-liked song, and random ones. Feedback does not steer it, so exposures are drawn first and feedback after.
+A session has a scene, and a scene mixes channels: popular works, fresh ones, works of a tag the user likes
+(the best of three by a noisy look at the taste), works of followed creators, of friends, of the own city,
+other singers of a liked song, and random ones. Feedback does not steer it, so exposures are drawn first and
+feedback after.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class Policy:
     def show(self, n: int, first_ms: int, last_ms: int, rng: np.random.Generator) -> Shown:
         """``n`` works shown over [first_ms, last_ms), each after its upload.
 
-        A user sees no work twice and no own work, as far as five attempts get it: where works are few some do.
+        A user sees no work twice and no own work, as far as five attempts get it: where works are few some
+        do.
         """
         user, time_ms, scene = _sessions(self._people, self._joined_ms, n, first_ms, last_ms, rng)
         limit = np.searchsorted(self._works.upload_ms, time_ms, side="right")
@@ -143,11 +145,15 @@ class Policy:
         return np.asarray(limit - 1 - ago % limit)
 
     def _taste(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
-        looks = np.stack([self._by_tag.draw(self._some_liked_tag(user, rng), limit, rng) for _ in range(N_LOOKS)])
+        looks = np.stack(
+            [self._by_tag.draw(self._some_liked_tag(user, rng), limit, rng) for _ in range(N_LOOKS)]
+        )
         liking = np.stack([self._noisy_liking(user, look, rng) for look in looks])
         return np.asarray(looks[np.argmax(liking, axis=0), np.arange(len(user))])
 
-    def _by_neighbour(self, edges: _SocialEdges, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+    def _by_neighbour(
+        self, edges: _SocialEdges, user: Array, limit: Array, rng: np.random.Generator
+    ) -> Array:
         other = edges.draw(user, rng)
         return np.where(other < 0, -1, self._by_creator.draw(np.maximum(other, 0), limit, rng))
 
@@ -174,7 +180,8 @@ class Policy:
 
 
 def _liked_tags(people: People, songs: Songs, tag_vectors: Array) -> Array:
-    """(U, tags) float32 cumulative chances of a user's tags: softmax of taste · tag, weighed by the tag's songs."""
+    """(U, tags) float32 cumulative chances of a user's tags: softmax of taste · tag, weighed by the tag's
+    songs."""
     supply = np.bincount(songs.tag, weights=songs.weight, minlength=len(TAGS))
     liking = np.einsum("ud,td->ut", people.taste, tag_vectors)
     chance = supply.astype(np.float32) ** 0.5 * np.exp(1.2 * np.sqrt(np.float32(DIMENSION)) * liking)
@@ -184,7 +191,8 @@ def _liked_tags(people: People, songs: Songs, tag_vectors: Array) -> Array:
 def _sessions(
     people: People, joined_ms: Array, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """(user, time_ms, scene) of ``n`` works shown, in order of time: sessions of geometric length, most at night.
+    """(user, time_ms, scene) of ``n`` works shown, in order of time: sessions of geometric length, most at
+    night.
 
     Who joins in [first_ms, last_ms) does so with a session, and has none before.
     """
@@ -203,7 +211,8 @@ def _sessions(
 def _visits(
     activity: Array, joined_ms: Array, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """(user, start_ms) of ``n`` sessions, none before its user joined; the first ones are those of joining."""
+    """(user, start_ms) of ``n`` sessions, none before its user joined; the first ones are those of
+    joining."""
     user, start = np.empty(n, np.int64), np.empty(n, np.int64)
     joining = np.flatnonzero((joined_ms >= first_ms) & (joined_ms < last_ms))[:n]
     user[: len(joining)], start[: len(joining)] = joining, joined_ms[joining]

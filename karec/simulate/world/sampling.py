@@ -1,7 +1,7 @@
 """Rows drawn by weight, all at once, and only from what is there yet.
 
-A draw costs two binary searches. Every function takes the generator it draws from, so a part of the world depends on
-its own seed alone.
+A draw costs two binary searches. Every function takes the generator it draws from, so a part of the world
+depends on its own seed alone.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def unit_rows(matrix: Array) -> Array:
 class PrefixSampler:
     """Draws a row of one group among the first ``limit`` rows, in proportion to its weight.
 
-    Rows are in order of upload, so "the first ``limit``" are those that exist at a moment. O(N log N) to build,
-    16 bytes a row; O(log N) a draw.
+    Rows are in order of upload, so "the first ``limit``" are those that exist at a moment. O(N log N) to
+    build, 16 bytes a row; O(log N) a draw.
     """
 
     def __init__(self, groups: Array, weights: Array, n_groups: int) -> None:

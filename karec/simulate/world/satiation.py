@@ -2,8 +2,8 @@
 
     logit(task) −= scale · Σ_cause effect(cause, task) · n(cause)
 
-n(cause) counts, among the last ``window`` works that were shown to the user, those of the same creator, or tag. Which
-session or day they were shown in does not matter.
+n(cause) counts, among the last ``window`` works that were shown to the user, those of the same creator, or
+tag. Which session or day they were shown in does not matter.
 """
 
 from __future__ import annotations
@@ -69,13 +69,14 @@ class Satiation:
 
 
 FORMER = Satiation(creator=Repeat(0), tag=Repeat(4, click=0.25))  # what worlds had before any was fitted
-# What docs/satiation.md reads on KuaiRand: 95 % intervals −0.05 … 0.20 for clicks, 0.05 … 0.33 for likes; of creators
-# nothing can be told.
+# What docs/satiation.md reads on KuaiRand: 95 % intervals −0.05 … 0.20 for clicks, 0.05 … 0.33 for likes; of
+# creators nothing can be told.
 KUAIRAND = Satiation(creator=Repeat(0), tag=Repeat(4, click=0.075, like=0.18))
 
 
 def repeats_of(user: Array, value: Array, window: int) -> Array:
-    """(M,) int32 for works in the order they are shown: how many of the user's last ``window`` have the same value."""
+    """(M,) int32 for works in the order they are shown: how many of the user's last ``window`` have the same
+    value."""
     order = np.argsort(user, kind="stable")
     u, v = user[order], value[order]
     count = np.zeros(len(user), np.int32)

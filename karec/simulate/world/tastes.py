@@ -1,12 +1,14 @@
 """The truth of the world: what a user thinks of a work, as the probability of each kind of feedback.
 
-Feedback is a funnel: a work is clicked; a clicked one is viewed long (to satisfaction); a work viewed long may be
-finished, liked, commented on, sent a gift, its creator followed. Each stage is a logistic model of the same causes,
-about unit variance each, weighed by the table WEIGHTS; a task's probability is the product along its funnel.
+Feedback is a funnel: a work is clicked; a clicked one is viewed long (to satisfaction); a work viewed long
+may be finished, liked, commented on, sent a gift, its creator followed. Each stage is a logistic model of the
+same causes, about unit variance each, weighed by the table WEIGHTS; a task's probability is the product along
+its funnel.
 
-What inner products of two towers catch: song, voice, quality, appeal, era, medium. What they cannot, exactly: pair
-effects (a fixed fancy of this user for this creator, this song: full rank, seen only in the user's own history), city,
-follow, friend (identity of ids), hour and satiation (of the moment, and of what was shown before: ``satiation.py``).
+What inner products of two towers catch: song, voice, quality, appeal, era, medium. What they cannot, exactly:
+pair effects (a fixed fancy of this user for this creator, this song: full rank, seen only in the user's own
+history), city, follow, friend (identity of ids), hour and satiation (of the moment, and of what was shown
+before: ``satiation.py``).
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ NOTHING: Repeats = MappingProxyType({})
 class Truth:
     """Hidden tastes of one world. ``time_ms`` is its last moment: every work is uploaded by then.
 
-    ``follow_keys``, ``friend_keys``: sorted keys user row · U + user row, as of the world's beginning: who is followed
-    later changes no taste. ``intercepts`` {task: b}.
+    ``follow_keys``, ``friend_keys``: sorted keys user row · U + user row, as of the world's beginning: who is
+    followed later changes no taste. ``intercepts`` {task: b}.
     """
 
     people: People
@@ -89,15 +91,21 @@ class Truth:
         scene: Array | int = 0,
         repeats: Repeats = NOTHING,
     ) -> dict[str, Array]:
-        """{task: (N,) float32} for user row i and work row i; the probabilities are not conditional on a click.
+        """{task: (N,) float32} for user row i and work row i; the probabilities are not conditional on a
+        click.
 
         ``time_ms`` defaults to the world's last moment, ``scene`` (code) to home; ``repeats``: what was
-        shown just before to this user, as ``Satiation.repeats`` counts it. A user never follows who is already
-        followed. Raises ValueError when shapes differ or a row is out of range. O(N).
+        shown just before to this user, as ``Satiation.repeats`` counts it. A user never follows who is
+        already followed. Raises ValueError when shapes differ or a row is out of range. O(N).
         """
-        user, work = _rows("user_rows", user_rows, len(self.people)), _rows("work_rows", work_rows, len(self.works))
+        user, work = (
+            _rows("user_rows", user_rows, len(self.people)),
+            _rows("work_rows", work_rows, len(self.works)),
+        )
         if user.shape != work.shape:
-            raise ValueError(f"user_rows has shape {user.shape}, work_rows {work.shape}; they must be the same")
+            raise ValueError(
+                f"user_rows has shape {user.shape}, work_rows {work.shape}; they must be the same"
+            )
         moment = np.broadcast_to(self.time_ms if time_ms is None else time_ms, user.shape)
         causes = self.causes(user, work, moment, np.broadcast_to(scene, user.shape))
         out: dict[str, Array] = {}
@@ -110,12 +118,14 @@ class Truth:
         return out
 
     def repeats(self, user: Array, work: Array) -> dict[str, Array]:
-        """What is shown to ``user (M,)`` just before each of ``work (M,)``, rows in the order that they are shown."""
+        """What is shown to ``user (M,)`` just before each of ``work (M,)``, rows in the order that they are
+        shown."""
         works = self.works
         return self.satiation.repeats(user, works.creator[work], self.songs.tag[works.song[work]])
 
     def causes(self, user: Array, work: Array, time_ms: Array, scene: Array) -> dict[str, Array]:
-        """{cause: (N,) float32}, see WEIGHTS; the cause "user" is one for each task and is added by ``logits``."""
+        """{cause: (N,) float32}, see WEIGHTS; the cause "user" is one for each task and is added by
+        ``logits``."""
         people, works = self.people, self.works
         creator, song = works.creator[work], works.song[work]
         pair = user * len(people) + creator
@@ -159,8 +169,8 @@ def sigmoid(logits: Array) -> Array:
 
 
 def pair_normal(left: Array, right: Array, salt: int) -> Array:
-    """(N,) float32, about N(0, 1), a fixed function of (left, right, salt): the sum of the four 16-bit parts of a
-    pair's 64 bits is near enough a normal variable.
+    """(N,) float32, about N(0, 1), a fixed function of (left, right, salt): the sum of the four 16-bit parts
+    of a pair's 64 bits is near enough a normal variable.
     """
     parts = pair_bits(left, right, salt).view(np.uint16).reshape(-1, 4)
     return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)

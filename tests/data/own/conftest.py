@@ -29,7 +29,9 @@ def same():
             b.snapshot.labels,
         )
         for name in ("user_id", "work_id", "time_ms", "scene"):
-            np.testing.assert_array_equal(getattr(a.exposures, name), getattr(b.exposures, name), err_msg=name)
+            np.testing.assert_array_equal(
+                getattr(a.exposures, name), getattr(b.exposures, name), err_msg=name
+            )
         for name, label in a.exposures.labels.items():
             np.testing.assert_array_equal(label, b.exposures.labels[name], err_msg=name)
         for table in ("works", "users"):

@@ -35,7 +35,11 @@ WRONG_TOML = {
         TOML.replace('column = "stars", at_least = 4', 'event = "buy"'),
         r"labels are said by events or by columns",
     ),
-    "meaning of nothing": (TOML.replace('["liked"]', '["loved"]'), r"meaning names 'loved', which is no label"),
+    "meaning of nothing": (
+        TOML.replace('["liked"]', '["loved"]'),
+        r"meaning names 'loved', which is no "
+        r"label",
+    ),
     "nothing enjoyed": (
         TOML.replace("enjoyed =", "followed ="),
         r"meaning\.enjoyed is missing: name labels of \['liked', 'rated'\], or leave out \[meaning\]",
@@ -65,7 +69,9 @@ def test_a_wrong_data_toml_is_told_by_its_key(shop, refused, name):
 
 
 def test_a_label_event_that_never_occurs_is_told_with_those_that_do(tmp_path, refused):
-    rows = [(u, i, s, "view" if at % 2 else "click", page) for at, (u, i, s, _, page) in enumerate(shop_rows(N))]
+    rows = [
+        (u, i, s, "view" if at % 2 else "click", page) for at, (u, i, s, _, page) in enumerate(shop_rows(N))
+    ]
     toml = (
         '[events]\npath = "log.csv"\nview = "view"\n'
         'columns = {{ user = "customer", item = "sku", time = "at", event = "stars" }}\n'

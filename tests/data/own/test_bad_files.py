@@ -25,20 +25,32 @@ def test_a_key_that_appears_late_is_a_column(tmp_path, read):
 
 FILES = {
     "no bytes": (b"", r"log\.csv is empty"),
-    "header only": (",".join(HEAD).encode() + b"\n", r"nothing of events can be kept.*no row below the header"),
+    "header only": (
+        ",".join(HEAD).encode() + b"\n",
+        r"nothing of events can be kept.*no row below the "
+        r"header",
+    ),
     "named twice": (b"customer,sku,at,at,stars,page\n", r"line 1: the column 'at' is named twice"),
     "named twice, in two cases": (
         b"customer,sku,at,AT,stars,page\n",
         r"line 1: the columns 'at' and 'AT' differ in upper",
     ),
-    "a name of the reader's own": (b"customer,sku,at,__Row,stars,page\n", r"line 1: a column cannot be called '__Row'"),
+    "a name of the reader's own": (
+        b"customer,sku,at,__Row,stars,page\n",
+        r"line 1: a column cannot be "
+        r"called '__Row'",
+    ),
     "no name": (b"customer,sku,at,,stars\n", r"line 1: column 4 has no name"),
     "binary": (b"\xff\xfe\x00\x01" * 50, r"line 1: the header cannot be read as utf-8"),
     "another column": (
         b"customer,skus,at,stars,page\nc,i,1700000000,3,home\n",
         r"no column 'sku' \(did you mean 'skus'\?\)",
     ),
-    "all bad": (b"customer,sku,at,stars,page\nc,i,never,3,home\n", r"nothing of events can be kept.*log\.csv:2"),
+    "all bad": (
+        b"customer,sku,at,stars,page\nc,i,never,3,home\n",
+        r"nothing of events can be "
+        r"kept.*log\.csv:2",
+    ),
 }
 
 
@@ -76,7 +88,9 @@ def test_files_of_a_table_have_the_same_columns(shop, refused):
 
 @pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
 def test_a_file_that_is_cut_short_is_refused(tmp_path, refused, ending):
-    shop = write_shop(tmp_path / "shop", shop_rows(N), "parquet", TOML.replace("log.{ending}", f"log.{ending}"))
+    shop = write_shop(
+        tmp_path / "shop", shop_rows(N), "parquet", TOML.replace("log.{ending}", f"log.{ending}")
+    )
     path = shop / f"log.{ending}"
     if ending == "csv.gz":
         with write_log(shop, shop_rows(N)).open("rb") as plain, gzip.open(path, "wb") as packed:
@@ -112,7 +126,10 @@ def test_a_parquet_file_whose_columns_cannot_be_told_apart_is_refused(tmp_path, 
 def test_a_json_object_with_a_key_twice_is_refused(tmp_path, refused):
     shop = write_shop(tmp_path / "shop", shop_rows(N), "jsonl")
     text = (shop / "log.jsonl").read_text()
-    for key, why in (("sku", "the column 'sku' is named twice"), ("SKU", "the columns 'sku' and 'SKU' differ")):
+    for key, why in (
+        ("sku", "the column 'sku' is named twice"),
+        ("SKU", "the columns 'sku' and 'SKU' differ"),
+    ):
         (shop / "log.jsonl").write_text(text.replace("}", f', "{key}": "x"}}'))
         assert why in refused(shop)
 
@@ -148,7 +165,9 @@ def test_a_kill_leaves_nothing_in_the_folder_and_nothing_half_written(shop, read
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     command = [sys.executable, "-c", KILLED, str(shop), str(ids), step]
-    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, check=False
+    )
     assert done.returncode == -9, done.stderr
     assert {path.name: path.read_bytes() for path in shop.iterdir()} == before
     for path in ids.glob("*.karec"):

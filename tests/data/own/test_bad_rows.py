@@ -1,4 +1,5 @@
-"""A row that cannot be used is told in one line: file, line, column, why. Good rows are kept if one wants it."""
+"""A row that cannot be used is told in one line: file, line, column, why. Good rows are kept if one wants
+it."""
 
 import pytest
 from own_files import HEAD, NOW_MS, TOML, iso, shop_rows, write_log, write_shop
@@ -122,12 +123,17 @@ def test_integers_with_a_few_texts_among_them_are_told(tmp_path, refused, read):
 
 
 def test_nan_is_missing_and_a_missing_label_is_no(tmp_path, read):
-    rows = [(*row[:3], float("nan") if at % 5 == 0 else float(row[3]), row[4]) for at, row in enumerate(shop_rows(N))]
+    rows = [
+        (*row[:3], float("nan") if at % 5 == 0 else float(row[3]), row[4])
+        for at, row in enumerate(shop_rows(N))
+    ]
     for ending in ("csv", "parquet"):
         found = read(write_shop(tmp_path / ending, rows, ending))
         expected = sum(at % 5 != 0 and row[3] >= 4 for at, row in enumerate(rows)) / N
         assert found.report.labels["liked"] == pytest.approx(expected)
-        (stars,) = [c for c in found.report.tables[0].columns if c.name == "stars" and c.becomes == "label liked"]
+        (stars,) = [
+            c for c in found.report.tables[0].columns if c.name == "stars" and c.becomes == "label liked"
+        ]
         assert stars.name == "stars"
 
 
@@ -147,4 +153,7 @@ def test_an_event_that_stands_twice_is_one_exposure(shop, read):
     assert found.report.exposures == N
     left_out = found.report.tables[0].left_out
     again = "one user, item and moment with another row"
-    assert {why: reason.count for why, reason in left_out.items()} == {again: 1, f"{again}, of other values": 1}
+    assert {why: reason.count for why, reason in left_out.items()} == {
+        again: 1,
+        f"{again}, of other values": 1,
+    }

@@ -14,7 +14,8 @@ N = len(SKUS)
 
 @pytest.fixture
 def goods(tmp_path, read):
-    """``goods(toml, column=…, …)``: works and names of a shop whose items.parquet has the columns, in order of SKUS."""
+    """``goods(toml, column=…, …)``: works and names of a shop whose items.parquet has the columns, in order
+    of SKUS."""
 
     def goods(toml="", **columns):
         folder = write_shop(tmp_path / "shop", shop_rows())

@@ -1,4 +1,5 @@
-"""``karec data init`` writes a data.toml that loads as it is, and marks what it guesses with a question mark."""
+"""``karec data init`` writes a data.toml that loads as it is, and marks what it guesses with a question
+mark."""
 
 import tomllib
 
@@ -66,7 +67,10 @@ def test_flags_of_a_log_of_impressions_are_labels(draft, read):
     folder, _, said = draft(video_impressions)
     columns = {"user": "user_id", "item": "video_id", "time": "time_ms", "play_ms": "play_time_ms"}
     assert said["events"]["columns"] == columns
-    assert {name: label["column"] for name, label in said["labels"].items()} == {"click": "is_click", "like": "is_like"}
+    assert {name: label["column"] for name, label in said["labels"].items()} == {
+        "click": "is_click",
+        "like": "is_like",
+    }
     assert said["meaning"] == {"enjoyed": ["click"], "liked": ["like"]}
     roles = {"creator": "author_id", "type": "video_type", "tag": "tag", "published": "upload_dt"}
     assert said["items"]["roles"] == roles and said["items"]["lists"] == {"tag": ","}

@@ -1,4 +1,5 @@
-"""Tables whose rows are good and together mean little: unknown items, items that stand twice, one user, one class."""
+"""Tables whose rows are good and together mean little: unknown items, items that stand twice, one user, one
+class."""
 
 import numpy as np
 from own_files import N_ROWS as N
@@ -33,8 +34,12 @@ def test_an_item_that_stands_twice(shop, read, refused):
     assert {why: reason.count for why, reason in items.left_out.items()} == {
         "the id stands twice, with the same values": 1
     }
-    (shop / "goods.csv").write_text("\n".join(["sku,price,shelf", *goods, goods[2], f"{skus[4]},99,x"]) + "\n")
-    assert refused(shop).startswith(f"goods.csv:{len(goods) + 3}: column 'sku': the id stands twice, with other values")
+    (shop / "goods.csv").write_text(
+        "\n".join(["sku,price,shelf", *goods, goods[2], f"{skus[4]},99,x"]) + "\n"
+    )
+    assert refused(shop).startswith(
+        f"goods.csv:{len(goods) + 3}: column 'sku': the id stands twice, with other values"
+    )
     found = read(shop, skip_bad=True)
     items = next(table for table in found.report.tables if table.name == "items")
     assert (items.rows, items.kept) == (len(goods) + 2, len(goods))
@@ -47,7 +52,9 @@ def test_a_cell_of_another_kind_than_its_column_is_told_and_counts_as_missing(sh
     skus = sorted({row[1] for row in shop_rows(N)})
     cells = [f"{at}.5,{at + 2000},2023-01-{at + 1:02}" for at in range(len(skus))]
     cells[3], cells[5] = "cheap,many,2023-01-04", "inf,7,soon"
-    (shop / "data.toml").write_text((shop / "data.toml").read_text() + GOODS + 'roles = { published = "since" }\n')
+    (shop / "data.toml").write_text(
+        (shop / "data.toml").read_text() + GOODS + 'roles = { published = "since" }\n'
+    )
     rows = [f"{sku},{each}" for sku, each in zip(skus * 2, cells * 2, strict=True)]
     (shop / "goods.csv").write_text("\n".join(["sku,price,stock,since", *rows]) + "\n")
     found = read(shop)

@@ -6,7 +6,9 @@ from own_files import HEAD, START_S, TOML, shop_rows, write_log, write_shop
 from karec.errors import DataError
 
 ITEMS = '[items]\npath = "items.csv"\nid = "sku"\nroles = { creator = "maker", song = "tune" }\n'
-FOLLOWS = '[relations.follows]\npath = "follows.csv"\ncolumns = { user = "who", to = "whom", time = "since" }\n'
+FOLLOWS = (
+    '[relations.follows]\npath = "follows.csv"\ncolumns = { user = "who", to = "whom", time = "since" }\n'
+)
 
 
 @pytest.fixture
@@ -47,7 +49,8 @@ def test_follows_lead_to_the_makers_of_items(shop, read):
     works = found.dataset.snapshot.works
     assert {str(name) for name in creators.names(works["creator_id"])} >= {"maker 2", "c-01", "c-03"}
     assert {number for _, number in expected} <= set(works["creator_id"].tolist())
-    assert found.ids["users"].numbers(["c-03"])[0] == creators.numbers(["c-03"])[0]  # one person has one number
+    # one person has one number
+    assert found.ids["users"].numbers(["c-03"])[0] == creators.numbers(["c-03"])[0]
     (table,) = [table for table in found.report.tables if table.name == "relations.follows"]
     assert (table.rows, table.kept) == (4, 3)
 
@@ -55,10 +58,13 @@ def test_follows_lead_to_the_makers_of_items(shop, read):
 def test_follows_lead_to_makers_whose_ids_are_integers_though_users_are_texts(shop, read):
     lines = (shop / "items.csv").read_text().splitlines()
     numbered = [
-        f"{sku},{100 + at % 4},{tune}" for at, (sku, _, tune) in enumerate(line.split(",") for line in lines[1:])
+        f"{sku},{100 + at % 4},{tune}"
+        for at, (sku, _, tune) in enumerate(line.split(",") for line in lines[1:])
     ]
     (shop / "items.csv").write_text("\n".join([lines[0], *numbered]) + "\n")
-    write_log(shop, [("c-01", 102, START_S), ("c-05", 100, "")], head=("who", "whom", "since"), name="follows")
+    write_log(
+        shop, [("c-01", 102, START_S), ("c-05", 100, "")], head=("who", "whom", "since"), name="follows"
+    )
     found = read(shop)
     assert set(found.dataset.snapshot.works["creator_id"].tolist()) == {100, 101, 102, 103}
     assert pairs_of(found, "follows") == {("c-01", 102), ("c-05", 100)}
@@ -66,7 +72,10 @@ def test_follows_lead_to_makers_whose_ids_are_integers_though_users_are_texts(sh
 
 def test_a_pair_without_an_id_is_told(shop, read):
     write_log(
-        shop, [("c-01", "maker 2", START_S), ("", "c-03", START_S)], head=("who", "whom", "since"), name="follows"
+        shop,
+        [("c-01", "maker 2", START_S), ("", "c-03", START_S)],
+        head=("who", "whom", "since"),
+        name="follows",
     )
     with pytest.raises(DataError, match=r"^follows\.csv:3: column 'who': the id is missing"):
         read(shop)
@@ -94,4 +103,5 @@ def test_a_friend_of_oneself_and_pairs_of_unknown_users_bind_nobody_and_are_coun
         "column 'who': no user of the log": (1, "friends.csv:5"),
         "who and whom are one user": (2, "friends.csv:3"),
     }
-    assert {who for who, _ in pairs_of(found, "friends")} == {"c-01", "c-02"}  # an unknown friend may be a creator
+    # an unknown friend may be a creator
+    assert {who for who, _ in pairs_of(found, "friends")} == {"c-01", "c-02"}

@@ -1,4 +1,5 @@
-"""What a data.toml may say beyond files and columns: checks, logs, unknown cells, scenes, moments of the split."""
+"""What a data.toml may say beyond files and columns: checks, logs, unknown cells, scenes, moments of the
+split."""
 
 from datetime import UTC, datetime
 
@@ -142,13 +143,17 @@ def test_only_the_features_that_are_named_are_features(goods):
 def test_an_item_whose_song_or_creator_is_not_known_has_its_own(goods):
     """A rule that lets a creator stand once in a feed would take all of them for one."""
     song, maker = [0, 7, 7, *range(20, 20 + N - 3)], [None, None, *range(N - 2)]
-    works, _ = goods('roles = { song = "song", creator = "maker" }\nunknown = { song = ["0"] }', song=song, maker=maker)
+    works, _ = goods(
+        'roles = { song = "song", creator = "maker" }\nunknown = { song = ["0"] }', song=song, maker=maker
+    )
     assert works["song_id"][1:].tolist() == song[1:] and works["song_id"][0] == -1 - works.ids[0] < -1
     assert works["creator_id"][:2].tolist() == (-1 - works.ids[:2]).tolist()
 
 
 def test_scenes_have_the_names_and_the_order_that_are_said(tmp_path, read, refused):
-    toml = TOML.replace("[labels]", 'scenes = {{ search = "find", home = "front", nowhere = "none" }}\n[labels]')
+    toml = TOML.replace(
+        "[labels]", 'scenes = {{ search = "find", home = "front", nowhere = "none" }}\n[labels]'
+    )
     folder = write_shop(tmp_path / "shop", shop_rows(), toml=toml)
     dataset = read(folder).dataset
     assert dataset.snapshot.labels["scene"] == ["find", "front", "none"]
@@ -172,7 +177,9 @@ def test_of_rows_of_one_moment_the_first_counts_or_what_one_of_them_says(tmp_pat
 def test_the_log_is_split_at_days_of_a_zone_or_at_moments(tmp_path, read):
     cuts = {}
     for zone in ("UTC", "Asia/Shanghai"):
-        folder = write_shop(tmp_path / zone.replace("/", ""), shop_rows(), toml=f'zone = "{zone}"\n{TOML}{SPLIT}')
+        folder = write_shop(
+            tmp_path / zone.replace("/", ""), shop_rows(), toml=f'zone = "{zone}"\n{TOML}{SPLIT}'
+        )
         dataset = read(folder).dataset
         cuts[zone] = dataset.snapshot.time_ms, dataset.train_until_ms, dataset.valid_until_ms
     midnight = int(datetime(2023, 11, 15, tzinfo=UTC).timestamp() * 1000)
@@ -183,12 +190,16 @@ def test_the_log_is_split_at_days_of_a_zone_or_at_moments(tmp_path, read):
 
 def test_times_without_a_zone_are_of_the_zone_that_is_said(tmp_path, read):
     rows = [
-        (u, i, datetime.fromtimestamp(s, UTC).strftime("%Y-%m-%d %H:%M:%S"), *more) for u, i, s, *more in shop_rows()
+        (u, i, datetime.fromtimestamp(s, UTC).strftime("%Y-%m-%d %H:%M:%S"), *more)
+        for u, i, s, *more in shop_rows()
     ]
     first = [
-        read(write_shop(tmp_path / zone, rows, toml=f'zone = "{zone}"\n{TOML}')).dataset for zone in ("UTC", "Japan")
+        read(write_shop(tmp_path / zone, rows, toml=f'zone = "{zone}"\n{TOML}')).dataset
+        for zone in ("UTC", "Japan")
     ]
-    assert {a - b for a, b in zip(*(d.exposures.time_ms.tolist() for d in first), strict=True)} == {9 * 3_600_000}
+    assert {a - b for a, b in zip(*(d.exposures.time_ms.tolist() for d in first), strict=True)} == {
+        9 * 3_600_000
+    }
 
 
 def test_no_row_from_the_start_of_the_training_on_is_told(tmp_path, refused):
@@ -198,7 +209,9 @@ def test_no_row_from_the_start_of_the_training_on_is_told(tmp_path, refused):
 
 
 def test_a_zone_that_is_none_is_told(tmp_path, refused):
-    told = refused(write_shop(tmp_path / "shop", shop_rows(), toml=f'zone = "Mars/Base"\n{TOML}'), ConfigError)
+    told = refused(
+        write_shop(tmp_path / "shop", shop_rows(), toml=f'zone = "Mars/Base"\n{TOML}'), ConfigError
+    )
     assert "zone = 'Mars/Base': a name such as Europe/Berlin is wanted" in told
 
 

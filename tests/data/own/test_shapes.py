@@ -40,11 +40,16 @@ def exposures_of(found):
 
 
 def action_rows(n, seed):
-    """Views and what follows them, often after the window, sometimes without a view, sometimes at the same moment."""
+    """Views and what follows them, often after the window, sometimes without a view, sometimes at the same
+    moment."""
     generator = random.Random(seed)
     rows = []
     for at in range(n):
-        user, item, visit = f"c{generator.randrange(5)}", f"i{generator.randrange(4)}", f"v{generator.randrange(40)}"
+        user, item, visit = (
+            f"c{generator.randrange(5)}",
+            f"i{generator.randrange(4)}",
+            f"v{generator.randrange(40)}",
+        )
         s = START_S + at * 300 + generator.randrange(200)
         event = generator.choice(("view", "view", "click", "buy", "search"))
         rows.append((user, item, s, event, visit))
@@ -61,7 +66,9 @@ def by_window(rows):
         if event not in ("click", "buy"):
             continue
         t = s * 1000
-        last = max((v for v, of_user, of_item in views if (of_user, of_item) == (u, i) and v <= t), default=None)
+        last = max(
+            (v for v, of_user, of_item in views if (of_user, of_item) == (u, i) and v <= t), default=None
+        )
         if last is not None and t - last <= WINDOW_MS:
             made[u, i, last][event] = 1
         else:
@@ -140,7 +147,10 @@ def test_labels_of_impressions_are_what_their_columns_say(read, tmp_path):
     for at in range(300):
         key = (f"c{at % 7}", f"i{at % 11}", START_S + at * 100)
         clicked = generator.choice((0, 1, 1.0, ""))
-        played, length = generator.choice((0, 700, 2999, 3000, 5000, "")), generator.choice((0, 1000, 4000, ""))
+        played, length = (
+            generator.choice((0, 700, 2999, 3000, 5000, "")),
+            generator.choice((0, 1000, 4000, "")),
+        )
         said = generator.choice(("good", "bad", ""))
         rows.append((*key, clicked, played, length, said))
         most = int(played != "" and length not in ("", 0) and played >= 0.7 * length)
@@ -173,7 +183,8 @@ history = 0.0
 def test_a_log_of_positives_gets_negatives_that_the_user_never_took(read, same, tmp_path):
     generator = random.Random(1)
     rows = [
-        (f"c{generator.randrange(20)}", f"i{int(40 * generator.random() ** 2)}", START_S + at * 60) for at in range(800)
+        (f"c{generator.randrange(20)}", f"i{int(40 * generator.random() ** 2)}", START_S + at * 60)
+        for at in range(800)
     ]
     write_log(tmp_path, rows, head=HEAD[:3])
     (tmp_path / "data.toml").write_text(POSITIVES)
@@ -250,7 +261,12 @@ def test_an_event_makes_a_label_by_the_value_that_comes_with_it(read, tmp_path):
     toml += '[labels]\nloved = { event = "rate", at_least = 4 }\n[split]\nhistory = 0.0\n'
     (tmp_path / "data.toml").write_text(toml)
     made = exposures_of(read(tmp_path))
-    assert [made[u, i, s * 1000]["loved"] for u, i, s, event, _ in rows if event == "view"] == [0, 0, 1, 1] * 50
+    assert [made[u, i, s * 1000]["loved"] for u, i, s, event, _ in rows if event == "view"] == [
+        0,
+        0,
+        1,
+        1,
+    ] * 50
 
 
 @pytest.mark.parametrize("label", ['{ event = "view", at_least = 1 }', '{ event = "click", at_least = 1 }'])
@@ -259,5 +275,9 @@ def test_a_value_needs_its_column_and_an_event_that_is_not_the_view(read, tmp_pa
     with_value = "view" in label
     toml = ACTIONS % (', value = "visit"' if with_value else "")
     (tmp_path / "data.toml").write_text(toml.replace('click = { event = "click" }', f"click = {label}"))
-    with pytest.raises(ConfigError, match=r"at_least with an event needs events\.columns\.value and another event"):
+    with pytest.raises(
+        ConfigError,
+        match=r"at_least with an event needs events\.columns\.value and another "
+        r"event",
+    ):
         read(tmp_path)

@@ -32,9 +32,12 @@ quoted = false
 @pytest.fixture
 def tagged(tmp_path):
     generator = random.Random(3)
-    write_log(tmp_path, [(f"u{u}", (u + at) % 12) for u in range(20) for at in range(10)], head=("who", "what"))
+    write_log(
+        tmp_path, [(f"u{u}", (u + at) % 12) for u in range(20) for at in range(10)], head=("who", "what")
+    )
     write_log(tmp_path, [(item,) for item in range(12)], head=("id",), name="items")
-    rows = [(generator.randrange(14), generator.randrange(6)) for _ in range(80)]  # items 12 and 13 are unknown
+    # items 12 and 13 are unknown
+    rows = [(generator.randrange(14), generator.randrange(6)) for _ in range(80)]
     write_log(tmp_path, rows, head=("item", "tag"), name="tagged")
     write_log(tmp_path, [(tag, f'the "{tag}') for tag in range(6)], head=("tag", "called"), name="tags")
     (tmp_path / "tags.csv").write_text("tag,called\n" + "".join(f'{tag},the "{tag}\n' for tag in range(6)))
@@ -64,7 +67,9 @@ def test_an_item_has_its_most_frequent_values(read, tagged):
     unknown = sum(item >= 12 for item, _ in rows)
     told = next(table for table in found.report.tables if table.name == "items.values.tags")
     assert (told.rows, told.kept) == (80, 80 - unknown)
-    assert {why: reason.count for why, reason in told.left_out.items()} == {"the item is not in items": unknown}
+    assert {why: reason.count for why, reason in told.left_out.items()} == {
+        "the item is not in items": unknown
+    }
     assert any("items.values.tags: 80 rows read" in note for note in found.dataset.notes)
 
 

@@ -58,7 +58,9 @@ def test_the_tables_hold_what_the_world_knows(world, imported, table):
         elif name == "family":
             there = np.asarray(values) > schema.NO_FAMILY
             assert ((its[name] >= 0) == there).all()
-            assert [imported.snapshot.labels[name][code] for code in its[name][there]] == list(map(str, values[there]))
+            assert [imported.snapshot.labels[name][code] for code in its[name][there]] == list(
+                map(str, values[there])
+            )
         else:
             np.testing.assert_array_equal(its[name], values, err_msg=name)
 

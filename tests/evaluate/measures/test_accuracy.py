@@ -60,7 +60,9 @@ def test_ece_is_the_gap_in_each_bin(drawn):
 
 
 def test_auc_agrees_with_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed: nothing to compare with")
+    metrics = pytest.importorskip(
+        "sklearn.metrics", reason="scikit-learn is not installed: nothing to compare with"
+    )
     generator = np.random.default_rng(3)
     y, s = generator.integers(0, 2, 5000), generator.normal(size=5000).round(2)
     assert auc(y, s) == pytest.approx(metrics.roc_auc_score(y, s))

@@ -24,7 +24,9 @@ def plain_order(scores):
 def plain_ndcg(found, reference, k):
     k = min(k, len(found))
     rank = {work: place for place, work in enumerate(plain_order(reference))}
-    dcg = sum(max(1 - rank[work] / k, 0) / np.log2(place + 2) for place, work in enumerate(plain_order(found)[:k]))
+    dcg = sum(
+        max(1 - rank[work] / k, 0) / np.log2(place + 2) for place, work in enumerate(plain_order(found)[:k])
+    )
     return dcg / sum((1 - place / k) / np.log2(place + 2) for place in range(k))
 
 

@@ -1,4 +1,5 @@
-"""What lists gave to units, under resampling: against plain loops over repeated units, and against known answers."""
+"""What lists gave to units, under resampling: against plain loops over repeated units, and against known
+answers."""
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from karec.evaluate.measures.exposure import (
 
 @st.composite
 def exposures(draw):
-    """(weights (R, n), over (n,), per (n,), counts (K,), owner (K,)): some units own nothing, some counts are 0."""
+    """(weights (R, n), over (n,), per (n,), counts (K,), owner (K,)): some units own nothing, some counts are
+    0."""
     n, k = draw(st.integers(1, 8)), draw(st.integers(0, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     weights = resampling_weights(n, 5, seed=int(rng.integers(100)))
@@ -59,7 +61,9 @@ def test_who_was_never_shown_counts_in_gini():
     """One of four takes all: 3/4. Among those who were shown alone it would be 0."""
     weights = resampling_weights(4, 10, seed=0)
     counts = np.array([8, 0, 0, 0])
-    found = resampled({"all": Spread(counts, np.arange(4)), "shown": Spread(counts[:1], np.arange(1))}, weights)
+    found = resampled(
+        {"all": Spread(counts, np.arange(4)), "shown": Spread(counts[:1], np.arange(1))}, weights
+    )
     assert found["all"].value == pytest.approx(0.75)
     assert found["shown"].value == 0.0
 

@@ -1,4 +1,5 @@
-"""Regression within matched sets and over rows: what is found is what was planted, and set intercepts do not matter."""
+"""Regression within matched sets and over rows: what is found is what was planted, and set intercepts do not
+matter."""
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ def test_rows_of_a_large_set_are_compared_within_pieces():
 
 
 def test_of_sets_of_two_the_coefficient_is_the_log_ratio_of_discordant_pairs():
-    changed = np.array([1] * 30 + [0] * 12)  # which row of a pair the positive is: the one with the column, or without
+    # which row of a pair the positive is: the one with the column, or without
+    changed = np.array([1] * 30 + [0] * 12)
     y = np.stack([changed, 1 - changed], axis=1).ravel()
     column = np.tile([1.0, 0.0], len(changed))
     of = np.repeat(np.arange(len(changed)), 2)

@@ -19,7 +19,8 @@ def problems(draw):
     scores = generator.integers(0, 8, (USERS, WORKS)).astype(np.float32)
     known = [generator.choice(WORKS, generator.integers(0, 10), replace=False) for _ in range(USERS)]
     held = [
-        np.setdiff1d(generator.choice(WORKS, generator.integers(0, 12), replace=False), known[u]) for u in range(USERS)
+        np.setdiff1d(generator.choice(WORKS, generator.integers(0, 12), replace=False), known[u])
+        for u in range(USERS)
     ]
     padded = np.full((USERS, 12), -1)
     for row, of in zip(padded, known, strict=True):

@@ -1,4 +1,5 @@
-"""Training from a rank log in whatever state: order and repeats change no weight, missing rows teach nothing."""
+"""Training from a rank log in whatever state: order and repeats change no weight, missing rows teach
+nothing."""
 
 from dataclasses import replace
 
@@ -75,7 +76,9 @@ def test_rows_that_are_missing_teach_nothing_and_change_no_other(prepared, table
     soft, lists = read(prepared, tmp_path_factory.mktemp("clean"), table)
     shown = np.flatnonzero(~table["shadow"].to_numpy())
     gone = np.random.default_rng(1).choice(shown, 60, replace=False)
-    short = read(prepared, tmp_path_factory.mktemp("short"), table.take(np.delete(np.arange(len(table)), gone)))
+    short = read(
+        prepared, tmp_path_factory.mktemp("short"), table.take(np.delete(np.arange(len(table)), gone))
+    )
     unheard = ~short[0].known
     assert 50 < unheard.sum() < 90  # several exposures may be of one row, and several rows of one exposure
     expected = replace(soft, known=soft.known & ~unheard)

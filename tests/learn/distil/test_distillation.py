@@ -1,4 +1,5 @@
-"""How the towers are taught: what each switch turns on, which features they see, what a user never seen gets."""
+"""How the towers are taught: what each switch turns on, which features they see, what a user never seen
+gets."""
 
 from dataclasses import replace
 
@@ -44,7 +45,9 @@ def targets(prepared, lists):
     generator = np.random.default_rng(1)
     rows = generator.normal(size=(len(prepared.train), 4)).astype(np.float32)
     fused = np.log(lists.fused) - np.log1p(-lists.fused)
-    return Targets(rows, generator.random(len(rows)) < 0.9, np.concatenate([fused[..., None], lists.logits], axis=2))
+    return Targets(
+        rows, generator.random(len(rows)) < 0.9, np.concatenate([fused[..., None], lists.logits], axis=2)
+    )
 
 
 def step_loss(prepared, targets, lists, settings):
@@ -68,7 +71,8 @@ def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
 
 def test_each_recipe_is_another_loss(prepared, targets, lists):
     ours = {name: loss_at(prepared, targets, lists, SETTINGS.with_recipe(name), 10**6) for name in RECIPES}
-    same = {"model-distillation": "feature-distillation", "born-again": "list"}  # these differ in whom they learn from
+    # these differ in whom they learn from
+    same = {"model-distillation": "feature-distillation", "born-again": "list"}
     for name, loss in ours.items():
         for other, another in ours.items():
             alike = same.get(name, name) == same.get(other, other)
@@ -79,19 +83,24 @@ def test_each_recipe_is_another_loss(prepared, targets, lists):
 def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight, monkeypatch):
     monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
     base = SETTINGS.with_recipe("hard")
-    losses = [loss_at(prepared, targets, lists, changed(base, distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)]
+    losses = [
+        loss_at(prepared, targets, lists, changed(base, distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)
+    ]
     assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
 
 
 def test_the_fused_label_is_the_fusion_of_the_labels():
     labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    assert fused_labels(labels, ("click", "long_view", "like"), {"click": 1.0, "like": 3.0}).tolist() == [0.25, 1.0]
+    assert fused_labels(labels, ("click", "long_view", "like"), {"click": 1.0, "like": 3.0}).tolist() == [
+        0.25,
+        1.0,
+    ]
 
 
 def test_lists_teach_their_order(prepared, targets, lists):
-    """Made-up lists put works of even rows first: towers learn that from them, and not without them. In one epoch,
-    which is then the one that is kept: validation knows nothing of even rows."""
+    """Made-up lists put works of even rows first: towers learn that from them, and not without them. In one
+    epoch, which is then the one that is kept: validation knows nothing of even rows."""
     even = (lists.works % 2 == 0).ravel()
     found = {}
     for recipe in ("hard", "list"):
@@ -117,29 +126,41 @@ def test_the_mean_vector_of_the_lists_works_is_kept_short(prepared, targets, lis
 def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(
     prepared, targets, lists, monkeypatch
 ):
-    """The sum over the heads, each with its weight; of all lists at once, so that which are drawn does not matter."""
+    """The sum over the heads, each with its weight; of all lists at once, so that which are drawn does not
+    matter."""
     monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
     base = changed(SETTINGS.with_recipe("hard"), distil={"lists_per_step": len(lists)})
     base = replace(base, task_weights={"fused": 0.5, "like": 2.0})
     taught = step_loss(prepared, targets, lists, changed(base, distil={"pool_weight": 3.0}))
     loss = taught(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
-    s, t = training_logits(taught.model, prepared, lists)[1].astype(np.float64), targets.lists.astype(np.float64)
+    s, t = (
+        training_logits(taught.model, prepared, lists)[1].astype(np.float64),
+        targets.lists.astype(np.float64),
+    )
     p, q = (1 / (1 + np.exp(-logit / SETTINGS.distil.temperature)) for logit in (t, s))
     weights = np.array([0.5] + [2.0 if task == "like" else 1.0 for task in prepared.encoder.tasks])
     kl = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
-    assert loss == pytest.approx(3.0 * SETTINGS.distil.temperature**2 * (kl.mean(axis=(0, 1)) @ weights), rel=1e-4)
+    assert loss == pytest.approx(
+        3.0 * SETTINGS.distil.temperature**2 * (kl.mean(axis=(0, 1)) @ weights), rel=1e-4
+    )
 
 
 def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
-    with pytest.raises(DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"):
+    with pytest.raises(
+        DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"
+    ):
         train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
 
 
 def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(prepared, targets, lists):
     strange = replace(targets, known=np.zeros_like(targets.known))
-    with pytest.raises(DataError, match="'list' learns from what the ranker said, and the rank log has no row of"):
+    with pytest.raises(
+        DataError, match="'list' learns from what the ranker said, and the rank log has no row of"
+    ):
         train_round(prepared, strange, lists, SETTINGS.with_recipe("list"))
-    train_round(prepared, strange, lists, changed(SETTINGS, distil={"soft_weight": 0.0}, towers={"epochs": 1}))
+    train_round(
+        prepared, strange, lists, changed(SETTINGS, distil={"soft_weight": 0.0}, towers={"epochs": 1})
+    )
 
 
 def test_the_last_towers_join_the_logged_ranker():
@@ -180,7 +201,8 @@ def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, tow
 
 @pytest.fixture(scope="module")
 def told_twice(dataset, tmp_path_factory):
-    """Who the user is decides the labels, nine times of ten, and the scene tells it too: each user has one scene."""
+    """Who the user is decides the labels, nine times of ten, and the scene tells it too: each user has one
+    scene."""
     shown, generator = dataset.exposures, np.random.default_rng(0)
     scene = (shown.user_id % 2).astype(np.int32)
     chance = np.where(scene == 0, 0.9, 0.1)
@@ -190,7 +212,8 @@ def told_twice(dataset, tmp_path_factory):
 
 
 def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(told_twice, targets):
-    """Of a stranger the scene alone is known: towers read it where ids and profiles were hidden in training."""
+    """Of a stranger the scene alone is known: towers read it where ids and profiles were hidden in
+    training."""
     rows, edges = torch.arange(len(told_twice.train)), told_twice.train_batches.edges(3)
     stranger = told_twice.valid_batches.inputs(slice(None), Towers.inputs)
     stranger |= {name: torch.zeros_like(stranger[name]) for name in UserTower.inputs[:3]}
@@ -207,14 +230,21 @@ def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(told_twice, ta
             optimizer.step()
         with torch.no_grad():
             s = model.eval()(stranger)[:, 1:]
-        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(s, told_twice.valid_batches.labels).item())
+        losses.append(
+            torch.nn.functional.binary_cross_entropy_with_logits(s, told_twice.valid_batches.labels).item()
+        )
     assert losses[1] < 0.8 * losses[0], losses
 
 
 def test_profiles_are_hidden_in_training_alone(prepared):
     torch.manual_seed(0)
     tower = Towers(
-        prepared.encoder, prepared.train_batches.edges(3), dim=4, vector=8, id_dropout=0.0, profile_dropout=0.5
+        prepared.encoder,
+        prepared.train_batches.edges(3),
+        dim=4,
+        vector=8,
+        id_dropout=0.0,
+        profile_dropout=0.5,
     ).user
     inputs = prepared.train_batches.inputs(torch.arange(200), UserTower.inputs)
     bare = {**inputs, **{name: torch.zeros_like(inputs[name]) for name in UserTower.inputs[:3]}}

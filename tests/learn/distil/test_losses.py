@@ -83,12 +83,15 @@ def test_without_soft_labels_the_loss_is_that_of_the_hard_labels(known):
     """−ln σ(1) = 0.313262 and −ln(1 − σ(−2)) = 0.126928, the second task weighed twice; one row."""
     s, y, t = (torch.tensor([values]) for values in ([1.0, -2.0], [1.0, 0.0], [3.0, 4.0]))
     weights = torch.tensor([1.0, 2.0])
-    loss = distillation_loss(s, y, t, torch.tensor([known]), soft_weight=0.0, temperature=4.0, weights=weights)
+    loss = distillation_loss(
+        s, y, t, torch.tensor([known]), soft_weight=0.0, temperature=4.0, weights=weights
+    )
     assert loss.item() == pytest.approx(0.313262 + 2 * 0.126928, abs=2e-6)
 
 
 def test_the_list_loss_is_the_cross_entropy_of_two_softmaxes():
-    """τ = 2. softmax(2/2, 0/2) = (0.731059, 0.268941), log softmax(0, ln 9 / 2) = (−ln 4, −ln(4/3)); one list."""
+    """τ = 2. softmax(2/2, 0/2) = (0.731059, 0.268941), log softmax(0, ln 9 / 2) = (−ln 4, −ln(4/3)); one
+    list."""
     s = torch.tensor([[0.0, math.log(9.0)]])
     loss = list_loss(s, torch.tensor([[2.0, 0.0]]), 2.0)
     assert loss.item() == pytest.approx(0.731059 * math.log(4) + 0.268941 * math.log(4 / 3), rel=1e-5)
@@ -98,7 +101,8 @@ def test_the_list_loss_is_least_at_the_rankers_own_order():
     t = torch.tensor([[1.5, 0.2, -0.7]])
     p = torch.softmax(t, dim=1)
     entropy = -(p * p.log()).sum().item()
-    assert list_loss(t + 3.0, t, 1.0).item() == pytest.approx(entropy, rel=1e-6)  # a constant more changes nothing
+    # a constant more changes nothing
+    assert list_loss(t + 3.0, t, 1.0).item() == pytest.approx(entropy, rel=1e-6)
     assert list_loss(t.flip(1), t, 1.0).item() > entropy
 
 
@@ -130,7 +134,8 @@ def test_within_a_chunk_order_does_not_matter():
 
 
 def test_the_contrastive_loss_corrects_for_log_q_and_leaves_out_repeats_of_the_own_work():
-    """One user, three candidates: its own at cosine 1, one at 0, and its own again, which is no negative. τ = 0.5.
+    """One user, three candidates: its own at cosine 1, one at 0, and its own again, which is no negative. τ =
+    0.5.
 
     Corrected logits 1/0.5 − ln 0.5 and 0 − ln 0.25: softmax of (2 + ln 2, ln 4) at the first.
     """

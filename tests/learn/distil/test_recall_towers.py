@@ -8,7 +8,13 @@ import torch
 from small_settings import SMALL, changed
 
 from karec.errors import DataError
-from karec.learn.distil.recall_towers import NAMES, SampledSoftmax, Validation, enjoyed_rows, train_recall_towers
+from karec.learn.distil.recall_towers import (
+    NAMES,
+    SampledSoftmax,
+    Validation,
+    enjoyed_rows,
+    train_recall_towers,
+)
 from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.fitting import Recording
 from karec.learn.fit.prepare import prepare
@@ -40,7 +46,8 @@ def towers(prepared, settings):
 
 
 def test_the_loss_is_the_sampled_softmax_in_float64(prepared, settings):
-    """Candidates: the batch's own works, then 20 works of the library. log Q: 30 rows · share + 20 / works there."""
+    """Candidates: the batch's own works, then 20 works of the library. log Q: 30 rows · share + 20 / works
+    there."""
     model, train = towers(prepared, settings), prepared.train
     enjoyed = enjoyed_rows(train)
     loss = SampledSoftmax(model, prepared, enjoyed, settings)
@@ -48,9 +55,15 @@ def test_the_loss_is_the_sampled_softmax_in_float64(prepared, settings):
     at = enjoyed[:30]
     moments, drawn = loss._drawn(at, 5)
     with torch.no_grad():
-        users = model.user(prepared.train_batches.inputs(torch.from_numpy(at), UserTower.inputs))[0].double().numpy()
+        users = (
+            model.user(prepared.train_batches.inputs(torch.from_numpy(at), UserTower.inputs))[0]
+            .double()
+            .numpy()
+        )
         sides = [train.items(at, train.work_rows[at]), train.items(moments, drawn)]
-        items = [model.item({k: torch.from_numpy(v) for k, v in side.items()}).double().numpy() for side in sides]
+        items = [
+            model.item({k: torch.from_numpy(v) for k, v in side.items()}).double().numpy() for side in sides
+        ]
     works, ids = np.concatenate(items), np.concatenate([train.work_rows[at], drawn])
     published = train.snapshot.published_ms
     there = np.mean([(published <= moment).sum() for moment in train.as_of[at]])
@@ -142,7 +155,9 @@ def test_what_is_exported_computes_what_the_towers_do(prepared, settings, tmp_pa
 QUICK = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
 
 
-def test_a_run_leaves_recall_towers_where_its_settings_want_them_and_removes_those_of_an_earlier_run(dataset, tmp_path):
+def test_a_run_leaves_recall_towers_where_its_settings_want_them_and_removes_those_of_an_earlier_run(
+    dataset, tmp_path
+):
     on = changed(QUICK, recall={"on": True, "epochs": 1, "vector": 6, "negatives": 20})
     result = train_all(dataset, on, tmp_path)
     files = {f"{name}.onnx" for name in NAMES.values()}

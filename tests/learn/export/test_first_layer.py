@@ -1,4 +1,5 @@
-"""A ranker's first layer in int8: nearly the same logits, whatever stands beside a work; nothing else changes."""
+"""A ranker's first layer in int8: nearly the same logits, whatever stands beside a work; nothing else
+changes."""
 
 import json
 

@@ -1,7 +1,7 @@
 """Golden files: tiny models with what torch made of their inputs, for hosts in any language.
 
-``PYTHONPATH=tests/fixtures python tests/learn/export/test_golden.py`` wrote those in tests/native/golden, from the
-platform of small_dataset.py.
+``PYTHONPATH=tests/fixtures python tests/learn/export/test_golden.py`` wrote those in tests/native/golden,
+from the platform of small_dataset.py.
 """
 
 import struct
@@ -18,7 +18,12 @@ from karec.models.onnx_model import OnnxModel
 GOLDEN = Path(__file__).parents[2] / "native" / "golden"
 ROWS = 6
 OUTPUTS = {
-    "user_tower": {"user_vector": (ROWS, 8), "task_vectors": (ROWS, 3, 8), "slopes": (ROWS, 4), "levels": (ROWS, 4)},
+    "user_tower": {
+        "user_vector": (ROWS, 8),
+        "task_vectors": (ROWS, 3, 8),
+        "slopes": (ROWS, 4),
+        "levels": (ROWS, 4),
+    },
     "item_tower": {"item_vector": (ROWS, 8)},
     "ranker": {"logits": (ROWS, 3)},
 }
@@ -98,7 +103,9 @@ def write_all() -> None:
             said = module({key: torch.from_numpy(value) for key, value in fed.items()})
         values = said if isinstance(said, tuple) else (said,)
         write_golden(
-            path.with_suffix(".golden"), fed, dict(zip(OUTPUTS[name], [v.numpy() for v in values], strict=True))
+            path.with_suffix(".golden"),
+            fed,
+            dict(zip(OUTPUTS[name], [v.numpy() for v in values], strict=True)),
         )
 
 

@@ -42,6 +42,10 @@ def test_a_form_that_is_another_function_than_its_module_is_refused(tmp_path):
 
     numbers = np.arange(8, dtype=np.float32).reshape(4, 2)
     told = {"kind": "ranker", "tasks": ["click"], "model_version": 1}
-    export_onnx(Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(2.0), **told)
+    export_onnx(
+        Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(2.0), **told
+    )
     with pytest.raises(ExportError, match="differs from torch's"):
-        export_onnx(Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(3.0), **told)
+        export_onnx(
+            Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(3.0), **told
+        )

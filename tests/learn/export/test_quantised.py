@@ -1,4 +1,5 @@
-"""int8 models take the place of float32 ones: same inputs, same outputs, nearly the same answers, fewer bytes."""
+"""int8 models take the place of float32 ones: same inputs, same outputs, nearly the same answers, fewer
+bytes."""
 
 import json
 
@@ -56,7 +57,8 @@ def test_the_cost_of_int8_is_reported_as_a_paired_difference_and_in_bytes(datase
             loss = table["int8"][task]["auc_behind"]
             assert loss == pytest.approx(table["float32"][task]["auc"] - table["int8"][task]["auc"])
             assert abs(loss) < 0.05
-    for name, sizes in report["bytes"].items():  # of the ranker the user's side and the experts stay in float32
+    # of the ranker the user's side and the experts stay in float32
+    for name, sizes in report["bytes"].items():
         assert sizes["int8"] < (0.7 if name == "ranker" else 0.6) * sizes["float32"]
 
 

@@ -41,7 +41,8 @@ def snapshot(watched):
     n_users, n = watched.shape
     works = Table(
         np.arange(n) * 3 + 50,
-        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")} | {"upload_ms": np.zeros(n, int)},
+        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")}
+        | {"upload_ms": np.zeros(n, int)},
     )
     user, work = np.divmod(np.repeat(np.arange(watched.size), watched.ravel()), n)
     history = Relation.from_pairs(user, works.ids[work], n_users)
@@ -64,13 +65,16 @@ def test_works_of_one_circle_lie_together_and_those_of_others_apart(snapshot, ci
 
 
 def test_vectors_are_the_leading_singular_ones(snapshot, watched, cowatch):
-    """Of the matrix of who watched what, however often, that both the user's and the work's degree normalise."""
+    """Of the matrix of who watched what, however often, that both the user's and the work's degree
+    normalise."""
     enough = (watched > 0).sum(axis=0) >= FEWEST
     b = (watched[:, enough] > 0).astype(float)
     of_users, of_works = b.sum(axis=1, keepdims=True), b.sum(axis=0)
-    assert of_users.max() > 5 * of_users.min() and of_works.max() > 5 * of_works.min()  # or degrees would not matter
+    # or degrees would not matter
+    assert of_users.max() > 5 * of_users.min() and of_works.max() > 5 * of_works.min()
     _, spread, v = np.linalg.svd(b / np.sqrt(of_users * of_works), full_matrices=False)
-    assert spread[DIMENSIONS] < 0.7 * spread[DIMENSIONS - 1]  # or the leading ones would not be told from the rest
+    # or the leading ones would not be told from the rest
+    assert spread[DIMENSIONS] < 0.7 * spread[DIMENSIONS - 1]
     exact = v[:DIMENSIONS].T * spread[:DIMENSIONS]
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     codes = cowatch.codes(snapshot.works.ids[enough])

@@ -75,7 +75,8 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path):
     kept = Checkpoint(tmp_path / "line.pt", 1, "a line")
 
     def loss_of(rows, step):
-        return torch.sqrt(model.weight.sum() * 0) if step == 1 else model.weight.sum() * 0 + 1.0  # its gradient is 0/0
+        # its gradient is 0/0
+        return torch.sqrt(model.weight.sum() * 0) if step == 1 else model.weight.sum() * 0 + 1.0
 
     with pytest.raises(TrainingDiverged, match="weight is not finite after step 2"):
         fit_line(loss_of, [0.1] * 6, model, checkpoint=kept)
@@ -180,7 +181,11 @@ def test_a_checkpoint_of_a_model_that_was_built_differently_is_refused(tmp_path)
     state = kept.load()
     state["model"] = {f"layers.{name}": value for name, value in state["model"].items()}
     kept.save({name: value for name, value in state.items() if name not in ("format", "facts")})
-    with pytest.raises(CheckpointError, match=r"x\.pt is of a model that was built otherwise: .*layers\.0\.weight"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"x\.pt is of a model that was built otherwise: "
+        r".*layers\.0\.weight",
+    ):
         train_dropping(kept)
 
 

@@ -1,4 +1,5 @@
-"""What a run freezes into its encoder before it trains comes from before training days, or from these alone."""
+"""What a run freezes into its encoder before it trains comes from before training days, or from these
+alone."""
 
 import json
 from dataclasses import replace
@@ -17,7 +18,8 @@ SHOWN = ("user_id", "work_id", "scene")
 
 @pytest.fixture(scope="module")
 def world():
-    """A small platform of which more works have been watched before training days than a vector has dimensions."""
+    """A small platform of which more works have been watched before training days than a vector has
+    dimensions."""
     dataset = make_world(150, 100, 6000, seed=2).dataset
     history = dataset.snapshot.relations["history"]
     pairs = {(user, work) for user in range(len(history)) for work in history.of(user).tolist()}
@@ -30,7 +32,9 @@ def turned(dataset, from_ms):
     """The same dataset with all outcomes from a moment on turned around."""
     exposures = dataset.exposures
     later = exposures.time_ms >= from_ms
-    labels = {task: np.where(later, 1 - label, label).astype(np.uint8) for task, label in exposures.labels.items()}
+    labels = {
+        task: np.where(later, 1 - label, label).astype(np.uint8) for task, label in exposures.labels.items()
+    }
     play_ms = np.where(later, 600_000 - exposures.play_ms, exposures.play_ms)
     return replace(dataset, exposures=replace(exposures, labels=labels, play_ms=play_ms))
 
@@ -64,7 +68,9 @@ def test_nothing_in_the_encoder_knows_what_came_after_training_days(world, prepa
     """Neither what users did later, nor what they were shown."""
     exposures = turned(world, world.train_until_ms).exposures
     later = exposures.time_ms >= world.train_until_ms
-    shown = {name: np.where(later, getattr(exposures, name)[::-1], getattr(exposures, name)) for name in SHOWN}
+    shown = {
+        name: np.where(later, getattr(exposures, name)[::-1], getattr(exposures, name)) for name in SHOWN
+    }
     assert all((shown[name] != getattr(exposures, name)).any() for name in SHOWN)
     other = prepare(replace(world, exposures=replace(exposures, **shown)), SETTINGS, tmp_path)
     head, arrays = frozen(prepared.encoder, tmp_path)
@@ -82,11 +88,15 @@ def test_of_outcomes_on_training_days_the_encoder_knows_their_rates_alone(world,
 
 
 def test_a_training_says_how_many_works_have_no_id_of_their_own(world, prepared, tmp_path):
-    """Of the works that training rows show, those that fewer than min_count rows hold; silent unless they are most."""
+    """Of the works that training rows show, those that fewer than min_count rows hold; silent unless they are
+    most."""
     shown, counts = np.unique(prepared.train.exposures.work_id, return_counts=True)
     assert works_without_id(prepared.train) == ((counts < SETTINGS.features.min_count).sum(), len(shown))
     assert prepared.notes(SETTINGS.features.min_count) == ()
     rare = changed(SETTINGS, features={"min_count": int(np.sort(counts)[len(counts) * 3 // 4]) + 1})
     (note,) = prepare(world, rare, tmp_path).notes(rare.features.min_count)
     without = (counts < rare.features.min_count).sum()
-    assert f"{without:,} of the {len(shown):,} works" in note and f"min_count = {rare.features.min_count}" in note
+    assert (
+        f"{without:,} of the {len(shown):,} works" in note
+        and f"min_count = {rare.features.min_count}" in note
+    )

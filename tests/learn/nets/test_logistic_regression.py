@@ -49,7 +49,14 @@ def test_a_linear_ranker_in_onnx_computes_what_torch_does_for_many_rows_or_one_u
     shared = [name for name in USER_SIDE if name in inputs]
     path = tmp_path / "ranker.onnx"
     export_onnx(
-        model, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks, model_version=3, shared=shared
+        model,
+        inputs,
+        ["logits"],
+        path,
+        kind="ranker",
+        tasks=examples.encoder.tasks,
+        model_version=3,
+        shared=shared,
     )
     ranker = OnnxModel(path)
     assert (ranker.kind, ranker.model_version, ranker.tasks) == ("ranker", 3, examples.encoder.tasks)

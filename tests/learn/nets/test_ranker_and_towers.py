@@ -60,7 +60,9 @@ def test_batches_hold_what_examples_give(examples, batches, mmoe):
         value = trained["works"][trained[f"{name}_at"]] if name in ("history", "skipped") else trained[name]
         np.testing.assert_array_equal(value.numpy(), served[name], err_msg=name)
     with torch.no_grad():
-        torch.testing.assert_close(mmoe(trained), mmoe(as_tensors(served, MmoeRanker.inputs)), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            mmoe(trained), mmoe(as_tensors(served, MmoeRanker.inputs)), atol=1e-6, rtol=1e-6
+        )
 
 
 def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, mmoe, tmp_path):
@@ -114,7 +116,10 @@ def test_the_towers_see_no_cross_features(examples, towers):
 def test_slopes_and_levels_change_no_order_of_one_users_works(examples, towers):
     """One user with thirty works: the logits of a head are an increasing function of its cosines."""
     inputs = as_tensors(examples.inputs(np.arange(30)), towers.inputs)
-    one = {name: value[:1].expand_as(value) if name in towers.user.inputs else value for name, value in inputs.items()}
+    one = {
+        name: value[:1].expand_as(value) if name in towers.user.inputs else value
+        for name, value in inputs.items()
+    }
     with torch.no_grad():
         users, works = towers.user(one), towers.item(one)
         vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
@@ -128,7 +133,8 @@ def test_slopes_and_levels_change_no_order_of_one_users_works(examples, towers):
 
 @pytest.fixture
 def matching_alone(examples, batches):
-    """Matching towers whose networks say nothing, whose means have no prior, and in which no list counts yet."""
+    """Matching towers whose networks say nothing, whose means have no prior, and in which no list counts
+    yet."""
     towers = build(partial(Towers, matching=True), examples, batches)
     with torch.no_grad():
         for part in (towers.user.out, towers.user.line, towers.item.layers[2]):
@@ -187,7 +193,8 @@ def test_matching_towers_know_whom_a_user_follows_and_who_are_friends(examples, 
 
 @pytest.mark.parametrize("counted", [0, 4096], ids=["works gathered", "codes counted"])
 def test_matching_towers_train_on_what_they_serve_with(examples, counted, monkeypatch):
-    """A batch holds each work of its lists once and known creators alone; the towers make the same vectors of both."""
+    """A batch holds each work of its lists once and known creators alone; the towers make the same vectors of
+    both."""
     monkeypatch.setattr("karec.learn.nets.layers.COUNTED", counted)
     names = (*MATCHED, *Towers.inputs)
     batches = Batches(examples, tuple(dict.fromkeys(names)))

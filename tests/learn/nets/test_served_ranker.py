@@ -78,7 +78,9 @@ def test_scores_beyond_any_that_training_reaches_give_finite_logits(examples):
 def test_the_exported_graph_makes_no_mask_and_no_softmax(examples, tmp_path):
     calibrated, ranker = trained(examples)
     path, inputs = tmp_path / "ranker.onnx", inputs_of(examples, np.arange(20))
-    export = partial(export_onnx, calibrated, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks)
+    export = partial(
+        export_onnx, calibrated, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks
+    )
     export(model_version=1, shared=SHARED, form=ServedRanker(calibrated, ranker))
     onnx = pytest.importorskip("onnx", reason="onnx comes with the extra train")
     assert not {"Softmax", "Einsum", "Not"} & {node.op_type for node in onnx.load(path).graph.node}

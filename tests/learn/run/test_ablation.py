@@ -1,4 +1,5 @@
-"""The ablation on a tiny platform: every row is there, what is done is not done again, the table can be read."""
+"""The ablation on a tiny platform: every row is there, what is done is not done again, the table can be
+read."""
 
 import json
 
@@ -48,7 +49,9 @@ def test_the_rows_are_those_of_the_plan():
 
 def test_a_row_holds_its_measures_gains_and_costs(run):
     report = run[1]
-    assert [row["name"] for row in report["rows"]] == [row.name for row in ablation_rows() if row.name in ROWS]
+    assert [row["name"] for row in report["rows"]] == [
+        row.name for row in ablation_rows() if row.name in ROWS
+    ]
     by_name = {row["name"]: row for row in report["rows"]}
     teacher = by_name["teacher"]
     assert teacher["measures"]["hit 10 in 10"]["value"] == teacher["measures"]["NDCG@50"]["value"] == 1.0
@@ -86,7 +89,10 @@ def test_a_row_says_how_far_it_is_ahead_of_the_ranker(run):
     ahead = by_name["list-full"]["over"]["teacher"]["like.auc"]["value"]
     mine, theirs = (by_name[name]["measures"]["like.auc"]["value"] for name in ("list-full", "teacher"))
     assert ahead == pytest.approx(mine - theirs)
-    assert set(by_name["list-full"]["over"]) == {"hard-full", "teacher"} and "teacher" not in by_name["teacher"]["over"]
+    assert (
+        set(by_name["list-full"]["over"]) == {"hard-full", "teacher"}
+        and "teacher" not in by_name["teacher"]["over"]
+    )
 
 
 def test_the_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
@@ -103,7 +109,8 @@ def test_measures_are_means_over_seeds_of_the_test_days(dataset, run):
     folder, report = run
     test = dataset.split()[2]
     aucs = [
-        auc(test.labels["click"], np.load(folder / f"cells/hard-full-{seed}.npz")["logits"][:, 0]) for seed in (0, 1)
+        auc(test.labels["click"], np.load(folder / f"cells/hard-full-{seed}.npz")["logits"][:, 0])
+        for seed in (0, 1)
     ]
     row = next(row for row in report["rows"] if row["name"] == "hard-full")
     assert row["measures"]["click.auc"]["value"] == pytest.approx(np.mean(aucs))
@@ -131,7 +138,9 @@ def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
 
 def test_a_folder_of_other_settings_is_refused(dataset, run):
     with pytest.raises(DataError, match="holds an ablation of tiny"):
-        run_ablation(dataset, changed(SETTINGS, features={"dim": 8}), run[0], seeds=(0, 1), only=ROWS, **SIZES)
+        run_ablation(
+            dataset, changed(SETTINGS, features={"dim": 8}), run[0], seeds=(0, 1), only=ROWS, **SIZES
+        )
 
 
 @pytest.mark.parametrize(
@@ -146,11 +155,14 @@ def test_unknown_rows_repeated_seeds_and_pools_larger_than_the_catalogue_are_ref
     dataset, tmp_path, change, message
 ):
     with pytest.raises((ValueError, DataError), match=message):
-        run_ablation(dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change})
+        run_ablation(
+            dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change}
+        )
 
 
 def test_the_truth_is_a_measure_where_it_is_known(dataset, tmp_path):
-    """A truth that loves the works that the ranker of the run does not know: popularity does not find it by chance."""
+    """A truth that loves the works that the ranker of the run does not know: popularity does not find it by
+    chance."""
 
     def truth(users, works, time_ms, scene):
         return np.repeat(((works * 7) % 40 / 40.0)[:, None], 3, axis=1)

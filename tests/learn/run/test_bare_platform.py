@@ -26,17 +26,24 @@ def bare(dataset):
     ids = (Table(table.ids, {}) for table in (dataset.snapshot.works, dataset.snapshot.users))
     start = Snapshot(dataset.snapshot.time_ms, *ids, {}, {"scene": ["shop"]}, meaning=MEANING)
     snapshot = advance(start, exposures, start.time_ms)
-    return Dataset("shop", snapshot, exposures, dataset.train_until_ms, dataset.valid_until_ms, ("buy", "stars"))
+    return Dataset(
+        "shop", snapshot, exposures, dataset.train_until_ms, dataset.valid_until_ms, ("buy", "stars")
+    )
 
 
 def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
-    settings = changed(SMALL, fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True})
+    settings = changed(
+        SMALL, fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
+    )
     settings = changed(settings, distil={"list_works": 10, "chunks": (2, 5)}, shadow={"works": 20})
     trained = train_all(bare, settings, tmp_path / "run")
     served = serve(bare, set_up(bare, tmp_path / "run", tmp_path), 5)
     report = report_on(bare, served, trained.quality, loss_of(served), top_tens_of(bare, served))
     assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)
-    assert {name for feed in served.feeds for item in feed for name in item.recalled_by} <= {"model", "popular"}
+    assert {name for feed in served.feeds for item in feed for name in item.recalled_by} <= {
+        "model",
+        "popular",
+    }
     assert "creators reached" not in report["reach"]["cascade"]
     assert 0 < report["reach"]["cascade"]["works reached"]["value"] <= 40
     assert served.bundle.ranker.tasks == ("buy", "stars")

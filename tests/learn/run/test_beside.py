@@ -37,15 +37,21 @@ def test_the_baselines_are_those_that_are_trained_in_turn_with_as_many_threads(d
     finally:
         torch.set_num_threads(threads)
     said = []
-    with Beside(Baselines(dataset, settings, together, "these", 1), lambda *what: said.append(what)) as training:
+    with Beside(
+        Baselines(dataset, settings, together, "these", 1), lambda *what: said.append(what)
+    ) as training:
         found = training.result()
     assert tuple(found) == tuple(states) == NAMES
     assert said[-1] == (said[-1][1], said[-1][1], "training hard towers")
     for name in NAMES:
         assert found[name].history == states[name].history and found[name].done
         weights, theirs = (best_weights(f / "checkpoints" / f"baseline_{name}.pt") for f in (alone, together))
-        assert weights.keys() == theirs.keys() and all(torch.equal(weights[key], theirs[key]) for key in weights)
-        assert (alone / f"baseline_{name}.onnx").read_bytes() == (together / f"baseline_{name}.onnx").read_bytes()
+        assert weights.keys() == theirs.keys() and all(
+            torch.equal(weights[key], theirs[key]) for key in weights
+        )
+        assert (alone / f"baseline_{name}.onnx").read_bytes() == (
+            together / f"baseline_{name}.onnx"
+        ).read_bytes()
 
 
 def test_what_ends_the_training_there_is_raised_here(dataset, settings, tmp_path):
@@ -71,7 +77,9 @@ def test_each_training_has_half_of_the_threads_where_there_are_many_rows(setting
     many = beside.FEWEST_ROWS
     assert threads_beside(settings, many) == 1
     assert threads_beside(settings, many - 1) == 0
-    assert threads_beside(replace(settings, run=RunSettings(threads=1)), many) == 0, "one thread was asked for"
+    assert threads_beside(replace(settings, run=RunSettings(threads=1)), many) == 0, (
+        "one thread was asked for"
+    )
     assert threads_beside(replace(settings, run=RunSettings(threads=9)), many) == 4
     without = replace(settings, evaluation=EvaluationSettings(baselines=("lr",)))
     assert threads_beside(without, many) == 0

@@ -1,4 +1,5 @@
-"""Two rankers as one: the graph is the mean of its parts, its numbers are those of least cross-entropy, it teaches."""
+"""Two rankers as one: the graph is the mean of its parts, its numbers are those of least cross-entropy, it
+teaches."""
 
 import json
 import sys
@@ -104,7 +105,9 @@ def test_shares_scales_and_biases_are_those_of_least_cross_entropy():
     for t in range(2):
         losses = []
         for share in SHARES:
-            (a, b), (c, d) = (fit_calibration(part[:, t : t + 1], y[:, t : t + 1]) for part in (first, second))
+            (a, b), (c, d) = (
+                fit_calibration(part[:, t : t + 1], y[:, t : t + 1]) for part in (first, second)
+            )
             mixed = share * (a * first[:, t] + b) + (1 - share) * (c * second[:, t] + d)
             scale, bias = fit_calibration(mixed[:, None], y[:, t : t + 1])
             p = 1 / (1 + np.exp(-(scale * mixed + bias).astype(np.float64)))
@@ -118,7 +121,9 @@ def test_shares_scales_and_biases_are_those_of_least_cross_entropy():
 
 
 def test_labels_of_one_class_leave_finite_numbers():
-    mixture = fit_mixture(np.ones((5, 1), np.float32), np.ones((5, 1), np.float32), np.zeros((5, 1), np.float32))
+    mixture = fit_mixture(
+        np.ones((5, 1), np.float32), np.ones((5, 1), np.float32), np.zeros((5, 1), np.float32)
+    )
     assert all(np.isfinite(part).all() for part in (mixture.first, mixture.second, mixture.bias))
 
 
@@ -143,11 +148,19 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(dataset, run, tmp_path,
 
 @pytest.mark.parametrize("package", ["lightgbm", "onnxmltools"])
 @pytest.mark.parametrize("kind", ["both", "lightgbm"])
-def test_without_lightgbm_it_is_refused_by_name_before_training(dataset, tmp_path, monkeypatch, kind, package):
+def test_without_lightgbm_it_is_refused_by_name_before_training(
+    dataset, tmp_path, monkeypatch, kind, package
+):
     monkeypatch.setitem(sys.modules, package, None)
     told = []
-    with pytest.raises(MissingExtra, match=rf"ranker.kind = '{kind}' needs the package '{package}'.*karec.train."):
-        train_all(dataset, changed(BOTH, ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step))
+    with pytest.raises(
+        MissingExtra,
+        match=rf"ranker.kind = '{kind}' needs the package "
+        rf"'{package}'.*karec.train.",
+    ):
+        train_all(
+            dataset, changed(BOTH, ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step)
+        )
     assert not told and not (tmp_path / "run").exists()
 
 

@@ -16,7 +16,10 @@ from karec.learn.settings.train import TrainSettings
 
 TINY = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
 RANKERS = (Change("mmoe", {"ranker": {"kind": "mmoe"}}), Change("lr", {"ranker": {"kind": "lr"}}))
-TOWERS = (Change("matching", {"towers": {"matching": True}}), Change("no matching", {"towers": {"matching": False}}))
+TOWERS = (
+    Change("matching", {"towers": {"matching": True}}),
+    Change("no matching", {"towers": {"matching": False}}),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,7 +94,9 @@ def test_a_ranker_that_lacks_what_fusion_weighs_is_not_tried(dataset, tmp_path, 
 
 
 def test_a_settings_file_holds_every_setting(tmp_path):
-    settings = changed(TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"chunks": (1, 3)})
+    settings = changed(
+        TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"chunks": (1, 3)}
+    )
     (tmp_path / "chosen.toml").write_text(settings_toml(settings))
     assert TrainSettings.from_toml(tmp_path / "chosen.toml") == settings
 
@@ -105,7 +110,9 @@ def test_no_minutes_are_refused(dataset, tmp_path, minutes):
 @pytest.mark.long
 def test_where_the_log_has_no_lists_no_recipe_that_learns_from_them_is_tried(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "RANKERS", ())
-    recipes = (Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]}}) for name in ("list", "hard"))
+    recipes = (
+        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]}}) for name in ("list", "hard")
+    )
     monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
     taught = changed(TINY, shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
     settings = changed(taught, distil={"list_works": 41})

@@ -28,7 +28,9 @@ def trained(prepared, folder, **ranker):
 def test_a_member_by_itself_gives_the_logits_that_it_has_among_the_others(prepared):
     torch.manual_seed(1)
     edges = prepared.train_batches.edges(3)
-    ranker = MmoeRanker(prepared.encoder, edges, extra=("follow",), dim=4, members=3, hidden=6, n_experts=2).eval()
+    ranker = MmoeRanker(
+        prepared.encoder, edges, extra=("follow",), dim=4, members=3, hidden=6, n_experts=2
+    ).eval()
     with torch.no_grad():
         for parameter in ranker.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -61,7 +63,9 @@ def test_of_trees_the_first_ranker_has_the_first_of_each_task(prepared, tmp_path
     booster = lightgbm.train({"objective": "binary", "num_leaves": 5, "verbose": -1}, data, 20)
     few = first_of(booster)
     assert few.num_trees() == round(TREES * 20) == 6
-    np.testing.assert_array_equal(few.predict(x, raw_score=True), booster.predict(x, raw_score=True, num_iteration=6))
+    np.testing.assert_array_equal(
+        few.predict(x, raw_score=True), booster.predict(x, raw_score=True, num_iteration=6)
+    )
     path = trained(prepared, tmp_path, kind="lightgbm", first=True)
     assert OnnxModel(first_path(path)).tasks == prepared.encoder.tasks
     assert first_path(path).stat().st_size <= path.stat().st_size

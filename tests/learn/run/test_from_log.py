@@ -1,4 +1,5 @@
-"""Towers learn on from what a cascade served: from its log, with its ranker, to the same towers every time."""
+"""Towers learn on from what a cascade served: from its log, with its ranker, to the same towers every
+time."""
 
 import json
 from dataclasses import replace
@@ -98,7 +99,9 @@ def on_pools(world, folder, log):
     for pool in rows.take(rows.shadow).requests():
         moment = int(pool.time_ms[0])
         (vector,) = user.run(encoder.encode_user(then, int(pool.user_id[0]), moment, 0), "user_vector")
-        (works,) = item.run(encoder.encode_items(then, then.works.lookup(pool.item_id), moment), "item_vector")
+        (works,) = item.run(
+            encoder.encode_items(then, then.works.lookup(pool.item_id), moment), "item_vector"
+        )
         found.append(np.corrcoef(works @ vector[0], pool.fused)[0, 1])
     return float(np.mean(found))
 
@@ -139,10 +142,13 @@ def test_what_happened_to_served_feeds_counts(world, served, taught, tmp_path):
 
 
 def test_a_value_needs_as_many_rows_as_when_the_run_was_trained(world, served, tmp_path):
-    """Left to the data, it would follow how many rows there are now, and towers would not fit the run's encoder."""
+    """Left to the data, it would follow how many rows there are now, and towers would not fit the run's
+    encoder."""
     run, log, _ = served
     left = changed(run.settings, features={"min_count": 0})
-    found = train_from_log(world.dataset, run, log, replace(left, model_version=2), tmp_path / "run", evaluated=False)
+    found = train_from_log(
+        world.dataset, run, log, replace(left, model_version=2), tmp_path / "run", evaluated=False
+    )
     assert json.loads((found.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
 
 
@@ -157,7 +163,9 @@ def test_the_same_log_teaches_the_same_towers(world, first, served, taught, tmp_
 def test_towers_begin_from_those_that_served(world, served, tmp_path):
     """At a rate of almost nothing they stay where they were; drawn anew they would be elsewhere."""
     run, log, _ = served
-    settings = changed(replace(run.settings, model_version=2), optimizer={"learning_rate": 1e-9, "weight_decay": 0.0})
+    settings = changed(
+        replace(run.settings, model_version=2), optimizer={"learning_rate": 1e-9, "weight_decay": 0.0}
+    )
     still = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
     assert furthest(towers_of(still.folder), towers_of(run.folder)) < 1e-4
 
@@ -168,9 +176,15 @@ def test_the_new_run_is_a_run_that_can_be_evaluated_and_learned_on_from(world, s
     assert facts["settings"]["model_version"] == 2 and list(facts["epochs"]) == ["towers"]
     assert any("rows of model version 1" in note for note in facts["data"]["notes"])
     third = train_from_log(
-        world.dataset, ServedRun.read(taught.folder), served[1], replace(SETTINGS, model_version=3), tmp_path / "run"
+        world.dataset,
+        ServedRun.read(taught.folder),
+        served[1],
+        replace(SETTINGS, model_version=3),
+        tmp_path / "run",
     )
-    assert OnnxModel(third.folder / "ranker.onnx").model_version == 3, "the ranker knows its log by its fingerprint"
+    assert OnnxModel(third.folder / "ranker.onnx").model_version == 3, (
+        "the ranker knows its log by its fingerprint"
+    )
 
 
 def test_a_training_that_is_stopped_goes_on_to_the_same_towers(world, served, taught, tmp_path):
@@ -199,19 +213,28 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_towers(world, served, ta
         ({"towers": {"vector": 16}}, r"towers\.vector = 16"),
     ],
 )
-def test_settings_that_make_other_towers_are_refused_before_training(world, served, tmp_path, change, message):
+def test_settings_that_make_other_towers_are_refused_before_training(
+    world, served, tmp_path, change, message
+):
     run, log, _ = served
     told = []
     with pytest.raises(ConfigError, match=message):
         train_from_log(
-            world.dataset, run, log, changed(run.settings, **change), tmp_path / "run", lambda *step: told.append(step)
+            world.dataset,
+            run,
+            log,
+            changed(run.settings, **change),
+            tmp_path / "run",
+            lambda *step: told.append(step),
         )
     assert not told and not (tmp_path / "run").exists()
 
 
 def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
     run, log, _ = served
-    settings = changed(run.settings, ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1})
+    settings = changed(
+        run.settings, ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1}
+    )
     settings = replace(settings, model_version=2)
     result = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
     assert list(result.quality["models"]) == ["popularity", "rates", "towers", "mmoe"]
@@ -219,18 +242,26 @@ def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
 
 def test_the_run_that_served_is_not_written_over(world, served):
     run, log, _ = served
-    with pytest.raises(ConfigError, match="is the run that served: towers that learn from its log need a folder"):
+    with pytest.raises(
+        ConfigError, match="is the run that served: towers that learn from its log need a folder"
+    ):
         train_from_log(world.dataset, run, log, run.settings, run.folder)
 
 
 def test_data_of_other_tasks_are_refused_before_training(world, served, tmp_path):
     run, log, _ = served
-    with pytest.raises(DataError, match=r"learned the tasks \['click', 'long_view', 'like'\], world has \['click'\]"):
+    with pytest.raises(
+        DataError,
+        match=r"learned the tasks \['click', 'long_view', 'like'\], world has "
+        r"\['click'\]",
+    ):
         train_from_log(replace(world.dataset, tasks=("click",)), run, log, run.settings, tmp_path / "run")
 
 
 def test_a_log_of_another_training_is_refused_before_training(world, served, tmp_path):
-    other = train_all(world.dataset, changed(SETTINGS, seed=1, ranker={"epochs": 1}), tmp_path / "other").folder
+    other = train_all(
+        world.dataset, changed(SETTINGS, seed=1, ranker={"epochs": 1}), tmp_path / "other"
+    ).folder
     with pytest.raises(LogSchemaError, match="which has an encoder of its own"):
         train_from_log(world.dataset, ServedRun.read(other), served[1], SETTINGS, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -242,7 +273,9 @@ def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taugh
     shutil.copytree(served[0].folder, tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "checkpoints")
     with pytest.raises(CheckpointError, match=r"bare/checkpoints/towers\.pt does not hold trained towers"):
-        train_from_log(world.dataset, ServedRun.read(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run")
+        train_from_log(
+            world.dataset, ServedRun.read(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run"
+        )
     path = tmp_path / "unfinished.pt"
     state = torch.load(served[0].towers, weights_only=True)
     torch.save({**state, "progress": {**state["progress"], "done": False}}, path)
@@ -258,7 +291,9 @@ def anew(world, served, tmp_path_factory):
     return train_all(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
 
 
-def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers_learn_them(world, served, anew):
+def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers_learn_them(
+    world, served, anew
+):
     run, folder, _ = served
     ranker = OnnxModel(anew.folder / "ranker.onnx")
     mine = read_rank_log(anew.folder / "served_log", world.dataset.tasks)
@@ -268,7 +303,10 @@ def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers
 
     def pools(log):
         starts, ends = list_bounds(log)
-        each = ((log.user_id[a], log.time_ms[a], *sorted(log.item_id[a:b])) for a, b in zip(starts, ends, strict=True))
+        each = (
+            (log.user_id[a], log.time_ms[a], *sorted(log.item_id[a:b]))
+            for a, b in zip(starts, ends, strict=True)
+        )
         return sorted(pool for pool in each if len(pool) - 2 >= run.settings.distil.list_works)
 
     assert pools(mine) == pools(theirs) and len(pools(mine)) > 40
@@ -283,7 +321,9 @@ def test_from_scratch_the_ranker_is_that_of_a_training_without_the_log(first, an
     assert furthest(one, other) == 0.0
 
 
-def test_from_scratch_a_log_that_nobody_can_read_is_refused_before_anything_is_trained(world, served, tmp_path):
+def test_from_scratch_a_log_that_nobody_can_read_is_refused_before_anything_is_trained(
+    world, served, tmp_path
+):
     run, log, _ = served
     for folder, version, why in (
         (tmp_path / "nowhere", None, "holds no rank log"),

@@ -32,14 +32,20 @@ def test_lightgbm_in_onnx_gives_its_raw_scores(prepared, tmp_path):
     quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "objective": "binary"}
     boosters = [lightgbm.train(quiet, lightgbm.Dataset(dense, labels[:, t]), 10 + t) for t in range(2)]
     write_onnx(
-        trees_to_onnx(boosters, dense.shape[1]), tmp_path / "r.onnx", kind="ranker", tasks=["a", "b"], model_version=1
+        trees_to_onnx(boosters, dense.shape[1]),
+        tmp_path / "r.onnx",
+        kind="ranker",
+        tasks=["a", "b"],
+        model_version=1,
     )
     (logits,) = OnnxModel(tmp_path / "r.onnx").run({"dense": dense}, "logits")
     expected = np.stack([booster.predict(dense, raw_score=True) for booster in boosters], axis=1)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("of", [{"num_leaves": 15}, {"num_leaves": 31, "use_missing": False}, {"num_leaves": 255}])
+@pytest.mark.parametrize(
+    "of", [{"num_leaves": 15}, {"num_leaves": 31, "use_missing": False}, {"num_leaves": 255}]
+)
 def test_its_trees_have_onnx_runtime_s_bits_and_its_scores_where_values_are_missing(tmp_path, of):
     generator = np.random.default_rng(1)
     x = generator.normal(size=(6000, 6)).astype(np.float32)
@@ -55,7 +61,9 @@ def test_its_trees_have_onnx_runtime_s_bits_and_its_scores_where_values_are_miss
     assert model.trees == 17 and model.other_trees == ()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # several share out the trees, and add in another order
-    np.testing.assert_array_equal(found, onnxruntime.InferenceSession(str(path), options).run(None, {"dense": rows})[0])
+    np.testing.assert_array_equal(
+        found, onnxruntime.InferenceSession(str(path), options).run(None, {"dense": rows})[0]
+    )
     if not of.get("use_missing", True):
         rows = np.nan_to_num(rows)  # where it is false, NaN is 0 to LightGBM, and larger than all to ONNX
     expected = np.stack([booster.predict(rows, raw_score=True) for booster in boosters], axis=1)
@@ -76,7 +84,9 @@ def test_a_value_next_to_a_threshold_goes_the_way_it_went_in_training(tmp_path):
 
 def test_lightgbm_is_fitted_and_written_as_a_ranker(prepared, tmp_path):
     seen = []
-    fit_lightgbm(prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a))
+    fit_lightgbm(
+        prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a)
+    )
     ranker = OnnxModel(tmp_path / "r.onnx")
     assert ranker.inputs == ("dense",)
     dense = dense_matrix(prepared.encoder, prepared.valid_batches)
@@ -101,7 +111,13 @@ def test_it_stops_when_it_is_told_to_and_writes_nothing(prepared, tmp_path):
 def test_as_many_trees_as_are_grown_at_most_can_be_opened_in_a_bundle():
     generator = np.random.default_rng(0)
     dense = generator.random((4000, 6)).astype(np.float32)
-    full = {"verbose": -1, "num_threads": 1, "num_leaves": LEAVES, "min_data_in_leaf": 1, "objective": "binary"}
+    full = {
+        "verbose": -1,
+        "num_threads": 1,
+        "num_leaves": LEAVES,
+        "min_data_in_leaf": 1,
+        "objective": "binary",
+    }
     booster = lightgbm.train(full, lightgbm.Dataset(dense, generator.integers(2, size=4000)), 3)
     node = trees_to_onnx([booster], 6).graph.node[0]
     fields = sum(len(a.ints) + len(a.floats) + len(a.strings) for a in node.attribute)

@@ -13,7 +13,9 @@ from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
 
-QUICK = changed(SMALL, ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5})
+QUICK = changed(
+    SMALL, ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5}
+)
 
 
 def replaced(dataset, exposures, *, works=None, users=None, relations=None):
@@ -53,7 +55,9 @@ def test_a_label_of_one_class_on_later_days_is_trained_around(dataset, tmp_path,
     of_days = (time >= cuts[0]) & (time < cuts[1]) if days == "validation" else time >= cuts[1]
     like = np.where(of_days, 0, dataset.exposures.labels["like"]).astype(np.uint8)
     labels = {**dataset.exposures.labels, "like": like}
-    models = train_all(replaced(dataset, replace(dataset.exposures, labels=labels)), QUICK, tmp_path).quality["models"]
+    models = train_all(replaced(dataset, replace(dataset.exposures, labels=labels)), QUICK, tmp_path).quality[
+        "models"
+    ]
     assert (models["towers"]["like"]["auc"] is None) == (days == "test")
     assert models["towers"]["click"]["auc"] is not None
 
@@ -63,7 +67,8 @@ def test_users_without_histories_are_trained_around(dataset, tmp_path):
 
 
 def test_works_that_are_all_new_are_trained_around(dataset, tmp_path):
-    """No work is shown twice: none has an id of its own, and what is shown in the test was never shown before."""
+    """No work is shown twice: none has an id of its own, and what is shown in the test was never shown
+    before."""
     n, works = len(dataset.exposures), dataset.snapshot.works
     rows = np.searchsorted(works.ids, dataset.exposures.work_id)
     new = Table(10_000 + np.arange(n), {name: column[rows] for name, column in bare(works).columns.items()})
@@ -77,7 +82,11 @@ def test_a_single_work_makes_no_list_and_trains_without_lists(dataset, tmp_path)
     exposures = replace(dataset.exposures, work_id=np.full(len(dataset.exposures), works.ids[0]))
     one = replaced(dataset, exposures, works=works, relations={})
     told = []
-    with pytest.raises(DataError, match=r"lists of 40 works, .* have a pool, of at most 1 works.*feature-distillation"):
+    with pytest.raises(
+        DataError,
+        match=r"lists of 40 works, .* have a pool, of at most 1 "
+        r"works.*feature-distillation",
+    ):
         train_all(one, QUICK, tmp_path / "refused", lambda *step: told.append(step))
     assert not told and not (tmp_path / "refused").exists()
     trained_and_served(one, tmp_path, QUICK.with_recipe("feature-distillation"))

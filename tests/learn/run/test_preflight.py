@@ -1,4 +1,5 @@
-"""What would fail at the end of a training is refused before it begins, by name; a missing picture library is not."""
+"""What would fail at the end of a training is refused before it begins, by name; a missing picture library is
+not."""
 
 import sys
 from dataclasses import replace
@@ -26,14 +27,24 @@ def refused(dataset, settings, folder, error, message):
 @pytest.mark.parametrize(
     ("package", "change", "message"),
     [
-        ("lightgbm", {"evaluation": {"baselines": ("lightgbm",)}}, "baselines = 'lightgbm' needs the package"),
+        (
+            "lightgbm",
+            {"evaluation": {"baselines": ("lightgbm",)}},
+            "baselines = 'lightgbm' needs the package",
+        ),
         ("lightgbm", {"ranker": {"kind": "lightgbm"}}, r"'lightgbm': pip install 'karec\[train\]'"),
-        ("onnxmltools", {"ranker": {"kind": "lightgbm"}}, "kind = 'lightgbm' needs the package 'onnxmltools'"),
+        (
+            "onnxmltools",
+            {"ranker": {"kind": "lightgbm"}},
+            "kind = 'lightgbm' needs the package 'onnxmltools'",
+        ),
         ("onnxscript", {}, "the export of models needs the package 'onnxscript'"),
         ("pyarrow", {}, "the rank log needs the package 'pyarrow'"),
     ],
 )
-def test_a_package_that_a_later_step_needs_is_told_before(dataset, tmp_path, monkeypatch, package, change, message):
+def test_a_package_that_a_later_step_needs_is_told_before(
+    dataset, tmp_path, monkeypatch, package, change, message
+):
     monkeypatch.setitem(sys.modules, package, None)  # what an import then finds is nothing
     refused(dataset, changed(SMALL, **change), tmp_path, MissingExtra, message)
 
@@ -58,7 +69,9 @@ def test_packages_that_nothing_asks_for_may_be_missing(dataset, monkeypatch):
 def test_days_without_exposures_are_named(dataset, tmp_path, days, cuts):
     time = [*dataset.exposures.time_ms.tolist(), int(dataset.exposures.time_ms[-1]) + 1]
     cut = replace(dataset, train_until_ms=time[cuts[0]], valid_until_ms=time[cuts[1]])
-    refused(cut, SMALL, tmp_path, DataError, f"tiny: no exposures on the {days} days; there are .* training, ")
+    refused(
+        cut, SMALL, tmp_path, DataError, f"tiny: no exposures on the {days} days; there are .* training, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +85,8 @@ def test_lists_that_the_log_would_not_hold_are_refused(dataset, tmp_path, change
 
 
 def test_long_feeds_are_lists_without_pools(dataset):
-    """Exposures of a user at one moment are one request, whose works are a list however few pools there are."""
+    """Exposures of a user at one moment are one request, whose works are a list however few pools there
+    are."""
     settings = changed(SMALL, shadow={"share": 0.0}, distil={"list_works": 12, "chunks": (2, 5)})
     with pytest.raises(DataError, match="lists of 12 works"):
         check_run(dataset, settings)

@@ -38,7 +38,9 @@ def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared)
 
 def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
     edges = prepared.train_batches.edges(3)
-    extra = auxiliary_tasks(prepared.train.exposures, prepared.encoder.tasks, ("follow", "play_time", "gift", "click"))
+    extra = auxiliary_tasks(
+        prepared.train.exposures, prepared.encoder.tasks, ("follow", "play_time", "gift", "click")
+    )
     assert extra == ("follow", "play_time")  # the data has no gift, and click is a task already
     model = MmoeRanker(prepared.encoder, edges, extra=extra, dim=4, hidden=8, n_experts=2)
     logits = model(prepared.train_batches.inputs(torch.arange(50), MmoeRanker.inputs))

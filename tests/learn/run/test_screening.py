@@ -1,4 +1,5 @@
-"""The quality model: learned from fair exposures of rows that passed the rules, and the same outside of LightGBM."""
+"""The quality model: learned from fair exposures of rows that passed the rules, and the same outside of
+LightGBM."""
 
 import shutil
 from dataclasses import replace
@@ -133,4 +134,6 @@ def test_settings_without_learn_or_model_are_refused(trained):
     with pytest.raises(ConfigError, match="the table 'learn' is missing"):
         train_quality(replace(settings, learn=None), path)
     with pytest.raises(ConfigError, match=r"quality\.model says where the model goes"):
-        train_quality(replace(settings, quality=replace(settings.quality, model=None, column="pitch_score")), path)
+        train_quality(
+            replace(settings, quality=replace(settings.quality, model=None, column="pitch_score")), path
+        )

@@ -26,7 +26,9 @@ def read(folder):
     """{tag: [(step, value)]} of everything in the folder's event files."""
     reader = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     reader.Reload()
-    return {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+    return {
+        tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]
+    }
 
 
 def as_written(points):
@@ -68,14 +70,20 @@ train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("where", "training"), [("the ranker", "ranker"), ("the towers, round 2", "towers_1")])
-def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(dataset, run, tmp_path, where, training):
+@pytest.mark.parametrize(
+    ("where", "training"), [("the ranker", "ranker"), ("the towers, round 2", "towers_1")]
+)
+def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(
+    dataset, run, tmp_path, where, training
+):
     folders = [os.path.dirname(path) for path in (small_dataset.__file__, __file__)]
     script = KILLED.format(folders=folders, out=str(tmp_path), where=f"training {where}")
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = read(tmp_path / "tensorboard" / training)["loss"]
-    assert [step for step, _ in left] == list(range(7)), "the last checkpoint, after step 3, is behind what was written"
+    assert [step for step, _ in left] == list(range(7)), (
+        "the last checkpoint, after step 3, is behind what was written"
+    )
     train_all(dataset, SETTINGS, tmp_path, resume=True)
     for name in IN_RUN_JSON:
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
@@ -149,6 +157,10 @@ def test_a_missing_package_is_told_before_anything_is_trained(dataset, tmp_path,
     for name in ("torch.utils.tensorboard", "torch.utils.tensorboard.writer"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     told = []
-    with pytest.raises(MissingExtra, match=r"run.tensorboard = true needs .* pip install 'karec\[tensorboard\]'"):
+    with pytest.raises(
+        MissingExtra,
+        match=r"run.tensorboard = true needs .* pip install "
+        r"'karec\[tensorboard\]'",
+    ):
         train_all(dataset, SETTINGS, tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()

@@ -98,7 +98,13 @@ def test_what_an_earlier_run_left_is_not_reported(dataset, run):
     left = folder / "baseline_lightgbm.onnx"
     left.write_bytes((folder / "ranker.onnx").read_bytes())
     try:
-        assert list(evaluate_run(dataset, folder)["models"]) == ["popularity", "rates", "lr", "towers", "mmoe"]
+        assert list(evaluate_run(dataset, folder)["models"]) == [
+            "popularity",
+            "rates",
+            "lr",
+            "towers",
+            "mmoe",
+        ]
     finally:
         left.unlink()
 
@@ -108,9 +114,12 @@ def test_every_part_of_progress_ends_at_its_total(run):
     for done, total, what in run[1]:
         assert 0 < done <= total
         last[what] = (done, total)
-    assert {"encoding examples", "training the ranker", "training the towers", "ranker over past exposures"} <= set(
-        last
-    )
+    assert {
+        "encoding examples",
+        "training the ranker",
+        "training the towers",
+        "ranker over past exposures",
+    } <= set(last)
     assert all(done == total for done, total in last.values())
 
 
@@ -124,7 +133,9 @@ class Stopped(Exception):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("where", ["training the ranker", "training logistic regression", "training the towers"])
+@pytest.mark.parametrize(
+    "where", ["training the ranker", "training logistic regression", "training the towers"]
+)
 def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path, where):
     def stop(done, total, what):
         if (done, what) == (9, where):
@@ -136,8 +147,12 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
     told = []
     again = train_all(dataset, settings, tmp_path, lambda *step: told.append(step), resume=True)
     assert again.quality == run[0].quality
-    assert min(done for done, _, what in told if what == where) == 9, "the eight steps before are not trained again"
-    heads = [json.loads((folder / "run.json").read_text())["towers"] for folder in (again.folder, run[0].folder)]
+    assert min(done for done, _, what in told if what == where) == 9, (
+        "the eight steps before are not trained again"
+    )
+    heads = [
+        json.loads((folder / "run.json").read_text())["towers"] for folder in (again.folder, run[0].folder)
+    ]
     assert heads[0] == heads[1]
 
 
@@ -184,14 +199,22 @@ def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_
     ("change", "message"),
     [
         (lambda labels: {n: v for n, v in labels.items() if n != "like"}, "tasks .'like'. have no label"),
-        (lambda labels: {**labels, "like": labels["like"] * 0}, "task 'like': all .* labels are 0, of one class"),
+        (
+            lambda labels: {**labels, "like": labels["like"] * 0},
+            "task 'like': all .* labels are 0, of one class",
+        ),
     ],
 )
 def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path, change, message):
     exposures = dataclasses.replace(dataset.exposures, labels=change(dataset.exposures.labels))
     told = []
     with pytest.raises(ValueError, match=message):
-        train_all(dataclasses.replace(dataset, exposures=exposures), SMALL, tmp_path, lambda *step: told.append(step))
+        train_all(
+            dataclasses.replace(dataset, exposures=exposures),
+            SMALL,
+            tmp_path,
+            lambda *step: told.append(step),
+        )
     assert not told
 
 
@@ -238,19 +261,29 @@ def test_works_without_counters_are_named_before_training_and_what_adds_them(dat
     with pytest.raises(DataError, match=message):
         train_all(bare, SMALL, tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()
-    counted = dataclasses.replace(bare, snapshot=advance(bare.snapshot, bare.exposures, bare.snapshot.time_ms))
+    counted = dataclasses.replace(
+        bare, snapshot=advance(bare.snapshot, bare.exposures, bare.snapshot.time_ms)
+    )
     check_training(counted, SMALL)
 
 
 def test_a_run_of_flat_settings_is_refused_by_its_format(dataset, run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"settings": {"ranker": "mmoe"}}))
-    with pytest.raises(DataError, match=r"run\.json has format None, this version reads 3: train the run again"):
+    with pytest.raises(
+        DataError,
+        match=r"run\.json has format None, this version reads 3: train the run "
+        r"again",
+    ):
         evaluate_run(dataset, tmp_path)
 
 
 def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(dataset, tmp_path):
     known = {"like": 2.0, "fused": 1.0, "follow": 1.0, "play_time": 0.5}
-    with pytest.raises(ConfigError, match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', 'play_time'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', "
+        r"'play_time'",
+    ):
         train_all(dataset, changed(SMALL, task_weights={**known, "lik": 1.0}), tmp_path)
 
 
@@ -297,9 +330,15 @@ def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
 
 CHANGES = {
     "scenes": lambda d: replaced(d, exposures=dataclasses.replace(d.exposures, scene=1 - d.exposures.scene)),
-    "play time": lambda d: replaced(d, exposures=dataclasses.replace(d.exposures, play_ms=d.exposures.play_ms + 1)),
-    "histories": lambda d: replaced(d, relations={**d.snapshot.relations, "history": d.snapshot.relations["friends"]}),
-    "a column": lambda d: replaced(d, users=Table(d.snapshot.users.ids, {"city": d.snapshot.users["city"] + 1})),
+    "play time": lambda d: replaced(
+        d, exposures=dataclasses.replace(d.exposures, play_ms=d.exposures.play_ms + 1)
+    ),
+    "histories": lambda d: replaced(
+        d, relations={**d.snapshot.relations, "history": d.snapshot.relations["friends"]}
+    ),
+    "a column": lambda d: replaced(
+        d, users=Table(d.snapshot.users.ids, {"city": d.snapshot.users["city"] + 1})
+    ),
 }
 
 

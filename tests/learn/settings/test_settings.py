@@ -39,7 +39,11 @@ def as_toml(value):
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {as_toml(each)}" for key, each in value.items()) + " }" if value else "{}"
+        return (
+            "{ " + ", ".join(f"{key} = {as_toml(each)}" for key, each in value.items()) + " }"
+            if value
+            else "{}"
+        )
     if isinstance(value, tuple):
         return "[" + ", ".join(map(as_toml, value)) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value)
@@ -58,7 +62,9 @@ def test_each_table_is_a_section(tmp_path):
     text = 'fusion = {click = 2}\n[ranker]\nkind = "lr"\nepochs = 5\n[optimizer]\nlearning_rate = 1\n'
     settings = read(tmp_path, text + "[evaluation]\nbaselines = []")
     expected = {"ranker": {"kind": "lr", "epochs": 5}, "optimizer": {"learning_rate": 1.0}}
-    assert settings == changed(TrainSettings(), **expected, evaluation={"baselines": ()}, fusion={"click": 2.0})
+    assert settings == changed(
+        TrainSettings(), **expected, evaluation={"baselines": ()}, fusion={"click": 2.0}
+    )
     assert isinstance(settings.optimizer.learning_rate, float)
 
 
@@ -115,7 +121,11 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("ranker.epochs = 2.5", "ranker: epochs = 2.5, expected int"),
         ("ranker.epochs = true", "ranker: epochs = True"),
         ('ranker.kind = "svm"', "ranker: kind = 'svm'"),
-        ('evaluation.baselines = ["svm"]', r"evaluation: baselines\[0\] = 'svm', expected one of .*'lightgbm'"),
+        (
+            'evaluation.baselines = ["svm"]',
+            r"evaluation: baselines\[0\] = 'svm', expected one of "
+            r".*'lightgbm'",
+        ),
         ("distil.soft_weight = 1.5", "distil: soft_weight = 1.5, expected 0 to 1"),
         ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
         ("features.dim = 7", "features: dim = 7, expected an even number"),
@@ -165,7 +175,11 @@ def test_wrong_keys_types_and_ranges_are_refused_with_file_and_place(tmp_path, t
 @pytest.mark.parametrize("key", OLD_PLACES)
 def test_a_key_of_flat_settings_is_refused_with_its_new_place(tmp_path, key):
     value = "{}" if key == "train" else '"static"'
-    with pytest.raises(ConfigError, match=rf"train\.toml: the key '{key}' has moved: write it at {OLD_PLACES[key]}$"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"train\.toml: the key '{key}' has moved: write it at "
+        rf"{OLD_PLACES[key]}$",
+    ):
         read(tmp_path, f"{key} = {value}")
 
 
@@ -182,7 +196,10 @@ def test_a_missing_file_is_named(tmp_path):
 def test_whole_numbers_from_python_become_floats_where_floats_are_wanted():
     """An int among weights made an integer array, which a division by their sum could not fill."""
     settings = TrainSettings(fusion={"click": 1}, optimizer=OptimizerSettings(learning_rate=1))
-    assert [type(value) for value in (settings.fusion["click"], settings.optimizer.learning_rate)] == [float, float]
+    assert [type(value) for value in (settings.fusion["click"], settings.optimizer.learning_rate)] == [
+        float,
+        float,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +222,9 @@ def test_what_settings_leave_to_the_data_the_data_say(dataset):
     assert settings.fusion == {"click": 1.0, "long_view": 1.0, "like": 2.0}
     assert settings.ranker.auxiliary == ("follow", "play_time")
     assert settings.of(dataset) == settings
-    own = changed(TrainSettings(), fusion={"click": 3.0}, ranker={"auxiliary": ("like", "enjoyed")}).of(dataset)
+    own = changed(TrainSettings(), fusion={"click": 3.0}, ranker={"auxiliary": ("like", "enjoyed")}).of(
+        dataset
+    )
     assert (own.fusion, own.ranker.auxiliary) == ({"click": 3.0}, ("like", "click", "long_view"))
 
 
@@ -220,7 +239,8 @@ def test_a_quick_training_makes_as_many_passes_as_a_first_look_needs(rows, ranke
 
 
 def shown_to(dataset, *, creators, enjoyed):
-    """``dataset`` with works of so many creators in turn, and users who enjoyed everything, or nothing, until now."""
+    """``dataset`` with works of so many creators in turn, and users who enjoyed everything, or nothing, until
+    now."""
     works = dataset.snapshot.works
     columns = {**works.columns, "creator_id": np.arange(len(works)) % creators}
     labels = {name: np.full_like(label, enjoyed) for name, label in dataset.exposures.labels.items()}
@@ -252,7 +272,9 @@ def test_towers_match_where_histories_are_long_and_creators_have_several_works(d
             assert own.towers.matching is said
             assert own.features.history_length == (100 if said else 30)
             assert changed(own, features={"history_length": 7}).of(shown).features.history_length == 7
-    without = {name: column for name, column in dataset.snapshot.works.columns.items() if name != "creator_id"}
+    without = {
+        name: column for name, column in dataset.snapshot.works.columns.items() if name != "creator_id"
+    }
     works = Table(dataset.snapshot.works.ids, without)
     bare = dataclasses.replace(dataset, snapshot=dataclasses.replace(dataset.snapshot, works=works))
     assert TrainSettings().of(bare).towers.matching is False

@@ -1,5 +1,5 @@
-"""The event log: what is appended is read, in order, once; what is refused is counted; what a killed writer left is cut
-whole.
+"""The event log: what is appended is read, in order, once; what is refused is counted; what a killed writer
+left is cut whole.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def test_parts_lie_by_the_hour_of_their_append_and_events_are_read_by_their_own(
     assert read_events(tmp_path, hour, hour + HOUR_MS).number.tolist() == [0, 1, 2, 3, 4, 99]
     found = [one.number.tolist() for one in by_hour(tmp_path, *ALWAYS)]
     assert found == [[0, 1, 2, 3, 4, 99], [10, 11, 12, 13, 14], [20, 21, 22, 23, 24]]
-    assert [one.number.tolist() for one in by_hour(tmp_path, START + HOUR_MS, START + HOUR_MS + 1)] == found[1:2]
+    assert [one.number.tolist() for one in by_hour(tmp_path, START + HOUR_MS, START + HOUR_MS + 1)] == found[
+        1:2
+    ]
 
 
 def test_writers_share_a_folder_and_reading_merges_them_by_time(tmp_path):
@@ -241,7 +243,8 @@ def test_a_tail_loses_nothing_when_a_writer_turns_the_hour_while_it_reads(tmp_pa
 
 
 def test_a_tail_reads_a_part_that_begins_late_in_an_hour_that_was_read_whole(tmp_path):
-    """The clocks of two machines differ, or a writer was stopped between taking the time and opening its part."""
+    """The clocks of two machines differ, or a writer was stopped between taking the time and opening its
+    part."""
     one, other = EventLogWriter(tmp_path, HEAD), EventLogWriter(tmp_path, HEAD)
     one.append(shown(1, 0), NOW)
     one.append(shown(1, 1), NOW + HOUR_MS)
@@ -310,8 +313,8 @@ def test_when_the_clock_goes_back_the_log_does_not(tmp_path):
 
 
 def test_whatever_is_cut_off_an_open_part_its_whole_appends_stay(tmp_path):
-    """The bytes of three appends, cut at every place: a reader finds those that are whole, and the next writer seals
-    them.
+    """The bytes of three appends, cut at every place: a reader finds those that are whole, and the next
+    writer seals them.
     """
     frames = [frame(shown(2, at)) for at in (0, 2, 4)]
     ends = np.cumsum([len(one) for one in frames])
@@ -353,7 +356,8 @@ def test_a_part_of_a_living_writer_is_not_sealed_by_another(tmp_path):
 
 @pytest.mark.parametrize("when", ["it seals it", "it has sealed it"])
 def test_a_part_that_another_writer_takes_before_it_is_locked_gets_no_event(tmp_path, monkeypatch, when):
-    """Another writer begins between the opening of a part and its lock, and takes it for one that was left."""
+    """Another writer begins between the opening of a part and its lock, and takes it for one that was
+    left."""
     writer, lock, others = EventLogWriter(tmp_path, HEAD), fcntl.flock, []
 
     def late(file, how):
@@ -374,7 +378,11 @@ def test_a_part_that_another_writer_takes_before_it_is_locked_gets_no_event(tmp_
     EventLogWriter(tmp_path, HEAD)
     writer.append(shown(3, 3), NOW)
     writer.close()
-    assert read_events(tmp_path, *ALWAYS).number.tolist() == drained(EventTail(tmp_path)).number.tolist() == [*range(6)]
+    assert (
+        read_events(tmp_path, *ALWAYS).number.tolist()
+        == drained(EventTail(tmp_path)).number.tolist()
+        == [*range(6)]
+    )
 
 
 def test_without_locks_a_log_is_written_and_read_and_no_part_is_sealed_by_another(tmp_path, monkeypatch):
@@ -436,7 +444,9 @@ def test_a_full_disk_loses_no_acknowledged_event_and_the_log_goes_on(tmp_path):
     same(read_events(tmp_path, *ALWAYS), shown(10))
 
 
-def test_a_tail_that_read_an_append_before_its_fsync_failed_loses_none_that_is_acknowledged(tmp_path, monkeypatch):
+def test_a_tail_that_read_an_append_before_its_fsync_failed_loses_none_that_is_acknowledged(
+    tmp_path, monkeypatch
+):
     writer, found = EventLogWriter(tmp_path, HEAD), []
     writer.append(shown(1, 0), NOW)
     tail = EventTail(tmp_path)
@@ -512,7 +522,11 @@ def test_of_two_writers_that_make_a_log_at_once_the_first_one_s_head_stays(tmp_p
 def test_a_folder_that_is_no_log_is_refused_by_name(tmp_path, text, told):
     if text is not None:
         (tmp_path / "log.json").write_text(text)
-    for use in (lambda: read_events(tmp_path, *ALWAYS), lambda: EventTail(tmp_path), lambda: retire(tmp_path, 1 << 60)):
+    for use in (
+        lambda: read_events(tmp_path, *ALWAYS),
+        lambda: EventTail(tmp_path),
+        lambda: retire(tmp_path, 1 << 60),
+    ):
         with pytest.raises(LogSchemaError, match=told):
             use()
 

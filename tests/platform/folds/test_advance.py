@@ -26,7 +26,9 @@ def snapshot(time_ms: int = 0, **relations: Relation) -> Snapshot:
     zeros = np.zeros(len(WORKS), np.int32)
     columns = {"creator_id": CREATORS, "song_id": WORKS, "type": zeros, "tag": zeros, "upload_ms": zeros}
     users = Table(USERS, {"count_exposed": np.ones(3, np.float32)})
-    return Snapshot(time_ms, Table(WORKS, columns), users, relations, {"scene": SCENES}, meaning=FORMER_MEANING)
+    return Snapshot(
+        time_ms, Table(WORKS, columns), users, relations, {"scene": SCENES}, meaning=FORMER_MEANING
+    )
 
 
 def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Exposures:
@@ -89,7 +91,9 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
             said = {task: int(shown.labels[task][i]) for task in LABELS}
             row = WORKS.tolist().index(shown.work_id[i])
             user = USERS.tolist().index(shown.user_id[i])
-            plain[user].see(int(WORKS[row]), int(CREATORS[row]), int(shown.time_ms[i]), int(shown.scene[i]), said)
+            plain[user].see(
+                int(WORKS[row]), int(CREATORS[row]), int(shown.time_ms[i]), int(shown.scene[i]), said
+            )
             for name, more in (("count_exposed", 1), *((f"count_{task}", said[task]) for task in LABELS)):
                 counts[name][row] += more
                 if 0 <= shown.scene[i] < len(SCENES):
@@ -101,7 +105,9 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
         for user in range(3):
             expected = getattr(plain[user], name)
             at = slice(relation.indptr[user], relation.indptr[user + 1])
-            assert list(zip(relation.values[at].tolist(), relation.times[at].tolist(), strict=True)) == expected
+            assert (
+                list(zip(relation.values[at].tolist(), relation.times[at].tolist(), strict=True)) == expected
+            )
             if name in ("history", "skipped"):
                 assert relation.scenes is not None and relation.scenes.dtype == np.int16
                 assert relation.scenes[at].tolist() == getattr(plain[user], f"{name}_scenes")
@@ -136,7 +142,9 @@ def test_advancing_twice_equals_advancing_once(
 
 
 @given(st.lists(Row, min_size=1, max_size=30), st.integers(0, 21))
-def test_later_exposures_change_nothing(rows: list[tuple[int, int, int, tuple[int, ...], int]], until: int) -> None:
+def test_later_exposures_change_nothing(
+    rows: list[tuple[int, int, int, tuple[int, ...], int]], until: int
+) -> None:
     before = advance(snapshot(), exposures([row for row in rows if row[2] < until]), until)
     everything = advance(snapshot(), exposures(rows), until)
     assert all(np.array_equal(before.works[name], everything.works[name]) for name in before.works.columns)
@@ -161,7 +169,9 @@ def test_going_back_in_time_disorder_and_strangers_are_refused() -> None:
         advance(snapshot(6), rows, 5)
     with pytest.raises(ValueError, match="row 1 is earlier"):
         advance(snapshot(), rows.take(np.array([1, 0])), 5)
-    unlabelled = Exposures(rows.user_id, rows.work_id, rows.time_ms, rows.scene, {"like": rows.play_ms}, rows.play_ms)
+    unlabelled = Exposures(
+        rows.user_id, rows.work_id, rows.time_ms, rows.scene, {"like": rows.play_ms}, rows.play_ms
+    )
     with pytest.raises(ValueError, match="none that says enjoyed"):
         advance(snapshot(), unlabelled, 5)
     stranger = Exposures(np.array([5, 8]), rows.work_id, rows.time_ms, rows.scene, rows.labels, rows.play_ms)

@@ -86,7 +86,9 @@ def plain_list(name, rows, user, as_of, keep):
 
 def plain_counts(start, rows, as_of, row_of):
     """{counter: (rows,)} as of a moment; ``row_of`` says in which row an exposure counts."""
-    counts = {name: start.get(name, np.zeros(len(next(iter(start.values()))))).astype(float) for name in COUNTERS}
+    counts = {
+        name: start.get(name, np.zeros(len(next(iter(start.values()))))).astype(float) for name in COUNTERS
+    }
     for user, work, time, said, scene in rows:
         at = row_of(user, work, scene)
         if time < as_of and at is not None:
@@ -154,7 +156,8 @@ def test_both_readings_of_counters_give_what_a_loop_gives(fold, start, row_of, r
 
 
 def test_a_history_ends_with_the_last_hundred_in_both_readings():
-    """A training row must not read further back than a snapshot does, however long a history the encoder asks for."""
+    """A training row must not read further back than a snapshot does, however long a history the encoder asks
+    for."""
     rows = [(0, at % 4, START + at, (1, 0, 0, 0), 0) for at in range(140)]
     shown = exposures(rows)
     served = advance(snapshot(), shown, START + 140).relations["history"].of(0)

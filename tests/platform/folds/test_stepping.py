@@ -1,4 +1,5 @@
-"""Each fold is one definition: events stepped one by one, and the same events as arrays, give the same bits."""
+"""Each fold is one definition: events stepped one by one, and the same events as arrays, give the same
+bits."""
 
 from __future__ import annotations
 
@@ -18,7 +19,12 @@ from karec.platform.state.folded import Folded
 
 BASE = platform()
 COUNTERS = Folded(BASE, HEAD).counters
-LISTS = [*LIST_FOLDS, SHOWN, *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED, SHOWN)), replace(LIKED, keep=3)]
+LISTS = [
+    *LIST_FOLDS,
+    SHOWN,
+    *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED, SHOWN)),
+    replace(LIKED, keep=3),
+]
 
 
 def located(happened: Events) -> LocatedEvents:
@@ -66,7 +72,9 @@ def test_a_list_stepped_one_event_at_a_time_is_the_list_after_all_and_before_eac
 def test_the_state_of_a_list_does_not_depend_on_the_order_in_which_events_arrive(fold, rows, order):
     happened = located(events(rows))
     places, values = fold.changes(BASE.meaning, happened)
-    changes = [(int(happened.user[p]), int(happened.time_ms[p]), p, v) for p, v in zip(places, values, strict=True)]
+    changes = [
+        (int(happened.user[p]), int(happened.time_ms[p]), p, v) for p, v in zip(places, values, strict=True)
+    ]
     shuffled = order.sample(changes, len(changes))
     for user in range(3):
         straight, mixed = (
@@ -101,7 +109,8 @@ def test_counters_stepped_one_event_at_a_time_are_the_counters_after_all_and_bef
 
 @given(rows=Happenings, asked=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 14)), max_size=30))
 def test_many_queries_in_order_and_few_in_any_order_are_answered_alike(rows, asked):
-    """One sweep over all events and a bisection for each query are two ways to read the same lists and counters."""
+    """One sweep over all events and a bisection for each query are two ways to read the same lists and
+    counters."""
     happened = located(events(rows))
     asked = sorted(asked, key=lambda one: one[1])
     users, moments = (np.array([one[at] for one in asked], np.int64) for at in range(2))
@@ -122,7 +131,12 @@ def test_many_queries_in_order_and_few_in_any_order_are_answered_alike(rows, ask
 def test_a_followed_creator_leaves_the_list_and_may_come_back():
     """User 5 follows 9 (known), then 3; takes 9 out, and back in: it now stands last."""
     follow, unfollow = 3, 4
-    rows = [(follow, 0, 0, 1, 0, -1), (unfollow, 0, 1, 2, 0, -1), (unfollow, 0, 2, 3, 0, -1), (follow, 0, 1, 4, 0, -1)]
+    rows = [
+        (follow, 0, 0, 1, 0, -1),
+        (unfollow, 0, 1, 2, 0, -1),
+        (unfollow, 0, 2, 3, 0, -1),
+        (follow, 0, 1, 4, 0, -1),
+    ]
     over_time = FOLLOWS.over_time(BASE, located(events(rows)))
     lists = over_time.at(np.zeros(6, np.int64), START + np.arange(6))
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(5)] == [[9], [9], [9, 3], [3], [3], [3, 9]]
@@ -139,7 +153,13 @@ def test_a_later_label_counts_and_is_no_exposure():
             strict=True,
         )
     )
-    assert counts == {"count_exposed": 1, "count_click": 1, "count_long_view": 0, "count_like": 1, "count_follow": 0}
+    assert counts == {
+        "count_exposed": 1,
+        "count_click": 1,
+        "count_long_view": 0,
+        "count_like": 1,
+        "count_follow": 0,
+    }
     assert HISTORY.after(BASE, happened).of(0).tolist() == [70, 10, 70, 70]
     assert SKIPPED.after(BASE, happened).of(0).tolist() == [70]
     assert LIKED.after(BASE, happened).of(0).tolist() == [10, 70]

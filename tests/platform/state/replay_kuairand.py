@@ -1,9 +1,10 @@
-"""Replays KuaiRand through an event log and a state store, and compares its reads with training rows of the test days.
+"""Replays KuaiRand through an event log and a state store, and compares its reads with training rows of the
+test days.
 
     python tests/platform/state/replay_kuairand.py ROOT [rows, 2000; 0 is all] [store, memory:]
 
-All exposures go through the log and the store, in order of time. The rows that are compared are spread evenly over the
-test days. Prints how many rows and inputs were equal in every bit, and those that were not.
+All exposures go through the log and the store, in order of time. The rows that are compared are spread evenly
+over the test days. Prints how many rows and inputs were equal in every bit, and those that were not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def main() -> None:
         store = open_store(sys.argv[3] if len(sys.argv) > 3 else "memory:")
         differing = differing_rows(dataset, encoder, store, Path(folder) / "log", rows)
         store.close()
-    print(f"{len(dataset.exposures):,} exposures folded; of {n_test:,} rows of the test days {len(rows):,} compared")
+    print(
+        f"{len(dataset.exposures):,} exposures folded; of {n_test:,} rows of the test days {len(rows):,} "
+        f"compared"
+    )
     print(f"{len(differing)} inputs differ", *differing[:20], sep="\n")
     sys.exit(bool(differing))
 

@@ -1,5 +1,6 @@
-"""SIGKILL at random moments of a process that appends to the log and folds it into LMDB: what was acknowledged is in
-the log, once and whole, and the store is what a rebuild of the log up to the store's cursor gives.
+"""SIGKILL at random moments of a process that appends to the log and folds it into LMDB: what was
+acknowledged is in the log, once and whole, and the store is what a rebuild of the log up to the store's
+cursor gives.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def live(folder, first: int, told: int) -> None:
 
 
 def killed(folder, first: int, after: int, spin: int) -> int:
-    """The number of the last append that was acknowledged by a process that was killed some way after so many."""
+    """The number of the last append that was acknowledged by a process that was killed some way after so
+    many."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -123,7 +125,9 @@ def test_killed_at_any_moment_the_log_has_what_was_acknowledged_and_the_store_wh
 def _appended_and_whole(folder, first: int, random_: random.Random) -> int:
     """How many appends the log has after one more kill; what must be there is."""
     acknowledged = killed(folder, first, random_.choice((0, 1, 2, 5)), random_.randrange(60_000))
-    read = read_events(folder / "log", 0, 1 << 60) if (folder / "log" / "log.json").exists() else Events.none()
+    read = (
+        read_events(folder / "log", 0, 1 << 60) if (folder / "log" / "log.json").exists() else Events.none()
+    )
     n = len(read) // 4
     assert n in (acknowledged + 1, acknowledged + 2)  # the append that was being told may be there, whole
     expected = Events.joined([batch(number) for number in range(n)] or [Events.none()]).in_order()

@@ -17,7 +17,9 @@ def test_the_newest_counters_of_each_work_are_found_and_older_tables_stay(batche
     works, told, tables = LiveWorks.none(platform(), 2), dict[int, int](), []
     for batch in batches:
         ids = np.array(sorted(batch), np.int64)
-        counters = np.array([[batch[work], 2 * batch[work]] for work in ids.tolist()], np.float32).reshape(-1, 2)
+        counters = np.array([[batch[work], 2 * batch[work]] for work in ids.tolist()], np.float32).reshape(
+            -1, 2
+        )
         works, told = works.with_counters(ids, counters), {**told, **batch}
         tables.append((works, told))
     asked = np.arange(-1, 14)[::-1].copy()

@@ -74,7 +74,9 @@ def events(words: list[tuple[int, int, int, int, int, str]]) -> Events:
 def stored(happened: Events, batches: list[int]) -> Lives:
     store = MemoryStore()
     writer = StateWriter(store, Folded(BASE, HEAD))
-    for n, at in enumerate(np.split(np.arange(len(happened)), sorted(cut % (len(happened) + 1) for cut in batches))):
+    for n, at in enumerate(
+        np.split(np.arange(len(happened)), sorted(cut % (len(happened) + 1) for cut in batches))
+    ):
         writer.apply(happened.take(at), Cursor({"w": (0, n + 1)}))
     return Lives.all_of(store, Counter())
 
@@ -96,7 +98,10 @@ def told(works: LiveWorks) -> tuple[object, ...]:
 @given(words=Words, order=st.randoms(use_true_random=False), batches=st.lists(st.integers(0, 14), max_size=3))
 def test_any_order_batches_and_repeats_give_the_same(words, order, batches):
     happened = events(words)
-    places = [*range(len(happened)), *(order.randrange(len(happened)) for _ in range(3 if len(happened) else 0))]
+    places = [
+        *range(len(happened)),
+        *(order.randrange(len(happened)) for _ in range(3 if len(happened) else 0)),
+    ]
     order.shuffle(places)
     once = stored(happened, [])
     again = stored(happened.take(np.array(places, int)), batches)
@@ -119,9 +124,14 @@ def test_the_newest_words_say_whether_a_work_is_there(words):
 
     def newest(kinds: tuple[int, int], of: Callable[[int], bool]) -> int:
         rows = [
-            row for row in range(len(happened)) if happened.kind[row] in kinds and of(row) and _readable(happened, row)
+            row
+            for row in range(len(happened))
+            if happened.kind[row] in kinds and of(row) and _readable(happened, row)
         ]
-        order = [(happened.time_ms[row], happened.kind[row] in (DELETE, BLOCK), happened.number[row]) for row in rows]
+        order = [
+            (happened.time_ms[row], happened.kind[row] in (DELETE, BLOCK), happened.number[row])
+            for row in rows
+        ]
         return int(happened.kind[rows[order.index(max(order))]]) if rows else -1
 
     for work in (*WORKS.tolist(), *NEW):
@@ -129,9 +139,12 @@ def test_the_newest_words_say_whether_a_work_is_there(words):
         there = newest((UPLOAD, DELETE), lambda row, work=work: happened.item_id[row] == work)
         blocked = newest((BLOCK, UNBLOCK), lambda row, work=work: happened.item_id[row] == work)
         of_maker = newest(
-            (BLOCK, UNBLOCK), lambda row, maker=maker: happened.item_id[row] < 0 and happened.creator_id[row] == maker
+            (BLOCK, UNBLOCK),
+            lambda row, maker=maker: happened.item_id[row] < 0 and happened.creator_id[row] == maker,
         )
-        gone = there == DELETE or blocked == BLOCK or (of_maker == BLOCK and (work in WORKS or there == UPLOAD))
+        gone = (
+            there == DELETE or blocked == BLOCK or (of_maker == BLOCK and (work in WORKS or there == UPLOAD))
+        )
         assert (work in works.gone) == gone, work
         assert (work in works.added.works.ids) == (
             not gone and (_edited(lives, work) if work in WORKS else there == UPLOAD)
@@ -145,12 +158,18 @@ def test_the_newest_words_say_whether_a_work_is_there(words):
     makers=st.lists(st.sampled_from([-1, 3, 9]), min_size=4, max_size=4),
     alike=st.booleans(),
 )
-def test_another_base_takes_over_what_became_of_works_as_if_it_had_been_told_of_each(words, after, has, makers, alike):
-    """A base of an earlier or later moment, which has some of the uploaded works and lacks some that the first has."""
+def test_another_base_takes_over_what_became_of_works_as_if_it_had_been_told_of_each(
+    words, after, has, makers, alike
+):
+    """A base of an earlier or later moment, which has some of the uploaded works and lacks some that the
+    first has."""
     lives = stored(events(words), [])
     former = WorksSince(BASE, no_number, taken)
     former.step(lives)
-    columns = {"creator_id": np.array(makers[: len(has)], np.int64), "count_click": np.zeros(len(has), np.float32)}
+    columns = {
+        "creator_id": np.array(makers[: len(has)], np.int64),
+        "count_click": np.zeros(len(has), np.float32),
+    }
     if not alike:
         columns["song"] = np.zeros(len(has), np.int32)
     base = replace(BASE, time_ms=START + after, works=Table(np.array(sorted(has), np.int64), columns))
@@ -202,7 +221,9 @@ def _maker(base: Snapshot, lives: Lives, work: int) -> int:
 
 
 def test_unreadable_texts_are_counted_and_pass_over_their_event():
-    happened = events([(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")])
+    happened = events(
+        [(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")]
+    )
     store = MemoryStore()
     writer = StateWriter(store, Folded(BASE, HEAD))
     writer.apply(happened, Cursor({"w": (0, 1)}))

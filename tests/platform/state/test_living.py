@@ -78,8 +78,11 @@ def told(kind: str, number: int, work: int, **columns: object) -> Events:
 
 
 @pytest.mark.parametrize("seen_by_the_store", [False, True])
-def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_came_since(tmp_path, seen_by_the_store):
-    """Works are uploaded and deleted, before the first one's last look and after; then its heir reads no life anew."""
+def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_came_since(
+    tmp_path, seen_by_the_store
+):
+    """Works are uploaded and deleted, before the first one's last look and after; then its heir reads no life
+    anew."""
     store, log = Failing(), tmp_path / "log"
 
     def begun(store, known=None):
@@ -95,7 +98,11 @@ def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_
         first = begun(store)
         assert first.known() is None
         first.follow()
-        for event in (told("upload", 100, 901, creator_id=3), told("upload", 101, 902, creator_id=3), shown(0)):
+        for event in (
+            told("upload", 100, 901, creator_id=3),
+            told("upload", 101, 902, creator_id=3),
+            shown(0),
+        ):
             writer.append(event, START + 200)
         first.look() if not seen_by_the_store else first.follow()
         for event in (told("delete", 102, 901), told("upload", 103, 903, creator_id=4), shown(10)):
@@ -159,7 +166,9 @@ class TestAnOlderBundleThatIsRestored:
         restored = Folded(replace(FOLDED.base, time_ms=START + 5 * hour), HEAD)
         later = Folded(replace(FOLDED.base, time_ms=START + 7 * hour), HEAD)
         with EventLogWriter(log, HEAD, part_events=10) as writer:
-            writer.append(Events.of("block", source=1, number=np.array([90]), time_ms=START, item_id=WORKS[:1]), START)
+            writer.append(
+                Events.of("block", source=1, number=np.array([90]), time_ms=START, item_id=WORKS[:1]), START
+            )
             writer.append(replace(shown(0), time_ms=np.full(10, START + 3 * hour)), START + 3 * hour)
             writer.append(replace(shown(20), time_ms=np.full(10, START + 6 * hour)), START + 6 * hour)
         self.live(later, store, log).follow()

@@ -1,5 +1,5 @@
-"""A log that is replayed through the online store gives, row for row and bit for bit, the inputs that training rows
-have.
+"""A log that is replayed through the online store gives, row for row and bit for bit, the inputs that
+training rows have.
 """
 
 from __future__ import annotations
@@ -45,13 +45,17 @@ def test_a_row_that_was_folded_before_it_was_read_would_show(dataset, encoder, t
     store, folded = MemoryStore(), Folded(dataset.snapshot, head_of(dataset))
     happened = events_of(dataset.exposures, folded.head)
     StateWriter(store, folded).apply(happened.take(slice(300)), Cursor())
-    assert "row 299: user_numbers" in differing_rows(dataset, encoder, store, tmp_path / "log", range(299, 300))
+    assert "row 299: user_numbers" in differing_rows(
+        dataset, encoder, store, tmp_path / "log", range(299, 300)
+    )
 
 
 def test_a_user_whom_nobody_knows_is_encoded_like_one_of_the_snapshot_who_is_not_there(dataset, encoder):
     folded = Folded(dataset.snapshot, head_of(dataset))
     state = StateReader(MemoryStore(), folded).user(987_654)
-    online = encode_live_user(encoder, dataset.snapshot, state, folded.counters, 987_654, dataset.valid_until_ms, 0)
+    online = encode_live_user(
+        encoder, dataset.snapshot, state, folded.counters, 987_654, dataset.valid_until_ms, 0
+    )
     plain = encoder.encode_user(dataset.snapshot, 987_654, dataset.valid_until_ms, 0)
     assert online.keys() == plain.keys()
     for name, values in plain.items():

@@ -22,7 +22,11 @@ FOLDED = Folded(platform(), HEAD)
 
 def shown(n: int, first: int, time_ms: int) -> Events:
     rng = np.random.default_rng(first)
-    columns = {"user_id": rng.choice(USERS, n), "item_id": rng.choice(WORKS, n), "labels": rng.integers(0, 16, n)}
+    columns = {
+        "user_id": rng.choice(USERS, n),
+        "item_id": rng.choice(WORKS, n),
+        "labels": rng.integers(0, 16, n),
+    }
     return Events.of("exposure", source=1, number=np.arange(first, first + n), time_ms=time_ms, **columns)
 
 

@@ -64,7 +64,9 @@ def holds(store, happened: Events) -> None:
     by_work = BY_WORK.after(BASE, located)
     expected = np.stack([by_work[name] for name in FOLDED.counters], axis=1)
     assert reader.works(WORKS).tobytes() == expected.tobytes()
-    recent = RECENT_BY_WORK.over_time(located, FOLDED.counters, 4).at(np.arange(4), np.full(4, START + 10_000))
+    recent = RECENT_BY_WORK.over_time(located, FOLDED.counters, 4).at(
+        np.arange(4), np.full(4, START + 10_000)
+    )
     assert reader.recent(WORKS, START + 10_000).tobytes() == recent.tobytes()
     assert not reader.counts["corrupt entries"]
 
@@ -84,7 +86,9 @@ def test_events_in_any_order_and_more_than_once_give_the_same(rows, order, repea
     places = [*range(len(rows)), *(order.randrange(len(rows)) for _ in range(repeats if rows else 0))]
     order.shuffle(places)
     cut = order.randint(0, len(places))
-    store, counts = written(happened.take(np.array(places[:cut], int)), happened.take(np.array(places[cut:], int)))
+    store, counts = written(
+        happened.take(np.array(places[:cut], int)), happened.take(np.array(places[cut:], int))
+    )
     holds(store, happened)
     assert counts["repeated"] == len(places) - len(rows)
 
@@ -103,11 +107,14 @@ def exposures(n: int, **columns) -> Events:
 
 def test_the_last_thousand_shown_works_are_kept_across_both_lists():
     shown = exposures(3000, item_id=WORKS[np.arange(3000) % 4])
-    late = exposures(5, number=np.arange(9000, 9005), time_ms=START + 2500, logged_ms=START + 3000, item_id=20)
+    late = exposures(
+        5, number=np.arange(9000, 9005), time_ms=START + 2500, logged_ms=START + 3000, item_id=20
+    )
     store, _ = written(*(shown.take(slice(a, a + 90)) for a in range(0, 3000, 90)), late)
     holds(store, Events.joined([shown, late]).in_order())
     kept = StateReader(store, FOLDED).user(5).lists["shown"]
-    assert len(kept.values) == 1000 and kept.values[496:501].tolist() == [20] * 5  # behind that of 2500 itself
+    # behind that of 2500 itself
+    assert len(kept.values) == 1000 and kept.values[496:501].tolist() == [20] * 5
 
 
 def test_what_was_shown_before_the_last_thousand_is_held_by_filters_of_four_periods():
@@ -121,7 +128,9 @@ def test_what_was_shown_before_the_last_thousand_is_held_by_filters_of_four_peri
     assert first > 0 and user.was_shown(works[first:]).all()
     assert user.was_shown(works[:first]).mean() < 0.01  # long ago, and forgotten
     assert user.was_shown(np.arange(10_000)).mean() < 0.01
-    assert len(user.earlier) == 4 and len(user.lists["shown"].values) == 1000 <= len(user.shown) <= 1000 + SPILL
+    assert (
+        len(user.earlier) == 4 and len(user.lists["shown"].values) == 1000 <= len(user.shown) <= 1000 + SPILL
+    )
     again, _ = written(*(batches[at] for at in (3, 0, 1, 2, *range(19, 3, -1))))
     assert StateReader(again, FOLDED).user(5).was_shown(works[first:]).all()
     (key,) = records.keys_of(records.EARLIER_SHOWN, np.array([5]))
@@ -152,7 +161,9 @@ def test_what_is_before_the_base_or_of_no_fold_is_counted_and_passed_over():
 
 
 def test_one_id_of_two_users_or_of_two_moments_is_two_events():
-    happened = exposures(3, number=np.zeros(3, int), time_ms=START + np.array([1, 1, 2]), user_id=np.array([5, 3, 5]))
+    happened = exposures(
+        3, number=np.zeros(3, int), time_ms=START + np.array([1, 1, 2]), user_id=np.array([5, 3, 5])
+    )
     assert written(happened)[1]["folded"] == 3
 
 
@@ -205,7 +216,10 @@ def test_a_second_writer_makes_the_first_stop():
 
 def test_a_store_of_other_labels_is_refused():
     store, _ = written(exposures(1))
-    for folded in (Folded(BASE, Head(("click",))), Folded(replace(BASE, labels={"scene": ["city", "home"]}), HEAD)):
+    for folded in (
+        Folded(BASE, Head(("click",))),
+        Folded(replace(BASE, labels={"scene": ["city", "home"]}), HEAD),
+    ):
         for use in (StateReader, StateWriter):
             with pytest.raises(DataError, match="begin an empty store and rebuild"):
                 use(store, folded)

@@ -36,7 +36,9 @@ def test_the_same_user_and_work_get_the_same_answer_in_another_feed(world):
     """Works of distinct tags, so that no repetition in the feed changes a chance."""
     tags = np.asarray(world.dataset.snapshot.works["tag"])
     works = np.unique(tags, return_index=True)[1][:8]
-    one, other = (answers(world.truth, world.dataset.snapshot, [feed(world, 5, w)]) for w in (works, works[::-1]))
+    one, other = (
+        answers(world.truth, world.dataset.snapshot, [feed(world, 5, w)]) for w in (works, works[::-1])
+    )
     for task in TASKS:
         np.testing.assert_array_equal(one.labels[task], other.labels[task][::-1])
 

@@ -1,4 +1,5 @@
-"""What the world's scenes recommend beside works: from the same tastes, the same for one seed, open when they are."""
+"""What the world's scenes recommend beside works: from the same tastes, the same for one seed, open when they
+are."""
 
 import numpy as np
 import pytest
@@ -95,7 +96,9 @@ def test_rooms_open_and_close_by_the_minute_and_more_are_open_in_the_evening(kin
     week = [len(live.on_at(snapshot.time_ms + hour * HOUR_MS)) for hour in range(7 * 24)]
     by_hour = np.reshape(week, (7, 24)).mean(axis=0)
     assert by_hour[20:23].mean() > 1.5 * by_hour[4:7].mean()
-    changes = [live.on_at(snapshot.time_ms + 20 * HOUR_MS + minute * 60_000).tobytes() for minute in range(60)]
+    changes = [
+        live.on_at(snapshot.time_ms + 20 * HOUR_MS + minute * 60_000).tobytes() for minute in range(60)
+    ]
     assert len(set(changes)) >= 5
     assert len(kinds["song"].on_at(0)) == len(kinds["song"].made.kind.items)
 

@@ -31,7 +31,9 @@ def test_repeats_are_counted_among_the_users_last_works(shown, window):
 def test_each_repeat_takes_its_effect_from_the_logit():
     logits = np.array([0.5, -1.0], np.float32)
     repeats = {"creator": np.array([2, 0]), "tag": np.array([1, 3])}
-    np.testing.assert_allclose(BOTH.lowered("click", logits, repeats), [0.5 - 0.2 - 0.25, -1.0 - 0.75], rtol=1e-6)
+    np.testing.assert_allclose(
+        BOTH.lowered("click", logits, repeats), [0.5 - 0.2 - 0.25, -1.0 - 0.75], rtol=1e-6
+    )
     np.testing.assert_allclose(BOTH.lowered("long_view", logits, repeats), [0.5 - 0.6, -1.0], rtol=1e-6)
     np.testing.assert_array_equal(BOTH.lowered("follow", logits, repeats), logits)
 

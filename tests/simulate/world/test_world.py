@@ -1,4 +1,5 @@
-"""The synthetic platform: the same for the same seed, plausible, in order of time, and true to its own truth."""
+"""The synthetic platform: the same for the same seed, plausible, in order of time, and true to its own
+truth."""
 
 from __future__ import annotations
 
@@ -24,9 +25,20 @@ SIZES = (10_000, 3_000, 100_000)
 def fingerprint(world: World) -> str:
     """One hash of every array that a platform would know, and of what its truth says of its exposures."""
     s, e = world.dataset.snapshot, world.dataset.exposures
-    arrays = [s.works.ids, s.users.ids, e.user_id, e.work_id, e.time_ms, e.scene, e.play_ms, *e.labels.values()]
+    arrays = [
+        s.works.ids,
+        s.users.ids,
+        e.user_id,
+        e.work_id,
+        e.time_ms,
+        e.scene,
+        e.play_ms,
+        *e.labels.values(),
+    ]
     arrays += [table[name] for table in (s.works, s.users) for name in sorted(table.columns)]
-    arrays += [part for r in s.relations.values() for part in (r.indptr, r.values, r.times) if part is not None]
+    arrays += [
+        part for r in s.relations.values() for part in (r.indptr, r.values, r.times) if part is not None
+    ]
     user, work = s.users.lookup(e.user_id), s.works.lookup(e.work_id)
     arrays += list(world.truth.probabilities(user, work, time_ms=e.time_ms, scene=e.scene).values())
     digest = hashlib.sha256()
@@ -87,7 +99,9 @@ def test_tables_relations_and_labels_have_their_documented_columns_and_dtypes(da
     s, e = dataset.snapshot, dataset.exposures
     assert (len(s.works), len(s.users), len(e)) == SIZES
     assert all(
-        column.dtype in (np.int32, np.int64, np.float32) for t in (s.works, s.users) for column in t.columns.values()
+        column.dtype in (np.int32, np.int64, np.float32)
+        for t in (s.works, s.users)
+        for column in t.columns.values()
     )
     assert all(np.isfinite(column).all() for t in (s.works, s.users) for column in t.columns.values())
     for table in (s.works, s.users):
@@ -113,7 +127,9 @@ def test_rates_are_those_asked_for(dataset: Dataset) -> None:
         assert abs(dataset.exposures.labels[task].mean() - rate) < spread, task
 
 
-def test_time_goes_forward_and_nothing_is_shown_before_its_upload(dataset: Dataset, rows: tuple[Array, Array]) -> None:
+def test_time_goes_forward_and_nothing_is_shown_before_its_upload(
+    dataset: Dataset, rows: tuple[Array, Array]
+) -> None:
     s, e = dataset.snapshot, dataset.exposures
     assert (np.diff(e.time_ms) >= 0).all()
     assert e.time_ms[0] >= s.time_ms == START_MS
@@ -158,7 +174,9 @@ def test_tails_are_heavy(world: World, rows: tuple[Array, Array]) -> None:
         assert top[: len(top) // 10].sum() > 0.25 * top.sum()
 
 
-def test_newcomers_come_when_they_join_and_have_no_past_but_friends(world: World, rows: tuple[Array, Array]) -> None:
+def test_newcomers_come_when_they_join_and_have_no_past_but_friends(
+    world: World, rows: tuple[Array, Array]
+) -> None:
     snapshot, people = world.dataset.snapshot, world.truth.people
     newcomers = np.flatnonzero(people.register_days < 60)
     assert len(newcomers) == SIZES[1] // 4
@@ -294,8 +312,14 @@ def test_expected_outcomes_are_the_means_of_what_users_did(world: World) -> None
     rows = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     names = ("like", "click", "play_time")
     expected = world.outcomes(names, *rows, exposures.time_ms, exposures.scene)
-    happened = np.stack([exposures.labels["like"], exposures.labels["click"], exposures.play_ms / 1000], axis=1)
+    happened = np.stack(
+        [exposures.labels["like"], exposures.labels["click"], exposures.play_ms / 1000], axis=1
+    )
     error = happened.std(axis=0) / len(happened) ** 0.5
     assert expected.shape == happened.shape
-    assert (np.abs(expected.mean(axis=0) - happened.mean(axis=0)) < 5 * error + 0.02 * happened.mean(axis=0)).all()
-    np.testing.assert_array_equal(expected[:, 1], world.chances(*rows, exposures.time_ms, exposures.scene)[:, 0])
+    assert (
+        np.abs(expected.mean(axis=0) - happened.mean(axis=0)) < 5 * error + 0.02 * happened.mean(axis=0)
+    ).all()
+    np.testing.assert_array_equal(
+        expected[:, 1], world.chances(*rows, exposures.time_ms, exposures.scene)[:, 0]
+    )

@@ -1,4 +1,5 @@
-"""What all models of an ablation share: the data, encoded once, and the rows and pools that they are measured on."""
+"""What all models of an ablation share: the data, encoded once, and the rows and pools that they are measured
+on."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ LIBRARY = 100_000  # works of the library that whole orders are of, at most
 
 @dataclass(frozen=True, eq=False)
 class AblationInputs:
-    """``measured`` are the examples of the measured days. P pools of N works: ``pool_rows (P,)`` the examples whose
-    user and moment ask, ``pool_works (P, N)`` rows of works. ``library (L,)`` rows of works, which the users of
-    ``pool_rows`` order as a whole, the ranker for the users of ``whole_rows (W,)`` alone."""
+    """``measured`` are the examples of the measured days. P pools of N works: ``pool_rows (P,)`` the examples
+    whose user and moment ask, ``pool_works (P, N)`` rows of works. ``library (L,)`` rows of works, which the
+    users of ``pool_rows`` order as a whole, the ranker for the users of ``whole_rows (W,)`` alone."""
 
     dataset: Dataset
     prepared: Prepared
@@ -57,7 +58,9 @@ class AblationInputs:
         """The items' side of the library, as the measured days begin."""
         return self.measured.items(np.zeros(len(self.library), np.int64), self.library)
 
-    def evaluation_set(self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None) -> EvaluationSet:
+    def evaluation_set(
+        self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None
+    ) -> EvaluationSet:
         """What the models are measured on; ``truth_of`` as ``run_ablation`` takes it."""
         truth = None if truth_of is None else self._truth(settings, truth_of)
         users = self.measured.exposures.user_id[self.pool_rows]
@@ -86,7 +89,8 @@ def prepare_ablation(
     whole: int,
     progress: Progress | None,
 ) -> AblationInputs:
-    """Encode the data, and draw from the settings' seed users and works of the pools, then those of whole orders.
+    """Encode the data, and draw from the settings' seed users and works of the pools, then those of whole
+    orders.
 
     Raises DataError where fewer than ``pool_size`` works are there when the measured days begin.
     """
@@ -97,7 +101,9 @@ def prepare_ablation(
     pool_rows = np.sort(generator.permutation(first)[:n_pools])
     there = np.flatnonzero(dataset.snapshot.published_ms <= measured.exposures.time_ms[0])
     if len(there) < pool_size:
-        raise DataError(f"{dataset.name}: {len(there)} works are there when {on} begins, pools need {pool_size}")
+        raise DataError(
+            f"{dataset.name}: {len(there)} works are there when {on} begins, pools need {pool_size}"
+        )
     pool_works = np.stack([generator.choice(there, pool_size, replace=False) for _ in pool_rows])
     library = generator.permutation(there)[:LIBRARY]
     whole_rows = generator.permutation(pool_rows)[:whole]

@@ -1,10 +1,13 @@
-"""The models of an ablation: each row and seed is trained when its scores are first asked for, and kept in a folder.
+"""The models of an ablation: each row and seed is trained when its scores are first asked for, and kept in a
+folder.
 
-    cells/<row>-<seed>.npz    a model's scores and cost; written whole, so that a kill loses the model under way alone
-    models/<row>-<seed>.onnx  a ranker
-    logs/<row>-<seed>/        what a ranker that teaches logged of the training days; the file `whole` says it is done
+    cells/<row>-<seed>.npz    a model's scores and cost; written whole, so that a kill loses the model under
+    way alone models/<row>-<seed>.onnx  a ranker
+    logs/<row>-<seed>/        what a ranker that teaches logged of the training days; the file `whole` says it
+    is done
 
-What rows share is made once: a seed's ranker, its log, its lists; a born-again round starts from the round before.
+What rows share is made once: a seed's ranker, its log, its lists; a born-again round starts from the round
+before.
 """
 
 from __future__ import annotations
@@ -44,9 +47,11 @@ from karec.types import Array
 WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
 TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
 RATES = {"popularity": popularity_logits, "rates": rate_logits}
-STUDENTS = ("list-again-1", "list-again-2")  # the recipe list from other weights: they teach and are in no table
+# the recipe list from other weights: they teach and are in no table
+STUDENTS = ("list-again-1", "list-again-2")
 TAUGHT_BY = {"student": ("list",), "students": ("list", *STUDENTS)}
-AGAIN = {"list-again-1": 11, "list-again-2": 12, "student": 1, "students": 1}  # times ROUND_SEED, added to the seed
+# times ROUND_SEED, added to the seed
+AGAIN = {"list-again-1": 11, "list-again-2": 12, "student": 1, "students": 1}
 KINDS = ("lr", "lightgbm", "mmoe", "both")
 RANKERS = (*KINDS, "teacher", "peer-full", "peer-static")
 
@@ -57,7 +62,8 @@ class AblationModels:
     def __init__(self, inputs: AblationInputs, settings: TrainSettings, folder: Path) -> None:
         self._inputs, self._settings, self._folder = inputs, settings, folder
         self._fusion = Fusion(settings.fusion)
-        self._log: tuple[str, SoftLabels, LoggedLists] | None = None  # the last one read: rows come seed by seed
+        # the last one read: rows come seed by seed
+        self._log: tuple[str, SoftLabels, LoggedLists] | None = None
 
     def scores(self, row: str, seed: int) -> ModelScores:
         """The row's scores, trained if the folder does not hold them yet."""
@@ -112,7 +118,9 @@ class AblationModels:
         logits = ranker_logits(inputs.measured, ranker, inputs.progress)[:, : len(inputs.dataset.tasks)]
         arrays = {"logits": logits, "pools": np.stack(pools)}
         if row == "teacher" and len(inputs.whole_rows):
-            arrays["whole"] = np.stack([self._whole(ranker, example) for example in inputs.whole_rows.tolist()])
+            arrays["whole"] = np.stack(
+                [self._whole(ranker, example) for example in inputs.whole_rows.tolist()]
+            )
         return arrays
 
     def _whole(self, ranker: OnnxModel, example: int) -> Array:
@@ -134,7 +142,9 @@ class AblationModels:
         recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
         round_at = int(recipe.rsplit("-", 1)[1]) if recipe.startswith("born-again") else 0
         again = round_at or AGAIN.get(recipe, 0)
-        settings = replace(settings, seed=seed + ROUND_SEED * again, towers=replace(settings.towers, kind=towers))
+        settings = replace(
+            settings, seed=seed + ROUND_SEED * again, towers=replace(settings.towers, kind=towers)
+        )
         settings = settings.with_recipe("list" if again else recipe)
         teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
         soft, lists = self._logged(teacher, seed)
@@ -170,7 +180,8 @@ class AblationModels:
         return {"logits": logits, "pools": pools[..., 0], **self._whole_orders(users.user_vector, model)}
 
     def _whole_orders(self, vectors: Tensor, model: Towers) -> dict[str, Array]:
-        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for each user.
+        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for
+        each user.
 
         ``vectors (P, D)`` of the pools' users.
         """
@@ -178,8 +189,12 @@ class AblationModels:
         parts = []
         with torch.no_grad():
             for begin in range(0, len(inputs.library), ITEM_ROWS):
-                some = {name: inputs.library_items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs}
-                parts.append(model.item({name: torch.from_numpy(values).to(device) for name, values in some.items()}))
+                some = {
+                    name: inputs.library_items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs
+                }
+                parts.append(
+                    model.item({name: torch.from_numpy(values).to(device) for name, values in some.items()})
+                )
         works, users = torch.cat(parts).cpu().numpy(), vectors.cpu().numpy()
         few = works[:TOP_OF]
         tops = np.stack([np.argsort(-(few @ user), kind="stable")[:TOP] for user in users])

@@ -1,12 +1,15 @@
 """The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
 
-Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of whole pools,
-+ their order (*list*). Every further piece is added to *list* alone, so that its row shows this piece's gain.
+Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of
+whole pools, + their order (*list*). Every further piece is added to *list* alone, so that its row shows this
+piece's gain.
 
 Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round;
-                                    student and students learn from towers taught by the recipe list, the ranker aside
+                                    student and students learn from towers taught by the recipe list, the
+                                    ranker aside
                 peer-<towers>       a ranker with the features of these towers
-                teacher             the ranker that all other towers learn from, of the kind that the settings name;
+                teacher             the ranker that all other towers learn from, of the kind that the settings
+                name;
                                     teacher-again: the same, re-seeded
 """
 
@@ -47,7 +50,12 @@ TITLES = {
 def ablation_rows() -> tuple[Row, ...]:
     """Every row, in the table's order."""
     students = [
-        Row(f"{name}-{towers}", f"{towers}: {title}", f"{PARENTS[name]}-{towers}" if name in PARENTS else None, towers)
+        Row(
+            f"{name}-{towers}",
+            f"{towers}: {title}",
+            f"{PARENTS[name]}-{towers}" if name in PARENTS else None,
+            towers,
+        )
         for towers in VARIANTS
         for name, title in TITLES.items()
     ]
@@ -57,7 +65,10 @@ def ablation_rows() -> tuple[Row, ...]:
         Row("lr", "LR", "rates"),
         Row("lightgbm", "LightGBM", "lr"),
         *students,
-        *(Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}") for towers in VARIANTS),
+        *(
+            Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}")
+            for towers in VARIANTS
+        ),
         Row("mmoe", "MMoE", "lightgbm"),
         Row("both", "MMoE and LightGBM, mixed", "mmoe"),
         Row("teacher", "ranker", "lightgbm"),

@@ -1,6 +1,8 @@
-"""The ablation, run: every row of the table is trained for every seed, and measured on the same rows and pools.
+"""The ablation, run: every row of the table is trained for every seed, and measured on the same rows and
+pools.
 
-One folder holds it (``karec.learn.run.ablation.models``). A run that is killed goes on when it is called again.
+One folder holds it (``karec.learn.run.ablation.models``). A run that is killed goes on when it is called
+again.
 """
 
 from __future__ import annotations
@@ -42,11 +44,11 @@ def run_ablation(
 ) -> dict[str, Any]:
     """Train what ``folder`` lacks, measure everything, and return the table, as docs/formats.md describes it.
 
-    ``only`` names rows (all by default; rankers that others learn from are trained regardless). For ``whole`` users
-    ranker and towers order the library too, or LIBRARY works of it. ``truth_of(user rows, work rows, time_ms, scene)``
-    gives the chance of each task where it is known, (N, T). Raises DataError when the folder holds an ablation of other
-    data or settings, ConfigError where fusion weighs what no tower or baseline predicts, and as ``check_training``
-    does.
+    ``only`` names rows (all by default; rankers that others learn from are trained regardless). For ``whole``
+    users ranker and towers order the library too, or LIBRARY works of it. ``truth_of(user rows, work rows,
+    time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
+    folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or
+    baseline predicts, and as ``check_training`` does.
     """
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
@@ -97,12 +99,15 @@ def _chosen_rows(only: Sequence[str]) -> list[Row]:
 
 
 def _refuse_another(folder: Path, facts: str) -> None:
-    """A folder is of one ablation, which its file ablation.of names: models of another must not be mixed in."""
+    """A folder is of one ablation, which its file ablation.of names: models of another must not be mixed
+    in."""
     of = folder / "ablation.of"
     if not of.exists():
         write_text_aside(of, facts)
     elif of.read_text(encoding="utf-8") != facts:
-        raise DataError(f"{folder} holds an ablation of {of.read_text(encoding='utf-8')}; this one is of {facts}")
+        raise DataError(
+            f"{folder} holds an ablation of {of.read_text(encoding='utf-8')}; this one is of {facts}"
+        )
 
 
 def _measure_all(
