@@ -4,7 +4,7 @@
 
 mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds
 of them. It works on a copy in build/mutants/; what was killed there stays killed until its function changes,
-everything else runs again. A run of all rooms writes docs/mutants.md, and so does --write, of all that was
+everything else runs again. A run of all rooms writes build/mutants.md, and so does --write, of all that was
 tried so far; rooms by name, or a sample (N of each room, the same ones as long as the code is the same),
 print what they found. Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live:
 tests/survivors.toml.
@@ -38,9 +38,8 @@ from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "mutants"
 REASONS = ROOT / "tests" / "survivors.toml"
-PAGE = ROOT / "docs" / "mutants.md"
+PAGE = ROOT / "build" / "mutants.md"
 LINKED = ("karec", "tests", "docs", "pyproject.toml")
-BELOW = "## Table"
 ROOMS = {  # as in the table → the modules
     "bundle": ("karec.bundle.",),
     "recall": ("karec.recall.",),
@@ -183,7 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
-        "--write", action="store_true", help="docs/mutants.md too, from all that was tried so far"
+        "--write", action="store_true", help="build/mutants.md too, from all that was tried so far"
     )
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of tests for a mutant")
     parser.add_argument("rooms", nargs="*", metavar="room", help=f"of {', '.join(ROOMS)}; all by default")
@@ -281,17 +280,16 @@ def survivors(room: str, codes: dict[str, int | None]) -> list[Survivor]:
 
 
 def write_page(codes: dict[str, int | None]) -> None:
-    """docs/mutants.md below its introduction: the table, then each survivor with its reason."""
+    """Writes build/mutants.md: the table, then each survivor with its reason."""
     why = reasons()
-    introduction, _, _ = PAGE.read_text().partition(BELOW)
-    lines = [BELOW, "", *table(codes, list(ROOMS)), "", "## Survivors", ""]
+    lines = ["# Mutation tests", "", *table(codes, list(ROOMS)), "", "## Survivors", ""]
     for room in ROOMS:
         left = survivors(room, codes)
         lines += [f"### {room}", ""] if left else []
         for one in left:
             reason = why.get((one.function, one.was, one.now), "**no reason yet**")
             lines += [f"`{one.function}`: {reason}", "", "```diff", f"- {one.was}", f"+ {one.now}", "```", ""]
-    PAGE.write_text(introduction + "\n".join(lines).rstrip() + "\n")
+    PAGE.write_text("\n".join(lines).rstrip() + "\n")
 
 
 if __name__ == "__main__":
