@@ -27,7 +27,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-python test-native test-packages test-long sanitize fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -39,7 +39,10 @@ help:  ## this list
 demo: $(VENV)/.run  ## set up, run the whole cascade on a synthetic platform, report in build/demo/report.html
 	$(BIN)/karec demo --out build/demo --report build/demo
 
-test: test-native test-python  ## set up, run every test of C++ and Python (others: make test-packages, make test-long)
+test: test-native test-python  ## set up, run the tests of C++ and Python, in at most 8 minutes of two cores
+
+test-all: test  ## the tests, then the slow ones: packages, sanitizers, fuzzing, long trainings; an hour or more
+	$(MAKE) --keep-going $$($(BIN)/python .ci/parts.py --all)
 
 test-python: $(VENV)/.dev
 	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
@@ -49,13 +52,17 @@ test-native: $(NATIVE_BUILD)/.configured
 	$(BIN)/ctest --test-dir $(NATIVE_BUILD) --parallel "$$(nproc)" --output-on-failure --no-tests=error
 
 test-packages: $(VENV)/.dev  ## the slow tests: wheels, sdist and editable installs in fresh environments (needs PyPI)
-	$(BIN)/pytest -n $(WORKERS) -m slow $(TESTS)
+	CCACHE_BASEDIR="$${TMPDIR:-/tmp}" $(BIN)/pytest -n $(WORKERS) -m slow tests
 
-test-long: $(VENV)/.dev  ## the long tests: trainings that are stopped and go on, choices of settings, huge files
+test-long: $(VENV)/.dev  ## the long tests: trainings that are stopped and resume, settings searches, huge files
 	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile -m long $(TESTS)
 
-sanitize: $(VENV)/.dev  ## the C++ tests with threads under ThreadSanitizer, then all under Address and UB sanitizers
+sanitize: sanitize-thread sanitize-address  ## the C++ tests under ThreadSanitizer, then under Address and UB sanitizers
+
+sanitize-thread: $(VENV)/.dev
 	$(call sanitized,thread,thread,--target threaded,--label-regex threads)
+
+sanitize-address: $(VENV)/.dev
 	$(call sanitized,address,address$(comma)undefined)
 
 comma := ,
