@@ -27,7 +27,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -98,6 +98,9 @@ mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MU
 
 mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
 	$(BIN)/python tests/native/mutants.py
+
+bench-smoke: $(VENV)/.dev  ## run each micro-benchmark once, without timing
+	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) bench --benchmark-disable
 
 bench: $(VENV)/.dev  ## run the benchmarks (the long ones: docs/howto-benchmarks.md)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest bench --benchmark-sort=name
