@@ -84,7 +84,7 @@ fuzz-cascades: $(VENV)/.dev  ## random cascades: no work is lost, invented or do
 	$(BIN)/python tests/many_cascades.py $(CASES) $(SEED)
 
 soak: $(VENV)/.dev build/demo/karec.toml  ## a simulated day of traffic, uploads, refreshes and two model changes (HOURS=24)
-	OMP_NUM_THREADS=1 $(BIN)/python bench/soak.py build/demo --hours $(HOURS)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/service/simulated_day.py build/demo --hours $(HOURS)
 
 build/demo/karec.toml: $(VENV)/.run
 	$(BIN)/karec demo --out build/demo

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,28 +25,6 @@ def at_least(least: int, text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
     if number < least:
         raise argparse.ArgumentTypeError(f"{number} is less than {least}")
-    return number
-
-
-def above_none(text: str) -> float:
-    if (number := _number(text)) <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def no_less_than_none(text: str) -> float:
-    if (number := _number(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
-    return number
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from error
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"{text} is no finite number")
     return number
 
 

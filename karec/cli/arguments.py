@@ -7,7 +7,7 @@ from pathlib import Path
 
 from karec.cli import commands
 from karec.cli.argument_types import command
-from karec.cli.cascade_arguments import add_cascade, add_configuration, add_load, add_refresh, add_service
+from karec.cli.cascade_arguments import add_cascade, add_configuration, add_refresh, add_service
 from karec.cli.data_arguments import add_data, add_exports, add_screening
 from karec.cli.study_arguments import add_evaluations, add_simulation
 
@@ -23,7 +23,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     add_screening(names)
     add_evaluations(names)
     add_simulation(names)
-    add_load(names)
     add_exports(names)
     inspect = command(
         names,

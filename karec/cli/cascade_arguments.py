@@ -7,16 +7,13 @@ from typing import Any
 
 from karec.cli import commands, configuration, record, refresh
 from karec.cli import live as living
-from karec.cli import load as loading
 from karec.cli import serve as serving
 from karec.cli import train as training
 from karec.cli.argument_types import (
-    above_none,
     at_least_none,
     at_least_one,
     command,
     data_options,
-    no_less_than_none,
 )
 
 
@@ -201,64 +198,6 @@ def add_service(names: Any) -> None:
         action="store_true",
         help="other machines may call without a token, and by any Host header",
     )
-
-
-def add_load(names: Any) -> None:
-    load = command(names, "load", "put load on a service, at moments that are fixed in advance", loading.run)
-    load.add_argument("url", metavar="URL", help="of the service, http://HOST:PORT")
-    load.add_argument("--rate", type=above_none, required=True, metavar="R", help="requests a second")
-    load.add_argument(
-        "--users",
-        required=True,
-        metavar="USERS",
-        help="who asks: a karec.toml (its bundle's users), a file of ids, one a line, a range A-B, or N for "
-        "1 … N",
-    )
-    long = load.add_mutually_exclusive_group()
-    long.add_argument("--minutes", type=above_none, metavar="M")
-    long.add_argument("--seconds", type=above_none, metavar="S", help="how long (default 10 seconds)")
-    load.add_argument("--scene", help="of the requests (default: the service's first)")
-    load.add_argument("--k", type=at_least_one, help="works a feed (default: the service's)")
-    load.add_argument(
-        "--deadline-ms",
-        type=above_none,
-        metavar="D",
-        help="the requests say so, and goodput counts answers within it, from the moment that each was due "
-        "(default: none, goodput counts every answer)",
-    )
-    load.add_argument(
-        "--slack-ms",
-        type=no_less_than_none,
-        default=2.0,
-        metavar="MS",
-        help="… and so much after it (default 2)",
-    )
-    load.add_argument(
-        "--events-share",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="of the requests that report exposures (0)",
-    )
-    load.add_argument("--even", action="store_true", help="at even distances (default: as a Poisson process)")
-    load.add_argument(
-        "--connections", type=at_least_one, default=64, metavar="N", help="kept open (default 64)"
-    )
-    load.add_argument(
-        "--timeout",
-        type=above_none,
-        default=10.0,
-        metavar="S",
-        help="so long an answer is waited for (default 10)",
-    )
-    load.add_argument("--seed", type=int, default=0, help="of moments and users (default 0)")
-    load.add_argument(
-        "--find-peak",
-        action="store_true",
-        help="from R up in steps of 1.4 while goodput grows by 5 %%, or down until it falls; each rate so "
-        "long",
-    )
-    load.add_argument("--out", type=Path, metavar="JSON", help="write all figures there")
 
 
 def add_configuration(names: Any) -> None:

@@ -255,17 +255,6 @@ karec.toml (docs/howto-serve.md):
 
 kill -HUP PID reloads karec.toml, tokens and the current bundle; the service looks for them by itself too. SIGTERM
 answers what has begun, writes logs and ends with 0. What there is to call: http://127.0.0.1:8080/docs""",
-    "load": """\
-examples:
-  karec load http://127.0.0.1:8080 --rate 100 --users run7/karec.toml --minutes 1
-  karec load http://127.0.0.1:8080 --rate 100 --users users.txt --deadline-ms 50 --events-share 0.2 --out load.json
-  karec load http://127.0.0.1:8080 --rate 50 --users 1-1500 --deadline-ms 50 --find-peak
-
-Open loop: the moments of all requests are fixed before the first, and latency is counted from them, also while a
-request waits for a free connection. A slow service gets no fewer requests. Tokens: KAREC_TOKEN, KAREC_EVENTS_TOKEN.
-
-One process on one core: some 10,000 requests a second (bench/load_table.py measures it). When the generator is behind
-its own schedule it says so on standard error; its figures are then partly its own.""",
     "record": """\
 examples:
   echo '{"kind": "block", "work": 712}' | karec record run7/karec.toml

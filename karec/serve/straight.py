@@ -1,8 +1,8 @@
 """One POST /v1/recommend, from its head to its answer, without ASGI.
 
 A task, and messages back and forth, cost more processor time than all else that HTTP adds to a feed
-(``bench/serve_table.py``): here the connection calls by function, and an answer is one write, of the thread
-that made it; the event loop is told afterwards.
+(``bench/service/overhead.py``): here the connection calls by function, and an answer is one write, of the
+thread that made it; the event loop is told afterwards.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 HOUSE = TEXT.split("## The house")[1].split("## The talk")[0]
 SYSTEMS = TEXT.split("## The talk's systems")[1].split("## Roles")[0]
-ROOMS = re.findall(r"`((?:karec|kernels|native)/[\w./]*)`", "".join(re.findall(r"^\| (.*?) \|", HOUSE, re.MULTILINE)))
+ROOMS = re.findall(
+    r"`((?:karec|kernels|native)/[\w./]*)`", "".join(re.findall(r"^\| (.*?) \|", HOUSE, re.MULTILINE))
+)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -62,7 +64,9 @@ def test_modules_that_docs_name_exist():
         "karec.live",
         "karec.toml",
         "karec.observers",
-        "karec.rank_log", "karec.ranker"}  # files, loggers, metadata keys
+        "karec.rank_log",
+        "karec.ranker",
+    }  # files, loggers, metadata keys
     assert sorted(name for name in named - others if not _is_there(name)) == []
 
 

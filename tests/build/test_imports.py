@@ -53,18 +53,21 @@ UPWARDS = [
     ("karec.simulate.arm_log", "karec.cli", "layers"),
     ("karec.learn.settings.recipes", "karec.cli", "layers"),
     ("karec.kernels.reference", "karec.types", "layers"),
-    ("karec.client.messages", "karec.load.records", "layers"),
     ("karec.client.failures", "karec.types", "layers"),
-    ("karec.load.traffic", "karec.types", "layers"),
-    ("karec.load.report", "karec.cli", "layers"),
     ("karec.errors", "karec.types", "layers"),
 ]
 BY_NAME = [("karec.config.registry", f"karec.{A_MODULE_OF[room]}", "by-name") for room in STEPS]
 OUTSIDE = [
-    *(("karec.index.item_index", package, "learning-stays-home") for package in ("torch", "onnx", "lightgbm")),
+    *(
+        ("karec.index.item_index", package, "learning-stays-home")
+        for package in ("torch", "onnx", "lightgbm")
+    ),
     *(("karec.refresh.item_vectors", "karec.learn.nets", "learning-is-a-process"),),
     *(("karec.simulate.world.people", "karec.learn.nets", "learning-is-a-process"),),
-    *(("karec.recall.profile", package, "packages") for package in ("numba", "xxhash", "onnxruntime", "pyarrow")),
+    *(
+        ("karec.recall.profile", package, "packages")
+        for package in ("numba", "xxhash", "onnxruntime", "pyarrow")
+    ),
     *(("karec.evaluate.curves", package, "packages") for package in ("rich", "matplotlib")),
     *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
     *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
@@ -75,7 +78,6 @@ OUTSIDE = [
     ("karec.screening.levels", "scipy", "packages"),
     ("karec.screening.quality", "onnxruntime", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
-    *(("karec.load.schedule", package, "packages") for package in ("httpx", "starlette")),
     *(("karec.client.failures", package, "packages") for package in ("httptools", "uvloop")),
     ("karec.types", "numba", "vocabulary"),
     ("karec.evaluate.measures.diversity", "karec.platform.table", "measures"),
@@ -100,7 +102,9 @@ def lint(folder):
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"]
     arguments = [str(ROOT / "pyproject.toml"), "--no-cache", "--no-logo"]
     path = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run([*command, *arguments], cwd=folder, env=path, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*command, *arguments], cwd=folder, env=path, capture_output=True, text=True, check=False
+    )
 
 
 def plant(folder, module, imported):
@@ -162,7 +166,10 @@ def circles(imports):
 
     ``karec`` itself is left out: for type checkers alone it names the public names of the rooms.
     """
-    within = {module: [other for other in others if other.startswith("karec.")] for module, others in imports.items()}
+    within = {
+        module: [other for other in others if other.startswith("karec.")]
+        for module, others in imports.items()
+    }
     reached = {}
     for module in within:
         found, todo = set(), [module]
@@ -171,7 +178,9 @@ def circles(imports):
             found |= new
             todo += new
         reached[module] = found
-    return {frozenset(other for other in reached[m] if m in reached[other]) for m in within if m in reached[m]}
+    return {
+        frozenset(other for other in reached[m] if m in reached[other]) for m in within if m in reached[m]
+    }
 
 
 def test_no_module_imports_itself_by_way_of_others(package):

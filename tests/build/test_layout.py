@@ -17,6 +17,9 @@ def test_every_folder_of_tests_is_a_room_of_the_package():
     strangers = set()
     for file in (ROOT / "tests").rglob("*.py"):
         folder = file.parent.relative_to(ROOT / "tests")
-        if not {folder.parts[0] if folder.parts else "build"} <= OF_NO_ROOM and not (ROOT / "karec" / folder).is_dir():
+        if (
+            not {folder.parts[0] if folder.parts else "build"} <= OF_NO_ROOM
+            and not (ROOT / "karec" / folder).is_dir()
+        ):
             strangers.add(str(folder))
     assert strangers == set()

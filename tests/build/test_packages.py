@@ -15,7 +15,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache"
+)
 SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pxi", ".c", ".cpp", ".h", ".hpp", ".inc", ".txt", ".toml")
 USE = """
 import numpy as np, karec
@@ -30,7 +32,9 @@ print(karec.__version__, _native.__file__)
 
 
 def run(*command, cwd):
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
@@ -78,7 +82,9 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     (sdist,) = (tmp_path / "dist").glob("karec-*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    sources = [path for folder in ("native", "kernels", "karec", "tests") for path in (tree / folder).rglob("*.*")]
+    sources = [
+        path for folder in ("native", "kernels", "karec", "tests") for path in (tree / folder).rglob("*.*")
+    ]
     expected = {str(path.relative_to(tree)) for path in sources if path.suffix in SOURCE_SUFFIXES}
     assert expected - names == set(), "the sdist lacks sources"
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
@@ -89,7 +95,9 @@ def test_the_sdist_builds_alone(tree, python, tmp_path):
     assert "karec/config/templates/home.toml" in inside
     assert "karec/data/presets/kuairand.toml" in inside
     assert "karec/serve/page/index.html" in inside and "karec/serve/page/main.js" in inside
-    assert "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
+    assert (
+        "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
+    )
     assert not [name for name in (".pyx", ".pxi", ".cpp", ".hpp", "tests/") if name in inside], (
         "a wheel holds no sources"
     )

@@ -1,4 +1,4 @@
-"""Three hours of the soak (bench/soak.py), of a small world and models whose weights are drawn."""
+"""Three hours of the simulated day (bench/service/simulated_day.py) with random models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from karec.platform.folds.advance import advance
 from karec.refresh.publish import publish_bundle
 from karec.simulate.world import make_world
 
-BENCH = Path(__file__).parents[2] / "bench" / "soak.py"
+BENCH = Path(__file__).parents[2] / "bench" / "service" / "simulated_day.py"
 
 
 @pytest.fixture

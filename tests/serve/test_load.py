@@ -1,42 +1,78 @@
-"""karec load on a service that runs."""
+"""The open-loop load script (bench/service/load.py)."""
 
-import json
+from __future__ import annotations
 
-from karec import cli
+import asyncio
+import time
+from pathlib import Path
 
+import pytest
+from scripted_service import BREAK, good, scripted_service
 
-def test_a_load_of_feeds_and_events_is_answered(service, config, tmp_path, capsys):
-    out = tmp_path / "load.json"
-    options = ["--rate", "60", "--seconds", "1", "--users", str(config), "--scene", "home", "--k", "5"]
-    assert cli.main(["load", service.url, *options, "--events-share", "0.3", "--out", str(out)]) == 0
-    told = json.loads(out.read_text())
-    # a busy machine may refuse some
-    assert set(told["statuses"]) <= {"200", "503"} and told["statuses"]["200"] > 10
-    assert told["event_requests"] > 0 and told["events_refused"] == {}
-    assert told["plan"]["users"] > 3 and told["latency_ms"]["service"]["max"] > 0
-    assert "answered, from the moment it was due" in capsys.readouterr().out
+BENCH = Path(__file__).parents[2] / "bench" / "service"
 
 
-def test_users_with_texts_as_ids_are_drawn_by_them(of_texts, config, tmp_path):
-    out = tmp_path / "load.json"
-    users = tmp_path / "users.txt"
-    users.write_text("u1\nu2\n")
-    assert (
-        cli.main(
-            [
-                "load",
-                of_texts.url,
-                "--rate",
-                "40",
-                "--seconds",
-                "0.5",
-                "--users",
-                str(users),
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
-    told = json.loads(out.read_text())
-    assert set(told["statuses"]) <= {"200", "503"} and told["goodput_per_s"] > 0
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    import load
+
+    return load
+
+
+def page_of(asked):
+    user = asked.json["user"]
+    return {"user": user, "items": [{"id": 10 * user + at} for at in range(3)]}
+
+
+def play(load, url, **options):
+    run = load.Load(load.Plan(url, range(1, 5), **options))
+    return run, asyncio.run(run.play())
+
+
+def test_load_counts_latency_from_the_fixed_moment(load):
+    def slow(asked):
+        time.sleep(0.2)
+        return page_of(asked)
+
+    with scripted_service() as service:
+        service.answer(good(slow), good(page_of))
+        _, report = play(load, service.url, rate=100.0, seconds=0.5, deadline_ms=150.0)
+        assert report["statuses"] == {"200": len(service.asked)} and len(service.asked) > 20
+        assert all(asked.json["deadline_ms"] == 150.0 for asked in service.asked)
+    assert report["p100_ms"] >= 200 and report["goodput_per_s"] < len(service.asked) / 0.5
+
+
+def test_load_reports_impressions_of_earlier_pages(load):
+    def answer(asked):
+        return {"events": len(asked.json["events"])} if asked.path == "/v1/events" else page_of(asked)
+
+    with scripted_service() as service:
+        service.answer(good(answer))
+        run, report = play(load, service.url, rate=200.0, seconds=0.5, events_share=0.3)
+        reports = [asked.json["events"] for asked in service.asked if asked.path == "/v1/events"]
+    assert reports and all(len({event["user"] for event in each}) == 1 for each in reports)
+    assert report["events_acknowledged"] == sum(map(len, reports)) == len(set(run.acknowledged))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (BREAK, "no answer"),
+        (good({"user": 99, "items": []}), "wrong page"),
+        (good(lambda asked: {"user": asked.json["user"], "items": [{"id": 1}, {"id": 1}]}), "wrong page"),
+        ((503, {"retry-after": "1"}, {}), "503"),
+    ],
+)
+def test_load_counts_failures_by_status(load, answer, status):
+    with scripted_service() as service:
+        service.answer(answer)
+        _, report = play(load, service.url, rate=50.0, seconds=0.3)
+    assert set(report["statuses"]) == {status} and report["goodput_per_s"] == 0
+
+
+def test_load_gets_pages_from_a_running_service(load, service, snapshot):
+    run = load.Load(load.Plan(service.url, snapshot.users.ids.tolist(), 40.0, 1.0, events_share=0.3))
+    report = asyncio.run(run.play())
+    assert set(report["statuses"]) <= {"200", "503"} and report["statuses"]["200"] > 10
+    assert report["events_acknowledged"] > 0

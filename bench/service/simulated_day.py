@@ -2,7 +2,9 @@
 changes.
 
     karec demo --out HERE                              # leaves a world's two models: run and run-2
-    OMP_NUM_THREADS=1 python bench/soak.py HERE [--hours 24] [--requests 20]     # --works …: as the demo had
+    OMP_NUM_THREADS=1 python bench/service/simulated_day.py HERE [--hours 24] [--requests 20]
+
+The options --works, --users and --exposures have the values that the demo had.
 
 The demo's world goes on from the moment its bundle was made (``karec.simulate``): works are uploaded when the
 world says so, users ask for feeds on two threads, what they do is told to the service, and one event in
