@@ -1,8 +1,8 @@
 """Prints the parts of `make test-all` that a CI run tests after `make test`, one make command a line.
 
-A part is chosen if a file that it tests changed since the last landing; one more part is chosen in turn, by the
-number of commits. Changed means: since the newest commit that is older than four hours, because a landing is at
-most a few hours of work. `python3 .ci/parts.py --all` prints every part.
+A part is chosen if a file that it tests changed since the last landing; one more part is chosen in turn, by
+the number of commits. Changed means: since the newest commit that is older than four hours, because a landing
+is at most a few hours of work. `python3 .ci/parts.py --all` prints every part.
 """
 
 import subprocess
@@ -37,7 +37,8 @@ def long_test_folders(changed: list[str]) -> list[str]:
     """Returns the folders of tests/ that mirror the changed files."""
     folders = set(_git("ls-files", "tests").split("\n"))
     existing = {"/".join(path.split("/")[:2]) for path in folders if path.count("/") > 1}
-    names = {path.split("/")[1] for path in changed if path.startswith(("karec/", "tests/")) and path.count("/") > 1}
+    inside = [path for path in changed if path.startswith(("karec/", "tests/")) and path.count("/") > 1]
+    names = {path.split("/")[1] for path in inside}
     return sorted(f"tests/{name}" for name in names if f"tests/{name}" in existing)
 
 
