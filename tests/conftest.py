@@ -15,9 +15,10 @@ from karec.platform.table import Table
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
 
-# how long an example takes is the machine's affair
-hypothesis.settings.register_profile("karec", deadline=None)
-hypothesis.settings.load_profile("karec")
+# No deadline: the time of an example depends on the load of the machine.
+hypothesis.settings.register_profile("karec", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("nightly", max_examples=400, deadline=None)
+hypothesis.settings.load_profile("karec")  # pytest --hypothesis-profile=nightly loads the other
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from karec._budget import Budget, Unit, giving_way
@@ -28,7 +28,6 @@ def total(units, giving):
     return sum(each.least_ms if at in giving else each.ms for at, each in enumerate(units))
 
 
-@settings(max_examples=200)
 @given(UNITS, MS)
 def test_what_is_left_is_kept_and_nothing_gives_way_that_need_not(units, left):
     giving = giving_way(units, left)

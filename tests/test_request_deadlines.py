@@ -315,7 +315,7 @@ def test_a_substitute_that_must_answer_and_cannot_fails_the_request():
         of.run(Request(1, deadline_ms=1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**9))
 def test_whatever_the_deadline_the_answer_is_whole_valid_and_says_what_gave_way(seed):
     check_hurried(seed)

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from karec._usual import (
@@ -38,7 +38,6 @@ def weighted_quantile(times, share):
     return times[order][np.argmax(reached)]
 
 
-@settings(max_examples=60)
 @given(TIMES)
 def test_the_quantile_is_at_most_a_bin_above_that_of_the_weighted_times(times):
     usual = usual_of(times)

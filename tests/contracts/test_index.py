@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from index_twins import LIBRARIES, Twins, on
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ CALIBRATIONS = ((2.0, -3.0), (0.5, 8.0), (1.0, 0.0), (0.0, 1.0))
 IDS = st.lists(st.integers(-4, 12), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dim=st.sampled_from([1, 3, 7, 16, 17, 33, 64, 65]),

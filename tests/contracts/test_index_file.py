@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colliding_ids import ids_of_one_bucket
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from karec import _native
@@ -86,7 +86,6 @@ def said(library: Any, path: Path, verify: bool) -> Any:
     ]
 
 
-@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_of_any_file_both_say_the_same(
     files: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -59,7 +59,7 @@ def assert_equal(now: list[Any], before: list[Any]) -> None:
             assert one == other
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from(["float16", "float32", "int8"]), writes=WRITES)
 def test_a_view_gives_the_same_answers_after_any_writes(seed: int, dtype: str, writes: list[Any]) -> None:
     rng = np.random.default_rng(seed)

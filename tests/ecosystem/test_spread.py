@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from steered_days import Library, live
 
@@ -25,7 +25,6 @@ def costs_of(counts, values, now):
     return found
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_a_value_costs_what_its_fading_exposures_say_whenever_they_came(data):
     """The oracle adds every exposure by itself. A value below FORGOTTEN may be let go of, a cost be a minute

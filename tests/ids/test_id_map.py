@@ -43,7 +43,6 @@ def test_strings_come_back_as_they_went_in(build: Build) -> None:
 
 
 @given(held=st.lists(texts, max_size=60), strangers=st.lists(texts, max_size=20))
-@settings(max_examples=60)
 def test_any_strings_come_back(backend: str, held: list[str], strangers: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         IdMap.build(held, Path(folder) / "ids.karec")
@@ -60,7 +59,7 @@ def test_any_strings_come_back(backend: str, held: list[str], strangers: list[st
 
 
 @given(held=st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=40))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_any_integers_come_back(backend: str, held: list[int]) -> None:
     dtype = np.int64 if min(held) < 0 else np.uint64
     given_ids = np.array([i for i in held if np.iinfo(dtype).min <= i <= np.iinfo(dtype).max], dtype)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_bundle import publish_small_bundle, write_next_run
 from small_kinds import rooms_of
@@ -207,7 +207,6 @@ def test_an_index_of_another_item_tower_is_refused_by_its_space(before, tmp_path
         republished(before, tmp_path / "other", change)
 
 
-@settings(max_examples=60)
 @given(scale=st.floats(0.2, 5), offset=st.floats(-2, 2), noise=st.floats(0, 0.2), seed=st.integers(0, 99))
 def test_the_line_brings_scores_of_the_same_pairs_to_one_scale(scale, offset, noise, seed):
     rng = np.random.default_rng(seed)

@@ -51,7 +51,7 @@ def path(tmp_path_factory):
     return folder / "screen.toml"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(rows=st.lists(Row, min_size=40, max_size=40))
 def test_rules_say_the_same_in_sql_and_of_one_work(path, rows):
     said = read_settings(path)

@@ -55,7 +55,7 @@ def told_of(windows, minute, catalogue_=None, **options):
 Ids = st.lists(st.integers(95, 145), max_size=60)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(Ids, min_size=1, max_size=5), st.randoms())
 def test_exposures_added_up_are_those_of_one_worker_in_any_order_and_grouping(parts, random):
     whole = of([work for part in parts for work in part])
@@ -65,7 +65,7 @@ def test_exposures_added_up_are_those_of_one_worker_in_any_order_and_grouping(pa
     assert Exposures.joined([Exposures.joined(parts[:cut]), Exposures.joined(parts[cut:])]) == whole
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(Ids)
 def test_measures_are_those_that_counting_one_by_one_gives(ids):
     found = measures_of(of(ids), catalogue().creators(), ["audio", "video"])

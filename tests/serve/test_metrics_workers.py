@@ -154,7 +154,6 @@ def test_labels_that_a_query_groups_by_are_labels_of_the_metric():
 Times = st.lists(st.floats(0.001, 20_000), min_size=1, max_size=200)
 
 
-@settings(max_examples=50, deadline=None)
 @given(Times, st.floats(0.01, 0.99))
 def test_quantiles_are_within_a_bin_of_those_of_the_times(ms, share):
     found = quantiles(np.bincount(bins_of(np.array(ms)), minlength=BINS), [share])[0]
@@ -162,7 +161,7 @@ def test_quantiles_are_within_a_bin_of_those_of_the_times(ms, share):
     assert math.isclose(found, np.clip(exact, EDGES_MS[0], EDGES_MS[-1]), rel_tol=2**0.25 - 1 + 1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(Times)
 def test_what_prometheus_reads_counts_the_times_up_to_each_edge(ms):
     for edge, n in cumulated(np.bincount(bins_of(np.array(ms)), minlength=BINS), 4):
@@ -185,7 +184,7 @@ def told_by(answers):
     return Told(keys=counted.keys, total=total, recent=recent, named=counted.named)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(Answers, min_size=1, max_size=4))
 def test_workers_added_up_are_one_worker_that_answered_all(parts):
     summed, one = Summed(map(told_by, parts)), Summed([told_by([each for part in parts for each in part])])

@@ -41,9 +41,7 @@ def test_every_answer_is_one_that_the_service_declares(own, path, method):
     left_out = [positive_data_acceptance, *([negative_data_rejection] if path in OF_ROWS else [])]
     modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
 
-    @settings(
-        max_examples=25, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True, database=None
-    )
+    @settings(max_examples=25, suppress_health_check=[*HealthCheck], derandomize=True, database=None)
     @given(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
     def answers(case):
         case.call_and_validate(base_url=own.url, timeout=60, excluded_checks=left_out)
