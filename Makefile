@@ -21,6 +21,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 export PATH := $(abspath $(VENV))/bin:$(PATH)
+# Without stored bytecode each process that imports torch compiles it again, which takes 3 s of processor time.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 NATIVE_BUILD := build/native
