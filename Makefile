@@ -150,11 +150,11 @@ $(BIN)/python:
 
 # Each stamp says for which sources the modules were built; the editable install follows changes in karec/ by itself.
 $(VENV)/.run: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[cli,train]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[lab,train]'
 	touch $@
 
 $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[cli,train,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[train,dev]'
 	touch $@ $(VENV)/.run
 
 CMAKE_INPUT := CMakeLists.txt native/CMakeLists.txt native/tests/CMakeLists.txt

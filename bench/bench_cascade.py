@@ -17,13 +17,14 @@ import workloads
 from chain_peer import DPPS, Workshop, comparable
 
 from karec.bundle import Bundle
-from karec.cli.demo import main_scene, set_up
 from karec.config import load_cascade
+from karec.config.project import main_scene, set_up
+from karec.evaluate.quality import read_run
+from karec.lab.simulate.world import make_world
 from karec.learn.run.train import train_all
 from karec.learn.settings.sections import EvaluationSettings, RankerSettings
 from karec.learn.settings.train import TrainSettings
 from karec.observe.shadow import Shadow
-from karec.simulate.world import make_world
 from karec.types import Request
 
 N_REQUESTS = 64
@@ -55,7 +56,7 @@ def built(tmp_path_factory):
     dataset = make_world(*workloads.WORLD, seed=0).dataset
     once = TrainSettings(ranker=RankerSettings(epochs=1), evaluation=EvaluationSettings(baselines=()))
     train_all(dataset, once, out / "run")
-    config = set_up(dataset, out / "run", out)
+    config = set_up(dataset, out / "run", read_run(out / "run")["settings"], out)
     bundle = Bundle.open(out / "bundles")
     scene = main_scene(dataset)
     users = np.unique(dataset.split()[2].user_id)[:N_REQUESTS]

@@ -10,6 +10,7 @@ import pytest
 import workloads
 
 from karec.features.encoder import Encoder
+from karec.lab.simulate.world import make_world
 from karec.learn.export.quantised import quantise
 from karec.learn.run.train import train_all
 from karec.learn.settings.sections import EvaluationSettings, RankerSettings, TowerSettings
@@ -17,7 +18,6 @@ from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.platform.folds.advance import advance
 from karec.refresh.item_vectors import BATCH
-from karec.simulate.world import make_world
 
 PRECISIONS = ("float32", "int8")
 

@@ -24,6 +24,7 @@ from karec._asked import merge, recall
 from karec.features.cowatch import CowatchVectors
 from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
+from karec.lab.simulate.world import make_world
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
@@ -39,7 +40,6 @@ from karec.recall.profile import Profile
 from karec.recall.social import Social
 from karec.refresh.communities import communities
 from karec.refresh.lists import ASKED, build_measured_lists
-from karec.simulate.world import make_world
 from karec.stage import Source
 from karec.types import Array, Candidates, Request
 

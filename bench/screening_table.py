@@ -76,7 +76,7 @@ def main(works: int, days: int, folder: Path) -> None:
         row(
             "drawing",
             works,
-            karec("data", "export-library", str(folder), "--works", str(works), "--days", str(days)),
+            karec("lab", "export-library", str(folder), "--works", str(works), "--days", str(days)),
         )
     n_days = len(list((folder / "uploads").iterdir()))
     size = sum(path.stat().st_size for path in (folder / "uploads").rglob("*.parquet"))

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from karec.lab.simulate.world import make_world
 from karec.learn.run.train import train_all
 from karec.learn.settings.sections import EvaluationSettings, RankerSettings, TowerSettings
 from karec.learn.settings.train import TrainSettings
-from karec.simulate.world import make_world
 
 
 class MemoryPrinter:

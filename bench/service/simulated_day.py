@@ -6,8 +6,8 @@ changes.
 
 The options --works, --users and --exposures have the values that the demo had.
 
-The demo's world goes on from the moment its bundle was made (``karec.simulate``): works are uploaded when the
-world says so, users ask for feeds on two threads, what they do is told to the service, and one event in
+The demo's world goes on from the moment its bundle was made (``karec.lab.simulate``): works are uploaded when
+the world says so, users ask for feeds on two threads, what they do is told to the service, and one event in
 twenty twice. After a third of the hours the second model rolls in beside the first, after two thirds the
 first one's towers again as version 3, and a refresh moves the library each time, while requests run; both in
 processes of their own. It ends with status 1 unless
@@ -46,14 +46,14 @@ from karec.bundle import Bundle
 from karec.bundle.spaces import PRERANK, SPACES
 from karec.config import scene_names
 from karec.features.user_vector import VECTOR, VERSIONS
+from karec.lab.simulate.world import World, make_world
+from karec.lab.simulate.world.answers import answers
 from karec.models.onnx_model import OnnxModel
 from karec.recommendation import Recommendation
 from karec.refresh.pace import Pace
 from karec.refresh.publish import publish_bundle
 from karec.refresh.roll_in import roll_in
 from karec.refresh.rolling import refreshing
-from karec.simulate.world import World, make_world
-from karec.simulate.world.answers import answers
 
 MOST_MB = 100.0
 K, THREADS, TWICE = 20, 2, 0.05

@@ -8,8 +8,8 @@ from pathlib import Path
 from karec.cli import commands
 from karec.cli.argument_types import command
 from karec.cli.cascade_arguments import add_cascade, add_configuration, add_refresh, add_service
-from karec.cli.data_arguments import add_data, add_exports, add_screening
-from karec.cli.study_arguments import add_evaluations, add_simulation
+from karec.cli.data_arguments import add_data, add_evaluations, add_exports, add_screening
+from karec.cli.lab_arguments import add_lab
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add_configuration(names)
     add_screening(names)
     add_evaluations(names)
-    add_simulation(names)
+    add_lab(names)
     add_exports(names)
     inspect = command(
         names,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, configuration, record, refresh
+from karec.cli import commands, configuration, demo, record, refresh
 from karec.cli import live as living
 from karec.cli import serve as serving
 from karec.cli import train as training
@@ -24,21 +24,21 @@ def add_cascade(names: Any) -> None:
 
 
 def _add_demo(names: Any) -> None:
-    demo = command(names, "demo", "run the main job end to end and show what it does", commands.demo)
-    data_options(demo)
-    demo.add_argument(
+    options = command(names, "demo", "run the main job end to end and show what it does", demo.demo)
+    data_options(options)
+    options.add_argument(
         "--out", type=Path, help="where models, bundle and config go (default: karec-demo-DATA)"
     )
-    demo.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
-    demo.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
-    demo.add_argument(
+    options.add_argument("--report", type=Path, metavar="DIR", help="write report.json and report.html there")
+    options.add_argument("--requests", type=int, default=200, help="how many requests to serve (default 200)")
+    options.add_argument(
         "--scene",
         metavar="NAME",
         help="world: also this scene: following, city, live, song_request, room, comment (with "
         "comment_users), "
         "creators; or all of them",
     )
-    demo.add_argument(
+    options.add_argument(
         "--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)"
     )
 

@@ -1,88 +1,17 @@
-"""The demo, serve, look inside, export."""
+"""Serve, look inside, export."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import resource
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from karec.cli.inputs import load_dataset, loaded, progress_bars, table_console
+from karec.cli.inputs import load_dataset, progress_bars, table_console
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
-    from karec.cli.demo import Served
     from karec.config.assemble import Cascade
-
-
-def demo(arguments: argparse.Namespace) -> None:
-    console = table_console()
-    from karec.cli.demo import loss_of, report_on, serve, top_tens_of
-    from karec.cli.demo_beside import Loop, Quality, meanwhile
-    from karec.cli.demo_loop import page_parts
-    from karec.cli.demo_tables import demo_told
-    from karec.cli.scenes import asked_scenes, scenes_of
-    from karec.cli.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
-    from karec.cli.train import learn, publish_run
-    from karec.evaluate.cascade_report import write_report
-
-    start = time.perf_counter()
-    scenes = asked_scenes(arguments.scene, arguments.data)
-    if arguments.out is None:
-        arguments.out = Path(f"karec-demo-{Path(arguments.data).name}")
-    with progress_bars() as progress, loaded(arguments, progress) as data, contextlib.ExitStack() as stack:
-        dataset = data.dataset
-        # the second bundle replaces the first one, which needs no lists
-        twice = can_teach(dataset, arguments.requests)
-        first = learn(arguments, data, progress, serves=True)
-        config = publish_run(arguments, data, first.folder, progress, lists=not twice)
-        evaluation = stack.enter_context(meanwhile(Quality(dataset, first.folder), dataset, progress))
-        last, rounds, taught = first, None, None
-        if twice:
-            taught = serve_to_teach(data, config, arguments.requests, progress)
-            last = learn_from_served(dataset, first, taught, arguments.out, progress)
-            first = dataclasses.replace(first, material=None)  # a quarter of a gigabyte
-            publish_run(arguments, data, last.folder, progress)
-        quality, playing = evaluation.result(), None
-        if data.world is not None:
-            played = Loop(data.world, last.folder, arguments.out / "loop", arguments.seed or 0)
-            playing = stack.enter_context(meanwhile(played, dataset, progress))
-        if taught is not None:
-            rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
-        served = serve(dataset, config, arguments.requests, progress=progress)
-        loss, top_tens = loss_of(served, progress), top_tens_of(dataset, served)
-        found = None
-        if scenes and data.world is not None:
-            found = scenes_of(data.world, config, scenes, arguments.requests, progress)
-        loop = None if playing is None else playing.result()
-    truth = None if data.world is None else data.world.outcomes
-    report = report_on(dataset, served, quality, loss, top_tens, truth) | {
-        "rounds": rounds,
-        "scenes": found,
-        "loop": loop,
-    }
-    for told in demo_told(report, (*dataset.notes, *last.notes)):
-        console.print(told)
-    for counts in served.observed:
-        console.print(str(counts))
-    if arguments.report is not None:
-        _, page = write_report(report, arguments.report, page_parts(loop))
-        console.print(f"report: {page}")
-    console.print(f"one more feed: karec recommend --config {config} --user {_first_user(served)} --trace")
-    beside = max(evaluation.peak_gib, 0.0 if playing is None else playing.peak_gib)
-    peak = max(first.peak_gib, beside, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-    console.print(f"{time.perf_counter() - start:.0f} s in all, at most {peak:.1f} GiB")
-
-
-def _first_user(served: Served) -> int | str:
-    """Who was served first, by the platform's id."""
-    user, naming = served.feeds[0].request.user_number, served.bundle.naming
-    name: int | str = user if naming is None else naming.users.names([user])[0]
-    return name
 
 
 def recommend(arguments: argparse.Namespace) -> None:

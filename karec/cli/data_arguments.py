@@ -5,13 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from karec.cli import commands, own_data, screen
-from karec.cli.argument_types import (
-    command,
-    data_options,
-    day,
-    world_options,
-)
+from karec.cli import commands, evaluations, own_data, screen
+from karec.cli.argument_types import at_least_none, at_least_one, command, data_options, day
 
 
 def add_data(names: Any) -> None:
@@ -27,20 +22,6 @@ def add_data(names: Any) -> None:
     init.add_argument(
         "--preset", metavar="NAME", help="copy the data.toml of a known download: kuairand, lastfm"
     )
-    world = command(
-        what, "export-world", "the synthetic platform as files of one's own", own_data.export_world
-    )
-    world.add_argument("out", type=Path, metavar="DIR", help="where its tables and data.toml go")
-    world_options(world)
-    library = command(
-        what, "export-library", "made-up uploads to screen, and what became of them", screen.export_library
-    )
-    library.add_argument("out", type=Path, metavar="DIR", help="where uploads, outcomes and screen.toml go")
-    library.add_argument("--works", type=int, default=1_000_000, help="works (default 1000000)")
-    library.add_argument(
-        "--days", type=int, default=20, help="days over which they are uploaded (default 20)"
-    )
-    library.add_argument("--seed", type=int, default=0, help="seed of the library (default 0)")
     check = command(
         what, "check", "what of a data.toml's files is read, kept and left out, and why", own_data.check
     )
@@ -69,6 +50,36 @@ def add_screening(names: Any) -> None:
     )
     screening.add_argument(
         "--report", type=Path, metavar="DIR", help="write screening.json and screening.html there"
+    )
+
+
+def add_evaluations(names: Any) -> None:
+    evaluate = command(
+        names, "evaluate", "AUC, GAUC and ECE on the test days, with intervals", evaluations.evaluate
+    )
+    data_options(evaluate)
+    evaluate.add_argument("--run", type=Path, dest="folder", help="the run folder of karec train or demo")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    others = evaluate.add_subparsers(metavar="WHAT", title="or evaluate something else")
+    agree = command(
+        others, "consistency", "how far prerank and rank agree on whole pools", evaluations.consistency
+    )
+    agree.add_argument("--config", type=Path, help="a karec.toml: draw pools from its bundle")
+    agree.add_argument("--scene", help="a scene of the config (default: its first)")
+    agree.add_argument(
+        "--pools", type=at_least_one, default=500, help="how many pools to draw, one a user (default 500)"
+    )
+    agree.add_argument("--size", type=at_least_one, default=500, help="works in a pool (default 500)")
+    agree.add_argument(
+        "--recalled",
+        type=at_least_none,
+        default=20,
+        help="requests whose whole pools are ranked (default 20)",
+    )
+    agree.add_argument("--seed", type=int, default=0, help="seed of what is drawn (default 0)")
+    agree.add_argument("--log", type=Path, metavar="DIR", help="a rank log: measure its shadow requests")
+    agree.add_argument(
+        "--report", type=Path, metavar="DIR", help="write consistency.json and consistency.html there"
     )
 
 

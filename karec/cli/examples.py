@@ -39,12 +39,19 @@ Trains the ranker, writes the rank log, distils the towers from it, refreshes th
   OUT/karec.toml  the cascade that serves it; edit it as you like: it is written once and kept
 
 With --log, the towers of OUT/run (or --run) learn on from the log of the ranker that served, into OUT/run-VERSION.""",
+    "lab": """\
+examples:
+  karec lab simulate --arms prerank --out loop             days of a simulated platform, in a closed loop
+  karec lab recall --config karec-demo-world/karec.toml    what does recall find of a user's favourites?
+  karec lab export-library library --works 1000000         made-up uploads to screen
+
+Needs the extra lab: pip install 'karec[lab]'. Trainings need the extra train too.""",
     "simulate": """\
 examples:
-  karec simulate --arms prerank --out loop                        a set that comes with karec: six ways to prerank
-  karec simulate --arms diversity --out loop-2 --days 5 --users 5000 --works 100000 --report loop-2/report
-  karec simulate --arms arms.toml --out loop-3
-  karec simulate --arms arms.toml --out loop-3 --resume           after a kill
+  karec lab simulate --arms prerank --out loop                        a set that comes with karec: six ways to prerank
+  karec lab simulate --arms diversity --out loop-2 --days 5 --users 5000 --works 100000 --report loop-2/report
+  karec lab simulate --arms arms.toml --out loop-3
+  karec lab simulate --arms arms.toml --out loop-3 --resume           after a kill
 
 arms.toml (docs/howto-simulate.md says more):
   train_every = 4                              # nights between two trainings; 0: never
@@ -57,7 +64,7 @@ arms.toml (docs/howto-simulate.md says more):
   scene.stages.rerank.steps = [{ use = "dpp", diversity = 0.5 }]""",
     "screen": """\
 examples:
-  karec data export-library library --works 1000000          made-up uploads, and a screen.toml that shows every key
+  karec lab export-library library --works 1000000          made-up uploads, and a screen.toml that shows every key
   karec screen library/screen.toml --train --out screened --report screened/report
   karec screen library/screen.toml --out screened            again: days that were screened before are not read
 
@@ -75,7 +82,7 @@ Writes into OUT:
   screen.json    works rejected by reason and day, quotas, what is to be noted""",
     "export-library": """\
 examples:
-  karec data export-library library --works 1000000 --days 20
+  karec lab export-library library --works 1000000 --days 20
   karec screen library/screen.toml --train --out screened""",
     "data": """\
 examples:
@@ -84,7 +91,7 @@ examples:
   karec train --data shop --out run1""",
     "export-world": """\
 examples:
-  karec data export-world karaoke --works 20000 --users 2000 --exposures 50000
+  karec lab export-world karaoke --works 20000 --users 2000 --exposures 50000
   karec data check karaoke
   karec train --data karaoke --out run1""",
     "init": """\
@@ -137,13 +144,12 @@ examples:
   karec evaluate --data kuairand --root KuaiRand-Pure/data --run run7/run
   karec evaluate --data world --run karec-demo-world/run --json quality.json
   karec evaluate consistency --config karec-demo-world/karec.toml     does prerank keep what the ranker wants?
-  karec evaluate diversity --config karec-demo-world/karec.toml       what does more diversity cost?
-  karec evaluate fusion --data world --run karec-demo-world/run       what do the weights of fusion buy?""",
+  karec evaluate consistency --log rank_log                           the same, of served requests""",
     "ablation": """\
 examples:
-  karec evaluate ablation --data kuairand --root KuaiRand-Pure/data --out ablation
-  karec evaluate ablation --data world --works 200000 --exposures 500000 --out ablation-world
-  karec evaluate ablation … --on validation --seeds 0 --rows hard-full list-full chunks-full      to choose settings
+  karec lab ablation --data kuairand --root KuaiRand-Pure/data --out ablation
+  karec lab ablation --data world --works 200000 --exposures 500000 --out ablation-world
+  karec lab ablation … --on validation --seeds 0 --rows hard-full list-full chunks-full      to choose settings
 
 Trains every row for every seed and compares them on the same rows and pools. OUT holds each cell as it is done: run
 the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md, ablation.svg.""",
@@ -154,39 +160,23 @@ examples:
   karec evaluate consistency --log run7/rank_log --report out                    live: the log's shadow requests
 
 What the ranker puts on top of a pool, does prerank find it? Hit rates are normalised: 0 is chance, 1 is all.""",
-    "routes": """\
-examples:
-  karec evaluate routes --config karec-demo-world/karec.toml --segment city
-  karec evaluate routes --config karec-demo-world/karec.toml --pools 1000 5000 --keep 100
-
-Of the works that the ranker puts on top of a pool, how many each way to prerank lets through, and in how many
-milliseconds: at random, by live indicators, by the inner product.""",
     "recall": """\
 examples:
-  karec evaluate recall --config karec-demo-world/karec.toml
-  karec evaluate recall --data kuairand --root KuaiRand-Pure/data --config run7/karec.toml --json recall.json
-  karec evaluate recall --config karec-demo-world/karec.toml --channels
-  karec evaluate recall --config karec-demo-world/karec.toml --lists
+  karec lab recall --config karec-demo-world/karec.toml
+  karec lab recall --data kuairand --root KuaiRand-Pure/data --config run7/karec.toml --json recall.json
+  karec lab recall --config karec-demo-world/karec.toml --channels
 
 Recall@1,000 and @10,000 of the whole library, by recall's own vectors, by prerank's and by popularity: of the 100
 works with the largest true value (world), of the ranker's 100 best of the whole library, and of the works enjoyed on
 test days. With --channels: what each channel of the scene finds alone, within 1,000, 10,000 and 100,000 works, what all
-find together, and what only one of them finds. With --lists: what recall and the feeds lose when the channel model
-reads lists of works (exact = false) in place of all works.""",
+find together, and what only one of them finds.""",
     "retrieval": """\
 examples:
-  karec evaluate retrieval --data lastfm --root hetrec2011-lastfm-2k --run run/run
-  karec evaluate retrieval --data listens --run run/run --report out
+  karec lab retrieval --data lastfm --root hetrec2011-lastfm-2k --run run/run
+  karec lab retrieval --data listens --run run/run --report out
 
 recall@20, recall@100 and NDCG of what the test days hold out, over all works, for towers, ranker, popularity and the
-peers item-kNN, ALS and BPR at their best settings on the validation days. Needs the extra peers (implicit).""",
-    "satiation": """\
-examples:
-  karec evaluate satiation --data kuairand --root KuaiRand-Pure/data --report out
-  karec evaluate satiation --data world --works 5000 --users 300 --exposures 40000     where the answer is known
-
-How far a repeat of a creator, tag or song among the last 1 to 32 exposures changes each label's logit, for each repeat,
-compared within users, and within a user's exposures of one value; and by the time since. Any log of what was shown.""",
+peers item-kNN, ALS and BPR at their best settings on the validation days.""",
     "export": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
@@ -198,16 +188,16 @@ examples:
 Writes <model>.int8.onnx and <model>.golden beside the run's models and tells what int8 costs on the test days.""",
     "diversity": """\
 examples:
-  karec evaluate diversity --config run7/karec.toml
-  karec evaluate diversity --config run7/karec.toml --requests 500 --k 50 --report out
+  karec lab diversity --config run7/karec.toml
+  karec lab diversity --config run7/karec.toml --requests 500 --k 50 --report out
 
 DPP, MMR, SSD and rules at several strengths, and plain top-k, over what the ranker scored for the same requests.""",
     "fusion": """\
 examples:
-  karec evaluate fusion --data kuairand --root KuaiRand-Pure/data --run run7/run
-  karec evaluate fusion --data world --run karec-demo-world/run --report out
-  karec evaluate fusion … --objectives click like play_time --steps 10 --k 5
-  karec evaluate fusion … --on test                   once weights have been chosen
+  karec lab fusion --data kuairand --root KuaiRand-Pure/data --run run7/run
+  karec lab fusion --data world --run karec-demo-world/run --report out
+  karec lab fusion … --objectives click like play_time --steps 10 --k 5
+  karec lab fusion … --on test                   once weights have been chosen
 
 Orders every list by every choice of weights: a user's exposures of a day by what the user did (replayed), and in the
 world, pools by the true chances (drawn). Prints the run's own weights and those that no others beat in every objective.

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from karec.cli.progress import ProgressBars
+    from karec.lab.simulate.world import World
     from karec.learn.settings.train import TrainSettings
     from karec.platform.dataset import Dataset
-    from karec.simulate.world import World
 
 DEMO_BASELINES: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr", "hard")
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
@@ -78,7 +78,7 @@ def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[Lo
 
 
 def build_world(arguments: argparse.Namespace, progress: ProgressBars) -> World:
-    from karec.simulate.world import make_world
+    from karec.lab.simulate.world import make_world
 
     sizes = arguments.works, arguments.users, arguments.exposures
     return make_world(*sizes, seed=arguments.seed or 0, progress=progress)

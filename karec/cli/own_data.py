@@ -41,16 +41,6 @@ def init(arguments: argparse.Namespace) -> None:
     print(f"written: {path}\nnext: look at the lines with ?, then karec data check {folder}")
 
 
-def export_world(arguments: argparse.Namespace) -> None:
-    from karec.cli.inputs import build_world
-    from karec.data.own.writing import write_dataset
-
-    with progress_bars() as progress:
-        world = build_world(arguments, progress)
-    write_dataset(arguments.out, world.start, world.past, world.dataset)
-    print(f"written: {arguments.out / 'data.toml'}\nnext: karec data check {arguments.out}")
-
-
 def check(arguments: argparse.Namespace) -> None:
     console = table_console()
     from karec.data.own.load import load

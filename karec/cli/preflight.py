@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from karec.cli.demo import main_scene
+from karec.config.project import main_scene
 from karec.config.scenes import Config
 from karec.config.starting import starting_config
 from karec.learn.settings.train import TrainSettings

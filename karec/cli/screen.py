@@ -39,13 +39,13 @@ def run(arguments: argparse.Namespace) -> None:
         screened = screen(settings, arguments.out, last=arguments.last, threads=threads, progress=progress)
         report = None
         if arguments.report is not None:
-            from karec.evaluate.screening import judge_screening
+            from karec.lab.studies.screening import judge_screening
 
             report = judge_screening(settings, arguments.settings, arguments.out, progress)
     _print(console, screened)
     print(f"kept: {arguments.out / 'kept.parquet'}")
     if report is not None:
-        from karec.evaluate.screening_report import screening_sentence, write_screening
+        from karec.lab.studies.screening_report import screening_sentence, write_screening
 
         _, page = write_screening(report, arguments.report)
         console.print(screening_sentence(report))
@@ -73,12 +73,3 @@ def _print(console: Console, screened: Screened) -> None:
         console.print(f"not met: {line}")
     for line in screened.notes:
         console.print(f"note: {line}")
-
-
-def export_library(arguments: argparse.Namespace) -> None:
-    from karec.simulate.library_files import write_library
-
-    with progress_bars() as progress:
-        write_library(arguments.out, arguments.works, arguments.days, arguments.seed, progress)
-    print(f"written: {arguments.out / 'screen.toml'}")
-    print(f"next: karec screen {arguments.out / 'screen.toml'} --train --out {arguments.out / 'screened'}")

@@ -8,19 +8,17 @@ from typing import Any
 from rich.table import Table
 
 from karec._clock import HOUR_MS
-from karec.evaluate.channels import channel_rows
-from karec.evaluate.consistency_report import consistency_rows, consistency_sentence
-from karec.evaluate.diversity_report import DIVERSITY_HEAD, diversity_rows, diversity_sentence
-from karec.evaluate.feed_channels import feed_channel_rows
-from karec.evaluate.funnel_report import FUNNEL_HEAD, FUNNEL_TITLE, funnel_rows
-from karec.evaluate.fusion_report import fusion_head, fusion_rows, fusion_sentence
-from karec.evaluate.lists import LISTS_HEAD, lists_rows
-from karec.evaluate.page import with_interval
-from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
-from karec.evaluate.reach_report import REACH_HEAD, reach_rows, reach_sentence
-from karec.evaluate.recall import recall_rows
-from karec.evaluate.rounds_report import ROUNDS_HEAD, rounds_rows, rounds_sentence
-from karec.evaluate.scenes_report import SCENES_HEAD, SCENES_NOTE, scenes_rows
+from karec.evaluate.tables import (
+    COLUMNS,
+    FUNNEL_HEAD,
+    FUNNEL_TITLE,
+    consistency_rows,
+    consistency_sentence,
+    funnel_rows,
+    history_rows,
+    quality_rows,
+    with_interval,
+)
 from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
 from karec.platform.snapshot import Snapshot
 from karec.recommendation import Recommendation
@@ -129,52 +127,9 @@ def consistency_table(source: str, measured: Mapping[str, Any]) -> Table:
     return text_table(title, head, list(consistency_rows(measured)))
 
 
-def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
-    title = f"{source}: {fusion_sentence(swept, k)}"
-    return text_table(title, fusion_head(objectives), fusion_rows(swept, objectives))
-
-
-def rounds_table(rounds: Mapping[str, Any]) -> Table:
-    return text_table(rounds_sentence(rounds), ROUNDS_HEAD, rounds_rows(rounds))
-
-
 def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
     title = f"{source}: {FUNNEL_TITLE[0].lower()}{FUNNEL_TITLE[1:]}" if source else FUNNEL_TITLE
     return text_table(f"{title} (95 % over users)", FUNNEL_HEAD, list(funnel_rows(loss)))
-
-
-def recall_table(report: Mapping[str, Any]) -> Table:
-    return text_table(f"What the model channel finds, {report['users']:,} users", *recall_rows(report))
-
-
-def channel_table(report: Mapping[str, Any]) -> Table:
-    return text_table(f"What each channel finds, {report['users']:,} users", *channel_rows(report))
-
-
-def lists_table(report: Mapping[str, Any]) -> Table:
-    return text_table(
-        "What the channel model finds by lists (95 % over users)", LISTS_HEAD, lists_rows(report)
-    )
-
-
-def feed_channel_table(channels: Mapping[str, Any]) -> Table:
-    return text_table("What each channel gives to feeds (95 % over users)", *feed_channel_rows(channels))
-
-
-def diversity_table(report: Mapping[str, Any]) -> Table:
-    return text_table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report))
-
-
-def reach_table(reach: Mapping[str, Any]) -> Table:
-    table = text_table("What the feeds reached", REACH_HEAD, reach_rows(reach))
-    table.caption = reach_sentence(reach)
-    return table
-
-
-def scenes_table(scenes: Mapping[str, Any]) -> Table:
-    table = text_table("What scenes are worth", SCENES_HEAD, scenes_rows(scenes))
-    table.caption = SCENES_NOTE
-    return table
 
 
 def feed_table(feed: Recommendation, snapshot: Snapshot, kind: str = "work") -> Table:

@@ -6,16 +6,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from karec.cli.going_on import alone_in_out, gone_on_with
 from karec.cli.inputs import loaded, progress_bars, table_console, train_settings
-from karec.errors import ConfigError, DataError
+from karec.errors import ConfigError, DataError, MissingExtra
 
 if TYPE_CHECKING:
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
+    from karec.config.project import KindsOf
     from karec.learn.run.train import TrainResult
 
 NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service, which stays
@@ -132,26 +134,41 @@ def _in_service(out: Path) -> Path | None:
 
 
 def publish_run(
-    arguments: argparse.Namespace, data: Loaded, run: Path, progress: ProgressBars, *, lists: bool = True
+    arguments: argparse.Namespace,
+    data: Loaded,
+    run: Path,
+    progress: ProgressBars,
+    *,
+    lists: bool = True,
+    scenes: Sequence[str] = (),
+    kinds_of: KindsOf | None = None,
 ) -> Path:
     """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's
-    path. ``lists`` as ``publish_bundle``."""
-    from karec.cli.demo import set_up
-    from karec.cli.scenes import asked_scenes, kinds_of
-    from karec.evaluate.curves import write_curves
-    from karec.evaluate.page import NOT_DRAWN
+    path. ``lists``, ``scenes`` and ``kinds_of`` as ``set_up``."""
+    from karec.config.project import set_up
     from karec.evaluate.quality import read_run
+    from karec.lab.curves import write_curves
     from karec.refresh.publish import KEEP
 
-    if not write_curves(read_run(run), run / "curves.svg"):
-        progress.note(f"curves.svg: {NOT_DRAWN}")
-    published: dict[str, Any] = {"keep": getattr(arguments, "keep", KEEP), "lists": lists}
-    published["signing_key"] = getattr(arguments, "signing_key", None)
-    published["rolling"] = getattr(arguments, "rolling", False)
-    scenes = asked_scenes(getattr(arguments, "scene", None), arguments.data)
-    if scenes and data.world is not None:
-        published |= {"scenes": scenes, "kinds_of": kinds_of(data.world)}
-    return set_up(data.dataset, run, arguments.out, progress, ids=data.ids, **published)
+    facts = read_run(run)
+    try:
+        write_curves(facts, run / "curves.svg")
+    except MissingExtra as error:
+        progress.note(f"curves.svg is not drawn: {error}")
+    return set_up(
+        data.dataset,
+        run,
+        facts["settings"],
+        arguments.out,
+        progress,
+        ids=data.ids,
+        keep=getattr(arguments, "keep", KEEP),
+        signing_key=getattr(arguments, "signing_key", None),
+        lists=lists,
+        scenes=scenes,
+        kinds_of=kinds_of,
+        rolling=getattr(arguments, "rolling", False),
+    )
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -263,7 +280,7 @@ def _compared(
 ) -> dict[str, Any] | None:
     """``compare_versions`` of the run and the version in service, put into run.json; None where nothing
     serves."""
-    from karec.evaluate.no_worse import compare_versions
+    from karec.evaluate.non_inferiority import compare_versions
     from karec.evaluate.quality import read_run
     from karec.learn.run.run_folder import write_json
 

@@ -18,8 +18,8 @@ from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.errors import DataError
-from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
-from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
+from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
 from karec.logs.rank_log import logged_tasks, read_rank_log
 from karec.observe.pool_scorer import PoolScorer, stage_named
 from karec.platform.snapshot import Snapshot
@@ -88,7 +88,7 @@ def known_users(snapshot: Snapshot) -> Array:
 
 
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Measures of ``evaluate.measures.agreement``, means over pools with 95 % intervals from resampling
+    """Measures of ``evaluate.metrics.agreement``, means over pools with 95 % intervals from resampling
     users.
 
     Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool

@@ -25,8 +25,8 @@ from karec._clock import Progress
 from karec.cascade import Cascade
 from karec.errors import DataError
 from karec.evaluate.consistency import known_users
-from karec.evaluate.measures.accuracy import UserBootstrap, bootstrap_interval
-from karec.evaluate.measures.agreement import ranks
+from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.metrics.agreement import ranks
 from karec.index import ItemIndex
 from karec.logs.rank_log import logged_tasks, read_rank_log
 from karec.observe.pool_scorer import PoolScorer, stage_named

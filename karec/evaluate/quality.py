@@ -13,12 +13,14 @@ import numpy as np
 from karec._clock import Progress
 from karec._files import write_text_aside
 from karec.errors import DataError
-from karec.evaluate.by_history import exposures_before, rows_by_history
-from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
+from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
+from karec.platform.folds.counters import BY_USER
+from karec.platform.folds.located import LocatedEvents
+from karec.platform.schema import EXPOSED
 from karec.training_data.examples import Examples, as_known, build_examples
 from karec.training_data.in_order import in_order
 from karec.training_data.rates import popularity_logits, rate_logits
@@ -31,6 +33,8 @@ TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
 # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes up to ten times as long
 BATCH = 256
+# {group of users: least and most exposures that were known before a row}
+GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)}
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     written too.
 
     ``models`` is ``quality_table`` of all rows; ``by_history`` has the same for each group of
-    ``evaluate.by_history``, beside how many ``exposures`` and ``users`` the group has; one without rows has
+    ``GROUPS``, beside how many ``exposures`` and ``users`` the group has; one without rows has
     no models. Models are popularity, rates, the baselines that were trained, towers, and last the ranker,
     named by its kind: mmoe, lr, lightgbm, or both, whose two parts have a row each. Raises DataError as
     ``trained_run`` does.
@@ -228,3 +232,16 @@ def tower_logits(
         return np.asarray(scale * (slopes[of, 1:] * cosines + levels[of, 1:]) + bias)
 
     return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH), threads)))
+
+
+def exposures_before(dataset: Dataset, as_of: Array) -> Array:
+    """(M,) float32: how often anything was shown to each exposure's user before ``as_of (M,)`` ms, those that
+    the snapshot counted included. O(M log M)."""
+    events = LocatedEvents.of(dataset.snapshot, dataset.exposures)
+    counters = BY_USER.over_time(dataset.snapshot, events, (EXPOSED,))
+    return np.asarray(counters.at(events.user, as_of)[:, 0])
+
+
+def rows_by_history(seen: Array) -> dict[str, Array]:
+    """{group: (M,) bool} for ``seen (M,)`` exposures before each row; every row is in one group."""
+    return {name: (seen >= least) & (seen <= most) for name, (least, most) in GROUPS.items()}

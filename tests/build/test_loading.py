@@ -57,6 +57,23 @@ def test_serving_never_loads_what_only_learning_needs():
     assert not any(name.startswith("karec.learn") for name in loaded)
 
 
+COMMANDS = """
+import importlib, pkgutil
+import karec.cli
+from karec.cli.arguments import parser
+parser("")
+for module in pkgutil.iter_modules(karec.cli.__path__, "karec.cli."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def test_command_line_loads_no_lab_before_a_command_runs():
+    loaded = loaded_after(COMMANDS)
+    assert "karec.cli.lab" in loaded
+    assert not any(name == "karec.lab" or name.startswith("karec.lab.") for name in loaded)
+
+
 EVERY_MODULE = """
 import importlib, json, os, pkgutil, signal, threading, warnings
 import karec

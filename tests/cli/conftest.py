@@ -8,8 +8,8 @@ from small_job import WORLD
 
 from karec import cli
 from karec.bundle import Bundle
-from karec.cli import demo_loop
 from karec.config import Cascade
+from karec.lab.demo import loop
 from karec.types import Request
 
 # The scene home without steering of exposure: a feed does not depend on what others were shown.
@@ -31,7 +31,7 @@ def job(tmp_path_factory):
     settings.write_text("ranker.epochs = 1\n")
     arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo_loop, "PART", replace(demo_loop.PART, users=60))
+        patch.setattr(loop, "PART", replace(loop.PART, users=60))
         code = cli.main(["demo", *arguments, "--scene", "all", "--settings", str(settings)])
     assert code == 0
     return out

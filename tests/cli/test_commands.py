@@ -8,7 +8,7 @@ from small_job import WORLD
 from karec import cli
 from karec.cli.inputs import table_console
 from karec.cli.tables import text_table
-from karec.simulate.arms import SETS
+from karec.lab.simulate.arms import SETS
 
 
 def test_names_with_brackets_and_colons_are_printed_as_they_are(capsys):
@@ -123,22 +123,22 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
         "--report",
         str(job / "diversity"),
     ]
-    assert cli.main(["evaluate", "diversity", *arguments]) == 0
+    assert cli.main(["lab", "diversity", *arguments]) == 0
     out = capsys.readouterr().out
     for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "scatter", "report: "):
         assert words in out
     report = json.loads((job / "diversity" / "diversity.json").read_text())
     assert report["pools"] == 4 and report["k"] == 20
     assert (job / "diversity" / "diversity.html").read_text().count("<svg") == 5
-    assert cli.main(["evaluate", "diversity", *arguments, "--stage", "rnk"]) == 2
+    assert cli.main(["lab", "diversity", *arguments, "--stage", "rnk"]) == 2
     assert "no stage 'rnk'; it has ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
     assert cli.main(["evaluate"]) == 2
     assert "--run DIR is missing" in capsys.readouterr().err
 
 
-def test_evaluate_fusion_prints_the_frontier_and_leaves_a_report(job, capsys):
+def test_lab_fusion_prints_the_frontier_and_leaves_a_report(job, capsys):
     arguments = [
-        "evaluate",
+        "lab",
         "fusion",
         *WORLD,
         "--run",
@@ -192,11 +192,11 @@ def test_inspect_names_what_a_file_or_folder_of_karec_holds_and_what_reads_it(jo
         "train",
         "recommend",
         "evaluate",
-        "evaluate ablation",
         "evaluate consistency",
-        "evaluate fusion",
-        "evaluate retrieval",
-        "evaluate satiation",
+        "lab ablation",
+        "lab fusion",
+        "lab retrieval",
+        "lab simulate",
         "export",
         "inspect",
         "refresh",
@@ -211,7 +211,7 @@ def test_help_teaches_by_example(command, capsys):
 
 def test_the_help_of_simulate_names_every_set_of_arms(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["simulate", "--help"])
+        cli.main(["lab", "simulate", "--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert f"a set that comes with karec: {', '.join(SETS)}" in told
 
@@ -219,34 +219,19 @@ def test_the_help_of_simulate_names_every_set_of_arms(capsys):
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ("consistency --config karec.toml --pools -3", "--pools: -3 is less than 1"),
-        ("consistency --config karec.toml --size 0", "--size: 0 is less than 1"),
-        ("consistency --config karec.toml --recalled -1", "--recalled: -1 is less than 0"),
-        ("ablation --out out --pools 0", "--pools: 0 is less than 1"),
-        ("recall --config karec.toml --asked 0", "--asked: 0 is less than 1"),
-        ("recall --config karec.toml --ranked -1", "--ranked: -1 is less than 0"),
-        ("diversity --config karec.toml --k 1.5", "--k: '1.5' is no whole number"),
+        ("evaluate consistency --config karec.toml --pools -3", "--pools: -3 is less than 1"),
+        ("evaluate consistency --config karec.toml --size 0", "--size: 0 is less than 1"),
+        ("evaluate consistency --config karec.toml --recalled -1", "--recalled: -1 is less than 0"),
+        ("lab ablation --out out --pools 0", "--pools: 0 is less than 1"),
+        ("lab recall --config karec.toml --asked 0", "--asked: 0 is less than 1"),
+        ("lab recall --config karec.toml --ranked -1", "--ranked: -1 is less than 0"),
+        ("lab diversity --config karec.toml --k 1.5", "--k: '1.5' is no whole number"),
     ],
 )
 def test_counts_that_mean_nothing_are_refused_by_name(asked, why, capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["evaluate", *asked.split()])
+        cli.main(asked.split())
     assert stopped.value.code == 2 and why in capsys.readouterr().err
-
-
-def test_evaluate_satiation_prints_what_repeats_change_and_leaves_a_report(tmp_path, capsys):
-    sizes = ["--works", "300", "--users", "40", "--exposures", "2000"]
-    assert cli.main(["evaluate", "satiation", *sizes, "--report", str(tmp_path)]) == 0
-    out = capsys.readouterr().out
-    for words in (
-        "2,000 exposures of",
-        "click: for each repeat among the last",
-        "user and value",
-        "report: ",
-    ):
-        assert words in out
-    report = json.loads((tmp_path / "satiation.json").read_text())
-    assert report["format"] == 1 and {row["cause"] for row in report["repeats"]} == {"creator", "tag", "song"}
 
 
 def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
@@ -255,7 +240,7 @@ def test_the_ablation_prints_its_tables_and_leaves_them(tmp_path, capsys):
     sizes = ["--works", "600", "--users", "60", "--exposures", "3000", "--pools", "5", "--size", "100"]
     rows = ["--rows", "popularity", "list-static", "teacher", "--seeds", "4"]
     arguments = [
-        "evaluate",
+        "lab",
         "ablation",
         *sizes,
         *rows,

@@ -36,7 +36,7 @@ def printed(tmp_path_factory):
 
 def test_the_document_draws_a_library_and_screens_it_twice():
     assert [command.split()[:3] for command, _ in STEPS] == [
-        ["karec", "data", "export-library"],
+        ["karec", "lab", "export-library"],
         *2 * [["karec", "screen", "library/screen.toml"]],
     ]
 
@@ -72,7 +72,7 @@ def test_a_report_without_outcomes_is_refused_before_anything_is_screened(tmp_pa
     [
         (["screen", "nowhere.toml", "--out", "out"], "karec screen: nowhere.toml cannot be read"),
         (
-            ["data", "export-library", "out", "--works", "2"],
+            ["lab", "export-library", "out", "--works", "2"],
             "at least three days and a work a day are wanted",
         ),
     ],

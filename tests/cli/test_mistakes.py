@@ -57,9 +57,15 @@ def test_train_tells_a_mistake_in_a_line_and_publishes_nothing(tmp_path, capsys,
         (["demo", "--works", "0"], "works"),
         (["evaluate", "--data", "world"], "--run DIR is missing"),
         (["evaluate", "consistency"], "--log DIR"),
-        (["simulate", "--arms", "nowhere.toml", "--out", "x"], "nowhere.toml cannot be read"),
-        (["simulate", "--arms", "prerank", "--out", "x", "--days", "0"], "days is 0, expected at least 1"),
-        (["simulate", "--arms", "prerank", "--out", "x", "--users", "3"], "n_users must be an integer ≥ 20"),
+        (["lab", "simulate", "--arms", "nowhere.toml", "--out", "x"], "nowhere.toml cannot be read"),
+        (
+            ["lab", "simulate", "--arms", "prerank", "--out", "x", "--days", "0"],
+            "days is 0, expected at least 1",
+        ),
+        (
+            ["lab", "simulate", "--arms", "prerank", "--out", "x", "--users", "3"],
+            "n_users must be an integer ≥ 20",
+        ),
         (["evaluate", "consistency", "--log", "nowhere"], "holds no rank log"),
     ],
 )

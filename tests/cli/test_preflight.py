@@ -68,8 +68,8 @@ def test_what_a_run_takes_is_at_least_what_is_foretold(job):
     """Of the finished demo of these tests: the files without models and checkpoints."""
     from small_job import WORLD
 
+    from karec.lab.simulate.world import make_world
     from karec.learn.settings.train import TrainSettings
-    from karec.simulate.world import make_world
 
     sizes = [int(WORLD[at]) for at in (1, 3, 5)]
     foretold = bytes_of_run(make_world(*sizes).dataset, TrainSettings())

@@ -15,7 +15,7 @@ from karec.bundle import Bundle
 from karec.bundle.holding import alone_in
 from karec.cli.train import NOT_PUBLISHED
 from karec.config.nearline import head_of
-from karec.evaluate.no_worse import compare_versions
+from karec.evaluate.non_inferiority import compare_versions
 from karec.platform.event_log.events import Events
 from karec.platform.event_log.writer import EventLogWriter
 

@@ -9,7 +9,7 @@ from small_job import TASKS, WORLD
 
 from karec import cli
 from karec.bundle import Bundle
-from karec.cli import demo_beside
+from karec.lab.demo import beside
 from karec.logs.rank_log import read_rank_log
 
 TINY = ["--works", "600", "--users", "150", "--exposures", "4000", "--requests", "6"]
@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_besi
     (tmp_path / "train.toml").write_text(QUICK)
     told = []
     for name, fewest in (("one", 10**9), ("two", 0)):
-        monkeypatch.setattr(demo_beside, "FEWEST_ROWS", fewest)
+        monkeypatch.setattr(beside, "FEWEST_ROWS", fewest)
         out = str(tmp_path / name)
         arguments = ["demo", *TINY, "--out", out, "--report", out, "--settings", str(tmp_path / "train.toml")]
         assert cli.main(arguments) == 0

@@ -100,7 +100,7 @@ def test_the_run_says_how_it_was_split_and_that_it_retrieves(plays):
 def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
     folder, out = plays
     command = [
-        "evaluate",
+        "lab",
         "retrieval",
         "--data",
         str(folder),
@@ -124,12 +124,6 @@ def test_retrieval_is_measured_against_peers(plays, capsys, tmp_path):
         > report["models"]["popularity"]["recall@20"]["value"]
     )
     assert (tmp_path / "retrieval.html").read_text().count("<table>") == 5
-
-
-def test_what_a_repeat_changes_is_refused_where_nothing_follows_anything(plays, capsys):
-    folder, _ = plays
-    assert main(["evaluate", "satiation", "--data", str(folder)]) == 2
-    assert "has no times" in capsys.readouterr().err
 
 
 def test_a_preset_needs_the_folder_of_its_download(capsys):

@@ -13,9 +13,9 @@ from small_bundle import TASKS, write_models
 from karec.features.cowatch import CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
+from karec.lab.simulate.world import make_world
 from karec.platform.folds.advance import advance
 from karec.refresh.publish import publish_bundle
-from karec.simulate.world import make_world
 
 BENCH = Path(__file__).parents[2] / "bench" / "service" / "simulated_day.py"
 

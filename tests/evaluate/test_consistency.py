@@ -8,8 +8,8 @@ import pytest
 
 from karec.errors import DataError
 from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
-from karec.evaluate.consistency_report import write_consistency
-from karec.evaluate.measures.agreement import ndcg_against, normalised_hit_rate, overlap
+from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap
+from karec.lab.consistency_report import write_consistency
 from karec.logs.writer import RankLogWriter
 
 

@@ -8,7 +8,7 @@ from karec import ItemIndex
 from karec.cascade import Cascade, Recall
 from karec.errors import DataError
 from karec.evaluate.funnel import FunnelPool, funnel_loss, logged_funnel, recalled_pools
-from karec.evaluate.funnel_report import FUNNEL_HEAD, funnel_rows
+from karec.evaluate.tables import FUNNEL_HEAD, funnel_rows
 from karec.logs.writer import RankLogWriter
 from karec.prerank.inner_product import InnerProduct
 from karec.prerank.rows import IndexRows

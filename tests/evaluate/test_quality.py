@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from karec.evaluate.by_history import GROUPS, exposures_before, rows_by_history
-from karec.evaluate.quality import quality_json, quality_table
-from karec.evaluate.quality_rows import COLUMNS, history_rows, quality_rows
+from karec.evaluate.quality import GROUPS, exposures_before, quality_json, quality_table, rows_by_history
+from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
 from karec.platform.events import Exposures
 from karec.training_data.examples import as_known
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from karec.lab.simulate.uploads_library import Library
 from karec.screening.near_duplicates import near_duplicates
-from karec.simulate.library import Library
 
 
 def unit(vectors):

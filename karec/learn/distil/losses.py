@@ -73,7 +73,7 @@ def chunk_loss(student: Tensor, teacher: Tensor, chunks: Sequence[int]) -> Tenso
     """Pairs from different chunks of the ranker's order, weighed by |ΔNDCG|: ``student, teacher (L, N)``.
 
     ``chunks`` are ranks at which a chunk ends, ascending: (5, 20) makes 0…4, 5…19 and the rest. Gains are
-    those of ``evaluate.measures.agreement.ndcg_against`` at k = N; discounts are of the student's present
+    those of ``evaluate.metrics.agreement.ndcg_against`` at k = N; discounts are of the student's present
     places. O(L·N²).
     """
     n = student.shape[1]

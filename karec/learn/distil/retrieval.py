@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.evaluate.measures.retrieval import recall_at, top_of
+from karec.evaluate.metrics.retrieval import recall_at, top_of
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import contrastive_loss
 from karec.learn.fit.prepare import Prepared

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from karec.evaluate.measures.accuracy import auc
+from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.logistic_regression import LogisticRegression

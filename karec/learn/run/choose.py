@@ -25,7 +25,7 @@ import numpy as np
 
 from karec._clock import Progress
 from karec._files import write_text_aside
-from karec.evaluate.measures.accuracy import UserBootstrap, auc, bootstrap_interval
+from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
 from karec.evaluate.quality import tower_logits
 from karec.learn._torch import torch
 from karec.learn.distil.distillation import train_towers

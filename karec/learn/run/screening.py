@@ -18,7 +18,7 @@ import onnx
 
 from karec._clock import Progress
 from karec.errors import ConfigError, DataError
-from karec.evaluate.measures.accuracy import auc
+from karec.evaluate.metrics.accuracy import auc
 from karec.learn.export.onnx_export import TOLERANCE, ExportError, write_onnx
 from karec.learn.run.lightgbm import lightgbm_packages, trees_to_onnx
 from karec.models.onnx_model import OnnxModel

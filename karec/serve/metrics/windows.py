@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from karec._files import file_aside
-from karec.evaluate.measures.diversity import gini
+from karec.evaluate.metrics.diversity import gini
 from karec.serve.metrics.exposed import FORMAT, YOUNG_HOURS, Catalogue, Exposures
 from karec.types import Array
 

@@ -9,7 +9,7 @@ import torch
 from small_settings import LISTS, SMALL, changed
 
 from karec.errors import DataError
-from karec.evaluate.measures.accuracy import auc
+from karec.evaluate.metrics.accuracy import auc
 from karec.learn.distil.round import train_round
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets, fused_labels

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from small_settings import SMALL, changed
 
+from karec.lab.simulate.world import make_world
 from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
 from karec.learn.fit.prepare import prepare, works_without_id
-from karec.simulate.world import make_world
 
 SETTINGS = changed(SMALL, seed=5)
 SHOWN = ("user_id", "work_id", "scene")

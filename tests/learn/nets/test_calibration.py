@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from karec.evaluate.measures.accuracy import auc, ece
+from karec.evaluate.metrics.accuracy import auc, ece
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 
 

@@ -11,7 +11,7 @@ import pytest
 from small_settings import SMALL, changed
 
 from karec.errors import ConfigError, MissingExtra
-from karec.evaluate.measures.accuracy import auc
+from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import torch
 from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.export.quantised import export_run

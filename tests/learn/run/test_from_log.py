@@ -9,10 +9,12 @@ import pytest
 import torch
 from small_settings import LISTS, SMALL, changed
 
-from karec.cli.demo import set_up
 from karec.config import load_cascade
+from karec.config.project import set_up
 from karec.errors import ConfigError, DataError, LogSchemaError
-from karec.evaluate.quality import evaluate_run
+from karec.evaluate.quality import evaluate_run, read_run
+from karec.lab.simulate.world import make_world
+from karec.lab.simulate.world.answers import answers
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import train_all
@@ -22,8 +24,6 @@ from karec.models.onnx_model import OnnxModel
 from karec.observe.rank_log import RankLogObserver
 from karec.observe.shadow import Shadow
 from karec.observer_queue import ObserverQueue
-from karec.simulate.world import make_world
-from karec.simulate.world.answers import answers
 from karec.training_data.lists import list_bounds
 from karec.types import Request
 
@@ -47,7 +47,7 @@ def served(world, first):
     """(the run that served, its rank log with a shadow pool of every request, the feeds)."""
     run, out = first.folder, first.folder.parent
     dataset = world.dataset
-    config = set_up(dataset, run, out)
+    config = set_up(dataset, run, read_run(run)["settings"], out)
     cascade = load_cascade(config, "home")
     ranker, index = cascade.bundle.ranker, cascade.bundle.index
     observers = []

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from small_settings import SMALL, changed
 
-from karec.cli.demo import serve, set_up
+from karec.config.project import set_up
 from karec.errors import DataError
+from karec.evaluate.quality import read_run
+from karec.lab.demo.serve import serve
 from karec.learn.run.train import train_all
 from karec.platform.folds.advance import advance
 from karec.platform.snapshot import Snapshot
@@ -35,7 +37,7 @@ def bare(table, rows=slice(None)):
 def trained_and_served(dataset, folder, settings=QUICK):
     """The quality, after feeds of the test users were served without a step that failed."""
     quality = train_all(dataset, settings, folder / "run").quality
-    served = serve(dataset, set_up(dataset, folder / "run", folder), 3)
+    served = serve(dataset, set_up(dataset, folder / "run", read_run(folder / "run")["settings"], folder), 3)
     assert served.feeds and all(len(feed) and not feed.degraded for feed in served.feeds)
     return quality
 

@@ -9,9 +9,8 @@ import pytest
 from small_settings import SMALL, changed
 
 from karec.errors import DataError, MissingExtra
-from karec.evaluate.curves import write_curves
-from karec.evaluate.page import NOT_DRAWN, picture
-from karec.learn.run.ablation.study import run_ablation
+from karec.lab.curves import write_curves
+from karec.lab.studies.ablation.study import run_ablation
 from karec.learn.run.preflight import check_run
 from karec.learn.run.train import train_all
 
@@ -97,11 +96,11 @@ def test_long_feeds_are_lists_without_pools(dataset):
     check_run(replace(dataset, exposures=feeds, train_until_ms=start + 1, valid_until_ms=start + 2), settings)
 
 
-def test_without_matplotlib_a_run_has_no_curves_and_a_page_says_so(tmp_path, monkeypatch):
+def test_curves_need_matplotlib(tmp_path, monkeypatch):
     run = {"curves": {"towers": [[0, 0.7], [1, 0.6]]}, "epochs": {"towers": [{"loss": 0.6, "score": 0.6}]}}
-    assert write_curves(run, tmp_path / "drawn.svg") and (tmp_path / "drawn.svg").exists()
+    write_curves(run, tmp_path / "drawn.svg")
+    assert (tmp_path / "drawn.svg").exists()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert not write_curves(run, tmp_path / "curves.svg")
+    with pytest.raises(MissingExtra, match=r"pip install 'karec\[lab\]'"):
+        write_curves(run, tmp_path / "curves.svg")
     assert not (tmp_path / "curves.svg").exists()
-    assert "matplotlib is not installed" in picture(lambda axes: None, 1, 1)
-    assert "pip install" in NOT_DRAWN

@@ -11,9 +11,9 @@ import torch
 from small_settings import SMALL, changed
 
 from karec.errors import ConfigError, DataError
-from karec.evaluate.curves import write_curves
 from karec.evaluate.quality import evaluate_run
 from karec.features.encoder import Encoder
+from karec.lab.curves import write_curves
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.fitting import TrainingDiverged
 from karec.learn.fit.prepare import prepare

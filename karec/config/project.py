@@ -1,0 +1,82 @@
+"""Publishes a trained run in a folder, and writes the karec.toml that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._clock import Progress
+from karec._files import write_text_aside
+from karec.bundle import Bundle
+from karec.config.host_stage import export_stage
+from karec.config.scene_templates import scene_text
+from karec.config.starting import starting_config
+from karec.platform.dataset import Dataset
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Snapshot
+from karec.refresh.kinds import KindOfWorks
+from karec.refresh.publish import KEEP, publish_bundle
+from karec.refresh.roll_in import roll_in
+
+KindsOf = Callable[[Snapshot], Mapping[str, KindOfWorks]]
+
+
+def set_up(
+    dataset: Dataset,
+    run: Path,
+    settings: Mapping[str, Any],
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    ids: Path | None = None,
+    keep: int = KEEP,
+    signing_key: Path | None = None,
+    lists: bool = True,
+    scenes: Sequence[str] = (),
+    kinds_of: KindsOf | None = None,
+    rolling: bool = False,
+) -> Path:
+    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is
+    none. ``settings`` are those of the run's run.json.
+
+    ``keep`` and ``lists`` as ``publish_bundle``. Beside a new ``karec.toml`` lies its prerank for C++ hosts;
+    whoever edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's
+    ids, where they are not the dataset's numbers. ``scenes``: templates that a new config has beside its main
+    scene; ``kinds_of``: what they recommend beside works, songs and creators, as of the snapshot that is
+    published. ``rolling``: beside the version in service (``karec.refresh.roll_in``), in place of a bundle of
+    its own vectors alone.
+    """
+    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
+    kinds = {} if kinds_of is None else kinds_of(snapshot)
+    published: dict[str, Any] = {
+        "ids": ids,
+        "keep": keep,
+        "signing_key": signing_key,
+        "kinds": kinds,
+        "lists": lists,
+    }
+    publisher = roll_in if rolling else publish_bundle
+    folder = publisher(run, snapshot, out / "bundles", progress, **published)
+    config = out / "karec.toml"
+    if not config.exists():  # its owner may have changed it
+        scene = main_scene(dataset)
+        by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
+        text = starting_config(scene, snapshot, settings["fusion"], by_towers=by_towers)
+        write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
+        export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
+    return config
+
+
+def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
+    """The templates of ``scenes``, for the items that ``bundle`` holds."""
+    kinds = {name: bundle.kind(name).index.columns.keys() for name in bundle.kinds}
+    return [scene_text(name, main, kinds) for name in scenes if name != main]
+
+
+def main_scene(dataset: Dataset) -> str:
+    """The name of the scene with the most exposures."""
+    scene = dataset.exposures.scene  # −1: a scene that the data do not name, of an event log
+    return dataset.snapshot.labels["scene"][int(np.bincount(scene[scene >= 0], minlength=1).argmax())]

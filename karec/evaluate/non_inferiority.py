@@ -1,0 +1,102 @@
+"""Whether a new version is no worse than the one in service: the mean AUC over tasks on the newest day,
+paired by user.
+
+For ranker and towers: the AUC of each task that has both values on that day, their mean, and the gain of the
+new version with its 95 % interval; users are resampled, the same draws for both versions. A version is a
+folder of models and their encoder, a run's or a bundle's. Of towers the scores before the heads' scales and
+biases, which a bundle does not hold and no order depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.errors import DataError
+from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
+from karec.evaluate.quality import TOWERS, tower_logits
+from karec.features.encoder import Encoder
+from karec.models.onnx_model import OnnxModel
+from karec.platform.dataset import Dataset
+from karec.training_data.examples import as_known, build_examples
+from karec.training_data.replay import logits_of_rankers
+from karec.types import Array
+
+RANKER = "ranker"
+
+
+def compare_versions(
+    dataset: Dataset,
+    new: Path,
+    in_service: Path,
+    margin: float,
+    *,
+    refresh_hours: float,
+    resamples: int,
+    seed: int = 0,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What run.json holds as ``compared``: {"margin", "versions", "tasks", "exposures", "users", "models",
+    "no_worse"}.
+
+    ``models`` {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}; ``no_worse``: of both the lower end
+    of gain_ci, which is None where the draws have no AUC, is at least −``margin``. DataError: the test days
+    have no exposure, no task has both values there, or a version predicts other tasks.
+    """
+    test = dataset.split()[2]
+    tasks = [task for task in dataset.tasks if test.labels[task].any() and not test.labels[task].all()]
+    if not tasks:
+        raise DataError(
+            f"{dataset.name}: no task has both values on the newest day ({len(test):,} exposures)"
+        )
+    scores = [_scores(dataset, folder, refresh_hours, threads, progress) for folder in (new, in_service)]
+    bootstrap = UserBootstrap(test.user_id, resamples, seed)
+    models, lowest = {}, np.inf
+    for name in (RANKER, TOWERS):
+        (own, own_draws), (theirs, their_draws) = (
+            _mean_auc(dataset, tasks, found[name], test.labels, bootstrap) for found in scores
+        )
+        low, high = bootstrap_interval(own_draws - their_draws)
+        lowest = min(low, lowest) if np.isfinite(low) else -np.inf
+        interval = (low, high) if np.isfinite(low) else None
+        models[name] = {"new": own, "in_service": theirs, "gain": own - theirs, "gain_ci": interval}
+    return {
+        "margin": margin,
+        "versions": [OnnxModel(folder / "ranker.onnx").model_version for folder in (new, in_service)],
+        "tasks": tasks,
+        "exposures": len(test),
+        "users": len(np.unique(test.user_id)),
+        "models": models,
+        "no_worse": bool(lowest >= -margin),
+    }
+
+
+def _scores(
+    dataset: Dataset, folder: Path, refresh_hours: float, threads: int, progress: Progress | None
+) -> dict[str, Array]:
+    """{ranker, towers: (M, T) scores of the test rows} in the order of the data's tasks."""
+    encoder = Encoder.load(folder / "encoder.npz")
+    if tuple(encoder.tasks) != tuple(dataset.tasks):
+        raise DataError(
+            f"{folder} predicts the tasks {list(encoder.tasks)}, {dataset.name} has {list(dataset.tasks)}"
+        )
+    every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_known(dataset, refresh_hours))
+    test = every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    (ranked,) = logits_of_rankers(test, [OnnxModel(folder / "ranker.onnx")], progress, threads)
+    heads = {part: dict.fromkeys(encoder.tasks, value) for part, value in (("scale", 1.0), ("bias", 0.0))}
+    user, item = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
+    return {RANKER: ranked, TOWERS: tower_logits(test, user, item, heads, threads)}
+
+
+def _mean_auc(
+    dataset: Dataset, tasks: list[str], scores: Array, labels: Mapping[str, Array], bootstrap: UserBootstrap
+) -> tuple[float, Array]:
+    """(the mean of the tasks' AUCs, its draws (R,), NaN where a draw lacks a class)."""
+    columns = [(labels[task], scores[:, dataset.tasks.index(task)]) for task in tasks]
+    draws = np.stack([bootstrap.auc(y, s) for y, s in columns])
+    return float(np.mean([auc(y, s) for y, s in columns])), draws.mean(axis=0)

@@ -1,0 +1,52 @@
+"""``curves.svg``: the loss by step and the validation AUC by epoch, for each training of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from karec._files import write_text_aside
+from karec.lab.report import BLUE, GREY, ORANGE, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMOOTH = 9  # points
+SCORES = {"recall_towers": "found in top 1 %"}  # of trainings whose epochs have another score than the AUC
+
+
+def write_curves(run: Mapping[str, Any], path: Path) -> None:
+    """Draws ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the score by epoch.
+
+    A run without curves has no picture. Raises MissingExtra without matplotlib.
+    """
+    named = [name for name, curve in run["curves"].items() if curve]
+    if named:
+        drawn = picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4)
+        write_text_aside(path, drawn)
+
+
+def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
+    figure = axes.get_figure()
+    assert figure is not None
+    axes.remove()
+    for at, name in enumerate(named):
+        panel = figure.add_subplot(len(named), 1, at + 1)
+        panel.spines[["top", "right"]].set_visible(False)
+        steps, loss = np.array(run["curves"][name]).T
+        panel.plot(steps, loss, color=GREY, linewidth=0.8)
+        width = min(SMOOTH, len(loss))
+        panel.plot(steps[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"), color=BLUE)
+        panel.set_ylabel("loss", color=BLUE)
+        panel.set_title(name, loc="left", fontsize=10)
+        epochs = run["epochs"][name]
+        score = panel.twinx()
+        score.spines[["top", "left"]].set_visible(False)
+        ends = (np.arange(len(epochs)) + 1) * (steps[-1] + 1) / len(epochs)
+        score.plot(ends, [epoch["score"] for epoch in epochs], "o-", color=ORANGE, markersize=4)
+        score.set_ylabel(SCORES.get(name, "validation AUC"), color=ORANGE)
+        if at == len(named) - 1:
+            panel.set_xlabel("step")

@@ -1,0 +1,1 @@
+"""The demo: trains, serves and measures a cascade on a simulated platform."""

@@ -1,0 +1,199 @@
+"""Serves the demo's requests and measures what they got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.bundle import Bundle
+from karec.cascade import Cascade
+from karec.config import load_cascade, open_bundle
+from karec.config.project import main_scene
+from karec.evaluate.funnel import funnel_loss, recalled_pools
+from karec.evaluate.metrics.diversity import intra_list_distance
+from karec.lab.studies.diversity import Pool, diversity_curve
+from karec.lab.studies.feed_channels import channels_of_feeds
+from karec.lab.studies.fusion import TruthOf
+from karec.lab.studies.reach import Lists, compare_reach
+from karec.lab.studies.top_tens import distinct_in_top_tens
+from karec.observer_queue import ObserverCounts
+from karec.platform.dataset import Dataset
+from karec.recommendation import Recommendation
+from karec.types import Array, Candidates, Request
+
+WARM_UP = 5
+TRUE = {  # what the report tells of a synthetic world's outcomes
+    "play_time": "true play of a work, s",
+    "long_view": "true long views of a work",
+    "like": "true likes of a work",
+}
+WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
+TOP_TENS = 400  # users whose best ten works are compared
+
+
+@dataclass(frozen=True)
+class Served:
+    """The feeds of many requests, the cascade that made them, and what its observers counted until it was
+    closed."""
+
+    cascade: Cascade
+    bundle: Bundle
+    feeds: tuple[Recommendation, ...]
+    observed: tuple[ObserverCounts, ...]
+
+
+def asked_users(dataset: Dataset, n: int) -> Array:
+    """(n,) users of the test days, drawn with a fixed seed."""
+    return np.random.default_rng(0).permutation(np.unique(dataset.split()[2].user_id))[:n]
+
+
+def serve(
+    dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None
+) -> Served:
+    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test
+    begins.
+
+    Users and works are numbers here, as in the dataset.
+    """
+    bundle = open_bundle(config)
+    scene = main_scene(dataset)
+    cascade = replace(load_cascade(config, scene, bundle), naming=None)
+    requests = [
+        Request(
+            user_id=int(user), k=k, scene=scene, time_ms=dataset.valid_until_ms, request_id=f"demo-{user}"
+        )
+        for user in asked_users(dataset, n_requests)
+    ]
+    for request in requests[:WARM_UP]:
+        cascade.run(request)
+    feeds = []
+    for done, request in enumerate(requests, 1):
+        feeds.append(cascade.run(request))
+        if progress is not None:
+            progress(done, len(requests), "serving requests")
+    return Served(cascade, bundle, tuple(feeds), cascade.close())
+
+
+def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
+    """The funnel's loss, on the pools of the first WHOLE_POOLS of the requests that were served."""
+    cascade = replace(served.cascade, observers=())
+    asked = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
+    requests = [
+        Request(r.user_id, k=r.k, scene=r.scene, time_ms=r.time_ms, request_id=r.request_id) for r in asked
+    ]
+    return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
+
+
+def top_tens_of(dataset: Dataset, served: Served) -> dict[str, int]:
+    """How different the best tens of TOP_TENS users of the test days are, at the moment test begins."""
+    scene, now = served.cascade.scene, dataset.valid_until_ms
+    users = asked_users(dataset, TOP_TENS).tolist()
+    requests = [Request(user, scene=scene, time_ms=now, request_id=f"ten-{user}") for user in users]
+    return distinct_in_top_tens(served.cascade, served.bundle.index, requests)
+
+
+def report_on(
+    dataset: Dataset,
+    served: Served,
+    quality: dict[str, Any],
+    loss: dict[str, Any],
+    top_tens: dict[str, int],
+    truth_of: TruthOf | None = None,
+) -> dict[str, Any]:
+    """The report of a run; every key is documented in docs/formats.md.
+
+    ``truth_of``: a synthetic world's outcomes; there the closed loop says what diversity gives, and no curve
+    of predicted relevance.
+    """
+    traces = [feed.trace for feed in served.feeds]
+    stages = list(traces[0].stage_sizes())
+    ms = {stage: float(np.median([t.stage_ms()[stage] for t in traces])) for stage in traces[0].stage_ms()}
+    ms["total"] = float(np.median([t.total_ms for t in traces]))
+    works = served.bundle.snapshot.works
+    return {
+        "data": {
+            "name": dataset.name,
+            "works": len(works),
+            "users": len(dataset.snapshot.users),
+            "exposures": len(dataset.exposures),
+        },
+        "tasks": list(dataset.tasks),
+        "requests": len(served.feeds),
+        "funnel": {
+            "catalogue": len(works),
+            **{s: int(np.median([t.stage_sizes()[s] for t in traces])) for s in stages if s != "request"},
+        },
+        "timings_ms": ms,
+        "funnel_loss": loss,
+        "top_tens": top_tens,
+        "quality": quality["models"],
+        "quality_by_history": quality["by_history"],
+        "reach": reach(dataset, served, truth_of),
+        "feed_channels": channels_of_feeds(served.feeds),
+        "diversity_curve": _curve(served) if truth_of is None else None,
+        "observers": [counts.as_dict() for counts in served.observed],
+        "versions": dict(served.feeds[0].versions),
+        "feed": [
+            {
+                "position": item.position,
+                "id": item.id,
+                "score": item.score,
+                "recalled_by": list(item.recalled_by),
+            }
+            for item in _named(served, served.feeds[0])
+        ],
+    }
+
+
+def _named(served: Served, feed: Recommendation) -> Recommendation:
+    """``feed`` with the platform's ids."""
+    naming = served.bundle.naming
+    return feed if naming is None else naming.named(feed, feed.request)
+
+
+def _top_k(feed: Recommendation) -> Candidates:
+    """What plain top-k by the ranker's fused score would have shown in place of ``feed``."""
+    ranked = feed.scored["rank"]
+    return ranked.take(np.argsort(-ranked.scores, kind="stable")[: feed.request.k])
+
+
+def reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[str, Any]:
+    """The report's ``reach``: the feeds, against plain top-k by the ranker's fused score in their place."""
+    works, moment = served.bundle.snapshot.works, served.feeds[0].request.time_ms or 0
+    feeds = _lists(dataset, served, [feed.candidates for feed in served.feeds], truth_of)
+    plain = _lists(dataset, served, [_top_k(feed) for feed in served.feeds], truth_of)
+    return compare_reach(feeds, plain, works, moment)
+
+
+def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_of: TruthOf | None) -> Lists:
+    """``truth_of(names, user rows, work rows, time_ms, scene)`` where the data's true outcomes are known."""
+    user = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+    ids = np.concatenate([one.ids for one in lists])
+    outcomes: dict[str, Array] = {}
+    if truth_of is not None:
+        asked = [feed.request for feed in served.feeds]
+        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in asked]))
+        moments = np.array([request.time_ms or 0 for request in asked])
+        codes = {name: code for code, name in enumerate(dataset.snapshot.labels["scene"])}
+        scenes = np.array([codes[request.scene] for request in asked])
+        true = truth_of([*TRUE], users[user], dataset.snapshot.works.lookup(ids), moments[user], scenes[user])
+        outcomes = dict(zip(TRUE.values(), true.T, strict=True))
+    scores = np.concatenate([one.scores for one in lists])
+    distance = np.array([intra_list_distance(_vectors(served, one)) for one in lists])
+    return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
+
+
+def _curve(served: Served) -> list[dict[str, float]]:
+    ranked = [feed.scored["rank"] for feed in served.feeds[:50]]
+    return diversity_curve(
+        [Pool(scored.ids, scored.scores, _vectors(served, scored), {}) for scored in ranked], k=10
+    )
+
+
+def _vectors(served: Served, candidates: Candidates) -> Array:
+    return served.bundle.index.embeddings(candidates.rows)

@@ -1,0 +1,203 @@
+"""The arms of a simulation, from a TOML file.
+
+    train_every = 4                      # nights between two trainings; 0: the models of the first day stay
+    satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
+    debuts = 0                           # users who upload for the first time on each day
+    baseline = "rules only"              # of the report; absent: the first arm
+    pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures
+    mark
+
+    [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene
+    that counts.recall = 10_000               #   inherits it would say them
+
+    [learn]                              # of all arms: settings of karec train
+    towers.epochs = 3
+
+    [[arms]]
+    name = "no diversity"
+    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a
+    whole file learn.distil.recipe = "hard"               # settings of training that differ
+    screen = { keep = 200, quality = { column = "voice_score" } }   # what a day's uploads must pass, as
+    screen.toml
+
+Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from karec._toml import Place, fill, nearest, read_toml
+from karec.config.scenes import Config
+from karec.config.starting import QUOTAS, starting_config
+from karec.errors import ConfigError
+from karec.lab.simulate.sessions import SCENE
+from karec.platform.snapshot import Snapshot
+
+# Arms files that come with karec.
+SETS = (
+    "prerank",
+    "diversity",
+    "kernels",
+    "pools",
+    "steered",
+    "reach",
+    "spread",
+    "screened",
+    "nights",
+    "demo",
+)
+MODELS = "models"  # the folder of first trainings, beside those of arms
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in
+    place of the starting one and of all changes, relative to the arms file; ``screen``: what uploads must
+    pass (``screened``), None for nothing.
+    """
+
+    name: str
+    scene: Mapping[str, Any] = field(default_factory=dict)
+    learn: Mapping[str, Any] = field(default_factory=dict)
+    config: str | None = None
+    screen: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name) or self.name == MODELS:
+            raise ValueError(
+                f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}"
+            )
+        if self.config is not None and self.scene:
+            raise ValueError(
+                f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}"
+            )
+
+
+@dataclass(frozen=True)
+class Arms:
+    """A whole file. ``baseline``: the arm that the report compares others with, None for the first; ``pair``:
+    an arm without and one with diversity, which its pictures mark.
+    """
+
+    arms: tuple[Arm, ...]
+    scene: Mapping[str, Any] = field(default_factory=dict)
+    learn: Mapping[str, Any] = field(default_factory=dict)
+    train_every: int = 4
+    satiation: float = 1.0
+    debuts: int = 0
+    baseline: str | None = None
+    pair: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not names:
+            raise ValueError("there is no arm; an arm is a table [[arms]] with a name")
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"the arm {twice[0]!r} stands twice; an arm's name is its folder")
+        for named in (*filter(None, [self.baseline]), *(self.pair or ())):
+            if named not in names:
+                raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
+        if self.pair is not None and self.pair[0] == self.pair[1]:
+            raise ValueError(
+                f"pair names {self.pair[0]!r} twice, expected an arm without and one with diversity"
+            )
+        if self.train_every < 0:
+            raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
+        if self.debuts < 0:
+            raise ValueError(f"debuts = {self.debuts}, expected a number of users a day, or 0 for none")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The two arms whose feeds a report shows: the pair, or the baseline and the first other; one where
+        there is no other."""
+        if self.pair is not None:
+            return self.pair
+        names = [arm.name for arm in self.arms]
+        baseline = self.baseline or names[0]
+        return (baseline, *[name for name in names if name != baseline][:1])
+
+    def only(self, names: Sequence[str]) -> Arms:
+        """Those arms alone. ConfigError: one is not there."""
+        known = [arm.name for arm in self.arms]
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"--only {name!r} names no arm of the file{nearest(name, known)}; it has {known}"
+                )
+        pair = self.pair if self.pair is not None and {*self.pair} <= {*names} else None
+        arms = tuple(arm for arm in self.arms if arm.name in names)
+        return replace(self, arms=arms, baseline=self.baseline if self.baseline in names else None, pair=pair)
+
+    def settings_of(self, arm: Arm) -> dict[str, Any]:
+        """The settings of training, as nested tables; an arm's own over those of all."""
+        return _over(self.learn, arm.learn)
+
+    def config_of(
+        self, arm: Arm, path: Path, folder: Path, snapshot: Snapshot, weights: Mapping[str, float]
+    ) -> Config:
+        """The config of ``arm``, as if it lay at ``path``; its bundle is ``bundles`` beside it.
+
+        ``folder``: that of the arms file. ``weights``: of the tasks, for a starting config.
+        """
+        if arm.config is not None:
+            read = Config.read(folder / arm.config)
+            return Config(path, read.scenes, {**read.table, "bundle": "bundles"})
+        start = tomllib.loads(starting_config(SCENE, snapshot, weights))["scenes"][SCENE]
+        base = tomllib.loads(files("karec.lab.simulate").joinpath("sets/scene.toml").read_text("utf-8"))
+        layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
+        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _counts_of(arm, layer)][
+            -1
+        ]
+        channels = [entry["use"] for entry in start["recall"]]
+        quotas = {name: {"quota": max(int(QUOTAS[name] * recall), 1)} for name in channels}
+        scenes, above = {"start": start}, "start"
+        for name, changes in (("pool", {"recall": quotas}), *list(layers.items())[1:]):
+            scenes[name] = {"inherits": above, **changes}
+            above = name
+        return Config(path, scenes, {"bundle": "bundles", "scenes": scenes})
+
+
+def read_arms(path: str | Path) -> Arms:
+    """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named
+    twice."""
+    if str(path) in SETS and not Path(path).is_file():
+        path = Path(str(files("karec.lab.simulate").joinpath(f"sets/{path}.toml")))
+    elif not Path(path).suffix and not Path(path).exists():
+        raise ConfigError(
+            f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
+        )
+    return fill(Arms, read_toml(Path(path)), Place(Path(path)))
+
+
+def _counts_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    counts = layer.get("counts", {})
+    if not isinstance(counts, Mapping):
+        raise ConfigError(f"the arm {arm.name!r}: scene.counts = {counts!r}, expected a table of counts")
+    return counts
+
+
+def _recall_of(arm: Arm, layer: Mapping[str, Any]) -> int:
+    recall = layer["counts"]["recall"]
+    if type(recall) is not int or recall <= 0:
+        raise ConfigError(
+            f"the arm {arm.name!r}: scene.counts.recall = {recall!r}, expected a number of works"
+        )
+    return recall
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,145 @@
+"""What an arm keeps on the disk from day to day: what was shown, with all labels, and how everything stands.
+
+ARM/events-0000.npz …   what was shown on a day, as the platform's events; the arm's log has fewer labels
+ARM/checkpoint.npz      the state after the last whole day
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from karec._clock import DAY_MS
+from karec._files import file_aside
+from karec.errors import DataError
+from karec.lab.simulate.population import Population
+from karec.lab.simulate.sessions import SCENE
+from karec.lab.simulate.uploads import Creators
+from karec.lab.simulate.world.tastes import SCENES, TASKS
+from karec.platform.events import Exposures
+from karec.platform.folds.advance import advance
+from karec.platform.snapshot import Snapshot
+from karec.types import Array
+
+EVENTS = ("user", "work", "time_ms", "play_ms", *TASKS)
+CHECKPOINT = "checkpoint.npz"
+_ARRAYS = ("levels", "lately", "sessions")
+_NUMBERS = ("day", "requests", "ms", "seconds")
+_TEXTS = ("run", "exposure", "logged")
+_CREATORS = tuple(each.name for each in fields(Creators))
+
+
+@dataclass(eq=False)
+class State:
+    """An arm between two days.
+
+    day       the next one to be played
+    levels    (U,) float64, each user's running mean of enjoyment
+    lately    (U, window) int32, the works shown last
+    creators  how they stand
+    sessions  (days, U) int32, as far as days were played
+    run       the run folder of the models that serve, relative to the arm's; "" for the first ones
+    logged    the parts of the arm's rank log, names
+    exposure  the ledger of what the arm steers, JSON; "" where it steers nothing, and before the first day
+    requests, ms, seconds   so far: how many, what they took, and the days with their nights
+    """
+
+    day: int
+    levels: Array
+    lately: Array
+    creators: Creators
+    sessions: Array
+    run: str
+    exposure: str = ""
+    logged: tuple[str, ...] = ()
+    requests: int = 0
+    ms: float = 0.0
+    seconds: float = 0.0
+
+    def keep(self, place: Path) -> None:
+        kept: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_NUMBERS)}
+        kept |= {name: getattr(self.creators, name) for name in _CREATORS}
+        with file_aside(place / CHECKPOINT) as file:
+            np.savez(
+                file,
+                run=np.array(self.run),
+                exposure=np.array(self.exposure),
+                logged=np.array(self.logged, str),
+                **kept,
+            )
+
+    @classmethod
+    def kept(cls, place: Path) -> Self | None:
+        """None where no day was finished."""
+        if not (place / CHECKPOINT).exists():
+            return None
+        with _opened(place / CHECKPOINT) as file:
+            creators = Creators(**{name: file[name] for name in _CREATORS})
+            return cls(
+                day=int(file["day"]),
+                levels=file["levels"],
+                lately=file["lately"],
+                creators=creators,
+                sessions=file["sessions"],
+                run=str(file["run"]),
+                exposure=str(file["exposure"]),
+                logged=tuple(file["logged"].tolist()),
+                requests=int(file["requests"]),
+                ms=float(file["ms"]),
+                seconds=float(file["seconds"]),
+            )
+
+
+def _opened(path: Path) -> NpzFile:
+    """DataError: it is cut short or altered."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}): play the arm again, in another folder") from error
+    assert isinstance(file, NpzFile)
+    return file
+
+
+def write_events(place: Path, day: int, rows: Mapping[str, Array]) -> None:
+    """``rows``: the columns of EVENTS, in order of time."""
+    events: dict[str, Any] = {name: rows[name] for name in EVENTS}
+    with file_aside(_path(place, day)) as file:
+        np.savez(file, **events)
+
+
+def read_events(place: Path, day: int, population: Population) -> Exposures:
+    """What was shown on one day of an arm, with all that users did."""
+    with _opened(_path(place, day)) as file:
+        rows = {name: file[name] for name in EVENTS}
+    snapshot = population.snapshot
+    return Exposures(
+        user_id=snapshot.users.ids[rows["user"]],
+        work_id=snapshot.works.ids[rows["work"]],
+        time_ms=rows["time_ms"],
+        scene=np.full(len(rows["user"]), SCENES.index(SCENE), np.int32),
+        labels={task: rows[task] for task in TASKS},
+        play_ms=rows["play_ms"],
+    )
+
+
+def platform_at(place: Path, day: int, population: Population) -> Snapshot:
+    """The platform as ``day`` begins: that of the first day, after the events of the days before."""
+    snapshot = population.snapshot
+    for past in range(day):
+        snapshot = advanced(snapshot, place, past, population)
+    return snapshot
+
+
+def advanced(snapshot: Snapshot, place: Path, day: int, population: Population) -> Snapshot:
+    """``snapshot``, the platform as ``day`` begins, when it is over."""
+    return advance(snapshot, read_events(place, day, population), population.first_ms + (day + 1) * DAY_MS)
+
+
+def _path(place: Path, day: int) -> Path:
+    return place / f"events-{day:04d}.npz"

@@ -1,0 +1,51 @@
+"""A made-up library as files: what karec screen reads.
+
+FOLDER/uploads/day=2026-10-01/part-0.parquet …, FOLDER/outcomes/day=…, FOLDER/screen.toml, FOLDER/blocked.txt
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
+
+from karec._clock import Progress
+from karec._files import write_text_aside
+from karec.lab.simulate.day_shards import write_day_shards
+from karec.lab.simulate.uploads_library import Library
+
+FIRST = date(2026, 10, 1)
+KEPT = 10  # one of so many works is kept
+LEARNED = 0.4  # of the days: the model learns from them
+BLOCKED = 0.002  # of the creators
+
+
+def write_library(
+    folder: Path, works: int, days: int, seed: int = 0, progress: Progress | None = None
+) -> None:
+    """About ``works`` works over ``days`` days, evenly; a day is drawn and written at a time. ValueError: too
+    few."""
+    if days < 3 or works < days:
+        raise ValueError(f"works = {works}, days = {days}: at least three days and a work a day are wanted")
+    library = Library(works // days, FIRST, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(days):
+        day, drawn = FIRST + timedelta(number), library.day(number)
+        write_day_shards(folder / "uploads", day, drawn.columns | {"content_vector": drawn.vectors})
+        outcomes = {
+            "work_id": drawn.columns["work_id"],
+            "exposures": drawn.exposures,
+            "long_views": drawn.long_views,
+        }
+        write_day_shards(folder / "outcomes", day, outcomes)
+        if progress is not None:
+            progress(number + 1, days, "drawing a library, days")
+    until = FIRST + timedelta(max(round(days * LEARNED), 2) - 1)
+    n_creators = len(library.skill)
+    listed = range(0, n_creators, round(1 / BLOCKED))
+    write_text_aside(folder / "blocked.txt", "# creators\n" + "".join(f"{creator}\n" for creator in listed))
+    text = files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8")
+    text = text.replace("keep = 100_000", f"keep = {max(works // KEPT, 1):_}").replace(
+        "2026-10-10", str(until)
+    )
+    write_text_aside(folder / "screen.toml", text)

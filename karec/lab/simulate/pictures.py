@@ -1,0 +1,142 @@
+"""The pictures of a simulation's report, each drawn from ``report.json`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from karec.lab.report import BLUE, GREY, INK, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CURVES = {
+    "creators_1": "creators reached",
+    "works_1": "works reached",
+    "younger_72h": "share younger than 72 h",
+}
+ACTIVITY = {"sessions": "sessions a user", "uploads": "uploads", "quits": "creators gone"}
+FUNNEL = "pool"  # how the families of arms begin that differ in the size of the pool
+GAIN, REACH = "play_s", "creators_1_a_day"
+
+
+def draw_days(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Creators, works and timeliness over the days, an arm a line."""
+    _lines(axes, report, CURVES)
+
+
+def draw_activity(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Sessions, uploads and quits over the days, an arm a line."""
+    _lines(axes, report, ACTIVITY)
+
+
+def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Change of true play against change of creators reached, in percent of the baseline, with both
+    intervals."""
+    points = {name: _point(report, name) for name in report["arms"]}
+    at = {name: point for name, point in points.items() if point is not None}
+    for family in report["prices"]:
+        if not family["family"].startswith(FUNNEL):
+            names = [family["steps"][0]["from"], *(step["to"] for step in family["steps"])]
+            known = [at[name] for name in names if name in at]
+            axes.plot([x for x, _ in known], [y for _, y in known], linewidth=1.2, label=family["family"])
+    for name, (x, y) in at.items():
+        measures, colour = report["arms"][name]["measures"], _colour(report, name)
+        for measure, place in ((REACH, "x"), (GAIN, "y")):
+            ci = measures[measure]["relative_ci"]
+            if ci is not None:
+                ends = ([*ci], [y, y]) if place == "x" else ([x, x], [*ci])
+                axes.plot(*ends, color=colour, linewidth=0.8)
+        filled = colour if report["arms"][name]["on_frontier"] else "white"
+        axes.plot([x], [y], "o", color=colour, markerfacecolor=filled, markersize=6)
+        axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", color=INK, fontsize=9)
+    axes.axhline(0, color=GREY, linewidth=0.6)
+    axes.axvline(0, color=GREY, linewidth=0.6)
+    axes.set_xlabel(f"creators reached a day, % more than {report['baseline']}")
+    axes.set_ylabel("true play, % more")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Change of true play by the size of the pool, with its interval."""
+    for (family, sizes), colour in zip(
+        pools_of(report).items(), cycle((BLUE, ORANGE, INK, GREY)), strict=False
+    ):
+        gains = {size: report["arms"][name]["measures"][GAIN] for size, name in sorted(sizes.items())}
+        for size, gain in gains.items():
+            if gain["relative_ci"] is not None:
+                axes.plot([size, size], gain["relative_ci"], color=colour, linewidth=2)
+        values = [
+            0.0 if sizes[size] == report["baseline"] else gain["relative"] for size, gain in gains.items()
+        ]
+        axes.plot([*gains], values, "-o", color=colour, markersize=5, label=family)
+    axes.set_xscale("log")
+    axes.axhline(0, color=GREY, linewidth=0.6)
+    axes.set_xlabel("works in the pool")
+    axes.set_ylabel(f"true play, % more than {report['baseline']}")
+    axes.legend(frameon=False, fontsize=9)
+
+
+def pools_of(report: Mapping[str, Any]) -> dict[str, dict[float, str]]:
+    """{family: {size of the pool: arm}} of the families that begin with ``pool``: arms that have a gain to
+    show."""
+    found: dict[str, dict[float, str]] = {}
+    for name, arm in report["arms"].items():
+        shown = name == report["baseline"] or arm["measures"][GAIN]["relative"] is not None
+        if shown and arm["knob"] is not None and arm["knob"]["family"].startswith(FUNNEL):
+            found.setdefault(arm["knob"]["family"], {})[arm["knob"]["value"]] = name
+    return found
+
+
+def _point(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """(more creators, more play) in percent; None where one of them is not known."""
+    if name == report["baseline"]:
+        return 0.0, 0.0
+    x, y = (report["arms"][name]["measures"][measure]["relative"] for measure in (REACH, GAIN))
+    return None if x is None or y is None else (x, y)
+
+
+def _lines(axes: Axes, report: Mapping[str, Any], curves: Mapping[str, str]) -> None:
+    names = sorted(report["arms"], key=lambda name: _colour(report, name) != GREY)  # the pair lies on top
+    for panel, (measure, title) in zip(_panels(axes, len(curves)), curves.items(), strict=True):
+        for name in names:
+            days = report["arms"][name]["by_day"][measure]
+            colour = _colour(report, name)
+            known = [(day, value) for day, value in enumerate(days, 1) if value is not None]
+            panel.plot(
+                [day for day, _ in known],
+                [value for _, value in known],
+                "-o",
+                color=colour,
+                linewidth=1.0 if colour == GREY else 2.2,
+                markersize=2 if colour == GREY else 4,
+                label=name,
+            )
+        panel.set_ylim(bottom=0)
+        panel.set_title(title, loc="left", fontsize=10)
+        panel.set_xlabel("day")
+    handles, labels = panel.get_legend_handles_labels()
+    marked = [
+        (line, name) for line, name in zip(handles, labels, strict=True) if _colour(report, name) != GREY
+    ]
+    if marked:
+        panel.legend(*zip(*marked, strict=True), frameon=False, fontsize=9)
+
+
+def _panels(axes: Axes, n: int) -> Sequence[Axes]:
+    """``n`` axes side by side in place of one."""
+    figure = axes.get_figure()
+    assert figure is not None
+    axes.remove()
+    panels = [figure.add_subplot(1, n, at + 1) for at in range(n)]
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+    return panels
+
+
+def _colour(report: Mapping[str, Any], name: str) -> str:
+    """The pair's colours; without a pair the baseline is marked."""
+    pair = report["pair"] or {"without": report["baseline"], "with": None}
+    return {pair["without"]: BLUE, pair["with"]: ORANGE}.get(name, GREY)

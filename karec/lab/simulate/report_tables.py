@@ -1,0 +1,202 @@
+"""The tables of a simulation's report: arms, prices and feeds as rows of text."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from karec.evaluate.metrics.exposure import THRESHOLDS
+from karec.lab.report import table
+
+Columns = Mapping[str, tuple[str, int]]  # {measure: (its head, digits of its value)}
+
+USERS_SIDE: Columns = {
+    "play_s": ("play, s", 1),
+    "long_views": ("long views", 2),
+    "likes": ("likes", 3),
+    "follows": ("follows", 4),
+    "sessions": ("sessions", 2),
+    "play_s_an_exposure": ("play an exposure, s", 1),
+}
+CREATORS_SIDE: Columns = {
+    "creators_1_a_day": ("creators a day", 0),
+    "works_1_a_day": ("works a day", 0),
+    "gini_creators": ("Gini, creators", 3),
+    "gini_works": ("Gini, works", 3),
+    "younger_24h": ("younger than 24 h", 3),
+    "younger_72h": ("younger than 72 h", 3),
+    "new_creators_share": ("by new creators", 3),
+    "uploads": ("uploads", 0),
+    "quits": ("creators gone", 0),
+}
+REACH: Columns = {
+    **{
+        f"{what}_{least}": (f"{what} with {least}+", 0)
+        for what in ("creators", "works")
+        for least in THRESHOLDS
+    },
+    "debutants": ("first-time creators", 0),
+    "debutants_1": ("of them with 1+", 0),
+}
+DRAWN_SIDE: Columns = {
+    "drawn_play_s": ("play, s", 1),
+    "drawn_clicks": ("clicks", 2),
+    "drawn_long_views": ("long views", 2),
+    "drawn_likes": ("likes", 3),
+    "drawn_follows": ("follows", 4),
+}
+FEED_HEAD = ("", "work", "found by", "ranked", "why here")
+SCREENED_HEAD = ("arm", "what", "works", "mean quality")
+STEERED_HEAD = ("arm", "what", "wanted", "reached", "price")
+PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
+
+
+def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[list[str]]]:
+    """(head, rows): the baseline's values first, then of each other arm its change against them."""
+    baseline = report["baseline"]
+    names = [baseline, *(name for name in report["arms"] if name != baseline)]
+    rows = []
+    for name in names:
+        measures = report["arms"][name]["measures"]
+        cells = [
+            _value(measures[measure], digits) if name == baseline else _change(measures[measure], measure)
+            for measure, (_, digits) in columns.items()
+        ]
+        rows.append([name, *cells])
+    return ["arm", *(head for head, _ in columns.values())], rows
+
+
+def cost_rows(arms: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """(head, rows): the numbers that each arm's log says of how it was made, a column a fact."""
+    facts = {
+        name: {fact: value for fact, value in arm["facts"].items() if type(value) in (int, float)}
+        for name, arm in arms.items()
+    }
+    columns = list(dict.fromkeys(fact for told in facts.values() for fact in told))
+    rows = [
+        [name, *(f"{told[c]:,.4g}" if c in told else "–" for c in columns)] for name, told in facts.items()
+    ]
+    return ["arm", *columns], rows
+
+
+def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row for each target, cap, floor and spread of each arm that steers exposure, as it stood after the
+    last day."""
+    for name, arm in arms.items():
+        told = arm["facts"].get("exposure")
+        if not isinstance(told, Mapping):
+            continue
+        for target in told["targets"]:
+            yield [
+                name,
+                target["name"],
+                f"{target['wanted']:.1%}",
+                f"{target['share']:.1%}",
+                f"{target['price']:+.2f}",
+            ]
+        for cap in told["caps"]:
+            yield [
+                name,
+                f"each {cap['column']}",
+                f"≤ {cap['share']:.1%}",
+                f"{cap['priced']} priced",
+                f"{cap['highest']:+.2f}",
+            ]
+        for floor in told["floors"]:
+            over = floor["reached"] + floor["missed"]
+            kept = (
+                f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
+            )
+            yield [name, f"new {floor['name']}", "each", kept, "–"]
+        for spread in told.get("spread", ()):  # arms that were played before there was one have none
+            shown = f"{spread['values']:,} were shown, one {spread['most']:,.0f} times"
+            yield [name, f"spread of {spread['of']}", "–", shown, f"≤ {spread['weight']:+.2f}"]
+
+
+def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row for all uploads of each arm that screens them, for those kept, and for each reason that rejected
+    some."""
+    for name, arm in arms.items():
+        told = arm["facts"].get("screening")
+        if not isinstance(told, Mapping):
+            continue
+        quality = {
+            key: "–" if told[key] is None else f"{told[key]:+.2f}"
+            for key in ("quality_kept", "quality_rejected")
+        }
+        yield [name, "uploads", f"{told['uploads']:,}", "–"]
+        yield [name, "kept", f"{told['kept']:,}", quality["quality_kept"]]
+        yield [name, "rejected", f"{told['uploads'] - told['kept']:,}", quality["quality_rejected"]]
+        for reason, works in told["rejected"].items():
+            yield [name, f"… {reason}", f"{works:,}", "–"]
+        for quota, days in told["unmet"].items():
+            yield [name, f"quota {quota}: not met", f"on {days} days", "–"]
+
+
+def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """A row for each step of each family's knob."""
+    for family in prices:
+        for step in family["steps"]:
+            cells = [
+                cell
+                for reached in ("creators_1_a_day", "works_1_a_day")
+                for cell in (
+                    _signed(step[reached]["more"]["value"], step[reached]["more"]["ci"], 0),
+                    _signed(step[reached]["price_s"]["value"], step[reached]["price_s"]["ci"], 1),
+                )
+            ]
+            yield [step["from"], step["to"], *cells]
+
+
+def feed_parts(feeds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each user's feeds as the user would see them, those of different arms side by side."""
+    if not feeds:
+        return
+    yield (
+        "<h2>Feeds as people see them</h2><p class=note>What would be on the screen first on that day, the "
+        "channels "
+        "that found each work, its place by the ranker alone, and what the platform knows that speaks for "
+        "it.</p>"
+    )
+    users = dict.fromkeys((feed["user"], feed["day"], feed["shown_before"]) for feed in feeds)
+    for user, day, before in users:
+        yield (
+            f"<h3>User {user}, day {day}; was shown {html.escape(before)} in the weeks before</h3><div "
+            f"class=side>"
+        )
+        for feed in feeds:
+            if (feed["user"], feed["day"]) == (user, day):
+                rows = [_feed_row(place, work) for place, work in enumerate(feed["works"], 1)]
+                yield f"<div><p class=note>{html.escape(feed['arm'])}</p>{table(FEED_HEAD, rows)}</div>"
+        yield "</div>"
+
+
+def _feed_row(place: int, work: Mapping[str, Any]) -> list[str]:
+    what = f"song {work['song']} by {work['creator']}, {work['type']}, {_age(work['age_h'])}"
+    ranked = "–" if work["ranked"] is None else str(work["ranked"])
+    return [str(place), what, ", ".join(work["found_by"]), ranked, "; ".join(work["why"])]
+
+
+def _age(hours: float) -> str:
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
+
+
+def _value(measure: Mapping[str, Any], digits: int) -> str:
+    if measure["value"] is None:
+        return "–"
+    low_high = "" if measure["ci"] is None else " [{:,.{d}f}, {:,.{d}f}]".format(*measure["ci"], d=digits)
+    return f"{measure['value']:,.{digits}f}{low_high}"
+
+
+def _change(measure: Mapping[str, Any], name: str) -> str:
+    if name.startswith("gini"):
+        return _signed(measure["change"], measure["change_ci"], 3)
+    return _signed(measure["relative"], measure["relative_ci"], 2, " %")
+
+
+def _signed(value: float | None, ci: Sequence[float] | None, digits: int, unit: str = "") -> str:
+    if value is None:
+        return "–"
+    bounds = "" if ci is None else f" [{ci[0]:+,.{digits}f}, {ci[1]:+,.{digits}f}]"
+    return f"{value:+,.{digits}f}{unit}{bounds}"

@@ -1,0 +1,208 @@
+"""What an arm gave, summed by user, by creator and by day: what is left of a log of millions of exposures.
+
+A creator is *new* for NEW_DAYS days from the first upload on. What users did is told as expected (``play_s``
+and such, from the true chances) and, beside, as drawn (``drawn_play_s`` and such).
+
+Cost  O(M + days·(C + W)) for M exposures, C creators and W works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec._clock import DAY_MS, HOUR_MS
+from karec.errors import DataError
+from karec.evaluate.metrics.diversity import gini
+from karec.evaluate.metrics.exposure import THRESHOLDS, Spread, Sums, daily_counts
+from karec.lab.simulate.arm_log import BEFORE, ArmLog
+from karec.types import Array
+
+EXPECTED = {"play_s": "p_play_s", "long_views": "p_long_view", "likes": "p_like", "follows": "p_follow"}
+DRAWN = {
+    "drawn_play_s": "play_s",
+    "drawn_clicks": "click",
+    "drawn_long_views": "long_view",
+    "drawn_likes": "like",
+    "drawn_follows": "follow",
+}
+YOUNG_HOURS = (24, 72)
+NEW_DAYS = 7
+
+
+@dataclass(frozen=True, eq=False)
+class ArmSums:
+    """One arm, in the rows of its world.
+
+    n_users     U, those who might come
+    creators    (C,) int64, as in the log; works: how many the world has, uploaded or not
+    by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of
+    exposures by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10
+    exposures over all days,
+                ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days and have
+                one now, ``debutants_1``, those of them who were shown; ``gini_creators``, ``gini_works``: all
+                creators, all works that were uploaded; ``works_available``, ``uploads``, ``quits``
+    by_day      {measure: (days,) float64}, the same names where they have a meaning for one day; NaN where
+    nobody came
+    """
+
+    name: str
+    days: int
+    n_users: int
+    creators: Array
+    works: int
+    by_user: Mapping[str, Sums]
+    by_creator: Mapping[str, Sums | Spread]
+    by_day: Mapping[str, Array]
+    facts: Mapping[str, Any]
+
+
+def sums_of(log: ArmLog) -> ArmSums:
+    """Raises DataError for an arm without days, users or creators, and for rows that contradict each
+    other."""
+    creator_of = _checked(log)
+    n, works = len(log.creators), len(log.work_upload_day)
+    counts = {
+        "creators": daily_counts(log.exposures["day"], creator_of[log.exposures["creator"]], log.days, n),
+        "works": daily_counts(log.exposures["day"], log.exposures["work"], log.days, works),
+    }
+    there = np.flatnonzero(log.work_upload_day < log.days)
+    owner = creator_of[log.work_creator[there]]
+    first_ms = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(first_ms, owner, log.upload_ms[there])
+    shares = _shares(log, first_ms[creator_of[log.exposures["creator"]]])
+    return ArmSums(
+        log.name,
+        log.days,
+        int(log.comers.sum()),
+        log.creators,
+        works,
+        _by_user(log, shares),
+        _by_creator(log, counts, there, owner),
+        _by_day(log, shares, counts),
+        log.facts,
+    )
+
+
+def _checked(log: ArmLog) -> Array:
+    """(n_users,) the creator that a user row is, −1 for users who are none."""
+    sizes = {"days": log.days, "users": int(log.comers.sum()), "creators": len(log.creators)}
+    for what, size in sizes.items():
+        if size < 1:
+            raise DataError(f"arm {log.name!r} has {size} {what}: nothing can be measured")
+    works = len(log.work_upload_day)
+    bounds = {"day": log.days, "user": log.n_users, "work": works, "creator": log.n_users}
+    columns = {name: (log.exposures[name], below) for name, below in bounds.items()}
+    for name, (column, below) in {**columns, "creators": (log.creators, log.n_users)}.items():
+        if len(column) and not 0 <= column.min() <= column.max() < below:
+            raise DataError(
+                f"arm {log.name!r}: {name} holds {column.min()} … {column.max()}, expected 0 … {below - 1}"
+            )
+    creator_of = np.full(log.n_users, -1)
+    creator_of[log.creators] = np.arange(len(log.creators))
+    _refuse(
+        log,
+        log.exposures["creator"] != log.work_creator[log.exposures["work"]],
+        "is not by the creator it names",
+    )
+    _refuse(log, ~log.comers[log.exposures["user"]], "was shown to a user who could not come")
+    _refuse(
+        log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload"
+    )
+    for work in np.flatnonzero((log.work_upload_day < log.days) & (creator_of[log.work_creator] < 0))[:1]:
+        raise DataError(
+            f"arm {log.name!r}: work {work} is by user {log.work_creator[work]}, who is no creator"
+        )
+    return creator_of
+
+
+def _refuse(log: ArmLog, bad: Array, why: str) -> None:
+    for row in np.flatnonzero(bad)[:1]:
+        raise DataError(f"arm {log.name!r}: work {log.exposures['work'][row]}, exposure {row}, {why}")
+
+
+def _shares(log: ArmLog, first_ms: Array) -> dict[str, Array]:
+    """{measure: (M,) whether an exposure counts}; ``first_ms (M,)``, when its creator began to upload."""
+    young = {f"younger_{hours}h": log.exposures["age_ms"] < hours * HOUR_MS for hours in YOUNG_HOURS}
+    moment = log.upload_ms[log.exposures["work"]] + log.exposures["age_ms"]
+    return {**young, "new_creators_share": moment - first_ms < NEW_DAYS * DAY_MS}
+
+
+def _by_user(log: ArmLog, shares: Mapping[str, Array]) -> dict[str, Sums]:
+    comers = log.comers
+
+    def of_users(values: Array | None = None) -> Array:
+        counts = np.bincount(log.exposures["user"], weights=values, minlength=log.n_users)
+        return counts[comers].astype(np.float64)
+
+    days = np.full(int(comers.sum()), float(log.days))
+    exposures = of_users()
+    got = {name: of_users(log.exposures[column]) for name, column in {**EXPECTED, **DRAWN}.items()}
+    return {
+        **{name: Sums(value, days) for name, value in got.items()},
+        "sessions": Sums(log.sessions[:, comers].sum(axis=0).astype(np.float64), days),
+        "exposures": Sums(exposures, days),
+        "play_s_an_exposure": Sums(got["play_s"], exposures),
+        **{name: Sums(of_users(counts), exposures) for name, counts in shares.items()},
+    }
+
+
+def _by_creator(
+    log: ArmLog, counts: Mapping[str, Array], there: Array, owner: Array
+) -> dict[str, Sums | Spread]:
+    """``there`` are the works that were uploaded, ``owner`` the creator of each, from 0."""
+    n = len(log.creators)
+
+    def of_creators(values: Array | None = None) -> Array:
+        return np.bincount(owner, weights=values, minlength=n).astype(np.float64)
+
+    measures: dict[str, Sums | Spread] = {}
+    for what, daily in counts.items():
+        total = daily.sum(axis=0)
+        for least in THRESHOLDS:
+            ever, days = (total >= least).astype(np.float64), (daily >= least).mean(axis=0)
+            measures[f"{what}_{least}"] = Sums(ever if what == "creators" else of_creators(ever[there]))
+            measures[f"{what}_{least}_a_day"] = Sums(days if what == "creators" else of_creators(days[there]))
+    debutants = np.bincount(owner, weights=log.work_upload_day[there] == BEFORE, minlength=n) == 0
+    debutants &= np.bincount(owner, minlength=n) > 0
+    return measures | {
+        "debutants": Sums(debutants.astype(np.float64)),
+        "debutants_1": Sums((debutants & counts["creators"].any(axis=0)).astype(np.float64)),
+        "gini_creators": Spread(counts["creators"].sum(axis=0), np.arange(n)),
+        "gini_works": Spread(counts["works"].sum(axis=0)[there], owner),
+        "works_available": Sums(of_creators()),
+        "uploads": Sums(of_creators(log.work_upload_day[there] != BEFORE)),
+        "quits": Sums((log.quit_day >= 0).astype(np.float64)),
+    }
+
+
+def _by_day(log: ArmLog, shares: Mapping[str, Array], counts: Mapping[str, Array]) -> dict[str, Array]:
+    def of_days(values: Array | None = None) -> Array:
+        return np.bincount(log.exposures["day"], weights=values, minlength=log.days).astype(np.float64)
+
+    exposures, comers = of_days(), log.comers
+
+    def share(values: Array) -> Array:
+        return np.asarray(
+            np.divide(of_days(values), exposures, out=np.full(log.days, np.nan), where=exposures > 0)
+        )
+
+    uploaded = log.work_upload_day[(log.work_upload_day >= 0) & (log.work_upload_day < log.days)]
+    quits = log.quit_day[(log.quit_day >= 0) & (log.quit_day < log.days)]
+    return {
+        **{name: of_days(log.exposures[column]) / comers.sum() for name, column in EXPECTED.items()},
+        "sessions": log.sessions[:, comers].mean(axis=1),
+        "exposures": exposures / comers.sum(),
+        **{name: share(counted) for name, counted in shares.items()},
+        **{
+            f"{what}_{least}": (daily >= least).sum(axis=1).astype(np.float64)
+            for what, daily in counts.items()
+            for least in THRESHOLDS
+        },
+        "gini_creators": np.array([gini(day) if day.any() else np.nan for day in counts["creators"]]),
+        "uploads": np.bincount(uploaded, minlength=log.days).astype(np.float64),
+        "quits": np.bincount(quits, minlength=log.days).astype(np.float64),
+    }

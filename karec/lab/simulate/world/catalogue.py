@@ -1,0 +1,139 @@
+"""Songs, and the works that creators upload: a work is one creator's singing of one song, as audio or as
+video.
+
+Songs and creators are Zipf, so a few songs have thousands of works and most have a handful. Work rows are in
+order of upload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from karec.lab.simulate.world.people import DIMENSION, People
+from karec.lab.simulate.world.sampling import unit_rows, weighted_rows, zipf_weights
+from karec.types import Array
+
+TYPES = ["audio", "video"]
+ERAS = ["2020s", "2010s", "2000s", "1990s", "1980s", "before 1980"]
+TAGS = [
+    *(
+        "pop",
+        "ballad",
+        "folk",
+        "rock",
+        "rap",
+        "electronic",
+        "jazz",
+        "R&B",
+        "opera",
+        "children",
+        "anime",
+        "film",
+    ),
+    *(
+        "game",
+        "Cantonese",
+        "Hokkien",
+        "Sichuanese",
+        "English",
+        "Japanese",
+        "Korean",
+        "duet",
+        "choir",
+        "instrument",
+    ),
+    *("a cappella", "humour"),
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Songs:
+    """S songs, most popular first: ``tag``, ``era`` codes; ``vector (S, DIMENSION) float32`` has unit
+    rows."""
+
+    tag: Array
+    era: Array
+    vector: Array
+    weight: Array
+    seconds: Array
+
+    def __len__(self) -> int:
+        return len(self.tag)
+
+
+@dataclass(frozen=True, eq=False)
+class Works:
+    """W works. ``creator`` is a user row, ``song`` a song row; ``weight``: how widely the platform shows it.
+
+    ``quality`` and ``appeal`` (cover and title) are N(0, 1) and hidden; ``voice_score`` in (0, 1) is what the
+    platform's scoring hears of the quality.
+    """
+
+    creator: Array
+    song: Array
+    type: Array
+    upload_ms: Array
+    quality: Array
+    appeal: Array
+    voice_score: Array
+    duration_ms: Array
+    weight: Array
+
+    def __len__(self) -> int:
+        return len(self.creator)
+
+
+def make_tag_vectors(rng: np.random.Generator) -> Array:
+    """(len(TAGS), DIMENSION) float32 unit rows: each tag's vector in the space of tastes."""
+    return unit_rows(rng.standard_normal((len(TAGS), DIMENSION)))
+
+
+def make_songs(n_works: int, tag_vectors: Array, rng: np.random.Generator) -> Songs:
+    """One song for every 20 works, at least 50."""
+    n = max(n_works // 20, 50)
+    tag = weighted_rows(zipf_weights(len(TAGS), 0.7), n, rng)
+    return Songs(
+        tag=tag.astype(np.int32),
+        era=rng.choice(len(ERAS), n, p=[0.22, 0.30, 0.22, 0.14, 0.08, 0.04]).astype(np.int32),
+        vector=unit_rows(tag_vectors[tag] + 0.9 * unit_rows(rng.standard_normal((n, DIMENSION)))),
+        weight=zipf_weights(n, 0.9),
+        seconds=np.clip(np.exp(np.log(200.0) + 0.25 * rng.standard_normal(n)), 75.0, 420.0),
+    )
+
+
+def make_works(
+    n_works: int, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
+) -> Works:
+    """Uploaded evenly over [first_ms, last_ms), by creators according to their fame."""
+    return works_by(weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng)
+
+
+def works_by(
+    rank: Array, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
+) -> Works:
+    """A work by the creator ``people.creators[r]`` for each r of ``rank (N,)``, uploaded evenly over
+    [first_ms, last_ms); a creator sings the better liked of two popular songs.
+    """
+    n_works, creator = len(rank), people.creators[rank]
+    first, second = (weighted_rows(songs.weight, n_works, rng) for _ in range(2))
+    liking = [np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in (first, second)]
+    song = np.where(liking[0] >= liking[1], first, second)
+    video_share = rng.beta(1.0, 1.2, len(people.creators))[rank]
+    is_video = rng.random(n_works) < video_share
+    quality = (0.6 * people.skill[creator] + 0.8 * rng.standard_normal(n_works)).astype(np.float32)
+    heard = quality + 0.7 * rng.standard_normal(n_works)
+    played = np.where(is_video, rng.uniform(0.3, 1.0, n_works), 1.0)
+    log_fame = np.log(people.fame * len(people.fame))[rank]
+    return Works(
+        creator=creator,
+        song=song,
+        type=is_video.astype(np.int32),
+        upload_ms=np.sort(rng.integers(first_ms, last_ms, n_works)),
+        quality=quality,
+        appeal=rng.standard_normal(n_works).astype(np.float32),
+        voice_score=(1.0 / (1.0 + np.exp(-1.0 - 0.8 * heard))).astype(np.float32),
+        duration_ms=(1000.0 * songs.seconds[song] * played).astype(np.int64),
+        weight=np.exp(0.5 * quality + 0.4 * log_fame + 1.0 * rng.standard_normal(n_works)),
+    )

@@ -1,0 +1,46 @@
+"""When rooms are open: each on most days, about the same hour, for one to five hours; more of them in the
+evening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from karec._clock import DAY_MS, HOUR_MS
+from karec.lab.simulate.world.policy import HOURS
+from karec.lab.simulate.world.sampling import weighted_rows
+from karec.lab.simulate.world.tastes import UTC_OFFSET_MS, pair_uniform
+from karec.types import Array
+
+OPEN_DAYS = 0.8  # share of days on which a room opens
+
+
+@dataclass(frozen=True, eq=False)
+class OpeningHours:
+    """``hour``, ``length_ms`` of R rooms; the days and minutes are a fixed function of room, day and
+    ``salt``."""
+
+    HALF_HOUR_MS: ClassVar[int] = HOUR_MS // 2
+    hour: Array
+    length_ms: Array
+    salt: int
+
+    @classmethod
+    def draw(cls, n: int, rng: np.random.Generator) -> Self:
+        hour = weighted_rows(np.array(HOURS, float), n, rng)
+        return cls(hour, (rng.uniform(1.0, 5.0, n) * HOUR_MS).astype(np.int64), int(rng.integers(1 << 62)))
+
+    def open_at(self, rooms: Array, time_ms: int) -> Array:
+        """(N,) bool: whether each of ``rooms (N,)`` is open at a moment. A room may stay open past
+        midnight."""
+        today = (time_ms + UTC_OFFSET_MS) // DAY_MS
+        is_open = np.zeros(len(rooms), bool)
+        for day in (today - 1, today):
+            days = np.full(len(rooms), day)
+            late = pair_uniform(rooms, days, self.salt + 1)
+            start = day * DAY_MS - UTC_OFFSET_MS + (HOUR_MS * (self.hour[rooms] + late)).astype(np.int64)
+            opens = pair_uniform(rooms, days, self.salt) < OPEN_DAYS
+            is_open |= opens & (start <= time_ms) & (time_ms < start + self.length_ms[rooms])
+        return is_open

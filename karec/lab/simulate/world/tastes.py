@@ -1,0 +1,208 @@
+"""The truth of the world: what a user thinks of a work, as the probability of each kind of feedback.
+
+Feedback is a funnel: a work is clicked; a clicked one is viewed long (to satisfaction); a work viewed long
+may be finished, liked, commented on, sent a gift, its creator followed. Each stage is a logistic model of the
+same causes, about unit variance each, weighed by the table WEIGHTS; a task's probability is the product along
+its funnel.
+
+What inner products of two towers catch: song, voice, quality, appeal, era, medium. What they cannot, exactly:
+pair effects (a fixed fancy of this user for this creator, this song: full rank, seen only in the user's own
+history), city, follow, friend (identity of ids), hour and satiation (of the moment, and of what was shown
+before: ``satiation.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from karec._clock import DAY_MS, HOUR_MS
+from karec.lab.simulate.world.catalogue import Songs, Works
+from karec.lab.simulate.world.people import DIMENSION, People
+from karec.lab.simulate.world.satiation import FORMER, Repeats, Satiation
+from karec.types import Array
+
+TASKS = ("click", "long_view", "finish", "like", "follow", "comment", "gift")
+AFTER = {"click": None, "long_view": "click", **dict.fromkeys(TASKS[2:], "long_view")}
+RATES = {
+    "click": 0.40,
+    "long_view": 0.30,
+    "finish": 0.17,
+    "like": 0.03,
+    "follow": 0.003,
+    "comment": 0.005,
+    "gift": 0.002,
+}
+SCENES = ["home", "following", "city", "song_request"]
+
+# How much each cause counts for each task, in the order of TASKS.
+WEIGHTS: Mapping[str, tuple[float, ...]] = {
+    # cause         click  long   finish like   follow comment gift
+    "song": (0.60, 0.50, 0.30, 0.30, 0.00, 0.00, 0.00),
+    "voice": (0.35, 0.45, 0.30, 0.50, 0.80, 0.30, 0.50),
+    "quality": (0.25, 0.60, 0.40, 0.50, 0.60, 0.00, 0.60),
+    "appeal": (0.35, -0.25, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "era": (0.35, 0.25, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "medium": (0.25, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "short": (0.00, 0.40, 0.80, 0.00, 0.00, 0.00, 0.00),
+    "user": (0.35, 0.35, 0.30, 0.90, 0.80, 1.00, 1.30),
+    "creator_pair": (0.40, 0.40, 0.00, 0.50, 0.80, 0.40, 0.70),
+    "song_pair": (0.30, 0.25, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "city": (0.45, 0.00, 0.00, 0.20, 0.30, 0.40, 0.00),
+    "follow": (0.50, 0.30, 0.00, 0.50, 0.00, 0.60, 0.80),
+    "friend": (0.40, 0.30, 0.00, 1.00, 0.80, 1.50, 0.80),
+    "fresh": (0.30, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "hour": (0.25, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "scene": (1.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00),
+}
+SCENE_MOOD = np.array([0.0, 0.1, -0.2, 0.2], np.float32)
+UTC_OFFSET_MS = 8 * HOUR_MS
+EVENING = 21.0
+NOTHING: Repeats = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Hidden tastes of one world. ``time_ms`` is its last moment: every work is uploaded by then.
+
+    ``follow_keys``, ``friend_keys``: sorted keys user row · U + user row, as of the world's beginning: who is
+    followed later changes no taste. ``intercepts`` {task: b}.
+    """
+
+    people: People
+    songs: Songs
+    works: Works
+    follow_keys: Array
+    friend_keys: Array
+    salt: int
+    time_ms: int
+    intercepts: Mapping[str, float]
+    satiation: Satiation = FORMER
+
+    def probabilities(
+        self,
+        user_rows: Array,
+        work_rows: Array,
+        *,
+        time_ms: Array | int | None = None,
+        scene: Array | int = 0,
+        repeats: Repeats = NOTHING,
+    ) -> dict[str, Array]:
+        """{task: (N,) float32} for user row i and work row i; the probabilities are not conditional on a
+        click.
+
+        ``time_ms`` defaults to the world's last moment, ``scene`` (code) to home; ``repeats``: what was
+        shown just before to this user, as ``Satiation.repeats`` counts it. A user never follows who is
+        already followed. Raises ValueError when shapes differ or a row is out of range. O(N).
+        """
+        user, work = (
+            _rows("user_rows", user_rows, len(self.people)),
+            _rows("work_rows", work_rows, len(self.works)),
+        )
+        if user.shape != work.shape:
+            raise ValueError(
+                f"user_rows has shape {user.shape}, work_rows {work.shape}; they must be the same"
+            )
+        moment = np.broadcast_to(self.time_ms if time_ms is None else time_ms, user.shape)
+        causes = self.causes(user, work, moment, np.broadcast_to(scene, user.shape))
+        out: dict[str, Array] = {}
+        for task in TASKS:
+            chance = sigmoid(self.logits(task, user, causes, repeats) + self.intercepts[task])
+            if task == "follow":
+                chance = np.where(causes["follow"] > 0, 0.0, chance)
+            before = AFTER[task]
+            out[task] = np.asarray(chance if before is None else chance * out[before], np.float32)
+        return out
+
+    def repeats(self, user: Array, work: Array) -> dict[str, Array]:
+        """What is shown to ``user (M,)`` just before each of ``work (M,)``, rows in the order that they are
+        shown."""
+        works = self.works
+        return self.satiation.repeats(user, works.creator[work], self.songs.tag[works.song[work]])
+
+    def causes(self, user: Array, work: Array, time_ms: Array, scene: Array) -> dict[str, Array]:
+        """{cause: (N,) float32}, see WEIGHTS; the cause "user" is one for each task and is added by
+        ``logits``."""
+        people, works = self.people, self.works
+        creator, song = works.creator[work], works.song[work]
+        pair = user * len(people) + creator
+        age_days = np.maximum(time_ms - works.upload_ms[work], 0) / DAY_MS
+        hour = ((time_ms + UTC_OFFSET_MS) / HOUR_MS) % 24
+        sign = 2.0 * works.type[work] - 1.0
+        gap = people.age_band[user] - self.songs.era[song]
+        same_city = people.city[user] == people.city[creator]
+        causes = {
+            "song": np.sqrt(DIMENSION) * np.einsum("nd,nd->n", people.taste[user], self.songs.vector[song]),
+            "voice": np.sqrt(DIMENSION) * np.einsum("nd,nd->n", people.taste[user], people.voice[creator]),
+            "era": 2.0 * np.exp(-0.5 * gap**2) - 1.0,
+            "medium": sign * people.medium[user],
+            "quality": works.quality[work],
+            "appeal": works.appeal[work],
+            "creator_pair": pair_normal(user, creator, self.salt),
+            "song_pair": pair_normal(user, song, self.salt + 1),
+            "city": same_city * people.local[user],
+            "follow": contains(self.follow_keys, pair),
+            "friend": contains(self.friend_keys, pair),
+            "fresh": -0.5 * np.log1p(age_days) * people.novelty[user],
+            "hour": sign * np.cos(2.0 * np.pi * (hour - EVENING) / 24.0),
+            "scene": SCENE_MOOD[scene],
+            "short": -np.log(works.duration_ms[work] / 180_000.0),
+        }
+        return {name: np.asarray(cause, np.float32) for name, cause in causes.items()}
+
+    def logits(self, task: str, user: Array, causes: Mapping[str, Array], repeats: Repeats) -> Array:
+        """(N,) float32 Σ weight · cause, less what ``repeats`` take, without the intercept."""
+        at = TASKS.index(task)
+        total = np.zeros(len(user), np.float32)
+        for cause, weights in WEIGHTS.items():
+            if weights[at]:
+                value = self.people.biases[user, at] if cause == "user" else causes[cause]
+                total += np.float32(weights[at]) * value
+        return self.satiation.lowered(task, total, repeats)
+
+
+def sigmoid(logits: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))))
+
+
+def pair_normal(left: Array, right: Array, salt: int) -> Array:
+    """(N,) float32, about N(0, 1), a fixed function of (left, right, salt): the sum of the four 16-bit parts
+    of a pair's 64 bits is near enough a normal variable.
+    """
+    parts = pair_bits(left, right, salt).view(np.uint16).reshape(-1, 4)
+    return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)
+
+
+def pair_uniform(left: Array, right: Array, salt: int) -> Array:
+    """(N,) float64 in [0, 1), a fixed function of (left, right, salt)."""
+    return np.asarray((pair_bits(left, right, salt) >> np.uint64(11)) * 2.0**-53)
+
+
+def pair_bits(left: Array, right: Array, salt: int) -> Array:
+    """(N,) uint64 of a pair, by SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
+    with np.errstate(over="ignore"):
+        x = np.asarray(left, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(right, np.uint64)
+        x = x * np.uint64(0xD1342543DE82EF95) + np.uint64(salt)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return np.ascontiguousarray(x)
+
+
+def contains(keys: Array, wanted: Array) -> Array:
+    """(N,) bool: whether each wanted key is among the sorted ``keys``."""
+    if not len(keys):
+        return np.zeros(len(wanted), bool)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.asarray(keys[at] == wanted)
+
+
+def _rows(name: str, rows: Array, n: int) -> Array:
+    rows = np.asarray(rows, np.int64)
+    bad = np.flatnonzero((rows < 0) | (rows >= n))
+    if len(bad):
+        raise ValueError(f"{name}[{int(bad[0])}] is {int(rows[bad[0]])}, expected 0 … {n - 1}")
+    return rows

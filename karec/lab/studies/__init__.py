@@ -1,0 +1,1 @@
+"""Studies: what parts of a cascade give, in tables and pictures."""

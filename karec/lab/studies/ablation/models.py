@@ -1,0 +1,224 @@
+"""The models of an ablation: each row and seed is trained when its scores are first asked for, and kept in a
+folder.
+
+    cells/<row>-<seed>.npz    a model's scores and cost; written whole, so that a kill loses the model under
+    way alone models/<row>-<seed>.onnx  a ranker
+    logs/<row>-<seed>/        what a ranker that teaches logged of the training days; the file `whole` says it
+    is done
+
+What rows share is made once: a seed's ranker, its log, its lists; a born-again round starts from the round
+before.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from karec._files import file_aside
+from karec._memory import peak_gib, reset_peak
+from karec.lab.studies.ablation.inputs import AblationInputs
+from karec.lab.studies.ablation.table import ModelScores
+from karec.learn._torch import Tensor, torch
+from karec.learn.distil.distillation import ROUND_SEED
+from karec.learn.distil.round import train_round
+from karec.learn.distil.targets import Targets
+from karec.learn.distil.tower_logits import ITEM_ROWS, list_logits, training_logits
+from karec.learn.fit.predictions import predict
+from karec.learn.nets.calibration import fit_calibration
+from karec.learn.nets.towers import Towers
+from karec.learn.run.both import PARTS, part_path
+from karec.learn.run.first_log import write_first_log
+from karec.learn.run.rankers import train_ranker
+from karec.learn.settings.train import TrainSettings
+from karec.models.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.training_data.in_order import in_order
+from karec.training_data.lists import LoggedLists, read_lists
+from karec.training_data.rates import popularity_logits, rate_logits
+from karec.training_data.replay import pool_logits, ranker_logits
+from karec.training_data.soft_labels import SoftLabels, read_soft_labels
+from karec.types import Array
+
+WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
+TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
+RATES = {"popularity": popularity_logits, "rates": rate_logits}
+# the recipe list from other weights: they teach and are in no table
+STUDENTS = ("list-again-1", "list-again-2")
+TAUGHT_BY = {"student": ("list",), "students": ("list", *STUDENTS)}
+# times ROUND_SEED, added to the seed
+AGAIN = {"list-again-1": 11, "list-again-2": 12, "student": 1, "students": 1}
+KINDS = ("lr", "lightgbm", "mmoe", "both")
+RANKERS = (*KINDS, "teacher", "peer-full", "peer-static")
+
+
+class AblationModels:
+    """``scores(row, seed)``: the scores of a row's model, from ``folder`` or trained now."""
+
+    def __init__(self, inputs: AblationInputs, settings: TrainSettings, folder: Path) -> None:
+        self._inputs, self._settings, self._folder = inputs, settings, folder
+        self._fusion = Fusion(settings.fusion)
+        # the last one read: rows come seed by seed
+        self._log: tuple[str, SoftLabels, LoggedLists] | None = None
+
+    def scores(self, row: str, seed: int) -> ModelScores:
+        """The row's scores, trained if the folder does not hold them yet."""
+        with np.load(self._file(row, seed)) as kept:
+            whole, tops = (kept.get(name) for name in ("whole", "tops"))
+            cost = float(kept["seconds"]), float(kept["peak_gib"])
+            return ModelScores(kept["logits"], kept["pools"], *cost, whole, tops)
+
+    def _file(self, row: str, seed: int) -> Path:
+        row = "teacher" if row == self._settings.ranker.kind else row  # it is the ranker: trained once
+        path = self._folder / "cells" / f"{row}-{seed}.npz"
+        if not path.exists():
+            reset_peak()
+            start = time.perf_counter()
+            arrays = self._train(row, replace(self._settings, seed=seed))
+            arrays |= {"seconds": np.array(time.perf_counter() - start), "peak_gib": np.array(peak_gib())}
+            with file_aside(path) as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+        return path
+
+    def _train(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+        if row in RATES:
+            return self._rates(row)
+        return self._ranker(row, settings) if row in RANKERS else self._towers(row, settings)
+
+    def _rates(self, row: str) -> dict[str, Array]:
+        measured, works = self._inputs.measured, self._inputs.pool_works
+        of = np.repeat(self._inputs.pool_rows, works.shape[1])
+        pools = self._fusion(RATES[row](measured.take(of), works.ravel()), self._inputs.dataset.tasks)
+        return {"logits": RATES[row](measured), "pools": pools.reshape(works.shape)}
+
+    def _ranker(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+        if row.startswith("peer-"):
+            settings = replace(
+                settings,
+                distil=replace(settings.distil, ranker_features="towers"),
+                towers=replace(settings.towers, kind=_towers_of(row)),
+            )
+        inputs, path = self._inputs, self._onnx(row, settings.seed)
+        path.parent.mkdir(exist_ok=True)
+        kind = "mmoe" if row.startswith("peer-") else settings.ranker.kind if row == "teacher" else row
+        if row in PARTS and settings.ranker.kind == "both":  # a part of the ranker, which is trained once
+            self._file("teacher", settings.seed)
+            path = part_path(self._onnx("teacher", settings.seed), row)
+        else:
+            train_ranker(kind, inputs.prepared, settings, path, inputs.progress)
+        ranker = OnnxModel(path, threads=settings.run.threads)
+        pools = [
+            self._fusion(pool_logits(inputs.measured, example, works, ranker), ranker.tasks)
+            for example, works in zip(inputs.pool_rows.tolist(), inputs.pool_works, strict=True)
+        ]
+        logits = ranker_logits(inputs.measured, ranker, inputs.progress)[:, : len(inputs.dataset.tasks)]
+        arrays = {"logits": logits, "pools": np.stack(pools)}
+        if row == "teacher" and len(inputs.whole_rows):
+            arrays["whole"] = np.stack(
+                [self._whole(ranker, example) for example in inputs.whole_rows.tolist()]
+            )
+        return arrays
+
+    def _whole(self, ranker: OnnxModel, example: int) -> Array:
+        """(L,) the ranker's fused scores of the library for the user of an example."""
+        inputs, encoder = self._inputs, self._inputs.prepared.encoder
+        user, items = inputs.measured.users(np.array([example])), inputs.library_items
+
+        def scored(begin: int) -> Array:
+            some = {name: values[begin : begin + WORKS_AT_ONCE] for name, values in items.items()}
+            asked = {**user, **some, **encoder.encode_crosses(user, some)}
+            if "dense" in ranker.inputs:
+                asked["dense"] = encoder.dense(asked)
+            return self._fusion(ranker.run(asked, "logits")[0], ranker.tasks)
+
+        parts = in_order(scored, range(0, len(inputs.library), WORKS_AT_ONCE), self._settings.run.threads)
+        return np.concatenate(list(parts)).astype(np.float32)
+
+    def _towers(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+        recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
+        round_at = int(recipe.rsplit("-", 1)[1]) if recipe.startswith("born-again") else 0
+        again = round_at or AGAIN.get(recipe, 0)
+        settings = replace(
+            settings, seed=seed + ROUND_SEED * again, towers=replace(settings.towers, kind=towers)
+        )
+        settings = settings.with_recipe("list" if again else recipe)
+        teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
+        soft, lists = self._logged(teacher, seed)
+        targets = Targets.of(soft, lists)
+        if round_at:
+            before = f"list-{towers}" if round_at == 1 else f"born-again-{round_at - 1}-{towers}"
+            targets = targets.averaged_with(*self._own(before, seed))
+        if recipe in TAUGHT_BY:
+            own = [self._own(f"{teaching}-{towers}", seed) for teaching in TAUGHT_BY[recipe]]
+            rows, lists_of = (np.mean(part, axis=0) for part in zip(*own, strict=True))
+            targets = Targets(rows, np.ones_like(targets.known), lists_of)
+        prepared = self._inputs.prepared
+        model, _ = train_round(prepared, targets, lists, settings, self._inputs.progress)
+        arrays = self._scored_by(model)
+        if recipe == "list" or recipe in STUDENTS or round_at:
+            own_rows, own_lists = training_logits(model, prepared, lists)
+            arrays |= {"own_rows": own_rows, "own_lists": own_lists}
+        return arrays
+
+    def _own(self, row: str, seed: int) -> tuple[Array, Array]:
+        """What the towers of a row say of the training rows, and of the works in lists."""
+        with np.load(self._file(row, seed)) as kept:
+            return kept["own_rows"], kept["own_lists"]
+
+    def _scored_by(self, model: Towers) -> dict[str, Array]:
+        inputs, prepared = self._inputs, self._inputs.prepared
+        scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
+        logits = predict(model, inputs.batches)[:, 1:] * scale + bias
+        with torch.no_grad():
+            asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
+            users = model.user(asked)
+        pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
+        return {"logits": logits, "pools": pools[..., 0], **self._whole_orders(users.user_vector, model)}
+
+    def _whole_orders(self, vectors: Tensor, model: Towers) -> dict[str, Array]:
+        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for
+        each user.
+
+        ``vectors (P, D)`` of the pools' users.
+        """
+        inputs, device = self._inputs, self._inputs.prepared.train_batches.device
+        parts = []
+        with torch.no_grad():
+            for begin in range(0, len(inputs.library), ITEM_ROWS):
+                some = {
+                    name: inputs.library_items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs
+                }
+                parts.append(
+                    model.item({name: torch.from_numpy(values).to(device) for name, values in some.items()})
+                )
+        works, users = torch.cat(parts).cpu().numpy(), vectors.cpu().numpy()
+        few = works[:TOP_OF]
+        tops = np.stack([np.argsort(-(few @ user), kind="stable")[:TOP] for user in users])
+        asked = np.searchsorted(inputs.pool_rows, inputs.whole_rows)
+        return {"tops": tops, "whole": users[asked] @ works.T}
+
+    def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
+        """What the ranker ``teacher`` of ``seed`` logged of the training days."""
+        key = f"{teacher}-{seed}"
+        if self._log is None or self._log[0] != key:
+            self._file(teacher, seed)
+            settings, train, tasks = self._settings, self._inputs.prepared.train, self._inputs.dataset.tasks
+            folder = self._folder / "logs" / key
+            if not (folder / "whole").exists():
+                ranker = self._onnx(teacher, seed)
+                write_first_log(train, ranker, settings, folder, self._inputs.progress, pools=True)
+                (folder / "whole").touch()
+            soft = read_soft_labels(train.exposures, folder, tasks)
+            self._log = key, soft, read_lists(train, folder, tasks, settings.distil.list_works, settings.seed)
+        return self._log[1:]
+
+    def _onnx(self, row: str, seed: int) -> Path:
+        return self._folder / "models" / f"{row}-{seed}.onnx"
+
+
+def _towers_of(row: str) -> Literal["full", "static"]:
+    return "static" if row.endswith("-static") else "full"

@@ -1,0 +1,76 @@
+"""The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
+
+Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of
+whole pools, + their order (*list*). Every further piece is added to *list* alone, so that its row shows this
+piece's gain.
+
+Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round;
+                                    student and students learn from towers taught by the recipe list, the
+                                    ranker aside
+                peer-<towers>       a ranker with the features of these towers
+                teacher             the ranker that all other towers learn from, of the kind that the settings
+                name;
+                                    teacher-again: the same, re-seeded
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from karec.lab.studies.ablation.table import Row
+
+VARIANTS: tuple[Literal["full", "static"], ...] = ("full", "static")
+PARENTS = {
+    "model-distillation": "hard",
+    "feature-distillation": "model-distillation",
+    "pools": "feature-distillation",
+    "list": "pools",
+    **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
+    "born-again-2": "born-again-1",
+    "born-again-3": "born-again-2",
+    **dict.fromkeys(("student", "students"), "list"),
+}
+TITLES = {
+    "hard": "hard labels",
+    "model-distillation": "+ model distillation",
+    "feature-distillation": "+ feature distillation",
+    "pools": "+ feature distillation of whole pools",
+    "list": "+ the pools' order (list)",
+    "pairwise": "list + pairwise, plain",
+    "chunks": "list + pairwise, by chunks",
+    "unexposed": "list + unexposed negatives",
+    "born-again-1": "list + born-again 1",
+    "born-again-2": "list + born-again 2",
+    "born-again-3": "list + born-again 3",
+    "student": "list, taught by one student",
+    "students": "list, taught by three students' mean",
+}
+
+
+def ablation_rows() -> tuple[Row, ...]:
+    """Every row, in the table's order."""
+    students = [
+        Row(
+            f"{name}-{towers}",
+            f"{towers}: {title}",
+            f"{PARENTS[name]}-{towers}" if name in PARENTS else None,
+            towers,
+        )
+        for towers in VARIANTS
+        for name, title in TITLES.items()
+    ]
+    return (
+        Row("popularity", "popularity", None),
+        Row("rates", "rates of user and work", "popularity"),
+        Row("lr", "LR", "rates"),
+        Row("lightgbm", "LightGBM", "lr"),
+        *students,
+        *(
+            Row(f"peer-{towers}", f"ranker with the {towers} towers' features", f"hard-{towers}")
+            for towers in VARIANTS
+        ),
+        Row("mmoe", "MMoE", "lightgbm"),
+        Row("both", "MMoE and LightGBM, mixed", "mmoe"),
+        Row("teacher", "ranker", "lightgbm"),
+        Row("teacher-again", "ranker, re-seeded", "teacher"),
+    )

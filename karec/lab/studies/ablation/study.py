@@ -1,0 +1,148 @@
+"""The ablation, run: every row of the table is trained for every seed, and measured on the same rows and
+pools.
+
+One folder holds it (``karec.lab.studies.ablation.models``). A run that is killed goes on when it is called
+again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from karec._clock import Progress
+from karec._files import write_text_aside
+from karec.errors import ConfigError, DataError
+from karec.lab.studies.ablation.inputs import TruthOf, prepare_ablation
+from karec.lab.studies.ablation.models import AblationModels
+from karec.lab.studies.ablation.plan import ablation_rows
+from karec.lab.studies.ablation.table import EvaluationSet, Measured, Row, ablation_table, measure, over_seeds
+from karec.learn._torch import torch
+from karec.learn.run.lightgbm import lightgbm_packages
+from karec.learn.settings.check import check_training, fingerprint
+from karec.learn.settings.train import TrainSettings
+from karec.platform.dataset import Dataset
+
+
+def run_ablation(
+    dataset: Dataset,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    on: Literal["validation", "test"] = "test",
+    only: Sequence[str] = (),
+    n_pools: int = 500,
+    pool_size: int = 500,
+    whole: int = 40,
+    truth_of: TruthOf | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train what ``folder`` lacks, measure everything, and return the table, as docs/formats.md describes it.
+
+    ``only`` names rows (all by default; rankers that others learn from are trained regardless). For ``whole``
+    users ranker and towers order the library too, or LIBRARY works of it. ``truth_of(user rows, work rows,
+    time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
+    folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or
+    baseline predicts, and as ``check_training`` does.
+    """
+    rows = _chosen_rows(only)
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
+    if whole < 0:
+        raise ValueError(f"whole = {whole}: users whose whole order is compared, 0 or more")
+    settings = settings.of(dataset)
+    check_training(dataset, settings)
+    if any(row.name == "lightgbm" for row in rows):
+        lightgbm_packages()
+    beside = sorted(set(settings.fusion) - set(dataset.tasks))
+    if beside:
+        raise ConfigError(
+            f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone"
+        )
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    sizes = f"{n_pools} pools of {pool_size}, {whole} whole"
+    _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {sizes}")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.run.threads or threads)
+    try:
+        inputs = prepare_ablation(dataset, settings, folder, on, n_pools, pool_size, whole, progress)
+        start_ms = dataset.valid_until_ms if on == "test" else dataset.train_until_ms
+        evaluation = inputs.evaluation_set(settings, start_ms, truth_of)
+        models = AblationModels(inputs, settings, folder)
+        measured, costs = _measure_all(models, rows, seeds, evaluation, progress)
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "data": dataset.name,
+        "measured_on": on,
+        "exposures": len(inputs.measured),
+        "pools": {"pools": len(inputs.pool_rows), "works": int(inputs.pool_works.shape[1])},
+        "whole": {"pools": len(inputs.whole_rows), "works": len(inputs.library)},
+        "seeds": list(seeds),
+        "tasks": list(dataset.tasks),
+        "settings": dataclasses.asdict(settings),
+        "rows": ablation_table(rows, measured, costs, dataset.tasks),
+    }
+
+
+def _chosen_rows(only: Sequence[str]) -> list[Row]:
+    every = ablation_rows()
+    unknown = sorted(set(only) - {row.name for row in every})
+    if unknown:
+        raise ValueError(f"unknown rows {unknown}; there are {[row.name for row in every]}")
+    return [row for row in every if not only or row.name in only]
+
+
+def _refuse_another(folder: Path, facts: str) -> None:
+    """A folder is of one ablation, which its file ablation.of names: models of another must not be mixed
+    in."""
+    of = folder / "ablation.of"
+    if not of.exists():
+        write_text_aside(of, facts)
+    elif of.read_text(encoding="utf-8") != facts:
+        raise DataError(
+            f"{folder} holds an ablation of {of.read_text(encoding='utf-8')}; this one is of {facts}"
+        )
+
+
+def _measure_all(
+    models: AblationModels,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    on: EvaluationSet,
+    progress: Progress | None,
+) -> tuple[dict[str, dict[str, Measured]], dict[str, dict[str, float]]]:
+    """(measures by row, means over seeds; mean seconds and peak GiB by row)."""
+    teachers = {}
+    for done, seed in enumerate(seeds, 1):
+        teachers[seed] = models.scores("teacher", seed)
+        _report(progress, done, len(seeds), "rankers")
+    measures: dict[str, list[dict[str, Measured]]] = {row.name: [] for row in rows}
+    costs: dict[str, list[tuple[float, float]]] = {row.name: [] for row in rows}
+    for done, (seed, row) in enumerate([(seed, row) for seed in seeds for row in rows], 1):
+        again = row.name == "teacher-again"
+        scores = models.scores("teacher", _next(seeds, seed)) if again else models.scores(row.name, seed)
+        measures[row.name].append(measure(scores, teachers[seed], on))
+        costs[row.name].append((scores.seconds, scores.peak_gib))
+        _report(progress, done, len(seeds) * len(rows), "cells")
+    means = {name: over_seeds(of_seeds) for name, of_seeds in measures.items()}
+    cost = {
+        name: dict(zip(("seconds", "peak_gib"), np.mean(values, axis=0).tolist(), strict=True))
+        for name, values in costs.items()
+    }
+    return means, cost
+
+
+def _next(seeds: Sequence[int], seed: int) -> int:
+    """The seed whose ranker stands for this seed's, re-seeded."""
+    return seeds[(seeds.index(seed) + 1) % len(seeds)] if len(seeds) > 1 else seed + 1
+
+
+def _report(progress: Progress | None, done: int, total: int, what: str) -> None:
+    if progress is not None:
+        progress(done, total, what)

@@ -1,0 +1,199 @@
+"""Diversity against relevance: lists of each diversifying method, at several strengths, from the same pools.
+
+A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``, rule scatter by
+the window in which a creator (and a song) may stand once. Plain top-k is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.cascade import Cascade
+from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select, standardised
+from karec.errors import ContractError
+from karec.evaluate.metrics.diversity import (
+    exposure_gini,
+    intra_list_distance,
+    log_det,
+    near_duplicate_share,
+    windowed_distance,
+)
+from karec.index import ItemIndex
+from karec.types import Array, Request
+
+DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+CURVE = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+WINDOWS = (2, 3, 5, 10, 20, 50)
+GROUPS = ("creator_id", "song_id")
+CURVE_MEASURES = ("relevance", "distance", "near_duplicates")
+Pick = Callable[["Pool", int], Array]  # (pool, k) → the positions of the k works picked, best first
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The candidates of one request: ``ids (N,)``, ``relevance (N,)`` as scored, ``embeddings (N, D)`` and
+    integer ``columns {name: (N,)}``."""
+
+    ids: Array
+    relevance: Array
+    embeddings: Array
+    columns: Mapping[str, Array]
+
+
+def ranked_pools(
+    cascade: Cascade,
+    index: ItemIndex,
+    requests: Sequence[Request],
+    stage: str = "rank",
+    progress: Progress | None = None,
+) -> list[Pool]:
+    """What ``stage`` had scored for each request before its first selector cut it. ValueError: no such
+    stage."""
+    names = [each.name for each in cascade.stages]
+    if stage not in names:
+        raise ValueError(f"the cascade has no stage {stage!r}; it has {names}")
+    integers = [name for name, column in index.columns.items() if column.dtype.kind in "iub"]
+    pools = []
+    for done, request in enumerate(requests, 1):
+        scored = cascade.run(request).scored[stage]
+        if scored.n_unknown:
+            raise ContractError(f"{scored.n_unknown} works of stage {stage!r} have no row in the item index")
+        columns = {name: index.gather(name, scored.rows) for name in integers}
+        pools.append(Pool(scored.ids, scored.scores, index.embeddings(scored.rows), columns))
+        if progress is not None:
+            progress(done, len(requests), "asking for pools")
+    return pools
+
+
+def diversity_sweep(
+    pools: Sequence[Pool],
+    k: int,
+    diversities: Sequence[float] = DIVERSITIES,
+    windows: Sequence[int] = WINDOWS,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """``points``: the measures of each method at each setting, as in docs/formats.md. O(pools·N·k·D) a point.
+
+    Raises ValueError without pools and for k ≤ 0.
+    """
+    _check(pools, k)
+    methods = list(_methods(pools, k, diversities, windows))
+    plain = [_top_k(pool, k) for pool in pools]
+    points = []
+    for done, (method, setting, pick) in enumerate(methods, 1):
+        lists = [pick(pool, k) for pool in pools]
+        measures = {**_measures_of_lists(pools, lists, plain), **_measures_of_exposure(pools, lists)}
+        points.append({"method": method, "setting": setting, **measures})
+        if progress is not None:
+            progress(done, len(methods), "sweeping diversity")
+    sizes = [len(pool.ids) for pool in pools]
+    return {"pools": len(pools), "pool_size": float(np.median(sizes)), "k": k, "points": points}
+
+
+def diversity_curve(
+    pools: Sequence[Pool], k: int, diversities: Sequence[float] = CURVE
+) -> list[dict[str, float]]:
+    """Means over pools of relevance, distance and near duplicates of DPP lists at each ``diversity``; 0 is
+    top-k.
+
+    Raises ValueError without pools and for k ≤ 0.
+    """
+    _check(pools, k)
+    plain = [_top_k(pool, k) for pool in pools]
+    curve = []
+    for diversity in diversities:
+        pick = _top_k if diversity == 0.0 else _by_vectors(dpp_select, diversity)
+        measures = _measures_of_lists(pools, [pick(pool, k) for pool in pools], plain)
+        curve.append({"diversity": diversity, **{name: measures[name] for name in CURVE_MEASURES}})
+    return curve
+
+
+def _check(pools: Sequence[Pool], k: int) -> None:
+    if not pools:
+        raise ValueError("diversity is measured on at least one pool, got none")
+    if k <= 0:
+        raise ValueError(f"k must be positive, got {k}")
+
+
+def _methods(
+    pools: Sequence[Pool], k: int, diversities: Sequence[float], windows: Sequence[int]
+) -> Iterator[tuple[str, float | None, Pick]]:
+    """(name, setting, what picks a list) of every point of a sweep."""
+    yield "top_k", None, _top_k
+    for method, select in (("dpp", dpp_select), ("mmr", mmr_select), ("ssd", ssd_select)):
+        for diversity in diversities:
+            yield method, diversity, _by_vectors(select, diversity)
+    columns = [name for name in GROUPS if all(name in pool.columns for pool in pools)]
+    for window in (w for w in windows if w <= k and columns):
+        yield "scatter", float(window), _by_rules([ScatterRule(column, window, 1) for column in columns])
+
+
+def _top_k(pool: Pool, k: int) -> Array:
+    return np.argsort(-pool.relevance, kind="stable")[:k]
+
+
+def _by_vectors(select: Callable[..., Any], diversity: float) -> Pick:
+    def pick(pool: Pool, k: int) -> Array:
+        return np.asarray(
+            select(pool.embeddings, standardised(pool.relevance), k, diversity=diversity).indices
+        )
+
+    return pick
+
+
+def _by_rules(rules: Sequence[ScatterRule]) -> Pick:
+    def pick(pool: Pool, k: int) -> Array:
+        return scatter(np.argsort(-pool.relevance, kind="stable"), pool.columns, rules, k).indices
+
+    return pick
+
+
+def _measures_of_lists(
+    pools: Sequence[Pool], lists: Sequence[Array], plain: Sequence[Array]
+) -> dict[str, float]:
+    """Means over pools of the measures of one list; relevance is lost against ``plain``, the top-k of each
+    pool."""
+    lost = [
+        float(np.mean(z[top]) - np.mean(z[chosen]))
+        for pool, chosen, top in zip(pools, lists, plain, strict=True)
+        for z in [standardised(pool.relevance)]
+    ]
+    relevance = [float(np.mean(pool.relevance[chosen])) for pool, chosen in zip(pools, lists, strict=True)]
+    vectors = [pool.embeddings[chosen] for pool, chosen in zip(pools, lists, strict=True)]
+    return {
+        "relevance": float(np.mean(relevance)),
+        "relevance_lost": float(np.mean(lost)),
+        "log_det": float(np.mean([log_det(f) for f in vectors])),
+        "distance": float(np.mean([intra_list_distance(f) for f in vectors])),
+        "distance_of_ten": float(np.mean([windowed_distance(f) for f in vectors])),
+        "near_duplicates": float(np.mean([near_duplicate_share(f) for f in vectors])),
+    }
+
+
+def _measures_of_exposure(pools: Sequence[Pool], lists: Sequence[Array]) -> dict[str, Any]:
+    """What all lists together show: distinct works and creators, their Gini, the share of each type."""
+    shown = np.concatenate([pool.ids[chosen] for pool, chosen in zip(pools, lists, strict=True)])
+    measures: dict[str, Any] = {"works": len(np.unique(shown))}
+    measures["gini_works"] = exposure_gini(shown, np.concatenate([pool.ids for pool in pools]))
+    if all("creator_id" in pool.columns for pool in pools):
+        creators = np.concatenate(
+            [p.columns["creator_id"][chosen] for p, chosen in zip(pools, lists, strict=True)]
+        )
+        measures["creators"] = len(np.unique(creators))
+        measures["gini_creators"] = exposure_gini(
+            creators, np.concatenate([p.columns["creator_id"] for p in pools])
+        )
+    if all("type" in pool.columns for pool in pools):
+        types = np.concatenate(
+            [pool.columns["type"][chosen] for pool, chosen in zip(pools, lists, strict=True)]
+        )
+        values, counts = np.unique(types, return_counts=True)
+        measures["type_share"] = {
+            str(value): float(count / len(types)) for value, count in zip(values, counts, strict=True)
+        }
+    return measures

@@ -1,0 +1,225 @@
+"""Fusion weights, swept: what the top k of lists holds of each objective, and which weights no others beat.
+
+Lists are works with a known outcome: a user's exposures of one day, with what the user did (``replayed``), or
+pools drawn from the catalogue, with the true chances where a synthetic world knows them (``drawn``). For each
+choice of weights the ranker's fused score orders every list, and the outcomes of its k best are averaged.
+
+An objective's *share* g_o of the fused score is on a simplex grid; its weight is w_o =
+g_o / (its mean predicted chance), so that a rare like and a frequent click of one share move the order alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec._clock import Progress
+from karec.errors import ConfigError, DataError
+from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, user_days
+from karec.models.onnx_model import OnnxModel
+from karec.rank.fusion import Fusion
+from karec.training_data.auxiliary import PLAY_TIME, PLAY_UNIT_MS, auxiliary_labels
+from karec.training_data.examples import Examples
+from karec.training_data.replay import pool_logits, ranker_logits
+from karec.types import Array
+
+UNITS = {PLAY_TIME: "s"}  # of an objective's outcome; a share where none is named
+TruthOf = Callable[[Sequence[str], Array, Array, Array, Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class RankedLists:
+    """N works in lists: ``logits (N, O)`` and ``outcomes (N, O)`` of the ``objectives``, ``of (N,)`` the list
+    of each work and ``user (N,)`` whose it is. An outcome is a label, a chance, or seconds of play."""
+
+    objectives: tuple[str, ...]
+    logits: Array
+    outcomes: Array
+    of: Array
+    user: Array
+
+    def longer_than(self, k: int) -> RankedLists:
+        """The lists of more than ``k`` works: in others every order has the same top k. DataError: there is
+        none."""
+        _, place, size = np.unique(self.of, return_inverse=True, return_counts=True)
+        kept = size[place] > k
+        if not kept.any():
+            raise DataError(
+                f"no list has more than k = {k} works, the longest {int(size.max(initial=0))}: lower k"
+            )
+        return RankedLists(
+            self.objectives, self.logits[kept], self.outcomes[kept], place[kept], np.asarray(self.user)[kept]
+        )
+
+
+def chosen_objectives(ranker: OnnxModel, wanted: Sequence[str]) -> tuple[str, ...]:
+    """``wanted``, all that the ranker predicts by default; ConfigError names what it does not."""
+    unknown = sorted(set(wanted) - set(ranker.tasks))
+    if unknown:
+        raise ConfigError(f"objectives {unknown}: the ranker {ranker.path} predicts {list(ranker.tasks)}")
+    return tuple(dict.fromkeys(wanted)) or ranker.tasks
+
+
+def replayed(examples: Examples, ranker: OnnxModel, objectives: Sequence[str], start_ms: int) -> RankedLists:
+    """The examples as lists, one a user and day from ``start_ms``, with what the users did."""
+    exposures = examples.exposures
+    outcomes = auxiliary_labels(exposures, objectives)
+    logits = ranker_logits(examples, ranker)[:, [ranker.tasks.index(name) for name in objectives]]
+    of = user_days(exposures.user_id, exposures.time_ms, start_ms)
+    return RankedLists(tuple(objectives), logits, _in_seconds(outcomes, objectives), of, exposures.user_id)
+
+
+def drawn(
+    examples: Examples,
+    ranker: OnnxModel,
+    objectives: Sequence[str],
+    truth_of: TruthOf,
+    *,
+    n_pools: int,
+    size: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> RankedLists:
+    """``n_pools`` users of the examples, each at their first moment with ``size`` works that are there by
+    then.
+
+    ``truth_of(objectives, user rows, work rows, time_ms, scene)`` gives the true outcomes, (N, O). Users and
+    works are drawn from ``seed``. DataError where fewer than ``size`` works are there.
+    """
+    exposures = examples.exposures
+    generator = np.random.default_rng(seed)
+    _, first = np.unique(exposures.user_id, return_index=True)
+    rows = np.sort(generator.permutation(first)[:n_pools])
+    there = np.flatnonzero(examples.snapshot.published_ms <= exposures.time_ms[0])
+    if len(there) < size:
+        raise DataError(
+            f"{len(there)} works are there when these days begin, pools need {size}: lower the size"
+        )
+    columns = [ranker.tasks.index(name) for name in objectives]
+    works = np.stack([generator.choice(there, size, replace=False) for _ in rows])
+    logits = []
+    for done, (row, pool) in enumerate(zip(rows.tolist(), works, strict=True), 1):
+        logits.append(pool_logits(examples, row, pool, ranker)[:, columns])
+        if progress is not None:
+            progress(done, len(rows), "ranking pools")
+    of = np.repeat(rows, size)
+    outcomes = truth_of(
+        objectives, examples.user_rows[of], works.ravel(), exposures.time_ms[of], exposures.scene[of]
+    )
+    return RankedLists(tuple(objectives), np.concatenate(logits), outcomes, of, exposures.user_id[of])
+
+
+def simplex(n: int, steps: int) -> Array:
+    """(W, n) float64: every share vector of multiples of 1/``steps`` that sums to 1, W = C(steps + n − 1, n −
+    1)."""
+
+    def counts(places: int, left: int) -> Iterator[tuple[int, ...]]:
+        if places == 1:
+            yield (left,)
+            return
+        for first in range(left, -1, -1):
+            for rest in counts(places - 1, left - first):
+                yield (first, *rest)
+
+    return np.array(list(counts(n, steps)), np.float64) / steps
+
+
+def fusion_sweep(
+    lists: RankedLists,
+    own: Mapping[str, float],
+    k: int,
+    steps: int,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What each choice of weights puts into the top ``k``, and the frontier, as docs/formats.md describes it.
+
+    The first row has the weights ``own``. Intervals resample users, the same draws for every row, so that
+    gains over that row are paired. O(W·N log N) for W rows of N works. ConfigError where ``own`` weighs what
+    is no objective, and DataError as ``RankedLists.longer_than``.
+    """
+    unknown = sorted(set(own) - set(lists.objectives))
+    if unknown:
+        raise ConfigError(f"the run's fusion weighs {unknown}: name them among the objectives")
+    lists = lists.longer_than(k)
+    chances = 1.0 / (1.0 + np.exp(-np.clip(lists.logits.astype(np.float64), -60, 60)))
+    mean = np.maximum(chances.mean(axis=0), 1e-12)
+    weights = [np.array([own.get(name, 0.0) for name in lists.objectives])]
+    weights += list(simplex(len(lists.objectives), steps) / mean)
+    starts, sizes = np.unique(lists.of, return_index=True, return_counts=True)[1:]
+    bootstrap = UserBootstrap(lists.user[starts], resamples, seed)
+    values, draws = [], []
+    for done, each in enumerate(weights, 1):
+        of_lists = _top(lists, each, k)
+        values.append(of_lists.mean(axis=0))
+        draws.append(np.stack([bootstrap.mean(column) for column in of_lists.T], axis=1))
+        if progress is not None:
+            progress(done, len(weights), "sweeping fusion weights")
+    best = frontier(np.array(values))
+    rows = [
+        _row(lists.objectives, each, each * mean, value, draw, bool(on), values[0], draws[0])
+        for each, value, draw, on in zip(weights, values, draws, best, strict=True)
+    ]
+    return {
+        "lists": len(starts),
+        "users": len(np.unique(lists.user)),
+        "works": {"least": int(sizes.min()), "median": int(np.median(sizes)), "most": int(sizes.max())},
+        "rows": rows,
+    }
+
+
+def frontier(values: Array) -> Array:
+    """(W,) bool: the rows of ``values (W, O)`` that no other row beats: none is as good in all and better in
+    one."""
+    as_good = np.all(values[None] >= values[:, None], axis=2)
+    better = np.any(values[None] > values[:, None], axis=2)
+    return np.asarray(~np.any(as_good & better, axis=1))
+
+
+def _top(lists: RankedLists, weights: Array, k: int) -> Array:
+    """(L, O): the mean outcomes of each list's ``k`` best by the fused score, ties by position, as TopK takes
+    them."""
+    score = Fusion(dict(zip(lists.objectives, weights.tolist(), strict=True)))(lists.logits, lists.objectives)
+    order = np.lexsort((-score, lists.of))
+    of = lists.of[order]
+    begins = np.flatnonzero(np.r_[True, of[1:] != of[:-1]])
+    place = np.arange(len(of)) - np.repeat(begins, np.diff(np.r_[begins, len(of)]))
+    best = lists.outcomes[order[place < k]].astype(np.float64)
+    return np.asarray(best.reshape(len(begins), k, -1).mean(axis=1))
+
+
+def _row(
+    objectives: Sequence[str],
+    weights: Array,
+    parts: Array,
+    value: Array,
+    draws: Array,
+    on_frontier: bool,
+    own_value: Array,
+    own_draws: Array,
+) -> dict[str, Any]:
+    gain, of_gain = value - own_value, draws - own_draws
+    return {
+        "weights": dict(zip(objectives, (weights / weights.sum()).tolist(), strict=True)),
+        "shares": dict(zip(objectives, (parts / parts.sum()).tolist(), strict=True)),
+        "on_frontier": on_frontier,
+        "values": {
+            name: {"value": float(value[at]), "ci": bootstrap_interval(draws[:, at])}
+            for at, name in enumerate(objectives)
+        },
+        "gains": {
+            name: {"value": float(gain[at]), "ci": bootstrap_interval(of_gain[:, at])}
+            for at, name in enumerate(objectives)
+        },
+    }
+
+
+def _in_seconds(outcomes: Array, objectives: Sequence[str]) -> Array:
+    """``auxiliary_labels`` with play time in seconds."""
+    scale = np.array([PLAY_UNIT_MS / 1000 if name == PLAY_TIME else 1.0 for name in objectives])
+    return np.asarray(outcomes * scale)

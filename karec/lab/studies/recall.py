@@ -1,0 +1,202 @@
+"""What the ``model`` channel finds of the works that a user should get: by recall's own vectors, and by
+prerank's.
+
+For each user the ``K`` nearest works of the whole library are taken in each space, and the ``K`` most popular
+works for comparison. Recall@K is the share of a reference among them. The references:
+
+favourites            the TOP works of the library by true value, where the truth is known
+ranker's top          the TOP works of the library by the ranker's fused score
+enjoyed on test days  the works that the user enjoyed there, which depend on what was shown
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec._asked import recall
+from karec._clock import Progress
+from karec.bundle import Bundle
+from karec.cascade import Cascade
+from karec.errors import DataError
+from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.tables import with_interval
+from karec.observe.pool_scorer import PoolScorer, stage_named
+from karec.platform.dataset import Dataset
+from karec.recall.model import Model
+from karec.recall.popular import Popular
+from karec.stage import Source
+from karec.types import Array, Candidates, Request
+
+FORMAT = 1  # of the JSON
+TOP = 100
+AT = (1_000, 10_000)
+FAVOURITES, RANKED, ENJOYED = "favourites", f"ranker's top {TOP}", "enjoyed on test days"
+OWN, PRERANK, POPULAR = "recall's vectors", "prerank's vectors", "popularity"
+# works of a history
+KNOWN = {"nothing": (0, 0), "1 to 10": (1, 10), "11 to 50": (11, 50), "more": (51, np.inf)}
+Truth = Callable[[Array, Array, Array, Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One user: ``references`` {name: ids of works}, ``found`` {channel: ids, best first}, and the works that
+    the user's history holds."""
+
+    user_id: int
+    known: int
+    references: Mapping[str, Array]
+    found: Mapping[str, Array]
+
+
+def asked_users(
+    cascade: Cascade,
+    bundle: Bundle,
+    dataset: Dataset,
+    *,
+    n_users: int,
+    n_ranked: int,
+    truth: Truth | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[Asked]:
+    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment; for the first ``n_ranked`` of
+    them the ranker scores the whole library, some seconds each.
+
+    ``truth(user rows, work rows, time_ms, scene) → (N, tasks)`` gives true chances by rows of the dataset's
+    snapshot. DataError: the bundle's users are not the dataset's.
+    """
+    snapshot, known = bundle.snapshot, bundle.snapshot.relations.get("history")
+    if not np.array_equal(snapshot.users.ids, dataset.snapshot.users.ids):
+        raise DataError(f"{bundle.path} was not made of {dataset.name}: its users are others")
+    channels = _channels(bundle)
+    enjoyed = enjoyed_later(dataset)
+    rows = np.random.default_rng(seed).permutation(len(snapshot.users))[:n_users]
+    for at, row in enumerate(rows.tolist()):
+        user = int(snapshot.users.ids[row])
+        request = Request(user, scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"recall-{user}")
+        views = [None if index is None else index.pinned() for index in (bundle.index, bundle.recall_index)]
+        request, _ = cascade.hydrated(request.with_view(*views))  # views go with the request
+        references = {ENJOYED: enjoyed.get(user, np.empty(0, np.int64))}
+        if at < n_ranked:
+            references[RANKED] = _top(*_ranked(cascade, bundle, request))
+        if truth is not None:
+            references[FAVOURITES] = best_by_truth(truth, dataset, bundle, row, cascade)
+        found = {name: recall(channel, request)[0].ids for name, channel in channels.items()}
+        history = 0 if known is None else int(known.indptr[row + 1] - known.indptr[row])
+        yield Asked(user, history, references, found)
+        if progress is not None:
+            progress(at + 1, len(rows), "asking each space")
+
+
+def recall_study(
+    users: Iterator[Asked], at: Sequence[int] = AT, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Recall@K of each channel by reference, with 95 % intervals from resampling users, and by how much is
+    known.
+
+    {"users", "measures": [{"reference", "k", "known", "users", "recall": {channel: {"value", "ci"}}, "gain":
+    …}]}: ``known`` is None for all users and ``gain`` is the own vectors' recall less prerank's, paired; None
+    without own vectors. A user whose reference is empty does not count for it.
+    """
+    rows: dict[tuple[str, int], list[tuple[int, int, dict[str, float]]]] = {}
+    n = 0
+    for user in users:
+        n += 1
+        for name, wanted in user.references.items():
+            for k in at if len(wanted) else ():
+                shares = {
+                    channel: float(np.isin(wanted, ids[:k]).mean()) for channel, ids in user.found.items()
+                }
+                rows.setdefault((name, k), []).append((user.user_id, user.known, shares))
+    if not n:
+        raise DataError("no user to ask for")
+    measures = []
+    for (name, k), of_users in sorted(rows.items()):
+        for known, (least, most) in ((None, (0, np.inf)), *KNOWN.items()):
+            part = [each for each in of_users if least <= each[1] <= most]
+            if part:
+                measures.append(
+                    {"reference": name, "k": k, "known": known, **_measured(part, resamples, seed)}
+                )
+    return {"users": n, "measures": measures}
+
+
+def recall_json(report: Mapping[str, Any]) -> str:
+    return json.dumps({"format": FORMAT, **report}, indent=1)
+
+
+def recall_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """(head, rows) of a table of the report."""
+    channels = list(report["measures"][0]["recall"])
+    rows = []
+    for each in report["measures"]:
+        shown = each["recall"] | ({} if each["gain"] is None else {"gain": each["gain"]})
+        values = (with_interval(of["value"], of["ci"], 3) for of in shown.values())
+        known = "all" if each["known"] is None else each["known"]
+        rows.append((each["reference"], f"{each['k']:,}", known, f"{each['users']:,}", *values))
+    gain = ("own − prerank's",) if OWN in channels else ()
+    return ("recall of", "@", "works in history", "users", *channels, *gain), rows
+
+
+def _measured(part: list[tuple[int, int, dict[str, float]]], resamples: int, seed: int) -> dict[str, Any]:
+    bootstrap = UserBootstrap(np.array([user for user, _, _ in part]), resamples, seed)
+
+    def interval(values: Array) -> dict[str, Any]:
+        return {"value": float(values.mean()), "ci": bootstrap_interval(bootstrap.mean(values))}
+
+    shares = {channel: np.array([each[channel] for _, _, each in part]) for channel in part[0][2]}
+    gain = interval(shares[OWN] - shares[PRERANK]) if OWN in shares else None
+    return {"users": len(part), "recall": {name: interval(of) for name, of in shares.items()}, "gain": gain}
+
+
+def _channels(bundle: Bundle) -> dict[str, Source]:
+    channels: dict[str, Source] = {
+        PRERANK: Model(bundle.index, max(AT)),
+        POPULAR: Popular(bundle.snapshot, max(AT)),
+    }
+    if bundle.recall_index is not None:
+        own = Model(bundle.index, max(AT), bundle.recall_index, bundle.recall_user_towers)
+        channels = {OWN: own, **channels}
+    return channels
+
+
+def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[Array, Array]:
+    ids = np.asarray(bundle.snapshot.works.ids)
+    pool = Candidates.of(ids).with_rows(request.index.lookup(ids))
+    ranked, _ = PoolScorer(stage_named(cascade.stages, "rank")).score(request, pool)
+    return ranked.ids, ranked.scores
+
+
+def best_by_truth(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade) -> Array:
+    """(TOP,) ids of the bundle's works with the largest true value."""
+    ids = np.asarray(bundle.snapshot.works.ids)
+    return _top(ids, values_of(truth, dataset, bundle, user_row, cascade, ids))
+
+
+def values_of(
+    truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: Array
+) -> Array:
+    """(N,) the true value of each work of ``ids``: Σ weight · chance over the tasks, weighed as feeds are."""
+    snapshot, n = bundle.snapshot, len(ids)
+    scene = snapshot.labels["scene"].index(cascade.scene)
+    works = dataset.snapshot.works.lookup(ids)
+    chances = truth(np.full(n, user_row), works, np.full(n, snapshot.time_ms), np.full(n, scene))
+    return np.asarray(chances @ np.array(list(dataset.objectives.values())))
+
+
+def _top(ids: Array, scores: Array) -> Array:
+    return np.asarray(ids[np.argsort(-scores, kind="stable")[:TOP]])
+
+
+def enjoyed_later(dataset: Dataset) -> dict[int, Array]:
+    """{user: the works enjoyed on the test days}."""
+    test = dataset.split()[2]
+    test = test.take(dataset.snapshot.meaning.is_enjoyed(test.labels))
+    order = np.argsort(test.user_id, kind="stable")
+    users, starts = np.unique(test.user_id[order], return_index=True)
+    return dict(zip(users.tolist(), map(np.unique, np.split(test.work_id[order], starts[1:])), strict=True))

@@ -1,0 +1,154 @@
+"""What retrieval is compared with: popularity, item-kNN, ALS and BPR, each at the best settings of its grid.
+
+A peer is fitted on who took what, as a matrix (users, works) of ones, and gives each user's best works among
+those that they did not take. ALS, BPR and kNN are those of the package implicit.
+
+Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et
+al., BPR,
+         UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from karec.evaluate.metrics.retrieval import best_of
+from karec.types import Array
+
+Settings = dict[str, Any]
+LEAST = -1e30  # a score below it fills up an answer that is too short
+PIECE = 512  # users whose scores are in memory at once
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``fit(matrix, settings, seed)`` → a model of implicit, or for popularity nothing but the matrix.
+    ``grid``: values tried of each setting, ``start`` where the search begins.
+    """
+
+    name: str
+    fit: Callable[[Any, Settings, int], Any]
+    start: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]]
+
+
+def top_of_peer(peer: Peer, matrix: Any, settings: Settings, users: Array, k: int, seed: int) -> Array:
+    """(U, k) works of the rows ``users (U,)`` of ``matrix`` (scipy CSR), best first, without those that they
+    took; −1 padded.
+    """
+    model = peer.fit(matrix, settings, seed)
+    if model is None:
+        return _popular(matrix, users, k)
+    ids, scores = model.recommend(users, matrix[users], N=k, filter_already_liked_items=True)
+    ids = np.where(np.isfinite(scores) & (scores > LEAST) & (ids >= 0), ids, -1)
+    return _once(ids, matrix, users)
+
+
+def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, list[tuple[Settings, float]]]:
+    """(the settings of the best ``score``, all that were tried with their scores): one setting at a time over
+    its grid, the others as they are, until a round over all of them changes none.
+    """
+    best = dict(peer.start)
+    tried = [(best, score(best))]
+    changed = bool(peer.grid)
+    while changed:
+        changed = False
+        for name, values in peer.grid.items():
+            for value in values:
+                settings = {**best, name: value}
+                if any(settings == other for other, _ in tried):
+                    continue
+                tried.append((settings, score(settings)))
+            top = max(tried, key=lambda each: each[1])[0]
+            changed |= top != best
+            best = top
+    return best, tried
+
+
+def _once(top: Array, matrix: Any, users: Array) -> Array:
+    """``top`` without works that stand twice in a row, or that the user took: where few works are left,
+    implicit fills up with such.
+    """
+    found = np.full_like(top, -1)
+    for row, (ids, user) in enumerate(zip(top, users, strict=True)):
+        kept, first = np.unique(ids, return_index=True)
+        new = first[(kept >= 0) & ~np.isin(kept, matrix[user].indices)]
+        found[row, : len(new)] = ids[np.sort(new)]
+    return found
+
+
+def _popular(matrix: Any, users: Array, k: int) -> Array:
+    taken = np.asarray(matrix.sum(axis=0), np.float32).ravel()
+    parts = []
+    for at in range(0, len(users), PIECE):
+        rows = matrix[users[at : at + PIECE]]
+        width = int(np.diff(rows.indptr).max(initial=0))
+        known = np.full((rows.shape[0], width), -1, np.int64)
+        known[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
+        parts.append(best_of(np.broadcast_to(taken, (rows.shape[0], len(taken))), known, k))
+    return np.concatenate(parts)
+
+
+def _fit_knn(matrix: Any, settings: Settings, _: int) -> Any:
+    from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+
+    kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
+    model = kinds[settings["weighting"]](K=settings["neighbours"], num_threads=1)
+    with warnings.catch_warnings(action="ignore"):  # it converts its own matrices and says so
+        model.fit(matrix, show_progress=False)
+    return model
+
+
+def _fit_als(matrix: Any, settings: Settings, seed: int) -> Any:
+    from implicit.als import AlternatingLeastSquares
+
+    with warnings.catch_warnings(action="ignore"):  # of threads of BLAS
+        model = AlternatingLeastSquares(**settings, random_state=seed, num_threads=1)
+    model.fit(matrix, show_progress=False)
+    return model
+
+
+def _fit_bpr(matrix: Any, settings: Settings, seed: int) -> Any:
+    from implicit.bpr import BayesianPersonalizedRanking
+
+    model = BayesianPersonalizedRanking(**settings, random_state=seed, num_threads=1)
+    model.fit(matrix, show_progress=False)
+    return model
+
+
+PEERS = (
+    Peer("popularity", lambda *_: None, {}, {}),
+    Peer(
+        "item-kNN",
+        _fit_knn,
+        {"weighting": "cosine", "neighbours": 100},
+        {"weighting": ("cosine", "tfidf", "bm25"), "neighbours": (20, 50, 100, 200, 500, 1000, 2000)},
+    ),
+    Peer(
+        "ALS",
+        _fit_als,
+        {"factors": 256, "regularization": 100.0, "alpha": 40.0, "iterations": 15},
+        {
+            "factors": (32, 64, 128, 256, 512),
+            "regularization": (0.01, 1.0, 10.0, 30.0, 100.0, 200.0),
+            "alpha": (1.0, 5.0, 20.0, 40.0, 100.0),
+            "iterations": (15, 30),
+        },
+    ),
+    Peer(
+        "BPR",
+        _fit_bpr,
+        {"factors": 64, "regularization": 0.01, "learning_rate": 0.05, "iterations": 100},
+        {
+            "factors": (32, 64, 128),
+            "regularization": (0.001, 0.01, 0.05),
+            "learning_rate": (0.02, 0.05, 0.1),
+            "iterations": (100, 200),
+        },
+    ),
+)

@@ -1,0 +1,98 @@
+"""Agreement of two scorings of a pool, against values computed by hand and plain loops in float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate, overlap
+
+# the ranker's order of ten works is 0, 1, …, 9; prerank's is 0, 2, 4, 6, 8, 1, 3, 5, 7, 9
+RANKER = np.arange(10, 0, -1.0)
+PRERANK = np.array([10, 5, 9, 4, 8, 3, 7, 2, 6, 1.0])
+
+pools = st.integers(2, 12).flatmap(
+    lambda n: st.tuples(*[arrays(np.float64, (3, n), elements=st.integers(0, 4).map(float))] * 2)
+)
+
+
+def plain_order(scores):
+    return sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+
+
+def plain_ndcg(found, reference, k):
+    k = min(k, len(found))
+    rank = {work: place for place, work in enumerate(plain_order(reference))}
+    dcg = sum(
+        max(1 - rank[work] / k, 0) / np.log2(place + 2) for place, work in enumerate(plain_order(found)[:k])
+    )
+    return dcg / sum((1 - place / k) / np.log2(place + 2) for place in range(k))
+
+
+def test_hit_rate_overlap_and_ndcg_of_ten_works_are_those_computed_by_hand():
+    # of the ranker's top 4 {0, 1, 2, 3} prerank's top 5 {0, 2, 4, 6, 8} holds 0 and 2
+    assert hit_rate(PRERANK, RANKER, 4, 5) == 0.5
+    assert normalised_hit_rate(PRERANK, RANKER, 4, 5) == pytest.approx((0.5 - 0.5) / 0.5)
+    assert normalised_hit_rate(PRERANK, RANKER, 2, 2) == pytest.approx((0.5 - 0.2) / 0.8)
+    assert overlap(PRERANK, RANKER, 5) == pytest.approx(3 / 5)
+    # gains of prerank's first three, works 0, 2, 4 at the ranker's places 0, 2, 4: 1, 1/3, 0
+    dcg, ideal = 1 + (1 / 3) / np.log2(3), 1 + (2 / 3) / np.log2(3) + (1 / 3) / 2
+    assert ndcg_against(PRERANK, RANKER, 3) == pytest.approx(dcg / ideal)
+
+
+@given(pools)
+def test_hit_rates_and_ndcg_of_each_pool_equal_those_of_plain_loops(drawn):
+    found, reference = drawn
+    n = found.shape[1]
+    for m in range(1, n + 1):
+        for k in range(1, n + 1):
+            plain = [
+                len(set(plain_order(f)[:k]) & set(plain_order(r)[:m])) / m
+                for f, r in zip(found, reference, strict=True)
+            ]
+            np.testing.assert_allclose(hit_rate(found, reference, m, k), plain)
+            if k < n:
+                expected = (np.array(plain) - k / n) / (1 - k / n)
+                np.testing.assert_allclose(normalised_hit_rate(found, reference, m, k), expected)
+    for k in (1, n, n + 3):
+        plain = [plain_ndcg(f, r, k) for f, r in zip(found, reference, strict=True)]
+        np.testing.assert_allclose(ndcg_against(found, reference, k), plain)
+
+
+@given(pools)
+def test_only_order_counts_and_a_scoring_agrees_with_itself(drawn):
+    found, reference = drawn
+    curved = np.exp(2 * found) - 5
+    np.testing.assert_array_equal(hit_rate(curved, reference, 2, 2), hit_rate(found, reference, 2, 2))
+    np.testing.assert_array_equal(ndcg_against(curved, reference), ndcg_against(found, reference))
+    assert (overlap(found, curved, 2) == 1).all()
+    np.testing.assert_allclose(ndcg_against(found, curved), 1.0)
+
+
+def test_a_random_order_scores_zero_on_average():
+    generator = np.random.default_rng(0)
+    found, reference = generator.random((2, 4000, 100))
+    for m, k in ((10, 10), (10, 50), (50, 80)):
+        assert abs(normalised_hit_rate(found, reference, m, k).mean()) < 0.02
+
+
+def test_any_number_of_leading_axes_is_accepted():
+    assert hit_rate(PRERANK, RANKER, 4, 5).shape == ()
+    several = np.broadcast_to(PRERANK, (2, 3, 10)), np.broadcast_to(RANKER, (2, 3, 10))
+    assert ndcg_against(*several, 3).shape == (2, 3)
+
+
+def test_shapes_that_differ_nan_and_cuts_beyond_the_pool_are_refused():
+    with pytest.raises(ValueError, match=r"found \(10,\) and reference \(9,\)"):
+        hit_rate(PRERANK, RANKER[:9], 1, 1)
+    with pytest.raises(ValueError, match=r"reference\[3\] is nan"):
+        ndcg_against(PRERANK, np.where(np.arange(10) == 3, np.nan, RANKER), 3)
+    with pytest.raises(ValueError, match="k = 11 for pools of 10"):
+        hit_rate(PRERANK, RANKER, 1, 11)
+    with pytest.raises(ValueError, match="m = 0 for pools of 10"):
+        hit_rate(PRERANK, RANKER, 0, 1)
+    with pytest.raises(ValueError, match="whole pool"):
+        normalised_hit_rate(PRERANK, RANKER, 1, 10)
+    with pytest.raises(ValueError, match="pools of 0"):
+        ndcg_against(np.empty((2, 0)), np.empty((2, 0)))

@@ -1,0 +1,80 @@
+"""Recall and NDCG of held-out works, against a plain oracle in float64."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.evaluate.metrics.retrieval import best_of, ndcg_at, recall_at, top_of
+
+USERS, WORKS = 5, 30
+
+
+@st.composite
+def problems(draw):
+    """(scores with ties, known, held-out pairs that are not known)."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**31)))
+    scores = generator.integers(0, 8, (USERS, WORKS)).astype(np.float32)
+    known = [generator.choice(WORKS, generator.integers(0, 10), replace=False) for _ in range(USERS)]
+    held = [
+        np.setdiff1d(generator.choice(WORKS, generator.integers(0, 12), replace=False), known[u])
+        for u in range(USERS)
+    ]
+    padded = np.full((USERS, 12), -1)
+    for row, of in zip(padded, known, strict=True):
+        row[: len(of)] = of
+    return scores, padded, held, draw(st.sampled_from((1, 3, 10, 30)))
+
+
+def oracle_top(scores, known, k):
+    order = sorted(set(range(WORKS)) - set(known.tolist()), key=lambda work: (-scores[work], work))
+    return order[:k]
+
+
+def pairs(held):
+    user = np.repeat(np.arange(len(held)), [len(of) for of in held])
+    return user, np.concatenate([*held, np.empty(0, np.int64)]).astype(np.int64)
+
+
+@given(problems())
+def test_the_top_is_by_score_then_by_place_without_what_is_known(problem):
+    scores, known, _, k = problem
+    top = best_of(scores, known, k)
+    for row in range(USERS):
+        expected = oracle_top(scores[row], known[row], k)
+        assert top[row].tolist() == expected + [-1] * (k - len(expected))
+
+
+@given(problems())
+def test_measures_are_the_oracles(problem):
+    scores, known, held, k = problem
+    top = best_of(scores, known, k)
+    recall, ndcg = recall_at(top, *pairs(held), k), ndcg_at(top, *pairs(held), k)
+    for row, of in enumerate(held):
+        if not len(of):
+            assert np.isnan(recall[row]) and np.isnan(ndcg[row])
+            continue
+        found = oracle_top(scores[row], known[row], k)
+        gain = sum(1 / math.log2(2 + place) for place, work in enumerate(found) if work in of)
+        ideal = sum(1 / math.log2(2 + place) for place in range(min(k, len(of))))
+        assert recall[row] == pytest.approx(len(set(found) & set(of.tolist())) / len(of), abs=1e-12)
+        assert ndcg[row] == pytest.approx(gain / ideal, abs=1e-12)
+
+
+def test_inner_products_are_taken_over_all_works_of_many_users():
+    generator = np.random.default_rng(0)
+    users, works = generator.normal(size=(1200, 4)).astype(np.float32), generator.normal(size=(50, 4))
+    known = generator.integers(-1, 50, (1200, 3))
+    top = top_of(users, works.astype(np.float32), known, 7)
+    scores = (users @ works.astype(np.float32).T).astype(np.float32)
+    np.testing.assert_array_equal(top, best_of(scores, known, 7))
+
+
+def test_what_is_out_of_bounds_is_refused():
+    top = np.zeros((3, 5), np.int64)
+    with pytest.raises(ValueError, match="k = 6 for the top 5"):
+        recall_at(top, np.array([0]), np.array([0]), 6)
+    with pytest.raises(ValueError, match=r"users 0 … 3 for 3 of them"):
+        recall_at(top, np.array([0, 3]), np.array([0, 0]), 5)

@@ -1,0 +1,75 @@
+"""Two rounds on the same pools: what each keeps of the ranker's best works, and the paired gain."""
+
+import numpy as np
+import pytest
+
+from karec.lab.demo.rounds import RoundOnPools, compare_rounds
+from karec.lab.demo.rounds_report import rounds_rows, rounds_sentence
+
+USERS = np.array([1, 2, 3, 4])
+
+
+def round_of(top10, top100, tens):
+    return RoundOnPools({10: np.array(top10), 100: np.array(top100)}, np.array(tens))
+
+
+def measured(auc, behind=None):
+    return {
+        "click": {
+            "auc": auc,
+            "auc_ci": (auc - 0.1, auc + 0.1),
+            "auc_behind": behind,
+            "auc_behind_ci": (0.0, 0.2),
+        }
+    }
+
+
+@pytest.fixture
+def compared():
+    first = round_of([0.5, 0.7, 0.9, 0.5], [0.2, np.nan, 0.4, 0.3], [[1, 2], [1, 2], [1, 2], [1, 3]])
+    second = round_of([0.6, 0.8, 1.0, 0.6], [0.2, np.nan, 0.5, 0.3], [[1, 2], [4, 5], [6, 2], [1, 3]])
+    return compare_rounds(USERS, (first, second), {"first": measured(0.6, 0.1), "second": measured(0.7, 0.0)})
+
+
+def test_means_are_over_the_pools_that_are_large_enough(compared):
+    assert compared["first"]["kept.top10"]["value"] == pytest.approx(0.65)
+    assert compared["second"]["kept.top100"]["value"] == pytest.approx(1.0 / 3)
+    assert compared["gain"]["kept.top100"]["value"] == pytest.approx(0.1 / 3)
+
+
+def test_the_gain_is_paired(compared):
+    """Every pool gains .1, so the interval of the gain has no width, though the pools differ."""
+    gain = compared["gain"]["kept.top10"]
+    assert gain["value"] == pytest.approx(0.1) and gain["ci"] == pytest.approx((0.1, 0.1))
+    assert compared["first"]["kept.top10"]["ci"][0] < 0.65 < compared["first"]["kept.top10"]["ci"][1]
+
+
+def test_aucs_and_distinct_works_stand_beside(compared):
+    assert compared["gain"]["click.auc"] == {"value": 0.1, "ci": (0.0, 0.2)}
+    assert [compared[part]["distinct_works"]["value"] for part in ("first", "second", "gain")] == [3, 6, 3]
+
+
+def test_pools_that_are_all_too_small_have_no_value():
+    small = round_of([np.nan], [np.nan], [[1]])
+    found = compare_rounds(np.array([1]), (small, small), {"first": {}, "second": {}})
+    assert found["gain"]["kept.top10"] == {"value": None, "ci": None}
+
+
+def test_the_table_shows_each_measure_and_the_sentence_what_was_measured(compared):
+    of = {
+        "taught_by": {"requests": 400, "outcomes": 4000},
+        "measured_on": {"requests": 4, "pool": 900, "share": 0.01},
+    }
+    rows = rounds_rows({**of, **compared})
+    assert [row[0] for row in rows] == [
+        *(
+            "ranker's top 10 kept",
+            "ranker's top 100 kept",
+            "click, AUC of towers",
+            "distinct works in top tens",
+        ),
+    ]
+    assert rows[0][3].startswith("+0.1000") and rows[3][1:] == ("3", "6", "+3")
+    assert "400 served requests, and what happened to 4,000 works shown" in rounds_sentence(
+        {**of, **compared}
+    )

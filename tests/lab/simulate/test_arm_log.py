@@ -1,0 +1,76 @@
+"""An arm's log comes back as it was written, and what is none is refused by name."""
+
+import numpy as np
+import pytest
+
+from karec.errors import DataError
+from karec.lab.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog, read_day
+
+
+def log(n=7, days=3, **changes):
+    random = np.random.default_rng(0)
+    exposures = {name: random.integers(0, 2, n).astype(dtype) for name, dtype in EXPOSURES.items()}
+    exposures["day"] = np.sort(random.integers(0, days, n))
+    given = {
+        "name": "an arm",
+        "days": days,
+        "n_users": 4,
+        "creators": [1, 3],
+        "exposures": exposures,
+        "work_upload_day": [BEFORE, 0, NEVER],
+        "work_creator": [1, 3, 3],
+        "upload_ms": [5, 6, 7],
+        "sessions": random.integers(0, 3, (days, 4)),
+        "quit_day": [-1, 2],
+        "facts": {"requests": 3},
+    }
+    return ArmLog(**{**given, **changes})
+
+
+def test_what_is_written_comes_back(tmp_path):
+    one = log()
+    one.write(tmp_path / "arm")
+    back = ArmLog.read(tmp_path / "arm")
+    assert (back.name, back.days, back.n_users, back.facts) == (one.name, one.days, one.n_users, one.facts)
+    for name, dtype in ARRAYS.items():
+        assert getattr(back, name).dtype == dtype
+        np.testing.assert_array_equal(getattr(back, name), getattr(one, name))
+    for name, dtype in EXPOSURES.items():
+        assert back.exposures[name].dtype == dtype
+        np.testing.assert_array_equal(back.exposures[name], one.exposures[name])
+
+
+def test_days_come_back_one_by_one(tmp_path):
+    one = log()
+    one.write(tmp_path / "arm")
+    for day in range(one.days):
+        np.testing.assert_array_equal(
+            read_day(tmp_path / "arm", day)["work"], one.exposures["work"][one.exposures["day"] == day]
+        )
+
+
+def test_an_arm_that_has_not_ended_is_refused(tmp_path):
+    log().write(tmp_path / "arm")
+    (tmp_path / "arm" / "arm.json").unlink()
+    with pytest.raises(DataError, match="no arm of a simulation that has ended"):
+        ArmLog.read(tmp_path / "arm")
+
+
+def test_a_damaged_day_is_refused_by_name(tmp_path):
+    log().write(tmp_path / "arm")
+    (tmp_path / "arm" / "day-0001.npz").write_bytes(b"no day")
+    with pytest.raises(DataError, match=r"day-0001\.npz"):
+        ArmLog.read(tmp_path / "arm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sessions": np.zeros((2, 4))}, "sessions has shape"),
+        ({"quit_day": [1]}, "quit_day has shape"),
+        ({"exposures": {}}, "exposures of an arm have the columns"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(DataError, match=words):
+        log(**changes)

@@ -1,0 +1,154 @@
+"""Arms files: what comes with karec builds, and what an arm changes stands in its scene."""
+
+import re
+
+import pytest
+from small_loop import RANDOM, TOWERS, arms_of
+
+from karec.config.scenes import Config
+from karec.config.starting import starting_config
+from karec.errors import ConfigError
+from karec.lab.simulate.arms import SETS, read_arms
+from karec.lab.simulate.population import Sizes, make_population
+from karec.lab.simulate.sessions import SCENE
+
+WEIGHTS = {"click": 1.0, "long_view": 1.0, "like": 2.0}
+
+
+@pytest.fixture(scope="module")
+def population():
+    return make_population(Sizes(works=600, users=60, exposures=2_000, days=1, seed=0))
+
+
+@pytest.fixture
+def scene_of(population, tmp_path):
+    def scene(text, at=0):
+        arms = arms_of(tmp_path, text)
+        return arms.config_of(
+            arms.arms[at], tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS
+        ).scene(SCENE)
+
+    return scene
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_that_come_with_karec_are_scenes(name, population, tmp_path):
+    arms = read_arms(name)
+    assert len(arms.arms) > 1
+    for arm in arms.arms:
+        scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(
+            SCENE
+        )
+        assert [stage["name"] for stage in scene.stages] == ["prerank", "rank", "rerank"]
+        assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
+
+
+@pytest.mark.parametrize("name", ["demo", "nights", "spread"])
+def test_the_arm_starting_reranks_as_a_new_karec_toml_does(name, population, tmp_path):
+    arms = read_arms(name)
+    (arm,) = [arm for arm in arms.arms if arm.name == "starting"]
+    scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
+    path = tmp_path / "starting.toml"
+    path.write_text(starting_config(SCENE, population.snapshot, WEIGHTS))
+    new = [dict(step) for step in Config.read(path).scene(SCENE).stages[-1]["steps"]]
+    for step in new:
+        step.pop("substitute", None)  # of a deadline, which a simulation does not set
+    assert scene.stages[-1]["steps"] == new
+
+
+def test_some_arms_of_a_file_are_a_file_of_their_own(tmp_path):
+    arms = arms_of(tmp_path, TOWERS + RANDOM)
+    assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
+    demo = read_arms("demo").only(["starting"])
+    assert demo.baseline is None and demo.pair is None and demo.shown == ("starting",)
+    with pytest.raises(
+        ConfigError,
+        match=r"--only 'randm' names no arm of the file \(did you mean "
+        r"'random'\?\)",
+    ):
+        arms.only(["randm"])
+
+
+def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
+    towers, random = scene_of(TOWERS + RANDOM), scene_of(TOWERS + RANDOM, 1)
+    assert [step["use"] for step in towers.stages[0]["steps"]][-1] == "inner_product"
+    assert [step["use"] for step in random.stages[0]["steps"]][-2:] == ["random", "top_k"]
+    assert towers.stages[1:] == random.stages[1:] and towers.recall == random.recall
+
+
+def test_channels_share_the_pool_as_the_template_says(scene_of):
+    quota = {source["use"]: source["quota"] for source in scene_of(TOWERS).recall}
+    assert quota == {"follow": 30, "profile": 240, "social": 120, "popular": 240, "fresh": 240}
+    wider = TOWERS + "scene.counts.recall = 1_000\nscene.recall.popular.quota = 7\n"
+    scene = scene_of(wider)
+    assert scene.limit == 1_000
+    quota = {source["use"]: source["quota"] for source in scene.recall}
+    assert quota == {"follow": 50, "profile": 400, "social": 200, "popular": 7, "fresh": 400}
+
+
+def test_settings_of_an_arm_go_over_those_of_all(tmp_path):
+    arms = arms_of(tmp_path, TOWERS + 'learn.distil.recipe = "hard"\nlearn.seed = 3\n')
+    settings = arms.settings_of(arms.arms[0])
+    assert settings["distil"] == {"list_works": 10, "chunks": [2, 5], "lists_per_step": 4, "recipe": "hard"}
+    assert settings["seed"] == 3 and settings["towers"]["epochs"] == 1
+
+
+def test_a_whole_karec_toml_stands_in_for_the_starting_one(scene_of, tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'bundle = "elsewhere"\n[scenes.home]\ncandidates = 5\n[[scenes.home.recall]]\nuse = "popular"\nquota '
+        "= 3\n"
+    )
+    scene = scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\n')
+    assert scene.limit == 5 and scene.recall[0]["quota"] == 3
+    with pytest.raises(ConfigError, match="has a config and a scene"):
+        scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\nscene.counts.recall = 3\n')
+
+
+def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
+    for line in ('baseline = "tower"\n', 'pair = ["tower", "towers"]\n'):
+        (tmp_path / "arms.toml").write_text(line + TOWERS)
+        with pytest.raises(ConfigError, match=r"'tower' is none.*did you mean 'towers'"):
+            read_arms(tmp_path / "arms.toml")
+
+
+def test_a_pair_is_two_arms(tmp_path):
+    for line, why in (
+        ('pair = ["towers"]', "expected a list of 2"),
+        ('pair = ["towers", "towers"]', "'towers' twice"),
+    ):
+        (tmp_path / "arms.toml").write_text(f"{line}\n{TOWERS}")
+        with pytest.raises(ConfigError, match=why):
+            read_arms(tmp_path / "arms.toml")
+
+
+def test_a_folder_of_the_same_name_hides_no_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kernels").mkdir()
+    assert read_arms("kernels").baseline == "no diversity"
+
+
+def test_a_file_without_arms_is_refused(tmp_path):
+    (tmp_path / "arms.toml").write_text("arms = []\n")
+    with pytest.raises(ConfigError, match="there is no arm"):
+        read_arms(tmp_path / "arms.toml")
+
+
+def test_a_set_that_is_spelt_wrong_is_told_with_the_nearest():
+    with pytest.raises(
+        ConfigError,
+        match=r"kernls is no file and no set of arms .*kernels.*sets are "
+        r"prerank",
+    ):
+        read_arms("kernls")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("scene.counts = 3", "the arm 'one': scene.counts = 3, expected a table"),
+        ('scene.counts.recall = "x"', "the arm 'one': scene.counts.recall = 'x', expected a number of works"),
+    ],
+)
+def test_counts_of_another_kind_are_refused_by_arm_and_key(change, words, scene_of):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        scene_of(f'[[arms]]\nname = "one"\n{change}\n')

@@ -1,0 +1,215 @@
+"""Arms against a baseline: no difference where there is none, planted ones within their intervals, prices,
+refusals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small_arms import arm
+
+from karec.errors import DataError
+from karec.evaluate.metrics.exposure import Sums
+from karec.lab.simulate.arm_log import BEFORE, ArmLog
+from karec.lab.simulate.compare import Knob, compare_arms, knob_of
+from karec.lab.simulate.sums import sums_of
+
+U, C, DAYS = 300, 60, 3
+
+
+def played(name, *, reach=20, gain=1.0, facts=None):
+    """Every user sees ten works a day, of the first ``reach`` creators, each with one work. The play that a
+    work is expected to get differs between users, by the same draws in every arm, and is ``gain`` times as
+    long.
+    """
+    rng = np.random.default_rng(7)
+    day, user = (
+        part.ravel() for part in np.meshgrid(np.arange(DAYS), np.repeat(np.arange(U), 10), indexing="ij")
+    )
+    work = rng.integers(1 << 30, size=len(day)) % reach
+    play = gain * rng.uniform(5, 50, U)[user]
+    n = len(day)
+    columns = dict.fromkeys(("click", "long_view", "like", "follow", "session", "position"), np.zeros(n))
+    columns |= {"p_long_view": play / 100, "p_like": play / 1000, "p_follow": play / 1e4, "p_play_s": play}
+    columns |= {
+        "day": day,
+        "user": user,
+        "work": work,
+        "creator": work,
+        "play_s": play,
+        "age_ms": np.full(n, 1 << 40),
+    }
+    return ArmLog(
+        name,
+        DAYS,
+        U,
+        creators=np.arange(C),
+        exposures=columns,
+        work_upload_day=np.full(C, BEFORE),
+        work_creator=np.arange(C),
+        upload_ms=np.zeros(C),
+        sessions=np.ones((DAYS, U)),
+        quit_day=np.full(C, -1),
+        facts=facts or {},
+    )
+
+
+def compared(*logs, baseline="plain", **more):
+    return compare_arms([sums_of(log) for log in logs], baseline, resamples=200, **more)
+
+
+def test_arms_that_did_the_same_differ_by_exactly_nothing():
+    report = compared(played("plain"), played("twin"))
+    for name, told in report["arms"]["twin"]["measures"].items():
+        if told["value"] is not None:
+            assert (told["change"], told["change_ci"]) == (0.0, (0.0, 0.0)), name
+
+
+def test_the_baseline_has_values_and_no_changes():
+    for told in compared(played("plain"), played("twin"))["arms"]["plain"]["measures"].values():
+        assert told["change"] is told["change_ci"] is told["relative"] is told["relative_ci"] is None
+
+
+def test_planted_effects_are_found_within_their_intervals():
+    """Play 2 % longer for all, and half as many creators again."""
+    measures = compared(played("plain"), played("wide", reach=30, gain=1.02))["arms"]["wide"]["measures"]
+    assert measures["play_s"]["relative"] == pytest.approx(2.0)
+    assert measures["play_s"]["relative_ci"] == pytest.approx((2.0, 2.0), abs=1e-4)
+    for name in ("creators_1", "works_1", "creators_1_a_day"):
+        assert measures[name]["change"] == pytest.approx(10.0)
+        low, high = measures[name]["change_ci"]
+        assert 2 < low < 10 < high < 18
+        low, high = measures[name]["relative_ci"]
+        assert low < 50 < high
+    assert measures["gini_creators"]["change_ci"][1] < 0
+
+
+def test_a_price_is_the_play_that_each_more_creator_costs():
+    """4 % of all play, for ten more creators of sixty and as many works."""
+    plain, wide = played("plain"), played("dpp-0.5", reach=30, gain=0.96)
+    (family,) = compared(plain, wide)["prices"]
+    (step,) = family["steps"]
+    assert (family["family"], step["from"], step["to"]) == ("dpp", "plain", "dpp-0.5")
+    lost = 0.04 * plain.exposures["p_play_s"].sum(dtype=float) / DAYS
+    assert step["play_s_a_day"]["value"] == pytest.approx(-lost, rel=1e-6)
+    for reached in ("creators_1_a_day", "works_1_a_day"):
+        assert step[reached]["more"]["value"] == pytest.approx(10)
+        assert step[reached]["price_s"]["value"] == pytest.approx(lost / 10, rel=1e-6)
+        low, high = step[reached]["price_s"]["ci"]
+        assert 0 < low < lost / 10 < high
+
+
+def test_a_knob_is_walked_by_its_value_and_each_step_begins_at_the_one_before():
+    logs = [
+        played("dpp-0.8", reach=45),
+        played("dpp-0.2", reach=25),
+        played("plain"),
+        played("dpp-0.5", reach=30),
+    ]
+    (family,) = compared(*logs)["prices"]
+    walked = [(step["from"], step["to"]) for step in family["steps"]]
+    assert walked == [("plain", "dpp-0.2"), ("dpp-0.2", "dpp-0.5"), ("dpp-0.5", "dpp-0.8")]
+    assert [(step["from"], step["to"]) for step in family["from_baseline"]] == [
+        *(("plain", f"dpp-{value}") for value in ("0.2", "0.5", "0.8")),
+    ]
+    again = [(step["from"], step["to"]) for step in compared(*logs, baseline="dpp-0.2")["prices"][0]["steps"]]
+    assert again == walked[1:]
+
+
+def test_a_knob_that_reaches_no_more_has_no_price():
+    (family,) = compared(played("plain"), played("dpp-0.5", gain=0.9))["prices"]
+    assert family["steps"][0]["creators_1_a_day"]["price_s"] == {"value": None, "ci": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "knob"),
+    [
+        ("dpp-0.5", {}, Knob("dpp", 0.5)),
+        ("prerank-dpp-2", {}, Knob("prerank-dpp", 2.0)),
+        ("pool-1e5", {}, Knob("pool", 1e5)),
+        ("plain", {}, None),
+        ("whatever-9", {"knob": {"family": "mmr", "value": 0.3}}, Knob("mmr", 0.3)),
+    ],
+)
+def test_a_knob_is_what_the_facts_say_or_else_the_name(name, facts, knob):
+    assert knob_of(sums_of(arm(name, facts=facts))) == knob
+
+
+def test_a_knob_that_is_given_goes_before_the_name():
+    report = compared(played("plain"), played("1e3-2", reach=30), knobs={"1e3-2": Knob("pool", 1e3)})
+    assert report["arms"]["1e3-2"]["knob"] == {"family": "pool", "value": 1e3}
+    assert [family["family"] for family in report["prices"]] == ["pool"]
+
+
+@pytest.mark.parametrize("knob", ["dpp", {"family": "dpp"}, {"family": "dpp", "value": "much"}])
+def test_a_knob_that_is_half_told_is_refused_by_arm(knob):
+    with pytest.raises(DataError, match=r"arm 'odd': facts\.knob must hold family and value"):
+        knob_of(sums_of(arm("odd", facts={"knob": knob})))
+
+
+def test_users_and_creators_are_drawn_apart_though_there_are_as_many_of_each():
+    """Else a price would divide what the same draws moved."""
+    values = Sums(np.arange(30, dtype=float))
+    sums = dataclasses.replace(
+        sums_of(arm()),
+        n_users=30,
+        creators=np.arange(30),
+        by_user={"play_s": values},
+        by_creator={"creators_1_a_day": values},
+    )
+    measures = compare_arms([sums], "plain", resamples=50)["arms"]["plain"]["measures"]
+    assert measures["play_s"]["value"] == measures["creators_1_a_day"]["value"]
+    assert measures["play_s"]["ci"] != measures["creators_1_a_day"]["ci"]
+
+
+def test_an_arm_that_another_beats_in_play_and_reach_is_not_on_the_frontier():
+    logs = [played("plain"), played("worse", gain=0.9), played("wide", reach=30, gain=0.95), played("twin")]
+    arms = compared(*logs)["arms"]
+    assert [name for name, told in arms.items() if told["on_frontier"]] == ["plain", "wide", "twin"]
+
+
+def test_another_seed_moves_intervals_and_no_value():
+    logs = (played("plain"), played("wide", reach=30, gain=1.02))
+    one, other = (compared(*logs, seed=seed)["arms"]["wide"]["measures"] for seed in (0, 1))
+    assert {name: told["value"] for name, told in one.items()} == {
+        name: told["value"] for name, told in other.items()
+    }
+    assert one["creators_1"]["change_ci"] != other["creators_1"]["change_ci"]
+    assert compared(*logs)["arms"]["wide"]["measures"] == one
+
+
+def test_a_baseline_that_is_no_arm_is_refused_with_the_arms_there_are():
+    with pytest.raises(DataError, match="the baseline: 'none' is none of the arms plain, twin"):
+        compared(played("plain"), played("twin"), baseline="none")
+    with pytest.raises(DataError, match=r"the baseline: 'plain' is none of the arms \(there are none\)"):
+        compared()
+
+
+def test_a_pair_that_is_no_arm_is_refused():
+    with pytest.raises(DataError, match="the pair: 'dpp' is none of the arms plain"):
+        compared(played("plain"), pair=("plain", "dpp"))
+
+
+def test_a_knob_of_no_arm_is_refused():
+    with pytest.raises(DataError, match="the knobs: 'dpp' is none of the arms plain"):
+        compared(played("plain"), knobs={"dpp": Knob("dpp", 0.5)})
+
+
+def test_two_arms_of_one_name_are_refused():
+    with pytest.raises(DataError, match="2 arms are named 'plain'"):
+        compared(played("plain"), played("plain"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"days": 4}, "arm 'other' has 4 days, 'plain' has 3"),
+        ({"n_users": 301}, "arm 'other' has 301 users, 'plain' has 300"),
+        ({"works": 61}, "arm 'other' has 61 works, 'plain' has 60"),
+        ({"creators": np.arange(C + 1)}, "arm 'other' has 61 creators, 'plain' has 60"),
+        ({"creators": np.r_[0 : C - 1, C]}, "arms 'plain' and 'other' have other creators"),
+    ],
+)
+def test_arms_of_other_populations_or_days_are_refused_by_name(changes, said):
+    other = dataclasses.replace(sums_of(played("other")), **changes)
+    with pytest.raises(DataError, match=said):
+        compare_arms([sums_of(played("plain")), other], "plain", resamples=2)

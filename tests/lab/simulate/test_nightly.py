@@ -1,0 +1,33 @@
+"""How a night's exposures are split into training, validation and test."""
+
+import numpy as np
+import pytest
+
+from karec.lab.simulate.nightly import validation_and_test
+from karec.platform.events import Exposures
+
+N = 1_000
+
+
+def shown(likes):
+    """N exposures, of which each second is clicked and the rows ``likes`` are liked."""
+    rows = np.arange(N)
+    labels = {"click": (rows % 2).astype(np.uint8), "like": np.isin(rows, likes).astype(np.uint8)}
+    return Exposures(rows, rows, rows, np.zeros(N, np.int64), labels, None)
+
+
+@pytest.mark.parametrize(
+    ("likes", "begin"),
+    [
+        ([10, 990], (940, 980)),
+        ([10, 980], (940, 980)),
+        ([10, 700], (660, 700)),
+        ([], (940, 980)),
+    ],
+)
+def test_validation_and_test_are_the_last_exposures_and_the_test_holds_a_rare_label(likes, begin):
+    assert validation_and_test(shown(likes), ["click", "like"]) == begin
+
+
+def test_a_test_that_holds_likes_alone_begins_earlier():
+    assert validation_and_test(shown(range(600, N)), ["like"]) == (559, 599)

@@ -1,0 +1,76 @@
+"""What all arms share: the world until the days begin, and coins that do not depend on how many days are
+played."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec._clock import DAY_MS
+from karec.lab.simulate.arm_log import BEFORE, NEVER
+from karec.lab.simulate.population import Part, Sizes, make_population, population_of
+
+SIZES = Sizes(works=800, users=80, exposures=4_000, days=2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def population():
+    return make_population(SIZES)
+
+
+def test_the_first_days_of_more_days_are_the_same(population):
+    longer = make_population(replace(SIZES, days=3))
+    n = len(population.truth.works)
+    for name, column in vars(population.truth.works).items():
+        np.testing.assert_array_equal(getattr(longer.truth.works, name)[:n], column)
+    rows = longer.visits.day < 2
+    for name, column in vars(population.visits).items():
+        np.testing.assert_array_equal(getattr(longer.visits, name)[rows], column)
+    for name in ("coin", "day", "creator"):
+        np.testing.assert_array_equal(
+            getattr(longer.potential, name)[:n], getattr(population.potential, name)
+        )
+    np.testing.assert_array_equal(longer.potential.patience, population.potential.patience)
+    assert longer.potential.mean_seen == population.potential.mean_seen
+
+
+def test_a_part_of_a_world_has_fewer_users_and_the_works_that_they_were_shown(population):
+    part = population_of(population.world, SIZES.days, SIZES.seed, Part(users=20, works=5.0))
+    assert part.comers.sum() == 20 and population.comers.all()
+    assert part.comers[part.visits.user].all() and 0 < len(part.visits.user) < len(population.visits.user)
+    before, snapshot = part.world.dataset.exposures, part.snapshot
+    theirs = part.comers[snapshot.users.lookup(before.user_id)]
+    there = part.potential.day == BEFORE
+    assert there[snapshot.works.lookup(before.work_id[theirs])].all()
+    assert 0 < (part.potential.day == NEVER).sum() < len(part.potential.day)
+    assert 0 < there.sum() < (population.potential.day == BEFORE).sum()
+    assert part.potential.mean_seen < population.potential.mean_seen
+
+
+def test_rows_of_truth_and_platform_are_the_same(population):
+    works, snapshot = population.truth.works, population.snapshot
+    assert len(works) == len(snapshot.works) > SIZES.works
+    np.testing.assert_array_equal(snapshot.users.ids[works.creator], snapshot.works["creator_id"])
+    np.testing.assert_array_equal(works.upload_ms, snapshot.works["upload_ms"])
+    assert (np.diff(works.upload_ms) >= 0).all()
+
+
+def test_potential_works_are_new_and_nobody_has_seen_them(population):
+    new = population.potential.day != BEFORE
+    assert new.sum() == len(population.truth.works) - SIZES.works
+    days = (population.truth.works.upload_ms[new] - population.first_ms) // DAY_MS
+    np.testing.assert_array_equal(days, population.potential.day[new])
+    assert not population.snapshot.works["count_exposed"][new].any()
+    assert population.snapshot.works["count_exposed"][~new].any()
+
+
+def test_what_users_were_shown_last_is_what_the_weeks_before_end_with(population):
+    before, snapshot = population.world.dataset.exposures, population.snapshot
+    for user in range(0, SIZES.users, 7):
+        shown = before.work_id[before.user_id == snapshot.users.ids[user]]
+        lately = population.lately[user]
+        width = min(len(shown), len(lately))
+        np.testing.assert_array_equal(
+            snapshot.works.ids[lately[len(lately) - width :]], shown[len(shown) - width :]
+        )
+        assert (lately[: len(lately) - width] == -1).all()

@@ -1,0 +1,173 @@
+"""The report of a simulation: its documented keys, and a page that stands alone."""
+
+import json
+
+import pytest
+from small_arms import arm
+
+from karec.errors import DataError
+from karec.lab.simulate.report import report_on, write_report
+
+FEED = {
+    "arm": "plain",
+    "user": 7,
+    "day": 1,
+    "shown_before": "much",
+    "works": [
+        {
+            "song": 3,
+            "creator": 4,
+            "type": "<video>",
+            "age_h": 5.2,
+            "found_by": ["profile", "fresh"],
+            "ranked": 2,
+        }
+        | {"why": ["follows the creator", "enjoyed 3 of folk"]},
+        {"song": 5, "creator": 6, "type": "audio", "age_h": 960.0, "found_by": ["popular"], "ranked": None}
+        | {"why": ["nothing known speaks for it"]},
+    ],
+}
+NARROW = [(0, 0, 0), (0, 2, 0), (1, 0, 0), (1, 4, 1)]
+WIDE = [(0, 0, 0), (0, 2, 2), (1, 0, 3), (1, 4, 4)]
+
+
+def logs():
+    yield arm("plain", NARROW, facts={"ms a request": 12.5, "settings": {"k": 10}})
+    yield arm("dpp-0.5", WIDE)
+    for size in (1000, 10000):
+        yield arm(f"pool-{size}", NARROW)
+
+
+@pytest.fixture
+def written(tmp_path):
+    feeds = [FEED, {**FEED, "arm": "dpp-0.5"}]
+    report = report_on(logs(), "plain", pair=("plain", "dpp-0.5"), feeds=feeds, resamples=20)
+    data, page = write_report(report, tmp_path / "report")
+    return json.loads(data.read_text()), page.read_text()
+
+
+def test_the_report_has_its_documented_keys(written):
+    report, _ = written
+    documented = {
+        "format",
+        "baseline",
+        "pair",
+        "days",
+        "users",
+        "creators",
+        "works",
+        "resamples",
+        "seed",
+        "arms",
+    }
+    assert report.keys() == documented | {"prices", "feeds"}
+    assert report["format"] == 2
+    of_arm = {"knob", "on_frontier", "measures", "by_day", "facts"}
+    of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
+    for told in report["arms"].values():
+        assert told.keys() == of_arm
+        assert all(measure.keys() == of_measure for measure in told["measures"].values())
+        assert all(len(days) == 2 for days in told["by_day"].values())
+    assert [family.keys() for family in report["prices"]] == 2 * [{"family", "steps", "from_baseline"}]
+    assert [feed["arm"] for feed in report["feeds"]] == ["plain", "dpp-0.5"]
+
+
+def test_the_page_is_one_file_with_its_pictures_inside(written):
+    _, page = written
+    assert page.count("<svg") == 4
+    for reference in ("src=", 'href="http', "@import", "url(http"):
+        assert reference not in page
+
+
+def test_the_page_shows_arms_feeds_and_costs_as_text(written):
+    _, page = written
+    for text in (
+        "2 days, 6 users, 3 creators",
+        "dpp-0.5",
+        "song 3 by 4, &lt;video&gt;, 5 h",
+        "40 days",
+        "12.5",
+    ):
+        assert text in page
+    assert "<video>" not in page and "nan" not in page
+
+
+def test_a_user_s_feeds_of_two_arms_stand_side_by_side(written):
+    _, page = written
+    assert page.count("User 7, day 1; was shown much in the weeks before") == 1
+    (side,) = page.split("<div class=side>")[1:]
+    assert (
+        side.index("plain")
+        < side.index("profile, fresh")
+        < side.index("dpp-0.5")
+        < side.rindex("profile, fresh")
+    )
+    assert "follows the creator; enjoyed 3 of folk" in side
+
+
+def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
+    exposure = {
+        "targets": [{"name": "type 1", "wanted": 0.3, "share": 0.295, "price": -0.4}],
+        "caps": [{"column": "creator_id", "share": 0.02, "priced": 7, "highest": 1.25}],
+        "floors": [{"name": "works of 48 h", "reached": 98, "missed": 2, "behind": 3, "new": 40}],
+    }
+    _, page = write_report(
+        report_on([arm("plain", NARROW, facts={"exposure": exposure})], "plain", resamples=20), tmp_path
+    )
+    shown = page.read_text()
+    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 priced", "+1.25", "98 of 100; 3 of 40 new ones are late"):
+        assert text in shown
+
+
+def test_what_was_screened_is_told_by_reason(tmp_path):
+    told = {
+        "uploads": 1_300, "kept": 1_000, "rejected": {"too short": 100, "quota": 200},
+        "unmet": {"new creators": 3}, "quality_kept": 0.25, "quality_rejected": None,
+    }  # fmt: skip
+    arms = [arm("plain", shown=[(0, 0, 0)]), arm("screened", shown=[(0, 0, 0)], facts={"screening": told})]
+    _, page = write_report(report_on(arms, "plain", resamples=2), tmp_path)
+    text = page.read_text(encoding="utf-8")
+    for words in (
+        "What was screened",
+        "1,300",
+        "1,000",
+        "+0.25",
+        "… too short",
+        "new creators: not met",
+        "on 3 days",
+    ):
+        assert words in text
+    assert (
+        "What was screened"
+        not in write_report(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
+    )
+
+
+def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
+    _, page = write_report(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
+    shown = page.read_text()
+    assert shown.count("<svg") == 3 and "Feeds as people" not in shown and "What it cost" not in shown
+
+
+def test_arms_without_exposures_are_shown_as_empty(tmp_path):
+    data, page = write_report(report_on([arm("plain"), arm("dpp-0.5")], "plain", resamples=20), tmp_path)
+    measures = json.loads(data.read_text())["arms"]["dpp-0.5"]["measures"]
+    assert measures["play_s"]["value"] == 0 and measures["play_s"]["relative"] is None
+    assert measures["gini_creators"] == dict.fromkeys(measures["gini_creators"])
+    assert "–" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("feed", "said"),
+    [
+        ({"arm": "plain", "user": 1, "works": []}, r"feeds\[0\] lacks day, shown_before"),
+        (
+            {**FEED, "works": [{"song": 5}]},
+            r"feeds\[0\].works\[0\] lacks creator, type, age_h, found_by, "
+            r"ranked, why",
+        ),
+    ],
+)
+def test_a_feed_that_lacks_what_is_shown_is_refused_by_place(feed, said):
+    with pytest.raises(DataError, match=said):
+        report_on(logs(), "plain", feeds=[feed])

@@ -1,0 +1,92 @@
+"""The sweep of diversifying methods, on pools where the answer is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from karec.lab.studies.diversity import Pool, diversity_curve, diversity_sweep
+from karec.lab.studies.diversity_report import write_diversity
+
+
+def pools(n=200, columns=("creator_id", "song_id", "type")):
+    """The relevant half of each pool are near-copies of one vector, of one creator."""
+    made = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        f = rng.standard_normal((n, 12)).astype(np.float32)
+        relevance = rng.standard_normal(n).astype(np.float32)
+        relevant = relevance > 0
+        f[relevant] = f[0] + 0.05 * f[relevant]
+        every = {
+            "creator_id": np.where(relevant, 7, np.arange(n) + 100),
+            "song_id": np.arange(n),
+            "type": relevant.astype(np.int8),
+        }
+        made.append(Pool(np.arange(n) + 1000 * seed, relevance, f, {name: every[name] for name in columns}))
+    return made
+
+
+@pytest.fixture(scope="module")
+def report():
+    return diversity_sweep(pools(), k=20, diversities=(0.1, 0.5, 0.9), windows=(2, 20, 50))
+
+
+def of(report, method):
+    return [point for point in report["points"] if point["method"] == method]
+
+
+def test_a_sweep_holds_every_method_and_setting(report):
+    assert (report["pools"], report["pool_size"], report["k"]) == (5, 200, 20)
+    settings = {
+        method: [p["setting"] for p in of(report, method)]
+        for method in ("top_k", "dpp", "mmr", "ssd", "scatter")
+    }
+    assert settings["top_k"] == [None] and settings["scatter"] == [2.0, 20.0]
+    assert settings["dpp"] == settings["mmr"] == settings["ssd"] == [0.1, 0.5, 0.9]
+
+
+def test_more_diversity_costs_relevance_and_gains_distance(report):
+    (plain,) = of(report, "top_k")
+    assert (
+        plain["relevance_lost"] == 0.0
+        and plain["near_duplicates"] > 0.9
+        and plain["type_share"] == {"1": 1.0}
+    )
+    for method in ("dpp", "mmr", "ssd"):
+        lost = [point["relevance_lost"] for point in of(report, method)]
+        assert 0 <= lost[0] <= lost[1] <= lost[2] and lost[2] > 0
+        last = of(report, method)[-1]
+        for measure in ("distance", "distance_of_ten", "log_det", "creators"):
+            assert last[measure] > plain[measure]
+        for measure in ("near_duplicates", "gini_creators"):
+            assert last[measure] < plain[measure]
+    assert of(report, "scatter")[-1]["creators"] > of(report, "scatter")[0]["creators"] > plain["creators"]
+    # log det is what a DPP maximises: at full strength nobody has more of it.
+    assert of(report, "dpp")[-1]["log_det"] >= max(
+        of(report, m)[-1]["log_det"] for m in ("mmr", "ssd", "scatter")
+    )
+
+
+def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
+    report = diversity_sweep(pools(columns=()), k=5, diversities=(0.5,))
+    assert not of(report, "scatter") and "creators" not in report["points"][0]
+    data, shown = write_diversity(report, tmp_path)
+    assert json.loads(data.read_text()) == {"format": 1, **report} and shown.read_text().count("<svg") == 4
+
+
+def test_the_curve_is_the_sweep_s_dpp_points_with_top_k_at_0():
+    curve = diversity_curve(pools(), k=20, diversities=(0.0, 0.1, 0.5, 0.9))
+    points = diversity_sweep(pools(), k=20, diversities=(0.1, 0.5, 0.9), windows=())["points"]
+    of_dpp = [point for point in points if point["method"] in ("top_k", "dpp")]
+    assert [point["diversity"] for point in curve] == [point["setting"] or 0.0 for point in of_dpp]
+    for name in ("relevance", "distance", "near_duplicates"):
+        assert [point[name] for point in curve] == [point[name] for point in of_dpp]
+
+
+def test_a_sweep_and_a_curve_need_pools_and_a_positive_k():
+    for measure in (diversity_sweep, diversity_curve):
+        with pytest.raises(ValueError, match="at least one pool, got none"):
+            measure([], k=5)
+        with pytest.raises(ValueError, match="k must be positive, got 0"):
+            measure(pools(), k=0)

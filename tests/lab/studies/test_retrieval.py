@@ -1,0 +1,86 @@
+"""The study of retrieval: what is held out, how a peer's settings are chosen, what popularity answers."""
+
+import numpy as np
+import pytest
+
+from karec.errors import DataError
+from karec.lab.studies.retrieval import TOPS, held_out, measured
+from karec.lab.studies.retrieval_peers import PEERS, Peer, choose, top_of_peer
+
+NEVER = 2**62
+
+
+def taken_pairs(dataset, wanted):
+    """{(user row, work row)} of the main task's positives whose moment is ``wanted``."""
+    exposures, snapshot = dataset.exposures, dataset.snapshot
+    users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
+    rows = np.flatnonzero((exposures.labels[dataset.tasks[0]] == 1) & wanted(exposures.time_ms))
+    return set(zip(users[rows].tolist(), works[rows].tolist(), strict=True))
+
+
+def history_pairs(dataset):
+    history, works = dataset.snapshot.relations["history"], dataset.snapshot.works
+    return {
+        (row, int(work)) for row in range(len(history)) for work in works.lookup(history.of(row)) if work >= 0
+    }
+
+
+def test_what_is_held_out_was_taken_in_those_days_and_never_before(dataset):
+    found = held_out(dataset, dataset.valid_until_ms, NEVER)
+    before = history_pairs(dataset) | taken_pairs(dataset, lambda time: time < dataset.valid_until_ms)
+    expected = taken_pairs(dataset, lambda time: time >= dataset.valid_until_ms) - before
+    assert set(zip(found.users[found.user].tolist(), found.work.tolist(), strict=True)) == expected
+    assert len(found.work) == len(expected)
+    assert set(zip(*(at.tolist() for at in found.matrix.nonzero()), strict=True)) == before
+    for row, user in enumerate(found.users):
+        known = found.known[row]
+        assert set(known[known >= 0].tolist()) == {work for of_user, work in before if of_user == user}
+
+
+def test_days_on_which_nothing_new_was_taken_are_refused(dataset):
+    with pytest.raises(DataError, match="nothing is held out"):
+        held_out(dataset, NEVER - 1, NEVER)
+
+
+def test_popularity_answers_by_how_often_a_work_was_taken_without_what_the_user_took(dataset):
+    found = held_out(dataset, dataset.valid_until_ms, NEVER)
+    top = top_of_peer(PEERS[0], found.matrix, {}, found.users, 10, 0)
+    counts = np.asarray(found.matrix.sum(axis=0)).ravel()
+    for row, user in enumerate(found.users):
+        own = set(found.matrix[user].indices.tolist())
+        expected = sorted(set(range(40)) - own, key=lambda work: (-counts[work], work))[:10]
+        assert top[row].tolist() == expected
+
+
+def test_settings_are_the_best_of_what_was_tried_and_nothing_is_tried_twice():
+    peer = Peer("made up", lambda *_: None, {"a": 1, "b": 1}, {"a": (1, 2, 3), "b": (1, 2, 3)})
+    best, tried = choose(peer, lambda settings: -abs(settings["a"] - settings["b"]) + 2 * settings["b"])
+    assert best == {"a": 3, "b": 3}
+    assert len({tuple(settings.items()) for settings, _ in tried}) == len(tried)
+
+
+@pytest.mark.parametrize("peer", PEERS[1:], ids=lambda peer: peer.name)
+def test_a_peer_answers_with_works_that_the_user_did_not_take_the_same_each_time(dataset, peer):
+    found = held_out(dataset, dataset.valid_until_ms, NEVER)
+    top = top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0)  # of 40 works
+    np.testing.assert_array_equal(top, top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0))
+    for row, user in enumerate(found.users):
+        answered = top[row][top[row] >= 0].tolist()
+        assert len(answered) == len(set(answered)) and not set(answered) & set(
+            found.matrix[user].indices.tolist()
+        )
+
+
+def test_a_model_is_compared_with_the_best_peer_of_the_measure(dataset):
+    found = held_out(dataset, dataset.valid_until_ms, NEVER)
+    everything = np.tile(np.pad(np.arange(40), (0, TOPS[-1] - 40), constant_values=-1), (len(found.users), 1))
+    nothing = np.full_like(everything, -1)
+    table = measured(
+        {"one": nothing, "other": everything, "model": everything}, found, ["one", "other"], 50, 0
+    )
+    assert table["model"]["recall@100"]["best_peer"] == "other"
+    assert table["model"]["recall@100"]["value"] == 1.0 and table["model"]["recall@100"]["over_ci"] == (
+        0.0,
+        0.0,
+    )
+    assert table["one"]["recall@100"]["over"] == -1.0

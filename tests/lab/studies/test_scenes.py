@@ -1,0 +1,87 @@
+"""What a scene is worth: three ways to fill the same requests from the same items, and their table."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_bundle import publish_small_bundle
+from small_kinds import FIRST, rooms_of
+
+from karec.config import load_cascade
+from karec.config.scene_templates import HOME, scene_text
+from karec.config.starting import starting_config
+from karec.lab.studies.scenes import Filled, fill, scene_row
+from karec.lab.studies.scenes_report import SCENES_HEAD, scenes_rows
+from karec.types import Request
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    bundle = publish_small_bundle(tmp_path_factory.mktemp("worth"), kinds=rooms_of)
+    path = bundle.path.parent.parent / "karec.toml"
+    kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
+    home = starting_config(HOME, bundle.snapshot, {"click": 1.0})
+    path.write_text("\n".join([home, scene_text("live", HOME, kinds)]))
+    return replace(load_cascade(path, "live", bundle), observers=())
+
+
+def requests_of(cascade, users, k=2):
+    return [Request(user, k=k, scene="live", time_ms=cascade.bundle.snapshot.time_ms) for user in users]
+
+
+def test_all_ways_choose_from_what_the_scenes_filters_let_through(live):
+    items, on = live.bundle.snapshot.works.ids, FIRST["live"] + np.array([2, 3, 5, 7])
+    live.bundle.show_only(on)
+    asked = []
+
+    def value_of(request, ids):
+        asked.append(ids)
+        return ids - FIRST["live"]
+
+    filled = fill(live, lambda request, items: -items.ids, requests_of(live, (1, 2, 3)), value_of, items)
+    live.bundle.show_only(items)
+    assert all(len(ids) == 2 and set(ids.tolist()) <= set(on.tolist()) for ids in asked)
+    assert filled.eligible.tolist() == [4, 4, 4]
+    assert filled.empty == 0
+    assert filled.values["popular"].tolist() == [2.5] * 3  # the scores of ``popular`` put 2 and 3 first
+    assert all(len(values) == 3 for values in filled.values.values())
+
+
+def test_a_request_that_finds_nothing_to_choose_from_is_counted_and_left_out(live):
+    items = live.bundle.snapshot.works.ids
+
+    def asked():
+        yield requests_of(live, (1,))[0]
+        live.bundle.show_only(items[:0])
+        yield requests_of(live, (2,))[0]
+        live.bundle.show_only(items)
+
+    filled = fill(
+        live, lambda request, items: items.ids, asked(), lambda request, ids: np.ones(len(ids)), items
+    )
+    assert filled.empty == 1
+    assert len(filled.eligible) == 1
+    row = scene_row(filled, "one each")
+    assert (row["requests"], row["without_items"]) == (1, 1)
+
+
+def test_a_row_holds_means_and_what_the_cascade_gains_on_each_in_percent():
+    values = {"random": np.array([1.0, 1.0, 1.0, 1.0]), "popular": np.array([1.0, 2.0, 3.0, 2.0])}
+    values["cascade"] = 2.0 * values["popular"]
+    row = scene_row(Filled(values, np.array([5, 7, 9, 7]), 0), "apples")
+    assert row["ways"]["popular"]["value"] == pytest.approx(2.0)
+    assert row["ways"]["random"]["ci"] == pytest.approx((1.0, 1.0))
+    assert row["gain"]["popular"]["percent"] == pytest.approx(100.0)
+    # paired: the same users in each resample
+    assert row["gain"]["popular"]["ci"] == pytest.approx((100.0, 100.0))
+    assert row["gain"]["random"]["percent"] == pytest.approx(300.0)
+    assert row["eligible"] == 7
+
+
+def test_the_table_has_one_row_a_scene_and_dashes_where_nobody_found_anything():
+    empty = Filled({way: np.empty(0) for way in ("random", "popular", "cascade")}, np.empty(0, np.int64), 3)
+    full = Filled({way: np.ones(2) for way in ("random", "popular", "cascade")}, np.full(2, 1000), 0)
+    rows = scenes_rows({"live": scene_row(empty, "seconds"), "room": scene_row(full, "joins")})
+    assert [len(row) for row in rows] == [len(SCENES_HEAD)] * 2
+    assert rows[0] == ("live", "seconds", "0", "–", "–", "–", "–", "–")
+    assert rows[1][:5] == ("room", "joins", "2", "1,000", "1.0000 [1.0000, 1.0000]")

@@ -1,0 +1,131 @@
+"""What screening let through, against counting by hand."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import screened_library
+
+from karec.errors import DataError
+from karec.lab.studies.screening import SHARE, judge_screening
+from karec.lab.studies.screening_report import screening_sentence, write_screening
+from karec.screening.screen import screen
+from karec.screening.settings import read_settings
+
+JUDGED = [f"2026-10-0{n}" for n in (3, 4, 5, 6)]
+
+
+@pytest.fixture(scope="module")
+def screened(tmp_path_factory):
+    path, out, _ = screened_library.make(tmp_path_factory.mktemp("library"))
+    return path, out
+
+
+@pytest.fixture(scope="module")
+def report(screened):
+    path, out = screened
+    return judge_screening(read_settings(path), path, out)
+
+
+@pytest.fixture(scope="module")
+def rows(screened):
+    """(ids, long views) of the works of the judged days."""
+    folder = screened[0].parent / "outcomes"
+    tables = [pq.read_table(folder / f"day={day}") for day in JUDGED]
+    return tuple(
+        np.concatenate([table[name].to_numpy() for table in tables]) for name in ("work_id", "long_views")
+    )
+
+
+@pytest.fixture(scope="module")
+def kept(screened):
+    table = pq.read_table(screened[1] / "kept.parquet")
+    return {
+        work
+        for day, work in zip(table["day"].to_pylist(), table["id"].to_pylist(), strict=True)
+        if str(day) in JUDGED
+    }
+
+
+def test_days_that_the_model_learned_from_do_not_count(report):
+    assert report["days"] == JUDGED
+
+
+def test_the_popular_are_the_hundredth_with_the_most_long_views(report, rows):
+    _, views = rows
+    popular = views >= report["popular_from"]
+    assert report["popular"] == popular.sum() >= SHARE * len(views)
+    assert (views > report["popular_from"]).sum() < SHARE * len(views)
+    assert report["uploads"] == len(views)
+
+
+def test_recall_is_the_share_of_the_popular_that_is_kept(report, rows, kept):
+    ids, views = rows
+    popular = ids[views >= report["popular_from"]]
+    found = np.mean([work in kept for work in popular.tolist()])
+    assert report["recall"]["kept"]["value"] == pytest.approx(found) and report["kept"] == len(kept)
+    assert report["recall"]["at random"]["value"] == pytest.approx(len(kept) / len(ids))
+
+
+def test_the_better_works_are_let_through(report):
+    recall = {way: each["value"] for way, each in report["recall"].items()}
+    assert (
+        recall["kept"] > 2 * recall["at random"]
+        and recall["kept"] > recall["rules only"] > recall["at random"]
+    )
+    for each in report["recall"].values():
+        assert each["ci"][0] <= each["value"] <= each["ci"][1]
+
+
+def test_the_funnel_adds_up_to_all_works_and_all_popular_ones(report):
+    assert sum(row["works"] for row in report["funnel"]) == report["uploads"]
+    assert sum(row["popular"] for row in report["funnel"]) == report["popular"]
+    assert all(0 <= row["popular"] <= row["works"] for row in report["funnel"])
+
+
+def test_a_curve_goes_from_none_to_all_candidates(report):
+    curve = report["curve"]
+    assert curve["size"][0] == curve["by quality"][0] == 0
+    assert all(np.all(np.diff(curve[way]) >= 0) for way in curve)
+    passed = sum(row["works"] for row in report["funnel"] if row["reason"] in ("quota", "kept"))
+    assert curve["size"][-1] == pytest.approx(passed / report["uploads"])
+    assert all(a >= b - 1e-12 for a, b in zip(curve["rules only"], curve["at random"], strict=True))
+
+
+def test_the_report_is_two_files_and_a_line(report, tmp_path):
+    data, page = write_screening(report, tmp_path)
+    said = json.loads(data.read_text())
+    assert said["format"] == 1 and said["recall"] == report["recall"]
+    text = page.read_text()
+    assert "<svg" in text and "near duplicate" in text and "small creators" in text
+    assert "times as many as at random" in screening_sentence(report)
+    assert write_screening(report, tmp_path)[1].read_text() == text
+
+
+def test_a_screening_whose_days_have_no_outcomes_is_refused(screened, tmp_path):
+    shutil.copytree(screened[0].parent, tmp_path / "library")
+    for day in JUDGED:
+        shutil.rmtree(tmp_path / "library" / "outcomes" / f"day={day}")
+    path = tmp_path / "library" / "screen.toml"
+    with pytest.raises(
+        DataError, match="no day of the window after 2026-10-02, the last that the model learned from, has"
+    ):
+        judge_screening(read_settings(path), path, tmp_path / "library" / "screened")
+
+
+def test_a_folder_that_is_no_screening_is_refused(screened, tmp_path):
+    with pytest.raises(DataError, match="is no result of karec screen"):
+        judge_screening(read_settings(screened[0]), screened[0], tmp_path)
+
+
+def test_settings_that_are_not_those_of_the_screening_are_refused(screened, tmp_path):
+    path, out = screened
+    settings = read_settings(path)
+    shutil.copytree(out, tmp_path / "out")
+    screen(replace(settings, keep=100), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "kept.parquet", tmp_path / "out" / "kept.parquet")
+    with pytest.raises(DataError, match="is not of the same screening"):
+        judge_screening(settings, path, tmp_path / "out")
