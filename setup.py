@@ -73,7 +73,7 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=["karec.kernels", "karec.kernels.portable", *find_packages(include=["karec", "karec.*"])],
+    packages=["karec.kernels", *find_packages(include=["karec", "karec.*"], exclude=["karec.kernels"])],
     package_dir={"karec.kernels": "kernels"},
     ext_modules=[
         Extension("karec._native", sources=[]),

@@ -1,4 +1,4 @@
-"""Scoring: candidates → inner product → top-k, native beside its twins and plain NumPy.
+"""Scoring: candidates → inner product → top-k, native beside Numba and plain NumPy.
 
 One thread: run with OMP_NUM_THREADS=1, so that NumPy's products use one as well.
 """
@@ -8,7 +8,7 @@ import pytest
 import workloads
 
 from karec.index import ItemIndex
-from karec.kernels import portable
+from karec.kernels.scoring import score_top_k
 
 
 @pytest.fixture(scope="module", params=["float16", "float32"])
@@ -54,18 +54,13 @@ def test_numpy(benchmark, n):
     benchmark(search)
 
 
-@pytest.fixture(scope="module")
-def twin():
-    ids, vectors, _ = workloads.works()
-    return portable.ItemIndex.build(ids, vectors, "float16", [], 0, False, 0)
-
-
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)
-def test_portable(benchmark, twin, n):
+def test_numba(benchmark, n):
     benchmark.group = f"search, N={n}"
-    query, rows = workloads.works()[2], workloads.candidates(n)
-    twin.search([(None, query)], None, rows, workloads.K)
-    benchmark(lambda: twin.search([(None, query)], None, rows, workloads.K))
+    _, vectors, query = workloads.works()
+    rows = workloads.candidates(n)
+    score_top_k(vectors, query, workloads.K, rows)
+    benchmark(lambda: score_top_k(vectors, query, workloads.K, rows))
 
 
 def test_scan_one_query(benchmark, index):

@@ -1,7 +1,7 @@
 """What it takes to open a bundle: the hashes, the checks of its structure, and the replay in a child process.
 
     karec demo --works 400000 --users 20000 --exposures 60000 --requests 5 --out HERE
-    python bench/opening.py HERE/bundles                  # KAREC_BACKEND=portable for the other backend
+    python bench/opening.py HERE/bundles
 
 Seconds of processor time, of the replay those of its process, which other work on the machine hardly changes;
 medians of ROUNDS.

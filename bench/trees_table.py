@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from karec._backend import library
+from karec import _native
 from karec.learn.run.lightgbm import trees_to_onnx
 from karec.models.trees import divide
 
@@ -31,7 +31,7 @@ def main() -> None:
     y = np.sin(3 * x[:, 0]) + x[:, 1] * x[:, 2] + generator.normal(size=len(x)) > 0
     rows = x[:ROWS].copy()
     print(
-        f"{library.isa()}; ns a tree and row\n"
+        f"{_native.isa()}; ns a tree and row\n"
         f"{'leaves':>8}{'karec':>8}{'ONNX Runtime':>14}{'LightGBM':>10}{'ratio':>8}"
     )
     for leaves in (15, 31, 63, 127, 255):

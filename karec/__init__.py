@@ -78,6 +78,14 @@ else:
             from importlib.metadata import version
 
             value = version("karec")
+        elif name == "_native":  # `from karec import _native` looks here before the module is loaded
+            try:
+                value = import_module("karec._native")
+            except ImportError as error:
+                raise ImportError(
+                    f"karec's C++ extension cannot be imported ({error}). Build it: pip install -e .",
+                    name="karec._native",
+                ) from error
         elif name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from karec._backend import library as _native
+from karec import _native
 from karec.errors import DataError
 
 FORMAT = 1

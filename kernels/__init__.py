@@ -1,1 +1,1 @@
-"""Kernels that need a Python host: the oracle, the portable twins, and what only Python callers use."""
+"""Numba and Cython kernels on arrays, and the float64 reference that tests compare kernels with."""

@@ -1,5 +1,4 @@
-"""Checks of options by name, the same on every backend: TypeError for a wrong type, ValueError for a wrong
-value."""
+"""Checks of arguments by name: TypeError for an option of a wrong type, ValueError for a wrong value."""
 
 from __future__ import annotations
 
@@ -7,6 +6,9 @@ import math
 import sys
 from operator import index
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
 def whole(name: str, value: Any) -> int:
@@ -49,3 +51,35 @@ def between(name: str, value: Any, most: float) -> float:
     if not 0.0 <= number <= most:
         raise ValueError(f"{name} must lie in [0, {most:g}], got {number}")
     return number
+
+
+def matrix(name: str, value: ArrayLike) -> NDArray[Any]:
+    """``value`` as (N, D) float32, or float16 if it is float16."""
+    array = np.asarray(value)
+    _check(name, array, array.ndim == 2, "(N, D)", "float32 or float16")
+    return np.ascontiguousarray(array, np.float16 if array.dtype == np.float16 else np.float32)
+
+
+def column(name: str, value: ArrayLike, n: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """``value`` as (n,) ``dtype``, float32 or float64."""
+    array = np.asarray(value)
+    _check(name, array, array.shape == (n,), f"({n},)", np.dtype(dtype).name)
+    with np.errstate(over="ignore"):  # `finite` rejects a value that becomes infinite
+        return np.ascontiguousarray(array, dtype)
+
+
+def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """``array``; ValueError with the first position that holds NaN or infinity."""
+    good = np.isfinite(array)
+    if not good.all():
+        at = tuple(int(axis) for axis in np.argwhere(~good)[0])
+        value = "NaN" if np.isnan(array[at]) else "infinity"
+        raise ValueError(f"{name} holds {value} at {at if len(at) > 1 else f'position {at[0]}'}")
+    return array
+
+
+def _check(name: str, array: NDArray[Any], has_shape: bool, shape: str, dtype: str) -> None:
+    if not has_shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    if array.size and array.dtype.kind not in "fiub":  # NumPy makes float64 of an empty list
+        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}, expected {dtype}")

@@ -1,4 +1,4 @@
-"""What several tests stand on: a platform small enough to read, a dataset, a ranker, and the backends.
+"""What several tests stand on: a platform small enough to read, a dataset, and a ranker.
 
 Modules that tests import by name lie in ``fixtures/``.
 """
@@ -7,7 +7,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from karec._backend import library
+from karec import _native
 from karec._clock import HOUR_MS
 from karec.platform.relations import Relation
 from karec.platform.snapshot import FORMER_MEANING, Snapshot
@@ -36,15 +36,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_report_header():
-    return f"karec backend: {library.isa()}"
-
-
-@pytest.fixture(scope="module", params=["native", "portable"])
-def backend(request):
-    """karec.index and karec.diversity on either backend; processes that a test starts run on it as well."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KAREC_BACKEND", request.param)
-        yield request.param
+    return f"karec instruction set: {_native.isa()}"
 
 
 @pytest.fixture

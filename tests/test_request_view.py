@@ -5,7 +5,7 @@ A writer upserts, removes, blocks, adjusts and rolls model versions. What a requ
 dictionaries of the generation that its answer names, and its answer to the answer over an index that holds
 that generation alone.
 
-KAREC_RACE_REQUESTS names how many requests are asked. Before a release, on both backends:
+KAREC_RACE_REQUESTS names how many requests are asked. Before a release:
 
     KAREC_RACE_REQUESTS=100000 pytest tests/test_request_view.py
 """
@@ -42,8 +42,6 @@ from karec.types import Candidates, Request
 
 N_REQUESTS = int(os.environ.get("KAREC_RACE_REQUESTS", "500"))
 TOWERS = VERSIONS[:2]  # rows of the third version meet no user vector
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 
 class UserNumbers(RequestHydrator):

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from karec._backend import library as _native
+from karec import _native
 from karec._files import ASIDE, folder_aside, link_aside, remove_folder
 from karec._sealed_text import line, sealed_text
 from karec.bundle.holding import alone_in

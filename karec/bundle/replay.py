@@ -30,7 +30,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,6 @@ from karec.bundle.spaces import SPACES, Space
 from karec.bundle.structure import FIRST_RANKER, RANKER, check_structure
 from karec.errors import BundleError
 from karec.features.user_vector import VECTOR
-from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
@@ -69,11 +67,7 @@ def replay(bundle: Bundle, begin: Begin) -> None:
             widths[space] = bundle.index_of(space).dim
     users: list[Inputs] = []
     works: Inputs | None = None
-    if (
-        _has(bundle, "encoder.npz")
-        and _has(bundle, "snapshot")
-        and find_spec("karec.kernels.histories") is not None
-    ):
+    if _has(bundle, "encoder.npz") and _has(bundle, "snapshot"):
         users, works = _encoded(bundle, begin)
     vectors = {space: _user_vectors(bundle, space, users, widths.get(space), begin) for space in SPACES}
     for space in SPACES:
@@ -244,13 +238,6 @@ def _verify(bundle: Bundle, digest: str) -> None:
     check_structure(bundle, files.keys())
 
 
-def _compile_searches() -> None:
-    """The portable backend compiles a function at its first call: before the caps, which are not for that."""
-    for dtype in ("float32", "float16", "int8"):
-        index = ItemIndex.build([1, 2], np.eye(2, dtype=np.float32), dtype=dtype)
-        index.search_all(k=1, query_by_version={0: np.ones(2, np.float32)})
-
-
 def _hold_memory(caps: Caps) -> None:
     """What is allocated from here on stays below ``caps.bytes``; a crash writes no core file."""
     with open("/proc/self/status") as file:
@@ -296,7 +283,6 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     if digest is not None:
         os.nice(NICE)
-    _compile_searches()
     _hold_memory(caps)
     tell({"ready": True})
     try:

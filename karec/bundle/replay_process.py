@@ -24,7 +24,7 @@ from karec.bundle.spaces import SPACES
 from karec.errors import BundleError, one_line
 
 INDICES = frozenset(space.index for space in SPACES)
-START_S = 120.0  # imports, from a cold disk on a busy machine; the portable backend may have to compile
+START_S = 120.0  # imports, from a cold disk on a busy machine
 SLOWNESS = 10.0  # a child that gets less than this part of a processor is given up: nothing hangs
 SLOWNESS_BESIDE = 60.0  # one that gives way to processes that answer requests, and that nobody waits for
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from karec._backend import library as _native
+from karec import _native
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,7 +72,7 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
         with _named(folder / SNAPSHOT):
             snapshot = bundle.snapshot
             check_snapshot(folder / SNAPSHOT, snapshot)
-    if ENCODER in names and find_spec("karec.kernels.histories") is not None:  # else nothing here can read it
+    if ENCODER in names:
         with _named(folder / ENCODER):
             encoder = bundle.encoder
             if snapshot is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karec._backend import library as _native
+from karec import _native
 from karec._sealed_text import line, lines_of, sealed_text
 from karec.errors import BundleError, DataError
 from karec.index import ItemIndex

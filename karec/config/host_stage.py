@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from karec._backend import library as _native
+from karec import _native
 from karec._files import write_text_aside
 from karec._sealed_text import kind_of, line, sealed_text
 from karec.bundle import Bundle

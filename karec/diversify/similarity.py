@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from karec._backend import library as _native
+from karec import _native
 from karec.diversify.vectors import ITEM, Parts, own_vectors
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import MOST_WEIGHT

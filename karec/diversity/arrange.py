@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._backend import library as _native
+from karec.diversity.native import library
 
 Int64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -76,7 +76,7 @@ def arrange(
     ValueError: marks or members of another length, window < 2, two slots of one place, a slot at a place ≥ k.
     O(n·(R + S)·log n + k·R) for R rules, S slots and a list that seldom breaks a rule.
     """
-    places, violations, whole = _native.arrange(
+    places, violations, whole = library.arrange(
         n,
         [(rule.puts, rule.looks, rule.shown, rule.window, rule.allowed) for rule in rules],
         [(slot.place, slot.fits) for slot in slots],

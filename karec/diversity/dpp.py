@@ -13,7 +13,7 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library as _native
+from karec.diversity.native import library
 from karec.diversity.options import DppOptions, native_options
 from karec.diversity.relevance import scaled
 from karec.kernels.option_values import positive, positive_or_none
@@ -60,7 +60,7 @@ def dpp_select(
     """
     native = native_options("dpp_select", options)
     relevance = scaled(relevance, options.get("standardise", False))
-    return DppResult(*_native.dpp_select(embeddings, relevance, positive("k", k), **native))
+    return DppResult(*library.dpp_select(embeddings, relevance, positive("k", k), **native))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def dpp_select_batch(
     """
     native = native_options("dpp_select_batch", options)
     relevance = scaled(relevance, options.get("standardise", False), indptr)
-    found = _native.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, positive("k", k), **native)
+    found = library.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, positive("k", k), **native)
     return DppBatchResult(*found)
 
 
@@ -123,7 +123,7 @@ def dpp_select_kernel(
     if not callable(kernel):
         if diagonal is not None:
             raise ValueError("diagonal is for a kernel that is given as a function; a matrix has its own")
-        return DppResult(*_native.dpp_select_kernel(kernel, k, window))
+        return DppResult(*library.dpp_select_kernel(kernel, k, window))
     if diagonal is None:
         raise ValueError("a kernel that is given as a function needs diagonal=, its (N,) diagonal")
-    return DppResult(*_native.dpp_select_columns(kernel, diagonal, k, window))
+    return DppResult(*library.dpp_select_columns(kernel, diagonal, k, window))

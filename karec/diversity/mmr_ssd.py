@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library as _native
+from karec.diversity.native import library
 from karec.diversity.relevance import scaled
 from karec.kernels.dpp_options import DIVERSITY, checked_facet_weights
 from karec.kernels.option_values import between, positive, positive_or_none
@@ -51,7 +51,7 @@ def mmr_select(
     """
     relevance, numbers = scaled(relevance, standardise), _numbers(k, diversity, window)
     alike = (facets, checked_facet_weights(facet_weights), shown_facets)
-    return MarginalResult(*_native.mmr_select(embeddings, relevance, *numbers, shown, *alike))
+    return MarginalResult(*library.mmr_select(embeddings, relevance, *numbers, shown, *alike))
 
 
 def ssd_select(
@@ -74,7 +74,7 @@ def ssd_select(
     """
     relevance, numbers = scaled(relevance, standardise), _numbers(k, diversity, window)
     alike = (facets, checked_facet_weights(facet_weights), shown_facets)
-    return MarginalResult(*_native.ssd_select(embeddings, relevance, *numbers, shown, *alike))
+    return MarginalResult(*library.ssd_select(embeddings, relevance, *numbers, shown, *alike))
 
 
 def _numbers(k: int, diversity: float, window: int | None) -> tuple[int, float, int | None]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from karec._backend import library as _native
+from karec.diversity.native import library
 from karec.kernels.dpp_options import DIVERSITY, RIDGE, checked_options
 from karec.kernels.option_values import between, real
 
@@ -100,7 +100,7 @@ def native_options(function: str, options: DppOptions) -> dict[str, Any]:
 
 def _alpha(diversity: float, alpha: float | None) -> float:
     if alpha is None:
-        return _native.dpp_alpha(between("diversity", diversity, 1.0))
+        return library.dpp_alpha(between("diversity", diversity, 1.0))
     alpha = real("alpha", alpha)
     if not np.isfinite(alpha):
         raise ValueError(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library as _native
+from karec.diversity.native import library
 
 
 def standardised(scores: ArrayLike) -> NDArray[np.float32]:
@@ -17,7 +17,7 @@ def standardised(scores: ArrayLike) -> NDArray[np.float32]:
 
     ValueError: NaN or infinity.
     """
-    return _native.standardise(scores)
+    return library.standardise(scores)
 
 
 def scaled(relevance: ArrayLike, standardise: object, indptr: ArrayLike | None = None) -> ArrayLike:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library as _native
+from karec.diversity.native import library
 from karec.kernels.option_values import positive_or_none, whole
 
 
@@ -91,7 +91,7 @@ def scatter(
         )
         for rule in rules
     ]
-    places, violations = _native.scatter(n, native_rules, n if k is None else min(k, n))
+    places, violations = library.scatter(n, native_rules, n if k is None else min(k, n))
     return ScatterResult(
         positions[places],
         tuple(ScatterViolation(position, rules[rule], count) for position, rule, count in violations),

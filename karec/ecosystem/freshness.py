@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from karec._backend import library as _native
+from karec import _native
 from karec.ecosystem.columns import column_of, need_column
 from karec.index import ItemIndex
 from karec.stage import Scorer

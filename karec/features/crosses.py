@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from karec._backend import library
+from karec import _native
 from karec._computed_once import computed_once
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.platform.schema import CREATOR
@@ -53,7 +53,7 @@ class CrossFeatures:
         if self.cowatch is not None:
             rows = user["history_cowatch"], user["skipped_cowatch"], items["cowatch"]
             cowatch = self.cowatch.vectors, *rows
-        return library.crosses(
+        return _native.crosses(
             *(user["history"], user["skipped"], user["follows"], user["friends"], user["alike"]),
             self._shared,
             items["item_ids"],

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from karec._backend import library
+from karec import _native
 from karec._clock import HOUR_MS
 from karec._computed_once import computed_once
 from karec._files import file_aside
@@ -244,7 +244,7 @@ class Encoder:
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
         others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
         kept, passed = (at_rows(tables.works.ids, others_ids, rows) for rows in (history, skipped))
-        lengths = np.stack([library.log1p((each >= 0).sum(axis=1)) for each in (history, skipped)], axis=1)
+        lengths = np.stack([_native.log1p((each >= 0).sum(axis=1)) for each in (history, skipped)], axis=1)
         hours = np.asarray(time_ms) // HOUR_MS
         codes = known_codes(self.scenes, scenes)
         context = np.stack([codes, hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from karec._backend import library
+from karec import _native
 from karec._giving_way import give_way
 from karec.features.stored_head import entry, flag, rates, scales, texts
 from karec.features.vocabulary import Vocabulary, stored_vocabulary, vocabulary
@@ -64,7 +64,7 @@ class NumberScale:
 
     def __call__(self, values: Array) -> Array:
         """(N,) float32 of ``values (N,)``; NaN gives the mean, 0, and results are cut at ±8."""
-        return library.scaled(values, self.log, self.mean, self.scale)
+        return _native.scaled(values, self.log, self.mean, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,10 +252,10 @@ def counter_numbers(counts: Array, priors: Array) -> Array:
 
     ``priors`` (labels,) or (N, labels) lie between 0 and 1. Counts without columns give none.
     """
-    return library.counter_numbers(counts, priors)
+    return _native.counter_numbers(counts, priors)
 
 
 def log_hours(moments: Array, time_ms: int | Array) -> Array:
     """(N,) log1p of the hours from ``moments (N,)`` to ``time_ms``, not below 0; NaN where the moment is not
     known."""
-    return library.log_hours(moments, np.broadcast_to(time_ms, len(moments)))
+    return _native.log_hours(moments, np.broadcast_to(time_ms, len(moments)))

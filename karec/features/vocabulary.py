@@ -1,4 +1,4 @@
-"""Codes of a category's values, in whatever library ``karec._backend`` chooses."""
+"""Codes of a category's values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec._backend import library
+from karec import _native
 from karec.types import Array
 
 FIRST_UNSEEN = 1 << 62  # codes from here on belong to ids that a vocabulary does not hold
@@ -20,7 +20,7 @@ class Vocabulary:
     """
 
     def __init__(self, keys: Array) -> None:
-        self._codes = library.Vocabulary(keys)
+        self._codes = _native.Vocabulary(keys)
         self.keys: Array = self._codes.keys
 
     def __len__(self) -> int:

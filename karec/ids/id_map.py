@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library
+from karec import _native
 from karec.ids.strings import Strings, flat_array, is_arrow, without_nulls
 
 Int64 = NDArray[np.int64]
@@ -36,7 +36,7 @@ class IdMap:
     array of either, or ``Strings``; of the map's kind.
     """
 
-    def __init__(self, native: library.StringIds) -> None:
+    def __init__(self, native: _native.StringIds) -> None:
         self._native = native
         self._kind = native.kind
 
@@ -68,11 +68,11 @@ class IdMap:
         Never write into a file that is open somewhere; replace it by another one, as ``build`` does.
         IndexFormatError: truncated, altered, or not an id file of this version. OSError.
         """
-        return cls(library.StringIds.open(os.fsencode(path), verify))
+        return cls(_native.StringIds.open(os.fsencode(path), verify))
 
     @classmethod
     def _built(cls, strings: Strings, path: str | os.PathLike[str], kind: int, seed: int | None) -> IdMap:
-        library.StringIds.build(strings.offsets, strings.text, os.fsencode(path), kind, seed)
+        _native.StringIds.build(strings.offsets, strings.text, os.fsencode(path), kind, seed)
         return cls.open(path, verify=False)
 
     @property

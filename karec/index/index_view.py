@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from karec._backend import library
+from karec import _native as library
 from karec.index.reads import IndexReads
 from karec.index.table import NewestTable
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import library
+from karec import _native as library
 from karec.index.index_view import IndexView
 from karec.index.model_version import space_number, version_number
 from karec.index.reads import IndexReads

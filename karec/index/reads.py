@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from karec._backend import isa_of, library
+from karec import _native as library
 from karec.diversity import DppOptions, DppResult, native_options, scaled
 from karec.index.model_version import ModelVersion, versioned
 from karec.index.rows import Rows, check_index
@@ -71,9 +71,8 @@ class IndexReads:
 
     @property
     def isa(self) -> str:
-        """The instruction set that runs: ``avx512``, ``avx2`` or ``generic``; ``portable`` without the C++
-        library."""
-        return isa_of(self._native)
+        """The instruction set that runs: ``amx``, ``avx512``, ``avx2`` or ``generic``."""
+        return library.isa()
 
     @property
     def n_rows(self) -> int:

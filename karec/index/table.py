@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._backend import library
+from karec import _native as library
 
 
 @dataclass(frozen=True, eq=False)

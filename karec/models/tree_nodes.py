@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from karec._backend import library
+from karec import _native
 from karec.models.protobuf import Value, bytes_of, fields, text_of
 from karec.types import Array
 
@@ -93,8 +93,8 @@ def _joined(nodes: Mapping[str, Any], leaves: Mapping[str, Array]) -> TreeNodes:
     ):
         raise NotRead("its leaves have not one weight each, of one target")
     most = np.add.reduceat(leaf.astype(np.int64), starts).max()
-    if most > library.TreeEnsemble.MOST_LEAVES:
-        raise NotRead(f"a tree has {most} leaves, more than {library.TreeEnsemble.MOST_LEAVES}")
+    if most > _native.TreeEnsemble.MOST_LEAVES:
+        raise NotRead(f"a tree has {most} leaves, more than {_native.TreeEnsemble.MOST_LEAVES}")
     values = nodes["values"].copy()
     values[leaf] = leaves["weights"][order]
     below = np.flatnonzero(~leaf & (nodes["featureids"] < 0))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karec._backend import library
+from karec import _native
 from karec._stored import open_regular
 from karec.models.onnx_file import Port, read_declared, read_port
 from karec.models.protobuf import Value, bytes_of, field, fields, text_of
@@ -37,7 +37,7 @@ class Trees:
 
     input: str
     outputs: tuple[str, ...]
-    ensemble: library.TreeEnsemble
+    ensemble: _native.TreeEnsemble
 
     def scores(self, rows: Array) -> Mapping[str, Array]:
         """``rows (N, F) float32`` → (N, 1) float32 of each output. ValueError for another width."""
@@ -143,7 +143,7 @@ def _trees(name: str, width: int, read: Mapping[tuple[str, ...], tuple[str, Tree
         np.concatenate([getattr(nodes, each) for nodes in of.values()])
         for each in ("sizes", "features", "values", "children", "missing_first")
     )
-    ensemble = library.TreeEnsemble(sizes, sums, features, values, children, missing_first, width, len(of))
+    ensemble = _native.TreeEnsemble(sizes, sums, features, values, children, missing_first, width, len(of))
     return Trees(name, tuple(of), ensemble)
 
 

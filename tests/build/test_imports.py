@@ -38,7 +38,6 @@ UPWARDS = [
     ("karec.cascade", "karec.config", "layers"),
     ("karec.platform.table", "karec.features.table", "layers"),
     ("karec.features.table", "karec.logs.rank_log", "layers"),
-    ("karec._backend", "karec.index", "layers"),
     ("karec.index.item_index", "karec.bundle", "layers"),
     ("karec.ids.id_map", "karec.index.rows", "layers"),
     ("karec.platform.snapshot", "karec.ids.id_map", "layers"),
@@ -66,10 +65,7 @@ OUTSIDE = [
     ),
     *(("karec.refresh.item_vectors", "karec.learn.nets", "learning-is-a-process"),),
     *(("karec.lab.simulate.world.people", "karec.learn.nets", "learning-is-a-process"),),
-    *(
-        ("karec.recall.profile", package, "packages")
-        for package in ("numba", "xxhash", "onnxruntime", "pyarrow")
-    ),
+    *(("karec.recall.profile", package, "packages") for package in ("numba", "onnxruntime", "pyarrow")),
     *(("karec.lab.curves", package, "packages") for package in ("rich", "matplotlib")),
     *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
     *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
@@ -84,7 +80,7 @@ OUTSIDE = [
     ("karec.types", "numba", "vocabulary"),
     ("karec.evaluate.metrics.diversity", "karec.platform.table", "measures"),
     ("karec.learn.fit.checkpoint", "karec.learn.run.train", "learning"),
-    ("karec.kernels.portable.rows", "onnxruntime", "kernels"),
+    ("karec.kernels.scoring", "onnxruntime", "kernels"),
     *(("karec.models.onnx_model", package, "not-of-the-package") for package in ("bench", "tests")),
 ]
 FORBIDDEN = [*SIBLINGS, *UPWARDS, *BY_NAME, *OUTSIDE]
@@ -94,9 +90,9 @@ FORBIDDEN = [*SIBLINGS, *UPWARDS, *BY_NAME, *OUTSIDE]
 def package(tmp_path_factory):
     """A folder that holds the package as it is installed: kernels/ inside karec/."""
     folder = tmp_path_factory.mktemp("package")
-    sources = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(ROOT / "karec", folder / "karec", ignore=sources)
-    shutil.copytree(ROOT / "kernels", folder / "karec" / "kernels", ignore=sources)
+    built = ["*.so", "__pycache__"]
+    shutil.copytree(ROOT / "karec", folder / "karec", ignore=shutil.ignore_patterns(*built, "kernels"))
+    shutil.copytree(ROOT / "kernels", folder / "karec" / "kernels", ignore=shutil.ignore_patterns(*built))
     return folder
 
 

@@ -77,10 +77,6 @@ def test_a_good_bundle_is_replayed_and_opens(good):
     assert Bundle.open(good).model_version == 1
 
 
-def test_it_is_replayed_on_either_backend(good, backend):
-    replay_in_child(good)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_never_ends_is_stopped_and_named(damaged, name):
     folder = damaged(of_kind(name, endless, ENDLESS))

@@ -1,5 +1,4 @@
-"""One small bundle for all contracts, opened once on each backend, and cascades from the text of a
-karec.toml."""
+"""One small bundle for all contracts, and cascades from the text of a karec.toml."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.config import load_cascade
 
-pytest.register_assert_rewrite("step_contract", "index_twins")
+pytest.register_assert_rewrite("step_contract", "checked_index")
 from step_contract import ADDED, BLOCKED, REMOVED, ROLLED  # noqa: E402
 
 
@@ -25,7 +24,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(published: Path, backend: str) -> Bundle:
+def bundle(published: Path) -> Bundle:
     """Of its works the index lacks some and blocks some; it holds one that the snapshot does not know, and
     two of the next model version, for which the bundle has no user tower.
     """

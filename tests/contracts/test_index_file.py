@@ -1,11 +1,9 @@
-"""C++ and Numba read one file format: of any file, sealed or not, both say the same or refuse it in the same
-words."""
+"""Index files with bytes changed at random, with checksums that match or not, are opened or rejected."""
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +13,8 @@ from hypothesis import strategies as st
 
 from karec import _native
 from karec.errors import IndexFormatError
-from karec.kernels import portable
-from karec.kernels.portable.index_layout import ENTRY, HEADER, xxh64
 
+HEADER_BYTES = ENTRY_BYTES = 128  # of the header, and of each entry of the section table
 CHECKSUM = 64  # of header and table, in the header
 WORDS = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 63, 64, 255, 256, 2**31, 2**32 - 1])
 
@@ -51,47 +48,41 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sealed(content: bytearray) -> bytearray:
     """With the checksums that it should have, as far as its table names any."""
-    n_sections = min(
-        struct.unpack_from("<Q", content, 56)[0], (len(content) - HEADER.itemsize) // ENTRY.itemsize
-    )
-    table = slice(HEADER.itemsize, HEADER.itemsize + n_sections * ENTRY.itemsize)
-    for at in range(table.start, table.stop, ENTRY.itemsize):
+    n_sections = min(struct.unpack_from("<Q", content, 56)[0], (len(content) - HEADER_BYTES) // ENTRY_BYTES)
+    table = slice(HEADER_BYTES, HEADER_BYTES + n_sections * ENTRY_BYTES)
+    for at in range(table.start, table.stop, ENTRY_BYTES):
         offset, size = struct.unpack_from("<QQ", content, at + 8)
         if offset + size <= len(content):
-            struct.pack_into("<Q", content, at + 24, xxh64(content[offset : offset + size]))
+            struct.pack_into("<Q", content, at + 24, _native.xxh64(bytes(content[offset : offset + size])))
     content[CHECKSUM : CHECKSUM + 8] = bytes(8)
-    struct.pack_into("<Q", content, CHECKSUM, xxh64(content[: HEADER.itemsize], content[table]))
+    struct.pack_into("<Q", content, CHECKSUM, _native.xxh64(bytes(content[: table.stop])))
     return content
 
 
-def said(library: Any, path: Path, verify: bool) -> Any:
+def read_all(path: Path, verify: bool) -> None:
+    """Reads every array of the file and searches it, if it can be opened."""
     try:
-        index = library.ItemIndex.open(bytes(path), verify, False)
+        index = _native.ItemIndex.open(bytes(path), verify, False)
     except IndexFormatError as error:
-        return str(error)
-    generation, ids, columns, _ = index.table()
-    asked = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions] or [
-        (None, np.ones(5))
-    ]
-    found = index.search(asked, ids, None, 20)
-    probed = (
-        index.search_all([(version, np.stack([query])) for version, query in asked], 20, None, 1)
-        if index.n_lists
-        else ()
-    )
-    return [
-        *(generation, index.versions, index.dim, index.dtype, index.rescores, found[4], index.n_lists),
-        *((name, column.dtype, xxh64(column)) for name, column in columns.items()),
-        *(xxh64(array) for array in (ids, *found[:4], *probed[:4])),
-    ]
+        if str(path) not in str(error):
+            raise
+        return
+    _, ids, columns, _ = index.table()
+    for column in columns.values():
+        column.copy()
+    queries = [(version, np.ones(index.dim, np.float32)) for version in index.model_versions]
+    found = index.search(queries or [(None, np.ones(index.dim))], ids, None, 20)
+    assert len(found[0]) == min(20, len(ids) - found[4][0] - found[4][1])
+    if index.n_lists:
+        index.search_all([(version, query[None]) for version, query in queries], 20, None, 1)
 
 
 @given(data=st.data())
-def test_of_any_file_both_say_the_same(
+def test_index_file_with_changed_bytes_is_opened_or_rejected(
     files: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     content = bytearray((files / data.draw(st.sampled_from(["float16", "float32", "int8"]))).read_bytes())
-    head = HEADER.itemsize + ENTRY.itemsize * struct.unpack_from("<Q", content, 56)[0]
+    head = HEADER_BYTES + ENTRY_BYTES * struct.unpack_from("<Q", content, 56)[0]
     for _ in range(data.draw(st.integers(0, 3))):
         change = data.draw(st.sampled_from(["field", "field", "byte", "cut", "longer", "entries"]))
         if change == "field":
@@ -109,21 +100,20 @@ def test_of_any_file_both_say_the_same(
             first, other = sorted(data.draw(st.integers(0, (head - 128) // 128 - 1)) for _ in range(2))
             one, two = (slice(128 + 128 * at, 256 + 128 * at) for at in (first, other))
             content[one], content[two] = content[two], content[one]
-    if len(content) >= HEADER.itemsize and data.draw(st.booleans()):
+    if len(content) >= HEADER_BYTES and data.draw(st.booleans()):
         content = sealed(content)
     path = tmp_path_factory.mktemp("changed") / "index.karec"
     path.write_bytes(content)
     verify = data.draw(st.booleans())
-    assert said(portable, path, verify) == said(_native, path, verify)
+    read_all(path, verify)
 
 
-@pytest.mark.parametrize("library", [_native, portable])
-def test_a_file_whose_ids_were_chosen_to_meet_in_one_bucket_is_refused(library: Any, tmp_path: Path) -> None:
+def test_a_file_whose_ids_were_chosen_to_meet_in_one_bucket_is_refused(tmp_path: Path) -> None:
     """To look up n of them takes n² / 10 steps."""
     path = bytes(tmp_path / "index.karec")
     few, many = ids_of_one_bucket(1000), ids_of_one_bucket(2000)
     _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False, 0).save(path)
-    assert len(library.ItemIndex.open(path, True, False)) == 1000
+    assert len(_native.ItemIndex.open(path, True, False)) == 1000
     _native.ItemIndex.build(many, np.ones((2000, 2)), "float16", [], 1, False, 0).save(path)
     with pytest.raises(IndexFormatError, match="too many of them meet in one bucket"):
-        library.ItemIndex.open(path, True, False)
+        _native.ItemIndex.open(path, True, False)

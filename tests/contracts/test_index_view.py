@@ -1,5 +1,4 @@
-"""The contract of a view of an item index on each backend: one generation, whatever is written while it is
-held."""
+"""The contract of a view of an item index: one generation, whatever is written while it is held."""
 
 from __future__ import annotations
 
@@ -12,8 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from karec.index import IndexView, ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 DIM = 5
 EVERY = np.arange(-2, 14)

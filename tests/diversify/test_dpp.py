@@ -237,7 +237,6 @@ def test_a_work_like_one_that_was_shown_is_avoided(index):
     assert selected(Dpp(twin, k=1, diversity=0.7), Request(1, shown=(0,)), c).indices.tolist() == [1]
 
 
-@pytest.mark.usefixtures("backend")
 def test_a_dpp_explains_no_likeness_between_vectors_of_two_model_versions(index):
     move_to_another_version(index, np.arange(20, 30))
     rows = index.lookup(np.arange(30))

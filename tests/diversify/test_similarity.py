@@ -20,8 +20,6 @@ from karec.types import Request
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 VERSION = 1
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 @pytest.fixture
 def index():

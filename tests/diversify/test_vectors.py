@@ -17,8 +17,6 @@ from karec.types import Request
 AUDIO = Similarity(vectors="audio")
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 def test_vectors_of_one_version_are_as_the_index_gives_them():
     index = thirty_works()

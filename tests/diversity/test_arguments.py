@@ -1,4 +1,4 @@
-"""What dpp_select, dpp_select_batch and dpp_select_kernel refuse, on either backend."""
+"""What dpp_select, dpp_select_batch and dpp_select_kernel refuse."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 
 from karec.diversity import dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, ssd_select
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 E = np.eye(4, 6, dtype=np.float32)
 R = np.arange(4, dtype=np.float32)

@@ -1,5 +1,4 @@
-"""Arranged lists: of all lists the one that breaks slots least, then rules least, then is the first; on both
-backends.
+"""Arranged lists: of all lists the one that breaks slots least, then rules least, then is the first.
 
 ``karec.kernels.reference.arrange`` looks at every list.
 """
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 
 from karec import _native
 from karec.diversity import WHOLE_SESSION, MarkRule, Slot, arrange
-from karec.kernels import portable, reference
-
-pytestmark = pytest.mark.usefixtures("backend")
+from karec.kernels import reference
 
 MOST = 5  # items of a list that the oracle looks at
 
@@ -73,10 +70,8 @@ def test_no_list_breaks_less_and_of_the_best_the_first_is_taken(problem: dict[st
 
 @settings(max_examples=200)
 @given(problems(most=40))
-def test_both_libraries_arrange_alike_and_lose_nothing(problem: dict[str, Any]) -> None:
+def test_arranged_list_repeats_no_item_and_is_not_shorter_than_needed(problem: dict[str, Any]) -> None:
     found = _native.arrange(*arrays(problem).values())
-    twin = portable.arrange(*arrays(problem).values())
-    assert (found[0].tolist(), found[1:]) == (twin[0].tolist(), twin[1:])
     there = [item for item in found[0].tolist() if item >= 0]
     assert len(set(there)) == len(there) and set(there) <= set(range(problem["n"]))
     n_only = sum(problem["only"])

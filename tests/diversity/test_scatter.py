@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from karec.diversity import ScatterRule, ScatterViolation, scatter
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 def violations_of(
     order: list[int], columns: dict[str, list[int]], rules: list[ScatterRule]

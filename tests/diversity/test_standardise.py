@@ -1,5 +1,4 @@
-"""``standardise=True``: relevance of any scale, and of a single candidate, for DPP, MMR and SSD on either
-backend."""
+"""``standardise=True``: relevance of any scale, and of a single candidate, for DPP, MMR and SSD."""
 
 from itertools import pairwise
 
@@ -9,8 +8,6 @@ import pytest
 import karec
 from karec.diversity import dpp_select, dpp_select_batch, mmr_select, ssd_select, standardised
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 RNG = np.random.default_rng(3)
 E = RNG.standard_normal((40, 6), dtype=np.float32)

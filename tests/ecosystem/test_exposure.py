@@ -34,8 +34,6 @@ from karec.stage import Source, Stage
 from karec.trace import Trace
 from karec.types import Candidates, Request
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 @pytest.fixture
 def index():

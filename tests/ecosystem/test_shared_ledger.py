@@ -11,8 +11,6 @@ from steered_requests import fifty_works, show, steering
 
 from karec.ecosystem.steering import PUBLISH_FEEDS
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 @pytest.fixture
 def index():

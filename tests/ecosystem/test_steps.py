@@ -19,8 +19,6 @@ from karec.types import Candidates, Request
 
 NOW = int(100 * HOUR_MS)
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 def fifty_works():
     """Works 1000 … 1049; work 1000 + i is i hours old."""

@@ -8,7 +8,7 @@ from karec.ids import IdMap
 
 
 @pytest.fixture
-def build(tmp_path: Path, backend: str) -> Callable[[Any], IdMap]:
+def build(tmp_path: Path) -> Callable[[Any], IdMap]:
     """Ids → a map of them, in a file that is verified when it is opened."""
 
     def of(ids: Any) -> IdMap:

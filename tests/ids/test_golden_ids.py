@@ -14,8 +14,6 @@ import pytest
 
 from karec.ids import IdMap
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 GOLDEN = Path(__file__).parent / "golden"
 IDS: dict[str, Any] = {
     "v1-strings": ["u1", "ümläut", "歌手-7", "🎤" * 64, "a\0b", "x" * 256, *(f"user-{i}" for i in range(30))],

@@ -11,13 +11,11 @@ import pytest
 from karec.errors import IndexFormatError
 from karec.ids import IdMap
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 NAMES = [f"user-{i}-{'ü' * (i % 5)}" for i in range(40)]
 
 
 @pytest.fixture
-def saved(tmp_path: Path, backend: str) -> Path:
+def saved(tmp_path: Path) -> Path:
     path = tmp_path / "ids.karec"
     IdMap.build(NAMES, path)
     return path

@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 
 from karec.ids import IdMap, Strings
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 Build = Callable[[Any], IdMap]
 
 NAMES = ["u1", "ümläut", "歌手-7", "🎤" * 64, "a\0b", "x" * 256, " ", "-5", "007"]
@@ -43,7 +41,7 @@ def test_strings_come_back_as_they_went_in(build: Build) -> None:
 
 
 @given(held=st.lists(texts, max_size=60), strangers=st.lists(texts, max_size=20))
-def test_any_strings_come_back(backend: str, held: list[str], strangers: list[str]) -> None:
+def test_any_strings_come_back(held: list[str], strangers: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         IdMap.build(held, Path(folder) / "ids.karec")
         ids = IdMap.open(Path(folder) / "ids.karec")
@@ -60,7 +58,7 @@ def test_any_strings_come_back(backend: str, held: list[str], strangers: list[st
 
 @given(held=st.lists(st.integers(-(2**63), 2**64 - 1), min_size=1, max_size=40))
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
-def test_any_integers_come_back(backend: str, held: list[int]) -> None:
+def test_any_integers_come_back(held: list[int]) -> None:
     dtype = np.int64 if min(held) < 0 else np.uint64
     given_ids = np.array([i for i in held if np.iinfo(dtype).min <= i <= np.iinfo(dtype).max], dtype)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,25 +131,12 @@ def test_integers_come_from_arrow(build: Build) -> None:
         assert build(array).numbers(array).tolist() == [3, 1]
 
 
-def test_the_same_ids_give_the_same_bytes_in_whatever_order(tmp_path: Path, backend: str) -> None:
+def test_the_same_ids_give_the_same_bytes_in_whatever_order(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names = [f"user-{i}" for i in rng.permutation(1000).tolist()]
     IdMap.build(names, tmp_path / "one")
     IdMap.build(sorted(names) + names[:100], tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-
-
-def test_both_backends_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = two_of_one_number()
-    for n in (0, 1, 8, 9, 24, 25, 1000):
-        for extra in ([], [one, other]):
-            names = [f"ü{i}" * (1 + i % 40) for i in range(n)] + extra
-            files = []
-            for chosen in ("native", "portable"):
-                monkeypatch.setenv("KAREC_BACKEND", chosen)
-                IdMap.build(names, tmp_path / chosen)
-                files.append((tmp_path / chosen).read_bytes())
-            assert files[0] == files[1]
 
 
 def test_two_ids_of_one_number_move_the_seed(build: Build) -> None:

@@ -8,8 +8,6 @@ import pytest
 from karec.diversity import dpp_select
 from karec.index import ItemIndex
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 N, DIM = 500, 21
 RELEVANCE = np.random.default_rng(1).standard_normal(300).astype(np.float32)
 ROWS = np.random.default_rng(2).permutation(N)[:300].astype(np.int32)

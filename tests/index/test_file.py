@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from karec._backend import library
+from karec import _native
 from karec.errors import IndexFormatError
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 HEADER = 128 + 128 * 5  # header, and a table of ids, rows, id map and two columns
 
@@ -134,10 +132,10 @@ def test_only_a_regular_file_is_opened(tmp_path: Path, copy: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_the_sum_of_a_fifo_is_refused(backend: str, tmp_path: Path) -> None:
+def test_the_sum_of_a_fifo_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="not a regular file"):
-        library.xxh64_of_file(os.fsencode(tmp_path / "fifo"))
+        _native.xxh64_of_file(os.fsencode(tmp_path / "fifo"))
 
 
 def test_save_replaces_a_regular_file_and_nothing_else(index: ItemIndex, saved: Path, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def child():
     assert index.n_rows <= before + N, (before, index.n_rows)
     assert (index.embeddings(index.lookup(ids)) == 2).all()
     try:
-        kept = views[0].embeddings(views[0].lookup(ids))
-        assert index.isa == "portable" and (kept == 1).all()  # nothing of a generation is written again
+        views[0].lookup(ids)
+        raise AssertionError("the child reads a view that another thread took before the fork")
     except Unavailable as refusal:
         assert "another thread took this view before the process was forked" in str(refusal)
 
@@ -75,7 +75,7 @@ finally:
 """
 
 
-def test_an_index_lives_on_in_a_child_of_a_process_with_threads(backend: str) -> None:
+def test_an_index_lives_on_in_a_child_of_a_process_with_threads() -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

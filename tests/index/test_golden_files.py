@@ -13,8 +13,6 @@ import pytest
 
 from karec.index import ItemIndex
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 GOLDEN = Path(__file__).parents[1] / "native" / "golden"
 DTYPES = ("float16", "float32", "int8")
 IDS = np.array([5, -7, 2**61, 11, 12, 13, 0])

@@ -13,8 +13,6 @@ import pytest
 
 from karec import IndexView, ItemIndex
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 COLUMNS = {"creator_id": np.array([10, 20, 30, 40]), "quality": np.array([0.5, 0.25, 1, 2], np.float32)}
 
 
@@ -203,7 +201,7 @@ def test_a_view_outlives_its_index() -> None:
     assert view.search([2], ids=[1], k=1).scores.tolist() == [6.0]
 
 
-def test_rows_are_used_again_when_the_last_view_of_them_is_gone(index: ItemIndex, backend: str) -> None:
+def test_rows_are_used_again_when_the_last_view_of_them_is_gone(index: ItemIndex) -> None:
     def refresh(times: int) -> int:
         for _ in range(times):
             index.upsert([100, 101], [[1, 0, 0, 0], [0, 1, 0, 0]], {"creator_id": [1, 2], "quality": [1, 2]})
@@ -213,9 +211,7 @@ def test_rows_are_used_again_when_the_last_view_of_them_is_gone(index: ItemIndex
     assert refresh(3) == settled
     view = index.pinned()
     held = refresh(5)
-    assert held > settled or backend == "portable", (
-        "a view's rows stay what they are; portable copies every array"
-    )
+    assert held > settled, "a view's rows stay what they are"
     del view
     gc.collect()
     assert refresh(1) <= refresh(10) <= held

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from karec.index import ItemIndex
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 N, DIM = 3000, 12
 
 

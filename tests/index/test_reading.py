@@ -1,4 +1,4 @@
-"""What an index holds, on either backend: ids, vectors, columns, lookups, and whose memory is read."""
+"""What an index holds: ids, vectors, columns, lookups, and whose memory is read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 
 def test_an_index_gives_its_sizes_ids_columns_and_vectors(index: ItemIndex) -> None:

@@ -1,4 +1,4 @@
-"""Bad input to an index, on either backend: each message says what, where, and what was expected."""
+"""Bad input to an index: each message says what, where, and what was expected."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 from four_works import IDS, VECTORS
 
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 NAN = np.array([[0, 1, 2], [3, np.nan, 5]], np.float32)
 

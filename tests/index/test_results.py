@@ -6,8 +6,6 @@ import pytest
 import karec
 from karec.index import ItemIndex
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 @pytest.fixture
 def index() -> ItemIndex:

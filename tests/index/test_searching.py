@@ -1,4 +1,4 @@
-"""Searches, on either backend: by ids or rows, alone, in batches, side by side, by model version."""
+"""Searches: by ids or rows, alone, in batches, side by side, by model version."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from four_works import IDS, VECTORS
 
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 
 def test_candidates_come_as_ids_or_as_rows(index: ItemIndex) -> None:

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 
 from karec.index import ItemIndex
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 IDS = np.array([40, -3, 2**62, 7])
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
 

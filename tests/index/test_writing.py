@@ -1,4 +1,4 @@
-"""Writes, on either backend: works come, change, are blocked and go; a save keeps what was written."""
+"""Writes: works come, change, are blocked and go; a save keeps what was written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from four_works import IDS
 
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 
 def test_a_work_is_adjusted_blocked_and_freed(index: ItemIndex) -> None:

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from karec import dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, scatter, ssd_select
-from karec._backend import library
+from karec import _native, dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, scatter, ssd_select
 from karec.diversity import ScatterRule
 from karec.index import ItemIndex
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 Array = NDArray[Any]
 N, DIM = 40, 5
@@ -120,13 +117,13 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     "scatter": lambda layout: scatter(
         layout(np.arange(N)), {"t": layout(TYPES)}, [ScatterRule("t", 4, 1)], shown={"t": layout(TYPES[:3])}
     ),
-    "freshness": lambda layout: [library.freshness(layout(RELEVANCE), layout(MOMENTS), 10**12, 1.0, 24.0)],
+    "freshness": lambda layout: [_native.freshness(layout(RELEVANCE), layout(MOMENTS), 10**12, 1.0, 24.0)],
     "tone": lambda layout: [
-        library.tone(layout(TONES), 0.5),
-        library.tone(layout(TONES.astype(np.float16)), 0.5),
+        _native.tone(layout(TONES), 0.5),
+        _native.tone(layout(TONES.astype(np.float16)), 0.5),
     ],
-    "quota": lambda layout: [library.quota(layout(RELEVANCE), layout(TYPES), 2)],
-    "standardise": lambda layout: [library.standardise(layout(RELEVANCE))],
+    "quota": lambda layout: [_native.quota(layout(RELEVANCE), layout(TYPES), 2)],
+    "standardise": lambda layout: [_native.standardise(layout(RELEVANCE))],
 }
 
 

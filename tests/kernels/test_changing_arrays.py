@@ -16,7 +16,7 @@ CHILD = """
 import ctypes, mmap, sys, threading
 import numpy as np
 from karec import dpp_select, mmr_select, scatter
-from karec._backend import library
+from karec import _native
 from karec.diversity import ScatterRule
 from karec.errors import KarecError
 from karec.index import ItemIndex
@@ -86,8 +86,8 @@ CASES = {  # call, write, what it writes in turn
     "mmr": (lambda: mmr_select(vectors, scores, few), all_scores, (rising, wild)),
     "merge of rows": (lambda: merge_rows([np.arange(many)], [scores], [rows], 2**20, [many], many), last_row,
                       (2**31 - 1, 5)),
-    "quota": (lambda: library.quota(scores, groups * 0, 3), all_scores, (rising, -rising)),
-    "quota groups": (lambda: library.quota(rising, groups, 3), all_groups, (codes, others)),
+    "quota": (lambda: _native.quota(scores, groups * 0, 3), all_scores, (rising, -rising)),
+    "quota groups": (lambda: _native.quota(rising, groups, 3), all_groups, (codes, others)),
     "scatter": (lambda: scatter(np.arange(few), {"g": groups[-few:]}, [ScatterRule("g", 3, 1)]), all_groups,
                 (codes, others)),
 }
@@ -129,26 +129,11 @@ CASES = {  # elements, calls
     "quota groups": (100_000, 10),
     "scatter": (20_000, 20),
 }
-# The others reach Numba through NumPy's own copies, or read by NumPy, which checks every index.
-PORTABLE_CASES = {
-    "embeddings": (20_000, 50),
-    "gather": (20_000, 50),
-    "search": (20_000, 20),
-    "dpp of rows": (1000, 20),
-    "search_batch": (20_000, 10),
-    "quota groups": (100_000, 10),
-}
 
 
-@pytest.mark.parametrize(
-    ("backend", "case", "n", "rounds"),
-    [("native", name, *size) for name, size in CASES.items()]
-    + [("portable", name, *size) for name, size in PORTABLE_CASES.items()],
-)
-def test_a_call_survives_writes_to_what_it_reads(
-    monkeypatch: pytest.MonkeyPatch, backend: str, case: str, n: int, rounds: int
-) -> None:
-    monkeypatch.setenv("KAREC_BACKEND", backend)
+@pytest.mark.parametrize("case", CASES)
+def test_a_call_survives_writes_to_what_it_reads(case: str) -> None:
+    n, rounds = CASES[case]
     done = subprocess.run(
         [sys.executable, "-c", CHILD, case, str(n), str(rounds)], capture_output=True, text=True, check=False
     )

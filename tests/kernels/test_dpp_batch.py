@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from karec import diversity
@@ -24,7 +23,6 @@ def _users(rng: np.random.Generator) -> tuple[NDArray[np.float32], dict[str, Any
     return rng.standard_normal((n, 8)).astype(np.float32), columns, indptr
 
 
-@pytest.mark.usefixtures("backend")
 def test_a_batch_is_each_user_alone() -> None:
     rng = np.random.default_rng(0)
     embeddings, columns, indptr = _users(rng)
@@ -45,7 +43,6 @@ def test_a_batch_is_each_user_alone() -> None:
         assert batch.log_det[user] == alone.log_det and batch.n_dpp[user] == alone.n_dpp
 
 
-@pytest.mark.usefixtures("backend")
 def test_a_batch_is_as_wide_as_its_longest_list() -> None:
     embeddings, columns, indptr = _users(np.random.default_rng(1))
     batch = diversity.dpp_select_batch(embeddings, indptr=indptr, k=2**62, **columns)

@@ -7,24 +7,24 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from dpp_problems import SELECT_KERNEL, Problem, assert_greedy, every_backend, generic, problems
+from dpp_problems import SELECT_KERNEL, Problem, assert_greedy, every_solver, generic, problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from karec import diversity
 from karec.diversity import DppResult
-from karec.kernels import portable, reference
+from karec.kernels import dpp, reference
 
 
-@every_backend
+@every_solver
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(plain=True), window=st.sampled_from([None, 1, 2, 4]))
 def test_an_explicit_kernel_is_selected_from_greedily(
-    backend: str, problem: Problem, window: int | None
+    solver: str, problem: Problem, window: int | None
 ) -> None:
     kernel = problem.kernel()
-    result = SELECT_KERNEL[backend](kernel, problem.k, window=window)
+    result = SELECT_KERNEL[solver](kernel, problem.k, window=window)
     assert len(result.indices) == result.n_dpp == len(set(result.indices.tolist())) <= problem.k
     assert_greedy(result, kernel, np.ones(problem.n), window)
 
@@ -47,18 +47,17 @@ def _rbf_kernel(points: NDArray[Any], log_q: NDArray[np.float64], ridge: float) 
 def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> None:
     points = np.random.default_rng(0).random((80, 2))
     relevance = np.random.default_rng(1).standard_normal(80)
-    result = DppResult(*portable.dpp_select_similarity(_rbf, points, relevance, 30, window=window))
+    result = DppResult(*dpp.dpp_select_similarity(_rbf, points, relevance, 30, window=window))
     kernel = _rbf_kernel(points, reference.log_qualities(relevance, 0.5, None), 1e-2)
     expected = reference.dpp_select_kernel(kernel, 30, window=window)
     np.testing.assert_array_equal(result.indices, expected[0])
     np.testing.assert_allclose(result.gains, expected[1], rtol=1e-8)
     with pytest.raises(ValueError, match="relevance holds NaN at position 0"):
-        portable.dpp_select_similarity(_rbf, points, np.full(80, np.nan), 3)
+        dpp.dpp_select_similarity(_rbf, points, np.full(80, np.nan), 3)
     with pytest.raises(ValueError, match="is not finite"):
-        portable.dpp_select_similarity(_rbf, np.full((80, 2), np.nan), relevance, 3)
+        dpp.dpp_select_similarity(_rbf, np.full((80, 2), np.nan), relevance, 3)
 
 
-@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("window", [None, 1, 4])
 def test_columns_on_demand_are_the_whole_kernel(window: int | None) -> None:
     kernel = generic(13).kernel()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dpp_problems import SELECT, SELECT_KERNEL, every_backend
+from dpp_problems import SELECT, SELECT_KERNEL, every_solver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ def some(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndar
     return vectors[:n], relevance, codes[:, :n], vectors[n:], codes[:, n:]
 
 
-@every_backend
+@every_solver
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -36,7 +36,7 @@ def some(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndar
     weights=st.sampled_from([[0.3], [0.3, 0.2, 0.2], [0.5, 0.5], [1.0], [0.05, 0.9]]),
 )
 def test_facets_give_the_selection_of_their_explicit_kernel(
-    backend: str, seed: int, n: int, n_shown: int, weights: list[float]
+    solver: str, seed: int, n: int, n_shown: int, weights: list[float]
 ) -> None:
     vectors, relevance, facets, shown, of_shown = some(seed, n, n_shown, weights)
     both = np.concatenate([shown, vectors])
@@ -46,9 +46,9 @@ def test_facets_give_the_selection_of_their_explicit_kernel(
     across = unit[n_shown:, :n_shown]
     left = unit[n_shown:, n_shown:] - across @ np.linalg.solve(unit[:n_shown, :n_shown], across.T)
     q = np.exp(reference.log_qualities(relevance, 0.5, None))
-    expected = SELECT_KERNEL[backend](q[:, None] * left * q, n)
+    expected = SELECT_KERNEL[solver](q[:, None] * left * q, n)
     options = {"shown": shown, "shown_facets": of_shown} if n_shown else {}
-    found = SELECT[backend](vectors, relevance, n, facets=facets, facet_weights=weights, fill=None, **options)
+    found = SELECT[solver](vectors, relevance, n, facets=facets, facet_weights=weights, fill=None, **options)
     # Gains are compared in float32: what is as good to 1e-5·q² may come first.
     same = np.flatnonzero(found.indices[: len(expected.indices)] != expected.indices[: len(found.indices)])
     first = same[0] if len(same) else min(len(found.indices), len(expected.indices))
@@ -68,7 +68,6 @@ MANY: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", MANY)
 def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: str) -> None:
     """More picks than dimensions, and values that many picks share: the residual is a matrix with many
@@ -102,7 +101,6 @@ def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: s
     assert first > K_MANY // 2
 
 
-@pytest.mark.usefixtures("backend")
 def test_a_batch_selects_for_each_user_as_for_it_alone() -> None:
     weights = [0.3, 0.2]
     vectors, relevance, facets, shown, of_shown = some(3, 60, 7, weights)
@@ -133,7 +131,6 @@ def test_a_batch_selects_for_each_user_as_for_it_alone() -> None:
         np.testing.assert_array_equal(found.gains[user], alone.gains)
 
 
-@pytest.mark.usefixtures("backend")
 def test_rows_of_an_index_are_selected_from_as_their_vectors_are() -> None:
     weights = [0.3, 0.2]
     vectors, relevance, facets, _, _ = some(4, 50, 0, weights)
@@ -143,7 +140,6 @@ def test_rows_of_an_index_are_selected_from_as_their_vectors_are() -> None:
     np.testing.assert_array_equal(found.indices, dpp_select(vectors, relevance, 20, **options).indices)
 
 
-@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -170,7 +166,6 @@ def test_facets_that_do_not_fit_are_refused(options: dict, message: str) -> None
         dpp_select(vectors, relevance, 3, **given)
 
 
-@pytest.mark.usefixtures("backend")
 def test_weights_that_are_no_list_are_refused_by_name() -> None:
     vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1])
     with pytest.raises(TypeError, match=r"facet_weights must be a list of numbers, got 0\.3"):

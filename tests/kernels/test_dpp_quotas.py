@@ -4,58 +4,58 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dpp_problems import SELECT, SELECT_KERNEL, every_backend, generic
+from dpp_problems import SELECT, SELECT_KERNEL, every_solver, generic
 
 from karec.kernels import reference
 
 
-@every_backend
-def test_without_a_ridge_the_greedy_ends_at_the_rank_and_the_fill_goes_on(backend: str) -> None:
+@every_solver
+def test_without_a_ridge_the_greedy_ends_at_the_rank_and_the_fill_goes_on(solver: str) -> None:
     problem = generic(7, dim=6, k=20, ridge=0.0)
-    result = problem.solve(backend)
+    result = problem.solve(solver)
     assert result.n_dpp == 6 and len(result.indices) == 20
     rest = [i for i in reference.top_k(problem.relevance, 60) if i not in set(result.indices[:6].tolist())]
     np.testing.assert_array_equal(result.indices[6:], rest[:14])
-    assert len(problem.solve(backend, fill=None).indices) == 6
-    assert SELECT_KERNEL[backend](problem.kernel(), 20).n_dpp == 6
+    assert len(problem.solve(solver, fill=None).indices) == 6
+    assert SELECT_KERNEL[solver](problem.kernel(), 20).n_dpp == 6
 
 
-@every_backend
-def test_no_type_gets_more_than_its_quota(backend: str) -> None:
+@every_solver
+def test_no_type_gets_more_than_its_quota(solver: str) -> None:
     types = np.repeat([5, -7, 5, 5], 15)
     problem = generic(8, types=types, max_per_type=4)
-    chosen = problem.solve(backend).indices
+    chosen = problem.solve(solver).indices
     assert [np.count_nonzero(types[chosen] == t) for t in (5, -7)] == [4, 4] and len(chosen) == 8
 
 
-@every_backend
+@every_solver
 @pytest.mark.parametrize("fill", ["relevance", None])
-def test_each_type_gets_what_it_is_owed(backend: str, fill: str | None) -> None:
+def test_each_type_gets_what_it_is_owed(solver: str, fill: str | None) -> None:
     types = np.repeat([5, -7, 2], [55, 4, 1])
     problem = generic(8, k=12, types=types, min_per_type=3, fill=fill, window=None)
     problem.relevance[55:] -= 5
-    free = problem.solve(backend, min_per_type=0).indices
-    owed = problem.solve(backend).indices
+    free = problem.solve(solver, min_per_type=0).indices
+    owed = problem.solve(solver).indices
     assert [np.count_nonzero(types[free] == t) for t in (5, -7, 2)] == [12, 0, 0]
     assert [np.count_nonzero(types[owed] == t) for t in (5, -7, 2)] == [8, 3, 1]
     np.testing.assert_array_equal(owed[:8], free[:8])
-    both = problem.solve(backend, max_per_type=6).indices
+    both = problem.solve(solver, max_per_type=6).indices
     assert np.count_nonzero(types[both] == 5) == 6
 
 
-@every_backend
-def test_more_owed_than_there_are_places_goes_by_gain_among_those_owed(backend: str) -> None:
+@every_solver
+def test_more_owed_than_there_are_places_goes_by_gain_among_those_owed(solver: str) -> None:
     problem = generic(12, k=4, types=np.arange(60) % 6, min_per_type=1)
     types = np.arange(60) % 6
-    chosen = problem.solve(backend).indices
+    chosen = problem.solve(solver).indices
     assert len(set(types[chosen].tolist())) == 4
 
 
-@every_backend
-def test_the_fill_keeps_to_what_is_owed(backend: str) -> None:
+@every_solver
+def test_the_fill_keeps_to_what_is_owed(solver: str) -> None:
     copies = np.ones((12, 3), np.float32)
     types = np.repeat([0, 1], [10, 2])
-    result = SELECT[backend](
+    result = SELECT[solver](
         copies, np.arange(12, 0, -1, dtype=np.float32), 5, ridge=0.0, types=types, min_per_type=2
     )
     assert result.n_dpp == 1 and result.indices.tolist() == [0, 1, 2, 10, 11]

@@ -1,4 +1,4 @@
-"""MMR and SSD, in C++ and in Numba, against the NumPy oracle, step by step: what is taken has the best score
+"""MMR and SSD in C++ against the NumPy oracle, step by step: what is taken has the best score
 of its step within 1e-3, and the very same sequence comes out where nothing is close.
 """
 
@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from karec.diversity import MarginalResult, mmr_select, ssd_select
 from karec.kernels import reference
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 SELECT: dict[str, tuple[Callable[..., MarginalResult], Callable[..., Any]]] = {
     "mmr": (mmr_select, reference.mmr_select),

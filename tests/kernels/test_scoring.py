@@ -1,7 +1,4 @@
-"""One conformance suite for scoring over the C++ library, its Numba twin and the NumPy oracle.
-
-``test_backends.py`` runs it on every instruction set that the machine has.
-"""
+"""Scoring in the C++ library against the float64 reference."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from numpy.typing import NDArray
 
 from karec.index import ItemIndex
 from karec.kernels import reference
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 
 def make(

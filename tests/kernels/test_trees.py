@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_trees import Tree, arrays_of, followed, random_rows, random_tree
 
-from karec._backend import library
-
-pytestmark = pytest.mark.usefixtures("backend")
+from karec import _native
 
 
 def ensemble(trees, n_features, outputs=None):
@@ -21,7 +19,7 @@ def ensemble(trees, n_features, outputs=None):
 def made(arrays):
     """The library takes them by place."""
     names = ("sizes", "outputs", "features", "values", "children", "missing_first", "n_features", "n_outputs")
-    return library.TreeEnsemble(*(arrays[name] for name in names))
+    return _native.TreeEnsemble(*(arrays[name] for name in names))
 
 
 def same_bits(a, b):
@@ -118,7 +116,7 @@ def test_nodes_that_make_no_trees_are_refused_by_tree_and_node(what):
 
 
 def test_a_tree_of_more_leaves_than_are_taken_is_refused():
-    tree = random_tree(np.random.default_rng(0), library.TreeEnsemble.MOST_LEAVES + 1, 2)
+    tree = random_tree(np.random.default_rng(0), _native.TreeEnsemble.MOST_LEAVES + 1, 2)
     with pytest.raises(ValueError, match="tree 1: it has 257 leaves, at most 256 are taken"):
         ensemble([Tree(), tree], 2)
 

@@ -1,4 +1,4 @@
-"""Codes of both backends against plain loops."""
+"""Codes of a vocabulary against plain loops."""
 
 import subprocess
 import sys
@@ -11,16 +11,13 @@ from hypothesis import strategies as st
 
 from karec import _native
 from karec.features.vocabulary import FIRST_UNSEEN
-from karec.kernels import portable
 
-BACKENDS = pytest.mark.parametrize("backend", [_native, portable], ids=["native", "portable"])
 ids = st.integers(0, 2**63 - 1) | st.integers(0, 20)
 
 
-@BACKENDS
-@given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.just(-1), max_size=50))
-def test_codes_follow_the_keys_and_unseen_ids_keep_apart(backend, keys, wanted):
-    codes = backend.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
+@given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.integers(-(2**63), -1), max_size=50))
+def test_codes_follow_the_keys_and_unseen_ids_keep_apart(keys, wanted):
+    codes = _native.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
     for id, code in zip(wanted, codes, strict=True):
         if id < 0:
             assert code == 0
@@ -38,29 +35,26 @@ class NoArray:
         raise RuntimeError("no")
 
 
-@BACKENDS
 @pytest.mark.parametrize("keys", [[[1], [2, 3]], NoArray()])
-def test_what_is_no_array_is_refused(backend, keys):
+def test_what_is_no_array_is_refused(keys):
     with pytest.raises((ValueError, RuntimeError)):
-        backend.Vocabulary(keys)
+        _native.Vocabulary(keys)
 
 
-@BACKENDS
-def test_repeated_negative_and_float_ids_are_refused(backend):
+def test_repeated_negative_and_float_ids_are_refused():
     with pytest.raises(ValueError, match="7 stands twice"):
-        backend.Vocabulary(np.array([7, 3, 7]))
+        _native.Vocabulary(np.array([7, 3, 7]))
     with pytest.raises(ValueError, match=r"keys\[1\] is -3"):
-        backend.Vocabulary(np.array([7, -3]))
+        _native.Vocabulary(np.array([7, -3]))
     with pytest.raises(ValueError, match="float64"):
-        backend.Vocabulary(np.array([1])).encode(np.array([1.5]))
+        _native.Vocabulary(np.array([1])).encode(np.array([1.5]))
 
 
-@BACKENDS
-def test_a_vocabulary_keeps_its_own_keys(backend):
+def test_a_vocabulary_keeps_its_own_keys():
     """Once it held the caller's array: writing to that changed what was found, and looked outside the
     table."""
     keys = np.array([7, 3, 9])
-    vocabulary = backend.Vocabulary(keys)
+    vocabulary = _native.Vocabulary(keys)
     keys[:] = 1
     assert vocabulary.keys.tolist() == [7, 3, 9]
     assert vocabulary.encode(np.array([3, 7, 9])).tolist() == [2, 1, 3]
@@ -68,15 +62,13 @@ def test_a_vocabulary_keeps_its_own_keys(backend):
         vocabulary.keys[0] = 1
 
 
-@BACKENDS
-def test_an_empty_vocabulary_knows_nothing(backend):
-    assert (backend.Vocabulary(np.empty(0, np.int64)).encode(np.array([0, 5])) >= FIRST_UNSEEN).all()
+def test_an_empty_vocabulary_knows_nothing():
+    assert (_native.Vocabulary(np.empty(0, np.int64)).encode(np.array([0, 5])) >= FIRST_UNSEEN).all()
 
 
-@BACKENDS
-def test_keys_that_were_chosen_to_meet_in_one_slot_have_codes_as_any_others(backend):
+def test_keys_that_were_chosen_to_meet_in_one_slot_have_codes_as_any_others():
     keys = keys_of_one_slot(20_000)
-    vocabulary = backend.Vocabulary(keys[::2])
+    vocabulary = _native.Vocabulary(keys[::2])
     assert vocabulary.encode(keys[::2]).tolist() == list(range(1, 10_001))
     assert (vocabulary.encode(keys[1::2]) >= FIRST_UNSEEN).all()
 
@@ -90,12 +82,3 @@ def test_a_million_keys_that_were_chosen_to_meet_in_one_slot_do_not_hang_the_pro
     )
     path = f"import sys; sys.path[:] = {sys.path!r}\n"
     subprocess.run([sys.executable, "-c", path + program], check=True, timeout=60)
-
-
-@given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.integers(-(2**63), 0), max_size=50))
-def test_both_backends_give_the_same_codes(keys, wanted):
-    found = [
-        each.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
-        for each in (_native, portable)
-    ]
-    np.testing.assert_array_equal(*found)

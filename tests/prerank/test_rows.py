@@ -1,7 +1,6 @@
 """Rows of the index, and the filters that need no score: known works, and works that were not shown."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +11,6 @@ from karec.types import Candidates, Request
 works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 
 
-@pytest.mark.usefixtures("backend")
 @given(works, works)
 def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wanted):
     index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
@@ -24,7 +22,6 @@ def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wan
     assert step.index is index, "a cascade compares it with its own"
 
 
-@pytest.mark.usefixtures("backend")
 @given(works, works, st.data())
 def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wanted, data):
     index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
@@ -40,7 +37,6 @@ def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wa
         )
 
 
-@pytest.mark.usefixtures("backend")
 def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_are_looked_up():
     index = ItemIndex.build([10, 20, 30], np.ones((3, 2)))
     other = ItemIndex.build([30, 20, 10], np.ones((3, 2)))

@@ -39,7 +39,7 @@ def lists(platform, **relations):
     return replace(platform, relations=built)
 
 
-def test_the_nearest_works_of_each_seed_take_turns_and_seeds_are_not_among_them(platform, encoder, backend):
+def test_the_nearest_works_of_each_seed_take_turns_and_seeds_are_not_among_them(platform, encoder):
     liked = lists(platform, liked=[107, 100])
     assert found(ItemToItem(liked, encoder, quota=4)) == [101, 106, 102, 105]
     assert found(ItemToItem(liked, encoder, quota=20)) == [101, 106, 102, 105, 103, 104]

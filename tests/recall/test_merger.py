@@ -100,7 +100,6 @@ def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings,
         QuotaMerger([3, 3], 4, snapshot=platform, **settings)
 
 
-@pytest.mark.usefixtures("backend")
 def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_found():
     index = ItemIndex.build(np.arange(10, 20), np.ones((10, 2)))
     older = index.lookup([17])
@@ -120,7 +119,6 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
         assert nowhere.ids.tolist() == merged.ids.tolist() and nowhere.rows.tolist() == [-1] * 5
 
 
-@pytest.mark.usefixtures("backend")
 @given(channels, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
 def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, known):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]

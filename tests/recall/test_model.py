@@ -92,7 +92,7 @@ def listed_works(n=600, n_lists=30):
     return index, request
 
 
-def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact(backend):
+def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact():
     index, request = listed_works()
     exact = Model(index, quota=20, n_probe=3).recall(request)
     some = Model(index, quota=20, exact=False, n_probe=3).recall(request)
@@ -143,7 +143,7 @@ def asking(index, recall_index, **features):
     return A_STRANGER.with_features(features).with_view(index.pinned(), recall_index.pinned())
 
 
-def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, towers, backend):
+def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, towers):
     index, own = in_recall_space(platform)
     prerank = np.ones((1, 10), np.float32)
     found = Model(index, 3, own, towers).recall(asking(index, own, user_vector=prerank))
@@ -152,7 +152,7 @@ def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, 
     np.testing.assert_allclose(found.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
 
 
-def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(platform, towers, backend):
+def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(platform, towers):
     index, own = in_recall_space(platform)
     moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
     own.upsert(platform.works.ids[5:], moved, model_version=1)
@@ -201,7 +201,7 @@ def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platfor
         Cascade("home", (), recall, (), index=index)
 
 
-def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(platform, towers, backend):
+def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(platform, towers):
     """The writer empties the space after the request has begun: what was there is found, and the answer says
     so."""
     index, own = in_recall_space(platform)

@@ -1,13 +1,10 @@
 """Lists that stand for many requests: their rows are those of the index as each request sees it."""
 
 import numpy as np
-import pytest
 
 from karec.index import ItemIndex
 from karec.recall.standing import Standing
 from karec.types import Request
-
-pytestmark = pytest.mark.usefixtures("backend")
 
 
 def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_request_came_before():

@@ -14,8 +14,6 @@ from karec.types import Request
 DIM = 5
 NUMBERS = np.array([[0.25, -1.5]], np.float32)
 
-pytestmark = pytest.mark.usefixtures("backend")
-
 
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory):

@@ -1,0 +1,233 @@
+"""An item index, and a dictionary of the same works that its answers are compared with.
+
+Values are whole numbers, so that every float32 score is exact and many are tied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from karec.index import ItemIndex
+from karec.index.search_result import SearchResult
+from karec.kernels import reference
+
+FULL = 32767  # a query whose largest value is this meets int8 rows as it is
+
+
+@dataclass
+class Work:
+    vector: NDArray[np.float32]
+    version: int
+    creator: int
+    scale: float = 1.0
+    offset: float = 0.0
+    blocked: bool = False
+
+
+@dataclass
+class CheckedIndex:
+    """An index, and the works that it holds."""
+
+    rng: np.random.Generator
+    dim: int
+    dtype: str
+    rescore: bool
+    index: ItemIndex = field(init=False)
+    works: dict[int, Work] = field(default_factory=dict)
+    # space_id, scale, offset of a version
+    spaces: dict[int, tuple[int, float, float]] = field(default_factory=dict)
+
+    def vectors(self, n: int) -> NDArray[np.float32]:
+        rows = self.rng.integers(-2, 3, (n, self.dim)).astype(np.float32)
+        if self.dtype == "int8" and n:
+            rows[np.arange(n), self.rng.integers(0, self.dim, n)] = 127  # so that the row's scale is 1
+        return rows
+
+    def query(self) -> NDArray[np.float32]:
+        query = self.rng.integers(-2, 3, self.dim).astype(np.float32)
+        query[self.rng.integers(self.dim)] = FULL
+        return query
+
+    def build(self, ids: list[int]) -> None:
+        vectors, creators = self.vectors(len(ids)), self.rng.integers(0, 9, len(ids))
+        columns = {"creator_id": creators}
+        self.index = ItemIndex.build(ids, vectors, self.dtype, columns, 3, self.rescore, 33)  # type: ignore[arg-type]
+        self.spaces = {3: (33, 1.0, 0.0)}
+        self.works = {i: Work(*work) for i, *work in zip(ids, vectors, [3] * len(ids), creators, strict=True)}
+
+    def upsert(self, ids: list[int], version: int) -> None:
+        vectors, creators = self.vectors(len(ids)), self.rng.integers(0, 9, len(ids))
+        self.index.upsert(ids, vectors, {"creator_id": creators}, version, 11 * version)
+        self._begun(version)
+        for i, vector, creator in zip(ids, vectors, creators, strict=True):
+            old = self.works.get(i, Work(vector, version, creator))
+            self.works[i] = Work(vector, version, creator, old.scale, old.offset, old.blocked)
+
+    def refresh(self, ids: list[int], version: int) -> None:
+        """New vectors for works that are there; their columns stay."""
+        known = [i for i in ids if i in self.works]
+        vectors = self.vectors(len(known))
+        self.index.upsert(known, vectors, model_version=version, space_id=11 * version)
+        self._begun(version)
+        for i, vector in zip(known, vectors, strict=True):
+            self.works[i].vector, self.works[i].version = vector, version
+
+    def _begun(self, version: int) -> None:
+        """Of a version without a work nothing is known any more."""
+        if version not in {work.version for work in self.works.values()}:
+            self.spaces[version] = (11 * version, 1.0, 0.0)
+
+    def calibrate(self, version: int, scale: float, offset: float) -> None:
+        if scale > 0 and version in {work.version for work in self.works.values()}:
+            self.index.calibrate(version, scale=scale, offset=offset)
+            self.spaces[version] = (11 * version, scale, offset)
+        else:
+            with pytest.raises(ValueError, match=r"scale|model version"):
+                self.index.calibrate(version, scale=scale, offset=offset)
+
+    def remove(self, ids: list[int]) -> None:
+        assert self.index.remove(ids) == self.unknown(ids)
+        for i in ids:
+            self.works.pop(i, None)
+
+    def set_blocked(self, ids: list[int], blocked: bool) -> None:
+        unknown = self.index.block(ids) if blocked else self.index.unblock(ids)
+        assert unknown == self.unknown(ids)
+        for i in set(ids) & set(self.works):
+            self.works[i].blocked = blocked
+
+    def adjust(self, ids: list[int], scale: float | None, offset: float | None) -> None:
+        assert self.index.adjust(ids, scale=scale, offset=offset) == self.unknown(ids)
+        for i in set(ids) & set(self.works):
+            work = self.works[i]
+            work.scale = work.scale if scale is None else scale
+            work.offset = work.offset if offset is None else offset
+
+    def build_lists(self, n_lists: int | None, seed: int) -> None:
+        """The number that was asked for, or an error if it is more than the works of the newest version."""
+        newest = max((work.version for work in self.works.values()), default=0)
+        n_newest = sum(work.version == newest for work in self.works.values())
+        if n_newest >= (1 if n_lists is None else n_lists):
+            self.index.build_lists(n_lists, seed)
+            assert n_lists in (None, self.index.n_lists)
+        else:
+            with pytest.raises(ValueError, match="lists"):
+                self.index.build_lists(n_lists, seed)
+
+    def reopen(self, path: Path, verify: bool) -> None:
+        """Saves the index and opens the file."""
+        self.index.save(path)
+        self.index = ItemIndex.open(path, verify)
+
+    def unknown(self, ids: list[int]) -> int:
+        return sum(i not in self.works for i in ids)
+
+    def compare(self, ids: list[int], k: int) -> None:
+        """Compares everything that the index reports, and what it finds among ``ids``, with the works."""
+        index, rows = self.index, self.index.lookup(ids)
+        assert len(index) == len(self.works)
+        assert set(index.ids[index.present].tolist()) == set(self.works)
+        wanted = [self.works.get(i) for i in ids]
+        assert index.gather("creator_id", rows).tolist() == [0 if w is None else w.creator for w in wanted]
+        assert index.model_versions_of(rows).tolist() == [0 if w is None else w.version for w in wanted]
+        vectors = index.embeddings(rows)
+        for work, vector in zip(wanted, vectors, strict=True):
+            np.testing.assert_array_equal(vector, np.zeros(self.dim) if work is None else work.vector)
+        versions = sorted({work.version for work in self.works.values()})
+        assert index.model_versions == tuple(versions)
+        counts = [sum(work.version == version for work in self.works.values()) for version in versions]
+        known = [(v, n, *self.spaces[v]) for v, n in zip(versions, counts, strict=True)]
+        assert [astuple(version) for version in index.versions] == known
+        queries = {version: self.query() for version in [*versions, 77]}
+        if len(versions) > 1 and self.rng.random() < 0.3:
+            del queries[versions[0]]
+        self._compare_searches(ids, k, queries)
+        self._compare_batches(ids, k, queries)
+        if len(versions) < 2:
+            query = queries[versions[0] if versions else 77]
+            assert_same(
+                index.search(query, ids=ids, k=k), index.search(query_by_version=queries, ids=ids, k=k)
+            )
+
+    def _compare_searches(self, ids: list[int], k: int, queries: dict[int, NDArray[np.float32]]) -> None:
+        index = self.index
+        found = index.search(ids=ids, k=k, query_by_version=queries)
+        expected = [self.score(self.works.get(i), queries) for i in ids]
+        scores = index.scores(ids=ids, query_by_version=queries)
+        np.testing.assert_array_equal(scores, [-np.inf if s is None else s for s in expected])
+        known = [at for at, s in enumerate(expected) if s is not None]
+        best = [known[at] for at in reference.top_k([expected[at] for at in known], k)]
+        assert found.positions.tolist() == best and found.ids.tolist() == [ids[at] for at in best]
+        assert found.scores.tolist() == [expected[at] for at in best]
+        assert found.blocked == sum(i in self.works and self.works[i].blocked for i in ids)
+        assert found.unknown == len(ids) - len(known) - found.blocked
+        by_row = index.search(rows=index.lookup(ids), k=k, query_by_version=queries)
+        assert_same([by_row.ids, by_row.scores, by_row.positions], [found.ids, found.scores, found.positions])
+
+        mask = self.rng.random(index.n_rows) < 0.7
+        for shown in (None, mask):
+            everything = index.search_all(k=k, mask=shown, query_by_version=queries)
+            of_all = [
+                self.score(work, queries)
+                for row, work in zip(
+                    index.lookup(list(self.works)).tolist(), self.works.values(), strict=True
+                )
+                if shown is None or shown[row]
+            ]
+            assert (
+                everything.scores.tolist() == sorted((s for s in of_all if s is not None), reverse=True)[:k]
+            )
+            if index.n_lists:
+                probed = index.search_all(k=k, mask=shown, n_probe=index.n_lists, query_by_version=queries)
+                assert_same(probed, everything)
+        if index.n_lists and not index.rescores:
+            n_probe = int(self.rng.integers(1, index.n_lists + 1))
+            some = index.search_all(k=k, n_probe=n_probe, query_by_version=queries)
+            exact = index.search_all(k=len(index) + 1, query_by_version=queries)
+            pairs = set(zip(exact.ids.tolist(), exact.scores.tolist(), strict=True))
+            assert set(zip(some.ids.tolist(), some.scores.tolist(), strict=True)) <= pairs
+
+    def _compare_batches(self, ids: list[int], k: int, queries: dict[int, NDArray[np.float32]]) -> None:
+        """A batch gives each user what a search for that user alone gives."""
+        users = {version: np.stack([query, self.query()]) for version, query in queries.items()}
+        indptr = [0, len(ids) // 3, len(ids)]
+        batch = self.index.search_batch(query_by_version=users, ids=ids, indptr=indptr, k=k)
+        everything = self.index.search_all(query_by_version=users, k=k)
+        for user in range(2):
+            own = {version: both[user] for version, both in users.items()}
+            first, end = indptr[user : user + 2]
+            alone = self.index.search(query_by_version=own, ids=ids[first:end], k=k)
+            n = len(alone.ids)
+            assert_same([batch.ids[user, :n], batch.scores[user, :n]], [alone.ids, alone.scores])
+            assert np.all(batch.ids[user, n:] == -1)
+            alone = self.index.search_all(query_by_version=own, k=k)
+            n = len(alone.ids)
+            assert_same([everything.ids[user, :n], everything.scores[user, :n]], [alone.ids, alone.scores])
+
+    def score(self, work: Work | None, queries: dict[int, NDArray[np.float32]]) -> float | None:
+        """The score of a work that a search can find, or None."""
+        if work is None or work.blocked or work.version not in queries:
+            return None
+        product = float(reference.scores([work.vector], queries[work.version], [0])[0])
+        _, scale, offset = self.spaces[work.version]
+        return (product * scale + offset) * work.scale + work.offset
+
+
+def assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, SearchResult):
+        a, b = vars(a), vars(b)
+        assert list(a) == list(b)
+        a, b = list(a.values()), list(b.values())
+    if isinstance(a, list):
+        for one, other in zip(a, b, strict=True):
+            assert_same(one, other)
+    elif isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    else:
+        assert a == b

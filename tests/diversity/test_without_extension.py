@@ -1,0 +1,77 @@
+"""karec without its C++ extension: plain selections run in Numba, everything else says how to build it."""
+
+import subprocess
+import sys
+
+START = """
+import sys
+sys.modules["karec._native"] = None  # an import of it fails
+import numpy as np
+import karec
+rng = np.random.default_rng(0)
+vectors, relevance = rng.standard_normal((30, 4)).astype(np.float32), rng.standard_normal(30)
+"""
+BUILD = "Build it: pip install -e ."
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", START + code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+SELECTIONS = """
+weights = np.arange(1, 31)
+results = [
+    karec.dpp_select(vectors, relevance, 8, standardise=True, weights=weights, window=4).indices,
+    karec.dpp_select(vectors, relevance, 8, alpha=2.0, ridge=0.0, fill=None).indices,
+    karec.mmr_select(vectors, relevance, 8, diversity=0.4, standardise=True).indices,
+    karec.ssd_select(vectors, relevance, 8, window=3).indices,
+]
+print([indices.tolist() for indices in results])
+"""
+
+
+def test_plain_selections_are_those_of_the_extension_after_one_warning():
+    plain = run(SELECTIONS)
+    assert plain.returncode == 0, plain.stderr
+    native = run(SELECTIONS.replace("weights =", 'del sys.modules["karec._native"]\nweights =', 1))
+    assert native.stderr == "" and plain.stdout == native.stdout
+    assert plain.stderr.count("Warning") == 1 and "RuntimeWarning: dpp_select, mmr_select" in plain.stderr
+    assert BUILD in plain.stderr
+
+
+def test_score_top_k_needs_no_extension():
+    done = run("from karec.kernels.scoring import score_top_k\nprint(score_top_k(vectors, vectors[3], 1)[1])")
+    assert (done.stdout, done.stderr) == ("[3]\n", "")
+
+
+CALLS = {  # call: what the message names
+    "karec.dpp_select(vectors, relevance, 3, types=np.arange(30))": "dpp_select: types",
+    "karec.dpp_select(vectors, relevance, 3, shown=vectors)": "dpp_select: shown",
+    "karec.mmr_select(vectors, relevance, 3, shown=vectors)": "mmr_select: shown",
+    "karec.dpp_select_batch(vectors, relevance, [0, 30], 3)": "dpp_select_batch",
+    "karec.scatter([0], {}, [], 1)": "scatter",
+    "import karec.index": "",
+    "import karec.config": "",
+    "import karec.features.encoder": "",
+    "karec.ItemIndex": "",
+}
+ERRORS = f"""
+for call in {list(CALLS)}:
+    try:
+        exec(call)
+    except ImportError as error:
+        print(call, error, sep="|")
+"""
+
+
+def test_everything_else_is_an_import_error_that_says_how_to_build():
+    done = run(ERRORS)
+    assert done.returncode == 0, done.stderr
+    errors = dict(line.split("|") for line in done.stdout.splitlines())
+    assert list(errors) == list(CALLS)
+    for call, name in CALLS.items():
+        subject = f"{name} has no Numba version: " if name else ""
+        assert errors[call].startswith(f"{subject}karec's C++ extension cannot be imported (")
+        assert errors[call].endswith(BUILD)
