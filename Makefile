@@ -120,10 +120,10 @@ ruff: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 
 mypy: $(VENV)/.dev typed
-	cd build/typed && mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p karec
+	$(BIN)/mypy -p karec
 
 imports: $(VENV)/.dev typed
-	cd build/typed && lint-imports ../../pyproject.toml --no-cache --no-logo
+	$(BIN)/lint-imports --no-cache --no-logo
 
 clang-format: $(VENV)/.dev
 	find native -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.inc' | xargs $(BIN)/clang-format --dry-run -Werror
@@ -131,14 +131,14 @@ clang-format: $(VENV)/.dev
 clang-tidy: build/tidy/.configured
 	find native -name '*.cpp' | sort | xargs -P "$$(nproc)" -n 1 $(BIN)/clang-tidy --quiet -p build/tidy
 
-# The package as it is installed: kernels/ inside karec/. Real folders, linked files.
+# Type checkers and import-linter look for karec.kernels inside karec/, where it is installed. Git ignores the link.
 typed:
-	@rm -rf build/typed && mkdir -p build/typed
-	@cp -rs $(CURDIR)/karec build/typed/karec && cp -rs $(CURDIR)/kernels build/typed/karec/kernels
+	@ln -sfn ../kernels karec/kernels
 
 clean:  ## remove what was built and installed here
 	rm -rf build dist *.egg-info $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find karec kernels -name '*.so' -delete
+	rm -f karec/kernels
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "karec needs Python 3.11 or newer as '$(PYTHON)': apt-get install python3 python3-venv python3-dev, or PYTHON=…" >&2; exit 1; }

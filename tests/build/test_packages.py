@@ -42,7 +42,12 @@ def run(*command, cwd):
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A copy of the source tree without anything that was built."""
-    return shutil.copytree(ROOT, tmp_path_factory.mktemp("sources") / "tree", ignore=NOT_COPIED)
+    tree = shutil.copytree(
+        ROOT, tmp_path_factory.mktemp("sources") / "tree", symlinks=True, ignore=NOT_COPIED
+    )
+    (tree / "karec" / "kernels").unlink(missing_ok=True)
+    (tree / "karec" / "kernels").symlink_to("../kernels")  # as `make typed` does
+    return tree
 
 
 @pytest.fixture(scope="module")
