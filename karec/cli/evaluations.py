@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from karec.cli.inputs import load_dataset, progress_bars, table_console
+from karec.cli.inputs import load_dataset, need_lab, progress_bars, table_console
 
 if TYPE_CHECKING:
     pass
@@ -30,12 +30,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def consistency(arguments: argparse.Namespace) -> None:
     console = table_console()
+    if arguments.report is not None:
+        need_lab("--report")
     from karec.cli.tables import consistency_table, funnel_loss_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.errors import DataError
     from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
     from karec.evaluate.funnel import funnel_loss, logged_funnel, recalled_pools, requests_of_known_users
-    from karec.lab.consistency_report import write_consistency
 
     if arguments.config is None and arguments.log is None:
         raise ValueError(
@@ -68,5 +69,7 @@ def consistency(arguments: argparse.Namespace) -> None:
     for source, loss in losses.items():
         console.print(funnel_loss_table(loss, source))
     if arguments.report is not None:
+        from karec.lab.consistency_report import write_consistency
+
         _, page = write_consistency(report, losses, arguments.report)
         console.print(f"report: {page}")

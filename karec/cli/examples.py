@@ -152,7 +152,7 @@ examples:
   karec lab ablation … --on validation --seeds 0 --rows hard-full list-full chunks-full      to choose settings
 
 Trains every row for every seed and compares them on the same rows and pools. OUT holds each cell as it is done: run
-the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md, ablation.svg.""",
+the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md.""",
     "consistency": """\
 examples:
   karec evaluate consistency --config run7/karec.toml                            500 pools of 500 works, drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,12 @@ def table_console() -> Console:
         raise MissingExtra("rich", "cli", "the command line") from error
     width = None if sys.stdout.isatty() else PIPED_WIDTH
     return Console(width=width, markup=False, emoji=False)  # names of works may hold brackets and colons
+
+
+def need_lab(purpose: str) -> None:
+    """Raises MissingExtra if the extra `lab` is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "lab", purpose)
 
 
 def progress_bars() -> ProgressBars:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec.cli.inputs import build_world, load_dataset, progress_bars, table_console, train_settings
-from karec.errors import MissingExtra
+from karec.cli.inputs import (
+    build_world,
+    load_dataset,
+    need_lab,
+    progress_bars,
+    table_console,
+    train_settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as TextTable
 
+    from karec.lab.report import Table
     from karec.lab.simulate.arms import Arms
 
 SHOWN_BEFORE, MOST_BEFORE = 100, 400_000  # works shown to a user in the weeks before, and to all at most
 TOLD = ("creators_1_a_day", "works_1_a_day", "gini_creators", "younger_72h")  # as wide as a terminal is
-
-
-def need_lab(purpose: str) -> None:
-    """Raises MissingExtra if the extra `lab` is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "lab", purpose)
 
 
 def lab_console(purpose: str = "karec lab") -> Console:
@@ -66,16 +66,16 @@ def simulate(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace, arms: Arms, console: Console) -> None:
     """The arms against the baseline: two tables here, all of it in ``--report``."""
-    from karec.lab.simulate.report import loop_report, write_report
+    from karec.lab.simulate.report import loop_report, write_simulation
 
     report = loop_report(arguments.out, arms)
     for table in loop_tables(report):
         console.print(table)
-    _, page = write_report(report, arguments.report)
+    _, page = write_simulation(report, arguments.report)
     console.print(f"report: {page}")
 
 
-def loop_tables(report: Mapping[str, Any]) -> Iterator[Table]:
+def loop_tables(report: Mapping[str, Any]) -> Iterator[TextTable]:
     """What users did, and what creators and works got."""
     from karec.cli.tables import text_table
     from karec.lab.simulate.report_tables import CREATORS_SIDE, USERS_SIDE, arm_rows
@@ -111,17 +111,21 @@ def ablation(arguments: argparse.Namespace) -> None:
             truth_of=truth_of,
             progress=progress,
         )
-    _print_tables(console, ablation_tables(report))
-    _, text, shown = write_ablation(report, arguments.out)
-    console.print(f"tables: {text}\npicture: {shown}")
+    print_tables(console, ablation_tables(report))
+    console.print(f"tables: {write_ablation(report, arguments.out)[1]}")
 
 
 def fusion(arguments: argparse.Namespace) -> None:
     console = lab_console()
-    from karec.cli.tables import text_table
     from karec.evaluate.quality import days_begin, trained_run
-    from karec.lab.studies.fusion import chosen_objectives, drawn, fusion_sweep, replayed
-    from karec.lab.studies.fusion_report import fusion_head, fusion_rows, fusion_sentence, write_fusion
+    from karec.lab.studies.fusion import (
+        chosen_objectives,
+        drawn,
+        fusion_sweep,
+        fusion_table,
+        replayed,
+        write_fusion,
+    )
     from karec.models.onnx_model import OnnxModel
 
     with progress_bars() as progress:
@@ -143,9 +147,7 @@ def fusion(arguments: argparse.Namespace) -> None:
         }
     report = {"data": dataset.name, "measured_on": arguments.on, "k": arguments.k, "steps": arguments.steps}
     report |= {"objectives": list(objectives), "sources": swept}
-    for name, each in swept.items():
-        title = f"{name}: {fusion_sentence(each, arguments.k)}"
-        console.print(text_table(title, fusion_head(objectives), fusion_rows(each, objectives)))
+    print_tables(console, (fusion_table(name, each, arguments.k, objectives) for name, each in swept.items()))
     if arguments.report is not None:
         _, page = write_fusion(report, arguments.report)
         console.print(f"report: {page}")
@@ -192,15 +194,8 @@ def diversity(arguments: argparse.Namespace) -> None:
     console = lab_console()
     import numpy as np
 
-    from karec.cli.tables import text_table
     from karec.config import load_cascade, open_bundle, scene_names
-    from karec.lab.studies.diversity import diversity_sweep, ranked_pools
-    from karec.lab.studies.diversity_report import (
-        DIVERSITY_HEAD,
-        diversity_rows,
-        diversity_sentence,
-        write_diversity,
-    )
+    from karec.lab.studies.diversity import diversity_sweep, diversity_table, ranked_pools, write_diversity
     from karec.types import Request
 
     bundle = open_bundle(arguments.config)
@@ -214,7 +209,7 @@ def diversity(arguments: argparse.Namespace) -> None:
     with progress_bars() as progress:
         pools = ranked_pools(cascade, bundle.index, requests, arguments.stage, progress)
         report = diversity_sweep(pools, arguments.k, progress=progress)
-    console.print(text_table(diversity_sentence(report), DIVERSITY_HEAD, diversity_rows(report)))
+    print_tables(console, [diversity_table(report)])
     if arguments.report is not None:
         _, page = write_diversity(report, arguments.report)
         console.print(f"report: {page}")
@@ -222,14 +217,13 @@ def diversity(arguments: argparse.Namespace) -> None:
 
 def retrieval(arguments: argparse.Namespace) -> None:
     console = lab_console()
-    from karec.lab.studies.retrieval import study
-    from karec.lab.studies.retrieval_report import retrieval_sentence, retrieval_tables, write_retrieval
+    from karec.lab.studies.retrieval import retrieval_sentence, retrieval_tables, study, write_retrieval
 
     with progress_bars() as progress:
         dataset = load_dataset(arguments, progress)
         report = study(dataset, arguments.folder, progress, seed=arguments.seed or 0)
     console.print(retrieval_sentence(report))
-    _print_tables(console, retrieval_tables(report))
+    print_tables(console, retrieval_tables(report))
     if arguments.report is not None:
         _, page = write_retrieval(report, arguments.report)
         console.print(f"report: {page}")
@@ -253,11 +247,11 @@ def export_world(arguments: argparse.Namespace) -> None:
     print(f"written: {arguments.out / 'data.toml'}\nnext: karec data check {arguments.out}")
 
 
-def _print_tables(
-    console: Console, tables: Iterable[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
-) -> None:
-    """Each with its title and head."""
+def print_tables(console: Console, tables: Iterable[Table]) -> None:
+    """Prints each table, and its note below it."""
     from karec.cli.tables import text_table
 
-    for title, head, rows in tables:
-        console.print(text_table(title, head, rows))
+    for table in tables:
+        console.print(text_table(table.title, table.head, table.rows))
+        if table.note:
+            console.print(table.note)

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from karec.cli.inputs import progress_bars, table_console
+from karec.cli.inputs import need_lab, progress_bars, table_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> None:
     console = table_console()
+    if arguments.report is not None:
+        need_lab("--report")
     from karec.screening.outcomes import learn_of
     from karec.screening.screen import screen
     from karec.screening.settings import read_settings
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     _print(console, screened)
     print(f"kept: {arguments.out / 'kept.parquet'}")
     if report is not None:
-        from karec.lab.studies.screening_report import screening_sentence, write_screening
+        from karec.lab.studies.screening import screening_sentence, write_screening
 
         _, page = write_screening(report, arguments.report)
         console.print(screening_sentence(report))

@@ -49,15 +49,6 @@ def facts_table(title: str, facts: Mapping[str, str]) -> Table:
     return table
 
 
-def funnel_table(funnel: Mapping[str, int], timings_ms: Mapping[str, float]) -> Table:
-    rows = [
-        (stage, f"{n:,}", f"{timings_ms[stage]:.2f}" if stage in timings_ms else "")
-        for stage, n in funnel.items()
-    ]
-    rows.append(("whole request", "", f"{timings_ms['total']:.2f}"))
-    return text_table("The funnel (medians over requests)", ("stage", "works left", "ms"), rows)
-
-
 def quality_tables(
     quality: Mapping[str, Any], tasks: Sequence[str], what: str = "", behind: str = COLUMNS["auc_behind"]
 ) -> Iterator[Table]:

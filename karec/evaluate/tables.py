@@ -14,7 +14,6 @@ COLUMNS = {
     "gauc": "GAUC (user, day)",
     "ece": "ECE",
 }
-GAUC_COLUMNS = {"gauc_behind": "GAUC behind the ranker", "gauc_behind_towers": "GAUC behind the towers"}
 FUNNEL_TITLE = "Of the ranker's best works of a pool, the share that passes prerank"
 FUNNEL_NOTE = (
     "By the inner product alone; by prerank as it served, with ecosystem steps and DPP; the difference is "
@@ -25,12 +24,14 @@ FUNNEL_NOTE = (
 FUNNEL_HEAD = ("pools", "passed", "best", "inner product", "prerank", "taken on purpose")
 
 
-def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 4) -> str:
-    """``0.7523 [0.7467, 0.7582]``; a dash where there is no value."""
+def with_interval(
+    value: float | None, interval: Sequence[float] | None, digits: int = 4, *, signed: bool = False
+) -> str:
+    """Returns ``0.7523 [0.7467, 0.7582]``; a dash if there is no value. ``signed``: with + above 0."""
     if value is None:
         return "–"
     bounds = "" if interval is None else f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
-    return f"{value:.{digits}f}{bounds}"
+    return f"{'+' if signed and value > 0 else ''}{value:.{digits}f}{bounds}"
 
 
 def quality_rows(

@@ -1,14 +1,11 @@
-"""``consistency.json`` and ``consistency.html``: the agreement of prerank and rank, in numbers and as a
-picture."""
+"""The report of ``karec evaluate consistency``: the agreement of prerank and rank."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from karec._files import write_text_aside
 from karec.evaluate.tables import (
     FUNNEL_HEAD,
     FUNNEL_NOTE,
@@ -17,45 +14,34 @@ from karec.evaluate.tables import (
     consistency_sentence,
     funnel_rows,
 )
-from karec.lab.report import BLUE, GREY, ORANGE, page, picture, table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from karec.lab.report import Chart, Part, Table, lines, write_report
 
 FORMAT = 2  # of consistency.json; format 1 had no funnel_loss
-COLOURS = {"top_10": BLUE, "top_50": ORANGE}
+X, Y = "share of the pool that prerank keeps", "share of the ranker's best that it keeps"
 
 
 def write_consistency(
     report: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> tuple[Path, Path]:
-    """Write both files; ``report`` {source of the pools: result of ``consistency``} and ``losses`` {source:
-    result of ``funnel_loss``}, as in docs/formats.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, shown = folder / "consistency.json", folder / "consistency.html"
-    parts = ["<h1>Do prerank and rank agree?</h1>"]
+    """Writes consistency.json and consistency.html. ``report`` is {source of the pools: result of
+    ``consistency``}, ``losses`` {source: result of ``funnel_loss``}, as in docs/formats.md."""
+    told = {"format": FORMAT, **report, "funnel_loss": losses}
+    return write_report(told, folder, "consistency", "Do prerank and rank agree?", _parts(report, losses))
+
+
+def _parts(
+    report: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Part]:
     for source, measured in report.items():
-        parts += [
-            f"<h2>{source} pools</h2><p class=note>{consistency_sentence(measured)}</p>",
-            picture(lambda axes, curve=measured["curve"]: _draw_curve(axes, curve), 7, 4),  # type: ignore[misc]
-            table(("measure", "mean [95 % over users]", "pools"), list(consistency_rows(measured))),
-        ]
-    if losses:
-        parts += [f"<h2>{FUNNEL_TITLE}</h2><p class=note>{FUNNEL_NOTE}</p>"]
+        curve = measured["curve"]
+        shares = curve["share_of_pool"]
+        curves = {
+            "the ranker's top 10": (shares, curve["top_10"]),
+            "the ranker's top 50": (shares, curve["top_50"]),
+            "a random order": (shares, shares),
+        }
+        yield Chart(f"{source} pools", lines(curves, X, Y, log_x=True), consistency_sentence(measured))
+        head = ("measure", "mean [95 % over users]", "pools")
+        yield Table(f"{source} pools: measures", head, list(consistency_rows(measured)))
     for source, loss in losses.items():
-        parts += [f"<h3>{source}</h3>", table(FUNNEL_HEAD, list(funnel_rows(loss)))]
-    write_text_aside(shown, page("prerank and rank", parts))
-    write_text_aside(data, json.dumps({"format": FORMAT, **report, "funnel_loss": losses}, indent=1))
-    return data, shown
-
-
-def _draw_curve(axes: Axes, curve: Mapping[str, list[float]]) -> None:
-    shares = curve["share_of_pool"]
-    axes.plot(shares, shares, "--", color=GREY, label="a random order")
-    for name, colour in COLOURS.items():
-        axes.plot(shares, curve[name], color=colour, label=f"the ranker's {name.replace('_', ' ')}")
-    axes.set_xscale("log")
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("share of the pool that prerank keeps")
-    axes.set_ylabel("share of them that it keeps")
-    axes.legend(frameon=False, loc="upper left")
+        yield Table(f"{source}: {FUNNEL_TITLE}", FUNNEL_HEAD, list(funnel_rows(loss)), FUNNEL_NOTE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from karec._files import write_text_aside
-from karec.lab.report import BLUE, GREY, ORANGE, picture
+from karec.lab.report import BLUE, GREY, ORANGE, Chart, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +25,8 @@ def write_curves(run: Mapping[str, Any], path: Path) -> None:
     """
     named = [name for name, curve in run["curves"].items() if curve]
     if named:
-        drawn = picture(lambda axes: _draw(axes, run, named), 8.5, 2.2 * len(named) + 0.4)
-        write_text_aside(path, drawn)
+        chart = Chart("", lambda axes: _draw(axes, run, named), width=8.5, height=2.2 * len(named) + 0.4)
+        write_text_aside(path, svg(chart))
 
 
 def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:

@@ -25,13 +25,11 @@ def test_the_report_has_its_documented_keys(report):
         "timings_ms",
         "funnel_loss",
         "quality",
-        "top_tens",
     }
     documented |= {
         "quality_by_history",
         "reach",
         "feed_channels",
-        "diversity_curve",
         "observers",
         "versions",
         "feed",
@@ -111,12 +109,10 @@ def test_the_report_says_what_feeds_gave_by_the_world_s_own_chances_and_whom_the
 def test_the_report_says_what_three_days_of_the_starting_feed_gave(report, job):
     loop = report["loop"]
     assert [*loop["arms"]] == ["no diversity", "starting"] and loop["days"] == 3 and loop["users"] == 60
-    assert report["diversity_curve"] is None, "predicted relevance is no outcome"
     for arm in loop["arms"].values():
         assert arm["measures"]["play_s"]["value"] > 0
-    assert {feed["arm"] for feed in loop["feeds"]} == {*loop["arms"]}
     page = (job / "report" / "report.html").read_text()
-    assert "Three days on this platform" in page and "Feeds as people see them" in page
+    assert "Three days on this platform" in page
 
 
 def test_the_run_folder_holds_training_curves(job):
@@ -125,7 +121,7 @@ def test_the_run_folder_holds_training_curves(job):
 
 def test_the_page_is_one_file_with_its_pictures_inside(job):
     page = (job / "report" / "report.html").read_text()
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 2
     for reference in ("src=", 'href="http', "@import", "url(http"):
         assert reference not in page
 

@@ -1,5 +1,7 @@
 """Mistakes are told in a line that says what to do, without a traceback, and the command exits with 2."""
 
+import sys
+
 import pytest
 
 from karec import cli
@@ -74,3 +76,19 @@ def test_mistakes_are_explained_without_a_traceback(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "purpose"),
+    [
+        (["demo"], "karec demo"),
+        (["lab", "simulate", "--arms", "prerank", "--out", "x"], "karec lab"),
+        (["screen", "screen.toml", "--out", "x", "--report", "y"], "--report"),
+        (["evaluate", "consistency", "--log", "x", "--report", "y"], "--report"),
+    ],
+)
+def test_command_names_the_missing_extra(arguments, purpose, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main(arguments) == 2
+    message = f"{purpose} needs the package 'matplotlib': pip install 'karec[lab]'"
+    assert message in capsys.readouterr().err

@@ -9,7 +9,7 @@ from small_job import TASKS, WORLD
 
 from karec import cli
 from karec.bundle import Bundle
-from karec.lab.demo import beside
+from karec.lab.demo import loop
 from karec.logs.rank_log import read_rank_log
 
 TINY = ["--works", "600", "--users", "150", "--exposures", "4000", "--requests", "6"]
@@ -35,7 +35,7 @@ def test_the_report_shows_the_first_round_against_the_second(report):
     rounds = report["rounds"]
     assert rounds["taught_by"] == {"requests": 24, "outcomes": 240}
     assert rounds["measured_on"]["requests"] == 6 and 0 < rounds["measured_on"]["share"] < 1
-    measures = {"kept.top10", "kept.top100", "distinct_works", *(f"{task}.auc" for task in TASKS)}
+    measures = {"kept.top10", "kept.top100", *(f"{task}.auc" for task in TASKS)}
     for part in ("first", "second", "gain"):
         assert rounds[part].keys() == measures
     for name in measures:
@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_besi
     (tmp_path / "train.toml").write_text(QUICK)
     told = []
     for name, fewest in (("one", 10**9), ("two", 0)):
-        monkeypatch.setattr(beside, "FEWEST_ROWS", fewest)
+        monkeypatch.setattr(loop, "FEWEST_ROWS", fewest)
         out = str(tmp_path / name)
         arguments = ["demo", *TINY, "--out", out, "--report", out, "--settings", str(tmp_path / "train.toml")]
         assert cli.main(arguments) == 0

@@ -13,7 +13,7 @@ statistic,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -98,17 +98,9 @@ class UserBootstrap:
         )
         return np.asarray((self._weights @ sums) / (self._weights @ rows))
 
-    def sums(self, columns: Iterable[Array], rows: Array) -> Array:
-        """(resamples, k) sums of k ``columns (M,)``; ``rows (M,)`` says which row, and so which user, each
-        value is of.
-
-        O(k·(M + resamples·users)).
-        """
-        user, users = self._user[rows], self._weights.shape[1]
-        of_users = np.stack(
-            [np.bincount(user, weights=column, minlength=users) for column in columns], axis=1
-        )
-        return np.asarray(self._weights @ of_users)
+    def mean_with_interval(self, values: Array) -> dict[str, Any]:
+        """{"value", "ci"}: the mean of ``values (N,)``, one a row, and its 95 % interval."""
+        return {"value": float(values.mean()), "ci": bootstrap_interval(self.mean(values))}
 
 
 def resampling_weights(n: int, resamples: int, seed: int) -> Array:

@@ -1,48 +1,79 @@
-"""The demo's closed loop: three days on the demo's own models, of a part of its world."""
+"""The work of the demo's second process: it measures the first run, then plays three days."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from karec._beside import Begun, InTurn, Work, begun
 from karec._clock import Progress
+from karec.evaluate.quality import evaluate_run
+from karec.lab.report import Part, note
 from karec.lab.simulate.arms import read_arms
 from karec.lab.simulate.loop import play_on
-from karec.lab.simulate.population import Part, Sizes, population_of
+from karec.lab.simulate.population import Part as PlatformPart
+from karec.lab.simulate.population import Sizes, population_of
 from karec.lab.simulate.report import loop_report, parts_of
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.satiation import KUAIRAND
+from karec.platform.dataset import Dataset
 
+FEWEST_ROWS = 50_000  # exposures; of fewer, a process takes longer to start than it saves
 DAYS = 3
-PART = Part(users=300, works=5.0)  # some 30 s of one core
+PART = PlatformPart(users=300, works=5.0)  # some 30 s of one core
 
 
-def page_parts(loop: Mapping[str, Any] | None) -> list[str]:
-    """Pieces of HTML that tell of the report's ``loop``; none where there is none."""
+R = TypeVar("R")
+
+
+def meanwhile(work: Work[R], dataset: Dataset, progress: Progress) -> Begun[R]:
+    """``work``, of ``dataset``: beside this process, or when it is asked for."""
+    return begun(work, progress) if len(dataset.exposures) >= FEWEST_ROWS else InTurn(work, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """``evaluate_run`` of the run ``folder``."""
+
+    dataset: Dataset
+    folder: Path
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        return evaluate_run(self.dataset, self.folder, progress)
+
+
+def page_parts(loop: Mapping[str, Any] | None) -> list[Part]:
+    """Parts of a page on the report's ``loop``; none if there is none."""
     if loop is None:
         return []
-    note = (
+    about = (
         f"A part of the platform: {PART.users:,} of its users might come, and the library held what they "
-        f"were shown "
-        f"before and {PART.works:g} in a hundred of the other works."
+        f"were shown before and {PART.works:g} in a hundred of the other works."
     )
-    return [f"<p class=note>{note}</p>", *parts_of(loop)]
+    return [note(about), *parts_of(loop)]
 
 
-def play_demo(
-    world: World, run: Path, out: Path, seed: int, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Plays the set ``demo`` in ``out`` on the days after those of ``world``, with the models of ``run``: its
-    report.
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """The set ``demo``, played into ``out`` on the days after those of ``world``, with the models of the run
+    ``folder``.
 
     Satiation is the fitted one, whatever the world's past was made with.
     """
-    people, works = len(world.truth.people), len(world.truth.works)
-    fitted = replace(world, truth=replace(world.truth, satiation=KUAIRAND))
-    population = population_of(fitted, DAYS, seed, PART)
-    arms = read_arms("demo")
-    sizes = Sizes(works, people, len(world.dataset.exposures), DAYS, seed)
-    play_on(run, arms, population, sizes, out, progress)
-    return loop_report(out, arms)
+
+    world: World
+    folder: Path
+    out: Path
+    seed: int
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Returns the report of the simulation."""
+        people, works = len(self.world.truth.people), len(self.world.truth.works)
+        fitted = replace(self.world, truth=replace(self.world.truth, satiation=KUAIRAND))
+        population = population_of(fitted, DAYS, self.seed, PART)
+        arms = read_arms("demo")
+        sizes = Sizes(works, people, len(self.world.dataset.exposures), DAYS, self.seed)
+        play_on(self.folder, arms, population, sizes, self.out, progress)
+        return loop_report(self.out, arms)

@@ -7,7 +7,7 @@ feeds are answered. Requests of other users are kept apart: on their pools both 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.quality import quality_table, tower_logits, trained_run
 from karec.index import ItemIndex
-from karec.lab.demo.rounds import RoundOnPools, compare_rounds, towers_on_pools
+from karec.lab.demo.rounds import compare_rounds, kept_by_towers
 from karec.lab.demo.serve import asked_users
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.answers import answers
@@ -56,7 +56,7 @@ class Taught:
     answers: Exposures | None
     pools: Sequence[RankLog]
     share: float
-    first: RoundOnPools
+    first: Mapping[int, Array]
 
 
 def can_teach(dataset: Dataset, n_requests: int) -> bool:
@@ -81,7 +81,7 @@ def serve_to_teach(
     share = float(
         np.mean([feed.trace.stage_sizes()["prerank"] / feed.trace.stage_sizes()["recall"] for feed in shown])
     )
-    first = towers_on_pools(*_unobserved(dataset, config), pools, share)
+    first = kept_by_towers(*_unobserved(dataset, config), pools, share)
     outcomes = None if world is None else answers(world.truth, dataset.snapshot, feeds)
     return Taught(out / "served_log", feeds, outcomes, pools, share, first)
 
@@ -160,7 +160,7 @@ def learn_from_served(
 def rounds_of(dataset: Dataset, runs: tuple[Path, Path], taught: Taught, config: Path) -> dict[str, Any]:
     """The report's ``rounds``: what taught, what it was measured on, and both rounds' measures with their
     gain."""
-    second = towers_on_pools(*_unobserved(dataset, config), taught.pools, taught.share)
+    second = kept_by_towers(*_unobserved(dataset, config), taught.pools, taught.share)
     users = np.array([int(pool.user_id[0]) for pool in taught.pools])
     return {
         "taught_by": {

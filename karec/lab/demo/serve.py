@@ -16,11 +16,9 @@ from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.funnel import funnel_loss, recalled_pools
 from karec.evaluate.metrics.diversity import intra_list_distance
-from karec.lab.studies.diversity import Pool, diversity_curve
 from karec.lab.studies.feed_channels import channels_of_feeds
 from karec.lab.studies.fusion import TruthOf
 from karec.lab.studies.reach import Lists, compare_reach
-from karec.lab.studies.top_tens import distinct_in_top_tens
 from karec.observer_queue import ObserverCounts
 from karec.platform.dataset import Dataset
 from karec.recommendation import Recommendation
@@ -33,7 +31,6 @@ TRUE = {  # what the report tells of a synthetic world's outcomes
     "like": "true likes of a work",
 }
 WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
-TOP_TENS = 400  # users whose best ten works are compared
 
 
 @dataclass(frozen=True)
@@ -89,26 +86,15 @@ def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
 
 
-def top_tens_of(dataset: Dataset, served: Served) -> dict[str, int]:
-    """How different the best tens of TOP_TENS users of the test days are, at the moment test begins."""
-    scene, now = served.cascade.scene, dataset.valid_until_ms
-    users = asked_users(dataset, TOP_TENS).tolist()
-    requests = [Request(user, scene=scene, time_ms=now, request_id=f"ten-{user}") for user in users]
-    return distinct_in_top_tens(served.cascade, served.bundle.index, requests)
-
-
 def report_on(
     dataset: Dataset,
     served: Served,
     quality: dict[str, Any],
     loss: dict[str, Any],
-    top_tens: dict[str, int],
     truth_of: TruthOf | None = None,
 ) -> dict[str, Any]:
-    """The report of a run; every key is documented in docs/formats.md.
-
-    ``truth_of``: a synthetic world's outcomes; there the closed loop says what diversity gives, and no curve
-    of predicted relevance.
+    """The report of a run; every key is documented in docs/formats.md. ``truth_of``: a
+    synthetic world's outcomes.
     """
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
@@ -130,12 +116,10 @@ def report_on(
         },
         "timings_ms": ms,
         "funnel_loss": loss,
-        "top_tens": top_tens,
         "quality": quality["models"],
         "quality_by_history": quality["by_history"],
         "reach": reach(dataset, served, truth_of),
         "feed_channels": channels_of_feeds(served.feeds),
-        "diversity_curve": _curve(served) if truth_of is None else None,
         "observers": [counts.as_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),
         "feed": [
@@ -186,13 +170,6 @@ def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_
     scores = np.concatenate([one.scores for one in lists])
     distance = np.array([intra_list_distance(_vectors(served, one)) for one in lists])
     return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
-
-
-def _curve(served: Served) -> list[dict[str, float]]:
-    ranked = [feed.scored["rank"] for feed in served.feeds[:50]]
-    return diversity_curve(
-        [Pool(scored.ids, scored.scores, _vectors(served, scored), {}) for scored in ranked], k=10
-    )
 
 
 def _vectors(served: Served, candidates: Candidates) -> Array:

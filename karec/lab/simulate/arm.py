@@ -23,7 +23,6 @@ from karec.lab.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
 from karec.lab.simulate.exposure_days import play_steered
-from karec.lab.simulate.first_pages import feeds_of, write_feeds
 from karec.lab.simulate.nightly import joined, learn_on
 from karec.lab.simulate.population import Population, Sizes
 from karec.lab.simulate.screening_days import screened_day, told_of
@@ -231,9 +230,7 @@ class ArmRun:
 
     def _end(self, state: State) -> None:
         bundle = Bundle.open(self.place / "bundles", verify=False)
-        cascade, last = replace(self._cascade(bundle), observers=()), self.sizes.days - 1
-        steering = self._steering(cascade, state)
-        write_feeds(self.place, feeds_of(self.arm.name, cascade, bundle.snapshot, self.population, last))
+        steering = self._steering(replace(self._cascade(bundle), observers=()), state)
         population, scene = self.population, self.config.scene(SCENE)
         facts = {
             "sizes": asdict(self.sizes),

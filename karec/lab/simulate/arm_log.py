@@ -111,17 +111,8 @@ class ArmLog:
     def comers(self) -> Array:
         return np.asarray((self.sessions >= 0).all(axis=0))
 
-    def write(self, folder: Path) -> None:
-        """Writes the files into ``folder``, which is made; what lies there of an arm is replaced."""
-        folder.mkdir(parents=True, exist_ok=True)
-        bounds = np.searchsorted(self.exposures["day"], np.arange(self.days + 1))
-        for day in range(self.days):
-            rows = slice(bounds[day], bounds[day + 1])
-            write_day(folder, day, {name: column[rows] for name, column in self.exposures.items()})
-        self.write_end(folder)
-
     def write_end(self, folder: Path) -> None:
-        """All but the days, which lie in ``folder`` already."""
+        """Writes all but the days, which are in ``folder`` already."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
         with file_aside(folder / "arm.npz") as file:
             np.savez(file, **arrays)

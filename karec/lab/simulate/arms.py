@@ -116,16 +116,6 @@ class Arms:
         if self.debuts < 0:
             raise ValueError(f"debuts = {self.debuts}, expected a number of users a day, or 0 for none")
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """The two arms whose feeds a report shows: the pair, or the baseline and the first other; one where
-        there is no other."""
-        if self.pair is not None:
-            return self.pair
-        names = [arm.name for arm in self.arms]
-        baseline = self.baseline or names[0]
-        return (baseline, *[name for name in names if name != baseline][:1])
-
     def only(self, names: Sequence[str]) -> Arms:
         """Those arms alone. ConfigError: one is not there."""
         known = [arm.name for arm in self.arms]

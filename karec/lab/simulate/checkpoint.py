@@ -31,7 +31,6 @@ EVENTS = ("user", "work", "time_ms", "play_ms", *TASKS)
 CHECKPOINT = "checkpoint.npz"
 _ARRAYS = ("levels", "lately", "sessions")
 _NUMBERS = ("day", "requests", "ms", "seconds")
-_TEXTS = ("run", "exposure", "logged")
 _CREATORS = tuple(each.name for each in fields(Creators))
 
 

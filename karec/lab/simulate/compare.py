@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,19 +35,9 @@ class Knob:
     value: float
 
 
-def knob_of(arm: ArmSums) -> Knob | None:
-    """``facts["knob"]``, ``{"family", "value"}``, or else the name's end: ``dpp-0.5`` or ``dpp 0.5`` is dpp
-    at .5. None where there is neither.
-    """
-    told = arm.facts.get("knob")
-    if told is not None:
-        whole = isinstance(told, Mapping) and told.keys() == {"family", "value"}
-        if not whole or not isinstance(told["value"], int | float):
-            raise DataError(
-                f"arm {arm.name!r}: facts.knob must hold family and value, a number, got {told!r}"
-            )
-        return Knob(str(told["family"]), float(told["value"]))
-    named = KNOB.fullmatch(arm.name)
+def knob_of(arm: str) -> Knob | None:
+    """The end of the arm's name: ``dpp-0.5`` or ``dpp 0.5`` is dpp at 0.5. None if it has no number."""
+    named = KNOB.fullmatch(arm)
     return None if named is None else Knob(named["family"], float(named["value"]))
 
 
@@ -57,18 +46,16 @@ def compare_arms(
     baseline: str,
     *,
     pair: tuple[str, str] | None = None,
-    knobs: Mapping[str, Knob] = MappingProxyType({}),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The part of a loop's ``report.json`` that is about arms (docs/formats.md). Deterministic.
 
-    ``pair`` names an arm without and one with diversity, which pictures mark. ``knobs`` says what an arm
-    turns in place of ``knob_of``. Raises DataError for a name that no arm or several arms have, and for arms
-    of other users, creators, works or days than the first.
+    ``pair`` names an arm without and one with diversity, which pictures mark. Raises DataError for a name
+    that no arm or several arms have, and for arms of other users, creators, works or days than the first.
     """
-    by_name = _checked(list(arms), baseline, {"the pair": pair or (), "the knobs": knobs})
-    turned = {name: knobs[name] if name in knobs else knob_of(arm) for name, arm in by_name.items()}
+    by_name = _checked(list(arms), baseline, pair or ())
+    turned = {name: knob_of(name) for name in by_name}
     first = by_name[baseline]
     of_users = resampling_weights(first.n_users, resamples, seed)
     of_creators = resampling_weights(len(first.creators), resamples, seed + 1)
@@ -104,18 +91,13 @@ def compare_arms(
     }
 
 
-def _checked(
-    arms: Sequence[ArmSums], baseline: str, named: Mapping[str, Iterable[str]]
-) -> dict[str, ArmSums]:
+def _checked(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[str, ArmSums]:
     by_name = {arm.name: arm for arm in arms}
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:
             raise DataError(f"{names.count(name)} arms are named {name!r}: give each a name of its own")
-    for what, name in [
-        ("the baseline", baseline),
-        *((what, name) for what, each in named.items() for name in each),
-    ]:
+    for what, name in [("the baseline", baseline), *(("the pair", name) for name in pair)]:
         if name not in by_name:
             raise DataError(f"{what}: {name!r} is none of the arms {', '.join(names) or '(there are none)'}")
     first = arms[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from karec.lab.report import BLUE, GREY, INK, ORANGE
@@ -16,8 +15,6 @@ CURVES = {
     "works_1": "works reached",
     "younger_72h": "share younger than 72 h",
 }
-ACTIVITY = {"sessions": "sessions a user", "uploads": "uploads", "quits": "creators gone"}
-FUNNEL = "pool"  # how the families of arms begin that differ in the size of the pool
 GAIN, REACH = "play_s", "creators_1_a_day"
 
 
@@ -26,21 +23,15 @@ def draw_days(axes: Axes, report: Mapping[str, Any]) -> None:
     _lines(axes, report, CURVES)
 
 
-def draw_activity(axes: Axes, report: Mapping[str, Any]) -> None:
-    """Sessions, uploads and quits over the days, an arm a line."""
-    _lines(axes, report, ACTIVITY)
-
-
 def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
     """Change of true play against change of creators reached, in percent of the baseline, with both
     intervals."""
     points = {name: _point(report, name) for name in report["arms"]}
     at = {name: point for name, point in points.items() if point is not None}
     for family in report["prices"]:
-        if not family["family"].startswith(FUNNEL):
-            names = [family["steps"][0]["from"], *(step["to"] for step in family["steps"])]
-            known = [at[name] for name in names if name in at]
-            axes.plot([x for x, _ in known], [y for _, y in known], linewidth=1.2, label=family["family"])
+        names = [family["steps"][0]["from"], *(step["to"] for step in family["steps"])]
+        known = [at[name] for name in names if name in at]
+        axes.plot([x for x, _ in known], [y for _, y in known], linewidth=1.2, label=family["family"])
     for name, (x, y) in at.items():
         measures, colour = report["arms"][name]["measures"], _colour(report, name)
         for measure, place in ((REACH, "x"), (GAIN, "y")):
@@ -57,37 +48,6 @@ def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
     axes.set_ylabel("true play, % more")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(frameon=False, fontsize=9)
-
-
-def draw_funnel(axes: Axes, report: Mapping[str, Any]) -> None:
-    """Change of true play by the size of the pool, with its interval."""
-    for (family, sizes), colour in zip(
-        pools_of(report).items(), cycle((BLUE, ORANGE, INK, GREY)), strict=False
-    ):
-        gains = {size: report["arms"][name]["measures"][GAIN] for size, name in sorted(sizes.items())}
-        for size, gain in gains.items():
-            if gain["relative_ci"] is not None:
-                axes.plot([size, size], gain["relative_ci"], color=colour, linewidth=2)
-        values = [
-            0.0 if sizes[size] == report["baseline"] else gain["relative"] for size, gain in gains.items()
-        ]
-        axes.plot([*gains], values, "-o", color=colour, markersize=5, label=family)
-    axes.set_xscale("log")
-    axes.axhline(0, color=GREY, linewidth=0.6)
-    axes.set_xlabel("works in the pool")
-    axes.set_ylabel(f"true play, % more than {report['baseline']}")
-    axes.legend(frameon=False, fontsize=9)
-
-
-def pools_of(report: Mapping[str, Any]) -> dict[str, dict[float, str]]:
-    """{family: {size of the pool: arm}} of the families that begin with ``pool``: arms that have a gain to
-    show."""
-    found: dict[str, dict[float, str]] = {}
-    for name, arm in report["arms"].items():
-        shown = name == report["baseline"] or arm["measures"][GAIN]["relative"] is not None
-        if shown and arm["knob"] is not None and arm["knob"]["family"].startswith(FUNNEL):
-            found.setdefault(arm["knob"]["family"], {})[arm["knob"]["value"]] = name
-    return found
 
 
 def _point(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:

@@ -1,13 +1,11 @@
-"""The tables of a simulation's report: arms, prices and feeds as rows of text."""
+"""The tables of a simulation's report: arms and prices as rows of text."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from karec.evaluate.metrics.exposure import THRESHOLDS
-from karec.lab.report import table
 
 Columns = Mapping[str, tuple[str, int]]  # {measure: (its head, digits of its value)}
 
@@ -46,7 +44,6 @@ DRAWN_SIDE: Columns = {
     "drawn_likes": ("likes", 3),
     "drawn_follows": ("follows", 4),
 }
-FEED_HEAD = ("", "work", "found by", "ranked", "why here")
 SCREENED_HEAD = ("arm", "what", "works", "mean quality")
 STEERED_HEAD = ("arm", "what", "wanted", "reached", "price")
 PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
@@ -65,19 +62,6 @@ def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
         ]
         rows.append([name, *cells])
     return ["arm", *(head for head, _ in columns.values())], rows
-
-
-def cost_rows(arms: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """(head, rows): the numbers that each arm's log says of how it was made, a column a fact."""
-    facts = {
-        name: {fact: value for fact, value in arm["facts"].items() if type(value) in (int, float)}
-        for name, arm in arms.items()
-    }
-    columns = list(dict.fromkeys(fact for told in facts.values() for fact in told))
-    rows = [
-        [name, *(f"{told[c]:,.4g}" if c in told else "–" for c in columns)] for name, told in facts.items()
-    ]
-    return ["arm", *columns], rows
 
 
 def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -147,39 +131,6 @@ def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
                 )
             ]
             yield [step["from"], step["to"], *cells]
-
-
-def feed_parts(feeds: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Each user's feeds as the user would see them, those of different arms side by side."""
-    if not feeds:
-        return
-    yield (
-        "<h2>Feeds as people see them</h2><p class=note>What would be on the screen first on that day, the "
-        "channels "
-        "that found each work, its place by the ranker alone, and what the platform knows that speaks for "
-        "it.</p>"
-    )
-    users = dict.fromkeys((feed["user"], feed["day"], feed["shown_before"]) for feed in feeds)
-    for user, day, before in users:
-        yield (
-            f"<h3>User {user}, day {day}; was shown {html.escape(before)} in the weeks before</h3><div "
-            f"class=side>"
-        )
-        for feed in feeds:
-            if (feed["user"], feed["day"]) == (user, day):
-                rows = [_feed_row(place, work) for place, work in enumerate(feed["works"], 1)]
-                yield f"<div><p class=note>{html.escape(feed['arm'])}</p>{table(FEED_HEAD, rows)}</div>"
-        yield "</div>"
-
-
-def _feed_row(place: int, work: Mapping[str, Any]) -> list[str]:
-    what = f"song {work['song']} by {work['creator']}, {work['type']}, {_age(work['age_h'])}"
-    ranked = "–" if work["ranked"] is None else str(work["ranked"])
-    return [str(place), what, ", ".join(work["found_by"]), ranked, "; ".join(work["why"])]
-
-
-def _age(hours: float) -> str:
-    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
 
 
 def _value(measure: Mapping[str, Any], digits: int) -> str:

@@ -26,7 +26,7 @@ from karec.cascade import Cascade, Recall
 from karec.config import scaled_recall
 from karec.config.scenes import Config
 from karec.errors import DataError
-from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.lab.studies.recall import ENJOYED, FAVOURITES, Truth, best_by_truth, enjoyed_later
 from karec.platform.dataset import Dataset
@@ -117,7 +117,7 @@ def channel_study(found: Iterator[Found], resamples: int = 1000, seed: int = 0) 
     for (reference, k), of_users in sorted(rows.items()):
         bootstrap = UserBootstrap(np.array([user for user, _ in of_users]), resamples, seed)
         measured = {
-            name: _interval(bootstrap, np.array([shares[name] for _, shares in of_users]))
+            name: bootstrap.mean_with_interval(np.array([shares[name] for _, shares in of_users]))
             for name in of_users[0][1]
         }
         by_channel = {
@@ -170,7 +170,3 @@ def _shares(one: Found, wanted: Array) -> dict[str, float]:
         shares[f"{channel} sole"] = float(only.sum() / len(wanted))
         shares[f"{channel} without"] = together - float(np.isin(wanted, one.without[channel]).mean())
     return shares
-
-
-def _interval(bootstrap: UserBootstrap, values: Array) -> dict[str, Any]:
-    return {"value": float(values.mean()), "ci": bootstrap_interval(bootstrap.mean(values))}

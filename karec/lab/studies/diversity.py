@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,35 @@ from karec.evaluate.metrics.diversity import (
     windowed_distance,
 )
 from karec.index import ItemIndex
+from karec.lab.report import Chart, Part, Table, lines, note, write_report
 from karec.types import Array, Request
 
+FORMAT = 1  # of diversity.json
+METHODS = ("dpp", "mmr", "ssd", "scatter")
+CURVES = {
+    "distance": "intra-list distance (mean 1 − cosine)",
+    "distance_of_ten": "distance within ten neighbours",
+    "log_det": "log det (ridge 0.01)",
+    "near_duplicates": "share of pairs with cosine > .95",
+    "creators": "creators covered",
+}
+HEAD = (
+    "method",
+    "setting",
+    "lost",
+    "log det",
+    "distance",
+    "of ten",
+    "near dup.",
+    "works",
+    "Gini",
+    "creators",
+    "Gini",
+    "types",
+)
 DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-CURVE = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 WINDOWS = (2, 3, 5, 10, 20, 50)
 GROUPS = ("creator_id", "song_id")
-CURVE_MEASURES = ("relevance", "distance", "near_duplicates")
 Pick = Callable[["Pool", int], Array]  # (pool, k) → the positions of the k works picked, best first
 
 
@@ -81,7 +104,10 @@ def diversity_sweep(
 
     Raises ValueError without pools and for k ≤ 0.
     """
-    _check(pools, k)
+    if not pools:
+        raise ValueError("diversity is measured on at least one pool, got none")
+    if k <= 0:
+        raise ValueError(f"k must be positive, got {k}")
     methods = list(_methods(pools, k, diversities, windows))
     plain = [_top_k(pool, k) for pool in pools]
     points = []
@@ -93,31 +119,6 @@ def diversity_sweep(
             progress(done, len(methods), "sweeping diversity")
     sizes = [len(pool.ids) for pool in pools]
     return {"pools": len(pools), "pool_size": float(np.median(sizes)), "k": k, "points": points}
-
-
-def diversity_curve(
-    pools: Sequence[Pool], k: int, diversities: Sequence[float] = CURVE
-) -> list[dict[str, float]]:
-    """Means over pools of relevance, distance and near duplicates of DPP lists at each ``diversity``; 0 is
-    top-k.
-
-    Raises ValueError without pools and for k ≤ 0.
-    """
-    _check(pools, k)
-    plain = [_top_k(pool, k) for pool in pools]
-    curve = []
-    for diversity in diversities:
-        pick = _top_k if diversity == 0.0 else _by_vectors(dpp_select, diversity)
-        measures = _measures_of_lists(pools, [pick(pool, k) for pool in pools], plain)
-        curve.append({"diversity": diversity, **{name: measures[name] for name in CURVE_MEASURES}})
-    return curve
-
-
-def _check(pools: Sequence[Pool], k: int) -> None:
-    if not pools:
-        raise ValueError("diversity is measured on at least one pool, got none")
-    if k <= 0:
-        raise ValueError(f"k must be positive, got {k}")
 
 
 def _methods(
@@ -197,3 +198,54 @@ def _measures_of_exposure(pools: Sequence[Pool], lists: Sequence[Array]) -> dict
             str(value): float(count / len(types)) for value, count in zip(values, counts, strict=True)
         }
     return measures
+
+
+def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Writes diversity.json and diversity.html; ``report`` as ``diversity_sweep`` returns it."""
+    table = diversity_table(report)
+    parts: list[Part] = [note(table.title), *_charts(report), table]
+    title = "Diversity, and what it costs"
+    return write_report({"format": FORMAT, **report}, folder, "diversity", title, parts)
+
+
+def diversity_table(report: Mapping[str, Any]) -> Table:
+    """A row for each point."""
+    title = (
+        f"{report['k']} works of each of {report['pools']:,} pools ({report['pool_size']:,.0f} works in the "
+        f"median); lost: relevance against plain top-k, in standard deviations of the pool"
+    )
+    rows = [
+        (
+            point["method"],
+            "" if point["setting"] is None else f"{point['setting']:g}",
+            f"{point['relevance_lost']:.3f}",
+            f"{point['log_det']:.1f}",
+            f"{point['distance']:.3f}",
+            f"{point['distance_of_ten']:.3f}",
+            f"{point['near_duplicates']:.4f}",
+            f"{point['works']:,}",
+            f"{point['gini_works']:.3f}",
+            f"{point['creators']:,}" if "creators" in point else "–",
+            f"{point['gini_creators']:.3f}" if "gini_creators" in point else "–",
+            " ".join(f"{value}:{share:.2f}" for value, share in point.get("type_share", {}).items()) or "–",
+        )
+        for point in report["points"]
+    ]
+    return Table(title, HEAD, rows)
+
+
+def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
+    """Yields a chart for each measure, with a line for each method, from plain top-k on."""
+    plain = next(point for point in report["points"] if point["method"] == "top_k")
+    of = {name: [point for point in report["points"] if point["method"] == name] for name in METHODS}
+    for measure, label in CURVES.items():
+        if measure in plain:
+            curves = {
+                name: (
+                    [point["relevance_lost"] for point in (plain, *points)],
+                    [point[measure] for point in (plain, *points)],
+                )
+                for name, points in of.items()
+                if points
+            }
+            yield Chart(label, lines(curves, "relevance lost against top-k (deviations)", label), height=3.6)

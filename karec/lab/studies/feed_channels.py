@@ -22,7 +22,7 @@ from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade, Recall
 from karec.errors import DataError
-from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.lab.studies.recall import Truth, values_of
 from karec.platform.dataset import Dataset
@@ -60,7 +60,10 @@ def channels_of_feeds(
     for bit, channel in enumerate(full[0].channels):
         found = np.array([np.mean(feed.candidates.sources >> np.uint32(bit) & np.uint32(1)) for feed in full])
         sole = np.array([np.mean(feed.candidates.sources == 1 << bit) for feed in full])
-        shares[channel] = {"found": _interval(bootstrap, found), "sole": _interval(bootstrap, sole)}
+        shares[channel] = {
+            "found": bootstrap.mean_with_interval(found),
+            "sole": bootstrap.mean_with_interval(sole),
+        }
     return shares
 
 
@@ -106,9 +109,9 @@ def channels_left_out(
     bootstrap = UserBootstrap(np.arange(len(rows)), resamples, seed)
     channels = channels_of_feeds(feeds, resamples)
     for name, (changed, worth) in lost.items():
-        channels[name]["changed"] = _interval(bootstrap, changed)
+        channels[name]["changed"] = bootstrap.mean_with_interval(changed)
         if truth is not None:
-            channels[name]["worth"] = _interval(bootstrap, worth)
+            channels[name]["worth"] = bootstrap.mean_with_interval(worth)
     return {"users": len(rows), "k": k, "channels": channels}
 
 
@@ -141,7 +144,3 @@ def _without(cascade: Cascade, left_out: Source) -> Cascade:
 
 def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else 0.0
-
-
-def _interval(bootstrap: UserBootstrap, values: Array) -> dict[str, Any]:
-    return {"value": float(values.mean()), "ci": bootstrap_interval(bootstrap.mean(values))}

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from karec._clock import Progress
 from karec.errors import ConfigError, DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, user_days
+from karec.evaluate.tables import with_interval
+from karec.lab.report import BLUE, GREY, ORANGE, Chart, Part, Table, write_report
 from karec.models.onnx_model import OnnxModel
 from karec.rank.fusion import Fusion
 from karec.training_data.auxiliary import PLAY_TIME, PLAY_UNIT_MS, auxiliary_labels
@@ -26,6 +29,10 @@ from karec.training_data.examples import Examples
 from karec.training_data.replay import pool_logits, ranker_logits
 from karec.types import Array
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMAT = 1  # of fusion.json
 UNITS = {PLAY_TIME: "s"}  # of an objective's outcome; a share where none is named
 TruthOf = Callable[[Sequence[str], Array, Array, Array, Array], Array]
 
@@ -223,3 +230,58 @@ def _in_seconds(outcomes: Array, objectives: Sequence[str]) -> Array:
     """``auxiliary_labels`` with play time in seconds."""
     scale = np.array([PLAY_UNIT_MS / 1000 if name == PLAY_TIME else 1.0 for name in objectives])
     return np.asarray(outcomes * scale)
+
+
+def write_fusion(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Writes fusion.json and fusion.html; ``report`` {k, objectives, …, sources: {name: result of
+    ``fusion_sweep``}}, as in docs/formats.md."""
+    title = "What the weights of fusion buy"
+    return write_report({"format": FORMAT, **report}, folder, "fusion", title, _parts(report))
+
+
+def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
+    """The run's own weights, then the frontier by its first objective, best first: shares and what the top k
+    holds."""
+    works = swept["works"]
+    own, *others = swept["rows"]
+    best = sorted(
+        (row for row in others if row["on_frontier"]), key=lambda row: -row["values"][objectives[0]]["value"]
+    )
+    title = (
+        f"{source}: top {k} of {swept['lists']:,} lists of {works['least']:,} to {works['most']:,} works, "
+        f"{swept['users']:,} users; {len(swept['rows']):,} choices of weights, of which "
+        f"{sum(row['on_frontier'] for row in swept['rows']):,} are on the frontier"
+    )
+    rows = [
+        (
+            " : ".join(f"{row['shares'][name]:.2f}" for name in objectives)
+            + (" (the run's)" if row is own else ""),
+            *(with_interval(row["values"][name]["value"], row["values"][name]["ci"]) for name in objectives),
+        )
+        for row in (own, *best)
+    ]
+    named = (f"{name}, {UNITS[name]}" if name in UNITS else name for name in objectives)
+    return Table(title, ("shares of " + " : ".join(objectives), *named), rows)
+
+
+def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
+    first, *others = report["objectives"]
+    for source, swept in report["sources"].items():
+        for other in others:
+            draw = _points(swept["rows"], first, other)
+            yield Chart(f"{source}: {other} against {first}", draw, height=3.2)
+        yield fusion_table(source, swept, report["k"], report["objectives"])
+
+
+def _points(rows: Sequence[Mapping[str, Any]], first: str, other: str) -> Callable[[Axes], None]:
+    """Returns what draws a point for each choice of weights: grey, on the frontier blue, the run's orange."""
+
+    def draw(axes: Axes) -> None:
+        for at, row in sorted(enumerate(rows), key=lambda each: (each[0] == 0, each[1]["on_frontier"])):
+            colour = ORANGE if at == 0 else BLUE if row["on_frontier"] else GREY
+            values = [row["values"][name]["value"] for name in (first, other)]
+            axes.plot(*([value] for value in values), "o", color=colour, markersize=7 if at == 0 else 4)
+        axes.set_xlabel(first)
+        axes.set_ylabel(other)
+
+    return draw

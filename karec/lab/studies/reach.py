@@ -18,12 +18,16 @@ import numpy as np
 from karec._clock import HOUR_MS
 from karec.evaluate.metrics.accuracy import resampling_weights
 from karec.evaluate.metrics.exposure import Spread, Sums, measured, resampled
+from karec.evaluate.tables import with_interval
+from karec.lab.report import Table as TextTable
 from karec.platform.schema import CREATOR, PUBLISHED
 from karec.platform.table import Table
 from karec.types import Array
 
 RESAMPLES = 400
 YOUNG_HOURS = (24, 72)
+WAYS = ("cascade", "top_k", "change")
+LARGE = 10.0  # values from here on are shown with one decimal
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,30 @@ def compare_reach(
         "top_k": {name: {"value": m["value"], "ci": m["ci"]} for name, m in others.items()},
         "change": {name: {"value": m["change"], "ci": m["change_ci"]} for name, m in told.items()},
     }
+
+
+def reach_table(reach: Mapping[str, Any]) -> TextTable:
+    """A row for each measure of ``compare_reach``: cascade, top-k, difference, with 95 % intervals."""
+    library = reach["library"]
+    creators = "" if library["creators"] is None else f" and {library['creators']:,} creators"
+    true = any(name.startswith("true ") for name in reach["cascade"])
+    about_truth = "True values are the world's own chances, with nothing alike shown before. " if true else ""
+    rows = []
+    for name, measure in reach["cascade"].items():
+        digits = 1 if (measure["value"] or 0.0) >= LARGE else 4
+        cells = (
+            with_interval(reach[way][name]["value"], reach[way][name]["ci"], digits, signed=way == "change")
+            for way in WAYS
+        )
+        rows.append((name, *cells))
+    return TextTable(
+        "What the feeds reached",
+        ("measure", "cascade", "top-k by relevance", "cascade less top-k, paired"),
+        rows,
+        f"All {library['works']:,} works{creators} in the library count. Top-k: of the works that were "
+        f"ranked, the best by the fused score. {about_truth}In brackets: 95 % intervals over users, or over "
+        f"creators.",
+    )
 
 
 def _units(works: Table) -> tuple[Array, Array]:

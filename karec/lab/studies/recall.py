@@ -23,7 +23,7 @@ from karec._clock import Progress
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.errors import DataError
-from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
+from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.observe.pool_scorer import PoolScorer, stage_named
 from karec.platform.dataset import Dataset
@@ -145,13 +145,13 @@ def recall_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
 
 def _measured(part: list[tuple[int, int, dict[str, float]]], resamples: int, seed: int) -> dict[str, Any]:
     bootstrap = UserBootstrap(np.array([user for user, _, _ in part]), resamples, seed)
-
-    def interval(values: Array) -> dict[str, Any]:
-        return {"value": float(values.mean()), "ci": bootstrap_interval(bootstrap.mean(values))}
-
     shares = {channel: np.array([each[channel] for _, _, each in part]) for channel in part[0][2]}
-    gain = interval(shares[OWN] - shares[PRERANK]) if OWN in shares else None
-    return {"users": len(part), "recall": {name: interval(of) for name, of in shares.items()}, "gain": gain}
+    gain = bootstrap.mean_with_interval(shares[OWN] - shares[PRERANK]) if OWN in shares else None
+    return {
+        "users": len(part),
+        "recall": {name: bootstrap.mean_with_interval(of) for name, of in shares.items()},
+        "gain": gain,
+    }
 
 
 def _channels(bundle: Bundle) -> dict[str, Source]:

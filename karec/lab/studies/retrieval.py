@@ -11,7 +11,7 @@ model serves.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,15 @@ from karec.errors import DataError, MissingExtra
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_of
 from karec.evaluate.quality import trained_run
+from karec.evaluate.tables import with_interval
+from karec.lab.report import Part, Table, note, write_report
 from karec.lab.studies.retrieval_peers import PEERS, Peer, Settings, choose, top_of_peer
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
 from karec.training_data.examples import Examples
 from karec.types import Array
 
+FORMAT = 1  # of retrieval.json
 TOPS = (20, 100)
 RANKED = 1000  # works of a user that the ranker orders, the towers' best
 PIECE = 4096  # works whose vectors are made at once
@@ -196,3 +199,46 @@ def _first_rows(examples: Examples, users: Array) -> Array:
 def _score(valid: HeldOut, peer: Peer, seed: int, settings: Settings) -> float:
     top = top_of_peer(peer, valid.matrix, settings, valid.users, TOPS[0], seed)
     return float(recall_at(top, valid.user, valid.work, TOPS[0]).mean())
+
+
+def write_retrieval(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Writes retrieval.json and retrieval.html; ``report`` as ``karec.lab.studies.retrieval.study`` returns
+    it."""
+    parts: list[Part] = [
+        *map(note, (retrieval_sentence(report), *report["notes"])),
+        *retrieval_tables(report),
+    ]
+    title = "What was held out, and found"
+    return write_report({"format": FORMAT, **report}, folder, "retrieval", title, parts)
+
+
+def retrieval_sentence(report: Mapping[str, Any]) -> str:
+    """What was measured, in a line."""
+    ranked = (
+        f"; the ranker orders the towers' best {report['ranked']:,}" if "ranker" in report["models"] else ""
+    )
+    return (
+        f"{report['data']}: {report['held_out']:,} works held out of {report['users']:,} users, among "
+        f"{report['works']:,} works, those that a user took before left out{ranked}"
+    )
+
+
+def retrieval_tables(report: Mapping[str, Any]) -> Iterator[Table]:
+    """Yields a table for each measure, and the peers' settings."""
+    models = report["models"]
+    for name in next(iter(models.values())):
+        rows = [
+            (
+                model,
+                with_interval(found[name]["value"], found[name]["ci"]),
+                with_interval(found[name]["over"], found[name]["over_ci"]),
+            )
+            for model, found in models.items()
+        ]
+        best = next(iter(models.values()))[name]["best_peer"]
+        yield Table(f"{name} (95 % intervals over users)", ("model", name, f"above {best}, paired"), rows)
+    settings = [
+        (peer, ", ".join(f"{key} {value}" for key, value in chosen.items()) or "none")
+        for peer, chosen in report["settings"].items()
+    ]
+    yield Table("Settings of the peers, chosen on the validation days", ("peer", "settings"), settings)

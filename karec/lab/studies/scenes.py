@@ -20,6 +20,8 @@ import numpy as np
 from karec.cascade import Cascade
 from karec.evaluate.metrics.accuracy import resampling_weights
 from karec.evaluate.metrics.exposure import Sums, measured, resampled
+from karec.evaluate.tables import with_interval
+from karec.lab.report import Table
 from karec.stage import Stage
 from karec.types import Array, Candidates, Request
 
@@ -97,3 +99,25 @@ def scene_row(filled: Filled, what: str, *, resamples: int = RESAMPLES, seed: in
         told = measured(means["cascade"], means[way])
         row["gain"][way] = {"percent": told["relative"], "ci": told["relative_ci"]}
     return row
+
+
+def scenes_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """One row a scene; dashes if no request found an item."""
+    rows: list[tuple[str, ...]] = []
+    for name, scene in scenes.items():
+        head = (name, scene["what"], str(scene["requests"]))
+        if "ways" not in scene:
+            rows.append((*head, *["–"] * 5))
+            continue
+        digits = 1 if scene["ways"]["cascade"]["value"] >= 10.0 else 4
+        ways = (with_interval(way["value"], way["ci"], digits) for way in scene["ways"].values())
+        gain = scene["gain"]["popular"]
+        rows.append((*head, f"{scene['eligible']:,}", *ways, with_interval(gain["percent"], gain["ci"], 0)))
+    return Table(
+        "What scenes are worth",
+        ("scene", "for", "requests", "items each", *WAYS, "against popular, %"),
+        rows,
+        "The mean over a feed of what its scene is for, by the world's own chances. All ways choose from the "
+        "items that the scene's filters let through. In brackets: 95 % intervals over users; the last column "
+        "is paired.",
+    )

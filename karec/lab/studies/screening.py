@@ -14,7 +14,7 @@ popular. Intervals, 95 %, from resampling days.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +23,8 @@ import numpy as np
 
 from karec._clock import Progress
 from karec.errors import DataError
+from karec.evaluate.tables import with_interval
+from karec.lab.report import Chart, Part, Table, lines, note, write_report
 from karec.screening.database import database
 from karec.screening.day_file import read_day_file
 from karec.screening.levels import LOW, order_of
@@ -32,10 +34,16 @@ from karec.screening.screen import DAYS, KEPT, Screened, read_screened
 from karec.screening.settings import Settings
 from karec.types import Array
 
+FORMAT = 1
+WAYS = {
+    "kept": "what is kept: rules, quality, near-duplicates, quotas",
+    "by quality": "the best by quality, without quotas",
+    "rules only": "drawn from what breaks no rule",
+    "at random": "drawn from all uploads",
+}
 SHARE = 0.01  # of the uploads: the popular ones
 POINTS = 60  # of a curve
 RESAMPLES = 1000
-LATER = "near duplicate, or no quality"
 
 
 def judge_screening(
@@ -190,3 +198,65 @@ def _funnel(screened: Screened, days: Sequence[PopularDay]) -> list[dict[str, An
         }
     )
     return rows
+
+
+def write_screening(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Writes screening.json and screening.html; ``report`` as ``judge_screening`` returns it."""
+    return write_report({"format": FORMAT, **report}, folder, "screening", "Screening", _parts(report))
+
+
+def screening_sentence(report: Mapping[str, Any]) -> str:
+    """What is let through, in a line."""
+    recall = report["recall"]
+    ratios = {name: recall[f"kept / {name}"]["value"] for name in ("at random", "rules only")}
+    return (
+        f"{report['days'][0]} … {report['days'][-1]}: {report['kept']:,} of {report['uploads']:,} works are "
+        f"kept, and "
+        f"{recall['kept']['value']:.1%} of the {report['popular']:,} that became popular "
+        f"({report['popular_from']:,} "
+        f"long views or more): {ratios['at random']:.1f} times as many as at random, "
+        f"{ratios['rules only']:.1f} times as many as by rules only"
+    )
+
+
+def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
+    yield note(screening_sentence(report))
+    for line in (*report["judged_notes"], *(f"not met: {v}" for v in report["violations"]), *report["notes"]):
+        yield note(line)
+    recall, curve = report["recall"], report["curve"]
+    curves = {WAYS[way]: (curve["size"], curve[way]) for way in WAYS if way != "kept"}
+    kept = ([report["kept"] / report["uploads"]], [recall["kept"]["value"]])
+    yield Chart(
+        "Later-popular works let through, by how many works are kept",
+        lines(
+            {**curves, WAYS["kept"]: kept}, "works kept, share of the uploads", "share of the later popular"
+        ),
+    )
+    rows = [(told, with_interval(recall[way]["value"], recall[way]["ci"], 3)) for way, told in WAYS.items()]
+    yield Table("At the size of what is kept", ("", "recall, 95 % over days"), rows)
+    yield Table(
+        "The funnel: the first reason that a work meets",
+        ("reason", "works", "of uploads", "later popular", "of them"),
+        [
+            (
+                row["reason"],
+                f"{row['works']:,}",
+                f"{row['works'] / report['uploads']:.2%}",
+                f"{row['popular']:,}",
+                f"{row['popular'] / report['popular']:.2%}",
+            )
+            for row in report["funnel"]
+        ],
+    )
+    yield Table(
+        "Quotas",
+        ("of", "candidates", "floor", "cap", "kept", "violation"),
+        [
+            (
+                quota["name"],
+                *(f"{quota[key]:,}" for key in ("supply", "floor", "cap", "kept")),
+                f"{quota['violation']:+,}" if quota["violation"] else "–",
+            )
+            for quota in report["quotas"]
+        ],
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from karec.errors import DataError
-from karec.lab.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog, read_day
+from karec.lab.simulate.arm_log import ARRAYS, BEFORE, EXPOSURES, NEVER, ArmLog, read_day, write_day
 
 
 def log(n=7, days=3, **changes):
@@ -27,9 +27,18 @@ def log(n=7, days=3, **changes):
     return ArmLog(**{**given, **changes})
 
 
+def write(log, folder):
+    folder.mkdir()
+    bounds = np.searchsorted(log.exposures["day"], np.arange(log.days + 1))
+    for day in range(log.days):
+        rows = slice(bounds[day], bounds[day + 1])
+        write_day(folder, day, {name: column[rows] for name, column in log.exposures.items()})
+    log.write_end(folder)
+
+
 def test_what_is_written_comes_back(tmp_path):
     one = log()
-    one.write(tmp_path / "arm")
+    write(one, tmp_path / "arm")
     back = ArmLog.read(tmp_path / "arm")
     assert (back.name, back.days, back.n_users, back.facts) == (one.name, one.days, one.n_users, one.facts)
     for name, dtype in ARRAYS.items():
@@ -42,7 +51,7 @@ def test_what_is_written_comes_back(tmp_path):
 
 def test_days_come_back_one_by_one(tmp_path):
     one = log()
-    one.write(tmp_path / "arm")
+    write(one, tmp_path / "arm")
     for day in range(one.days):
         np.testing.assert_array_equal(
             read_day(tmp_path / "arm", day)["work"], one.exposures["work"][one.exposures["day"] == day]
@@ -50,14 +59,14 @@ def test_days_come_back_one_by_one(tmp_path):
 
 
 def test_an_arm_that_has_not_ended_is_refused(tmp_path):
-    log().write(tmp_path / "arm")
+    write(log(), tmp_path / "arm")
     (tmp_path / "arm" / "arm.json").unlink()
     with pytest.raises(DataError, match="no arm of a simulation that has ended"):
         ArmLog.read(tmp_path / "arm")
 
 
 def test_a_damaged_day_is_refused_by_name(tmp_path):
-    log().write(tmp_path / "arm")
+    write(log(), tmp_path / "arm")
     (tmp_path / "arm" / "day-0001.npz").write_bytes(b"no day")
     with pytest.raises(DataError, match=r"day-0001\.npz"):
         ArmLog.read(tmp_path / "arm")

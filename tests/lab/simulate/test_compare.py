@@ -121,29 +121,16 @@ def test_a_knob_that_reaches_no_more_has_no_price():
 
 
 @pytest.mark.parametrize(
-    ("name", "facts", "knob"),
+    ("name", "knob"),
     [
-        ("dpp-0.5", {}, Knob("dpp", 0.5)),
-        ("prerank-dpp-2", {}, Knob("prerank-dpp", 2.0)),
-        ("pool-1e5", {}, Knob("pool", 1e5)),
-        ("plain", {}, None),
-        ("whatever-9", {"knob": {"family": "mmr", "value": 0.3}}, Knob("mmr", 0.3)),
+        ("dpp-0.5", Knob("dpp", 0.5)),
+        ("prerank-dpp-2", Knob("prerank-dpp", 2.0)),
+        ("pool-1e5", Knob("pool", 1e5)),
+        ("plain", None),
     ],
 )
-def test_a_knob_is_what_the_facts_say_or_else_the_name(name, facts, knob):
-    assert knob_of(sums_of(arm(name, facts=facts))) == knob
-
-
-def test_a_knob_that_is_given_goes_before_the_name():
-    report = compared(played("plain"), played("1e3-2", reach=30), knobs={"1e3-2": Knob("pool", 1e3)})
-    assert report["arms"]["1e3-2"]["knob"] == {"family": "pool", "value": 1e3}
-    assert [family["family"] for family in report["prices"]] == ["pool"]
-
-
-@pytest.mark.parametrize("knob", ["dpp", {"family": "dpp"}, {"family": "dpp", "value": "much"}])
-def test_a_knob_that_is_half_told_is_refused_by_arm(knob):
-    with pytest.raises(DataError, match=r"arm 'odd': facts\.knob must hold family and value"):
-        knob_of(sums_of(arm("odd", facts={"knob": knob})))
+def test_knob_is_the_end_of_the_name(name, knob):
+    assert knob_of(name) == knob
 
 
 def test_users_and_creators_are_drawn_apart_though_there_are_as_many_of_each():
@@ -187,11 +174,6 @@ def test_a_baseline_that_is_no_arm_is_refused_with_the_arms_there_are():
 def test_a_pair_that_is_no_arm_is_refused():
     with pytest.raises(DataError, match="the pair: 'dpp' is none of the arms plain"):
         compared(played("plain"), pair=("plain", "dpp"))
-
-
-def test_a_knob_of_no_arm_is_refused():
-    with pytest.raises(DataError, match="the knobs: 'dpp' is none of the arms plain"):
-        compared(played("plain"), knobs={"dpp": Knob("dpp", 0.5)})
 
 
 def test_two_arms_of_one_name_are_refused():

@@ -17,7 +17,6 @@ from karec.errors import ConfigError, DataError
 from karec.lab.simulate.arm_log import BEFORE, NEVER, ArmLog
 from karec.lab.simulate.arms import SETS, read_arms
 from karec.lab.simulate.checkpoint import read_events
-from karec.lab.simulate.first_pages import read_feeds
 from karec.lab.simulate.loop import simulate
 from karec.lab.simulate.nightly import joined
 from karec.lab.simulate.population import make_population
@@ -317,26 +316,6 @@ def test_a_day_that_is_played_again_stands_in_the_rank_log_once(models, tmp_path
         logs[name] = read_rank_log(out / "towers" / "rank_log", ("click", "long_view", "like"))
     assert len(logs["whole"]) == len(logs["killed"]) > 0
     np.testing.assert_array_equal(logs["whole"].item_id, logs["killed"].item_id)
-
-
-def test_a_report_shows_feeds_of_the_last_day_with_their_reasons(played, population):
-    bundle = Bundle.open(played / "towers" / "bundles", verify=False)
-    feeds = read_feeds(played, ["towers", "random"])
-    assert [feed["arm"] for feed in feeds] == 3 * ["towers"] + 3 * ["random"]
-    assert [feed["user"] for feed in feeds[:3]] == [feed["user"] for feed in feeds[3:]], (
-        "the same users in every arm"
-    )
-    snapshot = bundle.snapshot
-    for feed in feeds[:3]:
-        user = int(snapshot.users.lookup(np.array([feed["user"]]))[0])
-        follows = set(snapshot.relations["follows"].of(user).tolist())
-        enjoyed = snapshot.works.lookup(snapshot.relations["history"].of(user))
-        assert feed["day"] == SIZES.days and len(feed["works"]) == 10
-        for work in feed["works"]:
-            assert ("follows the creator" in work["why"]) == (work["creator"] in follows)
-            n = int((snapshot.works["creator_id"][enjoyed] == work["creator"]).sum())
-            assert (f"enjoyed {n} of this creator" in work["why"]) == (n > 0)
-            assert work["age_h"] > 0 and work["found_by"] and 1 <= work["ranked"] <= 60
 
 
 def test_communities_are_made_for_an_arm_that_recalls_by_them(models, tmp_path):

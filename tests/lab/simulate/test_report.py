@@ -5,28 +5,8 @@ import json
 import pytest
 from small_arms import arm
 
-from karec.errors import DataError
-from karec.lab.simulate.report import report_on, write_report
+from karec.lab.simulate.report import report_on, write_simulation
 
-FEED = {
-    "arm": "plain",
-    "user": 7,
-    "day": 1,
-    "shown_before": "much",
-    "works": [
-        {
-            "song": 3,
-            "creator": 4,
-            "type": "<video>",
-            "age_h": 5.2,
-            "found_by": ["profile", "fresh"],
-            "ranked": 2,
-        }
-        | {"why": ["follows the creator", "enjoyed 3 of folk"]},
-        {"song": 5, "creator": 6, "type": "audio", "age_h": 960.0, "found_by": ["popular"], "ranked": None}
-        | {"why": ["nothing known speaks for it"]},
-    ],
-}
 NARROW = [(0, 0, 0), (0, 2, 0), (1, 0, 0), (1, 4, 1)]
 WIDE = [(0, 0, 0), (0, 2, 2), (1, 0, 3), (1, 4, 4)]
 
@@ -40,9 +20,8 @@ def logs():
 
 @pytest.fixture
 def written(tmp_path):
-    feeds = [FEED, {**FEED, "arm": "dpp-0.5"}]
-    report = report_on(logs(), "plain", pair=("plain", "dpp-0.5"), feeds=feeds, resamples=20)
-    data, page = write_report(report, tmp_path / "report")
+    report = report_on(logs(), "plain", pair=("plain", "dpp-0.5"), resamples=20)
+    data, page = write_simulation(report, tmp_path / "report")
     return json.loads(data.read_text()), page.read_text()
 
 
@@ -60,8 +39,8 @@ def test_the_report_has_its_documented_keys(written):
         "seed",
         "arms",
     }
-    assert report.keys() == documented | {"prices", "feeds"}
-    assert report["format"] == 2
+    assert report.keys() == documented | {"prices"}
+    assert report["format"] == 3
     of_arm = {"knob", "on_frontier", "measures", "by_day", "facts"}
     of_measure = {"value", "ci", "change", "change_ci", "relative", "relative_ci"}
     for told in report["arms"].values():
@@ -69,40 +48,23 @@ def test_the_report_has_its_documented_keys(written):
         assert all(measure.keys() == of_measure for measure in told["measures"].values())
         assert all(len(days) == 2 for days in told["by_day"].values())
     assert [family.keys() for family in report["prices"]] == 2 * [{"family", "steps", "from_baseline"}]
-    assert [feed["arm"] for feed in report["feeds"]] == ["plain", "dpp-0.5"]
 
 
 def test_the_page_is_one_file_with_its_pictures_inside(written):
     _, page = written
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 2
     for reference in ("src=", 'href="http', "@import", "url(http"):
         assert reference not in page
 
 
-def test_the_page_shows_arms_feeds_and_costs_as_text(written):
+def test_page_shows_arms_as_text(written):
     _, page = written
     for text in (
         "2 days, 6 users, 3 creators",
         "dpp-0.5",
-        "song 3 by 4, &lt;video&gt;, 5 h",
-        "40 days",
-        "12.5",
     ):
         assert text in page
-    assert "<video>" not in page and "nan" not in page
-
-
-def test_a_user_s_feeds_of_two_arms_stand_side_by_side(written):
-    _, page = written
-    assert page.count("User 7, day 1; was shown much in the weeks before") == 1
-    (side,) = page.split("<div class=side>")[1:]
-    assert (
-        side.index("plain")
-        < side.index("profile, fresh")
-        < side.index("dpp-0.5")
-        < side.rindex("profile, fresh")
-    )
-    assert "follows the creator; enjoyed 3 of folk" in side
+    assert "nan" not in page
 
 
 def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
@@ -111,7 +73,7 @@ def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
         "caps": [{"column": "creator_id", "share": 0.02, "priced": 7, "highest": 1.25}],
         "floors": [{"name": "works of 48 h", "reached": 98, "missed": 2, "behind": 3, "new": 40}],
     }
-    _, page = write_report(
+    _, page = write_simulation(
         report_on([arm("plain", NARROW, facts={"exposure": exposure})], "plain", resamples=20), tmp_path
     )
     shown = page.read_text()
@@ -125,7 +87,7 @@ def test_what_was_screened_is_told_by_reason(tmp_path):
         "unmet": {"new creators": 3}, "quality_kept": 0.25, "quality_rejected": None,
     }  # fmt: skip
     arms = [arm("plain", shown=[(0, 0, 0)]), arm("screened", shown=[(0, 0, 0)], facts={"screening": told})]
-    _, page = write_report(report_on(arms, "plain", resamples=2), tmp_path)
+    _, page = write_simulation(report_on(arms, "plain", resamples=2), tmp_path)
     text = page.read_text(encoding="utf-8")
     for words in (
         "What was screened",
@@ -139,35 +101,19 @@ def test_what_was_screened_is_told_by_reason(tmp_path):
         assert words in text
     assert (
         "What was screened"
-        not in write_report(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
+        not in write_simulation(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
     )
 
 
-def test_one_arm_alone_is_a_report_without_prices_and_without_a_funnel(tmp_path):
-    _, page = write_report(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
+def test_report_of_one_arm_has_no_prices(tmp_path):
+    _, page = write_simulation(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
     shown = page.read_text()
-    assert shown.count("<svg") == 3 and "Feeds as people" not in shown and "What it cost" not in shown
+    assert shown.count("<svg") == 2 and "What one more creator costs" not in shown
 
 
 def test_arms_without_exposures_are_shown_as_empty(tmp_path):
-    data, page = write_report(report_on([arm("plain"), arm("dpp-0.5")], "plain", resamples=20), tmp_path)
+    data, page = write_simulation(report_on([arm("plain"), arm("dpp-0.5")], "plain", resamples=20), tmp_path)
     measures = json.loads(data.read_text())["arms"]["dpp-0.5"]["measures"]
     assert measures["play_s"]["value"] == 0 and measures["play_s"]["relative"] is None
     assert measures["gini_creators"] == dict.fromkeys(measures["gini_creators"])
     assert "–" in page.read_text()
-
-
-@pytest.mark.parametrize(
-    ("feed", "said"),
-    [
-        ({"arm": "plain", "user": 1, "works": []}, r"feeds\[0\] lacks day, shown_before"),
-        (
-            {**FEED, "works": [{"song": 5}]},
-            r"feeds\[0\].works\[0\] lacks creator, type, age_h, found_by, "
-            r"ranked, why",
-        ),
-    ],
-)
-def test_a_feed_that_lacks_what_is_shown_is_refused_by_place(feed, said):
-    with pytest.raises(DataError, match=said):
-        report_on(logs(), "plain", feeds=[feed])

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from karec.lab.studies.diversity import Pool, diversity_curve, diversity_sweep
-from karec.lab.studies.diversity_report import write_diversity
+from karec.lab.studies.diversity import Pool, diversity_sweep, write_diversity
 
 
 def pools(n=200, columns=("creator_id", "song_id", "type")):
@@ -75,18 +74,8 @@ def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
     assert json.loads(data.read_text()) == {"format": 1, **report} and shown.read_text().count("<svg") == 4
 
 
-def test_the_curve_is_the_sweep_s_dpp_points_with_top_k_at_0():
-    curve = diversity_curve(pools(), k=20, diversities=(0.0, 0.1, 0.5, 0.9))
-    points = diversity_sweep(pools(), k=20, diversities=(0.1, 0.5, 0.9), windows=())["points"]
-    of_dpp = [point for point in points if point["method"] in ("top_k", "dpp")]
-    assert [point["diversity"] for point in curve] == [point["setting"] or 0.0 for point in of_dpp]
-    for name in ("relevance", "distance", "near_duplicates"):
-        assert [point[name] for point in curve] == [point[name] for point in of_dpp]
-
-
-def test_a_sweep_and_a_curve_need_pools_and_a_positive_k():
-    for measure in (diversity_sweep, diversity_curve):
-        with pytest.raises(ValueError, match="at least one pool, got none"):
-            measure([], k=5)
-        with pytest.raises(ValueError, match="k must be positive, got 0"):
-            measure(pools(), k=0)
+def test_diversity_sweep_needs_pools_and_a_positive_k():
+    with pytest.raises(ValueError, match="at least one pool, got none"):
+        diversity_sweep([], k=5)
+    with pytest.raises(ValueError, match="k must be positive, got 0"):
+        diversity_sweep(pools(), k=0)

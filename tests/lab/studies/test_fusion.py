@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from karec.errors import ConfigError, DataError
-from karec.lab.studies.fusion import RankedLists, frontier, fusion_sweep, simplex
-from karec.lab.studies.fusion_report import write_fusion
+from karec.lab.studies.fusion import RankedLists, frontier, fusion_sweep, simplex, write_fusion
 
 NAMES = ("click", "like", "play_time")
 OWN = {"click": 1.0, "like": 2.0}

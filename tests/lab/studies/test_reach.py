@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from karec.lab.studies.reach import Lists, compare_reach
-from karec.lab.studies.reach_report import reach_rows, reach_sentence
+from karec.lab.studies.reach import Lists, compare_reach, reach_table
 from karec.platform.table import Table
 
 HOUR_MS = 3_600_000
@@ -75,7 +74,7 @@ def test_a_library_without_creators_and_moments_is_measured_by_its_works():
     assert found["library"] == {"works": 6, "creators": None}
     assert values(found, "change")["works reached"] == 2
     assert not any("creator" in name or "younger" in name for name in found["cascade"])
-    assert "creators" not in reach_sentence(found).split(" in the library")[0]
+    assert "creators" not in reach_table(found).note.split(" in the library")[0]
 
 
 def test_lists_without_a_work_have_no_means_and_no_gini():
@@ -84,15 +83,15 @@ def test_lists_without_a_work_have_no_means_and_no_gini():
     assert found["cascade"]["works reached"]["value"] == 0
     for name in ("relevance (mean fused score)", "Gini over all works", "share younger than 24 h"):
         assert found["cascade"][name] == found["change"][name] == {"value": None, "ci": None}
-    assert {row[0]: row[1] for row in reach_rows(found)}["Gini over all works"] == "–"
+    assert {row[0]: row[1] for row in reach_table(found).rows}["Gini over all works"] == "–"
 
 
 def test_rows_show_every_measure_with_the_sign_of_its_change():
     found = compare_reach(lists([0, 2, 1, 3], true=[0.2] * 4), lists([0] * 4, true=[0.1] * 4), WORKS, NOW)
-    rows = {row[0]: row[1:] for row in reach_rows(found)}
+    rows = {row[0]: row[1:] for row in reach_table(found).rows}
     assert rows.keys() == found["cascade"].keys()
     assert rows["true likes of a work"] == (
         *("0.2000 [0.2000, 0.2000]", "0.1000 [0.1000, 0.1000]", "+0.1000 [0.1000, 0.1000]"),
     )
-    assert "6 works and 3 creators in the library" in reach_sentence(found)
-    assert "world's own chances" in reach_sentence(found)
+    assert "6 works and 3 creators in the library" in reach_table(found).note
+    assert "world's own chances" in reach_table(found).note

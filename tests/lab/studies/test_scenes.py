@@ -10,8 +10,7 @@ from small_kinds import FIRST, rooms_of
 from karec.config import load_cascade
 from karec.config.scene_templates import HOME, scene_text
 from karec.config.starting import starting_config
-from karec.lab.studies.scenes import Filled, fill, scene_row
-from karec.lab.studies.scenes_report import SCENES_HEAD, scenes_rows
+from karec.lab.studies.scenes import Filled, fill, scene_row, scenes_table
 from karec.types import Request
 
 
@@ -81,7 +80,8 @@ def test_a_row_holds_means_and_what_the_cascade_gains_on_each_in_percent():
 def test_the_table_has_one_row_a_scene_and_dashes_where_nobody_found_anything():
     empty = Filled({way: np.empty(0) for way in ("random", "popular", "cascade")}, np.empty(0, np.int64), 3)
     full = Filled({way: np.ones(2) for way in ("random", "popular", "cascade")}, np.full(2, 1000), 0)
-    rows = scenes_rows({"live": scene_row(empty, "seconds"), "room": scene_row(full, "joins")})
-    assert [len(row) for row in rows] == [len(SCENES_HEAD)] * 2
+    table = scenes_table({"live": scene_row(empty, "seconds"), "room": scene_row(full, "joins")})
+    rows = table.rows
+    assert [len(row) for row in rows] == [len(table.head)] * 2
     assert rows[0] == ("live", "seconds", "0", "–", "–", "–", "–", "–")
     assert rows[1][:5] == ("room", "joins", "2", "1,000", "1.0000 [1.0000, 1.0000]")

@@ -10,8 +10,7 @@ import pytest
 import screened_library
 
 from karec.errors import DataError
-from karec.lab.studies.screening import SHARE, judge_screening
-from karec.lab.studies.screening_report import screening_sentence, write_screening
+from karec.lab.studies.screening import SHARE, judge_screening, screening_sentence, write_screening
 from karec.screening.screen import screen
 from karec.screening.settings import read_settings
 

@@ -8,7 +8,7 @@ from small_settings import SMALL, changed
 
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
-from karec.lab.demo.serve import loss_of, report_on, serve, top_tens_of
+from karec.lab.demo.serve import loss_of, report_on, serve
 from karec.learn.run.train import train_all
 from karec.platform.dataset import Dataset
 from karec.platform.folds.advance import advance
@@ -40,7 +40,7 @@ def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
     settings = changed(settings, distil={"list_works": 10, "chunks": (2, 5)}, shadow={"works": 20})
     trained = train_all(bare, settings, tmp_path / "run")
     served = serve(bare, set_up(bare, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
-    report = report_on(bare, served, trained.quality, loss_of(served), top_tens_of(bare, served))
+    report = report_on(bare, served, trained.quality, loss_of(served))
     assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)
     assert {name for feed in served.feeds for item in feed for name in item.recalled_by} <= {
         "model",
