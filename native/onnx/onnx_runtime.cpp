@@ -7,9 +7,10 @@
 #include <charconv>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string_view>
 #include <system_error>
+
+#include "base/at_fork.hpp"
 
 namespace karec {
 namespace {
@@ -73,14 +74,28 @@ Result<const OnnxRuntime*> load(const std::string& library) {
 
 }  // namespace
 
-Result<const OnnxRuntime*> OnnxRuntime::open(const std::string& library) {
-    static std::mutex opening;
+struct OnnxRuntime::Libraries {
+    std::mutex loading;
+    std::map<std::string, const OnnxRuntime*> opened;  // by path
+    AtFork<Libraries> at_fork{*this};
+
+    void lock_for_fork() noexcept { loading.lock(); }
+    void unlock_after_fork(bool) noexcept { loading.unlock(); }
+
     // Never destroyed: sessions may outlive every static of this library.
-    static auto* const opened = new std::map<std::string, const OnnxRuntime*>;
-    const std::scoped_lock lock(opening);
-    if (const auto found = opened->find(library); found != opened->end()) return found->second;
+    static Libraries& get() {
+        static auto* const libraries = new Libraries;
+        return *libraries;
+    }
+};
+
+OnnxRuntime::Loading::Loading() : lock_(Libraries::get().loading) {}
+
+Result<const OnnxRuntime*> OnnxRuntime::Loading::open(const std::string& library) {
+    auto& opened = Libraries::get().opened;
+    if (const auto found = opened.find(library); found != opened.end()) return found->second;
     auto runtime = load(library);
-    if (runtime.ok()) opened->emplace(library, runtime.value());
+    if (runtime.ok()) opened.emplace(library, runtime.value());
     return runtime;
 }
 

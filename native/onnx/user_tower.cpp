@@ -243,7 +243,8 @@ Result<UserTower> UserTower::open(const std::string& model, const std::string& o
             return Status{Code::io_error, "cannot read '" + model + "': " + std::system_category().message(error),
                           error};
         }
-        auto runtime = OnnxRuntime::open(onnxruntime);
+        OnnxRuntime::Loading loading;
+        auto runtime = loading.open(onnxruntime);
         if (!runtime.ok()) return runtime.status();
         auto session = std::make_shared<Session>();
         session->runtime = runtime.value();

@@ -42,6 +42,7 @@ class KAREC_API UserTower {
     // Loads `model` with `threads` ≥ 1 threads inside one run, by the library at `onnxruntime`.
     // io_error: model or library cannot be read (system_error() is 0 where the loader refuses the library); bad_format:
     // not a model of a user tower, or not ONNX Runtime; unavailable: the library is older than 1.18.
+    // One thread at a time opens a tower. A fork() waits for it, so that the child can open its own.
     static Result<UserTower> open(const std::string& model, const std::string& onnxruntime, int threads) noexcept;
 
     std::span<const TensorSpec> inputs() const noexcept;

@@ -1,4 +1,5 @@
 // PreRanker for hosts: batches and executors, a tower's library, metrics, reloads, forks; the same from C.
+#include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -261,6 +262,28 @@ TEST(a_child_runs_and_reloads_though_another_thread_was_reloading) {
     }
     over = true;
     other.join();
+}
+
+TEST(user_tower_opens_in_a_child_forked_while_another_thread_opens_one) {
+    void* library = ::dlopen(KAREC_SLOW_ONNXRUNTIME, RTLD_NOW);
+    CHECK(library != nullptr);
+    if (library == nullptr) return;
+    const auto* is_asked = static_cast<const volatile int*>(::dlsym(library, "is_asked"));
+    const auto is_refused = [] {
+        const auto tower = UserTower::open("/dev/null", KAREC_SLOW_ONNXRUNTIME, 1);
+        return tower.status().code() == Code::bad_format;
+    };
+    std::thread other([&] { CHECK(is_refused()); });
+    while (*is_asked == 0) std::this_thread::yield();
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::alarm(20);
+        ::_exit(is_refused() ? 0 : 1);
+    }
+    int status = 0;
+    CHECK(::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    other.join();
+    ::dlclose(library);
 }
 #endif
 
