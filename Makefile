@@ -29,7 +29,7 @@ NATIVE_BUILD := build/native
 BUILT_FROM := $(shell find native kernels -path native/tests -prune -o -type f \( -name '*.?pp' -o -name '*.[ch]' -o -name '*.inc' -o -name '*.pyx' -o -name '*.pxi' -o -name CMakeLists.txt \) -print)
 BUILT_BY := pyproject.toml setup.py CMakeLists.txt
 
-.PHONY: help demo test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
+.PHONY: help demo test test-all test-python test-native test-packages test-long sanitize sanitize-thread sanitize-address test-assertions fuzz fuzz-bundle fuzz-cascades soak damage-data mutants mutants-native bench bench-smoke check ruff mypy imports clang-format clang-tidy typed clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -74,6 +74,15 @@ define sanitized
 	$(BIN)/cmake --build build/sanitize-$(1) $(3)
 	$(BIN)/ctest --test-dir build/sanitize-$(1) --parallel "$$(nproc)" --output-on-failure --no-tests=error $(4)
 endef
+
+ASSERTED := -O1 -D_GLIBCXX_ASSERTIONS -DPYBIND11_DETAILED_ERROR_MESSAGES -DPYBIND11_ASSERT_GIL_HELD_INCREF_DECREF
+test-assertions: $(VENV)/.dev typed  ## tests on arrays, with assertions of the C++ library and of pybind11 (the GIL)
+	$(BIN)/cmake -S . -B build/assertions -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="$(ASSERTED)" $(PYTHON_MODULE)
+	$(BIN)/cmake --build build/assertions --target _native
+	rm -rf build/assertions/site && mkdir build/assertions/site && cp -rs $(CURDIR)/karec build/assertions/site/
+	cp --remove-destination build/assertions/native/_native*.so build/assertions/site/karec/
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/assertions/site $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadfile \
+	  tests/diversity tests/index tests/kernels tests/native/test_binding_inputs.py
 
 fuzz: $(VENV)/.dev  ## altered files, and every C function with arguments at random, under Address and UB sanitizers
 	$(BIN)/cmake -S . -B build/sanitize-address -G Ninja -DKAREC_TESTS=ON -DKAREC_SANITIZE=address,undefined
@@ -159,6 +168,8 @@ $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 
 CMAKE_INPUT := CMakeLists.txt native/CMakeLists.txt native/tests/CMakeLists.txt
 CONFIGURE = $(BIN)/cmake --fresh -S . -G Ninja -DKAREC_TESTS=ON
+PYTHON_MODULE = -DKAREC_PYTHON=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 
 $(NATIVE_BUILD)/.configured: $(CMAKE_INPUT) | $(VENV)/.dev
 	$(CONFIGURE) -B $(NATIVE_BUILD)
@@ -166,6 +177,5 @@ $(NATIVE_BUILD)/.configured: $(CMAKE_INPUT) | $(VENV)/.dev
 
 # Never built: how each file would be compiled is all that clang-tidy needs.
 build/tidy/.configured: $(CMAKE_INPUT) | $(VENV)/.dev
-	$(CONFIGURE) -B build/tidy -DKAREC_PYTHON=ON -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	$(CONFIGURE) -B build/tidy $(PYTHON_MODULE)
 	touch $@
