@@ -336,10 +336,13 @@ VectorMap map_of(const py::object& mean, py::handle axes, py::handle variances, 
 py::array_t<float> mapped(const VectorMap& map, py::handle vectors) {
     const auto given = float32_input(vectors, "vectors", {"N", static_cast<py::ssize_t>(map.dim())});
     Output<float> out({given.shape(0), given.shape(1)});
+    const auto from = given.span();
     const auto to = out.span();
-    const py::gil_scoped_release release;
-    std::ranges::copy(given.span(), to.begin());
-    map.apply(to);
+    {
+        const py::gil_scoped_release release;
+        std::ranges::copy(from, to.begin());
+        map.apply(to);
+    }
     return out.array;
 }
 
