@@ -73,7 +73,8 @@ def arrange(
     items that stand in slots alone. Fewer items than places: the list ends early. After 20,000 items looked
     at the search is given up, and each place takes the item of least excess; as many slots are met.
 
-    ValueError: marks or members of another length, window < 2, two slots of one place, a slot at a place ≥ k.
+    ValueError: n or k is below 0 or above 2^31 - 1, marks or members of another length, window < 2, two slots
+    of one place, a slot at a place ≥ k.
     O(n·(R + S)·log n + k·R) for R rules, S slots and a list that seldom breaks a rule.
     """
     places, violations, whole = library.arrange(

@@ -19,7 +19,7 @@ std::string expected_shape(const std::vector<Dim>& expected) {
     std::string text = "(";
     for (std::size_t axis = 0; axis < expected.size(); ++axis) {
         if (axis > 0) text += ", ";
-        text += expected[axis].size < 0 ? std::string(expected[axis].letter) : std::to_string(expected[axis].size);
+        text += expected[axis].letter != nullptr ? expected[axis].letter : std::to_string(expected[axis].size);
     }
     return text + (expected.size() == 1 ? ",)" : ")");
 }
@@ -28,8 +28,7 @@ void check_shape(const py::array& array, const char* name, const std::vector<Dim
                  const std::string& because) {
     bool fits = array.ndim() == static_cast<py::ssize_t>(expected.size());
     for (std::size_t axis = 0; fits && axis < expected.size(); ++axis) {
-        const py::ssize_t size = expected[axis].size;
-        fits = size < 0 || array.shape(static_cast<py::ssize_t>(axis)) == size;
+        fits = expected[axis].fits(array.shape(static_cast<py::ssize_t>(axis)));
     }
     if (fits) return;
     throw py::value_error(std::string(name) + " has shape " + shape_of(array) + ", expected " +
@@ -183,6 +182,12 @@ std::optional<DType> dtype_of(const py::array& array) {
 std::size_t positive(py::ssize_t value, const char* name) {
     if (value <= 0) throw py::value_error(std::string(name) + " must be positive, got " + std::to_string(value));
     return static_cast<std::size_t>(value);
+}
+
+std::size_t size_up_to(std::size_t max, py::ssize_t value, const char* name) {
+    if (value >= 0 && static_cast<std::size_t>(value) <= max) return static_cast<std::size_t>(value);
+    throw py::value_error(std::string(name) + " is " + std::to_string(value) + ", expected 0 to " +
+                          std::to_string(max));
 }
 
 }  // namespace karec::python

@@ -33,12 +33,13 @@ struct Input {
     py::ssize_t shape(py::ssize_t axis) const { return array.shape(axis); }
 };
 
-// An axis of an expected shape: its size, or a letter where any size fits.
+// An axis of an expected shape: its size, or a letter if any size fits.
 struct Dim {
     Dim(py::ssize_t exact) : size(exact) {}
     Dim(const char* any) : letter(any) {}
-    py::ssize_t size = -1;
-    const char* letter = "";
+    bool fits(py::ssize_t found) const { return letter != nullptr || found == size; }
+    py::ssize_t size = 0;
+    const char* letter = nullptr;
 };
 
 std::string shape_of(const py::array& array);
@@ -86,5 +87,7 @@ std::optional<DType> dtype_of(const py::array& array);
 
 // k as a size; ValueError unless it is positive.
 std::size_t positive(py::ssize_t value, const char* name);
+// `value` as a size; ValueError unless it is 0 to `max`.
+std::size_t size_up_to(std::size_t max, py::ssize_t value, const char* name);
 
 }  // namespace karec::python

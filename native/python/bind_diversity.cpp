@@ -253,6 +253,8 @@ py::tuple scatter_by_embeddings(py::handle embeddings, py::handle relevance, py:
 using PyRule = std::tuple<py::object, py::ssize_t, py::ssize_t, py::object>;
 
 py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t k) {
+    const std::size_t n_items = size_up_to(ARRANGE_MAX_ITEMS, n, "n");
+    size_up_to(n_items, k, "k");
     std::vector<Input<std::int64_t>> values;
     std::vector<ScatterRule> native;
     for (const auto& [column, window, max_count, shown] : rules) {
@@ -267,7 +269,7 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
     Status status;
     {
         const py::gil_scoped_release release;
-        status = scatter(static_cast<std::size_t>(n), native, out, violations);
+        status = scatter(n_items, native, out, violations);
     }
     raise_unless_ok(status);
     std::vector<std::tuple<std::size_t, std::size_t, std::size_t>> found;
@@ -285,7 +287,8 @@ std::span<const std::uint8_t> bytes_of(const Input<bool>& input) {
 
 py::tuple arranged(py::ssize_t n, const std::vector<PyMarks>& rules, const std::vector<PySlot>& slots,
                    const py::object& only, py::ssize_t k) {
-    if (k < 0) throw py::value_error("k must be at least 0, got " + std::to_string(k));
+    const std::size_t n_items = size_up_to(ARRANGE_MAX_ITEMS, n, "n");
+    size_up_to(ARRANGE_MAX_ITEMS, k, "k");
     std::vector<Input<std::int64_t>> marks;
     std::vector<Input<bool>> members;
     std::vector<ArrangeRule> native;
@@ -314,7 +317,7 @@ py::tuple arranged(py::ssize_t n, const std::vector<PyMarks>& rules, const std::
     std::vector<ArrangeViolation> violations;
     const auto whole = [&] {
         const py::gil_scoped_release release;
-        return arrange(static_cast<std::size_t>(n), native, places, kept, out, violations);
+        return arrange(n_items, native, places, kept, out, violations);
     }();
     raise_unless_ok(whole.status());
     std::vector<std::tuple<std::size_t, std::size_t, std::size_t>> found;

@@ -74,9 +74,9 @@ py::array_t<float> numbers_of_counters(py::handle counts, py::handle priors) {
     const auto columns = static_cast<std::size_t>(width);
     const auto tasks = static_cast<std::size_t>(labels);
     const py::gil_scoped_release release;
-    for (std::size_t row = 0; row < static_cast<std::size_t>(n); ++row) {
-        counter_numbers(from.subspan(row * columns, columns), all.subspan(by_row ? row * tasks : 0, tasks),
-                        to.subspan(row * columns, columns));
+    for (std::size_t at = 0; at < to.size(); at += columns) {  // rows without columns need no memory: skip them
+        counter_numbers(from.subspan(at, columns), all.subspan(by_row ? at / columns * tasks : 0, tasks),
+                        to.subspan(at, columns));
     }
     return std::move(out.array);
 }

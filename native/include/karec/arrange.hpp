@@ -49,9 +49,11 @@ struct ArrangeViolation {
 // `violations` is replaced by what could not be kept, by place, then rule.
 //
 // Values must not change until it returns: else the result is void, though no memory outside the arrays is touched.
-// Refuses: arrays of another length, window < 2, two slots of one place, a slot at a place ≥ k. Never throws;
-// reentrant. O(n·(R + S)·log n) for R rules and S slots, then O(k·R) for a list that seldom breaks a rule.
+// Refuses: n > ARRANGE_MAX_ITEMS, arrays of another length, window < 2, two slots of one place, a slot at a place ≥ k.
+// Never throws; reentrant. O(n·(R + S)·log n) for R rules and S slots, then O(k·R) for a list that seldom breaks a
+// rule. O(k) if no array has n entries.
 inline constexpr std::size_t ARRANGE_LOOKS = 20'000;
+inline constexpr std::size_t ARRANGE_MAX_ITEMS = (std::size_t{1} << 31) - 1;  // as many as an index can have rows
 
 KAREC_API Result<bool> arrange(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
                                std::span<const std::uint8_t> only, std::span<std::int64_t> indices,

@@ -168,10 +168,14 @@ Result<DppCount> dpp_select_rows(const VectorRows& embeddings, std::span<const f
     if (embeddings.rows > std::numeric_limits<std::uint32_t>::max()) {
         return Status::invalid("a DPP takes at most 2^32 − 1 items");
     }
-    auto problem = pose_dpp(embeddings, relevance, options);
+    // Shown rows without dimensions and facets change no result and need no memory: a caller may pass any number of
+    // them.
+    DppOptions own = options;
+    if (embeddings.cols == 0 && own.shown.cols == 0 && own.shown_facets.empty()) own.shown.rows = 0;
+    auto problem = pose_dpp(embeddings, relevance, own);
     if (!problem.ok()) return problem.status();
     const std::size_t k = std::min(indices.size(), embeddings.rows);
-    return Greedy(problem.value(), options).run(indices.first(k), gains.first(k));
+    return Greedy(problem.value(), own).run(indices.first(k), gains.first(k));
 }
 
 Result<DppCount> dpp_select(MatrixView embeddings, std::span<const float> relevance, const DppOptions& options,

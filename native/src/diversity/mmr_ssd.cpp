@@ -62,7 +62,7 @@ Status check(const MatrixView& embeddings, std::span<const float> relevance, con
 }
 
 template <class Rule>
-Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> relevance, const MmrSsdOptions& options,
+Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> relevance, MmrSsdOptions options,
                            std::span<std::int64_t> indices, std::span<double> scores) noexcept {
     return at_boundary([&]() -> Result<std::size_t> {
         if (indices.size() != scores.size()) return Status::invalid("indices and scores differ in length");
@@ -71,6 +71,8 @@ Result<std::size_t> select(const MatrixView& embeddings, std::span<const float> 
         }
         // Copied, so that the values that are checked are the values that are sorted, whoever writes to the caller's.
         const std::vector<float> own(relevance.begin(), relevance.end());
+        // Shown rows without dimensions and facets change no result and need no memory: a caller may pass any number.
+        if (embeddings.cols == 0 && options.shown.cols == 0 && options.shown_facets.empty()) options.shown.rows = 0;
         if (Status status = check(embeddings, own, options); !status.ok()) return status;
         const auto norms = finite_squared_norms(embeddings, "embeddings");
         if (!norms.ok()) return norms.status();

@@ -228,6 +228,9 @@ class Arrangement {
 
 Status check(std::size_t n, std::span<const ArrangeRule> rules, std::span<const ArrangeSlot> slots,
              std::span<const std::uint8_t> only, std::size_t k) {
+    if (n > ARRANGE_MAX_ITEMS) {
+        return Status::invalid("n is " + std::to_string(n) + ", expected 0 to " + std::to_string(ARRANGE_MAX_ITEMS));
+    }
     for (std::size_t r = 0; r < rules.size(); ++r) {
         if (rules[r].puts.size() != n || rules[r].looks.size() != n) {
             return Status::invalid("rule " + std::to_string(r) + " has " + std::to_string(rules[r].puts.size()) +
@@ -268,7 +271,10 @@ Result<bool> arrange(std::size_t n, std::span<const ArrangeRule> rules, std::spa
         const std::vector<ArrangeRule> own(rules.begin(), rules.end());
         const std::vector<ArrangeSlot> places(slots.begin(), slots.end());
         if (Status status = check(n, own, places, only, indices.size()); !status.ok()) return status;
-        Arrangement arrangement(n, own, places, only, indices.size());
+        // If no array has n entries, n is bounded by no memory, and all items are alike: the first k are enough.
+        const bool has_arrays = !own.empty() || !only.empty() || !std::ranges::all_of(places, &ArrangeSlot::free);
+        const std::size_t n_used = has_arrays ? n : std::min(n, indices.size());
+        Arrangement arrangement(n_used, own, places, only, indices.size());
         const bool whole = arrangement.run();
         arrangement.tell(places, indices, violations);
         return whole;

@@ -1,6 +1,7 @@
 // Arranged lists as a C++ host makes them.
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "check.hpp"
@@ -81,6 +82,19 @@ TEST(a_long_search_is_given_up) {
     CHECK(found.whole.ok() && !found.whole.value());
     Members seen(200, 0);
     for (const std::int64_t item : found.indices) CHECK(seen[static_cast<std::size_t>(item)]++ == 0);
+}
+
+TEST(arrange_without_arrays_looks_at_the_first_k_items) {
+    const std::size_t most = std::numeric_limits<std::int32_t>::max();
+    CHECK(Arranged(most, 3, {}).is({0, 1, 2}));
+    CHECK(Arranged(most, 4, {}, {{1, {}, true}}).is({0, -1, 1, 2}));
+}
+
+TEST(arrange_refuses_more_items_than_an_index_has_rows) {
+    for (const std::size_t n : {std::size_t{1} << 31, std::numeric_limits<std::size_t>::max()}) {
+        const Arranged found(n, 3, {});
+        CHECK(found.refused() && found.whole.status().message().starts_with("n is " + std::to_string(n)));
+    }
 }
 
 TEST(wrong_arguments_are_refused) {
