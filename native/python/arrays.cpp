@@ -133,11 +133,11 @@ RowsInput rows_input(py::handle value) {
     return {convert<std::int32_t>(array), generation};
 }
 
-Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
+Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected) {
     py::array array = as_array(value);
     check_shape(array, name, expected, "");
     check_kind(array, name, "b", "bool");
-    return convert<bool>(array);
+    return {convert<bool>(array).array};
 }
 
 MatrixInput matrix_input(py::handle value, const char* name, const std::vector<Dim>& expected,

@@ -60,7 +60,9 @@ struct RowsInput : Input<std::int32_t> {
     Rows rows() const { return {span(), generation}; }
 };
 RowsInput rows_input(py::handle value);
-Input<bool> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected);
+// The bytes of a bool array: 0 is false, any other value is true. They are not read as `bool`, since NumPy lets a
+// caller store any byte, and a `bool` of another value than 0 and 1 is undefined.
+Input<std::uint8_t> bool_input(py::handle value, const char* name, const std::vector<Dim>& expected);
 
 // (N, D) float32, or float16 as it is.
 struct MatrixInput {

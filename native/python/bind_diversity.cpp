@@ -281,16 +281,12 @@ py::tuple rearrange(py::ssize_t n, const std::vector<PyRule>& rules, py::ssize_t
 using PyMarks = std::tuple<py::object, py::object, py::object, py::ssize_t, py::ssize_t>;
 using PySlot = std::tuple<py::ssize_t, py::object>;
 
-std::span<const std::uint8_t> bytes_of(const Input<bool>& input) {
-    return {static_cast<const std::uint8_t*>(input.array.data()), static_cast<std::size_t>(input.array.size())};
-}
-
 py::tuple arranged(py::ssize_t n, const std::vector<PyMarks>& rules, const std::vector<PySlot>& slots,
                    const py::object& only, py::ssize_t k) {
     const std::size_t n_items = size_up_to(ARRANGE_MAX_ITEMS, n, "n");
     size_up_to(ARRANGE_MAX_ITEMS, k, "k");
     std::vector<Input<std::int64_t>> marks;
-    std::vector<Input<bool>> members;
+    std::vector<Input<std::uint8_t>> members;
     std::vector<ArrangeRule> native;
     std::vector<ArrangeSlot> places;
     for (const auto& [puts, looks, shown, window, allowed] : rules) {
@@ -307,11 +303,11 @@ py::tuple arranged(py::ssize_t n, const std::vector<PyMarks>& rules, const std::
         places.push_back({static_cast<std::size_t>(place), {}, fits.is_none()});
         if (fits.is_none()) continue;
         members.push_back(bool_input(fits, "fits", {n}));
-        places.back().fits = bytes_of(members.back());
+        places.back().fits = members.back().span();
     }
-    Input<bool> in_slots;
+    Input<std::uint8_t> in_slots;
     if (!only.is_none()) in_slots = bool_input(only, "only", {n});
-    const auto kept = only.is_none() ? std::span<const std::uint8_t>{} : bytes_of(in_slots);
+    const auto kept = only.is_none() ? std::span<const std::uint8_t>{} : in_slots.span();
     Output<std::int64_t> indices({k});
     const auto out = indices.span();
     std::vector<ArrangeViolation> violations;

@@ -133,14 +133,14 @@ py::tuple search_all(const IndexView& view, const Versioned& queries, py::ssize_
     const std::size_t wanted = positive(k, "k");
     const std::size_t probed = n_probe ? positive(*n_probe, "n_probe") : kEveryRow;
     const Queries each(queries, view, true);
-    std::optional<Input<bool>> kept;
+    std::optional<Input<std::uint8_t>> kept;
     std::span<const std::uint8_t> mask_bytes;
     if (!mask.is_none()) {
         kept = bool_input(mask, "mask", {"n_rows"});
         if (kept->shape(0) == 0 && view.n_rows() > 0) {  // to the library an empty mask is none
             throw py::value_error("mask has 0 entries, the index has " + std::to_string(view.n_rows()) + " rows");
         }
-        mask_bytes = {reinterpret_cast<const std::uint8_t*>(kept->span().data()), kept->span().size()};
+        mask_bytes = kept->span();
     }
     RankedOutput ranked({each.size(), static_cast<py::ssize_t>(std::min(wanted, view.size()))});
     const Ranked out = ranked.spans();

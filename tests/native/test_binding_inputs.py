@@ -1,14 +1,61 @@
-"""Arguments that numpy allows and C++ must not trust: sizes below 0 or above
-memory."""
+"""Arguments that numpy allows and C++ must not trust: bools of other bytes than 0 and 1, sizes below 0 or
+above memory."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from karec import _native
+from karec.index import ItemIndex
+
+BYTES = np.array([0, 1, 2, 255], np.uint8)
+FLAGS = BYTES.view(np.bool_)
+TRUTH = np.array([False, True, True, True])
+
+
+def bytes_of(flags: NDArray[np.bool_]) -> list[int]:
+    return flags.view(np.uint8).tolist()
+
+
+def test_arrange_reads_any_nonzero_byte_as_true() -> None:
+    for fits, only in ((FLAGS, FLAGS), (FLAGS[::-1], FLAGS), (FLAGS, None)):
+        expected = _native.arrange(4, [], [(1, fits.view(np.uint8) > 0)], None if only is None else TRUTH, 4)
+        found = _native.arrange(4, [], [(1, fits)], only, 4)
+        assert found[0].tolist() == expected[0].tolist() and found[1:] == expected[1:]
+    assert _native.arrange(8, [], [], np.full(8, 2, np.uint8).view(bool), 8)[0].tolist() == [-1] * 8
+
+
+def test_search_mask_reads_any_nonzero_byte_as_true() -> None:
+    index = ItemIndex.build(np.arange(4), np.eye(4, dtype=np.float32))
+    assert sorted(index.search_all(np.ones(4), 4, mask=FLAGS).ids) == [1, 2, 3]
+
+
+def test_trees_read_any_nonzero_byte_as_true() -> None:
+    for byte, expected in ((0, 2.0), (1, 1.0), (2, 1.0), (255, 1.0)):
+        missing_first = np.array([byte, 0, 0], np.uint8).view(bool)
+        trees = _native.TreeEnsemble(
+            [3], [0], [0, -1, -1], [0.0, 1.0, 2.0], [[1, 2], [0, 0], [0, 0]], missing_first, 1, 1
+        )
+        assert trees.scores(np.array([[np.nan]], np.float32)).tolist() == [[expected]]
+
+
+def test_index_columns_read_any_nonzero_byte_as_true(tmp_path: Path) -> None:
+    built = ItemIndex.build(np.arange(4), np.eye(4, dtype=np.float32), columns={"is_live": FLAGS})
+    built.save(tmp_path / "index")
+    for index in (built, ItemIndex.open(tmp_path / "index")):
+        assert bytes_of(index.gather("is_live", np.arange(4))) == [0, 1, 1, 1]
+        assert bytes_of(index.columns["is_live"]) == [0, 1, 1, 1]
+
+
+def test_tone_and_quota_read_any_nonzero_byte_as_true() -> None:
+    assert _native.tone(FLAGS, 1.5).tolist() == [False] * 4
+    assert _native.quota(np.arange(4, dtype=np.float32), FLAGS, 1).tolist() == [True, False, False, True]
 
 
 def run(script: str) -> None:

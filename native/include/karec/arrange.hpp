@@ -25,7 +25,7 @@ struct ArrangeRule {
 // A place that belongs to some items; a `free` one to none, it is left empty.
 struct ArrangeSlot {
     std::size_t place = 0;
-    std::span<const std::uint8_t> fits;  // (n,) 1 = may stand there; not looked at where it is free
+    std::span<const std::uint8_t> fits;  // (n,) not 0 = may stand there; not read if the slot is free
     bool free = false;
 };
 
@@ -40,8 +40,9 @@ struct ArrangeViolation {
 // Fills k = indices.size() places of a list of n items, best first, with distinct items 0 … n − 1; −1 is a free place.
 //
 // Of all lists it takes one in which the fewest slots are unmet, of those the one with the least excess, of those the
-// first: place by place the earliest item, at a slot one that fits before all others. `only (n,)`, or empty: items of 1
-// stand in slots that they fit, and nowhere else. Where there are fewer items than places the list ends early, with −1.
+// first: place by place the earliest item, at a slot one that fits before all others. `only (n,)`, or empty: items that
+// are not 0 stand in slots that they fit, and nowhere else. Where there are fewer items than places the list ends
+// early, with −1.
 //
 // The search is an iterative deepening on the excess, over items that differ by their marks. Whether it was whole is
 // returned. After ARRANGE_LOOKS items looked at it is given up, and greedy answers: each place takes the item of least

@@ -152,6 +152,16 @@ struct OwnedTable : IndexTable {
         }
         return to.first(n);
     }
+
+    std::span<const std::byte> column(const PagedColumn& from, const Generation& g) {
+        const auto bytes = whole(from.values, g, size_of(from.dtype));
+        const auto is_flag = [](std::byte byte) { return byte <= std::byte{1}; };
+        if (from.dtype != DType::boolean || std::ranges::all_of(bytes, is_flag)) return bytes;
+        // A bool is 0 or 1: any byte but 0 is true.
+        const auto flags = copies.emplace_back(bytes.size()).as<std::byte>();
+        std::ranges::transform(bytes, flags.begin(), [](std::byte byte) { return std::byte{byte != std::byte{0}}; });
+        return flags.first(bytes.size());
+    }
 };
 
 }  // namespace
@@ -167,7 +177,7 @@ Result<std::shared_ptr<const IndexTable>> IndexView::table() const noexcept {
         table->ids = table->whole(g.ids, g, 1);
         table->names.reserve(g.columns.size());
         for (const PagedColumn& column : g.columns) {
-            const auto bytes = table->whole(column.values, g, size_of(column.dtype));
+            const auto bytes = table->column(column, g);
             table->views.push_back({table->names.emplace_back(column.name), column.dtype, bytes});
         }
         table->columns = table->views;

@@ -184,7 +184,8 @@ class Arrangement {
                 if (excess == 0) break;
             }
             if (own != NONE) kept_for[own] = NONE;
-            take(place, chosen);
+            chosen_[place] = NONE;  // an item of the search that was given up may be left here
+            if (chosen != NONE) take(place, chosen);
         }
     }
 

@@ -3,14 +3,24 @@
 #include <algorithm>
 
 namespace karec {
+namespace {
+
+// 0 or 1 for each byte: whatever else a bool array may contain is true.
+std::vector<std::uint8_t> flags_of(std::span<const std::uint8_t> bytes) {
+    std::vector<std::uint8_t> flags(bytes.size());
+    std::ranges::transform(bytes, flags.begin(), [](std::uint8_t byte) { return std::uint8_t{byte != 0}; });
+    return flags;
+}
+
+}  // namespace
 
 ArrangeSlots::ArrangeSlots(std::size_t n, std::span<const ArrangeSlot> slots, std::span<const std::uint8_t> only,
                            std::size_t k)
-    : n_(n), only_(only.begin(), only.end()), at_(k, NONE) {
+    : n_(n), only_(flags_of(only)), at_(k, NONE) {
     for (std::size_t slot = 0; slot < slots.size(); ++slot) {
         places_.push_back(slots[slot].place);
         free_.push_back(slots[slot].free);
-        fits_.emplace_back(slots[slot].fits.begin(), slots[slot].fits.end());
+        fits_.push_back(flags_of(slots[slot].fits));
         at_[places_[slot]] = slot;
     }
     const auto n_only = static_cast<std::size_t>(std::count(only_.begin(), only_.end(), std::uint8_t{1}));

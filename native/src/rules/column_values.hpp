@@ -25,6 +25,12 @@ inline float value_at<float>(const Column& column, std::size_t i) noexcept {
     std::memcpy(&value, column.bytes.data() + i * sizeof(float), sizeof(float));
     return value;
 }
+// A bool is 0 or 1: any byte but 0 is true.
+template <>
+inline std::uint8_t value_at<std::uint8_t>(const Column& column, std::size_t i) noexcept {
+    const auto byte = std::to_integer<std::uint8_t>(column.bytes[i]);
+    return column.dtype == DType::boolean ? std::uint8_t{byte != 0} : byte;
+}
 
 // body(T{}) with the type that holds the column's values: float for float16.
 template <class Body>

@@ -100,6 +100,9 @@ Status IndexView::gather_column(std::string_view name, const Rows& rows, std::sp
             default:
                 gather_values<8>(g, *column, rows.values, out.data());
         }
+        if (column->dtype == DType::boolean) {
+            for (std::byte& flag : out) flag = std::byte{flag != std::byte{0}};
+        }
         return {};
     });
 }

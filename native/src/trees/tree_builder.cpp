@@ -22,7 +22,7 @@ Status TreeBuilder::read(const TreeNodes& nodes, std::size_t first, std::size_t 
     std::vector<bool> has_parent(size, false);
     for (std::size_t i = 0; i < size; ++i) {
         const std::size_t at = first + i;
-        Node node{nodes.features[at], nodes.values[at], {}, nodes.missing_first[at]};
+        Node node{nodes.features[at], nodes.values[at], {}, nodes.missing_first[at] != 0};
         const std::string name = "node " + std::to_string(i);
         if (node.feature < 0 ? !std::isfinite(node.value) : std::isnan(node.value)) {
             return Status::invalid(name +

@@ -20,12 +20,12 @@ inline constexpr std::size_t kMostLeaves = 256;  // of a tree: deeper ones are q
 
 // M nodes of T trees, tree by tree, each tree's root first.
 struct TreeNodes {
-    std::span<const std::int64_t> sizes;     // (T), nodes of each tree
-    std::span<const std::int64_t> outputs;   // (T), which sum a tree belongs to
-    std::span<const std::int64_t> features;  // (M), −1: a leaf
-    std::span<const float> values;           // (M), the threshold of a node, the weight of a leaf
-    std::span<const std::int64_t> children;  // (M, 2), first and second, numbered from the root, which is 0
-    std::span<const bool> missing_first;     // (M), whether NaN goes to the first child
+    std::span<const std::int64_t> sizes;          // (T), nodes of each tree
+    std::span<const std::int64_t> outputs;        // (T), which sum a tree belongs to
+    std::span<const std::int64_t> features;       // (M), −1: a leaf
+    std::span<const float> values;                // (M), the threshold of a node, the weight of a leaf
+    std::span<const std::int64_t> children;       // (M, 2), first and second, numbered from the root, which is 0
+    std::span<const std::uint8_t> missing_first;  // (M), not 0: NaN goes to the first child
 };
 
 // Never changes: any number of threads may use one.

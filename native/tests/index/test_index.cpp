@@ -1,6 +1,7 @@
 // ItemIndex in C++: results, and the Status of each wrong argument.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
@@ -246,4 +247,23 @@ TEST(an_upsert_keeps_the_columns_that_it_does_not_give) {
     const Column twice[] = {given, given};
     CHECK(refused(index.upsert(ids, matrix(vectors, 2, 3), twice, 0), "column 'price' stands twice"));
     CHECK(index.generation() == view.generation());
+}
+
+TEST(bool_columns_read_any_nonzero_byte_as_one) {
+    const std::vector<std::uint8_t> flags = {0, 1, 2, 255};
+    const Column column{"is_live", DType::boolean, std::as_bytes(std::span(flags))};
+    ItemIndex::BuildOptions options;
+    options.columns = {&column, 1};
+    const ItemIndex built = ItemIndex::build(kIds, matrix(kVectors, 4, 3), options).value();
+    const char* path = "test_index_flags.karec";
+    CHECK(built.save(path).ok());
+    for (const ItemIndex& index : {built, ItemIndex::open(path).value(), ItemIndex::open(path, {false}).value()}) {
+        std::vector<std::uint8_t> found(4);
+        const std::vector<std::int32_t> rows = {0, 1, 2, 3};
+        CHECK(index.pinned().gather_column("is_live", rows, std::as_writable_bytes(std::span(found))).ok());
+        CHECK((found == std::vector<std::uint8_t>{0, 1, 1, 1}));
+        const auto table = index.table().value();
+        CHECK(std::ranges::equal(table->columns[0].bytes, std::as_bytes(std::span(found))));
+    }
+    std::remove(path);
 }

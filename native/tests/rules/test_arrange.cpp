@@ -84,6 +84,16 @@ TEST(a_long_search_is_given_up) {
     for (const std::int64_t item : found.indices) CHECK(seen[static_cast<std::size_t>(item)]++ == 0);
 }
 
+TEST(arrange_reads_any_nonzero_byte_as_true) {
+    const Members ones = {1, 0, 0, 1};
+    const Members others = {2, 0, 0, 255};
+    CHECK(Arranged(4, 4, {}, {{1, others, false}}, others).is(Arranged(4, 4, {}, {{1, ones, false}}, ones).indices));
+    CHECK(Arranged(8, 8, {}, {}, Members(8, 2)).is(Marks(8, -1)));
+    const Marks marks = {7, 7, 7, 7};
+    const Arranged greedy(4, 4, {{marks, marks, {}, 2, 0}}, {{1, others, false}}, others);
+    CHECK(greedy.whole.ok() && (greedy.indices == Marks{1, 0, 2, -1}));
+}
+
 TEST(arrange_without_arrays_looks_at_the_first_k_items) {
     const std::size_t most = std::numeric_limits<std::int32_t>::max();
     CHECK(Arranged(most, 3, {}).is({0, 1, 2}));

@@ -39,6 +39,16 @@ TEST(tone_keeps_what_reaches_its_floor_in_the_columns_own_type) {
     CHECK(tone(column(DType::int32, whole), 2.0, keep).ok() && (keep == Kept{0, 1, 1, 0}));
 }
 
+TEST(bool_columns_count_any_nonzero_byte_as_one) {
+    const std::vector<std::uint8_t> flags = {0, 1, 2, 255};
+    Kept keep(4);
+    CHECK(tone(column(DType::boolean, flags), 1.5, keep).ok() && (keep == Kept{0, 0, 0, 0}));
+    CHECK(tone(column(DType::boolean, flags), 1.0, keep).ok() && (keep == Kept{0, 1, 1, 1}));
+    const std::vector<float> scores = {0, 1, 2, 3};
+    CHECK(quota(scores, column(DType::boolean, flags), 1, keep).ok() && (keep == Kept{1, 0, 0, 1}));
+    CHECK(quota(scores, column(DType::uint8, flags), 1, keep).ok() && (keep == Kept{1, 1, 1, 1}));
+}
+
 TEST(a_quota_keeps_the_best_of_each_group_and_ties_by_position) {
     const std::vector<std::int64_t> creators = {5, 5, 6, 5, 5, 6};
     const std::vector<float> scores = {1, 3, 0, 3, 3, -1};

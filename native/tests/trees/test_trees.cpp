@@ -5,7 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -25,11 +24,9 @@ struct Forest {
     std::vector<std::int64_t> features;
     std::vector<float> values;
     std::vector<std::int64_t> children;
-    std::unique_ptr<bool[]> missing_first;
+    std::vector<std::uint8_t> missing_first;
 
-    TreeNodes nodes() const {
-        return {sizes, outputs, features, values, children, {missing_first.get(), features.size()}};
-    }
+    TreeNodes nodes() const { return {sizes, outputs, features, values, children, missing_first}; }
 };
 
 // A tree whose newest or any leaf was split until it had `leaves`.
@@ -66,7 +63,7 @@ float followed(const Forest& forest, std::int64_t output, const float* row) {
         std::size_t at = first;
         while (forest.features[at] >= 0) {
             const float x = row[forest.features[at]];
-            const bool to_first = std::isnan(x) ? forest.missing_first[at] : x <= forest.values[at];
+            const bool to_first = std::isnan(x) ? forest.missing_first[at] != 0 : x <= forest.values[at];
             at = first + static_cast<std::size_t>(forest.children[2 * at + (to_first ? 0 : 1)]);
         }
         if (forest.outputs[t] == output) sum += forest.values[at];
@@ -81,8 +78,10 @@ Forest forest_of(std::initializer_list<std::size_t> leaves, std::size_t n_featur
         grow(forest, each, n_features, random() % 2 == 0, random);
         forest.outputs.push_back(static_cast<std::int64_t>(forest.outputs.size() % 2));
     }
-    forest.missing_first = std::make_unique<bool[]>(forest.features.size());
-    for (std::size_t i = 0; i < forest.features.size(); ++i) forest.missing_first[i] = random() % 2 == 0;
+    // Any byte but 0 is true.
+    for (std::size_t i = 0; i < forest.features.size(); ++i) {
+        forest.missing_first.push_back(static_cast<std::uint8_t>(random() % 2 * (1 + random() % 255)));
+    }
     return forest;
 }
 
