@@ -31,7 +31,7 @@ import onnxruntime as ort
 from karec.cascade import Cascade
 from karec.config import load_cascade
 from karec.models.onnx_model import OnnxModel
-from karec.models.trees import divide
+from karec.models.trees import load_trees
 from karec.rank.fusion import Fusion
 from karec.rank.ranker import FusedScore, Ranker
 from karec.types import Array, Request
@@ -152,7 +152,8 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
     whole = step.ranker if arguments.whole is None else OnnxModel(arguments.whole)
     models = {"the whole model": whole} | {str(path): OnnxModel(path) for path in arguments.model}
     first = None if arguments.first is None else OnnxModel(arguments.first)
-    alone, trees = in_onnx_runtime(whole.path), divide(whole.path).trees
+    alone, stored = in_onnx_runtime(whole.path), load_trees(whole.path)
+    trees = () if stored is None else stored.trees
     for _ in range(arguments.rounds):
         for pool in pools:
             encoded(step, pool.request, pool.ids, clock)

@@ -19,8 +19,9 @@ import onnx
 import onnxruntime as ort
 
 from karec import _native
+from karec.learn.export.trees import export_trees
 from karec.learn.run.lightgbm import trees_to_onnx
-from karec.models.trees import divide
+from karec.models.trees import load_trees
 
 TREES, ROWS, FEATURES, TURNS = 60, 1000, 20, 40
 
@@ -40,7 +41,8 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "trees.onnx"
             onnx.save_model(trees_to_onnx([booster], FEATURES), str(path))
-            (trees,) = divide(path).trees
+            export_trees(path)
+            (trees,) = load_trees(path).trees
             options = ort.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = 1
             session = ort.InferenceSession(str(path), options)

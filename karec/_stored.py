@@ -17,6 +17,7 @@ import os
 import stat
 import struct
 from collections.abc import Mapping
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -36,7 +37,7 @@ _MOST_HEADER_BYTES = 10_000
 _AT_END, _AT_END_64 = 22, 20  # bytes of the records that end an archive without a comment
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """The file opened to read. OSError; ValueError for what is no regular file: to open a FIFO waits for a
     writer."""
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115 (the caller closes it)

@@ -11,8 +11,9 @@ it runs, as far as the bundle has the parts:
     index.karec             D is its width; the 10 nearest works of a user vector
     recall.karec            the same with its own towers, recall_user_tower….onnx and recall_item_tower.onnx
 
-Everything must be finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models
-are then run once, on ones where numbers stand and 0 where codes stand.
+What a model declares must be what the encoder gives, the index holds and serving reads; everything must be
+finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then run once,
+on ones where numbers stand and 0 where codes stand.
 
 The kernel holds the caps: RLIMIT_CPU for each part, RLIMIT_DATA (Linux 4.7 or newer) for what is allocated
 after the imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost
@@ -32,15 +33,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from karec.bundle.bundle import Bundle
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
+from karec.bundle.model_structure import check_model, check_towers
 from karec.bundle.replay_process import Caps
 from karec.bundle.spaces import SPACES, Space
-from karec.bundle.structure import FIRST_RANKER, RANKER, check_structure
+from karec.bundle.structure import ENCODER, FIRST_RANKER, RANKER, SNAPSHOT, check_structure
+from karec.bundle.versions import check_version
 from karec.errors import BundleError
 from karec.features.user_vector import VECTOR
 from karec.models.onnx_model import OnnxModel
@@ -48,57 +51,89 @@ from karec.platform.relations import Relation
 from karec.platform.snapshot import Snapshot
 from karec.types import Array
 
+if TYPE_CHECKING:
+    from karec.features.encoder import Encoder
+    from karec.index import ItemIndex
+
 WORKS = 16  # works that item tower and ranker are run on, beside those of the histories
 NEAREST = 10
 NICE = 10  # where other processes answer requests meanwhile; lower, a busy machine would let it starve
-Begin = Callable[[str], None]
+Tell = Callable[[Mapping[str, Any]], None]
 Inputs = Mapping[str, Array]
 
 
-def replay(bundle: Bundle, begin: Begin) -> None:
-    """Run every model of ``bundle`` as serving does; ``begin(part)`` is called before each part.
+def replay(bundle: Bundle, tell: Tell) -> None:
+    """Opens every model of ``bundle``, checks what it declares, and runs it as serving does.
 
-    Raises BundleError, or whatever a damaged part raises.
+    ``tell`` gets {"part": NAME} before each part, and for each model what it declares. Raises BundleError, or
+    whatever a damaged part raises.
     """
-    widths: dict[Space, int] = {}
+    indices: dict[Space, ItemIndex] = {}
     for space in SPACES:
         if _has(bundle, space.index):
-            begin(space.index)
-            widths[space] = bundle.index_of(space).dim
+            tell({"part": space.index})
+            indices[space] = bundle.index_of(space)
+    encoder = None
+    if _has(bundle, ENCODER):
+        tell({"part": ENCODER})
+        encoder = bundle.encoder
+    models = _open_models(bundle, encoder, tell)
+    for space in SPACES:
+        check_towers(bundle.path, space, models, indices.get(space))
     users: list[Inputs] = []
     works: Inputs | None = None
-    if _has(bundle, "encoder.npz") and _has(bundle, "snapshot"):
-        users, works = _encoded(bundle, begin)
-    vectors = {space: _user_vectors(bundle, space, users, widths.get(space), begin) for space in SPACES}
+    if encoder is not None and _has(bundle, SNAPSHOT):
+        users, works = _encoded(bundle, tell)
     for space in SPACES:
-        if _has(bundle, space.item):
-            begin(space.item)
-            tower = bundle.item_tower_of(space)
+        index = indices.get(space)
+        width = None if index is None else index.dim
+        vectors = _user_vectors(space, models, users, width, tell)
+        if space.item in models:
+            tower = models[space.item]
+            tell({"part": space.item})
             inputs = _example(tower) if works is None else works
-            _checked(tower, "item_vector", inputs, _rows(inputs, tower), widths.get(space))
+            _checked(tower, "item_vector", inputs, _rows(inputs, tower), width)
+        if index is not None and vectors:
+            tell({"part": space.index})
+            _search(bundle.path / space.index, index, vectors)
     for name in (RANKER, FIRST_RANKER):
-        if _has(bundle, name):
-            begin(name)
-            ranker = bundle.ranker if name == RANKER else bundle.first_ranker
-            assert ranker is not None
+        if name in models:
+            ranker = models[name]
+            tell({"part": name})
             for inputs in _ranker_inputs(bundle, ranker, users, works):
                 _checked(ranker, "logits", inputs, _rows(inputs, ranker), len(ranker.tasks))
-    for space in widths:
-        if vectors[space]:
-            begin(space.index)
-            _search(bundle, space, vectors[space])
 
 
 def _has(bundle: Bundle, name: str) -> bool:
     return (bundle.path / name).exists()
 
 
-def _encoded(bundle: Bundle, begin: Begin) -> tuple[list[Inputs], Inputs]:
+def _open_models(bundle: Bundle, encoder: Encoder | None, tell: Tell) -> dict[str, OnnxModel]:
+    """{file name: model} of the towers and rankers; ``tell`` gets the inputs and outputs of each."""
+    files = sorted(path.name for path in bundle.path.iterdir())
+    towers = [
+        name for space in SPACES for name in (space.item, space.own, *space.others_of(files)) if name in files
+    ]
+    models = {}
+    for name in (*towers, *(name for name in (RANKER, FIRST_RANKER) if name in files)):
+        tell({"part": name})
+        model = models[name] = OnnxModel(bundle.path / name)
+        check_version(model.path, model.model_version, bundle.model_version)
+        check_model(model, encoder)
+        inputs, outputs = (
+            {name[:60]: str(port) for name, port in ports.items()}
+            for ports in (model.input_ports, model.output_ports)
+        )
+        tell({"model": name, "inputs": inputs, "outputs": outputs})
+    return models
+
+
+def _encoded(bundle: Bundle, tell: Tell) -> tuple[list[Inputs], Inputs]:
     """(user inputs of a few users and scenes, item inputs of a few works), of an excerpt of the snapshot."""
-    begin("snapshot")
+    tell({"part": SNAPSHOT})
     rows = _few_users(bundle.snapshot)
     snapshot = _excerpt(bundle.snapshot, rows)
-    begin("encoder.npz")
+    tell({"part": ENCODER})
     unknown = next(user for user in count(-1, -1) if snapshot.users.lookup(np.array([user]))[0] < 0)
     ids = [*np.asarray(snapshot.users.ids).tolist(), unknown]
     scenes = range(-1, min(snapshot.n_scenes, 1))  # one that has no name, and the first
@@ -114,7 +149,7 @@ def _encoded(bundle: Bundle, begin: Begin) -> tuple[list[Inputs], Inputs]:
         for name, values in inputs.items():
             if not np.isfinite(values).all():
                 raise BundleError(
-                    f"{bundle.path / 'encoder.npz'}: its input {name!r} is not finite over this snapshot"
+                    f"{bundle.path / ENCODER}: its input {name!r} is not finite over this snapshot"
                 )
     return list(users), works
 
@@ -158,18 +193,16 @@ def _lists(relation: Relation, rows: Array) -> Relation:
 
 
 def _user_vectors(
-    bundle: Bundle, space: Space, users: list[Inputs], width: int | None, begin: Begin
+    space: Space, models: Mapping[str, OnnxModel], users: list[Inputs], width: int | None, tell: Tell
 ) -> dict[int, Array]:
     """{model version: a user vector (D,)}, of each user tower of ``space``."""
     vectors = {}
-    if _has(bundle, space.own):
-        for name in (space.own, *space.others_of(path.name for path in bundle.path.iterdir())):
-            begin(name)
-            OnnxModel(bundle.path / name)
-        for version, tower in bundle.user_towers_of(space).items():
-            begin(tower.path.name)
+    for name in (space.own, *space.others_of(models)):
+        if name in models:
+            tower = models[name]
+            tell({"part": name})
             for inputs in users or [_example(tower)]:
-                (vectors[version],) = _checked(tower, VECTOR, inputs, 1, width)
+                (vectors[tower.model_version],) = _checked(tower, VECTOR, inputs, 1, width)
     return vectors
 
 
@@ -190,11 +223,10 @@ def _ranker_inputs(
 def _example(model: OnnxModel) -> dict[str, Array]:
     """One row of each input of ``model``: ones where numbers stand, 0 where codes stand."""
     inputs = {}
-    for name, (kind, shape) in model.declared.items():
-        names = {"float": "float32", "double": "float64", "string": "str"}
-        dtype = np.dtype(names.get(kind, kind))
+    for name, port in model.input_ports.items():
+        dtype = np.dtype("str" if port.dtype == "string" else port.dtype)
         full = np.zeros if dtype.kind in "iu" else np.ones
-        inputs[name] = full([size if isinstance(size, int) else 1 for size in shape], dtype)
+        inputs[name] = full([1 if size is None else size for size in port.shape or ()], dtype)
     return inputs
 
 
@@ -204,12 +236,8 @@ def _rows(inputs: Inputs, model: OnnxModel) -> int:
 
 
 def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: int | None) -> Array:
-    """``output`` of ``model``: (rows, width) float32, finite; any width where None."""
-    if output not in model.outputs:
-        raise BundleError(f"{model.path} has no output {output!r}; it has {list(model.outputs)}")
+    """``output`` of ``model``, which has it: (rows, width), finite; any width where None."""
     (values,) = model.run(inputs, output)
-    if values.dtype != np.float32:
-        raise BundleError(f"{model.path}: {output} is {values.dtype}, expected float32")
     if values.ndim != 2 or len(values) != rows or (width is not None and values.shape[1] != width):
         expected = (rows, "any" if width is None else width)
         raise BundleError(f"{model.path}: {output} has the shape {values.shape}, expected {expected}")
@@ -218,13 +246,12 @@ def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: in
     return np.asarray(values)
 
 
-def _search(bundle: Bundle, space: Space, vectors: Mapping[int, Array]) -> None:
+def _search(path: Path, index: ItemIndex, vectors: Mapping[int, Array]) -> None:
     """The nearest works of the user vectors, each version's rows with its own."""
-    index = bundle.index_of(space)
     asked = {version: vectors[version] for version in index.model_versions if version in vectors}
     found = index.search_all(k=NEAREST, query_by_version=asked or vectors)
     if not np.isfinite(found.scores).all():
-        raise BundleError(f"{bundle.path / space.index}: a work's score is not finite for a replayed request")
+        raise BundleError(f"{path}: a work's score is not finite for a replayed request")
 
 
 def _verify(bundle: Bundle, digest: str) -> None:
@@ -261,8 +288,9 @@ def main(arguments: list[str]) -> int:
     """``FOLDER [SECONDS BYTES DESCRIPTOR [SHA256]]``: replay within the caps; a line of JSON for each that
     happens. With the SHA-256 of its manifest, the bundle is verified first, as ``Bundle.open`` does.
 
-    {"ready": true}, {"part": NAME} as a part begins, then {"done": true} or {"refused": MESSAGE}. Lines go to
-    the file descriptor, else to the standard output. Exit status 0 when done, 1 when refused.
+    {"ready": true}, {"part": NAME} as a part begins, {"model": NAME, "inputs": {NAME: DTYPE AND SHAPE},
+    "outputs": …} of an opened model, then {"done": true} or {"refused": MESSAGE}. Lines go to the file
+    descriptor, else to the standard output. Exit status 0 when done, 1 when refused.
     """
     folder = Path(arguments[0]).resolve()
     caps = Caps(float(arguments[1]), int(arguments[2])) if len(arguments) > 1 else Caps.of(folder)
@@ -271,13 +299,11 @@ def main(arguments: list[str]) -> int:
     part = ""
 
     def tell(event: Mapping[str, Any]) -> None:
-        os.write(descriptor, json.dumps(event).encode() + b"\n")
-
-    def begin(name: str) -> None:
         nonlocal part
-        part = name
-        tell({"part": name})
-        _hold_time(caps)
+        os.write(descriptor, json.dumps(event).encode() + b"\n")
+        if "part" in event:
+            part = event["part"]
+            _hold_time(caps)
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the parent ignores or blocks
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
@@ -288,10 +314,10 @@ def main(arguments: list[str]) -> int:
     try:
         bundle = Bundle.open(folder, verify=False)
         if digest is not None:
-            begin("")
+            tell({"part": ""})
             _verify(bundle, digest)
         if digest is None or any(folder.glob("*.onnx")):
-            replay(bundle, begin)
+            replay(bundle, tell)
     except BundleError as error:
         tell({"refused": str(error)})
         return 1

@@ -1,8 +1,8 @@
 """Whether the parts of a bundle are what karec serves with: each by itself, then against each other.
 
 Matching hashes say that a bundle is what was published, not that what was published can serve. Nothing is
-executed here: arrays are mapped and read in single passes, an encoder takes the memory of its file, ONNX
-files are walked and not loaded. What a model does with a request is not known from its structure.
+executed here: arrays are mapped and read in single passes, an encoder takes the memory of its file. Only a
+child process opens ONNX files (``karec.bundle.replay``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 
 from karec.bundle.kinds import KINDS, Kind
 from karec.bundle.manifest import MANIFEST
-from karec.bundle.model_structure import check_model, tower_width
 from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
 from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space, space_id_of
 from karec.bundle.vector_statistics import FILE as STATISTICS
@@ -64,10 +63,10 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     """BundleError naming the first part of ``bundle`` that cannot serve, in one line. ``names`` are its
     files.
 
-    Parts that are not there are passed over. O(bytes of the snapshot, the encoder, the index and the models).
+    Parts that are not there are passed over. O(bytes of the snapshot, the encoder and the index).
     """
     folder = bundle.path
-    snapshot = encoder = None
+    snapshot = None
     if any(name.startswith(f"{SNAPSHOT}/") for name in names):
         with _named(folder / SNAPSHOT):
             snapshot = bundle.snapshot
@@ -89,13 +88,8 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     if any(name.startswith(f"{IDS}/") for name in names):
         _check_ids(bundle, snapshot)
     for space in SPACES:
-        _check_towers(bundle, space, names, encoder, indices.get(space))
         if space in indices:
             _check_space(bundle, space, names, indices[space])
-    for ranker in (RANKER, FIRST_RANKER):
-        if ranker in names:
-            with _named(folder / ranker):
-                check_model(folder / ranker, folder, bundle.model_version, encoder)
     if STATISTICS in names and PRERANK in indices:
         statistics = bundle.vector_statistics
         if statistics is not None:
@@ -103,35 +97,6 @@ def check_structure(bundle: Parts, names: Collection[str]) -> None:
     if PRERANK in indices:
         for kind in sorted({name.split("/")[1] for name in names if name.startswith(f"{KINDS}/")}):
             _check_kind(bundle, kind, indices[PRERANK])
-
-
-def _check_towers(
-    bundle: Parts, space: Space, names: Collection[str], encoder: Encoder | None, index: ItemIndex | None
-) -> None:
-    """The towers of ``space`` fit the encoder, each other and ``index``, the item vectors of that space."""
-    widths = {} if index is None else {space.index: index.dim}
-    versions = set()
-    for name in (space.item, space.own, *space.others_of(names)):
-        if name not in names:
-            continue
-        with _named(bundle.path / name):
-            declared, version = check_model(bundle.path / name, bundle.path, bundle.model_version, encoder)
-            width = tower_width(name, declared)
-            for other, of_other in widths.items():
-                if width not in (None, of_other):
-                    raise BundleError(
-                        f"{bundle.path / name} gives vectors of {width} numbers, {other} has {of_other}"
-                    )
-            if width is not None:
-                widths[name] = width
-            if name != space.item:
-                versions.add(version)
-    if index is not None and index.model_versions and versions and not versions & set(index.model_versions):
-        raise BundleError(
-            f"{bundle.path / space.index} holds vectors of model versions {list(index.model_versions)[:8]}, "
-            f"the user "
-            f"towers are of {sorted(versions)[:8]}"
-        )
 
 
 def _check_space(bundle: Parts, space: Space, names: Collection[str], index: ItemIndex) -> None:

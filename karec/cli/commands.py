@@ -102,6 +102,18 @@ def export_models(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(json.dumps(exported, indent=1))
 
 
+def export_trees(arguments: argparse.Namespace) -> None:
+    from karec.learn.export.trees import export_trees
+    from karec.models.trees import trees_path
+
+    exported = export_trees(arguments.model)
+    for reason in exported.left:
+        print(f"{arguments.model}: ONNX Runtime scores trees: {reason}")
+    if not exported.n_trees:
+        raise ValueError(f"{arguments.model} has no trees that karec's library scores: nothing was written")
+    print(f"{trees_path(arguments.model)}: {exported.n_trees:,} trees")
+
+
 def export_stage(arguments: argparse.Namespace) -> None:
     from karec.config import scene_names
     from karec.config.host_stage import check_export, export_stage

@@ -97,6 +97,15 @@ def add_exports(names: Any) -> None:
         "--run", type=Path, required=True, dest="folder", help="the run folder of karec train or demo"
     )
     models.add_argument("--json", type=Path, metavar="FILE", help="also write what it costs as JSON")
+    trees = command(
+        exports,
+        "trees",
+        "the trees of an ONNX file, for karec's library to score",
+        commands.export_trees,
+    )
+    trees.add_argument(
+        "model", type=Path, metavar="M.onnx", help="the file; M.trees.npz is written beside it"
+    )
     stage = command(exports, "stage", "a stage of karec.toml for a C++ host", commands.export_stage)
     stage.add_argument("--config", type=Path, required=True, help="a karec.toml")
     stage.add_argument("--scene", help="a scene of the config (default: its first)")

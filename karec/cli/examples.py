@@ -180,7 +180,15 @@ peers item-kNN, ALS and BPR at their best settings on the validation days.""",
     "export": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run
+  karec export trees ranker.onnx
   karec export stage --config karec-demo-world/karec.toml --out karec-demo-world/prerank-home.txt""",
+    "trees": """\
+examples:
+  karec export trees ranker.onnx
+
+Writes ranker.trees.npz for a model file that karec.toml names (model = "ranker.onnx"): karec's library scores its trees
+then, with ONNX Runtime's bits in a tenth of the time. Write it again whenever the model changes: the file holds the
+model's SHA-256, and ONNX Runtime scores the trees of another file. Models that karec train writes have theirs.""",
     "models": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run

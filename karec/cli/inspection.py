@@ -76,15 +76,13 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:
-    left = f"ONNX Runtime's: {'; '.join(model.other_trees)}" if model.other_trees else ""
-    trees = ", ".join(part for part in (f"{model.trees:,} by karec" if model.trees else "", left) if part)
     return (
         name,
         model.kind,
         str(model.model_version),
         ", ".join(model.inputs),
         ", ".join(model.outputs),
-        trees,
+        f"{model.trees:,} by karec" if model.trees else "",
     )
 
 

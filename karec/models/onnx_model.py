@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from karec._stored import open_regular
 from karec.errors import BundleError, ContractError, Unavailable
-from karec.models.trees import divide
+from karec.models.trees import load_trees
 from karec.types import Array
 
-_DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+MAX_TASKS_CHARACTERS = 1 << 16  # of the JSON list of their names
+_DTYPES = {"int64": np.int64, "float32": np.float32}
+
+
+@dataclass(frozen=True)
+class Port:
+    """A declared input or output.
+
+    dtype   NumPy's name, or the type as ONNX Runtime names it
+    shape   None for an axis of any size; None if it is a number or has no declared shape
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype} (of unknown shape)"
+        return f"{self.dtype} ({', '.join('N' if size is None else str(size) for size in self.shape)})"
 
 
 class OnnxModel:
     """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
-    ``inputs`` and ``outputs`` are names; ``declared`` {input: (its type as ONNX calls it, its sizes: a
-    number, or a name or None where any fits)}; ``tasks``, ``model_version`` and ``kind`` come from the file's
-    metadata, and so does ``fingerprint``, which is of graph and weights alone, "" where the file has none.
-    ``trees`` is how many trees karec's library scores in ONNX Runtime's place, with the same bits;
-    ``other_trees`` says why others stay there. Raises BundleError when the file is not a model or lacks that
-    metadata.
+    ``inputs`` and ``outputs`` are names; ``input_ports`` and ``output_ports`` {name: what is declared of it}.
+    ``metadata`` is that of the file; ``tasks``, ``model_version`` and ``kind`` come from it, and so does
+    ``fingerprint``, which is of graph and weights alone, "" where the file has none. ``trees`` is the number
+    of trees that karec's library scores in ONNX Runtime's place, with the same bits: those of the trees file
+    (``karec.models.trees``). Raises BundleError when the file is not a model or lacks that metadata, and when
+    its trees file is damaged.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -33,35 +55,57 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            divided = divide(path)
-        except (ValueError, OSError) as error:
-            raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
-        try:
-            given = str(path) if divided.rest is None else divided.rest
-            self._session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-            metadata = self._session.get_modelmeta().custom_metadata_map
-            self.tasks: tuple[str, ...] = tuple(json.loads(metadata["tasks"]))
-            self.model_version = int(metadata["model_version"])
-            self.kind = metadata["kind"]
-            self.fingerprint: str = metadata.get("fingerprint", "")
-        except (KeyError, ValueError) as error:
-            raise BundleError(
-                f"{path}: metadata tasks, model_version and kind are needed: {error!r}"
-            ) from error
+            open_regular(path).close()  # ONNX Runtime would wait for the writer of a FIFO
+            stored = load_trees(path)
+            # Bytes cannot read weights of another file: ONNX Runtime refuses it for a model without a path.
+            model = str(path) if stored is None else stored.rest
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except BundleError:
+            raise
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
         self.path = path
-        self._trees = divided.trees
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._read_metadata()
+        self._trees = () if stored is None else stored.trees
         self.trees = sum(len(each.ensemble) for each in self._trees)
-        self.other_trees = divided.left
+        ports = {port.name: _port_of(port) for port in self._session.get_inputs()}
+        if stored is not None:
+            stored.check_inputs(set(ports))
         of_trees = {name for each in self._trees for name in each.outputs}
-        asked = [i for i in self._session.get_inputs() if i.name not in of_trees]
-        self._dtypes = {i.name: _DTYPES.get(i.type) for i in asked}
-        self.inputs: tuple[str, ...] = tuple(self._dtypes)
-        self.declared: dict[str, tuple[str, list[int | str | None]]] = {
-            i.name: (i.type.removeprefix("tensor(").removesuffix(")"), i.shape) for i in asked
+        self.input_ports: Mapping[str, Port] = {
+            name: port for name, port in ports.items() if name not in of_trees
         }
-        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self.output_ports: Mapping[str, Port] = {
+            port.name: _port_of(port) for port in self._session.get_outputs()
+        }
+        self.inputs: tuple[str, ...] = tuple(self.input_ports)
+        self.outputs: tuple[str, ...] = tuple(self.output_ports)
+
+    def _read_metadata(self) -> None:
+        """Sets ``tasks``, ``model_version``, ``kind`` and ``fingerprint``. Raises BundleError."""
+        facts = self.metadata
+        missing = [name for name in ("kind", "model_version", "tasks") if name not in facts]
+        if missing:
+            raise BundleError(f"{self.path}: metadata lacks {missing}")
+        whole = re.fullmatch(r"-?\d{1,19}", facts["model_version"], re.ASCII)
+        if whole is None or not -(2**63) <= int(whole.group()) < 2**63:
+            raise BundleError(
+                f"{self.path}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole "
+                "number"
+            )
+        try:
+            tasks = json.loads(facts["tasks"]) if len(facts["tasks"]) <= MAX_TASKS_CHARACTERS else None
+        except (ValueError, RecursionError):
+            tasks = None
+        if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+            raise BundleError(
+                f"{self.path}: metadata tasks is {facts['tasks'][:60]!r}, expected a JSON list of names"
+            )
+        self.tasks: tuple[str, ...] = tuple(tasks)
+        self.model_version = int(whole.group())
+        self.kind = facts["kind"]
+        self.fingerprint = facts.get("fingerprint", "")
 
     def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:
         """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
@@ -70,14 +114,15 @@ class OnnxModel:
         to run.
         """
         feeds = {}
-        for name, dtype in self._dtypes.items():
+        for name, port in self.input_ports.items():
             if name not in inputs:
                 raise ContractError(
                     f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}"
                 )
+            dtype = _DTYPES.get(port.dtype)
             if dtype is not None and inputs[name].dtype != dtype:
                 raise ValueError(
-                    f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {np.dtype(dtype)}"
+                    f"{self.path.name}: input {name!r} is {inputs[name].dtype}, expected {port.dtype}"
                 )
             feeds[name] = inputs[name]
         try:
@@ -87,3 +132,10 @@ class OnnxModel:
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise Unavailable(f"{self.path.name} failed: {error}") from error
         return tuple(results)
+
+
+def _port_of(port: Any) -> Port:
+    """``port``: an input or output of a session."""
+    dtype = port.type.removeprefix("tensor(").removesuffix(")")
+    sizes = tuple(size or None if isinstance(size, int) else None for size in port.shape)
+    return Port("float32" if dtype == "float" else dtype, sizes or None)

@@ -1,168 +1,182 @@
-"""Regression trees of an ONNX file, taken out of its graph: karec's library scores them, ONNX Runtime the
-rest.
+"""Regression trees of an ONNX model that the native library scores in place of ONNX Runtime.
 
-A node ``TreeEnsembleRegressor`` that reads an input of the graph becomes a ``TreeEnsemble``; what it gave
-becomes an input of the graph that is left. ONNX Runtime walks each tree node by node, and mispredicts half of
-the branches; the library does not branch. The scores have the bits of ONNX Runtime's on one thread: float32,
-in the order of the trees.
+M.trees.npz, beside M.onnx, stores the trees and the rest of the model: the model without these trees, whose
+sums are inputs of the rest. ``karec.learn.export.trees`` writes it. The scores have the bits of ONNX
+Runtime's on one thread: float32 sums in the order of the trees. ONNX Runtime follows each tree from node to
+node and mispredicts half of the branches; the library does not branch.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from karec import _native
-from karec._stored import open_regular
-from karec.models.onnx_file import Port, read_declared, read_port
-from karec.models.protobuf import Value, bytes_of, field, fields, text_of
-from karec.models.tree_nodes import NotRead, TreeNodes, read_trees
+from karec._stored import json_of, open_regular, read_npz
+from karec.errors import BundleError
 from karec.types import Array
 
-_ANY_TREES = b"TreeEnsemble"  # how ONNX calls its nodes of trees
-_KIND, _DOMAIN = "TreeEnsembleRegressor", "ai.onnx.ml"
-_GRAPH = 7  # of a model's fields
-_NODE, _WEIGHT, _INPUT = 1, 5, 11  # of a graph's
+FORMAT = 1
+ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and number of axes
+    "sizes": ("int64", 1),
+    "sums": ("int64", 1),
+    "features": ("int32", 1),
+    "values": ("float32", 1),
+    "children": ("int32", 2),
+    "missing_first": ("uint8", 1),
+}
+MAX_COLUMNS = 2**31 - 1  # of an input
+_HEAD = {"format": int, "model_sha256": str, "ensembles": list}
+_ENSEMBLE = {"input": str, "columns": int, "outputs": list}
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """``ensemble``: rows of the graph's ``input`` → a sum for each of ``outputs``."""
+    """The trees that read one input of a model. Any number of threads may call ``scores``.
+
+    input     name of the input
+    outputs   names of the sums, which are inputs of the rest of the model
+    """
 
     input: str
     outputs: tuple[str, ...]
     ensemble: _native.TreeEnsemble
 
     def scores(self, rows: Array) -> Mapping[str, Array]:
-        """``rows (N, F) float32`` → (N, 1) float32 of each output. ValueError for another width."""
+        """Returns (N, 1) float32 for each output. ``rows``: (N, columns) float32, else ValueError."""
         sums = self.ensemble.scores(rows)
         return {name: sums[t][:, None] for t, name in enumerate(self.outputs)}
 
 
 @dataclass(frozen=True, eq=False)
-class Divided:
-    """``rest``: the model without ``trees``; None where there are none. ``left``: why other trees stay in
-    it."""
+class StoredTrees:
+    """The content of a trees file.
 
-    trees: tuple[Trees, ...] = ()
-    rest: bytes | None = None
-    left: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Node:
-    kind: str
-    domain: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: tuple[Value, ...]
-
-
-def divide(path: Path) -> Divided:
-    """The trees of the ONNX file at ``path``, and the model that is left. O(nodes of the graph and of its
-    trees).
-
-    OSError. ValueError for what is no ONNX file, and for trees that are damaged: a child or feature that is
-    not there, a cycle, a weight that is not finite.
+    model   the ONNX file that it was made from
+    trees   one ensemble for each input that trees read
+    rest    this model without these trees
     """
-    with open_regular(path) as file:
-        if not os.fstat(file.fileno()).st_size:
-            raise ValueError("it is empty")
-        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    if mapped.find(_ANY_TREES) < 0:
-        return Divided()
+
+    model: Path
+    trees: tuple[Trees, ...]
+    rest: bytes
+
+    def check_inputs(self, names: set[str]) -> None:
+        """Raises BundleError if ``names``, the inputs of the rest, lack an input or output of the trees."""
+        for name in (name for each in self.trees for name in (each.input, *each.outputs)):
+            if name not in names:
+                raise _damaged(self.model, f"its model without trees has no input {name[:60]!r}")
+
+
+def trees_path(model: Path) -> Path:
+    """The path of the trees file of the ONNX file ``model``."""
+    return model.parent / f"{model.stem}.trees.npz"
+
+
+def load_trees(model: Path) -> StoredTrees | None:
+    """Returns the stored trees of the ONNX file ``model``, or None if it has none.
+
+    Trees that were made from another file are not used either: a warning is logged. Raises OSError, and
+    BundleError if the trees file is damaged: a child or feature that does not exist, a cycle, a weight that
+    is not finite.
+    """
+    path = trees_path(model)
+    if not path.exists():
+        return None
     try:
-        outside = read_declared(path).outside
-    except ValueError as reason:
-        return Divided(left=(str(reason),))
-    if outside:  # ONNX Runtime finds them beside a file alone
-        return Divided(left=("weights of the model lie outside of its file",))
-    model = list(fields(memoryview(mapped)))  # unmapped with its last slice
-    graph = [part for number, value in model if number == _GRAPH for part in fields(bytes_of(value))]
-    nodes = [_node(bytes_of(value)) for number, value in graph if number == _NODE]
-    weights = [_weight(value) for number, value in graph if number == _WEIGHT]
-    inputs = dict(read_port(value) for number, value in graph if number == _INPUT)
-    widths = _widths({name: port for name, port in inputs.items() if name not in weights})
-    names = Counter([*{*weights, *inputs}, *(name for node in nodes for name in node.outputs)])
-    read: dict[tuple[str, ...], tuple[str, TreeNodes]] = {}
-    left = []
-    for node in nodes:
-        if node.kind.startswith(_ANY_TREES.decode()):
-            try:
-                found = _read(node, widths)
-                if names[node.outputs[0]] > 1:
-                    raise NotRead("something else of the graph has this name")
-                read[node.outputs] = node.inputs[0], found
-            except NotRead as reason:
-                left.append(f"{', '.join(node.outputs)[:60]}: {reason}")
-    trees = tuple(_trees(name, widths[name], read) for name in dict.fromkeys(of for of, _ in read.values()))
-    return Divided(trees, _without(model, graph, set(read)) if read else None, tuple(left))
+        arrays = read_npz(path)
+        head = _head_of(arrays)
+        with open_regular(model) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if head["model_sha256"] != digest:
+            _log.warning(
+                "%s was made from another file than %s: ONNX Runtime scores its trees, more slowly. Write it "
+                "again: karec export trees %s",
+                path,
+                model.name,
+                model,
+            )
+            return None
+        trees = tuple(_ensemble_of(arrays, e, facts) for e, facts in enumerate(head["ensembles"]))
+        if not trees:
+            raise ValueError("it has no ensembles")
+        return StoredTrees(model, trees, _array(arrays, "rest", "uint8", 1).tobytes())
+    except ValueError as error:
+        raise _damaged(model, error) from error
 
 
-def _node(view: memoryview) -> _Node:
-    parts = list(fields(view))
-    names = {of: tuple(text_of(part) for number, part in parts if number == of) for of in (1, 2, 4, 7)}
-    attributes = tuple(part for number, part in parts if number == 5)
-    return _Node("".join(names[4]), "".join(names[7]), names[1], names[2], attributes)
+def copy_model(model: Path, to: Path) -> None:
+    """Copies the ONNX file ``model`` to ``to``, with its trees file if it has one."""
+    if trees_path(model).exists():
+        shutil.copyfile(trees_path(model), trees_path(to))
+    else:
+        trees_path(to).unlink(missing_ok=True)
+    shutil.copyfile(model, to)
 
 
-def _widths(inputs: Mapping[str, Port]) -> dict[str, int]:
-    """{input: its columns}, of inputs of float32 with two axes, the second of a fixed size."""
-    return {
-        name: port.shape[1]
-        for name, port in inputs.items()
-        if port.dtype == "float32" and port.shape is not None and len(port.shape) == 2
-        if port.shape[1] is not None and port.shape[1] < 1 << 31
-    }
-
-
-def _read(node: _Node, widths: Mapping[str, int]) -> TreeNodes:
-    if (node.kind, node.domain) != (_KIND, _DOMAIN):
-        raise NotRead(f"it is a {node.kind[:60]}")
-    if len(node.inputs) != 1 or len(node.outputs) != 1 or node.inputs[0] not in widths:
-        raise NotRead("it reads no input of the graph that is float32 (N, a fixed size)")
-    return read_trees(node.attributes)
-
-
-def _weight(tensor: Value) -> str:
-    """Its name."""
-    return "".join(text_of(part) for number, part in fields(bytes_of(tensor)) if number == 8)
-
-
-def _trees(name: str, width: int, read: Mapping[tuple[str, ...], tuple[str, TreeNodes]]) -> Trees:
-    """All that read the input ``name`` as one ensemble: its columns are brought into order once."""
-    of = {outputs[0]: nodes for outputs, (reads, nodes) in read.items() if reads == name}
-    sums = np.repeat(np.arange(len(of)), [len(nodes.sizes) for nodes in of.values()])
-    sizes, features, values, children, missing_first = (
-        np.concatenate([getattr(nodes, each) for nodes in of.values()])
-        for each in ("sizes", "features", "values", "children", "missing_first")
+def _damaged(model: Path, reason: object) -> BundleError:
+    return BundleError(
+        f"{trees_path(model)} is not a trees file, or a damaged one: {reason}. Write it again: karec export "
+        f"trees {model}"
     )
-    ensemble = _native.TreeEnsemble(sizes, sums, features, values, children, missing_first, width, len(of))
-    return Trees(name, tuple(of), ensemble)
 
 
-def _without(
-    model: Sequence[tuple[int, Value]], graph: Sequence[tuple[int, Value]], taken: set[tuple[str, ...]]
-) -> bytes:
-    """The model without the nodes that give ``taken``; these names are inputs of its graph instead."""
-    kept = [
-        field(number, value)
-        for number, value in graph
-        if number != _NODE or _node(bytes_of(value)).outputs not in taken
-    ]
-    ports = [field(_INPUT, _port(name)) for (name,) in sorted(taken)]
-    others = [field(number, value) for number, value in model if number != _GRAPH]
-    return b"".join([*others, field(_GRAPH, b"".join([*kept, *ports]))])
+def _head_of(arrays: Mapping[str, Array]) -> Mapping[str, Any]:
+    head = json_of(_array(arrays, "head", "uint8", 1).tobytes())
+    _check_types(head, _HEAD, "its head")
+    if head["format"] != FORMAT:
+        raise ValueError(f"its format is {head['format']}, this karec reads {FORMAT}")
+    return dict(head)
 
 
-def _port(name: str) -> bytes:
-    """The declaration of an input, float32 (N, 1); an axis with a name would have the size of others of that
-    name."""
-    shape = field(1, b"") + field(1, field(1, 1))
-    return field(1, name.encode()) + field(2, field(1, field(1, 1) + field(2, shape)))
+def _ensemble_of(arrays: Mapping[str, Array], e: int, facts: Any) -> Trees:
+    _check_types(facts, _ENSEMBLE, f"ensemble {e} of its head")
+    outputs, columns = facts["outputs"], facts["columns"]
+    if not all(isinstance(name, str) for name in outputs) or len(set(outputs)) < len(outputs):
+        raise ValueError(f"the outputs of ensemble {e} are {repr(outputs)[:60]}, expected distinct names")
+    if not 0 < columns <= MAX_COLUMNS:
+        raise ValueError(f"ensemble {e} reads {columns} columns, expected 1 to {MAX_COLUMNS}")
+    stored = {name: _array(arrays, f"{name}.{e}", *kind) for name, kind in ARRAYS.items()}
+    if stored["missing_first"].max(initial=0) > 1:
+        raise ValueError(f"missing_first.{e} holds {stored['missing_first'].max()}, expected 0 or 1")
+    return Trees(facts["input"], tuple(outputs), make_ensemble(stored, columns, len(outputs)))
+
+
+def make_ensemble(arrays: Mapping[str, Array], columns: int, n_outputs: int) -> _native.TreeEnsemble:
+    """Returns the trees of ``ARRAYS``, checked node by node. ValueError: they are damaged."""
+    return _native.TreeEnsemble(
+        arrays["sizes"],
+        arrays["sums"],
+        arrays["features"],
+        arrays["values"],
+        arrays["children"],
+        arrays["missing_first"] != 0,
+        columns,
+        n_outputs,
+    )
+
+
+def _check_types(value: Any, types: Mapping[str, type], name: str) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {repr(value)[:60]}, expected an object")
+    for key, kind in types.items():
+        if type(value.get(key)) is not kind:
+            raise ValueError(f"{name}: {key} is {repr(value.get(key))[:60]}, expected {kind.__name__}")
+
+
+def _array(arrays: Mapping[str, Array], name: str, dtype: str, axes: int) -> Array:
+    if name not in arrays:
+        raise ValueError(f"it has no array {name!r}")
+    found = arrays[name]
+    if found.dtype != np.dtype(dtype) or found.ndim != axes:
+        raise ValueError(f"{name} is {found.dtype} with {found.ndim} axes, expected {dtype} with {axes}")
+    return found

@@ -21,6 +21,7 @@ from karec.errors import BundleError, DataError
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
+from karec.models.trees import copy_model
 from karec.platform.schema import COMMUNITY
 from karec.platform.snapshot import Snapshot
 from karec.platform.table import Table
@@ -118,10 +119,11 @@ def publish_library(
     made = {**songs_and_creators(snapshot), **kinds}
 
     def write(folder: Path) -> None:
-        for name in (*MODELS, "encoder.npz"):
-            shutil.copyfile(run / name, folder / name)
+        for name in MODELS:
+            copy_model(run / name, folder / name)
+        shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
         if (run / FIRST_RANKER).exists():
-            shutil.copyfile(run / FIRST_RANKER, folder / FIRST_RANKER)
+            copy_model(run / FIRST_RANKER, folder / FIRST_RANKER)
         library.index.save(folder / PRERANK.index)
         VectorStatistics.of(library.index, folder / PRERANK.index).save(folder / FILE)
         if library.recall is not None:

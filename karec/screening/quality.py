@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from karec.errors import DataError
-from karec.models.onnx_file import read_declared
 from karec.models.onnx_model import OnnxModel
 from karec.screening.library import Kind
 from karec.screening.settings import Settings
@@ -61,7 +60,7 @@ class Model:
             raise DataError(f"{path} is a model of kind {self._model.kind!r}: one of kind {KIND!r} is wanted")
         self.columns = self._model.inputs
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-        until = read_declared(path).metadata.get("trained_until")
+        until = self._model.metadata.get("trained_until")
         self.trained_until = None if until is None else date.fromisoformat(until)
 
     def score(self, batch: Any) -> Array:

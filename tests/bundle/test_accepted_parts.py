@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from damage import reseal
-from damaged_models import ITEM, RANKER, USER, axis, more_weights
+from damaged_models import ITEM, RANKER, USER, axis
 from small_bundle import DIM
 from small_tower import write_user_tower
 
@@ -234,8 +234,7 @@ def test_weights_may_lie_in_a_file_of_the_bundle(folder):
     (folder / "ranker.weights").unlink()
     with pytest.raises(
         BundleError,
-        match=r"ranker\.onnx reads weights from 'ranker\.weights', which is no "
-        r"file of",
+        match=r"ranker\.onnx does not load as an ONNX model: .*ranker\.weights",
     ):
         opened(folder)
 
@@ -263,25 +262,6 @@ def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
         r"4$",
     ):
         Bundle.open(publish(tmp_path, 7, write))
-
-
-@pytest.mark.parametrize(
-    ("kind", "numbers"),
-    [
-        ("FLOAT", {"float_data": [1.5, -2.0]}),
-        ("DOUBLE", {"double_data": [1e300, 0.0]}),
-        ("INT64", {"int64_data": [-1, 2**62]}),
-        ("UINT64", {"uint64_data": [2**63, 1]}),
-        ("UINT32", {"uint64_data": [2**31, 1]}),
-        *(
-            (kind, {"int32_data": [-1, 70_000]})
-            for kind in ("INT32", "INT16", "INT8", "UINT8", "BOOL", "FLOAT16")
-        ),
-    ],
-)
-def test_weights_may_stand_in_the_field_of_their_kind(folder, kind, numbers):
-    change_model(folder / RANKER, more_weights(onnx.TensorProto.DataType.Value(kind), 2, **numbers))
-    opened(folder)
 
 
 @pytest.mark.parametrize("version", [10**18, 2**63 - 1])

@@ -1,7 +1,9 @@
-"""Trees of an ONNX file: the library scores them with ONNX Runtime's bits, or says why they stay with it."""
+"""Trees of an ONNX file: the library scores them with ONNX Runtime's bits, or export says why they stay."""
 
+import json
 import re
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -10,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph
 from random_trees import Tree, random_rows, random_tree, tree_node, write_model
 
 from karec.errors import BundleError, Unavailable
+from karec.learn.export.trees import export_trees
 from karec.models.onnx_model import OnnxModel
+from karec.models.trees import copy_model, trees_path
 
 
 def onnx_runtime(model, inputs):
@@ -25,13 +28,15 @@ def onnx_runtime(model, inputs):
 
 
 def same_bits(path, inputs, trees):
-    """``path`` scores as ONNX Runtime does, ``trees`` of its trees by the library; the model."""
+    """``path`` has ONNX Runtime's scores, ``trees`` trees by the library; the model, and why others stay."""
+    exported = export_trees(path)
     model = OnnxModel(path)
     (found,) = model.run(inputs, "logits")
     expected = onnx_runtime(str(path), {name: inputs[name] for name in model.inputs})
     np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
-    assert model.trees == trees
-    return model
+    assert model.trees == exported.n_trees == trees
+    assert trees_path(path).exists() == (trees > 0)
+    return model, exported.left
 
 
 def grown(generator, *leaves):
@@ -65,13 +70,17 @@ def test_a_graph_of_trees_and_other_parts_has_the_same_inputs_and_bits(tmp_path)
         "dense": random_rows(generator, parts[0], 100, 4),
         "other": random_rows(generator, parts[2], 100, 5),
     }
-    model = same_bits(path, inputs, 6)
-    assert model.inputs == ("dense", "other") and model.other_trees == ()
-    assert model.declared == {"dense": ("float", ["rows", 4]), "other": ("float", ["rows", 5])}
+    model, left = same_bits(path, inputs, 6)
+    assert model.inputs == ("dense", "other") and left == ()
+    assert {name: str(port) for name, port in model.input_ports.items()} == {
+        "dense": "float32 (N, 4)",
+        "other": "float32 (N, 5)",
+    }
 
 
 def test_rows_of_another_width_or_number_are_what_they_were_without_the_library(tmp_path):
     path, _ = mixed(np.random.default_rng(2), tmp_path / "mixed.onnx")
+    export_trees(path)
     with pytest.raises(Unavailable, match=r"mixed\.onnx failed"):
         OnnxModel(path).run(
             {"dense": np.ones((3, 3), np.float32), "other": np.ones((3, 5), np.float32)}, "logits"
@@ -107,14 +116,14 @@ STAY = {
 
 
 @pytest.mark.parametrize("what", STAY)
-def test_other_trees_stay_with_onnx_runtime_and_the_model_says_why(tmp_path, what):
+def test_other_trees_stay_with_onnx_runtime_and_export_says_why(tmp_path, what):
     changed, reason = STAY[what]
     node = tree_node(FEW, "dense", "trees", **changed)
     sums = helper.make_node("ReduceSum", ["trees", "axis"], ["logits"], keepdims=1)
     axis = numpy_helper.from_array(np.array([1]), "axis")
     path = write_model(tmp_path / "r.onnx", [node, sums], {"dense": 4}, [axis])
     rows = random_rows(np.random.default_rng(4), FEW, 50, 4)
-    (left,) = same_bits(path, {"dense": rows}, 0).other_trees
+    _, (left,) = same_bits(path, {"dense": rows}, 0)
     assert left.startswith("trees: ") and reason in left
 
 
@@ -123,15 +132,15 @@ def test_one_ensemble_may_stay_while_another_is_taken(tmp_path):
     nodes = [tree_node(FEW, "dense", "small"), tree_node(large, "dense", "large")]
     nodes.append(helper.make_node("Add", ["small", "large"], ["logits"]))
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
-    model = same_bits(path, {"dense": random_rows(np.random.default_rng(6), FEW, 70, 4)}, 2)
-    assert model.other_trees == ("large: a tree has 257 leaves, more than 256",)
+    _, left = same_bits(path, {"dense": random_rows(np.random.default_rng(6), FEW, 70, 4)}, 2)
+    assert left == ("large: a tree has 257 leaves, more than 256",)
 
 
 def test_trees_of_what_the_graph_computes_stay(tmp_path):
     nodes = [helper.make_node("Abs", ["dense"], ["x"]), tree_node(FEW, "x", "logits")]
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
-    model = same_bits(path, {"dense": random_rows(np.random.default_rng(7), FEW, 20, 4)}, 0)
-    assert "it reads no input of the graph" in model.other_trees[0]
+    _, left = same_bits(path, {"dense": random_rows(np.random.default_rng(7), FEW, 20, 4)}, 0)
+    assert "it reads no input of the graph" in left[0]
 
 
 def test_trees_beside_weights_in_another_file_stay(tmp_path):
@@ -140,7 +149,7 @@ def test_trees_beside_weights_in_another_file_stay(tmp_path):
         onnx.load(path), str(path), save_as_external_data=True, location="weights", size_threshold=0
     )
     inputs = {name: np.ones((3, n), np.float32) for name, n in (("dense", 4), ("other", 5))}
-    assert same_bits(path, inputs, 0).other_trees == ("weights of the model lie outside of its file",)
+    assert same_bits(path, inputs, 0)[1] == ("weights of the model lie outside of its file",)
 
 
 def outside(values, name, path):
@@ -160,9 +169,7 @@ def test_trees_stay_where_a_node_has_its_weights_in_another_file(tmp_path):
     nodes = [tree_node(FEW, "dense", "trees"), constant, helper.make_node("Add", ["trees", "c"], ["logits"])]
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
     rows = random_rows(np.random.default_rng(1), FEW, 9, 4)
-    assert same_bits(path, {"dense": rows}, 0).other_trees == (
-        "weights of the model lie outside of its file",
-    )
+    assert same_bits(path, {"dense": rows}, 0)[1] == ("weights of the model lie outside of its file",)
 
 
 def test_an_input_may_have_as_many_rows_as_it_likes_whatever_its_axis_is_called(tmp_path):
@@ -206,6 +213,8 @@ def test_an_input_with_a_value_of_its_own_keeps_its_trees(tmp_path):
 def test_what_onnx_runtime_refuses_is_refused(tmp_path, nodes, weights):
     ort.set_default_logger_severity(4)
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4}, weights)
+    with suppress(BundleError):  # two nodes of one name: no trees file
+        export_trees(path)
     with pytest.raises(BundleError, match="does not load as an ONNX model"):
         OnnxModel(path)
 
@@ -223,7 +232,7 @@ def test_a_split_by_a_feature_below_0_is_no_leaf(tmp_path):
     features.ints[-1] = -1
     path = write_model(tmp_path / "r.onnx", [node], {"dense": 4})
     with pytest.raises(BundleError, match=f"node 0 of tree {len(FEW)} splits by feature -1"):
-        OnnxModel(path)
+        export_trees(path)
 
 
 def of_tree(**changed):
@@ -248,29 +257,142 @@ def of_tree(**changed):
 )
 def test_damaged_trees_are_refused_by_file_tree_and_node(tmp_path, tree, reason):
     path = write_model(tmp_path / "r.onnx", [tree_node([tree], "dense", "logits")], {"dense": 4})
-    with pytest.raises(BundleError, match=re.escape(f"{path} does not load as an ONNX model: {reason}")):
-        OnnxModel(path)
+    with pytest.raises(BundleError, match=re.escape(f"{path} has damaged trees: {reason}")):
+        export_trees(path)
+    assert not trees_path(path).exists()
 
 
-def test_a_file_altered_anywhere_is_refused_or_scores_as_onnx_runtime_scores_it(tmp_path):
-    generator = np.random.default_rng(9)
+@pytest.fixture
+def stored(tmp_path):
+    """A model with a trees file: {member: array} of the file; ``write(**changes)`` writes it with changes."""
     path = write_model(tmp_path / "r.onnx", [tree_node(FEW, "dense", "logits")], {"dense": 4})
-    ort.set_default_logger_severity(4)  # it would write a line for each refusal
+    export_trees(path)
+    with np.load(trees_path(path)) as archive:
+        members = dict(archive)
+
+    def write(**changes):
+        changed = {name: value for name, value in {**members, **changes}.items() if value is not None}
+        np.savez(trees_path(path), **changed)
+
+    return SimpleNamespace(path=path, members=members, write=write)
+
+
+def refusal(path):
+    with pytest.raises(BundleError) as refused:
+        OnnxModel(path)
+    message = str(refused.value)
+    assert message.startswith(f"{trees_path(path)} is not a trees file, or a damaged one: ")
+    assert message.endswith(f"Write it again: karec export trees {path}")
+    return message
+
+
+def changed(array, at, value):
+    copy = array.copy()
+    copy[at] = value
+    return copy
+
+
+DAMAGES = {
+    "head": ("head", lambda a: np.frombuffer(b"{", np.uint8), "Expecting property name"),
+    "no head": ("head", lambda a: None, "it has no array 'head'"),
+    "head of numbers": ("head", lambda a: a.astype(np.int64), "head is int64 with 1 axes"),
+    "another format": ("head", lambda a: of_head(a, format=2), "its format is 2, this karec reads 1"),
+    "no hash": ("head", lambda a: of_head(a, model_sha256=None), "model_sha256 is None, expected str"),
+    "no list": ("head", lambda a: of_head(a, ensembles={}), "ensembles is {}, expected list"),
+    "no object": ("head", lambda a: of_head(a, ensembles=[3]), "ensemble 0 of its head is 3"),
+    "two ensembles": ("head", lambda a: of_head(a, of_ensemble={}, copies=2), "it has no array 'sizes.1'"),
+    "no ensemble": ("head", lambda a: of_head(a, ensembles=[]), "it has no ensembles"),
+    "columns below 1": ("head", lambda a: of_head(a, of_ensemble={"columns": 0}), "reads 0 columns"),
+    "too many columns": (
+        "head",
+        lambda a: of_head(a, of_ensemble={"columns": 2**40}),
+        "columns, expected 1 to",
+    ),
+    "fewer columns": ("head", lambda a: of_head(a, of_ensemble={"columns": 1}), r"reads feature \d of 1"),
+    "output twice": ("head", lambda a: of_head(a, of_ensemble={"outputs": ["a", "a"]}), "expected distinct"),
+    "another input": ("head", lambda a: of_head(a, of_ensemble={"input": "x"}), "has no input 'x'"),
+    "another output": ("head", lambda a: of_head(a, of_ensemble={"outputs": ["x"]}), "has no input 'x'"),
+    "no outputs": ("head", lambda a: of_head(a, of_ensemble={"outputs": []}), "n_outputs must be positive"),
+    "no model": ("rest", lambda a: None, "it has no array 'rest'"),
+    "a tree more": ("sizes.0", lambda a: np.append(a, 1), "expected"),
+    "long trees": ("sizes.0", lambda a: changed(a, 0, 99), "tree 0 has 99 nodes, of"),
+    "sizes of another dtype": ("sizes.0", lambda a: a.astype(np.float64), "sizes.0 is float64 with 1 axes"),
+    "sum": ("sums.0", lambda a: changed(a, 0, 1), "belongs to output 1 of 1"),
+    "sum below 0": ("sums.0", lambda a: changed(a, 0, -1), "belongs to output -1 of 1"),
+    "feature": ("features.0", lambda a: changed(a, 0, 4), "node 0 reads feature 4 of 4"),
+    "feature below -1": ("features.0", lambda a: changed(a, 0, -2), "node 0 reads feature -2 of 4"),
+    "fewer nodes": ("values.0", lambda a: a[1:], "values has shape"),
+    "threshold": ("values.0", lambda a: changed(a, 0, np.nan), "node 0 compares with NaN"),
+    "child": ("children.0", lambda a: changed(a, (0, 0), 10**6), "node 0 has the child 1000000 of"),
+    "cycle": ("children.0", lambda a: changed(a, (0, 0), 0), "node 0 has the child 0 of"),
+    "flat children": ("children.0", lambda a: a.ravel(), "children.0 is int32 with 1 axes"),
+    "bool": ("missing_first.0", lambda a: changed(a, 0, 2), "missing_first.0 holds 2, expected 0 or 1"),
+}
+
+
+def of_head(head, of_ensemble=None, copies=1, **changes):
+    facts = json.loads(head.tobytes()) | changes
+    if of_ensemble is not None:
+        facts["ensembles"] = [facts["ensembles"][0] | of_ensemble] * copies
+    return np.frombuffer(json.dumps(facts).encode(), np.uint8)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_trees_file_is_refused_by_file_and_reason(stored, name):
+    member, change, reason = DAMAGES[name]
+    stored.write(**{member: change(stored.members[member])})
+    assert re.search(reason, refusal(stored.path))
+
+
+def test_trees_file_altered_anywhere_is_refused_or_scores_the_same(stored):
+    generator = np.random.default_rng(9)
+    path = trees_path(stored.path)
     whole, rows = path.read_bytes(), random_rows(generator, FEW, 20, 4)
+    expected = onnx_runtime(str(stored.path), {"dense": rows})
     served = 0
     for _ in range(150):
         altered = bytearray(whole)
-        altered[generator.integers(len(whole))] = generator.integers(256)
+        altered[generator.integers(len(whole))] ^= 1 << int(generator.integers(8))
         path.write_bytes(altered)
         try:
-            model = OnnxModel(path)
-            (found,) = model.run(dict.fromkeys(model.inputs, rows), *model.outputs[:1])
-        except (BundleError, Unavailable, ValueError):
+            (found,) = OnnxModel(stored.path).run({"dense": rows}, "logits")
+        except BundleError:
             continue
-        if model.trees:
-            served += 1
-            # of another version of operators, of which only what is left is checked
-            with suppress(InvalidGraph):
-                alone = onnx_runtime(bytes(altered), dict.fromkeys(model.inputs, rows))
-                np.testing.assert_array_equal(found, alone)
-    assert served > 15
+        served += 1  # a field of the archive that is not read
+        np.testing.assert_array_equal(found, expected)
+    assert 0 < served < 75
+
+
+def test_trees_file_of_another_model_is_not_used_and_logged(stored, caplog):
+    other = onnx.load(stored.path)
+    other.doc_string = "another file"
+    onnx.save(other, stored.path)
+    model = OnnxModel(stored.path)
+    assert model.trees == 0 and model.inputs == ("dense",)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(f"{trees_path(stored.path)} was made from another file than r.onnx")
+    export_trees(stored.path)
+    assert OnnxModel(stored.path).trees == len(FEW)
+
+
+def test_export_of_a_model_without_trees_removes_an_old_trees_file(stored):
+    write_model(stored.path, [helper.make_node("Identity", ["dense"], ["logits"])], {"dense": 1})
+    assert export_trees(stored.path).n_trees == 0
+    assert not trees_path(stored.path).exists()
+
+
+def test_copied_model_has_its_trees_and_no_others(stored, tmp_path):
+    copy_model(stored.path, tmp_path / "copy.onnx")
+    assert OnnxModel(tmp_path / "copy.onnx").trees == len(FEW)
+    plain = write_model(
+        tmp_path / "plain.onnx", [helper.make_node("Abs", ["dense"], ["logits"])], {"dense": 1}
+    )
+    copy_model(plain, tmp_path / "copy.onnx")
+    assert not trees_path(tmp_path / "copy.onnx").exists()
+
+
+def test_export_of_what_is_not_an_onnx_file_is_refused(tmp_path):
+    (tmp_path / "r.onnx").write_bytes(b"\xff" * 100)
+    with pytest.raises(BundleError, match=r"r\.onnx is not an ONNX file, or truncated"):
+        export_trees(tmp_path / "r.onnx")

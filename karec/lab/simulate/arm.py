@@ -29,6 +29,7 @@ from karec.lab.simulate.screening_days import screened_day, told_of
 from karec.lab.simulate.sessions import SCENE, Played, Today
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.workers import play_day
+from karec.models.trees import copy_model
 from karec.observe.rank_log import RankLogObserver
 from karec.observer_queue import ObserverQueue
 from karec.platform.snapshot import Snapshot
@@ -77,7 +78,7 @@ class ArmRun:
         ConfigError."""
         self.place.mkdir(exist_ok=True)
         for model in self.first.glob("baseline_*.onnx"):
-            shutil.copyfile(model, self.place / model.name)  # an arm's steps may name one
+            copy_model(model, self.place / model.name)  # an arm's steps may name one
         cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
         if cascade.exposure is not None and cascade.exposure.shared:
             raise ConfigError(

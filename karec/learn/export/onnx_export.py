@@ -16,6 +16,7 @@ import onnx
 from karec._files import file_aside
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
+from karec.learn.export.trees import write_trees
 from karec.models.onnx_model import OnnxModel
 from karec.types import Array
 
@@ -109,10 +110,12 @@ def write_onnx(
     more: Mapping[str, str] | None = None,
 ) -> None:
     """Save ``proto`` as one file, with the metadata that serving reads, ``more`` of it, and without the
-    nodes' source lines.
+    nodes' source lines. Beside it the trees file, if it has trees (``karec.learn.export.trees``).
 
     ``fingerprint`` in the metadata is of graph and weights alone: a model keeps it under another version.
+    Raises ExportError if a weight is NaN.
     """
+    _check_weights(proto.graph, path)
     for part in (
         *proto.graph.node,
         *proto.graph.value_info,
@@ -129,8 +132,17 @@ def write_onnx(
         "model_version": str(model_version),
     }
     onnx.helper.set_model_props(proto, {**facts, "fingerprint": fingerprint})
+    data = proto.SerializeToString()
+    write_trees(proto, data, path)  # first: whoever finds the model finds its trees
     with file_aside(path) as file:
-        onnx.save_model(proto, file)
+        file.write(data)
+
+
+def _check_weights(graph: onnx.GraphProto, path: Path) -> None:
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise ExportError(f"{path}: weight {weight.name!r} holds NaN")
 
 
 def copy_as_version(path: Path, out: Path, model_version: int) -> None:

@@ -38,6 +38,7 @@ from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.toml import settings_toml
 from karec.learn.settings.train import TrainSettings
 from karec.models.onnx_model import OnnxModel
+from karec.models.trees import copy_model
 from karec.platform.dataset import Dataset
 from karec.training_data.lists import LoggedLists, read_lists
 from karec.training_data.replay import ranker_logits
@@ -200,7 +201,7 @@ class _Search:
             logits = ranker_logits(valid, OnnxModel(path), threads=threads)[:, :n_tasks]
             if self._better("ranker", change.name, logits, best_logits, start):
                 best, best_logits = settings, logits
-                path.replace(self.folder / "ranker.onnx")
+                copy_model(path, self.folder / "ranker.onnx")
         return best
 
     def towers(self, given: TrainSettings) -> TrainSettings:

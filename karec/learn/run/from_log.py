@@ -33,6 +33,7 @@ from karec.learn.run.train import Material, TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings, run_settings
 from karec.models.onnx_model import OnnxModel
+from karec.models.trees import copy_model
 from karec.platform.dataset import Dataset
 from karec.platform.events import Exposures
 from karec.training_data.lists import DRAWS, LoggedLists, lists_of
@@ -169,7 +170,7 @@ def _copy_models(run: Path, out: Path, model_version: int) -> None:
     shutil.copyfile(run / "encoder.npz", out / "encoder.npz")
     for path in run.glob("*.onnx"):
         if path.name.startswith("baseline_"):
-            shutil.copyfile(path, out / path.name)
+            copy_model(path, out / path.name)
         elif path.name not in TAUGHT and not path.name.endswith(".int8.onnx"):
             copy_as_version(path, out / path.name, model_version)
     shutil.rmtree(out / "rank_log", ignore_errors=True)

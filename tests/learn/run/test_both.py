@@ -20,7 +20,6 @@ from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.both import SHARES, fit_mixture
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.train import train_all
-from karec.models.onnx_file import read_declared
 from karec.models.onnx_model import OnnxModel
 from karec.training_data.replay import pool_logits, ranker_logits
 
@@ -91,7 +90,7 @@ def test_it_is_the_last_row_of_quality_after_its_parts_which_are_trained_once(ru
     assert list(run.quality["models"]) == ["popularity", "rates", "lightgbm", "mmoe", "towers", "both"]
     assert not list(run.folder.glob("baseline_*"))
     assert list(run.epochs) == ["mmoe", "towers"]
-    assert read_declared(run.folder / "ranker.onnx").metadata["kind"] == "ranker"
+    assert OnnxModel(run.folder / "ranker.onnx").kind == "ranker"
 
 
 def test_shares_scales_and_biases_are_those_of_least_cross_entropy():

@@ -11,8 +11,7 @@ from small_settings import SMALL
 
 from karec.learn.export.onnx_export import write_onnx
 from karec.learn.fit.prepare import prepare
-from karec.learn.run.lightgbm import LEAVES, MOST_TREES, dense_matrix, fit_lightgbm, trees_to_onnx
-from karec.models.onnx_file import MOST_FIELDS
+from karec.learn.run.lightgbm import dense_matrix, fit_lightgbm, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
 
 
@@ -58,7 +57,7 @@ def test_its_trees_have_onnx_runtime_s_bits_and_its_scores_where_values_are_miss
     write_onnx(trees_to_onnx(boosters, 6), path, kind="ranker", tasks=["a", "b"], model_version=1)
     model = OnnxModel(path)
     (found,) = model.run({"dense": rows}, "logits")
-    assert model.trees == 17 and model.other_trees == ()
+    assert model.trees == 17
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # several share out the trees, and add in another order
     np.testing.assert_array_equal(
@@ -106,19 +105,3 @@ def test_it_stops_when_it_is_told_to_and_writes_nothing(prepared, tmp_path):
     with pytest.raises(CancelledError):
         fit_lightgbm(prepared, tmp_path / "r.onnx", model_version=1, stopped=stopped)
     assert not list(tmp_path.iterdir())
-
-
-def test_as_many_trees_as_are_grown_at_most_can_be_opened_in_a_bundle():
-    generator = np.random.default_rng(0)
-    dense = generator.random((4000, 6)).astype(np.float32)
-    full = {
-        "verbose": -1,
-        "num_threads": 1,
-        "num_leaves": LEAVES,
-        "min_data_in_leaf": 1,
-        "objective": "binary",
-    }
-    booster = lightgbm.train(full, lightgbm.Dataset(dense, generator.integers(2, size=4000)), 3)
-    node = trees_to_onnx([booster], 6).graph.node[0]
-    fields = sum(len(a.ints) + len(a.floats) + len(a.strings) for a in node.attribute)
-    assert fields == 3 * 321 and MOST_TREES * fields / 3 < MOST_FIELDS

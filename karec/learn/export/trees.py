@@ -1,0 +1,288 @@
+"""Writes M.trees.npz beside M.onnx: its regression trees, for karec's library, and the rest of the model.
+
+A node ``TreeEnsembleRegressor`` that reads an input of the graph is taken out; its output becomes an input of
+the graph that is left. ``karec.models.trees`` loads the file.
+
+Source  https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karec import _native
+from karec._files import file_aside
+from karec.errors import BundleError, MissingExtra
+from karec.models.trees import ARRAYS, FORMAT, MAX_COLUMNS, make_ensemble, trees_path
+from karec.types import Array
+
+try:
+    import onnx
+except ModuleNotFoundError as error:
+    raise MissingExtra("onnx", "train", "reading the trees of an ONNX model") from error
+
+_ANY_TREES = "TreeEnsemble"  # how ONNX calls its nodes of trees
+_KIND, _DOMAIN = "TreeEnsembleRegressor", "ai.onnx.ml"
+_OF_NODES = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
+_OF_LEAVES = ("treeids", "nodeids", "ids", "weights")
+_MISSING = "missing_value_tracks_true"  # 0 for all nodes where it is left out
+_USUAL = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # the library computes only this
+_UNREAD = {"nodes_hitrates"}  # statistics of training
+_SPLIT, _LEAF = b"BRANCH_LEQ", b"LEAF"
+
+_TakenNode = tuple[onnx.NodeProto, Mapping[str, Array]]  # with its arrays, all of ARRAYS but ``sums``
+
+
+class NotTaken(Exception):
+    """Trees that ONNX defines and karec's library does not score; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class TreesExport:
+    """The trees of an ONNX model.
+
+    n_trees   trees that karec's library scores; if there are none, no file was written
+    left      why other trees stay with ONNX Runtime: one text for each node
+    """
+
+    n_trees: int
+    left: tuple[str, ...]
+
+
+def export_trees(model: Path) -> TreesExport:
+    """Writes the trees file of the ONNX file ``model``.
+
+    Raises OSError, and BundleError if ``model`` is not an ONNX file or its trees are damaged.
+    """
+    data = model.read_bytes()
+    try:
+        proto = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf raises exceptions of its own
+        raise BundleError(f"{model} is not an ONNX file, or truncated: {error}") from error
+    return write_trees(proto, data, model)
+
+
+def write_trees(proto: onnx.ModelProto, data: bytes, model: Path) -> TreesExport:
+    """Writes the trees file of ``model``, a file that holds, or will hold, ``data``, the bytes of ``proto``.
+
+    If no tree is taken, a trees file of an earlier model is removed. Raises OSError, and BundleError if the
+    trees are damaged: a child or feature that does not exist, a cycle, a weight that is not finite.
+    """
+    path = trees_path(model)
+    columns = _columns(proto.graph)
+    try:
+        taken, left = _taken_nodes(proto.graph, columns)
+        read = dict.fromkeys(node.input[0] for node, _ in taken)
+        ensembles = [_Ensemble.from_nodes(name, columns[name], taken) for name in read]
+    except ValueError as error:
+        raise BundleError(f"{model} has damaged trees: {error}") from error
+    if not taken:
+        path.unlink(missing_ok=True)
+        return TreesExport(0, tuple(left))
+    head = {
+        "format": FORMAT,
+        "model_sha256": hashlib.sha256(data).hexdigest(),
+        "ensembles": [each.head() for each in ensembles],
+    }
+    rest = _without(proto, {name for each in ensembles for name in each.outputs})
+    members = {f"{key}.{e}": array for e, each in enumerate(ensembles) for key, array in each.arrays.items()}
+    members["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    members["rest"] = np.frombuffer(rest.SerializeToString(), np.uint8)
+    with file_aside(path) as file:
+        np.savez(file, **members)  # type: ignore[arg-type]
+    return TreesExport(sum(each.n_trees for each in ensembles), tuple(left))
+
+
+@dataclass(frozen=True, eq=False)
+class _Ensemble:
+    """All trees that read one input: its columns are brought into order once.
+
+    arrays   those of ``karec.models.trees.ARRAYS``
+    """
+
+    input: str
+    columns: int
+    outputs: list[str]
+    arrays: Mapping[str, Array]
+    n_trees: int
+
+    @classmethod
+    def from_nodes(cls, name: str, columns: int, taken: Sequence[_TakenNode]) -> _Ensemble:
+        """Those of ``taken`` that read the input ``name``. ValueError: their numbers make no trees."""
+        of_input = [(node.output[0], arrays) for node, arrays in taken if node.input[0] == name]
+        outputs = [output for output, _ in of_input]
+        nodes = [arrays for _, arrays in of_input]
+        joined = {key: np.concatenate([arrays[key] for arrays in nodes]) for key in nodes[0]}
+        joined["sums"] = np.repeat(np.arange(len(nodes)), [len(arrays["sizes"]) for arrays in nodes])
+        n_trees = len(make_ensemble(joined, columns, len(outputs)))
+        stored = {key: joined[key].astype(dtype) for key, (dtype, _) in ARRAYS.items()}
+        return cls(name, columns, outputs, stored, n_trees)
+
+    def head(self) -> dict[str, Any]:
+        return {"input": self.input, "columns": self.columns, "outputs": self.outputs}
+
+
+def _columns(graph: onnx.GraphProto) -> dict[str, int]:
+    """{input: its columns} of the inputs of float32 with two axes, the second of a fixed size."""
+    weights = {weight.name for weight in graph.initializer}
+    found = {}
+    for port in graph.input:
+        tensor = port.type.tensor_type
+        sizes = [axis.dim_value for axis in tensor.shape.dim]
+        is_matrix = tensor.elem_type == onnx.TensorProto.FLOAT and len(sizes) == 2
+        if is_matrix and 0 < sizes[1] <= MAX_COLUMNS and port.name not in weights:
+            found[port.name] = sizes[1]
+    return found
+
+
+def _taken_nodes(graph: onnx.GraphProto, columns: Mapping[str, int]) -> tuple[list[_TakenNode], list[str]]:
+    """Returns the nodes that the library takes, each with its arrays, and why others are left."""
+    taken: list[_TakenNode] = []
+    left = []
+    names = Counter(name for node in graph.node for name in node.output)
+    names.update({*(port.name for port in graph.input), *(weight.name for weight in graph.initializer)})
+    trees = [node for node in graph.node if node.op_type.startswith(_ANY_TREES)]
+    if trees and _has_weights_outside(graph):
+        # The rest of the model is loaded from bytes, and ONNX Runtime reads other files for a file only.
+        return [], ["weights of the model lie outside of its file"]
+    for node in trees:
+        try:
+            arrays = _read_node(node, columns)
+            if names[node.output[0]] > 1:
+                raise NotTaken("something else of the graph has this name")
+            taken.append((node, arrays))
+        except NotTaken as reason:
+            left.append(f"{', '.join(node.output)[:60]}: {reason}")
+    return taken, left
+
+
+def _has_weights_outside(graph: onnx.GraphProto) -> bool:
+    attributes = [attribute for node in graph.node for attribute in node.attribute]
+    tensors = [*graph.initializer, *(tensor for each in attributes for tensor in (each.t, *each.tensors))]
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors) or any(
+        _has_weights_outside(inner) for each in attributes for inner in (each.g, *each.graphs)
+    )
+
+
+def _read_node(node: onnx.NodeProto, columns: Mapping[str, int]) -> dict[str, Array]:
+    if (node.op_type, node.domain) != (_KIND, _DOMAIN):
+        raise NotTaken(f"it is a {node.op_type[:60]}")
+    if len(node.input) != 1 or len(node.output) != 1 or node.input[0] not in columns:
+        raise NotTaken("it reads no input of the graph that is float32 (N, a fixed size)")
+    return _read_attributes(node.attribute)
+
+
+def _read_attributes(attributes: Iterable[onnx.AttributeProto]) -> dict[str, Array]:
+    """Returns the arrays of ``_native.TreeEnsemble`` without ``sums``: nodes tree by tree, each root first.
+
+    NotTaken: trees that the library does not score. ValueError: a split by a feature below 0, which the
+    library would take for a leaf. The library checks whether the numbers make trees.
+    """
+    given = {each.name: _value_of(each) for each in attributes if each.name not in _UNREAD}
+    for name, usual in _USUAL.items():
+        value = given.pop(name, usual)
+        if type(value) is not bytes or value != usual:
+            raise NotTaken(f"its {name} is another than {usual!r}")
+    n_targets = given.pop("n_targets", None)
+    if type(n_targets) is not int or n_targets != 1:
+        raise NotTaken("its n_targets is another than 1")
+    modes = given.get("nodes_modes")
+    given.setdefault(f"nodes_{_MISSING}", np.zeros(len(modes) if isinstance(modes, list) else 0, np.int64))
+    names = [
+        *(f"nodes_{name}" for name in (*_OF_NODES, _MISSING)),
+        *(f"target_{name}" for name in _OF_LEAVES),
+    ]
+    lacking = [name for name in names if not _is_list_of(given.get(name), name)]
+    other = sorted(set(given) - set(names))
+    if lacking or other:
+        raise NotTaken(f"it has no list {lacking[0]}" if lacking else f"it has {other[0][:60]}")
+    nodes = {name: given[f"nodes_{name}"] for name in (*_OF_NODES, _MISSING)}
+    leaves = {name: given[f"target_{name}"] for name in _OF_LEAVES}
+    for lists in (nodes, leaves):
+        if len({len(each) for each in lists.values()}) > 1 or not len(lists["treeids"]):
+            raise NotTaken("its lists are empty or have different lengths")
+    by = sorted({*nodes["modes"]} - {_SPLIT, _LEAF})
+    if by:
+        raise NotTaken(f"it splits by {by[0].decode('utf-8', 'replace')[:60]}")
+    return _arrays_of(nodes, leaves)
+
+
+def _value_of(attribute: onnx.AttributeProto) -> Any:
+    """Its number, its text, or its list: an array, or texts. None where it is something else."""
+    kind = onnx.AttributeProto
+    match attribute.type:
+        case kind.INT:
+            return attribute.i
+        case kind.STRING:
+            return attribute.s
+        case kind.INTS:
+            return np.array(attribute.ints, np.int64)
+        case kind.FLOATS:
+            return np.array(attribute.floats, np.float32)
+        case kind.STRINGS:
+            return list(attribute.strings)
+    return None
+
+
+def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, Array]) -> dict[str, Array]:
+    trees, at = nodes["treeids"], nodes["nodeids"]
+    starts = np.append(0, 1 + np.flatnonzero(trees[1:] != trees[:-1]))
+    sizes = np.diff(starts, append=len(trees))
+    if (trees[1:] < trees[:-1]).any() or (at != np.arange(len(at)) - np.repeat(starts, sizes)).any():
+        raise NotTaken("its nodes do not stand tree by tree, numbered from 0 on")
+    leaf = np.fromiter((mode == _LEAF for mode in nodes["modes"]), bool, len(trees))
+    order = np.lexsort((leaves["nodeids"], leaves["treeids"]))
+    of_nodes = [trees[leaf], at[leaf], np.zeros(leaf.sum(), np.int64)]
+    if any(
+        not np.array_equal(leaves[name][order], each)
+        for name, each in zip(_OF_LEAVES, of_nodes, strict=False)
+    ):
+        raise NotTaken("its leaves have not one weight each, of one target")
+    most = np.add.reduceat(leaf.astype(np.int64), starts).max()
+    if most > _native.TreeEnsemble.MOST_LEAVES:
+        raise NotTaken(f"a tree has {most} leaves, more than {_native.TreeEnsemble.MOST_LEAVES}")
+    values = nodes["values"].copy()
+    values[leaf] = leaves["weights"][order]
+    below = np.flatnonzero(~leaf & (nodes["featureids"] < 0))
+    if len(below):
+        raise ValueError(
+            f"node {at[below[0]]} of tree {trees[below[0]]} splits by feature {nodes['featureids'][below[0]]}"
+        )
+    features = np.where(leaf, -1, nodes["featureids"])
+    children = np.stack([nodes["truenodeids"], nodes["falsenodeids"]], axis=1)
+    return {
+        "sizes": sizes,
+        "features": features,
+        "values": values,
+        "children": children,
+        "missing_first": nodes[_MISSING] != 0,
+    }
+
+
+def _is_list_of(value: Any, name: str) -> bool:
+    """Whether it is what an attribute of that name holds: texts, float32 or int64."""
+    if name == "nodes_modes":
+        return isinstance(value, list)
+    return isinstance(value, np.ndarray) and value.dtype.kind == (
+        "f" if name.endswith(("values", "weights")) else "i"
+    )
+
+
+def _without(proto: onnx.ModelProto, taken: set[str]) -> onnx.ModelProto:
+    """Returns the model without the nodes that give ``taken``; these names become inputs of its graph."""
+    rest = onnx.ModelProto()
+    rest.CopyFrom(proto)
+    del rest.graph.node[:]
+    rest.graph.node.extend(node for node in proto.graph.node if not taken.intersection(node.output))
+    for name in sorted(taken):
+        # An axis with a name would have the size of others of that name.
+        rest.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 1]))
+    return rest
