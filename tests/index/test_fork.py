@@ -15,7 +15,6 @@ from karec.index import ItemIndex
 N = 500
 ids, vectors = np.arange(N), np.ones((N, 4), np.float32)
 index = ItemIndex.build(ids, vectors)
-index.upsert(ids, vectors)  # Numba compiles under a lock that a fork does not release: now
 index.embeddings(index.lookup(ids))
 over, holds, views = threading.Event(), threading.Event(), []
 
