@@ -72,8 +72,12 @@ class CMakeBuild(build_ext):
             shutil.copy2(staged.joinpath(*extension.name.split(".")[:-1], target.name), target)
 
 
+# `make typed` makes this link to kernels/. An editable install that sees it finds kernels only through it, so
+# that karec cannot be imported after the link is removed.
+(ROOT / "karec" / "kernels").unlink(missing_ok=True)
+
 setup(
-    packages=["karec.kernels", *find_packages(include=["karec", "karec.*"], exclude=["karec.kernels"])],
+    packages=["karec.kernels", *find_packages(include=["karec", "karec.*"])],
     package_dir={"karec.kernels": "kernels"},
     ext_modules=[
         Extension("karec._native", sources=[]),
