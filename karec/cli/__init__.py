@@ -1,4 +1,4 @@
-"""The command line: demo, data, train, recommend, evaluate, simulate …; ``karec COMMAND --help`` shows
+"""The command line: demo, data, train, recommend, evaluate, lab …; ``karec COMMAND --help`` shows
 examples."""
 
 from __future__ import annotations
