@@ -163,7 +163,7 @@ def test_lab_fusion_prints_the_frontier_and_leaves_a_report(job, capsys):
     report = json.loads((job / "fusion" / "fusion.json").read_text())
     assert report["measured_on"] == "validation" and list(report["sources"]) == ["replayed", "drawn"]
     assert [len(swept["rows"]) for swept in report["sources"].values()] == [11, 11]
-    assert (job / "fusion" / "fusion.html").read_text().count("<svg") == 2
+    assert (job / "fusion" / "fusion.html").read_text().count("<svg") == 6
     assert cli.main([*arguments, "--objectives", "click", "gift"]) == 2
     assert "objectives ['gift']: the ranker" in capsys.readouterr().err
     assert cli.main([*arguments, "--objectives", "click"]) == 2
