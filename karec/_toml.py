@@ -40,6 +40,11 @@ T = TypeVar("T")
 
 _KINDS = {Sequence: "a list", Mapping: "a table"}
 
+REMOVED: Mapping[str, str] = {
+    "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
+}
+"""What replaces a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -181,6 +186,9 @@ def known_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> 
     known = list(known)
     for key in table:
         if key not in known:
+            of_table = next((name for name in reversed(place.path) if isinstance(name, str)), "")
+            if (advice := REMOVED.get(f"{of_table}.{key}")) is not None:
+                raise place.refusal(f"the key {key!r} was removed. {advice}")
             raise place.refusal(f"unknown key {key!r}{nearest(key, known)}; known are {sorted(known)}")
 
 

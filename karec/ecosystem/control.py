@@ -1,13 +1,10 @@
-"""How a price follows from what was shown: projected dual ascent, or a PID controller.
+"""How a price follows from what was shown: projected dual ascent.
 
 A constraint "group g has the share s of the places" has a price λ, in standard deviations of a request's
 scores; works of the group are ordered by score − λ. After each feed, n_g of whose n places the group had,
 with w = s·(1 − s):
 
-    dual   λ ← clip(λ + rate · (n_g − s·n) / (10·w), −bound, bound)               a cap's λ: clip at 0 … bound
-    pid    m ← m + 2·rate · (n_g/n − m);  e = (m − s) / w
-           i ← clip(i + rate · (n_g − s·n) / (10·w), −bound, bound)
-           λ ← clip(i + KP·e + KD·Δe/rate, −bound, bound)
+    λ ← clip(λ + rate · (n_g − s·n) / (10·w), −bound, bound)               a cap's λ: clip at 0 … bound
 
 A share answers its price by about −w a unit, as a logistic function does, so that dividing by w gives every
 group the same pace: a price has gone most of its way after 1/rate feeds of ten. While λ is inside its bounds,
@@ -22,56 +19,34 @@ allocation problems"), with the Euclidean mirror map. O(G) a feed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from karec.types import Array
 
 PLACES = 10.0  # a feed of so many places moves a price by ``rate``
-KP, KD = 0.5, 0.1
 LEAST_W = 0.005  # of shares near 0 and 1
-
-PRICE, INTEGRAL, RECENT = 0, 1, 2  # columns of a law's state
 
 
 @dataclass(frozen=True)
 class Law:
-    """One law for all targets. ``state (G, 3) float64``: price, integral, recent share (m, for pid alone)."""
+    """One law for all targets. ``prices`` are (G,) float64, 0 before the first feed."""
 
-    controller: Literal["dual", "pid"]
     rate: float
     bound: float
 
     def __post_init__(self) -> None:
-        if self.controller not in ("dual", "pid"):
-            raise ValueError(f"controller = {self.controller!r}, expected 'dual' or 'pid'")
         if not 0 < self.rate <= 1:
             raise ValueError(f"rate must be above 0 and at most 1, got {self.rate}")
         if not 0 < self.bound <= 100:
             raise ValueError(f"bound must be above 0 and at most 100 standard deviations, got {self.bound}")
 
-    def start(self, shares: Array) -> Array:
-        """The state before the first feed: price 0."""
-        state = np.zeros((len(shares), 3))
-        state[:, RECENT] = shares
-        return state
-
-    def moved(self, state: Array, shares: Array, shown: Array, n: int) -> Array:
-        """The state after a feed of ``n`` works, ``shown (G,)`` of them in each group; ``shares (G,)`` are
+    def moved(self, prices: Array, shares: Array, shown: Array, n: int) -> Array:
+        """The prices after a feed of ``n`` works, ``shown (G,)`` of them in each group; ``shares (G,)`` are
         wanted."""
         w = np.maximum(shares * (1.0 - shares), LEAST_W)
-        new = state.copy()
         pull = self.rate * (shown - shares * n) / (PLACES * w)
-        new[:, INTEGRAL] = np.clip(state[:, INTEGRAL] + pull, -self.bound, self.bound)
-        if self.controller == "dual":
-            new[:, PRICE] = new[:, INTEGRAL]
-            return new
-        new[:, RECENT] += min(2.0 * self.rate, 1.0) * (shown / n - state[:, RECENT])
-        error = (new[:, RECENT] - shares) / w
-        slope = (new[:, RECENT] - state[:, RECENT]) / w / self.rate
-        new[:, PRICE] = np.clip(new[:, INTEGRAL] + KP * error + KD * slope, -self.bound, self.bound)
-        return new
+        return np.asarray(np.clip(prices + pull, -self.bound, self.bound))
 
     def capped(self, price: float, share: float, shown: int, n: float) -> float:
         """The price of a cap ``share`` after ``n`` places, ``shown`` of them of its group. O(1) for any

@@ -16,7 +16,7 @@ import numpy as np
 
 from karec._clock import HOUR_MS
 from karec.ecosystem.constraints import Cap, Floor, Spread
-from karec.ecosystem.control import PRICE, Law
+from karec.ecosystem.control import Law
 from karec.ecosystem.floors import FloorCounts
 from karec.ecosystem.prices import Group
 from karec.ecosystem.spread import SpreadCounts
@@ -58,7 +58,7 @@ class Ledger:
     ) -> None:
         self.groups, self.caps, self.law, self.window_hours = tuple(groups), tuple(caps), law, window_hours
         self.shares = np.array([group.share for group in groups])
-        self.state = law.start(self.shares)
+        self.prices = np.zeros(len(self.groups))
         self.shown = np.zeros(len(self.groups))  # decayed, as ``places``
         self.places = 0.0
         self.total = 0  # places ever
@@ -90,7 +90,7 @@ class Ledger:
             spread.show(values, self.time_ms)
         self.feeds += 1
         self.shown, self.places = self.shown * decay + feed.groups, self.places * decay + feed.n
-        self.state = self.law.moved(self.state, self.shares, feed.groups, feed.n)
+        self.prices = self.law.moved(self.prices, self.shares, feed.groups, feed.n)
         before, self.total = self.total, self.total + feed.n
         for cap, priced, values in zip(self.caps, self.priced, feed.caps, strict=True):
             each, times = np.unique(values[values >= 0], return_counts=True)
@@ -118,7 +118,7 @@ class Ledger:
         and for each cap of which values stand there.
         """
         lines = []
-        prices, measured = self.state[:, PRICE].tolist(), self.measured().tolist()
+        prices, measured = self.prices.tolist(), self.measured().tolist()
         for group, price, share in zip(self.groups, prices, measured, strict=True):
             if abs(price) >= self.law.bound and abs(share - group.share) > group.tolerance:
                 lines.append(
@@ -143,9 +143,10 @@ class Ledger:
             "total": self.total,
             "places": self.places,
             "groups": {
-                group.name: [*state, shown]
-                for group, state, shown in zip(
-                    self.groups, self.state.tolist(), self.shown.tolist(), strict=True
+                # format 1 has the price twice and the wanted share: a controller that was removed read them
+                group.name: [price, price, group.share, shown]
+                for group, price, shown in zip(
+                    self.groups, self.prices.tolist(), self.shown.tolist(), strict=True
                 )
             },
             "caps": {
@@ -179,11 +180,11 @@ class Ledger:
             if not 0 <= numbers[1] <= LAST_MS:
                 raise ValueError(f"time_ms is {numbers[1]}")
             places = _finite(saved["places"])
-            state, shown = self.state.copy(), self.shown.copy()
+            prices, shown = self.prices.copy(), self.shown.copy()
             for i, group in enumerate(self.groups):
                 if group.name in saved["groups"]:
-                    price, integral, recent, shown[i] = map(_finite, saved["groups"][group.name])
-                    state[i] = *np.clip([price, integral], -self.law.bound, self.law.bound), recent
+                    _, price, _, shown[i] = map(_finite, saved["groups"][group.name])
+                    prices[i] = np.clip(price, -self.law.bound, self.law.bound)
             priced = [
                 {
                     int(value): (min(max(_finite(price), 0.0), self.law.bound), int(at))
@@ -202,7 +203,7 @@ class Ledger:
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError(f"it is no ledger of a scene's exposure: {error!r}") from error
         self.feeds, self.time_ms, self.total = numbers
-        self.places, self.state, self.shown, self.priced = places, state, shown, priced
+        self.places, self.prices, self.shown, self.priced = places, prices, shown, priced
         self.floors, self.spread = floors, spread
 
 

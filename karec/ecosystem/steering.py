@@ -32,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +48,7 @@ from karec.ecosystem.constraints import (
     check_columns,
     check_together,
 )
-from karec.ecosystem.control import PRICE, Law
+from karec.ecosystem.control import Law
 from karec.ecosystem.forked import safe_in_forks
 from karec.ecosystem.keyed import Keyed
 from karec.ecosystem.ledger import Feed, Ledger
@@ -74,12 +74,12 @@ class Steering:
     spread                  see ``karec.ecosystem.constraints``
     places_a_day            how many works the scene shows a day; floors need it
     explore                 at most so many places of a feed go to works that are behind a floor
-    controller              "dual" or "pid", of the targets' prices; caps are always dual
-    (``karec.ecosystem.control``) rate                    how far a feed of ten moves a price; a price has
-    found its place after about 1/rate feeds bound                   prices stay in −bound … bound standard
-    deviations, a cap's in 0 … bound window_hours            shares are told of so many hours
+    rate                    how far a feed of ten moves a price; a price has found its place after about
+                            1/rate feeds (``karec.ecosystem.control``)
+    bound                   prices stay in −bound … bound standard deviations, a cap's in 0 … bound
+    window_hours            shares are told of so many hours
     state                   a file that keeps the prices, and shares them with other processes; relative to
-    karec.toml
+                            karec.toml
 
     ValueError: constraints that contradict each other, a column that the index lacks or that holds no
     integers, a state file that is damaged.
@@ -96,7 +96,6 @@ class Steering:
         spread: tuple[Spread, ...] = (),
         places_a_day: int | None = None,
         explore: int = 0,
-        controller: Literal["dual", "pid"] = "dual",
         rate: float = 0.01,
         bound: float = 3.0,
         window_hours: float = 24.0,
@@ -112,7 +111,7 @@ class Steering:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
         self.index, self.explore, self.shared = index, explore, state is not None
         self._groups, self._absent = groups_of(targets), absent_values(index, targets)
-        self._ledger = Ledger(self._groups, caps, floors, spread, Law(controller, rate, bound), window_hours)
+        self._ledger = Ledger(self._groups, caps, floors, spread, Law(rate, bound), window_hours)
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
         self._held: list[Feed] = []
@@ -204,7 +203,7 @@ class Steering:
         """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
         with self._writer:
             ledger = self._ledger
-            prices, measured = ledger.state[:, PRICE].tolist(), ledger.measured().tolist()
+            prices, measured = ledger.prices.tolist(), ledger.measured().tolist()
             capped = map(ledger.cap_prices, range(len(ledger.caps)))
             return {
                 "version": self._newest.version,
@@ -289,7 +288,7 @@ class Steering:
         """What the ledger says by now, for requests."""
         ledger, boosts = self._ledger, self._lifted.boosts
         capped = {cap.column: ledger.cap_prices(i) for i, cap in enumerate(ledger.caps)}
-        groups = ledger.state[:, PRICE].copy()
+        groups = ledger.prices.copy()
         groups.setflags(write=False)
         notes: dict[str, object] = {"version": version, "feeds": ledger.feeds}
         if self._groups:

@@ -265,8 +265,8 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         ),
         (
             "explore = 1",
-            'controller = "bang"',
-            "exposure: controller = 'bang', expected one of 'dual', 'pid'",
+            'controller = "pid"',
+            "exposure: the key 'controller' was removed. Delete it: the only controller is dual ascent",
         ),
         ("explore = 1", "rate = 0", "exposure: rate must be above 0 and at most 1, got 0"),
         ("explore = 1", "window_hours = 0", "exposure: window_hours must be positive, got 0"),

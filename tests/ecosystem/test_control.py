@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.ecosystem.control import INTEGRAL, LEAST_W, PRICE, RECENT, Law
+from karec.ecosystem.control import LEAST_W, Law
 
-CONTROLLERS = ["dual", "pid"]
 feeds = st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), max_size=60)
 shares = st.floats(0, 1)
 rates = st.floats(1e-6, 1)
@@ -15,21 +14,20 @@ bounds = st.floats(1e-3, 10)
 
 
 def lived(law, share, feeds):
-    state = law.start(np.array([share]))
+    prices = np.zeros(1)
     for shown, n in feeds:
-        state = law.moved(state, np.array([share]), np.array([shown], np.float64), n)
-    return state
+        prices = law.moved(prices, np.array([share]), np.array([shown], np.float64), n)
+    return prices[0]
 
 
-@given(st.sampled_from(CONTROLLERS), rates, bounds, shares, feeds)
-def test_prices_never_leave_their_bounds(controller, rate, bound, share, feeds):
-    state = lived(Law(controller, rate, bound), share, feeds)
-    assert np.isfinite(state).all() and abs(state[0, PRICE]) <= bound and abs(state[0, INTEGRAL]) <= bound
+@given(rates, bounds, shares, feeds)
+def test_prices_never_leave_their_bounds(rate, bound, share, feeds):
+    assert abs(lived(Law(rate, bound), share, feeds)) <= bound
 
 
 @given(rates, bounds, st.floats(0.001, 1), feeds)
 def test_a_caps_price_never_leaves_zero_to_bound(rate, bound, share, feeds):
-    law, price = Law("dual", rate, bound), 0.0
+    law, price = Law(rate, bound), 0.0
     for shown, n in feeds:
         price = law.capped(price, share, shown, n)
         assert 0 <= price <= bound
@@ -40,51 +38,37 @@ def test_dual_ascent_adds_up_what_was_shown_beyond_the_share(rate, bound, share,
     price, w = 0.0, max(share * (1 - share), LEAST_W)
     for shown, n in feeds:
         price = min(max(price + rate * (shown - share * n) / (10 * w), -bound), bound)
-    assert lived(Law("dual", rate, bound), share, feeds)[0, PRICE] == pytest.approx(price, rel=1e-9, abs=1e-9)
-
-
-@given(rates, bounds, shares, feeds)
-def test_a_pid_is_proportional_integral_and_derivative_of_the_recent_share(rate, bound, share, feeds):
-    w, recent, integral, price = max(share * (1 - share), LEAST_W), share, 0.0, 0.0
-    for shown, n in feeds:
-        before = recent
-        recent += min(2 * rate, 1) * (shown / n - recent)
-        integral = min(max(integral + rate * (shown - share * n) / (10 * w), -bound), bound)
-        price = integral + 0.5 * (recent - share) / w + 0.1 * (recent - before) / w / rate
-        price = min(max(price, -bound), bound)
-    state = lived(Law("pid", rate, bound), share, feeds)
-    np.testing.assert_allclose(state[0, [PRICE, RECENT]], [price, recent], rtol=1e-7, atol=1e-7)
+    assert lived(Law(rate, bound), share, feeds) == pytest.approx(price, rel=1e-9, abs=1e-9)
 
 
 @given(rates, bounds, st.floats(0.01, 1), st.floats(0, 10), st.integers(1, 50), st.integers(1, 50))
 def test_a_cap_comes_down_the_same_in_one_step_as_in_many(rate, bound, share, price, n, m):
-    law, price = Law("dual", rate, bound), min(price, bound)
+    law, price = Law(rate, bound), min(price, bound)
     in_steps = law.capped(law.capped(price, share, 0, n), share, 0, m)
     assert law.capped(price, share, 0, n + m) == pytest.approx(in_steps, abs=1e-9)
 
 
 def test_every_share_has_the_same_pace():
     """A group whose share answers its price by −s·(1 − s) a unit settles as fast for every s."""
-    law = Law("dual", 0.01, 3.0)
+    law = Law(0.01, 3.0)
     left = []
     for share in (0.05, 0.3, 0.6):
-        state = law.start(np.array([share]))
+        prices = np.zeros(1)
         for _ in range(100):
-            natural = share + share * (1 - share) * (0.5 - state[0, PRICE])  # half a deviation too much
-            state = law.moved(state, np.array([share]), np.array([10 * natural]), 10)
-        left.append(0.5 - state[0, PRICE])
+            natural = share + share * (1 - share) * (0.5 - prices[0])  # half a deviation too much
+            prices = law.moved(prices, np.array([share]), np.array([10 * natural]), 10)
+        left.append(0.5 - prices[0])
     np.testing.assert_allclose(left, 0.5 * np.exp(-1), rtol=0.01)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("dual", 0.0, 3.0), "rate must be above 0 and at most 1, got 0.0"),
-        (("dual", 1.5, 3.0), "rate must be above 0 and at most 1, got 1.5"),
-        (("dual", float("nan"), 3.0), "rate must be above 0 and at most 1, got nan"),
-        (("dual", 0.01, 0.0), "bound must be above 0 and at most 100 standard deviations, got 0.0"),
-        (("dual", 0.01, 101.0), "bound must be above 0 and at most 100 standard deviations, got 101.0"),
-        (("bang", 0.01, 3.0), "controller = 'bang', expected 'dual' or 'pid'"),
+        ((0.0, 3.0), "rate must be above 0 and at most 1, got 0.0"),
+        ((1.5, 3.0), "rate must be above 0 and at most 1, got 1.5"),
+        ((float("nan"), 3.0), "rate must be above 0 and at most 1, got nan"),
+        ((0.01, 0.0), "bound must be above 0 and at most 100 standard deviations, got 0.0"),
+        ((0.01, 101.0), "bound must be above 0 and at most 100 standard deviations, got 101.0"),
     ],
 )
 def test_a_law_out_of_range_is_refused(arguments, message):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from karec._clock import HOUR_MS
 from karec.ecosystem.constraints import Cap, Floor, Spread
-from karec.ecosystem.control import PRICE, Law
+from karec.ecosystem.control import Law
 from karec.ecosystem.floors import FloorCounts
 from karec.ecosystem.ledger import Feed, Ledger
 from karec.ecosystem.prices import Group
@@ -27,7 +27,7 @@ NOTHING = np.zeros(0, np.int64)
 
 def ledger(bound=3.0, rate=0.05):
     return Ledger(
-        GROUPS, (Cap("creator_id", 0.2), Cap("tag", 0.5)), FLOORS, SPREAD, Law("dual", rate, bound), 24.0
+        GROUPS, (Cap("creator_id", 0.2), Cap("tag", 0.5)), FLOORS, SPREAD, Law(rate, bound), 24.0
     )
 
 
@@ -90,7 +90,7 @@ def test_saving_and_restoring_between_any_feeds_changes_nothing(seed, saved):
 @given(st.integers(0, 10**6))
 def test_caps_are_priced_as_if_every_value_were_moved_at_every_feed(seed):
     """They are moved when they are shown, and when they are read."""
-    one, law = ledger(), Law("dual", 0.05, 3.0)
+    one, law = ledger(), Law(0.05, 3.0)
     prices = dict.fromkeys(range(4), 0.0)
     for each in feeds(seed):
         one.show(each)
@@ -128,7 +128,7 @@ def test_an_empty_feed_moves_no_price_and_an_older_one_forgets_nothing():
     one = ledger()
     empty = Feed(NOW, 0, np.zeros(2), (NOTHING,) * 2, NOTHING, NOTHING, (NOTHING,) * 2)
     one.show(empty)
-    assert one.feeds == 0 and one.state[:, PRICE].tolist() == [0, 0]
+    assert one.feeds == 0 and one.prices.tolist() == [0, 0]
     for at in (NOW + HOUR_MS, NOW):
         one.show(
             Feed(at, 10, np.array([1.0, 1.0]), (NOTHING,) * 2, np.arange(10), np.arange(10), (NOTHING,) * 2)
@@ -142,11 +142,11 @@ def test_constraints_of_the_same_name_go_on_and_others_begin():
         one.show(each)
     saved = one.as_dict()
     other = Ledger(
-        (GROUPS[1], Group("tag 2", 0.1, 0.02, "tag", 2)), (), (), (), Law("dual", 0.05, 0.01), 24.0
+        (GROUPS[1], Group("tag 2", 0.1, 0.02, "tag", 2)), (), (), (), Law(0.05, 0.01), 24.0
     )
     other.restore(saved)
     assert other.feeds == one.feeds
-    assert other.state[0, PRICE] == np.clip(one.state[1, PRICE], -0.01, 0.01) and other.state[1, PRICE] == 0
+    assert other.prices[0] == np.clip(one.prices[1], -0.01, 0.01) and other.prices[1] == 0
 
 
 def spoiled(change):

@@ -38,11 +38,8 @@ def test_without_a_price_the_library_is_far_from_what_is_wanted(library, index):
     assert (day.exposures()[:200] >= 20).mean() < 0.1
 
 
-@pytest.mark.parametrize("controller", ["dual", "pid"])
-def test_shares_are_within_two_points_after_a_day_and_the_cap_holds(library, index, controller):
-    steering = Steering(
-        index, targets=(TYPE, TAG, AGE), caps=(Cap("creator_id", 0.02),), controller=controller
-    )
+def test_shares_are_within_two_points_after_a_day_and_the_cap_holds(library, index):
+    steering = Steering(index, targets=(TYPE, TAG, AGE), caps=(Cap("creator_id", 0.02),))
     day = live(library, index, steering)
     tags = library.columns["tag"]
     assert abs(day.share(library.columns["type"] == 1) - 0.3) <= POINTS
