@@ -1,7 +1,6 @@
 """What the rank stage of a published cascade costs, part by part, and what cheaper rankers keep of its order.
 
-    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--whole FILE] [--model FILE …] [--first
-    FILE]
+    OMP_NUM_THREADS=1 python bench/rank_table.py demo/karec.toml [--whole FILE] [--model FILE …]
 
 The cascade of --scene (the file's first by default) runs --requests requests of users drawn with a fixed
 seed, at the snapshot's moment. Their pools, as they came to rank, are ranked again --rounds times: the parts
@@ -9,10 +8,8 @@ of the step ``ranker``, then in turns the whole model, which is the bundle's ran
 --model, another form or precision of it, of the same encoder; training leaves some in its run folder. Of the
 whole model also its trees alone, and all of it in ONNX Runtime, which must give the same bits. Processor time
 of the one thread, the median and the least; for trees alone also nanoseconds a tree and work; then which
-share of the best 10 and 100 by the whole model is among those of the other, by the scene's fusion.
-
---first: that model ranks the pool, and the whole one the best 150 to 500 of it, as a stage before ``rank``
-does (docs/howto-cascade.md). Pools of the largest size alone count.
+share of the best 10 and 100 by the whole model is among those of the other, by the scene's fusion. Pools of
+the largest size alone count.
 """
 
 from __future__ import annotations
@@ -38,7 +35,6 @@ from karec.types import Array, Request
 
 BEST = (10, 100)
 ALONE, TREES = "the whole model, trees in ONNX Runtime too", "its trees alone"
-WHOLE = (150, 200, 300, 400, 500)
 Inputs = Mapping[str, Array]
 T = TypeVar("T")
 
@@ -108,10 +104,6 @@ def scores_of(model: OnnxModel, fusion: Fusion, pools: Sequence[Pool]) -> list[A
     return [fusion(model.run(pool.inputs, "logits")[0], model.tasks) for pool in pools]
 
 
-def rows_of(inputs: Inputs, n: int, rows: Array) -> Inputs:
-    return {name: value[rows] if len(value) == n else value for name, value in inputs.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -120,7 +112,6 @@ def main() -> None:
     parser.add_argument("--scene")
     parser.add_argument("--whole", type=Path)
     parser.add_argument("--model", type=Path, action="append", default=[])
-    parser.add_argument("--first", type=Path)
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -148,10 +139,8 @@ def in_onnx_runtime(path: Path) -> Callable[[Inputs], Array]:
 
 def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argparse.Namespace) -> None:
     n, clock = len(pools[0].ids), Clock()
-    sizes = [k for k in WHOLE if k <= n]
     whole = step.ranker if arguments.whole is None else OnnxModel(arguments.whole)
     models = {"the whole model": whole} | {str(path): OnnxModel(path) for path in arguments.model}
-    first = None if arguments.first is None else OnnxModel(arguments.first)
     alone, stored = in_onnx_runtime(whole.path), load_trees(whole.path)
     trees = () if stored is None else stored.trees
     for _ in range(arguments.rounds):
@@ -164,11 +153,6 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
                 assert np.array_equal(logits, whole.run(given, "logits")[0]), "other bits than ONNX Runtime's"
             for name, model in models.items():
                 clock.of(name, lambda model=model, pool=pool: model.run(pool.inputs, "logits"))
-            if first is not None:
-                clock.of("the first model", lambda pool=pool: first.run(pool.inputs, "logits"))
-                for k in sizes:
-                    few = rows_of(pool.inputs, n, np.arange(k))
-                    clock.of(f"the whole model, {k} works", lambda few=few: whole.run(few, "logits"))
     reference = scores_of(whole, fusion, pools)
     print(
         f"{len(pools)} pools of {n} works, {arguments.rounds} rounds\n{'ms':<48}{'median':>8}{'least':>8}",
@@ -183,19 +167,6 @@ def report(step: Ranker, fusion: Fusion, pools: Sequence[Pool], arguments: argpa
     if trees:
         ns = np.median(clock.ms[TREES]) * 1e6 / n / whole.trees
         print(f"{whole.trees} trees, {ns:.2f} ns a tree and work; all else as ONNX Runtime does it")
-    if first is None:
-        return
-    cheap = scores_of(first, fusion, pools)
-    for k in sizes:
-        found = []
-        for scores, of_first in zip(reference, cheap, strict=True):
-            chosen = best(of_first, k)
-            found.append(np.full_like(scores, -np.inf))
-            found[-1][chosen] = scores[chosen]
-        ms = np.median(clock.ms["the first model"]) + np.median(clock.ms[f"the whole model, {k} works"])
-        print(
-            f"{f'the first model, then the whole one for {k}':<48}{ms:>8.2f}{'':>8}" + kept(reference, found)
-        )
 
 
 if __name__ == "__main__":

@@ -41,6 +41,16 @@ T = TypeVar("T")
 _KINDS = {Sequence: "a list", Mapping: "a table"}
 
 REMOVED: Mapping[str, str] = {
+    "ranker.first": "Delete it. To save time, let fewer works out of prerank: counts.prerank of a scene.",
+    "ranker.precision": "Delete it: rankers serve in float32. `karec export models` writes int8 variants.",
+    **dict.fromkeys(
+        ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
+        "Delete it: distil.list_weight teaches the order of a list.",
+    ),
+    "distil.unexposed_weight": "Delete it: distil.pool_weight teaches works that were not shown.",
+    "distil.born_again": "Delete it: the towers are trained once.",
+    **{f"recipe = {name!r}": "Take 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
+    "model = 'first'": "Delete the stage. To save time, let fewer works out of prerank: counts.prerank.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
 }
 """What replaces a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
@@ -190,6 +200,13 @@ def known_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> 
             if (advice := REMOVED.get(f"{of_table}.{key}")) is not None:
                 raise place.refusal(f"the key {key!r} was removed. {advice}")
             raise place.refusal(f"unknown key {key!r}{nearest(key, known)}; known are {sorted(known)}")
+
+
+def refuse_removed(key: str, value: object) -> None:
+    """Raises ConfigError if ``value`` of ``key`` was removed."""
+    named = f"{key} = {value!r}"
+    if named in REMOVED:
+        raise ConfigError(f"{named} was removed. {REMOVED[named]}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

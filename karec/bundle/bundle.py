@@ -187,12 +187,6 @@ class Bundle:
         return self._model("ranker.onnx")
 
     @property
-    def first_ranker(self) -> OnnxModel | None:
-        """A cheap part of the ranker; None where the bundle has none."""
-        name = "ranker_first.onnx"
-        return self._model(name) if (self.path / name).exists() else None
-
-    @property
     def kinds(self) -> list[str]:
         """The kinds of items beside works."""
         return kind_names(self.path)

@@ -87,7 +87,6 @@ class Kind:
     snapshot: Snapshot = field(repr=False)
     recall_index: None = field(default=None, init=False)
     vector_statistics: None = field(default=None, init=False)
-    first_ranker: None = field(default=None, init=False)
     n_probe: None = field(default=None, init=False)
     recall_user_towers: Mapping[int, OnnxModel] = field(
         default_factory=lambda: MappingProxyType({}), init=False

@@ -42,7 +42,7 @@ from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_t
 from karec.bundle.model_structure import check_model, check_towers
 from karec.bundle.replay_process import Caps
 from karec.bundle.spaces import SPACES, Space
-from karec.bundle.structure import ENCODER, FIRST_RANKER, RANKER, SNAPSHOT, check_structure
+from karec.bundle.structure import ENCODER, RANKER, SNAPSHOT, check_structure
 from karec.bundle.versions import check_version
 from karec.errors import BundleError
 from karec.features.user_vector import VECTOR
@@ -96,12 +96,11 @@ def replay(bundle: Bundle, tell: Tell) -> None:
         if index is not None and vectors:
             tell({"part": space.index})
             _search(bundle.path / space.index, index, vectors)
-    for name in (RANKER, FIRST_RANKER):
-        if name in models:
-            ranker = models[name]
-            tell({"part": name})
-            for inputs in _ranker_inputs(bundle, ranker, users, works):
-                _checked(ranker, "logits", inputs, _rows(inputs, ranker), len(ranker.tasks))
+    if RANKER in models:
+        ranker = models[RANKER]
+        tell({"part": RANKER})
+        for inputs in _ranker_inputs(bundle, ranker, users, works):
+            _checked(ranker, "logits", inputs, _rows(inputs, ranker), len(ranker.tasks))
 
 
 def _has(bundle: Bundle, name: str) -> bool:
@@ -109,13 +108,11 @@ def _has(bundle: Bundle, name: str) -> bool:
 
 
 def _open_models(bundle: Bundle, encoder: Encoder | None, tell: Tell) -> dict[str, OnnxModel]:
-    """{file name: model} of the towers and rankers; ``tell`` gets the inputs and outputs of each."""
+    """{file name: model} of the towers and the ranker; ``tell`` gets the inputs and outputs of each."""
     files = sorted(path.name for path in bundle.path.iterdir())
-    towers = [
-        name for space in SPACES for name in (space.item, space.own, *space.others_of(files)) if name in files
-    ]
+    towers = [name for space in SPACES for name in (space.item, space.own, *space.others_of(files))]
     models = {}
-    for name in (*towers, *(name for name in (RANKER, FIRST_RANKER) if name in files)):
+    for name in (name for name in (*towers, RANKER) if name in files):
         tell({"part": name})
         model = models[name] = OnnxModel(bundle.path / name)
         check_version(model.path, model.model_version, bundle.model_version)

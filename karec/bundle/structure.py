@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 ENCODER, SNAPSHOT, IDS = "encoder.npz", "snapshot", "ids"
 RANKER = "ranker.onnx"
-FIRST_RANKER = "ranker_first.onnx"  # a bundle may have none
 TABLES = {"users": "users", "items": "works"}  # map of ids: table of the snapshot
 _SOME = 1 << 16  # ids that are looked up at once
 _NUMBERS = 1 << 22  # of vectors that are read at once

@@ -29,8 +29,8 @@ train.toml, all keys optional (docs/howto-train.md lists them, and says how to c
   [towers]
   kind = "full"            # or "static": no counters and rates, for item vectors that are refreshed rarely
   [distil]
-  recipe = "list"          # or hard, model-distillation, feature-distillation, pools, pairwise, chunks, unexposed,
-                           # born-again, retrieval: which losses teach the towers
+  recipe = "list"          # or hard, model-distillation, feature-distillation, pools, retrieval: which losses
+                           # teach the towers
   soft_weight = 0.8        # any key of the recipe may be overruled
 
 Trains the ranker, writes the rank log, distils the towers from it, refreshes the item index and publishes a bundle:
@@ -149,7 +149,7 @@ examples:
 examples:
   karec lab ablation --data kuairand --root KuaiRand-Pure/data --out ablation
   karec lab ablation --data world --works 200000 --exposures 500000 --out ablation-world
-  karec lab ablation … --on validation --seeds 0 --rows hard-full list-full chunks-full      to choose settings
+  karec lab ablation … --on validation --seeds 0 --rows hard-full list-full pools-full      to choose settings
 
 Trains every row for every seed and compares them on the same rows and pools. OUT holds each cell as it is done: run
 the same command again after a kill, and it goes on. Writes OUT/ablation.json, ablation.md.""",

@@ -1,7 +1,6 @@
 """What steps are given by the names of their ``__init__`` parameters, and cannot be configured.
 
 index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
-first_ranker                        its first ranker; None where it has none
 user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
 recall_index, recall_user_towers    the same of recall's own space; None and {} where the bundle has none
 n_probe                             how many lists of works the channel model reads; None where there are none
@@ -26,7 +25,7 @@ from karec.stage import Stage
 
 PARTS = (
     *("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker"),
-    *("recall_index", "recall_user_towers", "n_probe", "naming", "first_ranker"),
+    *("recall_index", "recall_user_towers", "n_probe", "naming"),
 )
 GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from karec._toml import refuse_removed
 from karec._view import LiveView
 from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
@@ -19,16 +20,13 @@ from karec.rank.fusion import Fusion
 from karec.stage import Hydrator, Scorer, Selector
 from karec.types import Array, Candidates, Request, Selection
 
-FIRST = "first"
-
 
 class Ranker(Hydrator):
     """``logits (N, T) float32``: one pass over user, item, context and cross features.
 
     Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A
-    work that nobody knows is ranked by its out-of-vocabulary slots. ``model``: "first" for the bundle's first
-    ranker, a cheap part of its ranker, or another ONNX file of the same encoder, relative to
-    ``config_folder``; None: the bundle's ranker.
+    work that nobody knows is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the same
+    encoder, relative to ``config_folder``; None: the bundle's ranker.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)
@@ -41,9 +39,8 @@ class Ranker(Hydrator):
         encoder: Encoder,
         model: str | None = None,
         config_folder: Path | None = None,
-        first_ranker: OnnxModel | None = None,
     ) -> None:
-        self.ranker = ranker if model is None else _other(model, config_folder, first_ranker)
+        self.ranker = ranker if model is None else _other(model, config_folder)
         self.snapshot = snapshot
         self.encoder = encoder
 
@@ -83,9 +80,8 @@ class FusedScore(Scorer):
         kind: str = "sum",
         model: str | None = None,
         config_folder: Path | None = None,
-        first_ranker: OnnxModel | None = None,
     ) -> None:
-        self.tasks = (ranker if model is None else _other(model, config_folder, first_ranker)).tasks
+        self.tasks = (ranker if model is None else _other(model, config_folder)).tasks
         self.fusion = Fusion(weights, kind)  # type: ignore[arg-type]  # Fusion checks the name
         self.shares = self.fusion.shares(self.tasks)
 
@@ -137,11 +133,6 @@ def _best(scores: Array, k: int) -> Array:
     return np.asarray(near[np.argsort(falling[near], kind="stable")][:k])
 
 
-def _other(model: str, config_folder: Path | None, first: OnnxModel | None) -> OnnxModel:
-    if model != FIRST:
-        return OnnxModel((config_folder or Path()) / model)
-    if first is None:
-        raise ValueError(
-            "model = 'first', and the bundle has no ranker_first.onnx: train with ranker.first = true"
-        )
-    return first
+def _other(model: str, config_folder: Path | None) -> OnnxModel:
+    refuse_removed("model", model)
+    return OnnxModel((config_folder or Path()) / model)

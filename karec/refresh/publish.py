@@ -15,7 +15,6 @@ from karec.bundle import Bundle, publish
 from karec.bundle.bundle import IDS
 from karec.bundle.kinds import KINDS
 from karec.bundle.spaces import PRERANK, RECALL, Space
-from karec.bundle.structure import FIRST_RANKER
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.errors import BundleError, DataError
 from karec.features.encoder import Encoder
@@ -122,8 +121,6 @@ def publish_library(
         for name in MODELS:
             copy_model(run / name, folder / name)
         shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
-        if (run / FIRST_RANKER).exists():
-            copy_model(run / FIRST_RANKER, folder / FIRST_RANKER)
         library.index.save(folder / PRERANK.index)
         VectorStatistics.of(library.index, folder / PRERANK.index).save(folder / FILE)
         if library.recall is not None:

@@ -31,7 +31,7 @@ def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
             [],
             "train.toml: optimizer: learning_rate = nan, expected a finite number",
         ),
-        ('distil.chunks = ["a"]', [], "train.toml: distil: chunks[0] = 'a', expected int"),
+        ("ranker.auxiliary = [1]", [], "train.toml: ranker: auxiliary[0] = 1, expected str"),
         ("epochs = 1", [], "train.toml: the key 'epochs' has moved: write it at ranker.epochs"),
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
         ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),

@@ -9,12 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from karec.errors import ContractError
+from karec.errors import ConfigError, ContractError
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.platform.folds.advance import advance
-from karec.rank.ranker import FusedScore, Ranker, TopK
-from karec.stage import Stage
+from karec.rank.ranker import FusedScore, Ranker
 from karec.types import Candidates, Request
 
 TASKS = ("click", "like")
@@ -121,30 +120,6 @@ def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
         )
 
 
-def test_the_first_ranker_chooses_what_the_ranker_ranks(encoder, snapshot, tmp_path):
-    whole, weights = linear_model(
-        tmp_path / "whole.onnx", {"item_numbers": len(encoder.names["item_numbers"])}
-    )
-    first, _ = linear_model(tmp_path / "first.onnx", {"crosses": len(encoder.names["crosses"])})
-    user = encoder.encode_user(snapshot, 3, snapshot.time_ms, 1)
-    request = Request(3, time_ms=snapshot.time_ms, k=5).with_features(user)
-    found = Candidates.of(snapshot.works.ids[:40])
-    other = {"model": "first", "first_ranker": first}
-    cheap = Ranker(whole, snapshot, encoder, **other), FusedScore(whole, {"click": 1.0}, **other), TopK(12)
-    best = Stage("first", cheap).run(request, found).candidates
-    by_first = Ranker(first, snapshot, encoder).hydrate(request, found)["logits"][:, 0]
-    np.testing.assert_array_equal(best.ids, found.ids[np.argsort(-by_first, kind="stable")[:12]])
-    steps = Ranker(whole, snapshot, encoder), FusedScore(whole, {"click": 1.0}), TopK()
-    ranked = Stage("rank", steps).run(request, best)
-    assert len(ranked.scored) == 12 and len(ranked.candidates) == 5
-    items = encoder.encode_items(snapshot, np.arange(40), snapshot.time_ms)["item_numbers"]
-    expected = (items @ weights["item_numbers"])[np.searchsorted(found.ids, best.ids), 0]
-    np.testing.assert_allclose(ranked.scored.columns["logits"][:, 0], expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_first_ranker_that_is_not_there_says_how_to_get_one(ranker, snapshot, encoder):
-    message = "model = 'first', and the bundle has no ranker_first.onnx: train with ranker.first = true"
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        Ranker(ranker, snapshot, encoder, model="first")
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        FusedScore(ranker, {"click": 1.0}, model="first")
+def test_a_removed_model_is_refused_with_what_to_do(ranker, snapshot, encoder):
+    with pytest.raises(ConfigError, match=r"^model = 'first' was removed\. Delete the stage"):
+        Ranker(ranker, snapshot, encoder, "first")

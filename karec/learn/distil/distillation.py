@@ -1,16 +1,14 @@
-"""The whole distillation: towers learn from labels and the rank log, round by round, and are exported."""
+"""The whole distillation: towers learn from labels and the rank log, and are exported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 from karec._clock import Progress
 from karec.learn._torch import Tensor, torch
-from karec.learn.distil.round import WHAT, train_round
+from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
-from karec.learn.distil.tower_logits import training_logits
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.fitting import NOT_RECORDED, Recording
 from karec.learn.fit.predictions import predict
@@ -22,8 +20,6 @@ from karec.learn.settings.train import TrainSettings
 from karec.training_data.lists import LoggedLists
 from karec.training_data.soft_labels import SoftLabels
 
-ROUND_SEED = 1000  # added to the seed at each born-again round, so that it begins from other weights
-
 
 def train_towers(
     prepared: Prepared,
@@ -32,31 +28,21 @@ def train_towers(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
-    recording_of: Callable[[str], Recording] = lambda _: NOT_RECORDED,
+    recording: Recording = NOT_RECORDED,
     start: Mapping[str, Tensor] | None = None,
-) -> tuple[list[FitState], dict[str, dict[str, float]]]:
+) -> tuple[FitState, dict[str, dict[str, float]]]:
     """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to
     ``folder``.
 
-    Returns the trainings, one a born-again round, and what makes logits of the towers' outputs, calibrated on
-    validation days: {"scale": {task: …}, "bias": {task: …}}. ``recording_of`` says where a training of a name
-    is recorded; ``start``: the weights that the first round begins from. Raises DataError as ``train_round``
-    does.
+    Returns the training, and what makes logits of the towers' outputs, calibrated on validation days:
+    {"scale": {task: …}, "bias": {task: …}}. ``start``: the weights to begin from. Raises DataError as
+    ``train_round`` does.
     """
-    logged = Targets.of(soft, lists)
-    model, state = train_round(
-        prepared, logged, lists, settings, progress, recording_of("towers"), start=start
-    )
-    rounds = [state]
-    for at in range(1, settings.distil.born_again + 1):
-        targets = logged.averaged_with(*training_logits(model, prepared, lists))
-        again = replace(settings, seed=settings.seed + at * ROUND_SEED)
-        recording, what = recording_of(f"towers_{at}"), f"{WHAT}, round {at + 1}"
-        model, state = train_round(prepared, targets, lists, again, progress, recording, what)
-        rounds.append(state)
+    targets = Targets.of(soft, lists)
+    model, state = train_round(prepared, targets, lists, settings, progress, recording, start=start)
     heads = _calibrated_heads(model, prepared)
     _export(model, prepared, settings.model_version, folder)
-    return rounds, heads
+    return state, heads
 
 
 def _calibrated_heads(model: Towers, prepared: Prepared) -> dict[str, dict[str, float]]:

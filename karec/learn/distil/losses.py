@@ -4,24 +4,18 @@ switches it on.
     hard       BCE(y, s)                                labels of what users did
     soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the gradient's size
     list       CE(softmax(t/τ), softmax(s/τ))           the ranker's logits of a whole logged list
-    pairwise   Σ_{t_i>t_j} softplus(s_j − s_i) / pairs  plain
-    chunks     Σ_{chunk(i)<chunk(j)} |ΔNDCG_ij|·softplus(s_j − s_i) / Σ |ΔNDCG_ij|
-    contrast   CE over (own work, the batch's others, recalled works that were not shown), logits less log Q
+    contrast   CE over (own work, the batch's others, works of the library), logits less log Q
     play time  t·softplus(−s) + softplus(s)             least where e^s = E[t]
 
 t the logits of the teacher (the ranker), s the student's (the towers'), y labels.
 Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al.,
-Learning
-         to rank: from pairwise approach to listwise approach, ICML 2007; C. Burges, From RankNet to
-         LambdaRank to LambdaMART, 2010 (|ΔNDCG| at the student's present order); X. Yi et al.,
+         Learning to rank: from pairwise approach to listwise approach, ICML 2007; X. Yi et al.,
          Sampling-bias-corrected neural modeling, RecSys 2019, and J. Yang et al., Mixed negative sampling,
          WWW 2020 (log Q); P. Covington et al., RecSys 2016 (weighted logistic regression; each row is a
          negative once, so that the odds are E[t] exactly).
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from karec.learn._torch import Tensor, functional, torch
 
@@ -63,30 +57,6 @@ def list_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return -(target * torch.log_softmax(student / temperature, dim=1)).sum(dim=1).mean()
 
 
-def pairwise_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over all pairs of works whose order the ranker knows: ``student, teacher (L, N)``."""
-    ahead = (teacher.unsqueeze(2) > teacher.unsqueeze(1)).to(student.dtype)
-    return _weighed_pairs(student, ahead)
-
-
-def chunk_loss(student: Tensor, teacher: Tensor, chunks: Sequence[int]) -> Tensor:
-    """Pairs from different chunks of the ranker's order, weighed by |ΔNDCG|: ``student, teacher (L, N)``.
-
-    ``chunks`` are ranks at which a chunk ends, ascending: (5, 20) makes 0…4, 5…19 and the rest. Gains are
-    those of ``evaluate.metrics.agreement.ndcg_against`` at k = N; discounts are of the student's present
-    places. O(L·N²).
-    """
-    n = student.shape[1]
-    rank, place = _ranks(teacher), _ranks(student.detach())
-    chunk = torch.bucketize(rank, torch.tensor(list(chunks), device=rank.device), right=True)
-    gain = 1.0 - rank.to(student.dtype) / n
-    discount = 1.0 / torch.log2(place.to(student.dtype) + 2.0)
-    swap = (gain.unsqueeze(2) - gain.unsqueeze(1)).abs() * (
-        discount.unsqueeze(2) - discount.unsqueeze(1)
-    ).abs()
-    return _weighed_pairs(student, swap * (chunk.unsqueeze(2) < chunk.unsqueeze(1)))
-
-
 def contrastive_loss(
     users: Tensor,
     works: Tensor,
@@ -112,14 +82,3 @@ def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:
     """Mean of t·softplus(−s) + softplus(s): ``logit, played`` of one shape, played ≥ 0 in any unit; e^s
     learns it."""
     return (played * functional.softplus(-logit) + functional.softplus(logit)).mean()
-
-
-def _weighed_pairs(student: Tensor, weight: Tensor) -> Tensor:
-    """Σ w_ij·softplus(s_j − s_i) / Σ w_ij for ``weight (L, N, N)``; 0 when no pair counts."""
-    behind = functional.softplus(student.unsqueeze(1) - student.unsqueeze(2))
-    return (weight * behind).sum() / weight.sum().clamp(min=1e-12)
-
-
-def _ranks(scores: Tensor) -> Tensor:
-    """(L, N): the place of each work in its list, 0 is the best, ties by position."""
-    return scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

@@ -19,8 +19,6 @@ from karec.learn.settings.sections import DistilSettings
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.lists import LoggedLists
 
-WHAT = "training the towers"
-
 
 def train_round(
     prepared: Prepared,
@@ -29,7 +27,7 @@ def train_round(
     settings: TrainSettings,
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
-    what: str = WHAT,
+    what: str = "training the towers",
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
     """Towers trained on ``targets``, best epoch on validation kept; ``what`` is what progress calls it. The

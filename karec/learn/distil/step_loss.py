@@ -5,22 +5,12 @@ logged lists      soft labels of their works, a head for each task and the fused
 fused one
                   and their works' vectors, whose mean is to be short (CENTRED)
 retrieval         what a user took against works of the whole library
-contrast          a user's clicked work against the batch's others and recalled works that were not shown
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from karec.learn._torch import Tensor, torch
-from karec.learn.distil.losses import (
-    chunk_loss,
-    contrastive_loss,
-    distillation_loss,
-    list_loss,
-    pairwise_loss,
-    soft_label_loss,
-)
+from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_loss
 from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
@@ -32,7 +22,6 @@ from karec.learn.settings.train import TrainSettings
 from karec.training_data.auxiliary import auxiliary_chances
 from karec.training_data.lists import LoggedLists
 
-EPSILON = 1e-6
 CENTRED = 0.5
 """Weight of the squared length of the mean item vector of the step's lists. A part that all item vectors
 share says nothing of one user's works, and levels say what it could of users: without it works lie apart, as
@@ -65,23 +54,16 @@ class StepLoss:
         self.known = torch.from_numpy(targets.known).to(train.device)
         n_steps = settings.towers.epochs * -(-prepared.shown // settings.optimizer.batch_size)
         self.hard_until = settings.distil.warm_up * n_steps
-        self.clicked = train.labels[:, 0] > 0
-        self.work = torch.from_numpy(prepared.train.work_rows)
         self.log_chance = drawn_log_chances(prepared)
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
         if lists is not None and settings.distil.needs_lists:
-            self._take_lists(lists, targets, prepared, settings.seed)
+            self._take_lists(lists, targets, settings.seed)
 
-    def _take_lists(self, lists: LoggedLists, targets: Targets, prepared: Prepared, seed: int) -> None:
+    def _take_lists(self, lists: LoggedLists, targets: Targets, seed: int) -> None:
         self.list_rows = torch.from_numpy(lists.rows)
         self.list_works, self.list_numbers = torch.from_numpy(lists.works), torch.from_numpy(lists.numbers)
         self.list_targets = torch.from_numpy(targets.lists).to(self.batches.device)
         self.list_order = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed))
-        n_works = len(prepared.train.snapshot.works)
-        shown = np.bincount(prepared.train.work_rows[self.clicked.cpu().numpy()], minlength=n_works)
-        recalled = np.bincount(lists.works.ravel(), minlength=n_works)
-        self.shown = torch.from_numpy(shown / max(shown.sum(), 1)).float()
-        self.recalled = torch.from_numpy(recalled / recalled.sum()).float()
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         distil, model = self.distil, self.model
@@ -100,24 +82,15 @@ class StepLoss:
         )
         if self.retrieval is not None:
             loss = loss + distil.retrieval_weight * self.retrieval.loss(step)
-        from_lists = distils and max(distil.list_weight, distil.pool_weight, distil.pairwise_weight) > 0
-        if not (from_lists or distil.unexposed_weight):
-            return loss
-        n = distil.lists_per_step
-        at = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
-        recalled = item_vectors(model, self.batches, self.list_works[at], self.list_numbers[at])
-        if from_lists:
-            loss = loss + self._of_lists(at, recalled)
-        if distil.unexposed_weight:
-            loss = loss + distil.unexposed_weight * self._contrast(
-                rows, users.user_vector, works, at, recalled
-            )
+        if distils and distil.needs_lists:
+            loss = loss + self._of_lists(step)
         return loss
 
-    def _of_lists(self, at: Tensor, works: Tensor) -> Tensor:
-        """The list, pool and pairwise losses of the lists ``at (L,)``, whose works have the vectors (L, N,
-        D)."""
-        distil, model = self.distil, self.model
+    def _of_lists(self, step: int) -> Tensor:
+        """The list and pool losses of the step's lists."""
+        distil, model, n = self.distil, self.model, self.distil.lists_per_step
+        at = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
+        works = item_vectors(model, self.batches, self.list_works[at], self.list_numbers[at])
         users = model.user(self.batches.inputs(self.list_rows[at], model.user.inputs, counted=True))
         by_head, wanted = model.logits(users, works), self.list_targets[at]
         s, t = by_head[..., 0], wanted[..., 0]
@@ -127,21 +100,4 @@ class StepLoss:
         if distil.pool_weight:
             soft = (soft_label_loss(by_head, wanted, distil.temperature) * self.weights).sum(dim=2)
             loss = loss + distil.pool_weight * soft.mean()
-        if distil.pairwise_weight:
-            by_pairs = pairwise_loss(s, t) if distil.pairwise == "plain" else chunk_loss(s, t, distil.chunks)
-            loss = loss + distil.pairwise_weight * by_pairs
         return loss
-
-    def _contrast(self, rows: Tensor, users: Tensor, works: Tensor, at: Tensor, recalled: Tensor) -> Tensor:
-        """The contrastive loss of the clicked ``rows``; negatives are the batch's clicked works and the
-        lists'."""
-        clicked = self.clicked[rows]
-        if not clicked.any():
-            return users.new_zeros(())
-        ids = torch.cat([self.work[rows][clicked.cpu()], self.list_works[at].flatten()])
-        expected = clicked.sum().cpu() * self.shown[ids] + self.list_works[at].numel() * self.recalled[ids]
-        own = torch.arange(int(clicked.sum()), device=users.device)
-        candidates = torch.cat([works[clicked], recalled.flatten(0, 1)])
-        log_q = torch.log(expected.clamp(min=EPSILON)).to(users.device)
-        temperature = self.distil.contrast_temperature
-        return contrastive_loss(users[clicked], candidates, own, ids.to(users.device), log_q, temperature)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,12 +31,6 @@ class Targets:
         if lists is None:
             return cls(rows, soft.known, np.empty((0, 2, rows.shape[1]), np.float32))
         return cls(rows, soft.known, np.concatenate([_logit(lists.fused)[..., None], lists.logits], axis=2))
-
-    def averaged_with(self, rows: Array, lists: Array) -> Targets:
-        """The mean of these and another model's logits; a row that the log lacks has the other model's
-        alone."""
-        both = np.where(self.known[:, None], (self.rows + rows) / 2, rows)
-        return replace(self, rows=both, known=np.ones_like(self.known), lists=(self.lists + lists) / 2)
 
 
 def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, float]) -> Tensor:

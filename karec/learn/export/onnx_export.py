@@ -52,10 +52,8 @@ def export_onnx(
     model_version: int,
     shared: Sequence[str] = (),
     form: nn.Module | None = None,
-    more: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``module`` as ``path``, its first axes dynamic, with metadata kind, tasks, model_version and
-    ``more``.
+    """Write ``module`` as ``path``, its first axes dynamic, with metadata kind, tasks and model_version.
 
     ``inputs`` is an example batch, at least two rows, of exactly what the module reads. ``shared`` names
     inputs that may have one row for all rows of the others (one user, many works); the module must be written
@@ -85,7 +83,7 @@ def export_onnx(
     proto = program.model_proto
     if shared:
         _let_broadcast(proto, shared)
-    write_onnx(proto, path, kind=kind, tasks=tasks, model_version=model_version, more=more)
+    write_onnx(proto, path, kind=kind, tasks=tasks, model_version=model_version)
     first = {name: value[:1] for name, value in inputs.items()}
     for part in (inputs, first, {**inputs, **{name: first[name] for name in shared}}):
         _check_parity(module, part, outputs, path)
@@ -149,12 +147,8 @@ def copy_as_version(path: Path, out: Path, model_version: int) -> None:
     """Write the model ``path`` to ``out`` under another version: the same graph, weights, metadata and
     fingerprint."""
     model, proto = OnnxModel(path), onnx.load_model(path)
-    facts = metadata_of(proto)
+    facts = {entry.key: entry.value for entry in proto.metadata_props}
     write_onnx(proto, out, kind=model.kind, tasks=model.tasks, model_version=model_version, more=facts)
-
-
-def metadata_of(proto: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in proto.metadata_props}
 
 
 def _check_parity(module: nn.Module, inputs: Mapping[str, Array], outputs: Sequence[str], path: Path) -> None:

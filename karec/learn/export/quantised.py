@@ -3,8 +3,7 @@
 Matrix products and embedding tables are quantised; sums, norms and attention stay in float32, so that a
 tower's vectors keep length 1. Inputs and outputs are those of the float32 model, which an int8 model can
 replace wherever it serves. Activations are scaled by the largest of a batch, so a row's result depends
-slightly on its batch. Of an MMoE ranker and of a mixture with one the first layer and the tables alone are
-quantised (``first_layer``), whatever the batch.
+slightly on its batch.
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from karec._clock import Progress
 from karec.evaluate.quality import quality_table, tower_logits, trained_run
-from karec.learn.export.first_layer import PRECISION, RANGES, lowered
 from karec.learn.export.golden import write_golden
-from karec.learn.export.onnx_export import metadata_of
 from karec.models.onnx_model import OnnxModel
 from karec.platform.dataset import Dataset
 from karec.training_data.replay import ranker_logits
@@ -35,18 +31,9 @@ GOLDEN_ROWS = 8
 
 def quantise(path: Path, out: Path) -> None:
     """Write the float32 model ``path`` as int8 to ``out``; inputs, outputs and metadata stay."""
-    proto = onnx.load_model(path)
-    facts = metadata_of(proto)
-    served = RANGES in facts or PRECISION in facts
     logging.getLogger().addFilter(_not_of_the_quantiser)
     try:
-        quantize_dynamic(
-            lowered(proto) if RANGES in facts else proto,
-            out,
-            op_types_to_quantize=["Gather"] if served else None,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-        )
+        quantize_dynamic(path, out, weight_type=QuantType.QInt8, per_channel=True)
     finally:
         logging.getLogger().removeFilter(_not_of_the_quantiser)
 

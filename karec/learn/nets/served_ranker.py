@@ -166,10 +166,6 @@ class ServedRanker(nn.Module):
         logits: Tensor = self.items(inputs, self.user(inputs))
         return logits
 
-    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, F): what the first layer reads of each work."""
-        return self.items.features(inputs, self.user(inputs))
-
 
 def _kept(weight: Tensor) -> nn.Parameter:
     return nn.Parameter(weight.detach().clone().contiguous(), requires_grad=False)

@@ -22,7 +22,7 @@ import onnx
 from karec._clock import Progress
 from karec._files import write_text_aside
 from karec.learn.export.mixture import Mixture, mixed_onnx
-from karec.learn.export.onnx_export import ExportError, metadata_of, write_onnx
+from karec.learn.export.onnx_export import ExportError, write_onnx
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.lightgbm import dense_matrix
@@ -58,7 +58,7 @@ def write_both(
     mixture = fit_mixture(ours, theirs, prepared.valid.labels)
     tasks = OnnxModel(first).tasks
     proto = mixed_onnx(onnx.load(first), onnx.load(second), mixture)
-    write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version, more=metadata_of(proto))
+    write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
     write_text_aside(
         path.with_name(f"{path.stem}_mixture.json"), json.dumps(_facts(mixture, tasks), indent=1)
     )

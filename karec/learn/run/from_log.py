@@ -61,8 +61,7 @@ class ServedRun:
     @property
     def towers(self) -> Path:
         """The checkpoint of the towers that serve."""
-        rounds = self.settings.distil.born_again
-        return self.folder / "checkpoints" / (f"towers_{rounds}.pt" if rounds else "towers.pt")
+        return self.folder / "checkpoints" / "towers.pt"
 
 
 def train_from_log(
@@ -116,8 +115,9 @@ def train_from_log(
         clock.lap("examples")
         soft, lists = _taught(prepared, served, run.folder / "rank_log", settings, first)
         clock.lap("rank log")
-        rounds, heads = train_towers(prepared, soft, lists, settings, out, progress, recording_of, start)
-        runs = {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
+        recording = recording_of("towers")
+        state, heads = train_towers(prepared, soft, lists, settings, out, progress, recording, start)
+        runs = {"towers": state}
         clock.lap("towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, served.notes)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})

@@ -21,7 +21,6 @@ from karec.learn._torch import torch
 from karec.learn.export.onnx_export import OPSET, write_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import Prepared
-from karec.learn.run.first_ranker import first_path, first_trees
 from karec.types import Array
 
 BATCH = 65_536
@@ -62,7 +61,6 @@ def fit_lightgbm(
     model_version: int,
     rounds: int = 1000,
     seed: int = 0,
-    first: bool = False,
     threads: int | None = None,
     stopped: Event | None = None,
     progress: Progress | None = None,
@@ -70,10 +68,8 @@ def fit_lightgbm(
     """One boosted model a task, stopped early on validation days, written together as a ranker: ``dense`` →
     ``logits``.
 
-    ``first``: the first trees of each task are written as a ranker of their own besides, to
-    ``first_path(path)``. A task has ``rounds`` trees at most, and fewer where all would have more than
-    MOST_TREES. The trees do not depend on ``threads``, by default torch's. Raises CancelledError soon after
-    ``stopped`` is set.
+    A task has ``rounds`` trees at most, and fewer where all would have more than MOST_TREES. The trees do not
+    depend on ``threads``, by default torch's. Raises CancelledError soon after ``stopped`` is set.
     """
     lightgbm, _ = lightgbm_packages()
     tasks, labels, held_labels = prepared.encoder.tasks, prepared.train.labels, prepared.valid.labels
@@ -111,19 +107,8 @@ def fit_lightgbm(
         boosters.append(lightgbm.train(settings, label, rounds, valid_sets=[held], callbacks=[stop, go_on]))
         if progress is not None:
             progress(t + 1, len(tasks), f"LightGBM, {task}")
-    protos = {path: trees_to_onnx(boosters, features.shape[1])}
-    if first:
-        few = [first_of(booster) for booster in boosters]
-        protos[first_path(path)] = trees_to_onnx(few, features.shape[1])
-    for out, proto in protos.items():
-        write_onnx(proto, out, kind="ranker", tasks=tasks, model_version=model_version)
-
-
-def first_of(booster: Any) -> Any:
-    """The first ``first_trees`` of the trees that ``booster`` predicts with."""
-    lightgbm, _ = lightgbm_packages()
-    n = first_trees(booster.best_iteration or booster.num_trees())
-    return lightgbm.Booster(model_str=booster.model_to_string(num_iteration=n))
+    proto = trees_to_onnx(boosters, features.shape[1])
+    write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
 
 
 def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:

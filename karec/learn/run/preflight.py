@@ -58,6 +58,6 @@ def _check_lists(dataset: Dataset, settings: TrainSettings) -> None:
             f"have none so "
             f"long: {len(asked):,} of the training days' requests have a pool, of at most "
             f"{works.max(initial=0):,} "
-            "works. Raise shadow.share, lower distil.list_works (and distil.chunks), or take recipe "
+            "works. Raise shadow.share, lower distil.list_works, or take recipe "
             "'feature-distillation', which needs no lists"
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +13,7 @@ import numpy as np
 from karec._clock import Progress
 from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
-from karec.learn.export.first_layer import RANGES, lower_ranker, ranges_text
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.batches import Batches
 from karec.learn.fit.drawn import drawn_log_chances
 from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
@@ -27,7 +24,6 @@ from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
 from karec.learn.run.both import PARTS, part_path, write_both
-from karec.learn.run.first_ranker import first_member, first_path
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.settings.train import TrainSettings
 from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
@@ -36,7 +32,6 @@ from karec.types import Array
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
 # what suits it, whatever the others take
 LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3
-RANGED, AT_ONCE = 1 << 16, 2048  # rows whose ranges are measured, in all and at once
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
 
@@ -53,20 +48,15 @@ def train_ranker(
 
     The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks. "both"
     trains MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is
-    the MMoE's. Where ``settings.ranker.first`` says so, a first ranker is made of it (``first_ranker``); of
-    both, of the part that weighs more. Logistic regression has none.
+    the MMoE's.
     """
-    first_path(path).unlink(missing_ok=True)  # of an earlier training
     if kind == "both":
         state = _train_parts(prepared, settings, path, progress, recording)
-        mixture = write_both(prepared, path, settings.model_version, progress)
-        if settings.ranker.first:
-            part = PARTS[0] if mixture.share.mean() >= 0.5 else PARTS[1]
-            shutil.copyfile(first_path(part_path(path, part)), first_path(path))
+        write_both(prepared, path, settings.model_version, progress)
         return state
     if kind == "lightgbm":
-        version, seed, first = settings.model_version, settings.seed, settings.ranker.first
-        fit_lightgbm(prepared, path, model_version=version, seed=seed, first=first, progress=progress)
+        version, seed = settings.model_version, settings.seed
+        fit_lightgbm(prepared, path, model_version=version, seed=seed, progress=progress)
         return FitState(done=True)
     return _train_network(kind, prepared, settings, path, progress, recording)
 
@@ -127,7 +117,7 @@ def _train_parts(
         state = train_ranker("mmoe", prepared, settings, network, progress, recording)
         train_ranker("lightgbm", prepared, settings, trees, progress)
         return state
-    stopped, version, seed, first = Event(), settings.model_version, settings.seed, settings.ranker.first
+    stopped, version, seed = Event(), settings.model_version, settings.seed
 
     def boost() -> None:
         half = threads // 2
@@ -136,7 +126,6 @@ def _train_parts(
             trees,
             model_version=version,
             seed=seed,
-            first=first,
             threads=half,
             stopped=stopped,
             progress=progress,
@@ -166,70 +155,19 @@ def _calibrate_and_export(
     )
     scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
     model.cpu()
-    if not isinstance(model, MmoeRanker) or not model.crossed:
-        _export(Calibrated(model, scale, bias), model.inputs, prepared, tasks, settings, path)
-        return
-    _export_served(model, (scale, bias), prepared, tasks, settings, path)
-    if settings.ranker.first:
-        few = prepared.encoder.tasks
-        line = scale[: len(few)], bias[: len(few)]
-        _export_served(first_member(model), line, prepared, few, settings, first_path(path))
-
-
-def _export_served(
-    model: MmoeRanker,
-    line: tuple[Array, Array],
-    prepared: Prepared,
-    tasks: Sequence[str],
-    settings: TrainSettings,
-    path: Path,
-) -> None:
-    """``model`` with its calibration ``line``, in the form that serves, in the precision that the settings
-    want."""
-    calibrated = Calibrated(model, *line)
-    form = ServedRanker(calibrated, model).eval()
-    more = {RANGES: ranges_text(*_ranges(form, prepared.train_batches))}
-    _export(calibrated, model.inputs, prepared, tasks, settings, path, form, more)
-    if settings.ranker.precision == "int8":
-        lower_ranker(path)
-
-
-def _export(
-    calibrated: Calibrated,
-    inputs: Sequence[str],
-    prepared: Prepared,
-    tasks: Sequence[str],
-    settings: TrainSettings,
-    path: Path,
-    form: ServedRanker | None = None,
-    more: Mapping[str, str] | None = None,
-) -> None:
+    calibrated = Calibrated(model, scale, bias)
+    form = ServedRanker(calibrated, model) if isinstance(model, MmoeRanker) and model.crossed else None
     export_onnx(
         calibrated,
-        prepared.example_batch(inputs),
+        prepared.example_batch(model.inputs),
         ["logits"],
         path,
         kind="ranker",
         tasks=tasks,
         model_version=settings.model_version,
-        shared=[name for name in inputs if name in USER_SIDE],
+        shared=[name for name in model.inputs if name in USER_SIDE],
         form=form,
-        more=more,
     )
-
-
-def _ranges(form: ServedRanker, batches: Batches) -> tuple[Array, Array]:
-    """(lowest, highest) (F,) of what the first layer reads, over at most RANGED rows, evenly drawn from
-    ``batches``."""
-    rows = torch.arange(0, len(batches), max(len(batches) // RANGED, 1))
-    lowest, highest = [], []
-    with torch.no_grad():
-        for begin in range(0, len(rows), AT_ONCE):
-            inputs = batches.inputs(rows[begin : begin + AT_ONCE], form.inputs)
-            features = form.features({name: value.cpu() for name, value in inputs.items()})
-            lowest.append(features.amin(dim=0))
-            highest.append(features.amax(dim=0))
-    return torch.stack(lowest).amin(dim=0).numpy(), torch.stack(highest).amax(dim=0).numpy()
 
 
 def build_ranker(

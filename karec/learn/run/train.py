@@ -124,8 +124,9 @@ def train_all(
         clock.lap("rank log")
         if each:
             torch.set_num_threads(each)
-        rounds, heads = train_towers(taught, soft, lists, settings, out, progress, recording_of)
-        runs |= {"towers" if not at else f"towers_{at}": state for at, state in enumerate(rounds)}
+        runs["towers"], heads = train_towers(
+            taught, soft, lists, settings, out, progress, recording_of("towers")
+        )
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")

@@ -39,16 +39,6 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
             f"features: "
             "take 'mmoe'"
         )
-    of_mmoe = ranker.kind in ("mmoe", "both") and settings.distil.ranker_features != "towers"
-    if ranker.precision == "int8" and not of_mmoe:
-        raise ConfigError(
-            "ranker.precision = 'int8' needs an MMoE with cross features: ranker.kind 'mmoe' or 'both'"
-        )
-    if ranker.first and not (of_mmoe or ranker.kind == "lightgbm"):
-        raise ConfigError(
-            "ranker.first = true needs an MMoE with cross features, or trees: ranker.kind 'mmoe', 'lightgbm' "
-            "or 'both'"
-        )
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'"

@@ -6,19 +6,14 @@ each.
     feature-distillation   + soft labels of a ranker that has cross features besides
     pools                  feature-distillation + soft labels of every work in its logged lists, shown or not
     list                   pools + the order of the works in its logged lists
-    pairwise               list + all pairs of a list
-    chunks                 list + pairs from different chunks of its order, weighed by |ΔNDCG|
-    unexposed              list + works that were recalled and not shown, as negatives
     retrieval              the contrast of what a user took with works of the whole library, and a little of
-    hard labels born-again             list, then again with the last towers' logits averaged into the
-    ranker's, at most three times
+                           hard labels
 
 Without impressions (a log of positives alone) take retrieval: there, what a ranker says of drawn negatives
 teaches less than the positives themselves. "auto" is retrieval for such a log and list for any other.
 
-Sources  T. Furlanello et al., Born-again neural networks, ICML 2018; C. Xu et al., Privileged features
-distillation at
-         Taobao recommendations, KDD 2020 (features in the teacher only).
+Source  C. Xu et al., Privileged features distillation at Taobao recommendations, KDD 2020 (features in the
+        teacher only).
 """
 
 from __future__ import annotations
@@ -26,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-MOST_ROUNDS = 3
 AUTO = "auto"
 NOTHING: Mapping[str, Any] = {
     "label_weight": 1.0,
@@ -35,10 +29,6 @@ NOTHING: Mapping[str, Any] = {
     "soft_weight": 0.0,
     "list_weight": 0.0,
     "pool_weight": 0.0,
-    "pairwise_weight": 0.0,
-    "pairwise": "chunks",
-    "unexposed_weight": 0.0,
-    "born_again": 0,
 }
 SOFT = {**NOTHING, "soft_weight": 0.8}
 POOLS = {**SOFT, "pool_weight": 1.0}
@@ -49,11 +39,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "feature-distillation": SOFT,
     "pools": POOLS,
     "list": LIST,
-    "pairwise": {**LIST, "pairwise": "plain", "pairwise_weight": 1.0},
-    "chunks": {**LIST, "pairwise_weight": 1.0},
-    "unexposed": {**LIST, "unexposed_weight": 0.01},
     "retrieval": {**NOTHING, "label_weight": 0.1, "retrieval_weight": 1.0},
-    "born-again": {**LIST, "born_again": 1},
 }
 OF_RETRIEVAL: Mapping[str, Mapping[str, Any]] = {
     "features": {"min_count": 1, "user_min_count": 1, "history_length": 100},

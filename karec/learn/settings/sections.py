@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from karec._toml import refuse_removed
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
-from karec.learn.settings.recipes import AUTO, MOST_ROUNDS, RECIPES
+from karec.learn.settings.recipes import AUTO, RECIPES
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,6 @@ class RankerSettings(Checked):
     id_dropout: float = setting(
         0.3, "share of work, creator and song ids hidden while training", at_least=0, at_most=1
     )
-    precision: Literal["float32", "int8"] = setting(
-        "float32",
-        "of mmoe's first layer as it serves; int8 takes a quarter to a third less time and changes logits a "
-        "little",
-    )
-    first: bool = setting(
-        False,
-        "also a first ranker of a part of it, with which a scene finds the works that the whole one ranks",
-    )
     auxiliary: tuple[str, ...] = setting(
         ("followed", "play_time"),
         "learned besides the tasks: labels, what says enjoyed, liked or followed, and play_time; what the "
@@ -133,15 +125,6 @@ class DistilSettings(Checked):
     pool_weight: float = setting(
         1.0, "weight of soft labels of every head for works in logged lists, shown or not", at_least=0
     )
-    pairwise: Literal["plain", "chunks"] = setting(
-        "chunks", "plain: all pairs of a list; chunks: pairs from different chunks"
-    )
-    pairwise_weight: float = setting(0.0, "γ, weight of the pairwise loss", at_least=0)
-    unexposed_weight: float = setting(
-        0.0,
-        "η, weight of the contrast with the batch's works and recalled works that were not shown",
-        at_least=0,
-    )
     retrieval_weight: float = setting(
         0.0,
         "weight of the contrast of what a user took with what others took and works of the library",
@@ -153,16 +136,9 @@ class DistilSettings(Checked):
     history_dropout: float = setting(
         0.5, "share of a history hidden while that contrast learns from the rest", at_least=0, at_most=1
     )
-    born_again: int = setting(
-        0,
-        "born-again rounds, with the last towers' logits averaged into the ranker's",
-        at_least=0,
-        at_most=MOST_ROUNDS,
-    )
     temperature: float = setting(2.0, "T, temperature of the soft labels", above=0)
     list_temperature: float = setting(0.5, "τ, temperature of the list loss", above=0)
-    contrast_temperature: float = setting(0.1, "temperature of both contrasts", above=0)
-    chunks: tuple[int, ...] = setting((5, 10, 20), "ranks in a logged list at which a chunk ends, ascending")
+    contrast_temperature: float = setting(0.1, "temperature of that contrast", above=0)
     list_works: int = setting(40, "works of a logged pool that make a list, at most shadow.works", at_least=2)
     lists_per_step: int = setting(16, "logged lists in a step", above=0)
     warm_up: float = setting(
@@ -171,19 +147,14 @@ class DistilSettings(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_removed("recipe", self.recipe)
         if self.recipe not in (AUTO, *RECIPES):
             raise ConfigError(f"recipe = {self.recipe!r}, expected one of {(AUTO, *RECIPES)}")
-        if list(self.chunks) != sorted(set(self.chunks)) or not all(
-            0 < end < self.list_works for end in self.chunks
-        ):
-            raise ConfigError(
-                f"chunks = {list(self.chunks)}, expected ascending ranks below {self.list_works}"
-            )
 
     @property
     def needs_lists(self) -> bool:
         """Whether a loss reads logged lists."""
-        return max(self.list_weight, self.pool_weight, self.pairwise_weight, self.unexposed_weight) > 0
+        return max(self.list_weight, self.pool_weight) > 0
 
 
 @dataclass(frozen=True)

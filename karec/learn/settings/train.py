@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from karec._toml import Place, fill, read_toml
+from karec._toml import REMOVED, Place, fill, read_toml, refuse_removed
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
 from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps, min_count
@@ -46,7 +46,7 @@ OLD_PLACES: Mapping[str, str] = {
     "tower_id_dropout": "towers.id_dropout",
     **{name: f"towers.{name}" for name in ("matching", "vector", "profile_dropout")},
     **{name: f"distil.{name}" for name in ("recipe", *RECIPES["list"], "temperature", "list_temperature")},
-    **{name: f"distil.{name}" for name in ("contrast_temperature", "chunks", "list_works", "lists_per_step")},
+    **{name: f"distil.{name}" for name in ("contrast_temperature", "list_works", "lists_per_step")},
     "kd_warm_up": "distil.warm_up",
     "shadow_share": "shadow.share",
     "shadow_requests": "shadow.at_most",
@@ -171,6 +171,7 @@ class TrainSettings(Checked):
     def with_recipe(self, name: str) -> Self:
         """These settings with the losses of another recipe; raises ConfigError for one that does not
         exist."""
+        refuse_removed("recipe", name)
         if name not in RECIPES:
             raise ConfigError(f"recipe = {name!r}, expected one of {tuple(RECIPES)}")
         return replace(self, distil=replace(self.distil, recipe=name, **RECIPES[name]))
@@ -185,8 +186,17 @@ class TrainSettings(Checked):
 
 def run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
     """The settings of the run in ``folder``, of whose run.json ``run`` is the content. ConfigError: they do
-    not fit."""
-    return fill(TrainSettings, run["settings"], Place(folder / "run.json"))
+    not fit. Keys that were removed are left out: models that were trained with them serve as before."""
+    settings, place = run["settings"], Place(folder / "run.json")
+    if settings["distil"].get("born_again"):  # its towers.pt is not of the towers that served
+        raise place["distil"].refusal(f"born_again was removed. {REMOVED['distil.born_again']}")
+    kept = {
+        name: {key: each for key, each in value.items() if f"{name}.{key}" not in REMOVED}
+        if isinstance(value, dict)
+        else value
+        for name, value in settings.items()
+    }
+    return fill(TrainSettings, kept, place)
 
 
 def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Settings:
@@ -205,5 +215,7 @@ def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Se
 def _refuse_old_keys(table: Mapping[str, Any], place: Place) -> None:
     sections = {each.name for each in dataclasses.fields(TrainSettings)}
     for key, value in table.items():
+        if (advice := REMOVED.get(f"distil.{key}")) is not None:
+            raise place.refusal(f"the key {key!r} was removed. {advice}")
         if key in OLD_PLACES and not (key in sections and isinstance(value, dict)):
             raise place.refusal(f"the key {key!r} has moved: write it at {OLD_PLACES[key]}")

@@ -89,7 +89,7 @@ def test_channels_share_the_pool_as_the_template_says(scene_of):
 def test_settings_of_an_arm_go_over_those_of_all(tmp_path):
     arms = arms_of(tmp_path, TOWERS + 'learn.distil.recipe = "hard"\nlearn.seed = 3\n')
     settings = arms.settings_of(arms.arms[0])
-    assert settings["distil"] == {"list_works": 10, "chunks": [2, 5], "lists_per_step": 4, "recipe": "hard"}
+    assert settings["distil"] == {"list_works": 10, "lists_per_step": 4, "recipe": "hard"}
     assert settings["seed"] == 3 and settings["towers"]["epochs"] == 1
 
 

@@ -26,8 +26,7 @@ ROWS = [
     "popularity",
     "hard-full",
     "list-full",
-    "born-again-1-full",
-    "students-full",
+    "pools-full",
     "model-distillation-static",
     "teacher",
     "teacher-again",
@@ -43,7 +42,7 @@ def run(dataset, tmp_path_factory):
 
 def test_the_rows_are_those_of_the_plan():
     names = [row.name for row in ablation_rows()]
-    assert len(set(names)) == len(names) == 36
+    assert len(set(names)) == len(names) == 20
     assert {row.parent for row in ablation_rows()} - {None} <= set(names)
 
 
@@ -55,9 +54,9 @@ def test_a_row_holds_its_measures_gains_and_costs(run):
     by_name = {row["name"]: row for row in report["rows"]}
     teacher = by_name["teacher"]
     assert teacher["measures"]["hit 10 in 10"]["value"] == teacher["measures"]["NDCG@50"]["value"] == 1.0
-    assert "gains" not in by_name["list-full"], "its parent was not asked for"
-    gain = by_name["born-again-1-full"]["gains"]["click.auc"]
-    values = [by_name[name]["measures"]["click.auc"]["value"] for name in ("born-again-1-full", "list-full")]
+    assert "gains" not in by_name["pools-full"], "its parent was not asked for"
+    gain = by_name["list-full"]["gains"]["click.auc"]
+    values = [by_name[name]["measures"]["click.auc"]["value"] for name in ("list-full", "pools-full")]
     assert gain["value"] == pytest.approx(values[0] - values[1])
     assert gain["ci"][0] <= gain["ci"][1]
     assert set(by_name["list-full"]["gap_closed"]) == {"click.auc", "long_view.auc", "like.auc"}
@@ -127,7 +126,7 @@ def test_the_reseeded_ranker_is_another_seeds(run):
 def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
     folder, report = run
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
-    lost = folder / "cells" / "born-again-1-full-1.npz"
+    lost = folder / "cells" / "pools-full-1.npz"
     lost.unlink()
     again = run_ablation(dataset, SETTINGS, folder, seeds=(0, 1), only=ROWS, **SIZES)
     after = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}

@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from karec.learn.distil.losses import (
-    chunk_loss,
     contrastive_loss,
     distillation_loss,
     list_loss,
-    pairwise_loss,
     play_time_loss,
     soft_label_loss,
 )
@@ -104,33 +102,6 @@ def test_the_list_loss_is_least_at_the_rankers_own_order():
     # a constant more changes nothing
     assert list_loss(t + 3.0, t, 1.0).item() == pytest.approx(entropy, rel=1e-6)
     assert list_loss(t.flip(1), t, 1.0).item() > entropy
-
-
-def test_the_pairwise_loss_is_the_mean_softplus_over_ordered_pairs():
-    """t: a > b = c. Pairs a before b and a before c; b and c have no order."""
-    s = [0.5, 1.0, -1.0]
-    loss = pairwise_loss(torch.tensor([s]), torch.tensor([[3.0, 1.0, 1.0]]))
-    assert loss.item() == pytest.approx((softplus(s[1] - s[0]) + softplus(s[2] - s[0])) / 2, rel=1e-5)
-
-
-def test_the_chunk_loss_weighs_pairs_across_chunks_by_their_ndcg_difference():
-    """Three works, ranks 0, 1, 2 by t, chunks {0}, {1, 2}: the pairs are (0, 1) and (0, 2).
-
-    Gains 1, 2/3, 1/3. The student's places are 1, 0, 2: discounts 1/log₂3, 1, 1/2.
-    """
-    s = [0.0, 2.0, -1.0]
-    loss = chunk_loss(torch.tensor([s]), torch.tensor([[9.0, 5.0, 1.0]]), (1,))
-    first = (1 / 3) * abs(1 / math.log2(3) - 1)
-    second = (2 / 3) * abs(1 / math.log2(3) - 1 / 2)
-    expected = (first * softplus(2.0) + second * softplus(-1.0)) / (first + second)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_within_a_chunk_order_does_not_matter():
-    s = torch.tensor([[0.1, 0.7, -0.3, 2.0]], requires_grad=True)
-    assert chunk_loss(s, torch.tensor([[4.0, 3.0, 2.0, 1.0]]), ()).item() == 0.0
-    chunk_loss(s, torch.tensor([[4.0, 3.0, 2.0, 1.0]]), (2,)).backward()
-    assert s.grad[0, 0] < 0 and s.grad[0, 1] < 0 < s.grad[0, 3]
 
 
 def test_the_contrastive_loss_corrects_for_log_q_and_leaves_out_repeats_of_the_own_work():

@@ -37,7 +37,7 @@ def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
     settings = changed(
         SMALL, fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
     )
-    settings = changed(settings, distil={"list_works": 10, "chunks": (2, 5)}, shadow={"works": 20})
+    settings = changed(settings, distil={"list_works": 10}, shadow={"works": 20})
     trained = train_all(bare, settings, tmp_path / "run")
     served = serve(bare, set_up(bare, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
     report = report_on(bare, served, trained.quality, loss_of(served))

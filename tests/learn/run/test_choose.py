@@ -95,7 +95,7 @@ def test_a_ranker_that_lacks_what_fusion_weighs_is_not_tried(dataset, tmp_path, 
 
 def test_a_settings_file_holds_every_setting(tmp_path):
     settings = changed(
-        TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"chunks": (1, 3)}
+        TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
     )
     (tmp_path / "chosen.toml").write_text(settings_toml(settings))
     assert TrainSettings.from_toml(tmp_path / "chosen.toml") == settings

@@ -86,7 +86,7 @@ def test_lists_that_the_log_would_not_hold_are_refused(dataset, tmp_path, change
 def test_long_feeds_are_lists_without_pools(dataset):
     """Exposures of a user at one moment are one request, whose works are a list however few pools there
     are."""
-    settings = changed(SMALL, shadow={"share": 0.0}, distil={"list_works": 12, "chunks": (2, 5)})
+    settings = changed(SMALL, shadow={"share": 0.0}, distil={"list_works": 12})
     with pytest.raises(DataError, match="lists of 12 works"):
         check_run(dataset, settings)
     start = dataset.snapshot.time_ms

@@ -18,8 +18,8 @@ from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import train_all
 from karec.learn.settings.check import fingerprint
 
-SETTINGS = changed(SMALL, distil={"born_again": 1}, run={"checkpoint_steps": 4, "tensorboard": True})
-IN_RUN_JSON = {"ranker": "mmoe", "baseline_lr": "lr", "towers": "towers", "towers_1": "towers_1"}
+SETTINGS = changed(SMALL, run={"checkpoint_steps": 4, "tensorboard": True})
+IN_RUN_JSON = {"ranker": "mmoe", "baseline_lr": "lr", "towers": "towers"}
 
 
 def read(folder):
@@ -70,9 +70,7 @@ train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("where", "training"), [("the ranker", "ranker"), ("the towers, round 2", "towers_1")]
-)
+@pytest.mark.parametrize(("where", "training"), [("the ranker", "ranker"), ("the towers", "towers")])
 def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(
     dataset, run, tmp_path, where, training
 ):
@@ -139,12 +137,11 @@ def test_event_files_that_a_kill_left_are_written_anew(tmp_path):
 
 
 def test_event_files_of_an_earlier_run_are_removed(dataset, tmp_path):
-    (tmp_path / "tensorboard" / "towers_3").mkdir(parents=True)
+    (tmp_path / "tensorboard" / "hard").mkdir(parents=True)
     quick = changed(
         SETTINGS,
         ranker={"epochs": 1},
         towers={"epochs": 1},
-        distil={"born_again": 0},
         evaluation={"baselines": ()},
         run={"tensorboard": False},
     )

@@ -171,13 +171,6 @@ def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
 
 
 @pytest.mark.long
-def test_born_again_towers_are_trained_once_more(dataset, tmp_path):
-    settings = changed(QUICK.with_recipe("born-again"), towers={"kind": "static", "matching": True})
-    result = train_all(dataset, settings, tmp_path)
-    assert set(result.epochs) == {"mmoe", "towers", "towers_1"}
-
-
-@pytest.mark.long
 def test_hard_towers_are_a_baseline_and_equal_the_towers_of_the_recipe_hard(dataset, tmp_path):
     settings = changed(SMALL, evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
     result = train_all(dataset, settings, tmp_path / "list")
@@ -235,12 +228,6 @@ def test_logistic_regression_and_lightgbm_teach_the_towers_too(dataset, tmp_path
 def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
         train_all(dataset, changed(SMALL, fusion={"gift": 1.0}), tmp_path)
-
-
-@pytest.mark.parametrize("ranker", [{"kind": "lr", "first": True}, {"kind": "lightgbm", "precision": "int8"}])
-def test_what_a_ranker_cannot_serve_as_is_refused_before_training(dataset, ranker):
-    with pytest.raises(ConfigError, match=r"ranker\.(first|precision) .*MMoE"):
-        check_training(dataset, changed(SMALL, ranker=ranker))
 
 
 def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):

@@ -1,20 +1,24 @@
 """Settings come from TOML, and what is wrong in it is named with file, table and key."""
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_settings import changed
 
+from karec._toml import REMOVED
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Bounds
 from karec.learn.settings.from_data import median_history, min_count
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import OptimizerSettings, RankerSettings
-from karec.learn.settings.train import OLD_PLACES, TrainSettings
+from karec.learn.settings.train import OLD_PLACES, TrainSettings, run_settings
 from karec.platform.table import Table
 
+REMOVED_SETTINGS = [each for each in REMOVED if each.startswith(("ranker", "distil", "recipe"))]
 HOWTO = Path(__file__).parents[3] / "docs" / "howto-train.md"
 
 
@@ -108,8 +112,8 @@ def test_ids_need_more_rows_where_there_are_more_than_a_million(dataset):
 
 
 def test_a_key_overrules_the_recipe(tmp_path):
-    distil = read(tmp_path, '[distil]\nsoft_weight = 0.25\nrecipe = "chunks"').distil
-    assert (distil.soft_weight, distil.pairwise_weight) == (0.25, RECIPES["chunks"]["pairwise_weight"])
+    distil = read(tmp_path, '[distil]\nsoft_weight = 0.25\nrecipe = "retrieval"').distil
+    assert (distil.soft_weight, distil.retrieval_weight) == (0.25, RECIPES["retrieval"]["retrieval_weight"])
 
 
 @pytest.mark.parametrize(
@@ -130,11 +134,8 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ('fusion = {click = "much"}', r"fusion.click = 'much', expected float"),
         ("features.dim = 7", "features: dim = 7, expected an even number"),
         ("ranker.epochs =", "is not TOML"),
-        ('distil.recipe = "soft"', "distil: recipe = 'soft', expected one of .*'born-again'"),
+        ('distil.recipe = "soft"', "distil: recipe = 'soft', expected one of .*'retrieval'"),
         ('towers.kind = "small"', "towers: kind = 'small', expected one of"),
-        ("distil.born_again = 4", "distil: born_again = 4, expected 0 to 3"),
-        ("distil.chunks = [10, 5]", r"chunks = .10, 5., expected ascending ranks below 40"),
-        ("distil.chunks = [40]", r"chunks = .40., expected ascending ranks below 40"),
         ("distil.list_works = 1", "distil: list_works = 1, expected at least 2"),
         ("distil.list_works = 201", "distil.list_works = 201, expected at most shadow.works = 200"),
         ("distil.list_weight = -1", "distil: list_weight = -1.0, expected at least 0"),
@@ -157,11 +158,6 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("seed = 3000000000", "seed = 3000000000, expected 0 to 2147483647"),
         ("model_version = 9223372036854775808", "model_version = 9223372036854775808, expected at most"),
         ("ranker.hidden = 1", "hidden = 1, expected at least 2"),
-        ("distil.chunks = [5, 5]", "expected ascending ranks"),
-        ("distil.chunks = [5, 'a']", r"chunks.1. = 'a', expected int"),
-        ("distil.chunks = [5.5]", r"chunks.0. = 5.5, expected int"),
-        ("distil.chunks = [true]", r"chunks.0. = True, expected int"),
-        ("distil.chunks = 5", "chunks = 5, expected a list"),
         ("ranker.auxiliary = [1]", r"auxiliary.0. = 1, expected str"),
         ("distil = 3", "distil: expected a table, got 3"),
     ],
@@ -186,6 +182,30 @@ def test_a_key_of_flat_settings_is_refused_with_its_new_place(tmp_path, key):
 def test_the_new_places_of_old_keys_are_settings():
     names = {name for name, _, _ in every_setting()}
     assert {place for key, place in OLD_PLACES.items() if key != "train"} <= names
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in REMOVED if name.startswith(("ranker", "distil", "recipe"))]
+)
+def test_removed_setting_is_refused_with_its_replacement(tmp_path, name):
+    text = f"distil.{name}" if name.startswith("recipe") else f"{name} = 1"
+    with pytest.raises(ConfigError, match=rf"train\.toml: .* was removed\. {re.escape(REMOVED[name])}$"):
+        read(tmp_path, text)
+
+
+def test_removed_flat_setting_is_refused_with_its_replacement(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.toml: the key 'chunks' was removed\. Delete it"):
+        read(tmp_path, "chunks = [5, 10]")
+
+
+def test_run_settings_leave_out_removed_keys(tmp_path):
+    settings = json.loads(json.dumps(dataclasses.asdict(TrainSettings())))
+    settings["ranker"] |= {"first": True, "precision": "int8"}
+    settings["distil"] |= {"pairwise": "chunks", "pairwise_weight": 1.0, "chunks": [5], "born_again": 0}
+    assert run_settings(tmp_path, {"settings": settings}) == TrainSettings()
+    settings["distil"]["born_again"] = 1
+    with pytest.raises(ConfigError, match=r"run\.json: distil: born_again was removed\. Delete it"):
+        run_settings(tmp_path, {"settings": settings})
 
 
 def test_a_missing_file_is_named(tmp_path):

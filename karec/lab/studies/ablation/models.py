@@ -6,8 +6,7 @@ folder.
     logs/<row>-<seed>/        what a ranker that teaches logged of the training days; the file `whole` says it
     is done
 
-What rows share is made once: a seed's ranker, its log, its lists; a born-again round starts from the round
-before.
+What rows share is made once: a seed's ranker, its log, its lists.
 """
 
 from __future__ import annotations
@@ -24,10 +23,9 @@ from karec._memory import peak_gib, reset_peak
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
 from karec.learn._torch import Tensor, torch
-from karec.learn.distil.distillation import ROUND_SEED
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
-from karec.learn.distil.tower_logits import ITEM_ROWS, list_logits, training_logits
+from karec.learn.distil.tower_logits import ITEM_ROWS, list_logits
 from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
@@ -47,11 +45,6 @@ from karec.types import Array
 WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
 TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
 RATES = {"popularity": popularity_logits, "rates": rate_logits}
-# the recipe list from other weights: they teach and are in no table
-STUDENTS = ("list-again-1", "list-again-2")
-TAUGHT_BY = {"student": ("list",), "students": ("list", *STUDENTS)}
-# times ROUND_SEED, added to the seed
-AGAIN = {"list-again-1": 11, "list-again-2": 12, "student": 1, "students": 1}
 KINDS = ("lr", "lightgbm", "mmoe", "both")
 RANKERS = (*KINDS, "teacher", "peer-full", "peer-static")
 
@@ -140,34 +133,12 @@ class AblationModels:
 
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, Array]:
         recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
-        round_at = int(recipe.rsplit("-", 1)[1]) if recipe.startswith("born-again") else 0
-        again = round_at or AGAIN.get(recipe, 0)
-        settings = replace(
-            settings, seed=seed + ROUND_SEED * again, towers=replace(settings.towers, kind=towers)
-        )
-        settings = settings.with_recipe("list" if again else recipe)
+        settings = replace(settings, towers=replace(settings.towers, kind=towers)).with_recipe(recipe)
         teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
         soft, lists = self._logged(teacher, seed)
-        targets = Targets.of(soft, lists)
-        if round_at:
-            before = f"list-{towers}" if round_at == 1 else f"born-again-{round_at - 1}-{towers}"
-            targets = targets.averaged_with(*self._own(before, seed))
-        if recipe in TAUGHT_BY:
-            own = [self._own(f"{teaching}-{towers}", seed) for teaching in TAUGHT_BY[recipe]]
-            rows, lists_of = (np.mean(part, axis=0) for part in zip(*own, strict=True))
-            targets = Targets(rows, np.ones_like(targets.known), lists_of)
-        prepared = self._inputs.prepared
-        model, _ = train_round(prepared, targets, lists, settings, self._inputs.progress)
-        arrays = self._scored_by(model)
-        if recipe == "list" or recipe in STUDENTS or round_at:
-            own_rows, own_lists = training_logits(model, prepared, lists)
-            arrays |= {"own_rows": own_rows, "own_lists": own_lists}
-        return arrays
-
-    def _own(self, row: str, seed: int) -> tuple[Array, Array]:
-        """What the towers of a row say of the training rows, and of the works in lists."""
-        with np.load(self._file(row, seed)) as kept:
-            return kept["own_rows"], kept["own_lists"]
+        targets, inputs = Targets.of(soft, lists), self._inputs
+        model, _ = train_round(inputs.prepared, targets, lists, settings, inputs.progress)
+        return self._scored_by(model)
 
     def _scored_by(self, model: Towers) -> dict[str, Array]:
         inputs, prepared = self._inputs, self._inputs.prepared

@@ -1,12 +1,9 @@
 """The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
 
 Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of
-whole pools, + their order (*list*). Every further piece is added to *list* alone, so that its row shows this
-piece's gain.
+whole pools, + their order (*list*).
 
-Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe; born-again-<n> is its n-th round;
-                                    student and students learn from towers taught by the recipe list, the
-                                    ranker aside
+Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe
                 peer-<towers>       a ranker with the features of these towers
                 teacher             the ranker that all other towers learn from, of the kind that the settings
                 name;
@@ -25,10 +22,6 @@ PARENTS = {
     "feature-distillation": "model-distillation",
     "pools": "feature-distillation",
     "list": "pools",
-    **dict.fromkeys(("pairwise", "chunks", "unexposed", "born-again-1"), "list"),
-    "born-again-2": "born-again-1",
-    "born-again-3": "born-again-2",
-    **dict.fromkeys(("student", "students"), "list"),
 }
 TITLES = {
     "hard": "hard labels",
@@ -36,14 +29,6 @@ TITLES = {
     "feature-distillation": "+ feature distillation",
     "pools": "+ feature distillation of whole pools",
     "list": "+ the pools' order (list)",
-    "pairwise": "list + pairwise, plain",
-    "chunks": "list + pairwise, by chunks",
-    "unexposed": "list + unexposed negatives",
-    "born-again-1": "list + born-again 1",
-    "born-again-2": "list + born-again 2",
-    "born-again-3": "list + born-again 3",
-    "student": "list, taught by one student",
-    "students": "list, taught by three students' mean",
 }
 
 
