@@ -48,6 +48,7 @@ from karec.config import scene_names
 from karec.features.user_vector import VECTOR, VERSIONS
 from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.answers import answers
+from karec.learn.export.trees import export_trees
 from karec.models.onnx_model import OnnxModel
 from karec.recommendation import Recommendation
 from karec.refresh.pace import Pace
@@ -75,6 +76,7 @@ def with_version(run: Path, folder: Path, version: int) -> Path:
                 if each.key == "model_version":
                     each.value = str(version)
             onnx.save(model, folder / name)
+            export_trees(folder / name)
     return folder
 
 
