@@ -6,6 +6,7 @@ Modules that tests import by name lie in ``fixtures/``.
 import hypothesis
 import numpy as np
 import pytest
+from shared_exports import shared_exports  # noqa: F401
 
 from karec import _native
 from karec._clock import HOUR_MS

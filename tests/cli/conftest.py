@@ -23,6 +23,11 @@ stages.rerank.steps.exposure = false
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports(shared_exports):
+    """Tests of this folder share exports of torch modules."""
+
+
 @pytest.fixture(scope="session")
 def job(tmp_path_factory):
     """The folder of a finished `karec demo` on 2,000 works, whose closed loop has 60 users."""

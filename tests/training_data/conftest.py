@@ -11,6 +11,11 @@ from karec.models.onnx_model import OnnxModel
 from karec.training_data.examples import build_examples
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports(shared_exports):
+    """Tests of this folder share exports of torch modules."""
+
+
 @pytest.fixture(scope="module")
 def examples(dataset):
     encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks)
