@@ -5,6 +5,7 @@
                     /manifest.sig                optional: the manifest's ed25519 signature
                     /manifest.txt                the same for C++ hosts: model_version, each file's bytes and
                     XXH64 /user_tower.onnx item_tower.onnx ranker.onnx
+                    /ranker.trees.npz            optional: the trees of ranker.onnx
                     /user_tower.v0000000006.onnx …   optional: of other versions that rows of the index are of
                     /recall.karec recall_user_tower.onnx recall_item_tower.onnx   optional: recall's own
                     vectors /encoder.npz /index.karec /snapshot/…
