@@ -13,6 +13,7 @@ HOURS ?= 24
 SEED ?=
 MUTANTS ?= 0
 ROOMS ?=
+K ?=
 
 # OpenMP's threads wait in busy loops: with more of them than cores, tests take twice the processor time.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -110,17 +111,11 @@ mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MU
 mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
 	$(BIN)/python tests/native/mutants.py
 
-bench-smoke: $(VENV)/.dev  ## run each micro-benchmark once, without timing
-	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) bench --benchmark-disable
+bench-smoke: $(VENV)/.dev  ## run each benchmark once on small inputs, without timing
+	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadgroup bench --benchmark-disable
 
-bench: $(VENV)/.dev  ## run the benchmarks (the long ones: docs/howto-benchmarks.md)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest bench --benchmark-sort=name
-	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[bench]'
-	env -u OPENBLAS_CORETYPE OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python bench/scoring_table.py
-	$(BIN)/python bench/gather_table.py
-	$(BIN)/python bench/dpp_table.py
-	$(BIN)/python bench/dpp_isa_table.py
-	OMP_NUM_THREADS=1 $(BIN)/python bench/host_table.py
+bench: $(VENV)/.bench  ## benchmarks and their baselines in one table, and in build/bench.json (K=dpp: some of them)
+	$(BIN)/python bench $(K)
 
 check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)
 
@@ -165,6 +160,12 @@ $(VENV)/.run: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[train,dev]'
 	touch $@ $(VENV)/.run
+
+# The packages alone: another editable install would compile the modules again.
+$(VENV)/.bench: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' \
+	  | $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r /dev/stdin
+	touch $@
 
 CMAKE_INPUT := CMakeLists.txt native/CMakeLists.txt native/tests/CMakeLists.txt
 CONFIGURE = $(BIN)/cmake --fresh -S . -G Ninja -DKAREC_TESTS=ON

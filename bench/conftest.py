@@ -1,20 +1,124 @@
-"""Lets the benches import workloads.py, which stands beside them; where nothing is measured, their worlds are
-small."""
+"""Collects the benchmarks of this folder, and compares each kernel with its baselines."""
 
+from __future__ import annotations
+
+import math
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # workloads, peers, chain
+
+import workloads
+
+FAMILIES = ("scoring", "diversity", "recall", "features", "models", "index", "data", "request")
+TURN_S, BUDGET_S = 0.002, 0.4  # shortest run of one side in a round; all rounds of one comparison
+ROUNDS = 3, 40
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--cascade", help="bench_cascade.py: the karec.toml of a bundle, in place of the bench's own"
-    )
+    parser.addoption("--cascade", help="a karec.toml whose bundle takes the place of the small world")
 
 
 def pytest_configure(config):
-    import workloads
-
     if config.getoption("benchmark_disable"):
-        workloads.only_run()
+        workloads.shrink()
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.parent != Path(__file__).parent or file_path.stem not in FAMILIES:
+        return None
+    if parent.session.isinitpath(file_path):
+        return None  # pytest collects the files of its command line by itself
+    return pytest.Module.from_parent(parent, path=file_path)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.benchmark(timer=time.process_time))
+        if "world" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("world"))  # one worker trains it
+
+
+def seconds(call: Callable[[], object], repeats: int = 1) -> float:
+    """Processor time of one call: other work on the machine counts only through shared caches."""
+    start = time.process_time()
+    for _ in range(repeats):
+        call()
+    return (time.process_time() - start) / repeats
+
+
+@pytest.fixture(scope="session")
+def world(request, tmp_path_factory):
+    """The karec.toml of a small world whose models are trained for one epoch, or of --cascade."""
+    if given := request.config.getoption("cascade"):
+        return Path(given)
+    from karec.config.project import set_up
+    from karec.evaluate.quality import read_run
+    from karec.lab.simulate.world import make_world
+    from karec.learn.run.train import train_all
+    from karec.learn.settings.sections import EvaluationSettings, RankerSettings, TowerSettings
+    from karec.learn.settings.train import TrainSettings
+
+    out = tmp_path_factory.mktemp("world")
+    dataset = make_world(*workloads.WORLD, seed=0).dataset
+    once = TrainSettings(
+        ranker=RankerSettings(epochs=1),
+        towers=TowerSettings(epochs=1),
+        evaluation=EvaluationSettings(baselines=(), resamples=2),
+    )
+    train_all(dataset, once, out / "run")
+    return set_up(dataset, out / "run", read_run(out / "run")["settings"], out)
+
+
+@pytest.fixture
+def compare(benchmark):
+    """Measures `ours` with pytest-benchmark and each baseline of `peers` in turns with it.
+
+    A round runs every side for at least 2 ms. All sides use one thread and the same inputs. `items` is what a
+    call handles. `bytes_` and `flops` are what a call moves or computes at least; `limit` names the limit of
+    the machine (machine.limits) that applies. __main__.py reads `extra_info`.
+    """
+
+    def run(
+        kernel: str,
+        size: str,
+        ours: Callable[[], object],
+        peers: Mapping[str, Callable[[], object]] | None = None,
+        *,
+        items: float,
+        bytes_: float = 0.0,
+        flops: float = 0.0,
+        limit: str = "",
+    ) -> None:
+        sides = {"": ours, **(peers or {})}
+        repeats, rounds = dict.fromkeys(sides, 1), 1
+        if benchmark.enabled:
+            for side in sides.values():
+                side()  # compiles, and fills caches
+            once = {name: seconds(side) for name, side in sides.items()}
+            repeats = {name: max(math.ceil(TURN_S / max(once[name], 1e-7)), 1) for name in sides}
+            turn = sum(once[name] * repeats[name] for name in sides)
+            rounds = int(np.clip(BUDGET_S / turn, *ROUNDS))
+        spent: dict[str, list[float]] = {name: [] for name in sides if name}
+
+        def run_peers() -> None:
+            for name, each in spent.items():
+                each.append(seconds(sides[name], repeats[name]))
+
+        def run_ours() -> None:
+            for _ in range(repeats[""]):
+                ours()
+
+        benchmark.pedantic(run_ours, setup=run_peers, rounds=rounds)
+        info: dict[str, Any] = {"kernel": kernel, "size": size, "calls": repeats[""], "items": items}
+        info |= {"bytes": bytes_, "flops": flops, "limit": limit}
+        baselines = {name: float(np.median(each)) for name, each in spent.items()}
+        benchmark.extra_info.update(info, baselines=baselines)
+
+    return run

@@ -1,15 +1,8 @@
-"""Peers of scoring_table.py that take settings: FAISS's search_subset and Panorama, usearch's exact search,
-NumKong.
+"""Baselines of scoring.py out of NumPy, FAISS, usearch, NumKong and Numba, each at its best settings.
 
-Each function gives contenders by name, which return rows; settings of one peer begin alike, and the table
-shows the quickest. A package that is missing is left out, and a line says so. Tried and slower, so not in the
-table: usearch on float32 and int8; Panorama with 8 levels and more (its blocks must hold k vectors);
-NumKong's ``dot`` and ``cdist`` on whole matrices, where ``dots_packed`` takes half of the time; FAISS's
-selectors by hash and by bitmap.
-
-search_subset   is Panorama's alone in FAISS 1.15, with blocks of one vector; IndexFlatIP refuses it.
-usearch         has no search by row: it gets the rows gathered.
-NumKong         gives scores, of float16, bfloat16 or int8; the best k of them by ``sampled_top_k``.
+FAISS, usearch and NumKong are of the extra `bench`; a package that is missing is left out. Slower, and
+therefore not here: FAISS IndexFlatIP with IDSelector, usearch's exact search, Panorama with 2 and more
+levels, NumKong's `dot` on a whole matrix.
 """
 
 from __future__ import annotations
@@ -19,29 +12,37 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-import faiss
 import numpy as np
-import workloads
 from numpy.typing import NDArray
+from workloads import Floats, Ints
 
-K = workloads.K
+from karec.kernels.scoring import score_top_k
+
 SAMPLE = 8192
-BLOCK = 4096  # gathered rows that lie in the second cache until they are multiplied
-FLOAT, INT8 = (
-    ("FAISS search_subset", "FAISS Panorama", "usearch exact", "NumKong float", "NumPy"),
-    ("NumKong int8",),
-)
-Contender = Callable[[NDArray[np.int32], NDArray[np.int64]], Any]  # by row, and the same by id
-Vectors = NDArray[np.float32]
+BLOCK = 4096  # gathered rows; a block stays in the second-level cache until it is multiplied
+Rows = NDArray[np.int32]
+ByRows = Callable[[Rows], object]
+Scan = Callable[[], object]
 
 
-def top_k(scores: NDArray[np.float32], k: int = K) -> NDArray[np.int64]:
+@cache
+def package(name: str) -> Any:
+    try:
+        module = import_module(name)
+    except ImportError:
+        return None
+    if name == "faiss":
+        module.omp_set_num_threads(1)
+    return module
+
+
+def top_k(scores: NDArray[Any], k: int) -> Ints:
     best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
     return best[np.argsort(-scores[best], kind="stable")]
 
 
-def sampled_top_k(scores: NDArray[Any], k: int = K) -> NDArray[np.int64]:
-    """``top_k`` of those above a threshold that a sample gives: of 1e6 scores in a tenth of the time."""
+def sampled_top_k(scores: NDArray[Any], k: int) -> Ints:
+    """`top_k` of the scores above a threshold from a sample: ten times faster for 1e6 scores."""
     sample = scores[:: max(len(scores) // SAMPLE, 1)]
     near = int(1.3 * k * len(sample) / len(scores)) + 30
     if near >= len(sample):
@@ -50,98 +51,84 @@ def sampled_top_k(scores: NDArray[Any], k: int = K) -> NDArray[np.int64]:
     return above[top_k(scores[above], k)] if len(above) >= k else top_k(scores, k)
 
 
-@cache
-def package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        print(f"{name} is not installed (pip install 'karec[bench]'): its rows are left out")
-        return None
+def as_int8(vectors: Floats) -> NDArray[np.int8]:
+    return np.round(vectors * (127 / np.abs(vectors).max())).astype(np.int8)
 
 
-def as_int8(rows: Vectors) -> NDArray[np.int8]:
-    """By one scale a matrix."""
-    return np.round(rows * (127 / np.abs(rows).max())).astype(np.int8)
+def of_rows(vectors: Floats, query: Floats, k: int) -> dict[str, ByRows]:
+    """The best k of the given rows."""
+    half, half_query = vectors.astype(np.float16), query.astype(np.float16)
 
-
-def of_candidates(vectors: Vectors, query: Vectors) -> dict[str, Contender]:
-    """The best k of the rows that are given."""
-
-    def by_blocks(rows: NDArray[np.int32], _: Any) -> Any:
+    def by_blocks(rows: Rows) -> object:
         scores = np.empty(len(rows), np.float32)
         for at in range(0, len(rows), BLOCK):
             np.dot(vectors.take(rows[at : at + BLOCK], axis=0), query, out=scores[at : at + BLOCK])
-        return rows[sampled_top_k(scores)]
+        return rows[sampled_top_k(scores, k)]
 
-    made: dict[str, Contender] = {f"NumPy by {BLOCK} rows, sampled top-k": by_blocks}
-    half, half_query = vectors.astype(np.float16), query.astype(np.float16)
-    for levels in (1, 2, 4):
-        index = faiss.IndexFlatIPPanorama(workloads.DIM, levels, 1)
-        index.add(vectors)
-        made[f"FAISS search_subset, levels = {levels}"] = _subset(index, query)
-    if usearch := package("usearch.index"):
-        made["usearch exact, float16"] = lambda rows, _: rows[_usearch(usearch, half[rows], half_query)]
-    if nk := package("numkong"):
-        made["NumKong float16"] = lambda rows, _: rows[
-            sampled_top_k(np.asarray(nk.dot(half_query[None], half[rows])))
-        ]
-    return made
-
-
-def of_scan(vectors: Vectors, query: Vectors) -> dict[str, Contender]:
-    """The best k of all rows, for one query."""
-    half, half_query = vectors.astype(np.float16), query.astype(np.float16)
-    made: dict[str, Contender] = {"NumPy, sampled top-k": lambda *_: sampled_top_k(vectors @ query)}
-    for levels in (1, 2, 4):
-        made[f"FAISS Panorama, levels = {levels}"] = _panorama(vectors, query[None], levels)
-    if usearch := package("usearch.index"):
-        made["usearch exact, float16"] = lambda *_: _usearch(usearch, half, half_query)
-    for name, scores in _numkong(vectors, query[None]).items():
-        made[name] = lambda *_, scores=scores: sampled_top_k(scores().ravel())  # type: ignore[misc]
-    return made
-
-
-def of_many(vectors: Vectors, queries: Vectors) -> dict[str, Contender]:
-    """The best k of all rows for each query."""
-    half, half_queries = vectors.astype(np.float16), queries.astype(np.float16)
-    made: dict[str, Contender] = {
-        "NumPy, sampled top-k": lambda *_: [sampled_top_k(scores) for scores in queries @ vectors.T],
-        "FAISS Panorama, levels = 2": _panorama(vectors, queries, 2),
+    ways: dict[str, ByRows] = {
+        "NumPy in blocks": by_blocks,
+        "Numba, karec.kernels": lambda rows: score_top_k(vectors, query, k, rows),
+        "Numba, float16": lambda rows: score_top_k(half, query, k, rows),
     }
-    if usearch := package("usearch.index"):
-        made["usearch exact, float16"] = lambda *_: _usearch(usearch, half, half_queries)
-    for name, scores in _numkong(vectors, queries).items():
-        made[name] = lambda *_, scores=scores: [sampled_top_k(each) for each in scores()]  # type: ignore[misc]
-    return made
+    if faiss := package("faiss"):
+        pointer = faiss.swig_ptr
+        panorama = faiss.IndexFlatIPPanorama(vectors.shape[1], 1, 1)
+        panorama.add(vectors)
+
+        def by_idx(rows: Rows) -> object:
+            wanted, scores = rows.astype(np.int64), np.empty(len(rows), np.float32)
+            arrays = pointer(scores), pointer(query), pointer(vectors), pointer(wanted)
+            faiss.fvec_inner_products_by_idx(*arrays, vectors.shape[1], 1, len(rows))
+            return rows[sampled_top_k(scores, k)]
+
+        def subset(rows: Rows) -> object:
+            wanted, most = rows.astype(np.int64), min(k, len(rows))
+            scores, found = np.empty((1, most), np.float32), np.empty((1, most), np.int64)
+            arrays = pointer(wanted), most, pointer(scores), pointer(found)
+            panorama.search_subset(1, pointer(query), len(wanted), *arrays)
+            return found
+
+        ways |= {"FAISS by_idx": by_idx, "FAISS search_subset": subset}
+    if nk := package("numkong"):
+        ways["NumKong float16"] = lambda rows: rows[
+            sampled_top_k(np.asarray(nk.dot(half_query[None], half[rows])).ravel(), k)
+        ]
+    return ways
 
 
-def _subset(index: Any, query: Vectors) -> Contender:
-    pointer = faiss.swig_ptr
-    scores, found = np.empty((1, K), np.float32), np.empty((1, K), np.int64)
-
-    def search(rows: NDArray[np.int32], _: Any) -> Any:
-        wanted = rows.astype(np.int64)
-        places = (len(wanted), pointer(wanted), K, pointer(scores), pointer(found))
-        index.search_subset(1, pointer(query), *places)
-        return found[0]
-
-    return search
-
-
-def _panorama(vectors: Vectors, queries: Vectors, levels: int) -> Contender:
-    index = faiss.IndexFlatIPPanorama(workloads.DIM, levels, max(K, 1024))
-    index.add(vectors)
-    return lambda *_: index.search(queries, K)[1].squeeze()
-
-
-def _usearch(usearch: Any, vectors: NDArray[Any], queries: NDArray[Any]) -> Any:
-    return usearch.search(vectors, queries, K, usearch.MetricKind.IP, exact=True, threads=1).keys.astype(
-        np.int64
-    )
+def of_scan(vectors: Floats, query: Floats, k: int, int8: bool = False) -> dict[str, Scan]:
+    """The best k of all rows for one query; those whose scores round as int8 does only where karec's do."""
+    faiss, queries = package("faiss"), query[None]
+    ways: dict[str, Scan] = {
+        name: lambda scores=scores: sampled_top_k(scores().ravel(), k)
+        for name, scores in _numkong(vectors, queries, int8).items()
+    }
+    if not int8:
+        ways["NumPy"] = lambda: sampled_top_k(vectors @ query, k)
+        if faiss:
+            panorama = faiss.IndexFlatIPPanorama(vectors.shape[1], 1, max(k, 1024))
+            panorama.add(vectors)
+            ways["FAISS Panorama"] = lambda: panorama.search(queries, k)
+    elif faiss:
+        coded = faiss.ScalarQuantizer.QT_8bit
+        quantized = faiss.IndexScalarQuantizer(vectors.shape[1], coded, faiss.METRIC_INNER_PRODUCT)
+        quantized.train(vectors[:100_000])
+        quantized.add(vectors)
+        ways["FAISS SQ8"] = lambda: quantized.search(queries, k)
+    return ways
 
 
-def _numkong(vectors: Vectors, queries: Vectors) -> dict[str, Callable[[], NDArray[Any]]]:
-    """Scores (queries, rows) by packed matrices; a float name for what rounds less than int8."""
+def of_many(vectors: Floats, queries: Floats, k: int) -> dict[str, Scan]:
+    """The best k of all rows for each query."""
+    ways: dict[str, Scan] = {
+        name: lambda scores=scores: [sampled_top_k(each, k) for each in scores()]
+        for name, scores in _numkong(vectors, queries, False).items()
+    }
+    return {"NumPy GEMM": lambda: [sampled_top_k(each, k) for each in queries @ vectors.T]} | ways
+
+
+def _numkong(vectors: Floats, queries: Floats, int8: bool) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Scores (queries, rows) by packed matrices."""
     nk = package("numkong")
     if nk is None:
         return {}
@@ -150,9 +137,54 @@ def _numkong(vectors: Vectors, queries: Vectors) -> dict[str, Callable[[], NDArr
         packed = nk.dots_pack(rows)
         return lambda: np.asarray(nk.dots_packed(of, packed))
 
+    if int8:
+        return {"NumKong int8": scores(as_int8(vectors), as_int8(queries))}
     tensors = [nk.astype(nk.Tensor(np.ascontiguousarray(each)), "bf16") for each in (vectors, queries)]
-    return {
-        "NumKong float16": scores(vectors.astype(np.float16), queries.astype(np.float16)),
-        "NumKong float, bf16": scores(*tensors),
-        "NumKong int8": scores(as_int8(vectors), as_int8(queries)),
-    }
+    halves = [each.astype(np.float16) for each in (vectors, queries)]
+    return {"NumKong bf16": scores(*tensors), "NumKong float16": scores(*halves)}
+
+
+def of_lists(
+    vectors: Floats, queries: Floats, exact: list[Ints], k: int, n_lists: int, recall: float
+) -> dict[str, tuple[float, Scan]]:
+    """{name: (recall, search of all queries)} of FAISS's lists, with the fewest probes that find enough."""
+    faiss = package("faiss")
+    if faiss is None:
+        return {}
+    dim, inner = vectors.shape[1], faiss.METRIC_INNER_PRODUCT
+    quantizers = [faiss.IndexFlatIP(dim) for _ in range(2)]
+    half = faiss.IndexIVFScalarQuantizer(quantizers[1], dim, n_lists, faiss.ScalarQuantizer.QT_fp16, inner)
+    half.by_residual = False
+    made = {}
+    for name, index in {
+        "FAISS IVFFlat": faiss.IndexIVFFlat(quantizers[0], dim, n_lists, inner),
+        "FAISS IVF float16": half,
+    }.items():
+        index.cp.max_points_per_centroid, index.cp.niter = 64, 8  # as karec's lists
+        index.train(vectors)
+        index.add(vectors)
+
+        def search(index: Any = index, _kept: Any = quantizers) -> list[Ints]:  # FAISS keeps pointers only
+            return [index.search(query[None], k)[1][0] for query in queries]
+
+        def found(n_probe: int, index: Any = index, search: Any = search) -> float:
+            index.nprobe = n_probe
+            return mean_recall(exact, search())
+
+        made[name] = (found(least_setting(found, n_lists, recall)), search)
+    return made
+
+
+def mean_recall(exact: list[Ints], found: list[Ints]) -> float:
+    return float(np.mean([np.isin(best, some).mean() for best, some in zip(exact, found, strict=True)]))
+
+
+def least_setting(recall_of: Callable[[int], float], most: int, recall: float) -> int:
+    """The smallest setting, within 2 %, that reaches the recall."""
+    low, high = 0, 1
+    while high < most and recall_of(high) < recall:
+        low, high = high, min(2 * high, most)
+    while high - low > max(1, high // 50):
+        middle = (low + high) // 2
+        low, high = (low, middle) if recall_of(middle) >= recall else (middle, high)
+    return high

@@ -1,4 +1,4 @@
-"""The recall of chain_table.py's other side: lists of rows in dicts, NumPy, FAISS.
+"""The recall of request.py's other side: lists of rows in dicts, NumPy, FAISS.
 
 A work is its row in the snapshot from the first list to the last, so that nothing is looked up by id. Lists,
 orders and draws are made before the first request, by karec's own code where it makes the same ones; a

@@ -1,7 +1,7 @@
-"""The other side of chain_table.py: the steps of a cascade out of NumPy, FAISS, pyversity and ONNX Runtime.
+"""The other side of request.py: the steps of a cascade out of NumPy, FAISS, pyversity and ONNX Runtime.
 
-``Peer`` has one step for each step of the cascade's trace, made of its settings: chain_lists.py has the
-channels of recall, chain_steps.py the other steps.
+``Peer`` has one step for each step of the cascade's trace, made of its settings: lists.py has the
+channels of recall, steps.py the other steps.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from chain_lists import CHANNELS, EMPTY, Asked, Channel, Turns, channels
-from chain_steps import MAKERS, Select, Step, user_features
-from chain_ways import Vectors, nearest_ways, numpy_dpp, pyversity_dpp, quickest, session_of
 
+from chain.lists import CHANNELS, EMPTY, Asked, Channel, Turns, channels
+from chain.steps import MAKERS, Select, Step, user_features
+from chain.ways import Vectors, nearest_ways, numpy_dpp, pyversity_dpp, quickest, session_of
 from karec.bundle import Bundle
 from karec.cascade import Cascade
 from karec.diversify.dpp import Dpp

@@ -1,4 +1,4 @@
-"""What chain_table.py's other side may do in several ways, with NumPy, FAISS, pyversity and ONNX Runtime.
+"""What request.py's other side may do in several ways, with NumPy, FAISS, pyversity and ONNX Runtime.
 
 ``quickest`` measures ways against each other before the first request, and says which one serves.
 """

@@ -1,4 +1,4 @@
-"""The steps of chain_table.py's other side but recall, with NumPy: each is made of the settings of the
+"""The steps of request.py's other side but recall, with NumPy: each is made of the settings of the
 cascade's own.
 
 The features of user and works come from karec's encoder on both sides.
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from chain_lists import Asked
 
+from chain.lists import Asked
 from karec.diversify.dpp import Dpp
 from karec.diversify.similarity import PLAIN
 from karec.ecosystem.freshness import Freshness
@@ -26,7 +26,7 @@ from karec.rerank.scatter import Scatter
 from karec.types import Array
 
 if TYPE_CHECKING:
-    from chain_peer import Workshop
+    from chain.peer import Workshop
 
 Step = Callable[[Asked], None]
 # vectors, scores, k, diversity, window → places

@@ -1,0 +1,151 @@
+"""Greedy DPP, MMR, SSD and the rules on a page."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import workloads
+from workloads import Dpp
+
+from karec.diversity import ScatterRule, dpp_select, dpp_select_kernel, mmr_select, scatter, ssd_select
+from karec.kernels import dpp as numba_dpp
+from karec.kernels import mmr_ssd as numba_marginal
+
+ALPHA, DIVERSITY, RIDGE = 0.5, 0.5, 1e-2
+HAS_PYVERSITY = importlib.util.find_spec("pyversity") is not None
+
+
+def gram_schmidt(embeddings, relevance, k):
+    """karec's definition in NumPy: variances fall by ⟨f_i, u⟩² for the direction u of each pick."""
+    f = workloads.unit(embeddings)
+    q2 = np.exp(2 * ALPHA * (relevance - relevance.max()))
+    rho = np.full(len(f), 1 + RIDGE, np.float32)
+    directions = np.zeros((0, f.shape[1]), np.float32)
+    picks: list[int] = []
+    for _ in range(k):
+        gains = q2 * rho
+        gains[picks] = -1
+        best = int(np.argmax(gains))
+        u = (f[best] - directions.T @ (directions @ f[best])) / np.sqrt(rho[best])
+        directions = np.vstack([directions, u])
+        rho -= (f @ u) ** 2
+        picks.append(best)
+    return picks
+
+
+def inverse_updates(embeddings, relevance, k, window=None):
+    """karec's definition in NumPy: the inverse of a D × D matrix changes by a rank of one for each pick. With
+    a window, the matrix of the last picks is inverted at each step."""
+    f, picks = workloads.unit(embeddings), np.empty(k, np.int64)
+    q2 = np.exp(2 * ALPHA * (relevance - relevance.max()))
+    inverse = np.eye(f.shape[1], dtype=np.float32) / np.float32(RIDGE)
+    variance = np.full(len(f), 1 + RIDGE, np.float32)
+    for at in range(k):
+        picks[at] = pick = int((q2 * variance).argmax())
+        q2[pick] = -1.0
+        if window is not None:
+            near = f[picks[max(at + 2 - window, 0) : at + 1]]
+            along = f @ near.T
+            solved = along @ np.linalg.inv(near @ near.T + RIDGE * np.eye(len(near), dtype=np.float32))
+            variance = np.float32(1 + RIDGE) - (solved * along).sum(axis=1)
+            continue
+        u = inverse @ f[pick]
+        scale = np.float32(1 / (1 + f[pick] @ u))
+        inverse -= np.outer(u * scale, u)
+        variance -= np.float32(RIDGE) * scale * (f @ u) ** 2
+    return picks
+
+
+def of_pyversity(strategy, embeddings, relevance, k):
+    from pyversity import diversify
+
+    return diversify(embeddings, relevance, k, strategy=strategy, diversity=DIVERSITY)
+
+
+def with_pyversity(ways, strategy, embeddings, relevance, k):
+    if HAS_PYVERSITY:
+        ways["pyversity"] = lambda: of_pyversity(strategy, embeddings, relevance, k)
+    return ways
+
+
+def costs(size: Dpp) -> dict[str, float | str]:
+    """An item costs about k·D multiply-adds; `items` are items of the pool times picks."""
+    return {"items": size.n * size.k, "flops": 2.0 * size.n * size.k * size.dim, "limit": "fma"}
+
+
+@pytest.mark.parametrize("kind", ["random", "clustered", "flat"])
+@pytest.mark.parametrize("size", workloads.DPP, ids=str)
+def test_dpp(compare, size, kind):
+    embeddings, relevance = workloads.pool(size.n, size.dim, kind)
+    args = embeddings, relevance, size.k
+    ways = {"NumPy inverse": lambda: inverse_updates(*args, size.window)}
+    if size.window is None:
+        ways |= {
+            "NumPy Gram–Schmidt": lambda: gram_schmidt(*args),
+            "Numba, karec.kernels": lambda: numba_dpp.dpp_select(*args, alpha=ALPHA),
+        }
+        ways = with_pyversity(ways, "dpp", *args)
+    ours = lambda: dpp_select(*args, alpha=ALPHA, window=size.window)  # noqa: E731
+    compare("dpp", f"{size} {kind}", ours, ways, **costs(size))
+
+
+@pytest.mark.parametrize("size", [Dpp(1000, 30, 64), Dpp(5000, 1000, 64)], ids=str)
+def test_dpp_with_facets(compare, size):
+    args = *workloads.pool(size.n, size.dim, "clustered"), size.k
+    codes, weights = workloads.item_facets(size.n)
+    ours = lambda: dpp_select(*args, diversity=DIVERSITY, facets=codes, facet_weights=weights)  # noqa: E731
+    compare("dpp: three facets", str(size), ours, **costs(size))
+
+
+def test_dpp_of_a_kernel_matrix(compare):
+    embeddings, relevance = workloads.pool(1000, 64)
+    f, q = workloads.unit(embeddings), np.exp(ALPHA * (relevance - relevance.max())).astype(np.float64)
+    kernel = q[:, None] * (f @ f.T + RIDGE * np.eye(1000)) * q
+
+    def cholesky():
+        """Chen's incremental Cholesky in NumPy."""
+        rows, left = np.zeros((100, 1000)), kernel.diagonal().copy()
+        for t in range(100):
+            best = int(np.argmax(left))
+            rows[t] = (kernel[best] - rows[:t, best] @ rows[:t]) / np.sqrt(left[best])
+            left -= rows[t] ** 2
+            left[best] = -np.inf
+
+    ours = lambda: dpp_select_kernel(kernel, 100)  # noqa: E731
+    compare("dpp: kernel matrix", "N=1000 k=100", ours, {"NumPy Cholesky": cholesky}, items=100_000)
+
+
+@pytest.mark.parametrize("size", [Dpp(100, 10, 64), Dpp(1000, 100, 64)], ids=str)
+@pytest.mark.parametrize("method", ["mmr", "ssd"])
+def test_marginal_relevance(compare, method, size):
+    ours, numba = (
+        (mmr_select, numba_marginal.mmr_select)
+        if method == "mmr"
+        else (ssd_select, numba_marginal.ssd_select)
+    )
+    args = *workloads.pool(size.n, size.dim), size.k
+    ways = {"Numba, karec.kernels": lambda: numba(*args, diversity=DIVERSITY)}
+    ways = with_pyversity(ways, method, *args)
+    compare(method, str(size), lambda: ours(*args, diversity=DIVERSITY), ways, **costs(size))
+
+
+@pytest.mark.parametrize("k", [10, 1000])
+def test_scatter(compare, k):
+    rng = np.random.default_rng(0)
+    columns = {"song_id": rng.zipf(1.5, 1000) % 300, "creator_id": rng.integers(0, 200, 1000)}
+    rules = [ScatterRule("song_id"), ScatterRule("creator_id", window=5, max_count=1)]
+
+    def loop():
+        """The first item that breaks no rule, place by place, in Python."""
+        values = [(columns["song_id"].tolist(), 2), (columns["creator_id"].tolist(), 5)]
+        left, chosen = list(range(1000)), []
+        for _ in range(k):
+            near = [(each, {each[at] for at in chosen[1 - window :]}) for each, window in values]
+            fitting = (at for at in left if not any(each[at] in seen for each, seen in near))
+            chosen.append(next(fitting, left[0]))
+            left.remove(chosen[-1])
+
+    ours = lambda: scatter(np.arange(1000), columns, rules, k=k)  # noqa: E731
+    compare("scatter", f"N=1000 k={k} two rules", ours, {"Python loop": loop}, items=k)

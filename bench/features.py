@@ -1,0 +1,110 @@
+"""Aggregates of events, over arrays and into a store, and the encoder of model inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import workloads
+
+from karec.config import open_bundle
+from karec.platform.event_log.events import EXPOSURE, Events
+from karec.platform.event_log.head import Head
+from karec.platform.event_log.tail import EventTail
+from karec.platform.event_log.writer import EventLogWriter
+from karec.platform.folds.counters import BY_USER, BY_WORK
+from karec.platform.folds.lists import HISTORY, SHOWN
+from karec.platform.folds.located import LocatedEvents
+from karec.platform.snapshot import FORMER_MEANING, Snapshot
+from karec.platform.state.folded import Folded
+from karec.platform.state.opening import open_store
+from karec.platform.state.reader import StateReader
+from karec.platform.state.writer import AT_ONCE, StateWriter
+from karec.platform.table import Table
+
+USERS, ITEMS, CREATORS = 200_000, 100_000, 5_000
+LABELS, RATES = ("click", "long_view", "like", "follow"), (0.3, 0.2, 0.03, 0.005)
+START_MS = 1_790_000_000_000
+HEAD = Head(LABELS, ("home",))
+
+
+def platform() -> Snapshot:
+    items = Table(np.arange(ITEMS), {"creator_id": np.arange(ITEMS) % CREATORS})
+    users = Table(np.arange(USERS), {})
+    return Snapshot(START_MS, items, users, {}, {"scene": ["home"]}, None, FORMER_MEANING)
+
+
+def impressions(n: int) -> Events:
+    """In order of time; users are drawn uniformly, items by Zipf's law."""
+    rng = np.random.default_rng(0)
+    labels = sum((rng.random(n) < rate).astype(np.uint64) << np.uint64(bit) for bit, rate in enumerate(RATES))
+    return Events.of(
+        np.full(n, EXPOSURE, np.uint8),
+        source=1,
+        number=np.arange(n),
+        time_ms=START_MS + np.arange(n) // 10,
+        user_id=rng.integers(0, USERS, n),
+        item_id=(rng.zipf(1.2, n) - 1) % ITEMS,
+        scene=0,
+        labels=labels,
+    )
+
+
+@pytest.mark.parametrize(
+    "fold", [HISTORY, SHOWN, BY_USER, BY_WORK], ids=lambda fold: getattr(fold, "name", None) or fold.by
+)
+def test_aggregate_before_each_event(compare, fold):
+    """Built over all events and read before each of them: an as-of join per event."""
+    base, events = platform(), impressions(workloads.N_EVENTS)
+    located = LocatedEvents.of_rows(base, HEAD, events, events.user_id, events.item_id, events.item_id)
+    if fold in (HISTORY, SHOWN):
+        name, ours = fold.name, lambda: fold.over_time(base, located).at(located.user, located.time_ms)
+    else:
+        counters, rows = Folded(base, HEAD).counters, getattr(located, fold.by)
+        name = f"counters by {fold.by}"
+        ours = lambda: fold.over_time(base, located, counters).at(rows, located.time_ms)  # noqa: E731
+    compare(f"features: {name}", f"{len(events):,} events", ours, items=len(events))
+
+
+@pytest.mark.parametrize("store", ["memory", "LMDB"])
+def test_events_into_a_store(compare, store, tmp_path):
+    events = impressions(2 * AT_ONCE)
+    with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
+        for at in range(0, len(events), 1000):
+            log.append(events.take(slice(at, at + 1000)), START_MS + 1_000_000)
+    opened = iter(range(10**9))
+
+    def fold():
+        address = "memory:" if store == "memory" else str(tmp_path / f"state-{next(opened)}")
+        writer, tail = StateWriter(open_store(address), Folded(platform(), HEAD)), EventTail(tmp_path / "log")
+        while writer.follow(tail, AT_ONCE):
+            pass
+        return writer
+
+    compare(f"features: events into {store}", f"{len(events):,} events", fold, items=len(events))
+
+
+def test_user_from_a_store(compare, tmp_path):
+    store, folded = open_store(str(tmp_path / "state")), Folded(platform(), HEAD)
+    with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
+        log.append(impressions(20_000), START_MS + 1_000_000)
+    writer, tail = StateWriter(store, folded), EventTail(tmp_path / "log")
+    while writer.follow(tail, AT_ONCE):
+        pass
+    reader, users = StateReader(store, folded), np.random.default_rng(1).integers(0, USERS, 100).tolist()
+    compare("features: read a user", "LMDB", lambda: [reader.user(user) for user in users], items=len(users))
+
+
+@pytest.mark.parametrize("part", ["user", "1,000 items", "1,000 crosses"])
+def test_encoder(compare, world, part):
+    bundle, rng = open_bundle(world), np.random.default_rng(0)
+    encoder, snapshot = bundle.encoder, bundle.snapshot
+    users = rng.choice(np.asarray(snapshot.users.ids), 20).tolist()
+    rows = [rng.integers(0, len(snapshot.works), 1000) for _ in users]
+    encoded = [encoder.encode_user(snapshot, user, snapshot.time_ms, 0) for user in users]
+    items = [encoder.encode_items(snapshot, each, snapshot.time_ms) for each in rows]
+    calls = {
+        "user": lambda: [encoder.encode_user(snapshot, user, snapshot.time_ms, 0) for user in users],
+        "1,000 items": lambda: [encoder.encode_items(snapshot, each, snapshot.time_ms) for each in rows],
+        "1,000 crosses": lambda: [encoder.encode_crosses(*each) for each in zip(encoded, items, strict=True)],
+    }
+    compare(f"features: encode {part}", "20 users", calls[part], items=len(users))

@@ -1,0 +1,58 @@
+"""Models in serving: trees of the ranker compared with ONNX Runtime and LightGBM, and the item tower."""
+
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from karec.config import open_bundle
+from karec.learn.export.trees import export_trees
+from karec.learn.run.lightgbm import trees_to_onnx
+from karec.models.trees import load_trees
+
+TREES, ROWS, FEATURES = 60, 1000, 20
+
+
+def session_of(path):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(str(path), options)
+
+
+@pytest.mark.parametrize("leaves", [31, 127, 255])
+def test_trees(compare, leaves, tmp_path):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(30_000, FEATURES)).astype(np.float32)
+    y = np.sin(3 * x[:, 0]) + x[:, 1] * x[:, 2] + generator.normal(size=len(x)) > 0
+    settings = {"objective": "binary", "num_leaves": leaves, "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(settings, lightgbm.Dataset(x, y.astype(int)), TREES)
+    onnx.save_model(trees_to_onnx([booster], FEATURES), str(tmp_path / "trees.onnx"))
+    export_trees(tmp_path / "trees.onnx")
+    (trees,) = load_trees(tmp_path / "trees.onnx").trees
+    session, rows = session_of(tmp_path / "trees.onnx"), x[:ROWS].copy()
+    ways = {
+        "ONNX Runtime": lambda: session.run(None, {"dense": rows})[0][:, 0],
+        "LightGBM": lambda: booster.predict(rows, raw_score=True, num_threads=1),
+    }
+    ours = lambda: trees.ensemble.scores(rows)[0]  # noqa: E731
+    assert np.array_equal(ours(), ways["ONNX Runtime"]())
+    size = f"{ROWS} rows, {TREES} trees of {leaves} leaves"
+    compare("models: trees", size, ours, ways, items=ROWS * TREES)
+
+
+@pytest.mark.parametrize("n", [1, 4096])
+def test_towers(compare, world, n):
+    """The user tower for one user, as in a request; the item tower for a batch, as in a refresh."""
+    bundle = open_bundle(world)
+    encoder, snapshot = bundle.encoder, bundle.snapshot
+    if n == 1:
+        user = int(snapshot.users.ids[int(np.argmax(np.diff(snapshot.relations["history"].indptr)))])
+        inputs = encoder.encode_user(snapshot, user, snapshot.time_ms, 0)
+        compare("models: user tower", "1 user", lambda: bundle.user_tower.run(inputs, "user_vector"), items=1)
+        return
+    rows = np.arange(n) % len(snapshot.works)
+    inputs = encoder.encode_items(snapshot, rows, snapshot.time_ms)
+    compare("models: item tower", f"{n} items", lambda: bundle.item_tower.run(inputs, "item_vector"), items=n)

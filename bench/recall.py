@@ -1,0 +1,92 @@
+"""Lookups of ids, and the merger of recall sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import workloads
+
+from karec.ids import IdMap, Strings
+from karec.index import ItemIndex
+from karec.kernels.merge import merge_channels
+from karec.kernels.merge_rows import merge_rows
+
+SOURCES, QUOTA, LIMIT = 10, 20_000, 100_000
+TEXT = 18  # bytes of a text id
+NO_SCORES = np.zeros(QUOTA, np.float32)
+
+
+@pytest.fixture(scope="module")
+def index():
+    n = workloads.N_ITEMS
+    return ItemIndex.build(workloads.item_ids(n), workloads.item_vectors(n))
+
+
+@pytest.mark.parametrize("n", [1000, 100_000, 300_000])
+def test_lookup_of_ids(compare, index, n):
+    ids = workloads.item_ids(workloads.N_ITEMS)
+    wanted = np.random.default_rng(n).choice(ids, n)
+    order = np.argsort(ids)
+    ordered, row_of, listed = (
+        ids[order],
+        dict(zip(ids.tolist(), range(len(ids)), strict=True)),
+        wanted.tolist(),
+    )
+    ways = {
+        "NumPy searchsorted": lambda: order[np.searchsorted(ordered, wanted)],
+        "Python dict": lambda: [row_of[each] for each in listed],
+    }
+    size = f"{n:,} of {len(ids):.0e} ids"
+    compare("recall: lookup of ids", size, lambda: index.lookup(wanted), ways, items=n)
+
+
+def test_lookup_of_text_ids(compare, tmp_path):
+    n, asked = workloads.N_ITEMS, 100_000
+    keys = np.random.default_rng(0).permutation(n).astype(np.uint64) * np.uint64(7919) + np.uint64(10**17)
+    text = keys.astype(f"S{TEXT}").view(np.uint8)
+    ids = IdMap.build(Strings(np.arange(n + 1) * TEXT, text), tmp_path / "ids.karec")
+    wanted = keys[np.random.default_rng(1).integers(0, n, asked)].astype(str).tolist()
+    row_of = dict(zip(keys.astype(str).tolist(), range(n), strict=True))
+    assert ids.names(ids.numbers(wanted)).tolist() == wanted
+    ways = {"Python dict": lambda: [row_of[name] for name in wanted]}
+    size = f"{asked:,} of {n:.0e} texts"
+    compare("recall: numbers of text ids", size, lambda: ids.numbers(wanted), ways, items=asked)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Rows of each source, best first: items that many sources find are drawn more often."""
+    rng, n = np.random.default_rng(0), workloads.N_ITEMS
+    draws = ((n * rng.random(2 * QUOTA) ** 2).astype(np.int32) for _ in range(SOURCES))
+    return [
+        np.ascontiguousarray(each[np.sort(np.unique(each, return_index=True)[1])][:QUOTA]) for each in draws
+    ]
+
+
+def numpy_merge(parts, bits):
+    """The same items in the same order, without floors: an array with a place for every item."""
+    new = []
+    for bit, part in enumerate(parts):
+        before = bits[part]
+        new.append(part[before == 0])
+        bits[part] = before | np.uint32(1 << bit)
+    rows = np.concatenate(new)
+    sources = bits[rows]
+    bits[rows] = 0
+    return rows[:LIMIT], sources[:LIMIT]
+
+
+@pytest.mark.parametrize("by", ["rows", "ids"])
+def test_merge(compare, found, by):
+    ids = [workloads.item_ids(workloads.N_ITEMS)[rows] for rows in found]
+    scores = [NO_SCORES[: len(rows)] for rows in found]
+    quotas, entries = [QUOTA] * SOURCES, sum(map(len, found))
+    bits = np.zeros(workloads.N_ITEMS, np.uint32)
+    if by == "rows":
+        ours = lambda: merge_rows(ids, scores, found, workloads.N_ITEMS, quotas, LIMIT)  # noqa: E731
+        ways = {"NumPy, array of all items": lambda: numpy_merge(found, bits)}
+        assert np.array_equal(ours()[2], numpy_merge(found, bits)[0])
+    else:
+        ours = lambda: merge_channels(ids, scores, quotas, LIMIT)  # noqa: E731
+        ways = {"NumPy unique": lambda: np.unique(np.concatenate(ids), return_index=True)}
+    compare(f"recall: merge by {by}", f"{SOURCES} sources, {entries:,} entries", ours, ways, items=entries)

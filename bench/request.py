@@ -1,0 +1,177 @@
+"""Whole requests and their steps, compared with the same request out of NumPy, FAISS and ONNX Runtime.
+
+    pytest bench/request.py --cascade DIR/karec.toml      # a bundle, in place of a small world
+
+The models of the small world are trained for one epoch: what a request costs does not depend on how good they
+are. Side effects do not run.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import sys
+import time
+from collections import defaultdict
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from chain.peer import DPPS, Workshop, comparable
+
+import karec._native
+from karec.bundle import Bundle
+from karec.config import load_cascade, open_bundle, scene_names
+from karec.recall.model import Model
+from karec.types import Request
+
+N_REQUESTS, ROUNDS = 24, 24
+KINDS = ("native", "ONNX Runtime", "NumPy")
+CALL_S = 3e-7  # what cProfile adds to a call of a C function
+
+
+@pytest.fixture(scope="module")
+def served(world):
+    """(cascade, bundle, requests of different users)."""
+    bundle, scene = open_bundle(world), scene_names(world)[0]
+    users = np.random.default_rng(0).choice(np.asarray(bundle.snapshot.users.ids), N_REQUESTS)
+    asked = [
+        Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms, request_id=str(at))
+        for at, user in enumerate(users)
+    ]
+    with load_cascade(world, scene, bundle) as cascade:
+        yield by_lists(replace(cascade, observers=(), clock=time.process_time)), bundle, asked
+
+
+def by_lists(cascade):
+    """The source `model` searches lists of items, as in a large bundle."""
+    sources = tuple(copy(source) for source in cascade.recall.sources)
+    for source in sources:
+        if isinstance(source, Model):
+            source.exact = False
+    return replace(cascade, recall=replace(cascade.recall, sources=sources))
+
+
+def size_of(bundle: Bundle) -> str:
+    return f"{len(bundle.snapshot.works):,} items, {len(bundle.snapshot.users):,} users"
+
+
+def test_request_as_configured(benchmark, served):
+    cascade, bundle, requests = served
+    turn = iter(range(10**9))
+    info = {"kernel": "request: as configured", "size": size_of(bundle), "calls": 1, "items": 1}
+    benchmark.extra_info.update(info)
+    benchmark.pedantic(lambda: cascade.run(requests[next(turn) % N_REQUESTS]), rounds=ROUNDS, warmup_rounds=4)
+
+
+def test_request_by_steps(benchmark, served):
+    """Each round runs one user's request by every baseline and by karec."""
+    configured, bundle, requests = served
+    cascade = comparable(configured)
+    shop = Workshop(cascade, bundle, requests[:4])
+    peers = {f"chain, {name}'s DPP": shop.peer(select) for name, select in DPPS.items()}
+    whole, steps = defaultdict(list), defaultdict(lambda: defaultdict(list))
+    sizes, pages, turn = defaultdict(list), [], iter(range(10**9))
+
+    def run_peers():
+        request = requests[next(turn) % N_REQUESTS]
+        row = bundle.snapshot.users.row(request.user_number)
+        for name, peer in peers.items():
+            start = time.process_time()
+            left, ms = peer.run(request, row)
+            whole[name].append(time.process_time() - start)
+            for (place, _), each in zip(peer.steps, ms, strict=True):
+                steps[place][name].append(each * 1e-3)
+        pages.append((request, left))  # of NumPy's DPP, the last one
+        return (request,), {}
+
+    def run(request):
+        page = cascade.run(request)
+        for step in page.trace.steps:
+            steps[step.place][""].append(step.ms * 1e-3)
+            sizes[step.place].append(max(step.n_in, step.n_out, 1))
+        return page
+
+    benchmark.pedantic(run, setup=run_peers, rounds=ROUNDS)
+    check_pages(cascade, bundle, *pages[-1])
+    medians = {place: {side: float(np.median(ms)) for side, ms in of.items()} for place, of in steps.items()}
+    parts = [
+        {"kernel": f"request: {place}", "size": f"{np.median(sizes[place]):,.0f}", "seconds": of.pop("")}
+        | {"items": float(np.median(sizes[place])), "baselines": of}
+        for place, of in medians.items()
+    ]
+    baselines = {name: float(np.median(each)) for name, each in whole.items()}
+    info = {"kernel": "request: what baselines have", "size": size_of(bundle), "calls": 1, "items": 1}
+    benchmark.extra_info.update(info, parts=parts, baselines=baselines)
+
+
+def kind_of(code) -> str:
+    """Kind of a profiled function: native code, ONNX Runtime, NumPy, or Python."""
+    name = code if isinstance(code, str) else code.co_name
+    kinds = {
+        "karec._native": "native",
+        "run_kernel": "native",
+        "onnxruntime": "ONNX Runtime",
+        "numpy": "NumPy",
+    }
+    if not isinstance(code, str) and name != "run_kernel":
+        return "Python"
+    return next((kind for part, kind in kinds.items() if part in name), "Python")
+
+
+def show_kernels_to_profiler(monkeypatch) -> None:
+    """cProfile does not see Cython and Numba functions, nor native methods with named arguments."""
+
+    def shown(kernel):
+        def run_kernel(*arguments, **named):
+            return kernel(*arguments, **named)
+
+        return run_kernel
+
+    for face in (karec._native.ItemIndex, karec._native.IndexView):
+        monkeypatch.setattr(face, "dpp_select", shown(face.dpp_select))
+    for module in [module for name, module in sys.modules.items() if name.startswith("karec.")]:
+        for name, value in list(vars(module).items()):
+            if type(value).__name__ in ("cython_function_or_method", "CPUDispatcher"):
+                monkeypatch.setattr(module, name, shown(value))
+
+
+def test_request_by_kind(benchmark, served, monkeypatch):
+    """Native code and ONNX Runtime release the GIL. Python is what is left of the time without profiler."""
+    cascade, bundle, requests = served
+    whole, kinds, turn = [], defaultdict(list), iter(range(10**9))
+    show_kernels_to_profiler(monkeypatch)
+
+    def run(request):
+        start = time.process_time()
+        cascade.run(request)
+        whole.append(time.process_time() - start)
+
+    def profiled():
+        request, spent = requests[next(turn) % N_REQUESTS], dict.fromkeys(KINDS, 0.0)
+        profile = cProfile.Profile(time.process_time)
+        profile.runcall(cascade.run, request)
+        for entry in profile.getstats():
+            if (kind := kind_of(entry.code)) != "Python":
+                spent[kind] += max(entry.inlinetime - entry.callcount * CALL_S, 0.0)
+        for kind, seconds in spent.items():
+            kinds[kind].append(seconds)
+        return (request,), {}
+
+    benchmark.pedantic(run, setup=profiled, rounds=ROUNDS)
+    medians = {kind: float(np.median(each)) for kind, each in kinds.items()}
+    medians["Python"] = max(float(np.median(whole)) - sum(medians.values()), 1e-9)
+    parts = [
+        {"kernel": f"request: in {kind}", "size": size_of(bundle), "seconds": seconds, "items": 1}
+        for kind, seconds in medians.items()
+    ]
+    info = {"kernel": "request: all kinds", "size": size_of(bundle), "calls": 1, "items": 1}
+    benchmark.extra_info.update(info, parts=parts)
+
+
+def check_pages(cascade, bundle, request, left):
+    """The chain with NumPy's DPP makes the same page, except where float32 rounds differently."""
+    page, ids = cascade.run(request), np.asarray(bundle.snapshot.works.ids)
+    assert set(ids[left["recall"]]) >= set(page.scored["prerank"].ids)
+    assert np.isin(page.scored["rank"].ids, ids[left["prerank"]]).mean() > 0.98
+    assert np.isin([item.id for item in page.items], ids[left["rerank"]]).mean() >= 0.8

@@ -1,0 +1,151 @@
+"""Inner product and top-k: candidates by row and by id, scans of all items, search by lists."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import cycle
+
+import numpy as np
+import peers
+import pytest
+import workloads
+from workloads import DIM, K
+
+from karec.index import ItemIndex
+
+WIDTH = {"float32": 4, "float16": 2, "int8": 1}
+RECALL = 0.95
+
+
+@cache
+def index_of(n: int, dtype: str, dim: int = DIM) -> ItemIndex:
+    return ItemIndex.build(workloads.item_ids(n), workloads.item_vectors(n, dim), dtype)
+
+
+@cache
+def peers_of_rows(n: int, k: int) -> dict[str, peers.ByRows]:
+    return peers.of_rows(workloads.item_vectors(n), workloads.queries(1)[0], k)
+
+
+def gathered(n: int, dtype: str, dim: int = DIM) -> dict[str, float | str]:
+    """Costs of n random rows."""
+    bytes_ = n * dim * WIDTH[dtype]
+    return {
+        "items": n,
+        "bytes_": bytes_,
+        "limit": "gather_256" if dim * WIDTH[dtype] >= 256 else "gather_128",
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("n", [100, *workloads.N_CANDIDATES])
+def test_search_rows(compare, n, dtype):
+    index, query, k = index_of(workloads.N_ITEMS, dtype), workloads.queries(1)[0], min(K, n)
+    draws = cycle(workloads.candidate_rows(n, workloads.N_ITEMS))
+    ways = {
+        name: lambda way=way: way(next(draws)) for name, way in peers_of_rows(workloads.N_ITEMS, k).items()
+    }
+    size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} k={k} {dtype}"
+    ours = lambda: index.search(query, rows=next(draws), k=k)  # noqa: E731
+    compare("scoring: search rows", size, ours, ways, **gathered(n, dtype))
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_search_ids_of_adjusted_items(compare, n):
+    ids, vectors = workloads.item_ids(workloads.N_ITEMS), workloads.item_vectors(workloads.N_ITEMS)
+    rng, query = np.random.default_rng(5), workloads.queries(1)[0]
+    scale, offset = (
+        rng.uniform(0.5, 2, len(ids)).astype(np.float32),
+        rng.normal(size=len(ids)).astype(np.float32),
+    )
+    blocked = rng.random(len(ids)) < 0.05
+    index = ItemIndex.build(ids, vectors)
+    index.adjust(ids, scale=scale, offset=offset)
+    index.block(ids[blocked])
+    order = np.argsort(ids)
+    ordered = ids[order]
+    draws = cycle([ids[rows] for rows in workloads.candidate_rows(n, len(ids))])
+
+    def numpy():
+        found = order[np.searchsorted(ordered, next(draws))]
+        found = found[~blocked[found]]
+        return peers.sampled_top_k((vectors[found] @ query) * scale[found] + offset[found], K)
+
+    ours = lambda: index.search(query, ids=next(draws), k=K)  # noqa: E731
+    size = f"N={n} of {len(ids):.0e} D={DIM} adjusted, 5 % blocked"
+    compare("scoring: search ids", size, ours, {"NumPy": numpy}, **gathered(n, "float16"))
+
+
+@pytest.mark.parametrize("n", workloads.N_CANDIDATES)
+def test_scores_without_top_k(compare, n):
+    index, query = index_of(workloads.N_ITEMS, "float16"), workloads.queries(1)[0]
+    vectors, out = workloads.item_vectors(workloads.N_ITEMS), np.empty(n, np.float32)
+    draws = cycle(workloads.candidate_rows(n, workloads.N_ITEMS))
+    ours = lambda: index.scores(query, rows=next(draws), out=out)  # noqa: E731
+    numpy = lambda: np.dot(vectors.take(next(draws), axis=0), query, out=out)  # noqa: E731
+    size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} float16"
+    compare("scoring: scores", size, ours, {"NumPy": numpy}, **gathered(n, "float16"))
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "dtype"),
+    [(0, 64, "float16"), (0, 64, "float32"), (0, 64, "int8"), (10_000, 64, "float16")]
+    + [(100_000, dim, dtype) for dim, dtype in ((16, "float16"), (16, "int8"), (256, "float16"))],
+)
+def test_scan_of_one_query(compare, n, dim, dtype):
+    n = n or workloads.N_ITEMS
+    index, query, k = index_of(n, dtype, dim), workloads.queries(1, dim)[0], K
+    ways = peers.of_scan(workloads.item_vectors(n, dim), query, k, dtype == "int8")
+    costs = {"items": n, "bytes_": n * dim * WIDTH[dtype], "limit": "copy"}
+    ours = lambda: index.search_all(query, k)  # noqa: E731
+    compare("scoring: scan", f"N={n:.0e} D={dim} k={k} {dtype}", ours, ways, **costs)
+
+
+@pytest.mark.parametrize("n_queries", [8, workloads.N_QUERIES])
+def test_scan_of_many_queries(compare, n_queries):
+    n, queries = workloads.N_ITEMS, workloads.queries(n_queries)
+    index, ways = index_of(n, "float16"), peers.of_many(workloads.item_vectors(n), queries, K)
+    ours = lambda: index.search_all(queries, K)  # noqa: E731
+    pairs = n * n_queries
+    size = f"N={n:.0e} D={DIM} {n_queries} queries float16"
+    compare("scoring: scan", size, ours, ways, items=pairs, flops=2 * DIM * pairs, limit="fma")
+
+
+def test_search_by_lists(compare):
+    """Each side with the fewest probes that find 95 % of the best 1,000."""
+    n, n_queries = workloads.N_LISTED, 20
+    vectors, queries = workloads.clustered_vectors(n, n_queries)
+    index = ItemIndex.build(np.arange(n), vectors)
+    exact = [index.search_all(query, K).ids for query in queries]
+    index.build_lists()
+
+    def search(n_probe):
+        return [index.search_all(query, K, n_probe=n_probe).ids for query in queries]
+
+    recall_of = lambda n_probe: peers.mean_recall(exact, search(n_probe))  # noqa: E731
+    n_probe = peers.least_setting(recall_of, index.n_lists, RECALL)
+    others = peers.of_lists(vectors, queries, exact, K, index.n_lists, RECALL)
+    ways = {f"{name}, recall {recall:.3f}": way for name, (recall, way) in others.items()}
+    size = f"N={n:.0e} D={DIM} recall {recall_of(n_probe):.3f}, {n_probe} of {index.n_lists} lists"
+    compare("scoring: lists", size, lambda: search(n_probe), ways, items=n_queries)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_baselines_find_the_best_items(many):
+    """A baseline that finds other items is not a baseline: int8 finds 95 % of the best, all others 99 %."""
+    n, k = 10_000, 100
+    vectors, queries = workloads.item_vectors(n), workloads.queries(2)
+    exact = np.argsort(-(vectors @ queries[0]), kind="stable")[:k]
+    if many:
+        ways = peers.of_many(vectors, queries, k)
+    else:
+        ways = peers.of_scan(vectors, queries[0], k) | peers.of_scan(vectors, queries[0], k, int8=True)
+        ways |= {
+            f"{name} by rows": lambda way=way: way(np.arange(n, dtype=np.int32))
+            for name, way in peers.of_rows(vectors, queries[0], k).items()
+        }
+    for name, way in ways.items():
+        found = way()
+        found = found[0] if many else found[1] if isinstance(found, tuple) else found
+        least = 0.95 if "8" in name.replace("16", "") else 0.99
+        assert np.isin(exact, np.asarray(found).ravel()).mean() >= least, name
