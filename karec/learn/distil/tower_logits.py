@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from karec.learn._torch import Tensor, torch
@@ -25,6 +27,27 @@ def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, n
             )
             out[part] = model.logits(OfUsers(*(each[part] for each in users)), vectors).cpu().numpy()
     return out
+
+
+def user_side(model: Towers, batches: Batches, rows: Array) -> OfUsers:
+    """What the user tower gives for the examples ``rows`` of ``batches``."""
+    model.eval()
+    with torch.no_grad():
+        users: OfUsers = model.user(batches.inputs(torch.from_numpy(rows), model.user.inputs))
+    return users
+
+
+def library_vectors(model: Towers, batches: Batches, items: Mapping[str, Array]) -> Array:
+    """(L, D) vectors of L encoded works ``items`` {input: (L, …)}, on the device of ``batches``."""
+    model.eval()
+    parts = []
+    n = len(next(iter(items.values())))
+    with torch.no_grad():
+        for begin in range(0, n, ITEM_ROWS):
+            some = {name: items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs}
+            inputs = {name: torch.from_numpy(of).to(batches.device) for name, of in some.items()}
+            parts.append(model.item(inputs))
+    return np.asarray(torch.cat(parts).cpu().numpy())
 
 
 def item_vectors(model: Towers, batches: Batches, works: Tensor, numbers: Tensor) -> Tensor:

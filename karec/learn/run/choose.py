@@ -27,7 +27,7 @@ from karec._clock import Progress
 from karec._files import write_text_aside
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
 from karec.evaluate.quality import tower_logits
-from karec.learn._torch import torch
+from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.predictions import mean_auc
 from karec.learn.fit.prepare import Prepared, prepare
@@ -135,13 +135,9 @@ def choose_settings(
         return kept
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.run.threads or threads)
-    try:
+    with torch_threads(settings.run.threads):
         search = _Search(prepare(dataset, settings, folder, progress), folder, minutes * 60.0, progress)
         settings = search.towers(search.rankers(settings))
-    finally:
-        torch.set_num_threads(threads)
     shutil.rmtree(folder)
     folder.mkdir()
     choice = Choice(settings, tuple(search.tried))

@@ -22,10 +22,9 @@ from karec._files import file_aside
 from karec._memory import peak_gib, reset_peak
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
-from karec.learn._torch import Tensor, torch
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
-from karec.learn.distil.tower_logits import ITEM_ROWS, list_logits
+from karec.learn.distil.tower_logits import library_vectors, list_logits, user_side
 from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
@@ -144,29 +143,19 @@ class AblationModels:
         inputs, prepared = self._inputs, self._inputs.prepared
         scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
-        with torch.no_grad():
-            asked = inputs.batches.inputs(torch.from_numpy(inputs.pool_rows), model.user.inputs)
-            users = model.user(asked)
+        users = user_side(model, inputs.batches, inputs.pool_rows)
         pools = list_logits(model, users, prepared.train_batches, inputs.pool_works, inputs.pool_numbers)
-        return {"logits": logits, "pools": pools[..., 0], **self._whole_orders(users.user_vector, model)}
+        whole = self._whole_orders(users.user_vector.cpu().numpy(), model)
+        return {"logits": logits, "pools": pools[..., 0], **whole}
 
-    def _whole_orders(self, vectors: Tensor, model: Towers) -> dict[str, Array]:
+    def _whole_orders(self, users: Array, model: Towers) -> dict[str, Array]:
         """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for
         each user.
 
-        ``vectors (P, D)`` of the pools' users.
+        ``users (P, D)``: vectors of the pools' users.
         """
-        inputs, device = self._inputs, self._inputs.prepared.train_batches.device
-        parts = []
-        with torch.no_grad():
-            for begin in range(0, len(inputs.library), ITEM_ROWS):
-                some = {
-                    name: inputs.library_items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs
-                }
-                parts.append(
-                    model.item({name: torch.from_numpy(values).to(device) for name, values in some.items()})
-                )
-        works, users = torch.cat(parts).cpu().numpy(), vectors.cpu().numpy()
+        inputs = self._inputs
+        works = library_vectors(model, inputs.prepared.train_batches, inputs.library_items)
         few = works[:TOP_OF]
         tops = np.stack([np.argsort(-(few @ user), kind="stable")[:TOP] for user in users])
         asked = np.searchsorted(inputs.pool_rows, inputs.whole_rows)

@@ -21,7 +21,7 @@ from karec.lab.studies.ablation.inputs import TruthOf, prepare_ablation
 from karec.lab.studies.ablation.models import AblationModels
 from karec.lab.studies.ablation.plan import ablation_rows
 from karec.lab.studies.ablation.table import EvaluationSet, Measured, Row, ablation_table, measure, over_seeds
-from karec.learn._torch import torch
+from karec.learn._torch import torch_threads
 from karec.learn.run.lightgbm import lightgbm_packages
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
@@ -67,16 +67,12 @@ def run_ablation(
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     sizes = f"{n_pools} pools of {pool_size}, {whole} whole"
     _refuse_another(folder, f"{fingerprint(dataset, settings)}, measured on {on}, {sizes}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.run.threads or threads)
-    try:
+    with torch_threads(settings.run.threads):
         inputs = prepare_ablation(dataset, settings, folder, on, n_pools, pool_size, whole, progress)
         start_ms = dataset.valid_until_ms if on == "test" else dataset.train_until_ms
         evaluation = inputs.evaluation_set(settings, start_ms, truth_of)
         models = AblationModels(inputs, settings, folder)
         measured, costs = _measure_all(models, rows, seeds, evaluation, progress)
-    finally:
-        torch.set_num_threads(threads)
     return {
         "data": dataset.name,
         "measured_on": on,
