@@ -106,6 +106,5 @@ def rounds_table(rounds: Mapping[str, Any]) -> Table:
         rows,
         f"Towers taught by {taught['requests']:,} served requests{outcomes}; pools of {measured['pool']:,} "
         f"works of {measured['requests']:,} other users, of which prerank lets {measured['share']:.1%} "
-        f"through. In "
-        "brackets: 95 % intervals over users.",
+        "through. In brackets: 95 % intervals over users.",
     )

@@ -57,8 +57,7 @@ def asked_scenes(name: str | None, data: str) -> list[str]:
     if data != "world":
         raise ValueError(
             f"--scene measures scenes by the truth of the synthetic world, which --data {data} has not: "
-            f"leave it out, "
-            "and put templates into your karec.toml as docs/howto-scenes.md says"
+            "leave it out, and put templates into your karec.toml as docs/howto-scenes.md says"
         )
     return known if name == ALL else list(TOGETHER.get(name, (name,)))
 

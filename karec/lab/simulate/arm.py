@@ -83,14 +83,13 @@ class ArmRun:
         if cascade.exposure is not None and cascade.exposure.shared:
             raise ConfigError(
                 f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices "
-                f"in its "
-                "checkpoint: leave it out"
+                "in its checkpoint: leave it out"
             )
         logs = any(isinstance(queue.observer, RankLogObserver) for queue in cascade.observers)
         if self._learns(cascade) and not logs:
             raise ConfigError(
                 f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer "
-                f"writes one: "
+                "writes one: "
                 'add { use = "rank_log" } to the scene\'s observers, or train_every = 0'
             )
 

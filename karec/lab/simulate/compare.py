@@ -111,7 +111,7 @@ def _checked(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dic
             if own != other:
                 raise DataError(
                     f"arm {arm.name!r} has {own} {what}, {first.name!r} has {other}: only arms of one world "
-                    f"compare"
+                    "compare"
                 )
         if not np.array_equal(arm.creators, first.creators):
             raise DataError(

@@ -147,8 +147,7 @@ class _There:
             self._process.join()
             raise Unavailable(
                 f"a process that plays users ended with {self._process.exitcode} (-9: killed, often for "
-                f"memory); "
-                "`karec lab simulate --resume` goes on from the last day"
+                "memory); `karec lab simulate --resume` goes on from the last day"
             ) from error
 
     def _answer(self) -> Any:

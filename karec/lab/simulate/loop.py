@@ -87,7 +87,7 @@ def _held(out: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise DataError(
                 f"{out} is played into by another process, or by what one that was killed had started: wait "
-                f"for its end"
+                "for its end"
             ) from error
         yield
     finally:

@@ -30,16 +30,14 @@ FORMAT = 3  # of report.json; format 2 had feeds
 HOW_SURE = (
     "In brackets: 95 % intervals. They come from drawing users (for what users got, and shares of what was "
     "shown) or creators with all their works (for the rest) again and again, the same draws in every arm. "
-    "All "
-    "arms live in one world with one seed: the intervals do not cover another world."
+    "All arms live in one world with one seed: the intervals do not cover another world."
 )
 MEASURES = (
     (
         "What users got",
         USERS_SIDE,
         "What a user is expected to do on a day, by the true chances, and for all but the baseline the "
-        "change "
-        "in percent. Users who never came count as 0.",
+        "change in percent. Users who never came count as 0.",
     ),
     (
         "What creators and works got",
@@ -98,8 +96,7 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     yield note(
         f"{report['days']} days, {report['users']:,} users, {report['creators']:,} creators, "
         f"{report['works']:,} works that are there or may come. {len(arms)} arms met the same people, each "
-        f"is "
-        f"compared with “{baseline}”. {HOW_SURE}"
+        f"is compared with “{baseline}”. {HOW_SURE}"
     )
     yield Chart(
         "Creators, works and timeliness, day by day",
@@ -112,9 +109,9 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     yield Chart(
         "What reaching more creators costs",
         lambda axes: draw_frontier(axes, report),
-        "Each point is an arm: to the right more creators are seen on a day, upwards people play longer than "
-        f"with “{baseline}”. A line joins the settings of one method; no other arm beats a filled point in "
-        f"both.",
+        "Each point is an arm: to the right more creators are seen on a day, upwards people play longer "
+        f"than with “{baseline}”. A line joins the settings of one method; no other arm beats a filled "
+        "point in both.",
         width=9,
         height=5,
     )
@@ -132,17 +129,15 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
         SCREENED_HEAD,
         screened_rows(arms),
         "Uploads of all days, by the first reason that rejected them. Quality is the hidden one of the "
-        "world, "
-        "of mean 0 and spread 1 over all works; screening sees what the platform hears of it.",
+        "world, of mean 0 and spread 1 over all works; screening sees what the platform hears of it.",
     )
     yield from _table(
         "What was steered",
         STEERED_HEAD,
         steered_rows(arms),
         "What was wanted of exposure and how it stood after the last day: shares of the places of the last "
-        "24 "
-        "hours, works and creators that are not new any more, by whether they had their floor. Prices are in "
-        "standard deviations of a request's scores.",
+        "24 hours, works and creators that are not new any more, by whether they had their floor. Prices "
+        "are in standard deviations of a request's scores.",
     )
 
 

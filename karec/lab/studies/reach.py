@@ -90,7 +90,7 @@ def reach_table(reach: Mapping[str, Any]) -> TextTable:
         rows,
         f"All {library['works']:,} works{creators} in the library count. Top-k: of the works that were "
         f"ranked, the best by the fused score. {about_truth}In brackets: 95 % intervals over users, or over "
-        f"creators.",
+        "creators.",
     )
 
 

@@ -117,7 +117,7 @@ def scenes_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
         "What scenes are worth",
         ("scene", "for", "requests", "items each", *WAYS, "against popular, %"),
         rows,
-        "The mean over a feed of what its scene is for, by the world's own chances. All ways choose from the "
-        "items that the scene's filters let through. In brackets: 95 % intervals over users; the last column "
-        "is paired.",
+        "The mean over a feed of what its scene is for, by the world's own chances. All ways choose from "
+        "the items that the scene's filters let through. In brackets: 95 % intervals over users; the last "
+        "column is paired.",
     )

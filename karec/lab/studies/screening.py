@@ -211,11 +211,9 @@ def screening_sentence(report: Mapping[str, Any]) -> str:
     ratios = {name: recall[f"kept / {name}"]["value"] for name in ("at random", "rules only")}
     return (
         f"{report['days'][0]} … {report['days'][-1]}: {report['kept']:,} of {report['uploads']:,} works are "
-        f"kept, and "
-        f"{recall['kept']['value']:.1%} of the {report['popular']:,} that became popular "
-        f"({report['popular_from']:,} "
-        f"long views or more): {ratios['at random']:.1f} times as many as at random, "
-        f"{ratios['rules only']:.1f} times as many as by rules only"
+        f"kept, and {recall['kept']['value']:.1%} of the {report['popular']:,} that became popular "
+        f"({report['popular_from']:,} long views or more): {ratios['at random']:.1f} times as many as at "
+        f"random, {ratios['rules only']:.1f} times as many as by rules only"
     )
 
 

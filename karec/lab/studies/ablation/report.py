@@ -30,10 +30,9 @@ def ablation_markdown(report: Mapping[str, Any]) -> Iterator[str]:
     seeds = report["seeds"]
     yield (
         f"{report['data']}, measured on {report['measured_on']}: {report['exposures']:,} exposures, "
-        f"{report['pools']['pools']} pools of {report['pools']['works']} works, {len(seeds)} seed"
-        f"{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets 95 % intervals over "
-        f"users, "
-        "paired for gains; **bold** where such an interval excludes 0."
+        f"{report['pools']['pools']} pools of {report['pools']['works']} works, {len(seeds)} "
+        f"seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}). In brackets 95 % intervals "
+        "over users, paired for gains; **bold** where such an interval excludes 0."
     )
     for table in ablation_tables(report):
         head = table.head
