@@ -20,19 +20,25 @@ pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what di
 hypothesis.settings.register_profile("karec", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("nightly", max_examples=400, deadline=None)
 hypothesis.settings.load_profile("karec")  # pytest --hypothesis-profile=nightly loads the other
+LONG_FOLDERS = ("cli/demo", "learn", "lab", "cli", "native", "serve")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts folders with long files first, so that no worker waits for one at the end."""
+    starts = (*(f"tests/{folder}/" for folder in LONG_FOLDERS), "")
+    items.sort(key=lambda item: next(at for at, start in enumerate(starts) if item.nodeid.startswith(start)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadfile` a file stays on one worker; so does a folder that stands on one finished
-    demo."""
+    """With `--dist loadfile` a file stays on one worker; so do the tests that read one finished demo."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            file = super()._split_scope(nodeid)
-            return "tests/cli" if file.startswith("tests/cli/") else file
+            return "tests/cli/demo" if nodeid.startswith("tests/cli/demo/") else super()._split_scope(nodeid)
 
+    config.option.loadscopereorder = False
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from small_job import TASKS
+from small_job import TASKS, WORLD
 
 from karec.cli.arguments import parser
 from karec.cli.inputs import train_settings
+from karec.cli.preflight import bytes_of_run
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
+from karec.lab.simulate.world import make_world
 from karec.learn.settings.train import TrainSettings
 from karec.logs.rank_log import read_rank_log
 from karec.types import Request
@@ -173,3 +175,12 @@ def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job,
         )
         for name, value in expected.items():
             np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
+
+
+def test_what_a_run_takes_is_at_least_what_is_foretold(job):
+    """Of the files without models and checkpoints."""
+    sizes = [int(WORLD[at]) for at in (1, 3, 5)]
+    foretold = bytes_of_run(make_world(*sizes).dataset, TrainSettings())
+    folders = [job / "run" / "rank_log", (job / "bundles" / "current").resolve()]
+    taken = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    assert 0.2 * taken < foretold < 1.5 * taken

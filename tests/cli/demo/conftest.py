@@ -1,0 +1,79 @@
+"""One finished `karec demo`, and what it left, for the tests of this folder."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from small_job import WORLD
+
+from karec import cli
+from karec.bundle import Bundle
+from karec.config import Cascade
+from karec.lab.demo import loop
+from karec.types import Request
+
+# The scene home without steering of exposure: a feed does not depend on what others were shown.
+STILL = """
+[scenes.still]
+inherits = "home"
+exposure = false
+request.exposure_prices = false
+observers.exposures = false
+stages.rerank.steps.exposure = false
+"""
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory):
+    """The folder of a finished `karec demo` on 2,000 works, whose closed loop has 60 users."""
+    out = tmp_path_factory.mktemp("job")
+    settings = out / "train.toml"
+    settings.write_text("ranker.epochs = 1\n")
+    arguments = [*WORLD, "--requests", "12", "--out", str(out), "--report", str(out / "report")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "PART", replace(loop.PART, users=60))
+        code = cli.main(["demo", *arguments, "--scene", "all", "--settings", str(settings)])
+    assert code == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def report(job):
+    return json.loads((job / "report" / "report.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def bundle(job):
+    return Bundle.open(job / "bundles")
+
+
+@pytest.fixture(scope="session")
+def cascade(job):
+    with Cascade.from_config(job / "karec.toml", scene="home") as cascade:
+        yield cascade
+
+
+@pytest.fixture(scope="session")
+def still(job):
+    config = job / "still.toml"
+    config.write_text((job / "karec.toml").read_text() + STILL)
+    with Cascade.from_config(config, scene="still") as cascade:
+        yield cascade
+
+
+@pytest.fixture(scope="session")
+def shadowed(job, bundle):
+    """(config, feeds): every request is a shadow request, logged to a folder of its own."""
+    config = job / "shadowed.toml"
+    text = (job / "karec.toml").read_text()
+    assert "share = 0.02, at_most = 10_000" in text
+    config.write_text(
+        text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"')
+        + STILL
+    )
+    with Cascade.from_config(config, scene="still") as cascade:
+        users = bundle.snapshot.users.ids[:6]
+        feeds = [
+            cascade.run(Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)) for user in users
+        ]
+    return config, feeds
