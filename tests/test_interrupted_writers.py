@@ -18,7 +18,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=WRITERS)
+SHORT = ("text", "bundle", "rank-log")  # a file, a folder, parts that follow each other
+NAMES = [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in WRITERS]
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def writer(request, tmp_path_factory):
     build = tmp_path_factory.getbasetemp() / "disk-faults"
     build.mkdir(exist_ok=True)

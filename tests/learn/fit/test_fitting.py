@@ -122,7 +122,7 @@ train_dropping(Checkpoint(Path({path!r}), 3, "x"), progress)
 """
 
 
-@pytest.mark.parametrize("step", [2, 3, 7, 8, 20, 28])
+@pytest.mark.parametrize("step", [2, 7, 28, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 8, 20))])
 def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path, step):
     """Killed before the first checkpoint, at one, between two, at an epoch's end, at the very end."""
     whole, done = train_dropping(None)
