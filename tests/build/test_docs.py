@@ -1,0 +1,43 @@
+"""Links and module names in the documentation lead somewhere."""
+
+import importlib
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_link_in_readme_and_docs_leads_somewhere():
+    broken = []
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+def test_modules_that_docs_name_exist():
+    named = set()
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))):
+        named |= set(re.findall(r"`(karec(?:\.[a-z_]+)+)[`:]", page.read_text(encoding="utf-8")))
+    others = {
+        "karec.h",
+        "karec.pc",
+        "karec.live",
+        "karec.toml",
+        "karec.observers",
+        "karec.rank_log",
+        "karec.ranker",
+    }  # files, loggers, metadata keys
+    assert sorted(name for name in named - others if not _is_there(name)) == []
+
+
+def _is_there(name):
+    """A module, or an attribute of one."""
+    parts = name.split(".")
+    if (ROOT / Path(*parts)).is_dir() or (ROOT / Path(*parts)).with_suffix(".py").is_file():
+        return True
+    if parts[1] == "kernels":
+        return (ROOT / Path(*parts[1:])).is_dir() or any((ROOT / "kernels").glob(f"{parts[2]}.py*"))
+    module = importlib.import_module(".".join(parts[:-1]))
+    return hasattr(module, parts[-1])
