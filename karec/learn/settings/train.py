@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,36 +26,6 @@ from karec.learn.settings.sections import (
 from karec.platform.dataset import Dataset
 from karec.rank.fusion import Fusion
 
-OLD_PLACES: Mapping[str, str] = {
-    **{
-        name: f"features.{name}"
-        for name in ("history_length", "min_count", "user_min_count", "refresh_hours")
-    },
-    **{name: f"features.{name}" for name in ("dim", "bins")},
-    **{name: f"optimizer.{name}" for name in ("batch_size", "learning_rate", "weight_decay", "patience")},
-    **{
-        name: f"ranker.{name}"
-        for name in ("epochs", "members", "hidden", "dropout", "id_dropout", "auxiliary")
-    },
-    "ranker": "ranker.kind",
-    "n_experts": "ranker.experts",
-    "towers": "towers.kind",
-    "tower_epochs": "towers.epochs",
-    "tower_hidden": "towers.hidden",
-    "tower_id_dropout": "towers.id_dropout",
-    **{name: f"towers.{name}" for name in ("matching", "vector", "profile_dropout")},
-    **{name: f"distil.{name}" for name in ("recipe", *RECIPES["list"], "temperature", "list_temperature")},
-    **{name: f"distil.{name}" for name in ("contrast_temperature", "list_works", "lists_per_step")},
-    "kd_warm_up": "distil.warm_up",
-    "shadow_share": "shadow.share",
-    "shadow_requests": "shadow.at_most",
-    "shadow_works": "shadow.works",
-    **{name: f"evaluation.{name}" for name in ("baselines", "resamples")},
-    **{name: f"run.{name}" for name in ("device", "threads", "checkpoint_steps", "tensorboard")},
-    "train": "the file's top level",
-}
-"""Where the keys stand that were all at the top level, or in a table [train], before settings had
-sections."""
 Settings = TypeVar("Settings", bound="TrainSettings")
 QUICK_STEPS = 2000
 
@@ -180,7 +149,6 @@ class TrainSettings(Checked):
     def from_toml(cls, path: Path) -> Self:
         """Read a TOML file; raises ConfigError naming the file, the table and a wrong key or value."""
         table, place = read_toml(path), Place(path)
-        _refuse_old_keys(table, place)
         return fill(cls, table, place, _of_recipe(cls(), table, place))
 
 
@@ -210,12 +178,3 @@ def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Se
         return built_in.with_recipe(recipe)
     except ConfigError as error:
         raise place["distil"].refusal(error) from error
-
-
-def _refuse_old_keys(table: Mapping[str, Any], place: Place) -> None:
-    sections = {each.name for each in dataclasses.fields(TrainSettings)}
-    for key, value in table.items():
-        if (advice := REMOVED.get(f"distil.{key}")) is not None:
-            raise place.refusal(f"the key {key!r} was removed. {advice}")
-        if key in OLD_PLACES and not (key in sections and isinstance(value, dict)):
-            raise place.refusal(f"the key {key!r} has moved: write it at {OLD_PLACES[key]}")

@@ -15,7 +15,7 @@ from karec.learn.settings.fields import Bounds
 from karec.learn.settings.from_data import median_history, min_count
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import OptimizerSettings, RankerSettings
-from karec.learn.settings.train import OLD_PLACES, TrainSettings, run_settings
+from karec.learn.settings.train import TrainSettings, run_settings
 from karec.platform.table import Table
 
 REMOVED_SETTINGS = [each for each in REMOVED if each.startswith(("ranker", "distil", "recipe"))]
@@ -168,22 +168,6 @@ def test_wrong_keys_types_and_ranges_are_refused_with_file_and_place(tmp_path, t
     assert "train.toml" in str(caught.value)
 
 
-@pytest.mark.parametrize("key", OLD_PLACES)
-def test_a_key_of_flat_settings_is_refused_with_its_new_place(tmp_path, key):
-    value = "{}" if key == "train" else '"static"'
-    with pytest.raises(
-        ConfigError,
-        match=rf"train\.toml: the key '{key}' has moved: write it at "
-        rf"{OLD_PLACES[key]}$",
-    ):
-        read(tmp_path, f"{key} = {value}")
-
-
-def test_the_new_places_of_old_keys_are_settings():
-    names = {name for name, _, _ in every_setting()}
-    assert {place for key, place in OLD_PLACES.items() if key != "train"} <= names
-
-
 @pytest.mark.parametrize(
     "name", [name for name in REMOVED if name.startswith(("ranker", "distil", "recipe"))]
 )
@@ -191,11 +175,6 @@ def test_removed_setting_is_refused_with_its_replacement(tmp_path, name):
     text = f"distil.{name}" if name.startswith("recipe") else f"{name} = 1"
     with pytest.raises(ConfigError, match=rf"train\.toml: .* was removed\. {re.escape(REMOVED[name])}$"):
         read(tmp_path, text)
-
-
-def test_removed_flat_setting_is_refused_with_its_replacement(tmp_path):
-    with pytest.raises(ConfigError, match=r"train\.toml: the key 'chunks' was removed\. Delete it"):
-        read(tmp_path, "chunks = [5, 10]")
 
 
 def test_run_settings_leave_out_removed_keys(tmp_path):
