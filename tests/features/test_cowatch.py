@@ -7,54 +7,7 @@ from karec.errors import BundleError
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
-from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
 from karec.platform.folds.advance import advance
-from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
-
-N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
-
-
-@pytest.fixture(scope="module")
-def circles():
-    """(of_user, of_work): rows by circle, 64 of very different sizes: 10 to 60 users, 3 to 12 works."""
-    generator = np.random.default_rng(3)
-    sizes = np.geomspace(10, 60, N_CIRCLES).astype(int), np.linspace(3, 12, N_CIRCLES).astype(int)
-    return tuple(np.repeat(np.arange(N_CIRCLES), generator.permutation(size)) for size in sizes)
-
-
-@pytest.fixture(scope="module")
-def watched(circles):
-    """(users, works) int, how often: nearly all works of the own circle, a few of the next one in the ring.
-
-    The last but one work has just enough watchers, the last one too few, though each watched it twice.
-    """
-    generator = np.random.default_rng(4)
-    of_user, of_work = circles
-    ahead = (of_work - of_user[:, None]) % N_CIRCLES
-    chance = np.select([ahead == 0, ahead == 1], [0.9, 0.2])
-    times = (generator.random(chance.shape) < chance) * generator.integers(1, 4, chance.shape)
-    few = np.arange(len(of_user))[:, None] < [FEWEST, FEWEST - 1]
-    return np.concatenate([times, few * [1, 2]], axis=1)
-
-
-@pytest.fixture(scope="module")
-def snapshot(watched):
-    n_users, n = watched.shape
-    works = Table(
-        np.arange(n) * 3 + 50,
-        {name: np.arange(n) % 5 for name in ("creator_id", "song_id", "type", "tag")}
-        | {"upload_ms": np.zeros(n, int)},
-    )
-    user, work = np.divmod(np.repeat(np.arange(watched.size), watched.ravel()), n)
-    history = Relation.from_pairs(user, works.ids[work], n_users)
-    return Snapshot(0, works, Table(np.arange(n_users), {}), {"history": history}, {})
-
-
-@pytest.fixture(scope="module")
-def cowatch(snapshot):
-    return fit_cowatch(snapshot, seed=1)
 
 
 @pytest.fixture(scope="module")
