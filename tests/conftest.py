@@ -95,6 +95,14 @@ def dataset():
 
 
 @pytest.fixture(scope="session")
+def encoder(dataset):
+    """Of the training days of `dataset`, with histories of 8 works and values that appear 3 times."""
+    from karec.features.encoder import Encoder
+
+    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
+
+
+@pytest.fixture(scope="session")
 def ranker(tmp_path_factory):
     """item_numbers (N, 1) → logits (N, 2) of the tasks click and like; model version 7
     (fixtures/small_ranker.py)."""

@@ -18,11 +18,6 @@ from karec.platform.table import Table
 
 
 @pytest.fixture(scope="module")
-def encoder(dataset):
-    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
-
-
-@pytest.fixture(scope="module")
 def later(dataset):
     return advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
 

@@ -1,8 +1,15 @@
-"""Exports of torch modules are shared."""
+"""Examples of the small dataset; exports of torch modules are shared."""
 
 import pytest
+
+from karec.training_data.examples import build_examples
 
 
 @pytest.fixture(scope="session", autouse=True)
 def exports(shared_exports):
     """Tests of this folder share exports of torch modules."""
+
+
+@pytest.fixture(scope="module")
+def examples(dataset, encoder):
+    return build_examples(encoder, dataset.snapshot, dataset.exposures)

@@ -14,11 +14,6 @@ from karec.training_data.examples import build_examples, refreshed
 
 
 @pytest.fixture(scope="module")
-def encoder(dataset):
-    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
-
-
-@pytest.fixture(scope="module")
 def with_cowatch(dataset):
     """The same encoder with drawn vectors, which every fifth work lacks."""
     works = np.delete(np.asarray(dataset.snapshot.works.ids), np.s_[::5])

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from karec._clock import HOUR_MS
-from karec.features.encoder import Encoder
 from karec.training_data.examples import build_examples, refreshed
 from karec.training_data.leak_check import check_no_leak
-
-
-@pytest.fixture(scope="module")
-def encoder(dataset):
-    return Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
 
 
 def leaks_own_label(examples):

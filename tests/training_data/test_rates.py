@@ -4,18 +4,11 @@ moment."""
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from karec.features.encoder import Encoder
 from karec.platform.table import Table
 from karec.training_data.examples import build_examples
 from karec.training_data.rates import popularity_logits, rate_logits
-
-
-@pytest.fixture(scope="module")
-def examples(dataset):
-    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks)
-    return build_examples(encoder, dataset.snapshot, dataset.exposures)
 
 
 def test_popularity_is_the_smoothed_rate_of_what_was_shown_before(examples):

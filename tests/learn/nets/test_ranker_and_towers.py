@@ -6,22 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from karec.features.encoder import Encoder
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.matching import MATCHED, Matching
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import OfUsers, Towers
 from karec.models.onnx_model import OnnxModel
-from karec.training_data.examples import build_examples
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
-
-
-@pytest.fixture(scope="module")
-def examples(dataset):
-    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
-    return build_examples(encoder, dataset.snapshot, dataset.exposures)
 
 
 @pytest.fixture(scope="module")

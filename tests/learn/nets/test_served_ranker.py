@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from karec.features.encoder import USER_SIDE, Encoder
+from karec.features.encoder import USER_SIDE
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.calibration import Calibrated
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
 from karec.models.onnx_model import OnnxModel
-from karec.training_data.examples import build_examples
 
 SHARED = [name for name in MmoeRanker.inputs if name in USER_SIDE]
 SHAPES = {
@@ -22,12 +21,6 @@ SHAPES = {
     "one member": {"members": 1, "n_experts": 3, "hidden": 6, "extra": ("follow",)},
     "one expert": {"members": 3, "n_experts": 1, "hidden": 5},
 }
-
-
-@pytest.fixture(scope="module")
-def examples(dataset):
-    encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3)
-    return build_examples(encoder, dataset.snapshot, dataset.exposures)
 
 
 def inputs_of(examples, rows):
