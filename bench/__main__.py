@@ -69,10 +69,10 @@ def run_pytest(name: str) -> list[dict[str, Any]]:
 
 
 def rows_of(entry: dict[str, Any], isa: str, limits: dict[str, float]) -> list[Row]:
-    """Rows of one benchmark: its own, and those of the parts that it measured itself."""
+    """Rows of one benchmark: those of the parts that it measured itself, and its own if it has a kernel."""
     info = entry["extra_info"]
-    own = {**info, "seconds": entry["stats"]["median"] / info["calls"]}
-    return [row_of(part, isa, limits) for part in [*info.get("parts", []), own]]
+    own = [{**info, "seconds": entry["stats"]["median"] / info["calls"]}] if "kernel" in info else []
+    return [row_of(part, isa, limits) for part in [*info.get("parts", []), *own]]
 
 
 def row_of(info: dict[str, Any], isa: str, limits: dict[str, float]) -> Row:

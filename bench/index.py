@@ -91,5 +91,4 @@ def test_call_from_other_hosts(benchmark, tmp_path):
         {"kernel": f"index: {told}", "size": f"N={n} k={k}", "seconds": figures[name] * 1e-9, "items": n}
         for name, told in names.items()
     ]
-    info = {"kernel": "index: host program", "size": "whole run", "calls": 1, "items": 1}
-    benchmark.extra_info.update(info, parts=parts)
+    benchmark.extra_info.update(parts=parts)

@@ -165,8 +165,7 @@ def test_request_by_kind(benchmark, served, monkeypatch):
         {"kernel": f"request: in {kind}", "size": size_of(bundle), "seconds": seconds, "items": 1}
         for kind, seconds in medians.items()
     ]
-    info = {"kernel": "request: all kinds", "size": size_of(bundle), "calls": 1, "items": 1}
-    benchmark.extra_info.update(info, parts=parts)
+    benchmark.extra_info.update(parts=parts)
 
 
 def check_pages(cascade, bundle, request, left):

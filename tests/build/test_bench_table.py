@@ -44,6 +44,8 @@ def test_rows_include_the_parts_of_a_benchmark(table):
     found = rows(table, parts=[part])
     assert [row["kernel"] for row in found] == ["step", "scan"]
     assert found[0]["ns_per_item"] == pytest.approx(2.0)
+    entry = {"extra_info": {"parts": [part]}, "stats": {"median": 1.0}}
+    assert table.rows_of(entry, "avx2", LIMITS) == found[:1]
 
 
 def test_change_compares_rows_of_the_same_instruction_set(table):
