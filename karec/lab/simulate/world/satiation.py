@@ -69,8 +69,8 @@ class Satiation:
 
 
 FORMER = Satiation(creator=Repeat(0), tag=Repeat(4, click=0.25))  # what worlds had before any was fitted
-# Measured on KuaiRand (docs/notebook/2026-11-29-removed-studies.md): 95 % intervals −0.05 … 0.20 for clicks, 0.05 … 0.33
-# for likes; of creators nothing can be told.
+# Measured on KuaiRand (docs/notebook/2026-11-29-removed-studies.md): 95 % intervals −0.05 … 0.20 for clicks,
+# 0.05 … 0.33 for likes; of creators nothing can be told.
 KUAIRAND = Satiation(creator=Repeat(0), tag=Repeat(4, click=0.075, like=0.18))
 
 
