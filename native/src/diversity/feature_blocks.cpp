@@ -50,7 +50,7 @@ void FeatureBlocks::pack(std::size_t b) {
     }
     const DiversityKernels& loops = diversity_kernels();
     const auto pack_rows = rows_.dtype == DType::float16 ? loops.pack_float16 : loops.pack_float32;
-    pack_rows(places, norms, scale_, rows_.cols, &values_[b * kBlockItems * rows_.cols]);
+    pack_rows(places, norms, scale_, rows_.cols, values_.get() + b * kBlockItems * rows_.cols);
     packed_[b] = true;
 }
 

@@ -35,7 +35,7 @@ class FeatureBlocks {
     // block[d·kBlockItems + i] = dimension d of place b·kBlockItems + i; zeros behind the last.
     const float* block(std::size_t b) {
         if (!packed_[b]) pack(b);
-        return &values_[b * kBlockItems * rows_.cols];
+        return values_.get() + b * kBlockItems * rows_.cols;  // nullptr if rows have no dimensions
     }
 
   private:
