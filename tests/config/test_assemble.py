@@ -21,10 +21,8 @@ bundle = "bundles"
 
 [scenes.home]
 candidates = 8
-recall = [
-    { use = "popular", quota = 5 },
-    { use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" },
-]
+recall = [{ use = "popular", quota = 5 }, {\
+ use = "fresh", quota = 5, draws = 0, on_failure = "skip", name = "new" }]
 
 [[scenes.home.stages]]
 name = "prerank"
