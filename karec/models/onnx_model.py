@@ -50,6 +50,7 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
+        path = Path(path)  # callers may give a string
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
