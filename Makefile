@@ -114,7 +114,7 @@ mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each agai
 bench-smoke: $(VENV)/.dev  ## run each benchmark once on small inputs, without timing
 	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist loadgroup bench --benchmark-disable
 
-bench: $(VENV)/.bench  ## benchmarks and their baselines in one table, and in build/bench.json (K=dpp: some of them)
+bench: $(VENV)/.bench  ## benchmarks and their baselines in one table, and in build/bench.json (K=dpp: those with dpp in their name)
 	$(BIN)/python bench $(K)
 
 check: ruff mypy imports clang-format clang-tidy  ## format, lint, types, import rules (make -k check: all of them, whatever fails)
@@ -161,7 +161,7 @@ $(VENV)/.dev: $(BUILT_BY) $(BUILT_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[train,dev]'
 	touch $@ $(VENV)/.run
 
-# The packages alone: another editable install would compile the modules again.
+# Only the packages: another editable install would compile the modules again.
 $(VENV)/.bench: pyproject.toml | $(VENV)/.dev
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' \
 	  | $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r /dev/stdin

@@ -26,7 +26,7 @@ def _git(*arguments: str) -> str:
 
 
 def changed_files() -> list[str]:
-    """Returns paths that changed since the last landing; all tracked paths if the history does not tell."""
+    """Returns paths that changed since the last landing; all tracked paths if the history is too short."""
     base = _git("rev-list", "-1", "--before=4 hours ago", "HEAD").strip()
     if not base:
         return _git("ls-files").split("\n")
