@@ -7,7 +7,7 @@ A row is one kernel at one size: processor time of one thread, medians of rounds
 baselines take turns. GB/s and GFLOP/s count the bytes and operations that the work needs at least. `% of
 limit` compares them with this machine's limit, measured in the same run: C copy bandwidth, G random rows of
 the same width, F fused multiply-adds. `ratio` is the time of the strongest baseline divided by karec's:
-below 1, karec loses. `change` is karec's time compared with the row of the last build/bench.json that has
+below 1, karec is slower. `change` is karec's time compared with the row of the last build/bench.json that has
 the same kernel, size and instruction set.
 """
 
@@ -63,7 +63,7 @@ def run_pytest(name: str) -> list[dict[str, Any]]:
         if not report.exists() or not report.stat().st_size:
             raise SystemExit(done.returncode or f"no benchmark is called {name!r}")
         if done.returncode:
-            print("some benchmarks failed; the table has the others", file=sys.stderr)
+            print("some benchmarks failed; the table contains the others", file=sys.stderr)
         entries: list[dict[str, Any]] = json.loads(report.read_text())["benchmarks"]
         return entries
 
@@ -106,7 +106,7 @@ def key_of(row: Row) -> tuple[str, ...]:
 def cells(row: Row) -> list[str]:
     rate = f"{row['rate']:.3g} {row['unit']}" if "rate" in row else ""
     limit = f"{row['percent_of_limit']:.0f} {row['limit'][0].upper()}" if "limit" in row else ""
-    ratio = f"{row['ratio']:.2f}" + ("  loses" if row["ratio"] < 1 else "") if "ratio" in row else ""
+    ratio = f"{row['ratio']:.2f}" + ("  slower" if row["ratio"] < 1 else "") if "ratio" in row else ""
     change = f"{row['change']:+.0%}" if "change" in row else ""
     ns = f"{row['ns_per_item']:,.3g}" if row["ns_per_item"] < 1000 else f"{row['ns_per_item']:,.0f}"
     return [row["kernel"], row["size"], row["isa"], ns, rate, limit, row.get("baseline", ""), ratio, change]

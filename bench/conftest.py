@@ -22,7 +22,7 @@ ROUNDS = 3, 40
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cascade", help="a karec.toml whose bundle takes the place of the small world")
+    parser.addoption("--cascade", help="a karec.toml; its bundle is used instead of the small world")
 
 
 def pytest_configure(config):
@@ -80,9 +80,9 @@ def world(request, tmp_path_factory):
 def compare(benchmark):
     """Measures `ours` with pytest-benchmark and each baseline of `peers` in turns with it.
 
-    A round runs every side for at least 2 ms. All sides use one thread and the same inputs. `items` is what a
-    call handles. `bytes_` and `flops` are what a call moves or computes at least; `limit` names the limit of
-    the machine (machine.limits) that applies. __main__.py reads `extra_info`.
+    A round runs every side for at least 2 ms. All sides use one thread and the same inputs. `items` is the
+    number of items that a call handles. `bytes_` and `flops` are the least bytes and operations of a call.
+    `limit` names the limit of the machine (machine.limits) that applies. __main__.py reads `extra_info`.
     """
 
     def run(

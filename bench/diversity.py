@@ -36,8 +36,8 @@ def gram_schmidt(embeddings, relevance, k):
 
 
 def inverse_updates(embeddings, relevance, k, window=None):
-    """karec's definition in NumPy: the inverse of a D × D matrix changes by a rank of one for each pick. With
-    a window, the matrix of the last picks is inverted at each step."""
+    """karec's definition in NumPy: each pick is a rank-one update of the inverse of a D × D matrix.
+    With a window, the matrix of the last picks is inverted at each step."""
     f, picks = workloads.unit(embeddings), np.empty(k, np.int64)
     q2 = np.exp(2 * ALPHA * (relevance - relevance.max()))
     inverse = np.eye(f.shape[1], dtype=np.float32) / np.float32(RIDGE)

@@ -69,7 +69,7 @@ def test_call_from_python(compare, index):
 
 
 def test_call_from_other_hosts(benchmark, tmp_path):
-    """What PreRanker and the C API add to the kernel: parts of native/bench/host_bench.cpp."""
+    """Time that PreRanker and the C API add to the kernel, measured by native/bench/host_bench.cpp."""
     program = machine.native_program("host_bench")
     if program is None:
         pytest.skip("native/bench is not configured; run `make test-native` first")
@@ -88,7 +88,7 @@ def test_call_from_other_hosts(benchmark, tmp_path):
     figures = {name: float(ns) for name, ns, *_ in (row.split() for row in printed.splitlines())}
     names = {"kernel": "C++ search", "preranker": "C++ PreRanker", "c_preranker": "C PreRanker"}
     parts = [
-        {"kernel": f"index: {told}", "size": f"N={n} k={k}", "seconds": figures[name] * 1e-9, "items": n}
-        for name, told in names.items()
+        {"kernel": f"index: {caller}", "size": f"N={n} k={k}", "seconds": figures[name] * 1e-9, "items": n}
+        for name, caller in names.items()
     ]
     benchmark.extra_info.update(parts=parts)

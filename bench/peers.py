@@ -1,8 +1,8 @@
-"""Baselines of scoring.py out of NumPy, FAISS, usearch, NumKong and Numba, each at its best settings.
+"""Baselines of scoring.py from NumPy, FAISS, usearch, NumKong and Numba, each at its best settings.
 
-FAISS, usearch and NumKong are of the extra `bench`; a package that is missing is left out. Slower, and
-therefore not here: FAISS IndexFlatIP with IDSelector, usearch's exact search, Panorama with 2 and more
-levels, NumKong's `dot` on a whole matrix.
+The extra `bench` installs FAISS, usearch and NumKong; a missing package is skipped. These baselines are
+slower and therefore omitted: FAISS IndexFlatIP with IDSelector, usearch's exact search, Panorama with 2 and
+more levels, NumKong's `dot` on a whole matrix.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def of_rows(vectors: Floats, query: Floats, k: int) -> dict[str, ByRows]:
 
 
 def of_scan(vectors: Floats, query: Floats, k: int, int8: bool = False) -> dict[str, Scan]:
-    """The best k of all rows for one query; those whose scores round as int8 does only where karec's do."""
+    """Returns searches of the best k of all rows for one query. `int8`: with int8 vectors, else without."""
     faiss, queries = package("faiss"), query[None]
     ways: dict[str, Scan] = {
         name: lambda scores=scores: sampled_top_k(scores().ravel(), k)
@@ -147,7 +147,7 @@ def _numkong(vectors: Floats, queries: Floats, int8: bool) -> dict[str, Callable
 def of_lists(
     vectors: Floats, queries: Floats, exact: list[Ints], k: int, n_lists: int, recall: float
 ) -> dict[str, tuple[float, Scan]]:
-    """{name: (recall, search of all queries)} of FAISS's lists, with the fewest probes that find enough."""
+    """{name: (recall, search of all queries)} of FAISS's lists, with the fewest probes for `recall`."""
     faiss = package("faiss")
     if faiss is None:
         return {}

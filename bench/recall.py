@@ -41,16 +41,16 @@ def test_lookup_of_ids(compare, index, n):
 
 
 def test_lookup_of_text_ids(compare, tmp_path):
-    n, asked = workloads.N_ITEMS, 100_000
+    n, n_wanted = workloads.N_ITEMS, 100_000
     keys = np.random.default_rng(0).permutation(n).astype(np.uint64) * np.uint64(7919) + np.uint64(10**17)
     text = keys.astype(f"S{TEXT}").view(np.uint8)
     ids = IdMap.build(Strings(np.arange(n + 1) * TEXT, text), tmp_path / "ids.karec")
-    wanted = keys[np.random.default_rng(1).integers(0, n, asked)].astype(str).tolist()
+    wanted = keys[np.random.default_rng(1).integers(0, n, n_wanted)].astype(str).tolist()
     row_of = dict(zip(keys.astype(str).tolist(), range(n), strict=True))
     assert ids.names(ids.numbers(wanted)).tolist() == wanted
     ways = {"Python dict": lambda: [row_of[name] for name in wanted]}
-    size = f"{asked:,} of {n:.0e} texts"
-    compare("recall: numbers of text ids", size, lambda: ids.numbers(wanted), ways, items=asked)
+    size = f"{n_wanted:,} of {n:.0e} texts"
+    compare("recall: numbers of text ids", size, lambda: ids.numbers(wanted), ways, items=n_wanted)
 
 
 @pytest.fixture(scope="module")

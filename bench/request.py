@@ -1,9 +1,9 @@
-"""Whole requests and their steps, compared with the same request out of NumPy, FAISS and ONNX Runtime.
+"""Whole requests and their steps, compared with the same request in NumPy, FAISS and ONNX Runtime.
 
-    pytest bench/request.py --cascade DIR/karec.toml      # a bundle, in place of a small world
+    pytest bench/request.py --cascade DIR/karec.toml      # this bundle instead of a small world
 
-The models of the small world are trained for one epoch: what a request costs does not depend on how good they
-are. Side effects do not run.
+The models of the small world are trained for one epoch: the cost of a request does not depend on their
+quality. Side effects do not run.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def served(world):
     """(cascade, bundle, requests of different users)."""
     bundle, scene = open_bundle(world), scene_names(world)[0]
     users = np.random.default_rng(0).choice(np.asarray(bundle.snapshot.users.ids), N_REQUESTS)
-    asked = [
+    requests = [
         Request(int(user), scene=scene, time_ms=bundle.snapshot.time_ms, request_id=str(at))
         for at, user in enumerate(users)
     ]
     with load_cascade(world, scene, bundle) as cascade:
-        yield by_lists(replace(cascade, observers=(), clock=time.process_time)), bundle, asked
+        yield by_lists(replace(cascade, observers=(), clock=time.process_time)), bundle, requests
 
 
 def by_lists(cascade):
-    """The source `model` searches lists of items, as in a large bundle."""
+    """Returns the cascade with a source `model` that searches lists of items, as in a large bundle."""
     sources = tuple(copy(source) for source in cascade.recall.sources)
     for source in sources:
         if isinstance(source, Model):
@@ -101,7 +101,7 @@ def test_request_by_steps(benchmark, served):
         for place, of in medians.items()
     ]
     baselines = {name: float(np.median(each)) for name, each in whole.items()}
-    info = {"kernel": "request: what baselines have", "size": size_of(bundle), "calls": 1, "items": 1}
+    info = {"kernel": "request: steps of the baselines", "size": size_of(bundle), "calls": 1, "items": 1}
     benchmark.extra_info.update(info, parts=parts, baselines=baselines)
 
 
@@ -137,7 +137,7 @@ def show_kernels_to_profiler(monkeypatch) -> None:
 
 
 def test_request_by_kind(benchmark, served, monkeypatch):
-    """Native code and ONNX Runtime release the GIL. Python is what is left of the time without profiler."""
+    """Native code and ONNX Runtime release the GIL. Python is the rest of the time without profiler."""
     cascade, bundle, requests = served
     whole, kinds, turn = [], defaultdict(list), iter(range(10**9))
     show_kernels_to_profiler(monkeypatch)

@@ -27,8 +27,8 @@ def peers_of_rows(n: int, k: int) -> dict[str, peers.ByRows]:
     return peers.of_rows(workloads.item_vectors(n), workloads.queries(1)[0], k)
 
 
-def gathered(n: int, dtype: str, dim: int = DIM) -> dict[str, float | str]:
-    """Costs of n random rows."""
+def gather_costs(n: int, dtype: str, dim: int = DIM) -> dict[str, float | str]:
+    """Returns the arguments of `compare` for n random rows."""
     bytes_ = n * dim * WIDTH[dtype]
     return {
         "items": n,
@@ -47,7 +47,7 @@ def test_search_rows(compare, n, dtype):
     }
     size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} k={k} {dtype}"
     ours = lambda: index.search(query, rows=next(draws), k=k)  # noqa: E731
-    compare("scoring: search rows", size, ours, ways, **gathered(n, dtype))
+    compare("scoring: search rows", size, ours, ways, **gather_costs(n, dtype))
 
 
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)
@@ -73,7 +73,7 @@ def test_search_ids_of_adjusted_items(compare, n):
 
     ours = lambda: index.search(query, ids=next(draws), k=K)  # noqa: E731
     size = f"N={n} of {len(ids):.0e} D={DIM} adjusted, 5 % blocked"
-    compare("scoring: search ids", size, ours, {"NumPy": numpy}, **gathered(n, "float16"))
+    compare("scoring: search ids", size, ours, {"NumPy": numpy}, **gather_costs(n, "float16"))
 
 
 @pytest.mark.parametrize("n", workloads.N_CANDIDATES)
@@ -84,7 +84,7 @@ def test_scores_without_top_k(compare, n):
     ours = lambda: index.scores(query, rows=next(draws), out=out)  # noqa: E731
     numpy = lambda: np.dot(vectors.take(next(draws), axis=0), query, out=out)  # noqa: E731
     size = f"N={n} of {workloads.N_ITEMS:.0e} D={DIM} float16"
-    compare("scoring: scores", size, ours, {"NumPy": numpy}, **gathered(n, "float16"))
+    compare("scoring: scores", size, ours, {"NumPy": numpy}, **gather_costs(n, "float16"))
 
 
 @pytest.mark.parametrize(

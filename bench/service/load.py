@@ -4,7 +4,7 @@
 
 Latency is counted from a request's moment: a slow service does not receive fewer requests. Goodput is the
 number of pages per second with status 200 within --deadline-ms of their moment. One process sends some
-hundred requests per second; `late_share` is the part that it sent more than 5 ms after their moment.
+hundred requests per second; `late_share` is the fraction that it sent more than 5 ms after their moment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Plan:
     rate: float
     seconds: float
     deadline_ms: float | None = None
-    events_share: float = 0.0  # part of the requests that report the impressions of a page
+    events_share: float = 0.0  # fraction of the requests that report the impressions of a page
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Load:
     late: int = 0
     source: int = field(default_factory=lambda: int.from_bytes(os.urandom(8)))
     n_events: int = 0
-    acknowledged: list[int] = field(default_factory=list)  # numbers of the events that a 200 took
+    acknowledged: list[int] = field(default_factory=list)  # numbers of the events that a 200 confirmed
     pages: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1000))
 
     async def play(self) -> dict[str, Any]:
@@ -88,11 +88,11 @@ class Load:
         event = {"kind": "exposure", "user": page["user"], "time_ms": time.time_ns() // 1_000_000}
         return [event | {"id": str(UUID(int=first + at)), "work": each} for at, each in enumerate(ids)]
 
-    def _take_page(self, page: dict[str, Any], user: int | str, took_ms: float) -> str:
+    def _take_page(self, page: dict[str, Any], user: int | str, latency_ms: float) -> str:
         ids = [item["id"] for item in page["items"]]
         if page["user"] != user or len(set(ids)) < len(ids):
             return "wrong page"
-        self.latency_ms.append(took_ms)
+        self.latency_ms.append(latency_ms)
         self.pages.append(page)
         return "200"
 

@@ -15,8 +15,9 @@ processes of their own. It ends with status 1 unless
     no request fails, is degraded, or is short
     each answer is of one version: its bundle, its model, and for each version of rows in its index that
     version's user vector of its features
-    each event counts once: counters of every user and work in the state store are the base's and what was
-    told memory (RSS, after what a first hour and a first refresh need) grows by less than 100 MB
+    each event counts once: counters of every user and work in the state store are those of the bundle and of
+    the events that were sent
+    memory (RSS, after what a first hour and a first refresh need) grows by less than 100 MB
 """
 
 from __future__ import annotations
@@ -290,8 +291,7 @@ def main() -> int:
     print(
         f"{told.hours} hours in {time.monotonic() - begun:.0f} s: {soak.answered} answers of versions "
         f"{dict(sorted(soak.served.items()))}, {soak.uploaded:,} uploads, {soak.repeated} events told twice; "
-        f"memory "
-        f"grew by {grown:.0f} MB (< {MOST_MB:.0f}: {'yes' if grown < MOST_MB else 'NO'})"
+        f"memory grew by {grown:.0f} MB (< {MOST_MB:.0f}: {'yes' if grown < MOST_MB else 'NO'})"
     )
     for what, n in mistakes.items():
         print(f"MISTAKE {what}: {n}")
