@@ -25,7 +25,7 @@ struct ArrangeRule {
 // A place that belongs to some items; a `free` one to none, it is left empty.
 struct ArrangeSlot {
     std::size_t place = 0;
-    std::span<const std::uint8_t> fits;  // (n,) not 0 = may stand there; not read if the slot is free
+    std::span<const std::uint8_t> fits;  // (n,) not 0 = fits the place; not read if the slot is free
     bool free = false;
 };
 

@@ -184,7 +184,7 @@ class Arrangement {
                 if (excess == 0) break;
             }
             if (own != NONE) kept_for[own] = NONE;
-            chosen_[place] = NONE;  // an item of the search that was given up may be left here
+            chosen_[place] = NONE;  // an abandoned search may have left an item here
             if (chosen != NONE) take(place, chosen);
         }
     }

@@ -5,7 +5,7 @@
 namespace karec {
 namespace {
 
-// 0 or 1 for each byte: whatever else a bool array may contain is true.
+// Returns 0 or 1 for each byte of a bool array: any byte but 0 is true.
 std::vector<std::uint8_t> flags_of(std::span<const std::uint8_t> bytes) {
     std::vector<std::uint8_t> flags(bytes.size());
     std::ranges::transform(bytes, flags.begin(), [](std::uint8_t byte) { return std::uint8_t{byte != 0}; });

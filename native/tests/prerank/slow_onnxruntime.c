@@ -1,4 +1,4 @@
-/* An ONNX Runtime that takes 0.3 s to answer that it has no interface. is_asked is 1 from the first question on. */
+/* An ONNX Runtime whose entry point waits 0.3 s and returns no interface. is_asked is 1 after the first call. */
 #define _POSIX_C_SOURCE 199309L
 #include <time.h>
 

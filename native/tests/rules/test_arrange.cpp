@@ -94,7 +94,7 @@ TEST(arrange_reads_any_nonzero_byte_as_true) {
     CHECK(greedy.whole.ok() && (greedy.indices == Marks{1, 0, 2, -1}));
 }
 
-TEST(arrange_without_arrays_looks_at_the_first_k_items) {
+TEST(arrange_without_arrays_selects_the_first_k_items) {
     const std::size_t most = std::numeric_limits<std::int32_t>::max();
     CHECK(Arranged(most, 3, {}).is({0, 1, 2}));
     CHECK(Arranged(most, 4, {}, {{1, {}, true}}).is({0, -1, 1, 2}));
