@@ -1,7 +1,7 @@
 """Greedy selection by a determinantal point process (DPP), in Numba and float64.
 
 ``native/include/karec/dpp.hpp`` has the definition. The C++ library compares gains in float32. It may take
-another item where two gains differ by less than 1e-6·q².
+another item if two gains differ by less than 1e-6·q².
 
 Source: Chen, Zhang, Zhou: Fast greedy MAP inference for determinantal point process, 2018.
 """
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from karec.kernels.dpp_options import DIVERSITY, RIDGE, checked_options
 from karec.kernels.option_values import between, column, finite, matrix, positive
 
-MIN_RESIDUAL = 1e-6  # of an item's first residual; below it the item adds nothing
+MIN_RESIDUAL = 1e-6  # relative to an item's first residual; below it the item adds nothing
 
 Selection = tuple[NDArray[np.int64], NDArray[np.float64], float, int]  # indices, gains, log_det, n_dpp
 
@@ -40,7 +40,7 @@ def dpp_select(
         embeddings: (N, D) float32 or float16.
         relevance: (N,) float32, larger is better.
         k, alpha, ridge, weights, window: as in ``karec.dpp_select``.
-        fill: goes on by q, largest first, when no item adds anything.
+        fill: continues by q, largest first, if no other item adds anything.
 
     Returns:
         indices (n,) int64, gains (n,) float64, log_det, n_dpp: as in ``karec.DppResult``.
@@ -78,12 +78,12 @@ def dpp_select_similarity(
     weights: ArrayLike | None = None,
     window: int | None = None,
 ) -> Selection:
-    """Selects as ``dpp_select`` does, by a similarity that the caller defines, and without a fill.
+    """Selects as ``dpp_select`` does, with a similarity that the caller defines and without a fill.
 
     Args:
         similarity: function under ``@numba.njit``. ``similarity(data, i, j)`` is S_ij, symmetric and positive
             semi-definite. It is compiled into the loop at the first call.
-        data: what ``similarity`` reads, an array or a tuple of arrays.
+        data: first argument of ``similarity``, an array or a tuple of arrays.
         relevance, k, diversity, alpha, ridge, weights, window: as in ``karec.dpp_select``.
 
     Returns:
@@ -118,7 +118,7 @@ def _checked(
     ridge: float,
     window: int | None,
 ) -> tuple[NDArray[np.float64], int, int]:
-    """Returns log q (n,), and k and window cut to the number of items and of picks."""
+    """Returns log q (n,), ``k`` limited to the number of items, and ``window`` limited to ``k``."""
     k = min(positive("k", k), len(relevance))
     checked_options(
         alpha=alpha, ridge=ridge, type_weight=0.0, window=window, max_per_type=None, min_per_type=0
@@ -143,8 +143,8 @@ def _selection(
 def _greedy(unit: Any, q2: Any, ridge: float, k: int, window: int) -> Any:
     """Returns picks (n,) and their residuals. The residual of item i is its conditional variance at q = 1.
 
-    Each pick gives a direction: what earlier directions leave of its vector, at unit length. A residual falls
-    by the square of the item's product with the direction.
+    Each pick gives a direction: its vector without the components along earlier directions, divided by the
+    root of its residual. The residual of an item falls by the square of its product with the direction.
     """
     n, dim = unit.shape
     first = np.empty(n)

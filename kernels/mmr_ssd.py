@@ -1,7 +1,7 @@
 """Maximal marginal relevance (MMR) and sliding spectrum decomposition (SSD), in Numba and float64.
 
 ``native/include/karec/mmr_ssd.hpp`` has the definitions. The C++ library compares scores in float32. It may
-take another item where two scores differ by less than float32 can tell.
+take another item if two scores differ by less than the precision of float32.
 
 Source: Carbonell, Goldstein: The use of MMR, 1998. Huang et al.: Sliding spectrum decomposition, 2021.
 """
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from karec.kernels.dpp_options import DIVERSITY
 from karec.kernels.option_values import between, column, finite, matrix, positive, positive_or_none
 
-MIN_SQUARED_NORM = 1e-5  # below it the rest of a unit vector counts as 0
+MIN_SQUARED_NORM = 1e-5  # below it the orthogonal component of a unit vector counts as 0
 
 Selection = tuple[NDArray[np.int64], NDArray[np.float64]]  # indices, scores
 
@@ -57,7 +57,9 @@ def ssd_select(
     diversity: float = DIVERSITY,
     window: int | None = None,
 ) -> Selection:
-    """Selects by (1 − diversity)·r_i + diversity·‖p_i‖. p_i is what the picks leave of the unit vector of i.
+    """Selects by (1 − diversity)·r_i + diversity·‖p_i‖.
+
+    p_i is the component of the unit vector of i that is orthogonal to the picks so far.
 
     Arguments, results, errors and cost are those of ``mmr_select``.
     """
@@ -88,7 +90,7 @@ def _select(
 
 @njit(cache=True, nogil=True)
 def _greedy(unit: Any, value: Any, diversity: float, k: int, window: int, orthogonal: bool) -> Any:
-    """State of an item: its largest similarity (MMR), or the squared norm of what is left of it (SSD)."""
+    """State of an item: largest similarity (MMR), or squared norm of its orthogonal component (SSD)."""
     n, dim = unit.shape
     start = np.full(n, -1.0)
     if orthogonal:
@@ -123,7 +125,7 @@ def _greedy(unit: Any, value: Any, diversity: float, k: int, window: int, orthog
 
 @njit(cache=True, nogil=True)
 def _direction(vector: Any, directions: Any, oldest: int, t: int, orthogonal: bool) -> None:
-    """Writes direction ``t``: the vector (MMR), or what directions oldest … t − 1 leave of it (SSD)."""
+    """Writes direction ``t``: the vector (MMR), or its part orthogonal to directions oldest … t − 1 (SSD)."""
     u = directions[t]
     u[:] = vector
     if not orthogonal:

@@ -83,7 +83,7 @@ def _dot(row: Any, query: Any, sums: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _push(block: Any, query: Any, first: int, scores: Any, positions: Any) -> None:
-    """Adds the rows ``first`` … of ``block`` to a heap whose root is the worst of the best so far.
+    """Adds the rows of ``block``, from number ``first`` on, to the heap of the best k; its root is the worst.
 
     Rows are pushed by ascending position, so that a row that ties with the root comes after it.
     """
