@@ -41,19 +41,19 @@ T = TypeVar("T")
 _KINDS = {Sequence: "a list", Mapping: "a table"}
 
 REMOVED: Mapping[str, str] = {
-    "ranker.first": "Delete it. To save time, let fewer works out of prerank: counts.prerank of a scene.",
+    "ranker.first": "Delete it. To save time, lower counts.prerank of the scene.",
     "ranker.precision": "Delete it: rankers serve in float32. `karec export models` writes int8 variants.",
     **dict.fromkeys(
         ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
-        "Delete it: distil.list_weight teaches the order of a list.",
+        "Delete it: distil.list_weight trains the order of a list.",
     ),
-    "distil.unexposed_weight": "Delete it: distil.pool_weight teaches works that were not shown.",
+    "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
     "distil.born_again": "Delete it: the towers are trained once.",
-    **{f"recipe = {name!r}": "Take 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
-    "model = 'first'": "Delete the stage. To save time, let fewer works out of prerank: counts.prerank.",
+    **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
+    "model = 'first'": "Delete the stage. To save time, lower counts.prerank of the scene.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
 }
-"""What replaces a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
+"""Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
 
 
 @dataclass(frozen=True)

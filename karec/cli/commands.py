@@ -108,7 +108,7 @@ def export_trees(arguments: argparse.Namespace) -> None:
 
     exported = export_trees(arguments.model)
     for reason in exported.left:
-        print(f"{arguments.model}: ONNX Runtime scores trees: {reason}")
+        print(f"{arguments.model}: trees that stay with ONNX Runtime: {reason}")
     if not exported.n_trees:
         raise ValueError(f"{arguments.model} has no trees that karec's library scores: nothing was written")
     print(f"{trees_path(arguments.model)}: {exported.n_trees:,} trees")

@@ -186,9 +186,10 @@ examples:
 examples:
   karec export trees ranker.onnx
 
-Writes ranker.trees.npz for a model file that karec.toml names (model = "ranker.onnx"): karec's library scores its trees
-then, with ONNX Runtime's bits in a tenth of the time. Write it again whenever the model changes: the file holds the
-model's SHA-256, and ONNX Runtime scores the trees of another file. Models that karec train writes have theirs.""",
+Writes ranker.trees.npz for a model file that karec.toml names (model = "ranker.onnx"): karec's library
+then scores its trees, with the bits of ONNX Runtime in a tenth of the time. Run it again after each change of the
+model: the file holds the model's SHA-256, and with another one ONNX Runtime scores the trees. karec train writes the
+file with each model.""",
     "models": """\
 examples:
   karec export models --data kuairand --root KuaiRand-Pure/data --run run7/run

@@ -8,14 +8,14 @@ from karec import cli
 from karec.models.onnx_model import OnnxModel
 
 
-def test_export_trees_writes_the_file_and_tells_what_stays(tmp_path, capsys):
+def test_export_trees_writes_the_file_and_prints_other_trees(tmp_path, capsys):
     small, large = (random_tree(np.random.default_rng(0), leaves, 4) for leaves in (5, 257))
     nodes = [tree_node([small], "dense", "small"), tree_node([large], "dense", "large")]
     nodes.append(onnx.helper.make_node("Add", ["small", "large"], ["logits"]))
     model = write_model(tmp_path / "own.onnx", nodes, {"dense": 4})
     assert cli.main(["export", "trees", str(model)]) == 0
     stays, written = capsys.readouterr().out.splitlines()
-    assert stays == f"{model}: ONNX Runtime scores trees: large: a tree has 257 leaves, more than 256"
+    assert stays == f"{model}: trees that stay with ONNX Runtime: large: a tree has 257 leaves, more than 256"
     assert written == f"{tmp_path / 'own.trees.npz'}: 1 trees"
     assert OnnxModel(model).trees == 1
 
