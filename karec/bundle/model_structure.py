@@ -1,4 +1,4 @@
-"""Checks of what a loaded model of a bundle declares: inputs, outputs and the widths of vectors."""
+"""Checks the declared inputs, outputs and vector widths of the loaded models of a bundle."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ VECTORS = {space.user_tower: "user_vector" for space in SPACES} | {
 
 
 def check_model(model: OnnxModel, encoder: Encoder | None) -> None:
-    """Raises BundleError if ``model`` does not fit ``encoder`` or lacks what serving reads.
+    """Raises BundleError if serving cannot use ``model`` with ``encoder``.
 
-    It lacks an output or a dynamic batch, reads what ``encoder`` does not give, or has a trees file that was
-    made from another model.
+    Causes: a missing output or dynamic batch, an input that ``encoder`` does not give, or a trees file that
+    was made from another model.
     """
     ports = [*model.input_ports.values(), *model.output_ports.values()]
     if len(ports) > MAX_PORTS:
@@ -44,9 +44,9 @@ def check_model(model: OnnxModel, encoder: Encoder | None) -> None:
 def check_towers(
     folder: Path, space: Space, models: Mapping[str, OnnxModel], index: ItemIndex | None
 ) -> None:
-    """Raises BundleError unless the towers of ``space`` fit each other and ``index``, its item vectors.
+    """Raises BundleError unless the towers of ``space`` and its ``index`` have vectors of one width.
 
-    ``models``: all of the bundle, by file name.
+    ``models``: all models of the bundle, by file name.
     """
     widths = {} if index is None else {space.index: index.dim}
     for name in (space.item, space.own, *space.others_of(models)):

@@ -11,9 +11,9 @@ it runs, as far as the bundle has the parts:
     index.karec             D is its width; the 10 nearest works of a user vector
     recall.karec            the same with its own towers, recall_user_tower….onnx and recall_item_tower.onnx
 
-What a model declares must be what the encoder gives, the index holds and serving reads; everything must be
-finite. Where the bundle has no encoder or no snapshot, its host makes the inputs: models are then run once,
-on ones where numbers stand and 0 where codes stand.
+The declared inputs and outputs of a model must fit the encoder, the index and serving; all values must be
+finite. If the bundle has no encoder or no snapshot, its host makes the inputs: models are then run once,
+with 1 for each number and 0 for each code.
 
 The kernel holds the caps: RLIMIT_CPU for each part, RLIMIT_DATA (Linux 4.7 or newer) for what is allocated
 after the imports. Address space is not limited, since mapped files and what ONNX Runtime only reserves cost

@@ -41,12 +41,12 @@ class Port:
 class OnnxModel:
     """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
 
-    ``inputs`` and ``outputs`` are names; ``input_ports`` and ``output_ports`` {name: what is declared of it}.
+    ``inputs`` and ``outputs`` are names; ``input_ports`` and ``output_ports`` are {name: its Port}.
     ``metadata`` is that of the file; ``tasks``, ``model_version`` and ``kind`` come from it, and so does
     ``fingerprint``, which is of graph and weights alone, "" where the file has none. ``trees`` is the number
-    of trees that karec's library scores in ONNX Runtime's place, with the same bits: those of the trees file
-    (``karec.models.trees``). Raises BundleError when the file is not a model or lacks that metadata, and when
-    its trees file is damaged.
+    of trees of the trees file that karec's library scores in place of ONNX Runtime, with the same bits
+    (``karec.models.trees``). Raises BundleError if the file is not a model or lacks that metadata, or if its
+    trees file is damaged.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -58,7 +58,7 @@ class OnnxModel:
         try:
             open_regular(path).close()  # ONNX Runtime would wait for the writer of a FIFO
             stored = load_trees(path)
-            # Bytes cannot read weights of another file: ONNX Runtime refuses it for a model without a path.
+            # A model that is loaded from bytes has no path, so ONNX Runtime refuses weights in other files.
             model = str(path) if stored is None else stored.rest
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except BundleError:

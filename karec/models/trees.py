@@ -152,7 +152,7 @@ def _ensemble_of(arrays: Mapping[str, Array], e: int, facts: Any) -> Trees:
 
 
 def make_ensemble(arrays: Mapping[str, Array], columns: int, n_outputs: int) -> _native.TreeEnsemble:
-    """Returns the trees of ``ARRAYS``, checked node by node. ValueError: they are damaged."""
+    """Returns the ensemble of ``arrays`` (see ``ARRAYS``). Raises ValueError if a node is damaged."""
     return _native.TreeEnsemble(
         arrays["sizes"],
         arrays["sums"],

@@ -93,7 +93,7 @@ def test_replay_reports_inputs_and_outputs_of_each_model(good):
 
 
 def put_trees(folder):
-    """The ranker of the bundle in ``folder`` is a tree, and has a trees file."""
+    """Replaces the ranker of the bundle in ``folder`` by one tree. Returns its trees file."""
     node = tree_node([random_tree(np.random.default_rng(0), 5, 3)], "item_numbers", "logits")
     columns = Encoder.load(folder / "encoder.npz").inputs["item_numbers"][1][0]
     path = write_model(folder / "ranker.onnx", [node], {"item_numbers": columns})

@@ -1,4 +1,4 @@
-"""Trees of an ONNX file: the library scores them with ONNX Runtime's bits, or export says why they stay."""
+"""Trees of an ONNX file: the library scores them with ONNX Runtime's bits, or export prints a reason."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def onnx_runtime(model, inputs):
 
 
 def same_bits(path, inputs, trees):
-    """``path`` has ONNX Runtime's scores, ``trees`` trees by the library; the model, and why others stay."""
+    """Checks scores and the number ``trees``. Returns the model and ``TreesExport.left``."""
     exported = export_trees(path)
     model = OnnxModel(path)
     (found,) = model.run(inputs, "logits")
@@ -116,7 +116,7 @@ STAY = {
 
 
 @pytest.mark.parametrize("what", STAY)
-def test_other_trees_stay_with_onnx_runtime_and_export_says_why(tmp_path, what):
+def test_other_trees_stay_with_onnx_runtime_for_a_reason(tmp_path, what):
     changed, reason = STAY[what]
     node = tree_node(FEW, "dense", "trees", **changed)
     sums = helper.make_node("ReduceSum", ["trees", "axis"], ["logits"], keepdims=1)
@@ -264,7 +264,7 @@ def test_damaged_trees_are_refused_by_file_tree_and_node(tmp_path, tree, reason)
 
 @pytest.fixture
 def stored(tmp_path):
-    """A model with a trees file: {member: array} of the file; ``write(**changes)`` writes it with changes."""
+    """A model with a trees file, ``members`` {name: array}. ``write(**changes)`` writes changed members."""
     path = write_model(tmp_path / "r.onnx", [tree_node(FEW, "dense", "logits")], {"dense": 4})
     export_trees(path)
     with np.load(trees_path(path)) as archive:
@@ -382,7 +382,7 @@ def test_export_of_a_model_without_trees_removes_an_old_trees_file(stored):
     assert not trees_path(stored.path).exists()
 
 
-def test_copied_model_has_its_trees_and_no_others(stored, tmp_path):
+def test_copy_model_copies_the_trees_file_or_removes_an_old_one(stored, tmp_path):
     copy_model(stored.path, tmp_path / "copy.onnx")
     assert OnnxModel(tmp_path / "copy.onnx").trees == len(FEW)
     plain = write_model(
@@ -392,7 +392,7 @@ def test_copied_model_has_its_trees_and_no_others(stored, tmp_path):
     assert not trees_path(tmp_path / "copy.onnx").exists()
 
 
-def test_export_of_what_is_not_an_onnx_file_is_refused(tmp_path):
+def test_export_trees_rejects_a_file_that_is_not_onnx(tmp_path):
     (tmp_path / "r.onnx").write_bytes(b"\xff" * 100)
     with pytest.raises(BundleError, match=r"r\.onnx is not an ONNX file, or truncated"):
         export_trees(tmp_path / "r.onnx")

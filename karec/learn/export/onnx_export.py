@@ -108,7 +108,7 @@ def write_onnx(
     more: Mapping[str, str] | None = None,
 ) -> None:
     """Save ``proto`` as one file, with the metadata that serving reads, ``more`` of it, and without the
-    nodes' source lines. Beside it the trees file, if it has trees (``karec.learn.export.trees``).
+    nodes' source lines. Write its trees file too if it has trees (``karec.learn.export.trees``).
 
     ``fingerprint`` in the metadata is of graph and weights alone: a model keeps it under another version.
     Raises ExportError if a weight is NaN.
@@ -131,7 +131,7 @@ def write_onnx(
     }
     onnx.helper.set_model_props(proto, {**facts, "fingerprint": fingerprint})
     data = proto.SerializeToString()
-    write_trees(proto, data, path)  # first: whoever finds the model finds its trees
+    write_trees(proto, data, path)  # first, so that a process that finds the model also finds its trees
     with file_aside(path) as file:
         file.write(data)
 

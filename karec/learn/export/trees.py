@@ -29,16 +29,16 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("onnx", "train", "reading the trees of an ONNX model") from error
 
-_ANY_TREES = "TreeEnsemble"  # how ONNX calls its nodes of trees
+_ANY_TREES = "TreeEnsemble"  # start of the name of each ONNX node of trees
 _KIND, _DOMAIN = "TreeEnsembleRegressor", "ai.onnx.ml"
 _OF_NODES = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
 _OF_LEAVES = ("treeids", "nodeids", "ids", "weights")
-_MISSING = "missing_value_tracks_true"  # 0 for all nodes where it is left out
+_MISSING = "missing_value_tracks_true"  # 0 for all nodes if it is missing
 _USUAL = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # the library computes only this
 _UNREAD = {"nodes_hitrates"}  # statistics of training
 _SPLIT, _LEAF = b"BRANCH_LEQ", b"LEAF"
 
-_TakenNode = tuple[onnx.NodeProto, Mapping[str, Array]]  # with its arrays, all of ARRAYS but ``sums``
+_TakenNode = tuple[onnx.NodeProto, Mapping[str, Array]]  # a node and its arrays: ARRAYS without ``sums``
 
 
 class NotTaken(Exception):
@@ -116,7 +116,7 @@ class _Ensemble:
 
     @classmethod
     def from_nodes(cls, name: str, columns: int, taken: Sequence[_TakenNode]) -> _Ensemble:
-        """Those of ``taken`` that read the input ``name``. ValueError: their numbers make no trees."""
+        """Returns the ensemble of the nodes that read ``name``. Raises ValueError if they are damaged."""
         of_input = [(node.output[0], arrays) for node, arrays in taken if node.input[0] == name]
         outputs = [output for output, _ in of_input]
         nodes = [arrays for _, arrays in of_input]
@@ -183,8 +183,8 @@ def _read_node(node: onnx.NodeProto, columns: Mapping[str, int]) -> dict[str, Ar
 def _read_attributes(attributes: Iterable[onnx.AttributeProto]) -> dict[str, Array]:
     """Returns the arrays of ``_native.TreeEnsemble`` without ``sums``: nodes tree by tree, each root first.
 
-    NotTaken: trees that the library does not score. ValueError: a split by a feature below 0, which the
-    library would take for a leaf. The library checks whether the numbers make trees.
+    Raises NotTaken if the library does not score such trees, and ValueError for a split by a feature below 0,
+    which the library would read as a leaf. ``make_ensemble`` checks the nodes later.
     """
     given = {each.name: _value_of(each) for each in attributes if each.name not in _UNREAD}
     for name, usual in _USUAL.items():
@@ -216,7 +216,7 @@ def _read_attributes(attributes: Iterable[onnx.AttributeProto]) -> dict[str, Arr
 
 
 def _value_of(attribute: onnx.AttributeProto) -> Any:
-    """Its number, its text, or its list: an array, or texts. None where it is something else."""
+    """Returns the number, text, array or list of texts; None for any other type."""
     kind = onnx.AttributeProto
     match attribute.type:
         case kind.INT:
@@ -268,7 +268,7 @@ def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, Array]) -> dict[st
 
 
 def _is_list_of(value: Any, name: str) -> bool:
-    """Whether it is what an attribute of that name holds: texts, float32 or int64."""
+    """Returns True if ``value`` has the type of the attribute ``name``: texts, float32 or int64."""
     if name == "nodes_modes":
         return isinstance(value, list)
     return isinstance(value, np.ndarray) and value.dtype.kind == (
@@ -283,6 +283,6 @@ def _without(proto: onnx.ModelProto, taken: set[str]) -> onnx.ModelProto:
     del rest.graph.node[:]
     rest.graph.node.extend(node for node in proto.graph.node if not taken.intersection(node.output))
     for name in sorted(taken):
-        # An axis with a name would have the size of others of that name.
+        # ONNX gives all axes of one name the same size, so this axis has no name.
         rest.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 1]))
     return rest
