@@ -21,7 +21,7 @@ SCORES = {"recall_towers": "found in top 1 %"}  # of trainings whose epochs have
 def write_curves(run: Mapping[str, Any], path: Path) -> None:
     """Draws ``curves`` and ``epochs`` of a run.json: the loss by step, smoothed, and the score by epoch.
 
-    A run without curves has no picture. Raises MissingExtra without matplotlib.
+    Writes nothing if the run has no curves. Raises MissingExtra if matplotlib is not installed.
     """
     named = [name for name, curve in run["curves"].items() if curve]
     if named:

@@ -1,4 +1,4 @@
-"""Reports: a JSON file with all numbers, and one HTML file with tables and charts that loads nothing."""
+"""Reports: a JSON file with all numbers, and one HTML page with tables and charts that loads no file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture that ``draw`` fills, of ``width`` × ``height`` inches."""
+    """A chart of ``width`` × ``height`` inches; ``draw`` draws it."""
 
     title: str
     draw: Callable[[Axes], None]
@@ -57,7 +57,7 @@ Part = Table | Chart | str  # a string is a piece of HTML
 
 
 def lines(curves: Mapping[str, Points], x: str, y: str, *, log_x: bool = False) -> Callable[[Axes], None]:
-    """Returns what draws ``curves`` {label: (x, y)} as lines with points."""
+    """Returns a function that draws ``curves`` {label: (x, y)} as lines with points."""
 
     def draw(axes: Axes) -> None:
         for (label, points), colour in zip(curves.items(), cycle(COLOURS), strict=False):
@@ -107,8 +107,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def svg(chart: Chart) -> str:
-    """Returns the picture as SVG. The same data give the same bytes. Raises MissingExtra without
-    matplotlib."""
+    """Returns the chart as SVG. The same data give the same bytes.
+
+    Raises MissingExtra if matplotlib is not installed.
+    """
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure

@@ -45,7 +45,7 @@ class Quality:
 
 
 def page_parts(loop: Mapping[str, Any] | None) -> list[Part]:
-    """Parts of a page on the report's ``loop``; none if there is none."""
+    """Returns the parts of a page on the report's ``loop``; an empty list if it is None."""
     if loop is None:
         return []
     about = (

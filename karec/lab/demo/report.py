@@ -46,7 +46,7 @@ def write_demo(report: Mapping[str, Any], folder: Path, loop: Sequence[Part] = (
 
 
 def demo_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields the tables that the terminal and the page show, in the order of the work."""
+    """Yields the tables that the terminal and the page show, in the order of the run."""
     funnel, timings = report["funnel"], report["timings_ms"]
     rows = [(name, f"{n:,}", f"{timings[name]:.2f}" if name in timings else "") for name, n in funnel.items()]
     rows.append(("whole request", "", f"{timings['total']:.2f}"))
@@ -62,5 +62,5 @@ def demo_tables(report: Mapping[str, Any]) -> Iterator[Table]:
     yield reach_table(report["reach"])
     if report["scenes"] is not None:
         yield scenes_table(report["scenes"])
-    about = "Shares of the feeds' places; karec lab recall --channels tells what feeds lose without each."
+    about = "Shares of the feeds' places; karec lab recall --channels shows what feeds lose without each."
     yield Table("Which channels the feeds come from", *feed_channel_rows(report["feed_channels"]), about)

@@ -90,7 +90,7 @@ def write_simulation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Pat
 
 
 def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
-    """Yields all that a page tells of a simulation."""
+    """Yields the parts of a page on a simulation."""
     arms, pair, baseline = report["arms"], report["pair"], report["baseline"]
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
     yield note(

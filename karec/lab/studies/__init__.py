@@ -1,1 +1,1 @@
-"""Studies: what parts of a cascade give, in tables and pictures."""
+"""Studies of a cascade: what each of its parts contributes, in tables and charts."""

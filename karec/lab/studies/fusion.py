@@ -274,7 +274,10 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _points(rows: Sequence[Mapping[str, Any]], first: str, other: str) -> Callable[[Axes], None]:
-    """Returns what draws a point for each choice of weights: grey, on the frontier blue, the run's orange."""
+    """Returns a function that draws a point for each choice of weights.
+
+    Points are grey, those on the frontier blue, the run's own orange.
+    """
 
     def draw(axes: Axes) -> None:
         for at, row in sorted(enumerate(rows), key=lambda each: (each[0] == 0, each[1]["on_frontier"])):

@@ -43,7 +43,7 @@ def test_the_gain_is_paired(compared):
     assert compared["first"]["kept.top10"]["ci"][0] < 0.65 < compared["first"]["kept.top10"]["ci"][1]
 
 
-def test_gain_in_auc_is_that_of_the_quality_table(compared):
+def test_gain_in_auc_equals_the_quality_table(compared):
     assert compared["gain"]["click.auc"] == {"value": 0.1, "ci": (0.0, 0.2)}
 
 
