@@ -1,4 +1,4 @@
-"""How a price follows from what was shown: projected dual ascent.
+"""Updates a price from what was shown, by projected dual ascent.
 
 A constraint "group g has the share s of the places" has a price λ, in standard deviations of a request's
 scores; works of the group are ordered by score − λ. After each feed, n_g of whose n places the group had,
@@ -30,7 +30,7 @@ LEAST_W = 0.005  # of shares near 0 and 1
 
 @dataclass(frozen=True)
 class Law:
-    """One law for all targets. ``prices`` are (G,) float64, 0 before the first feed."""
+    """The dual update of all targets. ``prices`` are (G,) float64, 0 before the first feed."""
 
     rate: float
     bound: float
@@ -42,8 +42,10 @@ class Law:
             raise ValueError(f"bound must be above 0 and at most 100 standard deviations, got {self.bound}")
 
     def moved(self, prices: Array, shares: Array, shown: Array, n: int) -> Array:
-        """The prices after a feed of ``n`` works, ``shown (G,)`` of them in each group; ``shares (G,)`` are
-        wanted."""
+        """Returns the prices after a feed of ``n`` works, ``shown (G,)`` of them in each group.
+
+        ``shares (G,)``: the desired fractions.
+        """
         w = np.maximum(shares * (1.0 - shares), LEAST_W)
         pull = self.rate * (shown - shares * n) / (PLACES * w)
         return np.asarray(np.clip(prices + pull, -self.bound, self.bound))

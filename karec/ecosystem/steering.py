@@ -74,10 +74,10 @@ class Steering:
     spread                  see ``karec.ecosystem.constraints``
     places_a_day            how many works the scene shows a day; floors need it
     explore                 at most so many places of a feed go to works that are behind a floor
-    rate                    how far a feed of ten moves a price; a price has found its place after about
-                            1/rate feeds (``karec.ecosystem.control``)
+    rate                    step of a price after a feed of ten works; a price converges in about 1/rate feeds
+                            (``karec.ecosystem.control``)
     bound                   prices stay in −bound … bound standard deviations, a cap's in 0 … bound
-    window_hours            shares are told of so many hours
+    window_hours            hours over which shares are reported
     state                   a file that keeps the prices, and shares them with other processes; relative to
                             karec.toml
 
