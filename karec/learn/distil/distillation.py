@@ -34,9 +34,9 @@ def train_towers(
     """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to
     ``folder``.
 
-    Returns the training, and what makes logits of the towers' outputs, calibrated on validation days:
-    {"scale": {task: …}, "bias": {task: …}}. ``start``: the weights to begin from. Raises DataError as
-    ``train_round`` does.
+    Returns the training, and the scale and bias that turn the towers' outputs into logits, calibrated on
+    validation days: {"scale": {task: …}, "bias": {task: …}}. ``start``: the weights to begin from. Raises
+    DataError as ``train_round`` does.
     """
     targets = Targets.of(soft, lists)
     model, state = train_round(prepared, targets, lists, settings, progress, recording, start=start)

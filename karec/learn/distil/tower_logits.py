@@ -1,4 +1,4 @@
-"""What towers say of works in lists, encoded as of the lists' moments."""
+"""Logits of towers for works in lists, encoded as of the lists' moments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, n
 
 
 def user_side(model: Towers, batches: Batches, rows: Array) -> OfUsers:
-    """What the user tower gives for the examples ``rows`` of ``batches``."""
+    """Returns the outputs of the user tower for the examples ``rows`` of ``batches``."""
     model.eval()
     with torch.no_grad():
         users: OfUsers = model.user(batches.inputs(torch.from_numpy(rows), model.user.inputs))
@@ -38,7 +38,10 @@ def user_side(model: Towers, batches: Batches, rows: Array) -> OfUsers:
 
 
 def library_vectors(model: Towers, batches: Batches, items: Mapping[str, Array]) -> Array:
-    """(L, D) vectors of L encoded works ``items`` {input: (L, …)}, on the device of ``batches``."""
+    """Returns (L, D): the vectors of L encoded works. It computes on the device of ``batches``.
+
+    ``items``: {input: (L, …)}.
+    """
     model.eval()
     parts = []
     n = len(next(iter(items.values())))

@@ -154,9 +154,9 @@ class TrainSettings(Checked):
 
 def run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
     """The settings of the run in ``folder``, of whose run.json ``run`` is the content. ConfigError: they do
-    not fit. Keys that were removed are left out: models that were trained with them serve as before."""
+    not fit. Removed keys are skipped: models that were trained with them serve as before."""
     settings, place = run["settings"], Place(folder / "run.json")
-    if settings["distil"].get("born_again"):  # its towers.pt is not of the towers that served
+    if settings["distil"].get("born_again"):  # its towers.pt does not hold the towers that served
         raise place["distil"].refusal(f"born_again was removed. {REMOVED['distil.born_again']}")
     kept = {
         name: {key: each for key, each in value.items() if f"{name}.{key}" not in REMOVED}
