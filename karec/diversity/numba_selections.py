@@ -83,7 +83,7 @@ class NumbaSelections:
         }
 
     def _reject(self, function: str, options: dict[str, Any]) -> None:
-        """ImportError for the first option that is not at its default, which is None, 0 or an empty list."""
+        """Raises ImportError for the first option that differs from its default: None, 0 or an empty list."""
         for name, value in options.items():
             if isinstance(value, np.ndarray) or value:
                 raise ImportError(f"{function}: {name} has no Numba version: {self._error}")
