@@ -1,4 +1,4 @@
-"""What several tests stand on: a platform small enough to read, a dataset, and a ranker.
+"""Fixtures of several tests: a platform small enough to read, a dataset, and a ranker.
 
 Modules that tests import by name lie in ``fixtures/``.
 """

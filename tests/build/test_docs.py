@@ -1,4 +1,4 @@
-"""Links and module names in the documentation lead somewhere."""
+"""Links and module names in the documentation exist."""
 
 import importlib
 import re

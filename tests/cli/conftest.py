@@ -1,4 +1,4 @@
-"""Exports of torch modules are shared."""
+"""Shares exports of torch modules between the tests of this folder."""
 
 import pytest
 

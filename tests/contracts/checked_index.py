@@ -110,7 +110,7 @@ class CheckedIndex:
             work.offset = work.offset if offset is None else offset
 
     def build_lists(self, n_lists: int | None, seed: int) -> None:
-        """The number that was asked for, or an error if it is more than the works of the newest version."""
+        """Builds ``n_lists`` lists; ValueError is expected if the newest version has fewer works."""
         newest = max((work.version for work in self.works.values()), default=0)
         n_newest = sum(work.version == newest for work in self.works.values())
         if n_newest >= (1 if n_lists is None else n_lists):
@@ -194,7 +194,7 @@ class CheckedIndex:
             assert set(zip(some.ids.tolist(), some.scores.tolist(), strict=True)) <= pairs
 
     def _compare_batches(self, ids: list[int], k: int, queries: dict[int, NDArray[np.float32]]) -> None:
-        """A batch gives each user what a search for that user alone gives."""
+        """Compares each user of a batch with a search for that user only."""
         users = {version: np.stack([query, self.query()]) for version, query in queries.items()}
         indptr = [0, len(ids) // 3, len(ids)]
         batch = self.index.search_batch(query_by_version=users, ids=ids, indptr=indptr, k=k)
@@ -211,7 +211,7 @@ class CheckedIndex:
             assert_same([everything.ids[user, :n], everything.scores[user, :n]], [alone.ids, alone.scores])
 
     def score(self, work: Work | None, queries: dict[int, NDArray[np.float32]]) -> float | None:
-        """The score of a work that a search can find, or None."""
+        """Returns the score of a work, None if no search can find it."""
         if work is None or work.blocked or work.version not in queries:
             return None
         product = float(reference.scores([work.vector], queries[work.version], [0])[0])

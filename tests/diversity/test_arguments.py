@@ -1,4 +1,4 @@
-"""What dpp_select, dpp_select_batch and dpp_select_kernel refuse."""
+"""Arguments that dpp_select, dpp_select_batch and dpp_select_kernel reject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""karec without its C++ extension: plain selections run in Numba, everything else says how to build it."""
+"""karec without its C++ extension: plain selections run in Numba, other calls raise ImportError."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ print([indices.tolist() for indices in results])
 """
 
 
-def test_plain_selections_are_those_of_the_extension_after_one_warning():
+def test_plain_selections_match_the_extension_after_one_warning():
     plain = run(SELECTIONS)
     assert plain.returncode == 0, plain.stderr
     native = run(SELECTIONS.replace("weights =", 'del sys.modules["karec._native"]\nweights =', 1))
@@ -46,7 +46,7 @@ def test_score_top_k_needs_no_extension():
     assert (done.stdout, done.stderr) == ("[3]\n", "")
 
 
-CALLS = {  # call: what the message names
+CALLS = {  # call: start of the message
     "karec.dpp_select(vectors, relevance, 3, types=np.arange(30))": "dpp_select: types",
     "karec.dpp_select(vectors, relevance, 3, shown=vectors)": "dpp_select: shown",
     "karec.mmr_select(vectors, relevance, 3, shown=vectors)": "mmr_select: shown",
@@ -66,7 +66,7 @@ for call in {list(CALLS)}:
 """
 
 
-def test_everything_else_is_an_import_error_that_says_how_to_build():
+def test_other_calls_raise_import_error_with_the_build_command():
     done = run(ERRORS)
     assert done.returncode == 0, done.stderr
     errors = dict(line.split("|") for line in done.stdout.splitlines())

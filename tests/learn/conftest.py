@@ -1,4 +1,4 @@
-"""Examples of the small dataset; exports of torch modules are shared."""
+"""Examples of the small dataset, and shared exports of torch modules."""
 
 import pytest
 

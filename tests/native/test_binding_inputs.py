@@ -1,5 +1,5 @@
-"""Arguments that numpy allows and C++ must not trust: bools of other bytes than 0 and 1, sizes below 0 or
-above memory."""
+"""Arguments that NumPy allows and C++ must check: bools with bytes other than 0 and 1, sizes below 0 or
+above the memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run(script: str) -> None:
 
 
 @pytest.mark.parametrize("n", [-1, -(2**63), 2**31, 2**62])
-def test_lists_refuse_a_length_below_0_or_above_int32(n: int) -> None:
+def test_arrange_and_scatter_reject_n_below_0_or_above_int32(n: int) -> None:
     run(f"""
 for call in (lambda: _native.arrange({n}, [], [], None, 3), lambda: _native.scatter({n}, [], 3)):
     try:
@@ -77,7 +77,7 @@ for call in (lambda: _native.arrange({n}, [], [], None, 3), lambda: _native.scat
 """)
 
 
-def test_lists_refuse_a_number_of_places_that_they_cannot_fill() -> None:
+def test_arrange_and_scatter_reject_k_out_of_range() -> None:
     with pytest.raises(ValueError, match="k is -1, expected 0 to 3"):
         _native.scatter(3, [], -1)
     with pytest.raises(ValueError, match="k is 4611686018427387904, expected 0 to 3"):

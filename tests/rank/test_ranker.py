@@ -120,6 +120,6 @@ def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
         )
 
 
-def test_a_removed_model_is_refused_with_what_to_do(ranker, snapshot, encoder):
+def test_ranker_rejects_a_removed_model_with_its_replacement(ranker, snapshot, encoder):
     with pytest.raises(ConfigError, match=r"^model = 'first' was removed\. Delete the stage"):
         Ranker(ranker, snapshot, encoder, "first")

@@ -1,4 +1,4 @@
-"""One finished `karec demo`, and what it left, for the tests of this folder."""
+"""One finished `karec demo` and its files, for the tests of this folder."""
 
 import json
 from dataclasses import replace

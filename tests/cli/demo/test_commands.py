@@ -136,7 +136,7 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
     assert "--run DIR is missing" in capsys.readouterr().err
 
 
-def test_lab_fusion_prints_the_frontier_and_leaves_a_report(job, capsys):
+def test_lab_fusion_prints_the_frontier_and_writes_a_report(job, capsys):
     arguments = [
         "lab",
         "fusion",
