@@ -46,7 +46,7 @@ WHILE_KILLED = ALWAYS | {"no answer"}
 
 
 @contextmanager
-def repeated(every_s: float, act: Callable[[], None]) -> Iterator[None]:
+def call_repeatedly(every_s: float, act: Callable[[], None]) -> Iterator[None]:
     """Calls `act` on a thread every `every_s` seconds until the block ends."""
     over = threading.Event()
 
@@ -108,7 +108,7 @@ class Half:
     memory: list[float] = field(default_factory=list)
 
     def play(self, parent: int) -> None:
-        with repeated(self.load.plan.seconds / SAMPLES, lambda: self.memory.append(pss_mib(parent))):
+        with call_repeatedly(self.load.plan.seconds / SAMPLES, lambda: self.memory.append(pss_mib(parent))):
             report = asyncio.run(self.load.play())
         self.memory.append(pss_mib(parent))
         samples = " → ".join(f"{mib:.0f}" for mib in self.memory[:: max(len(self.memory) // 5, 1)])
@@ -127,9 +127,9 @@ def soak(config: Path, folder: Path, requests: int, rate: float) -> tuple[list[H
         plan = Plan(f"http://127.0.0.1:{port}", users, rate, requests / rate / 2, events_share=EVENTS_SHARE)
         calm, killed = Half("swaps and events", Load(plan)), Half("and SIGKILL", Load(plan))
         with ExitStack() as acts:
-            acts.enter_context(repeated(SWAP_S, lambda: swap(root)))
+            acts.enter_context(call_repeatedly(SWAP_S, lambda: swap(root)))
             calm.play(parent)
-            acts.enter_context(repeated(KILL_S, lambda: kill_one(parent)))
+            acts.enter_context(call_repeatedly(KILL_S, lambda: kill_one(parent)))
             killed.play(parent)
     failures = [*calm.unexpected(ALWAYS), *killed.unexpected(WHILE_KILLED)]
     if missing := missing_events([calm.load, killed.load], folder / "events"):
