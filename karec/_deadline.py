@@ -1,12 +1,11 @@
 """Calls of a recall channel, or of a state store, that nobody waits for longer than their deadline.
 
 Worker     A call runs on a thread of its own, one that an earlier call is done with where there is one. A
-thread is
-           never killed: what has not answered when the deadline is over goes on, its answer is thrown away
-           and counted.
+           thread is never killed: what has not answered when the deadline is over goes on, its answer is
+           thrown away and counted.
 Busy       While a late call still runs, the channel is not called again: ``Unavailable``, in microseconds. So
-a channel
-           that hangs costs as many threads as requests ran at that moment, and no more however many come.
+           a channel that hangs costs as many threads as requests ran at that moment, and no more however many
+           come.
 Deadline   From the moment the call begins. What has answered by the time the request looks counts as in time.
 Fork       In a child of ``os.fork`` nothing runs, nothing is late, and counts begin at 0.
 """

@@ -6,8 +6,8 @@ index, no arrays.
 
 Order     First come, first served: a slot that is given back goes to the thread that has waited longest.
 Nesting   A request that a step runs on the thread of its own request needs no other slot, of whichever
-``Slots`` they
-          are. A step must not wait for a request on another thread: if all slots wait so, nothing goes on.
+          ``Slots`` they are. A step must not wait for a request on another thread: if all slots wait so,
+          nothing goes on.
 Stuck     A step that never returns keeps its slot, and a step that waits for a network keeps it meanwhile.
 Fork      A child of ``os.fork`` has all slots free, but for the one that the forking thread has.
 """

@@ -1,7 +1,8 @@
 """Reads TOML files and checks their tables: known keys, kinds of values, and the place of every mistake.
 
     table = read_toml(path)                         {key: value}; ConfigError when the file is absent or not
-    TOML settings = fill(Settings, table, Place(path))   a dataclass, or any class, from the table
+                                                    TOML
+    settings = fill(Settings, table, Place(path))   a dataclass, or any class, from the table
 
 ``fill`` takes the keys of a table as parameters of a class's ``__init__``, and their types from its
 annotations:

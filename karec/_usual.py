@@ -1,17 +1,14 @@
 """What each step of a cascade usually takes: running quantiles of its times, and of nothing else.
 
 Estimate   A histogram of logarithms for each place: eight bins an octave from 1 µs to 2 minutes, so that a
-quantile is
-           at most 9 % above the time that it stands for. Each time weighs 2^(1/128) as much as the one
-           before: half of the weight is that of the last 128. The bin of ``QUANTILE`` moves with each time:
-           O(1), 2 kB a place.
+           quantile is at most 9 % above the time that it stands for. Each time weighs 2^(1/128) as much as
+           the one before: half of the weight is that of the last 128. The bin of ``QUANTILE`` moves with each
+           time: O(1), 2 kB a place.
 Forgotten  A place whose step is passed over for lack of time has no new times. After 64 passings in a row
-what was
-           known is forgotten, and the step is tried again; after twice as many each time, at most 4,096,
-           until it has run 16 times since. So a slow minute does not leave a step out for good.
+           what was known is forgotten, and the step is tried again; after twice as many each time, at most
+           4,096, until it has run 16 times since. So a slow minute does not leave a step out for good.
 Threads    ``add`` never waits: times go into a queue, which one thread at a time works off. What comes in the
-moment in
-           which it ends is worked off by the next ``add``. Reading takes no lock.
+           moment in which it ends is worked off by the next ``add``. Reading takes no lock.
 Fork       A child of ``os.fork`` knows what the parent knew.
 """
 

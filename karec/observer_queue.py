@@ -4,21 +4,18 @@
 does can change or fail an answer. What the queue has no room for is dropped and counted.
 
 Threads    Any thread may call any method of ``ObserverQueue``. The observer's ``chooses`` runs on the
-request's thread,
-           ``counts`` on any, everything else of it on the queue's own thread, one call at a time. The queue
-           holds the answer itself, not a copy: do not write into its arrays.
+           request's thread, ``counts`` on any, everything else of it on the queue's own thread, one call at a
+           time. The queue holds the answer itself, not a copy: do not write into its arrays.
 Start      The thread starts with the first request that is offered, in the process that offers it.
 Fork       A child of ``os.fork`` has an empty queue, counts from 0 and a thread of its own; what was pending
-belongs to
-           the parent, which goes on.
+           belongs to the parent, which goes on.
 End        ``close`` waits until everything pending is observed and the observer is closed. A queue that is
-not closed
-           is, when it is garbage-collected (then in the background) or when the interpreter exits: for
-           ``EXIT_SECONDS`` it observes what is pending, then drops the rest and has as long again to close. A
-           process that ends in another way (a signal, ``os._exit``, a child of multiprocessing) loses what is
-           pending, and what the observer holds back: call ``close`` first.
+           not closed is, when it is garbage-collected (then in the background) or when the interpreter exits:
+           for ``EXIT_SECONDS`` it observes what is pending, then drops the rest and has as long again to
+           close. A process that ends in another way (a signal, ``os._exit``, a child of multiprocessing)
+           loses what is pending, and what the observer holds back: call ``close`` first.
 Errors     Each kind is logged once, as a warning of the logger ``karec.observers``, and counted in
-``reasons``.
+           ``reasons``.
 """
 
 from __future__ import annotations

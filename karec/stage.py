@@ -2,12 +2,16 @@
 
     RequestHydrator.hydrate_request(request)        → {name: array}        added to request.features
     Source.recall(request)                          → Candidates           unique ids, finite scores, at most
-    its quota Merger.merge(request, parts)                    → Candidates           unique ids of parts, at
-    most its limit Hydrator.hydrate(request, candidates)           → {column: (N, …)}     "rows" sets
-    Candidates.rows: −1 … n_rows − 1 Filter.keep(request, candidates)                → (N,) bool
+                                                    its quota
+    Merger.merge(request, parts)                    → Candidates           unique ids of parts, at most its
+                                                    limit
+    Hydrator.hydrate(request, candidates)           → {column: (N, …)}     "rows" sets Candidates.rows: −1 …
+                                                    n_rows − 1
+    Filter.keep(request, candidates)                → (N,) bool
     Scorer.score(request, candidates)               → (N,) numbers         finite as float32
     Selector.select(request, candidates)            → Selection            distinct indices, best first, at
-    most its k Observer.observe(request, recommendation)       after the answer, on the observer's own thread
+                                                    most its k
+    Observer.observe(request, recommendation)       after the answer, on the observer's own thread
 
 Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for
 all steps of a request. A step that takes ``index`` when it is built checks its settings against it, and no
@@ -30,7 +34,8 @@ names:
     "request.NAME"   request.features["NAME"]        given by request hydrators
     "rows"           rows in the item index          given by a hydrator of the column "rows"
     "scores"         Candidates.scores               given by mergers (0 where a channel gives none), scorers,
-    selectors "column.NAME"    Candidates.columns["NAME"]      given by hydrators
+                     selectors
+    "column.NAME"    Candidates.columns["NAME"]      given by hydrators
 
 A step returns all that it declares to give. A need must be given by an earlier step: for a request hydrator
 by those before it, for a source by the request hydrators, for a step of a stage by those, the merger and
@@ -93,8 +98,7 @@ class Source(Step):
     floor       so many of its works at least leave recall, as far as it finds them
     priority    channels of a higher one come first in the merged list; of equal ones, in their order
     timeout_ms  after so long the request goes on without it (``karec._deadline``); None: the request waits,
-    and the
-                channel runs on the request's own thread
+                and the channel runs on the request's own thread
 
     A class that sets ``proven = True`` says that a test holds its ids to be unique, and the wrapper does not
     look. It is not inherited.

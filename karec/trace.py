@@ -106,8 +106,7 @@ class Short:
 
     step    "stage.step", the first step that left fewer than wanted
     reason  "limit": it keeps at most so many by its own settings · "exhausted": the recall channels found no
-    more ·
-            "filtered": a filter dropped them · "selected": a selector chose fewer than it could have
+            more · "filtered": a filter dropped them · "selected": a selector chose fewer than it could have
     detail  the numbers, of that step and of the later ones that dropped works too
     """
 

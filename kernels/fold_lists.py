@@ -1,11 +1,10 @@
 """Lists that events change: a state is kept in order of (time, number, value), and read as what is present.
 
 Algorithm  step_lists: an entry is inserted from the newest end. present, windows: one pass; a value that is
-taken out
-           is sought in what is present.
+           taken out is sought in what is present.
 Cost       step_lists O(1) for the newest entry, O(entries after it) for another, O(entries) where a value
-enters once;
-           present and windows O(length of the list) an entry. The GIL is released; memory is the output.
+           enters once; present and windows O(length of the list) an entry. The GIL is released; memory is the
+           output.
 Source     D. E. Knuth, The Art of Computer Programming 3, 5.2.1 (straight insertion).
 """
 

@@ -1,14 +1,12 @@
 """Folds of events over rows (users, works): grouping, "strictly before", and counters.
 
 Algorithm  grouped: a stable counting sort by row. strictly_before: in each row a bisection that starts where
-the last
-           query of the row ended, so that queries in order of time walk. places_passed, counts_passed,
-           faded_counts: events and queries, both in order of time, are swept at once; only what each row
-           holds now is touched. running_counts: one pass in order of rows.
+           the last query of the row ended, so that queries in order of time walk. places_passed,
+           counts_passed, faded_counts: events and queries, both in order of time, are swept at once; only
+           what each row holds now is touched. running_counts: one pass in order of rows.
 Cost       grouped O(M + R); strictly_before O(log of the distance walked) a query; the sweeps O(M + N), times
-C for
-           counts and, of queries, times the days for those that fade. The GIL is released; memory is the
-           output.
+           C for counts and, of queries, times the days for those that fade. The GIL is released; memory is
+           the output.
 Source     D. E. Knuth, The Art of Computer Programming 3, 5.2 (distribution counting).
            J. L. Bentley, A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976
            (doubling steps).

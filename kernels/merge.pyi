@@ -26,13 +26,12 @@ def merge_channels(
     their priority.
 
     floors    min(floors[c], n_c) places are kept for each channel; what it leaves of them is filled
-    afterwards, by the
-              channels in their order, each from the first work that had no room. So at least min(floors[c],
-              n_c) works of channel c are there, those counted that others brought, and that are not in
-              ``left_out``.
+              afterwards, by the channels in their order, each from the first work that had no room. So at
+              least min(floors[c], n_c) works of channel c are there, those counted that others brought, and
+              that are not in ``left_out``.
     left_out  ids that are passed over wherever they stand; they count nowhere
     rows      of each channel that knows them (n_c,) int32: a work keeps that of the channel that brought it;
-    else −1
+              else −1
 
     At most 32 channels; a quota of 0 switches a channel off; 1 ≤ limit < 2³¹. Contiguous int64 / float32
     input is not copied. Raises ValueError for a wrong rank, dtype, length or number, a floor above its quota,

@@ -19,8 +19,7 @@ def merge_rows(
     """``merge_channels`` of works whose rows in an index of ``n_rows`` are known, in about half of the time.
 
     rows           of each channel (n_c,) int32: works of one row have one id, and −1 is a work that the index
-    does not
-                   know, which its id tells apart. The output has each work's row
+                   does not know, which its id tells apart. The output has each work's row
     left_out_rows  the same of ``left_out``
 
     At most MOST_CHANNELS channels. The thread keeps 1 byte of memory a row, or 2 for more than 7 channels.

@@ -1,12 +1,11 @@
 """Bloom filters of works that were shown long ago: "never shown" is always right, "shown" nearly always.
 
 Algorithm  An id's HASHES places are a + i·b mod BITS of two halves of its mixed bits. Adding sets them, and a
-work is
-           held where all of them are set: most that are not are told by the first two looks.
+           work is held where all of them are set: most that are not are told by the first two looks.
 Cost       O(1) an id that is added or asked for: 20 ns with four full filters. 16 KiB a filter. The GIL is
-released. Error      (1 − e^(−HASHES·n/BITS))^HASHES with n ids in a filter: .02 % at 6,800, .2 % at 10,000,
-.9 % at 13,500. A
-           work is asked for in FILTERS of them, whose errors add up.
+           released.
+Error      (1 − e^(−HASHES·n/BITS))^HASHES with n ids in a filter: .02 % at 6,800, .2 % at 10,000, .9 % at
+           13,500. A work is asked for in FILTERS of them, whose errors add up.
 Source     B. H. Bloom, Space/time trade-offs in hash coding with allowable errors, CACM 13, 1970.
            A. Kirsch, M. Mitzenmacher, Less hashing, same performance, 2006 (two hashes for all places).
            G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, 2014 (the

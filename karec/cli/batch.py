@@ -4,7 +4,7 @@ While it runs, OUT.parts/ holds a file for each PART_USERS users, and ``job.json
 are of; at the end they become OUT by one rename. A row is a place of a feed:
 
     user (as in the users' file)   position int32   item (string or int64)   score float32   found_by list of
-    strings
+                                   strings
 """
 
 from __future__ import annotations

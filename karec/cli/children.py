@@ -1,13 +1,11 @@
 """A command of karec as a child process that is begun again: at its time, or with back-off after it failed.
 
 Death     It ended with a status that is none of a good end, or by a signal. It begins again after 1, 2, 4 …
-64 seconds;
-          one that lived for LONG_S begins that count anew.
+          64 seconds; one that lived for LONG_S begins that count anew.
 Output    Standard output and error, appended to LOGS/NAME.log; beyond MOST_BYTES that goes to NAME.log.1.
 Clock     One that is set back delays a begin by a whole wait at most; one that is set forward brings it on.
 With us   The child has a session of its own, so that Ctrl-C ends this process alone, which ends the child.
-Where this
-          process is killed, the kernel sends the child SIGTERM (prctl's PR_SET_PDEATHSIG, Linux).
+          Where this process is killed, the kernel sends the child SIGTERM (prctl's PR_SET_PDEATHSIG, Linux).
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ module.
     recall.city = { use = "city", quota = 100 }     #   entries that it adds at the end,
     recall.on_air = { use = "mine.steps:OnAir", quota = 100, before = "popular" }     # or before another one,
     stages.prerank.steps.freshness = { use = "tone", column = "tone", at_least = 0.5 }     # another step in
-    its place, exposure.explore = 2                            #   keys of exposure, each as a whole,
+                                                                                           # its place,
+    exposure.explore = 2                            #   keys of exposure, each as a whole,
     observers = []                                  #   and a whole list in place of the inherited one
 
 ``false`` leaves out whatever may be absent: counts, candidates, exposure and keys of it, entries of lists.

@@ -61,30 +61,25 @@ class LiveCascade:
     watcher.
 
     Threads    ``run`` from any thread; it takes no lock for the swap, and a reload never waits in its way. A
-    request
-               ends on the version that it began with: bundle, steps, settings. ``reload`` and ``close`` from
-               any thread that does not run a request, a step or an observer: they wait for those. One at a
-               time, others wait.
+               request ends on the version that it began with: bundle, steps, settings. ``reload`` and
+               ``close`` from any thread that does not run a request, a step or an observer: they wait for
+               those. One at a time, others wait.
     Memory     At most two versions: the one in service, and one that is being opened or whose last requests
-    run.
-               Another reload waits until it is gone. Who keeps ``cascades`` or a bundle keeps its memory.
+               run. Another reload waits until it is gone. Who keeps ``cascades`` or a bundle keeps its
+               memory.
     Observers  Of a version that is out of service: they see its last answers, write what they hold back, and
-    are
-               closed, before ``reload`` returns.
+               are closed, before ``reload`` returns.
     Exposure   With a ``state`` file a new version reads it. Without, the ledger is handed over in memory, and
-    what the
-               old version still shows is counted in the new one.
+               what the old version still shows is counted in the new one.
     Index      What was upserted, adjusted or blocked in a bundle's index, or said by ``Kind.show_only``,
-    stays where
-               ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it there again.
+               stays where ``karec.toml`` alone has changed. Another bundle has an index of its own: apply it
+               there again.
     Library    What ``karec refresh`` writes is in the index within a second: a thread of its own adds it, and
-    a running
-               request keeps the generation that it reads. Another bundle has what was refreshed of it from
-               the start.
+               a running request keeps the generation that it reads. Another bundle has what was refreshed of
+               it from the start.
     State      Where the file has a table ``live``, what ``record`` is told is in the log, and in the next
-    request.
-               Another bundle begins from the same log and store. ``degraded`` says ``request.state`` where
-               the store did not answer.
+               request. Another bundle begins from the same log and store. ``degraded`` says ``request.state``
+               where the store did not answer.
     Deadlines  A new version begins with what its steps usually took in the one before.
     Fork       A child of ``os.fork`` makes a LiveCascade of its own.
     """

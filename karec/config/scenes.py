@@ -2,14 +2,16 @@
 
     bundle = "bundles"                              # the folder that holds `current`; relative to this file
     bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did
-    not sign threads = 4                                     # requests that run at once, of all scenes;
-    absent: as many as cores live = { state = "state", events = "events" }   # optional: where what happens is
-    kept; live_settings.py serve = { port = 8080, workers = 2 }            # optional: how karec serve
-    answers; serve_settings.py
+                                                    # not sign
+    threads = 4                                     # requests that run at once, of all scenes; absent: as
+                                                    # many as cores
+    live = { state = "state", events = "events" }   # optional: where what happens is kept; live_settings.py
+    serve = { port = 8080, workers = 2 }            # optional: how karec serve answers; serve_settings.py
 
     [scenes.home]
     items = "work"                                  # what it recommends: works, unless told; or a kind of the
-    bundle request = [{ use = "user_features" }, { use = "user_tower" }]
+                                                    # bundle
+    request = [{ use = "user_features" }, { use = "user_tower" }]
 
     [scenes.home.counts]                            # how many works are left, by a name of your choice
     recall = 100_000                                # at most so many works leave recall; always needed
@@ -26,7 +28,7 @@
 
     [scenes.live]
     inherits = "home"                               # all keys of home, but those that it changes:
-    inheriting.py
+                                                    # inheriting.py
 
 ``k`` and ``quota`` of a step are a number or the name of a count. ``substitute`` of a step is a table of
 another step, of a stage a list of steps: what runs in its place when a request has no time for it.

@@ -15,12 +15,16 @@ events = 1_000                  # most events, or works, of one call
 watch_seconds = 2.0             # so often karec.toml and the bundle's current are looked at
 drain_seconds = 30.0            # after SIGTERM requests have so long to end
 page = true                     # the page at /, and POST /v1/try; absent: on loopback, and elsewhere with a
-token exposure = "sent"               # windows of /metrics count works in answers; "shown": exposures that
-are reported token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this
-machine reach the port events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
+                                # token
+exposure = "sent"               # windows of /metrics count works in answers; "shown": exposures that are
+                                # reported
+token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this machine reach
+                                # the port
+events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
 works_token = "env:WORKS"       # of POST /v1/works alone; absent: token
 spans = "http://localhost:4318/v1/traces"    # where spans are told, OTLP over HTTP; absent: none are; needs
-karec[otel] spans_share = 0.01              # of answers, beside the slow and the degraded
+                                             # karec[otel]
+spans_share = 0.01              # of answers, beside the slow and the degraded
 spans_slow_ms = 200.0           # an answer that took so long is slow
 """
 

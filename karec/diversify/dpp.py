@@ -33,15 +33,15 @@ class Dpp(Selector):
     type_weight), not q²·(1 + ridge), and so it goes far down the list.
 
     weights       {column: {value: factor ≥ 0}}: more or less of the traffic, by any integer column of the
-    index
-                  (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not named
-                  has 1
+                  index (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not
+                  named has 1
     types         the integer column that says what a work's type is; type −1 for works that the index does
-    not know type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
+                  not know
+    type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
     max_per_type  at most so many works of one type
     similarity    which vectors, mapped or not, and by which columns works are alike (``Similarity``)
     min_per_type  at least so many of each type among the candidates, as far as there are so many and k has
-    places
+                  places
 
     A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
     """

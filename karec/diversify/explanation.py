@@ -23,7 +23,8 @@ def explanation(
     relevance   the score that it came with
     gain        d² when it was picked; 0 in the fill
     closest     the id that it is most alike, of those before it: picks, and what the session was shown; None:
-    nothing similarity  with that one: of the vectors and of ``facets`` {column: weight}, without types
+                nothing
+    similarity  with that one: of the vectors and of ``facets`` {column: weight}, without types
     cosine      the vectors' with that one
     same        the columns of ``facets`` in which both have one value
     """

@@ -28,14 +28,13 @@ class Similarity:
     """The table ``similarity`` of a step.
 
     vectors  "item": those of the item index; "cowatch": of works by who watched them together, from the
-    bundle's
-             encoder; else the name of vectors of one's own (``"vector"``: the columns vector_00, vector_01, …
-             of works)
+             bundle's encoder; else the name of vectors of one's own (``"vector"``: the columns vector_00,
+             vector_01, … of works)
     centre   the item vectors less their mean over the catalogue, which the bundle holds
     whiten   p in [0, 1]: differences of variance between directions of the item vectors are taken away to
-    that power facets   {integer column of the item index: weight ≥ 0}, at most 1 in sum, ``type_weight``
-    included. A value below 0
-             says that a work has none: it is like no other by that column
+             that power
+    facets   {integer column of the item index: weight ≥ 0}, at most 1 in sum, ``type_weight`` included. A
+             value below 0 says that a work has none: it is like no other by that column
     """
 
     vectors: str = ITEM

@@ -26,8 +26,7 @@ class MarkRule:
     below 0 is none. It may find ``allowed`` marks.
 
     puts, looks   (n,) int64. The same marks for both: at most allowed + 1 of one value among ``window``
-    neighbours.
-                  Others: works of two kinds that do not stand near each other
+                  neighbours. Others: works of two kinds that do not stand near each other
     shown         (m,) int64 marks of what the session saw before the list, oldest first
     """
 

@@ -113,7 +113,8 @@ def dpp_select_kernel(
     """The same greedy on an explicit kernel, symmetric positive semi-definite, in float64.
 
     kernel    L (N, N); or a function that gives column i of it, (N,), and is asked once for each pick but the
-    last diagonal  (N,) of L, where ``kernel`` is a function
+              last
+    diagonal  (N,) of L, where ``kernel`` is a function
 
     Chen's incremental Cholesky: O(N·k²), with a window O(N·k·window). There is no fill: the result is shorter
     than k where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative

@@ -17,30 +17,30 @@ class DppOptions(TypedDict, total=False):
     """The options of every ``dpp_select…`` over vectors of N items, by keyword.
 
     diversity     in [0, 1], by default 0.5: α = (1 − diversity) / (2·diversity); 0 is the order of relevance,
-    1 leaves
-                  it out
+                  1 leaves it out
     alpha         α itself, ≥ 0, in place of ``diversity``
     ridge         in [0, 10], by default 1e-2; keeps near-duplicates selectable. Gains are compared in float32
-    and
-                  include the ridge: a larger one would hide the differences between vectors
+                  and include the ridge: a larger one would hide the differences between vectors
     weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
     types         (N,) integer codes; two items of one type are alike by ``type_weight``
     type_weight   in [0, 1], by default 0
     facets        (F, N) integer codes, a row for each further facet: two items of one code in facet f are
-    alike by
-                  facet_weights[f], whatever the code
+                  alike by facet_weights[f], whatever the code
     facet_weights (F,) numbers ≥ 0; with ``type_weight`` they sum to at most 1. What they leave is that of the
-    vectors window        ≥ 1: a gain counts only the last window − 1 picks
+    vectors
+    window        ≥ 1: a gain counts only the last window − 1 picks
     shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no
-    type) shown_facets  (F, M) their codes; None, the default: they have none, and are like others by their
-    vectors alone max_per_type  ≥ 1: at most so many items of one type in the result, fill included
+                  type)
+    shown_facets  (F, M) their codes; None, the default: they have none, and are like others by their vectors
+                  alone
+    max_per_type  ≥ 1: at most so many items of one type in the result, fill included
     min_per_type  at least so many of each type, as far as there are so many and k has places: once some types
-    lack as
-                  many items as there are places left, only their items are picked
+                  lack as many items as there are places left, only their items are picked
     fill          when no item adds anything: "relevance", the default, goes on by q, largest first; None
-    stops standardise   True: relevance is standardised first (mean 0, deviation 1; all 0 where every score is
-    the same), so
-                  that one ``diversity`` means the same whatever the scale of the scores; False is the default
+                  stops
+    standardise   True: relevance is standardised first (mean 0, deviation 1; all 0 where every score is the
+                  same), so that one ``diversity`` means the same whatever the scale of the scores; False is
+                  the default
     """
 
     diversity: float

@@ -54,10 +54,10 @@ def scatter(
     greedy needs.
 
     order    (n,) int64, distinct indices into the columns, best first; with k = None each comes out exactly
-    once columns  {name: (N,) integers}, one for each rule's column
+             once
+    columns  {name: (N,) integers}, one for each rule's column
     shown    {name: (M,) integers}, what the session saw before the list, oldest first: windows reach back
-    into it, so
-             that a long one is a frequency for the session
+             into it, so that a long one is a frequency for the session
 
     Each place takes the first remaining item that breaks no rule; where every remaining item breaks one, the
     item that breaks them least. A value that is left so often that skipping it once more would not fit it

@@ -2,26 +2,23 @@
 ``[scenes.NAME.exposure]``.
 
 Threads    Requests read: each takes one version of the prices, an immutable struct, for all its steps
-(``at``). The
-           observer ``exposures`` writes: it counts feeds on its own thread, after the answer, and puts a new
-           version in place by one assignment. A lock admits one writer; no reader waits for it.
+           (``at``). The observer ``exposures`` writes: it counts feeds on its own thread, after the answer,
+           and puts a new version in place by one assignment. A lock admits one writer; no reader waits for
+           it.
 Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds
-that it has
-           not counted yet, and then, under a lock on a file beside it, reads the ledger, counts them, and
-           puts the new one in place, once a second: the file is read and written whole. Without, every
-           process has prices of its own. What others showed reaches a process's boosts within a minute, and
-           its other prices with its own next feeds.
+           that it has not counted yet, and then, under a lock on a file beside it, reads the ledger, counts
+           them, and puts the new one in place, once a second: the file is read and written whole. Without,
+           every process has prices of its own. What others showed reaches a process's boosts within a minute,
+           and its other prices with its own next feeds.
 Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without
-the feeds
-           that were held back: the parent counts those.
+           the feeds that were held back: the parent counts those.
 Swap       A cascade that takes the place of another one hands the ledger on: ``hand_over``.
 Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here,
-``follow`` there. Order      The ledger depends on the feeds and their order alone. Prices are published every
-``PUBLISH_FEEDS`` feeds,
-           with ``state`` once a second, or when the observer flushes.
+           ``follow`` there.
+Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS``
+           feeds, with ``state`` once a second, or when the observer flushes.
 Moments    A feed that says that it is of the future counts as of now, by this machine's clock: else nothing
-that was
-           shown would fade until then. Whoever calls ``count`` says what the time is.
+           that was shown would fade until then. Whoever calls ``count`` says what the time is.
 """
 
 from __future__ import annotations

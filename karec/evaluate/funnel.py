@@ -5,7 +5,7 @@ Of the ranker's best m works of a pool, two shares that are kept:
 prerank         by the stage prerank as it served: inner product, ecosystem steps and DPP together
 inner_product   by the inner product alone, had it let through as many works as the stage did
 on_purpose      the second less the first: what ecosystem steps and DPP take beyond what the inner product
-lost
+                lost
 
 A work without an item vector is lost by the inner product. Pools are those of requests that are served anew
 (``recalled_pools``), where smaller ones are drawn from the whole pool and go through prerank again, or those

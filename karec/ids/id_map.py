@@ -4,8 +4,7 @@ The engine knows works, users and creators by int64 ≥ 0; a negative number mea
 A table's ids are of one kind:
 
 integer  64-bit. Where all are from 0 to 2^63 − 1, each is its own number. Where one is not, all are treated
-as strings
-         of digits, and come back as integers (int64, or uint64 where one is 2^63 or more)
+         as strings of digits, and come back as integers (int64, or uint64 where one is 2^63 or more)
 string   1 to 256 bytes of UTF-8
 
 A string's number is 63 bits of XXH64 under a seed that the file holds. So ``numbers`` asks no table:
@@ -62,8 +61,7 @@ class IdMap:
         number.
 
         verify  False looks at header and sizes alone, for a sibling of a process that did verify. No call
-        reads outside
-                the file whatever it holds.
+                reads outside the file whatever it holds.
 
         Never write into a file that is open somewhere; replace it by another one, as ``build`` does.
         IndexFormatError: truncated, altered, or not an id file of this version. OSError.

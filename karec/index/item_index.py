@@ -61,8 +61,7 @@ class ItemIndex(IndexReads):
         ids            (N,) int64, unique, any values
         embeddings     (N, D) float32 or float16, finite, 1 ≤ D ≤ 65536
         dtype          how vectors are stored; float16 rounds to nearest, ties to even; int8 in 127ths of the
-        row's
-                       largest |x|
+                       row's largest |x|
         columns        {name: (N,) of any integer, floating or boolean dtype}
         model_version  of the tower that made the vectors
         rescore        for int8: keep float32 rows too, and rank the best 1.2·k of a search by those
@@ -83,11 +82,9 @@ class ItemIndex(IndexReads):
         process.
 
         verify  False takes the contents on trust, for a sibling of a process that did verify. Header, table,
-        sizes and
-                bounds are still checked, and no call reads outside the file whatever it holds.
+                sizes and bounds are still checked, and no call reads outside the file whatever it holds.
         copy    True reads the file into memory of this index's own, O(file): what happens to the file
-        afterwards does
-                not show, and processes do not share the memory
+                afterwards does not show, and processes do not share the memory
 
         Never write into a file that is open somewhere; replace it by another one, as ``save`` does. A mapped
         file that is shortened ends the process (SIGBUS), and one that is overwritten gives wrong results or
@@ -118,7 +115,8 @@ class ItemIndex(IndexReads):
         ids            (N,) int64, unique
         embeddings     (N, D) float32 or float16, finite
         columns        {name: (N,)}; a work that is there keeps the columns that are not given, a new one
-        needs all model_version  of these vectors; None: that of the newest ones
+                       needs all
+        model_version  of these vectors; None: that of the newest ones
         space_id       which item tower made them, as in ``build``; 0 = not said
 
         A column of another dtype is converted, if no value changes by it. ValueError: as ``build``; a column

@@ -163,7 +163,7 @@ class IndexReads:
         A candidate that stands twice is found twice. k > N gives N.
 
         query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own
-        version
+                          version
 
         ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another
         length, NaN or infinity in it, one query for an index that holds vectors of several model versions.
@@ -214,15 +214,13 @@ class IndexReads:
         over rows.
 
         mask              (n_rows,) bool, False leaves a row out. Make it on the same view: where others
-        write, an
-                          index may hold other works in these rows by then, and rows that came since are left
-                          out
+                          write, an index may hold other works in these rows by then, and rows that came since
+                          are left out
         n_probe           None scores every row. With a number, only the works of so many lists are scored,
-        those whose
-                          centroids have the largest inner products with the query, and the works that are in
-                          no list (``build_lists``). What is found has its exact score; a work of another list
-                          is missed, whatever its adjustment. ``n_lists`` of them, or more, give the exact
-                          result
+                          those whose centroids have the largest inner products with the query, and the works
+                          that are in no list (``build_lists``). What is found has its exact score; a work of
+                          another list is missed, whatever its adjustment. ``n_lists`` of them, or more, give
+                          the exact result
         query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
 
         Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries

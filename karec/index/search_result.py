@@ -28,7 +28,7 @@ class SearchResult:
     generation  the generation of the index that answered
     blocked     how many inputs were skipped because they are blocked
     found       of ``search_batch`` and ``search_all`` with queries (B, D): (B,) int64, the length of each
-    list
+                list
     """
 
     scores: NDArray[np.float32]

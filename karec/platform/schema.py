@@ -55,13 +55,11 @@ class Meaning:
     of the labels is positive; labels that exposures lack are passed over.
 
     enjoyed   the work enters the user's history; in none of them, it enters the skipped works. The last that
-    is counted
-              is what popular works are ordered by
+              is counted is what popular works are ordered by
     liked     the work enters the user's liked works
     followed  the work's creator enters the creators whom the user follows
     drawn     exposures that have one of these labels, positive or not, make no skipped works: those without
-    were drawn,
-              and nobody passed them over
+              were drawn, and nobody passed them over
     """
 
     enjoyed: tuple[str, ...] = ()

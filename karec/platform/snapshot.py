@@ -49,15 +49,15 @@ class Snapshot:
 
     works, users         their columns as ``karec.platform.schema`` says
     relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works
-    passed over),
-                         ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may be missing
+                         passed over), ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may
+                         be missing
     labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio",
-    "video"]} meaning              which labels say enjoyed, liked, followed
+                         "video"]}
+    meaning              which labels say enjoyed, liked, followed
     user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,)
-    float32,
-                         row = user row · S + scene code; None where nothing was counted by scene
+                         float32, row = user row · S + scene code; None where nothing was counted by scene
     built                what readers build from the snapshot (postings, orders): built once, shared, freed
-    with it
+                         with it
 
     Raises DataError for relations or counters of another number of users.
     """

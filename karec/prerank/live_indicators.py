@@ -10,7 +10,8 @@ lately, as the snapshot lists it, makes the work's lift with them: the share of 
 share that all did.
 
     r    = (E + m·e) / (N + m)          E of N entries of the work were enjoyed, e of all works' entries; m =
-    20 lift = (E_s + m·r) / (N_s + m) / r  the same of the segment's entries, near 1 while there are few
+                                        20
+    lift = (E_s + m·r) / (N_s + m) / r  the same of the segment's entries, near 1 while there are few
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Thompson sampling. Of the newest works each draws its chance to be enjoyed from 
 best draws win:
 
     creator  θ_c ~ Beta(m·r + p_c, m·(1 − r) + n_c − p_c)             r: mean rate of all, m = PRIOR_SHOWS
-    imagined
-             shows
+             imagined shows
     work     θ_w ~ Beta(m·θ_c + p_w, m·(1 − θ_c) + n_w − p_w)         p of n shows were enjoyed
 
 The fewer the shows, the wider the draw: works and creators of whom little is known come up in some requests,
@@ -13,7 +12,7 @@ and what was shown often in vain in none. ``draws`` such orders are made once a 
 which one it gets, so that a request can be replayed.
 
 Source   W. R. Thompson, Biometrika 25, 1933; O. Chapelle, L. Li, An empirical evaluation of Thompson
-sampling, 2011.
+         sampling, 2011.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ class QuotaMerger(Merger):
     that a channel found, and of other channels they are looked up. O(works found).
 
     floors    at least so many works that channel c found are there, as far as it found so many; together at
-    most limit consumed  relations of the snapshot, such as history and skipped: works that they list for the
-    user are left out
+              most limit
+    consumed  relations of the snapshot, such as history and skipped: works that they list for the user are
+              left out
 
     Where the request knows what happened since the bundle was made, works that were deleted or blocked are
     left out, and those that the user was shown, unless ``show_again``.

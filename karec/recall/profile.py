@@ -39,10 +39,9 @@ class Profile(Source):
 
     facets    song, creator, tag and era, those of them that works have
     evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made;
-    ``searched``:
-              songs, which weigh in the facet song alone. The latest entry of a kind weighs its weight, each
-              older one ``decay`` times the next. What the platform does not record weighs nothing, nor does a
-              value below 0, which is one that nobody knows.
+              ``searched``: songs, which weigh in the facet song alone. The latest entry of a kind weighs its
+              weight, each older one ``decay`` times the next. What the platform does not record weighs
+              nothing, nor does a value below 0, which is one that nobody knows.
     """
 
     proven = True  # tests/recall/test_profile.py

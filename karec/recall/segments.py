@@ -1,13 +1,12 @@
 """How works do among the users of one segment (one age band, one community), in one scene, and among both.
 
     rate = (enjoyed / l + m·r) / (seen + m)    seen = enjoyed + passed over, by the segment's users, in the
-    scene, as
-                                               users' lists say; m = PRIOR_SEEN
+                                               scene, as users' lists say; m = PRIOR_SEEN
                                                r    = the work's popularity with everybody; of a segment in a
-                                               scene its
+                                                    scene its
                                                       rate in the scene
                                                l    = how much oftener a work is enjoyed in the scene than in
-                                               all
+                                                    all
 
 A work that nobody of the segment has seen in the scene has the rate r. Lists are as long as the snapshot
 keeps them, so that a rate is of what its users saw last. By l works seen in a scene where little is enjoyed

@@ -1,13 +1,11 @@
 """Scores of two model versions on one scale: a straight line from the cosines of one to those of the other.
 
 Fitted   For each user, the quantiles of the cosines with the same works by either version's towers; of their
-means
-         over users, the least squares line through the upper tenth: what decides is the order near the top,
-         and the relation between two versions is not quite straight.
+         means over users, the least squares line through the upper tenth: what decides is the order near the
+         top, and the relation between two versions is not quite straight.
 Why      User and item vectors of both versions have length 1, but cosines of one version may lie higher or
-wider than
-         those of the other, which would favour its works (docs/results.md, "Two model versions in one
-         index").
+         wider than those of the other, which would favour its works (docs/results.md, "Two model versions in
+         one index").
 Cost     O(users · works · D).
 """
 

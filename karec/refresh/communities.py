@@ -1,14 +1,12 @@
 """Communities of users: groups who follow, befriend and watch the same.
 
 Graph     Users; an edge weighs FOLLOW for each follow of one by the other, FRIEND for each friendship, and
-for a work
-          that both enjoyed COWATCH / (the watchers' number − 1), each watcher with NEIGHBOURS others of the
-          work's, so that a work that everybody watched binds nobody. Loops, and people whom the snapshot does
-          not know, bind nobody: ``unbound`` counts them.
+          for a work that both enjoyed COWATCH / (the watchers' number − 1), each watcher with NEIGHBOURS
+          others of the work's, so that a work that everybody watched binds nobody. Loops, and people whom the
+          snapshot does not know, bind nobody: ``unbound`` counts them.
 Found     by the Leiden algorithm on modularity, from one seed: the same snapshot gives the same communities.
 Ids       A community keeps the id of the former one with which it shares most users, each id once, largest
-overlap
-          first; others get ids that were never given. A user without an edge has none, −1.
+          overlap first; others get ids that were never given. A user without an edge has none, −1.
 Cost      O(edges) memory, 24 bytes each and igraph's own; some passes over them.
 Source    V. Traag, L. Waltman, N. J. van Eck, From Louvain to Leiden, Scientific Reports 9, 2019.
 """

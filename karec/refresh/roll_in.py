@@ -2,18 +2,15 @@
 serves.
 
 Published  The models and the snapshot of the new version; the vectors of the version before, as far as works
-have them;
-           and the user towers of both, so that each row meets the user vector of its own version. A sample of
-           works, and those that had no vector, are of the new version from the start.
+           have them; and the user towers of both, so that each row meets the user vector of its own version.
+           A sample of works, and those that had no vector, are of the new version from the start.
 One scale  On the sample both versions have vectors: scores of the version before are brought to the new one's
-scale by
-           a straight line (``refresh.calibration``), which the index applies in every search, in recall and
-           prerank.
+           scale by a straight line (``refresh.calibration``), which the index applies in every search, in
+           recall and prerank.
 Then       ``karec refresh`` moves the other works (``refresh.rolling``). When no row of the version before is
-left, no
-           user vector of it is made.
+           left, no user vector of it is made.
 Cost       The item tower over the sample, in place of the whole library: seconds, however many works there
-are.
+           are.
 """
 
 from __future__ import annotations

@@ -8,10 +8,9 @@ rows in the bundle's index (``refresh.roll_in``), each shard moves its works to 
 the first round ends it.
 
 Killed    At any moment: what is there is whole. The next refresh goes on with the round that was begun, at
-the first
-          shard that is missing, and ends in the same vectors as one that was not interrupted.
+          the first shard that is missing, and ends in the same vectors as one that was not interrupted.
 Cost      The item tower, once a work and round, at the share of a core that ``Pace`` leaves it; disk for two
-rounds.
+          rounds.
 """
 
 from __future__ import annotations

@@ -2,11 +2,10 @@
 order.
 
 Order     Works whose vectors are worst come first: age · (1 + log(1 + exposures)), largest first, equal ones
-by id. So
-          old vectors do not grow older than a round, and what many users see is renewed before what nobody
-          sees.
+          by id. So old vectors do not grow older than a round, and what many users see is renewed before what
+          nobody sees.
 Moment    Of all features of a round: when it began. A round that was killed and goes on ends in the same
-vectors.
+          vectors.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@ its index.
 
     ROOT/library/v0000000007/                           of the bundle v0000000007
         round.npz                                       the round that is being made: its order, and when it
-        began 0000000003-0000000012/index.karec               shard 12 of round 3: index files without other
-        columns than
+                                                        began
+        0000000003-0000000012/index.karec               shard 12 of round 3: index files without other columns
+                                                        than
                               recall.karec              ``refreshed_ms``; recall's own space where the bundle
-                              has one
+                                                        has one
         0000000003-9999999999/kinds/song.karec          the last shard of a round: the kinds of items, all of
-        each
+                                                        each
 
 A shard appears whole, by one rename, and never changes. A round's shards hold every work once. When a round
 is whole, those of the round before go: whoever begins with the oldest shard that is there, and adds all in

@@ -1,17 +1,16 @@
 """Works of one song whose content vectors are nearly the same: of each such set the best stays.
 
 Algorithm  Random-hyperplane signatures: BANDS of up to BITS signs of a vector's products with fixed random
-directions,
-           about log2(n) + 3 signs for a song of n works, so that few works meet by chance. Works of one song
-           with the same signs in a band meet. There the best is compared with all the others; it and those
-           that are near it are done, and the best of the rest goes on, ROUNDS times at most. Two works that
-           were near are a pair. At the end pairs are read from the best work down: a work is dropped when it
-           pairs with a better one that stays. Vectors of a song of MANY works or more are first centred, for
-           they all lie around the song's mean.
+           directions, about log2(n) + 3 signs for a song of n works, so that few works meet by chance. Works
+           of one song with the same signs in a band meet. There the best is compared with all the others; it
+           and those that are near it are done, and the best of the rest goes on, ROUNDS times at most. Two
+           works that were near are a pair. At the end pairs are read from the best work down: a work is
+           dropped when it pairs with a better one that stays. Vectors of a song of MANY works or more are
+           first centred, for they all lie around the song's mean.
 Holds      A dropped work has a better one of its song, which stays, with at least the cosine that is asked
-for. Finds      Not all: two works with cosine c meet in a band of b signs with chance (1 − arccos(c)/π)^b. At
-c = 0.98 that
-           is 0.45 for 12 signs, so of eight bands 0.99.
+           for.
+Finds      Not all: two works with cosine c meet in a band of b signs with chance (1 − arccos(c)/π)^b. At c =
+           0.98 that is 0.45 for 12 signs, so of eight bands 0.99.
 Cost       O(N · BANDS · (D + log N)), and rounds over those that met; 64 bytes a work beside its vector.
 Source     M. Charikar, Similarity estimation techniques from rounding algorithms, STOC 2002.
 """

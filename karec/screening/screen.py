@@ -1,7 +1,8 @@
 """Screening, whole: uploads → days of candidates → one allocation → the kept works.
 
     OUT/days/2026-11-03.parquet   a day's candidates; made once, and again when its uploads, rules or model
-    changed OUT/kept.parquet              day, id, quality of the works that are kept
+                                  changed
+    OUT/kept.parquet              day, id, quality of the works that are kept
     OUT/screen.json               how many works each reason rejected, by day; quotas; what is to be noted
 
 The same uploads, settings and model give the same bytes, in whatever order the days were screened.

@@ -8,7 +8,7 @@ took it the parent hands on to a ready one; where none is ready it waits for the
 
     open    connections of each worker; each writes its own
     given   (from, to) and ``taken`` (to): what is given and not taken yet is on its way, and counts as the
-    receiver's
+            receiver's
 """
 
 from __future__ import annotations

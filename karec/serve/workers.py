@@ -1,11 +1,9 @@
 """The parent: one socket, N workers that are forked over it, and what becomes of them.
 
 Memory    The parent imports what workers need, opens and verifies the bundle, and has no thread: workers
-share its
-          pages. It lets a bundle go when ``current`` names another one.
+          share its pages. It lets a bundle go when ``current`` names another one.
 Deaths    A worker that was ready is replaced at once; one that died before after 1, 2, 4 … 64 seconds, or
-when
-          ``karec.toml`` or ``current`` change.
+          when ``karec.toml`` or ``current`` change.
 Signals   SIGTERM and SIGINT end the workers, each after its last answer; SIGHUP makes each reload.
 The end   Status 0: every worker ended well. A worker that outlives ``drain_seconds`` is killed: status 1.
           A parent that is killed takes its workers along: each ends as by SIGTERM.

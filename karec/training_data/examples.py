@@ -35,7 +35,8 @@ class Examples:
     as_of (M,)                 the moment, Unix ms, before which a row knows what happened
     user_rows, work_rows (M,)  rows of the snapshot
     user_counts, work_counts   (M, ·) float32 counters of the user and of the work, in the order of the
-    encoder's scene_counts               (M, ·) float32 counters of the user in the row's scene
+                               encoder's
+    scene_counts               (M, ·) float32 counters of the user in the row's scene
     works_past                 the counters of any work at any moment
     relations                  {name: the user's list}; histories hold work rows, social edges ids
     labels (M, T) float32      in the order of the encoder's tasks

@@ -2,14 +2,12 @@
 measure on.
 
 Exposures  Those that the data lack and whose user and work the data hold. A label or a play that came later
-belongs to
-           the user's last exposure of the work before it; one without, or of one that is left out, is left
-           out, and counted. So is one that came on the newest day and belongs to an exposure before it: no
-           row of that day may know it, and a bundle of the moment at which the day begins leaves it to the
-           state store, which would count it once more.
+           belongs to the user's last exposure of the work before it; one without, or of one that is left out,
+           is left out, and counted. So is one that came on the newest day and belongs to an exposure before
+           it: no row of that day may know it, and a bundle of the moment at which the day begins leaves it to
+           the state store, which would count it once more.
 Days       The newest day, the 24 hours that end with the last exposure, is measured on; the last day before
-it that
-           has exposures is validation; everything before is training.
+           it that has exposures is validation; everything before is training.
 Cost       O(M log M) for M exposures; memory: the log's events since the snapshot.
 """
 

@@ -3,10 +3,9 @@ label.
 
 impressions  a row of the log is an exposure, its labels stand in its columns
 actions      a row is an event. A view is an exposure; another event makes a label of the view that it belongs
-to: that
-             of its request, else the last one of the item by the user within ``window_minutes``. An event
-             without a view was preceded by one that nobody logged: it makes an exposure of its own, one for a
-             user, item and window
+             to: that of its request, else the last one of the item by the user within ``window_minutes``. An
+             event without a view was preceded by one that nobody logged: it makes an exposure of its own, one
+             for a user, item and window
 positives    a row is a positive; negatives are drawn later (``negatives.py``)
 
 ``cleaned`` and ``shown`` may hold several rows of one user, item and moment: ``dataset.py`` makes one of

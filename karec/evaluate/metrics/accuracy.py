@@ -5,9 +5,8 @@ each user, the number of times it was drawn, and every measure is computed from 
 are sorted once, and two models measured with the same weights give a paired difference.
 
 Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006): AUC as a rank
-statistic,
-         ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al., On
-         calibration of modern neural networks, ICML 2017: ECE. B. Efron, Bootstrap methods, Annals of
+         statistic, ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al.,
+         On calibration of modern neural networks, ICML 2017: ECE. B. Efron, Bootstrap methods, Annals of
          Statistics 7 (1979).
 """
 

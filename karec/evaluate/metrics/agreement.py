@@ -7,11 +7,12 @@ alone: an increasing function of either side's scores changes none.
 
 hit rate     HR = |top m of reference ∩ top k of found| / m
 normalised   (HR − k/N) / (1 − k/N)                0 = a random order, 1 = all found; comparable between N and
-k NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is its best), discount 1/log₂(2 + place)
+             k
+NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is its best), discount 1/log₂(2 + place)
 overlap@k    |top k ∩ top k| / k                   the hit rate with m = k
 
 Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for
-NDCG.
+        NDCG.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 f are unit vectors, a zero vector stays zero; L = F Fᵀ + ridge·I of the list.
 
 log det              log det L, larger is more diverse (Kulesza & Taskar 2012); no list of k unit vectors is
-above
-                     k·log(1 + ridge)
+                     above k·log(1 + ridge)
 intra-list distance  ILD = mean over pairs of 1 − cos(f_i, f_j)          0 = all alike, 1 = unrelated
 near duplicates      share of pairs with cosine > 0.95
 Gini                 of exposure over works or creators: 0 = equal, 1 = one takes all

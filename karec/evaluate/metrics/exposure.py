@@ -8,11 +8,11 @@ difference is paired: cascades that did the same differ by exactly 0, with an in
 
 Sums     Σ over / Σ per over units, or Σ over where there is no ``per``
 Spread   the Gini coefficient of counts of things, each of which belongs to a unit: all units and things
-count, also
-         those with a count of 0
+         count, also those with a count of 0
 
 Cost  O(R·(n·M + K log K)) for R resamples, n units, M measures that are sums and K things with a count above
-0; memory O(R·n).
+      0; memory
+O(R·n).
 Source  B. Efron, Bootstrap methods, Annals of Statistics 7 (1979): resampling; percentile intervals.
 """
 

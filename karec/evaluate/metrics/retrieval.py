@@ -8,7 +8,7 @@ recall@k   |top k ∩ held| / |held|
 NDCG@k     Σ_{held in top k} 1/log₂(2 + place) / Σ_{i < min(k, |held|)} 1/log₂(2 + i)
 
 Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for
-NDCG.
+        NDCG.
 """
 
 from __future__ import annotations

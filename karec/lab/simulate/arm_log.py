@@ -4,8 +4,7 @@ measures.
     FOLDER/day-0000.npz …   one file a day: the columns of EXPOSURES, a row an exposure, in order of time
     FOLDER/arm.npz          the other arrays of ``ArmLog``
     FOLDER/arm.json         {"format": 1, "name", "days", "n_users", "facts": {…}}; written last: an arm
-    without it has
-                            not ended
+                            without it has not ended
 
 NumPy alone. Files are written aside and renamed; the same arrays give the same bytes.
 """
@@ -73,7 +72,8 @@ class ArmLog:
     work_creator     (W,) int32 user rows
     upload_ms        (W,) int64 Unix ms; of a work that was never uploaded, when it would have been
     sessions         (days, U) int32: how often each user came, −1 for one who could not: a part of a world
-    was played quit_day         (C,) int32: the day after which creator c uploads no more, −1 for never
+                     was played
+    quit_day         (C,) int32: the day after which creator c uploads no more, −1 for never
     facts            settings, versions, requests, ms a request, seconds: JSON
     """
 

@@ -5,10 +5,11 @@
     debuts = 0                           # users who upload for the first time on each day
     baseline = "rules only"              # of the report; absent: the first arm
     pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures
-    mark
+                                         # mark
 
     [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene
-    that counts.recall = 10_000               #   inherits it would say them
+                                         # that
+    counts.recall = 10_000               #   inherits it would say them
 
     [learn]                              # of all arms: settings of karec train
     towers.epochs = 3
@@ -16,9 +17,10 @@
     [[arms]]
     name = "no diversity"
     scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a
-    whole file learn.distil.recipe = "hard"               # settings of training that differ
+                                               # whole file
+    learn.distil.recipe = "hard"               # settings of training that differ
     screen = { keep = 200, quality = { column = "voice_score" } }   # what a day's uploads must pass, as
-    screen.toml
+                                                                    # screen.toml
 
 Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
 otherwise.

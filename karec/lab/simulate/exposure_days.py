@@ -7,7 +7,7 @@ slot. So what is played does not depend on how many processes play it. A live pl
 ten feeds; so do 2,000 users in a slot.
 
 Cost  as a day without steering, and per slot one exchange with each process: prices out, what exposure counts
-back.
+      back.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     publish   the platform as the day begins, item vectors by the arm's item tower, as a bundle of the arm's
     upload    creators upload by what they are seen; what the arm's screening refuses comes onto no platform
     play      potential sessions: who comes asks the arm's cascade page after page, and answers by hidden
-    tastes fold      what was shown moves counters, histories, creators and users
+              tastes
+    fold      what was shown moves counters, histories, creators and users
     train     every so many nights, where the arm's cascade reads a user vector
 
 A work that is uploaded during a day is there from the next morning. A checkpoint a day: a run that was killed
@@ -11,8 +12,9 @@ goes on with ``resume`` and ends as one that was not.
 
     OUT/simulation.json   what is played, to refuse another simulation here
     OUT/models/…          the first training of each of the arms' different settings; other simulations may
-    share it OUT/ARM/              the arm's log (``arm_log``), its checkpoint and events, its bundle, rank
-    log and nights
+                          share it
+    OUT/ARM/              the arm's log (``arm_log``), its checkpoint and events, its bundle, rank log and
+                          nights
 """
 
 from __future__ import annotations

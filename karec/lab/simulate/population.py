@@ -57,7 +57,8 @@ class Population:
     first_ms     when the first day begins
     levels       (U,) each user's starting level of enjoyment (``returns``)
     lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were
-    fewer seen         (C,) works of each creator that are shown a day, before the days
+                 fewer
+    seen         (C,) works of each creator that are shown a day, before the days
     comers       (U,) bool: who may come, all but where a part is played
     """
 

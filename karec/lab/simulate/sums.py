@@ -40,13 +40,14 @@ class ArmSums:
     n_users     U, those who might come
     creators    (C,) int64, as in the log; works: how many the world has, uploaded or not
     by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of
-    exposures by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10
-    exposures over all days,
-                ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days and have
-                one now, ``debutants_1``, those of them who were shown; ``gini_creators``, ``gini_works``: all
-                creators, all works that were uploaded; ``works_available``, ``uploads``, ``quits``
+                exposures
+    by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 exposures over all
+                days, ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days
+                and have one now, ``debutants_1``, those of them who were shown; ``gini_creators``,
+                ``gini_works``: all creators, all works that were uploaded; ``works_available``, ``uploads``,
+                ``quits``
     by_day      {measure: (days,) float64}, the same names where they have a meaning for one day; NaN where
-    nobody came
+                nobody came
     """
 
     name: str

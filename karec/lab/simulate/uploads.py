@@ -4,7 +4,7 @@ Potential uploads are drawn once, common to all arms: POTENTIAL times as many as
 each with a coin. One is realised when
 
     coin < chance = LEAST + (1 − LEAST) · s / (s + 1)          s = what the creator was seen / what a mean one
-    would be
+      would be
 
 ``seen`` is a running mean of works shown a day, of REMEMBERS days. So a creator who is seen as much as the
 mean uploads as often as before, and twice as much attention gives a third more: a concave answer, which by

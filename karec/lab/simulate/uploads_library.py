@@ -5,8 +5,8 @@ is its quality: half the creator's skill, half the work's own. Forty columns are
 among them; half of them hear or see something of the quality, none of them all of it. Chances:
 
     long view   logit p = −1 + 0.9 · quality + 0.5 · tag's liking − 0.4 · (log(seconds / 180) / 0.6)² − 2 ·
-    clipping shown       Poisson, mean 25 · followers^0.12 · e^(0.7 · quality + 0.7 · luck): what is good is
-    shown more
+                clipping
+    shown       Poisson, mean 25 · followers^0.12 · e^(0.7 · quality + 0.7 · luck): what is good is shown more
 
 COPIED of a day's works are copies of another work of that day and song by somebody else: nearly the same
 vector, the same recording, the same quality. Nothing here is fitted to data.

@@ -5,7 +5,7 @@ found     share of the feeds' places whose work the channel found
 sole      share whose work no other channel found
 changed   share whose work the feed no longer holds when the channel finds nothing
 worth     the mean true value of the feeds' works, less that of the feeds without the channel; where the truth
-is known
+          is known
 
 Means over users; intervals, 95 %, resample users.
 """

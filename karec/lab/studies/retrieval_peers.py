@@ -4,8 +4,7 @@ A peer is fitted on who took what, as a matrix (users, works) of ones, and gives
 those that they did not take. ALS, BPR and kNN are those of the package implicit.
 
 Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et
-al., BPR,
-         UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001.
+         al., BPR, UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ logit of a candidate has the log of the count that the step expects of it taken 
 pushed down for being drawn often.
 
 Source  J. Yang et al., Mixed negative sampling for learning two-tower neural networks in recommendations, WWW
-2020.
+        2020.
 """
 
 from __future__ import annotations

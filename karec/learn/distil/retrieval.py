@@ -8,9 +8,8 @@ times, whatever a user took before the validation is a case, and the rest of it 
 work itself is left out, which the towers would only have to find again.
 
 Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. Yang et al., Mixed negative
-sampling,
-         WWW 2020; D. Liang et al., Variational autoencoders for collaborative filtering, WWW 2018 (what is
-         held out of a user's list is told from the rest of it).
+         sampling, WWW 2020; D. Liang et al., Variational autoencoders for collaborative filtering, WWW 2018
+         (what is held out of a user's list is told from the rest of it).
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Co-watch vectors: works that the same users watched before training days have similar vectors.
 
     A_uw = B_uw / √(Σ_w B_uw · Σ_u B_uw)      B (users × works) is 1 where the work is in the user's history,
-    else 0 A ≈ U Σ Vᵀ of rank D; the vector of w is Σ V_w, scaled to unit length
+                                              else 0
+    A ≈ U Σ Vᵀ of rank D; the vector of w is Σ V_w, scaled to unit length
 
 Cost     O(P·D) a pass over the P entries of B, a few passes; memory O(P + (users + works)·D).
 Source   B. Sarwar et al., Application of dimensionality reduction in recommender systems, 2000 (the idea); N.
-Halko et
-         al., Finding structure with randomness, SIAM Review 53 (2011) (the decomposition).
+         Halko et al., Finding structure with randomness, SIAM Review 53 (2011) (the decomposition).
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 kept.
 
 It can be killed at any moment: from its checkpoint it goes on with the same draws and ends with the same
-weights. Source  L. N. Smith, N. Topin, Super-convergence, 2018 (one cycle); I. Loshchilov, F. Hutter, ICLR
-2019 (AdamW).
+weights.
+Source  L. N. Smith, N. Topin, Super-convergence, 2018 (one cycle); I. Loshchilov, F. Hutter, ICLR 2019
+        (AdamW).
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ class PiecewiseLinear(nn.Module):
 
     A linear layer over these is a piecewise linear function with kinks at the ``edges (F, bins + 1)``,
     ascending. Beyond the outermost edges, where there was no training row, it goes on with the slope of the
-    plain number. Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning,
-    NeurIPS 2022.
+    plain number.
+    Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning, NeurIPS 2022.
     """
 
     def __init__(self, edges: Tensor) -> None:

@@ -5,15 +5,15 @@ the item vector. A user adds, for each of the vectors u_h of the user tower,
 
     a_h·Σ_c w_c·mean_history(E_c) + a_h·Σ_c z_c·mean_skipped(E_c)    works enjoyed and works passed over
     + f_h·mean_follows(E_creator) + g_h·mean_friends(E_creator)      creators followed, and friends who are
-    creators + Σ_p q_hp·E_p                                                   the user's own city, family, …,
-    in the works' codes
+      creators
+    + Σ_p q_hp·E_p                                                   the user's own city, family, …, in the
+      works' codes
 
 so that ⟨u, v⟩ includes how alike these are, which no network has to learn: ⟨E_x, E_x⟩ is large and ⟨E_x, E_y⟩
 small. A mean over n entries is Σ / (n + κ) with κ ≥ 0 learned: a short list says less than a long one.
 
 Sources  S. Kabbur et al., FISM, KDD 2013 (items of the history as factors); P. Covington et al., RecSys 2016
-(lists of
-         a user as averaged embeddings in a tower).
+         (lists of a user as averaged embeddings in a tower).
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ Every layer that sees both sides is a sum of a user part and an item part, so th
 part once for all candidates: the user's inputs may have one row while the items have N.
 
 Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts,
-KDD 2018;
-         G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the history);
-         Y. Gorishniy et al., TabM, ICLR 2025 (members that share most of a network, each with its own loss).
+         KDD 2018; G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the
+         history); Y. Gorishniy et al., TabM, ICLR 2025 (members that share most of a network, each with its
+         own loss).
 """
 
 from __future__ import annotations

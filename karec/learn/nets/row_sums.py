@@ -5,8 +5,7 @@ row.
     ∂T = Mᵀ·∂S        Mᵀ from the places of M's ones in order of their row of T
 
 Cost     O(K·C·D), and a sort of K·C row numbers of the table for the gradient. torch's gradient of a gather
-adds a row
-         of D numbers at a time, by a call of its own, which takes twice as long where D is 16.
+         adds a row of D numbers at a time, by a call of its own, which takes twice as long where D is 16.
 Memory   8 bytes for each of the K·C ones; the rows themselves, K·C·D numbers, are never held.
 """
 

@@ -10,9 +10,8 @@ UserSide is computed once a request, ItemSide for each work. Unlike the network 
 - a member's experts are one product with a block-diagonal matrix, so that nothing is transposed or cut.
 
 Cost  for a work, of F numbers and crosses, C categories, d dimensions, H slots a list, M members of E experts
-of width
-      h, T tasks: M·E·(h + T)·((C + 4)·d + F) multiplications in the first layer, M·(E·h)²/2 in the experts,
-      4·d·H in the attention.
+      of width h, T tasks: M·E·(h + T)·((C + 4)·d + F) multiplications in the first layer, M·(E·h)²/2 in the
+      experts, 4·d·H in the attention.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The item tower gives one vector v, the user tower one for each task, u_t, and a 
 1, and for each of these a level c and a slope m > 0, one number each:
 
     s_t = a_t·(m_t·⟨u_t, v⟩ + c_t) + b_t    a, b learned: a cosine alone would keep the sigmoid in a narrow
-    band
+                                            band
 
 c_t says how often the user gives this feedback at all, m_t how much that depends on the work: little for a
 user of whom little is known. Without them a user's level would have to be the cosine with what all works have

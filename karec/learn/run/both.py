@@ -4,7 +4,7 @@ For each task, on validation days,
 
     m̂ = a_m·m + b_m,  l̂ = a_l·l + b_l        each part calibrated (``nets.calibration``)
     s = a·(w·m̂ + (1 − w)·l̂) + b              w of 0, 0.05, … 1 with the least cross-entropy of s, the lowest
-    of equals
+                                               of equals
 
 so that s is again a scale for each part and one bias. What the MMoE alone predicts besides the tasks stays as
 it is.

@@ -3,7 +3,8 @@
     FOLDER/log.json                               format, names of labels and scenes, how late an event may be
     FOLDER/2026-11-26T04/                         the hour (UTC) in which its events were appended
         part-WRITER-000000.open               frames with a checksum each, of a writer that lives or was
-        killed part-WRITER-000000-CRC32.parquet      sealed: the same events in the same order
+                                              killed
+        part-WRITER-000000-CRC32.parquet      sealed: the same events in the same order
 
     events.py     one event's columns, kinds, and what is refused
     frames.py     an append as bytes: records, texts, a checksum

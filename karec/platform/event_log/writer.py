@@ -3,8 +3,9 @@
     fsync      append returns once the bytes are      lost by SIGKILL   lost by a power cut
     "always"   on the disk (one fsync an append)      nothing           nothing
     "seal"     with the kernel                        nothing           events of parts that are not sealed
-    yet "never"    with the kernel                        nothing           also sealed parts that the kernel
-    still held
+               yet
+    "never"    with the kernel                        nothing           also sealed parts that the kernel
+               still held
 
 A writer has one open part. It is sealed when its hour is over, when it has ``part_events``, and at ``close``.
 Sealing writes the Parquet form aside and renames it, then removes the open form. The parts of writers that

@@ -30,7 +30,8 @@ class ListFold:
     adds   (M,) bool from what labels mean and M events: those that add an entry
     value  what they add: the id of the work, or of its creator
     keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment,
-    and stays takes  (M,) bool of M events: those that take the value out; None: nothing does
+           and stays
+    takes  (M,) bool of M events: those that take the value out; None: nothing does
 
     Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these,
     ~value of what was taken out. Two events of one moment are in order of their numbers: their places in a

@@ -18,7 +18,8 @@ class LiveWorks:
     """One moment of works, which never changes: a request reads one from its first step to its last.
 
     added    works that came or changed since the base, as a snapshot of works alone; its columns are the
-    base's came     those of them that the base lacks
+             base's
+    came     those of them that the base lacks
     gone     (G,) int64 ascending: works that were deleted or blocked
     ids      (K,) int64 ascending: works that events counted for, with their ``counters (K, C) float32``
     batches  how many batches of events made it

@@ -11,8 +11,7 @@
     k + creator                       newest block or unblock of all works of the creator: time, number, kind
     d + hour u32 + user               time, number, source of the events of that hour that were counted
     meta cursor horizon passed        the folds' settings; the log's cursor; the newest logged_ms, first hour
-    of d; the
-                                      newest moment of an event that a base had already, i64
+                                      of d; the newest moment of an event that a base had already, i64
 
 Ids are 8 bytes, big-endian, with the sign turned, so that keys sort as ids do. Before each value but those of
 the last key stand 8 bytes: VERSION u32 and the CRC-32 of key and value u32. A value of another version,

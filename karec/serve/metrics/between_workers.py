@@ -3,7 +3,7 @@
     FOLDER/workers/NAME.told     what a worker counted, replaced once a second
     FOLDER/workers/NAME.lock     locked (flock) as long as the worker lives, however it ends
     FOLDER/ended.told            what workers counted that have ended; ``folded`` names files that are in it
-    already
+                                 already
 
 A worker that was killed is found by its lock. Its counters go into ``ended.told``, so that a sum never falls;
 its gauges go. What it counted in its last second is lost. Files of another version of karec are left out.

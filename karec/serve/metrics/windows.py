@@ -4,7 +4,8 @@
     FOLDER/minutes/MINUTE        of all workers; those of the last hour and of hours that are not whole yet
     FOLDER/hours/HOUR            sixty minutes
     FOLDER/exposed.ids           works that were exposed and were not when the bundle was made, ascending
-    int64 FOLDER/windows.json          the windows' measures, and those of before, for curves
+                                 int64
+    FOLDER/windows.json          the windows' measures, and those of before, for curves
 
 Once a minute one worker, whichever is first, takes what is new and measures the windows; the others go on.
 What comes when its hour is made already counts for the minute in which it is taken. A worker that is killed

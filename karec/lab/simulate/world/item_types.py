@@ -6,10 +6,12 @@ three by a noisy look; its counters and lists are folds of that log.
 
     kind       items                               a user does             because of
     song       songs, most with accompaniment      sing                    song, voice that suits it, fancy,
-    era creator    creators                            follow                  voice, skill, fancy, city,
-    friend live       rooms of hosts, who are creators    watch 1, 5, 30 minutes  voice, skill, fancy, city,
-    friend, follow room       song rooms of any user, five songs  join                    the room's songs,
-    friend, family, city
+               era
+    creator    creators                            follow                  voice, skill, fancy, city, friend
+    live       rooms of hosts, who are creators    watch 1, 5, 30 minutes  voice, skill, fancy, city, friend,
+               follow
+    room       song rooms of any user, five songs  join                    the room's songs, friend, family,
+               city
 """
 
 from __future__ import annotations
