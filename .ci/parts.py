@@ -1,45 +1,45 @@
 """Prints the parts of `make test-all` that a CI run tests after `make test`, one make command a line.
 
-A part is chosen if a file that it tests changed since the last landing; one more part is chosen in turn, by
-the number of commits. Changed means: since the newest commit that is older than four hours, because a landing
-is at most a few hours of work. `python3 .ci/parts.py --all` prints every part.
+First the part whose turn it is, by the number of commits, then each part that tests a file which changed
+since the last landing. A landing is at most a few hours of work, so these are the files that changed in the
+four hours before the newest commit. `python3 .ci/parts.py --all` prints every part.
 """
 
 import subprocess
 import sys
 
+LANDING_S = 4 * 3600
 # make command, and the paths that it tests
 PARTS = (
     ("sanitize-address", ("native/",)),
     ("test-packages", ("setup.py", "pyproject.toml", "CMakeLists.txt", "MANIFEST.in", "native/cmake/")),
-    ("test-long", ("karec/", "kernels/", "tests/")),
+    ("test-assertions", ("native/", "kernels/")),
     ("sanitize-thread", ("native/",)),
-    ("test-assertions", ("native/python/", "kernels/")),
-    ("fuzz", ("native/src/c_api/", "native/src/base/", "native/src/index/")),
-    ("fuzz-bundle", ("karec/bundle/",)),
+    ("fuzz-bundle", ("karec/bundle/", "karec/models/")),
     ("fuzz-cascades", ("karec/cascade.py", "karec/stage.py", "karec/_contract.py", "karec/types.py")),
+    ("fuzz", ("native/src/c_api/", "native/src/base/", "native/src/index/")),
+    ("test-long", ("karec/", "kernels/", "native/", "tests/")),
 )
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def changed_files() -> list[str]:
     """Returns paths that changed since the last landing; all tracked paths if the history is too short."""
-    base = _git("rev-list", "-1", "--before=4 hours ago", "HEAD").strip()
-    if not base:
-        return _git("ls-files").split("\n")
-    return _git("diff", "--name-only", base, "HEAD").split("\n")
+    before = int(_git("log", "-1", "--format=%ct")) - LANDING_S
+    base = _git("rev-list", "-1", f"--before=@{before}", "HEAD")
+    return _git("diff", "--name-only", base, "HEAD").split("\n") if base else _git("ls-files").split("\n")
 
 
-def long_test_folders(changed: list[str]) -> list[str]:
-    """Returns the folders of tests/ that mirror the changed files."""
-    folders = set(_git("ls-files", "tests").split("\n"))
-    existing = {"/".join(path.split("/")[:2]) for path in folders if path.count("/") > 1}
-    inside = [path for path in changed if path.startswith(("karec/", "tests/")) and path.count("/") > 1]
-    names = {path.split("/")[1] for path in inside}
-    return sorted(f"tests/{name}" for name in names if f"tests/{name}" in existing)
+def long_tests(changed: list[str]) -> list[str]:
+    """Returns the folders of tests/ that mirror the changed files, and the test files beside them."""
+    tests = _git("ls-files", "tests").split("\n")
+    folders = {path.split("/")[1] for path in tests if path.count("/") > 1}
+    names = {path.split("/")[int(path.startswith(("karec/", "tests/")))] for path in changed}
+    files = [path for path in tests if path.startswith("tests/test_") and path.count("/") == 1]
+    return sorted(f"tests/{name}" for name in names & folders) + files
 
 
 def main() -> None:
@@ -48,13 +48,11 @@ def main() -> None:
         print("\n".join(names))
         return
     changed = changed_files()
-    turn = int(_git("rev-list", "--count", "HEAD")) % len(names)
-    due = [name for name, paths in PARTS if any(path.startswith(paths) for path in changed)]
-    if names[turn] not in due:
-        due.append(names[turn])
-    for name in due:
-        folders = long_test_folders(changed) if name == "test-long" and turn != names.index(name) else []
-        print(f"{name} TESTS='{' '.join(folders)}'" if folders else name)
+    turn = names[int(_git("rev-list", "--count", "HEAD")) % len(names)]
+    print(turn)
+    for name, paths in PARTS:
+        if name != turn and any(path.startswith(paths) for path in changed):
+            print(f"{name} TESTS='{' '.join(long_tests(changed))}'" if name == "test-long" else name)
 
 
 if __name__ == "__main__":

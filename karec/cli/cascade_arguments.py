@@ -1,4 +1,4 @@
-"""Options of the commands that make a cascade, refresh it, serve it and put load on it."""
+"""Options of the commands that make a cascade, refresh it and serve it."""
 
 from __future__ import annotations
 
