@@ -109,9 +109,11 @@ def export_trees(arguments: argparse.Namespace) -> None:
     exported = export_trees(arguments.model)
     for reason in exported.left:
         print(f"{arguments.model}: trees that stay with ONNX Runtime: {reason}")
+    path = trees_path(arguments.model)
     if not exported.n_trees:
-        raise ValueError(f"{arguments.model} has no trees that karec's library scores: nothing was written")
-    print(f"{trees_path(arguments.model)}: {exported.n_trees:,} trees")
+        outcome = f"{path} was removed" if exported.has_removed_file else "nothing was written"
+        raise ValueError(f"{arguments.model} has no trees that karec's library scores: {outcome}")
+    print(f"{path}: {exported.n_trees:,} trees")
 
 
 def export_stage(arguments: argparse.Namespace) -> None:

@@ -46,33 +46,33 @@ class OnnxModel:
     ``fingerprint``, which is of graph and weights alone, "" where the file has none. ``trees`` is the number
     of trees of the trees file that karec's library scores in place of ONNX Runtime, with the same bits
     (``karec.models.trees``). Raises BundleError if the file is not a model or lacks that metadata, or if its
-    trees file is damaged.
+    trees file cannot be read or is damaged.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         path = Path(path)  # callers may give a string
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        self.path = path
         try:
             open_regular(path).close()  # ONNX Runtime would wait for the writer of a FIFO
             stored = load_trees(path)
-            # A model that is loaded from bytes has no path, so ONNX Runtime refuses weights in other files.
-            model = str(path) if stored is None else stored.rest
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except BundleError:
             raise
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        except Exception as error:
             raise BundleError(f"{path} does not load as an ONNX model: {error}") from error
-        self.path = path
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._read_metadata()
+        if stored is None:
+            self._load(str(path), str(path), threads)
+        else:
+            try:
+                # Bytes have no path, so ONNX Runtime refuses weights in other files.
+                self._load(stored.rest, "its model without trees", threads)
+            except BundleError as error:
+                self._load(str(path), str(path), threads)  # raises if the model itself is at fault
+                raise stored.make_error(error) from error
         self._trees = () if stored is None else stored.trees
         self.trees = sum(len(each.ensemble) for each in self._trees)
         ports = {port.name: _port_of(port) for port in self._session.get_inputs()}
         if stored is not None:
-            stored.check_inputs(set(ports))
+            stored.check_ports(ports)
         of_trees = {name for each in self._trees for name in each.outputs}
         self.input_ports: Mapping[str, Port] = {
             name: port for name, port in ports.items() if name not in of_trees
@@ -83,17 +83,29 @@ class OnnxModel:
         self.inputs: tuple[str, ...] = tuple(self.input_ports)
         self.outputs: tuple[str, ...] = tuple(self.output_ports)
 
-    def _read_metadata(self) -> None:
+    def _load(self, model: str | bytes, name: str, threads: int) -> None:
+        """Sets the session and the metadata of ``model``, a path or a file's bytes. Raises BundleError."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise BundleError(f"{name} does not load as an ONNX model: {error}") from error
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._read_metadata(name)
+
+    def _read_metadata(self, name: str) -> None:
         """Sets ``tasks``, ``model_version``, ``kind`` and ``fingerprint``. Raises BundleError."""
         facts = self.metadata
-        missing = [name for name in ("kind", "model_version", "tasks") if name not in facts]
+        missing = [key for key in ("kind", "model_version", "tasks") if key not in facts]
         if missing:
-            raise BundleError(f"{self.path}: metadata lacks {missing}")
+            raise BundleError(f"{name}: metadata lacks {missing}")
         whole = re.fullmatch(r"-?\d{1,19}", facts["model_version"], re.ASCII)
         if whole is None or not -(2**63) <= int(whole.group()) < 2**63:
             raise BundleError(
-                f"{self.path}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole "
-                "number"
+                f"{name}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole number"
             )
         try:
             tasks = json.loads(facts["tasks"]) if len(facts["tasks"]) <= MAX_TASKS_CHARACTERS else None
@@ -101,7 +113,7 @@ class OnnxModel:
             tasks = None
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise BundleError(
-                f"{self.path}: metadata tasks is {facts['tasks'][:60]!r}, expected a JSON list of names"
+                f"{name}: metadata tasks is {facts['tasks'][:60]!r}, expected a JSON list of names"
             )
         self.tasks: tuple[str, ...] = tuple(tasks)
         self.model_version = int(whole.group())

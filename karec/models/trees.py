@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from karec import _native
 from karec._stored import json_of, open_regular, read_npz
 from karec.errors import BundleError
 from karec.types import Array
+
+if TYPE_CHECKING:
+    from karec.models.onnx_model import Port
 
 FORMAT = 1
 ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and number of axes
@@ -44,10 +48,12 @@ class Trees:
     """The trees that read one input of a model. Any number of threads may call ``scores``.
 
     input     name of the input
+    columns   its number of columns
     outputs   names of the sums, which are inputs of the rest of the model
     """
 
     input: str
+    columns: int
     outputs: tuple[str, ...]
     ensemble: _native.TreeEnsemble
 
@@ -70,11 +76,28 @@ class StoredTrees:
     trees: tuple[Trees, ...]
     rest: bytes
 
-    def check_inputs(self, names: set[str]) -> None:
-        """Raises BundleError if ``names``, the inputs of the rest, lack an input or output of the trees."""
-        for name in (name for each in self.trees for name in (each.input, *each.outputs)):
-            if name not in names:
-                raise _damaged(self.model, f"its model without trees has no input {name[:60]!r}")
+    def check_ports(self, ports: Mapping[str, Port]) -> None:
+        """Checks that ``ports``, the inputs of the rest, fit the trees. Raises BundleError if they do not.
+
+        The input of an ensemble is float32 (N, columns), and each output float32 (N, 1).
+        """
+        for trees in self.trees:
+            for name, columns in ((trees.input, trees.columns), *((output, 1) for output in trees.outputs)):
+                if name not in ports:
+                    raise _damaged(self.model, f"its model without trees has no input {name[:60]!r}")
+                port = ports[name]
+                # An input may have a fixed number of rows: that of the model.
+                rows = port.shape[:1] if port.shape and name == trees.input else (None,)
+                if port.dtype != "float32" or port.shape != (*rows, columns):
+                    raise _damaged(
+                        self.model,
+                        f"input {name[:60]!r} of its model without trees is {port}, expected float32 "
+                        f"(N, {columns})",
+                    )
+
+    def make_error(self, reason: object) -> BundleError:
+        """Returns the error that names the trees file and the command that writes it again."""
+        return _damaged(self.model, reason)
 
 
 def trees_path(model: Path) -> Path:
@@ -85,15 +108,15 @@ def trees_path(model: Path) -> Path:
 def load_trees(model: Path) -> StoredTrees | None:
     """Returns the stored trees of the ONNX file ``model``, or None if it has none.
 
-    Trees that were made from another file are not used either: a warning is logged. Raises OSError, and
-    BundleError if the trees file is damaged: a child or feature that does not exist, a cycle, a weight that
-    is not finite.
+    Trees that were made from another file are not used either: a warning is logged. Raises OSError if
+    ``model`` cannot be read, and BundleError if the trees file cannot be read or is damaged: a child or
+    feature that does not exist, a cycle, a weight that is not finite, an output of two ensembles.
     """
     path = trees_path(model)
     if not path.exists():
         return None
     try:
-        arrays = read_npz(path)
+        arrays = _read_arrays(model)
         head = _head_of(arrays)
         with open_regular(model) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -109,6 +132,7 @@ def load_trees(model: Path) -> StoredTrees | None:
         trees = tuple(_ensemble_of(arrays, e, facts) for e, facts in enumerate(head["ensembles"]))
         if not trees:
             raise ValueError("it has no ensembles")
+        _check_names(trees)
         return StoredTrees(model, trees, _array(arrays, "rest", "uint8", 1).tobytes())
     except ValueError as error:
         raise _damaged(model, error) from error
@@ -124,10 +148,18 @@ def copy_model(model: Path, to: Path) -> None:
 
 
 def _damaged(model: Path, reason: object) -> BundleError:
-    return BundleError(
-        f"{trees_path(model)} is not a trees file, or a damaged one: {reason}. Write it again: karec export "
-        f"trees {model}"
-    )
+    return _make_error(model, f"is not a trees file, or a damaged one: {reason}")
+
+
+def _make_error(model: Path, problem: str) -> BundleError:
+    return BundleError(f"{trees_path(model)} {problem}. Write it again: karec export trees {model}")
+
+
+def _read_arrays(model: Path) -> Mapping[str, Array]:
+    try:
+        return read_npz(trees_path(model))
+    except OSError as error:  # of a folder it names a file descriptor, not the path
+        raise _make_error(model, f"cannot be read: {error.strerror}") from error
 
 
 def _head_of(arrays: Mapping[str, Array]) -> Mapping[str, Any]:
@@ -141,14 +173,24 @@ def _head_of(arrays: Mapping[str, Array]) -> Mapping[str, Any]:
 def _ensemble_of(arrays: Mapping[str, Array], e: int, facts: Any) -> Trees:
     _check_types(facts, _ENSEMBLE, f"ensemble {e} of its head")
     outputs, columns = facts["outputs"], facts["columns"]
-    if not all(isinstance(name, str) for name in outputs) or len(set(outputs)) < len(outputs):
-        raise ValueError(f"the outputs of ensemble {e} are {repr(outputs)[:60]}, expected distinct names")
+    if not all(isinstance(name, str) for name in outputs):
+        raise ValueError(f"the outputs of ensemble {e} are {repr(outputs)[:60]}, expected names")
     if not 0 < columns <= MAX_COLUMNS:
         raise ValueError(f"ensemble {e} reads {columns} columns, expected 1 to {MAX_COLUMNS}")
     stored = {name: _array(arrays, f"{name}.{e}", *kind) for name, kind in ARRAYS.items()}
     if stored["missing_first"].max(initial=0) > 1:
         raise ValueError(f"missing_first.{e} holds {stored['missing_first'].max()}, expected 0 or 1")
-    return Trees(facts["input"], tuple(outputs), make_ensemble(stored, columns, len(outputs)))
+    return Trees(facts["input"], columns, tuple(outputs), make_ensemble(stored, columns, len(outputs)))
+
+
+def _check_names(trees: Sequence[Trees]) -> None:
+    """Raises ValueError if two outputs have one name, or an output has the name of an input."""
+    inputs = {ensemble.input for ensemble in trees}
+    for name, n_uses in Counter(output for ensemble in trees for output in ensemble.outputs).items():
+        if n_uses > 1:
+            raise ValueError(f"{n_uses} outputs of its head are {name[:60]!r}, expected distinct names")
+        if name in inputs:
+            raise ValueError(f"{name[:60]!r} of its head is an input and an output, expected one of both")
 
 
 def make_ensemble(arrays: Mapping[str, Array], columns: int, n_outputs: int) -> _native.TreeEnsemble:

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from random_trees import Tree, random_rows, random_tree, tree_node, write_model
 
 from karec.errors import BundleError, Unavailable
-from karec.learn.export.trees import export_trees
+from karec.learn.export.trees import TreesExport, export_trees
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model, trees_path
 
@@ -309,6 +309,32 @@ DAMAGES = {
         "columns, expected 1 to",
     ),
     "fewer columns": ("head", lambda a: of_head(a, of_ensemble={"columns": 1}), r"reads feature \d of 1"),
+    "columns of another port": (
+        "head",
+        lambda a: of_head(a, of_ensemble={"columns": 5}),
+        r"input 'dense' of its model without trees is float32 \(N, 4\), expected float32 \(N, 5\)",
+    ),
+    "most columns": (
+        "head",
+        lambda a: of_head(a, of_ensemble={"columns": 2**31 - 1}),
+        r"is float32 \(N, 4\), expected float32 \(N, 2147483647\)",
+    ),
+    "input is its output": (
+        "head",
+        lambda a: of_head(a, of_ensemble={"input": "logits"}),
+        "'logits' of its head is an input and an output",
+    ),
+    "output is its input": (
+        "head",
+        lambda a: of_head(a, of_ensemble={"outputs": ["dense"]}),
+        "'dense' of its head is an input and an output",
+    ),
+    "output of another type": ("rest", lambda a: of_rest(a, "logits", elem_type=11), r"is double \(N, 1\)"),
+    "output of two columns": ("rest", lambda a: of_rest(a, "logits", columns=2), r"is float32 \(N, 2\)"),
+    "input of another type": ("rest", lambda a: of_rest(a, "dense", elem_type=11), r"is double \(N, 4\)"),
+    "cut model": ("rest", lambda a: a[:-1], "one: its model without trees does not load as an ONNX model"),
+    "empty model": ("rest", lambda a: a[:0], "one: its model without trees does not load as an ONNX model"),
+    "no metadata": ("rest", lambda a: of_rest(a, metadata=False), "its model without trees: metadata lacks"),
     "output twice": ("head", lambda a: of_head(a, of_ensemble={"outputs": ["a", "a"]}), "expected distinct"),
     "another input": ("head", lambda a: of_head(a, of_ensemble={"input": "x"}), "has no input 'x'"),
     "another output": ("head", lambda a: of_head(a, of_ensemble={"outputs": ["x"]}), "has no input 'x'"),
@@ -337,11 +363,75 @@ def of_head(head, of_ensemble=None, copies=1, **changes):
     return np.frombuffer(json.dumps(facts).encode(), np.uint8)
 
 
+def of_rest(rest, name="dense", columns=None, elem_type=None, metadata=True):
+    """``rest`` with another type or number of columns of the input ``name``; nothing reads it any more."""
+    model = onnx.load_model_from_string(rest.tobytes())
+    if not metadata:
+        del model.metadata_props[:]
+    port = next(port for port in model.graph.input if port.name == name).type.tensor_type
+    port.elem_type = elem_type or port.elem_type
+    port.shape.dim[1].dim_value = columns or port.shape.dim[1].dim_value
+    del model.graph.node[:], model.graph.output[:]
+    model.graph.node.append(helper.make_node("Constant", [], ["one"], value_float=1.0))
+    model.graph.output.append(helper.make_tensor_value_info("one", onnx.TensorProto.FLOAT, []))
+    return np.frombuffer(model.SerializeToString(), np.uint8)
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_trees_file_is_refused_by_file_and_reason(stored, name):
     member, change, reason = DAMAGES[name]
     stored.write(**{member: change(stored.members[member])})
     assert re.search(reason, refusal(stored.path))
+
+
+TWO_ENSEMBLES = {
+    "the same outputs": ({"outputs": ["a", "b"]}, "2 outputs of its head are 'a'"),
+    "the input of another": ({"outputs": ["dense"]}, "'dense' of its head is an input and an output"),
+    "an output of another": ({"input": "b"}, "'b' of its head is an input and an output"),
+}
+
+
+@pytest.mark.parametrize("name", TWO_ENSEMBLES)
+def test_trees_file_with_a_name_used_twice_is_refused(tmp_path, name):
+    change, reason = TWO_ENSEMBLES[name]
+    path, _ = mixed(np.random.default_rng(2), tmp_path / "r.onnx")
+    export_trees(path)
+    with np.load(trees_path(path)) as archive:
+        members = dict(archive)
+    head = json.loads(members["head"].tobytes())
+    head["ensembles"][1] |= change
+    members["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez(trees_path(path), **members)
+    assert reason in refusal(path)
+
+
+def test_trees_file_that_cannot_be_read_is_named_with_the_command(stored):
+    trees_path(stored.path).unlink()
+    trees_path(stored.path).mkdir()
+    with pytest.raises(BundleError) as refused:
+        OnnxModel(stored.path)
+    assert str(refused.value) == (
+        f"{trees_path(stored.path)} cannot be read: Is a directory. Write it again: karec export trees "
+        f"{stored.path}"
+    )
+
+
+def test_model_at_fault_is_named_in_place_of_its_trees_file(tmp_path):
+    path = write_model(tmp_path / "r.onnx", [tree_node(FEW, "dense", "logits")], {"dense": 4})
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save_model(model, str(path))
+    assert export_trees(path).n_trees == len(FEW)
+    with pytest.raises(BundleError, match=f"^{re.escape(str(path))}: metadata lacks"):
+        OnnxModel(path)
+
+
+def test_model_with_a_fixed_number_of_rows_keeps_its_trees(tmp_path):
+    path = write_model(tmp_path / "r.onnx", [tree_node(FEW, "dense", "logits")], {"dense": 4})
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+    onnx.save_model(model, str(path))
+    same_bits(path, {"dense": random_rows(np.random.default_rng(1), FEW, 3, 4)}, 2)
 
 
 def test_trees_file_altered_anywhere_is_refused_or_scores_the_same(stored):
@@ -378,7 +468,8 @@ def test_trees_file_of_another_model_is_not_used_and_logged(stored, caplog):
 
 def test_export_of_a_model_without_trees_removes_an_old_trees_file(stored):
     write_model(stored.path, [helper.make_node("Identity", ["dense"], ["logits"])], {"dense": 1})
-    assert export_trees(stored.path).n_trees == 0
+    for has_removed_file in (True, False):
+        assert export_trees(stored.path) == TreesExport(0, (), has_removed_file)
     assert not trees_path(stored.path).exists()
 
 
@@ -392,7 +483,8 @@ def test_copy_model_copies_the_trees_file_or_removes_an_old_one(stored, tmp_path
     assert not trees_path(tmp_path / "copy.onnx").exists()
 
 
-def test_export_trees_rejects_a_file_that_is_not_onnx(tmp_path):
-    (tmp_path / "r.onnx").write_bytes(b"\xff" * 100)
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100], ids=["empty", "bytes"])
+def test_export_trees_rejects_a_file_that_is_not_onnx(tmp_path, content):
+    (tmp_path / "r.onnx").write_bytes(content)
     with pytest.raises(BundleError, match=r"r\.onnx is not an ONNX file, or truncated"):
         export_trees(tmp_path / "r.onnx")

@@ -49,12 +49,14 @@ class NotTaken(Exception):
 class TreesExport:
     """The trees of an ONNX model.
 
-    n_trees   trees that karec's library scores; if there are none, no file was written
-    left      why other trees stay with ONNX Runtime: one text for each node
+    n_trees            trees that karec's library scores; if there are none, no file was written
+    left               why other trees stay with ONNX Runtime: one text for each node
+    has_removed_file   the trees file of an earlier model was removed
     """
 
     n_trees: int
     left: tuple[str, ...]
+    has_removed_file: bool = False
 
 
 def export_trees(model: Path) -> TreesExport:
@@ -67,6 +69,8 @@ def export_trees(model: Path) -> TreesExport:
         proto = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf raises exceptions of its own
         raise BundleError(f"{model} is not an ONNX file, or truncated: {error}") from error
+    if not proto.HasField("graph"):  # such as an empty file
+        raise BundleError(f"{model} is not an ONNX file, or truncated: it has no graph")
     return write_trees(proto, data, model)
 
 
@@ -85,8 +89,9 @@ def write_trees(proto: onnx.ModelProto, data: bytes, model: Path) -> TreesExport
     except ValueError as error:
         raise BundleError(f"{model} has damaged trees: {error}") from error
     if not taken:
+        has_file = path.exists()
         path.unlink(missing_ok=True)
-        return TreesExport(0, tuple(left))
+        return TreesExport(0, tuple(left), has_file)
     head = {
         "format": FORMAT,
         "model_sha256": hashlib.sha256(data).hexdigest(),
