@@ -32,7 +32,11 @@ def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
             "train.toml: optimizer: learning_rate = nan, expected a finite number",
         ),
         ("ranker.auxiliary = [1]", [], "train.toml: ranker: auxiliary[0] = 1, expected str"),
-        ("epochs = 1", [], "train.toml: the key 'epochs' has moved: write it at ranker.epochs"),
+        (
+            "epochs = 1",
+            [],
+            "train.toml: the key 'epochs' belongs to a section. Write it at ranker.epochs or towers.epochs",
+        ),
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
         ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),
         ("", ["--resume"], "run holds no run to go on with: begin one without resume"),

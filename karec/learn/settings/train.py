@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -149,6 +149,7 @@ class TrainSettings(Checked):
     def from_toml(cls, path: Path) -> Self:
         """Read a TOML file; raises ConfigError naming the file, the table and a wrong key or value."""
         table, place = read_toml(path), Place(path)
+        _refuse_keys_of_sections(table, place)
         return fill(cls, table, place, _of_recipe(cls(), table, place))
 
 
@@ -178,3 +179,17 @@ def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Se
         return built_in.with_recipe(recipe)
     except ConfigError as error:
         raise place["distil"].refusal(error) from error
+
+
+def _refuse_keys_of_sections(table: Mapping[str, Any], place: Place) -> None:
+    """Raises ConfigError for a key at the top level that belongs to a section."""
+    top = {each.name: each.default_factory for each in fields(TrainSettings)}
+    for key in sorted(table.keys() - top.keys()):
+        sections = [name for name, kind in top.items() if is_dataclass(kind) and key in _names(kind)]
+        if sections:
+            places = " or ".join(f"{section}.{key}" for section in sections)
+            raise place.refusal(f"the key {key!r} belongs to a section. Write it at {places}.")
+
+
+def _names(kind: Any) -> set[str]:
+    return {each.name for each in fields(kind)}

@@ -177,6 +177,13 @@ def test_removed_setting_is_refused_with_its_replacement(tmp_path, name):
         read(tmp_path, text)
 
 
+def test_settings_name_the_section_of_a_key_at_the_top_level(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"train\.toml: the key 'history_length' .* features\.history_length\.$"
+    ):
+        read(tmp_path, "history_length = 5")
+
+
 def test_run_settings_leave_out_removed_keys(tmp_path):
     settings = json.loads(json.dumps(dataclasses.asdict(TrainSettings())))
     settings["ranker"] |= {"first": True, "precision": "int8"}
