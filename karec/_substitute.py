@@ -71,6 +71,5 @@ def check_stage_substitute(name: str, steps: Sequence[Any], substitute: Sequence
         if step.is_rule and not any(step is other for other in substitute):
             raise ContractError(
                 f"stage {name!r}: {step.name!r} keeps a rule of the feed, which holds whatever the time: put "
-                f"it into "
-                "the substitute too, as it is"
+                "it into the substitute too, as it is"
             )

@@ -56,8 +56,7 @@ def _check_deadline(value: Any) -> None:
     if not 0 < value <= MOST_DEADLINE_MS:
         raise ValueError(
             f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the "
-            f"time that "
-            "is left; a request that is late already is for its host to refuse"
+            "time that is left; a request that is late already is for its host to refuse"
         )
 
 
@@ -125,8 +124,7 @@ class Request:
         if self.view is None:
             raise ContractError(
                 "this request sees no item index: run it in a cascade that has one, Cascade(…, index=index), "
-                "or, for a "
-                "step by itself, give it a view: with index.pinned() as view: request = "
+                "or, for a step by itself, give it a view: with index.pinned() as view: request = "
                 "request.with_view(view)"
             )
         return self.view

@@ -50,8 +50,7 @@ def checked_channels(
     if not len(scores) == len(quotas) == len(floors) == n_channels:
         raise ValueError(
             f"{n_channels} lists of ids, {len(scores)} of scores, {len(quotas)} quotas and {len(floors)} "
-            f"floors: "
-            "one each per channel"
+            "floors: one each per channel"
         )
     if not 0 < limit <= MAX_LIMIT:
         raise ValueError(f"limit must be in 1…{MAX_LIMIT}, got {limit}")

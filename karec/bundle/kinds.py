@@ -117,8 +117,7 @@ class Kind:
         """LookupError: the bundle's ranker knows works."""
         raise LookupError(
             f"the bundle's ranker knows works and no items of the kind {self.name!r}: leave out the steps "
-            f"ranker, "
-            "fusion, rank_log and shadow, and order by inner_product and blend"
+            "ranker, fusion, rank_log and shadow, and order by inner_product and blend"
         )
 
     @property

@@ -124,8 +124,7 @@ def _interpreter() -> str:
     if not found or (getattr(sys, "frozen", False) and found == sys.executable):
         raise BundleError(
             "a bundle is replayed by a Python interpreter, and this process, which embeds Python, names "
-            "none: call "
-            "multiprocessing.set_executable(PATH) first, or open the bundle with verify=False"
+            "none: call multiprocessing.set_executable(PATH) first, or open the bundle with verify=False"
         )
     return found
 

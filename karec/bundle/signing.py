@@ -36,8 +36,7 @@ def check_signature(folder: Path, manifest: bytes, key: Path) -> None:
     except InvalidSignature as error:
         raise BundleError(
             f"{path} is not the signature of {MANIFEST} by the owner of {key}: the bundle was altered, or "
-            f"signed with "
-            "another key"
+            "signed with another key"
         ) from error
 
 

@@ -107,8 +107,7 @@ def _check_space(bundle: Parts, space: Space, names: Collection[str], index: Ite
         if tower not in names:
             raise BundleError(
                 f"{path} holds {each.works:,} works of model version {each.number}, in the space "
-                f"{each.space_id:016x}, "
-                f"which no user vector meets: {tower} is missing"
+                f"{each.space_id:016x}, which no user vector meets: {tower} is missing"
             )
     for each in index.versions if space.item in names else ():
         made_by = space_id_of(bundle.path / space.item)

@@ -35,8 +35,7 @@ def _add_demo(names: Any) -> None:
         "--scene",
         metavar="NAME",
         help="world: also this scene: following, city, live, song_request, room, comment (with "
-        "comment_users), "
-        "creators; or all of them",
+        "comment_users), creators; or all of them",
     )
     options.add_argument(
         "--settings", type=Path, metavar="TOML", help="training settings (default: the built-in ones)"
@@ -72,8 +71,7 @@ def _add_train(names: Any) -> None:
         type=Path,
         metavar="DIR",
         help="an event log, or a karec.toml whose [live] names one: its exposures are learned from too, and "
-        "the newest "
-        "day is measured on",
+        "the newest day is measured on",
     )
     train.add_argument(
         "--publish-if-no-worse",
@@ -81,8 +79,7 @@ def _add_train(names: Any) -> None:
         dest="margin",
         metavar="MARGIN",
         help="publish only if the mean AUC on the test days has not fallen by more than MARGIN below that of "
-        "the "
-        "version in service, by the lower end of a 95 %% interval; else end with status 3",
+        "the version in service, by the lower end of a 95 %% interval; else end with status 3",
     )
     train.add_argument(
         "--from-scratch",

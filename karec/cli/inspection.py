@@ -44,8 +44,7 @@ def inspection(path: Path) -> Iterator[Table]:
     else:
         raise FileNotFoundError(
             f"{path} is neither a bundle, nor an index file, nor an event log, nor a rank log with *.parquet "
-            f"parts, "
-            "nor a karec.toml, nor an exported stage"
+            "parts, nor a karec.toml, nor an exported stage"
         )
 
 

@@ -33,8 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
             model = train_quality(settings, arguments.settings, threads=threads, progress=progress)
             console.print(
                 f"{model.path}: {model.trees} trees, from {model.rows:,} works of {model.first} … "
-                f"{model.last}; "
-                f"AUC {model.auc:.3f} on {model.held_out:,} works of the last days"
+                f"{model.last}; AUC {model.auc:.3f} on {model.held_out:,} works of the last days"
             )
             for line in model.notes:
                 console.print(f"note: {line}")

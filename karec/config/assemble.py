@@ -199,9 +199,8 @@ def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
     if scene.items not in bundle.kinds:
         raise scene.place.refusal(
             f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it "
-            f"has works "
-            f"and {bundle.kinds}. Songs and creators are published where works have these roles, others by "
-            "publish_bundle(…, kinds=…)"
+            f"has works and {bundle.kinds}. Songs and creators are published where works have these roles, "
+            "others by publish_bundle(…, kinds=…)"
         )
     return bundle.kind(scene.items)
 

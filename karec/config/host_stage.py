@@ -99,8 +99,7 @@ def _dpp(step: Any) -> Mapping[str, object]:
     if step.alike.own is not None:
         raise ConfigError(
             f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host "
-            f"knows "
-            "'item'"
+            "knows 'item'"
         )
     options = step.options
     settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}

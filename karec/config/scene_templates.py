@@ -33,8 +33,7 @@ def scene_text(name: str, main: str, kinds: Mapping[str, Collection[str]]) -> st
     if kind not in kinds:
         raise ConfigError(
             f"the scene {name} recommends items of the kind {kind!r}, and the bundle has only "
-            f"{sorted(kinds)}: "
-            "publish it with publish_bundle(…, kinds=…)"
+            f"{sorted(kinds)}: publish it with publish_bundle(…, kinds=…)"
         )
     for column in set(re.findall(r'column = "(\w+)"', text)) - set(kinds[kind]):
         text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)

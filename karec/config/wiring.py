@@ -230,8 +230,7 @@ def _lacking(
             if need in unsure:
                 yield at.refusal(
                     f"the step {step.name} needs {need}, which is missing when {unsure[need]} takes its "
-                    f"substitute: "
-                    "name one that gives it too, or give the stage a substitute as a whole"
+                    "substitute: name one that gives it too, or give the stage a substitute as a whole"
                 )
         return
     need = missing[0]

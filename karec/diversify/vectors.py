@@ -73,8 +73,7 @@ def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
         if cowatch is None:
             raise ValueError(
                 f"similarity.vectors = {COWATCH!r}: the bundle's encoder has none; train with the cross "
-                f"features of "
-                f"who watched what, or take {ITEM!r}"
+                f"features of who watched what, or take {ITEM!r}"
             )
         return Cowatch(cowatch)
     snapshot = None if bundle is None else bundle.snapshot

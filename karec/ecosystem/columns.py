@@ -12,8 +12,7 @@ def column_of(request: Request, name: str, candidates: Candidates) -> Array:
     if candidates.n_unknown:
         raise ContractError(
             f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put the "
-            f"steps "
-            f"index_rows and has_embedding before the one that reads {name!r}"
+            f"steps index_rows and has_embedding before the one that reads {name!r}"
         )
     return request.index.gather(name, candidates.rows)
 

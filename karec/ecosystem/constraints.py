@@ -247,8 +247,7 @@ def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
                 if target.column == cap.column and share > cap.share:
                     raise ValueError(
                         f"targets[{i}] is above caps[{j}]: {cap.column} {value} is to have {share:g} of the "
-                        f"places, "
-                        f"the cap is {cap.share:g}"
+                        f"places, the cap is {cap.share:g}"
                     )
 
 
@@ -271,8 +270,7 @@ def _check_ages(targets: Sequence[Target]) -> None:
         if share > of_older:
             raise ValueError(
                 f"{name} wants {share:g} of the places for works younger than {age:g} h, and {other} "
-                f"{of_older:g} for "
-                f"those younger than {older:g} h, which hold them"
+                f"{of_older:g} for those younger than {older:g} h, which hold them"
             )
 
 

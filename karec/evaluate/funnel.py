@@ -147,8 +147,7 @@ def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
     if not ranked:
         raise DataError(
             f"{folder} holds no shadow request beside what was ranked: serve some with the observers "
-            f"rank_log and "
-            "shadow, into one folder"
+            "rank_log and shadow, into one folder"
         )
     return _pools_of(log.take(log.shadow).requests(), ranked)
 

@@ -172,8 +172,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         found = run.get("format") if isinstance(run, dict) else None
         raise DataError(
             f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or "
-            f"evaluate "
-            "it with the version that trained it"
+            "evaluate it with the version that trained it"
         )
     return run
 

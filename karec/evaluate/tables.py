@@ -17,9 +17,8 @@ COLUMNS = {
 FUNNEL_TITLE = "Of the ranker's best works of a pool, the share that passes prerank"
 FUNNEL_NOTE = (
     "By the inner product alone; by prerank as it served, with ecosystem steps and DPP; the difference is "
-    "what those "
-    "take on purpose. The same number of works passes in both. In brackets: 95 % intervals from resampling "
-    "users."
+    "what those take on purpose. The same number of works passes in both. In brackets: 95 % intervals from "
+    "resampling users."
 )
 FUNNEL_HEAD = ("pools", "passed", "best", "inner product", "prerank", "taken on purpose")
 

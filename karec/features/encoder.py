@@ -101,8 +101,7 @@ class Encoder:
         if min(history_length, min_count, user_min_count) <= 0:
             raise ValueError(
                 f"history_length, min_count and user_min_count must be positive, got {history_length}, "
-                f"{min_count} and "
-                f"{user_min_count}"
+                f"{min_count} and {user_min_count}"
             )
         user_rows = snapshot.users.lookup(exposures.user_id)
         work_rows = snapshot.works.lookup(exposures.work_id)

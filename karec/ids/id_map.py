@@ -148,8 +148,7 @@ class IdMap:
             if (more._kind, more.seed) != (self._kind, self.seed):
                 raise ValueError(
                     f"the maps are of {more.kind} ids, seed {more.seed}, and of {self.kind} ids, seed "
-                    f"{self.seed}: "
-                    "their numbers differ, build one map of the ids of both"
+                    f"{self.seed}: their numbers differ, build one map of the ids of both"
                 )
             strings = more._held()
         elif self._kind == _NUMBERS:

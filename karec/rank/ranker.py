@@ -92,8 +92,7 @@ class FusedScore(Scorer):
         if logits.shape[1:] != (len(self.tasks),):
             raise ContractError(
                 f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a "
-                f"work: let "
-                "both steps take the same model"
+                "work: let both steps take the same model"
             )
         return self.fusion.fused(logits, self.shares)
 

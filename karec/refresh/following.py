@@ -73,9 +73,8 @@ class LibraryFollower:
         if (made.number, made.space_id) != (bundle.model_version, space):
             raise DataError(
                 f"{shard.path / file} holds vectors of model version {made.number} in the space "
-                f"{made.space_id:016x}, "
-                f"the bundle's item tower makes {bundle.model_version} in {space:016x}: remove "
-                f"{shard.path.parent}"
+                f"{made.space_id:016x}, the bundle's item tower makes {bundle.model_version} in "
+                f"{space:016x}: remove {shard.path.parent}"
             )
 
         def written() -> int:

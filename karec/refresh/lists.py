@@ -71,8 +71,7 @@ def build_measured_lists(index: ItemIndex, vectors: Array, file: str) -> Measure
         raise BundleError(
             f"{file}: recall@{K:,} is {recalls.mean():.3f} over {len(recalls)} users where {n_probe:,} of "
             f"{index.n_lists:,} lists are read, below {LEAST}: publish it without lists (lists = False), so "
-            f"that every "
-            "scene searches exactly"
+            "that every scene searches exactly"
         )
     means = {"recall": round(float(recalls.mean()), 4), "lowest": round(float(recalls.min()), 4)}
     return MeasuredLists(file, index.n_lists, n_probe, K, len(recalls), **means)

@@ -199,8 +199,7 @@ def check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
     """
     if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise DataError(
-            f"the snapshot has no user_scene_counters, but the encoder reads "
-            f"{list(encoder.scene_counters.counted)} "
-            "by user and scene: advance the snapshot that training began with (platform.folds.advance counts "
-            "them)"
+            "the snapshot has no user_scene_counters, but the encoder reads "
+            f"{list(encoder.scene_counters.counted)} by user and scene: advance the snapshot that training "
+            "began with (platform.folds.advance counts them)"
         )

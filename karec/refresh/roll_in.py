@@ -109,8 +109,7 @@ def rolled_in(root: Path) -> Bundle:
     if len(before.index.model_versions) > 1:
         raise BundleError(
             f"{before.path} holds vectors of model versions {list(before.index.model_versions)}: let karec "
-            f"refresh end "
-            "its round before another version rolls in"
+            "refresh end its round before another version rolls in"
         )
     return before
 
@@ -125,15 +124,13 @@ def _check_beside(before: Bundle, run: Path, kinds: Mapping[str, KindOfWorks]) -
     if (run / RECALL.item).exists() != (before.recall_index is not None):
         raise BundleError(
             f"{run} and {before.path}: one of them has recall's own space and the other has none; publish "
-            f"the whole "
-            "library at once"
+            "the whole library at once"
         )
     others = sorted({*before.kinds, *kinds} - ROLES.keys())
     if others:
         raise BundleError(
             f"{before.path} or the new version has the kinds {others}, whose vectors a refresh cannot make: "
-            f"publish "
-            "the whole library at once"
+            "publish the whole library at once"
         )
 
 
@@ -183,8 +180,7 @@ def _mix(
     if made.shape[1] != index.dim:
         raise BundleError(
             f"{tower.path} makes vectors of {made.shape[1]} numbers, {before.path / space.index} has "
-            f"{index.dim}: "
-            "publish the whole library at once"
+            f"{index.dim}: publish the whole library at once"
         )
     both = np.searchsorted(at, drawn)
     before_them = index.embeddings(known[drawn].astype(np.int32))

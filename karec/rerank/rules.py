@@ -148,8 +148,7 @@ def _check_only(places: Sequence[Place]) -> None:
             if shared and not other.only:
                 raise ValueError(
                     f"{place!s} and {other!s} contradict each other: works of {place.column} = {min(shared)} "
-                    f"stand in "
-                    "places with only, and nowhere else"
+                    "stand in places with only, and nowhere else"
                 )
 
 

@@ -97,8 +97,7 @@ def window_days(
         more = f" and {len(absent) - 1} more days" if len(absent) > 1 else ""
         raise DataError(
             f"{folders[last].parent} lacks {absent[0]}{more}: put them there, or say missing_days = "
-            f"[{absent[0]}] in "
-            "screen.toml"
+            f"[{absent[0]}] in screen.toml"
         )
     return [day for day in days if day in folders], [day for day in sorted(folders) if day < first]
 

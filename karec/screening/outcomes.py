@@ -101,12 +101,10 @@ def learning_rows(
         features = ", ".join(f"u.{name(column)}" for column in learn.features)
         work = f"u.{name(settings.columns.work)}"
         query = (
-            f"SELECT {features}, o.{shown} AS {name(SHOWN)}, o.{viewed} AS {name(VIEWED)} FROM "
-            f"(SELECT * FROM {scan(each.uploads.paths)} WHERE {why.sql} = 0) AS u "
-            f"JOIN {scan(each.outcomes.paths)} AS o "
-            f"ON {work} = o.{name(learn.work)} WHERE o.{shown} >= {learn.fair} AND hash({work}) % {every} = "
-            f"0 "
-            f"ORDER BY {work}"
+            f"SELECT {features}, o.{shown} AS {name(SHOWN)}, o.{viewed} AS {name(VIEWED)} FROM (SELECT * "
+            f"FROM {scan(each.uploads.paths)} WHERE {why.sql} = 0) AS u JOIN {scan(each.outcomes.paths)} AS "
+            f"o ON {work} = o.{name(learn.work)} WHERE o.{shown} >= {learn.fair} AND hash({work}) % {every} "
+            f"= 0 ORDER BY {work}"
         )
         folder = each.outcomes.shards[0].path.parent
         with told(folder):

@@ -260,8 +260,7 @@ def _notes(
             )
             notes.append(
                 f"{each.rule.not_in}: {len(each.values) - met:,} of {len(each.values):,} ids uploaded "
-                f"nothing in these "
-                f"days, {unmet} among them"
+                f"nothing in these days, {unmet} among them"
             )
     notes += [
         f"quota {quota.name!r}: no candidate is of this kind"

@@ -59,8 +59,7 @@ def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS
     if lacking:
         raise LogSchemaError(
             f"{folder} is a log of the labels {list(head.labels)}, the data have {lacking} besides: name the "
-            f"log of "
-            "the service on these data"
+            "log of the service on these data"
         )
     events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
     events = events.take(events.logged_ms <= logged_until_ms)
@@ -168,8 +167,7 @@ def _cuts(folder: Path, time_ms: Array) -> tuple[int, int]:
     if not (time_ms < train_until).any():
         raise DataError(
             f"{folder} and the data span too few days: the newest is measured on, the one before is "
-            f"validation, and "
-            "nothing is left to learn from"
+            "validation, and nothing is left to learn from"
         )
     return train_until, valid_until
 
@@ -179,6 +177,5 @@ def _check_newest_day(folder: Path, dataset: Dataset) -> None:
     if not any(newest.labels[task].any() and not newest.labels[task].all() for task in dataset.tasks):
         raise DataError(
             f"{folder}: of {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} has "
-            f"one value "
-            "alone, so that nothing can be measured: train when more labels have come"
+            "one value alone, so that nothing can be measured: train when more labels have come"
         )

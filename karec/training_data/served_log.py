@@ -109,9 +109,8 @@ def _checked_versions(
         if part.ranker and ranker.fingerprint and part.ranker != ranker.fingerprint:
             raise LogSchemaError(
                 f"{part.part} was written by the ranker {part.ranker}, which has an encoder of its own; "
-                f"{ranker.path} "
-                f"is {ranker.fingerprint}: name the run whose ranker served with --run, or its rows with "
-                f"--log-version"
+                f"{ranker.path} is {ranker.fingerprint}: name the run whose ranker served with --run, or its "
+                "rows with --log-version"
             )
     (only,) = rows if version is None else (version,)
     if only != ranker.model_version and version is None:

@@ -82,8 +82,7 @@ def test_every_step_is_written_with_all_its_settings_defaults_included(config):
         "step tone column=song_id at_least=1.0",
         "step quota column=creator_id at_most=2",
         "step dpp diversity=0.25 ridge=1.0 type_weight=0.5 window=4 types=creator_id max_per_type=3 "
-        "min_per_type=1 "
-        "weights.song_id.50=2.0 weights.song_id.51=0.5 name=last%20one",
+        "min_per_type=1 weights.song_id.50=2.0 weights.song_id.51=0.5 name=last%20one",
         "step dpp k=4 diversity=0.5 ridge=0.01 type_weight=0.0 types=type",
     ]
 

@@ -146,8 +146,7 @@ def test_a_work_without_a_row_has_no_column_and_the_error_says_which_steps_are_m
     ):
         message = (
             "2 of 3 candidates have no row in the item index: put the steps index_rows and has_embedding "
-            "before the "
-            f"one that reads {name!r}"
+            f"before the one that reads {name!r}"
         )
         with pytest.raises(ContractError, match="^" + re.escape(message) + "$"):
             step(asked(index), strangers)

@@ -208,8 +208,7 @@ def _refuse_free_text(name: str, values: Any, distinct: int) -> None:
     if there > 100 and distinct > 0.5 * there and np.mean(lengths) > FREE_TEXT:
         raise DataError(
             f"column {name!r} is free text ({distinct:,} values of {np.mean(lengths):.0f} characters in "
-            f"{there:,} "
-            "rows): add it to ignore, and bring vectors made of it as roles.vector"
+            f"{there:,} rows): add it to ignore, and bring vectors made of it as roles.vector"
         )
 
 
@@ -224,8 +223,7 @@ def _of_list(wanted: Wanted, values: Any) -> Become:
             if len(row) not in (0, len(first)):
                 raise DataError(
                     f"column {wanted.column.name!r}, row {at + 1}: {len(row)} numbers, others have "
-                    f"{len(first)}: "
-                    "vectors have one length, or are missing"
+                    f"{len(first)}: vectors have one length, or are missing"
                 )
         return vectors_become(name, np.array([row or [np.nan] * len(first) for row in rows], np.float32))
     import pyarrow

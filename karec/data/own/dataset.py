@@ -216,8 +216,7 @@ def _cuts(time_ms: Array, contract: Contract) -> tuple[int, int, int]:
     if not cuts[0] < cuts[1] < cuts[2] <= int(time_ms[-1]):
         raise DataError(
             f"{contract.name}: {n:,} exposures at {len(np.unique(time_ms)):,} moments cannot be split by "
-            f"time into "
-            "history, training, validation and test: is the right column the time?"
+            "time into history, training, validation and test: is the right column the time?"
         )
     return cuts[0], cuts[1], cuts[2]
 
@@ -228,8 +227,7 @@ def _timeless_cuts(time_ms: Array, start_ms: int, contract: Contract) -> tuple[i
     if not parts[0] < parts[1] < parts[2] < len(time_ms):
         raise DataError(
             f"{contract.name}: no user has enough of the {len(time_ms):,} positives to split them into "
-            f"training, "
-            f"validation ({contract.split.validation:.0%}) and test ({contract.split.test:.0%})"
+            f"training, validation ({contract.split.validation:.0%}) and test ({contract.split.test:.0%})"
         )
     return found
 
@@ -253,10 +251,8 @@ def _check_labels(dataset: Dataset) -> None:
             if share in (0.0, 1.0):
                 raise DataError(
                     f"{dataset.name}: label {task!r} is {share:.0f} in all {len(exposures):,} exposures of "
-                    f"{part}: "
-                    f"nothing can be learned of it; write task = false under [labels.{task}], or say "
-                    f"otherwise when "
-                    "it is positive"
+                    f"{part}: nothing can be learned of it; write task = false under [labels.{task}], or say "
+                    "otherwise when it is positive"
                 )
 
 

@@ -73,8 +73,7 @@ def read_events(
         listed = ", ".join(f"__{name} AS {name}" for name in of_log.cells)
         database.run(
             f"CREATE TEMP TABLE read AS SELECT {listed}, {why_of(of_log.mistakes)} AS {WHY}, {ROW}, "
-            f"{FILE_NUMBER} "
-            f"FROM (SELECT *, {values} FROM {source.name})"
+            f"{FILE_NUMBER} FROM (SELECT *, {values} FROM {source.name})"
         )
     bad = reasons(database, source, "read", of_log.mistakes)
     kept = database.count("read", f"{WHY} IS NULL")

@@ -229,8 +229,7 @@ def _check_names(path: Path, names: Sequence[str], place: str = "line 1: ") -> N
             one = names[folded[name.lower()]]
             raise DataError(
                 f"{path}: {place}the columns {one!r} and {name!r} differ in upper and lower case alone: give "
-                f"one of "
-                "them another name"
+                "one of them another name"
             )
         if name.lower() in RESERVED:
             raise DataError(f"{path}: {place}a column cannot be called {name!r}: give it another name")
@@ -358,8 +357,7 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
                 raise DataError(f"{path}: column {column!r} is {kind}, in {files[0]} it is {types[column]}")
         rows = (
             f"SELECT {', '.join(_parquet_cell(*each) for each in types.items())}, file_row_number + 1 AS "
-            f"{ROW}, "
-            f"{number} AS {FILE_NUMBER} FROM read_parquet({text(path)}, file_row_number = true)"
+            f"{ROW}, {number} AS {FILE_NUMBER} FROM read_parquet({text(path)}, file_row_number = true)"
         )
         texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
         parts.append(_cells(texts, list(types), rows))

@@ -223,8 +223,6 @@ class _Import:
             more = f", and {others:,} more for other reasons" if others else ""
             raise DataError(
                 f"{reason.places[0] if reason.places else report.files[0]}: {why} ({reason.count:,} of "
-                f"{report.rows:,} "
-                f"rows of {report.name}{more}): mend them, or leave them out with --skip-bad; karec data "
-                f"check shows "
-                "all reasons"
+                f"{report.rows:,} rows of {report.name}{more}): mend them, or leave them out with "
+                "--skip-bad; karec data check shows all reasons"
             )

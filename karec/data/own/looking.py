@@ -184,8 +184,7 @@ def log_of(looked: Sequence[Looked]) -> tuple[Looked, Three]:
         tables = "; ".join(f"{table.path}: {', '.join(table.columns)}" for table in looked)
         raise DataError(
             f"no table has a user, an item and a time by its columns' names; there are {tables}. Write "
-            f"data.toml by "
-            "hand: docs/howto-own-data.md shows how"
+            "data.toml by hand: docs/howto-own-data.md shows how"
         )
     return max(logs, key=lambda each: each[0].rows)
 

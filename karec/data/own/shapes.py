@@ -56,16 +56,14 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
     more = "".join(f", {name}" for name in extra)
     request = ", request" if "request" in columns else ""
     database.run(
-        f"CREATE TEMP TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, "
-        f"t{request}{more} FROM "
-        f"cleaned WHERE event = {view}"
+        "CREATE TEMP TABLE views AS SELECT row_number() OVER (ORDER BY t, u, i) AS v, u, i, "
+        f"t{request}{more} FROM cleaned WHERE event = {view}"
     )
     value = ", value" if "value" in columns else ""
     wanted = ", ".join(text(event) for event in dict.fromkeys(events))
     database.run(
         f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{value}{more} FROM cleaned WHERE event IN "
-        f"({wanted}) "
-        f"AND event <> {view}"
+        f"({wanted}) AND event <> {view}"
     )
     database.run(f"CREATE TEMP TABLE joined AS {_by_request() if request else _by_window(window)}")
     flags = ", ".join(f"max({_happened(label)})::UTINYINT AS l{at}" for at, label in enumerate(labels))
@@ -75,10 +73,9 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
     )
     merged = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
     database.run(
-        f"CREATE TEMP TABLE shown AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN "
-        f"(SELECT v, {flags} FROM joined WHERE v IS NOT NULL GROUP BY v) USING (v) UNION ALL "
-        f"SELECT u, i, min(t) AS t{merged}, {flags} FROM joined WHERE v IS NULL GROUP BY u, i, t // "
-        f"{max(window, 1)}"
+        f"CREATE TEMP TABLE shown AS SELECT u, i, t{more}, {of_view} FROM views LEFT JOIN (SELECT v, {flags} "
+        f"FROM joined WHERE v IS NOT NULL GROUP BY v) USING (v) UNION ALL SELECT u, i, min(t) AS t{merged}, "
+        f"{flags} FROM joined WHERE v IS NULL GROUP BY u, i, t // {max(window, 1)}"
     )
     for table in ("views", "acts", "joined"):
         database.run(f"DROP TABLE {table}")

@@ -161,13 +161,11 @@ def _rows(
     database.run(
         f"CREATE TEMP TABLE ranked AS SELECT *, row_number() OVER (ORDER BY {FILE_NUMBER}, {ROW}) AS row, "
         f"CASE WHEN {WHY} IS NULL THEN row_number() OVER (PARTITION BY id, {WHY} ORDER BY {FILE_NUMBER}, "
-        f"{ROW}) END "
-        "AS nth FROM rows_read"
+        f"{ROW}) END AS nth FROM rows_read"
     )
     database.run(
         f"UPDATE ranked SET {WHY} = {len(mistakes) - 1} FROM (SELECT * FROM ranked WHERE nth = 1) AS first "
-        f"WHERE "
-        f"ranked.nth > 1 AND ranked.id = first.id AND ({_differ(cells)})"
+        f"WHERE ranked.nth > 1 AND ranked.id = first.id AND ({_differ(cells)})"
     )
     bad = reasons(database, source, "ranked", mistakes)
     found = database.arrow(f"SELECT id, row{names} FROM ranked WHERE nth = 1 ORDER BY row")

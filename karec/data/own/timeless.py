@@ -47,6 +47,5 @@ def note(split: Split) -> str:
     return (
         f"the log has no times: of each user's positives, in an order drawn from seed {split.seed}, "
         f"{split.history:.0%} are history alone, {train:.0%} train, {split.validation:.0%} are validation "
-        f"and "
-        f"{split.test:.0%} the test; moments are made up"
+        f"and {split.test:.0%} the test; moments are made up"
     )

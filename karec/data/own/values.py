@@ -73,8 +73,7 @@ def _count(
     with told(source.files[0]):
         database.run(
             f"CREATE TEMP TABLE value_rows AS SELECT {cells}, {why_of(mistakes)} AS {WHY}, {ROW}, "
-            f"{FILE_NUMBER} "
-            f"FROM (SELECT *, {kind.value(of['item'])} AS __i FROM {source.name}){joined}"
+            f"{FILE_NUMBER} FROM (SELECT *, {kind.value(of['item'])} AS __i FROM {source.name}){joined}"
         )
     bad = reasons(database, source, "value_rows", mistakes)
     kept = database.count("value_rows", f"{WHY} IS NULL")
@@ -83,9 +82,8 @@ def _count(
     if joined:
         database.run("DROP TABLE value_names")
     database.run(
-        f"CREATE TEMP TABLE value_counts AS SELECT item, value, any_value(called) AS called, "
-        f"count(DISTINCT giver) AS n "
-        f"FROM value_rows WHERE {WHY} IS NULL GROUP BY item, value"
+        "CREATE TEMP TABLE value_counts AS SELECT item, value, any_value(called) AS called, count(DISTINCT "
+        f"giver) AS n FROM value_rows WHERE {WHY} IS NULL GROUP BY item, value"
     )
     rows = kept + sum(reason.count for reason in bad.values())
     once = database.rows("SELECT sum(n)::BIGINT FROM value_counts")[0][0]
@@ -111,8 +109,7 @@ def _read_names(database: Database, name: str, source: Source, values: Values, z
     with told(source.files[0]):
         database.run(
             f"CREATE TEMP TABLE name_rows AS SELECT {of_id.as_text} AS __id, {of_name.as_text} AS __called, "
-            f"{ROW}, "
-            f"{FILE_NUMBER}, {why_of(mistakes)} AS {WHY} FROM (SELECT *, {nth} FROM {source.name})"
+            f"{ROW}, {FILE_NUMBER}, {why_of(mistakes)} AS {WHY} FROM (SELECT *, {nth} FROM {source.name})"
         )
     bad = reasons(database, source, "name_rows", mistakes)
     if bad:
@@ -135,9 +132,8 @@ def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, Co
         with database.table("codes", called=names, code=np.arange(len(names), dtype=np.int32)):
             found = database.arrow(
                 "SELECT row, code, nth FROM (SELECT row, called, row_number() OVER (PARTITION BY item ORDER "
-                "BY n DESC, "
-                f"value) AS nth FROM value_counts JOIN item_rows USING (item)) JOIN codes USING (called) "
-                f"WHERE nth <= {LISTED}"
+                "BY n DESC, value) AS nth FROM value_counts JOIN item_rows USING (item)) JOIN codes USING "
+                f"(called) WHERE nth <= {LISTED}"
             )
     made = {f"{column}{at + 1 if at else ''}": np.full(len(items.ids), -1, np.int32) for at in range(LISTED)}
     row, code, nth = (found[each].to_numpy() for each in ("row", "code", "nth"))

@@ -4,23 +4,19 @@
     satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
     debuts = 0                           # users who upload for the first time on each day
     baseline = "rules only"              # of the report; absent: the first arm
-    pair = ["no diversity", "DPP"]       # an arm without and one with diversity, which the report's pictures
-                                         # mark
+    pair = ["no diversity", "DPP"]       # arms without and with diversity; the report's pictures mark them
 
-    [scene]                              # of all arms: changes of the starting karec.toml's scene, as a scene
-                                         # that
-    counts.recall = 10_000               #   inherits it would say them
+    [scene]                              # of all arms: keys that change the scene of the starting karec.toml
+    counts.recall = 10_000
 
     [learn]                              # of all arms: settings of karec train
     towers.epochs = 3
 
     [[arms]]
     name = "no diversity"
-    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml", a
-                                               # whole file
+    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml"
     learn.distil.recipe = "hard"               # settings of training that differ
-    screen = { keep = 200, quality = { column = "voice_score" } }   # what a day's uploads must pass, as
-                                                                    # screen.toml
+    screen = { keep = 200, quality = { column = "voice_score" } }   # a screen.toml for uploads
 
 Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
 otherwise.

@@ -1,5 +1,4 @@
-"""A dataset as files of one's own: Parquet tables and the data.toml that names them. Importing them gives it
-again."""
+"""Writes a dataset as Parquet tables with a data.toml that names them. Importing them gives it again."""
 
 from __future__ import annotations
 

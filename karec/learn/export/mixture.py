@@ -109,8 +109,7 @@ def _add_opsets(mixed: onnx.ModelProto, second: onnx.ModelProto) -> None:
         if versions.setdefault(entry.domain, entry.version) != entry.version:
             raise ValueError(
                 f"the second model's operators of {entry.domain or 'ai.onnx'!r} are of version "
-                f"{entry.version}, the "
-                f"first's of version {versions[entry.domain]}"
+                f"{entry.version}, the first's of version {versions[entry.domain]}"
             )
         if entry.domain not in {kept.domain for kept in mixed.opset_import}:
             mixed.opset_import.append(entry)

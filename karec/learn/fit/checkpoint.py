@@ -68,8 +68,7 @@ class Checkpoint:
         if state["facts"] != self.facts:
             raise CheckpointError(
                 f"{self.path} is of another training: {state['facts']}; this one is {self.facts}: go on with "
-                f"the "
-                f"settings and data that it began with, or {ANEW}"
+                f"the settings and data that it began with, or {ANEW}"
             )
         return dict(state)
 

@@ -60,9 +60,8 @@ class Prepared:
             return ()
         return (
             f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own: "
-            f"fewer than "
-            f"features.min_count = {min_count} training rows show each, and other columns alone tell them "
-            f"apart",
+            f"fewer than features.min_count = {min_count} training rows show each, and other columns alone "
+            "tell them apart",
         )
 
     def example_batch(self, names: Sequence[str]) -> dict[str, Array]:

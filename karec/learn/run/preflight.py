@@ -39,8 +39,7 @@ def _check_days(dataset: Dataset) -> None:
             counts = ", ".join(f"{len(each):,} {what}" for what, each in parts.items())
             raise DataError(
                 f"{dataset.name}: no exposures on the {name} days; there are {counts}: move train_until_ms "
-                f"and "
-                "valid_until_ms, or take a longer log"
+                "and valid_until_ms, or take a longer log"
             )
 
 
@@ -55,9 +54,7 @@ def _check_lists(dataset: Dataset, settings: TrainSettings) -> None:
     if max(works.max(initial=0), feeds.max(initial=0)) < size:
         raise DataError(
             f"recipe {settings.distil.recipe!r} learns from lists of {size} works, and the rank log would "
-            f"have none so "
-            f"long: {len(asked):,} of the training days' requests have a pool, of at most "
-            f"{works.max(initial=0):,} "
-            "works. Raise shadow.share, lower distil.list_works, or take recipe "
+            f"have none so long: {len(asked):,} of the training days' requests have a pool, of at most "
+            f"{works.max(initial=0):,} works. Raise shadow.share, lower distil.list_works, or take recipe "
             "'feature-distillation', which needs no lists"
         )

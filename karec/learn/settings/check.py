@@ -36,8 +36,7 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     if settings.distil.ranker_features == "towers" and ranker.kind != "mmoe":
         raise ConfigError(
             f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
-            f"features: "
-            "take 'mmoe'"
+            "features: take 'mmoe'"
         )
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -70,9 +69,8 @@ def _check_counters(dataset: Dataset) -> None:
     if missing:
         raise DataError(
             f"{dataset.name}: snapshot.works has no column {', '.join(missing)}: add the counters before "
-            f"training, "
-            "with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where nothing was "
-            "counted yet"
+            "training, with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where "
+            "nothing was counted yet"
         )
 
 
@@ -82,8 +80,7 @@ def _check_enjoyed(dataset: Dataset) -> None:
         if not meaning.is_enjoyed(exposures.labels).any():
             raise DataError(
                 f"{dataset.name}: no work was enjoyed on the {what} days ({', '.join(meaning.enjoyed)}), and "
-                f"recall "
-                "towers learn from such rows: set recall.on to false"
+                "recall towers learn from such rows: set recall.on to false"
             )
 
 

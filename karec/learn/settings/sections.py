@@ -21,8 +21,7 @@ class FeatureSettings(Checked):
     min_count: int = setting(
         0,
         "training rows that must hold a value before it has an embedding of its own; 0: 20, and of N > 10⁶ "
-        "training "
-        "rows 20·√(N/10⁶)",
+        "training rows 20·√(N/10⁶)",
         at_least=0,
     )
     user_min_count: int = setting(3, "the same for users, in the user tower", above=0)
@@ -58,8 +57,7 @@ class RankerSettings(Checked):
     kind: Literal["mmoe", "lr", "lightgbm", "both"] = setting(
         "mmoe",
         "multi-gate mixture of experts, logistic regression, boosted trees, or both: the calibrated mean of "
-        "mmoe and "
-        "lightgbm",
+        "mmoe and lightgbm",
     )
     epochs: int = setting(3, "epochs at most; the best on validation is kept", above=0)
     members: int = setting(4, "small MMoEs over the same embeddings, whose mean ranks", above=0)
@@ -72,8 +70,7 @@ class RankerSettings(Checked):
     auxiliary: tuple[str, ...] = setting(
         ("followed", "play_time"),
         "learned besides the tasks: labels, what says enjoyed, liked or followed, and play_time; what the "
-        "data cannot "
-        "teach is left out",
+        "data cannot teach is left out",
     )
 
 
@@ -87,8 +84,7 @@ class TowerSettings(Checked):
     matching: Literal["auto", True, False] = setting(
         "auto",
         "towers also compare a work with the user's lists code by code; auto: where histories are long and "
-        "creators "
-        "have several works",
+        "creators have several works",
     )
     epochs: int = setting(5, "epochs at most; the best on validation is kept", above=0)
     hidden: int = setting(128, "width of the hidden layers", above=0)
@@ -111,8 +107,7 @@ class DistilSettings(Checked):
     recipe: str = setting(
         "auto",
         "which losses teach the towers; it sets other keys of this table, which a file may overrule; auto: "
-        "retrieval "
-        "for a log of positives alone, list for any other",
+        "retrieval for a log of positives alone, list for any other",
     )
     ranker_features: Literal["all", "towers"] = setting(
         "all", "all, or towers: a ranker without cross features, which sees what the towers see"
@@ -189,8 +184,7 @@ class EvaluationSettings(Checked):
     baselines: tuple[Literal["lr", "lightgbm", "hard"], ...] = setting(
         ("lr",),
         "models trained only for comparison: lr, lightgbm, and hard, towers of these settings that learn "
-        "from labels "
-        "alone; popularity and rates are always there",
+        "from labels alone; popularity and rates are always there",
     )
     resamples: int = setting(200, "bootstrap draws of users, for the intervals", above=0)
 

@@ -40,8 +40,7 @@ class TrainSettings(Checked):
     fusion: Mapping[str, float] = setting(
         {},
         "weights in the fused score, which prerank's user vector learns, of the tasks and of what the MMoE "
-        "learns "
-        "besides; empty: those that the data name",
+        "learns besides; empty: those that the data name",
         at_least=0,
     )
     task_weights: Mapping[str, float] = setting(

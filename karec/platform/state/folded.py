@@ -58,12 +58,10 @@ class Folded:
         if found is None and next(store.scan(LOWEST, HIGHEST), None) is not None:
             raise DataError(
                 "the state store has entries and does not say of which labels: it was loaded in part, or is "
-                "of "
-                "something else: begin an empty store and load it, or rebuild it from the event log"
+                "of something else: begin an empty store and load it, or rebuild it from the event log"
             )
         if found is not None and found != self.described:
             raise DataError(
                 f"the state store is of {found[:400].decode(errors='replace')}, expected "
-                f"{self.described.decode()}: "
-                "begin an empty store and rebuild it from the event log"
+                f"{self.described.decode()}: begin an empty store and rebuild it from the event log"
             )

@@ -67,8 +67,7 @@ class StateWriter:
         except ValueError as error:
             raise DataError(
                 f"the state store does not say how far in the log it is ({error}): begin an empty store and "
-                f"rebuild it "
-                "from the event log"
+                "rebuild it from the event log"
             ) from error
 
     def follow(self, tail: EventTail, most: int = AT_ONCE) -> int:

@@ -1,5 +1,4 @@
-"""When rooms are open: each on most days, about the same hour, for one to five hours; more of them in the
-evening."""
+"""Opening hours of rooms: on most days, at about one hour, for one to five hours, more in the evening."""
 
 from __future__ import annotations
 

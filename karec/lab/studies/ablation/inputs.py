@@ -1,5 +1,4 @@
-"""What all models of an ablation share: the data, encoded once, and the rows and pools that they are measured
-on."""
+"""Inputs that all models of an ablation share: the encoded data, and the rows and pools to measure on."""
 
 from __future__ import annotations
 
