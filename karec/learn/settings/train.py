@@ -182,7 +182,7 @@ def _of_recipe(built_in: Settings, table: Mapping[str, Any], place: Place) -> Se
 
 def _refuse_keys_of_sections(table: Mapping[str, Any], place: Place) -> None:
     """Raises ConfigError for a key at the top level that belongs to a section."""
-    top = {each.name: each.default_factory for each in fields(TrainSettings)}
+    top: dict[str, Any] = {each.name: each.default_factory for each in fields(TrainSettings)}
     for key in sorted(table.keys() - top.keys()):
         sections = [name for name, kind in top.items() if is_dataclass(kind) and key in _names(kind)]
         if sections:
