@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from karec.bundle.spaces import SPACES, Space
 from karec.errors import BundleError
-from karec.models.onnx_model import OnnxModel, Port
+from karec.models.onnx_model import OnnxModel
+from karec.models.port import Port
 from karec.models.trees import trees_path
 
 if TYPE_CHECKING:  # it needs the compiled kernels, which a host of an index alone may lack

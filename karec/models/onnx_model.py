@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,12 @@ import onnxruntime as ort
 
 from karec._stored import open_regular
 from karec.errors import BundleError, ContractError, Unavailable
+from karec.models.port import Port
 from karec.models.trees import load_trees
 from karec.types import Array
 
 MAX_TASKS_CHARACTERS = 1 << 16  # of the JSON list of their names
 _DTYPES = {"int64": np.int64, "float32": np.float32}
-
-
-@dataclass(frozen=True)
-class Port:
-    """A declared input or output.
-
-    dtype   NumPy's name, or the type as ONNX Runtime names it
-    shape   None for an axis of any size; None if it is a number or has no declared shape
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-    def __str__(self) -> str:
-        if self.shape is None:
-            return f"{self.dtype} (of unknown shape)"
-        return f"{self.dtype} ({', '.join('N' if size is None else str(size) for size in self.shape)})"
 
 
 class OnnxModel:

@@ -15,17 +15,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from karec import _native
 from karec._stored import json_of, open_regular, read_npz
 from karec.errors import BundleError
+from karec.models.port import Port
 from karec.types import Array
-
-if TYPE_CHECKING:
-    from karec.models.onnx_model import Port
 
 FORMAT = 1
 ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and number of axes
