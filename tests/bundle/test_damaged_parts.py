@@ -40,6 +40,7 @@ def test_a_damaged_part_is_refused_by_file_and_reason(good, tmp_path, name):
     assert message.isprintable() and damage.file in message and re.search(damage.reason, message), message
 
 
+@pytest.mark.long
 def test_no_damaged_part_takes_a_gigabyte_or_hangs(good, tmp_path):
     """All of them in one process with limits of memory, and of processor time for each (open_damaged.py)."""
     out = tmp_path / "outcomes.json"

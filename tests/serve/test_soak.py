@@ -37,6 +37,7 @@ def load_with(soaking, source=0, acknowledged=(), statuses=()):
     )
 
 
+@pytest.mark.long
 def test_swaps_and_killed_workers_lose_no_event(soaking, tmp_path):
     config = live_config(tmp_path)
     bundle = Bundle.open(tmp_path / "bundles", verify=False)
