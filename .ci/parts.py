@@ -16,7 +16,15 @@ PARTS = (
     ("test-assertions", ("native/", "kernels/")),
     ("sanitize-thread", ("native/",)),
     ("fuzz-bundle", ("karec/bundle/", "karec/models/")),
-    ("fuzz-cascades", ("karec/cascade.py", "karec/stage.py", "karec/_contract.py", "karec/types.py")),
+    (
+        "fuzz-cascades",
+        (
+            "karec/pipeline/cascade.py",
+            "karec/pipeline/step.py",
+            "karec/pipeline/_contract.py",
+            "karec/pipeline/types.py",
+        ),
+    ),
     ("fuzz", ("native/src/c_api/", "native/src/base/", "native/src/index/")),
     ("test-long", ("karec/", "kernels/", "native/", "tests/")),
 )

@@ -13,7 +13,7 @@ import pytest
 import workloads
 
 from karec.config import open_bundle
-from karec.data.own.load import load
+from karec.data.load import load
 from karec.refresh.item_vectors import item_vectors
 
 USERS, ITEMS = 20_000, 10_000

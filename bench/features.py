@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import workloads
 
+from karec.aggregates.counters import BY_USER, BY_WORK
+from karec.aggregates.events import EXPOSURE, Events, Head
+from karec.aggregates.histories import HISTORY, SHOWN
+from karec.aggregates.located_events import LocatedEvents
+from karec.catalog.snapshot import FORMER_MEANING, Snapshot
+from karec.catalog.table import Table
 from karec.config import open_bundle
-from karec.platform.event_log.events import EXPOSURE, Events
-from karec.platform.event_log.head import Head
-from karec.platform.event_log.tail import EventTail
-from karec.platform.event_log.writer import EventLogWriter
-from karec.platform.folds.counters import BY_USER, BY_WORK
-from karec.platform.folds.lists import HISTORY, SHOWN
-from karec.platform.folds.located import LocatedEvents
-from karec.platform.snapshot import FORMER_MEANING, Snapshot
-from karec.platform.state.folded import Folded
-from karec.platform.state.opening import open_store
-from karec.platform.state.reader import StateReader
-from karec.platform.state.writer import AT_ONCE, StateWriter
-from karec.platform.table import Table
+from karec.online.apply_events import AT_ONCE, StateWriter
+from karec.online.event_log.append import EventLogWriter
+from karec.online.event_log.tail import EventTail
+from karec.online.read_state import StateReader
+from karec.online.store.contents import Folded
+from karec.online.store.open import open_store
 
 USERS, ITEMS, CREATORS = 200_000, 100_000, 5_000
 LABELS, RATES = ("click", "long_view", "like", "follow"), (0.3, 0.2, 0.03, 0.005)

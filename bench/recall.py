@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import workloads
 
-from karec.ids import IdMap, Strings
-from karec.index import ItemIndex
+from karec.index import IdMap, ItemIndex, Strings
 from karec.kernels.merge import merge_channels
 from karec.kernels.merge_rows import merge_rows
 

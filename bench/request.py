@@ -22,8 +22,8 @@ from chain.peer import DPPS, Workshop, comparable
 import karec._native
 from karec.bundle import Bundle
 from karec.config import load_cascade, open_bundle, scene_names
-from karec.recall.model import Model
-from karec.types import Request
+from karec.pipeline.types import Request
+from karec.steps.sources.model import Model
 
 N_REQUESTS, ROUNDS = 24, 24
 KINDS = ("native", "ONNX Runtime", "NumPy")

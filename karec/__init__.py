@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     )
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
-    from karec.recommendation import Recommendation
-    from karec.types import Candidates, Request
+    from karec.pipeline.recommendation import Recommendation
+    from karec.pipeline.types import Candidates, Request
 
     __version__: str
 else:
@@ -68,8 +68,8 @@ else:
         ),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
-        "karec.recommendation": ("Recommendation",),
-        "karec.types": ("Candidates", "Request"),
+        "karec.pipeline.recommendation": ("Recommendation",),
+        "karec.pipeline.types": ("Candidates", "Request"),
     }
     _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

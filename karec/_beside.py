@@ -19,9 +19,9 @@ from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from karec._clock import Progress
 from karec._memory import peak_gib
 from karec.errors import KarecError
+from karec.times import Progress
 
 PROGRAM = f"import sys; from {__name__} import _run; _run(int(sys.argv[1]))"
 SAID = 2000  # bytes of its standard error that an error repeats

@@ -9,10 +9,10 @@ import pytest
 from shared_exports import shared_exports  # noqa: F401
 
 from karec import _native
-from karec._clock import HOUR_MS
-from karec.platform.relations import Relation
-from karec.platform.snapshot import FORMER_MEANING, Snapshot
-from karec.platform.table import Table
+from karec.catalog.relation import Relation
+from karec.catalog.snapshot import FORMER_MEANING, Snapshot
+from karec.catalog.table import Table
+from karec.times import HOUR_MS
 
 pytest.register_assert_rewrite("dpp_problems")  # so that the judge says what did not hold
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from karec._files import file_aside, folder_aside, link_aside, remove_leftovers, write_text_aside
+from karec.files import file_aside, folder_aside, link_aside, remove_leftovers, write_text_aside
 
 
 class Stopped(Exception):
@@ -63,7 +63,7 @@ def test_a_block_that_raises_leaves_the_old_file_and_nothing_beside_it(tmp_path)
 
 KILLED = """
 import os, signal, sys
-from karec._files import file_aside
+from karec.files import file_aside
 with file_aside(sys.argv[1]) as file:
     file.write(b"new" * 100_000)
     file.flush()
@@ -105,7 +105,7 @@ def test_a_name_that_is_taken_is_passed_over(tmp_path):
 
 FULL = f"""
 import resource, sys
-from karec._files import file_aside
+from karec.files import file_aside
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))
 try:
     with file_aside(sys.argv[1]) as file:

@@ -1,4 +1,5 @@
-"""The public names and their signatures: ``karec.__all__``, and ``karec.stage`` for steps of one's own.
+"""The public names and their signatures: ``karec.__all__``, and ``karec.pipeline.step`` for steps of one's
+own.
 
 ``golden/public_names.txt`` holds them, one a line. After a wanted change write it again and say in
 CHANGELOG.md what users must do:
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import karec
-import karec.stage
+import karec.pipeline.step
 
 GOLDEN = Path(__file__).parent / "golden" / "public_names.txt"
 
@@ -55,13 +56,13 @@ def public_names() -> str:
     found = [
         line for name in sorted(karec.__all__) for line in lines_of(f"karec.{name}", getattr(karec, name))
     ]
-    for name, value in sorted(vars(karec.stage).items()):
+    for name, value in sorted(vars(karec.pipeline.step).items()):
         if name in ("OnFailure", "SURVIVABLE") or (
             not name.startswith("_")
             and inspect.isroutine(value) | isinstance(value, type)
-            and value.__module__ == "karec.stage"
+            and value.__module__ == "karec.pipeline.step"
         ):
-            found.extend(lines_of(f"karec.stage.{name}", value))
+            found.extend(lines_of(f"karec.pipeline.step.{name}", value))
     return "\n".join(found) + "\n"
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
-from karec._toml import Place, fill, keywords, read_toml, required, tables
 from karec.errors import ConfigError
+from karec.toml import Place, fill, keywords, read_toml, required, tables
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from karec.cascade import Cascade
-from karec.platform.schema import CREATOR, FAMILY, is_named
-from karec.platform.snapshot import Snapshot
-from karec.recall.follow import Follow
-from karec.recall.fresh import Fresh
-from karec.recall.model import Model
-from karec.recall.popular import Popular
-from karec.recall.postings import Postings, latest_of_users, newest_by, users_by, works_by
-from karec.recall.profile import MOST_ENTRIES, Profile
-from karec.recall.social import Social
-from karec.types import Array, Request
+from karec.catalog.schema import CREATOR, FAMILY, is_named
+from karec.catalog.snapshot import Snapshot
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Array, Request
+from karec.steps.shared.postings import Postings, latest_of_users, newest_by, users_by, works_by
+from karec.steps.sources.follow import Follow
+from karec.steps.sources.fresh import Fresh
+from karec.steps.sources.model import Model
+from karec.steps.sources.popular import Popular
+from karec.steps.sources.profile import MOST_ENTRIES, Profile
+from karec.steps.sources.social import Social
 
 EMPTY = np.empty(0, np.int64)
 Lists = dict[int, Array]

@@ -19,15 +19,15 @@ from chain.lists import CHANNELS, EMPTY, Asked, Channel, Turns, channels
 from chain.steps import MAKERS, Select, Step, user_features
 from chain.ways import Vectors, nearest_ways, numpy_dpp, pyversity_dpp, quickest, session_of
 from karec.bundle import Bundle
-from karec.cascade import Cascade
-from karec.diversify.dpp import Dpp
-from karec.diversify.similarity import PLAIN, Alike
-from karec.ecosystem.exposure import Exposure, ExposurePrices
 from karec.models.onnx_model import OnnxModel
-from karec.recall.model import Model
-from karec.request.user_features import UserFeatures
-from karec.request.user_tower import UserTower
-from karec.types import Array, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Array, Request
+from karec.steps.query.user_features import UserFeatures
+from karec.steps.query.user_tower import UserTower
+from karec.steps.scorers.exposure_control import Exposure, ExposurePrices
+from karec.steps.selectors.dpp import Dpp
+from karec.steps.shared.similarity import PLAIN, Alike
+from karec.steps.sources.model import Model
 
 DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
 

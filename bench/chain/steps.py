@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chain.lists import Asked
-from karec.diversify.dpp import Dpp
-from karec.diversify.similarity import PLAIN
-from karec.ecosystem.freshness import Freshness
-from karec.ecosystem.quota import Quota
 from karec.kernels.dpp_options import RIDGE
-from karec.prerank.inner_product import InnerProduct
-from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
-from karec.rank.ranker import FusedScore, Ranker, TopK
-from karec.request.user_features import UserFeatures
-from karec.request.user_tower import UserTower
-from karec.rerank.scatter import Scatter
-from karec.types import Array
+from karec.pipeline.types import Array
+from karec.steps.filters.quota import Quota
+from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
+from karec.steps.query.user_features import UserFeatures
+from karec.steps.query.user_tower import UserTower
+from karec.steps.scorers.freshness import Freshness
+from karec.steps.scorers.ranker import FusedScore, Ranker, TopK
+from karec.steps.selectors.dpp import Dpp
+from karec.steps.selectors.inner_product import InnerProduct
+from karec.steps.selectors.page_rules import Scatter
+from karec.steps.shared.similarity import PLAIN
 
 if TYPE_CHECKING:
     from chain.peer import Workshop

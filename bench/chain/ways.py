@@ -15,10 +15,10 @@ import onnxruntime as ort
 from pyversity import Strategy, diversify
 
 from karec.bundle import Bundle
-from karec.cascade import Cascade
 from karec.kernels.dpp_options import RIDGE
 from karec.models.onnx_model import OnnxModel
-from karec.types import Array
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Array
 
 try:
     import faiss

@@ -42,20 +42,20 @@ import numpy as np
 import onnx
 
 import karec
-from karec._clock import HOUR_MS
 from karec.bundle import Bundle
-from karec.bundle.spaces import PRERANK, SPACES
+from karec.bundle.vector_spaces import PRERANK, SPACES
 from karec.config import scene_names
-from karec.features.user_vector import VECTOR, VERSIONS
+from karec.features.user_vectors import VECTOR, VERSIONS
 from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.answers import answers
 from karec.learn.export.trees import export_trees
 from karec.models.onnx_model import OnnxModel
-from karec.recommendation import Recommendation
+from karec.pipeline.recommendation import Recommendation
+from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
-from karec.refresh.publish import publish_bundle
-from karec.refresh.roll_in import roll_in
+from karec.refresh.publish_run import publish_bundle
 from karec.refresh.rolling import refreshing
+from karec.times import HOUR_MS
 
 MOST_MB = 100.0
 K, THREADS, TWICE = 20, 2, 0.05

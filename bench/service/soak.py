@@ -33,11 +33,11 @@ import numpy as np
 from load import Load, Plan
 from overhead import own_config, pss_mib, service
 
+from karec.aggregates.events import Events
 from karec.bundle import make_current
 from karec.config import open_bundle
 from karec.config.scenes import Config
-from karec.platform.event_log.events import Events
-from karec.platform.event_log.reader import read_events
+from karec.online.event_log.reader import read_events
 
 WORKERS, EVENTS_SHARE, MAX_GROWTH_MIB, SAMPLES = 2, 0.2, 100.0, 10
 SWAP_S, KILL_S = 10.0, 5.0

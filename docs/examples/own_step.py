@@ -14,11 +14,11 @@ import numpy as np
 
 import karec
 from karec.bundle import publish
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.index import ItemIndex
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
-from karec.stage import Filter, Source
-from karec.types import Array, Candidates, Request
+from karec.pipeline.step import Filter, Source
+from karec.pipeline.types import Array, Candidates, Request
 
 
 class EditorsPicks(Source):
@@ -37,7 +37,7 @@ class OfCity(Filter):
     """Works made in one city. The item index must have the column."""
 
     why = "of another city"  # in the trace, beside how many it dropped
-    needs = ("rows",)  # checked when the cascade is built; karec/stage.py lists the names
+    needs = ("rows",)  # checked when the cascade is built; karec/pipeline/step.py lists the names
 
     def __init__(self, index: ItemIndex, city: int) -> None:  # index is given, city is a key
         if "city" not in index.columns:

@@ -10,24 +10,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from karec._once import Once
-from karec.bundle.holding import Held
-from karec.bundle.kinds import Kind, kind_names, open_items
+from karec.bundle.in_use import Held
+from karec.bundle.item_types import Kind, kind_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
-from karec.bundle.publishing import CURRENT
+from karec.bundle.publish import CURRENT
 from karec.bundle.replay_process import replay_once, verify_in_child
 from karec.bundle.signing import check_signature
-from karec.bundle.spaces import PRERANK, RECALL, Space
+from karec.bundle.vector_spaces import PRERANK, RECALL, Space
 from karec.bundle.versions import check_version
+from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
-    from karec.bundle.naming import IdNaming
+    from karec.bundle.ids import IdNaming
     from karec.bundle.vector_statistics import VectorStatistics
+    from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
-    from karec.platform.snapshot import Snapshot
 
 IDS = "ids"  # users.karec, items.karec: where ids are not the numbers of snapshot and index
 
@@ -62,7 +62,7 @@ class Bundle:
         must be signed for; needs ``verify``. Raises BundleError naming file and reason.
 
         Publishers may come and go meanwhile; they do not remove a bundle that is open
-        (karec/bundle/holding.py).
+        (karec/bundle/in_use.py).
         """
         if public_key is not None and not verify:
             raise ValueError(
@@ -131,7 +131,7 @@ class Bundle:
 
     @property
     def snapshot(self) -> Snapshot:
-        from karec.platform.snapshot import Snapshot
+        from karec.catalog.snapshot import Snapshot
 
         return self._parts.get("snapshot", lambda: Snapshot.open(self.path / "snapshot"))
 
@@ -154,8 +154,9 @@ class Bundle:
     def naming_of(self, maps: Sequence[str]) -> IdNaming | None:
         """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain
         numbers."""
-        from karec.bundle.naming import IdNaming, PlainIds
-        from karec.ids import IdMap
+        from karec.bundle.ids import IdNaming
+        from karec.index import IdMap
+        from karec.index.ids import PlainIds
 
         if self.naming is None:
             return None
@@ -230,8 +231,8 @@ class Bundle:
         return statistics
 
     def _open_naming(self) -> IdNaming | None:
-        from karec.bundle.naming import IdNaming
-        from karec.ids import IdMap
+        from karec.bundle.ids import IdNaming
+        from karec.index import IdMap
 
         if not (self.path / IDS).is_dir():
             return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from karec.bundle.spaces import SPACES, Space
+from karec.bundle.vector_spaces import SPACES, Space
 from karec.errors import BundleError
 from karec.models.onnx_model import OnnxModel
 from karec.models.port import Port

@@ -36,20 +36,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.bundle.bundle import Bundle
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.model_structure import check_model, check_towers
 from karec.bundle.replay_process import Caps
-from karec.bundle.spaces import SPACES, Space
 from karec.bundle.structure import ENCODER, RANKER, SNAPSHOT, check_structure
+from karec.bundle.vector_spaces import SPACES, Space
 from karec.bundle.versions import check_version
+from karec.catalog.relation import Relation
+from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
-from karec.features.user_vector import VECTOR
+from karec.features.user_vectors import VECTOR
 from karec.models.onnx_model import OnnxModel
-from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
 
 if TYPE_CHECKING:
     from karec.features.encoder import Encoder
@@ -59,7 +59,7 @@ WORKS = 16  # works that item tower and ranker are run on, beside those of the h
 NEAREST = 10
 NICE = 10  # where other processes answer requests meanwhile; lower, a busy machine would let it starve
 Tell = Callable[[Mapping[str, Any]], None]
-Inputs = Mapping[str, Array]
+Inputs = Mapping[str, NDArray[Any]]
 
 
 def replay(bundle: Bundle, tell: Tell) -> None:
@@ -151,7 +151,7 @@ def _encoded(bundle: Bundle, tell: Tell) -> tuple[list[Inputs], Inputs]:
     return list(users), works
 
 
-def _few_users(snapshot: Snapshot) -> Array:
+def _few_users(snapshot: Snapshot) -> NDArray[Any]:
     """Rows of at most three users: with the longest history, with the shortest, and the last one."""
     n = len(snapshot.users)
     if n == 0:
@@ -161,7 +161,7 @@ def _few_users(snapshot: Snapshot) -> Array:
     return np.unique([int(lengths.argmax()), int(lengths.argmin()), n - 1])
 
 
-def _excerpt(snapshot: Snapshot, users: Array) -> Snapshot:
+def _excerpt(snapshot: Snapshot, users: NDArray[Any]) -> Snapshot:
     """The snapshot of these users alone, with the works of their lists and a few others: its cost is
     theirs."""
     relations = {name: _lists(relation, users) for name, relation in snapshot.relations.items()}
@@ -184,14 +184,14 @@ def _excerpt(snapshot: Snapshot, users: Array) -> Snapshot:
     )
 
 
-def _lists(relation: Relation, rows: Array) -> Relation:
+def _lists(relation: Relation, rows: NDArray[Any]) -> Relation:
     indptr = np.concatenate([[0], np.cumsum(np.diff(relation.indptr)[rows])])
     return Relation(indptr, np.concatenate([np.empty(0, np.int64), *(relation.of(int(row)) for row in rows)]))
 
 
 def _user_vectors(
     space: Space, models: Mapping[str, OnnxModel], users: list[Inputs], width: int | None, tell: Tell
-) -> dict[int, Array]:
+) -> dict[int, NDArray[Any]]:
     """{model version: a user vector (D,)}, of each user tower of ``space``."""
     vectors = {}
     for name in (space.own, *space.others_of(models)):
@@ -217,7 +217,7 @@ def _ranker_inputs(
         yield {**user, **inputs}
 
 
-def _example(model: OnnxModel) -> dict[str, Array]:
+def _example(model: OnnxModel) -> dict[str, NDArray[Any]]:
     """One row of each input of ``model``: ones where numbers stand, 0 where codes stand."""
     inputs = {}
     for name, port in model.input_ports.items():
@@ -232,7 +232,7 @@ def _rows(inputs: Inputs, model: OnnxModel) -> int:
     return max((len(inputs[name]) for name in model.inputs if name in inputs), default=1)
 
 
-def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: int | None) -> Array:
+def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: int | None) -> NDArray[Any]:
     """``output`` of ``model``, which has it: (rows, width), finite; any width where None."""
     (values,) = model.run(inputs, output)
     if values.ndim != 2 or len(values) != rows or (width is not None and values.shape[1] != width):
@@ -243,7 +243,7 @@ def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: in
     return np.asarray(values)
 
 
-def _search(path: Path, index: ItemIndex, vectors: Mapping[int, Array]) -> None:
+def _search(path: Path, index: ItemIndex, vectors: Mapping[int, NDArray[Any]]) -> None:
     """The nearest works of the user vectors, each version's rows with its own."""
     asked = {version: vectors[version] for version in index.model_versions if version in vectors}
     found = index.search_all(k=NEAREST, query_by_version=asked or vectors)

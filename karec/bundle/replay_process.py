@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from karec._once import Once
-from karec.bundle.spaces import SPACES
+from karec.bundle.vector_spaces import SPACES
+from karec.catalog.once import Once
 from karec.errors import BundleError, one_line
 
 INDICES = frozenset(space.index for space in SPACES)

@@ -1,4 +1,4 @@
-"""The values of a bundle's snapshot, by the rules of ``karec.platform.schema``, and whether the encoder can
+"""The values of a bundle's snapshot, by the rules of ``karec.catalog.schema``, and whether the encoder can
 read it.
 
 Every check is one pass over an array that is mapped, in pieces. Refusals are BundleErrors that name file and
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog import schema
+from karec.catalog.relation import Relation
+from karec.catalog.snapshot import COUNTERS, Snapshot
+from karec.catalog.table import Table
 from karec.errors import BundleError
-from karec.platform import schema
-from karec.platform.relations import Relation
-from karec.platform.snapshot import COUNTERS, Snapshot
-from karec.platform.table import Table
-from karec.types import Array
 
 if TYPE_CHECKING:  # they need the compiled kernels, which a host of an index alone may lack
     from karec.features.encoder import Encoder
@@ -88,7 +88,7 @@ def _read_by(coder: TableCoder) -> Iterable[tuple[str, str, str]]:
     yield from ((name, "f", "floating numbers") for name in coder.counters)
 
 
-def _check_column(path: Path, name: str, values: Array) -> None:
+def _check_column(path: Path, name: str, values: NDArray[Any]) -> None:
     if schema.is_counter(name):
         _expect_kind(path, values, "f", "float32 counters")
         most = np.finfo(np.float32).max  # what the encoder makes of them
@@ -106,7 +106,7 @@ def _check_column(path: Path, name: str, values: Array) -> None:
         _refuse(path, values, np.isinf, "numbers are finite, or NaN where they are not known")
 
 
-def _check_codes(path: Path, values: Array, n: int) -> None:
+def _check_codes(path: Path, values: NDArray[Any], n: int) -> None:
     _refuse(path, values, lambda piece: piece >= n, f"labels name {n} codes of it")
 
 
@@ -118,12 +118,12 @@ def _check_times(path: Path, relation: Relation) -> None:
     _refuse(path, relation.times, lambda piece: (piece < 0) | (piece > schema.LATEST_MS), rule)
 
 
-def _expect_kind(path: Path, values: Array, kinds: str, expected: str) -> None:
+def _expect_kind(path: Path, values: NDArray[Any], kinds: str, expected: str) -> None:
     if values.dtype.kind not in kinds:
         raise BundleError(f"{path} is of {values.dtype}, expected {expected}")
 
 
-def _refuse(path: Path, values: Array, bad: Callable[[Array], Array], rule: str) -> None:
+def _refuse(path: Path, values: NDArray[Any], bad: Callable[[NDArray[Any]], NDArray[Any]], rule: str) -> None:
     """BundleError naming the first row for which ``bad`` says True."""
     for begin in range(0, len(values), _PIECE):
         piece = values[begin : begin + _PIECE]

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from karec.bundle.kinds import KINDS, Kind
+from karec.bundle.item_types import KINDS, Kind
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
-from karec.bundle.spaces import PRERANK, RECALL, SPACES, Space, space_id_of
+from karec.bundle.vector_spaces import PRERANK, RECALL, SPACES, Space, space_id_of
 from karec.bundle.vector_statistics import FILE as STATISTICS
 from karec.bundle.vector_statistics import VectorStatistics
+from karec.catalog.item_types import ITEMS
 from karec.errors import BundleError, one_line
-from karec.platform.item_kinds import ITEMS
 
 if TYPE_CHECKING:
-    from karec.bundle.naming import IdNaming
+    from karec.bundle.ids import IdNaming
+    from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
     from karec.index import IndexView, ItemIndex
-    from karec.platform.snapshot import Snapshot
-    from karec.types import Array
+    from karec.pipeline.types import Array
 
 ENCODER, SNAPSHOT, IDS = "encoder.npz", "snapshot", "ids"
 RANKER = "ranker.onnx"
@@ -186,7 +186,7 @@ def _check_index(path: Path, index: ItemIndex, snapshot: Snapshot | None) -> Non
 
 def _check_ids(bundle: Parts, snapshot: Snapshot | None) -> None:
     """The maps are whole, and name every user and work of the snapshot. O(file + users + works)."""
-    from karec.ids import IdMap
+    from karec.index import IdMap
 
     folder = bundle.path / IDS
     tables = {} if snapshot is None else {name: getattr(snapshot, table) for name, table in TABLES.items()}

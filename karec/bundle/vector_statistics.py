@@ -1,7 +1,8 @@
 """How the vectors of an item index lie: their mean, and their variance along its principal axes; a part of a
 bundle.
 
-Steps centre and whiten by them (``karec.diversify``), in Python and in C++ hosts. docs/formats.md describes
+Steps centre and whiten by them (``karec.steps.selectors``), in Python and in C++ hosts. docs/formats.md
+describes
 the file.
 """
 
@@ -10,14 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec import _native
 from karec._sealed_text import line, lines_of, sealed_text
 from karec.errors import BundleError, DataError
 from karec.index import ItemIndex
-from karec.types import Array
 
 FILE, KIND = "vector_statistics.txt", "karec-statistics"
 # of the mean variance, that each axis has at least: what never varies would be all that is left
@@ -36,9 +38,9 @@ class VectorStatistics:
 
     model_version: int
     works: int
-    mean: Array
-    axes: Array
-    variances: Array
+    mean: NDArray[Any]
+    axes: NDArray[Any]
+    variances: NDArray[Any]
     xxh64: str
 
     @classmethod
@@ -114,5 +116,5 @@ class VectorStatistics:
             raise BundleError(f"{path} was made from another index than {index}: publish again")
 
 
-def _joined(numbers: Array) -> str:
+def _joined(numbers: NDArray[Any]) -> str:
     return "/".join(str(number) for number in numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from karec.bundle.spaces import SPACES
+from karec.bundle.vector_spaces import SPACES
 from karec.errors import BundleError
 
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from karec._clock import Progress
-from karec._files import file_aside, write_text_aside
-from karec.cascade import Cascade
 from karec.errors import DataError
+from karec.files import file_aside, write_text_aside
 from karec.logs.parts import arrow_parquet
-from karec.types import Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Request
+from karec.times import Progress
 
 PART_USERS = 10_000
 JOB = "job.json"

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def recommend(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.bundle.kinds import Kind
+    from karec.bundle.item_types import Kind
     from karec.cli.tables import explanation_tables, feed_table, trace_table
     from karec.config import load_cascade, open_bundle, scene_names
-    from karec.types import Request
+    from karec.pipeline.types import Request
 
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]

@@ -17,7 +17,7 @@ from karec.errors import DataError
 if TYPE_CHECKING:
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
-    from karec.learn.run.begun import Begun
+    from karec.learn.run.unfinished import Begun
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def gone_on_with(
     would learn from the same data with the same settings, else anew.
     """
     from karec.learn.fit.checkpoint import CheckpointError
-    from karec.learn.run.begun import Begun
+    from karec.learn.run.unfinished import Begun
 
     by_itself = arguments.margin is not None and arguments.choose is None
     cut_off = Begun.cut_off(run, _now_ms()) if by_itself or arguments.resume else None
@@ -58,9 +58,9 @@ def _trained(
     cut_off: Begun | None,
 ) -> T:
     from karec.learn.fit.checkpoint import CheckpointError
-    from karec.learn.run.begun import Begun
+    from karec.learn.run.unfinished import Begun
     from karec.learn.settings.check import fingerprint
-    from karec.training_data.from_events import newest_append_ms, with_events
+    from karec.samples.from_events import newest_append_ms, with_events
 
     until = None
     if events is not None:
@@ -81,7 +81,7 @@ def _trained(
 @contextmanager
 def alone_in_out(out: Path) -> Iterator[None]:
     """DataError: another training writes into ``out``."""
-    from karec.bundle.holding import alone_in
+    from karec.bundle.in_use import alone_in
 
     if not out.is_dir():  # who is refused later leaves nothing behind
         yield

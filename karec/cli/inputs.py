@@ -17,10 +17,10 @@ from karec.errors import MissingExtra
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from karec.catalog.dataset import Dataset
     from karec.cli.progress import ProgressBars
     from karec.lab.simulate.world import World
     from karec.learn.settings.train import TrainSettings
-    from karec.platform.dataset import Dataset
 
 DEMO_BASELINES: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr", "hard")
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
@@ -70,8 +70,8 @@ def loaded(arguments: argparse.Namespace, progress: ProgressBars) -> Iterator[Lo
         world = build_world(arguments, progress)
         yield Loaded(world.dataset, None, world)
         return
-    from karec.data.own.load import load
-    from karec.data.own.presets import PRESETS
+    from karec.data.load import load
+    from karec.data.presets import PRESETS
 
     preset = arguments.data if arguments.data in PRESETS else None
     if preset is not None and arguments.root is None:

@@ -13,16 +13,16 @@ from rich.table import Table
 from karec._sealed_text import kind_of, lines_of
 from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
-from karec.bundle.publishing import CURRENT
-from karec.bundle.spaces import PRERANK, RECALL
+from karec.bundle.publish import CURRENT
 from karec.bundle.structure import SNAPSHOT
+from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.cli.tables import facts_table, text_table
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config
 from karec.index import ItemIndex, ModelVersion
 from karec.models.onnx_model import OnnxModel
-from karec.platform.event_log.describe import describe_event_log
-from karec.platform.event_log.head import is_event_log
+from karec.online.event_log.describe import describe_event_log
+from karec.online.event_log.head import is_event_log
 
 
 def inspection(path: Path) -> Iterator[Table]:

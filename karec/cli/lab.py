@@ -196,7 +196,7 @@ def diversity(arguments: argparse.Namespace) -> None:
 
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.lab.studies.diversity import diversity_sweep, diversity_table, ranked_pools, write_diversity
-    from karec.types import Request
+    from karec.pipeline.types import Request
 
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]

@@ -20,11 +20,11 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from karec._files import write_text_aside
 from karec.cli.children import Child
 from karec.cli.inputs import table_console
 from karec.cli.train import NOT_PUBLISHED
 from karec.errors import ConfigError, DataError
+from karec.files import write_text_aside
 
 if TYPE_CHECKING:
     from karec.config.scenes import Config
@@ -41,7 +41,7 @@ TRAINED = {
 
 def run(arguments: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT, which stop the children; then it returns."""
-    from karec.bundle.holding import alone_in
+    from karec.bundle.in_use import alone_in
     from karec.config.scenes import Config
 
     config = Config.read(arguments.config)
@@ -202,7 +202,7 @@ def _read(place: Path) -> dict[str, Any]:
 
 def _print_state(place: Path) -> None:
     """DataError: no ``karec live`` has run here."""
-    from karec.bundle.holding import alone_in
+    from karec.bundle.in_use import alone_in
     from karec.cli.tables import facts_table
 
     found, now = _read(place), time.time()

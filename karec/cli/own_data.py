@@ -14,14 +14,14 @@ from karec.cli.inputs import progress_bars, table_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from karec.data.own.report import ColumnReport, DataReport, Reason
+    from karec.data.report import ColumnReport, DataReport, Reason
 
 
 def init(arguments: argparse.Namespace) -> None:
-    from karec._files import write_text_aside
-    from karec.data.own.contract import FILE
-    from karec.data.own.draft import write_contract
-    from karec.data.own.presets import preset_contract, preset_text
+    from karec.data.contract import FILE
+    from karec.data.draft import write_contract
+    from karec.data.presets import preset_contract, preset_text
+    from karec.files import write_text_aside
 
     first: Path = arguments.paths[0]
     folder: Path = arguments.out or (first if first.is_dir() else first.parent)
@@ -43,7 +43,7 @@ def init(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.data.own.load import load
+    from karec.data.load import load
     from karec.errors import DataError
 
     with tempfile.TemporaryDirectory(prefix="karec-ids-") as ids, progress_bars() as progress:

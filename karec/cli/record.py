@@ -17,10 +17,10 @@ AT_ONCE = 10_000  # rows
 def run(arguments: argparse.Namespace) -> None:
     """ValueError: some rows are not in the log; the others are."""
     from karec.bundle import Bundle
-    from karec.config.happened import Happenings
     from karec.config.nearline import open_log
     from karec.config.scenes import Config
-    from karec.platform.event_log.writer import EventLogWriter
+    from karec.online.event_log.append import EventLogWriter
+    from karec.online.reported import Happenings
 
     config = Config.read(arguments.config)
     if config.live is None:

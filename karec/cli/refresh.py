@@ -15,7 +15,7 @@ from karec.cli.inputs import progress_bars, table_console
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
-    from karec.types import Array
+    from karec.pipeline.types import Array
 
 NICE = 10  # of one that goes on for ever: a service beside it has the core first
 
@@ -56,11 +56,11 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
     """
     from karec.config.live_settings import MEMORY
     from karec.config.scenes import Config
-    from karec.features.live import places
-    from karec.platform.event_log.head import read_head
-    from karec.platform.state.folded import Folded
-    from karec.platform.state.opening import open_store
-    from karec.platform.state.reader import StateReader
+    from karec.features.online_inputs import places
+    from karec.online.event_log.head import read_head
+    from karec.online.read_state import StateReader
+    from karec.online.store.contents import Folded
+    from karec.online.store.open import open_store
 
     settings, folder = Config.read(path).live, path.absolute().parent
     if settings is None:

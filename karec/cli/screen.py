@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:
         if arguments.train:
-            from karec.learn.run.screening import train_quality
+            from karec.learn.run.quality_model import train_quality
 
             model = train_quality(settings, arguments.settings, threads=threads, progress=progress)
             console.print(

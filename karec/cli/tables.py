@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from karec._clock import HOUR_MS
+from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TYPE
+from karec.catalog.snapshot import Snapshot
 from karec.evaluate.tables import (
     COLUMNS,
     FUNNEL_HEAD,
@@ -19,10 +20,9 @@ from karec.evaluate.tables import (
     quality_rows,
     with_interval,
 )
-from karec.platform.schema import CREATOR, PUBLISHED, SONG, TYPE
-from karec.platform.snapshot import Snapshot
-from karec.recommendation import Recommendation
-from karec.trace import Trace
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.trace import Trace
+from karec.times import HOUR_MS
 
 # of a work in a feed: heading
 SHOWN_ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", PUBLISHED: "age"}

@@ -34,8 +34,8 @@ def learn(
     """Data → trained run in ``--out``. Whoever ``serves`` it at once evaluates the run meanwhile."""
     from karec.bundle import next_version
     from karec.cli.preflight import check_outputs
-    from karec.learn.run.choose import choose_settings
     from karec.learn.run.preflight import check_run
+    from karec.learn.run.search import choose_settings
     from karec.learn.run.train import train_all
 
     version = next_version(arguments.out / "bundles")
@@ -148,7 +148,7 @@ def publish_run(
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
     from karec.lab.curves import write_curves
-    from karec.refresh.publish import KEEP
+    from karec.refresh.publish_run import KEEP
 
     facts = read_run(run)
     try:
@@ -175,7 +175,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Ends with NOT_PUBLISHED where the version in service stays."""
     console = table_console()
     _check_options(arguments)
-    from karec.training_data.from_events import check_event_log
+    from karec.samples.from_events import check_event_log
 
     events = None if arguments.events is None else _event_log(arguments.events)
     if events is not None:
@@ -235,7 +235,7 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
     from karec.bundle.signing import read_signing_key
-    from karec.refresh.roll_in import rolled_in
+    from karec.refresh.next_version import rolled_in
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")

@@ -7,19 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import karec.cascade
-from karec._toml import Place, construct, known_keys, nearest, required, tables
-from karec._view import Living
+import karec.pipeline.cascade
 from karec.bundle import Bundle
-from karec.bundle.kinds import Kind
-from karec.cascade import Recall
+from karec.bundle.item_types import Kind
 from karec.config.registry import SUBSTITUTE, build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import Steered, check_steered, check_wiring
 from karec.errors import ConfigError
-from karec.observer_queue import ObserverQueue
-from karec.stage import (
+from karec.pipeline._view import Living
+from karec.pipeline.cascade import Recall
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.step import (
     Filter,
     Hydrator,
     Merger,
@@ -31,6 +30,7 @@ from karec.stage import (
     Stage,
     Step,
 )
+from karec.toml import Place, construct, known_keys, nearest, required, tables
 
 S = TypeVar("S", bound=Step)
 STAGE_KEYS = ("name", "steps", SUBSTITUTE)
@@ -38,7 +38,7 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 
 
 @dataclass(frozen=True)
-class Cascade(karec.cascade.Cascade):
+class Cascade(karec.pipeline.cascade.Cascade):
     """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
 
     The cascades of a process that stand on one bundle share it, and what their steps build from it.

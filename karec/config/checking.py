@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refused_steps
 from karec.config.inheriting import LISTS
@@ -28,8 +27,9 @@ from karec.config.scenes import (
 from karec.config.serve_settings import ServeSettings
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
+from karec.pipeline.step import Merger, Observer, RequestHydrator, Source, Stage, Step
 from karec.screening.settings import read_settings
-from karec.stage import Merger, Observer, RequestHydrator, Source, Stage, Step
+from karec.toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
 
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
     "request": (RequestHydrator,),

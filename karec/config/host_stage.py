@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from karec import _native
-from karec._files import write_text_aside
 from karec._sealed_text import kind_of, line, sealed_text
 from karec.bundle import Bundle
 from karec.config.assemble import build_stage
 from karec.config.registry import SUBSTITUTE
 from karec.config.scenes import Config, Scene
-from karec.diversify.dpp import Dpp
-from karec.ecosystem.freshness import Freshness
-from karec.ecosystem.quota import Quota
-from karec.ecosystem.tone import Tone
 from karec.errors import ConfigError
-from karec.prerank.inner_product import InnerProduct
-from karec.prerank.rows import HasEmbedding, IndexRows, NotShown
-from karec.stage import Step
+from karec.files import write_text_aside
+from karec.pipeline.step import Step
+from karec.steps.filters.quota import Quota
+from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
+from karec.steps.filters.tone import Tone
+from karec.steps.scorers.freshness import Freshness
+from karec.steps.selectors.dpp import Dpp
+from karec.steps.selectors.inner_product import InnerProduct
 
 KIND = "karec-prerank"
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from karec._toml import Place, nearest, required, tables
+from karec.toml import Place, nearest, required, tables
 
 LISTS = ("request", "recall", "stages", "observers")
 

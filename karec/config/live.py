@@ -16,18 +16,18 @@ from karec._giving_way import GivingWay, Running, give_way
 from karec._memory import give_back_freed
 from karec.config.assemble import Cascade
 from karec.config.live_version import Version, named_by, open_version, replay_answered
-from karec.config.looking import Looking
 from karec.config.refreshed import LOOK_S, Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
-from karec.observer_queue import ObserverCounts
-from karec.recommendation import Recommendation
-from karec.types import Request
+from karec.online.poll import Looking
+from karec.pipeline.observer_queue import ObserverCounts
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Request
 
 if TYPE_CHECKING:  # a cascade without a table ``live`` loads no compiler of folds
-    from karec.config.happened import Recorded
+    from karec.aggregates.events import Events
     from karec.config.nearline import Nearline
-    from karec.platform.event_log.events import Events
+    from karec.online.reported import Recorded
 
 KEPT_REQUESTS = 4  # of each scene, the last that were answered with works: a new version replays them
 
@@ -162,7 +162,7 @@ class LiveCascade:
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None) -> Recorded:
         """Put what happened into the event log, and into what the next request knows, before this returns.
 
-        Rows have a ``kind`` (``karec.platform.event_log.events``) and what the kind needs: ``user``, ``work``
+        Rows have a ``kind`` (``karec.aggregates.events``) and what the kind needs: ``user``, ``work``
         and ``creator`` as the platform has them, ``labels`` by name, ``scene`` by name, ``play_ms``,
         ``position``, ``request_id``, ``time_ms`` (now, unless told), of an upload or an edit the work's
         ``columns`` by name, ``text`` of a search, and an ``id``, a UUID, with which it may be told again and

@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from karec.platform.state.opening import SERVERS
+from karec.online.store.open import SERVERS
 
 MEMORY = "memory:"
 MOST_MS = 10_000.0

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from karec._giving_way import give_way
-from karec._toml import Place
 from karec.bundle import Bundle, identity_of
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
 from karec.errors import BundleError, KarecError, one_line
-from karec.types import Request
+from karec.pipeline.types import Request
+from karec.toml import Place
 
 if TYPE_CHECKING:
     from karec.config.live_settings import LiveSettings

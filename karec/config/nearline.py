@@ -13,25 +13,25 @@ from typing import Any, Self
 
 import numpy as np
 
-from karec._deadline import Deadline
 from karec._giving_way import GivingWay, Running, give_way
+from karec.aggregates.events import Events, Head
 from karec.bundle import Bundle
-from karec.config.happened import UNWRITTEN, Happenings, Recorded, exposed_of
+from karec.catalog import schema
+from karec.catalog.schema import CREATOR, SONG
+from karec.catalog.snapshot import Snapshot
 from karec.config.live_settings import LiveSettings
-from karec.config.looking import Looking
 from karec.errors import Unavailable, one_line
-from karec.ids import IdMap
-from karec.platform import schema
-from karec.platform.event_log.events import Events
-from karec.platform.event_log.head import Head, begin_log, is_event_log, read_head
-from karec.platform.event_log.writer import EventLogWriter
-from karec.platform.folds.lives import ID
-from karec.platform.schema import CREATOR, SONG
-from karec.platform.snapshot import Snapshot
-from karec.platform.state.folded import Folded
-from karec.platform.state.live import Live
-from karec.platform.state.reopening import ReopeningStore
-from karec.platform.state.works_since import Refuse, WorksSince
+from karec.index import IdMap
+from karec.online.event_log.append import EventLogWriter
+from karec.online.event_log.head import begin_log, is_event_log, read_head
+from karec.online.follow import Live
+from karec.online.item_life import ID
+from karec.online.items_since import Refuse, WorksSince
+from karec.online.poll import Looking
+from karec.online.reported import UNWRITTEN, Happenings, Recorded, exposed_of
+from karec.online.store.contents import Folded
+from karec.online.store.reopen import ReopeningStore
+from karec.pipeline.deadline import Deadline
 from karec.refresh.uploads import Uploads
 
 LOOK_S = 0.1  # so often the log is looked at for what other processes appended
@@ -229,7 +229,7 @@ def _hard_rules(path: Path | None) -> Refuse:
     """Why an upload is not taken, by the rules of a screen.toml."""
     if path is None:
         return lambda columns, number: ""
-    from karec.screening.one_work import HardRules
+    from karec.screening.upload_rules import HardRules
 
     rules = HardRules(path)
     work = rules.settings.columns.work

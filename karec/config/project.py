@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from karec._clock import Progress
-from karec._files import write_text_aside
+from karec.aggregates.advance import advance
 from karec.bundle import Bundle
+from karec.catalog.dataset import Dataset
+from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stage
 from karec.config.scene_templates import scene_text
 from karec.config.starting import starting_config
-from karec.platform.dataset import Dataset
-from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Snapshot
-from karec.refresh.kinds import KindOfWorks
-from karec.refresh.publish import KEEP, publish_bundle
-from karec.refresh.roll_in import roll_in
+from karec.files import write_text_aside
+from karec.refresh.item_types import KindOfWorks
+from karec.refresh.next_version import roll_in
+from karec.refresh.publish_run import KEEP, publish_bundle
+from karec.times import Progress
 
 KindsOf = Callable[[Snapshot], Mapping[str, KindOfWorks]]
 
@@ -46,7 +46,8 @@ def set_up(
     whoever edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's
     ids, where they are not the dataset's numbers. ``scenes``: templates that a new config has beside its main
     scene; ``kinds_of``: what they recommend beside works, songs and creators, as of the snapshot that is
-    published. ``rolling``: beside the version in service (``karec.refresh.roll_in``), in place of a bundle of
+    published. ``rolling``: beside the version in service (``karec.refresh.next_version``), in place of a
+    bundle of
     its own vectors alone.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()

@@ -8,7 +8,7 @@ from threading import Lock
 
 from karec.bundle import Bundle
 from karec.errors import one_line
-from karec.refresh.following import LibraryFollower
+from karec.refresh.follow import LibraryFollower
 
 LOOK_S = 0.5  # so often a live cascade looks at the library's folder
 

@@ -8,58 +8,58 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from karec._giving_way import give_way
-from karec._substitute import NOTHING, check_substitute
-from karec._toml import Place, checked, construct, keywords, mistakes, nearest, parameters, required
 from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError, ContractError
-from karec.stage import Source, Step
+from karec.pipeline._substitute import NOTHING, check_substitute
+from karec.pipeline.step import Source, Step
+from karec.toml import Place, checked, construct, keywords, mistakes, nearest, parameters, required
 
 STEPS: Mapping[str, str] = {
-    "user_features": "karec.request.user_features:UserFeatures",
-    "user_tower": "karec.request.user_tower:UserTower",
-    "profile": "karec.recall.profile:Profile",
-    "follow": "karec.recall.follow:Follow",
-    "social": "karec.recall.social:Social",
-    "community": "karec.recall.community:Community",
-    "city": "karec.recall.city:City",
-    "model": "karec.recall.model:Model",
-    "i2i": "karec.recall.i2i:ItemToItem",
-    "popular": "karec.recall.popular:Popular",
-    "indicators": "karec.recall.popular:Indicators",
-    "fresh": "karec.recall.fresh:Fresh",
-    "on_now": "karec.recall.on_now:OnNow",
-    "merge": "karec.recall.merger:QuotaMerger",
-    "index_rows": "karec.prerank.rows:IndexRows",
-    "has_embedding": "karec.prerank.rows:HasEmbedding",
-    "not_shown": "karec.prerank.rows:NotShown",
-    "not_seen": "karec.prerank.seen:NotSeen",
-    "is_on": "karec.prerank.rows:IsOn",
-    "followed": "karec.prerank.people:Followed",
-    "not_followed": "karec.prerank.people:NotFollowed",
-    "not_own": "karec.prerank.people:NotOwn",
-    "as_user": "karec.prerank.people:AsUser",
-    "blend": "karec.prerank.blend:Blend",
-    "random": "karec.prerank.random_order:RandomOrder",
-    "live_indicators": "karec.prerank.live_indicators:LiveIndicators",
-    "inner_product": "karec.prerank.inner_product:InnerProduct",
-    "freshness": "karec.ecosystem.freshness:Freshness",
-    "tone": "karec.ecosystem.tone:Tone",
-    "quota": "karec.ecosystem.quota:Quota",
-    "exposure_prices": "karec.ecosystem.exposure:ExposurePrices",
-    "underexposed": "karec.ecosystem.exposure:Underexposed",
-    "exposure": "karec.ecosystem.exposure:Exposure",
-    "exposures": "karec.ecosystem.exposure:Exposures",
-    "ranker": "karec.rank.ranker:Ranker",
-    "fusion": "karec.rank.ranker:FusedScore",
-    "top_k": "karec.rank.ranker:TopK",
-    "rank_log": "karec.observe.rank_log:RankLogObserver",
-    "shadow": "karec.observe.shadow:Shadow",
-    "dpp": "karec.diversify.dpp:Dpp",
-    "mmr": "karec.diversify.mmr_ssd:Mmr",
-    "ssd": "karec.diversify.mmr_ssd:Ssd",
-    "scatter": "karec.rerank.scatter:Scatter",
+    "user_features": "karec.steps.query.user_features:UserFeatures",
+    "user_tower": "karec.steps.query.user_tower:UserTower",
+    "profile": "karec.steps.sources.profile:Profile",
+    "follow": "karec.steps.sources.follow:Follow",
+    "social": "karec.steps.sources.social:Social",
+    "community": "karec.steps.sources.community:Community",
+    "city": "karec.steps.sources.city:City",
+    "model": "karec.steps.sources.model:Model",
+    "i2i": "karec.steps.sources.item_to_item:ItemToItem",
+    "popular": "karec.steps.sources.popular:Popular",
+    "indicators": "karec.steps.sources.popular:Indicators",
+    "fresh": "karec.steps.sources.fresh:Fresh",
+    "on_now": "karec.steps.sources.open_now:OnNow",
+    "merge": "karec.steps.sources.merge:QuotaMerger",
+    "index_rows": "karec.steps.filters.rows:IndexRows",
+    "has_embedding": "karec.steps.filters.rows:HasEmbedding",
+    "not_shown": "karec.steps.filters.rows:NotShown",
+    "not_seen": "karec.steps.filters.not_seen:NotSeen",
+    "is_on": "karec.steps.filters.rows:IsOn",
+    "followed": "karec.steps.filters.people:Followed",
+    "not_followed": "karec.steps.filters.people:NotFollowed",
+    "not_own": "karec.steps.filters.people:NotOwn",
+    "as_user": "karec.steps.filters.people:AsUser",
+    "blend": "karec.steps.scorers.blend:Blend",
+    "random": "karec.steps.scorers.random_order:RandomOrder",
+    "live_indicators": "karec.steps.scorers.live_indicators:LiveIndicators",
+    "inner_product": "karec.steps.selectors.inner_product:InnerProduct",
+    "freshness": "karec.steps.scorers.freshness:Freshness",
+    "tone": "karec.steps.filters.tone:Tone",
+    "quota": "karec.steps.filters.quota:Quota",
+    "exposure_prices": "karec.steps.scorers.exposure_control:ExposurePrices",
+    "underexposed": "karec.steps.scorers.exposure_control:Underexposed",
+    "exposure": "karec.steps.scorers.exposure_control:Exposure",
+    "exposures": "karec.steps.scorers.exposure_control:Exposures",
+    "ranker": "karec.steps.scorers.ranker:Ranker",
+    "fusion": "karec.steps.scorers.ranker:FusedScore",
+    "top_k": "karec.steps.scorers.ranker:TopK",
+    "rank_log": "karec.steps.side_effects.rank_log:RankLogObserver",
+    "shadow": "karec.steps.side_effects.shadow:Shadow",
+    "dpp": "karec.steps.selectors.dpp:Dpp",
+    "mmr": "karec.steps.selectors.mmr_ssd:Mmr",
+    "ssd": "karec.steps.selectors.mmr_ssd:Ssd",
+    "scatter": "karec.steps.selectors.page_rules:Scatter",
 }
-STEERING = "karec.ecosystem.steering:Steering"  # what the table `exposure` of a scene describes
+STEERING = "karec.exposure.controller:Steering"  # what the table `exposure` of a scene describes
 # keys of every step
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
 MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
@@ -129,7 +129,7 @@ def _stand_in(step: Step, substitute: Any, place: Place) -> None:
 
 
 def role_of(cls: type[Any]) -> type[Any]:
-    """The class of ``karec.stage`` whose role ``cls`` plays."""
+    """The class of ``karec.pipeline.step`` whose role ``cls`` plays."""
     return next(each for each in cls.__mro__ if "role" in vars(each))
 
 
@@ -231,7 +231,7 @@ def step_class(use: str, place: Place) -> type[Any]:
     except (ImportError, AttributeError) as error:
         raise place.refusal(f"{use!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Step)):
-        raise place.refusal(f"{use!r} is not a step; derive it from a role of karec.stage")
+        raise place.refusal(f"{use!r} is not a step; derive it from a role of karec.pipeline.step")
     return cls
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle
-from karec.bundle.kinds import Kind
-from karec.stage import Stage
+from karec.bundle.item_types import Kind
+from karec.pipeline.step import Stage
 
 PARTS = (
     *("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker"),

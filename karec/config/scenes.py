@@ -42,12 +42,12 @@ from pathlib import Path
 from typing import Any
 
 from karec._sealed_text import kind_of
-from karec._toml import Place, checked, fill, known_keys, nearest, read_toml, required, tables
 from karec.config.inheriting import LISTS, merged
 from karec.config.live_settings import LiveSettings
 from karec.config.registry import SUBSTITUTE
 from karec.config.serve_settings import SHOWN, ServeSettings
 from karec.errors import ConfigError
+from karec.toml import Place, checked, fill, known_keys, nearest, read_toml, required, tables
 
 TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "serve", "scenes")
 SCENE_KEYS = (

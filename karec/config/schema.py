@@ -14,14 +14,14 @@ import typing
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from karec._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
-from karec._toml import parameters
 from karec.config.live_settings import LiveSettings
 from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, SUBSTITUTE, imported
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
-from karec.stage import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source, Step
+from karec.pipeline._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
+from karec.pipeline.step import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source, Step
+from karec.toml import parameters
 
 Schema = dict[str, Any]
 
@@ -151,7 +151,7 @@ def _of_class(cls: type[Any], given: Collection[str] = ()) -> Schema:
 
 
 def _of_hint(hint: Any) -> Schema:
-    """As ``karec._toml.checked`` takes values."""
+    """As ``karec.toml.checked`` takes values."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint in PLAIN:
         return PLAIN[hint]

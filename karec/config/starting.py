@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 
-from karec.platform.schema import CREATOR, ERA, PUBLISHED, SONG, TAG
-from karec.platform.snapshot import Snapshot
+from karec.catalog.schema import CREATOR, ERA, PUBLISHED, SONG, TAG
+from karec.catalog.snapshot import Snapshot
 
 BY_TOWERS = (
     '"inner_product", k = "rank" },           # of positives alone the towers know more than the ranker'

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from karec.config.live_version import named_by
-from karec.config.looking import Looking
 from karec.errors import one_line
+from karec.online.poll import Looking
 
 MOST_LOOKS = 64  # what was refused is tried again that late at most
 

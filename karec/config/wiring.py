@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from karec._toml import Place
-from karec.cascade import Recall
 from karec.config.registry import steps_that_give
 from karec.errors import ConfigError
-from karec.stage import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
+from karec.pipeline.cascade import Recall
+from karec.pipeline.step import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
+from karec.toml import Place
 
 Entry = tuple[Step, Place]
 
@@ -144,7 +144,8 @@ def _needs(
     observers: Sequence[Step],
     place: Place,
 ) -> Iterator[ConfigError]:
-    """Each need of a step must be among the gives of the steps before it; karec.stage says which steps count.
+    """Each need of a step must be among the gives of the steps before it; karec.pipeline.step says which
+    steps count.
 
     What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may
     need it; what only a step gives that has a substitute, or only the steps of a stage that has one, no step

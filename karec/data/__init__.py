@@ -1,1 +1,1 @@
-"""Loaders of public data sets in their official file layouts."""
+"""Own data: files that a data.toml describes become a dataset. Loads public data sets by presets."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.errors import DataError
-from karec.types import Array
 
 MAX_LINE = 1 << 20  # bytes
 NUL_FOUND = "holds a NUL byte; expected text"
@@ -69,7 +69,7 @@ def _check_block(
     data = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(data == _NEWLINE)
 
-    def refuse_at(places: Array, why: str) -> None:
+    def refuse_at(places: NDArray[Any], why: str) -> None:
         if len(places):
             _refuse(path, first + int(np.searchsorted(ends, places[0])), why)
 

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.bundle import Bundle
-from karec.cascade import Cascade
+from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
-from karec.logs.rank_log import logged_tasks, read_rank_log
-from karec.observe.pool_scorer import PoolScorer, stage_named
-from karec.platform.snapshot import Snapshot
-from karec.types import Array, Candidates, Request
+from karec.features.pool_scores import PoolScorer, stage_named
+from karec.logs.read import logged_tasks, read_rank_log
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Candidates, Request
+from karec.times import Progress
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100), (100, 1000))
 OVERLAPS = (10, 50, 100)
@@ -37,8 +38,8 @@ class ScoredPool:
     """A user's pool of N works: scores ``prerank (N,)`` and ``rank (N,)``, higher is better."""
 
     user_id: int
-    prerank: Array
-    rank: Array
+    prerank: NDArray[Any]
+    rank: NDArray[Any]
 
 
 def logged_pools(folder: Path) -> Iterator[ScoredPool]:
@@ -81,7 +82,7 @@ def drawn_pools(
         yield ScoredPool(int(user), prerank[scored], ranked.scores[scored])
 
 
-def known_users(snapshot: Snapshot) -> Array:
+def known_users(snapshot: Snapshot) -> NDArray[Any]:
     """Rows of the users with a history; of all of them where the platform keeps none."""
     history = snapshot.relations.get("history")
     return np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
@@ -136,7 +137,7 @@ def _measures(pool: ScoredPool) -> dict[str, float]:
     }
 
 
-def _found_within(pool: ScoredPool, top: int) -> Array:
+def _found_within(pool: ScoredPool, top: int) -> NDArray[Any]:
     """For each of SHARES: the share of the ranker's ``top`` works that are within this share of prerank's
     order."""
     n = len(pool.rank)

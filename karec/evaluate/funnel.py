@@ -20,20 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
-from karec.cascade import Cascade
+from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.consistency import known_users
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ranks
+from karec.features.pool_scores import PoolScorer, stage_named
 from karec.index import ItemIndex
-from karec.logs.rank_log import logged_tasks, read_rank_log
-from karec.observe.pool_scorer import PoolScorer, stage_named
-from karec.platform.snapshot import Snapshot
-from karec.stage import Stage
-from karec.training_data.in_order import in_order
-from karec.types import Array, Candidates, Request
+from karec.logs.read import logged_tasks, read_rank_log
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.step import Stage
+from karec.pipeline.types import Candidates, Request
+from karec.samples.threads import in_order
+from karec.times import Progress
 
 TOPS = (10, 100)
 SIZES = (1_000, 10_000, 100_000)
@@ -56,9 +57,9 @@ class FunnelPool:
     """
 
     user_id: int
-    rank: Array
-    prerank: Array
-    passed: Array
+    rank: NDArray[Any]
+    prerank: NDArray[Any]
+    passed: NDArray[Any]
     size: str = WHOLE
 
     def kept(self, top: int) -> dict[str, float]:
@@ -120,13 +121,15 @@ def _pools_of_request(
     return found
 
 
-def _through(prerank: Stage, request: Request, recalled: Candidates) -> tuple[Candidates, Array]:
+def _through(prerank: Stage, request: Request, recalled: Candidates) -> tuple[Candidates, NDArray[Any]]:
     """(what the stage could choose from, the ids that it let through)."""
     outcome = prerank.run(request, recalled)
     return outcome.scored, outcome.candidates.ids
 
 
-def _pool(request: Request, ranked: Candidates, prerank: Array, passed: Array, size: str) -> FunnelPool:
+def _pool(
+    request: Request, ranked: Candidates, prerank: NDArray[Any], passed: NDArray[Any], size: str
+) -> FunnelPool:
     return FunnelPool(request.user_number, ranked.scores, prerank, np.isin(ranked.ids, passed), size)
 
 
@@ -152,7 +155,7 @@ def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
     return _pools_of(log.take(log.shadow).requests(), ranked)
 
 
-def _pools_of(shadows: Iterable[Any], ranked: Mapping[str, Array]) -> Iterator[FunnelPool]:
+def _pools_of(shadows: Iterable[Any], ranked: Mapping[str, NDArray[Any]]) -> Iterator[FunnelPool]:
     for pool in shadows:
         name = str(pool.request_id[0])
         if name in ranked:

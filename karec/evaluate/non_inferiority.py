@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval
 from karec.evaluate.quality import TOWERS, tower_logits
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
-from karec.platform.dataset import Dataset
-from karec.training_data.examples import as_known, build_examples
-from karec.training_data.replay import logits_of_rankers
-from karec.types import Array
+from karec.samples.examples import as_known, build_examples
+from karec.samples.replay import logits_of_rankers
+from karec.times import Progress
 
 RANKER = "ranker"
 
@@ -78,7 +78,7 @@ def compare_versions(
 
 def _scores(
     dataset: Dataset, folder: Path, refresh_hours: float, threads: int, progress: Progress | None
-) -> dict[str, Array]:
+) -> dict[str, NDArray[Any]]:
     """{ranker, towers: (M, T) scores of the test rows} in the order of the data's tasks."""
     encoder = Encoder.load(folder / "encoder.npz")
     if tuple(encoder.tasks) != tuple(dataset.tasks):
@@ -94,8 +94,12 @@ def _scores(
 
 
 def _mean_auc(
-    dataset: Dataset, tasks: list[str], scores: Array, labels: Mapping[str, Array], bootstrap: UserBootstrap
-) -> tuple[float, Array]:
+    dataset: Dataset,
+    tasks: list[str],
+    scores: NDArray[Any],
+    labels: Mapping[str, NDArray[Any]],
+    bootstrap: UserBootstrap,
+) -> tuple[float, NDArray[Any]]:
     """(the mean of the tasks' AUCs, its draws (R,), NaN where a draw lacks a class)."""
     columns = [(labels[task], scores[:, dataset.tasks.index(task)]) for task in tasks]
     draws = np.stack([bootstrap.auc(y, s) for y, s in columns])

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
-from karec._files import write_text_aside
+from karec.aggregates.counters import BY_USER
+from karec.aggregates.located_events import LocatedEvents
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Exposures
+from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.features.encoder import Encoder
+from karec.files import write_text_aside
 from karec.models.onnx_model import OnnxModel
-from karec.platform.dataset import Dataset
-from karec.platform.events import Exposures
-from karec.platform.folds.counters import BY_USER
-from karec.platform.folds.located import LocatedEvents
-from karec.platform.schema import EXPOSED
-from karec.training_data.examples import Examples, as_known, build_examples
-from karec.training_data.in_order import in_order
-from karec.training_data.rates import popularity_logits, rate_logits
-from karec.training_data.replay import logits_of_rankers
-from karec.types import Array
+from karec.samples.examples import Examples, as_known, build_examples
+from karec.samples.rate_baselines import popularity_logits, rate_logits
+from karec.samples.replay import logits_of_rankers
+from karec.samples.threads import in_order
+from karec.times import Progress
 
 RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat table; 2: no slopes, levels
 QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
@@ -52,7 +52,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
     logits = _logits(run, test, folder, progress)
     probabilities = {name: 1.0 / (1.0 + np.exp(-np.asarray(s, np.float64))) for name, s in logits.items()}
 
-    def models(rows: Array) -> dict[str, dict[str, Measures]]:
+    def models(rows: NDArray[Any]) -> dict[str, dict[str, Measures]]:
         return quality_table(
             {name: p[rows] for name, p in probabilities.items()},
             test.exposures.take(rows),
@@ -80,7 +80,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
 
 def _logits(
     run: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None
-) -> dict[str, Array]:
+) -> dict[str, NDArray[Any]]:
     """{model: (M, T) logits of the test rows}, in the order of the tables; the ranker is last."""
     kind, tasks, threads = (
         run["settings"]["ranker"]["kind"],
@@ -108,7 +108,7 @@ def quality_json(quality: Mapping[str, Any]) -> str:
 
 
 def quality_table(
-    predictions: Mapping[str, Array],
+    predictions: Mapping[str, NDArray[Any]],
     exposures: Exposures,
     tasks: Sequence[str],
     start_ms: int,
@@ -143,7 +143,9 @@ def quality_table(
     return table
 
 
-def _drawn(y: Array, p: Array, group: Array, bootstrap: UserBootstrap) -> dict[str, tuple[float, Array]]:
+def _drawn(
+    y: NDArray[Any], p: NDArray[Any], group: NDArray[Any], bootstrap: UserBootstrap
+) -> dict[str, tuple[float, NDArray[Any]]]:
     """{measure: (its value, its bootstrap draws (R,))} of one model and task."""
     return {
         "auc": (auc(y, p), bootstrap.auc(y, p)),
@@ -152,7 +154,7 @@ def _drawn(y: Array, p: Array, group: Array, bootstrap: UserBootstrap) -> dict[s
     }
 
 
-def _with_intervals(found: Mapping[str, tuple[float, Array]]) -> Measures:
+def _with_intervals(found: Mapping[str, tuple[float, NDArray[Any]]]) -> Measures:
     measures: Measures = {}
     for name, (value, draws) in found.items():
         interval = bootstrap_interval(draws)
@@ -206,7 +208,7 @@ def tower_logits(
     item_tower: OnnxModel,
     heads: Mapping[str, Mapping[str, float]],
     threads: int = 0,
-) -> Array:
+) -> NDArray[Any]:
     """(M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers; ``heads``
     as in run.json, ``threads`` as ``in_order``. The user tower runs once a request.
     """
@@ -215,7 +217,7 @@ def tower_logits(
     )
     first, request = examples.requests()
 
-    def of_users(begin: int) -> tuple[Array, ...]:
+    def of_users(begin: int) -> tuple[NDArray[Any], ...]:
         return user_tower.run(
             examples.users(first[begin : begin + BATCH]), "task_vectors", "slopes", "levels"
         )
@@ -223,7 +225,7 @@ def tower_logits(
     asked = list(in_order(of_users, range(0, len(first), BATCH), threads))
     users, slopes, levels = (np.concatenate(part) for part in zip(*asked, strict=True))
 
-    def of_rows(begin: int) -> Array:
+    def of_rows(begin: int) -> NDArray[Any]:
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
         of = request[rows]
@@ -233,7 +235,7 @@ def tower_logits(
     return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH), threads)))
 
 
-def exposures_before(dataset: Dataset, as_of: Array) -> Array:
+def exposures_before(dataset: Dataset, as_of: NDArray[Any]) -> NDArray[Any]:
     """(M,) float32: how often anything was shown to each exposure's user before ``as_of (M,)`` ms, those that
     the snapshot counted included. O(M log M)."""
     events = LocatedEvents.of(dataset.snapshot, dataset.exposures)
@@ -241,6 +243,6 @@ def exposures_before(dataset: Dataset, as_of: Array) -> Array:
     return np.asarray(counters.at(events.user, as_of)[:, 0])
 
 
-def rows_by_history(seen: Array) -> dict[str, Array]:
+def rows_by_history(seen: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """{group: (M,) bool} for ``seen (M,)`` exposures before each row; every row is in one group."""
     return {name: (seen >= least) & (seen <= most) for name, (least, most) in GROUPS.items()}

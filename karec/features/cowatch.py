@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.features.vocabulary import Vocabulary, known_codes, stored_vocabulary
-from karec.types import Array
 
 CROSSES = ("cowatch_history_max", "cowatch_history_mean", "cowatch_skipped_mean")
 
@@ -24,17 +25,17 @@ class CowatchVectors:
     zeros."""
 
     works: Vocabulary
-    vectors: Array
+    vectors: NDArray[Any]
 
-    def codes(self, ids: Array) -> Array:
+    def codes(self, ids: NDArray[Any]) -> NDArray[Any]:
         """(N,) int64: the row of ``vectors`` of each work id, 0 for one without a vector."""
         return known_codes(self.works, ids)
 
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         return {"cowatch.works": self.works.keys, "cowatch.vectors": self.vectors}
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Array]) -> CowatchVectors:
+    def restore(cls, arrays: Mapping[str, NDArray[Any]]) -> CowatchVectors:
         """The vectors that gave ``arrays``; raises ValueError when their lengths differ or a vector is not
         finite."""
         works, vectors = stored_vocabulary(arrays, "cowatch.works"), arrays.get("cowatch.vectors")

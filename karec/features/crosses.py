@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from karec import _native
-from karec._computed_once import computed_once
+from karec.catalog.once import computed_once
+from karec.catalog.schema import CREATOR
 from karec.features.cowatch import CROSSES, CowatchVectors
-from karec.platform.schema import CREATOR
-from karec.types import Array
 
 # relation of the user: cross feature
 SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}
@@ -42,7 +44,7 @@ class CrossFeatures:
             *(() if self.cowatch is None else CROSSES),
         )
 
-    def of(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> Array:
+    def of(self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """(N, X) float32 from inputs of ``Encoder``: the user's side of one row, or of as many as there are
         items.
 

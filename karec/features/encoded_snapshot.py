@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog.snapshot import Snapshot
 from karec.features.cowatch import CowatchVectors
 from karec.features.table import EncodedTable, TableCoder
 from karec.features.vocabulary import Vocabulary
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +29,9 @@ class EncodedSnapshot:
 
     users: EncodedTable
     works: EncodedTable
-    alike: Array
-    people: Array
-    cowatch: Array
+    alike: NDArray[Any]
+    people: NDArray[Any]
+    cowatch: NDArray[Any]
 
     @classmethod
     def of(
@@ -56,7 +57,7 @@ class EncodedSnapshot:
         return cls(encoded_users, encoded_works, alike, own, watched)
 
 
-def at_rows(values: Array, others: Array | None, rows: Array) -> Array:
+def at_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[Any]) -> NDArray[Any]:
     """``values`` at ``rows``; a row behind its own is one of ``others``. Both end with the zeros of row
     −1."""
     if others is None:
@@ -68,7 +69,7 @@ def at_rows(values: Array, others: Array | None, rows: Array) -> Array:
     return found
 
 
-def beside(table: EncodedTable, others: EncodedTable, rows: Array) -> EncodedTable:
+def beside(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:
     """The rows ``rows (N,)`` alone, those behind the table's own from ``others``, and a last one of zeros."""
     last = np.append(rows, -1)
     return EncodedTable(

@@ -1,7 +1,7 @@
 """Raw features into model inputs: one object, fitted on training data, trains and serves, so the two cannot
 differ.
 
-It reads a snapshot's columns by the rules of ``karec.platform.schema``: of a category it makes a code, of a
+It reads a snapshot's columns by the rules of ``karec.catalog.schema``: of a category it makes a code, of a
 moment its age, of counters a log count and a smoothed rate for each label, of the user and of the user in the
 request's scene. A work's own id is its first category.
 
@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec import _native
-from karec._clock import HOUR_MS
-from karec._computed_once import computed_once
-from karec._files import file_aside
 from karec._stored import json_of, read_npz
+from karec.aggregates.id_lists import Lists
+from karec.catalog.impressions import Exposures
+from karec.catalog.once import computed_once
+from karec.catalog.schema import CREATOR
+from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
@@ -33,11 +36,8 @@ from karec.features.scene_counters import SceneCounterCoder
 from karec.features.stored_head import entry, part, texts, whole
 from karec.features.table import TableCoder
 from karec.features.vocabulary import Vocabulary, known_codes, stored_vocabulary, vocabulary
-from karec.platform.events import Exposures
-from karec.platform.folds.id_lists import Lists
-from karec.platform.schema import CREATOR
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
+from karec.files import file_aside
+from karec.times import HOUR_MS
 
 CONTEXT = ("scene", "hour", "weekday")
 LENGTHS = ("log_history", "log_skipped")
@@ -203,7 +203,7 @@ class Encoder:
 
     def encode_user(
         self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int
-    ) -> dict[str, Array]:
+    ) -> dict[str, NDArray[Any]]:
         """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""
         row = int(snapshot.users.lookup(np.array([user_id]))[0])
         history, skipped = (
@@ -222,17 +222,17 @@ class Encoder:
     def encode_users(
         self,
         snapshot: Snapshot,
-        rows: Array,
-        time_ms: Array,
-        scenes: Array,
+        rows: NDArray[Any],
+        time_ms: NDArray[Any],
+        scenes: NDArray[Any],
         *,
-        history: Array,
-        skipped: Array,
-        edges: Mapping[str, Array],
-        counts: Array | None = None,
-        scene_counts: Array | None = None,
+        history: NDArray[Any],
+        skipped: NDArray[Any],
+        edges: Mapping[str, NDArray[Any]],
+        counts: NDArray[Any] | None = None,
+        scene_counts: NDArray[Any] | None = None,
         more: Snapshot | None = None,
-    ) -> dict[str, Array]:
+    ) -> dict[str, NDArray[Any]]:
         """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
 
         ``history, skipped (U, H)`` are work rows, ``edges`` {follows, friends: (U, L)} ids of creators; −1
@@ -264,7 +264,7 @@ class Encoder:
             **{name: self._creator_codes(ids) for name, ids in edges.items()},
         }
 
-    def _creator_codes(self, ids: Array) -> Array:
+    def _creator_codes(self, ids: NDArray[Any]) -> NDArray[Any]:
         """The codes of creators, in the shape of ``ids``; 0 where works have no creators."""
         if CREATOR not in self.works.categories:
             return np.zeros(ids.shape, np.int64)
@@ -273,11 +273,11 @@ class Encoder:
     def encode_items(
         self,
         snapshot: Snapshot,
-        work_rows: Array,
-        time_ms: int | Array,
-        counts: Array | None = None,
+        work_rows: NDArray[Any],
+        time_ms: int | NDArray[Any],
+        counts: NDArray[Any] | None = None,
         more: Snapshot | None = None,
-    ) -> dict[str, Array]:
+    ) -> dict[str, NDArray[Any]]:
         """The items' side: ``work_rows (N,)`` of the snapshot (−1: unknown, all 0) at one moment or ``(N,)``
         moments.
 
@@ -293,13 +293,15 @@ class Encoder:
             "cowatch": at_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
         }
 
-    def encode_crosses(self, user: Mapping[str, Array], items: Mapping[str, Array]) -> dict[str, Array]:
+    def encode_crosses(
+        self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
         """crosses (N, X) float32: what user and items have in common (see ``karec.features.crosses``). The
         user has one row, or as many as there are items.
         """
         return {"crosses": self._crosses.of(user, items)}
 
-    def dense(self, inputs: Mapping[str, Array]) -> Array:
+    def dense(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees,
         linear ones).
 
@@ -342,7 +344,7 @@ class Encoder:
             raise BundleError(f"{path} is not an encoder: {error}") from error
 
     @classmethod
-    def _restore(cls, head: Any, arrays: Mapping[str, Array]) -> Encoder:
+    def _restore(cls, head: Any, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         if not isinstance(head, dict):
             raise ValueError(f"its head is {type(head).__name__}, expected an object")
         version = entry(head, "format")
@@ -365,7 +367,7 @@ class Encoder:
         )
 
 
-def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> Array:
+def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> NDArray[Any]:
     """(1, width) int64: the last ids of a user's relation, newest first, padded with −1; none for the user
     row −1."""
     relation = snapshot.relations.get(name) if row >= 0 else None

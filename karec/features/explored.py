@@ -6,15 +6,18 @@ A request may have the feature ``explored (1, E) int64``: ids of works, ``NOBODY
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from karec.types import Array, Candidates, Request
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.pipeline.types import Candidates, Request
 
 EXPLORED = "explored"
 NOBODY = np.iinfo(np.int64).min
 
 
-def explored_ids(request: Request) -> Array:
+def explored_ids(request: Request) -> NDArray[Any]:
     """(≤ E,) ids, in the order of the draw; none where the request explores nothing."""
     ids = request.features.get(EXPLORED)
     if ids is None:
@@ -22,7 +25,7 @@ def explored_ids(request: Request) -> Array:
     return np.asarray(ids[0][ids[0] != NOBODY])
 
 
-def explored_places(request: Request, candidates: Candidates) -> Array:
+def explored_places(request: Request, candidates: Candidates) -> NDArray[Any]:
     """(≤ E,) int64 places of the explored works among the candidates, in the order of the draw. O(N·E)."""
     if EXPLORED not in request.features:
         return np.empty(0, np.int64)
@@ -30,7 +33,7 @@ def explored_places(request: Request, candidates: Candidates) -> Array:
     return np.concatenate([np.empty(0, np.int64), *found])
 
 
-def with_room(chosen: Array, explored: Array, k: int) -> tuple[Array, Array]:
+def with_room(chosen: NDArray[Any], explored: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(which of ``chosen`` (n ≤ k,) stay, which of ``explored`` come in besides): at most k in all.
 
     The last of the chosen that are not explored make room.

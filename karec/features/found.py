@@ -3,13 +3,15 @@ vectors."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._view import IndexView
-from karec.types import Array
+from karec.pipeline._view import IndexView
 
 
-def is_found(view: IndexView, dim: int, ids: Array) -> Array:
+def is_found(view: IndexView, dim: int, ids: NDArray[Any]) -> NDArray[Any]:
     """(N,) bool of ``ids (N,)`` in an index of ``dim`` dimensions: a score is −∞ where a search skips.
     O(N·D)."""
     if not view.model_versions:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.aggregates.rates import smoothed_rate
+from karec.catalog import schema
+from karec.catalog.snapshot import Snapshot
 from karec.features.stored_head import entry, rates, texts
 from karec.features.table import PRIOR_WEIGHT, counter_numbers
-from karec.platform import schema
-from karec.platform.rates import smoothed_rate
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +31,11 @@ class SceneCounterCoder:
     """
 
     counted: tuple[str, ...]
-    priors: Array
+    priors: NDArray[Any]
 
     @classmethod
     def fit(
-        cls, snapshot: Snapshot, codes: Array, n_codes: int, labels: Mapping[str, Array]
+        cls, snapshot: Snapshot, codes: NDArray[Any], n_codes: int, labels: Mapping[str, NDArray[Any]]
     ) -> SceneCounterCoder:
         """From training exposures: ``codes (M,)`` of their scenes, 0 … ``n_codes``, and ``labels`` {task:
         (M,)}, both classes in each.
@@ -71,7 +71,7 @@ class SceneCounterCoder:
                     f"user_scene_counters lack the columns {missing} that the encoder was fitted on"
                 )
 
-    def counts(self, snapshot: Snapshot, user_rows: Array, scenes: Array) -> Array:
+    def counts(self, snapshot: Snapshot, user_rows: NDArray[Any], scenes: NDArray[Any]) -> NDArray[Any]:
         """(U, 1 + T) float32: the snapshot's counters of ``user_rows (U,)`` in ``scenes (U,)``, 0 where it
         has none."""
         found = np.zeros((len(user_rows), len(self.counters)), np.float32)
@@ -83,7 +83,7 @@ class SceneCounterCoder:
             found[known, at] = snapshot.user_scene_counters[name][rows[known]]
         return found
 
-    def numbers(self, counts: Array, codes: Array) -> Array:
+    def numbers(self, counts: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
         """(U, 1 + T) float32 from ``counts (U, 1 + T)`` in scenes of ``codes (U,)``; 0 in a scene new to
         training."""
         if counts.shape != (len(codes), len(self.counters)):

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec import _native
 from karec._giving_way import give_way
+from karec.catalog import schema
+from karec.catalog.table import Table
 from karec.features.stored_head import entry, flag, rates, scales, texts
 from karec.features.vocabulary import Vocabulary, stored_vocabulary, vocabulary
-from karec.platform import schema
-from karec.platform.table import Table
-from karec.types import Array
 
 PRIOR_WEIGHT = 10.0
 
@@ -36,9 +36,9 @@ class EncodedTable:
     mostly from memory.
     """
 
-    ids: Array
-    numbers: Array
-    moments: Array
+    ids: NDArray[Any]
+    numbers: NDArray[Any]
+    moments: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class NumberScale:
     scale: float
 
     @classmethod
-    def fit(cls, name: str, values: Array) -> NumberScale:
+    def fit(cls, name: str, values: NDArray[Any]) -> NumberScale:
         """Scale of the finite ``values``; log where they are ≥ 0 and the largest is more than 20 times their
         mean."""
         finite = np.asarray(values, np.float64)[np.isfinite(values)]
@@ -62,7 +62,7 @@ class NumberScale:
             finite = np.log1p(finite)
         return cls(name, log, float(finite.mean()), float(finite.std()) or 1.0)
 
-    def __call__(self, values: Array) -> Array:
+    def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
         """(N,) float32 of ``values (N,)``; NaN gives the mean, 0, and results are cut at ±8."""
         return _native.scaled(values, self.log, self.mean, self.scale)
 
@@ -90,8 +90,8 @@ class TableCoder:
     def fit(
         cls,
         table: Table,
-        rows: Array,
-        time_ms: Array,
+        rows: NDArray[Any],
+        time_ms: NDArray[Any],
         rates: Mapping[str, float],
         min_count: int,
         *,
@@ -190,13 +190,17 @@ class TableCoder:
         numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
         return EncodedTable(ids, numbers, moments)
 
-    def code(self, category: str, values: Array) -> Array:
+    def code(self, category: str, values: NDArray[Any]) -> NDArray[Any]:
         """(N,) int64 codes of ``values`` in the column ``category``."""
         return self.vocabularies[self.category_names.index(category)].encode(values)
 
     def numbers_at(
-        self, table: EncodedTable, rows: Array, time_ms: int | Array, counts: Array | None
-    ) -> Array:
+        self,
+        table: EncodedTable,
+        rows: NDArray[Any],
+        time_ms: int | NDArray[Any],
+        counts: NDArray[Any] | None,
+    ) -> NDArray[Any]:
         """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N,
         ·))."""
         numbers = table.numbers.take(rows, axis=0)
@@ -206,7 +210,7 @@ class TableCoder:
             numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
         return numbers
 
-    def counter_numbers(self, counts: Array) -> Array:
+    def counter_numbers(self, counts: NDArray[Any]) -> NDArray[Any]:
         """``counts (N, 1 + labels)``: exposures, then positives by label → (N, 1 + labels) float32."""
         if counts.shape[1] != len(self.counters):
             raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
@@ -226,12 +230,12 @@ class TableCoder:
             **scales,
         }
 
-    def arrays(self, prefix: str) -> dict[str, Array]:
+    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The vocabularies' keys, named ``<prefix>.<number>``."""
         return {f"{prefix}.{at}": vocabulary.keys for at, vocabulary in enumerate(self.vocabularies)}
 
     @classmethod
-    def restore(cls, head: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> TableCoder:
+    def restore(cls, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> TableCoder:
         """The coder that gave ``head`` and ``arrays``; ValueError naming what of them is wrong."""
         own_id, categories, counted = flag(head, "own_id"), texts(head, "categories"), texts(head, "counted")
         tables = [f"{prefix}.{at}" for at in range(len(categories) + own_id)]
@@ -246,7 +250,7 @@ class TableCoder:
         )
 
 
-def counter_numbers(counts: Array, priors: Array) -> Array:
+def counter_numbers(counts: NDArray[Any], priors: NDArray[Any]) -> NDArray[Any]:
     """(N, 1 + labels) float32: log count and rates of ``counts (N, 1 + labels)``, exposures then positives by
     label.
 
@@ -255,7 +259,7 @@ def counter_numbers(counts: Array, priors: Array) -> Array:
     return _native.counter_numbers(counts, priors)
 
 
-def log_hours(moments: Array, time_ms: int | Array) -> Array:
+def log_hours(moments: NDArray[Any], time_ms: int | NDArray[Any]) -> NDArray[Any]:
     """(N,) log1p of the hours from ``moments (N,)`` to ``time_ms``, not below 0; NaN where the moment is not
     known."""
     return _native.log_hours(moments, np.broadcast_to(time_ms, len(moments)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from karec import _native as library
+from karec.index.arrays import NewestTable
 from karec.index.reads import IndexReads
-from karec.index.table import NewestTable
 
 
 class IndexView(IndexReads):

@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec import _native as library
+from karec.index.arrays import NewestTable
 from karec.index.index_view import IndexView
-from karec.index.model_version import space_number, version_number
 from karec.index.reads import IndexReads
-from karec.index.table import NewestTable
+from karec.index.versions import space_number, version_number
 from karec.kernels.option_values import positive, whole
 
 

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec import _native as library
 from karec.diversity import DppOptions, DppResult, native_options, scaled
-from karec.index.model_version import ModelVersion, versioned
+from karec.index.arrays import NewestTable, Table
 from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, result_lists
-from karec.index.table import NewestTable, Table
+from karec.index.versions import ModelVersion, versioned
 from karec.kernels.option_values import whole
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from karec._files import write_text_aside
+from karec.files import write_text_aside
 from karec.lab.report import BLUE, GREY, ORANGE, Chart, svg
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec._files import write_text_aside
 from karec.errors import MissingExtra
+from karec.files import write_text_aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

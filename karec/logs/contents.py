@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from karec.logs.parts import RANKER_KEY, arrow_parquet, read_part_schema
-from karec.logs.rank_log import log_parts
+from karec.logs.read import log_parts
 
 
 @dataclass(frozen=True)

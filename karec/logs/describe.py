@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karec.logs.rank_log import log_parts, logged_tasks, read_rank_log
+from karec.logs.read import log_parts, logged_tasks, read_rank_log
 
 
 def describe_rank_log(folder: Path) -> dict[str, str]:

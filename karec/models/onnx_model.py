@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from karec._stored import open_regular
 from karec.errors import BundleError, ContractError, Unavailable
 from karec.models.port import Port
 from karec.models.trees import load_trees
-from karec.types import Array
 
 MAX_TASKS_CHARACTERS = 1 << 16  # of the JSON list of their names
 _DTYPES = {"int64": np.int64, "float32": np.float32}
@@ -103,7 +103,7 @@ class OnnxModel:
         self.kind = facts["kind"]
         self.fingerprint = facts.get("fingerprint", "")
 
-    def run(self, inputs: Mapping[str, Array], *outputs: str) -> tuple[Array, ...]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], *outputs: str) -> tuple[NDArray[Any], ...]:
         """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
 
         Raises ContractError naming a missing input, ValueError for a wrong dtype, Unavailable when it fails

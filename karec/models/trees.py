@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec import _native
 from karec._stored import json_of, open_regular, read_npz
 from karec.errors import BundleError
 from karec.models.port import Port
-from karec.types import Array
 
 FORMAT = 1
 ARRAYS = {  # of one ensemble, as ``_native.TreeEnsemble`` takes them: dtype and number of axes
@@ -55,7 +55,7 @@ class Trees:
     outputs: tuple[str, ...]
     ensemble: _native.TreeEnsemble
 
-    def scores(self, rows: Array) -> Mapping[str, Array]:
+    def scores(self, rows: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Returns (N, 1) float32 for each output. ``rows``: (N, columns) float32, else ValueError."""
         sums = self.ensemble.scores(rows)
         return {name: sums[t][:, None] for t, name in enumerate(self.outputs)}
@@ -153,14 +153,14 @@ def _make_error(model: Path, problem: str) -> BundleError:
     return BundleError(f"{trees_path(model)} {problem}. Write it again: karec export trees {model}")
 
 
-def _read_arrays(model: Path) -> Mapping[str, Array]:
+def _read_arrays(model: Path) -> Mapping[str, NDArray[Any]]:
     try:
         return read_npz(trees_path(model))
     except OSError as error:  # of a folder it names a file descriptor, not the path
         raise _make_error(model, f"cannot be read: {error.strerror}") from error
 
 
-def _head_of(arrays: Mapping[str, Array]) -> Mapping[str, Any]:
+def _head_of(arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
     head = json_of(_array(arrays, "head", "uint8", 1).tobytes())
     _check_types(head, _HEAD, "its head")
     if head["format"] != FORMAT:
@@ -168,7 +168,7 @@ def _head_of(arrays: Mapping[str, Array]) -> Mapping[str, Any]:
     return dict(head)
 
 
-def _ensemble_of(arrays: Mapping[str, Array], e: int, facts: Any) -> Trees:
+def _ensemble_of(arrays: Mapping[str, NDArray[Any]], e: int, facts: Any) -> Trees:
     _check_types(facts, _ENSEMBLE, f"ensemble {e} of its head")
     outputs, columns = facts["outputs"], facts["columns"]
     if not all(isinstance(name, str) for name in outputs):
@@ -191,7 +191,7 @@ def _check_names(trees: Sequence[Trees]) -> None:
             raise ValueError(f"{name[:60]!r} of its head is an input and an output, expected one of both")
 
 
-def make_ensemble(arrays: Mapping[str, Array], columns: int, n_outputs: int) -> _native.TreeEnsemble:
+def make_ensemble(arrays: Mapping[str, NDArray[Any]], columns: int, n_outputs: int) -> _native.TreeEnsemble:
     """Returns the ensemble of ``arrays`` (see ``ARRAYS``). Raises ValueError if a node is damaged."""
     return _native.TreeEnsemble(
         arrays["sizes"],
@@ -213,7 +213,7 @@ def _check_types(value: Any, types: Mapping[str, type], name: str) -> None:
             raise ValueError(f"{name}: {key} is {repr(value.get(key))[:60]}, expected {kind.__name__}")
 
 
-def _array(arrays: Mapping[str, Array], name: str, dtype: str, axes: int) -> Array:
+def _array(arrays: Mapping[str, NDArray[Any]], name: str, dtype: str, axes: int) -> NDArray[Any]:
     if name not in arrays:
         raise ValueError(f"it has no array {name!r}")
     found = arrays[name]

@@ -11,14 +11,15 @@ Cost     O(users · works · D).
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from karec.types import Array
+import numpy as np
+from numpy.typing import NDArray
 
 LEVELS = np.linspace(0.9, 0.999, 21)
 
 
-def line_between(old: Array, new: Array) -> tuple[float, float]:
+def line_between(old: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
     """(scale > 0, offset): old·scale + offset lies on the scale of ``new``; both (users, works), of the same
     pairs.
 

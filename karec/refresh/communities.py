@@ -15,20 +15,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog.schema import COMMUNITY, CREATOR
+from karec.catalog.snapshot import Snapshot
 from karec.errors import MissingExtra
-from karec.platform.schema import COMMUNITY, CREATOR
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
 
 FOLLOW, FRIEND, COWATCH = 1.0, 1.0, 1.0
 NEIGHBOURS = 4
 NONE = -1
 
 
-def communities(snapshot: Snapshot, former: Snapshot | None = None, given: int = NONE) -> Array | None:
+def communities(snapshot: Snapshot, former: Snapshot | None = None, given: int = NONE) -> NDArray[Any] | None:
     """(users,) int32: the community of each user row, −1 for none; None where no two users are bound by
     anything.
 
@@ -58,7 +59,7 @@ def unbound(snapshot: Snapshot) -> dict[str, int]:
     return {"loops": loops, "unknown": unknown}
 
 
-def with_former_ids(found: Array, was: Array, most: int) -> Array:
+def with_former_ids(found: NDArray[Any], was: NDArray[Any], most: int) -> NDArray[Any]:
     """``found (U,)`` under the ids of ``was (U,)``, both −1 for none; new ids begin after ``most``. O(U log
     U)."""
     both = (found >= 0) & (was >= 0)
@@ -77,12 +78,12 @@ def with_former_ids(found: Array, was: Array, most: int) -> Array:
     return np.where(found >= 0, new_ids[found], NONE).astype(np.int32)
 
 
-def _edges(snapshot: Snapshot) -> tuple[Array, Array]:
+def _edges(snapshot: Snapshot) -> tuple[NDArray[Any], NDArray[Any]]:
     """((E, 2) user rows, a < b, each pair once; (E,) weights)."""
     n = len(snapshot.users)
     keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
 
-    def add(a: Array, b: Array, weight: Array | float) -> None:
+    def add(a: NDArray[Any], b: NDArray[Any], weight: NDArray[Any] | float) -> None:
         known = (a >= 0) & (b >= 0) & (a != b)
         low, high = np.minimum(a, b)[known], np.maximum(a, b)[known]
         keys.append(low * n + high)
@@ -97,7 +98,7 @@ def _edges(snapshot: Snapshot) -> tuple[Array, Array]:
     return np.stack(np.divmod(pairs, max(n, 1)), axis=1), np.bincount(which, weights=np.concatenate(weights))
 
 
-def _bonds(snapshot: Snapshot) -> Iterator[tuple[Array, Array, float]]:
+def _bonds(snapshot: Snapshot) -> Iterator[tuple[NDArray[Any], NDArray[Any], float]]:
     """Follows and friendships: (user rows, rows of the others, −1 for who is no user; what each pair
     weighs)."""
     for name, weight in (("follows", FOLLOW), ("friends", FRIEND)):
@@ -107,7 +108,7 @@ def _bonds(snapshot: Snapshot) -> Iterator[tuple[Array, Array, float]]:
             yield user, snapshot.users.lookup(np.asarray(of.values)), weight
 
 
-def _watched_together(snapshot: Snapshot) -> list[tuple[Array, Array, Array]]:
+def _watched_together(snapshot: Snapshot) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """(user, user, weight) of each watcher of a work and the next one, the second next, …, in the order of
     the rows."""
     of = snapshot.relations["history"]
@@ -122,7 +123,7 @@ def _watched_together(snapshot: Snapshot) -> list[tuple[Array, Array, Array]]:
     return found
 
 
-def _leiden(pairs: Array, weights: Array, n: int) -> Array:
+def _leiden(pairs: NDArray[Any], weights: NDArray[Any], n: int) -> NDArray[Any]:
     """(n,) int32, −1 for a user without an edge."""
     try:
         import igraph

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
-from karec.bundle.spaces import space_id_of
+from karec.bundle.vector_spaces import space_id_of
+from karec.catalog.schema import is_counter
+from karec.catalog.snapshot import Snapshot
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
-from karec.platform.schema import is_counter
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
+from karec.times import Progress
 
 BATCH = 8192
 
 
-def served_columns(snapshot: Snapshot) -> dict[str, Array]:
+def served_columns(snapshot: Snapshot) -> dict[str, NDArray[Any]]:
     """The works' columns that steps may read by row: one value a work, counters left out, since they age at
     once."""
     return {
@@ -35,7 +35,7 @@ def build_index(
     item_tower: OnnxModel,
     *,
     dtype: Literal["float16", "float32"] = "float16",
-    columns: Mapping[str, Array] | None = None,
+    columns: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> ItemIndex:
     """One row a work, in the snapshot's order, as of its moment, with ``columns`` and the tower's version.
@@ -61,10 +61,10 @@ def item_vectors(
     snapshot: Snapshot,
     encoder: Encoder,
     item_tower: OnnxModel,
-    rows: Array,
+    rows: NDArray[Any],
     time_ms: int,
-    counts: Callable[[Array], Array] | None = None,
-) -> Iterator[Array]:
+    counts: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+) -> Iterator[NDArray[Any]]:
     """The vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, piece by piece, as of ``time_ms``.
 
     ``counts(ids)`` (N, ·) float32: counters of works, in the order of ``encoder.works.counters``; None: the

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import HOUR_MS
 from karec.bundle import Bundle
-from karec.bundle.spaces import PRERANK
+from karec.bundle.vector_spaces import PRERANK
 from karec.refresh.rounds import Round
 from karec.refresh.shards import library_of, shards_in, works_of
-from karec.types import Array
+from karec.times import HOUR_MS
 
 MADE = "refreshed_ms"  # fact of a manifest: {model version: when the first vectors of that version were made}
 
@@ -24,9 +24,9 @@ class Known:
     """Of each work of a bundle's snapshot: whether it has a vector (``works`` 1 or 0), its moment, its
     version."""
 
-    works: Array
-    moments: Array
-    versions: Array
+    works: NDArray[Any]
+    moments: NDArray[Any]
+    versions: NDArray[Any]
 
 
 @dataclass(frozen=True)

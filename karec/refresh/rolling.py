@@ -20,20 +20,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.bundle import Bundle
-from karec.bundle.holding import alone_in
-from karec.bundle.spaces import PRERANK, RECALL, Space, spaces_of
+from karec.bundle.in_use import alone_in
+from karec.bundle.vector_spaces import PRERANK, RECALL, Space, spaces_of
+from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
-from karec.platform.schema import EXPOSED
-from karec.refresh.following import LibraryFollower
+from karec.refresh.follow import LibraryFollower
+from karec.refresh.item_types import ROLES, kind_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
-from karec.refresh.kinds import ROLES, kind_index, songs_and_creators
 from karec.refresh.library_state import known_of
 from karec.refresh.pace import Pace
 from karec.refresh.rounds import Round, order_of
@@ -48,9 +49,9 @@ from karec.refresh.shards import (
     shards_in,
     write_shard,
 )
-from karec.types import Array
+from karec.times import Progress
 
-Counts = Callable[[Array], Array]
+Counts = Callable[[NDArray[Any]], NDArray[Any]]
 SIZE = 16_384  # works of a shard: a second of one core
 
 
@@ -149,7 +150,7 @@ class Refresh:
     def _is_whole(self, begun: Round) -> bool:
         return any(shard.round == begun.number and shard.ends_round for shard in shards_in(self.library))
 
-    def _refreshed(self, space: Space, ids: Array, time_ms: int, pace: Pace) -> ItemIndex:
+    def _refreshed(self, space: Space, ids: NDArray[Any], time_ms: int, pace: Pace) -> ItemIndex:
         """The vectors of works in ``space`` as of ``time_ms``, with their moment."""
         bundle, vectors = self.bundle, []
         tower: OnnxModel = bundle.item_tower_of(space)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside
 from karec._stored import json_of, read_npz
 from karec.errors import DataError
-from karec.types import Array
+from karec.files import file_aside
 
 FILE, FORMAT = "round.npz", 1
 
@@ -33,7 +33,7 @@ class Round:
     number: int
     began_ms: int
     size: int
-    order: Array
+    order: NDArray[Any]
     model_version: int
     spaces: dict[str, int]
 
@@ -41,7 +41,7 @@ class Round:
     def n_shards(self) -> int:
         return -(-len(self.order) // self.size)
 
-    def ids(self, shard: int) -> Array:
+    def ids(self, shard: int) -> NDArray[Any]:
         return np.asarray(self.order[shard * self.size : (shard + 1) * self.size])
 
     def save(self, library: Path) -> None:
@@ -80,7 +80,7 @@ class Round:
         return cls(numbers[0], numbers[1], numbers[2], order, numbers[3], spaces)
 
 
-def order_of(ids: Array, age_ms: Array, exposed: Array) -> Array:
+def order_of(ids: NDArray[Any], age_ms: NDArray[Any], exposed: NDArray[Any]) -> NDArray[Any]:
     """``ids (N,)`` with the works first whose vectors are to be renewed first, as above. O(N log N)."""
     worst = np.maximum(age_ms, 0) * (1.0 + np.log1p(np.maximum(exposed, 0)))
     return np.asarray(ids[np.lexsort((ids, -worst))], np.int64)

@@ -24,12 +24,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import ASIDE, folder_aside, remove_folder
+from karec.files import ASIDE, folder_aside, remove_folder
 from karec.index import ItemIndex
-from karec.types import Array
 
 LIBRARY = "library"
 LAST = 9_999_999_999  # the number of the shard that ends a round
@@ -100,7 +101,7 @@ def remove_unfinished(library: Path) -> None:
             remove_folder(path)
 
 
-def works_of(shards: list[Shard], file: str) -> Iterator[tuple[Array, Array, int]]:
+def works_of(shards: list[Shard], file: str) -> Iterator[tuple[NDArray[Any], NDArray[Any], int]]:
     """(ids, moments, model version) of each of ``shards`` that has ``file``; one that is retired meanwhile is
     left out.
 

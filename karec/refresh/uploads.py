@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from karec.bundle import Bundle
-from karec.bundle.spaces import PRERANK, RECALL, space_id_of
+from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
 from karec.errors import BundleError
-from karec.platform.state.live_works import Changed, LiveWorks
+from karec.online.changed_items import Changed, LiveWorks
 from karec.refresh.item_vectors import BATCH, served_columns
 
 

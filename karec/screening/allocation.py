@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.errors import KarecError, MissingExtra
 from karec.screening.levels import LOW, Levels, quality_of
 from karec.screening.settings import Quota
-from karec.types import Array
 
 SEGMENTS = 48
 EXACT = 1e-6  # of a work
@@ -60,7 +60,7 @@ class QuotaResult:
 class Allocation:
     """``wanted (C,) int64`` works of each cell of the levels; ``quotas`` in their order."""
 
-    wanted: Array
+    wanted: NDArray[Any]
     quotas: tuple[QuotaResult, ...]
 
 
@@ -79,7 +79,14 @@ def allocate(levels: Levels, quotas: Sequence[Quota], keep: int) -> Allocation:
     return Allocation(wanted, results)
 
 
-def _solve(levels: Levels, supply: Array, of: Array, floors: Array, caps: Array, keep: int) -> Array:
+def _solve(
+    levels: Levels,
+    supply: NDArray[Any],
+    of: NDArray[Any],
+    floors: NDArray[Any],
+    caps: NDArray[Any],
+    keep: int,
+) -> NDArray[Any]:
     if supply.sum() <= keep and (of @ supply <= caps).all():
         return supply  # all of it: more there is not
     owner, most, value = _segments(levels)
@@ -97,7 +104,7 @@ def _solve(levels: Levels, supply: Array, of: Array, floors: Array, caps: Array,
     return rounded.astype(np.int64)
 
 
-def _segments(levels: Levels) -> tuple[Array, Array, Array]:
+def _segments(levels: Levels) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(place of the cell, works, mean quality in 0 … 1) of each segment; a cell's better ones have the higher
     value."""
     order = np.argsort(levels.level, kind="stable")
@@ -121,25 +128,27 @@ class _Programme:
     """Lines of the program: ``of (Q, C)`` which cells a quota is about, its floors and caps in works, and
     ``keep``."""
 
-    def __init__(self, of: Array, floors: Array, caps: Array, keep: int) -> None:
+    def __init__(self, of: NDArray[Any], floors: NDArray[Any], caps: NDArray[Any], keep: int) -> None:
         self.of, self.floors, self.caps, self.keep = of, floors, caps, keep
         self.n_quotas = len(floors)
 
-    def violation(self, wanted: Array) -> float:
+    def violation(self, wanted: NDArray[Any]) -> float:
         kept = self.of @ wanted
         return float((np.maximum(self.floors - kept, 0) + np.maximum(kept - self.caps, 0)).sum())
 
-    def least_violation(self, supply: Array) -> float:
+    def least_violation(self, supply: NDArray[Any]) -> float:
         cost = np.concatenate([np.zeros(len(supply)), np.ones(2 * self.n_quotas)])
         rows, most = self._lines(np.arange(len(supply)))
         return max(float(_linear(cost, rows, most, self._bounds(supply)).fun), 0.0)
 
-    def most_works(self, supply: Array, violation: float) -> float:
+    def most_works(self, supply: NDArray[Any], violation: float) -> float:
         cost = np.concatenate([-np.ones(len(supply)), np.zeros(2 * self.n_quotas)])
         rows, most = self._lines(np.arange(len(supply)), violation)
         return -float(_linear(cost, rows, most, self._bounds(supply)).fun)
 
-    def best(self, owner: Array, most_of: Array, value: Array, violation: float, works: float) -> Array:
+    def best(
+        self, owner: NDArray[Any], most_of: NDArray[Any], value: NDArray[Any], violation: float, works: float
+    ) -> NDArray[Any]:
         """(S,) works of each segment."""
         from scipy import sparse
 
@@ -150,7 +159,7 @@ class _Programme:
         most = np.append(most, -works + EXACT * max(works, 1.0) * 1e-3)
         return np.asarray(_linear(cost, rows, most, self._bounds(most_of)).x[: len(owner)])
 
-    def rounded(self, whole: Array, least: Array, most: Array) -> Array:
+    def rounded(self, whole: NDArray[Any], least: NDArray[Any], most: NDArray[Any]) -> NDArray[Any]:
         """``whole`` and for each cell a whole number from ``least`` to ``most`` more: at the least violation
         the most works.
         """
@@ -179,7 +188,7 @@ class _Programme:
             rounded[free] += np.rint(found.x[: len(free)])
         return rounded
 
-    def _lines(self, owner: Array, violation: float | None = None) -> tuple[Any, Array]:
+    def _lines(self, owner: NDArray[Any], violation: float | None = None) -> tuple[Any, NDArray[Any]]:
         """rows @ (works of each variable, under, over) ≤ most; variable v counts in the cell ``owner[v]``."""
         from scipy import sparse
 
@@ -196,12 +205,12 @@ class _Programme:
             most.append([violation + EXACT])
         return sparse.vstack(rows, format="csr"), np.concatenate(most)
 
-    def _bounds(self, most: Array) -> Array:
+    def _bounds(self, most: NDArray[Any]) -> NDArray[Any]:
         upper = np.concatenate([most, np.full(2 * self.n_quotas, np.inf)])
         return np.stack([np.zeros(len(upper)), upper], axis=1)
 
 
-def _linear(cost: Array, rows: Any, most: Array, bounds: Array) -> Any:
+def _linear(cost: NDArray[Any], rows: Any, most: NDArray[Any], bounds: NDArray[Any]) -> Any:
     try:
         from scipy.optimize import linprog
     except ImportError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from karec.types import Array
+from numpy.typing import NDArray
 
 # of a batch
 ID, CELL, SONG, VECTOR, LISTED = "karec.id", "karec.cell", "karec.song", "karec.vector", "karec.listed"
@@ -27,10 +26,10 @@ class Gathered:
 
         self._twice, self._seen, self._dim = pa.array(twice) if twice else None, seen, dim
         self._ids: list[Any] = []
-        self._columns: dict[str, list[Array]] = {"cell": [], "quality": [], "songs": [], "vectors": []}
+        self._columns: dict[str, list[NDArray[Any]]] = {"cell": [], "quality": [], "songs": [], "vectors": []}
         self.no_quality = self.same_id = self.not_compared = 0
 
-    def add(self, batch: Any, quality: Array) -> None:
+    def add(self, batch: Any, quality: NDArray[Any]) -> None:
         """``batch`` has the columns ID and CELL, and where works are compared SONG and VECTOR. VectorLength:
         there are vectors of several lengths.
         """
@@ -51,7 +50,7 @@ class Gathered:
             self.not_compared += int((~there | (songs < 0)).sum())
             self._columns["vectors"].append(vectors)
 
-    def column(self, what: str, empty: Any) -> Array:
+    def column(self, what: str, empty: Any) -> NDArray[Any]:
         """All rows' ``cell``, ``quality``, ``songs`` or ``vectors``; what was gathered of it is let go."""
         parts, self._columns[what] = self._columns[what], []
         return np.concatenate(parts) if parts else np.empty(0, empty)
@@ -62,7 +61,7 @@ class Gathered:
 
         return pa.chunked_array(self._ids, kind)
 
-    def _leave_repeats(self, ids: Any, stays: Array) -> None:
+    def _leave_repeats(self, ids: Any, stays: NDArray[Any]) -> None:
         import pyarrow.compute as pc
 
         if self._twice is None:
@@ -76,7 +75,7 @@ class Gathered:
             self._seen.add(value)
 
 
-def vectors_of(cells: Any, dim: int) -> tuple[Array, Array]:
+def vectors_of(cells: Any, dim: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(vectors (N, dim), int8 as they are, others as unit vectors in float16; (N,) bool: it is a vector). One
     that is missing, empty, all zeros or not finite is a row of zeros.
     """

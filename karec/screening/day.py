@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.errors import DataError
 from karec.screening.candidates import CELL, ID, LISTED, SONG, VECTOR, Gathered, VectorLength
@@ -24,7 +25,6 @@ from karec.screening.quality import needed as needed_by_quality
 from karec.screening.rules import Blocked, cell_sql, listed_sql, reasons, without_listed
 from karec.screening.rules import needed as needed_by_rules
 from karec.screening.settings import Settings
-from karec.types import Array
 
 # bytes of content vectors that are held at once: songs of a larger day are read in parts
 VECTORS = 768 * 2**20
@@ -45,8 +45,8 @@ class _Part:
     """Candidates of some songs; ``ids``: a pyarrow.ChunkedArray."""
 
     ids: Any
-    cell: Array
-    quality: Array
+    cell: NDArray[Any]
+    quality: NDArray[Any]
     rejected: Mapping[str, int]
     not_compared: int
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside
+from karec.files import file_aside
 from karec.screening.levels import LOW, Levels, order_of
 from karec.screening.library import Day
 from karec.screening.quality import Judge
 from karec.screening.rules import Blocked
 from karec.screening.settings import Settings
-from karec.types import Array
 
 FORMAT = 1
 FACTS, CELLS, LEVELS = b"screening.facts", b"screening.cells", b"screening.levels"
@@ -60,7 +60,7 @@ def digest_of(settings: Settings, day: Day, quality: Judge, blocked: Mapping[str
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def write_day(path: Path, ids: Any, cell: Array, quality: Array, facts: DayFacts) -> None:
+def write_day(path: Path, ids: Any, cell: NDArray[Any], quality: NDArray[Any], facts: DayFacts) -> None:
     """``ids``: a pyarrow.ChunkedArray of all candidates."""
     import pyarrow as pa
     import pyarrow.parquet as pq

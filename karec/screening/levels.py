@@ -10,22 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-
-from karec.types import Array
+from numpy.typing import NDArray
 
 LOW = 16  # bits below the level
 
 
-def order_of(quality: Array) -> Array:
+def order_of(quality: NDArray[Any]) -> NDArray[Any]:
     """(N,) uint32 in the order of ``quality (N,) float32``, which is finite."""
     bits = (quality + np.float32(0)).view(np.uint32)  # −0 becomes 0
     return np.asarray(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)))
 
 
-def quality_of(order: Array) -> Array:
+def quality_of(order: NDArray[Any]) -> NDArray[Any]:
     """The inverse of ``order_of``."""
     order = np.asarray(order, np.uint32)
     return np.asarray(np.where(order >> 31, order & np.uint32((1 << 31) - 1), ~order)).view(np.float32)
@@ -36,12 +35,12 @@ class Levels:
     """``count (E,)`` works of ``cell (E,)`` at ``level (E,)``, all int64; by cell, then by level, no pair
     twice."""
 
-    cell: Array
-    level: Array
-    count: Array
+    cell: NDArray[Any]
+    level: NDArray[Any]
+    count: NDArray[Any]
 
     @classmethod
-    def count_of(cls, cell: Array, level: Array) -> Self:
+    def count_of(cls, cell: NDArray[Any], level: NDArray[Any]) -> Self:
         """Of works: their ``cell`` ≥ 0 and ``level`` below 2^32."""
         cells = np.unique(cell)
         keys = np.sort(np.searchsorted(cells, cell).astype(np.int64) << 32 | level.astype(np.int64))
@@ -66,7 +65,7 @@ class Levels:
         starts = np.flatnonzero(first)
         return cls(cell[starts], level[starts], np.add.reduceat(count, starts) if len(starts) else count)
 
-    def cut(self, wanted: Array) -> tuple[Array, Array, Array]:
+    def cut(self, wanted: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Where the ``wanted (C,)`` best of each cell end; cells are those of ``cells``, in their order.
 
         (level of the last, how many of that level are wanted, whether that is less than all of it), each
@@ -88,11 +87,11 @@ class Levels:
         return at, need, part
 
     @property
-    def cells(self) -> Array:
+    def cells(self) -> NDArray[Any]:
         return np.unique(self.cell)
 
     @property
-    def supply(self) -> Array:
+    def supply(self) -> NDArray[Any]:
         """(C,) works of each of ``cells``."""
         return np.bincount(np.searchsorted(self.cells, self.cell), self.count, len(self.cells)).astype(
             np.int64

@@ -14,8 +14,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from karec._toml import nearest
 from karec.errors import DataError, MissingExtra, one_line
+from karec.toml import nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa

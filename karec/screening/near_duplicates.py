@@ -18,10 +18,10 @@ Source     M. Charikar, Similarity estimation techniques from rounding algorithm
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-
-from karec.types import Array
+from numpy.typing import NDArray
 
 BANDS, BITS = 8, 16
 ROUNDS = 32
@@ -30,7 +30,9 @@ BLOCK = 2**16  # rows
 SPARE = 3  # signs more than log2 of a song's works
 
 
-def near_duplicates(songs: Array, vectors: Array, quality: Array, cosine: float) -> Array:
+def near_duplicates(
+    songs: NDArray[Any], vectors: NDArray[Any], quality: NDArray[Any], cosine: float
+) -> NDArray[Any]:
     """(N,) bool: dropped. ``songs (N,)`` codes, −1: of no song; ``vectors (N, D)``, a row of zeros, or one
     that is not finite, is no vector: neither kind is compared. Of equal ``quality (N,)`` the earlier row is
     the better.
@@ -51,7 +53,7 @@ def near_duplicates(songs: Array, vectors: Array, quality: Array, cosine: float)
     return dropped
 
 
-def _has_vector(vectors: Array, rows: Array) -> Array:
+def _has_vector(vectors: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
     there = np.empty(len(rows), bool)
     for at in range(0, len(rows), BLOCK):
         block = vectors[rows[at : at + BLOCK]].astype(np.float32)
@@ -60,13 +62,15 @@ def _has_vector(vectors: Array, rows: Array) -> Array:
     return there
 
 
-def _groups(songs: Array) -> tuple[Array, Array]:
+def _groups(songs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """(group of each work, works of each group)."""
     _, groups, sizes = np.unique(songs, return_inverse=True, return_counts=True)
     return groups, sizes
 
 
-def _signatures(vectors: Array, rows: Array, groups: Array, sizes: Array) -> Array:
+def _signatures(
+    vectors: NDArray[Any], rows: NDArray[Any], groups: NDArray[Any], sizes: NDArray[Any]
+) -> NDArray[Any]:
     """(N, BANDS) int64: the group and the signs; equal where works meet."""
     n, dim = len(rows), vectors.shape[1]
     directions = np.random.default_rng(7).standard_normal((dim, BANDS * BITS)).astype(np.float32)
@@ -85,7 +89,9 @@ def _signatures(vectors: Array, rows: Array, groups: Array, sizes: Array) -> Arr
     return keys
 
 
-def _centres(vectors: Array, rows: Array, groups: Array, sizes: Array) -> Array | None:
+def _centres(
+    vectors: NDArray[Any], rows: NDArray[Any], groups: NDArray[Any], sizes: NDArray[Any]
+) -> NDArray[Any] | None:
     """(G, D) the mean unit vector of each group of MANY works or more, zeros for the others."""
     if sizes.max() < MANY:
         return None
@@ -99,15 +105,17 @@ def _centres(vectors: Array, rows: Array, groups: Array, sizes: Array) -> Array 
     return np.asarray(sums / sizes[:, None].astype(np.float32))
 
 
-def _unit(block: Array) -> Array:
+def _unit(block: NDArray[Any]) -> NDArray[Any]:
     block = block.astype(np.float32)
     block /= np.sqrt(np.einsum("nd,nd->n", block, block))[:, None]
     return block
 
 
-def _pairs(vectors: Array, rows: Array, groups: Array, bands: Array, cosine: float) -> tuple[Array, Array]:
+def _pairs(
+    vectors: NDArray[Any], rows: NDArray[Any], groups: NDArray[Any], bands: NDArray[Any], cosine: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Places of (the better, the worse) of each pair that is near, band by band."""
-    found: list[tuple[Array, Array]] = []
+    found: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for band in range(BANDS):
         keys = bands[:, band]
         order = np.argsort(keys, kind="stable")  # within a meeting, best first
@@ -119,8 +127,8 @@ def _pairs(vectors: Array, rows: Array, groups: Array, bands: Array, cosine: flo
 
 
 def _of_meetings(
-    vectors: Array, rows: Array, places: Array, keys: Array, cosine: float
-) -> Iterator[tuple[Array, Array]]:
+    vectors: NDArray[Any], rows: NDArray[Any], places: NDArray[Any], keys: NDArray[Any], cosine: float
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """``places`` by ``keys``; a run of one key is a meeting."""
     for _ in range(ROUNDS):
         starts = np.diff(keys, prepend=keys[0] - 1 if len(keys) else 0) != 0
@@ -138,7 +146,7 @@ def _of_meetings(
         places, keys = places[left], keys[left]
 
 
-def _cosines(vectors: Array, one: Array, other: Array) -> Array:
+def _cosines(vectors: NDArray[Any], one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
     found = np.empty(len(one), np.float32)
     for at in range(0, len(one), BLOCK):
         part = slice(at, at + BLOCK)
@@ -146,7 +154,7 @@ def _cosines(vectors: Array, one: Array, other: Array) -> Array:
     return found
 
 
-def _resolve(n: int, better: Array, worse: Array) -> Array:
+def _resolve(n: int, better: NDArray[Any], worse: NDArray[Any]) -> NDArray[Any]:
     """(D,) places that are dropped: each pairs with a better one that is not.
 
     A round settles every work whose better ones are settled, so there are as many as the longest chain is

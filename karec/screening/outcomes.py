@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.errors import ConfigError, DataError
 from karec.screening.database import Database, name, scan, told
@@ -20,7 +22,6 @@ from karec.screening.rules import Blocked, reasons
 from karec.screening.rules import needed as needed_by_rules
 from karec.screening.selection import KEPT_DAY, KEPT_ID
 from karec.screening.settings import Learn, Settings
-from karec.types import Array
 
 COUNTS: tuple[Kind, ...] = ("integer",)
 
@@ -76,9 +77,9 @@ class LearningRows:
     missing; ``exposures``, ``long_views (N,)``.
     """
 
-    features: Array
-    exposures: Array
-    long_views: Array
+    features: NDArray[Any]
+    exposures: NDArray[Any]
+    long_views: NDArray[Any]
 
 
 def learning_rows(
@@ -144,7 +145,7 @@ class PopularDay:
     kept: int
     popular: int
     rejected: Mapping[str, int]
-    quality: Array
+    quality: NDArray[Any]
     popular_kept: int
 
 

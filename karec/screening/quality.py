@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.errors import DataError
 from karec.models.onnx_model import OnnxModel
 from karec.screening.library import Kind
 from karec.screening.settings import Settings
-from karec.types import Array
 
 KIND, OUTPUT = "screening", "quality"
 NUMBERS: tuple[Kind, ...] = ("integer", "number", "boolean")
@@ -31,7 +31,7 @@ class Judge(Protocol):
     digest: str
     trained_until: date | None
 
-    def score(self, batch: Any) -> Array:
+    def score(self, batch: Any) -> NDArray[Any]:
         """(N,) float32 of a pyarrow.RecordBatch; NaN: none."""
 
 
@@ -43,7 +43,7 @@ class Column:
         self.digest = ""
         self.trained_until: date | None = None
 
-    def score(self, batch: Any) -> Array:
+    def score(self, batch: Any) -> NDArray[Any]:
         return numbers(batch.column(self.columns[0]))
 
 
@@ -63,7 +63,7 @@ class Model:
         until = self._model.metadata.get("trained_until")
         self.trained_until = None if until is None else date.fromisoformat(until)
 
-    def score(self, batch: Any) -> Array:
+    def score(self, batch: Any) -> NDArray[Any]:
         inputs = {column: numbers(batch.column(column))[:, None] for column in self.columns}
         (found,) = self._model.run(inputs, OUTPUT)
         return np.asarray(found[:, 0])
@@ -77,13 +77,13 @@ def judge(settings: Settings) -> Judge:
     return Model(settings.folder / settings.quality.model)
 
 
-def scored(judge: Judge, batches: Iterable[Any], threads: int) -> Iterator[tuple[Any, Array]]:
+def scored(judge: Judge, batches: Iterable[Any], threads: int) -> Iterator[tuple[Any, NDArray[Any]]]:
     """Each of ``batches`` and its scores, in order; ``threads`` batches are scored at once.
 
     One thread a batch: threads of ONNX Runtime's own within a batch wait for each other by spinning.
     """
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[Any, Future[Array]]] = deque()
+        waiting: deque[tuple[Any, Future[NDArray[Any]]]] = deque()
         for batch in batches:
             waiting.append((batch, pool.submit(judge.score, batch)))
             if len(waiting) > threads:
@@ -97,7 +97,7 @@ def needed(columns: Sequence[str]) -> Iterator[tuple[str, Collection[Kind]]]:
     return ((column, NUMBERS) for column in columns)
 
 
-def numbers(cells: Any) -> Array:
+def numbers(cells: Any) -> NDArray[Any]:
     """(N,) float32 of an Arrow array; a missing cell is NaN."""
     import pyarrow as pa
 

@@ -22,9 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from karec._clock import Progress
-from karec._files import remove_leftovers, write_text_aside
 from karec.errors import DataError
+from karec.files import remove_leftovers, write_text_aside
 from karec.screening import quality as qualities
 from karec.screening.allocation import Allocation, allocate
 from karec.screening.database import SPILL, Database, database, name, scan
@@ -34,6 +33,7 @@ from karec.screening.library import Day, check_days, day_folders, needs, read_da
 from karec.screening.rules import Blocked, load_blocked, read_blocked
 from karec.screening.selection import KEPT_DAY, KEPT_ID, MADE_OF, Window, thresholds, write_kept
 from karec.screening.settings import Settings
+from karec.times import Progress
 
 FORMAT = 1
 DAYS, KEPT, SUMMARY = "days", "kept.parquet", "screen.json"

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside
+from karec.files import file_aside
 from karec.screening.day_file import DayFile
 from karec.screening.levels import LOW, Levels, order_of
-from karec.types import Array
 
 KEPT_DAY, KEPT_ID, KEPT_QUALITY = "day", "id", "quality"
 MADE_OF = b"screening.made_of"  # in the footer
@@ -42,7 +42,7 @@ class Window:
         ]
         return Levels.sum_of(found)
 
-    def newest_first(self) -> Iterator[tuple[date, DayFile, Array]]:
+    def newest_first(self) -> Iterator[tuple[date, DayFile, NDArray[Any]]]:
         """(day, its file, the cells that its rows' places stand for, in the window)."""
         for day in sorted(self.files, reverse=True):
             yield day, self.files[day], self.files[day].cells | self.ages[day]
@@ -53,12 +53,12 @@ class Thresholds:
     """Of each of ``cells (C,)``: works above ``order (C,) int64`` are kept, and ``ties (C,)`` of those equal
     to it."""
 
-    cells: Array
-    order: Array
-    ties: Array
+    cells: NDArray[Any]
+    order: NDArray[Any]
+    ties: NDArray[Any]
 
 
-def thresholds(window: Window, levels: Levels, wanted: Array) -> Thresholds:
+def thresholds(window: Window, levels: Levels, wanted: NDArray[Any]) -> Thresholds:
     """``wanted (C,)`` works of each of the cells of ``levels``, the window's."""
     cells = levels.cells
     at, need, part = levels.cut(wanted)
@@ -73,7 +73,7 @@ def thresholds(window: Window, levels: Levels, wanted: Array) -> Thresholds:
     return Thresholds(cells, order, ties)
 
 
-def _lower_bits(window: Window, cells: Array, at: Array, part: Array) -> Levels:
+def _lower_bits(window: Window, cells: NDArray[Any], at: NDArray[Any], part: NDArray[Any]) -> Levels:
     """Works at level ``at`` of those cells, by place, of which a ``part`` is kept: by the lower bits of
     quality."""
     found = Levels.sum_of([])
@@ -122,14 +122,16 @@ def write_kept(
     return dict(sorted(kept.items()))
 
 
-def kept_ids(path: Path) -> Array:
+def kept_ids(path: Path) -> NDArray[Any]:
     """(N,) the ids of a file of ``write_kept`` whose ids are integers."""
     import pyarrow.parquet as pq
 
     return np.asarray(pq.read_table(path, columns=[KEPT_ID]).column(0).to_numpy())
 
 
-def _kept_of(file: DayFile, place: Array, order: Array, left: Array) -> Iterator[tuple[Any, Array]]:
+def _kept_of(
+    file: DayFile, place: NDArray[Any], order: NDArray[Any], left: NDArray[Any]
+) -> Iterator[tuple[Any, NDArray[Any]]]:
     """(ids, quality) of a day's kept works; ``left``, of all cells, is what is still wanted of ties."""
     import pyarrow as pa
 

@@ -23,7 +23,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, construct, keywords, read_toml
+from karec.toml import Place, construct, keywords, read_toml
 
 Value = str | int | bool
 MOST_QUOTAS = 62  # bits of an integer

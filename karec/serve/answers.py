@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from karec._toml import nearest
 from karec.config import Cascade
-from karec.recommendation import Recommendation
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import EMPTY, Request
 from karec.serve import wire
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
 from karec.serve.service import Served
-from karec.types import EMPTY, Request
+from karec.toml import nearest
 
 
 def request_of(served: Served, asked: wire.Asked, place: str) -> Request:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from karec.bundle import Bundle
+from karec.catalog.snapshot import Snapshot
 from karec.config import Cascade
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
+from karec.pipeline.types import Array
 
 
 def columns_of(cascade: Cascade, numbers: Array) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ import numpy as np
 from karec.bundle import Bundle
 from karec.config import Cascade, LiveCascade
 from karec.errors import BundleError, one_line
+from karec.pipeline.types import Request
 from karec.serve.ids import naming_of
-from karec.types import Request
 
 USERS = 4
 ROUNDS = 2  # the first of each scene compiles and allocates

@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from karec.config.happened import UNWRITTEN
+from karec.online.reported import UNWRITTEN
 from karec.serve import bodies, wire
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from karec.bundle.naming import IdNaming
+from karec.bundle.ids import IdNaming
 from karec.config import Cascade
+from karec.pipeline.types import Request
 from karec.serve.problems import ProblemError
-from karec.types import Request
 
 SHOWN = 64  # letters of a wrong id that are told
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from karec.bundle import Bundle
-from karec.bundle.naming import IdNaming
+from karec.bundle.ids import IdNaming
 from karec.config import Cascade
 from karec.serve import wire
 from karec.serve.columns import columns_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from karec.recommendation import Recommendation
+from karec.pipeline.recommendation import Recommendation
 
 
 def reasons(feed: Recommendation) -> list[str]:

@@ -16,10 +16,12 @@ from functools import partial
 import msgspec
 from starlette.types import Scope
 
-from karec._units import OUTSIDE
 from karec.config import Cascade
 from karec.errors import Unavailable
-from karec.recommendation import Recommendation
+from karec.pipeline._units import OUTSIDE
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.trace import Trace
+from karec.pipeline.types import Request
 from karec.serve import bodies, wire
 from karec.serve.answers import answer_of, cascade_of, request_of
 from karec.serve.ids import check_ids
@@ -27,8 +29,6 @@ from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
 from karec.serve.straight import Call
 from karec.serve.turns import Turn, Turns
-from karec.trace import Trace
-from karec.types import Request
 
 _ASKED = msgspec.json.Decoder(wire.Asked)
 _BATCH = msgspec.json.Decoder(wire.Batch)

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import karec
+from karec.pipeline.step import Step
 from karec.serve import wire
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
-from karec.stage import Step
 
 
 def _json(value: Any) -> Response:

@@ -18,12 +18,12 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from karec._toml import Place
 from karec.config import Cascade
 from karec.config.wiring import wiring_mistakes
-from karec.rank.ranker import TopK
-from karec.stage import Selector, Stage, Step
-from karec.types import Candidates, Request, Selection
+from karec.pipeline.step import Selector, Stage, Step
+from karec.pipeline.types import Candidates, Request, Selection
+from karec.steps.scorers.ranker import TopK
+from karec.toml import Place
 
 DIVERSE, RULES = "diversify", "rerank"  # rooms whose steps a plain top-k has not
 

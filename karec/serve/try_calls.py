@@ -13,17 +13,17 @@ from starlette.requests import Request as Call
 from starlette.responses import Response
 
 from karec.bundle import Bundle
+from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
+from karec.catalog.table import Table
 from karec.config import Cascade
 from karec.errors import ContractError, Unavailable
-from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
-from karec.platform.table import Table
-from karec.recommendation import Recommendation
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Request
 from karec.serve import bodies, tries, wire
 from karec.serve.answers import answer_of, request_of
 from karec.serve.ids import check_ids, names_of, naming_of
 from karec.serve.problems import ProblemError
 from karec.serve.service import Served, Service
-from karec.types import Request
 
 _TRIAL = msgspec.json.Decoder(wire.Trial)
 HOUR_MS = 3_600_000

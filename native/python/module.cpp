@@ -3,7 +3,7 @@
 
 PYBIND11_MODULE(_native, module) {
     module.doc() =
-        "karec's C++ library; its Python faces are karec.index, karec.diversity, karec.ids and karec.features.";
+        "karec's C++ library; its Python faces are karec.index, karec.diversity, karec.index and karec.features.";
     karec::python::bind_index(module);
     karec::python::bind_diversity(module);
     karec::python::bind_ecosystem(module);

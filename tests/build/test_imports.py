@@ -15,49 +15,57 @@ with open(ROOT / "pyproject.toml", "rb") as file:
     CONTRACTS = tomllib.load(file)["tool"]["importlinter"]["contracts"]
 
 # (a module, what it may not import, the contract that says so)
-STEPS = ("recall", "request", "prerank", "rank", "rerank", "diversify", "ecosystem", "observe")
 A_MODULE_OF = {
-    "recall": "recall.postings",
-    "request": "request.user_tower",
-    "prerank": "prerank.rows",
-    "rank": "rank.fusion",
-    "rerank": "rerank.rules",
-    "diversify": "diversify.dpp",
-    "ecosystem": "ecosystem.tone",
-    "observe": "observe.shadow",
-    "refresh": "refresh.publish",
-    "data": "data.own.load",
+    "index": "index.rows",
+    "pipeline": "pipeline.trace",
+    "aggregates": "aggregates.rates",
+    "features": "features.table",
+    "logs": "logs.parts",
+    "online": "online.cells",
+    "exposure": "exposure.rates",
+    "samples": "samples.lists",
+    "data": "data.load",
+    "bundle": "bundle.manifest",
+    "steps": "steps.shared.postings",
+    "refresh": "refresh.publish_run",
     "screening": "screening.day",
+    "evaluate": "evaluate.tables",
 }
+LAYERS = [
+    ["index", "pipeline", "aggregates"],
+    ["features", "logs", "online"],
+    ["exposure", "samples", "data", "bundle"],
+    ["steps", "refresh", "screening", "evaluate"],
+]
 SIBLINGS = [
     (f"karec.{A_MODULE_OF[one]}", f"karec.{A_MODULE_OF[other]}", "layers")
-    for one, other in zip(A_MODULE_OF, [*A_MODULE_OF][1:] + [*A_MODULE_OF][:1], strict=True)
+    for layer in LAYERS
+    for one, other in zip(layer, layer[1:] + layer[:1], strict=True)
 ]
 UPWARDS = [
-    ("karec.stage", "karec.index", "layers"),
-    ("karec.cascade", "karec.config", "layers"),
-    ("karec.platform.table", "karec.features.table", "layers"),
-    ("karec.features.table", "karec.logs.rank_log", "layers"),
+    ("karec.pipeline.step", "karec.index", "layers"),
+    ("karec.pipeline.cascade", "karec.config", "layers"),
+    ("karec.catalog.table", "karec.features.table", "layers"),
+    ("karec.features.table", "karec.logs.read", "layers"),
     ("karec.index.item_index", "karec.bundle", "layers"),
-    ("karec.ids.id_map", "karec.index.rows", "layers"),
-    ("karec.platform.snapshot", "karec.ids.id_map", "layers"),
-    ("karec.bundle.bundle", "karec.recall.model", "layers"),
-    ("karec.recall.model", "karec.config.scenes", "layers"),
+    ("karec.catalog.snapshot", "karec.index.ids", "layers"),
+    ("karec.bundle.bundle", "karec.steps.sources.model", "layers"),
+    ("karec.steps.sources.model", "karec.config.scenes", "layers"),
     ("karec.config.scenes", "karec.lab.simulate.arms", "layers"),
-    ("karec.training_data.examples", "karec.evaluate.tables", "layers"),
+    ("karec.samples.examples", "karec.evaluate.tables", "layers"),
     ("karec.evaluate.quality", "karec.learn.settings", "layers"),
     ("karec.evaluate.funnel", "karec.lab.report", "layers"),
     ("karec.serve.service", "karec.lab.curves", "layers"),
     ("karec.lab.curves", "karec.serve.service", "layers"),
-    ("karec.data.own.load", "karec.lab.simulate.world.tastes", "layers"),
+    ("karec.data.load", "karec.lab.simulate.world.tastes", "layers"),
     ("karec.learn.settings.train", "karec.lab.simulate.arm_log", "layers"),
     ("karec.lab.simulate.arm_log", "karec.cli", "layers"),
     ("karec.learn.settings.recipes", "karec.cli", "layers"),
-    ("karec.kernels.reference", "karec.types", "layers"),
-    ("karec.client.failures", "karec.types", "layers"),
-    ("karec.errors", "karec.types", "layers"),
+    ("karec.kernels.reference", "karec.pipeline.types", "layers"),
+    ("karec.client.failures", "karec.pipeline.types", "layers"),
+    ("karec.errors", "karec.pipeline.types", "layers"),
 ]
-BY_NAME = [("karec.config.registry", f"karec.{A_MODULE_OF[room]}", "by-name") for room in STEPS]
+BY_NAME = [("karec.config.registry", "karec.steps.shared.postings", "by-name")]
 OUTSIDE = [
     *(
         ("karec.index.item_index", package, "learning-stays-home")
@@ -65,20 +73,20 @@ OUTSIDE = [
     ),
     *(("karec.refresh.item_vectors", "karec.learn.nets", "learning-is-a-process"),),
     *(("karec.lab.simulate.world.people", "karec.learn.nets", "learning-is-a-process"),),
-    *(("karec.recall.profile", package, "packages") for package in ("numba", "onnxruntime", "pyarrow")),
+    *(("karec.steps.sources.profile", package, "packages") for package in ("numba", "onnxruntime", "pyarrow")),
     *(("karec.lab.curves", package, "packages") for package in ("rich", "matplotlib")),
-    *(("karec.platform.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
-    *(("karec.bundle.publishing", package, "packages") for package in ("cryptography", "onnxruntime")),
-    ("karec.data.own.tables", "duckdb", "packages"),
-    ("karec.platform.state.reader", "pyarrow", "packages"),
-    *(("karec.platform.event_log.tail", package, "packages") for package in ("lmdb", "redis")),
+    *(("karec.catalog.snapshot", package, "packages") for package in ("duckdb", "lmdb", "redis", "ray")),
+    *(("karec.bundle.publish", package, "packages") for package in ("cryptography", "onnxruntime")),
+    ("karec.data.tables", "duckdb", "packages"),
+    ("karec.online.read_state", "pyarrow", "packages"),
+    *(("karec.online.event_log.tail", package, "packages") for package in ("lmdb", "redis")),
     ("karec.screening.day", "duckdb", "packages"),
     ("karec.screening.levels", "scipy", "packages"),
     ("karec.screening.quality", "onnxruntime", "packages"),
     *(("karec.config.scenes", package, "packages") for package in ("starlette", "uvicorn", "msgspec")),
     *(("karec.client.failures", package, "packages") for package in ("httptools", "uvloop")),
-    ("karec.types", "numba", "vocabulary"),
-    ("karec.evaluate.metrics.diversity", "karec.platform.table", "measures"),
+    ("karec.pipeline.types", "numba", "vocabulary"),
+    ("karec.evaluate.metrics.diversity", "karec.catalog.table", "measures"),
     ("karec.learn.fit.checkpoint", "karec.learn.run.train", "learning"),
     ("karec.kernels.scoring", "onnxruntime", "kernels"),
     *(("karec.models.onnx_model", package, "not-of-the-package") for package in ("bench", "tests")),
@@ -188,9 +196,9 @@ def test_no_module_imports_itself_by_way_of_others(package):
 @pytest.mark.parametrize("where", ["def planted():", "if TYPE_CHECKING:"])
 def test_a_circle_is_found_inside_functions_and_for_types_alone(package, tmp_path, where):
     folder = shutil.copytree(package, tmp_path, dirs_exist_ok=True)
-    with open(folder / "karec" / "platform" / "table.py", "a") as file:
-        file.write(f"\n\nfrom typing import TYPE_CHECKING\n\n{where}\n    import karec.platform.snapshot\n")
-    assert {"karec.platform.table", "karec.platform.snapshot"} in circles(imports_of(folder))
+    with open(folder / "karec" / "catalog" / "table.py", "a") as file:
+        file.write(f"\n\nfrom typing import TYPE_CHECKING\n\n{where}\n    import karec.catalog.snapshot\n")
+    assert {"karec.catalog.table", "karec.catalog.snapshot"} in circles(imports_of(folder))
 
 
 def test_every_outside_package_has_its_rule(package):

@@ -11,7 +11,7 @@ OF_NO_ROOM = {
     "kernels",
     "native",
 }  # packaging, all rooms, deploy/, shared modules, kernels/, C++
-SHARED = {"cli/demo"}  # tests of the command line that read one finished demo
+SHARED = {"cli/demo", "data/own", "index/ids"}  # tests that share fixtures of their own
 
 
 def test_every_folder_of_tests_is_a_room_of_the_package():

@@ -42,8 +42,8 @@ SERVING = """
 import importlib, pkgutil
 import karec
 from karec import *
-home = ("recall", "request", "prerank", "rank", "rerank", "diversify", "ecosystem", "observe", "refresh", "kernels")
-for name in ("cascade", "config", "bundle", "index", "diversity", "features", "platform", "models", *home):
+arrays = ("kernels", "index", "diversity", "models", "catalog", "aggregates", "features")
+for name in (*arrays, "pipeline", "steps", "exposure", "online", "bundle", "config", "refresh"):
     module = importlib.import_module(f"karec.{name}")
     for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"karec.{name}."):
         importlib.import_module(found.name)
@@ -52,7 +52,7 @@ for name in ("cascade", "config", "bundle", "index", "diversity", "features", "p
 
 def test_serving_never_loads_what_only_learning_needs():
     loaded = loaded_after(SERVING)
-    assert "karec.prerank.inner_product" in loaded and "karec.rank.ranker" in loaded
+    assert "karec.steps.selectors.inner_product" in loaded and "karec.steps.scorers.ranker" in loaded
     assert not loaded.intersection(ONLY_FOR_LEARNING)
     assert not any(name.startswith("karec.learn") for name in loaded)
 

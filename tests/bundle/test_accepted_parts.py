@@ -14,10 +14,10 @@ from small_tower import write_user_tower
 
 from karec.bundle import Bundle, publish, snapshot_structure
 from karec.bundle.snapshot_structure import check_columns_read
+from karec.catalog.schema import LATEST_MS
+from karec.catalog.table import Table
 from karec.errors import BundleError
 from karec.index import ItemIndex
-from karec.platform.schema import LATEST_MS
-from karec.platform.table import Table
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from karec._files import link_aside
 from karec.bundle import Bundle, make_current, next_version, publish
 from karec.errors import BundleError
+from karec.files import link_aside
 
 
 def write(folder):
@@ -39,7 +39,7 @@ def test_where_current_is_no_link_the_version_goes_again_and_the_error_tells_bot
 def test_current_that_cannot_be_moved_back_stays_and_the_error_tells_both_versions(tmp_path, monkeypatch):
     for version in (1, 2):
         publish(tmp_path, version, write)
-    monkeypatch.setattr("karec.bundle.publishing.link_aside", refuse)
+    monkeypatch.setattr("karec.bundle.publish.link_aside", refuse)
     with pytest.raises(
         BundleError,
         match=rf"^{tmp_path}/current was not moved to v0000000001: .*Permission "
@@ -57,7 +57,7 @@ def test_a_version_that_current_names_already_stays_though_its_publisher_fails(t
         raise OSError(5, "Input/output error", str(path))
 
     with monkeypatch.context() as inner:
-        inner.setattr("karec.bundle.publishing.link_aside", link_and_fail)
+        inner.setattr("karec.bundle.publish.link_aside", link_and_fail)
         with pytest.raises(BundleError, match=r"v0000000001 was not published: .*Input/output error"):
             publish(tmp_path, 1, write)
     assert Bundle.open(tmp_path).model_version == 1
@@ -97,7 +97,7 @@ def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is
     tmp_path, monkeypatch
 ):
     leave(tmp_path)
-    monkeypatch.setattr("karec.bundle.publishing.remove_folder", refuse)
+    monkeypatch.setattr("karec.bundle.publish.remove_folder", refuse)
     left = (
         rf"{tmp_path}/v0000000003\.1-0\.tmp was left by a publisher that was killed, and stays: .*Permission "
         rf"denied"

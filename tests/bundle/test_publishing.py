@@ -211,7 +211,7 @@ def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_publis
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("karec.bundle.publishing.remove_folder", refuse)
+    monkeypatch.setattr("karec.bundle.publish.remove_folder", refuse)
     with pytest.warns(
         UserWarning,
         match=r"v0000000001 is older than the 1 versions to keep, but stays: "

@@ -11,9 +11,9 @@ from replayed_log import events_of, head_of
 from karec.cli.going_on import gone_on_with
 from karec.cli.inputs import Loaded
 from karec.learn.fit.checkpoint import CheckpointError
-from karec.learn.run.begun import Begun
 from karec.learn.run.run_folder import remove_runs
-from karec.platform.event_log.writer import EventLogWriter
+from karec.learn.run.unfinished import Begun
+from karec.online.event_log.append import EventLogWriter
 
 KNOWN = 500  # exposures that the data hold; the log has the rest
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from own_logs import shop_actions
 
-from karec._toml import Place, keywords
 from karec.cli import main
-from karec.data.own.contract import Contract
+from karec.data.contract import Contract
+from karec.toml import Place, keywords
 
 HOWTO = (Path(__file__).parents[2] / "docs" / "howto-own-data.md").read_text(encoding="utf-8")
 STEPS = re.findall(r"```sh\n([^`]*)\n```\n\n```text\n([^`]*)\n```", HOWTO)

@@ -11,13 +11,13 @@ import pytest
 from own_files import START_S, shop_rows, write_shop
 
 from karec import cli
+from karec.aggregates.events import Events
 from karec.bundle import Bundle
-from karec.bundle.holding import alone_in
+from karec.bundle.in_use import alone_in
 from karec.cli.train import NOT_PUBLISHED
 from karec.config.nearline import head_of
 from karec.evaluate.non_inferiority import compare_versions
-from karec.platform.event_log.events import Events
-from karec.platform.event_log.writer import EventLogWriter
+from karec.online.event_log.append import EventLogWriter
 
 SETTINGS = """
 features = { dim = 4, min_count = 3, history_length = 5 }
@@ -151,7 +151,7 @@ def test_the_first_version_has_nothing_to_be_compared_with(shop):
 
 
 def test_the_gain_is_that_of_the_mean_auc_of_the_tasks_paired_by_user(shop, tmp_path):
-    from karec.data.own.load import load
+    from karec.data.load import load
 
     dataset = load(shop / "shop", tmp_path).dataset
     run, bundle = shop / "out" / "run", Bundle.open(shop / "out" / "bundles").path

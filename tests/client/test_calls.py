@@ -197,7 +197,7 @@ def test_importing_the_client_loads_nothing_of_the_engine():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "karec.client.client" in loaded
-    assert not loaded & {"numpy", "numba", "onnxruntime", "pyarrow", "karec.types", "karec.config"}
+    assert not loaded & {"numpy", "numba", "onnxruntime", "pyarrow", "karec.pipeline.types", "karec.config"}
 
 
 def test_without_its_packages_the_client_says_which_extra_brings_them():

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from karec._toml import Place
 from karec.bundle import Bundle, publish
 from karec.config import Cascade, load_cascade, open_bundle, scene_names
 from karec.config.registry import STEPS, step_class
 from karec.errors import ConfigError
 from karec.index import ItemIndex
-from karec.recall.fresh import Fresh
-from karec.recall.popular import Popular
-from karec.stage import Filter
-from karec.types import Request
+from karec.pipeline.step import Filter
+from karec.pipeline.types import Request
+from karec.steps.sources.fresh import Fresh
+from karec.steps.sources.popular import Popular
+from karec.toml import Place
 
 GOOD = """
 bundle = "bundles"

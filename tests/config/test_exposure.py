@@ -2,12 +2,12 @@
 
 import pytest
 
-from karec._clock import HOUR_MS
 from karec.config import LiveCascade, load_cascade
 from karec.errors import ConfigError
+from karec.pipeline.types import Request
 from karec.serve.metrics.counted import Counted
 from karec.serve.metrics.standing import Standing
-from karec.types import Request
+from karec.times import HOUR_MS
 
 HOME = """
 bundle = "bundles"

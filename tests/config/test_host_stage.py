@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from karec import ItemIndex, cli
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.config import load_cascade
 from karec.config.host_stage import check_export, export_stage, step_line
-from karec.diversify.dpp import Dpp
-from karec.diversify.similarity import Similarity
 from karec.errors import ConfigError
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
+from karec.steps.selectors.dpp import Dpp
+from karec.steps.shared.similarity import Similarity
 
 TEXT = """
 bundle = "bundles"

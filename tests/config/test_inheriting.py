@@ -3,10 +3,10 @@ out."""
 
 import pytest
 
-from karec._toml import Place
 from karec.config.inheriting import merged
 from karec.config.scenes import Config
 from karec.errors import ConfigError
+from karec.toml import Place
 
 HOME = """
 [scenes.home]

@@ -12,7 +12,7 @@ from living_scenes import HELD, LONG, TEXT, Gate, Told, begun_in, publish_works,
 import karec
 from karec.bundle import make_current
 from karec.errors import BundleError, ConfigError
-from karec.types import Request
+from karec.pipeline.types import Request
 
 
 @pytest.fixture

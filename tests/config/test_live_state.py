@@ -13,19 +13,19 @@ from live_bundle import ask, live_config
 from redis_server import PROGRAM, WHY_NOT, RedisServer
 
 import karec
+from karec.aggregates.advance import advance
+from karec.aggregates.events import Events
 from karec.bundle import Bundle
+from karec.catalog.impressions import Exposures
 from karec.config.checking import config_mistakes
 from karec.errors import ConfigError, DataError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
-from karec.platform.event_log.events import Events
-from karec.platform.event_log.reader import read_events
-from karec.platform.events import Exposures
-from karec.platform.folds.advance import advance
-from karec.platform.state.opening import open_store
-from karec.platform.state.store import CURSOR
-from karec.rank.ranker import Ranker
-from karec.request.user_features import UserFeatures
-from karec.types import Candidates, Request
+from karec.online.event_log.reader import read_events
+from karec.online.store.open import open_store
+from karec.online.store.store import CURSOR
+from karec.pipeline.types import Candidates, Request
+from karec.steps.query.user_features import UserFeatures
+from karec.steps.scorers.ranker import Ranker
 
 HOUR = 3_600_000
 USER, OTHER, STRANGER = 1, 2, 987_654

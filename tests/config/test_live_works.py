@@ -11,7 +11,7 @@ from live_bundle import ask, live_config, named
 
 import karec
 from karec.bundle import Bundle
-from karec.platform.table import Table
+from karec.catalog.table import Table
 
 HOUR = 3_600_000
 USER, NEW, CREATOR = 1, 9001, 4

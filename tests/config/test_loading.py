@@ -13,7 +13,7 @@ from karec.config import Cascade, load_cascade, load_cascades, load_stage, open_
 from karec.config.host_stage import check_export, export_stage
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
-from karec.stage import Filter
+from karec.pipeline.step import Filter
 
 TEXT = f"""
 bundle = "bundles"

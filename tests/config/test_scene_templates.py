@@ -11,7 +11,7 @@ from karec.config import load_cascade, load_cascades
 from karec.config.scene_templates import HOME, OTHERS, scene_text
 from karec.config.starting import starting_config
 from karec.errors import ConfigError
-from karec.types import Request
+from karec.pipeline.types import Request
 
 OBJECTIVES = {"click": 1.0, "long_view": 1.0, "like": 2.0}
 

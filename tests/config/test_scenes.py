@@ -5,7 +5,7 @@ import pytest
 from karec.config import load_cascade, load_cascades
 from karec.config.scenes import Config
 from karec.errors import ConfigError
-from karec.types import Request
+from karec.pipeline.types import Request
 
 HOME = """
 bundle = "bundles"

@@ -9,8 +9,8 @@ import pytest
 from karec.bundle import Bundle, publish
 from karec.config import Cascade, load_cascades
 from karec.errors import ConfigError
-from karec.recall.profile import Profile
-from karec.recall.social import Social
+from karec.steps.sources.profile import Profile
+from karec.steps.sources.social import Social
 
 TEXT = """
 bundle = "bundles"

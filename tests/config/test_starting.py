@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from karec.catalog.relation import Relation
+from karec.catalog.table import Table
 from karec.config.scenes import Config
 from karec.config.starting import starting_config
-from karec.platform.relations import Relation
-from karec.platform.table import Table
 
 
 def snapshot_of(platform, n_works, *, without=()):

@@ -9,7 +9,7 @@ from living_scenes import LONG, TEXT, Gate, begun_in, publish_works, version_of
 
 import karec
 from karec.config.watching import Watcher
-from karec.types import Request
+from karec.pipeline.types import Request
 
 
 class Looks:

@@ -5,8 +5,8 @@ import pytest
 
 from karec.config import load_cascade
 from karec.errors import ConfigError, Unavailable
-from karec.stage import Filter, Observer, RequestHydrator, Scorer
-from karec.types import Request
+from karec.pipeline.step import Filter, Observer, RequestHydrator, Scorer
+from karec.pipeline.types import Request
 
 SCENE = """
 bundle = "bundles"

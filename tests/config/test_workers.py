@@ -10,10 +10,10 @@ from small_bundle import write_next_run
 
 import karec
 from karec.bundle import Bundle
-from karec.bundle.spaces import PRERANK, RECALL
+from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.config.refreshed import Refreshed
+from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
-from karec.refresh.roll_in import roll_in
 from karec.refresh.rolling import refreshing
 from karec.refresh.shards import library_of, shards_in
 

@@ -1,11 +1,12 @@
-"""Steps that each break one promise of their role, in a way that the wrapper of karec.stage does not see."""
+"""Steps that each break one promise of their role, in a way that the wrapper of karec.pipeline.step does not
+see."""
 
 import itertools
 
 import numpy as np
 
-from karec.stage import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source
-from karec.types import Candidates, Selection
+from karec.pipeline.step import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source
+from karec.pipeline.types import Candidates, Selection
 
 CALLS = itertools.count()
 

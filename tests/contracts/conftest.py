@@ -8,8 +8,8 @@ from small_bundle import publish_small_bundle
 from step_cases import of_role
 
 from karec.bundle import Bundle
-from karec.cascade import Cascade
 from karec.config import load_cascade
+from karec.pipeline.cascade import Cascade
 
 pytest.register_assert_rewrite("step_contract", "checked_index")
 from step_contract import ADDED, BLOCKED, REMOVED, ROLLED  # noqa: E402

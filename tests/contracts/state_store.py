@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from karec.platform.state.store import CURSOR, Conflict, StateStore
+from karec.online.store.store import CURSOR, Conflict, StateStore
 
 LOWEST, HIGHEST = b"", b"\xff" * 16
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from karec.config.registry import STEPS
-from karec.stage import Step
+from karec.pipeline.step import Step
 
 QUOTAS = (3, 1000)  # of a source: fewer works than it finds, and more
 LIMIT = 6  # of the merger: fewer works than both channels bring

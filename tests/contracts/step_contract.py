@@ -17,10 +17,10 @@ from step_cases import GIVERS, name_of, scene_of
 from step_probes import Seen, arrays_of, brought, seen
 
 from karec.bundle import Bundle
-from karec.cascade import Cascade
-from karec.recommendation import Recommendation
-from karec.stage import Step
-from karec.types import Array, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.step import Step
+from karec.pipeline.types import Array, Request
 
 REMOVED, ADDED = (107, 128, 240), 999  # works that the snapshot alone knows, and the index alone
 BLOCKED, ROLLED = (114, 373), (142, 149)  # works of both: blocked, of the next model version

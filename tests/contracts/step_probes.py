@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from karec.stage import Hydrator, Source
-from karec.types import Array, Candidates, Request
+from karec.pipeline.step import Hydrator, Source
+from karec.pipeline.types import Array, Candidates, Request
 
 brought: dict[str, Array] = {}
 seen: dict[tuple[str, str], Seen] = {}

@@ -6,7 +6,7 @@ from step_cases import scene_of
 from step_contract import ASKED, Asked, Build, Contract, Watched, ask, at_each_request, same, steps_of
 
 from karec.bundle import Bundle
-from karec.cascade import Cascade
+from karec.pipeline.cascade import Cascade
 
 
 class TestObservers(Contract):

@@ -6,7 +6,7 @@ import numpy as np
 from step_contract import ASKED, Contract, Watched
 
 from karec.bundle import Bundle
-from karec.cascade import Cascade
+from karec.pipeline.cascade import Cascade
 
 
 class TestRequestHydrators(Contract):

@@ -10,10 +10,10 @@ from redis_server import PROGRAM, WHY_NOT, RedisServer
 from state_store import StateStoreContract
 
 from karec.errors import Unavailable
-from karec.platform.state.embedded import LmdbStore
-from karec.platform.state.memory import MemoryStore
-from karec.platform.state.opening import open_store
-from karec.platform.state.remote import PREFIX, RedisStore
+from karec.online.store.embedded import LmdbStore
+from karec.online.store.memory import MemoryStore
+from karec.online.store.open import open_store
+from karec.online.store.valkey import PREFIX, RedisStore
 
 
 class TestMemory(StateStoreContract):

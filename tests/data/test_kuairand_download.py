@@ -13,8 +13,8 @@ import pytest
 from dataset_digests import dataset_digests
 from kuairand_files import HISTORY, LOG, load_kuairand, moment
 
-from karec._clock import DAY_MS, HOUR_MS
-from karec.platform.dataset import Dataset
+from karec.catalog.dataset import Dataset
+from karec.times import DAY_MS, HOUR_MS
 
 
 @pytest.fixture(scope="module")

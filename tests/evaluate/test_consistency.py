@@ -10,7 +10,7 @@ from karec.errors import DataError
 from karec.evaluate.consistency import SHARES, ScoredPool, consistency, logged_pools
 from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap
 from karec.lab.consistency_report import write_consistency
-from karec.logs.writer import RankLogWriter
+from karec.logs.write import RankLogWriter
 
 
 def pools(n_pools, n_works, noise=1.0, seed=0):

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from karec import ItemIndex
-from karec.cascade import Cascade, Recall
 from karec.errors import DataError
 from karec.evaluate.funnel import FunnelPool, funnel_loss, logged_funnel, recalled_pools
 from karec.evaluate.tables import FUNNEL_HEAD, funnel_rows
-from karec.logs.writer import RankLogWriter
-from karec.prerank.inner_product import InnerProduct
-from karec.prerank.rows import IndexRows
-from karec.recall.merger import QuotaMerger
-from karec.stage import Hydrator, RequestHydrator, Scorer, Selector, Source, Stage
-from karec.types import Candidates, Request, Selection
+from karec.logs.write import RankLogWriter
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.step import Hydrator, RequestHydrator, Scorer, Selector, Source, Stage
+from karec.pipeline.types import Candidates, Request, Selection
+from karec.steps.filters.rows import IndexRows
+from karec.steps.selectors.inner_product import InnerProduct
+from karec.steps.sources.merge import QuotaMerger
 
 DIM, WORKS = 4, 2_000
 GENERATOR = np.random.default_rng(5)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from karec.catalog.impressions import Exposures
 from karec.evaluate.quality import GROUPS, exposures_before, quality_json, quality_table, rows_by_history
 from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
-from karec.platform.events import Exposures
-from karec.training_data.examples import as_known
+from karec.samples.examples import as_known
 
 
 def shown(n, y, generator):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from karec.aggregates.advance import advance
 from karec.errors import BundleError
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
-from karec.platform.folds.advance import advance
 
 
 @pytest.fixture(scope="module")

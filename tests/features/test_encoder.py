@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from karec.aggregates.advance import advance
+from karec.catalog.table import Table
 from karec.errors import BundleError
 from karec.features.crosses import MOST_EDGES
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import FIRST_UNSEEN
-from karec.platform.folds.advance import advance
-from karec.platform.table import Table
 
 
 @pytest.fixture(scope="module")

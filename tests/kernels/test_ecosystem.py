@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec import _native
-from karec._clock import HOUR_MS
+from karec.times import HOUR_MS
 
 SCORES = st.lists(st.floats(-100, 100, width=32), min_size=0, max_size=40)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec import _native
-from karec._clock import HOUR_MS
+from karec.times import HOUR_MS
 
 ODD = [0.0, -0.0, -1.0, -2.0, 5e-324, 1e-300, 1e-17, 1e300, math.inf, -math.inf, math.nan]
 reals = st.lists(st.floats() | st.integers(0, 1000).map(float) | st.sampled_from(ODD), max_size=30)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from karec.training_data.examples import build_examples
+from karec.samples.examples import build_examples
 
 
 @pytest.fixture(scope="session", autouse=True)

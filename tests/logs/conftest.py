@@ -1,7 +1,7 @@
 import pytest
 from small_rank_log import TASKS, append
 
-from karec.logs.writer import RankLogWriter
+from karec.logs.write import RankLogWriter
 
 
 @pytest.fixture

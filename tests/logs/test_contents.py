@@ -8,8 +8,8 @@ from small_rank_log import TASKS, append
 from karec.errors import LogSchemaError
 from karec.logs.contents import log_contents, rows_by_version
 from karec.logs.parts import FORMAT, FORMAT_KEY, RANKER_KEY
-from karec.logs.rank_log import read_rank_log
-from karec.logs.writer import RankLogWriter
+from karec.logs.read import read_rank_log
+from karec.logs.write import RankLogWriter
 
 
 def test_each_part_says_who_wrote_it(tmp_path):

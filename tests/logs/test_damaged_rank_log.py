@@ -9,8 +9,8 @@ import pytest
 from small_rank_log import TASKS, append, change
 
 from karec.errors import LogSchemaError
-from karec.logs.rank_log import logged_tasks, read_rank_log
-from karec.logs.writer import RankLogWriter
+from karec.logs.read import logged_tasks, read_rank_log
+from karec.logs.write import RankLogWriter
 
 
 def test_a_missing_column_is_named(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 from small_rank_log import TASKS, append
 
 from karec.logs.describe import describe_rank_log
-from karec.logs.writer import RankLogWriter
+from karec.logs.write import RankLogWriter
 
 
 def append_shadow(writer, request_id, ids, time_ms, model_version):

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from karec.logs.parts import ABSENT, FORMAT
-from karec.logs.rank_log import logged_tasks, read_rank_log
-from karec.logs.writer import RankLogWriter
+from karec.logs.read import logged_tasks, read_rank_log
+from karec.logs.write import RankLogWriter
 
 GOLDEN = Path(__file__).parent / "golden"
 TASKS = ("click", "like")

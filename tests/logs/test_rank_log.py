@@ -14,8 +14,8 @@ from small_rank_log import TASKS, append, change
 
 from karec.errors import LogSchemaError, MissingExtra
 from karec.logs.parts import FORMAT_KEY
-from karec.logs.rank_log import read_rank_log
-from karec.logs.writer import RankLogWriter
+from karec.logs.read import read_rank_log
+from karec.logs.write import RankLogWriter
 
 
 def test_a_request_is_read_back_in_order_of_ids_with_its_positions(tmp_path):
@@ -229,7 +229,7 @@ FORKED = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from karec.logs.writer import RankLogWriter
+from karec.logs.write import RankLogWriter
 
 writer = RankLogWriter(Path(sys.argv[1]), ("click",))
 one = dict(user_id=1, scene="home", time_ms=1, model_version=1, fused=np.zeros(2, np.float32))

@@ -10,13 +10,13 @@ import pytest
 from golden_platform import golden_encoder, golden_snapshot
 from small_bundle import publish_small_bundle
 
-from karec._clock import HOUR_MS
 from karec.bundle import Bundle, publish
+from karec.catalog.relation import Relation
 from karec.features.encoder import USER_SIDE
-from karec.features.live import encode_live_user
+from karec.features.online_inputs import encode_live_user
 from karec.index import ItemIndex
-from karec.platform.relations import Relation
-from karec.platform.state.reader import UserState
+from karec.online.read_state import UserState
+from karec.times import HOUR_MS
 
 LISTS = ("history", "skipped", "follows", "friends")
 DTYPES = {"int64": np.int64, "float32": np.float32}

@@ -19,17 +19,17 @@ from onnx import TensorProto, helper, numpy_helper
 from small_bundle import publish_small_bundle, write_next_run
 from small_tower import write_user_tower
 
-from karec._clock import HOUR_MS
 from karec.bundle import Bundle, publish
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
-from karec.refresh.roll_in import roll_in
-from karec.request.user_features import UserFeatures
-from karec.request.user_tower import UserTower
-from karec.types import Candidates, Request
+from karec.pipeline.types import Candidates, Request
+from karec.refresh.next_version import roll_in
+from karec.steps.query.user_features import UserFeatures
+from karec.steps.query.user_tower import UserTower
+from karec.times import HOUR_MS
 
 RAW_STAGE = (
     '{ use = "index_rows" }, { use = "has_embedding" }, { use = "inner_product", k = 30 }, '

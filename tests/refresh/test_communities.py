@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
+from karec.catalog.relation import Relation
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.refresh.communities import _edges, communities, unbound, with_former_ids
 
 IDS = np.arange(100, 112)  # twelve users: two rings of five, and two who know nobody

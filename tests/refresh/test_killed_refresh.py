@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from killed_publishers import ended, forked
 
-from karec._clock import HOUR_MS
 from karec.bundle import Bundle
 from karec.index import ItemIndex
 from karec.refresh.pace import Pace
 from karec.refresh.rolling import refreshing
 from karec.refresh.rounds import Round
 from karec.refresh.shards import library_of, shards_in
+from karec.times import HOUR_MS
 
 KILLS = 24
 SIZE = 3  # works of a shard: 14 in a round

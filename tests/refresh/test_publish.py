@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from karec.aggregates.advance import advance
 from karec.bundle import Bundle, publish
+from karec.catalog.relation import Relation
 from karec.errors import DataError
 from karec.features.encoder import Encoder
-from karec.platform.folds.advance import advance
-from karec.platform.relations import Relation
 from karec.refresh.communities import unbound
-from karec.refresh.publish import MODELS, publish_bundle, with_communities
+from karec.refresh.publish_run import MODELS, publish_bundle, with_communities
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 

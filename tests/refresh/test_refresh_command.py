@@ -11,8 +11,8 @@ from karec.cli import main
 from karec.cli.refresh import counters_since
 from karec.config.live import LiveCascade
 from karec.refresh.library_state import library_state
+from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
-from karec.refresh.roll_in import roll_in
 from karec.refresh.rolling import refreshing
 from karec.refresh.shards import shards_in
 

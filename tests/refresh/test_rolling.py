@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec._clock import HOUR_MS
 from karec.bundle import Bundle
-from karec.bundle.spaces import PRERANK, RECALL
+from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.errors import DataError, IndexFormatError
-from karec.refresh.following import LibraryFollower
-from karec.refresh.kinds import kind_index, songs_and_creators
+from karec.refresh.follow import LibraryFollower
+from karec.refresh.item_types import kind_index, songs_and_creators
 from karec.refresh.library_state import library_state
 from karec.refresh.pace import Pace
 from karec.refresh.rolling import refreshing, remove_retired
 from karec.refresh.rounds import FILE, Round, order_of
 from karec.refresh.shards import library_of, shards_in
+from karec.times import HOUR_MS
 
 FULL = Pace(1.0)
 

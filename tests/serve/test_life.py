@@ -14,11 +14,11 @@ from live_bundle import live_config
 from running_service import RunningService
 from small_bundle import write_next_run
 
-from karec._files import write_text_aside
 from karec.bundle import Bundle
 from karec.cli import main
-from karec.platform.event_log.reader import read_events
-from karec.refresh.publish import publish_bundle
+from karec.files import write_text_aside
+from karec.online.event_log.reader import read_events
+from karec.refresh.publish_run import publish_bundle
 
 USER = 1
 

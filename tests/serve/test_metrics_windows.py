@@ -9,10 +9,10 @@ from small_bundle import publish_small_bundle
 from small_kinds import rooms_of
 
 from karec import LiveCascade, Request
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.config.scene_templates import HOME, scene_text
 from karec.config.starting import starting_config
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
 from karec.serve.metrics import Metrics
 from karec.serve.metrics.between_workers import Workers
 from karec.serve.metrics.exposed import Catalogue, Exposures, Tally

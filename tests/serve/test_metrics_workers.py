@@ -17,6 +17,7 @@ from living_scenes import TEXT, begun_in
 from prometheus_client.parser import text_string_to_metric_families
 
 import karec
+from karec.pipeline.trace import NoTime, StepTrace
 from karec.serve.metrics import Metrics
 from karec.serve.metrics.between_workers import Summed, Told, Workers
 from karec.serve.metrics.counted import HISTOGRAM, MOST_NAMES, WIDTH, Counted, Seen
@@ -34,7 +35,6 @@ from karec.serve.metrics.names import (
     STEPS,
 )
 from karec.serve.metrics.standing import Standing
-from karec.trace import NoTime, StepTrace
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana.json"
 HISTOGRAMS = (ANSWER_SECONDS, STAGE_SECONDS, STEP_SECONDS)

@@ -11,11 +11,10 @@ import pytest
 from live_bundle import live_config
 from small_bundle import write_next_run
 
+from karec.aggregates.events import Events, Head
 from karec.bundle import Bundle
-from karec.platform.event_log.events import Events
-from karec.platform.event_log.head import Head
-from karec.platform.event_log.writer import EventLogWriter
-from karec.refresh.publish import publish_bundle
+from karec.online.event_log.append import EventLogWriter
+from karec.refresh.publish_run import publish_bundle
 
 BENCH = Path(__file__).parents[2] / "bench" / "service"
 

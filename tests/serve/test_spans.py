@@ -9,10 +9,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from karec.config.serve_settings import ServeSettings
 from karec.errors import MissingExtra
-from karec.recommendation import Recommendation
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.trace import NoTime, StepTrace, Trace
+from karec.pipeline.types import Candidates, Request
 from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
-from karec.trace import NoTime, StepTrace, Trace
-from karec.types import Candidates, Request
 
 URL = "http://localhost:4318/v1/traces"
 STEPS = (StepTrace("recall", "merge", "merger", 9, 6, 2.0), StepTrace("rank", "top_k", "selector", 6, 3, 4.0))

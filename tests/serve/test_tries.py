@@ -6,8 +6,8 @@ import pytest
 from tried_scene import PLAIN, tried_config
 
 import karec
-from karec.diversify.mmr_ssd import Mmr, Ssd
 from karec.serve.tries import Uncut, choices, tried_diversity, variant
+from karec.steps.selectors.mmr_ssd import Mmr, Ssd
 
 USERS = 1, 2, 3, 4
 

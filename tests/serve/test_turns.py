@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from karec._usual import UsualTimes
-from karec.cascade import OUTSIDE
+from karec.pipeline._usual import UsualTimes
+from karec.pipeline.cascade import OUTSIDE
+from karec.pipeline.trace import NoTime, StepTrace, Trace
 from karec.serve.recommend import usually_ms
 from karec.serve.turns import Turn, Turns
-from karec.trace import NoTime, StepTrace, Trace
 
 
 def waiting(turns, *those):

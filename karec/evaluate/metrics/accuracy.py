@@ -15,14 +15,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS
-from karec.types import Array
+from karec.times import DAY_MS
 
 BINS = 15
 
 
-def auc(y: Array, s: Array, weights: Array | None = None) -> float:
+def auc(y: NDArray[Any], s: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
     """P(a positive scores above a negative), ties one half: ``y (N,)`` 0/1, ``s (N,)`` finite, optional row
     weights.
 
@@ -35,7 +35,7 @@ def auc(y: Array, s: Array, weights: Array | None = None) -> float:
     return _auc_of_sorted(y[order], _tie_starts(s[order]), w[order])
 
 
-def gauc(y: Array, s: Array, group: Array) -> float:
+def gauc(y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> float:
     """Mean of the AUCs within groups, weighted by rows; groups with one class do not count. NaN when none
     counts.
 
@@ -45,7 +45,7 @@ def gauc(y: Array, s: Array, group: Array) -> float:
     return float(np.average(value, weights=n)) if len(n) else float("nan")
 
 
-def ece(y: Array, p: Array, bins: int = BINS) -> float:
+def ece(y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> float:
     """Expected calibration error: Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability ``p``.
     O(N)."""
     y, p = _checked(y, p)
@@ -56,11 +56,11 @@ class UserBootstrap:
     """``resamples`` draws of users, the same for every measure and model. ``users (N,)``: the user of each
     row."""
 
-    def __init__(self, users: Array, resamples: int = 200, seed: int = 0) -> None:
+    def __init__(self, users: NDArray[Any], resamples: int = 200, seed: int = 0) -> None:
         unique, self._user = np.unique(users, return_inverse=True)
         self._weights = resampling_weights(len(unique), resamples, seed)
 
-    def auc(self, y: Array, s: Array) -> Array:
+    def auc(self, y: NDArray[Any], s: NDArray[Any]) -> NDArray[Any]:
         """(resamples,) AUCs. O(N log N + resamples·N)."""
         y, s = _checked(y, s)
         order = np.argsort(s, kind="stable")
@@ -69,7 +69,7 @@ class UserBootstrap:
             [_auc_of_sorted(y, starts, weights[user].astype(np.float64)) for weights in self._weights]
         )
 
-    def gauc(self, y: Array, s: Array, group: Array) -> Array:
+    def gauc(self, y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> NDArray[Any]:
         """(resamples,) GAUCs; a group belongs to one user. O(N log N + resamples·users)."""
         first, value, n = _group_aucs(y, s, group)
         user = self._user[first]
@@ -80,7 +80,7 @@ class UserBootstrap:
         np.divide(numerator, denominator, out=ratio, where=denominator > 0)
         return ratio
 
-    def ece(self, y: Array, p: Array, bins: int = BINS) -> Array:
+    def ece(self, y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> NDArray[Any]:
         """(resamples,) ECEs. O(N + resamples·users·bins)."""
         y, p = _checked(y, p)
         users = self._weights.shape[1]
@@ -89,7 +89,7 @@ class UserBootstrap:
         rows = self._weights @ np.bincount(self._user, minlength=users)
         return np.asarray(np.abs(self._weights @ gaps).sum(axis=1) / rows)
 
-    def mean(self, values: Array) -> Array:
+    def mean(self, values: NDArray[Any]) -> NDArray[Any]:
         """(resamples,) means of ``values (N,)``, one a row. O(N + resamples·users)."""
         users = self._weights.shape[1]
         sums, rows = (
@@ -97,12 +97,12 @@ class UserBootstrap:
         )
         return np.asarray((self._weights @ sums) / (self._weights @ rows))
 
-    def mean_with_interval(self, values: Array) -> dict[str, Any]:
+    def mean_with_interval(self, values: NDArray[Any]) -> dict[str, Any]:
         """{"value", "ci"}: the mean of ``values (N,)``, one a row, and its 95 % interval."""
         return {"value": float(values.mean()), "ci": bootstrap_interval(self.mean(values))}
 
 
-def resampling_weights(n: int, resamples: int, seed: int) -> Array:
+def resampling_weights(n: int, resamples: int, seed: int) -> NDArray[Any]:
     """(resamples, n) float32: how often each of ``n`` units was drawn, n draws a resample. O(resamples·n)."""
     if resamples <= 0:
         raise ValueError(f"resamples must be positive, got {resamples}")
@@ -113,7 +113,7 @@ def resampling_weights(n: int, resamples: int, seed: int) -> Array:
     return weights
 
 
-def bootstrap_interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
+def bootstrap_interval(samples: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of resampled values of a measure or a paired difference; NaNs are left out."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
@@ -122,7 +122,7 @@ def bootstrap_interval(samples: Array, level: float = 0.95) -> tuple[float, floa
     return float(low), float(high)
 
 
-def user_days(user_id: Array, time_ms: Array, start_ms: int) -> Array:
+def user_days(user_id: NDArray[Any], time_ms: NDArray[Any], start_ms: int) -> NDArray[Any]:
     """(N,) int64: one number for each (user, day), days counted from ``start_ms``."""
     day = (time_ms - start_ms) // DAY_MS
     _, user = np.unique(user_id, return_inverse=True)
@@ -131,7 +131,7 @@ def user_days(user_id: Array, time_ms: Array, start_ms: int) -> Array:
     )
 
 
-def _checked(y: Array, s: Array) -> tuple[Array, Array]:
+def _checked(y: NDArray[Any], s: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     y, s = np.asarray(y, np.float64), np.asarray(s, np.float64)
     if y.ndim != 1 or y.shape != s.shape:
         raise ValueError(f"labels {y.shape} and scores {s.shape}: expected two of shape (N,)")
@@ -141,7 +141,7 @@ def _checked(y: Array, s: Array) -> tuple[Array, Array]:
     return y, s
 
 
-def _tie_starts(ordered: Array) -> Array:
+def _tie_starts(ordered: NDArray[Any]) -> NDArray[Any]:
     """Where each run of equal values begins."""
     return (
         np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
@@ -150,7 +150,7 @@ def _tie_starts(ordered: Array) -> Array:
     )
 
 
-def _auc_of_sorted(y: Array, starts: Array, weights: Array) -> float:
+def _auc_of_sorted(y: NDArray[Any], starts: NDArray[Any], weights: NDArray[Any]) -> float:
     """Rows in order of score; ``starts`` of the runs of ties."""
     if not len(y):
         return float("nan")
@@ -161,7 +161,9 @@ def _auc_of_sorted(y: Array, starts: Array, weights: Array) -> float:
     return float((positive * (below + 0.5 * negative)).sum() / total) if total > 0 else float("nan")
 
 
-def _group_aucs(y: Array, s: Array, group: Array) -> tuple[Array, Array, Array]:
+def _group_aucs(
+    y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """For each group with both classes: (a row of it, its AUC, its number of rows), each (G,). O(N log N).
 
     Within a group AUC = (sum of the positives' mid-ranks − P(P + 1)/2) / (P·Q), P positives and Q negatives.
@@ -188,5 +190,5 @@ def _group_aucs(y: Array, s: Array, group: Array) -> tuple[Array, Array, Array]:
     return order[starts[both]], u[both] / (p[both] * (n - p)[both]), n[both]
 
 
-def _bin(p: Array, bins: int) -> Array:
+def _bin(p: NDArray[Any], bins: int) -> NDArray[Any]:
     return np.clip((p * bins).astype(np.int64), 0, bins - 1)

@@ -17,12 +17,13 @@ Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR tec
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
-from karec.types import Array
 
-
-def hit_rate(found: Array, reference: Array, m: int, k: int) -> Array:
+def hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
     """Share of the reference's top ``m`` that is in the top ``k`` of ``found``. O(N log N) a pool.
 
     Raises ValueError for shapes that differ, scores that are not finite, and unless 1 ≤ m ≤ N and 1 ≤ k ≤ N.
@@ -36,7 +37,7 @@ def hit_rate(found: Array, reference: Array, m: int, k: int) -> Array:
     return np.asarray(hits.sum(axis=-1) / m)
 
 
-def normalised_hit_rate(found: Array, reference: Array, m: int, k: int) -> Array:
+def normalised_hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
     """(HR − k/N) / (1 − k/N) of ``hit_rate``; k = N, where every order is as good, is a ValueError too."""
     rate = hit_rate(found, reference, m, k)
     n = np.shape(found)[-1]
@@ -45,7 +46,7 @@ def normalised_hit_rate(found: Array, reference: Array, m: int, k: int) -> Array
     return np.asarray((rate - k / n) / (1 - k / n))
 
 
-def ndcg_against(found: Array, reference: Array, k: int = 50) -> Array:
+def ndcg_against(found: NDArray[Any], reference: NDArray[Any], k: int = 50) -> NDArray[Any]:
     """NDCG of the top ``k`` of ``found``, gains from the reference's order. O(N log N) a pool.
 
     In a pool of fewer than ``k`` works, k is N. Raises ValueError as ``hit_rate`` does, and for empty pools.
@@ -62,12 +63,12 @@ def ndcg_against(found: Array, reference: Array, k: int = 50) -> Array:
     return np.asarray((gain * discount).sum(axis=-1) / ideal)
 
 
-def overlap(found: Array, reference: Array, k: int) -> Array:
+def overlap(found: NDArray[Any], reference: NDArray[Any], k: int) -> NDArray[Any]:
     """Share of the top ``k`` that both have in common. Raises ValueError as ``hit_rate`` does."""
     return hit_rate(found, reference, k, k)
 
 
-def ranks(scores: Array) -> Array:
+def ranks(scores: NDArray[Any]) -> NDArray[Any]:
     """``scores (…, N)`` → (…, N) int64: the place of each work in its pool, 0 is the best. O(N log N) a
     pool."""
     order = np.argsort(-scores, axis=-1, kind="stable")
@@ -76,7 +77,7 @@ def ranks(scores: Array) -> Array:
     return ranks
 
 
-def _checked(found: Array, reference: Array) -> tuple[Array, Array]:
+def _checked(found: NDArray[Any], reference: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     found, reference = np.asarray(found, np.float64), np.asarray(reference, np.float64)
     if found.ndim == 0 or found.shape != reference.shape:
         raise ValueError(

@@ -11,23 +11,24 @@ Gini                 of exposure over works or creators: 0 = equal, 1 = one take
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from karec.types import Array
+import numpy as np
+from numpy.typing import NDArray
 
 NEAR_DUPLICATE = 0.95
 RIDGE = 1e-2
 WINDOW = 10
 
 
-def unit_rows(embeddings: Array) -> Array:
+def unit_rows(embeddings: NDArray[Any]) -> NDArray[Any]:
     """``embeddings (k, D)`` at length 1, float64; a zero vector stays zero."""
     f = np.asarray(embeddings, np.float64)
     norms = np.linalg.norm(f, axis=1, keepdims=True)
     return np.asarray(np.divide(f, norms, out=np.zeros_like(f), where=norms > 0))
 
 
-def pairwise_cosines(embeddings: Array) -> Array:
+def pairwise_cosines(embeddings: NDArray[Any]) -> NDArray[Any]:
     """``embeddings (k, D)`` → the k·(k−1)/2 cosines of its pairs, float64; a zero vector has cosine 0 with
     all."""
     f = unit_rows(embeddings)
@@ -35,32 +36,32 @@ def pairwise_cosines(embeddings: Array) -> Array:
     return np.asarray((f @ f.T)[upper])
 
 
-def log_det(embeddings: Array, ridge: float = RIDGE) -> float:
+def log_det(embeddings: NDArray[Any], ridge: float = RIDGE) -> float:
     """log det (F Fᵀ + ridge·I) of ``embeddings (k, D)``; 0 for an empty list. O(k²·D + k³)."""
     f = unit_rows(embeddings)
     return float(np.linalg.slogdet(f @ f.T + ridge * np.eye(len(f)))[1])
 
 
-def intra_list_distance(embeddings: Array) -> float:
+def intra_list_distance(embeddings: NDArray[Any]) -> float:
     """ILD of ``embeddings (k, D)``; 0 for fewer than two. O(k²·D)."""
     cosines = pairwise_cosines(embeddings)
     return float(np.mean(1.0 - cosines)) if len(cosines) else 0.0
 
 
-def windowed_distance(embeddings: Array, window: int = WINDOW) -> float:
+def windowed_distance(embeddings: NDArray[Any], window: int = WINDOW) -> float:
     """Mean ILD over each run of ``window`` neighbours, about a screen of works; ILD of the list where it is
     shorter."""
     n = max(len(embeddings) - window + 1, 1)
     return float(np.mean([intra_list_distance(embeddings[first : first + window]) for first in range(n)]))
 
 
-def near_duplicate_share(embeddings: Array) -> float:
+def near_duplicate_share(embeddings: NDArray[Any]) -> float:
     """Share of pairs with cosine above 0.95; 0 for fewer than two. O(k²·D)."""
     cosines = pairwise_cosines(embeddings)
     return float(np.mean(cosines > NEAR_DUPLICATE)) if len(cosines) else 0.0
 
 
-def gini(counts: Array) -> float:
+def gini(counts: NDArray[Any]) -> float:
     """Gini coefficient of ``counts (N,) ≥ 0``: Σ_i (2i − N − 1)·x_(i) / (N·Σx), x ascending. 0 when all are
     zero."""
     x = np.sort(np.asarray(counts, np.float64))
@@ -71,7 +72,7 @@ def gini(counts: Array) -> float:
     return float(((2 * i - len(x) - 1) * x).sum() / (len(x) * total))
 
 
-def exposure_gini(shown: Array, available: Array) -> float:
+def exposure_gini(shown: NDArray[Any], available: NDArray[Any]) -> float:
     """Gini of how often each distinct value of ``available`` stands in ``shown``; those never shown count."""
     values = np.unique(available)
     return gini(np.bincount(np.searchsorted(values, shown), minlength=len(values)))

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.evaluate.metrics.accuracy import bootstrap_interval
 from karec.evaluate.metrics.diversity import gini
-from karec.types import Array
 
 Told = dict[str, float | tuple[float, float] | None]
 
@@ -36,16 +37,16 @@ THRESHOLDS = (1, 10, 100)  # exposures from which a creator or a work counts as 
 class Sums:
     """``over (n,)`` and ``per (n,)``, one a unit."""
 
-    over: Array
-    per: Array | None = None
+    over: NDArray[Any]
+    per: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Spread:
     """``counts (K,)`` of things ≥ 0, ``owner (K,)`` the unit of each."""
 
-    counts: Array
-    owner: Array
+    counts: NDArray[Any]
+    owner: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +55,16 @@ class Resampled:
     measure."""
 
     value: float
-    samples: Array
+    samples: NDArray[Any]
 
 
-def daily_counts(day: Array, row: Array, days: int, n: int) -> Array:
+def daily_counts(day: NDArray[Any], row: NDArray[Any], days: int, n: int) -> NDArray[Any]:
     """(days, n) int64: how often each of ``n`` rows stands in ``row (M,)`` on each ``day (M,)``. O(M +
     days·n)."""
     return np.bincount(np.asarray(day, np.int64) * n + row, minlength=days * n).reshape(days, n)
 
 
-def resampled(measures: Mapping[str, Sums | Spread], weights: Array) -> dict[str, Resampled]:
+def resampled(measures: Mapping[str, Sums | Spread], weights: NDArray[Any]) -> dict[str, Resampled]:
     """Each measure under ``weights (R, n)``, of ``accuracy.resampling_weights``.
 
     Raises ValueError naming a measure whose arrays are not of n units.
@@ -135,7 +136,7 @@ def _check(name: str, measure: Sums | Spread, n: int) -> None:
             raise ValueError(f"{name}: shape {np.shape(array)}, expected ({n},), one a unit")
 
 
-def _resampled_sums(sums: Mapping[str, Sums], weights: Array) -> dict[str, Resampled]:
+def _resampled_sums(sums: Mapping[str, Sums], weights: NDArray[Any]) -> dict[str, Resampled]:
     # as many units in every resample
     whole = np.array([sum_.per is None for sum_ in sums.values()], np.float64)
     over, per = np.zeros((2, weights.shape[1], len(sums)))
@@ -148,7 +149,7 @@ def _resampled_sums(sums: Mapping[str, Sums], weights: Array) -> dict[str, Resam
     return {name: Resampled(float(values[at]), samples[:, at]) for at, name in enumerate(sums)}
 
 
-def _ginis(spread: Spread, weights: Array) -> Array:
+def _ginis(spread: Spread, weights: NDArray[Any]) -> NDArray[Any]:
     """(R,) Gini coefficients: Σ_i w_i·x_i·(2·W_<i + w_i − W) / (W·Σ w·x), x ascending, W_<i the weight before
     i.
 
@@ -171,7 +172,7 @@ def _ginis(spread: Spread, weights: Array) -> Array:
     return samples
 
 
-def _ratio(over: Array, per: Array) -> Array:
+def _ratio(over: NDArray[Any], per: NDArray[Any]) -> NDArray[Any]:
     """``over / per``; NaN where ``per`` is 0."""
     return np.asarray(np.divide(over, per, out=np.full(np.shape(over), np.nan), where=per != 0))
 

@@ -13,20 +13,21 @@ Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR tec
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from karec.types import Array
+import numpy as np
+from numpy.typing import NDArray
 
 PIECE = 512  # users whose scores are in memory at once
 
 
-def recall_at(top: Array, user: Array, work: Array, k: int) -> Array:
+def recall_at(top: NDArray[Any], user: NDArray[Any], work: NDArray[Any], k: int) -> NDArray[Any]:
     """Raises ValueError unless 1 ≤ k ≤ K, and for users that are not below U. O(U·K·log P)."""
     hits, held = _hits(top, user, work, k)
     return np.asarray(np.divide(hits.sum(axis=1), held, out=np.full(len(top), np.nan), where=held > 0))
 
 
-def ndcg_at(top: Array, user: Array, work: Array, k: int) -> Array:
+def ndcg_at(top: NDArray[Any], user: NDArray[Any], work: NDArray[Any], k: int) -> NDArray[Any]:
     """Raises ValueError as ``recall_at`` does."""
     hits, held = _hits(top, user, work, k)
     discount = 1.0 / np.log2(np.arange(k) + 2.0)
@@ -34,7 +35,7 @@ def ndcg_at(top: Array, user: Array, work: Array, k: int) -> Array:
     return np.asarray(np.divide(hits @ discount, ideal, out=np.full(len(top), np.nan), where=held > 0))
 
 
-def top_of(users: Array, works: Array, known: Array, k: int) -> Array:
+def top_of(users: NDArray[Any], works: NDArray[Any], known: NDArray[Any], k: int) -> NDArray[Any]:
     """(U, k) rows of ``works (N, D)`` by inner product with ``users (U, D)``, without ``known (U, H)``, which
     is −1 padded. Fewer than k are −1 padded. O(U·N·D).
     """
@@ -46,7 +47,7 @@ def top_of(users: Array, works: Array, known: Array, k: int) -> Array:
     )
 
 
-def best_of(scores: Array, known: Array, k: int) -> Array:
+def best_of(scores: NDArray[Any], known: NDArray[Any], k: int) -> NDArray[Any]:
     """(U, k) the columns of the largest ``scores (U, N)``, best first, ties by column, without ``known (U,
     H)`` and scores of −∞; −1 padded. O(U·N).
     """
@@ -65,7 +66,9 @@ def best_of(scores: Array, known: Array, k: int) -> Array:
     return top
 
 
-def _hits(top: Array, user: Array, work: Array, k: int) -> tuple[Array, Array]:
+def _hits(
+    top: NDArray[Any], user: NDArray[Any], work: NDArray[Any], k: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """(whether each place of the top k holds a work held out (U, k), how many were held out (U,))."""
     if not 1 <= k <= top.shape[1]:
         raise ValueError(f"k = {k} for the top {top.shape[1]}: expected 1 to {top.shape[1]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from karec._beside import Begun, InTurn, Work, begun
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import evaluate_run
 from karec.lab.report import Part, note
 from karec.lab.simulate.arms import read_arms
@@ -18,7 +18,7 @@ from karec.lab.simulate.population import Sizes, population_of
 from karec.lab.simulate.report import loop_report, parts_of
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.satiation import KUAIRAND
-from karec.platform.dataset import Dataset
+from karec.times import Progress
 
 FEWEST_ROWS = 50_000  # exposures; of fewer, a process takes longer to start than it saves
 DAYS = 3

@@ -15,23 +15,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec.cascade import Cascade
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.metrics.agreement import hit_rate
 from karec.evaluate.tables import with_interval
-from karec.features.user_vector import VECTOR
+from karec.features.user_vectors import VECTOR
 from karec.index import ItemIndex
 from karec.lab.report import Table
-from karec.logs.rank_log import RankLog
-from karec.types import Array, Request
+from karec.logs.read import RankLog
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Request
 
 TOPS = (10, 100)
 
 
 def kept_by_towers(
     cascade: Cascade, index: ItemIndex, pools: Sequence[RankLog], share: float
-) -> dict[int, Array]:
+) -> dict[int, NDArray[Any]]:
     """{top: (P,)} of the towers that ``cascade`` serves, on shadow ``pools``, of which prerank lets the
     ``share`` through; NaN for a pool that is not larger than the top.
 
@@ -55,8 +56,8 @@ def kept_by_towers(
 
 
 def compare_rounds(
-    users: Array,
-    rounds: tuple[Mapping[int, Array], Mapping[int, Array]],
+    users: NDArray[Any],
+    rounds: tuple[Mapping[int, NDArray[Any]], Mapping[int, NDArray[Any]]],
     aucs: Mapping[str, Any],
     resamples: int = 200,
     seed: int = 0,
@@ -79,7 +80,7 @@ def compare_rounds(
     return found
 
 
-def _mean(values: Array, users: Array, resamples: int, seed: int) -> dict[str, Any]:
+def _mean(values: NDArray[Any], users: NDArray[Any], resamples: int, seed: int) -> dict[str, Any]:
     there = np.isfinite(values)
     if not there.any():
         return {"value": None, "ci": None}

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import HOUR_MS, Progress
-from karec._toml import nearest
-from karec.bundle.kinds import Kind
+from karec.bundle.item_types import Kind
 from karec.config import load_cascade, open_bundle
 from karec.config.project import KindsOf
 from karec.config.scene_templates import HOME, OTHERS
@@ -20,8 +19,10 @@ from karec.lab.simulate.world import World
 from karec.lab.simulate.world.item_types import WorldKind, make_kinds
 from karec.lab.simulate.world.tastes import SCENES
 from karec.lab.studies.scenes import ValueOf, fill, scene_row
-from karec.prerank.live_indicators import LiveIndicators
-from karec.types import Array, Request
+from karec.pipeline.types import Request
+from karec.steps.scorers.live_indicators import LiveIndicators
+from karec.times import HOUR_MS, Progress
+from karec.toml import nearest
 
 ALL = "all"
 MINUTE_MS = HOUR_MS // 60
@@ -113,7 +114,7 @@ def _in_the_evening(read: Kind, kind: WorldKind, requests: Sequence[Request]) ->
 def _of_works(world: World, outcome: str) -> ValueOf:
     snapshot = world.dataset.snapshot
 
-    def value_of(request: Request, ids: Array) -> Array:
+    def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
         user = np.repeat(snapshot.users.lookup(np.array([request.user_number])), len(ids))
         scene = SCENES.index(request.scene) if request.scene in SCENES else 0
         times, scenes = np.full(len(ids), request.time_ms), np.full(len(ids), scene)
@@ -126,7 +127,7 @@ def _of_comments(world: World, kind: WorldKind) -> ValueOf:
     """The mean chance of a comment over the works that a person's vector is made of."""
     works_of, comment = kind.made.works_of, _of_works(world, "comment")
 
-    def value_of(request: Request, ids: Array) -> Array:
+    def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
         rows = kind.made.kind.items.lookup(ids)
         works = [works_of.of(row) for row in rows.tolist()]
         chances = comment(request, np.concatenate([np.empty(0, np.int64), *works]))
@@ -140,7 +141,7 @@ def _of_comments(world: World, kind: WorldKind) -> ValueOf:
 def _of_kind(world: World, kind: WorldKind) -> ValueOf:
     users = world.dataset.snapshot.users
 
-    def value_of(request: Request, ids: Array) -> Array:
+    def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
         return kind.value(np.repeat(users.lookup(np.array([request.user_number])), len(ids)), ids)
 
     return value_of

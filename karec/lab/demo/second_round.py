@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.bundle import next_version
-from karec.cascade import Cascade
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Exposures
 from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.quality import quality_table, tower_logits, trained_run
@@ -27,15 +28,15 @@ from karec.lab.simulate.world import World
 from karec.lab.simulate.world.answers import answers
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import TrainResult
-from karec.logs.rank_log import RankLog, read_rank_log
+from karec.logs.read import RankLog, read_rank_log
 from karec.models.onnx_model import OnnxModel
-from karec.observe.rank_log import RankLogObserver
-from karec.observe.shadow import Shadow
-from karec.observer_queue import ObserverQueue
-from karec.platform.dataset import Dataset
-from karec.platform.events import Exposures
-from karec.recommendation import Recommendation
-from karec.types import Array, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Request
+from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.shadow import Shadow
+from karec.times import Progress
 
 TEACHING = 2  # requests that teach, for each that the demo serves in the end
 MEASURED, MOST_MEASURED = 0.5, 50  # requests whose pools are measured, likewise, and at most
@@ -56,7 +57,7 @@ class Taught:
     answers: Exposures | None
     pools: Sequence[RankLog]
     share: float
-    first: Mapping[int, Array]
+    first: Mapping[int, NDArray[Any]]
 
 
 def can_teach(dataset: Dataset, n_requests: int) -> bool:
@@ -86,7 +87,7 @@ def serve_to_teach(
     return Taught(out / "served_log", feeds, outcomes, pools, share, first)
 
 
-def _users(dataset: Dataset, n_requests: int) -> tuple[Array, Array]:
+def _users(dataset: Dataset, n_requests: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(users of the test days to measure on, half of those that are served at most; others that were seen
     before)."""
     asked = asked_users(dataset, max(n_requests, 2))
@@ -97,7 +98,13 @@ def _users(dataset: Dataset, n_requests: int) -> tuple[Array, Array]:
 
 
 def _served(
-    dataset: Dataset, config: Path, users: Array, log: Path, most: int, progress: Progress | None, what: str
+    dataset: Dataset,
+    config: Path,
+    users: NDArray[Any],
+    log: Path,
+    most: int,
+    progress: Progress | None,
+    what: str,
 ) -> list[Recommendation]:
     """A feed for each of ``users``, every request a shadow request, logged into the empty folder ``log``."""
     shutil.rmtree(log, ignore_errors=True)

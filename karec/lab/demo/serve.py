@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.bundle import Bundle
-from karec.cascade import Cascade
+from karec.catalog.dataset import Dataset
 from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.funnel import funnel_loss, recalled_pools
@@ -19,10 +19,11 @@ from karec.evaluate.metrics.diversity import intra_list_distance
 from karec.lab.studies.feed_channels import channels_of_feeds
 from karec.lab.studies.fusion import TruthOf
 from karec.lab.studies.reach import Lists, compare_reach
-from karec.observer_queue import ObserverCounts
-from karec.platform.dataset import Dataset
-from karec.recommendation import Recommendation
-from karec.types import Array, Candidates, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.observer_queue import ObserverCounts
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Candidates, Request
+from karec.times import Progress
 
 WARM_UP = 5
 TRUE = {  # what the report tells of a synthetic world's outcomes
@@ -44,7 +45,7 @@ class Served:
     observed: tuple[ObserverCounts, ...]
 
 
-def asked_users(dataset: Dataset, n: int) -> Array:
+def asked_users(dataset: Dataset, n: int) -> NDArray[Any]:
     """(n,) users of the test days, drawn with a fixed seed."""
     return np.random.default_rng(0).permutation(np.unique(dataset.split()[2].user_id))[:n]
 
@@ -158,7 +159,7 @@ def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_
     """``truth_of(names, user rows, work rows, time_ms, scene)`` where the data's true outcomes are known."""
     user = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
     ids = np.concatenate([one.ids for one in lists])
-    outcomes: dict[str, Array] = {}
+    outcomes: dict[str, NDArray[Any]] = {}
     if truth_of is not None:
         asked = [feed.request for feed in served.feeds]
         users = dataset.snapshot.users.lookup(np.array([request.user_number for request in asked]))
@@ -172,5 +173,5 @@ def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_
     return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
 
 
-def _vectors(served: Served, candidates: Candidates) -> Array:
+def _vectors(served: Served, candidates: Candidates) -> NDArray[Any]:
     return served.bundle.index.embeddings(candidates.rows)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, Progress
 from karec.bundle import Bundle
+from karec.catalog.snapshot import Snapshot
 from karec.config.assemble import Cascade, build_cascade
 from karec.config.scenes import Config
-from karec.ecosystem.exposure import Exposures
-from karec.ecosystem.steering import Steering
 from karec.errors import ConfigError
+from karec.exposure.controller import Steering
 from karec.lab.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
@@ -30,12 +30,12 @@ from karec.lab.simulate.sessions import SCENE, Played, Today
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.workers import play_day
 from karec.models.trees import copy_model
-from karec.observe.rank_log import RankLogObserver
-from karec.observer_queue import ObserverQueue
-from karec.platform.snapshot import Snapshot
-from karec.refresh.publish import publish_bundle
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.refresh.publish_run import publish_bundle
 from karec.screening.settings import Settings
-from karec.types import Array
+from karec.steps.scorers.exposure_control import Exposures
+from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.times import DAY_MS, Progress
 
 COMMUNITY = "community"  # the channel; one of the user's own, module:Class, may read what it does
 USER_VECTOR = "request.user_vector"
@@ -266,7 +266,7 @@ class ArmRun:
             return None
         return told_of(self.place / SCREENED, self.sizes.days, state.creators, self.population)
 
-    def _all_days(self) -> dict[str, Array]:
+    def _all_days(self) -> dict[str, NDArray[Any]]:
         parts = [read_day(self.place, day) for day in range(self.sizes.days)]
         return {name: np.concatenate([part[name] for part in parts]) for name in EXPOSURES}
 

@@ -19,10 +19,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside, write_text_aside
 from karec.errors import DataError
-from karec.types import EMPTY, Array
+from karec.files import file_aside, write_text_aside
+from karec.pipeline.types import EMPTY
 
 FORMAT = 1
 # of ``work_upload_day``: there when the days begin; uploaded, and refused by screening; never uploaded in
@@ -80,13 +81,13 @@ class ArmLog:
     name: str
     days: int
     n_users: int
-    creators: Array
-    exposures: Mapping[str, Array]
-    work_upload_day: Array
-    work_creator: Array
-    upload_ms: Array
-    sessions: Array
-    quit_day: Array
+    creators: NDArray[Any]
+    exposures: Mapping[str, NDArray[Any]]
+    work_upload_day: NDArray[Any]
+    work_creator: NDArray[Any]
+    upload_ms: NDArray[Any]
+    sessions: NDArray[Any]
+    quit_day: NDArray[Any]
     facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:
@@ -108,7 +109,7 @@ class ArmLog:
         return len(self.exposures["user"])
 
     @property
-    def comers(self) -> Array:
+    def comers(self) -> NDArray[Any]:
         return np.asarray((self.sessions >= 0).all(axis=0))
 
     def write_end(self, folder: Path) -> None:
@@ -136,7 +137,7 @@ class ArmLog:
         )
 
 
-def columns_of(exposures: Mapping[str, Array]) -> dict[str, Array]:
+def columns_of(exposures: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The columns of EXPOSURES, in its order and dtypes. DataError: one is missing, unknown or of another
     length."""
     if exposures.keys() != EXPOSURES.keys():
@@ -149,14 +150,14 @@ def columns_of(exposures: Mapping[str, Array]) -> dict[str, Array]:
     return columns
 
 
-def write_day(folder: Path, day: int, exposures: Mapping[str, Array]) -> None:
+def write_day(folder: Path, day: int, exposures: Mapping[str, NDArray[Any]]) -> None:
     """Writes the exposures of one day into ``folder``."""
     columns: dict[str, Any] = columns_of(exposures)
     with file_aside(_day(folder, day)) as file:
         np.savez(file, **columns)
 
 
-def read_day(folder: Path, day: int) -> dict[str, Array]:
+def read_day(folder: Path, day: int) -> dict[str, NDArray[Any]]:
     """The exposures of one day; DataError naming a file that is missing or damaged."""
     return columns_of(_read(_day(folder, day), EXPOSURES))
 
@@ -165,7 +166,7 @@ def _day(folder: Path, day: int) -> Path:
     return folder / f"day-{day:04d}.npz"
 
 
-def _read(path: Path, names: Mapping[str, type[np.generic]]) -> dict[str, Array]:
+def _read(path: Path, names: Mapping[str, type[np.generic]]) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}

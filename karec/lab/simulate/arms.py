@@ -32,12 +32,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from karec._toml import Place, fill, nearest, read_toml
+from karec.catalog.snapshot import Snapshot
 from karec.config.scenes import Config
 from karec.config.starting import QUOTAS, starting_config
 from karec.errors import ConfigError
 from karec.lab.simulate.sessions import SCENE
-from karec.platform.snapshot import Snapshot
+from karec.toml import Place, fill, nearest, read_toml
 
 # Arms files that come with karec.
 SETS = (

@@ -14,18 +14,18 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS
-from karec._files import file_aside
+from karec.aggregates.advance import advance
+from karec.catalog.impressions import Exposures
+from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
+from karec.files import file_aside
 from karec.lab.simulate.population import Population
 from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.world.tastes import SCENES, TASKS
-from karec.platform.events import Exposures
-from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
+from karec.times import DAY_MS
 
 EVENTS = ("user", "work", "time_ms", "play_ms", *TASKS)
 CHECKPOINT = "checkpoint.npz"
@@ -50,10 +50,10 @@ class State:
     """
 
     day: int
-    levels: Array
-    lately: Array
+    levels: NDArray[Any]
+    lately: NDArray[Any]
     creators: Creators
-    sessions: Array
+    sessions: NDArray[Any]
     run: str
     exposure: str = ""
     logged: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def _opened(path: Path) -> NpzFile:
     return file
 
 
-def write_events(place: Path, day: int, rows: Mapping[str, Array]) -> None:
+def write_events(place: Path, day: int, rows: Mapping[str, NDArray[Any]]) -> None:
     """``rows``: the columns of EVENTS, in order of time."""
     events: dict[str, Any] = {name: rows[name] for name in EVENTS}
     with file_aside(_path(place, day)) as file:

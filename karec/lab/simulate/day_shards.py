@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside
 from karec.errors import MissingExtra
-from karec.types import Array
+from karec.files import file_aside
 
 SHARD = 1_250_000  # rows
 GROUP = 2**17  # rows of a row group
 
 
-def write_day_shards(folder: Path, day: date, columns: Mapping[str, Array | tuple[Array, list[str]]]) -> None:
+def write_day_shards(
+    folder: Path, day: date, columns: Mapping[str, NDArray[Any] | tuple[NDArray[Any], list[str]]]
+) -> None:
     """``folder/day=…/part-N.parquet``. A column is an array ``(N,)``; codes and their texts; or ``(N, D)``,
     written as a list of D numbers a row.
     """
@@ -35,7 +37,7 @@ def write_day_shards(folder: Path, day: date, columns: Mapping[str, Array | tupl
             pq.write_table(part, file, compression="zstd", compression_level=1, row_group_size=GROUP)
 
 
-def _arrow(values: Array | tuple[Array, list[str]]) -> Any:
+def _arrow(values: NDArray[Any] | tuple[NDArray[Any], list[str]]) -> Any:
     import pyarrow as pa
 
     if isinstance(values, tuple):

@@ -19,14 +19,14 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, HOUR_MS
-from karec.ecosystem.prices import Prices
-from karec.ecosystem.steering import Steering
 from karec.errors import Unavailable
+from karec.exposure.controller import Steering
+from karec.exposure.dual_variables import Prices
 from karec.lab.simulate.sessions import NEVER, Counted, Played, Players, Today
 from karec.lab.simulate.workers import end_with_parent
-from karec.types import Array
+from karec.times import DAY_MS, HOUR_MS
 
 SLOT_MS = HOUR_MS // 6
 
@@ -47,8 +47,8 @@ class Team(Protocol):
 def play_steered(
     today: Today,
     steering: Steering,
-    levels: Array,
-    lately: Array,
+    levels: NDArray[Any],
+    lately: NDArray[Any],
     cores: int,
     said: Callable[[int, int], None],
 ) -> Played:
@@ -77,7 +77,11 @@ def play_steered(
 
 @contextmanager
 def _teams(
-    today: Today, steering: Steering, parts: Sequence[Array], levels: Array, lately: Array
+    today: Today,
+    steering: Steering,
+    parts: Sequence[NDArray[Any]],
+    levels: NDArray[Any],
+    lately: NDArray[Any],
 ) -> Iterator[Sequence[Team]]:
     if len(parts) == 1:
         yield [_Here(Players(today, parts[0], levels, lately))]
@@ -109,7 +113,14 @@ class _Here:
 class _There:
     """In a forked process of its own."""
 
-    def __init__(self, today: Today, steering: Steering, visits: Array, levels: Array, lately: Array) -> None:
+    def __init__(
+        self,
+        today: Today,
+        steering: Steering,
+        visits: NDArray[Any],
+        levels: NDArray[Any],
+        lately: NDArray[Any],
+    ) -> None:
         context = multiprocessing.get_context("fork")
         self._line, theirs = context.Pipe()
         self._process = context.Process(
@@ -161,7 +172,12 @@ class _There:
 
 
 def _serve(
-    line: Connection, today: Today, steering: Steering, visits: Array, levels: Array, lately: Array
+    line: Connection,
+    today: Today,
+    steering: Steering,
+    visits: NDArray[Any],
+    levels: NDArray[Any],
+    lately: NDArray[Any],
 ) -> None:
     end_with_parent()
     try:

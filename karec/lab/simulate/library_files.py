@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from importlib.resources import files
 from pathlib import Path
 
-from karec._clock import Progress
-from karec._files import write_text_aside
+from karec.files import write_text_aside
 from karec.lab.simulate.day_shards import write_day_shards
 from karec.lab.simulate.uploads_library import Library
+from karec.times import Progress
 
 FIRST = date(2026, 10, 1)
 KEPT = 10  # one of so many works is kept

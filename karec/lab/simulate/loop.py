@@ -29,11 +29,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from karec._clock import Progress
-from karec._files import write_text_aside
 from karec.config.assemble import check_steps
 from karec.config.scenes import Config
 from karec.errors import DataError
+from karec.files import write_text_aside
 from karec.lab.simulate.arm import ArmRun
 from karec.lab.simulate.arms import MODELS, Arms
 from karec.lab.simulate.nightly import check_settings, first_training
@@ -43,6 +42,7 @@ from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.workers import usable_cores
 from karec.lab.simulate.world.satiation import KUAIRAND
 from karec.screening.settings import Settings
+from karec.times import Progress
 
 FORMAT = 3
 HEAD = "simulation.json"

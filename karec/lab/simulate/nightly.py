@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import write_text_aside
+from karec.catalog.impressions import Exposures
+from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, KarecError
+from karec.files import write_text_aside
 from karec.lab.simulate.population import Population, with_works
 from karec.lab.simulate.world import World
 from karec.lab.simulate.write_dataset import write_dataset
-from karec.platform.events import Exposures
-from karec.platform.snapshot import Snapshot
-from karec.types import Array
 
 READS = """import sys
 from pathlib import Path
@@ -76,7 +76,7 @@ def first_training(world: World, settings: Mapping[str, Any], seed: int, folder:
 
 def learn_on(
     population: Population,
-    uploaded: Array,
+    uploaded: NDArray[Any],
     served: Exposures,
     run: Path,
     folder: Path,
@@ -124,7 +124,7 @@ def joined(parts: Sequence[Exposures]) -> Exposures:
     """One after the other; each says how long works were played."""
     labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
 
-    def each(name: str) -> Array:
+    def each(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     return Exposures(
@@ -132,7 +132,7 @@ def joined(parts: Sequence[Exposures]) -> Exposures:
     )
 
 
-def _only(snapshot: Snapshot, works: Array) -> Snapshot:
+def _only(snapshot: Snapshot, works: NDArray[Any]) -> Snapshot:
     return replace(snapshot, works=snapshot.works.take(works))
 
 

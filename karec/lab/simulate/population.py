@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, Progress
+from karec.aggregates.advance import advance
+from karec.catalog.impressions import Exposures
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.lab.simulate.arm_log import NEVER
 from karec.lab.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, rates, starting_levels
 from karec.lab.simulate.uploads import Potential, draw_debutants, draw_potential, draw_works
 from karec.lab.simulate.world import Truth, World, make_world
 from karec.lab.simulate.world.platform import work_table
 from karec.lab.simulate.world.satiation import KUAIRAND, Satiation
-from karec.platform.events import Exposures
-from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
-from karec.types import Array
+from karec.times import DAY_MS, Progress
 
 WORLD_DAYS = 14
 PAGE = 10  # works of a page
@@ -68,10 +69,10 @@ class Population:
     first_ms: int
     visits: Visits
     potential: Potential
-    levels: Array
-    lately: Array
-    seen: Array
-    comers: Array
+    levels: NDArray[Any]
+    lately: NDArray[Any]
+    seen: NDArray[Any]
+    comers: NDArray[Any]
 
 
 def make_population(
@@ -114,8 +115,13 @@ def population_of(
 
 
 def _played(
-    part: Part | None, user: Array, work: Array, users: int, works: int, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    part: Part | None,
+    user: NDArray[Any],
+    work: NDArray[Any],
+    users: int,
+    works: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """(users,) who may come, (works,) which works are in the library or may be uploaded: both bool."""
     if part is None:
         return np.ones(users, bool), np.ones(works, bool)
@@ -132,7 +138,7 @@ def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
     last = type(works)(**{name: column[n:] for name, column in vars(works).items()})
     more = work_table(truth.people, truth.songs, last, first=n)
 
-    def joined(name: str, column: Array) -> Array:
+    def joined(name: str, column: NDArray[Any]) -> NDArray[Any]:
         new = more.columns.get(name, np.zeros(len(more), column.dtype))
         return np.concatenate([column, new.astype(column.dtype)])
 
@@ -140,7 +146,7 @@ def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
     return replace(snapshot, works=Table(np.concatenate([snapshot.works.ids, more.ids]), columns))
 
 
-def _enjoyment(truth: Truth, user: Array, work: Array, shown: Exposures) -> Array:
+def _enjoyment(truth: Truth, user: NDArray[Any], work: NDArray[Any], shown: Exposures) -> NDArray[Any]:
     """(M,) float32: the expected long view of what was shown."""
     repeats = truth.repeats(user, work)
     parts = []
@@ -154,7 +160,7 @@ def _enjoyment(truth: Truth, user: Array, work: Array, shown: Exposures) -> Arra
     return np.concatenate(parts)
 
 
-def _latest(user: Array, work: Array, n_users: int, width: int) -> Array:
+def _latest(user: NDArray[Any], work: NDArray[Any], n_users: int, width: int) -> NDArray[Any]:
     """(U, width) int32: the last works of each user, oldest first, of M rows in order of time; −1 before the
     first."""
     order = np.argsort(user, kind="stable")

@@ -16,14 +16,15 @@ by hand, not fitted to any data.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, HOUR_MS
 from karec.lab.simulate.world.people import People
 from karec.lab.simulate.world.policy import HOURS
 from karec.lab.simulate.world.sampling import weighted_rows
-from karec.types import Array
+from karec.times import DAY_MS, HOUR_MS
 
 NEUTRAL, MORE, POWER = 0.5, 0.6, 0.5
 LEAST, MOST = 0.05, 0.95
@@ -42,23 +43,23 @@ class Visits:
     1)``: coins of the next pages.
     """
 
-    day: Array
-    user: Array
-    start_ms: Array
-    coin: Array
-    more: Array
+    day: NDArray[Any]
+    user: NDArray[Any]
+    start_ms: NDArray[Any]
+    coin: NDArray[Any]
+    more: NDArray[Any]
 
     def of_day(self, day: int) -> slice:
         begin, end = np.searchsorted(self.day, [day, day + 1])
         return slice(int(begin), int(end))
 
-    def of_users(self, comers: Array) -> Visits:
+    def of_users(self, comers: NDArray[Any]) -> Visits:
         """Those of the users of ``comers (U,)`` bool."""
         kept = comers[self.user]
         return Visits(**{each.name: getattr(self, each.name)[kept] for each in fields(self)})
 
 
-def rates(people: People) -> Array:
+def rates(people: People) -> NDArray[Any]:
     """(U,) float64 potential sessions a day of each user."""
     return np.asarray(np.minimum(POTENTIAL * people.activity / people.activity.mean(), MOST_A_DAY))
 
@@ -74,7 +75,9 @@ def draw_visits(people: People, days: int, first_ms: int, seed: int) -> Visits:
     return Visits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _of_day(rate: Array, day: int, first_ms: int, rng: np.random.Generator) -> tuple[Array, ...]:
+def _of_day(
+    rate: NDArray[Any], day: int, first_ms: int, rng: np.random.Generator
+) -> tuple[NDArray[Any], ...]:
     user = np.repeat(np.arange(len(rate)), rng.poisson(rate))
     hour = weighted_rows(np.array(HOURS, float), len(user), rng)
     within = np.minimum(hour * HOUR_MS + rng.integers(0, HOUR_MS, len(user)), DAY_MS - MOST_PAGES * PAGE_MS)
@@ -87,7 +90,7 @@ def _of_day(rate: Array, day: int, first_ms: int, rng: np.random.Generator) -> t
     return np.full(len(order), day), user[order], start[order], coin[order], more[order]
 
 
-def starting_levels(user: Array, enjoyment: Array, n_users: int) -> Array:
+def starting_levels(user: NDArray[Any], enjoyment: NDArray[Any], n_users: int) -> NDArray[Any]:
     """(U,) float64 > 0, from M works shown before: ``user`` rows and what each was expected to give."""
     mean = float(enjoyment.mean(dtype=np.float64))
     total = np.bincount(user, weights=enjoyment, minlength=n_users)
@@ -99,7 +102,7 @@ def chance(level: float, start: float, neutral: float = NEUTRAL) -> float:
     return float(min(max(neutral * (level / start) ** POWER, LEAST), MOST))
 
 
-def moved(level: float, enjoyment: Array) -> float:
+def moved(level: float, enjoyment: NDArray[Any]) -> float:
     """``level`` after works of that ``enjoyment (N,)``, in their order."""
     for each in enjoyment.tolist():
         level += (each - level) / MEMORY

@@ -23,20 +23,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS
-from karec._toml import Place, construct, keywords
+from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, KarecError
 from karec.lab.simulate.arm_log import REFUSED
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.day_shards import write_day_shards
 from karec.lab.simulate.population import Population
 from karec.lab.simulate.uploads import Creators
-from karec.platform.snapshot import Snapshot
 from karec.screening.screen import KEPT, read_screened, screen
 from karec.screening.selection import kept_ids
 from karec.screening.settings import Settings
-from karec.types import Array
+from karec.times import DAY_MS
+from karec.toml import Place, construct, keywords
 
 UPLOADS = "uploads"
 # of screen.toml: a simulation has its own uploads and days
@@ -148,8 +148,8 @@ def told_of(place: Path, days: int, creators: Creators, population: Population) 
 
 
 def _columns(
-    rows: Array, day: int, creators: Creators, snapshot: Snapshot, population: Population
-) -> dict[str, Array | tuple[Array, list[str]]]:
+    rows: NDArray[Any], day: int, creators: Creators, snapshot: Snapshot, population: Population
+) -> dict[str, NDArray[Any] | tuple[NDArray[Any], list[str]]]:
     """{each of COLUMNS: (N,)} of the works ``rows``, as of the beginning of ``day``."""
     works, potential, users = snapshot.works, population.potential, snapshot.users
     owner, n = potential.rows_of(potential.creator[rows]), len(potential.creators)

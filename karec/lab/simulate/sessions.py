@@ -10,18 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec.cascade import Cascade
-from karec.ecosystem.ledger import Feed
-from karec.ecosystem.steering import Steering
+from karec.catalog.snapshot import Snapshot
+from karec.exposure.controller import Steering
+from karec.exposure.counters import Feed
 from karec.lab.simulate.population import PAGE, Population
 from karec.lab.simulate.returns import MORE, MOST_PAGES, PAGE_MS, chance, moved
 from karec.lab.simulate.world.answers import coins_of, expected_play_ms, outcomes, play_ms_of
 from karec.lab.simulate.world.tastes import SCENES, TASKS
-from karec.platform.snapshot import Snapshot
-from karec.types import Array, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Request
 
 SCENE = "home"
 LOGGED_EACH = 10  # one potential session in so many is logged, where an arm learns
@@ -57,11 +59,11 @@ class Played:
     theirs at the day's end. ``ms``: what the requests took, all together.
     """
 
-    users: Array
-    levels: Array
-    lately: Array
-    sessions: Array
-    shown: dict[str, Array]
+    users: NDArray[Any]
+    levels: NDArray[Any]
+    lately: NDArray[Any]
+    sessions: NDArray[Any]
+    shown: dict[str, NDArray[Any]]
     requests: int
     ms: float
 
@@ -69,7 +71,7 @@ class Played:
     def joined(cls, parts: Sequence[Played]) -> Played:
         """The parts one after the other."""
 
-        def each(name: str) -> Array:
+        def each(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(part, name) for part in parts])
 
         shown = {name: np.concatenate([part.shown[name] for part in parts]) for name in COLUMNS}
@@ -84,7 +86,9 @@ class Players:
     (U,)``, ``lately (U, window)``: as the day began.
     """
 
-    def __init__(self, today: Today, visits: Array, levels: Array, lately: Array) -> None:
+    def __init__(
+        self, today: Today, visits: NDArray[Any], levels: NDArray[Any], lately: NDArray[Any]
+    ) -> None:
         self._today, self._diary = today, _Diary()
         self._ids, first = np.unique(today.population.visits.user[visits], return_index=True)
         cuts = np.split(visits, first[1:]) if len(first) else []
@@ -134,7 +138,7 @@ def _dtype(name: str) -> type[np.generic]:
 class _Diary:
     """Pages as they come."""
 
-    pages: dict[str, list[Array]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
+    pages: dict[str, list[NDArray[Any]]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     counted: list[Counted] = field(default_factory=list)
     requests: int = 0
     logged: int = 0
@@ -144,16 +148,18 @@ class _Diary:
 class _User:
     """One user on one day."""
 
-    def __init__(self, today: Today, user: int, levels: Array, lately: Array, diary: _Diary) -> None:
+    def __init__(
+        self, today: Today, user: int, levels: NDArray[Any], lately: NDArray[Any], diary: _Diary
+    ) -> None:
         self.today, self.user, self.diary = today, user, diary
         self.level, self.start = float(levels[user]), float(today.population.levels[user])
-        self.recent: Array = lately[user]
+        self.recent: NDArray[Any] = lately[user]
         self.sessions = 0
         self.shown: list[int] = []
         follows = today.snapshot.relations["follows"].of(user)
         self.followed = set(follows.tolist())
 
-    def pages(self, visits: Array) -> Iterator[int]:
+    def pages(self, visits: NDArray[Any]) -> Iterator[int]:
         """The moment of each page before it is asked for, ms; it is when the next one is wanted."""
         of = self.today.population.visits
         for visit in visits.tolist():
@@ -173,7 +179,7 @@ class _User:
             if page < MOST_PAGES - 1 and of.more[visit, page] >= chance(self.level, self.start, MORE):
                 return
 
-    def _ask(self, visit: int, page: int, moment: int) -> Array:
+    def _ask(self, visit: int, page: int, moment: int) -> NDArray[Any]:
         """(N,) work rows of a page."""
         today, diary, population = self.today, self.diary, self.today.population
         request = Request(
@@ -202,7 +208,7 @@ class _User:
             diary.counted.append((moment, self.user, counted))
         return population.snapshot.works.lookup(ids)
 
-    def _answer(self, work: Array, page: int, moment: int) -> None:
+    def _answer(self, work: NDArray[Any], page: int, moment: int) -> None:
         truth = self.today.population.truth
         n, user = len(work), np.full(len(work), self.user)
         before = self.recent[self.recent >= 0]

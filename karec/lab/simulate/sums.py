@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, HOUR_MS
 from karec.errors import DataError
 from karec.evaluate.metrics.diversity import gini
 from karec.evaluate.metrics.exposure import THRESHOLDS, Spread, Sums, daily_counts
 from karec.lab.simulate.arm_log import BEFORE, ArmLog
-from karec.types import Array
+from karec.times import DAY_MS, HOUR_MS
 
 EXPECTED = {"play_s": "p_play_s", "long_views": "p_long_view", "likes": "p_like", "follows": "p_follow"}
 DRAWN = {
@@ -53,11 +53,11 @@ class ArmSums:
     name: str
     days: int
     n_users: int
-    creators: Array
+    creators: NDArray[Any]
     works: int
     by_user: Mapping[str, Sums]
     by_creator: Mapping[str, Sums | Spread]
-    by_day: Mapping[str, Array]
+    by_day: Mapping[str, NDArray[Any]]
     facts: Mapping[str, Any]
 
 
@@ -88,7 +88,7 @@ def sums_of(log: ArmLog) -> ArmSums:
     )
 
 
-def _checked(log: ArmLog) -> Array:
+def _checked(log: ArmLog) -> NDArray[Any]:
     """(n_users,) the creator that a user row is, −1 for users who are none."""
     sizes = {"days": log.days, "users": int(log.comers.sum()), "creators": len(log.creators)}
     for what, size in sizes.items():
@@ -120,24 +120,24 @@ def _checked(log: ArmLog) -> Array:
     return creator_of
 
 
-def _refuse(log: ArmLog, bad: Array, why: str) -> None:
+def _refuse(log: ArmLog, bad: NDArray[Any], why: str) -> None:
     for row in np.flatnonzero(bad)[:1]:
         raise DataError(f"arm {log.name!r}: work {log.exposures['work'][row]}, exposure {row}, {why}")
 
 
-def _shares(log: ArmLog, first_ms: Array) -> dict[str, Array]:
+def _shares(log: ArmLog, first_ms: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """{measure: (M,) whether an exposure counts}; ``first_ms (M,)``, when its creator began to upload."""
     young = {f"younger_{hours}h": log.exposures["age_ms"] < hours * HOUR_MS for hours in YOUNG_HOURS}
     moment = log.upload_ms[log.exposures["work"]] + log.exposures["age_ms"]
     return {**young, "new_creators_share": moment - first_ms < NEW_DAYS * DAY_MS}
 
 
-def _by_user(log: ArmLog, shares: Mapping[str, Array]) -> dict[str, Sums]:
+def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]:
     comers = log.comers
 
-    def of_users(values: Array | None = None) -> Array:
+    def of_users(values: NDArray[Any] | None = None) -> NDArray[Any]:
         counts = np.bincount(log.exposures["user"], weights=values, minlength=log.n_users)
-        return counts[comers].astype(np.float64)
+        return np.asarray(counts[comers].astype(np.float64))
 
     days = np.full(int(comers.sum()), float(log.days))
     exposures = of_users()
@@ -152,12 +152,12 @@ def _by_user(log: ArmLog, shares: Mapping[str, Array]) -> dict[str, Sums]:
 
 
 def _by_creator(
-    log: ArmLog, counts: Mapping[str, Array], there: Array, owner: Array
+    log: ArmLog, counts: Mapping[str, NDArray[Any]], there: NDArray[Any], owner: NDArray[Any]
 ) -> dict[str, Sums | Spread]:
     """``there`` are the works that were uploaded, ``owner`` the creator of each, from 0."""
     n = len(log.creators)
 
-    def of_creators(values: Array | None = None) -> Array:
+    def of_creators(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(owner, weights=values, minlength=n).astype(np.float64)
 
     measures: dict[str, Sums | Spread] = {}
@@ -180,13 +180,15 @@ def _by_creator(
     }
 
 
-def _by_day(log: ArmLog, shares: Mapping[str, Array], counts: Mapping[str, Array]) -> dict[str, Array]:
-    def of_days(values: Array | None = None) -> Array:
+def _by_day(
+    log: ArmLog, shares: Mapping[str, NDArray[Any]], counts: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    def of_days(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(log.exposures["day"], weights=values, minlength=log.days).astype(np.float64)
 
     exposures, comers = of_days(), log.comers
 
-    def share(values: Array) -> Array:
+    def share(values: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(
             np.divide(of_days(values), exposures, out=np.full(log.days, np.nan), where=exposures > 0)
         )

@@ -21,17 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS
 from karec.lab.simulate.arm_log import BEFORE, NEVER, REFUSED
 from karec.lab.simulate.world.catalogue import Works, make_works, works_by
 from karec.lab.simulate.world.people import People
 from karec.lab.simulate.world.platform import BEFORE_DAYS
 from karec.lab.simulate.world.tastes import Truth
-from karec.types import Array
+from karec.times import DAY_MS
 
 POTENTIAL = 2.0
 LEAST = 0.05
@@ -48,19 +48,19 @@ class Potential:
     the days before.
     """
 
-    day: Array
-    coin: Array
-    creator: Array
-    creators: Array
-    patience: Array
+    day: NDArray[Any]
+    coin: NDArray[Any]
+    creator: NDArray[Any]
+    creators: NDArray[Any]
+    patience: NDArray[Any]
     mean_seen: float
 
-    def rows_of(self, user: Array) -> Array:
+    def rows_of(self, user: NDArray[Any]) -> NDArray[Any]:
         """Rows of ``creators`` for user rows that upload."""
         return np.searchsorted(self.creators, user)
 
 
-def draw_debutants(people: People, debuts: int, days: int, seed: int) -> Array:
+def draw_debutants(people: People, debuts: int, days: int, seed: int) -> NDArray[Any]:
     """(days, debuts) user rows of who uploads for the first time on each day. ValueError: there are too few
     users."""
     others = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
@@ -71,7 +71,7 @@ def draw_debutants(people: People, debuts: int, days: int, seed: int) -> Array:
     return np.random.default_rng(seed).permutation(others)[: debuts * days].reshape(days, debuts)
 
 
-def draw_works(truth: Truth, world_days: int, debutants: Array, seed: int) -> Works:
+def draw_works(truth: Truth, world_days: int, debutants: NDArray[Any], seed: int) -> Works:
     """The truth's works, then the potential ones of each day of ``debutants``, by upload; a day is drawn by
     itself."""
     n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days))
@@ -86,7 +86,9 @@ def draw_works(truth: Truth, world_days: int, debutants: Array, seed: int) -> Wo
     return _joined(parts)
 
 
-def _of_debutants(truth: Truth, debutants: Array, n: int, begin: int, rng: np.random.Generator) -> Works:
+def _of_debutants(
+    truth: Truth, debutants: NDArray[Any], n: int, begin: int, rng: np.random.Generator
+) -> Works:
     """One work of each of the last row of ``debutants``, and of those before as many as of a mean creator,
     when all others have ``n``.
     """
@@ -104,7 +106,12 @@ def _joined(parts: Sequence[Works]) -> Works:
 
 
 def draw_potential(
-    works: Works, creators: Array, debutants: Array, first_ms: int, seen: float, rng: np.random.Generator
+    works: Works,
+    creators: NDArray[Any],
+    debutants: NDArray[Any],
+    first_ms: int,
+    seen: float,
+    rng: np.random.Generator,
 ) -> Potential:
     """Coins and patience; works uploaded before ``first_ms`` are there, and the first one of each of
     ``debutants`` is uploaded. ``seen``: works shown a day in all, before the days.
@@ -129,13 +136,13 @@ class Creators:
     (C,)`` −1 for those who are there; ``upload_day (W,)`` as of ``ArmLog.work_upload_day``.
     """
 
-    seen: Array
-    unseen: Array
-    quit_day: Array
-    upload_day: Array
+    seen: NDArray[Any]
+    unseen: NDArray[Any]
+    quit_day: NDArray[Any]
+    upload_day: NDArray[Any]
 
     @classmethod
-    def at_start(cls, potential: Potential, seen: Array) -> Self:
+    def at_start(cls, potential: Potential, seen: NDArray[Any]) -> Self:
         """``seen (C,)``: works of each that were shown a day, before the days."""
         n = len(potential.creators)
         upload_day = np.where(potential.day == BEFORE, BEFORE, NEVER).astype(np.int32)
@@ -153,13 +160,13 @@ class Creators:
         upload_day[works[realised]] = day
         return replace(self, upload_day=upload_day)
 
-    def without(self, works: Array) -> Creators:
+    def without(self, works: NDArray[Any]) -> Creators:
         """After screening refused ``works``, rows of those that were uploaded: they are on no platform."""
         upload_day = self.upload_day.copy()
         upload_day[works] = REFUSED
         return replace(self, upload_day=upload_day)
 
-    def look(self, potential: Potential, day: int, shown: Array) -> Creators:
+    def look(self, potential: Potential, day: int, shown: NDArray[Any]) -> Creators:
         """After ``day``, on which works of the user rows ``shown (M,)`` were shown."""
         n = len(potential.creators)
         counts = np.bincount(potential.rows_of(shown), minlength=n)

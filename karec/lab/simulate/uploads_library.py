@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS
 from karec.lab.simulate.world.catalogue import ERAS, TAGS, TYPES
 from karec.lab.simulate.world.sampling import unit_rows, weighted_rows, zipf_weights
-from karec.types import Array
+from karec.times import DAY_MS
 
 DIMENSION = 32
 SONGS = 100_000
@@ -32,7 +33,7 @@ COPIED = 0.05
 LANGUAGES = ["Mandarin", "Cantonese", "English", "Japanese", "Korean", "other"]
 DEVICES = ["phone", "tablet", "microphone", "sound card"]
 HEIGHTS = np.array([240, 360, 480, 720, 1080], np.int32)
-Named = tuple[Array, list[str]]
+Named = tuple[NDArray[Any], list[str]]
 """A column of texts: (N,) int32 codes, and the text of each code."""
 
 
@@ -42,11 +43,11 @@ class UploadedDay:
     ``long_views (N,) int32``: of the week after; ``quality (N,)``: hidden.
     """
 
-    columns: dict[str, Array | Named]
-    vectors: Array
-    exposures: Array
-    long_views: Array
-    quality: Array
+    columns: dict[str, NDArray[Any] | Named]
+    vectors: NDArray[Any]
+    exposures: NDArray[Any]
+    long_views: NDArray[Any]
+    quality: NDArray[Any]
 
 
 class Library:
@@ -73,7 +74,7 @@ class Library:
         song = weighted_rows(self.songs, n, rng).astype(np.int32)[copied]
         quality = _mix(self.skill[creator], 0.7, rng)[copied]
         is_video = (rng.random(n, np.float32) < 0.4)[copied]
-        columns: dict[str, Array | Named] = {
+        columns: dict[str, NDArray[Any] | Named] = {
             "work_id": number * 1_000_000_000 + rng.permutation(n),
             "creator_id": creator.astype(np.int64),
             "song_id": song,
@@ -99,7 +100,7 @@ class Library:
         vectors = self._vectors(song, quality, copied, rng)
         return UploadedDay(columns, vectors, shown.astype(np.int32), long_views.astype(np.int32), quality)
 
-    def _copied(self, n: int, rng: np.random.Generator) -> Array:
+    def _copied(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
         """(N,) rows: each work's own, or that of the work whose recording it is."""
         rows = np.arange(n)
         if n > 1:
@@ -111,16 +112,16 @@ class Library:
         return rows
 
     def _measures(
-        self, quality: Array, is_video: Array, rng: np.random.Generator, copied: Array
-    ) -> dict[str, Array]:
+        self, quality: NDArray[Any], is_video: NDArray[Any], rng: np.random.Generator, copied: NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
         """What the platform hears and sees of each recording."""
         n = len(quality)
 
-        def noisy(share: float) -> Array:
-            return _mix(quality, share, rng)[copied]
+        def noisy(share: float) -> NDArray[Any]:
+            return np.asarray(_mix(quality, share, rng)[copied])
 
-        def drawn() -> Array:
-            return rng.standard_normal(n, np.float32)[copied]
+        def drawn() -> NDArray[Any]:
+            return np.asarray(rng.standard_normal(n, np.float32)[copied])
 
         height = HEIGHTS[np.clip(2.6 + 0.5 * noisy(0.3) + 0.7 * drawn(), 0, 4).astype(np.int64)]
         return {
@@ -153,7 +154,9 @@ class Library:
             "tags_given": rng.integers(0, 6, n).astype(np.int32),
         }
 
-    def _vectors(self, song: Array, quality: Array, copied: Array, rng: np.random.Generator) -> Array:
+    def _vectors(
+        self, song: NDArray[Any], quality: NDArray[Any], copied: NDArray[Any], rng: np.random.Generator
+    ) -> NDArray[Any]:
         n = len(song)
         own = rng.standard_normal((n, DIMENSION), np.float32)
         vectors = (0.6 * self.song_vectors[song] + (0.8 / DIMENSION**0.5) * own)[copied]
@@ -161,17 +164,17 @@ class Library:
         return np.asarray(np.clip(np.rint(vectors * 127.0), -127, 127), np.int8)
 
 
-def _mix(values: Array, share: float, rng: np.random.Generator) -> Array:
+def _mix(values: NDArray[Any], share: float, rng: np.random.Generator) -> NDArray[Any]:
     """N(0, 1) that correlate with ``values`` by ``share``."""
     own = rng.standard_normal(len(values), np.float32)
     return np.asarray(share * values + (1.0 - share * share) ** 0.5 * own, np.float32)
 
 
-def _share(logit: Array) -> Array:
+def _share(logit: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(1.0 / (1.0 + np.exp(-logit)), np.float32)
 
 
-def _rounded(values: Array) -> Array:
+def _rounded(values: NDArray[Any]) -> NDArray[Any]:
     """Three digits after the point, as such measures are stored."""
     return np.round(values, 3).astype(np.float32)
 

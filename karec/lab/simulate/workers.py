@@ -11,15 +11,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.lab.simulate.sessions import Played, Players, Today
-from karec.types import Array
 
 CHUNK = 200  # potential sessions
 
-Work = tuple[Today, Array, Array]
+Work = tuple[Today, NDArray[Any], NDArray[Any]]
 _work: list[Work] = []  # what forked processes find: it is not sent to them
 
 
@@ -28,7 +29,7 @@ def usable_cores() -> int:
 
 
 def play_day(
-    today: Today, levels: Array, lately: Array, cores: int, said: Callable[[int, int], None]
+    today: Today, levels: NDArray[Any], lately: NDArray[Any], cores: int, said: Callable[[int, int], None]
 ) -> Played:
     """Every potential session of the day; ``said(done, total)`` is called as chunks end."""
     of = today.population.visits
@@ -69,11 +70,11 @@ def _wait_for_end() -> None:
         os._exit(1)
 
 
-def _play(chunk: Array) -> Played:
+def _play(chunk: NDArray[Any]) -> Played:
     return _played(_work[-1][0], chunk, *_work[-1][1:])
 
 
-def _played(today: Today, visits: Array, levels: Array, lately: Array) -> Played:
+def _played(today: Today, visits: NDArray[Any], levels: NDArray[Any], lately: NDArray[Any]) -> Played:
     players = Players(today, visits, levels, lately)
     players.play()
     return players.played()

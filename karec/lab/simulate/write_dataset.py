@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside, write_text_aside
-from karec.data.own.contract import FILE
+from karec.catalog import schema
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Exposures
+from karec.catalog.relation import Relation
+from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
+from karec.data.contract import FILE
 from karec.errors import DataError
+from karec.files import file_aside, write_text_aside
 from karec.logs.parts import arrow_parquet
-from karec.platform import schema
-from karec.platform.dataset import Dataset
-from karec.platform.events import Exposures
-from karec.platform.relations import Relation
-from karec.platform.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
-from karec.types import Array
 
 ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", TAG: "tag", PUBLISHED: "published"}
 
@@ -75,19 +75,19 @@ def _columns(table: Table, start: Snapshot) -> tuple[dict[str, Any], list[str]]:
     return columns, categories
 
 
-def _named(codes: Array, names: list[str]) -> Any:
+def _named(codes: NDArray[Any], names: list[str]) -> Any:
     """The names of ``codes``; missing where a code has none."""
     pa = arrow_parquet()
     named = (codes >= 0) & (codes < len(names))
     return pa.array(names, pa.string()).take(pa.array(np.where(named, codes, 0), mask=~named))
 
 
-def _known(values: Array) -> Any:
+def _known(values: NDArray[Any]) -> Any:
     """``values``, missing where they are 0 or negative, which means none."""
     return arrow_parquet().array(values, mask=values <= schema.NO_FAMILY)
 
 
-def _pairs(users: Table, relation: Relation) -> dict[str, Array]:
+def _pairs(users: Table, relation: Relation) -> dict[str, NDArray[Any]]:
     rows = np.repeat(np.arange(len(relation)), np.diff(relation.indptr))
     pairs = {"user": np.asarray(users.ids)[rows], "to": np.asarray(relation.values)}
     return pairs if relation.times is None else {**pairs, "time_ms": np.asarray(relation.times)}

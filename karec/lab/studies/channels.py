@@ -18,19 +18,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._asked import merge, recall
-from karec._clock import Progress
 from karec.bundle import Bundle
-from karec.cascade import Cascade, Recall
+from karec.catalog.dataset import Dataset
 from karec.config import scaled_recall
 from karec.config.scenes import Config
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.lab.studies.recall import ENJOYED, FAVOURITES, Truth, best_by_truth, enjoyed_later
-from karec.platform.dataset import Dataset
-from karec.types import Array, Candidates, Request
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.checks import merge, recall
+from karec.pipeline.types import Candidates, Request
+from karec.times import Progress
 
 AT = (1_000, 10_000, 100_000)
 TOGETHER = "together"
@@ -43,10 +44,10 @@ class Found:
 
     user_id: int
     k: int
-    references: Mapping[str, Array]
-    alone: Mapping[str, Array]
+    references: Mapping[str, NDArray[Any]]
+    alone: Mapping[str, NDArray[Any]]
     merged: Candidates
-    without: Mapping[str, Array]
+    without: Mapping[str, NDArray[Any]]
 
 
 def found_by_channels(
@@ -147,7 +148,7 @@ def channel_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple
     return ("recall of", "@", "users", "channel", "found", "together ahead by", "sole", "lost without"), rows
 
 
-def _merged(together: Recall, request: Request) -> tuple[Candidates, dict[str, Array]]:
+def _merged(together: Recall, request: Request) -> tuple[Candidates, dict[str, NDArray[Any]]]:
     """What all channels find together, and what they find without each."""
     parts = [recall(source, request)[0] for source in together.sources]
     merged = merge(together.merger, request, parts)[0]
@@ -158,7 +159,7 @@ def _merged(together: Recall, request: Request) -> tuple[Candidates, dict[str, A
     return merged, without
 
 
-def _shares(one: Found, wanted: Array) -> dict[str, float]:
+def _shares(one: Found, wanted: NDArray[Any]) -> dict[str, float]:
     there = np.isin(one.merged.ids, wanted)
     together = float(there.sum() / len(wanted))
     shares = {TOGETHER: together}

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
-from karec.cascade import Cascade
 from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select, standardised
 from karec.errors import ContractError
 from karec.evaluate.metrics.diversity import (
@@ -26,7 +25,9 @@ from karec.evaluate.metrics.diversity import (
 )
 from karec.index import ItemIndex
 from karec.lab.report import Chart, Part, Table, lines, note, write_report
-from karec.types import Array, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.types import Request
+from karec.times import Progress
 
 FORMAT = 1  # of diversity.json
 METHODS = ("dpp", "mmr", "ssd", "scatter")
@@ -54,7 +55,7 @@ HEAD = (
 DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 WINDOWS = (2, 3, 5, 10, 20, 50)
 GROUPS = ("creator_id", "song_id")
-Pick = Callable[["Pool", int], Array]  # (pool, k) → the positions of the k works picked, best first
+Pick = Callable[["Pool", int], NDArray[Any]]  # (pool, k) → the positions of the k works picked, best first
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +63,10 @@ class Pool:
     """The candidates of one request: ``ids (N,)``, ``relevance (N,)`` as scored, ``embeddings (N, D)`` and
     integer ``columns {name: (N,)}``."""
 
-    ids: Array
-    relevance: Array
-    embeddings: Array
-    columns: Mapping[str, Array]
+    ids: NDArray[Any]
+    relevance: NDArray[Any]
+    embeddings: NDArray[Any]
+    columns: Mapping[str, NDArray[Any]]
 
 
 def ranked_pools(
@@ -134,12 +135,12 @@ def _methods(
         yield "scatter", float(window), _by_rules([ScatterRule(column, window, 1) for column in columns])
 
 
-def _top_k(pool: Pool, k: int) -> Array:
+def _top_k(pool: Pool, k: int) -> NDArray[Any]:
     return np.argsort(-pool.relevance, kind="stable")[:k]
 
 
 def _by_vectors(select: Callable[..., Any], diversity: float) -> Pick:
-    def pick(pool: Pool, k: int) -> Array:
+    def pick(pool: Pool, k: int) -> NDArray[Any]:
         return np.asarray(
             select(pool.embeddings, standardised(pool.relevance), k, diversity=diversity).indices
         )
@@ -148,14 +149,14 @@ def _by_vectors(select: Callable[..., Any], diversity: float) -> Pick:
 
 
 def _by_rules(rules: Sequence[ScatterRule]) -> Pick:
-    def pick(pool: Pool, k: int) -> Array:
+    def pick(pool: Pool, k: int) -> NDArray[Any]:
         return scatter(np.argsort(-pool.relevance, kind="stable"), pool.columns, rules, k).indices
 
     return pick
 
 
 def _measures_of_lists(
-    pools: Sequence[Pool], lists: Sequence[Array], plain: Sequence[Array]
+    pools: Sequence[Pool], lists: Sequence[NDArray[Any]], plain: Sequence[NDArray[Any]]
 ) -> dict[str, float]:
     """Means over pools of the measures of one list; relevance is lost against ``plain``, the top-k of each
     pool."""
@@ -176,7 +177,7 @@ def _measures_of_lists(
     }
 
 
-def _measures_of_exposure(pools: Sequence[Pool], lists: Sequence[Array]) -> dict[str, Any]:
+def _measures_of_exposure(pools: Sequence[Pool], lists: Sequence[NDArray[Any]]) -> dict[str, Any]:
     """What all lists together show: distinct works and creators, their Gini, the share of each type."""
     shown = np.concatenate([pool.ids[chosen] for pool, chosen in zip(pools, lists, strict=True)])
     measures: dict[str, Any] = {"works": len(np.unique(shown))}

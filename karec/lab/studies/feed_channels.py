@@ -17,18 +17,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.bundle import Bundle
-from karec.cascade import Cascade, Recall
+from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.lab.studies.recall import Truth, values_of
-from karec.platform.dataset import Dataset
-from karec.recommendation import Recommendation
-from karec.stage import Source
-from karec.types import Array, Candidates, Request
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.step import Source
+from karec.pipeline.types import Candidates, Request
+from karec.times import Progress
 
 RESAMPLES = 1000
 HEAD = ("channel", "found", "only it found", "feed changes without it")
@@ -142,5 +143,5 @@ def _without(cascade: Cascade, left_out: Source) -> Cascade:
     return replace(cascade, recall=Recall(sources, cascade.recall.merger))
 
 
-def _mean(values: Array) -> float:
+def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else 0.0

@@ -16,25 +16,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.errors import ConfigError, DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, user_days
 from karec.evaluate.tables import with_interval
 from karec.lab.report import BLUE, GREY, ORANGE, Chart, Part, Table, write_report
+from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
-from karec.rank.fusion import Fusion
-from karec.training_data.auxiliary import PLAY_TIME, PLAY_UNIT_MS, auxiliary_labels
-from karec.training_data.examples import Examples
-from karec.training_data.replay import pool_logits, ranker_logits
-from karec.types import Array
+from karec.samples.auxiliary_tasks import PLAY_TIME, PLAY_UNIT_MS, auxiliary_labels
+from karec.samples.examples import Examples
+from karec.samples.replay import pool_logits, ranker_logits
+from karec.times import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMAT = 1  # of fusion.json
 UNITS = {PLAY_TIME: "s"}  # of an objective's outcome; a share where none is named
-TruthOf = Callable[[Sequence[str], Array, Array, Array, Array], Array]
+TruthOf = Callable[[Sequence[str], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,10 @@ class RankedLists:
     of each work and ``user (N,)`` whose it is. An outcome is a label, a chance, or seconds of play."""
 
     objectives: tuple[str, ...]
-    logits: Array
-    outcomes: Array
-    of: Array
-    user: Array
+    logits: NDArray[Any]
+    outcomes: NDArray[Any]
+    of: NDArray[Any]
+    user: NDArray[Any]
 
     def longer_than(self, k: int) -> RankedLists:
         """The lists of more than ``k`` works: in others every order has the same top k. DataError: there is
@@ -119,7 +119,7 @@ def drawn(
     return RankedLists(tuple(objectives), np.concatenate(logits), outcomes, of, exposures.user_id[of])
 
 
-def simplex(n: int, steps: int) -> Array:
+def simplex(n: int, steps: int) -> NDArray[Any]:
     """(W, n) float64: every share vector of multiples of 1/``steps`` that sums to 1, W = C(steps + n − 1, n −
     1)."""
 
@@ -180,7 +180,7 @@ def fusion_sweep(
     }
 
 
-def frontier(values: Array) -> Array:
+def frontier(values: NDArray[Any]) -> NDArray[Any]:
     """(W,) bool: the rows of ``values (W, O)`` that no other row beats: none is as good in all and better in
     one."""
     as_good = np.all(values[None] >= values[:, None], axis=2)
@@ -188,7 +188,7 @@ def frontier(values: Array) -> Array:
     return np.asarray(~np.any(as_good & better, axis=1))
 
 
-def _top(lists: RankedLists, weights: Array, k: int) -> Array:
+def _top(lists: RankedLists, weights: NDArray[Any], k: int) -> NDArray[Any]:
     """(L, O): the mean outcomes of each list's ``k`` best by the fused score, ties by position, as TopK takes
     them."""
     score = Fusion(dict(zip(lists.objectives, weights.tolist(), strict=True)))(lists.logits, lists.objectives)
@@ -202,13 +202,13 @@ def _top(lists: RankedLists, weights: Array, k: int) -> Array:
 
 def _row(
     objectives: Sequence[str],
-    weights: Array,
-    parts: Array,
-    value: Array,
-    draws: Array,
+    weights: NDArray[Any],
+    parts: NDArray[Any],
+    value: NDArray[Any],
+    draws: NDArray[Any],
     on_frontier: bool,
-    own_value: Array,
-    own_draws: Array,
+    own_value: NDArray[Any],
+    own_draws: NDArray[Any],
 ) -> dict[str, Any]:
     gain, of_gain = value - own_value, draws - own_draws
     return {
@@ -226,7 +226,7 @@ def _row(
     }
 
 
-def _in_seconds(outcomes: Array, objectives: Sequence[str]) -> Array:
+def _in_seconds(outcomes: NDArray[Any], objectives: Sequence[str]) -> NDArray[Any]:
     """``auxiliary_labels`` with play time in seconds."""
     scale = np.array([PLAY_UNIT_MS / 1000 if name == PLAY_TIME else 1.0 for name in objectives])
     return np.asarray(outcomes * scale)

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import HOUR_MS
+from karec.catalog.schema import CREATOR, PUBLISHED
+from karec.catalog.table import Table
 from karec.evaluate.metrics.accuracy import resampling_weights
 from karec.evaluate.metrics.exposure import Spread, Sums, measured, resampled
 from karec.evaluate.tables import with_interval
 from karec.lab.report import Table as TextTable
-from karec.platform.schema import CREATOR, PUBLISHED
-from karec.platform.table import Table
-from karec.types import Array
+from karec.times import HOUR_MS
 
 RESAMPLES = 400
 YOUNG_HOURS = (24, 72)
@@ -38,11 +38,11 @@ class Lists:
     ``outcomes`` {what is expected of a work: (N,)}, empty where no truth is known.
     """
 
-    user: Array
-    work: Array
-    scores: Array
-    distance: Array
-    outcomes: Mapping[str, Array]
+    user: NDArray[Any]
+    work: NDArray[Any]
+    scores: NDArray[Any]
+    distance: NDArray[Any]
+    outcomes: Mapping[str, NDArray[Any]]
 
 
 def compare_reach(
@@ -94,7 +94,7 @@ def reach_table(reach: Mapping[str, Any]) -> TextTable:
     )
 
 
-def _units(works: Table) -> tuple[Array, Array]:
+def _units(works: Table) -> tuple[NDArray[Any], NDArray[Any]]:
     """(unit (works,), named (units,)): a unit is a creator, or a work of nobody known."""
     rows = np.arange(len(works))
     if CREATOR not in works.columns:
@@ -107,7 +107,7 @@ def _units(works: Table) -> tuple[Array, Array]:
 def _of_users(lists: Lists, works: Table, time_ms: int) -> dict[str, Sums]:
     users = len(lists.distance)
 
-    def of_users(values: Array | None = None) -> Array:
+    def of_users(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(lists.user, weights=values, minlength=users).astype(np.float64)
 
     shown = of_users()
@@ -121,7 +121,9 @@ def _of_users(lists: Lists, works: Table, time_ms: int) -> dict[str, Sums]:
     return measures
 
 
-def _of_creators(lists: Lists, works: Table, unit: Array, named: Array) -> dict[str, Sums | Spread]:
+def _of_creators(
+    lists: Lists, works: Table, unit: NDArray[Any], named: NDArray[Any]
+) -> dict[str, Sums | Spread]:
     shown = np.bincount(lists.work, minlength=len(works))
     reached = np.bincount(unit, weights=shown > 0, minlength=len(named))
     measures: dict[str, Sums | Spread] = {

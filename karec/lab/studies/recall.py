@@ -17,20 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._asked import recall
-from karec._clock import Progress
 from karec.bundle import Bundle
-from karec.cascade import Cascade
+from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
-from karec.observe.pool_scorer import PoolScorer, stage_named
-from karec.platform.dataset import Dataset
-from karec.recall.model import Model
-from karec.recall.popular import Popular
-from karec.stage import Source
-from karec.types import Array, Candidates, Request
+from karec.features.pool_scores import PoolScorer, stage_named
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.checks import recall
+from karec.pipeline.step import Source
+from karec.pipeline.types import Candidates, Request
+from karec.steps.sources.model import Model
+from karec.steps.sources.popular import Popular
+from karec.times import Progress
 
 FORMAT = 1  # of the JSON
 TOP = 100
@@ -39,7 +40,7 @@ FAVOURITES, RANKED, ENJOYED = "favourites", f"ranker's top {TOP}", "enjoyed on t
 OWN, PRERANK, POPULAR = "recall's vectors", "prerank's vectors", "popularity"
 # works of a history
 KNOWN = {"nothing": (0, 0), "1 to 10": (1, 10), "11 to 50": (11, 50), "more": (51, np.inf)}
-Truth = Callable[[Array, Array, Array, Array], Array]
+Truth = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ class Asked:
 
     user_id: int
     known: int
-    references: Mapping[str, Array]
-    found: Mapping[str, Array]
+    references: Mapping[str, NDArray[Any]]
+    found: Mapping[str, NDArray[Any]]
 
 
 def asked_users(
@@ -165,22 +166,24 @@ def _channels(bundle: Bundle) -> dict[str, Source]:
     return channels
 
 
-def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[Array, Array]:
+def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[NDArray[Any], NDArray[Any]]:
     ids = np.asarray(bundle.snapshot.works.ids)
     pool = Candidates.of(ids).with_rows(request.index.lookup(ids))
     ranked, _ = PoolScorer(stage_named(cascade.stages, "rank")).score(request, pool)
     return ranked.ids, ranked.scores
 
 
-def best_by_truth(truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade) -> Array:
+def best_by_truth(
+    truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade
+) -> NDArray[Any]:
     """(TOP,) ids of the bundle's works with the largest true value."""
     ids = np.asarray(bundle.snapshot.works.ids)
     return _top(ids, values_of(truth, dataset, bundle, user_row, cascade, ids))
 
 
 def values_of(
-    truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: Array
-) -> Array:
+    truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: NDArray[Any]
+) -> NDArray[Any]:
     """(N,) the true value of each work of ``ids``: Σ weight · chance over the tasks, weighed as feeds are."""
     snapshot, n = bundle.snapshot, len(ids)
     scene = snapshot.labels["scene"].index(cascade.scene)
@@ -189,11 +192,11 @@ def values_of(
     return np.asarray(chances @ np.array(list(dataset.objectives.values())))
 
 
-def _top(ids: Array, scores: Array) -> Array:
+def _top(ids: NDArray[Any], scores: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(ids[np.argsort(-scores, kind="stable")[:TOP]])
 
 
-def enjoyed_later(dataset: Dataset) -> dict[int, Array]:
+def enjoyed_later(dataset: Dataset) -> dict[int, NDArray[Any]]:
     """{user: the works enjoyed on the test days}."""
     test = dataset.split()[2]
     test = test.take(dataset.snapshot.meaning.is_enjoyed(test.labels))

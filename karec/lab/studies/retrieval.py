@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.errors import DataError, MissingExtra
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_of
@@ -28,9 +29,8 @@ from karec.evaluate.tables import with_interval
 from karec.lab.report import Part, Table, note, write_report
 from karec.lab.studies.retrieval_peers import PEERS, Peer, Settings, choose, top_of_peer
 from karec.models.onnx_model import OnnxModel
-from karec.platform.dataset import Dataset
-from karec.training_data.examples import Examples
-from karec.types import Array
+from karec.samples.examples import Examples
+from karec.times import Progress
 
 FORMAT = 1  # of retrieval.json
 TOPS = (20, 100)
@@ -44,13 +44,13 @@ class HeldOut:
     and ``work (P,)``, rows of works; ``matrix``: scipy CSR (users, works) of what is known.
     """
 
-    users: Array
-    user: Array
-    work: Array
+    users: NDArray[Any]
+    user: NDArray[Any]
+    work: NDArray[Any]
     matrix: Any
 
     @property
-    def known(self) -> Array:
+    def known(self) -> NDArray[Any]:
         """(U, H) rows of works that a user took before, −1 padded."""
         rows = self.matrix[self.users]
         count = np.diff(rows.indptr)
@@ -110,7 +110,7 @@ def study(
         raise MissingExtra("implicit", "peers", "the study of retrieval")
     test = held_out(dataset, dataset.valid_until_ms, np.iinfo(np.int64).max)
     valid = held_out(dataset, dataset.train_until_ms, dataset.valid_until_ms)
-    tops: dict[str, Array] = {}
+    tops: dict[str, NDArray[Any]] = {}
     chosen: dict[str, Settings] = {}
     for at, peer in enumerate(peers):
         if progress is not None:
@@ -137,7 +137,7 @@ def study(
 
 
 def measured(
-    tops: dict[str, Array], test: HeldOut, peers: Sequence[str], resamples: int, seed: int
+    tops: dict[str, NDArray[Any]], test: HeldOut, peers: Sequence[str], resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """{model: {measure: {value, ci, best_peer, over, over_ci}}}: ``over`` is how far it lies above the peer
     that is the best by that measure, paired: the same draws of users for both.
@@ -160,7 +160,7 @@ def measured(
     return table
 
 
-def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, Array]:
+def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArray[Any]]:
     """The top of the towers over all works, and of the ranker over the towers' best RANKED."""
     run, examples = trained_run(dataset, folder)
     row = _first_rows(examples, test.users)
@@ -190,7 +190,7 @@ def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, Array
     return {"towers": best[:, : TOPS[-1]], "ranker": ranked}
 
 
-def _first_rows(examples: Examples, users: Array) -> Array:
+def _first_rows(examples: Examples, users: NDArray[Any]) -> NDArray[Any]:
     """(U,) the first example of each user of ``users``, sorted rows of users."""
     there, first = np.unique(examples.user_rows, return_index=True)
     return np.asarray(first[np.searchsorted(there, users)])

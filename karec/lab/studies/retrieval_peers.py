@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.evaluate.metrics.retrieval import best_of
-from karec.types import Array
 
 Settings = dict[str, Any]
 LEAST = -1e30  # a score below it fills up an answer that is too short
@@ -36,7 +36,9 @@ class Peer:
     grid: Mapping[str, Sequence[Any]]
 
 
-def top_of_peer(peer: Peer, matrix: Any, settings: Settings, users: Array, k: int, seed: int) -> Array:
+def top_of_peer(
+    peer: Peer, matrix: Any, settings: Settings, users: NDArray[Any], k: int, seed: int
+) -> NDArray[Any]:
     """(U, k) works of the rows ``users (U,)`` of ``matrix`` (scipy CSR), best first, without those that they
     took; −1 padded.
     """
@@ -69,7 +71,7 @@ def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, li
     return best, tried
 
 
-def _once(top: Array, matrix: Any, users: Array) -> Array:
+def _once(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDArray[Any]:
     """``top`` without works that stand twice in a row, or that the user took: where few works are left,
     implicit fills up with such.
     """
@@ -81,7 +83,7 @@ def _once(top: Array, matrix: Any, users: Array) -> Array:
     return found
 
 
-def _popular(matrix: Any, users: Array, k: int) -> Array:
+def _popular(matrix: Any, users: NDArray[Any], k: int) -> NDArray[Any]:
     taken = np.asarray(matrix.sum(axis=0), np.float32).ravel()
     parts = []
     for at in range(0, len(users), PIECE):

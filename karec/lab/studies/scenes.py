@@ -16,20 +16,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec.cascade import Cascade
 from karec.evaluate.metrics.accuracy import resampling_weights
 from karec.evaluate.metrics.exposure import Sums, measured, resampled
 from karec.evaluate.tables import with_interval
 from karec.lab.report import Table
-from karec.stage import Stage
-from karec.types import Array, Candidates, Request
+from karec.pipeline.cascade import Cascade
+from karec.pipeline.step import Stage
+from karec.pipeline.types import Candidates, Request
 
 ELIGIBLE = ("index_rows", "has_embedding", "is_on", "followed", "not_followed", "not_own", "as_user", "tone")
 WAYS = ("random", "popular", "cascade")
 RESAMPLES = 400
 
-ValueOf = Callable[[Request, Array], Array]
+ValueOf = Callable[[Request, NDArray[Any]], NDArray[Any]]
 """``value_of(request, ids)``: (N,) what the scene is for, expected of each item for the request's user."""
 
 
@@ -41,17 +42,17 @@ class Filled:
     ``empty``: requests that found nothing to choose from, which are left out.
     """
 
-    values: Mapping[str, Array]
-    eligible: Array
+    values: Mapping[str, NDArray[Any]]
+    eligible: NDArray[Any]
     empty: int
 
 
 def fill(
     cascade: Cascade,
-    popular: Callable[[Request, Candidates], Array],
+    popular: Callable[[Request, Candidates], NDArray[Any]],
     requests: Iterable[Request],
     value_of: ValueOf,
-    ids: Array,
+    ids: NDArray[Any],
 ) -> Filled:
     """Three lists for each request. ``popular(request, candidates)`` scores items by how they
     do with everybody; ``ids`` are all items.

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.errors import DataError
 from karec.evaluate.tables import with_interval
 from karec.lab.report import Chart, Part, Table, lines, note, write_report
@@ -32,7 +32,7 @@ from karec.screening.outcomes import PopularDay, holes, learn_of, popular_day, p
 from karec.screening.rules import load_blocked, read_blocked
 from karec.screening.screen import DAYS, KEPT, Screened, read_screened
 from karec.screening.settings import Settings
-from karec.types import Array
+from karec.times import Progress
 
 FORMAT = 1
 WAYS = {
@@ -87,7 +87,9 @@ def judge_screening(
     return {**_report(screened, days, counts, least), "judged_notes": holes(known, settings.missing_days)}
 
 
-def _report(screened: Screened, days: Sequence[PopularDay], counts: Array, least: int) -> dict[str, Any]:
+def _report(
+    screened: Screened, days: Sequence[PopularDay], counts: NDArray[Any], least: int
+) -> dict[str, Any]:
     uploads, passed, kept, popular = (
         sum(getattr(day, what) for day in days) for what in ("uploads", "passed", "kept", "popular")
     )
@@ -111,7 +113,7 @@ def _report(screened: Screened, days: Sequence[PopularDay], counts: Array, least
     }
 
 
-def _recalls(days: Sequence[PopularDay], size: float, counts: Array) -> dict[str, Any]:
+def _recalls(days: Sequence[PopularDay], size: float, counts: NDArray[Any]) -> dict[str, Any]:
     """{way: its recall at the size of what is kept, and the interval}; and how often better than others it
     is."""
     level = _level_at(counts, sum(day.kept for day in days))
@@ -150,13 +152,13 @@ def _ways(sums: Mapping[str, Any]) -> dict[str, Any]:
         }
 
 
-def _level_at(counts: Array, kept: int) -> int:
+def _level_at(counts: NDArray[Any], kept: int) -> int:
     """The level from which on there are at most ``kept`` candidates."""
     above = np.cumsum(counts[::-1])[::-1]
     return int(np.searchsorted(-above, -kept))
 
 
-def _curve(days: Sequence[PopularDay], counts: Array) -> dict[str, list[float]]:
+def _curve(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, list[float]]:
     """Shares of the uploads that are kept, and the recall of each way at that size."""
     uploads, popular = sum(day.uploads for day in days), sum(day.popular for day in days)
     above = np.cumsum(counts[::-1])[::-1]

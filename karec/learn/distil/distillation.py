@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from karec._clock import Progress
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.fitting import NOT_RECORDED, Recording
+from karec.learn.fit.loop import NOT_RECORDED, Recording
 from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
 from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import OfUsers, Towers
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.lists import LoggedLists
-from karec.training_data.soft_labels import SoftLabels
+from karec.samples.lists import LoggedLists
+from karec.samples.soft_labels import SoftLabels
+from karec.times import Progress
 
 
 def train_towers(

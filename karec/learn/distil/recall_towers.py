@@ -14,22 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.distil.losses import contrastive_loss
 from karec.learn.distil.round import new_towers
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
+from karec.learn.fit.loop import NOT_RECORDED, Recording, fit
 from karec.learn.fit.prepare import Prepared
 from karec.learn.fit.state import FitState
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.examples import Examples
-from karec.training_data.library import Library
-from karec.types import Array
+from karec.samples.examples import Examples
+from karec.samples.sampled_items import Library
+from karec.times import Progress
 
 VALIDATION_ROWS, VALIDATION_WORKS = 2_000, 10_000
 FOUND_WITHIN = 0.01  # of the drawn works: a validation row counts whose own work stands above all but so many
@@ -82,7 +83,7 @@ def train_recall_towers(
     return state
 
 
-def enjoyed_rows(examples: Examples) -> Array:
+def enjoyed_rows(examples: Examples) -> NDArray[Any]:
     """The examples whose work was enjoyed, as the snapshot's meaning says."""
     return np.flatnonzero(examples.snapshot.meaning.is_enjoyed(examples.exposures.labels))
 
@@ -95,7 +96,9 @@ class SampledSoftmax:
     the same.
     """
 
-    def __init__(self, model: Towers, prepared: Prepared, enjoyed: Array, settings: TrainSettings) -> None:
+    def __init__(
+        self, model: Towers, prepared: Prepared, enjoyed: NDArray[Any], settings: TrainSettings
+    ) -> None:
         self.model, self.prepared, self.recall, self.seed = model, prepared, settings.recall, settings.seed
         self.enjoyed = torch.from_numpy(enjoyed)
         self.library = Library(prepared.train.snapshot)
@@ -124,7 +127,7 @@ class SampledSoftmax:
             self.recall.temperature,
         )
 
-    def _drawn(self, rows: Array, step: int) -> tuple[Array, Array]:
+    def _drawn(self, rows: NDArray[Any], step: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """(examples whose moments are taken, works there then): ``recall.negatives`` of each."""
         generator = np.random.default_rng((self.seed, step))
         moments = generator.choice(rows, self.recall.negatives)
@@ -167,5 +170,5 @@ class _FusedVector(nn.Module):
         return vector
 
 
-def tensors(inputs: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
+def tensors(inputs: Mapping[str, NDArray[Any]], device: torch.device) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(value)).to(device) for name, value in inputs.items()}

@@ -15,8 +15,10 @@ Sources  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019; J. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.evaluate.metrics.retrieval import recall_at, top_of
 from karec.learn._torch import Tensor, torch
@@ -24,7 +26,6 @@ from karec.learn.distil.losses import contrastive_loss
 from karec.learn.fit.prepare import Prepared
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
-from karec.types import Array
 
 SCORED_AT = 100
 MOST_USERS, MOST_WORKS = 2_000, 200_000  # of the validation score
@@ -38,9 +39,9 @@ class Cases:
     the cases'.
     """
 
-    rows: Array
-    works: Array
-    lists: Array | None
+    rows: NDArray[Any]
+    works: NDArray[Any]
+    lists: NDArray[Any] | None
 
     @classmethod
     def of(cls, prepared: Prepared) -> Cases:
@@ -94,7 +95,9 @@ class Retrieval:
             self.distil.contrast_temperature,
         )
 
-    def _users(self, rows: Array, own: Array, generator: np.random.Generator) -> dict[str, Tensor]:
+    def _users(
+        self, rows: NDArray[Any], own: NDArray[Any], generator: np.random.Generator
+    ) -> dict[str, Tensor]:
         """The user's side of the cases, a share of each history hidden."""
         if self.cases.lists is None:
             lists = self.train.relations["history"].take(rows).latest(self.train.encoder.history_length)
@@ -139,7 +142,7 @@ def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
     return float(np.mean(recall_at(top, user, work, SCORED_AT)))
 
 
-def _vectors(model: Towers, prepared: Prepared, works: Array) -> Array:
+def _vectors(model: Towers, prepared: Prepared, works: NDArray[Any]) -> NDArray[Any]:
     """(N, D) vectors of ``works (N,)``, rows of works, as of the last validation row."""
     valid = prepared.valid
     inputs = valid.items(np.full(len(works), len(valid) - 1), works)

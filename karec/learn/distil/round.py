@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from karec._clock import Progress
 from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.retrieval import validation_score
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
-from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
+from karec.learn.fit.loop import NOT_RECORDED, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import Prepared
 from karec.learn.fit.state import FitState
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.sections import DistilSettings
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.lists import LoggedLists
+from karec.samples.lists import LoggedLists
+from karec.times import Progress
 
 
 def train_round(

@@ -14,13 +14,13 @@ from karec.learn.distil.losses import distillation_loss, list_loss, soft_label_l
 from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
-from karec.learn.fit.drawn import drawn_log_chances
 from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.sampled_negatives import drawn_log_chances
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.auxiliary import auxiliary_chances
-from karec.training_data.lists import LoggedLists
+from karec.samples.auxiliary_tasks import auxiliary_chances
+from karec.samples.lists import LoggedLists
 
 CENTRED = 0.5
 """Weight of the squared length of the mean item vector of the step's lists. A part that all item vectors

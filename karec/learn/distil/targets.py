@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, torch
-from karec.training_data.lists import LoggedLists
-from karec.training_data.soft_labels import SoftLabels
-from karec.types import Array
+from karec.samples.lists import LoggedLists
+from karec.samples.soft_labels import SoftLabels
 
 EPSILON = 1e-6
 
@@ -21,9 +22,9 @@ class Targets:
     where the log has them, and ``lists (L, N, 1 + T)`` of the logged lists. Without lists L is 0.
     """
 
-    rows: Array
-    known: Array
-    lists: Array
+    rows: NDArray[Any]
+    known: NDArray[Any]
+    lists: NDArray[Any]
 
     @classmethod
     def of(cls, soft: SoftLabels, lists: LoggedLists | None) -> Targets:
@@ -40,6 +41,6 @@ def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, floa
     return labels @ (w / w.sum().clamp(min=EPSILON))
 
 
-def _logit(p: Array) -> Array:
+def _logit(p: NDArray[Any]) -> NDArray[Any]:
     clipped = np.clip(np.asarray(p, np.float64), EPSILON, 1 - EPSILON)
     return np.asarray(np.log(clipped) - np.log1p(-clipped), np.float32)

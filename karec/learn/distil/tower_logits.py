@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.towers import OfUsers, Towers
-from karec.types import Array
 
 ITEM_ROWS = 50_000  # item vectors in memory at once
 
 
-def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, numbers: Array) -> Array:
+def list_logits(
+    model: Towers, users: OfUsers, batches: Batches, works: NDArray[Any], numbers: NDArray[Any]
+) -> NDArray[Any]:
     """(L, N, 1 + T): of L users with N works each, ``works (L, N)`` rows of works, ``numbers (L, N, J)``."""
     model.eval()
     out = np.empty((*works.shape, model.user.heads), np.float32)
@@ -29,7 +32,7 @@ def list_logits(model: Towers, users: OfUsers, batches: Batches, works: Array, n
     return out
 
 
-def user_side(model: Towers, batches: Batches, rows: Array) -> OfUsers:
+def user_side(model: Towers, batches: Batches, rows: NDArray[Any]) -> OfUsers:
     """Returns the outputs of the user tower for the examples ``rows`` of ``batches``."""
     model.eval()
     with torch.no_grad():
@@ -37,7 +40,7 @@ def user_side(model: Towers, batches: Batches, rows: Array) -> OfUsers:
     return users
 
 
-def library_vectors(model: Towers, batches: Batches, items: Mapping[str, Array]) -> Array:
+def library_vectors(model: Towers, batches: Batches, items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Returns (L, D): the vectors of L encoded works. It computes on the device of ``batches``.
 
     ``items``: {input: (L, …)}.

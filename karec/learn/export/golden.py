@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside
 from karec.errors import DataError
-from karec.types import Array
+from karec.files import file_aside
 
 MAGIC = b"KARECGLD"
 VERSION = 1
@@ -24,7 +24,7 @@ ROLES = ("input", "output")
 DTYPES: dict[np.dtype[Any], int] = {np.dtype("<f4"): 1, np.dtype("<i8"): 2}
 
 
-def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+def write_golden(path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
     """Write ``inputs`` and ``outputs``, float32 or int64 arrays by name; raises ValueError for another
     dtype."""
     parts = [MAGIC, struct.pack("<II", VERSION, len(inputs) + len(outputs))]
@@ -40,11 +40,11 @@ def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, 
         file.write(b"".join(parts))
 
 
-def read_golden(path: Path) -> tuple[dict[str, Array], dict[str, Array]]:
+def read_golden(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """(inputs, outputs) of a golden file; raises DataError when it is none, of another version, or cut
     short."""
     data = path.read_bytes()
-    arrays: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+    arrays: tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]] = ({}, {})
     dtypes = {code: dtype for dtype, code in DTYPES.items()}
     try:
         version, n_arrays = struct.unpack_from("<II", data, len(MAGIC))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-
-from karec.types import Array
+from numpy.typing import NDArray
 
 PREFIX = "second_"  # of what the second graph calls its own
 
@@ -23,12 +23,12 @@ class Mixture:
     """``first (H,)``, ``second (T,)``, ``bias (H,)`` float32, T ≤ H; ``share (T,)`` the first model's weight,
     0 to 1, before both are brought to one scale."""
 
-    first: Array
-    second: Array
-    bias: Array
-    share: Array
+    first: NDArray[Any]
+    second: NDArray[Any]
+    bias: NDArray[Any]
+    share: NDArray[Any]
 
-    def __call__(self, first: Array, second: Array) -> Array:
+    def __call__(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
         """(N, H) float32: what the one graph computes of ``first (N, H)`` and ``second (N, T)``."""
         mixed = first * self.first + self.bias
         mixed[:, : second.shape[1]] += second * self.second
@@ -86,7 +86,7 @@ def _sum_nodes(graph: onnx.GraphProto, mixture: Mixture) -> list[onnx.NodeProto]
     The second's heads are padded with zeros to the first's number. int8 leaves sums and products as they are.
     """
     lacking = len(mixture.first) - len(mixture.second)
-    numbers: dict[str, Array] = {
+    numbers: dict[str, NDArray[Any]] = {
         "mixture_first": np.asarray(mixture.first, np.float32),
         "mixture_second": np.asarray(mixture.second, np.float32),
         "mixture_bias": np.asarray(mixture.bias, np.float32),

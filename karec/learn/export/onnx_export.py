@@ -9,16 +9,17 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from karec._files import file_aside
 from karec.errors import KarecError
+from karec.files import file_aside
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.export.trees import write_trees
 from karec.models.onnx_model import OnnxModel
-from karec.types import Array
 
 OPSET = 18
 TOLERANCE = 1e-5
@@ -43,7 +44,7 @@ class _Positional(nn.Module):
 
 def export_onnx(
     module: nn.Module,
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, NDArray[Any]],
     outputs: Sequence[str],
     path: Path,
     *,
@@ -151,7 +152,9 @@ def copy_as_version(path: Path, out: Path, model_version: int) -> None:
     write_onnx(proto, out, kind=model.kind, tasks=model.tasks, model_version=model_version, more=facts)
 
 
-def _check_parity(module: nn.Module, inputs: Mapping[str, Array], outputs: Sequence[str], path: Path) -> None:
+def _check_parity(
+    module: nn.Module, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], path: Path
+) -> None:
     with torch.no_grad():
         expected = module(
             {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import quality_table, tower_logits, trained_run
 from karec.learn.export.golden import write_golden
 from karec.models.onnx_model import OnnxModel
-from karec.platform.dataset import Dataset
-from karec.training_data.replay import ranker_logits
-from karec.types import Array
+from karec.samples.replay import ranker_logits
+from karec.times import Progress
 
 MODELS = ("user_tower", "item_tower", "ranker")
 PRECISIONS = ("int8", "float32")  # the last is what the others are compared with
@@ -57,7 +57,7 @@ def export_run(dataset: Dataset, folder: Path, progress: Progress | None = None)
             fed,
             dict(zip(model.outputs, model.run(fed, *model.outputs), strict=True)),
         )
-    logits: dict[str, dict[str, Array]] = {"towers": {}, "ranker": {}}
+    logits: dict[str, dict[str, NDArray[Any]]] = {"towers": {}, "ranker": {}}
     for precision in PRECISIONS:
         user, item, ranker = (OnnxModel(_file(folder, name, precision), threads=0) for name in MODELS)
         logits["towers"][precision] = tower_logits(test, user, item, run["towers"])
@@ -88,7 +88,7 @@ def _file(folder: Path, name: str, precision: str) -> Path:
     return folder / (f"{name}.onnx" if precision == "float32" else f"{name}.{precision}.onnx")
 
 
-def _fed(model: OnnxModel, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def _fed(model: OnnxModel, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: inputs[name] for name in model.inputs}
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec import _native
-from karec._files import file_aside
 from karec.errors import BundleError, MissingExtra
+from karec.files import file_aside
 from karec.models.trees import ARRAYS, FORMAT, MAX_COLUMNS, make_ensemble, trees_path
-from karec.types import Array
 
 try:
     import onnx
@@ -38,7 +38,9 @@ _USUAL = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # the librar
 _UNREAD = {"nodes_hitrates"}  # statistics of training
 _SPLIT, _LEAF = b"BRANCH_LEQ", b"LEAF"
 
-_TakenNode = tuple[onnx.NodeProto, Mapping[str, Array]]  # a node and its arrays: ARRAYS without ``sums``
+_TakenNode = tuple[
+    onnx.NodeProto, Mapping[str, NDArray[Any]]
+]  # a node and its arrays: ARRAYS without ``sums``
 
 
 class NotTaken(Exception):
@@ -116,7 +118,7 @@ class _Ensemble:
     input: str
     columns: int
     outputs: list[str]
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, NDArray[Any]]
     n_trees: int
 
     @classmethod
@@ -177,7 +179,7 @@ def _has_weights_outside(graph: onnx.GraphProto) -> bool:
     )
 
 
-def _read_node(node: onnx.NodeProto, columns: Mapping[str, int]) -> dict[str, Array]:
+def _read_node(node: onnx.NodeProto, columns: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     if (node.op_type, node.domain) != (_KIND, _DOMAIN):
         raise NotTaken(f"it is a {node.op_type[:60]}")
     if len(node.input) != 1 or len(node.output) != 1 or node.input[0] not in columns:
@@ -185,7 +187,7 @@ def _read_node(node: onnx.NodeProto, columns: Mapping[str, int]) -> dict[str, Ar
     return _read_attributes(node.attribute)
 
 
-def _read_attributes(attributes: Iterable[onnx.AttributeProto]) -> dict[str, Array]:
+def _read_attributes(attributes: Iterable[onnx.AttributeProto]) -> dict[str, NDArray[Any]]:
     """Returns the arrays of ``_native.TreeEnsemble`` without ``sums``: nodes tree by tree, each root first.
 
     Raises NotTaken if the library does not score such trees, and ValueError for a split by a feature below 0,
@@ -237,7 +239,7 @@ def _value_of(attribute: onnx.AttributeProto) -> Any:
     return None
 
 
-def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, Array]) -> dict[str, Array]:
+def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     trees, at = nodes["treeids"], nodes["nodeids"]
     starts = np.append(0, 1 + np.flatnonzero(trees[1:] != trees[:-1]))
     sizes = np.diff(starts, append=len(trees))

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
+from karec.catalog.schema import CREATOR
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.list_counts import ListCounts
-from karec.platform.schema import CREATOR
-from karec.training_data.examples import Examples
-from karec.types import Array
+from karec.samples.examples import Examples
+from karec.times import Progress
 
 CHUNK = 2048
 IN_ORDER = 1024  # rows that a model predicts at once; of more, counts of codes leave the processor's caches
@@ -147,7 +148,7 @@ def _told_apart(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(works), torch.from_numpy(last[slots].astype(np.int64))
 
 
-def _known_creators(encoder: Encoder, codes: Array) -> Array:
+def _known_creators(encoder: Encoder, codes: NDArray[Any]) -> NDArray[Any]:
     """``codes (N, L)`` of creators → int32, descending, unseen ones 0; their order says nothing to models."""
     names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
     known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)

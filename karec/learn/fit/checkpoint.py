@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from karec._files import file_aside
 from karec.errors import KarecError
+from karec.files import file_aside
 from karec.learn._torch import Tensor, torch
 
 FORMAT = 1

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.catalog.snapshot import Snapshot
 from karec.features.cowatch import CowatchVectors
 from karec.features.vocabulary import Vocabulary
 from karec.learn._torch import torch
-from karec.platform.snapshot import Snapshot
 
 DIMENSIONS = 64
 FEWEST = 5  # watchers of a work; with fewer its vector is noise

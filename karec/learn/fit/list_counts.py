@@ -9,12 +9,14 @@ Memory  V bytes for each different (user, moment) and list, MOST at most; else n
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, torch
 from karec.learn.nets.layers import COUNTED
-from karec.training_data.examples import Examples
-from karec.types import Array
+from karec.samples.examples import Examples
 
 MOST = 1 << 26  # bytes a list
 LONGEST = 255  # of a list: a count is one byte
@@ -38,7 +40,7 @@ class ListCounts:
         )
 
     @classmethod
-    def made(cls, examples: Examples, lists: dict[str, Array]) -> ListCounts | None:
+    def made(cls, examples: Examples, lists: dict[str, NDArray[Any]]) -> ListCounts | None:
         """``lists`` {name: (M, H) rows of works, −1 where a slot is empty}. None where V is above
         ``COUNTED``, or lists or counts are too long."""
         sizes = np.array(examples.encoder.sizes["item_ids"])
@@ -58,7 +60,7 @@ class ListCounts:
         return cls(torch.from_numpy(of.ravel()), counts)
 
 
-def _counts(works: Array, table_rows: Array, there: Array, width: int) -> Array:
+def _counts(works: NDArray[Any], table_rows: NDArray[Any], there: NDArray[Any], width: int) -> NDArray[Any]:
     """(U, V) uint8: of the lists ``works (U, H)`` whose works have the ``table_rows`` and are ``there``."""
     counts = np.empty((len(works), width), np.uint8)
     step = max(CHUNK // width, 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn._torch import Tensor, torch
@@ -12,10 +14,9 @@ from karec.learn.fit.batches import Batches
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers
-from karec.types import Array
 
 
-def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -> Array:
+def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -> NDArray[Any]:
     """(M, H) logits of a ranker, or of towers with the fused one first."""
     model.eval()
     with torch.no_grad():
@@ -23,7 +24,7 @@ def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -
     return np.asarray(logits.cpu().numpy())
 
 
-def mean_auc(logits: Array, labels: Array) -> float:
+def mean_auc(logits: NDArray[Any], labels: NDArray[Any]) -> float:
     """The mean over the tasks of ``labels (N, T)`` of the AUC; a task of one class does not count."""
     values = [auc(labels[:, task], logits[:, task]) for task in range(labels.shape[1])]
     finite = [value for value in values if np.isfinite(value)]

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Exposures
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.fit.batches import Batches
@@ -18,12 +21,10 @@ from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.sections import RunSettings
 from karec.learn.settings.train import TrainSettings
-from karec.platform.dataset import Dataset
-from karec.platform.events import Exposures
-from karec.training_data.examples import Examples, as_known, build_examples
-from karec.training_data.leak_check import check_no_leak
-from karec.training_data.served_log import ServedLog, joined
-from karec.types import Array
+from karec.samples.examples import Examples, as_known, build_examples
+from karec.samples.leak_check import check_no_leak
+from karec.samples.served_log import ServedLog, joined
+from karec.times import Progress
 
 EXAMPLE_ROWS = 64
 
@@ -64,7 +65,7 @@ class Prepared:
             "tell them apart",
         )
 
-    def example_batch(self, names: Sequence[str]) -> dict[str, Array]:
+    def example_batch(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """The first training rows: an export is traced and checked with them."""
         inputs = self.train.inputs(np.arange(min(EXAMPLE_ROWS, len(self.train))))
         return {name: inputs[name] for name in names}

@@ -7,16 +7,17 @@ Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Gu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, nn, torch
-from karec.types import Array
 
 
 def fit_calibration(
-    logits: Array, labels: Array, heads: Sequence[int] | None = None, iterations: int = 50
-) -> tuple[Array, Array]:
+    logits: NDArray[Any], labels: NDArray[Any], heads: Sequence[int] | None = None, iterations: int = 50
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``.
     Newton's method. Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
 
@@ -48,7 +49,7 @@ def fit_calibration(
 class Calibrated(nn.Module):
     """A ranker with calibrated logits: a·s + b."""
 
-    def __init__(self, ranker: nn.Module, scale: Array, bias: Array) -> None:
+    def __init__(self, ranker: nn.Module, scale: NDArray[Any], bias: NDArray[Any]) -> None:
         super().__init__()
         self.ranker = ranker
         self.scale: Tensor

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from karec.catalog.schema import CREATOR
 from karec.features.crosses import SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.layers import CodeEmbedding
-from karec.platform.schema import CREATOR
 
 SCALE, SPREAD = 5.0, 0.02  # vectors by code start small and learn fast
 STARTING_SKIPPED, STARTING_EDGES, STARTING_ALIKE = -0.3, 0.3, 0.3

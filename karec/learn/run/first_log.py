@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from karec._clock import Progress
 from karec.learn.settings.train import TrainSettings
+from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
-from karec.rank.fusion import Fusion
-from karec.training_data.examples import Examples
-from karec.training_data.replay import write_rank_log, write_shadow_log
+from karec.samples.examples import Examples
+from karec.samples.replay import write_rank_log, write_shadow_log
+from karec.times import Progress
 
 
 def write_first_log(

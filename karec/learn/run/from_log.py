@@ -18,7 +18,8 @@ from zlib import crc32
 
 import numpy as np
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Exposures
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.features.encoder import Encoder
@@ -34,11 +35,10 @@ from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings, run_settings
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
-from karec.platform.dataset import Dataset
-from karec.platform.events import Exposures
-from karec.training_data.lists import DRAWS, LoggedLists, lists_of
-from karec.training_data.served_log import ServedLog, read_served_log
-from karec.training_data.soft_labels import SoftLabels, read_teacher_log, soft_labels_of
+from karec.samples.lists import DRAWS, LoggedLists, lists_of
+from karec.samples.served_log import ServedLog, read_served_log
+from karec.samples.soft_labels import SoftLabels, read_teacher_log, soft_labels_of
+from karec.times import Progress
 
 TAUGHT = ("user_tower.onnx", "item_tower.onnx")
 SIZES = ("kind", "matching", "hidden", "vector")  # of towers that begin from others' weights

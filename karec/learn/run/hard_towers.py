@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from karec._clock import Progress
 from karec.learn._torch import Tensor, nn
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.fitting import NOT_RECORDED, Recording
+from karec.learn.fit.loop import NOT_RECORDED, Recording
 from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import Prepared
 from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
+from karec.times import Progress
 
 
 class TaskLogits(nn.Module):

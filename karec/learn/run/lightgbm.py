@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.errors import MissingExtra
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.export.onnx_export import OPSET, write_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import Prepared
-from karec.types import Array
+from karec.times import Progress
 
 BATCH = 65_536
 ENCODED = ("user_ids", "context", "item_ids", "user_numbers", "item_numbers", "crosses")  # what trees read
@@ -31,7 +31,7 @@ PATIENCE = 25  # trees without a better validation score
 MOST_TREES = 4000
 
 
-def dense_matrix(encoder: Encoder, batches: Batches) -> Array:
+def dense_matrix(encoder: Encoder, batches: Batches) -> NDArray[Any]:
     """(M, F) float32: what ``Encoder.dense`` gives for every example, which ``batches`` holds encoded."""
     parts = [
         encoder.dense({name: values.cpu().numpy() for name, values in inputs.items()})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from karec.catalog.dataset import Dataset
 from karec.errors import DataError, MissingExtra
 from karec.learn.settings.train import TrainSettings
 from karec.logs.parts import arrow_parquet
-from karec.platform.dataset import Dataset
-from karec.training_data.replay import pool_requests
+from karec.samples.replay import pool_requests
 
 
 def check_run(dataset: Dataset, settings: TrainSettings) -> None:

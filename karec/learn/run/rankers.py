@@ -7,27 +7,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
 from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.drawn import drawn_log_chances
-from karec.learn.fit.fitting import NOT_RECORDED, Recording, fit
+from karec.learn.fit.loop import NOT_RECORDED, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
 from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.sampled_negatives import drawn_log_chances
 from karec.learn.fit.state import FitState
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
-from karec.learn.run.both import PARTS, part_path, write_both
 from karec.learn.run.lightgbm import fit_lightgbm
+from karec.learn.run.mixed_ranker import PARTS, part_path, write_both
 from karec.learn.settings.train import TrainSettings
-from karec.training_data.auxiliary import PLAY_TIME, auxiliary_labels, auxiliary_tasks
-from karec.types import Array
+from karec.samples.auxiliary_tasks import PLAY_TIME, auxiliary_labels, auxiliary_tasks
+from karec.times import Progress
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
 # what suits it, whatever the others take
@@ -207,7 +208,9 @@ def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: T
     return total
 
 
-def calibrate(logits: Array, labels: Array, tasks: Sequence[str]) -> tuple[Array, Array]:
+def calibrate(
+    logits: NDArray[Any], labels: NDArray[Any], tasks: Sequence[str]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """(scale, bias) of each head. Play time is shifted alone, so that the mean prediction is the mean play
     time."""
     scale, bias = fit_calibration(logits, labels, [at for at, task in enumerate(tasks) if task != PLAY_TIME])

@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from karec._files import remove_folder, write_text_aside
+from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import RUN_FORMAT
 from karec.features.encoder import Encoder
+from karec.files import remove_folder, write_text_aside
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.fitting import Recording
+from karec.learn.fit.loop import Recording
 from karec.learn.fit.state import FitState
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.train import TrainSettings
-from karec.platform.dataset import Dataset
 
 
 def make_folder(out: Path, resume: bool) -> None:

@@ -14,16 +14,16 @@ from zlib import crc32
 
 import numpy as np
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.learn.fit.prepare import Prepared, prepare_served
 from karec.learn.settings.train import TrainSettings
+from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
-from karec.platform.dataset import Dataset
-from karec.rank.fusion import Fusion
-from karec.training_data.lists import DRAWS, LoggedLists, example_of, list_bounds, lists_of
-from karec.training_data.replay import write_served_pools
-from karec.training_data.served_log import ServedLog, read_served_log
-from karec.training_data.soft_labels import SoftLabels, read_teacher_log
+from karec.samples.lists import DRAWS, LoggedLists, example_of, list_bounds, lists_of
+from karec.samples.replay import write_served_pools
+from karec.samples.served_log import ServedLog, read_served_log
+from karec.samples.soft_labels import SoftLabels, read_teacher_log
+from karec.times import Progress
 
 
 def read_served_pools(

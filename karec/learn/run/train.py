@@ -18,28 +18,28 @@ from pathlib import Path
 from typing import Any
 
 from karec._beside import Beside
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import evaluate_run
 from karec.learn._torch import torch
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distil.recall_towers import NAMES, train_recall_towers
-from karec.learn.fit.fitting import Recording
+from karec.learn.fit.loop import Recording
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.fit.state import Epoch, FitState
-from karec.learn.run.beside import Baselines, threads_beside, train_baselines
-from karec.learn.run.choose import Choice
+from karec.learn.run.baselines import Baselines, threads_beside, train_baselines
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
+from karec.learn.run.search import Choice
 from karec.learn.run.served_pools import named, read_served_pools, with_served_pools
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
-from karec.platform.dataset import Dataset
-from karec.training_data.lists import LoggedLists, read_lists
-from karec.training_data.served_log import ServedLog
-from karec.training_data.soft_labels import SoftLabels, read_soft_labels
+from karec.samples.lists import LoggedLists, read_lists
+from karec.samples.served_log import ServedLog
+from karec.samples.soft_labels import SoftLabels, read_soft_labels
+from karec.times import Progress
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError, MissingExtra
 from karec.learn._torch import torch
 from karec.learn.settings.train import TrainSettings
-from karec.platform.dataset import Dataset
-from karec.training_data.auxiliary import auxiliary_tasks
-from karec.types import Array
+from karec.samples.auxiliary_tasks import auxiliary_tasks
 
 
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
@@ -99,7 +100,7 @@ def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
     return f"{dataset.name}, {len(dataset.exposures)} exposures, settings and data {digest.hexdigest()[:16]}"
 
 
-def _columns(dataset: Dataset) -> Iterator[tuple[str, Array]]:
+def _columns(dataset: Dataset) -> Iterator[tuple[str, NDArray[Any]]]:
     """Every array that models may learn from."""
     exposures, snapshot = dataset.exposures, dataset.snapshot
     for name in ("user_id", "work_id", "time_ms", "scene", "play_ms"):

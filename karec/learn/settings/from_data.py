@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from karec.platform.dataset import Dataset
-from karec.platform.schema import CREATOR
+from karec.catalog.dataset import Dataset
+from karec.catalog.schema import CREATOR
 
 OF_MATCHING: Mapping[str, Mapping[str, Any]] = {
     "optimizer": {"batch_size": 512, "learning_rate": 2e-3},

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from karec._toml import refuse_removed
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
 from karec.learn.settings.recipes import AUTO, RECIPES
+from karec.toml import refuse_removed
 
 
 @dataclass(frozen=True)

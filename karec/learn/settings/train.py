@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from karec._toml import REMOVED, Place, fill, read_toml, refuse_removed
+from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Checked, setting
 from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps, min_count
@@ -23,8 +23,8 @@ from karec.learn.settings.sections import (
     ShadowSettings,
     TowerSettings,
 )
-from karec.platform.dataset import Dataset
-from karec.rank.fusion import Fusion
+from karec.models.fusion import Fusion
+from karec.toml import REMOVED, Place, fill, read_toml, refuse_removed
 
 Settings = TypeVar("Settings", bound="TrainSettings")
 QUICK_STEPS = 2000

@@ -21,9 +21,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from karec._files import file_aside, remove_leftovers
+from karec.files import file_aside, remove_leftovers
+from karec.pipeline.types import Array
 from karec.serve.metrics.counted import WIDTH, Key, Labels
-from karec.types import Array
 
 FORMAT = 1
 

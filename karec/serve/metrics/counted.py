@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karec.recommendation import Recommendation
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.trace import StepTrace
+from karec.pipeline.types import Array
 from karec.serve.metrics.histogram import BINS, bins_of
 from karec.serve.metrics.names import NAMED
-from karec.trace import StepTrace
-from karec.types import Array
 
 CALLS, N_IN, N_OUT, FAILED, MS, HISTOGRAM = range(6)  # columns of a row; the histogram's BINS are the last
 WIDTH = HISTOGRAM + BINS

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from karec._clock import HOUR_MS
-from karec.platform.schema import CREATOR, EXPOSED, PUBLISHED, TYPE
-from karec.types import Array
+from karec.catalog.schema import CREATOR, EXPOSED, PUBLISHED, TYPE
+from karec.pipeline.types import Array
+from karec.times import HOUR_MS
 
 if TYPE_CHECKING:  # a service without a table ``live`` loads no compiler of folds
-    from karec.platform.snapshot import Snapshot
-    from karec.platform.state.live_works import LiveWorks
+    from karec.catalog.snapshot import Snapshot
+    from karec.online.changed_items import LiveWorks
 
 FORMAT = 1
 YOUNG_HOURS = 24, 72

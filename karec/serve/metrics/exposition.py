@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from karec.pipeline.types import Array
 from karec.serve.metrics import names
 from karec.serve.metrics.between_workers import Summed, Told
 from karec.serve.metrics.counted import CALLS, FAILED, HISTOGRAM, MS, N_IN, N_OUT, Labels
 from karec.serve.metrics.histogram import cumulated
-from karec.types import Array
 
 OF_STEPS = dict(zip(names.STEPS, (CALLS, N_IN, N_OUT, FAILED), strict=True))
 OF_STAGES = dict(zip(names.STAGES, (N_IN, N_OUT), strict=True))

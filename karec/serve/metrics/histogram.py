@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from karec.types import Array
+from karec.pipeline.types import Array
 
 PER_OCTAVE = 4
 EDGES_MS: Array = 0.05 * 2.0 ** (np.arange(17 * PER_OCTAVE + 1) / PER_OCTAVE)

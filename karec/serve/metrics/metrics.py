@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from karec.config.happened import Exposed
-from karec.config.looking import Looking
 from karec.config.serve_settings import SENT, SHOWN
 from karec.errors import one_line
-from karec.recommendation import Recommendation
+from karec.online.poll import Looking
+from karec.online.reported import Exposed
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Array
 from karec.serve.metrics.between_workers import Told, Workers
 from karec.serve.metrics.counted import Counted, Seen
 from karec.serve.metrics.exposed import Catalogue
@@ -25,7 +26,6 @@ from karec.serve.metrics.exposition import text_of
 from karec.serve.metrics.standing import Readings, Served, Standing
 from karec.serve.metrics.status import status_of
 from karec.serve.metrics.windows import Windows
-from karec.types import Array
 
 EACH_S = 1.0  # so often counts are folded and told
 READ_S = 10.0  # so often gauges are read

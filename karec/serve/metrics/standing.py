@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade
 from karec.config.live import Reloads
-from karec.observer_queue import ObserverCounts
+from karec.pipeline.observer_queue import ObserverCounts
 from karec.refresh.library_state import library_state
 from karec.serve.metrics.counted import Counted, Labels
 from karec.serve.metrics.exposed import Catalogue
 
 if TYPE_CHECKING:  # a service without a table ``live`` loads no compiler of folds
-    from karec.platform.state.live import Live
+    from karec.online.follow import Live
 
 Readings = dict[str, dict[Labels, float]]
 LIBRARY_SHARE = 0.01  # of the time is spent at most on reading how old the library's vectors are

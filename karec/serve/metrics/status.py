@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from karec.pipeline.types import Array
 from karec.serve.metrics.between_workers import Summed, Told
 from karec.serve.metrics.counted import CALLS, FAILED, HISTOGRAM, N_IN, N_OUT, RECENT_S
 from karec.serve.metrics.exposition import over_workers
 from karec.serve.metrics.histogram import quantiles
 from karec.serve.metrics.names import NAMED, READ
-from karec.types import Array
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LEAST = 1e-3  # recent calls; of fewer nothing is told

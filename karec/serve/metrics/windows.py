@@ -29,10 +29,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from karec._files import file_aside
 from karec.evaluate.metrics.diversity import gini
+from karec.files import file_aside
+from karec.pipeline.types import Array
 from karec.serve.metrics.exposed import FORMAT, YOUNG_HOURS, Catalogue, Exposures
-from karec.types import Array
 
 MINUTES = {"10m": 10, "1h": 60, "24h": 1440}
 POINTS = 60  # of each window's curve, a tenth of the window apart

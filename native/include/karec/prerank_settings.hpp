@@ -17,7 +17,7 @@
 
 namespace karec {
 
-// Each means the same as Python's step: karec/prerank/, karec/ecosystem/, karec/diversify/dpp.py.
+// Each means the same as Python's step: karec/steps/.
 struct IndexRowsStep {};     // ids → rows
 struct HasEmbeddingStep {};  // drops works that the index does not know
 struct NotShownStep {};      // drops what the session has seen

@@ -10,7 +10,7 @@ from karec import cli
 from karec.bundle import Bundle
 from karec.config import Cascade
 from karec.lab.demo import loop
-from karec.types import Request
+from karec.pipeline.types import Request
 
 # The scene home without steering of exposure: a feed does not depend on what others were shown.
 STILL = """

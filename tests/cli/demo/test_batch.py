@@ -9,7 +9,7 @@ import pytest
 
 from karec import cli
 from karec.cli import batch
-from karec.types import Request
+from karec.pipeline.types import Request
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.lab.simulate.world import make_world
 from karec.learn.settings.train import TrainSettings
-from karec.logs.rank_log import read_rank_log
-from karec.types import Request
+from karec.logs.read import read_rank_log
+from karec.pipeline.types import Request
 
 RELATIONS = ("history", "skipped", *SOCIAL_EDGES)
 

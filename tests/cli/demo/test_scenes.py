@@ -8,7 +8,7 @@ import pytest
 from karec import cli
 from karec.config import load_cascade, scene_names
 from karec.config.scene_templates import HOME, OTHERS
-from karec.types import Request
+from karec.pipeline.types import Request
 
 
 def test_the_config_has_every_scene_and_each_serves(job, bundle):

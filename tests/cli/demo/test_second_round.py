@@ -10,7 +10,7 @@ from small_job import TASKS, WORLD
 from karec import cli
 from karec.bundle import Bundle
 from karec.lab.demo import loop
-from karec.logs.rank_log import read_rank_log
+from karec.logs.read import read_rank_log
 
 TINY = ["--works", "600", "--users", "150", "--exposures", "4000", "--requests", "6"]
 QUICK = """

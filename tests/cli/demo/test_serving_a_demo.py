@@ -11,8 +11,8 @@ from small_job import TASKS
 
 from karec.config import Cascade
 from karec.errors import ConfigError
-from karec.logs.rank_log import read_rank_log
-from karec.types import Request
+from karec.logs.read import read_rank_log
+from karec.pipeline.types import Request
 
 
 def test_a_feed_keeps_the_rules(cascade, bundle):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from own_files import NOW_MS, shop_rows, write_shop
 
-from karec.data.own.load import load
+from karec.data.load import load
 from karec.errors import DataError
 
 

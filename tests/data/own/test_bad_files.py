@@ -13,8 +13,8 @@ import pytest
 from own_files import HEAD, NOW_MS, TOML, shop_rows, write_log, write_shop
 from own_files import N_ROWS as N
 
-from karec.data.own.load import load
-from karec.ids import IdMap
+from karec.data.load import load
+from karec.index import IdMap
 
 
 def test_a_key_that_appears_late_is_a_column(tmp_path, read):
@@ -146,7 +146,7 @@ def test_other_encodings_are_read_when_they_are_said(shop, read, encoding):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from karec.data.own.load import load
+from karec.data.load import load
 
 def killed_at(done, total, what):
     if what == sys.argv[3]:

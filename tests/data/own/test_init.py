@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from own_logs import listens, movie_ratings, shop_actions, video_impressions
 
-from karec.data.own.draft import write_contract
+from karec.data.draft import write_contract
 from karec.errors import DataError
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from own_files import START_S, write_log
 
-from karec.data.own.contract import Negatives
-from karec.data.own.negatives import draw_negatives
+from karec.data.contract import Negatives
+from karec.data.negatives import draw_negatives
 from karec.errors import ConfigError, DataError
 
 HEAD = ("customer", "sku", "at", "event", "visit")

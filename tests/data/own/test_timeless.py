@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from own_files import write_log
 
-from karec.data.own.contract import Split
-from karec.data.own.timeless import STEPS, made_up_days
+from karec.data.contract import Split
+from karec.data.timeless import STEPS, made_up_days
 from karec.errors import ConfigError, DataError
 
 TOML = """\

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from small_loop import SIZES, TOWERS, assert_same, play
 
-from karec.ecosystem.steering import Steering
 from karec.errors import ConfigError, Unavailable
+from karec.exposure.controller import Steering
 from karec.lab.simulate import exposure_days
 from karec.lab.simulate.arm_log import ArmLog
 

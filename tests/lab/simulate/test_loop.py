@@ -10,6 +10,7 @@ import pytest
 from small_loop import RANDOM, SIZES, TOWERS, arms_of, assert_same, play
 
 from karec import cli
+from karec.aggregates.histories import KEPT
 from karec.bundle import Bundle
 from karec.config.assemble import build_cascade
 from karec.config.starting import starting_config
@@ -21,9 +22,8 @@ from karec.lab.simulate.loop import simulate
 from karec.lab.simulate.nightly import joined
 from karec.lab.simulate.population import make_population
 from karec.lab.simulate.sessions import SCENE
-from karec.logs.rank_log import read_rank_log
-from karec.platform.folds.lists import KEPT
-from karec.types import Request
+from karec.logs.read import read_rank_log
+from karec.pipeline.types import Request
 
 TWO_DAYS = replace(SIZES, days=2)
 AGAIN = TOWERS.replace("towers", "again")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from karec.catalog.impressions import Exposures
 from karec.lab.simulate.nightly import validation_and_test
-from karec.platform.events import Exposures
 
 N = 1_000
 

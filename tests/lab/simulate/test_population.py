@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from karec._clock import DAY_MS
 from karec.lab.simulate.arm_log import BEFORE, NEVER
 from karec.lab.simulate.population import Part, Sizes, make_population, population_of
+from karec.times import DAY_MS
 
 SIZES = Sizes(works=800, users=80, exposures=4_000, days=2, seed=1)
 

@@ -4,7 +4,6 @@ got."""
 import numpy as np
 import pytest
 
-from karec._clock import DAY_MS
 from karec.lab.simulate.returns import (
     LEAST,
     MEMORY,
@@ -19,6 +18,7 @@ from karec.lab.simulate.returns import (
     starting_levels,
 )
 from karec.lab.simulate.world.people import make_people
+from karec.times import DAY_MS
 
 
 @pytest.fixture(scope="module")

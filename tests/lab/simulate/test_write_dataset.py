@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from own_files import NOW_MS
 
-from karec.data.own.load import load
+from karec.catalog import schema
+from karec.data.load import load
 from karec.errors import DataError
 from karec.lab.simulate.world import make_world
 from karec.lab.simulate.write_dataset import write_dataset
-from karec.platform import schema
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from karec.errors import DataError
 from karec.lab.studies.channels import TOGETHER, Found, channel_rows, channel_study, found_by_channels
 from karec.lab.studies.feed_channels import channels_left_out, channels_of_feeds, feed_channel_rows
 from karec.lab.studies.recall import ENJOYED, FAVOURITES
-from karec.recommendation import Recommendation
-from karec.trace import Trace
-from karec.types import Candidates, Request
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.trace import Trace
+from karec.pipeline.types import Candidates, Request
 
 
 def found(user, wanted, alone, merged, bits, without):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from karec.catalog.table import Table
 from karec.lab.studies.reach import Lists, compare_reach, reach_table
-from karec.platform.table import Table
 
 HOUR_MS = 3_600_000
 NOW = 1_000 * HOUR_MS

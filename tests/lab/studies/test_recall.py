@@ -24,7 +24,7 @@ from karec.lab.studies.recall import (
     recall_rows,
     recall_study,
 )
-from karec.types import Request
+from karec.pipeline.types import Request
 
 
 def asked(user, known, own, prerank, wanted=(1, 2, 3, 4)):

@@ -11,7 +11,7 @@ from karec.config import load_cascade
 from karec.config.scene_templates import HOME, scene_text
 from karec.config.starting import starting_config
 from karec.lab.studies.scenes import Filled, fill, scene_row, scenes_table
-from karec.types import Request
+from karec.pipeline.types import Request
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
+from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
-from karec.rank.fusion import Fusion
-from karec.training_data.lists import read_lists
-from karec.training_data.replay import write_rank_log, write_shadow_log
-from karec.training_data.soft_labels import read_soft_labels
+from karec.samples.lists import read_lists
+from karec.samples.replay import write_rank_log, write_shadow_log
+from karec.samples.soft_labels import read_soft_labels
 
 SETTINGS = changed(
     SMALL,

@@ -18,7 +18,7 @@ from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.recipes import RECIPES
-from karec.training_data.lists import LoggedLists, item_numbers
+from karec.samples.lists import LoggedLists, item_numbers
 
 SETTINGS = changed(SMALL, optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
 

@@ -16,7 +16,7 @@ from karec.learn.distil.recall_towers import (
     train_recall_towers,
 )
 from karec.learn.fit.checkpoint import Checkpoint
-from karec.learn.fit.fitting import Recording
+from karec.learn.fit.loop import Recording
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.run.train import train_all

@@ -8,8 +8,8 @@ import torch
 from small_settings import SMALL, changed
 
 from karec.learn.distil.retrieval import Cases, Retrieval, validation_score
-from karec.learn.fit.drawn import drawn_log_chances
 from karec.learn.fit.prepare import prepare
+from karec.learn.fit.sampled_negatives import drawn_log_chances
 from karec.learn.nets.towers import Towers
 
 SETTINGS = changed(

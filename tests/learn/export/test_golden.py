@@ -80,7 +80,7 @@ def write_all() -> None:
     from karec.learn.fit.batches import Batches
     from karec.learn.nets.ranker import MmoeRanker
     from karec.learn.nets.towers import Towers
-    from karec.training_data.examples import build_examples
+    from karec.samples.examples import build_examples
 
     dataset = make_dataset()
     encoder = Encoder.fit(dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=4, min_count=10)

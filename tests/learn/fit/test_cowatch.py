@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from karec.catalog.relation import Relation
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
-from karec.platform.relations import Relation
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
 
 N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
 

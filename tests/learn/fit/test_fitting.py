@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.fitting import Recording, TrainingDiverged, fit
+from karec.learn.fit.loop import Recording, TrainingDiverged, fit
 
 
 def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):

@@ -9,7 +9,7 @@ from karec.learn.export.onnx_export import export_onnx
 from karec.learn.nets.layers import CodeEmbedding
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.models.onnx_model import OnnxModel
-from karec.training_data.examples import build_examples
+from karec.samples.examples import build_examples
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
 

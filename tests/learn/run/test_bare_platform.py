@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from small_settings import SMALL, changed
 
+from karec.aggregates.advance import advance
+from karec.catalog.dataset import Dataset
+from karec.catalog.schema import Meaning
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
 from karec.lab.demo.serve import loss_of, report_on, serve
 from karec.learn.run.train import train_all
-from karec.platform.dataset import Dataset
-from karec.platform.folds.advance import advance
-from karec.platform.schema import Meaning
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
 
 MEANING = Meaning(enjoyed=("buy",), liked=("stars",))
 

@@ -8,8 +8,8 @@ from karec._beside import Beside
 from karec.learn._torch import torch
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.fit.prepare import prepare
-from karec.learn.run import beside
-from karec.learn.run.beside import Baselines, baselines_of, threads_beside, train_baselines
+from karec.learn.run import baselines as beside
+from karec.learn.run.baselines import Baselines, baselines_of, threads_beside, train_baselines
 from karec.learn.run.run_folder import recordings
 from karec.learn.settings.sections import EvaluationSettings, RankerSettings, RunSettings
 from karec.learn.settings.train import TrainSettings

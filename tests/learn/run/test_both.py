@@ -17,11 +17,11 @@ from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.export.quantised import export_run
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.calibration import fit_calibration
-from karec.learn.run.both import SHARES, fit_mixture
+from karec.learn.run.mixed_ranker import SHARES, fit_mixture
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.train import train_all
 from karec.models.onnx_model import OnnxModel
-from karec.training_data.replay import pool_logits, ranker_logits
+from karec.samples.replay import pool_logits, ranker_logits
 
 BOTH = changed(
     SMALL,

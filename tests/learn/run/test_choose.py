@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_settings import LISTS, SMALL, changed
 
-from karec.learn.run import choose
-from karec.learn.run.choose import Change, choose_settings
+from karec.learn.run import search as choose
+from karec.learn.run.search import Change, choose_settings
 from karec.learn.run.train import train_all
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.toml import settings_toml

@@ -19,13 +19,13 @@ from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import train_all
 from karec.logs.contents import log_contents
-from karec.logs.rank_log import read_rank_log
+from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
-from karec.observe.rank_log import RankLogObserver
-from karec.observe.shadow import Shadow
-from karec.observer_queue import ObserverQueue
-from karec.training_data.lists import list_bounds
-from karec.types import Request
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.types import Request
+from karec.samples.lists import list_bounds
+from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.shadow import Shadow
 
 SETTINGS = changed(
     SMALL, distil=LISTS, towers={"matching": True}, evaluation={"baselines": (), "resamples": 5}, fusion={}
@@ -86,9 +86,9 @@ def furthest(one, other):
 
 def on_pools(world, folder, log):
     """The mean correlation of the towers' cosines and the ranker's fused scores on the log's shadow pools."""
+    from karec.aggregates.advance import advance
     from karec.features.encoder import Encoder
-    from karec.logs.rank_log import read_rank_log
-    from karec.platform.folds.advance import advance
+    from karec.logs.read import read_rank_log
 
     dataset = world.dataset
     encoder = Encoder.load(folder / "encoder.npz")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from small_settings import SMALL, changed
 
+from karec.aggregates.advance import advance
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.config.project import set_up
 from karec.errors import DataError
 from karec.evaluate.quality import read_run
 from karec.lab.demo.serve import serve
 from karec.learn.run.train import train_all
-from karec.platform.folds.advance import advance
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
 
 QUICK = changed(
     SMALL, ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5}

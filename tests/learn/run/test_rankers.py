@@ -8,7 +8,7 @@ from small_settings import SMALL
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.run.rankers import ranker_loss
-from karec.training_data.auxiliary import auxiliary_chances, auxiliary_labels, auxiliary_tasks
+from karec.samples.auxiliary_tasks import auxiliary_chances, auxiliary_labels, auxiliary_tasks
 
 
 @pytest.fixture(scope="module")

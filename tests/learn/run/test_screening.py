@@ -12,7 +12,7 @@ import pytest
 import screened_library
 
 from karec.errors import ConfigError, DataError
-from karec.learn.run.screening import train_quality
+from karec.learn.run.quality_model import train_quality
 from karec.models.onnx_model import OnnxModel
 from karec.screening.quality import Model
 from karec.screening.settings import read_settings

@@ -10,21 +10,21 @@ import pytest
 import torch
 from small_settings import SMALL, changed
 
+from karec.aggregates.advance import advance
+from karec.catalog.table import Table
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run
 from karec.features.encoder import Encoder
 from karec.lab.curves import write_curves
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.fitting import TrainingDiverged
+from karec.learn.fit.loop import TrainingDiverged
 from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.train import train_all
 from karec.learn.settings.check import check_training, fingerprint
-from karec.logs.rank_log import read_rank_log
+from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
-from karec.platform.folds.advance import advance
-from karec.platform.table import Table
-from karec.training_data.replay import ranker_logits
+from karec.samples.replay import ranker_logits
 
 QUICK = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
 
@@ -74,8 +74,8 @@ def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(datase
 
 def test_quality_is_measured_on_as_many_threads_as_the_settings_say(dataset, run, monkeypatch):
     """One, on a machine that has four cores to give."""
-    monkeypatch.setattr("karec.training_data.replay.BATCH", 4)
-    monkeypatch.setattr("karec.training_data.in_order.cores", lambda: 4)
+    monkeypatch.setattr("karec.samples.replay.BATCH", 4)
+    monkeypatch.setattr("karec.samples.threads.cores", lambda: 4)
     seen = set()
     evaluate_run(dataset, run[0].folder, lambda *_: seen.update(each.name for each in threading.enumerate()))
     assert [name for name in seen if name.startswith("karec-in-order")] == ["karec-in-order_0"]

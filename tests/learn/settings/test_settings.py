@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from small_settings import changed
 
-from karec._toml import REMOVED
+from karec.catalog.table import Table
 from karec.errors import ConfigError
 from karec.learn.settings.fields import Bounds
 from karec.learn.settings.from_data import median_history, min_count
 from karec.learn.settings.recipes import RECIPES
 from karec.learn.settings.sections import OptimizerSettings, RankerSettings
 from karec.learn.settings.train import TrainSettings, run_settings
-from karec.platform.table import Table
+from karec.toml import REMOVED
 
 REMOVED_SETTINGS = [each for each in REMOVED if each.startswith(("ranker", "distil", "recipe"))]
 HOWTO = Path(__file__).parents[3] / "docs" / "howto-train.md"

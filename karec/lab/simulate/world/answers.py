@@ -7,14 +7,15 @@ So a work gets the same answer from a user whoever shows it, and two cascades di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog.impressions import Exposures
+from karec.catalog.snapshot import Snapshot
 from karec.lab.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
-from karec.platform.events import Exposures
-from karec.platform.snapshot import Snapshot
-from karec.recommendation import Recommendation
-from karec.types import Array
+from karec.pipeline.recommendation import Recommendation
 
 
 def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Recommendation]) -> Exposures:
@@ -24,7 +25,7 @@ def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Recommendation]) -
     """
     sizes = [len(feed) for feed in feeds]
 
-    def each(values: Sequence[int], dtype: type) -> Array:
+    def each(values: Sequence[int], dtype: type) -> NDArray[Any]:
         return np.repeat(np.array(values, dtype), sizes)
 
     scenes = {name: code for code, name in enumerate(snapshot.labels["scene"])}
@@ -38,15 +39,17 @@ def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Recommendation]) -
     return Exposures(user_id, work_id, time_ms, scene, outcomes(chances, coins_of(truth, user, work)))
 
 
-def coins_of(truth: Truth, user: Array, work: Array) -> dict[str, Array]:
+def coins_of(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """{task: (N,) coins in [0, 1)}, fixed for a user and a work; "play" is that of the time played."""
     return {task: pair_uniform(user, work, truth.salt + 2 + at) for at, task in enumerate((*TASKS, "play"))}
 
 
-def outcomes(chances: Mapping[str, Array], coins: Mapping[str, Array]) -> dict[str, Array]:
+def outcomes(
+    chances: Mapping[str, NDArray[Any]], coins: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
     """{task: (N,) uint8} along the funnel, from the chances of ``Truth`` and a coin in [0, 1) for each
     task."""
-    labels: dict[str, Array] = {}
+    labels: dict[str, NDArray[Any]] = {}
     for task in TASKS:
         before = AFTER[task]
         if before is None:
@@ -56,7 +59,7 @@ def outcomes(chances: Mapping[str, Array], coins: Mapping[str, Array]) -> dict[s
     return labels
 
 
-def play_ms_of(duration_ms: Array, did: Mapping[str, Array], u: Array) -> Array:
+def play_ms_of(duration_ms: NDArray[Any], did: Mapping[str, NDArray[Any]], u: NDArray[Any]) -> NDArray[Any]:
     """(N,) int64 milliseconds played of works of ``duration_ms``, from what users ``did`` and a coin ``u`` in
     [0, 1).
 
@@ -67,7 +70,7 @@ def play_ms_of(duration_ms: Array, did: Mapping[str, Array], u: Array) -> Array:
     return np.where(did["finish"] > 0, duration_ms, (duration_ms * partly + glance).astype(np.int64))
 
 
-def expected_play_ms(duration_ms: Array, chance: Mapping[str, Array]) -> Array:
+def expected_play_ms(duration_ms: NDArray[Any], chance: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """(N,) the mean of ``play_ms_of`` where each label has its ``chance``."""
     finish, long_view, click = (chance[name] for name in ("finish", "long_view", "click"))
     shares = finish + (long_view - finish) * (0.70 + 0.29 / 2) + (click - long_view) * (0.05 + 0.60 / 2)

@@ -8,12 +8,13 @@ order of upload.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.lab.simulate.world.people import DIMENSION, People
 from karec.lab.simulate.world.sampling import unit_rows, weighted_rows, zipf_weights
-from karec.types import Array
 
 TYPES = ["audio", "video"]
 ERAS = ["2020s", "2010s", "2000s", "1990s", "1980s", "before 1980"]
@@ -53,11 +54,11 @@ class Songs:
     """S songs, most popular first: ``tag``, ``era`` codes; ``vector (S, DIMENSION) float32`` has unit
     rows."""
 
-    tag: Array
-    era: Array
-    vector: Array
-    weight: Array
-    seconds: Array
+    tag: NDArray[Any]
+    era: NDArray[Any]
+    vector: NDArray[Any]
+    weight: NDArray[Any]
+    seconds: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.tag)
@@ -71,26 +72,26 @@ class Works:
     platform's scoring hears of the quality.
     """
 
-    creator: Array
-    song: Array
-    type: Array
-    upload_ms: Array
-    quality: Array
-    appeal: Array
-    voice_score: Array
-    duration_ms: Array
-    weight: Array
+    creator: NDArray[Any]
+    song: NDArray[Any]
+    type: NDArray[Any]
+    upload_ms: NDArray[Any]
+    quality: NDArray[Any]
+    appeal: NDArray[Any]
+    voice_score: NDArray[Any]
+    duration_ms: NDArray[Any]
+    weight: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.creator)
 
 
-def make_tag_vectors(rng: np.random.Generator) -> Array:
+def make_tag_vectors(rng: np.random.Generator) -> NDArray[Any]:
     """(len(TAGS), DIMENSION) float32 unit rows: each tag's vector in the space of tastes."""
     return unit_rows(rng.standard_normal((len(TAGS), DIMENSION)))
 
 
-def make_songs(n_works: int, tag_vectors: Array, rng: np.random.Generator) -> Songs:
+def make_songs(n_works: int, tag_vectors: NDArray[Any], rng: np.random.Generator) -> Songs:
     """One song for every 20 works, at least 50."""
     n = max(n_works // 20, 50)
     tag = weighted_rows(zipf_weights(len(TAGS), 0.7), n, rng)
@@ -111,7 +112,7 @@ def make_works(
 
 
 def works_by(
-    rank: Array, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
+    rank: NDArray[Any], people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
     """A work by the creator ``people.creators[r]`` for each r of ``rank (N,)``, uploaded evenly over
     [first_ms, last_ms); a creator sings the better liked of two popular songs.

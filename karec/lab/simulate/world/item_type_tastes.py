@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.lab.simulate.world.people import DIMENSION
 from karec.lab.simulate.world.sampling import weighted_rows, zipf_weights
 from karec.lab.simulate.world.tastes import TASKS, Truth, contains, pair_normal, sigmoid
-from karec.types import Array
 
 SONGS_OF_A_ROOM = 5
 WITH_ACCOMPANIMENT = 0.85
@@ -39,7 +40,7 @@ class KindTastes(ABC):
     labels: tuple[Label, ...]
     owned: bool = True
 
-    def __init__(self, truth: Truth, owners: Array, weight: Array) -> None:
+    def __init__(self, truth: Truth, owners: NDArray[Any], weight: NDArray[Any]) -> None:
         self.truth = truth
         self.owners = owners
         self.weight = weight
@@ -49,14 +50,14 @@ class KindTastes(ABC):
         return len(self.weight)
 
     @abstractmethod
-    def liking(self, user: Array, item: Array) -> Array:
+    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """(N,) of user rows and item rows."""
 
-    def possible(self, user: Array, item: Array) -> Array:
+    def possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """(N,) bool: nobody does anything with an own item."""
         return np.asarray(self.owners[item] != user)
 
-    def calibrate(self, user: Array, item: Array) -> None:
+    def calibrate(self, user: NDArray[Any], item: NDArray[Any]) -> None:
         """Intercepts that give each label its rate on what was shown, by bisection."""
         liking, reached = self.liking(user, item), self.possible(user, item).astype(np.float64)
         self._intercepts = []
@@ -69,7 +70,7 @@ class KindTastes(ABC):
             self._intercepts.append(low)
             reached = reached * sigmoid(label.slope * liking + low)
 
-    def chances(self, user: Array, item: Array) -> dict[str, Array]:
+    def chances(self, user: NDArray[Any], item: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """{label: (N,)}, along the funnel."""
         liking, reached = self.liking(user, item), self.possible(user, item).astype(np.float64)
         found = {}
@@ -78,19 +79,19 @@ class KindTastes(ABC):
             found[label.name] = reached
         return found
 
-    def value(self, user: Array, item: Array) -> Array:
+    def value(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """(N,) what the kind's scene is for."""
         chances = self.chances(user, item)
         return np.asarray(sum(label.worth * chances[label.name] for label in self.labels), np.float64)
 
-    def _match(self, left: Array, right: Array) -> Array:
+    def _match(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """(N,) inner products of unit rows, of about unit variance."""
         return np.asarray(np.sqrt(DIMENSION) * np.einsum("nd,nd->n", left, right))
 
-    def _edge(self, keys: Array, user: Array, other: Array) -> Array:
+    def _edge(self, keys: NDArray[Any], user: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         return contains(keys, user * len(self.truth.people) + other)
 
-    def _near(self, user: Array, item: Array) -> Array:
+    def _near(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """The own city, by how much a user cares for it."""
         people = self.truth.people
         return np.asarray((people.city[user] == people.city[self.owners[item]]) * people.local[user])
@@ -104,11 +105,11 @@ class SongTastes(KindTastes):
         super().__init__(truth, np.full(len(truth.songs), -1), truth.songs.weight)
         self.accompaniment = (rng.random(len(truth.songs)) < WITH_ACCOMPANIMENT).astype(np.int32)
 
-    def possible(self, user: Array, item: Array) -> Array:
+    def possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """Only what has an accompaniment can be sung."""
         return np.asarray(self.accompaniment[item] > 0)
 
-    def liking(self, user: Array, item: Array) -> Array:
+    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, songs = self.truth.people, self.truth.songs
         era = 2.0 * np.exp(-0.5 * (people.age_band[user] - songs.era[item]) ** 2) - 1.0
         return np.asarray(
@@ -122,14 +123,16 @@ class SongTastes(KindTastes):
 class CreatorTastes(KindTastes):
     labels = (Label("follow", 0.02, worth=1.0),)
 
-    def __init__(self, truth: Truth, creators: Array) -> None:
+    def __init__(self, truth: Truth, creators: NDArray[Any]) -> None:
         super().__init__(truth, creators, truth.people.fame)
 
-    def possible(self, user: Array, item: Array) -> Array:
+    def possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         """Nobody follows oneself, or twice."""
-        return super().possible(user, item) & ~self._edge(self.truth.follow_keys, user, self.owners[item])
+        return np.asarray(
+            super().possible(user, item) & ~self._edge(self.truth.follow_keys, user, self.owners[item])
+        )
 
-    def liking(self, user: Array, item: Array) -> Array:
+    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, creator = self.truth.people, self.owners[item]
         return np.asarray(
             0.8 * self._match(people.taste[user], people.voice[creator])
@@ -150,10 +153,10 @@ class LiveTastes(KindTastes):
         Label("watch_30m", 0.25, slope=0.7, worth=1500.0),
     )
 
-    def __init__(self, truth: Truth, hosts: Array) -> None:
+    def __init__(self, truth: Truth, hosts: NDArray[Any]) -> None:
         super().__init__(truth, hosts, truth.people.fame)
 
-    def liking(self, user: Array, item: Array) -> Array:
+    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, host = self.truth.people, self.owners[item]
         return np.asarray(
             0.7 * self._match(people.taste[user], people.voice[host])
@@ -170,7 +173,7 @@ class RoomTastes(KindTastes):
 
     labels = (Label("join", 0.05, worth=1.0),)
 
-    def __init__(self, truth: Truth, owners: Array, rng: np.random.Generator) -> None:
+    def __init__(self, truth: Truth, owners: NDArray[Any], rng: np.random.Generator) -> None:
         super().__init__(truth, owners, zipf_weights(len(owners), 0.5))
         looks = weighted_rows(truth.songs.weight, len(owners) * 4 * SONGS_OF_A_ROOM, rng).reshape(
             len(owners), -1
@@ -181,7 +184,7 @@ class RoomTastes(KindTastes):
         mean = truth.songs.vector[self.songs].mean(axis=1)
         self.vector = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
 
-    def liking(self, user: Array, item: Array) -> Array:
+    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, owner = self.truth.people, self.owners[item]
         family = (people.family[user] == people.family[owner]) & (people.family[user] > 0)
         return np.asarray(

@@ -17,9 +17,18 @@ three by a noisy look; its counters and lists are folds of that log.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.aggregates.advance import advance
+from karec.catalog.impressions import Exposures
+from karec.catalog.item_types import ItemKind
+from karec.catalog.relation import Relation
+from karec.catalog.schema import CREATOR, PUBLISHED, SONG, Meaning
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.lab.simulate.world.item_type_tastes import (
     CreatorTastes,
     KindTastes,
@@ -30,15 +39,7 @@ from karec.lab.simulate.world.item_type_tastes import (
 from karec.lab.simulate.world.opening_hours import OpeningHours
 from karec.lab.simulate.world.platform import FIRST_SONG_ID, FIRST_USER_ID, World
 from karec.lab.simulate.world.sampling import weighted_rows
-from karec.platform.events import Exposures
-from karec.platform.folds.advance import advance
-from karec.platform.item_kinds import ItemKind
-from karec.platform.relations import Relation
-from karec.platform.schema import CREATOR, PUBLISHED, SONG, Meaning
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
-from karec.refresh.kinds import KindOfWorks
-from karec.types import Array
+from karec.refresh.item_types import KindOfWorks
 
 FIRST_LIVE_ID, FIRST_ROOM_ID = 2_000_000_001, 3_000_000_001
 SHOWN = 20  # items of each kind that are shown to a user, on average
@@ -63,12 +64,12 @@ class WorldKind:
     tastes: KindTastes
     hours: OpeningHours | None
 
-    def on_at(self, time_ms: int) -> Array:
+    def on_at(self, time_ms: int) -> NDArray[Any]:
         """Ids of the items that are there at a moment."""
         ids = np.asarray(self.made.kind.items.ids)
         return ids if self.hours is None else ids[self.hours.open_at(np.arange(len(ids)), time_ms)]
 
-    def value(self, user_rows: Array, ids: Array) -> Array:
+    def value(self, user_rows: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
         """(N,) what the scene is for, expected of ``user_rows (N,)`` and items ``ids (N,)``: a chance, or
         seconds."""
         return self.tastes.value(user_rows, self.made.kind.items.lookup(ids))
@@ -121,7 +122,7 @@ def _items(
 ) -> tuple[Table, Relation]:
     """What the platform knows of the items, and the works that their vectors are made of."""
     n = len(tastes)
-    columns: dict[str, Array] = {}
+    columns: dict[str, NDArray[Any]] = {}
     if isinstance(tastes, SongTastes):
         songs = tastes.truth.songs
         ids = FIRST_SONG_ID + np.arange(n, dtype=np.int64)
@@ -140,7 +141,7 @@ def _items(
     return Table(ids, columns), works_of
 
 
-def _works_of(snapshot: Snapshot, role: str, keys: Array, item: Array, n: int) -> Relation:
+def _works_of(snapshot: Snapshot, role: str, keys: NDArray[Any], item: NDArray[Any], n: int) -> Relation:
     """For each of n items the latest WORKS_EACH works of each of its ``keys (M,)``, which belong to ``item
     (M,)``."""
     works = snapshot.works
@@ -190,8 +191,12 @@ def _log(
 
 
 def _drawn(
-    tastes: KindTastes, hours: OpeningHours | None, user: Array, time_ms: Array, rng: np.random.Generator
-) -> Array:
+    tastes: KindTastes,
+    hours: OpeningHours | None,
+    user: NDArray[Any],
+    time_ms: NDArray[Any],
+    rng: np.random.Generator,
+) -> NDArray[Any]:
     """(M,) the item that each is shown, −1 where none is there."""
     item = np.full(len(user), -1)
     for rows, there in _together(hours, time_ms, len(tastes)):
@@ -204,7 +209,9 @@ def _drawn(
     return item
 
 
-def _together(hours: OpeningHours | None, time_ms: Array, n: int) -> list[tuple[Array, Array]]:
+def _together(
+    hours: OpeningHours | None, time_ms: NDArray[Any], n: int
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """(rows of a half hour, items that are there in its middle); all rows at once where items are always
     there."""
     if hours is None:

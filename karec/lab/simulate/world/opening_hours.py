@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, HOUR_MS
 from karec.lab.simulate.world.policy import HOURS
 from karec.lab.simulate.world.sampling import weighted_rows
 from karec.lab.simulate.world.tastes import UTC_OFFSET_MS, pair_uniform
-from karec.types import Array
+from karec.times import DAY_MS, HOUR_MS
 
 OPEN_DAYS = 0.8  # share of days on which a room opens
 
@@ -22,8 +22,8 @@ class OpeningHours:
     ``salt``."""
 
     HALF_HOUR_MS: ClassVar[int] = HOUR_MS // 2
-    hour: Array
-    length_ms: Array
+    hour: NDArray[Any]
+    length_ms: NDArray[Any]
     salt: int
 
     @classmethod
@@ -31,7 +31,7 @@ class OpeningHours:
         hour = weighted_rows(np.array(HOURS, float), n, rng)
         return cls(hour, (rng.uniform(1.0, 5.0, n) * HOUR_MS).astype(np.int64), int(rng.integers(1 << 62)))
 
-    def open_at(self, rooms: Array, time_ms: int) -> Array:
+    def open_at(self, rooms: NDArray[Any], time_ms: int) -> NDArray[Any]:
         """(N,) bool: whether each of ``rooms (N,)`` is open at a moment. A room may stay open past
         midnight."""
         today = (time_ms + UTC_OFFSET_MS) // DAY_MS

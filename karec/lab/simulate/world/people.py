@@ -7,12 +7,13 @@ how many works they upload falls off as Zipf. All arrays are by user row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog.relation import Relation
 from karec.lab.simulate.world.sampling import unit_rows, weighted_rows, zipf_weights
-from karec.platform.relations import Relation
-from karec.types import Array
 
 DIMENSION = 12
 N_CITIES = 40
@@ -35,34 +36,34 @@ class People:
     weights; newcomers are none.
     """
 
-    city: Array
-    gender: Array
-    age_band: Array
-    family: Array
+    city: NDArray[Any]
+    gender: NDArray[Any]
+    age_band: NDArray[Any]
+    family: NDArray[Any]
     n_families: int
-    taste: Array
-    voice: Array
-    skill: Array
-    medium: Array
-    local: Array
-    novelty: Array
-    biases: Array
-    activity: Array
-    register_days: Array
-    creators: Array
-    fame: Array
+    taste: NDArray[Any]
+    voice: NDArray[Any]
+    skill: NDArray[Any]
+    medium: NDArray[Any]
+    local: NDArray[Any]
+    novelty: NDArray[Any]
+    biases: NDArray[Any]
+    activity: NDArray[Any]
+    register_days: NDArray[Any]
+    creators: NDArray[Any]
+    fame: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.city)
 
     @property
-    def newcomers(self) -> Array:
+    def newcomers(self) -> NDArray[Any]:
         """(U,) bool: joins during the world's weeks."""
         return np.asarray(self.register_days < LEAST_REGISTER_DAYS)
 
-    def levels(self, n_works: Array) -> Array:
+    def levels(self, n_works: NDArray[Any]) -> NDArray[Any]:
         """(U,) int32 codes of LEVELS, by the number of works uploaded."""
-        return np.digitize(n_works, [1, 5, 50]).astype(np.int32)
+        return np.asarray(np.digitize(n_works, [1, 5, 50]).astype(np.int32))
 
 
 def make_people(
@@ -110,7 +111,7 @@ def make_people(
     )
 
 
-def follow_graph(people: People, rng: np.random.Generator) -> Array:
+def follow_graph(people: People, rng: np.random.Generator) -> NDArray[Any]:
     """(E,) int64 sorted unique keys follower · U + creator; each is the best of three creators by voice and
     city.
 
@@ -124,10 +125,10 @@ def follow_graph(people: People, rng: np.random.Generator) -> Array:
     appeal = np.stack([_closeness(people, follower, option) for option in options])
     creator = options[np.argmax(appeal, axis=0), np.arange(len(follower))]
     keys = np.unique(follower * n + creator)
-    return keys[_not_self(keys, n)]
+    return np.asarray(keys[_not_self(keys, n)])
 
 
-def friend_graph(people: People, rng: np.random.Generator) -> Array:
+def friend_graph(people: People, rng: np.random.Generator) -> NDArray[Any]:
     """(E,) int64 sorted unique keys user · U + friend, both directions: two in the family and two in the
     city."""
     n = len(people)
@@ -140,19 +141,19 @@ def friend_graph(people: People, rng: np.random.Generator) -> Array:
         friend = order[start + (rng.random(len(user)) * sizes[group[user]]).astype(np.int64)]
         pairs += [user * n + friend, friend * n + user]
     keys = np.unique(np.concatenate(pairs))
-    return keys[_not_self(keys, n)]
+    return np.asarray(keys[_not_self(keys, n)])
 
 
-def as_relation(keys: Array, n_users: int, ids: Array) -> Relation:
+def as_relation(keys: NDArray[Any], n_users: int, ids: NDArray[Any]) -> Relation:
     """Keys user · U + other → for each user row the other's ids, at moment 0 (before records began)."""
     rows, others = np.divmod(keys, n_users)
     return Relation.from_pairs(rows, ids[others], n_users, np.zeros(len(keys), np.int64))
 
 
-def _closeness(people: People, user: Array, creator: Array) -> Array:
+def _closeness(people: People, user: NDArray[Any], creator: NDArray[Any]) -> NDArray[Any]:
     match = np.einsum("nd,nd->n", people.taste[user], people.voice[creator])
     return np.asarray(match + 0.3 * (people.city[user] == people.city[creator]))
 
 
-def _not_self(keys: Array, n: int) -> Array:
+def _not_self(keys: NDArray[Any], n: int) -> NDArray[Any]:
     return np.asarray(keys // n != keys % n)

@@ -6,10 +6,17 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, Progress
+from karec.aggregates.advance import advance
+from karec.catalog.dataset import Dataset
+from karec.catalog.impressions import Exposures
+from karec.catalog.schema import Meaning
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
 from karec.lab.simulate.world.answers import expected_play_ms, outcomes, play_ms_of
 from karec.lab.simulate.world.catalogue import (
     ERAS,
@@ -35,13 +42,7 @@ from karec.lab.simulate.world.people import (
 from karec.lab.simulate.world.policy import Policy, Shown
 from karec.lab.simulate.world.satiation import FORMER, Satiation
 from karec.lab.simulate.world.tastes import AFTER, RATES, SCENES, TASKS, Truth, sigmoid
-from karec.platform.dataset import Dataset
-from karec.platform.events import Exposures
-from karec.platform.folds.advance import advance
-from karec.platform.schema import Meaning
-from karec.platform.snapshot import Snapshot
-from karec.platform.table import Table
-from karec.types import Array
+from karec.times import DAY_MS, Progress
 
 START_MS = int(datetime(2021, 3, 1, tzinfo=timezone(timedelta(hours=8))).timestamp() * 1000)
 BEFORE_DAYS = 60
@@ -64,14 +65,21 @@ class World:
     start: Snapshot
     past: Exposures
 
-    def chances(self, user_rows: Array, work_rows: Array, time_ms: Array, scene: Array) -> Array:
+    def chances(
+        self, user_rows: NDArray[Any], work_rows: NDArray[Any], time_ms: NDArray[Any], scene: NDArray[Any]
+    ) -> NDArray[Any]:
         """(N, T): the true chance of each of the dataset's tasks, with nothing alike shown just before."""
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         return np.stack([chances[task] for task in self.dataset.tasks], axis=1)
 
     def outcomes(
-        self, names: Sequence[str], user_rows: Array, work_rows: Array, time_ms: Array, scene: Array
-    ) -> Array:
+        self,
+        names: Sequence[str],
+        user_rows: NDArray[Any],
+        work_rows: NDArray[Any],
+        time_ms: NDArray[Any],
+        scene: NDArray[Any],
+    ) -> NDArray[Any]:
         """(N, names): the true chance of each label named, and of ``play_time`` the expected seconds of
         play."""
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
@@ -165,7 +173,7 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
     causes = truth.causes(user, shown.work[rows], shown.time_ms[rows], shown.scene[rows])
     repeats = {cause: count[rows] for cause, count in shown.repeats.items()}
     intercepts: dict[str, float] = {}
-    reached: dict[str, Array] = {}
+    reached: dict[str, NDArray[Any]] = {}
     for task in TASKS:
         before = AFTER[task]
         possible = np.ones(len(rows)) if before is None else reached[before]

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, HOUR_MS
 from karec.lab.simulate.world.catalogue import TAGS, Songs, Works
 from karec.lab.simulate.world.people import DIMENSION, N_CITIES, People
 from karec.lab.simulate.world.sampling import PrefixSampler, weighted_rows
 from karec.lab.simulate.world.satiation import Repeats, Satiation
-from karec.types import Array
+from karec.times import DAY_MS, HOUR_MS
 
 CHANNELS = ("popular", "fresh", "taste", "followed", "friends", "city", "song", "random")
 SCENE_SHARES = [0.70, 0.12, 0.10, 0.08]
@@ -43,10 +44,10 @@ class Shown:
     ``repeats``: what was shown to the user just before, as ``Satiation.repeats`` counts it.
     """
 
-    user: Array
-    work: Array
-    time_ms: Array
-    scene: Array
+    user: NDArray[Any]
+    work: NDArray[Any]
+    time_ms: NDArray[Any]
+    scene: NDArray[Any]
     repeats: Repeats
 
     def __len__(self) -> int:
@@ -56,12 +57,12 @@ class Shown:
 class _SocialEdges:
     """A graph of users, from its sorted keys user · U + other."""
 
-    def __init__(self, keys: Array, n_users: int) -> None:
+    def __init__(self, keys: NDArray[Any], n_users: int) -> None:
         users, self._others = np.divmod(keys, n_users)
         self._counts = np.bincount(users, minlength=n_users)
         self._starts = np.cumsum(self._counts) - self._counts
 
-    def draw(self, user: Array, rng: np.random.Generator) -> Array:
+    def draw(self, user: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """(M,) int64: the row of a random neighbour of each user; −1 for a user without one."""
         count = self._counts[user]
         at = self._starts[user] + (rng.random(len(user)) * count).astype(np.int64)
@@ -78,9 +79,9 @@ class Policy:
         works: Works,
         snapshot_ms: int,
         *,
-        tag_vectors: Array,
-        follow_keys: Array,
-        friend_keys: Array,
+        tag_vectors: NDArray[Any],
+        follow_keys: NDArray[Any],
+        friend_keys: NDArray[Any],
         satiation: Satiation,
     ) -> None:
         self._people, self._songs, self._works = people, songs, works
@@ -114,8 +115,10 @@ class Policy:
         repeats = self._satiation.repeats(user, self._works.creator[work], self._tag[work])
         return Shown(user, work, time_ms, scene, repeats)
 
-    def _draw(self, user: Array, scene: Array, limit: Array, rng: np.random.Generator) -> Array:
-        draws: dict[str, Callable[[Array, Array, np.random.Generator], Array]] = {
+    def _draw(
+        self, user: NDArray[Any], scene: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator
+    ) -> NDArray[Any]:
+        draws: dict[str, Callable[[NDArray[Any], NDArray[Any], np.random.Generator], NDArray[Any]]] = {
             "popular": self._popular,
             "fresh": self._fresh,
             "taste": self._taste,
@@ -134,17 +137,17 @@ class Policy:
         work[empty] = self._popular(user[empty], limit[empty], rng)
         return work
 
-    def _popular(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+    def _popular(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         return self._all.draw(np.zeros(len(user), np.int64), limit, rng)
 
-    def _random(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+    def _random(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         return np.asarray(rng.integers(0, limit))
 
-    def _fresh(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+    def _fresh(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         ago = rng.exponential(FRESH_WORKS * len(self._works), len(user)).astype(np.int64)
         return np.asarray(limit - 1 - ago % limit)
 
-    def _taste(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+    def _taste(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         looks = np.stack(
             [self._by_tag.draw(self._some_liked_tag(user, rng), limit, rng) for _ in range(N_LOOKS)]
         )
@@ -152,34 +155,34 @@ class Policy:
         return np.asarray(looks[np.argmax(liking, axis=0), np.arange(len(user))])
 
     def _by_neighbour(
-        self, edges: _SocialEdges, user: Array, limit: Array, rng: np.random.Generator
-    ) -> Array:
+        self, edges: _SocialEdges, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator
+    ) -> NDArray[Any]:
         other = edges.draw(user, rng)
         return np.where(other < 0, -1, self._by_creator.draw(np.maximum(other, 0), limit, rng))
 
-    def _same_song(self, user: Array, limit: Array, rng: np.random.Generator) -> Array:
+    def _same_song(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         liked = self._by_tag.draw(self._some_liked_tag(user, rng), limit, rng)
         return np.where(liked < 0, -1, self._by_song.draw(self._works.song[liked], limit, rng))
 
-    def _some_liked_tag(self, user: Array, rng: np.random.Generator) -> Array:
+    def _some_liked_tag(self, user: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         tag = (self._liked_tags[user] < rng.random(len(user), np.float32)[:, None]).sum(axis=1)
         return np.asarray(np.minimum(tag, len(TAGS) - 1))
 
-    def _noisy_liking(self, user: Array, work: Array, rng: np.random.Generator) -> Array:
+    def _noisy_liking(self, user: NDArray[Any], work: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         taste = self._people.taste[user]
         song = np.einsum("nd,nd->n", taste, self._songs.vector[self._works.song[work]])
         voice = np.einsum("nd,nd->n", taste, self._people.voice[self._works.creator[work]])
         noisy = np.sqrt(DIMENSION) * (song + 0.6 * voice) + 1.5 * rng.standard_normal(len(user))
         return np.where(work < 0, -np.inf, noisy)
 
-    def _unwanted(self, user: Array, work: Array) -> Array:
+    def _unwanted(self, user: NDArray[Any], work: NDArray[Any]) -> NDArray[Any]:
         """(M,) bool: a creator's own work, or a work that was shown to the user in an earlier row."""
         repeated = np.ones(len(user), bool)
         repeated[np.unique(user * len(self._works) + work, return_index=True)[1]] = False
         return np.asarray(repeated | (self._works.creator[work] == user))
 
 
-def _liked_tags(people: People, songs: Songs, tag_vectors: Array) -> Array:
+def _liked_tags(people: People, songs: Songs, tag_vectors: NDArray[Any]) -> NDArray[Any]:
     """(U, tags) float32 cumulative chances of a user's tags: softmax of taste · tag, weighed by the tag's
     songs."""
     supply = np.bincount(songs.tag, weights=songs.weight, minlength=len(TAGS))
@@ -189,8 +192,8 @@ def _liked_tags(people: People, songs: Songs, tag_vectors: Array) -> Array:
 
 
 def _sessions(
-    people: People, joined_ms: Array, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+    people: People, joined_ms: NDArray[Any], n: int, first_ms: int, last_ms: int, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(user, time_ms, scene) of ``n`` works shown, in order of time: sessions of geometric length, most at
     night.
 
@@ -209,8 +212,13 @@ def _sessions(
 
 
 def _visits(
-    activity: Array, joined_ms: Array, n: int, first_ms: int, last_ms: int, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    activity: NDArray[Any],
+    joined_ms: NDArray[Any],
+    n: int,
+    first_ms: int,
+    last_ms: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """(user, start_ms) of ``n`` sessions, none before its user joined; the first ones are those of
     joining."""
     user, start = np.empty(n, np.int64), np.empty(n, np.int64)

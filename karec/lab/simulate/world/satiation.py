@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
-from karec.types import Array
+from numpy.typing import NDArray
 
 CAUSES = ("creator", "tag")
-Repeats = Mapping[str, Array]  # {cause: (N,) int32}: n(cause) of N works
+Repeats = Mapping[str, NDArray[Any]]  # {cause: (N,) int32}: n(cause) of N works
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ class Satiation:
         """How many works back it looks at most."""
         return max(self.creator.window, self.tag.window)
 
-    def repeats(self, user: Array, creator: Array, tag: Array) -> dict[str, Array]:
+    def repeats(
+        self, user: NDArray[Any], creator: NDArray[Any], tag: NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
         """n of each cause for M works in the order that they are shown, of ``user, creator, tag (M,)``."""
         values = {"creator": creator, "tag": tag}
         return {cause: repeats_of(user, values[cause], getattr(self, cause).window) for cause in CAUSES}
 
-    def lowered(self, task: str, logits: Array, repeats: Repeats) -> Array:
+    def lowered(self, task: str, logits: NDArray[Any], repeats: Repeats) -> NDArray[Any]:
         """(N,) float32: ``logits`` less what the ``repeats`` take; a cause that they do not name has none."""
         for cause in CAUSES:
             effect = np.float32(self.scale * getattr(self, cause).effect(task))
@@ -74,7 +76,7 @@ FORMER = Satiation(creator=Repeat(0), tag=Repeat(4, click=0.25))  # what worlds 
 KUAIRAND = Satiation(creator=Repeat(0), tag=Repeat(4, click=0.075, like=0.18))
 
 
-def repeats_of(user: Array, value: Array, window: int) -> Array:
+def repeats_of(user: NDArray[Any], value: NDArray[Any], window: int) -> NDArray[Any]:
     """(M,) int32 for works in the order they are shown: how many of the user's last ``window`` have the same
     value."""
     order = np.argsort(user, kind="stable")

@@ -16,14 +16,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import DAY_MS, HOUR_MS
 from karec.lab.simulate.world.catalogue import Songs, Works
 from karec.lab.simulate.world.people import DIMENSION, People
 from karec.lab.simulate.world.satiation import FORMER, Repeats, Satiation
-from karec.types import Array
+from karec.times import DAY_MS, HOUR_MS
 
 TASKS = ("click", "long_view", "finish", "like", "follow", "comment", "gift")
 AFTER = {"click": None, "long_view": "click", **dict.fromkeys(TASKS[2:], "long_view")}
@@ -75,8 +76,8 @@ class Truth:
     people: People
     songs: Songs
     works: Works
-    follow_keys: Array
-    friend_keys: Array
+    follow_keys: NDArray[Any]
+    friend_keys: NDArray[Any]
     salt: int
     time_ms: int
     intercepts: Mapping[str, float]
@@ -84,13 +85,13 @@ class Truth:
 
     def probabilities(
         self,
-        user_rows: Array,
-        work_rows: Array,
+        user_rows: NDArray[Any],
+        work_rows: NDArray[Any],
         *,
-        time_ms: Array | int | None = None,
-        scene: Array | int = 0,
+        time_ms: NDArray[Any] | int | None = None,
+        scene: NDArray[Any] | int = 0,
         repeats: Repeats = NOTHING,
-    ) -> dict[str, Array]:
+    ) -> dict[str, NDArray[Any]]:
         """{task: (N,) float32} for user row i and work row i; the probabilities are not conditional on a
         click.
 
@@ -108,7 +109,7 @@ class Truth:
             )
         moment = np.broadcast_to(self.time_ms if time_ms is None else time_ms, user.shape)
         causes = self.causes(user, work, moment, np.broadcast_to(scene, user.shape))
-        out: dict[str, Array] = {}
+        out: dict[str, NDArray[Any]] = {}
         for task in TASKS:
             chance = sigmoid(self.logits(task, user, causes, repeats) + self.intercepts[task])
             if task == "follow":
@@ -117,13 +118,15 @@ class Truth:
             out[task] = np.asarray(chance if before is None else chance * out[before], np.float32)
         return out
 
-    def repeats(self, user: Array, work: Array) -> dict[str, Array]:
+    def repeats(self, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """What is shown to ``user (M,)`` just before each of ``work (M,)``, rows in the order that they are
         shown."""
         works = self.works
         return self.satiation.repeats(user, works.creator[work], self.songs.tag[works.song[work]])
 
-    def causes(self, user: Array, work: Array, time_ms: Array, scene: Array) -> dict[str, Array]:
+    def causes(
+        self, user: NDArray[Any], work: NDArray[Any], time_ms: NDArray[Any], scene: NDArray[Any]
+    ) -> dict[str, NDArray[Any]]:
         """{cause: (N,) float32}, see WEIGHTS; the cause "user" is one for each task and is added by
         ``logits``."""
         people, works = self.people, self.works
@@ -153,7 +156,9 @@ class Truth:
         }
         return {name: np.asarray(cause, np.float32) for name, cause in causes.items()}
 
-    def logits(self, task: str, user: Array, causes: Mapping[str, Array], repeats: Repeats) -> Array:
+    def logits(
+        self, task: str, user: NDArray[Any], causes: Mapping[str, NDArray[Any]], repeats: Repeats
+    ) -> NDArray[Any]:
         """(N,) float32 Σ weight · cause, less what ``repeats`` take, without the intercept."""
         at = TASKS.index(task)
         total = np.zeros(len(user), np.float32)
@@ -164,11 +169,11 @@ class Truth:
         return self.satiation.lowered(task, total, repeats)
 
 
-def sigmoid(logits: Array) -> Array:
+def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))))
 
 
-def pair_normal(left: Array, right: Array, salt: int) -> Array:
+def pair_normal(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
     """(N,) float32, about N(0, 1), a fixed function of (left, right, salt): the sum of the four 16-bit parts
     of a pair's 64 bits is near enough a normal variable.
     """
@@ -176,12 +181,12 @@ def pair_normal(left: Array, right: Array, salt: int) -> Array:
     return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)
 
 
-def pair_uniform(left: Array, right: Array, salt: int) -> Array:
+def pair_uniform(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
     """(N,) float64 in [0, 1), a fixed function of (left, right, salt)."""
     return np.asarray((pair_bits(left, right, salt) >> np.uint64(11)) * 2.0**-53)
 
 
-def pair_bits(left: Array, right: Array, salt: int) -> Array:
+def pair_bits(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
     """(N,) uint64 of a pair, by SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         x = np.asarray(left, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(right, np.uint64)
@@ -192,7 +197,7 @@ def pair_bits(left: Array, right: Array, salt: int) -> Array:
     return np.ascontiguousarray(x)
 
 
-def contains(keys: Array, wanted: Array) -> Array:
+def contains(keys: NDArray[Any], wanted: NDArray[Any]) -> NDArray[Any]:
     """(N,) bool: whether each wanted key is among the sorted ``keys``."""
     if not len(keys):
         return np.zeros(len(wanted), bool)
@@ -200,7 +205,7 @@ def contains(keys: Array, wanted: Array) -> Array:
     return np.asarray(keys[at] == wanted)
 
 
-def _rows(name: str, rows: Array, n: int) -> Array:
+def _rows(name: str, rows: NDArray[Any], n: int) -> NDArray[Any]:
     rows = np.asarray(rows, np.int64)
     bad = np.flatnonzero((rows < 0) | (rows >= n))
     if len(bad):

@@ -6,22 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._clock import Progress
+from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.lab.studies.ablation.table import EvaluationSet
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import Prepared, prepare
 from karec.learn.settings.train import TrainSettings
-from karec.platform.dataset import Dataset
-from karec.training_data.examples import Examples
-from karec.training_data.lists import item_numbers
-from karec.types import Array
+from karec.samples.examples import Examples
+from karec.samples.lists import item_numbers
+from karec.times import Progress
 
-TruthOf = Callable[[Array, Array, Array, Array], Array]
+TruthOf = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 LIBRARY = 100_000  # works of the library that whole orders are of, at most
 
 
@@ -34,10 +34,10 @@ class AblationInputs:
     dataset: Dataset
     prepared: Prepared
     measured: Examples
-    pool_rows: Array
-    pool_works: Array
-    library: Array
-    whole_rows: Array
+    pool_rows: NDArray[Any]
+    pool_works: NDArray[Any]
+    library: NDArray[Any]
+    whole_rows: NDArray[Any]
     progress: Progress | None
 
     @cached_property
@@ -48,12 +48,12 @@ class AblationInputs:
         return Batches(self.measured, names, self.progress, str(encoded.device))
 
     @cached_property
-    def pool_numbers(self) -> Array:
+    def pool_numbers(self) -> NDArray[Any]:
         """(P, N, J) float32: item_numbers of the pools' works as of the pools' moments."""
         return item_numbers(self.measured, self.pool_rows, self.pool_works)
 
     @cached_property
-    def library_items(self) -> dict[str, Array]:
+    def library_items(self) -> dict[str, NDArray[Any]]:
         """The items' side of the library, as the measured days begin."""
         return self.measured.items(np.zeros(len(self.library), np.int64), self.library)
 
@@ -66,7 +66,7 @@ class AblationInputs:
         tasks, resamples = self.dataset.tasks, settings.evaluation.resamples
         return EvaluationSet(self.measured.exposures, tasks, start_ms, users, truth, resamples, settings.seed)
 
-    def _truth(self, settings: TrainSettings, truth_of: TruthOf) -> Array:
+    def _truth(self, settings: TrainSettings, truth_of: TruthOf) -> NDArray[Any]:
         """(P, N): the fused true chances of the pools' works."""
         shape = self.pool_works.shape
         of = np.repeat(self.pool_rows, shape[1])

@@ -14,12 +14,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec._files import file_aside
 from karec._memory import peak_gib, reset_peak
+from karec.files import file_aside
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
 from karec.learn.distil.round import train_round
@@ -28,18 +29,17 @@ from karec.learn.distil.tower_logits import library_vectors, list_logits, user_s
 from karec.learn.fit.predictions import predict
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers
-from karec.learn.run.both import PARTS, part_path
 from karec.learn.run.first_log import write_first_log
+from karec.learn.run.mixed_ranker import PARTS, part_path
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.train import TrainSettings
+from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
-from karec.rank.fusion import Fusion
-from karec.training_data.in_order import in_order
-from karec.training_data.lists import LoggedLists, read_lists
-from karec.training_data.rates import popularity_logits, rate_logits
-from karec.training_data.replay import pool_logits, ranker_logits
-from karec.training_data.soft_labels import SoftLabels, read_soft_labels
-from karec.types import Array
+from karec.samples.lists import LoggedLists, read_lists
+from karec.samples.rate_baselines import popularity_logits, rate_logits
+from karec.samples.replay import pool_logits, ranker_logits
+from karec.samples.soft_labels import SoftLabels, read_soft_labels
+from karec.samples.threads import in_order
 
 WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
 TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
@@ -76,18 +76,18 @@ class AblationModels:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
         return path
 
-    def _train(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+    def _train(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
         if row in RATES:
             return self._rates(row)
         return self._ranker(row, settings) if row in RANKERS else self._towers(row, settings)
 
-    def _rates(self, row: str) -> dict[str, Array]:
+    def _rates(self, row: str) -> dict[str, NDArray[Any]]:
         measured, works = self._inputs.measured, self._inputs.pool_works
         of = np.repeat(self._inputs.pool_rows, works.shape[1])
         pools = self._fusion(RATES[row](measured.take(of), works.ravel()), self._inputs.dataset.tasks)
         return {"logits": RATES[row](measured), "pools": pools.reshape(works.shape)}
 
-    def _ranker(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+    def _ranker(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
         if row.startswith("peer-"):
             settings = replace(
                 settings,
@@ -115,12 +115,12 @@ class AblationModels:
             )
         return arrays
 
-    def _whole(self, ranker: OnnxModel, example: int) -> Array:
+    def _whole(self, ranker: OnnxModel, example: int) -> NDArray[Any]:
         """(L,) the ranker's fused scores of the library for the user of an example."""
         inputs, encoder = self._inputs, self._inputs.prepared.encoder
         user, items = inputs.measured.users(np.array([example])), inputs.library_items
 
-        def scored(begin: int) -> Array:
+        def scored(begin: int) -> NDArray[Any]:
             some = {name: values[begin : begin + WORKS_AT_ONCE] for name, values in items.items()}
             asked = {**user, **some, **encoder.encode_crosses(user, some)}
             if "dense" in ranker.inputs:
@@ -130,7 +130,7 @@ class AblationModels:
         parts = in_order(scored, range(0, len(inputs.library), WORKS_AT_ONCE), self._settings.run.threads)
         return np.concatenate(list(parts)).astype(np.float32)
 
-    def _towers(self, row: str, settings: TrainSettings) -> dict[str, Array]:
+    def _towers(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
         recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
         settings = replace(settings, towers=replace(settings.towers, kind=towers)).with_recipe(recipe)
         teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
@@ -139,7 +139,7 @@ class AblationModels:
         model, _ = train_round(inputs.prepared, targets, lists, settings, inputs.progress)
         return self._scored_by(model)
 
-    def _scored_by(self, model: Towers) -> dict[str, Array]:
+    def _scored_by(self, model: Towers) -> dict[str, NDArray[Any]]:
         inputs, prepared = self._inputs, self._inputs.prepared
         scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
         logits = predict(model, inputs.batches)[:, 1:] * scale + bias
@@ -148,7 +148,7 @@ class AblationModels:
         whole = self._whole_orders(users.user_vector.cpu().numpy(), model)
         return {"logits": logits, "pools": pools[..., 0], **whole}
 
-    def _whole_orders(self, users: Array, model: Towers) -> dict[str, Array]:
+    def _whole_orders(self, users: NDArray[Any], model: Towers) -> dict[str, NDArray[Any]]:
         """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for
         each user.
 

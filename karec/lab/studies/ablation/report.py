@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from karec._files import write_text_aside
 from karec.evaluate.tables import with_interval
+from karec.files import write_text_aside
 from karec.lab.report import Table
 from karec.lab.studies.ablation.table import COMPARED_WITH, TOPS
 

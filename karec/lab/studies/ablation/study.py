@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from karec._clock import Progress
-from karec._files import write_text_aside
+from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError
+from karec.files import write_text_aside
 from karec.lab.studies.ablation.inputs import TruthOf, prepare_ablation
 from karec.lab.studies.ablation.models import AblationModels
 from karec.lab.studies.ablation.plan import ablation_rows
@@ -25,7 +25,7 @@ from karec.learn._torch import torch_threads
 from karec.learn.run.lightgbm import lightgbm_packages
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
-from karec.platform.dataset import Dataset
+from karec.times import Progress
 
 
 def run_ablation(

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from karec.catalog.impressions import Exposures
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate
-from karec.platform.events import Exposures
-from karec.types import Array
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100))
 NDCG_AT = 50
@@ -44,12 +44,12 @@ class ModelScores:
     best works.
     """
 
-    logits: Array
-    pools: Array
+    logits: NDArray[Any]
+    pools: NDArray[Any]
     seconds: float
     peak_gib: float
-    whole: Array | None = None
-    tops: Array | None = None
+    whole: NDArray[Any] | None = None
+    tops: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Measured:
     """A measure's value and its bootstrap draws (R,)."""
 
     value: float
-    draws: Array
+    draws: NDArray[Any]
 
     def as_dict(self) -> dict[str, Any]:
         return {"value": self.value, "ci": bootstrap_interval(self.draws)}
@@ -78,8 +78,8 @@ class EvaluationSet:
     exposures: Exposures
     tasks: tuple[str, ...]
     start_ms: int
-    pool_users: Array
-    truth: Array | None = None
+    pool_users: NDArray[Any]
+    truth: NDArray[Any] | None = None
     resamples: int = 200
     seed: int = 0
 
@@ -121,7 +121,7 @@ def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict
     return found
 
 
-def _by_pool(values: Mapping[str, Array], on: EvaluationSet) -> dict[str, Measured]:
+def _by_pool(values: Mapping[str, NDArray[Any]], on: EvaluationSet) -> dict[str, Measured]:
     """Means over pools, one a user, whose draws are of users; ``values`` (n,) each, of the same n pools."""
     if not values:
         return {}

@@ -6,8 +6,8 @@ import pytest
 from karec.lab.simulate.world import make_world
 from karec.lab.simulate.world.answers import answers, outcomes
 from karec.lab.simulate.world.tastes import TASKS, pair_uniform
-from karec.recommendation import Recommendation
-from karec.types import Candidates, Request
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Candidates, Request
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ are."""
 import numpy as np
 import pytest
 
-from karec._clock import HOUR_MS
+from karec.aggregates.advance import advance
 from karec.lab.simulate.world import make_world
 from karec.lab.simulate.world.item_types import make_kinds
-from karec.platform.folds.advance import advance
+from karec.times import HOUR_MS
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from karec._clock import DAY_MS
+from karec.catalog.dataset import Dataset
 from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.platform import START_MS
 from karec.lab.simulate.world.tastes import AFTER, RATES, TASKS
-from karec.platform.dataset import Dataset
-from karec.types import Array
+from karec.pipeline.types import Array
+from karec.times import DAY_MS
 
 SIZES = (10_000, 3_000, 100_000)
 

@@ -1,0 +1,57 @@
+"""Lists of ids, one for each row of a table: the works that a user watched, the creators whom a user
+follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """R lists of int64 ids in CSR form: row r has ``values[indptr[r]:indptr[r + 1]]``, oldest first.
+
+    ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where
+    no moment is known. ``scenes``, integers, likewise: the code of the scene of each entry, −1 where it is
+    not known; None where none is. Raises ValueError when the lengths do not fit together or ``indptr`` falls.
+    O(R).
+    """
+
+    indptr: NDArray[Any]
+    values: NDArray[Any]
+    times: NDArray[Any] | None = None
+    scenes: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.indptr) or self.indptr[0] != 0 or self.indptr[-1] != len(self.values):
+            bounds = f"{self.indptr[0]} … {self.indptr[-1]}" if len(self.indptr) else "nothing"
+            raise ValueError(f"indptr holds {bounds}, expected 0 … {len(self.values)}, the number of values")
+        falls = np.flatnonzero(self.indptr[1:] < self.indptr[:-1])
+        if len(falls):
+            at = int(falls[0])
+            raise ValueError(f"indptr falls from {self.indptr[at]} to {self.indptr[at + 1]} after row {at}")
+        for name, of_entries in (("times", self.times), ("scenes", self.scenes)):
+            if of_entries is not None and len(of_entries) != len(self.values):
+                raise ValueError(f"{name} has {len(of_entries)} entries, values has {len(self.values)}")
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def of(self, row: int) -> NDArray[Any]:
+        """The ids of one row, a view."""
+        return self.values[self.indptr[row] : self.indptr[row + 1]]
+
+    @classmethod
+    def from_pairs(
+        cls, rows: NDArray[Any], values: NDArray[Any], n_rows: int, times: NDArray[Any] | None = None
+    ) -> Relation:
+        """Groups (row, value) pairs by row; within a row in order of time, then of input. O(M log M)."""
+        order = np.argsort(rows, kind="stable") if times is None else np.lexsort((np.asarray(times), rows))
+        indptr = np.zeros(n_rows + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
+        return cls(
+            indptr, np.asarray(values, np.int64)[order], None if times is None else np.asarray(times)[order]
+        )

@@ -1,0 +1,261 @@
+"""The platform at a moment: works, users, relations and counters. Loaders make it; learning and recall read
+it.
+
+On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one
+copy:
+
+    snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
+    works/ids.npy  works/<column>.npy              users/ likewise
+    user_scene_counters/<counter>.npy              where the snapshot has them
+    relations/<name>.{indptr,values,times,scenes}.npy      times and scenes where the relation has them
+
+Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format
+1 is labels.json, without a format; its counters by user and scene are in visits/.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec._stored import map_npy, read_json
+from karec.catalog.once import Once
+from karec.catalog.relation import Relation
+from karec.catalog.schema import LATEST_MS, PUBLISHED, Meaning
+from karec.catalog.table import Table
+from karec.errors import DataError
+from karec.files import naming
+
+T = TypeVar("T")
+
+FORMAT = 3
+FORMER_MEANING = Meaning(enjoyed=("click", "long_view"), liked=("like",), followed=("follow",))
+HEAD = "snapshot.json"
+_RELATION = re.compile(r"(.+)\.(indptr|values|times|scenes)\.npy")
+COUNTERS = "user_scene_counters"
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Works, users and relations as of ``time_ms``, Unix milliseconds.
+
+    works, users         their columns as ``karec.catalog.schema`` says
+    relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works
+                         passed over), ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may
+                         be missing
+    labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio",
+                         "video"]}
+    meaning              which labels say enjoyed, liked, followed
+    user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,)
+                         float32, row = user row · S + scene code; None where nothing was counted by scene
+    built                what readers build from the snapshot (postings, orders): built once, shared, freed
+                         with it
+
+    Raises DataError for relations or counters of another number of users.
+    """
+
+    time_ms: int
+    works: Table
+    users: Table
+    relations: Mapping[str, Relation]
+    labels: Mapping[str, list[str]]
+    user_scene_counters: Mapping[str, NDArray[Any]] | None = None
+    meaning: Meaning = field(default_factory=Meaning)
+    built: Once = field(default_factory=Once, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.users)
+        for name, relation in self.relations.items():
+            if len(relation) != n:
+                raise DataError(
+                    f"relation {name!r} has {len(relation)} rows, expected one for each of {n} users"
+                )
+        for name, column in (self.user_scene_counters or {}).items():
+            if len(column) != n * self.n_scenes:
+                raise DataError(
+                    f"{COUNTERS} column {name!r} has {len(column)} rows, expected {n} users × "
+                    f"{self.n_scenes} scenes"
+                )
+
+    @property
+    def n_scenes(self) -> int:
+        """How many scenes ``labels`` names."""
+        return len(self.labels.get("scene", ()))
+
+    @property
+    def published_ms(self) -> NDArray[Any]:
+        """(works,) int64: when each work was published, ≤ 0 where it is not known."""
+        columns = self.works.columns
+        return np.asarray(columns[PUBLISHED]) if PUBLISHED in columns else np.zeros(len(self.works), np.int64)
+
+    def user_scene_rows(self, user_rows: NDArray[Any], scenes: NDArray[Any]) -> NDArray[Any]:
+        """(N,) int64 rows of ``user_scene_counters``; −1 for user row −1 and for a scene that has no name."""
+        known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
+        return np.where(known, user_rows * self.n_scenes + scenes, -1)
+
+    def released(self) -> Snapshot:
+        """The same platform without works that are published only after its moment: what can be
+        recommended."""
+        return replace(self, works=self.works.take(self.published_ms <= self.time_ms))
+
+    def save(self, folder: Path) -> None:
+        """Writes the files into ``folder``, which is made when it is missing and holds no snapshot yet."""
+        for name, table in (("works", self.works), ("users", self.users)):
+            save_columns(folder / name, {"ids": table.ids, **table.columns})
+        if self.user_scene_counters is not None:
+            save_columns(folder / COUNTERS, self.user_scene_counters)
+        save_relations(folder / "relations", self.relations)
+        head = {
+            "format": FORMAT,
+            "time_ms": self.time_ms,
+            "labels": dict(self.labels),
+            "meaning": meaning_table(self.meaning),
+        }
+        with naming(folder / HEAD):
+            (folder / HEAD).write_text(json.dumps(head))
+
+    @classmethod
+    def open(cls, folder: Path) -> Snapshot:
+        """Raises DataError when ``folder`` is no snapshot, a damaged one, or one of a newer format.
+
+        Kinds and lengths are checked, values are not but for ids and the bounds of lists. O(rows of ids and
+        lists).
+        """
+        try:
+            head = _read_head(folder)
+            counters = folder / (COUNTERS if head["format"] > 1 else "visits")
+            return cls(
+                time_ms=head["time_ms"],
+                works=open_table(folder / "works"),
+                users=open_table(folder / "users"),
+                relations=open_relations(folder / "relations"),
+                labels=head["labels"],
+                user_scene_counters=_open_columns(counters) if counters.is_dir() else None,
+                meaning=head["meaning"],
+            )
+        except (OSError, ValueError) as error:
+            raise DataError(f"{folder} is not a snapshot: {error}") from error
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    path = folder / (HEAD if (folder / HEAD).exists() else "labels.json")
+    if not path.exists():
+        raise DataError(f"{folder} is not a snapshot: it has no {HEAD}")
+    head = _read(path, read_json)
+    if not isinstance(head, dict):
+        raise DataError(f"{path} holds {type(head).__name__}, expected an object")
+    if path.name == HEAD and head.get("format") not in (2, FORMAT):
+        raise DataError(f"{path}: snapshot format {head.get('format')}, this version reads 1, 2 and {FORMAT}")
+    time_ms, labels = head.get("time_ms"), head.get("labels")
+    if not isinstance(time_ms, int) or isinstance(time_ms, bool) or not 0 <= time_ms <= LATEST_MS:
+        raise DataError(
+            f"{path}: time_ms is {str(time_ms)[:40]}, expected whole milliseconds in 0 … {LATEST_MS}"
+        )
+    if not isinstance(labels, dict):
+        raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
+    for column, names in labels.items():
+        if not is_texts(names):
+            raise DataError(f"{path}: the labels of {column[:40]!r} are no list of names")
+    version = head["format"] if path.name == HEAD else 1
+    meaning = FORMER_MEANING if version < 3 else meaning_of(path, head.get("meaning"))
+    return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": meaning}
+
+
+def meaning_table(meaning: Meaning) -> dict[str, tuple[str, ...]]:
+    """What a head says of ``meaning``; ``meaning_of`` reads it."""
+    return {name: labels for name, labels in asdict(meaning).items() if labels or name != "drawn"}
+
+
+def meaning_of(path: Path, meaning: object) -> Meaning:
+    """DataError naming ``path``, the head that holds it, for what is no table of labels."""
+    known = {field.name for field in fields(Meaning)}
+    if (
+        not isinstance(meaning, dict)
+        or not meaning.keys() <= known
+        or not all(map(is_texts, meaning.values()))
+    ):
+        raise DataError(
+            f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}"
+        )
+    return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def save_columns(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    folder.mkdir(parents=True)
+    for name, values in columns.items():
+        _save(folder / f"{name}.npy", values)
+
+
+def save_relations(folder: Path, relations: Mapping[str, Relation]) -> None:
+    """Into ``folder``, which is made."""
+    folder.mkdir()
+    for name, relation in relations.items():
+        _save(folder / f"{name}.indptr.npy", relation.indptr)
+        _save(folder / f"{name}.values.npy", relation.values)
+        for part, of_entries in (("times", relation.times), ("scenes", relation.scenes)):
+            if of_entries is not None:
+                _save(folder / f"{name}.{part}.npy", of_entries)
+
+
+def _save(path: Path, values: NDArray[Any]) -> None:
+    """NumPy writes into anything with ``write``; into a file itself it would forget why a write failed."""
+    with naming(path), path.open("xb") as file:
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
+
+
+def _read(path: Path, how: Callable[[Path], T]) -> T:
+    """What ``how`` reads at ``path``; DataError names the file that it refuses."""
+    try:
+        return how(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+
+
+def _load(path: Path) -> NDArray[Any]:
+    loaded = _read(path, map_npy)
+    if loaded.ndim != 1:
+        raise DataError(f"{path} has shape {loaded.shape}, expected one value a row")
+    return loaded
+
+
+def _load_ids(path: Path) -> NDArray[Any]:
+    loaded = _load(path)
+    if loaded.dtype != np.int64:
+        raise DataError(f"{path} is of {loaded.dtype}, expected int64")
+    return loaded
+
+
+def _open_columns(folder: Path) -> dict[str, NDArray[Any]]:
+    return {path.stem: _load(path) for path in sorted(folder.glob("*.npy")) if path.stem != "ids"}
+
+
+def open_table(folder: Path) -> Table:
+    ids, columns = _load_ids(folder / "ids.npy"), _open_columns(folder)
+    return _read(folder, lambda _: Table(ids, columns))
+
+
+def open_relations(folder: Path) -> dict[str, Relation]:
+    """By name; a part of one alone is refused where it lacks the others."""
+    parts = (_RELATION.fullmatch(path.name) for path in folder.glob("*.npy"))
+    return {name: _open_relation(folder, name) for name in sorted({part[1] for part in parts if part})}
+
+
+def _open_relation(folder: Path, name: str) -> Relation:
+    indptr, values = (_load_ids(folder / f"{name}.{part}.npy") for part in ("indptr", "values"))
+    paths = (folder / f"{name}.{part}.npy" for part in ("times", "scenes"))
+    times, scenes = (_load(path) if path.exists() else None for path in paths)
+    return _read(folder / f"{name}.indptr.npy", lambda _: Relation(indptr, values, times, scenes))

@@ -1,1 +1,0 @@
-"""Diversification steps: DPP, MMR and SSD over the candidates of a stage."""

@@ -1,1 +1,0 @@
-"""Ecosystem steps: freshness, tone, and quotas by creator or song."""

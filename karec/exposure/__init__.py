@@ -1,0 +1,1 @@
+"""Exposure control: constraints, their dual variables, counters of impressions."""

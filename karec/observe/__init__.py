@@ -1,1 +1,0 @@
-"""Observers: steps that see an answer after it was given."""

@@ -1,0 +1,1 @@
+"""Stores of the online state: in memory, in a folder, on a Redis or Valkey server."""

@@ -1,0 +1,1 @@
+"""The engine: requests, candidates, step roles, the cascade that runs them."""

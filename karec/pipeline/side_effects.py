@@ -1,0 +1,259 @@
+"""An observer's thread: what it was offered and has not seen yet, and what became of the rest.
+
+``karec.pipeline.observer_queue`` says who may call what, and when.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.step import SURVIVABLE, Observer
+from karec.pipeline.types import EMPTY, Request
+
+EXIT_SECONDS = 5.0
+
+_log = logging.getLogger("karec.observers")
+_running: set[ObserverThread] = set()
+
+
+_NUMBERS = ("seen", "done", "dropped", "failed", "pending")
+
+
+@dataclass(frozen=True)
+class ObserverCounts:
+    """What became of the requests that an observer chose, in this process: seen = done + dropped + failed +
+    pending.
+
+    seen      offered
+    done      observed
+    dropped   not observed: the queue was full, or closed
+    failed    ``observe`` (or ``chooses``) raised
+    pending   in the queue, or being observed
+    own       the observer's own counts; a rank log's are rows_written, rows_held, rows_lost, and
+              short_of_time, requests that it leaves out because substitutes ran
+    reasons   {why: how often}, for what was dropped and for every error, those of flushing and closing too
+    """
+
+    name: str
+    seen: int = 0
+    done: int = 0
+    dropped: int = 0
+    failed: int = 0
+    pending: int = 0
+    own: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    reasons: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+
+    def plus(self, other: ObserverCounts) -> ObserverCounts:
+        """Of both, under this name."""
+        numbers = {key: getattr(self, key) + getattr(other, key) for key in _NUMBERS}
+        own, reasons = Counter(self.own), Counter(self.reasons)
+        own.update(other.own)
+        reasons.update(other.reasons)
+        return ObserverCounts(self.name, **numbers, own=own, reasons=reasons)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, ``own`` beside the others."""
+        counted = {key: getattr(self, key) for key in _NUMBERS}
+        return {"name": self.name, **counted, **self.own, "reasons": dict(self.reasons)}
+
+    def __str__(self) -> str:
+        numbers = {key: value for key, value in self.as_dict().items() if key not in ("name", "reasons")}
+        listed = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in numbers.items())
+        why = "; ".join(f"{reason} ({n:,} times)" for reason, n in self.reasons.items())
+        return f"{self.name}: {listed}" + (f"; {why}" if why else "")
+
+
+_Entry = tuple[Request, Recommendation, int]
+
+
+class ObserverThread:
+    """A queue's state in one process, and its thread. ``lock`` is over the numbers and the order of
+    ``entries``."""
+
+    def __init__(self, observer: Observer, max_requests: int, max_works: int) -> None:
+        self.observer, self.max_requests, self.max_works = observer, max_requests, max_works
+        # stop may be called by the garbage collector inside a block that holds it
+        self.lock = threading.RLock()
+        # Event: flush; None: the last
+        self.entries: SimpleQueue[_Entry | threading.Event | None] = SimpleQueue()
+        self.thread: threading.Thread | None = None
+        self.closed = False
+        self.drop_from = float("inf")  # time.monotonic(): what is not observed by then is dropped
+        self.seen = self.done = self.dropped = self.failed = self.pending = self.pending_works = 0
+        self.reasons: Counter[str] = Counter()
+
+    def put(self, request: Request, recommendation: Recommendation) -> None:
+        works = sum(map(len, recommendation.scored.values()))
+        with self.lock:
+            self.seen += 1
+            refused = self._why_full(works) or self._start()
+            if refused:
+                self.dropped += 1
+            else:
+                self.pending += 1
+                self.pending_works += works
+                self.entries.put((request, recommendation, works))
+        if refused:
+            self._report(refused, f"{refused}, the request is dropped")
+
+    def _why_full(self, works: int) -> str:
+        """Why there is no room for so many works; "" if there is."""
+        if self.closed:
+            return "closed"
+        if self.pending >= self.max_requests:
+            return f"{self.max_requests:,} requests are pending"
+        if self.pending and self.pending_works + works > self.max_works:
+            return f"{self.max_works:,} works are pending"
+        return ""
+
+    def _start(self) -> str:
+        """Start the thread, if it does not run; why that is not possible, or ""."""
+        if self.thread is not None:
+            return ""
+        thread = threading.Thread(target=self._run, name=f"karec-{self.observer.name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is exiting
+            return str(error)
+        self.thread = thread
+        _running.add(self)
+        return ""
+
+    def refuse(self, error: Exception) -> None:
+        with self.lock:
+            self.seen += 1
+            self.failed += 1
+        self._report_error(error)
+
+    def counts(self) -> ObserverCounts:
+        own = dict(self.observer.counts())
+        with self.lock:
+            numbers = self.seen, self.done, self.dropped, self.failed, self.pending
+            return ObserverCounts(self.observer.name, *numbers, own, dict(self.reasons))
+
+    def flush(self) -> None:
+        flushed = threading.Event()
+        with self.lock:
+            if self.thread is None or self.closed:
+                return
+            self.entries.put(flushed)
+        flushed.wait()
+
+    def stop(self, drop_from: float = float("inf")) -> None:
+        """Take no more, and let the thread end; what it has not observed by ``drop_from`` is dropped."""
+        with self.lock:
+            self.drop_from = min(self.drop_from, drop_from)
+            if self.closed:
+                return
+            self.closed = True
+            if self.thread is not None:
+                self.entries.put(None)
+                return
+        self._end()
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait until the thread has ended, at most so long; whether it has."""
+        if self.thread is None:
+            return True
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
+
+    def _run(self) -> None:
+        due: float | None = None  # when to flush
+        while True:
+            if due is not None and due <= time.monotonic():
+                self._attempt(self.observer.flush)
+                due = None
+            try:
+                entry = self.entries.get(timeout=None if due is None else max(due - time.monotonic(), 0))
+            except Empty:
+                continue
+            if entry is None:
+                break
+            if isinstance(entry, threading.Event):
+                self._attempt(self.observer.flush)
+                due = None
+                entry.set()
+            else:
+                self._observe(*entry)
+                due = self._due()
+            del entry  # nothing of an answer is held while the thread waits
+        self._end()
+        _running.discard(self)
+
+    def _observe(self, request: Request, recommendation: Recommendation, works: int) -> None:
+        late = time.monotonic() > self.drop_from
+        done = not late and self._attempt(lambda: self.observer.observe(request, recommendation))
+        with self.lock:
+            self.pending -= 1
+            self.pending_works -= works
+            self.done += done
+            self.dropped += late
+            self.failed += not late and not done
+        if late:
+            self._report("interpreter exit", "the interpreter exits, what is pending is dropped")
+
+    def _due(self) -> float | None:
+        try:
+            return self.observer.due()
+        except BaseException as error:
+            self._report_error(error)
+            return None
+
+    def _end(self) -> None:
+        self._attempt(self.observer.close)
+        if self.reasons:
+            self.warn(str(self.counts()))
+
+    def _attempt(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except BaseException as error:  # a SystemExit too: the thread must outlive whatever an observer does
+            self._report_error(error)
+            return False
+        return True
+
+    def _report_error(self, error: BaseException) -> None:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+        # without file names: there are few kinds
+        kind = type(error).__name__ + (f": {reason}" if reason else "")
+        self._report(
+            kind, f"{type(error).__name__}: {error}", None if isinstance(error, SURVIVABLE) else error
+        )
+
+    def _report(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        with self.lock:
+            self.reasons[kind] += 1
+            first = self.reasons[kind] == 1
+        if first:
+            self.warn(f"{self.observer.name}: {message}; more of this kind is only counted", error)
+
+    def warn(self, message: str, error: BaseException | None = None) -> None:
+        with suppress(Exception):  # a logging filter of the host's may raise
+            _log.warning("observer %s", message, exc_info=error)
+
+
+def _finish_all() -> None:
+    """At exit. Threads that still run then are cut off by the interpreter."""
+    threads = list(_running)
+    drop_from = time.monotonic() + EXIT_SECONDS
+    for thread in threads:
+        thread.stop(drop_from)
+    for thread in threads:
+        if not thread.join(max(drop_from + EXIT_SECONDS - time.monotonic(), 0)):
+            thread.warn(f"did not end in time: {thread.counts()}")
+
+
+atexit.register(_finish_all)
+os.register_at_fork(after_in_child=_running.clear)  # they are the parent's

@@ -1,1 +1,0 @@
-"""Prerank: tens of thousands of candidates, one inner product each, then the health of the whole."""

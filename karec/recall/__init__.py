@@ -1,1 +1,0 @@
-"""Recall: channels that each find some works cheaply, and the merger of what they found."""

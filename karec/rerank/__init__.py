@@ -1,1 +1,0 @@
-"""Rerank: from the best works to the best list."""

@@ -1,0 +1,1 @@
+"""Steps of the cascade, one file a step, one folder a role."""

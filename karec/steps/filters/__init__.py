@@ -1,0 +1,1 @@
+"""Filters: they drop candidates."""

@@ -1,0 +1,1 @@
+"""Hydrators: they add columns to the candidates."""

@@ -1,0 +1,1 @@
+"""Query hydrators: they add features of the user to the request."""

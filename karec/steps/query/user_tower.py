@@ -1,0 +1,38 @@
+"""The user vectors, computed once a request by the user towers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karec.errors import ContractError
+from karec.features.user_vectors import VECTOR, VERSIONS, vectors_by_version
+from karec.models.onnx_model import OnnxModel
+from karec.pipeline.step import RequestHydrator
+from karec.pipeline.types import Array, Request
+
+
+class UserTower(RequestHydrator):
+    """``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``: for each model
+    version that rows of the index are of, ascending, one pass of that version's user tower in ONNX Runtime.
+
+    ``user_towers``: {model version: tower}. Works of a version that has no tower meet no user vector: steps
+    that ask with it leave them out and count them. Unavailable: none of the index's versions has a tower.
+    """
+
+    gives = (f"request.{VECTOR}", f"request.{VERSIONS}")
+
+    def __init__(self, user_towers: Mapping[int, OnnxModel]) -> None:
+        self.user_towers = dict(user_towers)
+        self.needs = tuple(
+            sorted({f"request.{name}" for tower in self.user_towers.values() for name in tower.inputs})
+        )
+
+    def hydrate_request(self, request: Request) -> Mapping[str, Array]:
+        if "user_ids" not in request.features:
+            raise ContractError(
+                "the user tower needs the user's features: put the step user_features before it"
+            )
+        vectors = vectors_by_version(self.user_towers, request.index, request.features)
+        return {VECTOR: np.stack(list(vectors.values())), VERSIONS: np.array(list(vectors), np.int64)}

@@ -1,0 +1,1 @@
+"""Scorers: they give each candidate a score."""

@@ -1,0 +1,33 @@
+"""Freshness: newer works score higher. The arithmetic is the native library's (``karec/ecosystem.hpp``)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec import _native
+from karec.exposure.columns import column_of, need_column
+from karec.index import ItemIndex
+from karec.pipeline.step import Scorer
+from karec.pipeline.types import Array, Candidates, Request
+
+
+class Freshness(Scorer):
+    """score + weight · 2^(−age / half life): a new work gets ``weight`` more, one a half life old half of
+    that."""
+
+    needs = ("rows", "scores")
+
+    def __init__(self, index: ItemIndex, weight: float, half_life_hours: float = 24.0) -> None:
+        need_column(index, "upload_ms")
+        if not half_life_hours > 0:
+            raise ValueError(f"half_life_hours must be positive, got {half_life_hours}")
+        if not np.isfinite(weight):
+            raise ValueError(f"weight must be finite, got {weight}")
+        self.index = index
+        self.weight = weight
+        self.half_life_hours = half_life_hours
+
+    def score(self, request: Request, candidates: Candidates) -> Array:
+        now = 0 if request.time_ms is None else request.time_ms
+        uploaded = column_of(request, "upload_ms", candidates)
+        return _native.freshness(candidates.scores, uploaded, now, self.weight, self.half_life_hours)

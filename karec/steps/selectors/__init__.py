@@ -1,0 +1,1 @@
+"""Selectors: they keep the best k candidates, in order."""

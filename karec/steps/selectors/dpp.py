@@ -1,0 +1,145 @@
+"""DPP as a step: relevance is the score so far, similarity what its scene says. It runs after prerank, where
+the score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+
+from karec.diversity import DppOptions, dpp_select, native_options
+from karec.index import ItemIndex
+from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
+from karec.kernels.option_values import positive_or_none
+from karec.pipeline.step import Selector
+from karec.pipeline.types import Array, Candidates, Request, Selection
+from karec.steps.selectors.explanation import explanation
+from karec.steps.shared.similarity import PLAIN, Alike, Similarity, need_integers
+from karec.steps.shared.vectors import Parts
+
+UNKNOWN_TYPE = -1
+
+
+class Dpp(Selector):
+    """Greedy MAP of a determinantal point process over the candidates; the definition stands at
+    ``karec.dpp_select``.
+
+    Scores are standardised first (mean 0, deviation 1), so that one ``diversity`` means the same for inner
+    products and for probabilities. ``k``: how many to select, None = ``request.k``. ``window``: only so many
+    places count as near. A work without an embedding has a zero vector: it can only gain q²·(ridge +
+    type_weight), not q²·(1 + ridge), and so it goes far down the list.
+
+    weights       {column: {value: factor ≥ 0}}: more or less of the traffic, by any integer column of the
+                  index (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not
+                  named has 1
+    types         the integer column that says what a work's type is; type −1 for works that the index does
+                  not know
+    type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
+    max_per_type  at most so many works of one type
+    similarity    which vectors, mapped or not, and by which columns works are alike (``Similarity``)
+    min_per_type  at least so many of each type among the candidates, as far as there are so many and k has
+                  places
+
+    A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
+    """
+
+    needs = ("rows", "scores")
+
+    def __init__(
+        self,
+        index: ItemIndex,
+        k: int | None = None,
+        diversity: float = DIVERSITY,
+        ridge: float = RIDGE,
+        type_weight: float = 0.0,
+        window: int | None = None,
+        weights: Mapping[str, Mapping[str, float]] | None = None,
+        types: str = "type",
+        max_per_type: int | None = None,
+        min_per_type: int = 0,
+        similarity: Similarity | None = None,
+        bundle: Parts | None = None,
+    ) -> None:
+        self.k = positive_or_none("k", k)
+        self.options = DppOptions(
+            diversity=diversity,
+            ridge=ridge,
+            type_weight=type_weight,
+            window=window,
+            max_per_type=max_per_type,
+            min_per_type=min_per_type,
+            standardise=True,
+        )
+        native_options("dpp", self.options)  # refuses a value out of range now, not in a request
+        self.diversity = diversity
+        self.typed = needs_types(type_weight, max_per_type, min_per_type)
+        if self.typed:
+            need_integers(index, "types", types)
+        elif types != "type":
+            raise ValueError(
+                f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types"
+            )
+        self.index = index
+        self.alike = Alike(index, bundle, similarity or PLAIN, float(self.options["type_weight"]))
+        self.types = types
+        self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
+
+    def with_diversity(self, diversity: float) -> Self:
+        """This step with another ``diversity``; all else is shared."""
+        other = copy(self)
+        other.options = {**self.options, "diversity": diversity}
+        native_options("dpp", other.options)
+        other.diversity = diversity
+        return other
+
+    def select(self, request: Request, candidates: Candidates) -> Selection:
+        if not len(candidates):
+            return Selection(np.empty(0, np.int64))
+        compared = self.alike.compared(request, candidates, in_place=not request.explain)
+        options: DppOptions = {
+            **self.options,
+            "types": self._types(request, candidates) if self.typed else None,
+            "weights": self._traffic(request, candidates),
+            "facets": compared.facets,
+            "facet_weights": self.alike.weights,
+        }
+        if len(compared.shown):
+            options |= {"shown": compared.shown, "shown_facets": compared.shown_facets}
+        k = request.k if self.k is None else self.k
+        if compared.vectors is None:
+            result = request.index.dpp_select(candidates.rows, candidates.scores, k, **options)
+        else:
+            result = dpp_select(compared.vectors, candidates.scores, k, **options)
+        notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
+        if request.explain:
+            notes["explanation"] = explanation(candidates, result, compared, self.alike.wanted.facets)
+        return Selection(result.indices, None, notes)
+
+    def _types(self, request: Request, candidates: Candidates) -> Array:
+        known = request.index.gather(self.types, candidates.rows).astype(np.int64)
+        return np.where(candidates.rows < 0, UNKNOWN_TYPE, known)
+
+    def _traffic(self, request: Request, candidates: Candidates) -> Array | None:
+        if not self.weights:
+            return None
+        weights = np.ones(len(candidates), np.float32)
+        for column, factors in self.weights.items():
+            values = request.index.gather(column, candidates.rows)
+            for value, factor in factors.items():
+                weights[(candidates.rows >= 0) & (values == value)] *= factor
+        return weights
+
+
+def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[int, float]:
+    need_integers(index, "weights", column)
+    for value, factor in table.items():
+        if not value.removeprefix("-").isdecimal():
+            raise ValueError(
+                f"weights.{column}: {value!r} is no whole number; the keys are values of the column"
+            )
+        if not (factor >= 0 and np.isfinite(factor)):
+            raise ValueError(f"weights.{column}: the factor of {value} must be finite and ≥ 0, got {factor}")
+    return {int(value): float(factor) for value, factor in table.items()}

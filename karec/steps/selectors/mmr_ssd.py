@@ -1,0 +1,79 @@
+"""MMR and SSD as steps: relevance is the score so far, similarity what the scene says, as in ``dpp``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import ClassVar, Self
+
+import numpy as np
+
+from karec.diversity import MarginalResult, mmr_select, ssd_select
+from karec.index import ItemIndex
+from karec.kernels.dpp_options import DIVERSITY
+from karec.kernels.option_values import between, positive_or_none
+from karec.pipeline.step import Selector
+from karec.pipeline.types import Candidates, Request, Selection
+from karec.steps.shared.similarity import PLAIN, Alike, Similarity
+from karec.steps.shared.vectors import Parts
+
+
+class Marginal(Selector):
+    """Selects by standardised score and distance from what was picked and shown.
+
+    ``k`` None = ``request.k``; ``similarity`` as in ``dpp``.
+    """
+
+    needs = ("rows", "scores")
+    choose: ClassVar[Callable[..., MarginalResult]]
+
+    def __init__(
+        self,
+        index: ItemIndex,
+        k: int | None = None,
+        diversity: float = DIVERSITY,
+        window: int | None = None,
+        similarity: Similarity | None = None,
+        bundle: Parts | None = None,
+    ) -> None:
+        self.index = index
+        self.alike = Alike(index, bundle, similarity or PLAIN)
+        self.k = positive_or_none("k", k)
+        self.diversity = between("diversity", diversity, 1.0)
+        self.window = positive_or_none("window", window)
+
+    def with_diversity(self, diversity: float) -> Self:
+        """This step with another ``diversity``; all else is shared."""
+        other = copy(self)
+        other.diversity = between("diversity", diversity, 1.0)
+        return other
+
+    def select(self, request: Request, candidates: Candidates) -> Selection:
+        if not len(candidates):
+            return Selection(np.empty(0, np.int64))
+        compared = self.alike.compared(request, candidates)
+        result = self.choose(
+            compared.vectors,
+            candidates.scores,
+            request.k if self.k is None else self.k,
+            diversity=self.diversity,
+            window=self.window,
+            standardise=True,
+            shown=compared.shown,
+            facets=compared.facets,
+            facet_weights=self.alike.weights,
+            shown_facets=compared.shown_facets,
+        )
+        return Selection(result.indices)
+
+
+class Mmr(Marginal):
+    """Maximal marginal relevance; defined at ``karec.mmr_select``."""
+
+    choose = staticmethod(mmr_select)
+
+
+class Ssd(Marginal):
+    """Sliding spectrum decomposition; defined at ``karec.ssd_select``."""
+
+    choose = staticmethod(ssd_select)

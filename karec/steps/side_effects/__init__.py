@@ -1,0 +1,1 @@
+"""Side effects: they run after the page was returned."""

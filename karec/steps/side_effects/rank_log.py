@@ -1,0 +1,42 @@
+"""Logs every work that a stage ranked, for every request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from karec.logs.write import PART_ROWS
+from karec.models.onnx_model import OnnxModel
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.types import Request
+from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
+
+
+class RankLogObserver(LogObserver):
+    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the
+    config's).
+
+    A request for whose stage there was no time has no scores of the ranker, and is left out and counted.
+
+    ``part_rows`` and ``flush_seconds``: see ``LogObserver``.
+    """
+
+    needs = ("column.logits", "scores")
+
+    def __init__(
+        self,
+        ranker: OnnxModel,
+        config_folder: Path,
+        folder: str,
+        stage: str = "rank",
+        part_rows: int = PART_ROWS,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
+        super().__init__(ranker, config_folder / folder, part_rows, flush_seconds)
+        self.stage = stage
+        self.watches = (stage,)
+
+    def observe(self, request: Request, recommendation: Recommendation) -> None:
+        if recommendation.trace.gave_way(self.stage):
+            self.leave_out()
+            return
+        self.log(request, recommendation.scored[self.stage])

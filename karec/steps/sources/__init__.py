@@ -1,0 +1,1 @@
+"""Sources: each one is a retrieval method; a merger joins what they found."""

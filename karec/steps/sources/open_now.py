@@ -1,0 +1,44 @@
+"""Live rooms and song rooms: which of them are on changes by the minute, and is read off the index's
+blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.catalog.snapshot import Snapshot
+from karec.features.found import is_found
+from karec.index import ItemIndex
+from karec.pipeline.step import Source
+from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.postings import popularity
+
+
+class OnNow(Source):
+    """The ``quota`` most popular of the items that are on: in the index, and not blocked there.
+
+    Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence
+    changes by ``block`` and ``unblock`` of the index (``karec.bundle.item_types.Kind.show_only``), and
+    nothing is published.
+    """
+
+    def __init__(self, index: ItemIndex, snapshot: Snapshot, quota: int) -> None:
+        if quota <= 0:
+            raise ValueError(f"quota must be positive, got {quota}")
+        self.index = index
+        self.quota = quota
+        self.snapshot = snapshot
+        self._found: tuple[int, Array] = (-1, np.empty(0, np.int64))
+
+    def recall(self, request: Request) -> Candidates:
+        generation, ids = self._found
+        if generation != request.index.generation:
+            ids = self._on(request)
+            self._found = request.index.generation, ids
+        return Candidates.of(ids)
+
+    def _on(self, request: Request) -> Array:
+        ids = request.index.ids[request.index.present]
+        ids = ids[is_found(request.index, self.index.dim, ids)]
+        row = self.snapshot.works.lookup(ids)
+        liked = np.append(popularity(self.snapshot), 0.0)  # the last is of an item that came since
+        return np.asarray(ids[np.argsort(-liked[row], kind="stable")[: self.quota]])

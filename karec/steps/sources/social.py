@@ -1,0 +1,72 @@
+"""Social recall: what friends made, and what friends and family liked or watched."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.catalog.schema import FAMILY, is_named
+from karec.catalog.snapshot import Snapshot
+from karec.pipeline.step import Source
+from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.postings import (
+    interleave,
+    latest_of_users,
+    newest_by_creator,
+    related,
+    user_row,
+    users_by,
+    works_at,
+)
+
+
+class Social(Source):
+    """Lists read in turns: of each friend the own works, newest first; then of each friend and family member
+    (where users have the column ``family``) the works they liked, and of each those they watched, latest
+    first.
+
+    quota       works in all
+    people      friends at most, and family members at most
+    per_person  works of a list
+    """
+
+    proven = True  # tests/steps/sources/test_social.py
+    why = "works of friends, and works that friends or family liked or watched"
+
+    def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
+        if quota <= 0 or people <= 0 or per_person <= 0:
+            raise ValueError(
+                f"quota, people and per_person must be positive, got {quota}, {people} and {per_person}"
+            )
+        self.snapshot = snapshot
+        self.quota = quota
+        self.people = people
+        self.per_person = per_person
+        self.made = newest_by_creator(snapshot)
+        self.families = users_by(snapshot, FAMILY)
+        self.lists = [latest_of_users(snapshot, relation) for relation in ("liked", "history")]
+        if self.families is None and "friends" not in snapshot.relations:
+            raise ValueError(
+                "social recall needs people: a relation friends, or users with a family; relations are "
+                f"{list(snapshot.relations)}"
+            )
+
+    def recall(self, request: Request) -> Candidates:
+        users = self.snapshot.users
+        user = user_row(self.snapshot, request.user_number)
+        if user < 0:
+            return Candidates.empty()
+        friends = related(self.snapshot, "friends", user)[: self.people]
+        circle = np.concatenate([users.lookup(friends), self._family(user)])
+        circle = np.unique(circle[(circle >= 0) & (circle != user)])
+        lists = (
+            []
+            if self.made is None
+            else [self.made.spans(friends[friends != request.user_number], self.per_person)]
+        )
+        lists += [of.spans(circle, self.per_person) for of in self.lists if of is not None]
+        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+
+    def _family(self, user: int) -> Array:
+        if self.families is None or not is_named(FAMILY, family := self.snapshot.users[FAMILY][user]):
+            return np.empty(0, np.int64)
+        return self.families.of(int(family), self.people)

@@ -1,0 +1,166 @@
+"""Each fold is one definition: events stepped one by one, and the same events as arrays, give the same
+bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from event_platform import HEAD, START, Happenings, events, platform
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, added
+from karec.aggregates.events import Events
+from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SHOWN, SKIPPED
+from karec.aggregates.located_events import LocatedEvents
+from karec.online.store.contents import Folded
+
+BASE = platform()
+COUNTERS = Folded(BASE, HEAD).counters
+LISTS = [
+    *LIST_FOLDS,
+    SHOWN,
+    *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED, SHOWN)),
+    replace(LIKED, keep=3),
+]
+
+
+def located(happened: Events) -> LocatedEvents:
+    return LocatedEvents.of_log(BASE, HEAD, happened)
+
+
+def stepped(fold, state, happened, numbers, places):
+    """The state of one user after those of the events at ``places`` that are the user's."""
+    at, values = fold.changes(BASE.meaning, happened)
+    for place, value in zip(at.tolist(), values.tolist(), strict=True):
+        if place in places:
+            state = fold.step(state, int(happened.time_ms[place]), int(numbers[place]), value)
+    return state
+
+
+@pytest.mark.parametrize("fold", LISTS, ids=lambda fold: f"{fold.name}-{fold.keep}")
+@given(rows=Happenings)
+def test_a_list_stepped_one_event_at_a_time_is_the_list_after_all_and_before_each(fold, rows):
+    happened = located(events(rows))
+    after, over_time = fold.after(BASE, happened), fold.over_time(BASE, happened)
+    places, values = fold.changes(BASE.meaning, happened)
+    changed = dict(zip(places.tolist(), values.tolist(), strict=True))
+    states = [fold.of_snapshot(BASE, user) for user in range(3)]
+    at = over_time.at(np.repeat(np.arange(3), len(rows)), np.tile(happened.time_ms, 3))
+    for moment in range(len(rows)):
+        if (
+            moment == 0 or happened.time_ms[moment] > happened.time_ms[moment - 1]
+        ):  # strictly before: ties are read first
+            read = [fold.read(state).values.tolist() for state in states]
+        for user in range(3):
+            where = user * len(rows) + moment
+            assert at.values[at.starts[where] : at.ends[where]].tolist() == read[user]
+        if moment in changed:
+            user = int(happened.user[moment])
+            states[user] = fold.step(states[user], int(happened.time_ms[moment]), moment, changed[moment])
+    for user, state in enumerate(states):
+        read = fold.read(state)
+        bounds = slice(after.indptr[user], after.indptr[user + 1])
+        assert read.values.tolist() == after.values[bounds].tolist()
+        assert read.times.tolist() == after.times[bounds].tolist()
+
+
+@pytest.mark.parametrize("fold", LISTS, ids=lambda fold: f"{fold.name}-{fold.keep}")
+@given(rows=Happenings, order=st.randoms(use_true_random=False))
+def test_the_state_of_a_list_does_not_depend_on_the_order_in_which_events_arrive(fold, rows, order):
+    happened = located(events(rows))
+    places, values = fold.changes(BASE.meaning, happened)
+    changes = [
+        (int(happened.user[p]), int(happened.time_ms[p]), p, v) for p, v in zip(places, values, strict=True)
+    ]
+    shuffled = order.sample(changes, len(changes))
+    for user in range(3):
+        straight, mixed = (
+            [fold.of_snapshot(BASE, user), *((t, n, v) for u, t, n, v in some if u == user)]
+            for some in (changes, shuffled)
+        )
+        states = []
+        for begun, *some in (straight, mixed):
+            state = begun
+            for t, n, v in some:
+                state = fold.step(state, t, n, v)
+            states.append(state.tolist())
+        assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("fold", [BY_USER, BY_WORK, BY_USER_SCENE], ids=lambda fold: fold.by)
+@given(rows=Happenings)
+def test_counters_stepped_one_event_at_a_time_are_the_counters_after_all_and_before_each(fold, rows):
+    happened = located(events(rows))
+    n_rows = {"user": 3, "work": 4, "user_scene": 6}[fold.by]
+    state = fold.of_snapshot(BASE, np.arange(n_rows), COUNTERS)
+    over_time = fold.over_time(BASE, happened, COUNTERS)
+    at = over_time.at(np.tile(np.arange(n_rows), len(rows)), np.repeat(happened.time_ms, n_rows))
+    for moment in range(len(rows)):
+        if moment == 0 or happened.time_ms[moment] > happened.time_ms[moment - 1]:
+            read = fold.read(state)
+        assert at[moment * n_rows : (moment + 1) * n_rows].tobytes() == read.tobytes()
+        fold.step_all(state, happened.take(slice(moment, moment + 1)), COUNTERS)
+    after = fold.after(BASE, happened)
+    assert np.stack([after[name] for name in COUNTERS], axis=1).tobytes() == fold.read(state).tobytes()
+
+
+@given(rows=Happenings, asked=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 14)), max_size=30))
+def test_many_queries_in_order_and_few_in_any_order_are_answered_alike(rows, asked):
+    """One sweep over all events and a bisection for each query are two ways to read the same lists and
+    counters."""
+    happened = located(events(rows))
+    asked = sorted(asked, key=lambda one: one[1])
+    users, moments = (np.array([one[at] for one in asked], np.int64) for at in range(2))
+    counters = BY_USER.over_time(BASE, happened, COUNTERS)
+    swept = counters.at(users, START + moments)
+    single = [counters.at(users[at : at + 1], START + moments[at : at + 1]) for at in range(len(asked))]
+    assert swept.tobytes() == b"".join(one.tobytes() for one in single[: len(asked)])
+    backwards = counters.at(users[::-1], START + moments[::-1])
+    assert swept.tobytes() == np.ascontiguousarray(backwards[::-1]).tobytes()
+    known = users >= 0
+    for fold in LIST_FOLDS:
+        lists = fold.over_time(BASE, happened)
+        forth = lists.at(users[known], START + moments[known]).latest(50)
+        back = lists.at(users[known][::-1], START + moments[known][::-1]).latest(50)
+        assert forth.tolist() == back[::-1].tolist()
+
+
+def test_a_followed_creator_leaves_the_list_and_may_come_back():
+    """User 5 follows 9 (known), then 3; takes 9 out, and back in: it now stands last."""
+    follow, unfollow = 3, 4
+    rows = [
+        (follow, 0, 0, 1, 0, -1),
+        (unfollow, 0, 1, 2, 0, -1),
+        (unfollow, 0, 2, 3, 0, -1),
+        (follow, 0, 1, 4, 0, -1),
+    ]
+    over_time = FOLLOWS.over_time(BASE, located(events(rows)))
+    lists = over_time.at(np.zeros(6, np.int64), START + np.arange(6))
+    assert [row[row >= 0][::-1].tolist() for row in lists.latest(5)] == [[9], [9], [9, 3], [3], [3], [3, 9]]
+
+
+def test_a_later_label_counts_and_is_no_exposure():
+    exposure, label = 0, 1
+    rows = [(exposure, 0, 0, 1, 0, 0), (label, 0, 0, 2, 0b101, 0)]  # shown, later clicked and liked
+    happened = located(events(rows))
+    counts = dict(
+        zip(
+            COUNTERS,
+            BY_WORK.over_time(BASE, happened, COUNTERS).at(np.array([0]), np.array([START + 3]))[0],
+            strict=True,
+        )
+    )
+    assert counts == {
+        "count_exposed": 1,
+        "count_click": 1,
+        "count_long_view": 0,
+        "count_like": 1,
+        "count_follow": 0,
+    }
+    assert HISTORY.after(BASE, happened).of(0).tolist() == [70, 10, 70, 70]
+    assert SKIPPED.after(BASE, happened).of(0).tolist() == [70]
+    assert LIKED.after(BASE, happened).of(0).tolist() == [10, 70]
+    assert added(happened, ("count_exposed",)).tolist() == [[1], [0]]

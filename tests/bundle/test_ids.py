@@ -1,0 +1,186 @@
+"""Ids of a platform's own kind come back as they went in; steps and observers see numbers."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_bundle import publish_small_bundle
+
+from karec.bundle import Bundle, publish
+from karec.bundle.ids import IdNaming
+from karec.errors import BundleError
+from karec.index import IdMap
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.step import Observer, Selector, Source, Stage
+from karec.pipeline.types import Candidates, Request, Selection
+from karec.steps.sources.merge import QuotaMerger
+
+USERS, ITEMS = ["ann", "bob 2", "章"], ["a", "b/1", "ü", "404", "e" * 256]
+
+
+class All(Source):
+    name, quota = "all", 100
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def recall(self, request):
+        return Candidates.of(self.numbers)
+
+
+class NotShown(Selector):
+    """The works that were not shown, in order of their numbers."""
+
+    name, k = "not_shown", None
+
+    def select(self, request, candidates):
+        left = np.flatnonzero(~np.isin(candidates.ids, np.array(request.shown, np.int64)))
+        return Selection(left[: request.k])
+
+
+class Remembers(Observer):
+    name = "remembers"
+
+    def __init__(self):
+        self.seen = []
+
+    def observe(self, request, recommendation):
+        self.seen.append((request.user_id, request.shown, recommendation.candidates.ids.tolist()))
+
+
+@pytest.fixture(scope="module")
+def naming(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ids")
+    return IdNaming(IdMap.build(USERS, folder / "users.karec"), IdMap.build(ITEMS, folder / "items.karec"))
+
+
+def cascade(naming, observer=None):
+    merger = QuotaMerger([100], 100)
+    merger.name = "merge"
+    stages = (Stage("rank", (NotShown(),)),)
+    observers = () if observer is None else (ObserverQueue(observer),)
+    sources = (All(naming.items.numbers(ITEMS)),)
+    return Cascade("home", (), Recall(sources, merger), stages, observers, naming=naming)
+
+
+def test_ids_come_back_as_they_went_in(naming):
+    observer = Remembers()
+    with cascade(naming, observer) as served:
+        feed = served.run(Request("章", k=3, shown=("b/1",)))
+    assert [item.id for item in feed] == ["a", "ü", "404"]
+    assert (feed.request.user_id, feed.request.shown) == ("章", ("b/1",))
+    told = feed.as_dict()
+    assert (told["user_id"], [item["id"] for item in told["items"]]) == ("章", ["a", "ü", "404"])
+    numbers = naming.items.numbers(["b/1", "a", "ü", "404"]).tolist()
+    assert observer.seen == [(naming.users.numbers(["章"])[0], (numbers[0],), numbers[1:])]
+
+
+class Explains(NotShown):
+    """The same, and why; the last work is most alike a work that nobody knows."""
+
+    name = "explains"
+
+    def select(self, request, candidates):
+        chosen = super().select(request, candidates)
+        numbers = candidates.ids[chosen.indices].tolist()
+        near = [None, *numbers[:-2], 77]
+        works = [{"id": number, "closest": other} for number, other in zip(numbers, near, strict=True)]
+        return replace(chosen, notes={"explanation": {"works": works, "top_k": numbers[::-1]}, "n": 3})
+
+
+def test_explanations_name_works_as_the_platform_does(naming):
+    served = replace(cascade(naming), stages=(Stage("rank", (Explains(),)),))
+    step = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]
+    ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
+    works = [
+        {"id": ids[0], "closest": None},
+        {"id": ids[1], "closest": ids[0]},
+        {"id": ids[2], "closest": None},
+    ]
+    assert step["notes"] == {"explanation": {"works": works, "top_k": ids[::-1]}, "n": 3}
+
+
+@given(user=st.text(st.characters(codec="utf-8"), min_size=1, max_size=64))
+def test_a_user_whom_nobody_knows_is_served_too(naming, user):
+    feed = cascade(naming).run(Request(user, k=1))
+    assert (feed.request.user_id, [item.id for item in feed]) == (user, ["a"])
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [lambda: Request(7), lambda: Request(""), lambda: Request("ann", shown=(1,)), lambda: Request("x" * 257)],
+    ids=["integer user", "no text", "integer work", "too long"],
+)
+def test_an_id_of_another_kind_is_refused(naming, request_of):
+    with pytest.raises(
+        ValueError,
+        match=r"request of user .*: users have string ids, works have string ids; "
+        r"ids ",
+    ):
+        cascade(naming).run(request_of())
+
+
+def test_a_cascade_without_naming_refuses_texts(naming):
+    bare = Cascade("home", (), cascade(naming).recall, cascade(naming).stages)
+    assert bare.run(Request(1, k=5)).items[0].id == naming.items.numbers(["a"])[0]
+    for request in (Request("ann"), Request(1, shown=("a",))):
+        with pytest.raises(ValueError, match="knows users and works by integers, the request names 'a"):
+            bare.run(request)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return publish_small_bundle(tmp_path_factory.mktemp("small"))
+
+
+def republished(small, root, users, items):
+    """The small bundle, with maps of those ids."""
+
+    def write(folder):
+        for path in small.path.iterdir():
+            if not path.name.startswith("manifest"):
+                (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+        (folder / "ids").mkdir()
+        IdMap.build(users, folder / "ids" / "users.karec")
+        IdMap.build(items, folder / "ids" / "items.karec")
+
+    publish(root, small.model_version, write)
+    return root
+
+
+def test_a_bundle_brings_its_naming(small, tmp_path):
+    users, works = small.snapshot.users.ids, small.snapshot.works.ids
+    opened = Bundle.open(republished(small, tmp_path, np.asarray(users), np.asarray(works)))
+    assert opened.naming.users.kind == "integer"
+    assert opened.naming.numbered(Request(int(users[0]))).user_id == users[0]
+    assert small.naming is None
+
+
+def test_maps_that_do_not_name_the_snapshot_are_refused(small, tmp_path):
+    works = [str(work) for work in small.snapshot.works.ids]
+    with pytest.raises(BundleError, match=r"ids/items\.karec: snapshot/works has \d+, which no id has"):
+        Bundle.open(republished(small, tmp_path, np.asarray(small.snapshot.users.ids), works))
+
+
+class Arranges(NotShown):
+    """The same, and what stood where before."""
+
+    def select(self, request, candidates):
+        chosen = super().select(request, candidates)
+        numbers = candidates.ids[chosen.indices].tolist()
+        arranged = [{"id": number, "place": place} for place, number in enumerate(numbers)]
+        return replace(
+            chosen, notes={"explanation": {"before": numbers[::-1], "arranged": arranged, "broken": ["a"]}}
+        )
+
+
+def test_a_list_before_and_after_rules_names_works_as_the_platform_does(naming):
+    served = replace(cascade(naming), stages=(Stage("rank", (Arranges(),)),))
+    told = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]["notes"]["explanation"]
+    ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
+    arranged = [{"id": id_, "place": place} for place, id_ in enumerate(ids)]
+    assert told == {"before": ids[::-1], "arranged": arranged, "broken": ["a"]}

@@ -1,0 +1,101 @@
+"""Snapshots of every format that was ever written open and hold what was stored; others are refused by
+name."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from golden_platform import SNAPSHOTS, golden_snapshot
+
+from karec.catalog.snapshot import FORMAT, Snapshot
+from karec.errors import DataError
+
+FORMATS = sorted(SNAPSHOTS.iterdir())
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(SNAPSHOTS / f"snapshot-{FORMAT}", tmp_path / "snapshot")
+
+
+def test_the_format_that_is_written_has_a_golden_folder():
+    assert [folder.name for folder in FORMATS] == [f"snapshot-{number}" for number in range(1, FORMAT + 1)]
+
+
+@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
+def test_a_golden_snapshot_opens_as_it_was_stored(folder):
+    opened, stored = Snapshot.open(folder), golden_snapshot()
+    assert (opened.time_ms, opened.labels, opened.meaning) == (stored.time_ms, stored.labels, stored.meaning)
+    pairs = [
+        (opened.works.columns, stored.works.columns),
+        (opened.users.columns, stored.users.columns),
+        (opened.user_scene_counters, stored.user_scene_counters),
+        (
+            {"works": opened.works.ids, "users": opened.users.ids},
+            {"works": stored.works.ids, "users": stored.users.ids},
+        ),
+    ]
+    for found, expected in pairs:
+        assert found.keys() == expected.keys()
+        for name, column in expected.items():
+            assert found[name].dtype == column.dtype
+            np.testing.assert_array_equal(found[name], column, err_msg=name)
+    assert opened.relations.keys() == stored.relations.keys()
+    for name, relation in stored.relations.items():
+        found = opened.relations[name]
+        np.testing.assert_array_equal(found.indptr, relation.indptr)
+        np.testing.assert_array_equal(found.values, relation.values)
+        assert (found.times is None) == (relation.times is None)
+        assert relation.times is None or found.times.tolist() == relation.times.tolist()
+
+
+def test_what_is_written_has_the_files_of_the_golden_folder(tmp_path):
+    golden_snapshot().save(tmp_path / "snapshot")
+    roots = tmp_path / "snapshot", SNAPSHOTS / f"snapshot-{FORMAT}"
+    written, golden = ({str(path.relative_to(root)) for path in root.rglob("*.*")} for root in roots)
+    # readers of before pass them over
+    added = {f"relations/{name}.scenes.npy" for name in ("history", "skipped")}
+    assert written == golden | added
+    written, golden = (json.loads((root / "snapshot.json").read_text()) for root in roots)
+    assert written == golden
+
+
+def test_a_newer_snapshot_is_refused_by_its_format(copy):
+    head = json.loads((copy / "snapshot.json").read_text())
+    (copy / "snapshot.json").write_text(json.dumps({**head, "format": FORMAT + 1}))
+    with pytest.raises(
+        DataError, match=f"snapshot format {FORMAT + 1}, this version reads 1, 2 and {FORMAT}"
+    ):
+        Snapshot.open(copy)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.9])
+def test_a_snapshot_with_a_file_cut_short_is_refused(copy, kept):
+    for path in sorted(copy.rglob("*.*")):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(len(whole) * kept)])
+        with pytest.raises(DataError, match=re.escape(str(path))):
+            Snapshot.open(copy)
+        path.write_bytes(whole)
+    Snapshot.open(copy)
+
+
+@pytest.mark.parametrize("name", ["snapshot.json", "works/ids.npy", "relations/history.values.npy"])
+def test_a_snapshot_that_lacks_a_file_is_refused(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(
+        DataError, match=f"{name} cannot be read: No such file|is not a snapshot: it has no {name}"
+    ):
+        Snapshot.open(copy)
+
+
+def test_parts_that_do_not_fit_together_are_refused(copy):
+    np.save(copy / "relations" / "history.values.npy", np.arange(3))
+    with pytest.raises(DataError, match=r"history.indptr.npy is damaged: indptr holds 0 … 7, expected 0 … 3"):
+        Snapshot.open(copy)
+    np.save(copy / "relations" / "history.indptr.npy", np.array([0, 3]))
+    np.save(copy / "relations" / "history.times.npy", np.zeros(3, np.int64))
+    with pytest.raises(DataError, match="relation 'history' has 1 rows, expected one for each of 3 users"):
+        Snapshot.open(copy)

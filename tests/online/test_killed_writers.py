@@ -1,0 +1,142 @@
+"""SIGKILL at random moments of a process that appends to the log and folds it into LMDB: what was
+acknowledged is in the log, once and whole, and the store is what a rebuild of the log up to the store's
+cursor gives.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import numpy as np
+import pytest
+from event_platform import HEAD, START, USERS, WORKS, everything, platform
+
+from karec.aggregates.events import Events
+from karec.online.apply_events import StateWriter
+from karec.online.event_log.append import EventLogWriter
+from karec.online.event_log.parts import all_parts, read_part
+from karec.online.event_log.reader import read_events
+from karec.online.event_log.tail import EventTail
+from karec.online.recovery import catch_up
+from karec.online.store.contents import Folded
+from karec.online.store.embedded import LmdbStore
+from karec.online.store.memory import MemoryStore
+
+FOLDED = Folded(platform(), HEAD)
+LOGS, KILLS = 25, 8  # 200 moments; a log that is read whole after each kill stays short
+NOW = START + 1000
+
+
+def batch(number: int) -> Events:
+    """Three exposures and a follow, of an append with this number."""
+    rng = np.random.default_rng(number)
+    numbers = 4 * number + np.arange(4)
+    columns = {
+        "source": 1,
+        "number": numbers,
+        "time_ms": START + rng.integers(0, 1000, 4),
+        "user_id": rng.choice(USERS, 4),
+    }
+    return Events.of(
+        np.array([0, 0, 0, 3], np.uint8),
+        **columns,
+        item_id=np.where(np.arange(4) < 3, rng.choice(WORKS, 4), -1),
+        creator_id=np.where(np.arange(4) < 3, -1, 3),
+        labels=np.where(np.arange(4) < 3, rng.integers(0, 16, 4), 0),
+        scene=rng.integers(-1, 3, 4),
+        request_id=np.array([f"request {number}"] * 4, object),
+    )
+
+
+def live(folder, first: int, told: int) -> None:
+    """Appends and folds for ever; after each append its number is told."""
+    log = EventLogWriter(folder / "log", HEAD, fsync="seal", part_events=60)
+    store = LmdbStore(folder / "state")
+    writer = StateWriter(store, FOLDED)
+    tail = EventTail(folder / "log", writer.cursor)
+    number = first
+    while True:
+        log.append(batch(number), NOW)
+        os.write(told, number.to_bytes(4))
+        writer.follow(tail)
+        if number % 7 == 0:  # delivered again
+            log.append(batch(number), NOW)
+        number += 1
+
+
+def killed(folder, first: int, after: int, spin: int) -> int:
+    """The number of the last append that was acknowledged by a process that was killed some way after so
+    many."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(read)
+            live(folder, first, write)
+        finally:
+            os._exit(1)
+    os.close(write)
+    for _ in range(after):
+        if not os.read(read, 4):
+            break
+    sum(range(spin))  # somewhere in what follows
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the process ended by itself"
+    rest = b""
+    while more := os.read(read, 1 << 16):
+        rest += more
+    os.close(read)
+    return first - 1 + after + len(rest) // 4
+
+
+def up_to(log, cursor) -> Events:
+    """The events of the log that a cursor is behind."""
+    found = [Events.none()]
+    for part in all_parts(log) if log.exists() else ():
+        number, taken = cursor.places.get(part.writer, (-1, 0))
+        if part.number <= number:
+            events = read_part(part, HEAD)
+            found.append(events if part.number < number else events.take(slice(taken)))
+    return Events.joined(found)
+
+
+def test_killed_at_any_moment_the_log_has_what_was_acknowledged_and_the_store_what_the_log_says(tmp_path):
+    pytest.importorskip("lmdb")
+    random_ = random.Random(16)
+    n_appended = 0
+    for at in range(LOGS):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        n = 0
+        for _ in range(KILLS):
+            n = _appended_and_whole(folder, n, random_)
+        store, again = LmdbStore(folder / "state"), MemoryStore()
+        EventLogWriter(folder / "log", HEAD).close()
+        catch_up(store, FOLDED, folder / "log")
+        assert catch_up(again, FOLDED, folder / "log").counts["folded"] == 4 * n
+        assert everything(store) == everything(again)
+        store.close()
+        n_appended += n
+    assert n_appended > LOGS * KILLS
+
+
+def _appended_and_whole(folder, first: int, random_: random.Random) -> int:
+    """How many appends the log has after one more kill; what must be there is."""
+    acknowledged = killed(folder, first, random_.choice((0, 1, 2, 5)), random_.randrange(60_000))
+    read = (
+        read_events(folder / "log", 0, 1 << 60) if (folder / "log" / "log.json").exists() else Events.none()
+    )
+    n = len(read) // 4
+    assert n in (acknowledged + 1, acknowledged + 2)  # the append that was being told may be there, whole
+    expected = Events.joined([batch(number) for number in range(n)] or [Events.none()]).in_order()
+    assert read.number.tolist() == expected.number.tolist()
+    assert read.labels.tolist() == expected.labels.tolist()
+    assert read.request_id.tolist() == expected.request_id.tolist()
+    store, again = LmdbStore(folder / "state"), MemoryStore()
+    writer = StateWriter(store, FOLDED)
+    StateWriter(again, FOLDED).apply(up_to(folder / "log", writer.cursor), writer.cursor)
+    assert everything(store) == everything(again)
+    store.close()
+    return n

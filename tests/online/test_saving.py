@@ -1,0 +1,122 @@
+"""A store in one file, and back; a store made again from the log, from nothing or from a file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from event_platform import HEAD, START, USERS, WORKS, everything, platform
+
+from karec.aggregates.events import Events
+from karec.errors import DataError
+from karec.online.event_log.append import EventLogWriter
+from karec.online.event_log.retention import retire
+from karec.online.recovery import catch_up
+from karec.online.saving import load_store, save_store
+from karec.online.store.contents import Folded
+from karec.online.store.memory import MemoryStore
+from karec.online.store.records import HIGHEST, LOWEST
+from karec.online.store.store import CURSOR
+from karec.times import HOUR_MS
+
+FOLDED = Folded(platform(), HEAD)
+
+
+def shown(n: int, first: int, time_ms: int) -> Events:
+    rng = np.random.default_rng(first)
+    columns = {
+        "user_id": rng.choice(USERS, n),
+        "item_id": rng.choice(WORKS, n),
+        "labels": rng.integers(0, 16, n),
+    }
+    return Events.of("exposure", source=1, number=np.arange(first, first + n), time_ms=time_ms, **columns)
+
+
+def entries(store) -> dict[bytes, bytes]:
+    return dict(store.scan(LOWEST, HIGHEST))
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Three hours of events; the second hour's come from two writers."""
+    with EventLogWriter(tmp_path / "log", HEAD) as one, EventLogWriter(tmp_path / "log", HEAD) as other:
+        for hour in range(3):
+            moment = START + hour * HOUR_MS
+            events = shown(300, 1000 * hour, moment)
+            (other if hour == 1 else one).append(events, moment + 5)
+            one.append(events.take(slice(290, 300)), moment + 6)  # again
+    return tmp_path / "log"
+
+
+def test_a_saved_store_comes_back_entry_by_entry(tmp_path, log):
+    store, other = MemoryStore(), MemoryStore()
+    catch_up(store, FOLDED, log)
+    n = save_store(store, tmp_path / "saved")
+    assert load_store(tmp_path / "saved", other) == n == len(entries(store))
+    assert entries(other) == entries(store)
+    with pytest.raises(ValueError, match="not empty"):
+        load_store(tmp_path / "saved", other)
+
+
+def test_a_rebuild_equals_the_store_that_followed_the_log(log, tmp_path):
+    followed, rebuilt = MemoryStore(), MemoryStore()
+    writer = catch_up(followed, FOLDED, log)
+    with EventLogWriter(log, HEAD) as more:
+        more.append(shown(200, 5000, START + 3 * HOUR_MS), START + 3 * HOUR_MS)
+    assert catch_up(followed, FOLDED, log).counts["folded"] == 200
+    assert catch_up(rebuilt, FOLDED, log).counts["folded"] == writer.counts["folded"] + 200 == 3 * 300 + 200
+    assert everything(followed) == everything(rebuilt)
+
+
+def test_a_log_that_was_retired_is_folded_on_from_a_saved_store(log, tmp_path):
+    whole, saved = MemoryStore(), MemoryStore()
+    catch_up(saved, FOLDED, log)
+    save_store(saved, tmp_path / "saved")
+    assert len(retire(log, START + 3 * HOUR_MS)) == 3
+    with EventLogWriter(log, HEAD) as more:
+        more.append(shown(200, 5000, START + 3 * HOUR_MS), START + 3 * HOUR_MS)
+    load_store(tmp_path / "saved", whole)
+    catch_up(whole, FOLDED, log)
+    catch_up(saved, FOLDED, log)
+    assert everything(whole) == everything(saved)
+
+
+def test_a_saved_store_that_is_cut_or_altered_is_refused_and_has_no_cursor(tmp_path, log):
+    store = MemoryStore()
+    catch_up(store, FOLDED, log)
+    save_store(store, tmp_path / "saved")
+    whole = (tmp_path / "saved").read_bytes()
+    rng = np.random.default_rng(0)
+    for place in [0, 7, 8, len(whole) - 1, len(whole) - 8, *rng.integers(0, len(whole), 60).tolist()]:
+        for damaged in (whole[:place], bytes([*whole[:place], whole[place] ^ 1, *whole[place + 1 :]])):
+            (tmp_path / "damaged").write_bytes(damaged)
+            empty = MemoryStore()
+            with pytest.raises(DataError, match=r"damaged (is|after)|no saved state store"):
+                load_store(tmp_path / "damaged", empty)
+            assert empty.read([CURSOR]) == [None]
+
+
+def test_a_store_that_is_written_to_while_it_is_saved_is_not_saved(tmp_path):
+    class Written(MemoryStore):
+        def scan(self, start, stop):
+            self.commit({CURSOR: b"moved"}, None)
+            return super().scan(start, stop)
+
+    with pytest.raises(ValueError, match="stop its writer first"):
+        save_store(Written(), tmp_path / "saved")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_store_that_was_loaded_in_part_is_refused_until_it_is_empty(tmp_path, log, monkeypatch):
+    """Its counters and the ids that were counted would not fit each other."""
+    monkeypatch.setattr("karec.online.saving.COMMITTED_AT_ONCE", 10_000)
+    store, part, whole = MemoryStore(), MemoryStore(), MemoryStore()
+    catch_up(store, FOLDED, log)
+    save_store(store, tmp_path / "saved")
+    (tmp_path / "cut").write_bytes((tmp_path / "saved").read_bytes()[:-50])
+    with pytest.raises(DataError, match=r"is (cut short|damaged) after"):
+        load_store(tmp_path / "cut", part)
+    assert entries(part)
+    with pytest.raises(DataError, match="begin an empty store"):
+        catch_up(part, FOLDED, log)
+    load_store(tmp_path / "saved", whole)
+    assert entries(whole) == entries(store)

@@ -1,0 +1,193 @@
+"""``Cascade.run``: one path, every step traced, failures either fatal or named in the answer."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.errors import ContractError, Unavailable
+from karec.index import ItemIndex
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.step import Merger, Observer, RequestHydrator, Scorer, Source, Stage
+from karec.pipeline.types import Candidates, Request
+from karec.steps.scorers.ranker import TopK
+from karec.steps.sources.merge import QuotaMerger
+
+
+class Finds(Source):
+    def __init__(self, name, ids, on_failure="fail"):
+        self.name, self.ids, self.on_failure, self.quota = name, ids, on_failure, 100
+
+    def recall(self, request):
+        if isinstance(self.ids, Exception):
+            raise self.ids
+        return Candidates.of(np.array(self.ids, np.int64))
+
+
+class ScoresById(Scorer):
+    name = "by_id"
+
+    def score(self, request, candidates):
+        return candidates.ids.astype(np.float32)
+
+
+class Knows(RequestHydrator):
+    name = "knows"
+
+    def hydrate_request(self, request):
+        return {"cold_start": np.array([request.user_id == 0]), "tripled": np.array([request.user_id * 3])}
+
+
+class Remembers(Observer):
+    name = "remembers"
+
+    def __init__(self, failure=None):
+        self.seen, self.failure = [], failure
+
+    def observe(self, request, recommendation):
+        if self.failure:
+            raise self.failure
+        self.seen.append((request, recommendation))
+
+
+def cascade(*sources, observers=(), stages=None):
+    sources = sources or (Finds("a", [1, 2, 3]), Finds("b", [3, 4]))
+    merger = QuotaMerger([100] * len(sources), 100)
+    merger.name = "merge"
+    stages = (Stage("rank", (ScoresById(), TopK())),) if stages is None else stages
+    observers = tuple(ObserverQueue(observer) for observer in observers)
+    return Cascade("home", (Knows(),), Recall(tuple(sources), merger), stages, observers, {"model": 7})
+
+
+def test_the_best_works_come_out_and_know_who_found_them():
+    feed = cascade().run(Request(user_id=5, k=2))
+    assert [item.id for item in feed.items] == [4, 3]
+    assert [item.recalled_by for item in feed] == [("b",), ("a", "b")]
+    assert feed.versions == {"model": 7}
+    assert feed.short is None
+    assert len(feed) == 2
+
+
+def test_every_step_is_in_the_trace_in_order():
+    trace = cascade(observers=[Remembers()]).run(Request(user_id=5, k=2)).trace
+    assert [(s.stage, s.step, s.n_in, s.n_out) for s in trace.steps] == [
+        ("request", "knows", 0, -1),
+        ("recall", "a", 0, 3),
+        ("recall", "b", 0, 2),
+        ("recall", "merge", 5, 4),
+        ("rank", "by_id", 4, 4),
+        ("rank", "", 4, 2),
+    ]
+    assert all(step.ms >= 0 for step in trace.steps)
+
+
+def test_observers_see_the_whole_scored_list():
+    watcher = Remembers()
+    with cascade(observers=[watcher]) as watched:
+        watched.run(Request(user_id=5, k=1))
+    ((request, feed),) = watcher.seen
+    assert sorted(feed.scored["rank"].ids.tolist()) == [1, 2, 3, 4]
+    assert request.features["tripled"] == 15
+    assert request.request_id
+    assert request.time_ms is not None
+
+
+def test_a_request_without_a_moment_is_of_now_in_milliseconds():
+    before = int(time.time() * 1e3)
+    now = cascade().run(Request(1)).request.time_ms
+    assert before <= now <= int(time.time() * 1e3)
+    assert [cascade().run(Request(1, time_ms=moment)).request.time_ms for moment in (0, 5)] == [0, 5]
+
+
+def test_a_user_never_seen_is_served_and_the_answer_says_so():
+    assert cascade().run(Request(user_id=0)).cold_start
+    assert not cascade().run(Request(user_id=1)).cold_start
+
+
+def test_a_channel_that_may_fail_is_passed_over_and_named():
+    feed = cascade(Finds("a", [1]), Finds("social", Unavailable("graph is down"), on_failure="skip")).run(
+        Request(1)
+    )
+    assert feed.degraded == ("recall.social",)
+    assert [item.id for item in feed] == [1]
+
+
+def test_a_channel_that_must_not_fail_fails_the_request():
+    with pytest.raises(Unavailable):
+        cascade(Finds("a", Unavailable("down"))).run(Request(1))
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyError("a programming error")])
+def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
+    watched = cascade(observers=[Remembers(failure)])
+    feed = watched.run(Request(1))
+    assert len(feed) == 4 and feed.degraded == ()
+    (counts,) = watched.close()
+    assert (counts.name, counts.seen, counts.failed) == ("remembers", 1, 1)
+    assert counts.reasons == {type(failure).__name__: 1}
+
+
+def test_an_observer_without_a_queue_is_refused():
+    with pytest.raises(ContractError, match=r"give ObserverQueue\(observer\)"):
+        Cascade("home", (), Recall((Finds("a", [1]),), QuotaMerger([1], 1)), (), (Remembers(),))
+
+
+def test_no_candidates_give_an_empty_feed():
+    feed = cascade(Finds("a", [])).run(Request(1))
+    assert len(feed) == 0
+    assert feed.items == ()
+
+
+def test_fewer_works_than_wanted_say_why():
+    feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
+    assert str(feed.short) == "2 of 10 works: recall found 2 different works (a 2, b 1)"
+    assert feed.as_dict()["short"]["reason"] == "exhausted"
+    feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=5))
+    assert (feed.short.reason, feed.short.step) == ("exhausted", "recall.merge")
+    feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=4))
+    assert (feed.short.reason, feed.short.detail) == ("limit", "rank. keeps at most 3 (of 4)")
+
+
+def test_an_answer_names_the_generation_and_the_versions_that_were_read():
+    index = ItemIndex.build(np.arange(4), np.eye(4), model_version=6)
+    live = replace(cascade(), index=index)
+    assert live.run(Request(1)).versions == {"model": 7, "index_generation": 1, "model_versions": (6,)}
+    index.upsert([9], np.ones((1, 4)), model_version=8)
+    feed = live.run(Request(1))
+    assert feed.versions == {"model": 7, "index_generation": 2, "model_versions": (6, 8)}
+    assert feed.as_dict()["versions"] == feed.versions
+
+
+def test_leaving_more_than_k_is_an_error_of_the_configuration():
+    with pytest.raises(ContractError, match="left 4 works for k=2"):
+        cascade(stages=()).run(Request(1, k=2))
+
+
+def test_a_merger_that_repeats_an_id_is_caught():
+    class Repeats(Merger):
+        name = "repeats"
+
+        def merge(self, request, parts):
+            return Candidates.of(np.array([1, 1]))
+
+    broken = Cascade("home", (), Recall((Finds("a", [1]),), Repeats()), ())
+    with pytest.raises(ContractError, match="stands twice"):
+        broken.run(Request(1))
+
+
+def test_a_request_for_another_scene_is_refused():
+    with pytest.raises(ValueError, match="serves the scene 'home'"):
+        cascade().run(Request(1, scene="city"))
+
+
+def test_more_channels_than_bits_are_refused():
+    with pytest.raises(ContractError, match="33 recall channels"):
+        Recall(tuple(Finds(str(i), []) for i in range(33)), QuotaMerger([1], 1))
+
+
+def test_the_trace_of_the_merge_tells_its_limit_and_the_works_that_have_no_row():
+    merged = cascade().run(Request(user_id=5, k=2)).trace.steps[3]
+    assert (merged.step, merged.limit, merged.n_unknown, merged.n_removed) == ("merge", 100, 4, 1)
+    assert merged.why == "found twice, consumed, or over quota"

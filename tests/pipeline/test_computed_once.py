@@ -1,0 +1,54 @@
+"""``computed_once``: a property is computed at its first reading, and holds no other instance up
+meanwhile."""
+
+import os
+import threading
+
+import numpy as np
+
+from karec.catalog.once import computed_once
+from karec.pipeline.types import Candidates
+
+
+class Slow:
+    def __init__(self):
+        self.begun, self.go_on, self.computed = threading.Event(), threading.Event(), 0
+
+    @computed_once
+    def value(self):
+        """What it is."""
+        self.computed += 1
+        self.begun.set()
+        self.go_on.wait()
+        return 7
+
+
+def test_a_value_is_computed_once_and_kept():
+    one = Slow()
+    one.go_on.set()
+    assert (one.value, one.value, one.computed) == (7, 7, 1)
+    assert Slow.value.__doc__ == "What it is."
+
+
+def test_another_instance_and_a_child_of_fork_do_not_wait_for_one_that_computes():
+    slow, quick = Slow(), Slow()
+    quick.go_on.set()
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    slow.begun.wait()
+    try:
+        assert quick.value == 7
+        child = os.fork()
+        if child == 0:
+            other = Slow()
+            other.go_on.set()
+            os._exit(other.value)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    finally:
+        slow.go_on.set()
+        thread.join()
+
+
+def test_what_candidates_know_of_themselves_is_read_again_without_work():
+    candidates = Candidates.of(np.array([3, 1, 3]))
+    assert candidates.repeated_id == 3 and "repeated_id" in candidates.__dict__

@@ -1,0 +1,183 @@
+"""Channels with a deadline: late ones are left out, named and counted, and no thread is killed.
+
+A channel waits here for an event that the test sets, so that nothing depends on how fast the machine is.
+"""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from karec.errors import Unavailable
+from karec.pipeline.cascade import Recall
+from karec.pipeline.deadline import DeadlineCounts
+from karec.pipeline.step import Source
+from karec.pipeline.types import Candidates, Request
+from karec.steps.sources.merge import QuotaMerger
+
+FOREVER, AT_ONCE = 60_000.0, 1.0
+
+
+class Finds(Source):
+    """``ids``, or raises them; after ``may_go`` is set where there is one."""
+
+    def __init__(self, name, ids, timeout_ms=None, may_go=None, on_failure="skip"):
+        self.name, self.ids, self.timeout_ms, self.may_go, self.on_failure = (
+            name,
+            ids,
+            timeout_ms,
+            may_go,
+            on_failure,
+        )
+        self.quota, self.threads, self.ended = 10, [], threading.Event()
+
+    def recall(self, request):
+        self.threads.append(threading.current_thread())
+        if self.may_go is not None:
+            self.may_go.wait()
+        self.ended.set()
+        if isinstance(self.ids, BaseException):
+            raise self.ids
+        return Candidates.of(np.array(self.ids))
+
+
+def ask(*sources):
+    recall = Recall(sources, QuotaMerger([10] * len(sources), 100))
+    return recall, *recall.run(Request(1))
+
+
+def settled(deadline):
+    """Until no late call of the deadline runs; the worker ends its call a moment after the channel
+    returns."""
+    while deadline.counts().running:
+        os.sched_yield()
+
+
+@pytest.fixture
+def may_go():
+    """Set when the test ends, so that no thread hangs for longer."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_channel_without_a_deadline_runs_on_the_thread_of_the_request():
+    plain = Finds("plain", [1, 2])
+    recall, found, _ = ask(plain)
+    assert (
+        plain.threads == [threading.current_thread()]
+        and found.ids.tolist() == [1, 2]
+        and recall.counts() == {}
+    )
+
+
+def test_a_channel_that_answers_in_time_is_merged_as_any_other():
+    timed = Finds("timed", [2, 3], FOREVER)
+    recall, found, traces = ask(Finds("plain", [1, 2]), timed)
+    assert found.ids.tolist() == [1, 2, 3] and found.sources.tolist() == [1, 3, 2]
+    assert timed.threads != [threading.current_thread()] and not any(trace.failure for trace in traces)
+    assert recall.counts() == {"timed": DeadlineCounts(asked=1)}
+
+
+def test_a_late_channel_is_left_out_named_and_counted(may_go):
+    slow = Finds("slow", [7], AT_ONCE, may_go)
+    recall, found, traces = ask(slow, Finds("plain", [1]))
+    assert found.ids.tolist() == [1] and found.sources.tolist() == [2], (
+        "bits are those of the channels' places"
+    )
+    assert (
+        traces[0].place == "recall.slow"
+        and traces[0].failure == "Unavailable: slow did not answer within 1 ms"
+    )
+    assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, running=1)}
+
+
+def test_while_a_late_call_runs_the_channel_is_busy_and_not_called(may_go):
+    slow = Finds("slow", [7], AT_ONCE, may_go)
+    recall, _, _ = ask(slow)
+    for _ in range(3):
+        _, traces = recall.run(Request(1))
+        assert traces[0].failure.startswith("Unavailable: slow is busy: an earlier call is past its 1 ms")
+    assert recall.counts() == {"slow": DeadlineCounts(asked=4, late=1, busy=3, running=1)}
+    may_go.set()
+    settled(recall.deadlines[0])
+    assert len(slow.threads) == 1
+    slow.timeout_ms = recall.deadlines[0].timeout_ms = FOREVER
+    found, _ = recall.run(Request(1))
+    assert found.ids.tolist() == [7], "when the late call has ended the channel is asked again"
+    assert recall.counts() == {"slow": DeadlineCounts(asked=5, late=1, busy=3)}
+
+
+def test_a_late_answer_is_thrown_away_and_an_error_of_it_counted(may_go, caplog):
+    slow = Finds("slow", ValueError("wrong"), AT_ONCE, may_go)
+    recall, _, _ = ask(slow)
+    may_go.set()
+    settled(recall.deadlines[0])
+    assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, failed=1)}
+    assert "slow failed after its deadline" in caplog.text
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), OSError("gone")])
+def test_what_a_channel_survives_it_survives_on_a_worker_too(error):
+    _, found, traces = ask(Finds("broken", error, FOREVER), Finds("plain", [1]))
+    assert found.ids.tolist() == [1] and traces[0].failure == f"{type(error).__name__}: {error}"
+
+
+def test_a_programming_error_of_a_channel_is_raised_where_the_request_is():
+    with pytest.raises(ZeroDivisionError):
+        ask(Finds("broken", ZeroDivisionError("oops"), FOREVER))
+
+
+def test_a_channel_that_must_not_fail_fails_the_request_when_it_is_late(may_go):
+    with pytest.raises(Unavailable, match="slow did not answer within 1 ms"):
+        ask(Finds("slow", [7], AT_ONCE, may_go, on_failure="fail"))
+
+
+def test_when_a_request_fails_calls_that_nobody_waits_for_are_late(may_go):
+    slow = Finds("slow", [7], FOREVER, may_go)
+    recall = Recall((Finds("broken", ValueError("x")), slow), QuotaMerger([1, 1], 9))
+    with pytest.raises(ValueError, match="x"):
+        recall.run(Request(1))
+    assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, running=1)}
+
+
+def test_many_requests_at_once_share_a_channel_that_is_in_time():
+    timed = Finds("timed", [5], FOREVER)
+    recall = Recall((timed,), QuotaMerger([1], 9))
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(recall.run(Request(1))[0].ids.tolist()))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [[5]] * 8 and recall.counts() == {"timed": DeadlineCounts(asked=8)}
+
+
+def test_workers_are_used_again():
+    timed = Finds("timed", [5], FOREVER)
+    recall = Recall((timed,), QuotaMerger([1], 9))
+    for _ in range(20):
+        recall.run(Request(1))
+    assert len(set(timed.threads)) < 20 and all(thread.daemon for thread in timed.threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_in_a_forked_child_nothing_is_late_and_channels_answer(may_go):
+    slow = Finds("slow", [7], AT_ONCE, may_go)
+    recall, _, _ = ask(slow)
+    child = os.fork()
+    if child == 0:
+        try:
+            slow.may_go = None
+            recall.deadlines[0].timeout_ms = FOREVER
+            found, _ = recall.run(Request(1))
+            os._exit(
+                0 if found.ids.tolist() == [7] and recall.counts()["slow"] == DeadlineCounts(asked=1) else 1
+            )
+        except BaseException:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,0 +1,163 @@
+"""How a queue ends: closed, collected, with its process, in a fork; what is lost is counted."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import observer_watcher
+from observer_watcher import LONG, Watcher, answer
+
+from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.side_effects import ObserverThread
+
+
+def test_nothing_of_an_answer_is_held_once_it_was_observed():
+    queue = ObserverQueue(Watcher())
+    request, recommendation = answer(0)
+    held = weakref.ref(recommendation)
+    queue.offer(request, recommendation)
+    del request, recommendation
+    queue.flush()
+    assert held() is None
+    queue.close()
+
+
+def test_what_is_offered_after_the_end_is_dropped():
+    observer = Watcher()
+    queue = ObserverQueue(observer)
+    queue.offer(*answer(0))
+    queue.close()
+    queue.offer(*answer(1))
+    counts = queue.close()
+    assert (counts.seen, counts.done, counts.dropped, counts.reasons) == (2, 1, 1, {"closed": 1})
+    assert observer.calls == ["r0", "close"]
+
+
+def test_what_is_pending_when_the_time_is_over_is_dropped_and_the_observer_closed():
+    observer = Watcher()
+    observer.gate.clear()
+    thread = ObserverThread(observer, max_requests=10, max_works=100)
+    for at in range(3):
+        thread.put(*answer(at))
+    assert observer.at_gate.wait(LONG)
+    thread.stop(drop_from=time.monotonic())
+    observer.gate.set()
+    assert thread.join(LONG)
+    assert observer.calls == ["r0", "close"]
+    counts = thread.counts()
+    assert (counts.done, counts.dropped, counts.pending) == (1, 2, 0)
+    assert counts.reasons == {"interpreter exit": 2}
+
+
+def test_a_queue_that_was_never_offered_anything_has_no_thread():
+    before = threading.active_count()
+    observer = Watcher()
+    queue = ObserverQueue(observer)
+    assert threading.active_count() == before
+    queue.close()
+    assert observer.calls == ["close"]
+
+
+def test_a_queue_that_nobody_holds_ends_by_itself():
+    observer = Watcher()
+    queue = ObserverQueue(observer)
+    queue.offer(*answer(0))
+    queue.flush()
+    (thread,) = (each for each in threading.enumerate() if each.ident in observer.threads)
+    del queue
+    gc.collect()
+    thread.join(LONG)
+    assert not thread.is_alive()
+    assert observer.calls[-1] == "close"
+
+
+PROGRAM = """
+import os, sys, threading
+sys.path.insert(0, {folder!r})
+from observer_watcher import Watcher, answer
+from karec.pipeline import side_effects as observer_thread
+from karec.pipeline.observer_queue import ObserverQueue
+
+class Tells(Watcher):
+    def called(self, what):
+        os.write(1, f"{{what}}\\n".encode())
+
+observer = Tells()
+queue = ObserverQueue(observer)
+"""
+
+
+def run(program):
+    """(what the observer was told, stderr) of a process that runs ``program`` with ``observer`` and
+    ``queue``."""
+    whole = PROGRAM.format(folder=os.path.dirname(observer_watcher.__file__)) + program
+    done = subprocess.run(
+        [sys.executable, "-c", whole], capture_output=True, text=True, timeout=LONG, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\n")[:-1], done.stderr
+
+
+def test_a_process_that_ends_observes_what_is_pending():
+    told, said = run("for at in range(50): queue.offer(*answer(at))")
+    assert told == [*(f"r{at}" for at in range(50)), "close"]
+    assert said == ""
+
+
+def test_a_process_that_ends_waits_for_a_while_only():
+    told, said = run("""
+observer_thread.EXIT_SECONDS = 0.05
+observer.gate.clear()
+for at in range(3): queue.offer(*answer(at))
+""")
+    assert told == []
+    assert "did not end in time: watcher: 3 seen, 0 done, 0 dropped, 0 failed, 3 pending" in said
+
+
+def test_a_child_of_a_fork_has_a_queue_and_a_thread_of_its_own():
+    told, said = run("""
+observer.gate.clear()
+for at in range(3): queue.offer(*answer(at))      # pending in the parent as it forks
+observer.at_gate.wait()
+child = os.fork()
+observer.gate.set()
+if child == 0:
+    assert queue.counts().seen == 0
+    for at in range(10, 13): queue.offer(*answer(at))
+    counts = queue.close()
+    assert (counts.seen, counts.done) == (3, 3), counts
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+queue.offer(*answer(3))
+counts = queue.close()
+assert (counts.seen, counts.done) == (4, 4), counts
+""")
+    assert sorted(told) == sorted(["r0", "r1", "r2", "r3", "close", "r10", "r11", "r12", "close"])
+    assert said == "" or "DeprecationWarning" in said  # from Python 3.12 on a fork beside threads warns
+
+
+def test_forks_beside_requests_never_hang():
+    told, _ = run("""
+observer.observe = lambda request, answer: None  # a lock of its own could be held while the process forks
+observer.called = lambda what: None
+stop = threading.Event()
+def serve():
+    at = 0
+    while not stop.is_set():
+        queue.offer(*answer(at)); queue.counts(); at += 1
+threads = [threading.Thread(target=serve) for _ in range(3)]
+for thread in threads: thread.start()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        queue.offer(*answer(0))
+        os._exit(0 if queue.close().done == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+for thread in threads: thread.join()
+""")
+    assert told == []

@@ -1,0 +1,66 @@
+"""Whatever an observer raises is counted and logged, and reaches nobody."""
+
+import logging
+
+import pytest
+from observer_watcher import Watcher, adds_up, answer, shut_queue
+
+from karec.pipeline.observer_queue import ObserverQueue
+
+
+@pytest.fixture
+def shut():
+    """A busy observer and its queue (fixtures/observer_watcher.py)."""
+    with shut_queue() as busy:
+        yield busy
+
+
+ERRORS = (OSError(28, "No space left on device"), ValueError("wrong"), SystemExit(3))
+
+RAISED = [(where, error) for where in ("observe", "flush", "close", "due") for error in ERRORS]
+
+
+@pytest.mark.parametrize(("where", "error"), [*RAISED, *(("chooses", error) for error in ERRORS[:2])])
+def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error):
+    observer = Watcher()
+
+    def fails(*_):
+        raise error
+
+    setattr(observer, where, fails)
+    queue = ObserverQueue(observer)
+    with caplog.at_level(logging.WARNING, "karec.observers"):
+        for at in range(3):
+            queue.offer(*answer(at))
+            queue.flush()
+        counts = queue.close()
+    kind = type(error).__name__ + (": No space left on device" if isinstance(error, OSError) else "")
+    assert counts.reasons == {kind: 1 if where == "close" else 3}
+    assert counts.failed == (3 if where in ("observe", "chooses") else 0)
+    assert adds_up(counts) and counts.seen == 3 and counts.pending == 0
+    first, *others = [record.getMessage() for record in caplog.records]
+    assert "more of this kind is only counted" in first
+    assert all("3 seen" in other for other in others) and len(others) == 1
+
+
+def test_a_stage_that_is_not_there_is_counted():
+    observer = Watcher()
+    observer.watches = ("nowhere",)
+    queue = ObserverQueue(observer)
+    queue.offer(*answer(0))
+    counts = queue.close()
+    assert (counts.failed, counts.reasons) == (1, {"KeyError": 1})
+
+
+def test_a_host_s_logging_that_raises_does_not_reach_the_caller(shut):
+    def refuse(record):
+        raise RuntimeError("no logging today")
+
+    logger = logging.getLogger("karec.observers")
+    logger.addFilter(refuse)
+    try:
+        for at in range(5):
+            shut[1].offer(*answer(at))
+    finally:
+        logger.removeFilter(refuse)
+    assert shut[1].counts().dropped == 3

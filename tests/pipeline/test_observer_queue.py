@@ -1,0 +1,148 @@
+"""Observers run after the answer, in order, on a thread of their own: no caller waits, what does not fit is
+counted."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from observer_watcher import LONG, Watcher, adds_up, answer, shut_queue
+
+from karec.pipeline.observer_queue import ObserverQueue
+
+
+@pytest.fixture
+def shut():
+    """A busy observer and its queue (fixtures/observer_watcher.py)."""
+    with shut_queue() as busy:
+        yield busy
+
+
+def test_answers_are_observed_in_order_on_one_thread_that_is_not_the_caller_s():
+    observer = Watcher()
+    queue = ObserverQueue(observer)
+    for at in range(20):
+        queue.offer(*answer(at))
+    counts = queue.close()
+    assert observer.calls == [*(f"r{at}" for at in range(20)), "close"]
+    assert len(observer.threads) == 1 and threading.get_ident() not in observer.threads
+    assert (counts.seen, counts.done, counts.pending) == (20, 20, 0)
+    assert counts.reasons == {}
+
+
+def test_offering_does_not_wait_for_the_observer(shut):
+    observer, queue = shut
+    queue.offer(*answer(1))
+    assert observer.calls == []
+    counts = queue.counts()
+    assert (counts.seen, counts.done, counts.pending) == (2, 0, 2)
+
+
+def test_requests_over_the_bound_are_dropped_and_counted(shut):
+    observer, queue = shut
+    for at in range(1, 6):
+        queue.offer(*answer(at))
+    counts = queue.counts()
+    assert (counts.seen, counts.pending, counts.dropped) == (6, 3, 3)
+    assert counts.reasons == {"3 requests are pending": 3}
+    observer.gate.set()
+    counts = queue.close()
+    assert observer.calls == ["r0", "r1", "r2", "close"]
+    assert (counts.done, counts.dropped, counts.pending) == (3, 3, 0)
+
+
+def test_works_over_the_bound_are_dropped_and_counted(shut):
+    _, queue = shut
+    queue.offer(*answer(1, works=13))  # 26 in two stages, 6 are pending
+    queue.offer(*answer(2, works=12))
+    counts = queue.counts()
+    assert (counts.pending, counts.dropped) == (2, 1)
+    assert counts.reasons == {"30 works are pending": 1}
+
+
+def test_one_answer_larger_than_the_bound_fits_when_nothing_is_pending():
+    observer = Watcher()
+    queue = ObserverQueue(observer, max_works=10)
+    queue.offer(*answer(0, works=100))
+    assert queue.close().done == 1
+
+
+def test_room_comes_back_as_answers_are_observed():
+    queue = ObserverQueue(Watcher(), max_requests=1, max_works=6)
+    for at in range(5):
+        queue.offer(*answer(at))
+        queue.flush()
+    assert queue.close().done == 5
+
+
+def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
+    observer = Watcher()
+    observer.watches = ("rank",)
+    queue = ObserverQueue(observer, max_works=8)
+    queue.offer(*answer(0))
+    queue.offer(*answer(1))  # three works each, not six
+    assert queue.close().done == 2
+    assert observer.stages == ("rank",)
+
+
+def test_requests_that_an_observer_does_not_choose_are_not_seen():
+    observer = Watcher()
+    observer.chooses = lambda request: request.request_id == "r1"
+    queue = ObserverQueue(observer)
+    for at in range(3):
+        queue.offer(*answer(at))
+    assert queue.close().seen == 1
+    assert observer.calls == ["r1", "close"]
+
+
+def test_what_is_held_back_is_flushed_when_it_is_due():
+    observer = Watcher(due_in=0.01)
+    queue = ObserverQueue(observer)
+    queue.offer(*answer(0))
+    assert observer.flushed.wait(LONG)
+    queue.close()
+    assert observer.calls == ["r0", "flush", "close"]
+
+
+def test_what_is_due_is_flushed_while_answers_keep_coming():
+    observer = Watcher(due_in=-1)
+    queue = ObserverQueue(observer)
+    observer.gate.clear()
+    for at in range(3):
+        queue.offer(*answer(at))
+    observer.gate.set()
+    queue.close()
+    assert observer.calls == ["r0", "flush", "r1", "flush", "r2", "flush", "close"]
+
+
+def test_flush_waits_for_all_that_was_offered_before():
+    observer = Watcher()
+    queue = ObserverQueue(observer)
+    queue.flush()  # nothing was offered
+    queue.offer(*answer(0))
+    queue.flush()
+    assert observer.calls == ["r0", "flush"]
+    queue.close()
+    queue.flush()
+    assert observer.calls == ["r0", "flush", "close"]
+
+
+def test_counts_add_up_whatever_threads_do():
+    observer = Watcher()
+    queue = ObserverQueue(observer, max_requests=3)
+
+    def offer(at):
+        queue.offer(*answer(at))
+        return queue.counts()
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = list(threads.map(offer, range(400)))
+    counts = queue.close()
+    assert all(adds_up(each) and each.pending <= 3 for each in [*seen, counts])
+    assert (counts.seen, counts.pending) == (400, 0)
+    assert len(observer.calls) == counts.done + 1
+
+
+def test_bounds_are_positive():
+    for bounds in ({"max_requests": 0}, {"max_works": -1}):
+        with pytest.raises(ValueError, match="must be positive"):
+            ObserverQueue(Watcher(), **bounds)

@@ -1,0 +1,262 @@
+"""So many requests run at once and no more; the others wait in the order of their coming, and hold
+nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+from four_works import IDS, VECTORS, four_works
+
+from karec.errors import Unavailable
+from karec.pipeline._slots import Slots, shared_slots
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.step import Source, Stage
+from karec.pipeline.types import Candidates, Request
+from karec.steps.scorers.ranker import TopK
+from karec.steps.sources.merge import QuotaMerger
+
+SECONDS = 60  # until a test that hangs is a failure
+
+
+class Gated(Source):
+    """A channel that tells which requests have begun, and lets each go on when it is told."""
+
+    name, quota = "gated", 10
+
+    def __init__(self):
+        self.begun, self.go_on = SimpleQueue(), threading.Semaphore(0)
+
+    def recall(self, request):
+        self.begun.put(request.user_id)
+        assert self.go_on.acquire(timeout=SECONDS)
+        return Candidates.of(np.array([7, 40]))
+
+
+class Calls(Source):
+    """A channel that does what it is told within a request."""
+
+    name, quota = "calls", 10
+
+    def __init__(self, call):
+        self.call = call
+
+    def recall(self, request):
+        self.call()
+        return Candidates.of(np.array([7, 40]))
+
+
+def cascade(source, threads, index=None):
+    merger = QuotaMerger([10], 10)
+    return Cascade(
+        "home", (), Recall((source,), merger), (Stage("rank", (TopK(),)),), index=index, threads=threads
+    )
+
+
+class Requests:
+    """Requests of users 0, 1, … to a gated cascade, each on a thread of its own, in the order in which they
+    came."""
+
+    def __init__(self, threads, index=None):
+        self.source = Gated()
+        self.cascade = cascade(self.source, threads, index)
+        self.slots = shared_slots(threads)
+        self.running, self.answers = [], []
+
+    def come(self, n):
+        for _ in range(n):
+            user = len(self.running)
+            thread = threading.Thread(
+                target=lambda user=user: self.answers.append(self.cascade.run(Request(user)))
+            )
+            thread.start()
+            self.running.append(thread)
+            if user < self.slots.n:
+                assert self.source.begun.get(timeout=SECONDS) == user
+            else:
+                until(lambda waiting=user + 1 - self.slots.n: self.slots.waiting == waiting)
+
+    def end(self):
+        for thread in self.running:
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+
+def until(holds):
+    tick = threading.Event()
+    for _ in range(SECONDS * 1000):
+        if holds():
+            return
+        tick.wait(0.001)
+    raise AssertionError("never came")
+
+
+@pytest.mark.parametrize("threads", [31, 33])
+def test_of_many_requests_so_many_run_and_the_others_have_not_begun(threads):
+    requests = Requests(threads)
+    requests.come(threads + 16)
+    assert requests.slots.waiting == 16
+    assert requests.source.begun.empty()
+    for _ in range(16):
+        requests.source.go_on.release()
+        requests.source.begun.get(timeout=SECONDS)
+        assert requests.source.begun.empty()  # one ends, one begins
+    requests.source.go_on.release(threads)
+    requests.end()
+    assert len(requests.answers) == threads + 16
+    assert requests.slots.waiting == 0
+
+
+def test_requests_begin_in_the_order_in_which_they_came():
+    requests = Requests(threads=1)
+    requests.come(9)
+    requests.source.go_on.release(9)
+    requests.end()
+    assert [requests.source.begun.get(timeout=SECONDS) for _ in range(8)] == list(range(1, 9))
+
+
+def test_a_request_that_waits_holds_no_generation_of_the_index():
+    index = four_works()
+    requests = Requests(1, index)
+    requests.come(2)
+    before = index.generation
+    index.upsert(IDS[:1], VECTORS[:1])
+    requests.source.go_on.release(2)
+    requests.end()
+    assert [feed.versions["index_generation"] for feed in requests.answers] == [before, before + 1]
+
+
+def test_a_request_within_a_request_runs_in_its_slot_whatever_slots_it_has():
+    inner = [cascade(Calls(lambda: None), threads) for threads in (1, 2)]
+    outer = cascade(Calls(lambda: [each.run(Request(2)) for each in inner]), threads=1)
+    threads = [threading.Thread(target=outer.run, args=(Request(1),), daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+def test_a_request_that_fails_gives_its_slot_back():
+    def fails():
+        raise Unavailable("down")
+
+    failing = cascade(Calls(fails), threads=1)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="down"):
+            failing.run(Request(1))
+    free_for_one(shared_slots(1))
+
+
+def free_for_one(slots):
+    """Another thread gets a slot at once."""
+    thread = threading.Thread(target=take_once, args=(slots,), daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    assert not thread.is_alive() and slots.waiting == 0
+
+
+def take_once(slots):
+    with slots.taken():
+        pass
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["while it waits", "as it gets its slot"])
+def test_a_signal_in_a_wait_loses_no_slot(given):
+    slots, held, give = Slots(1), threading.Event(), threading.Event()
+
+    def hold():
+        with slots.taken():
+            held.set()
+            assert give.wait(SECONDS)
+
+    def interrupt(*_):
+        if given:
+            give.set()
+            holder.join(SECONDS)  # the slot is the main thread's now, which does not run yet
+        raise Interrupted
+
+    def signal_the_waiting():
+        until(lambda: slots.waiting == 1)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    holder = threading.Thread(target=hold)
+    sender = threading.Thread(target=signal_the_waiting)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        holder.start()
+        assert held.wait(SECONDS)
+        sender.start()
+        with pytest.raises(Interrupted):
+            take_once(slots)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        give.set()
+    holder.join(SECONDS)
+    sender.join(SECONDS)
+    free_for_one(slots)
+
+
+FORKS = """
+import os, threading
+from karec.pipeline._slots import Slots
+
+slots, held, give = Slots(1), threading.Event(), threading.Event()
+
+def hold():
+    with slots.taken():
+        held.set()
+        give.wait()
+
+def waits():
+    def take():
+        with slots.taken(): pass
+    other = threading.Thread(target=take)
+    other.start()
+    while not slots.waiting: threading.Event().wait(0.001)
+    return other
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+child = os.fork()                   # while another thread has the slot
+if child == 0:
+    with slots.taken(): other = waits()
+    other.join()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+give.set()
+holder.join()
+with slots.taken():
+    child = os.fork()               # while this one has it
+    if child == 0: other = waits()
+if child == 0:
+    other.join()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_of_a_fork_has_all_slots_but_its_own_thread_s():
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=SECONDS)
+
+
+def test_without_a_number_there_are_as_many_slots_as_cores_that_the_process_may_use():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert shared_slots(None).n == cores
+    assert shared_slots(None) is shared_slots(cores)
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_less_than_one_slot_is_refused_when_the_cascade_is_built(threads):
+    with pytest.raises(ValueError, match=f"threads = {threads}, expected at least 1"):
+        cascade(Gated(), threads)

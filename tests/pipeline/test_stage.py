@@ -1,0 +1,373 @@
+"""The wrapper holds every step to its role: shapes, dtypes, order, and what a failure means."""
+
+import importlib
+import re
+import time
+
+import numpy as np
+import pytest
+
+from karec.config.registry import STEPS
+from karec.errors import ContractError, Unavailable
+from karec.index import ItemIndex
+from karec.pipeline.checks import hydrate_request, merge, recall
+from karec.pipeline.step import (
+    Filter,
+    Hydrator,
+    Merger,
+    RequestHydrator,
+    Scorer,
+    Selector,
+    Source,
+    Stage,
+    Step,
+)
+from karec.pipeline.types import Candidates, Noted, Request, Selection
+
+REQUEST = Request(user_id=1, k=2)
+
+
+class Returns:
+    """A step that answers with what it was made with (or raises it)."""
+
+    def __init__(self, answer, name="step", on_failure="fail"):
+        self.answer, self.name, self.on_failure = answer, name, on_failure
+
+    def give(self, *_):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Hydrates(Returns, Hydrator):
+    hydrate = Returns.give
+
+
+class Keeps(Returns, Filter):
+    why = "odd"
+    keep = Returns.give
+
+
+class Scores(Returns, Scorer):
+    score = Returns.give
+
+
+class Selects(Returns, Selector):
+    select = Returns.give
+
+
+class SelectsOne(Selects):
+    k = 1
+
+
+class GivesAge(Hydrates):
+    gives = ("column.age",)
+
+
+class KeepsAge(Keeps):
+    gives = ("column.age",)
+
+
+class ScoresAge(Scores):
+    gives = ("scores", "column.age")
+
+
+class SelectsScores(Selects):
+    gives = ("scores",)
+
+
+class GivesRows(Hydrates):
+    gives = ("rows",)
+
+
+class GivesFeatures(Returns, RequestHydrator):
+    hydrate_request = Returns.give
+
+
+class GivesMood(GivesFeatures):
+    gives = ("request.mood",)
+
+
+class Finds(Returns, Source):
+    quota = 4
+    recall = Returns.give
+
+
+class Merges(Returns, Merger):
+    limit = 4
+    merge = Returns.give
+
+
+class Proven(Merges):
+    proven = True
+
+
+class OfProven(Proven):
+    """What a class proves of itself is not proven of those that derive from it."""
+
+
+def candidates() -> Candidates:
+    return Candidates.of(np.array([10, 11, 12, 13]), np.array([4.0, 3.0, 2.0, 1.0]))
+
+
+def run(*steps: Step):
+    return Stage("stage", steps).run(REQUEST, candidates())
+
+
+def test_hydrators_add_columns_and_rows():
+    outcome = run(Hydrates({"age": np.arange(4.0), "rows": np.array([0, 1, -1, 3])}))
+    np.testing.assert_array_equal(outcome.candidates.columns["age"], np.arange(4.0))
+    np.testing.assert_array_equal(outcome.candidates.rows, [0, 1, -1, 3])
+    assert outcome.steps[0].n_unknown == 1
+    assert "rows" not in outcome.candidates.columns
+
+
+def test_a_filter_drops_and_says_why():
+    outcome = run(Keeps(np.array([True, False, True, False]), name="even"))
+    np.testing.assert_array_equal(outcome.candidates.ids, [10, 12])
+    (step,) = outcome.steps
+    assert (step.step, step.role, step.n_in, step.n_out, step.n_removed, step.why) == (
+        "even",
+        "filter",
+        4,
+        2,
+        2,
+        "odd",
+    )
+
+
+def test_a_selector_reorders_rescores_and_leaves_notes():
+    outcome = run(Selects(Selection(np.array([3, 0]), np.array([9.0, 8.0]), {"n_dpp": 2})))
+    np.testing.assert_array_equal(outcome.candidates.ids, [13, 10])
+    np.testing.assert_array_equal(outcome.candidates.scores, [9, 8])
+    assert outcome.steps[0].notes == {"n_dpp": 2}
+
+
+def test_what_was_scored_before_the_first_selector_is_kept():
+    outcome = run(
+        Scores(np.full(4, 0.5)), Selects(Selection(np.array([1]))), Selects(Selection(np.array([0])))
+    )
+    np.testing.assert_array_equal(outcome.scored.ids, [10, 11, 12, 13])
+    np.testing.assert_array_equal(outcome.scored.scores, [0.5] * 4)
+    np.testing.assert_array_equal(outcome.candidates.ids, [11])
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Hydrates({"x": np.zeros(3)}), r"column 'x' has shape \(3,\) for 4"),
+        (Hydrates({"x": 1.0}), r"column 'x' has shape \(\)"),
+        (Hydrates(None), r"returned NoneType, expected \{column: array\}"),
+        (Hydrates({"rows": np.zeros(4)}), r"rows have dtype float64 and shape \(4,\), expected int32 \(4,\)"),
+        (Hydrates({"rows": np.zeros(4, bool)}), "rows have dtype bool"),
+        (Hydrates({"rows": np.zeros((4, 1), int)}), r"rows have dtype int64 and shape \(4, 1\)"),
+        (Hydrates({"rows": np.array([0, -2, 1, 2])}), "the row at position 1 is -2; rows lie in −1 …"),
+        (Hydrates({"rows": np.array([0, 1, 2, 2**32])}), "the row at position 3 is 4294967296"),
+        (
+            GivesAge({"old": np.zeros(4)}),
+            r"declares that it gives 'column.age' and did not .* "
+            r"\['column.old'\]",
+        ),
+        (GivesRows({}), "declares that it gives 'rows' and did not"),
+        (KeepsAge(np.ones(4, bool)), "declares that it gives 'column.age' and did not"),
+        (ScoresAge(np.ones(4)), "declares that it gives 'column.age' and did not"),
+        (SelectsScores(Selection(np.array([0]))), "declares that it gives 'scores' and did not"),
+        (Keeps(np.ones(4)), "dtype float64"),
+        (Keeps(np.ones(3, bool)), r"shape \(3,\)"),
+        (Scores(np.zeros(5)), r"shape \(5,\), expected \(4,\)"),
+        (Scores(np.array([0, 1, np.nan, 3])), "position 2 is nan"),
+        (Scores(np.array([np.inf, 1, 2, 3])), "position 0 is inf"),
+        (Scores(np.array([0, 1, 1e300, 3])), "position 2 is 1e.300; scores must be finite float32"),
+        (Scores(np.zeros(4, bool)), "scores have dtype bool"),
+        (Scores(np.zeros(4, complex)), "scores have dtype complex128"),
+        (Selects(None), "returned NoneType, expected Selection"),
+        (SelectsOne(Selection(np.array([0, 1]))), "selected 2 works, its k is 1"),
+        (Selects(Selection(np.array([0, 1, 2]))), "selected 3 works, its k is 2"),
+        (Selects(Selection(np.array([0]), np.array([1e300]))), "position 0 is 1e.300"),
+        (Selects(Selection(np.array([0]), np.array([True]))), "scores have dtype bool"),
+        (Selects(Selection(np.array([0, 4]))), "outside 0 … 3"),
+        (Selects(Selection(np.array([-1]))), "outside"),
+        (Selects(Selection(np.array([1, 1]))), "stands twice"),
+        (Selects(Selection(np.array([0.0]))), "dtype float64"),
+        (Selects(Selection(np.array([0]), np.array([np.nan]))), "position 0 is nan"),
+    ],
+)
+def test_a_broken_contract_is_raised_and_names_the_step(step, message):
+    step.on_failure = "skip"
+    with pytest.raises(ContractError, match=f"'step'.*{message}"):
+        run(step)
+
+
+def test_rows_lie_in_the_index_that_the_request_sees():
+    index = ItemIndex.build(np.arange(3), np.eye(3), model_version=1)
+    with index.pinned() as view:
+        seeing = REQUEST.with_view(view)
+        fits = Stage("stage", (Hydrates({"rows": np.array([0, 2, -1, 1], np.int32)}),))
+        assert fits.run(seeing, candidates()).candidates.rows.tolist() == [0, 2, -1, 1]
+        past = Stage("stage", (Hydrates({"rows": np.array([0, 2, -1, 3], np.int32)}),))
+        with pytest.raises(ContractError, match="the row at position 3 is 3; rows lie in −1 … 2"):
+            past.run(seeing, candidates())
+
+
+NAN_SCORE = Candidates.of(np.array([7, 8]), np.array([1.0, np.nan]))
+SENTINEL = Candidates.of(np.array([7, -1]), np.array([1.0, -np.inf]))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (np.array([1, 2]), "returned ndarray, expected Candidates"),
+        (None, "returned NoneType, expected Candidates"),
+        (Candidates.of(np.arange(5)), "found 5 works, its quota is 4"),
+        (Candidates.of(np.array([3, 9, 3])), "the id 3 stands twice"),
+        (NAN_SCORE, "the score at position 1 is nan"),
+        (SENTINEL, "the score at position 1 is -inf"),
+    ],
+)
+def test_a_source_that_breaks_its_contract_is_named(found, message):
+    with pytest.raises(ContractError, match=f"source 'step': {message}"):
+        recall(Finds(found, on_failure="skip"), REQUEST)
+
+
+def test_a_score_that_float32_cannot_hold_breaks_the_contract_of_a_source():
+    found = Candidates.of(np.array([7]), np.array([1e300]))
+    with pytest.raises(ContractError, match="the score at position 0 is inf"):
+        recall(Finds(found), REQUEST)
+
+
+def bits(ids, sources):
+    return Candidates(ids, np.full(len(ids), -1), np.zeros(len(ids)), np.array(sources))
+
+
+PARTS = [
+    Candidates.of(np.array([1, 2, 3])),
+    Candidates.of(np.array([3, 4])),
+    Candidates.of(np.array([9, 5, 6, 7])),
+]
+
+
+@pytest.mark.parametrize(
+    ("merged", "message"),
+    [
+        ([1, 2], "returned list, expected Candidates"),
+        (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), "left 5 works, its limit is 4"),
+        (bits([1, 1], [1, 1]), "the id 1 stands twice"),
+        (bits([1, 8], [1, 1]), "the work 8 at position 1 comes from no channel"),
+        (bits([1, 3], [1, 1]), "the work 3 has sources 0b1, the channels that gave it are 0b11"),
+        (bits([1, 4], [3, 2]), "the work 1 has sources 0b11, the channels that gave it are 0b1"),
+        (bits([1, 4], [1, 0]), "the work 4 has sources 0b0, the channels that gave it are 0b10"),
+        (SENTINEL, "the score at position 1 is -inf"),
+    ],
+)
+def test_a_merger_that_breaks_its_contract_is_named(merged, message):
+    for kind in (Merges, OfProven):
+        with pytest.raises(ContractError, match=f"merger 'step': {message}"):
+            merge(kind(merged, on_failure="skip"), REQUEST, PARTS)
+
+
+def test_a_merger_keeps_the_bits_of_every_channel():
+    merged, _ = merge(Merges(bits([9, 3, 1], [4, 3, 1])), REQUEST, PARTS)
+    assert merged.ids.tolist() == [9, 3, 1]
+
+
+def test_of_a_proven_merger_sizes_and_scores_are_checked():
+    for merged in (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), SENTINEL):
+        with pytest.raises(ContractError, match=r"limit is 4|is -inf"):
+            merge(Proven(merged), REQUEST, PARTS)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ([1, 2], "returned list, expected {name: array}"),
+        ({"age": 3}, "the feature 'age' is int, expected a name and a NumPy array"),
+        ({"age": [3.0]}, "the feature 'age' is list"),
+        ({3: np.zeros(1)}, "the feature 3 is ndarray, expected a name"),
+    ],
+)
+def test_a_request_hydrator_that_breaks_its_contract_is_named(features, message):
+    with pytest.raises(ContractError, match=f"request_hydrator 'step': {message}"):
+        hydrate_request(GivesFeatures(features, on_failure="skip"), REQUEST)
+
+
+def test_a_request_hydrator_gives_what_it_declares():
+    with pytest.raises(
+        ContractError,
+        match=r"declares that it gives 'request.mood' and did not .* "
+        r"\['request.age'\]",
+    ):
+        hydrate_request(GivesMood({"age": np.zeros(1)}), REQUEST)
+    assert hydrate_request(GivesMood({"mood": np.zeros(1)}), REQUEST)[0].keys() == {"mood"}
+
+
+@pytest.mark.parametrize("scores", [np.zeros(2, bool), np.zeros(2, complex), np.array(["1", "2"])])
+def test_scores_of_candidates_are_real_numbers(scores):
+    with pytest.raises(ValueError, match=r"scores has dtype .*, expected float32"):
+        Candidates.of(np.array([7, 8]), scores)
+
+
+def test_any_step_may_leave_notes():
+    noted = Noted({"age": np.zeros(4)}, {"seen": 3})
+    assert hydrate_request(GivesFeatures(noted), REQUEST) == (noted.value, {"seen": 3})
+    assert recall(Finds(Noted(PARTS[0], {"seen": 1})), REQUEST) == (PARTS[0], {"seen": 1})
+    outcome = run(
+        Hydrates(noted), Scores(Noted(np.ones(4), {"seen": 4})), Keeps(Noted(np.ones(4, bool), {"seen": 5}))
+    )
+    assert [step.notes for step in outcome.steps] == [{"seen": 3}, {"seen": 4}, {"seen": 5}]
+    np.testing.assert_array_equal(outcome.candidates.scores, 1)
+
+
+def test_the_world_failing_fails_the_request_by_default():
+    with pytest.raises(Unavailable, match="no answer"):
+        run(Scores(Unavailable("no answer")))
+
+
+@pytest.mark.parametrize("failure", [Unavailable("no answer"), OSError("disk")])
+def test_a_step_that_may_be_skipped_is_passed_over_and_traced(failure):
+    outcome = run(Scores(failure, on_failure="skip"))
+    np.testing.assert_array_equal(outcome.candidates.scores, candidates().scores)
+    assert str(failure) in outcome.steps[0].failure
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x"), ZeroDivisionError()])
+def test_programming_errors_are_never_swallowed(error):
+    with pytest.raises(type(error)):
+        run(Scores(error, on_failure="skip"))
+
+
+def test_a_stage_takes_only_the_four_roles():
+    with pytest.raises(ContractError, match="plays no role of a stage"):
+        Stage("stage", (object(),))
+
+
+def test_an_empty_stage_changes_nothing():
+    assert run().candidates.ids.tolist() == [10, 11, 12, 13]
+
+
+def test_what_the_steps_of_karec_need_and_give_is_spelled_as_documented():
+    spelled = re.compile(r"request\.\w+|column\.\w+|rows|scores")
+    for use, path in STEPS.items():
+        module, _, name = path.partition(":")
+        step = getattr(importlib.import_module(module), name)
+        assert all(spelled.fullmatch(word) for word in (*step.needs, *step.gives)), use
+
+
+class TakesTime(Scorer):
+    """``scored``: milliseconds of its own work, as it measured them."""
+
+    name, on_failure = "slow", "fail"
+
+    def score(self, request, candidates):
+        begin = now = time.perf_counter_ns()
+        while now - begin < 2_000_000:
+            now = time.perf_counter_ns()
+        self.scored = (now - begin) / 1e6
+        return np.zeros(len(candidates), np.float32)
+
+
+def test_a_step_s_time_is_in_milliseconds():
+    step = TakesTime()
+    begin = time.perf_counter_ns()
+    outcome = Stage("rank", (step,)).run(REQUEST, Candidates.of(np.array([1, 2])))
+    around = (time.perf_counter_ns() - begin) / 1e6
+    assert step.scored <= outcome.steps[0].ms <= around

@@ -1,0 +1,107 @@
+"""The trace adds up, and says why a feed holds fewer works than its request wanted."""
+
+import json
+
+import pytest
+
+from karec.pipeline.trace import StepTrace, Trace, why_short
+
+
+def test_the_trace_adds_up():
+    trace = Trace(
+        (
+            StepTrace("recall", "popular", "source", 0, 50, 1.0),
+            StepTrace("recall", "merge", "merger", 60, 40, 0.5),
+            StepTrace("rank", "top_k", "selector", 40, 10, 2.0),
+            StepTrace("request", "user_tower", "request_hydrator", 0, -1, 3.0),
+        )
+    )
+    assert trace.stage_sizes() == {"recall": 40, "rank": 10}
+    assert trace.stage_ms() == {"recall": 1.5, "rank": 2.0, "request": 3.0}
+    assert [step.n_removed for step in trace.steps] == [0, 20, 30, 0]
+    assert trace.total_ms == 6.5
+
+
+def recalled(*found, kept, limit=None, failed=()):
+    """Traces of the sources a, b, … and of their merger."""
+    sources = [
+        StepTrace("recall", name, "source", 0, n, 1.0, failure="down" if name in failed else None)
+        for name, n in zip("abcd", found, strict=False)
+    ]
+    return [
+        *sources,
+        StepTrace("recall", "merge", "merger", sum(found), kept, 1.0, why="found twice", limit=limit),
+    ]
+
+
+def filtered(name, n_in, n_out, why=""):
+    return StepTrace("prerank", name, "filter", n_in, n_out, 1.0, why=why)
+
+
+def selected(name, n_in, n_out, limit=None):
+    return StepTrace("rerank", name, "selector", n_in, n_out, 1.0, limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("steps", "place", "reason", "text"),
+    [
+        (
+            [*recalled(90, kept=90), selected("dpp", 90, 30, limit=30), selected("scatter", 30, 30)],
+            "rerank.dpp",
+            "limit",
+            "30 of 50 works: rerank.dpp keeps at most 30 (of 90)",
+        ),
+        (
+            [*recalled(7, 0, 9, kept=12, failed="b"), selected("top_k", 12, 12)],
+            "recall.merge",
+            "exhausted",
+            "12 of 50 works: recall found 12 different works (a 7, b failed, c 9)",
+        ),
+        (
+            [*recalled(70, 70, kept=40, limit=40), selected("top_k", 40, 40)],
+            "recall.merge",
+            "limit",
+            "40 of 50 works: recall.merge keeps at most 40 (of 140)",
+        ),
+        (
+            [*recalled(90, kept=90), filtered("tone", 90, 4, "below the floor"), selected("top_k", 4, 4)],
+            "prerank.tone",
+            "filtered",
+            "4 of 50 works: prerank.tone dropped 86 of 90 (below the floor)",
+        ),
+        (
+            [*recalled(90, kept=90), selected("dpp", 90, 8), selected("scatter", 8, 8)],
+            "rerank.dpp",
+            "selected",
+            "8 of 50 works: rerank.dpp chose 8 of 90",
+        ),
+        (
+            [*recalled(90, kept=90), selected("dpp", 90, 30, limit=30), filtered("tone", 30, 29)],
+            "rerank.dpp",
+            "limit",
+            "29 of 50 works: rerank.dpp keeps at most 30 (of 90), then prerank.tone dropped 1 of 30",
+        ),
+        (
+            [*recalled(0, kept=0)],
+            "recall.merge",
+            "exhausted",
+            "0 of 50 works: recall found 0 different works (a 0)",
+        ),
+    ],
+)
+def test_a_short_feed_names_the_step_that_first_left_too_few(steps, place, reason, text):
+    short = why_short(50, steps)
+    assert (short.wanted, short.got, short.step, short.reason, str(short)) == (
+        50,
+        steps[-1].n_out,
+        place,
+        reason,
+        text,
+    )
+    assert json.loads(json.dumps(short.as_dict())) == short.as_dict()
+
+
+def test_a_feed_of_as_many_as_wanted_is_not_short():
+    assert (
+        why_short(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)]) is None
+    )

@@ -1,0 +1,108 @@
+"""Requests and candidates: frozen, checked at birth, and only ``take`` drops or reorders."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.trace import Trace
+from karec.pipeline.types import Candidates, Request
+
+
+def some() -> Candidates:
+    return Candidates(
+        ids=np.array([7, 3, 9]),
+        rows=np.array([0, -1, 2]),
+        scores=np.array([0.1, 0.2, 0.3]),
+        sources=np.array([1, 2, 3]),
+        columns={"logits": np.arange(6.0).reshape(3, 2)},
+    )
+
+
+def test_columns_get_the_contract_dtypes():
+    c = some()
+    assert (c.ids.dtype, c.rows.dtype, c.scores.dtype, c.sources.dtype) == (
+        np.int64,
+        np.int32,
+        np.float32,
+        np.uint32,
+    )
+
+
+def test_take_keeps_every_column_aligned():
+    taken = some().take(np.array([2, 0]))
+    np.testing.assert_array_equal(taken.ids, [9, 7])
+    np.testing.assert_array_equal(taken.sources, [3, 1])
+    np.testing.assert_array_equal(taken.columns["logits"], [[4, 5], [0, 1]])
+
+
+def test_ids_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"ids has shape \(2,\) and dtype float64, expected \(N,\) int64"):
+        Candidates.of(np.array([1.5, 2.0]))
+    assert Candidates.of(np.array([])).ids.dtype == np.int64
+
+
+@pytest.mark.parametrize("name", ["rows", "scores", "sources"])
+def test_a_column_of_another_length_is_refused_with_both_shapes(name):
+    columns = {field.name: getattr(some(), field.name) for field in dataclasses.fields(Candidates)}
+    with pytest.raises(ValueError, match=rf"{name} has shape \(2,\), expected \(3,"):
+        Candidates(**{**columns, name: np.zeros(2)})
+
+
+def test_nothing_can_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        some().ids = np.zeros(3)
+    with pytest.raises(TypeError):
+        some().columns["x"] = np.zeros(3)
+
+
+def test_a_score_that_is_not_finite_is_found_in_each_copy_that_has_it():
+    plain = Candidates.of(np.arange(3))
+    assert plain.not_finite is None
+    for bad in (np.nan, np.inf, -np.inf):
+        wrong = plain.with_scores(np.array([0.5, bad, bad]))
+        assert wrong.not_finite == 1
+        assert wrong.with_rows(np.zeros(3, np.int32)).not_finite == 1
+        assert wrong.with_scores(np.zeros(3)).not_finite is None
+    assert Candidates.of(np.arange(2), np.array([np.nan, 1.0])).not_finite == 0
+
+
+def test_a_mask_takes_what_its_indices_take_and_one_of_another_length_is_refused():
+    mask = np.array([True, False, True])
+    for taken in (some().take(mask), some().take(np.flatnonzero(mask))):
+        assert taken.ids.tolist() == [7, 9] and taken.rows.tolist() == [0, 2]
+        np.testing.assert_array_equal(taken.columns["logits"], [[0, 1], [4, 5]])
+    with pytest.raises(IndexError):
+        some().take(mask[:2])
+
+
+def test_other_rows_are_counted_anew():
+    counted = some()
+    assert counted.n_unknown == 1
+    assert counted.with_rows(np.array([-1, -1, 2])).n_unknown == 2
+
+
+def test_unknown_rows_are_counted():
+    assert some().n_unknown == 1
+    assert Candidates.empty().n_unknown == 0
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_request_wants_at_least_one_work(k):
+    with pytest.raises(ValueError, match="k must be positive"):
+        Request(user_id=1, k=k)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"user_id": None}, {"user_id": 1.5}, {"user_id": 2**70}, {"k": 2.5}, {"shown": (1.5,)}]
+)
+def test_a_request_is_made_of_whole_numbers(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        Request(**{"user_id": 1, **wrong})
+
+
+def test_items_name_the_channels_that_found_them():
+    feed = Recommendation(Request(1), some(), Trace(), channels=("profile", "social"))
+    assert [item.recalled_by for item in feed] == [("profile",), ("social",), ("profile", "social")]
+    assert [item.position for item in feed] == [0, 1, 2]

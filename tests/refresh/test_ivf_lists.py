@@ -1,0 +1,100 @@
+"""How many lists are read is chosen on users and judged on others; a recall below .95 is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from small_bundle import publish_small_bundle
+
+from karec.bundle import Bundle
+from karec.bundle.manifest import MANIFEST
+from karec.errors import BundleError
+from karec.index import ItemIndex
+from karec.refresh import ivf_lists as lists
+from karec.refresh import publish_run as publish
+from karec.refresh.ivf_lists import LEAST, K, build_measured_lists
+
+
+def gathered(n, seed):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((40, 16))
+    return (2 * centres[rng.integers(0, 40, n)] + rng.standard_normal((n, 16))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return gathered(20_000, 1)
+
+
+def recalls(index, users, n_probe):
+    exact, some = index.search_all(users, K), index.search_all(users, K, n_probe=n_probe)
+    return [len(set(a) & set(b)) / K for a, b in zip(exact.ids.tolist(), some.ids.tolist(), strict=True)]
+
+
+def test_the_fewest_lists_are_read_that_the_choosing_half_needs(vectors):
+    index, users = ItemIndex.build(np.arange(len(vectors)), vectors), gathered(80, 2)
+    told = build_measured_lists(index, users, "index.karec")
+    assert told.n_lists == index.n_lists and 1 < told.n_probe < told.n_lists / 2
+    for n_probe, enough in ((told.n_probe, True), (told.n_probe - 1, False)):
+        of_half = np.array(recalls(index, users[:40], n_probe))
+        assert (of_half.mean() - lists.ERRORS * of_half.std() / 40**0.5 >= LEAST) == enough
+    judged = recalls(index, users[40:], told.n_probe)
+    assert (told.file, told.k, told.users) == ("index.karec", K, 40)
+    assert told.recall == pytest.approx(np.mean(judged), abs=1e-4) and told.recall >= LEAST
+    assert told.lowest == pytest.approx(min(judged), abs=1e-4)
+
+
+def test_a_recall_below_the_least_is_refused_with_what_to_do(vectors):
+    """Those who choose lie in the middle of a list; those who judge between all of them."""
+    index = ItemIndex.build(np.arange(len(vectors)), vectors)
+    among = 30 * np.random.default_rng(3).standard_normal((12, 16)).astype(np.float32)
+    choosing = np.repeat(vectors[:1], 12, axis=0)
+    with pytest.raises(
+        BundleError,
+        match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without "
+        r"lists",
+    ):
+        build_measured_lists(index, np.concatenate([choosing, among]), "index.karec")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A bundle of 40 works, which is enough here."""
+    monkeypatch.setattr(publish, "FROM", 40)
+    return publish_small_bundle
+
+
+@pytest.mark.parametrize("recall", [False, True])
+def test_the_index_that_model_searches_is_published_with_lists_and_the_manifest_says_so(
+    published, tmp_path, recall
+):
+    bundle = published(tmp_path, recall)
+    told = bundle.facts["lists"]
+    searched, other = (bundle.recall_index, bundle.index) if recall else (bundle.index, None)
+    assert told["file"] == ("recall.karec" if recall else "index.karec")
+    assert searched.n_lists == told["n_lists"] > 1 and (other is None or other.n_lists == 0)
+    assert bundle.n_probe == told["n_probe"] and told["recall"] >= LEAST and told["users"] == 6
+
+
+def test_a_small_catalogue_has_no_lists(tmp_path):
+    bundle = publish_small_bundle(tmp_path)
+    assert bundle.index.n_lists == 0 and bundle.n_probe is None and "lists" not in bundle.facts
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        7,
+        {},
+        {"file": "recall.karec", "n_probe": 1},
+        {"file": "index.karec", "n_probe": 0},
+        {"file": "index.karec", "n_probe": 999},
+    ],
+)
+def test_a_manifest_whose_lists_no_index_has_is_refused(published, tmp_path, told):
+    folder = published(tmp_path).path
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["facts"]["lists"] = told
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"manifest.json: the fact 'lists' is .*, which no index of it has"):
+        Bundle.open(folder)

@@ -1,0 +1,225 @@
+"""While a model rolls in beside another, every row meets the user vector of its own, with scores on one
+scale."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_bundle import publish_small_bundle, write_next_run
+from small_kinds import rooms_of
+
+from karec.bundle import Bundle, publish
+from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
+from karec.catalog.table import Table
+from karec.errors import BundleError
+from karec.features.user_vectors import vectors_by_version
+from karec.index import ItemIndex
+from karec.refresh.calibration import LEVELS, line_between
+from karec.refresh.follow import LibraryFollower
+from karec.refresh.library_state import library_state
+from karec.refresh.next_version import roll_in
+from karec.refresh.pace import Pace
+from karec.refresh.rolling import refreshing
+
+
+@pytest.fixture
+def before(published, tmp_path):
+    """A copy of version 1."""
+    shutil.copytree(published[0].path.parent, tmp_path / "bundles", symlinks=True)
+    return Bundle.open(tmp_path / "bundles", verify=False)
+
+
+def rolled(before, run, sample=10):
+    roll_in(run, before.snapshot, before.path.parent, sample=sample)
+    return Bundle.open(before.path.parent)
+
+
+def spaces_of(bundle):
+    return [PRERANK] if bundle.recall_index is None else [PRERANK, RECALL]
+
+
+def features(bundle, user):
+    return bundle.encoder.encode_user(bundle.snapshot, user, bundle.snapshot.time_ms, -1)
+
+
+def test_it_serves_both_versions_at_once_each_with_its_user_tower(before, published):
+    bundle = rolled(before, published[1])
+    assert bundle.model_version == 2 and library_state(bundle, 0).rows == {1: 30, 2: 10}
+    for space in spaces_of(bundle):
+        index, towers = bundle.index_of(space), bundle.user_towers_of(space)
+        old, new = index.versions
+        assert [(each.number, each.works) for each in (old, new)] == [(1, 30), (2, 10)]
+        assert old.space_id == space_id_of(before.path / space.item)
+        assert new.space_id == space_id_of(bundle.path / space.item)
+        assert (new.scale, new.offset) == (1.0, 0.0) and old.scale > 0
+        assert sorted(towers) == [1, 2]
+        assert (bundle.path / f"{space.user_tower}.v0000000001.onnx").read_bytes() == (
+            before.path / space.own
+        ).read_bytes()
+
+
+@pytest.mark.parametrize("space", [PRERANK, RECALL])
+def test_a_row_s_score_is_that_of_its_version_s_towers_on_the_new_one_s_scale(before, published, space):
+    if space is RECALL and before.recall_index is None:
+        pytest.skip("of two spaces")
+    bundle = rolled(before, published[1])
+    index, ids = bundle.index_of(space), np.asarray(bundle.snapshot.works.ids)
+    asked = vectors_by_version(
+        bundle.user_towers_of(space), index, features(bundle, int(bundle.snapshot.users.ids[0]))
+    )
+    line = {each.number: (each.scale, each.offset) for each in index.versions}
+    rows = index.lookup(ids)
+    expected = []
+    for vector, version in zip(index.embeddings(rows), index.model_versions_of(rows).tolist(), strict=True):
+        scale, offset = line[version]
+        expected.append(vector.astype(np.float64) @ asked[version].astype(np.float64) * scale + offset)
+    np.testing.assert_allclose(index.scores(ids=ids, query_by_version=asked), expected, atol=1e-6)
+    found = index.search_all(query_by_version=asked, k=40)
+    np.testing.assert_allclose(found.scores, np.sort(expected)[::-1], atol=1e-6)
+
+
+def test_the_refresh_moves_every_work_and_the_former_version_is_dropped(before, published):
+    bundle = rolled(before, published[1])
+    whole = Bundle.open(rolled(before_of(published), published[1], sample=40).path, verify=False)
+    with refreshing(Bundle.open(bundle.path, verify=False)) as work:
+        work.run(work.begin(bundle.snapshot.time_ms, 7), Pace(1.0))
+    LibraryFollower().catch_up(bundle)
+    ids = np.asarray(bundle.snapshot.works.ids)
+    for space in spaces_of(bundle):
+        index, expected = bundle.index_of(space), whole.index_of(space)
+        assert index.model_versions == expected.model_versions == (2,)
+        np.testing.assert_array_equal(
+            index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids))
+        )
+        assert list(vectors_by_version(bundle.user_towers_of(space), index, features(bundle, 1))) == [2]
+    for kind in bundle.kinds:
+        assert bundle.kind(kind).index.model_versions == (2,)
+
+
+def before_of(published):
+    """Version 1 in another folder, beside which nothing lies."""
+    root = published[0].path.parent.parent / "again"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(published[0].path.parent, root, symlinks=True)
+    return Bundle.open(root, verify=False)
+
+
+def test_a_new_work_is_there_at_once_and_one_that_is_gone_is_not(before, published):
+    known, which = before.snapshot.works, np.array([*range(1, 40), 39, 38])
+    columns = {name: column[which] for name, column in known.columns.items()}
+    works = Table(np.append(known.ids[1:40], [7001, 7002]), columns)
+    roll_in(published[1], replace(before.snapshot, works=works), before.path.parent, sample=5)
+    bundle = Bundle.open(before.path.parent, verify=False)
+    for space in spaces_of(bundle):
+        index = bundle.index_of(space)
+        assert sorted(index.ids) == sorted(works.ids)
+        versions = index.model_versions_of(index.lookup(works.ids))
+        assert versions[-2:].tolist() == [2, 2] and np.bincount(versions).tolist() == [0, 34, 7]
+
+
+def test_another_version_waits_until_the_one_before_is_through(before, published, tmp_path):
+    bundle = rolled(before, published[1])
+    third = write_next_run(bundle, tmp_path / "run-3", 3)
+    with pytest.raises(BundleError, match=r"holds vectors of model versions \[1, 2\]: let karec refresh end"):
+        rolled(bundle, third)
+    with refreshing(bundle) as work:
+        work.run(work.begin(0), Pace(1.0))
+    after = rolled(bundle, third)
+    assert [each.number for each in after.index.versions] == [2, 3]
+
+
+def test_another_encoder_is_refused(before, published, tmp_path):
+    shutil.copytree(published[1], tmp_path / "run")
+    with (tmp_path / "run" / "encoder.npz").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(
+        BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz is another encoder than that of")
+    ):
+        rolled(before, tmp_path / "run")
+
+
+def test_recall_s_own_space_of_one_version_alone_is_refused(before, published, tmp_path):
+    shutil.copytree(published[1], tmp_path / "run")
+    if before.recall_index is None:
+        shutil.copyfile(tmp_path / "run" / "item_tower.onnx", tmp_path / "run" / RECALL.item)
+    else:
+        (tmp_path / "run" / RECALL.item).unlink()
+    with pytest.raises(BundleError, match="one of them has recall's own space and the other has none"):
+        rolled(before, tmp_path / "run")
+
+
+def test_kinds_that_a_refresh_cannot_make_are_refused(tmp_path):
+    bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
+    run = write_next_run(bundle, tmp_path / "run-2")
+    with pytest.raises(
+        BundleError,
+        match=r"has the kinds \['live', 'room'\], whose vectors a refresh cannot "
+        r"make",
+    ):
+        rolled(bundle, run)
+
+
+def republished(bundle, root, change):
+    """A bundle with the files of ``bundle``, after ``change(folder)``."""
+
+    def write(folder):
+        shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
+        for name in ("manifest.json", "manifest.txt"):
+            (folder / name).unlink()
+        change(folder)
+
+    publish(root, bundle.model_version, write, bundle.facts)
+    return Bundle.open(root)
+
+
+def test_rows_that_no_user_vector_meets_are_refused_by_version_and_space(before, published, tmp_path):
+    bundle = rolled(before, published[1])
+    space = f"{bundle.index.versions[0].space_id:016x}"
+    told = (
+        rf"index\.karec holds 30 works of model version 1, in the space {space}, which no user vector meets: "
+    )
+    with pytest.raises(BundleError, match=told + r"user_tower\.v0000000001\.onnx is missing"):
+        republished(
+            bundle, tmp_path / "other", lambda folder: (folder / "user_tower.v0000000001.onnx").unlink()
+        )
+
+
+def test_an_index_of_another_item_tower_is_refused_by_its_space(before, tmp_path):
+    def change(folder):
+        index = ItemIndex.open(folder / "index.karec", copy=True)
+        other = ItemIndex.build(
+            index.ids,
+            index.embeddings(index.lookup(index.ids)),
+            columns=index.columns,
+            model_version=1,
+            space_id=99,
+        )
+        (folder / "vector_statistics.txt").unlink()
+        other.save(folder / "index.karec")
+
+    made = f"{space_id_of(before.path / 'item_tower.onnx'):016x}"
+    told = rf"vectors of the space 0000000000000063 as model version 1, and item_tower\.onnx makes {made}"
+    with pytest.raises(BundleError, match=told):
+        republished(before, tmp_path / "other", change)
+
+
+@given(scale=st.floats(0.2, 5), offset=st.floats(-2, 2), noise=st.floats(0, 0.2), seed=st.integers(0, 99))
+def test_the_line_brings_scores_of_the_same_pairs_to_one_scale(scale, offset, noise, seed):
+    rng = np.random.default_rng(seed)
+    old = rng.normal(size=(20, 400))
+    new = old * scale + offset
+    a, b = line_between(old, new)
+    assert a == pytest.approx(scale, rel=1e-6) and b == pytest.approx(offset, abs=1e-6)
+    apart = new + rng.normal(size=new.shape) * noise * scale
+    a, b = line_between(old, apart)
+    assert a > 0
+    for level in LEVELS[[0, 10, 18]]:  # near the top too
+        assert np.quantile(old * a + b, level) == pytest.approx(np.quantile(apart, level), abs=0.15 * scale)
+
+
+def test_scores_that_tell_nothing_stay_as_they_are():
+    assert line_between(np.zeros((3, 5)), np.ones((3, 5))) == (1.0, 0.0)

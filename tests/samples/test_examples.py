@@ -1,0 +1,169 @@
+"""Training rows see the platform as serving would have at their moment, and nothing of the future."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.aggregates.advance import advance
+from karec.features.cowatch import CROSSES, CowatchVectors
+from karec.features.encoder import Encoder
+from karec.features.vocabulary import Vocabulary
+from karec.samples.examples import build_examples, refreshed
+from karec.times import HOUR_MS
+
+
+@pytest.fixture(scope="module")
+def with_cowatch(dataset):
+    """The same encoder with drawn vectors, which every fifth work lacks."""
+    works = np.delete(np.asarray(dataset.snapshot.works.ids), np.s_[::5])
+    vectors = np.random.default_rng(6).normal(size=(len(works) + 1, 16)).astype(np.float32)
+    vectors[0] = 0
+    cowatch = CowatchVectors(Vocabulary(works), vectors)
+    return Encoder.fit(
+        dataset.snapshot, dataset.split()[0], dataset.tasks, history_length=8, min_count=3, cowatch=cowatch
+    )
+
+
+@pytest.mark.parametrize("every_hours", [None, 24])
+@pytest.mark.parametrize("kind", ["encoder", "with_cowatch"])
+def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, every_hours, request):
+    """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other
+    candidates."""
+    encoder = request.getfixturevalue(kind)
+    time = dataset.exposures.time_ms
+    as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
+    rows = np.array([0, 1, 7, 100, 333, 480, 599])
+    batch = examples.inputs(rows)
+    for at, row in enumerate(rows):
+        moment = int(time[row])
+        then = advance(dataset.snapshot, dataset.exposures, int(as_of[row]))
+        user_id, scene = int(dataset.exposures.user_id[row]), int(dataset.exposures.scene[row])
+        user = encoder.encode_user(then, user_id, moment, scene)
+        candidates = np.append(then.works.lookup(dataset.exposures.work_id[[row]]), np.arange(20))
+        items = encoder.encode_items(then, candidates, moment)
+        served = {**user, **items, **encoder.encode_crosses(user, items)}
+        trained = examples.inputs(rows[[at]])
+        assert set(served) == set(trained)
+        for name, value in served.items():
+            np.testing.assert_array_equal(trained[name], value[:1], err_msg=f"row {row}, {name}")
+            np.testing.assert_array_equal(batch[name][at], value[0], err_msg=f"row {row} of many, {name}")
+    if kind == "with_cowatch":
+        crosses = batch["crosses"][:, -len(CROSSES) :]
+        assert (crosses != 0).any(axis=0).all()  # or their equality says nothing
+
+
+def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder):
+    """From the start, from the middle, and from an older snapshot that never counted by scene."""
+    start, exposures = dataset.snapshot, dataset.exposures
+    middle = int(exposures.time_ms[300])
+    rest = exposures.take(exposures.time_ms >= middle)
+    at = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
+    for snapshot in (
+        advance(start, exposures, middle),
+        replace(advance(start, exposures, middle), user_scene_counters=None),
+    ):
+        trained = build_examples(encoder, snapshot, rest).inputs(np.arange(len(rest)))["user_numbers"][:, at]
+        assert len(np.unique(trained[:, 1])) > 20
+        for row in (0, 1, 50, 120, len(rest) - 1):
+            moment = int(rest.time_ms[row])
+            then = advance(snapshot, rest, moment)
+            served = encoder.encode_user(then, int(rest.user_id[row]), moment, int(rest.scene[row]))[
+                "user_numbers"
+            ]
+            np.testing.assert_array_equal(trained[row], served[0, at], err_msg=f"row {row}")
+
+
+def test_what_was_shown_in_a_scene_without_a_name_counts_in_none(dataset, encoder):
+    """Not even in the next one such exposure, as if all scenes without a name were one."""
+    scene = dataset.exposures.scene.copy()
+    scene[::3], scene[1::3] = -1, 2
+    exposures = replace(dataset.exposures, scene=scene)
+    examples = build_examples(encoder, dataset.snapshot, exposures)
+    named = (scene == 0) | (scene == 1)
+    assert not examples.scene_counts[~named].any()
+    assert examples.scene_counts[named].any()
+    rows = dataset.snapshot.users.lookup(exposures.user_id)
+    served = encoder.scene_counters.counts(
+        advance(dataset.snapshot, exposures, int(exposures.time_ms[-1])), rows, scene
+    )
+    np.testing.assert_array_equal(examples.scene_counts[-1], served[-1])
+
+
+def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
+    time = dataset.exposures.time_ms
+    assert (np.diff(time) == 0).sum() > 50  # or this test shows nothing
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
+    for row in range(0, len(time), 17):
+        same_user = (dataset.exposures.user_id == dataset.exposures.user_id[row]) & (time < time[row])
+        assert examples.user_counts[row, 0] == same_user.sum()
+        same_scene = same_user & (dataset.exposures.scene == dataset.exposures.scene[row])
+        assert examples.scene_counts[row, 0] == same_scene.sum()
+        same_work = (dataset.exposures.work_id == dataset.exposures.work_id[row]) & (time < time[row])
+        assert examples.work_counts[row, 0] == same_work.sum()
+
+
+def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encoder):
+    """Outcomes from a moment on are turned around: nothing that a row up to that moment sees may change."""
+    at = 400
+    moment = dataset.exposures.time_ms[at]
+    later = dataset.exposures.time_ms >= moment
+    turned = {
+        task: np.where(later, 1 - label, label).astype(np.uint8)
+        for task, label in dataset.exposures.labels.items()
+    }
+    examples, other = (
+        build_examples(encoder, dataset.snapshot, exposures)
+        for exposures in (dataset.exposures, replace(dataset.exposures, labels=turned))
+    )
+    until = np.flatnonzero(dataset.exposures.time_ms <= moment)
+    assert until[-1] >= at
+    seen, seen_other = examples.inputs(until), other.inputs(until)
+    for name in seen:
+        np.testing.assert_array_equal(seen[name], seen_other[name], err_msg=name)
+    after = np.flatnonzero(dataset.exposures.time_ms > moment)
+    seen, seen_other = examples.inputs(after), other.inputs(after)
+    changed = [name for name in seen if (seen[name] != seen_other[name]).any()]
+    assert {"user_numbers", "item_numbers", "history", "skipped", "follows", "crosses"} <= set(changed)
+    names = encoder.names["user_numbers"]
+    rates = [at for at, name in enumerate(names) if name.startswith("rate_") and name.endswith("_in_scene")]
+    assert len(rates) == len(encoder.tasks)
+    assert (seen["user_numbers"][:, rates] != seen_other["user_numbers"][:, rates]).any(axis=0).all()
+
+
+def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
+    later = dataset.exposures.time_ms >= dataset.train_until_ms
+    turned = {
+        task: np.where(later, 1 - label, label).astype(np.uint8)
+        for task, label in dataset.exposures.labels.items()
+    }
+    other = replace(dataset, exposures=replace(dataset.exposures, labels=turned))
+    refitted = Encoder.fit(other.snapshot, other.split()[0], dataset.tasks, history_length=8, min_count=3)
+    assert refitted.works.priors == encoder.works.priors and refitted.works.moments == encoder.works.moments
+    np.testing.assert_array_equal(refitted.scene_counters.priors, encoder.scene_counters.priors)
+
+
+def test_rows_too_early_out_of_order_unlabelled_or_of_strangers_are_refused(dataset, encoder):
+    exposures = dataset.exposures
+    with pytest.raises(ValueError, match="row 0 is too early"):
+        build_examples(encoder, replace(dataset.snapshot, time_ms=int(exposures.time_ms[0]) + 1), exposures)
+    swapped = exposures.time_ms.copy()
+    swapped[3] = exposures.time_ms[0] - 1
+    with pytest.raises(ValueError, match="in order of time; row 3"):
+        build_examples(encoder, replace(dataset.snapshot, time_ms=0), replace(exposures, time_ms=swapped))
+    with pytest.raises(ValueError, match=r"as_of_ms\[0\] is after the row's own moment"):
+        build_examples(encoder, dataset.snapshot, exposures, exposures.time_ms + 1)
+    labels = {task: label for task, label in exposures.labels.items() if task != "like"}
+    with pytest.raises(ValueError, match=r"tasks \['like'\] have no label"):
+        build_examples(encoder, dataset.snapshot, replace(exposures, labels=labels))
+    holes = exposures.labels["follow"].astype(np.float32)
+    holes[9] = np.nan
+    with pytest.raises(ValueError, match="label 'follow', exposure 9: nan, expected 0 or 1"):
+        build_examples(
+            encoder, dataset.snapshot, replace(exposures, labels={**exposures.labels, "follow": holes})
+        )
+    strangers = exposures.user_id.copy()
+    strangers[5] = 999
+    with pytest.raises(ValueError, match="exposure 5 names user 999"):
+        build_examples(encoder, dataset.snapshot, replace(exposures, user_id=strangers))

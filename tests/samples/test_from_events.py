@@ -1,0 +1,215 @@
+"""An event log continues a dataset: its exposures are rows as those of the data, and the newest day is
+measured on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from replayed_log import events_of, head_of
+
+from karec.aggregates.events import Events, Head
+from karec.errors import DataError, LogSchemaError
+from karec.online.event_log.append import EventLogWriter
+from karec.samples.from_events import check_event_log, with_events
+from karec.times import DAY_MS
+
+pytest.importorskip("pyarrow")
+KNOWN = 500  # exposures that the data hold; the log has the rest
+
+
+@pytest.fixture
+def known(dataset):
+    """The dataset as it was before the log began."""
+    return replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN)))
+
+
+def write(folder, *events, head=None, now_ms=None):
+    log = EventLogWriter(folder, head, fsync="never")
+    for some in events:
+        told = log.append(some, int(some.time_ms.max()) if now_ms is None else now_ms)
+        assert not told.refused, told.refused
+    log.close()
+    return folder
+
+
+@pytest.fixture
+def since(dataset, tmp_path):
+    """The log of the exposures that ``known`` lacks."""
+    head, rest = head_of(dataset), dataset.exposures.take(slice(KNOWN, None))
+    return write(
+        tmp_path / "events", *(events_of(rest.take(slice(at, at + 50)), head) for at in (0, 50)), head=head
+    )
+
+
+def of_user_1(kind, time_ms, work, number, **more):
+    return Events.of(kind, source=9, number=number, time_ms=time_ms, user_id=1, item_id=work, **more)
+
+
+def rows(exposures):
+    columns = [exposures.user_id, exposures.work_id, exposures.time_ms, exposures.scene, exposures.play_ms]
+    return sorted(zip(*(each.tolist() for each in (*columns, *exposures.labels.values())), strict=True))
+
+
+def test_a_log_gives_back_the_rows_that_the_data_lack(dataset, known, since):
+    found = with_events(known, since)
+    assert rows(found.exposures) == rows(dataset.exposures)
+    assert (np.diff(found.exposures.time_ms) >= 0).all()
+    assert "100 exposures beside 500 of the data" in found.notes[-1]
+
+
+def test_what_the_data_hold_already_counts_once(dataset, since):
+    with pytest.raises(
+        DataError,
+        match=r"none of 100 exposures can teach.*100 exposures that the data hold "
+        r"already",
+    ):
+        with_events(dataset, since)
+    most = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN + 60)))
+    found = with_events(most, since)
+    assert rows(found.exposures) == rows(dataset.exposures)
+    assert "60 exposures that the data hold already, left out" in found.notes[-1]
+
+
+def test_the_newest_day_is_measured_on_and_the_last_day_before_it_is_validation(known, since):
+    found = with_events(known, since)
+    train, valid, test = found.split()
+    assert len(train) and len(valid) and len(test)
+    last = int(found.exposures.time_ms[-1])
+    assert (test.time_ms > last - DAY_MS).all() and test.time_ms[-1] == last
+    assert (valid.time_ms > valid.time_ms[-1] - DAY_MS).all() and valid.time_ms[-1] <= last - DAY_MS
+    assert train.time_ms[-1] <= valid.time_ms[-1] - DAY_MS
+
+
+def test_validation_is_a_day_with_exposures_though_days_without_lie_between(dataset, tmp_path):
+    head, late = head_of(dataset), dataset.exposures.take(slice(-30, None))
+    late = replace(late, time_ms=late.time_ms + 40 * DAY_MS)
+    found = with_events(dataset, write(tmp_path / "events", events_of(late, head), head=head))
+    _, valid, test = found.split()
+    assert len(test) <= 30 and valid.time_ms[-1] == dataset.exposures.time_ms[-1]
+
+
+def test_a_label_and_a_play_that_come_later_belong_to_the_last_exposure_of_the_work_before(
+    known, since, dataset
+):
+    moment, work = int(dataset.exposures.time_ms[-1]), int(dataset.snapshot.works.ids[3])
+    like = np.uint64(1 << head_of(dataset).labels.index("like"))
+    write(
+        since,
+        of_user_1("exposure", moment + 1, work, 1),
+        of_user_1("exposure", moment + 5, work, 2),
+        of_user_1("label", moment + 7, work, 3, labels=like),
+        of_user_1("play", moment + 8, work, 4, play_ms=7_000),
+        of_user_1("exposure", moment + 9, work, 5),
+        of_user_1("label", moment + 9, int(dataset.snapshot.works.ids[4]), 6, labels=like),
+        head=head_of(dataset),
+    )
+    found = with_events(known, since)
+    late = found.exposures.take(found.exposures.time_ms > moment)
+    assert (late.time_ms - moment).tolist() == [1, 5, 9]
+    assert late.labels["like"].tolist() == [0, 1, 0] and late.play_ms.tolist() == [0, 7_000, 0]
+    assert late.labels["click"].tolist() == [0, 0, 0]
+
+
+def test_what_came_on_the_newest_day_is_said_of_no_exposure_before_it(known, since, dataset):
+    moment, works = int(dataset.exposures.time_ms[-1]), dataset.snapshot.works.ids[:3].tolist()
+    like, late = np.uint64(1 << head_of(dataset).labels.index("like")), moment + 2 * DAY_MS
+    write(
+        since,
+        of_user_1("exposure", moment + 1, works, np.arange(3)),
+        of_user_1("label", moment + 2, works[0], 3, labels=like),
+        of_user_1("exposure", late, works[2], 4),
+        of_user_1("label", [late + 1] * 3, works, [5, 6, 7], labels=like),
+        of_user_1("play", late + 1, works[1], 8, play_ms=7_000),
+        of_user_1("exposure", late + 2, works[1], 9),
+        head=head_of(dataset),
+    )
+    found = with_events(known, since)
+    assert moment + 2 < found.valid_until_ms <= late
+    more = found.exposures.take(found.exposures.time_ms > moment)
+    of = zip(
+        (more.time_ms - moment).tolist(), more.work_id.tolist(), more.labels["like"].tolist(), strict=True
+    )
+    before, newest = [(1, works[0], 1), (1, works[1], 0), (1, works[2], 0)], 2 * DAY_MS
+    assert sorted(of) == sorted([*before, (newest, works[2], 1), (newest + 2, works[1], 0)])
+    assert not more.play_ms.any()
+    told = "event log: 3 labels and plays on the newest day of exposures before it, left out"
+    assert told in found.notes
+
+
+def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(dataset, tmp_path):
+    head, last = head_of(dataset), dataset.exposures.take(slice(-1, None))
+    before = replace(
+        last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()}
+    )
+    moment, user, work = int(last.time_ms[0]), int(last.user_id[0]), int(last.work_id[0])
+    said = Events.of(
+        "label", source=8, number=1, time_ms=moment + 1, user_id=user, item_id=work,
+        labels=np.uint64(1 << head.labels.index("like")),
+    )  # fmt: skip
+    shown = Events.joined([events_of(before, head), events_of(last, head)])
+    shown = replace(shown, number=np.arange(2, dtype=np.uint64))
+    found = with_events(dataset, write(tmp_path / "events", shown, said, head=head, now_ms=moment + 1))
+    row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
+    assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][
+        row
+    ].tolist() == [0]
+    assert "event log: 1 labels and plays without an exposure that teaches, left out" in found.notes
+
+
+def test_users_and_works_that_the_data_do_not_hold_are_left_out_and_counted(known, since, dataset):
+    moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
+    strange = Events.of("exposure", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work)
+    write(since, strange, of_user_1("exposure", moment, 10**9, 2), head=head_of(dataset))
+    found = with_events(known, since)
+    assert len(found.exposures) == len(dataset.exposures)
+    assert "event log: 1 exposures of users that the data do not hold, left out" in found.notes
+    assert "event log: 1 exposures of works that the data do not hold, left out" in found.notes
+
+
+def test_a_scene_that_the_log_alone_names_is_no_scene(known, dataset, tmp_path):
+    head = Head(tuple(dataset.exposures.labels), ("elsewhere", "city"))
+    moment, works = int(dataset.exposures.time_ms[-1]) + 1, dataset.snapshot.works.ids[:3].tolist()
+    shown = [of_user_1("exposure", moment + at, work, at, scene=at - 1) for at, work in enumerate(works)]
+    more = of_user_1("exposure", moment + 9, works[0], 9, labels=np.uint64(1))
+    found = with_events(known, write(tmp_path / "events", *shown, more, head=head))
+    scenes = dataset.snapshot.labels["scene"]
+    assert found.exposures.scene[-4:].tolist() == [-1, -1, scenes.index("city"), -1]
+
+
+def test_an_empty_log_is_refused(known, dataset, tmp_path):
+    folder = write(tmp_path / "events", head=head_of(dataset))
+    with pytest.raises(DataError, match="the event log is empty"):
+        check_event_log(folder)
+    with pytest.raises(DataError, match="none of 0 exposures can teach"):
+        with_events(known, folder)
+    with pytest.raises(LogSchemaError, match="holds no event log"):
+        check_event_log(tmp_path)
+
+
+def test_a_log_without_labels_of_the_data_is_refused(known, tmp_path):
+    folder = write(tmp_path / "events", head=Head(("click", "like")))
+    with pytest.raises(
+        LogSchemaError,
+        match=r"labels \['click', 'like'\], the data have \['long_view', "
+        r"'follow'\]",
+    ):
+        with_events(known, folder)
+
+
+def test_a_newest_day_of_one_class_is_refused(known, dataset, tmp_path):
+    moment = int(dataset.exposures.time_ms[-1]) + 10 * DAY_MS
+    shown = of_user_1("exposure", moment, dataset.snapshot.works.ids, np.arange(len(dataset.snapshot.works)))
+    folder = write(tmp_path / "events", shown, head=head_of(dataset))
+    with pytest.raises(
+        DataError,
+        match=r"of 40 exposures of the newest day each task .* has one value "
+        r"alone",
+    ):
+        with_events(known, folder)
+
+
+def test_days_too_few_to_learn_from_are_refused(dataset, tmp_path):
+    head, last = head_of(dataset), dataset.exposures.take(slice(-20, None))
+    none = replace(dataset, exposures=dataset.exposures.take(slice(0, 0)))
+    with pytest.raises(DataError, match="span too few days"):
+        with_events(none, write(tmp_path / "events", events_of(last, head), head=head))

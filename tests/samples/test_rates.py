@@ -1,0 +1,51 @@
+"""Rates as baselines: a work's, and the user's in the scene beside it, smoothed and as of each row's
+moment."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from karec.catalog.table import Table
+from karec.features.encoder import Encoder
+from karec.samples.examples import build_examples
+from karec.samples.rate_baselines import popularity_logits, rate_logits
+
+
+def test_popularity_is_the_smoothed_rate_of_what_was_shown_before(examples):
+    logits = popularity_logits(examples)
+    rate = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    counters = list(examples.encoder.works.counters)
+    shown, clicked = (
+        examples.work_counts[:, counters.index(f"count_{name}")] for name in ("exposed", "click")
+    )
+    mean = clicked.sum() / shown.sum()
+    np.testing.assert_allclose(rate[:, 0], (clicked + 20 * mean) / (shown + 20), rtol=1e-4)
+
+
+def logit(p):
+    return np.log(p / (1 - p))
+
+
+def test_rates_add_the_users_rate_in_the_scene_smoothed_to_the_users_own_and_the_scenes(dataset, examples):
+    encoder, exposures = examples.encoder, dataset.exposures
+    users = list(encoder.users.counters)
+    shown, clicked = (examples.user_counts[:, users.index(f"count_{name}")] for name in ("exposed", "click"))
+    mean = clicked.sum() / shown.sum()
+    train = exposures.time_ms < dataset.train_until_ms
+    overall = exposures.labels["click"][train].mean()
+    by_scene = [exposures.labels["click"][train & (exposures.scene == scene)] for scene in (0, 1)]
+    of_scene = np.array([(y.sum() + 10 * overall) / (len(y) + 10) for y in by_scene])[exposures.scene]
+    user = (clicked + 20 * mean) / (shown + 20)
+    expected = 1 / (1 + np.exp(-(logit(user) + logit(of_scene) - logit(overall))))
+    shown, clicked = examples.scene_counts[:, 0], examples.scene_counts[:, 1 + encoder.tasks.index("click")]
+    there = (clicked + 20 * expected) / (shown + 20)
+    added = (rate_logits(examples) - popularity_logits(examples))[:, 0]
+    np.testing.assert_allclose(added, logit(there) - logit(mean), atol=1e-5)
+
+
+def test_where_users_are_not_counted_rates_are_those_of_works(dataset):
+    users = Table(dataset.snapshot.users.ids, {})
+    snapshot = replace(dataset.snapshot, users=users, user_scene_counters=None)
+    encoder = Encoder.fit(snapshot, dataset.split()[0], dataset.tasks)
+    examples = build_examples(encoder, snapshot, dataset.exposures)
+    np.testing.assert_array_equal(rate_logits(examples), popularity_logits(examples))

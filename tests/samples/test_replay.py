@@ -1,0 +1,60 @@
+"""The first log, replayed from past exposures: whole pools, ranked as if their works had been shown."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.logs.read import read_rank_log
+from karec.models.fusion import Fusion
+from karec.samples.replay import pool_logits, ranker_logits, write_rank_log, write_shadow_log
+
+FUSION = Fusion({"click": 1.0, "like": 2.0})
+
+
+@pytest.fixture
+def log(examples, ranker, tmp_path):
+    write_rank_log(examples, ranker, FUSION, tmp_path)
+    return tmp_path
+
+
+def late_works(examples):
+    """The same examples where every third work is uploaded in the middle of the training days."""
+    works = examples.snapshot.works
+    middle = int(np.median(examples.exposures.time_ms))
+    upload = np.where(np.arange(len(works)) % 3 == 0, middle, np.asarray(works["upload_ms"]))
+    table = replace(works, columns={**works.columns, "upload_ms": upload})
+    return replace(examples, snapshot=replace(examples.snapshot, works=table)), middle
+
+
+def test_the_first_log_holds_whole_pools_of_a_share_of_the_requests(examples, ranker, tmp_path):
+    late, middle = late_works(examples)
+    write_shadow_log(late, ranker, FUSION, tmp_path, share=0.1, most=1000, works=20, seed=0)
+    log = read_rank_log(tmp_path, ranker.tasks)
+    requests = np.unique(np.stack([examples.exposures.user_id, examples.exposures.time_ms]), axis=1).shape[1]
+    pools = list(log.requests())
+    assert log.shadow.all() and np.isnan(log.prerank).all()
+    assert len(pools) == round(0.1 * requests) and {len(pool) for pool in pools} == {20}
+    upload = late.snapshot.works["upload_ms"][late.snapshot.works.lookup(log.item_id)]
+    assert (upload <= log.time_ms).all() and (upload == middle).any()
+    pool = pools[7]
+    e = examples.exposures
+    row = int(np.flatnonzero((e.user_id == pool.user_id[0]) & (e.time_ms == pool.time_ms[0]))[0])
+    said = pool_logits(late, row, late.snapshot.works.lookup(pool.item_id), ranker)
+    np.testing.assert_allclose(pool.logits, said, atol=1e-5)
+    np.testing.assert_allclose(pool.fused, FUSION(said, ranker.tasks), atol=1e-6)
+
+
+def test_a_pool_is_ranked_as_if_its_works_had_been_shown(examples, ranker):
+    """For the work that was shown, the pool's logits are those of the exposure itself."""
+    row = 200
+    shown = int(examples.work_rows[row])
+    pool = np.array([3, shown, 5])
+    said = pool_logits(examples, row, pool, ranker)
+    np.testing.assert_allclose(said[1], ranker_logits(examples.take(np.array([row])), ranker)[0], atol=1e-5)
+
+
+def test_no_more_pools_than_are_wanted(examples, ranker, tmp_path):
+    write_shadow_log(examples, ranker, FUSION, tmp_path, share=1.0, most=7, works=500, seed=0)
+    pools = list(read_rank_log(tmp_path, ranker.tasks).requests())
+    assert len(pools) == 7 and {len(pool) for pool in pools} == {40}, "as many works as there are"

@@ -1,0 +1,188 @@
+"""What a served log may teach: rows of the ranker that is named, of these users and works, until the test
+begins."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from karec.aggregates.advance import advance
+from karec.errors import DataError, LogSchemaError
+from karec.learn.export.onnx_export import copy_as_version
+from karec.logs.read import read_rank_log
+from karec.logs.write import RankLogWriter
+from karec.models.fusion import Fusion
+from karec.models.onnx_model import OnnxModel
+from karec.samples.examples import build_examples
+from karec.samples.lists import lists_of
+from karec.samples.replay import write_rank_log, write_shadow_log
+from karec.samples.served_log import joined, read_served_log
+from karec.samples.soft_labels import read_soft_labels, soft_labels_of
+
+FUSION = Fusion({"click": 1.0, "like": 2.0})
+TASKS = ("click", "long_view", "like")
+
+
+@pytest.fixture
+def log(examples, ranker, tmp_path):
+    """A log over all exposures; ``ranker`` is of model version 4."""
+    write_rank_log(examples, ranker, FUSION, tmp_path / "log")
+    return tmp_path / "log"
+
+
+def read(log, ranker, dataset, **more):
+    return read_served_log(log, ranker, TASKS, dataset.snapshot, dataset.valid_until_ms, **more)
+
+
+def append(log, ranker, version=4, fingerprint=None, **changes):
+    """One more request, of two works, into a part of its own."""
+    row = {"request_id": "more", "user_id": 1, "item_ids": np.array([100, 107]), "scene": "home", **changes}
+    said = ranker.fingerprint if fingerprint is None else fingerprint
+    with RankLogWriter(log, ranker.tasks, ranker=said) as writer:
+        writer.append(
+            **{"time_ms": 1_700_000_000_000, **row},
+            model_version=version,
+            logits=np.zeros((len(row["item_ids"]), len(ranker.tasks)), np.float32),
+            fused=np.zeros(len(row["item_ids"]), np.float32),
+        )
+
+
+def test_rows_until_the_test_begins_teach_and_the_rest_is_counted(dataset, ranker, log):
+    served = read(log, ranker, dataset)
+    late = int((dataset.exposures.time_ms > dataset.valid_until_ms).sum())
+    assert served.log.time_ms.max() <= dataset.valid_until_ms and late > 0
+    assert "rows of model version 4" in served.notes[0]
+    assert any(f"{late:,} rows of requests after the test begins, left out" in note for note in served.notes)
+
+
+def test_repeats_and_rows_of_strangers_are_counted_and_dropped(dataset, ranker, log):
+    clean = read(log, ranker, dataset)
+    (part,) = log.glob("*.parquet")
+    table = pq.read_table(part)
+    pq.write_table(pa.concat_tables([table, table.slice(0, 50)]), part)
+    append(log, ranker, user_id=10**12, time_ms=dataset.snapshot.time_ms)
+    append(log, ranker, request_id="work", item_ids=np.array([100, 5]), time_ms=dataset.snapshot.time_ms)
+    append(log, ranker, request_id="early", time_ms=dataset.snapshot.time_ms - 1)
+    served = read(log, ranker, dataset)
+    assert len(served.log) == len(clean.log) + 1
+    own = sum(int(note.split()[2]) for note in clean.notes if note.endswith("rows repeated, left out"))
+    for told in (
+        f"{own + 50} rows repeated",
+        "2 rows of users that the data do not hold",
+        "1 rows of works that the data do not hold",
+        "2 rows of requests before the data begin",
+    ):
+        assert f"served log: {told}, left out" in served.notes
+
+
+def test_versions_of_one_ranker_teach_together(dataset, ranker, log, tmp_path):
+    copy_as_version(ranker.path, tmp_path / "again.onnx", 5)
+    again = OnnxModel(tmp_path / "again.onnx")
+    assert (again.model_version, again.fingerprint) == (5, ranker.fingerprint)
+    assert again.fingerprint
+    append(log, again, version=5, time_ms=dataset.snapshot.time_ms)
+    served = read(log, again, dataset)
+    assert set(served.log.model_version) == {4, 5}
+    assert set(read(log, again, dataset, version=5).log.model_version) == {5}
+
+
+def test_versions_of_two_rankers_are_refused_with_their_rows(dataset, ranker, log):
+    append(log, ranker, version=5, fingerprint="another")
+    with pytest.raises(LogSchemaError, match=r"model versions 4 \(\d+ rows\), 5 \(2 rows\), .*--log-version"):
+        read(log, ranker, dataset)
+    assert set(read(log, ranker, dataset, version=4).log.model_version) == {4}
+    with pytest.raises(
+        LogSchemaError, match="was written by the ranker another, which has an encoder of its own"
+    ):
+        read(log, ranker, dataset, version=5)
+    with pytest.raises(
+        LogSchemaError,
+        match=r"no row of model version 6; it has 4 \(\d+ rows\), 5 \(2 "
+        r"rows\)",
+    ):
+        read(log, ranker, dataset, version=6)
+
+
+def test_a_log_of_another_encoder_is_refused(dataset, ranker, tmp_path):
+    append(tmp_path, ranker, fingerprint="another")
+    with pytest.raises(LogSchemaError, match=r"part-.*another, which has an encoder of its own.*--run"):
+        read(tmp_path, ranker, dataset)
+
+
+def test_a_log_of_other_tasks_is_refused_by_column(dataset, ranker, log):
+    with pytest.raises(LogSchemaError, match="column 'logit_gift' is missing"):
+        read_served_log(log, ranker, ("click", "gift"), dataset.snapshot, dataset.valid_until_ms)
+
+
+def test_a_log_that_does_not_name_its_ranker_is_taken_by_its_version(dataset, ranker, tmp_path):
+    moment = dataset.snapshot.time_ms
+    append(tmp_path / "same", ranker, fingerprint="", time_ms=moment)
+    assert len(read(tmp_path / "same", ranker, dataset).log) == 2
+    append(tmp_path / "other", ranker, version=7, fingerprint="", time_ms=moment)
+    with pytest.raises(
+        LogSchemaError,
+        match=r"model version 7 \(2 rows\) and does not name its "
+        r"ranker.*version 4",
+    ):
+        read(tmp_path / "other", ranker, dataset)
+    assert len(read(tmp_path / "other", ranker, dataset, version=7).log) == 2
+
+
+def test_a_log_of_other_data_is_refused(dataset, ranker, tmp_path):
+    append(tmp_path, ranker, user_id=10**12)
+    with pytest.raises(DataError, match="no row can teach: 2 rows of users that the data do not hold"):
+        read(tmp_path, ranker, dataset)
+
+
+def test_requests_without_an_outcome_are_encoded_as_serving_did_and_have_their_lists(
+    dataset, examples, ranker, tmp_path
+):
+    """Pools of a moment that no exposure has: each request becomes a row, and adds nothing to what
+    happened."""
+    past = dataset.exposures
+    moment = int(past.time_ms[300]) + 1
+    for user in (3, 5):
+        append(
+            tmp_path,
+            ranker,
+            request_id=f"r{user}",
+            user_id=user,
+            time_ms=moment,
+            item_ids=100 + 7 * np.arange(12),
+        )
+    append(tmp_path, ranker, request_id="short", user_id=4, time_ms=moment)
+    served = read(tmp_path, ranker, dataset)
+    requests = served.requests(dataset.snapshot, 12)
+    assert requests.user_id.tolist() == [3, 5]
+    rows = build_examples(examples.encoder, dataset.snapshot, joined([past, requests], TASKS), happened=past)
+    lists = lists_of(rows, served.log, 12, seed=0)
+    assert lists.rows.tolist() == [len(past), len(past) + 1]
+    then = advance(dataset.snapshot, past, moment)
+    inputs = rows.inputs(lists.rows)
+    for at, user in enumerate((3, 5)):
+        for name, value in examples.encoder.encode_user(then, user, moment, 0).items():
+            if name in inputs:
+                np.testing.assert_array_equal(inputs[name][at], value[0], err_msg=name)
+    own = build_examples(examples.encoder, dataset.snapshot, past).inputs(np.arange(len(past)))
+    for name, value in rows.inputs(np.arange(len(past))).items():
+        np.testing.assert_array_equal(value, own[name], err_msg=name)
+
+
+def test_a_longer_list_gives_several_draws_of_its_rest(examples, ranker, tmp_path):
+    write_shadow_log(examples, ranker, FUSION, tmp_path, share=0.05, most=5, works=30, seed=0)
+    log = read_rank_log(tmp_path, TASKS)
+    once, often = (lists_of(examples, log, 8, seed=0, draws=draws) for draws in (1, 3))
+    assert len(once) == 5 and len(often) == 15
+    np.testing.assert_array_equal(np.repeat(once.rows, 3), often.rows)
+    first, second = often.works[0], often.works[1]
+    assert first[:2].tolist() == second[:2].tolist() and set(first.tolist()) != set(second.tolist())
+
+
+def test_what_one_log_lacks_another_teaches(examples, ranker, log):
+    every = read_soft_labels(examples.exposures, log, TASKS)
+    whole = read_rank_log(log, TASKS)
+    half = soft_labels_of(examples.exposures, whole.take(np.arange(0, len(whole), 2)))
+    assert 0 < half.known.sum() < len(half.known)
+    both = half.or_else(every)
+    np.testing.assert_array_equal(both.known, every.known)
+    np.testing.assert_array_equal(both.logits, every.logits)

@@ -1,0 +1,113 @@
+"""Soft labels come from the rank log, whatever state the log is in."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from karec.errors import LogSchemaError
+from karec.models.fusion import Fusion
+from karec.samples.replay import ranker_logits, write_rank_log
+from karec.samples.soft_labels import read_soft_labels
+
+FUSION = Fusion({"click": 1.0, "like": 2.0})
+
+
+@pytest.fixture
+def log(examples, ranker, tmp_path):
+    write_rank_log(examples, ranker, FUSION, tmp_path)
+    return tmp_path
+
+
+def unique_rows(examples):
+    """Exposures of one work to one user at one moment are one row of the log; only rows without such a twin
+    compare."""
+    e = examples.exposures
+    key = np.stack([e.user_id, e.work_id, e.time_ms], axis=1)
+    _, inverse, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+    return count[inverse.ravel()] == 1
+
+
+def test_every_exposure_finds_what_the_ranker_said_of_it(examples, ranker, log):
+    soft = read_soft_labels(examples.exposures, log, ranker.tasks)
+    logits = ranker_logits(examples, ranker)
+    alone = unique_rows(examples)
+    assert soft.known.all()
+    np.testing.assert_array_equal(soft.logits[alone], logits[alone])
+    np.testing.assert_array_equal(soft.fused[alone], FUSION(logits, ranker.tasks)[alone])
+
+
+def rewrite(log, change):
+    (part,) = log.glob("*.parquet")
+    pq.write_table(change(pq.read_table(part)), part)
+
+
+def test_a_log_out_of_order_and_with_repeats_teaches_the_same(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+    shuffle = np.random.default_rng(0).permutation
+    rewrite(log, lambda table: pa.concat_tables([table, table.slice(0, 50)]).take(shuffle(len(table) + 50)))
+    dirty = read_soft_labels(examples.exposures, log, ranker.tasks)
+    np.testing.assert_array_equal(dirty.logits, clean.logits)
+    np.testing.assert_array_equal(dirty.known, clean.known)
+
+
+def test_rows_that_the_log_lacks_are_unknown(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+    rewrite(log, lambda table: table.slice(100))
+    short = read_soft_labels(examples.exposures, log, ranker.tasks)
+    assert 0 < (~short.known).sum() <= 110
+    np.testing.assert_array_equal(short.logits[short.known], clean.logits[short.known])
+    assert not short.logits[~short.known].any()
+
+
+def test_whoever_served_chose_the_ids_of_requests(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+
+    def renamed(table):
+        names = pa.array([f"host-{name[::-1]}" for name in table["request_id"].to_pylist()])
+        return table.set_column(0, "request_id", names)
+
+    rewrite(log, renamed)
+    np.testing.assert_array_equal(
+        read_soft_labels(examples.exposures, log, ranker.tasks).logits, clean.logits
+    )
+
+
+def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
+    clean = read_soft_labels(examples.exposures, log, ranker.tasks)
+
+    def with_shadow(table):
+        names = table.column_names
+        shadow = table.set_column(names.index("shadow"), "shadow", pa.array([True] * len(table)))
+        for name in ("logit_click", "fused"):
+            shadow = shadow.set_column(
+                names.index(name), name, pa.array(np.full(len(table), -9.0, np.float32))
+            )
+        return pa.concat_tables([shadow, table])
+
+    rewrite(log, with_shadow)
+    dirty = read_soft_labels(examples.exposures, log, ranker.tasks)
+    for name in ("logits", "fused", "known"):
+        np.testing.assert_array_equal(getattr(dirty, name), getattr(clean, name))
+    rewrite(log, lambda table: table.filter(table["shadow"]))
+    assert not read_soft_labels(examples.exposures, log, ranker.tasks).known.any()
+
+
+def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, ranker, log):
+    def mixed(table):
+        at = table.column_names.index("model_version")
+        return table.set_column(
+            at, "model_version", pa.array([5 if row == 3 else 4 for row in range(len(table))])
+        )
+
+    rewrite(log, mixed)
+    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\]: say which may teach"):
+        read_soft_labels(examples.exposures, log, ranker.tasks)
+    with pytest.raises(LogSchemaError, match="column 'model_version', row 3: 5, expected one of"):
+        read_soft_labels(examples.exposures, log, ranker.tasks, [4])
+    assert read_soft_labels(examples.exposures, log, ranker.tasks, [4, 5]).known.all()
+
+
+def test_a_log_of_another_ranker_is_refused_by_column(examples, log):
+    with pytest.raises(LogSchemaError, match="column 'logit_gift' is missing"):
+        read_soft_labels(examples.exposures, log, ("click", "gift"))

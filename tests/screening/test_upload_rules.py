@@ -1,0 +1,69 @@
+"""A single upload is refused for the reason that screening finds in SQL."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from karec.screening.database import database
+from karec.screening.rules import load_blocked, read_blocked, reasons
+from karec.screening.settings import read_settings
+from karec.screening.upload_rules import HardRules
+
+TEXT = """
+keep = 10
+uploads = "uploads"
+quality = { column = "voice" }
+rules = [
+  { reason = "too short", column = "seconds", least = 30 },
+  { reason = "too loud", column = "voice", least = -1, most = 0.5 },
+  { reason = "blocked", column = "creator_id", not_in = "blocked.txt" },
+  { reason = "no video", column = "seconds", most = 60, where = { column = "type", value = "video" } },
+  { reason = "old tool", column = "voice", least = 0.1, where = { column = "tool", least = 2, below = 5 } },
+  { reason = "too old", age_days = 30 },
+]
+"""
+KINDS = {
+    "work_id": "text",
+    "seconds": "integer",
+    "voice": "number",
+    "creator_id": "text",
+    "type": "text",
+    "tool": "integer",
+}
+TYPES = {"seconds": pa.int64(), "voice": pa.float64(), "tool": pa.int64()}
+Row = st.fixed_dictionaries(
+    {
+        "seconds": st.sampled_from([None, 29, 30, 60, 61]),
+        "voice": st.sampled_from([None, float("nan"), -1.5, 0.05, 0.5, 0.6]),
+        "creator_id": st.sampled_from([None, "c1", "c2"]),
+        "type": st.sampled_from([None, "video", "audio"]),
+        "tool": st.sampled_from([None, 1, 2, 4, 5]),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rules")
+    (folder / "blocked.txt").write_text("# who\nc2\n")
+    (folder / "screen.toml").write_text(TEXT)
+    return folder / "screen.toml"
+
+
+@settings(max_examples=15)
+@given(rows=st.lists(Row, min_size=40, max_size=40))
+def test_rules_say_the_same_in_sql_and_of_one_work(path, rows):
+    said = read_settings(path)
+    blocked = read_blocked(said, KINDS)
+    found = reasons(said, KINDS, blocked)
+    named = [{"work_id": f"w{at}", **row} for at, row in enumerate(rows)]
+    columns = {name: pa.array([row[name] for row in named], TYPES.get(name, pa.string())) for name in KINDS}
+    with database(path.parent) as base:
+        load_blocked(base, blocked)
+        with base.table("works", pa.table(columns)):
+            codes = [
+                code for (code,) in base.rows(f"SELECT {found.sql} FROM works ORDER BY work_id[2:]::INT")
+            ]
+    rules = HardRules(path)
+    assert [found.names[code] for code in codes] == [rules.broken_by(row) for row in rows]

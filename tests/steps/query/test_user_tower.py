@@ -1,0 +1,126 @@
+"""A user vector for each model version that rows of the index are of, and how steps ask with it."""
+
+import numpy as np
+import pytest
+from small_tower import write_user_tower
+
+from karec.errors import ContractError, Unavailable
+from karec.features.user_vectors import user_queries
+from karec.index import ItemIndex
+from karec.pipeline.checks import hydrate_request
+from karec.pipeline.types import Request
+from karec.steps.query.user_tower import UserTower
+
+DIM = 5
+NUMBERS = np.array([[0.25, -1.5]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("towers")
+    return {version: write_user_tower(folder / f"{version}.onnx", version, DIM) for version in (6, 7)}
+
+
+def index_of(*versions):
+    """Three works of each version."""
+    rng = np.random.default_rng(0)
+    first, *rest = versions
+    index = ItemIndex.build(np.arange(3), rng.standard_normal((3, DIM)), model_version=first)
+    for at, version in enumerate(rest, 1):
+        index.upsert(np.arange(3 * at, 3 * at + 3), rng.standard_normal((3, DIM)), model_version=version)
+    return index
+
+
+def asked(index):
+    features = {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": NUMBERS}
+    return Request(1, view=index.pinned()).with_features(features)
+
+
+def by_hand(version):
+    vector = NUMBERS @ np.random.default_rng(version).standard_normal((2, DIM)).astype(np.float32)
+    return vector[0] / np.linalg.norm(vector)
+
+
+@pytest.mark.parametrize("versions", [(6,), (7,), (6, 7)])
+def test_each_version_of_the_index_gets_its_own_towers_vector(towers, versions):
+    features, notes = hydrate_request(UserTower(towers), asked(index_of(*versions)))
+    assert features["user_vector_versions"].tolist() == list(versions)
+    assert features["user_vector_versions"].dtype == np.int64
+    np.testing.assert_allclose(features["user_vector"], [by_hand(v) for v in versions], rtol=1e-5)
+    assert notes == {}
+
+
+def test_one_version_is_the_towers_output_bit_for_bit(towers):
+    (features, _), (plain,) = (
+        hydrate_request(UserTower(towers), asked(index_of(7))),
+        towers[7].run({"user_numbers": NUMBERS}, "user_vector"),
+    )
+    assert features["user_vector"].tobytes() == plain.tobytes() and features["user_vector"].shape == (1, DIM)
+
+
+def test_a_version_without_a_tower_has_no_user_vector(towers):
+    features, _ = hydrate_request(UserTower(towers), asked(index_of(6, 8, 9)))
+    assert features["user_vector_versions"].tolist() == [6] and len(features["user_vector"]) == 1
+
+
+def test_an_index_of_other_versions_alone_has_no_user_vector(towers):
+    with pytest.raises(
+        Unavailable,
+        match=r"vectors of model versions \[8\], there are user towers of \[6, "
+        r"7\]",
+    ):
+        UserTower(towers).hydrate_request(asked(index_of(8)))
+
+
+def test_an_empty_index_is_no_trouble(towers):
+    index = index_of(7)
+    index.remove(np.arange(3))
+    features, _ = hydrate_request(UserTower(towers), asked(index))
+    one, by_version = user_queries(asked(index).with_features(features))
+    assert len(request_search(index, one, by_version)) == 0
+
+
+def request_search(index, one, by_version):
+    return index.search(one, rows=np.zeros(0, np.int32), k=3, query_by_version=by_version).ids
+
+
+def test_the_tower_says_what_it_needs(towers):
+    assert UserTower(towers).needs == ("request.user_numbers",)
+    with pytest.raises(ContractError, match="put the step user_features before it"):
+        UserTower(towers).hydrate_request(Request(1))
+
+
+def test_one_query_where_the_index_is_of_one_version(towers):
+    """It is quicker than queries by version, and the same."""
+    request = asked(index_of(7))
+    vectors = np.arange(10, dtype=np.float32).reshape(2, 5)
+    request = request.with_features({"user_vector": vectors, "user_vector_versions": np.array([6, 7])})
+    one, by_version = user_queries(request)
+    assert by_version is None and one.tobytes() == vectors[1].tobytes()
+
+
+def test_queries_by_version_where_it_is_of_several_or_of_another():
+    for versions in ((6, 7), (8,)):
+        vectors = np.ones((2, DIM), np.float32)
+        request = asked(index_of(*versions))
+        one, by_version = user_queries(
+            request.with_features({"user_vector": vectors, "user_vector_versions": np.array([6, 7])})
+        )
+        assert one is None and by_version.keys() == {6, 7}
+
+
+def test_a_vector_of_no_named_version_fits_an_index_of_one():
+    vector = np.ones((1, DIM), np.float32)
+    one, by_version = user_queries(asked(index_of(8)).with_features({"user_vector": vector}))
+    assert by_version is None and one.tobytes() == vector[0].tobytes()
+    with pytest.raises(
+        ContractError,
+        match=r"of model versions \[6, 7\], and the request has 1 user vectors "
+        r"without",
+    ):
+        user_queries(asked(index_of(6, 7)).with_features({"user_vector": vector}))
+
+
+def test_no_vector_names_the_step_that_is_missing_or_failed():
+    with pytest.raises(Unavailable, match=r"has no user_vector: the step that gives it failed"):
+        user_queries(asked(index_of(7)))

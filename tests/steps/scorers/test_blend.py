@@ -1,0 +1,50 @@
+"""The towers' score and what everybody does, blended. On the platform of conftest.py later works are viewed
+more."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.pipeline.types import Candidates, Request
+from karec.steps.scorers.blend import Blend, standardised
+from karec.steps.scorers.live_indicators import LiveIndicators
+
+
+def blended(platform, share, ids, scores):
+    step = Blend(platform, share, {"long_view": 1.0})
+    return step.score(Request(1), Candidates.of(np.array(ids), np.array(scores, np.float32)))
+
+
+def test_a_share_of_0_keeps_the_order_of_the_scores_and_1_takes_that_of_the_rates(platform):
+    ids, scores = [100, 103, 108, 101], [0.3, 0.9, 0.1, 0.5]
+    assert np.argsort(-blended(platform, 0.0, ids, scores)).tolist() == np.argsort(-np.array(scores)).tolist()
+    rates = LiveIndicators(platform, {"long_view": 1.0}).score(Request(1), Candidates.of(np.array(ids)))
+    assert np.argsort(-blended(platform, 1.0, ids, scores)).tolist() == np.argsort(-rates).tolist()
+
+
+@given(share=st.floats(0, 1), scale=st.floats(0.01, 1e4), offset=st.floats(-1e3, 1e3))
+def test_scores_count_by_their_order_of_magnitude_among_the_candidates_alone(share, scale, offset):
+    scores = np.array([0.25, 1.0, -0.5, 2.0])
+    np.testing.assert_allclose(standardised(scores * scale + offset), standardised(scores), atol=1e-6)
+    assert abs(standardised(scores).mean()) < 1e-12
+    assert standardised(scores).std() == pytest.approx(1.0)
+
+
+def test_equal_scores_and_no_candidates_say_nothing(platform):
+    rates = blended(platform, 1.0, [100, 103, 108], [0.0, 0.0, 0.0])
+    np.testing.assert_allclose(
+        blended(platform, 0.5, [100, 103, 108], [7.0, 7.0, 7.0]), 0.5 * rates, rtol=1e-6
+    )
+    assert len(blended(platform, 0.5, np.empty(0, np.int64), [])) == 0
+
+
+def test_a_share_outside_0_to_1_and_a_label_that_nobody_counts_are_refused(platform):
+    with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got -0.1"):
+        Blend(platform, -0.1)
+    with pytest.raises(
+        ValueError,
+        match=r"live indicators of \['sung'\]: works count \['exposed', "
+        r"'long_view'\]",
+    ):
+        Blend(platform, 0.5, {"sung": 1.0})

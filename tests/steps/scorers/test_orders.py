@@ -1,0 +1,152 @@
+"""Prerank without a model: live indicators against a plain oracle, any order at all, and what was seen
+before."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_dataset import make_dataset
+
+from karec.catalog.relation import Relation
+from karec.pipeline.types import Candidates, Request
+from karec.steps.filters.not_seen import NotSeen
+from karec.steps.scorers.live_indicators import LiveIndicators
+from karec.steps.scorers.random_order import RandomOrder
+
+PRIOR = 20.0
+
+
+@pytest.fixture(scope="module")
+def snapshot():
+    """With counters: 40 works, nine creators, 600 exposures."""
+    from karec.aggregates.advance import advance
+
+    dataset = make_dataset()
+    return advance(dataset.snapshot, dataset.exposures, int(dataset.exposures.time_ms[-1]) + 1)
+
+
+def rate(snapshot, row, label):
+    """A work's rate near its creator's, which is near the mean; in plain Python."""
+    works = snapshot.works
+    positives, shows = (np.asarray(works[name], float) for name in (f"count_{label}", "count_exposed"))
+    mean = positives.sum() / shows.sum()
+    own = works["creator_id"] == works["creator_id"][row]
+    creator = (positives[own].sum() + PRIOR * mean) / (shows[own].sum() + PRIOR)
+    return (positives[row] + PRIOR * creator) / (shows[row] + PRIOR)
+
+
+def test_live_indicators_are_smoothed_rates_of_work_and_creator(snapshot):
+    works = Candidates.of(np.asarray(snapshot.works.ids))
+    step = LiveIndicators(snapshot, {"click": 0.5, "like": 2.0})
+    expected = [
+        0.5 * rate(snapshot, row, "click") + 2.0 * rate(snapshot, row, "like") for row in range(len(works))
+    ]
+    np.testing.assert_allclose(step.score(Request(1), works), expected, rtol=1e-5)
+
+
+def test_live_indicators_are_of_long_views_and_likes_unless_told(snapshot):
+    assert LiveIndicators(snapshot).weights == {"long_view": 1.0, "like": 1.0}
+
+
+def test_a_work_that_nobody_knows_has_the_mean_of_all(snapshot):
+    step = LiveIndicators(snapshot, {"click": 1.0})
+    mean = np.asarray(snapshot.works["count_click"], float).sum() / snapshot.works["count_exposed"].sum()
+    np.testing.assert_allclose(step.score(Request(1), Candidates.of(np.array([3]))), mean, rtol=1e-5)
+
+
+def test_indicators_that_works_do_not_count_are_refused(snapshot):
+    with pytest.raises(ValueError, match=r"live indicators of \['gift'\]: works count \['click'"):
+        LiveIndicators(snapshot, {"gift": 1.0})
+
+
+def in_segments(snapshot):
+    """The snapshot with users of two cities, and users without one."""
+    city = np.arange(len(snapshot.users), dtype=np.int32) % 3 - 1
+    return replace(snapshot, users=replace(snapshot.users, columns={**snapshot.users.columns, "city": city}))
+
+
+def lift(snapshot, work, city):
+    """The share of a work's entries that users of the city enjoyed, over all users' share; in plain
+    Python."""
+    rows = {name: (snapshot.relations[name], snapshot.users["city"]) for name in ("history", "skipped")}
+    entries = [
+        (name == "history", int(cities[user]), int(entry))
+        for name, (relation, cities) in rows.items()
+        for user in range(len(snapshot.users))
+        for entry in relation.of(user)
+    ]
+    entries = [entry for entry in entries if entry[1] >= 0]  # users without a city are in no segment
+    mean = np.mean([enjoyed for enjoyed, _, _ in entries])
+    of_work = [(enjoyed, where) for enjoyed, where, entry in entries if entry == work]
+    of_city = [enjoyed for enjoyed, where in of_work if where == city]
+    rate = (sum(enjoyed for enjoyed, _ in of_work) + PRIOR * mean) / (len(of_work) + PRIOR)
+    return (sum(of_city) + PRIOR * rate) / (len(of_city) + PRIOR) / rate
+
+
+def test_a_segments_indicators_are_lifted_by_what_its_users_enjoyed_lately(snapshot):
+    snapshot = in_segments(snapshot)
+    works = Candidates.of(np.asarray(snapshot.works.ids))
+    plain = LiveIndicators(snapshot, {"click": 1.0}).score(Request(1), works)
+    step = LiveIndicators(snapshot, {"click": 1.0}, segment="city")
+    for row in (1, 2):
+        expected = [lift(snapshot, work, row - 1) for work in works.ids.tolist()]
+        found = step.score(Request(int(snapshot.users.ids[row])), works)
+        assert len(set(expected)) > 10
+        np.testing.assert_allclose(found, plain * expected, rtol=1e-5)
+
+
+def test_a_user_without_a_segment_gets_everybodys_indicators(snapshot):
+    snapshot = in_segments(snapshot)
+    works = Candidates.of(np.append(np.asarray(snapshot.works.ids), 3))
+    plain = LiveIndicators(snapshot).score(Request(1), works)
+    step = LiveIndicators(snapshot, segment="city")
+    for user in (int(snapshot.users.ids[0]), 987_654):  # without a city, and one that nobody knows
+        np.testing.assert_array_equal(step.score(Request(user), works), plain)
+
+
+def test_segments_without_entries_lift_nothing(snapshot):
+    snapshot = in_segments(snapshot)
+    nothing = Relation.from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), len(snapshot.users))
+    snapshot = replace(snapshot, relations={**snapshot.relations, "history": nothing, "skipped": nothing})
+    works = Candidates.of(np.asarray(snapshot.works.ids))
+    asked = Request(int(snapshot.users.ids[1]))
+    plain, lifted = LiveIndicators(snapshot), LiveIndicators(snapshot, segment="city")
+    np.testing.assert_array_equal(lifted.score(asked, works), plain.score(asked, works))
+
+
+@pytest.mark.parametrize(
+    ("column", "relations", "message"),
+    [
+        ("town", True, r"segment = 'town' is no integer column of users; there are \['city'"),
+        ("city", False, "needs the lists history and skipped, the platform keeps none"),
+    ],
+)
+def test_a_segment_that_the_platform_cannot_tell_is_refused(snapshot, column, relations, message):
+    snapshot = in_segments(snapshot)
+    if not relations:
+        snapshot = replace(snapshot, relations={})
+    with pytest.raises(ValueError, match=message):
+        LiveIndicators(snapshot, segment=column)
+
+
+def test_random_order_is_fixed_by_user_and_moment():
+    works = Candidates.of(np.arange(1000))
+    asked = Request(7, time_ms=5)
+    once = RandomOrder().score(asked, works)
+    np.testing.assert_array_equal(once, RandomOrder().score(asked, works))
+    for other in (replace(asked, user_id=8), replace(asked, time_ms=6), replace(asked, user_id=-7)):
+        assert not np.array_equal(once, RandomOrder().score(other, works))
+    np.testing.assert_allclose(np.histogram(once, 5, (0, 1))[0] / 1000, 0.2, atol=0.05)
+
+
+def test_works_of_the_history_and_passed_over_are_dropped(snapshot):
+    ids = np.asarray(snapshot.works.ids)
+    seen = {
+        "history": Relation.from_pairs(np.array([0, 0, 1]), ids[[3, 4, 5]], 12),
+        "skipped": Relation.from_pairs(np.array([0, 2]), ids[[6, 7]], 12),
+    }
+    step = NotSeen(replace(snapshot, relations={**snapshot.relations, **seen}))
+    kept = step.keep(Request(int(snapshot.users.ids[0])), Candidates.of(ids))
+    assert np.flatnonzero(~kept).tolist() == [3, 4, 6]
+    assert step.keep(Request(999), Candidates.of(ids)).all()
+    assert NotSeen(replace(snapshot, relations={})).keep(Request(1), Candidates.of(ids)).all()

@@ -1,0 +1,125 @@
+"""The ranker as a step: the model gets what the encoder says of user, works and both, as of the request's
+moment."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from karec.aggregates.advance import advance
+from karec.errors import ConfigError, ContractError
+from karec.features.encoder import USER_SIDE, Encoder
+from karec.models.onnx_model import OnnxModel
+from karec.pipeline.types import Candidates, Request
+from karec.steps.scorers.ranker import FusedScore, Ranker
+
+TASKS = ("click", "like")
+
+
+@pytest.fixture(scope="module")
+def snapshot(dataset):
+    return advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
+
+
+@pytest.fixture(scope="module")
+def encoder(dataset, snapshot):
+    return Encoder.fit(dataset.snapshot, dataset.split()[0], TASKS, history_length=8, min_count=3)
+
+
+def linear_model(path, inputs):
+    """logits = Σ input · W over ``inputs`` {name: width}; and the W."""
+    weights = {
+        name: np.random.default_rng(width).normal(size=(width, 2)).astype(np.float32)
+        for name, width in inputs.items()
+    }
+    nodes = [helper.make_node("MatMul", [name, f"{name}.W"], [f"{name}.part"]) for name in inputs]
+    nodes.append(helper.make_node("Sum", [f"{name}.part" for name in inputs], ["logits"]))
+    graph = helper.make_graph(
+        nodes,
+        "ranker",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}.n", n])
+            for name, n in inputs.items()
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(w, f"{name}.W") for name, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, {"kind": "ranker", "tasks": json.dumps(TASKS), "model_version": "7"})
+    onnx.save_model(model, str(path))
+    return OnnxModel(path), weights
+
+
+@pytest.mark.parametrize("names", [("user_numbers", "item_numbers", "crosses"), ("dense",)])
+def test_logits_are_the_model_s_for_user_works_and_crosses_at_the_moment(encoder, snapshot, tmp_path, names):
+    """Of known works in any order and one that nobody knows, which has the inputs of row −1."""
+    later = snapshot.time_ms + 12_345_678
+    user = encoder.encode_user(snapshot, 3, later, 1)
+    ids = np.append(snapshot.works.ids[[5, 0, 17]], 987_654)
+    items = encoder.encode_items(snapshot, np.array([5, 0, 17, -1]), later)
+    inputs = {**user, **items, **encoder.encode_crosses(user, items)}
+    inputs["dense"] = encoder.dense(inputs)
+    model, weights = linear_model(tmp_path / "r.onnx", {name: inputs[name].shape[1] for name in names})
+    expected = sum(inputs[name].astype(np.float64) @ weights[name] for name in names)
+    request = Request(3, time_ms=later).with_features(user)
+    logits = Ranker(model, snapshot, encoder).hydrate(request, Candidates.of(ids))["logits"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    assert logits.shape == (4, 2) and logits.dtype == np.float32
+
+
+def test_without_candidates_no_model_runs(ranker, snapshot, encoder):
+    given = Ranker(ranker, snapshot, encoder).hydrate(Request(1), Candidates.empty())
+    assert (
+        given.keys() == {"logits"} and given["logits"].shape == (0, 2) and given["logits"].dtype == np.float32
+    )
+
+
+def test_a_ranker_without_a_moment_or_the_users_features_says_what_is_missing(ranker, snapshot, encoder):
+    step, one = Ranker(ranker, snapshot, encoder), Candidates.of(np.arange(1))
+    with pytest.raises(ValueError, match=r"^a request needs time_ms before its candidates can be ranked$"):
+        step.hydrate(Request(1), one)
+    message = "the ranker needs the user's features: put the step user_features into the request"
+    with pytest.raises(ContractError, match=f"^{message}$"):
+        step.hydrate(Request(1, time_ms=1), one)
+    assert step.needs == tuple(f"request.{name}" for name in USER_SIDE) and step.gives == ("column.logits",)
+
+
+@pytest.mark.parametrize(("kind", "fused"), [({}, 0.4), ({"kind": "product"}, 0.75**0.3 * 0.25**0.7)])
+def test_the_fused_score_reads_logits_in_the_order_of_the_ranker_s_tasks(ranker, kind, fused):
+    step = FusedScore(ranker, {"like": 7.0, "click": 3.0}, **kind)
+    logits = np.float32([[np.log(3.0), -np.log(3.0)]])  # probabilities .75 of click, .25 of like
+    scores = step.score(Request(1), Candidates.of(np.arange(1), logits=logits))
+    np.testing.assert_allclose(scores, [fused], rtol=1e-4)
+    assert step.needs == ("column.logits",)
+
+
+def test_a_fusion_is_checked_against_the_ranker_when_it_is_built(ranker):
+    with pytest.raises(
+        ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")
+    ):
+        FusedScore(ranker, {"gift": 1.0})
+
+
+def test_fusion_without_logits_says_which_step_is_missing(ranker):
+    with pytest.raises(
+        ContractError,
+        match=r"^fusion needs the ranker's logits: put the step ranker before "
+        r"it$",
+    ):
+        FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1)))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
+    with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
+        FusedScore(ranker, {"click": 1.0}).score(
+            Request(1), Candidates.of(np.arange(1), logits=np.zeros((1, n)))
+        )
+
+
+def test_ranker_rejects_a_removed_model_with_its_replacement(ranker, snapshot, encoder):
+    with pytest.raises(ConfigError, match=r"^model = 'first' was removed\. Delete the stage"):
+        Ranker(ranker, snapshot, encoder, "first")

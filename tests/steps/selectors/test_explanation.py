@@ -1,0 +1,61 @@
+"""Why a DPP put each work at its place: the numbers of an explanation."""
+
+import numpy as np
+
+from karec.diversity import DppResult
+from karec.pipeline.types import Candidates
+from karec.steps.selectors.explanation import explanation
+from karec.steps.shared.similarity import Compared
+
+
+def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), shown_codes=()):
+    vectors = np.asarray(vectors, np.float32)
+    n = len(vectors)
+    scores = np.arange(n, 0, -1, dtype=np.float32) if scores is None else np.asarray(scores, np.float32)
+    result = DppResult(np.array(order), np.linspace(1, 0.5, len(order)), 0.0, len(order))
+    shown_ids = np.arange(900, 900 + len(shown))
+    shown_vectors = np.asarray(shown, np.float32).reshape(len(shown), vectors.shape[1])
+    facets = facets or {}
+    codes = np.asarray(codes, np.int64).reshape(len(facets), n)
+    shown_codes = np.asarray(shown_codes, np.int64).reshape(len(facets), len(shown))
+    compared = Compared(vectors, shown_vectors, shown_ids, codes, shown_codes)
+    return explanation(Candidates.of(np.arange(10, 10 + n), scores), result, compared, facets)
+
+
+def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_lengths():
+    found = explained([[0.5, 0.0], [0.0, 3.0], [0.1, 0.1]], [0, 1, 2], shown=[[0.0, 0.25]])
+    assert [work["id"] for work in found["works"]] == [10, 11, 12]
+    assert [work["closest"] for work in found["works"]] == [900, 900, 900]
+    np.testing.assert_allclose(
+        [work["cosine"] for work in found["works"]], [0.0, 1.0, np.sqrt(0.5)], rtol=1e-12
+    )
+    assert [work["gain"] for work in found["works"]] == [1.0, 0.75, 0.5]
+    assert [work["relevance"] for work in found["works"]] == [3.0, 2.0, 1.0]
+
+
+def test_a_work_without_a_vector_is_like_nothing_and_the_first_has_nothing_before_it():
+    found = explained([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 2])
+    assert [work["closest"] for work in found["works"]] == [None, 10, 11]
+    assert [work["cosine"] for work in found["works"]] == [None, 0.0, 1.0]
+
+
+def test_works_of_one_value_are_alike_by_the_weight_of_its_column_and_the_columns_are_named():
+    found = explained(
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]],
+        [0, 1, 2],
+        shown=[[1.0, 0.0]],
+        facets={"creator_id": 0.6, "tag": 0.2},
+        codes=[[7, 5, 5], [1, 1, 2]],
+        shown_codes=[[7], [3]],
+    )
+    assert [work["closest"] for work in found["works"]] == [900, 10, 11]
+    np.testing.assert_allclose([work["similarity"] for work in found["works"]], [0.8, 0.2, 0.6])
+    assert [work["cosine"] for work in found["works"]] == [1.0, 0.0, 0.0]
+    assert [work["same"] for work in found["works"]] == [["creator_id"], ["tag"], ["creator_id"]]
+
+
+def test_relevance_alone_takes_works_of_one_score_in_their_order():
+    n = 300
+    found = explained(np.ones((n, 2)), [n - 1] * 200, scores=np.where(np.arange(n) % 3 == 0, 2.0, 1.0))
+    first = [*range(10, 10 + n, 3)]
+    assert found["top_k"] == [*first, *(i for i in range(10, 10 + n) if i not in first)][:200]

@@ -1,0 +1,93 @@
+"""Ids to rows to scores: the inner product against NumPy's; works without an embedding are counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.index import ItemIndex
+from karec.pipeline.step import Stage
+from karec.pipeline.types import Candidates, Request
+from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
+from karec.steps.selectors.inner_product import InnerProduct
+
+
+@pytest.fixture
+def index():
+    vectors = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
+    return ItemIndex.build(np.arange(50) + 1000, vectors, dtype="float32")
+
+
+@pytest.fixture
+def asked(index):
+    user = np.random.default_rng(1).normal(size=(1, index.dim)).astype(np.float32)
+    return Request(user_id=1, k=5, view=index.pinned()).with_features({"user_vector": user})
+
+
+def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
+    ids = np.array([1007, 5, 1003, 1049])
+    stage = Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, k=10)))
+    outcome = stage.run(asked, Candidates.of(ids))
+    expected = index.embeddings(np.array([7, 3, 49])) @ asked.features["user_vector"][0]
+    order = np.argsort(-expected)
+    assert outcome.candidates.ids.tolist() == np.array([1007, 1003, 1049])[order].tolist()
+    np.testing.assert_allclose(outcome.candidates.scores, expected[order], rtol=1e-5)
+    rows, has_embedding, _ = outcome.steps
+    assert rows.n_unknown == 1
+    assert (has_embedding.n_removed, has_embedding.why) == (1, "no embedding in the item index")
+
+
+def test_the_inner_product_counts_what_it_does_not_know(index, asked):
+    selection = InnerProduct(index, k=10).select(asked, Candidates.of(np.array([1, 2, 3])))
+    assert len(selection.indices) == 0
+    assert selection.notes == {"unknown": 3}
+
+
+def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
+    rng = np.random.default_rng(3)
+    index.upsert(np.arange(1000, 1020), rng.normal(size=(20, 16)), model_version=1)
+    index.upsert(np.arange(1020, 1025), rng.normal(size=(5, 16)), model_version=2)
+    users = rng.normal(size=(2, 16)).astype(np.float32)
+    features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}  # none of version 2
+    asked = asked.with_features(features).with_view(index.pinned())
+    ids = np.r_[np.arange(1000, 1050), 5]
+    candidates = Candidates.of(ids).with_rows(asked.index.lookup(ids))
+    selection = InnerProduct(index, k=45).select(asked, candidates)
+    assert selection.notes == {"unknown": 1, "without_user_vector": 5}
+    of = np.where(np.arange(50) < 20, 1, 0)
+    expected = np.einsum("nd,nd->n", index.embeddings(candidates.rows[:50]).astype(np.float64), users[of])
+    assert sorted(selection.indices.tolist()) == [*range(20), *range(25, 50)]
+    np.testing.assert_allclose(selection.scores, expected[selection.indices], rtol=1e-4, atol=1e-5)
+    assert (np.diff(selection.scores) <= 0).all()
+
+
+def test_an_inner_product_of_k_0_is_refused(index):
+    with pytest.raises(ValueError, match=r"^k must be positive, got 0$"):
+        InnerProduct(index, k=0)
+
+
+def test_the_inner_product_reads_vectors_and_rows_and_gives_scores(index):
+    """As the wiring check reads it; a cascade compares the index with its own."""
+    step = InnerProduct(index, k=1)
+    assert (step.needs, step.gives) == (("request.user_vector", "rows"), ("scores",))
+    assert step.index is index and step.k == 1
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60), st.lists(st.integers(-1, 49), max_size=60))
+def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, k, rows):
+    """Whole numbers, whose inner products are exact and often equal; −1 is a work without a row."""
+    rng = np.random.default_rng(seed)
+    vectors, user = rng.integers(-2, 3, (50, 3)).astype(np.float32), rng.integers(-2, 3, 3).astype(np.float32)
+    index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
+    request = Request(1, k=1, view=index.pinned()).with_features({"user_vector": user[None]})
+    candidates = Candidates.of(np.arange(len(rows))).with_rows(np.array(rows, np.int32))
+    selection = InnerProduct(index, k).select(request, candidates)
+    score = {at: float(vectors[row] @ user) for at, row in enumerate(rows) if row >= 0}
+    best = sorted(score, key=lambda at: (-score[at], at))[:k]
+    assert selection.indices.tolist() == best and selection.scores.tolist() == [score[at] for at in best]
+    assert selection.notes == {"unknown": rows.count(-1)} and selection.scores.dtype == np.float32
+
+
+def test_a_stage_without_candidates_gives_none(index, asked):
+    stage = Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, k=5), NotShown()))
+    assert len(stage.run(asked, Candidates.empty()).candidates) == 0

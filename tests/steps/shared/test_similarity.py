@@ -1,0 +1,207 @@
+"""What a scene means by two works being alike: mapped vectors, co-watch vectors, and columns of equal
+values."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from thirty_works import candidates, move_to_another_version, selected, thirty_works
+
+from karec.bundle.vector_statistics import VectorStatistics
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
+from karec.features.cowatch import CowatchVectors
+from karec.features.vocabulary import Vocabulary
+from karec.index import ItemIndex
+from karec.pipeline.types import Request
+from karec.steps.selectors.dpp import Dpp
+from karec.steps.selectors.mmr_ssd import Mmr, Ssd
+from karec.steps.shared.similarity import Alike, Similarity
+
+REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
+VERSION = 1
+
+
+@pytest.fixture
+def index():
+    rng = np.random.default_rng(8)
+    columns = {"creator_id": rng.integers(0, 6, 30), "tag": rng.integers(-1, 4, 30), "share": rng.random(30)}
+    vectors = (rng.standard_normal((30, 8)) + 3.0).astype(np.float32)
+    return ItemIndex.build(np.arange(30), vectors, dtype="float32", columns=columns, model_version=VERSION)
+
+
+@pytest.fixture
+def bundle(index, tmp_path):
+    index.save(tmp_path / "index.karec")
+    return SimpleNamespace(vector_statistics=VectorStatistics.of(index, tmp_path / "index.karec"))
+
+
+def mapped(vectors, whiten):
+    """W(f − μ) by its definition: Σ + ε·I to the power −whiten/2."""
+    f = np.asarray(vectors, np.float64)
+    covariance = np.cov(f.T, bias=True)
+    covariance += 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    variances, axes = np.linalg.eigh(covariance)
+    return (f - f.mean(axis=0)) @ (axes * variances ** (-whiten / 2)) @ axes.T
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def all_works(index):
+    return candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(
+        index.lookup(np.arange(30))
+    )
+
+
+@pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
+def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bundle, whiten):
+    alike = Alike(index, bundle, Similarity(centre=True, whiten=whiten))
+    found = alike.compared(REQUEST.with_view(index.pinned()), all_works(index))
+    expected = unit(mapped(index.embeddings(np.arange(30, dtype=np.int32)), whiten))
+    np.testing.assert_allclose(unit(found.vectors), expected, atol=2e-5)
+    np.testing.assert_allclose(unit(found.shown), expected[[2, 25]], atol=2e-5)
+
+
+def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_facet(index, bundle):
+    c = candidates([4, 9, 1, 8]).with_rows(np.array([4, -1, 1, -1]))
+    alike = Alike(index, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
+    found = alike.compared(REQUEST.with_view(index.pinned()), c)
+    assert not found.vectors[[1, 3]].any() and found.vectors[[0, 2]].any(axis=1).all()
+    assert len({*found.facets[0, [1, 3]]}) == 2 and (found.facets[0, [1, 3]] < 0).all()
+    np.testing.assert_array_equal(found.facets[0, [0, 2]], index.columns["creator_id"][[4, 1]])
+    np.testing.assert_array_equal(found.shown_facets[0], index.columns["creator_id"][[2, 25]])
+
+
+def test_works_without_a_value_are_like_no_other(index, bundle):
+    tags = index.columns["tag"]
+    found = Alike(index, bundle, Similarity(facets={"tag": 0.5})).compared(
+        REQUEST.with_view(index.pinned()), all_works(index)
+    )
+    codes = np.concatenate([found.facets[0], found.shown_facets[0]])
+    expected = np.concatenate([tags, tags[[2, 25]]])
+    assert (expected < 0).sum() > 1
+    same = (codes[:, None] == codes[None, :]) & ~np.eye(len(codes), dtype=bool)
+    np.testing.assert_array_equal(
+        same,
+        (expected[:, None] == expected[None, :]) & (expected[:, None] >= 0) & ~np.eye(len(codes), dtype=bool),
+    )
+
+
+@pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
+def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step, select):
+    facets = {"creator_id": 0.5, "tag": 0.2}
+    c = all_works(index)
+    chosen = selected(step(index, diversity=0.7, similarity=Similarity(facets=facets)), REQUEST, c)
+    codes = np.stack(
+        [
+            index.columns["creator_id"],
+            np.where(index.columns["tag"] < 0, -1 - np.arange(30), index.columns["tag"]),
+        ]
+    )
+    of_shown = codes[:, [2, 25]].copy()
+    of_shown[of_shown < 0] = -100 - np.arange((of_shown < 0).sum())
+    vectors = index.embeddings(c.rows)
+    expected = select(
+        vectors,
+        standardised(c.scores),
+        12,
+        diversity=0.7,
+        facets=codes,
+        facet_weights=[0.5, 0.2],
+        shown=vectors[[2, 25]],
+        shown_facets=of_shown,
+    )
+    np.testing.assert_array_equal(chosen.indices, expected.indices)
+
+
+def test_rows_of_another_model_version_are_compared_as_they_are_with_each_other_alone(index, bundle):
+    move_to_another_version(index, np.arange(20, 30))
+    alike = Alike(index, bundle, Similarity(centre=True))
+    found = alike.compared(REQUEST.with_view(index.pinned()), all_works(index))
+    rows = index.lookup(np.arange(30))
+    vectors = index.embeddings(rows)
+    np.testing.assert_array_equal(found.vectors[20:, 8:], vectors[20:])
+    np.testing.assert_allclose(
+        found.vectors[:20, :8], vectors[:20] - bundle.vector_statistics.mean, atol=1e-6
+    )
+    assert not found.vectors[:20, 8:].any() and not found.vectors[20:, :8].any()
+
+
+@pytest.mark.parametrize("step", [Dpp, Mmr, Ssd])
+def test_similarity_can_be_that_of_who_watched_works_together(step):
+    works = Vocabulary(np.array([3, 4, 5]))
+    vectors = np.concatenate([np.zeros((1, 2)), [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]).astype(np.float32)
+    encoder = SimpleNamespace(cowatch=CowatchVectors(works, vectors))
+    index = thirty_works()
+    c = candidates([3, 4, 5], [1.0, 0.99, 0.98])
+    chosen = selected(
+        step(
+            index,
+            k=2,
+            diversity=0.9,
+            similarity=Similarity("cowatch"),
+            bundle=SimpleNamespace(encoder=encoder),
+        ),
+        Request(user_id=1, k=2),
+        c,
+    )
+    assert chosen.indices.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("similarity", "message"),
+    [
+        (
+            Similarity(facets={"creator": 0.1}),
+            r"similarity\.facets\.creator: the item index has no column "
+            r"'creator'",
+        ),
+        (
+            Similarity(facets={"share": 0.1}),
+            r"similarity\.facets\.share: column 'share' has dtype float64, expected int",
+        ),
+        (Similarity(facets={"tag": -0.1}), r"similarity\.facets\.tag must lie in \[0, 1\], got -0\.1"),
+        (
+            Similarity(facets={"tag": 0.5, "creator_id": 0.5}),
+            r"weights, with type_weight, sum to 1\.1, expected at most 1",
+        ),
+        (Similarity(whiten=1.5), r"similarity\.whiten must lie in \[0, 1\], got 1\.5"),
+        (Similarity("audio", centre=True), r"similarity\.vectors = 'audio': no columns"),
+    ],
+)
+def test_a_similarity_that_makes_no_sense_is_refused_by_its_key(index, similarity, message):
+    options = {"type_weight": 0.1, "types": "tag"}
+    with pytest.raises(ValueError, match=message):
+        Dpp(index, similarity=similarity, **options)
+
+
+@pytest.mark.parametrize("step", [Mmr, Ssd])
+def test_mmr_and_ssd_refuse_facets_that_are_not_there_or_weigh_too_much(index, step):
+    for facets, message in (
+        ({"creator": 0.1}, r"similarity\.facets\.creator: the item index has no column 'creator'"),
+        ({"tag": 0.6, "creator_id": 0.5}, r"similarity\.facets: the weights sum to 1\.1, expected at most 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            step(index, similarity=Similarity(facets=facets))
+
+
+def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
+    for bundle in (None, SimpleNamespace(vector_statistics=None)):
+        with pytest.raises(
+            ValueError, match=r"similarity\.centre: the bundle has no statistics of its vectors; publish"
+        ):
+            Dpp(index, similarity=Similarity(centre=True), bundle=bundle)
+    with pytest.raises(
+        ValueError,
+        match=r"similarity\.vectors = 'cowatch': the bundle's encoder has none; "
+        r"train with",
+    ):
+        Dpp(
+            index,
+            similarity=Similarity("cowatch"),
+            bundle=SimpleNamespace(encoder=SimpleNamespace(cowatch=None)),
+        )
+    encoder = SimpleNamespace(cowatch=CowatchVectors(Vocabulary(np.array([3])), np.zeros((2, 2), np.float32)))
+    with pytest.raises(ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bun"):
+        Dpp(index, similarity=Similarity("cowatch", whiten=0.5), bundle=SimpleNamespace(encoder=encoder))

@@ -1,0 +1,85 @@
+"""Vectors of candidates and of what was shown, in a space where they can be compared."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from thirty_works import candidates, move_to_another_version, selected, thirty_works
+
+from karec.catalog.snapshot import Snapshot
+from karec.catalog.table import Table
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
+from karec.pipeline.types import Request
+from karec.steps.selectors.dpp import Dpp
+from karec.steps.selectors.mmr_ssd import Mmr, Ssd
+from karec.steps.shared.similarity import PLAIN, Alike, Similarity
+
+AUDIO = Similarity(vectors="audio")
+REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
+
+
+def test_vectors_of_one_version_are_as_the_index_gives_them():
+    index = thirty_works()
+    c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
+    found = Alike(index, None, PLAIN).compared(REQUEST.with_view(index.pinned()), c)
+    np.testing.assert_array_equal(found.vectors, index.embeddings(c.rows))
+    np.testing.assert_array_equal(found.shown, index.embeddings(np.array([2, 25])))
+    assert not found.vectors[1].any() and found.shown_ids.tolist() == [2, 25]
+
+
+@pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
+def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
+    """Towers of two versions map into two spaces, which have nothing in common: the cosine counts as 0."""
+    index = thirty_works()
+    move_to_another_version(index, np.arange(20, 30))
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(index.lookup(np.arange(30)))
+    apart = np.zeros((30, 16), np.float32)
+    apart[:20, :8], apart[20:, 8:] = index.embeddings(c.rows[:20]), index.embeddings(c.rows[20:])
+    expected = select(apart, standardised(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
+    np.testing.assert_array_equal(selected(step(index, diversity=0.7), REQUEST, c).indices, expected.indices)
+
+
+def with_own_vectors(**columns):
+    """What stands for a bundle: the snapshot of the works 0 … 24 with these columns."""
+    return SimpleNamespace(
+        snapshot=Snapshot(1, Table(np.arange(25), columns), Table(np.arange(2), {}), {}, {})
+    )
+
+
+def audio():
+    """Three numbers a work; of work 7 one is missing."""
+    numbers = np.random.default_rng(3).normal(size=(25, 3)).astype(np.float32)
+    numbers[7, 1] = np.nan
+    return {f"audio_{at:02}": numbers[:, at] for at in range(3)}, np.where(
+        np.arange(25)[:, None] == 7, 0, numbers
+    )
+
+
+@pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
+def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
+    """A work without one, and a work that the snapshot does not know, have a zero vector."""
+    columns, numbers = audio()
+    index = thirty_works()
+    c = candidates(range(30), np.random.default_rng(1).normal(size=30))
+    expected = np.zeros((30, 3), np.float32)
+    expected[:25] = numbers
+    wanted = select(expected, standardised(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
+    chosen = selected(
+        step(index, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)), REQUEST, c
+    )
+    np.testing.assert_array_equal(chosen.indices, wanted.indices)
+    by_item = selected(step(index, diversity=0.7), REQUEST, c)
+    assert by_item.indices.tolist() != chosen.indices.tolist()
+
+
+@pytest.mark.parametrize("step", [Dpp, Mmr, Ssd])
+def test_vectors_that_works_do_not_have_are_refused_by_the_names_that_there_are(step):
+    columns, _ = audio()
+    with pytest.raises(
+        ValueError, match=r"vectors = 'adio': no columns adio_00, … of works; works have vectors \['audio'\]"
+    ):
+        step(thirty_works(), similarity=Similarity("adio"), bundle=with_own_vectors(**columns))
+    with pytest.raises(
+        ValueError, match=r"works have none: say roles\.vector in data\.toml, or take 'item' or 'cowatch'"
+    ):
+        step(thirty_works(), similarity=AUDIO, bundle=with_own_vectors())

@@ -1,0 +1,315 @@
+"""The rank log of a service: on the disk by size and by time, whatever ends the process; what is lost is
+counted."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from logged_cascade import WORKS, logged_cascade, logits, numbered
+
+from karec.logs.read import read_rank_log
+from karec.steps.side_effects.rank_log import RankLogObserver
+
+TASKS = ("click", "like")
+LONG = 60  # seconds until a test that would wait for ever gives up
+
+
+def requests_in(folder):
+    """The numbers of the requests in the log, each checked to be there whole and as it was ranked."""
+    numbers = []
+    for log in read_rank_log(folder / "log", TASKS).requests():
+        numbers.append(int(log.request_id[0].removeprefix("r")))
+        np.testing.assert_array_equal(log.item_id, np.arange(WORKS))
+        np.testing.assert_array_equal(log.logits, logits(numbers[-1]))
+    return numbers
+
+
+class TellsWhenFlushed(RankLogObserver):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.flushed = threading.Event()
+
+    def flush(self):
+        super().flush()
+        self.flushed.set()
+
+
+def test_rows_are_flushed_by_size(ranker, tmp_path):
+    cascade = logged_cascade(ranker, tmp_path, TellsWhenFlushed, part_rows=3 * WORKS, flush_seconds=1e6)
+    for at in range(7):
+        cascade.run(numbered(at))
+    cascade.observers[0].flush()
+    assert len(list((tmp_path / "log").iterdir())) == 3
+    assert requests_in(tmp_path) == list(range(7))
+    assert cascade.close()[0].own == {"rows_written": 7 * WORKS, "rows_held": 0, "rows_lost": 0}
+
+
+def test_rows_are_flushed_by_time(ranker, tmp_path):
+    cascade = logged_cascade(ranker, tmp_path, TellsWhenFlushed, flush_seconds=0.01)
+    cascade.run(numbered(0))
+    assert cascade.observers[0].observer.flushed.wait(LONG)
+    assert requests_in(tmp_path) == [0]
+    cascade.close()
+
+
+class RemembersCalls(RankLogObserver):
+    """Which threads touched the log, and whether a call began before another had ended."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.threads, self.inside, self.overlapped = set(), threading.Semaphore(1), False
+
+    @contextmanager
+    def alone(self):
+        self.threads.add(threading.current_thread())
+        alone = self.inside.acquire(blocking=False)
+        self.overlapped |= not alone
+        yield
+        if alone:
+            self.inside.release()
+
+    def observe(self, request, recommendation):
+        with self.alone():
+            super().observe(request, recommendation)
+
+    def due(self):
+        with self.alone():
+            return super().due()
+
+    def flush(self):
+        with self.alone():
+            super().flush()
+
+    def close(self):
+        with self.alone():
+            super().close()
+
+
+def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp_path):
+    """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a
+    time."""
+    cascade = logged_cascade(ranker, tmp_path, RemembersCalls, part_rows=7 * WORKS)
+    queue = cascade.observers[0]
+
+    def ask(at):
+        cascade.run(numbered(at))
+        if at % 10 == 0:
+            queue.flush()
+        return threading.current_thread()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            askers = set(threads.map(ask, range(200)))
+            closed = list(threads.map(lambda _: cascade.close(), range(8)))
+    finally:
+        sys.setswitchinterval(interval)
+    observer = queue.observer
+    assert len(observer.threads) == 1 and not observer.threads & {*askers, threading.current_thread()}
+    assert not observer.overlapped
+    assert all(counts.own["rows_written"] == 200 * WORKS for (counts,) in closed)
+    assert sorted(requests_in(tmp_path)) == list(range(200)), "each request once, whole and as it was ranked"
+
+
+def test_rows_are_counted_while_they_are_held_back(ranker, tmp_path):
+    cascade = logged_cascade(ranker, tmp_path)
+    feed = dataclasses.replace(cascade, observers=()).run(numbered(1))
+    observer = cascade.observers[0].observer
+    observer.observe(feed.request, feed)  # on this thread: the queue has none, nothing was offered to it
+    assert observer.counts() == {"rows_written": 0, "rows_held": WORKS, "rows_lost": 0}
+
+
+def test_closing_says_what_was_written(ranker, tmp_path):
+    with logged_cascade(ranker, tmp_path) as cascade:
+        for at in range(10):
+            cascade.run(numbered(at))
+    (counts,) = cascade.close()
+    assert counts.as_dict() == {
+        "name": "rank_log", "seen": 10, "done": 10, "dropped": 0, "failed": 0, "pending": 0,
+        "rows_written": 10 * WORKS, "rows_held": 0, "rows_lost": 0, "reasons": {},
+    }  # fmt: skip
+    assert str(counts) == (
+        "rank_log: 10 seen, 10 done, 0 dropped, 0 failed, 0 pending, 500 rows written, 0 rows held, 0 rows "
+        "lost"
+    )
+
+
+def test_an_infinite_logit_is_not_logged(ranker, tmp_path):
+    """The reader would refuse the whole part."""
+    cascade = logged_cascade(ranker, tmp_path)
+    plain = cascade.stages[0].steps[0].hydrate
+
+    def infinite(request, candidates):
+        columns = plain(request, candidates)
+        if request.user_id == 1:
+            columns["logits"][3, 0] = -np.inf  # its fused score is finite
+        return columns
+
+    cascade.stages[0].steps[0].hydrate = infinite
+    for at in range(3):
+        cascade.run(numbered(at))
+    (counts,) = cascade.close()
+    assert (counts.done, counts.failed, counts.reasons) == (2, 1, {"Unavailable": 1})
+    assert requests_in(tmp_path) == [0, 2]
+
+
+def test_options_that_cannot_be_are_refused(ranker, tmp_path):
+    for option in ("part_rows", "flush_seconds"):
+        with pytest.raises(ValueError, match=f"{option} must be positive, got 0"):
+            logged_cascade(ranker, tmp_path, **{option: 0})
+
+
+def test_a_folder_that_goes_away_costs_rows_and_says_so(ranker, tmp_path):
+    cascade = logged_cascade(ranker, tmp_path)
+    folder = tmp_path / "log"
+    folder.rmdir()
+    cascade.run(numbered(0))
+    cascade.observers[0].flush()
+    folder.mkdir()
+    assert len(cascade.run(numbered(1))) == 5
+    (counts,) = cascade.close()
+    assert (counts.done, counts.failed) == (2, 0)
+    assert counts.own == {"rows_written": WORKS, "rows_held": 0, "rows_lost": WORKS}
+    assert counts.reasons == {"FileNotFoundError: No such file or directory": 1}
+    assert requests_in(tmp_path) == [1]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_costs_rows_and_neither_request_nor_close_raises(ranker, small_disk, caplog):
+    cascade = logged_cascade(ranker, small_disk, part_rows=10 * WORKS)
+    for at in range(200):
+        assert len(cascade.run(numbered(at))) == 5
+    (counts,) = cascade.close()
+    assert (counts.seen, counts.done, counts.failed, counts.pending) == (200, 200, 0, 0)
+    written, lost = counts.own["rows_written"], counts.own["rows_lost"]
+    assert written > 0 and lost > 0 and written + lost == 200 * WORKS
+    assert list(counts.reasons) == ["OSError: No space left on device"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and "No space left on device" in told[0] and f"{lost:,} rows lost" in told[1]
+    assert len(requests_in(small_disk)) * WORKS == written
+    assert all(path.suffix == ".parquet" for path in (small_disk / "log").iterdir())
+
+
+PROGRAM = """
+import os, resource, signal, sys, threading
+from pathlib import Path
+sys.path.append({fixtures!r})
+from logged_cascade import WORKS, logged_cascade, numbered
+from karec.models.onnx_model import OnnxModel
+from karec.steps.side_effects.rank_log import RankLogObserver
+
+ranker, folder = OnnxModel({ranker!r}), Path({folder!r})
+"""
+
+
+@pytest.fixture
+def run(ranker, tmp_path):
+    """Run a program that has ``ranker`` and ``folder``, the test's; what it printed."""
+
+    def run(program, code=0):
+        names = {"fixtures": str(Path(__file__).parents[2] / "fixtures"), "folder": str(tmp_path)}
+        whole = PROGRAM.format(ranker=str(ranker.path), **names) + program
+        command = [sys.executable, "-c", whole]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONG, check=False)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+KILLED = """
+class Tells(RankLogObserver):
+    flushed = threading.Event()
+    def flush(self):
+        super().flush()
+        if self.counts()["rows_written"] >= 100 * WORKS: self.flushed.set()
+
+cascade = logged_cascade(ranker, folder, Tells, {options})
+for at in range(200):
+    cascade.run(numbered(at))
+    if at == 100: Tells.flushed.wait()      # by size or time: nobody asks for it
+    if at == 120: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("options", ["part_rows=10 * WORKS, flush_seconds=1e6", "flush_seconds=0.05"])
+def test_a_process_killed_amid_200_requests_leaves_what_was_flushed_whole(run, tmp_path, options):
+    run(KILLED.format(options=options), -signal.SIGKILL)
+    there = requests_in(tmp_path)
+    assert len(there) >= 100
+    assert there == list(range(len(there)))  # the oldest, without a gap
+
+
+def test_a_process_that_ends_without_closing_leaves_all_rows(run, tmp_path):
+    done = run("""
+cascade = logged_cascade(ranker, folder)
+for at in range(30): cascade.run(numbered(at))
+""")
+    assert requests_in(tmp_path) == list(range(30))
+    assert done.stderr == ""
+
+
+def test_a_disk_that_takes_no_more_is_survived_without_a_mount(run, tmp_path):
+    done = run("""
+cascade = logged_cascade(ranker, folder, part_rows=10 * WORKS)
+for at in range(30): cascade.run(numbered(at))
+cascade.observers[0].flush()
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+for at in range(30, 60): assert len(cascade.run(numbered(at))) == 5
+print(cascade.close()[0])
+""")
+    assert (
+        "60 done" in done.stdout and "1,500 rows written" in done.stdout and "1,500 rows lost" in done.stdout
+    )
+    assert "OSError: File too large" in done.stdout and "File too large" in done.stderr
+    assert requests_in(tmp_path) == list(range(30))
+
+
+def test_processes_that_fork_lose_and_repeat_no_row(run, tmp_path):
+    """As a server does that builds its cascade once: before the first request, and with rows held back."""
+    run("""
+cascade = logged_cascade(ranker, folder, flush_seconds=1e6)
+def serve(numbers):
+    for at in numbers: cascade.run(numbered(at))
+    (counts,) = cascade.close()
+    assert counts.seen == len(numbers) and counts.own["rows_written"] == len(numbers) * WORKS, counts
+
+def child(numbers):
+    process = os.fork()
+    if process == 0:
+        try: serve(numbers)
+        except BaseException as error: os.write(2, repr(error).encode()); os._exit(1)
+        os._exit(0)
+    return process
+
+children = [child(range(10)), child(range(10, 20))]     # no thread yet
+for at in range(20, 30): cascade.run(numbered(at))
+children += [child(range(30, 40)), child(range(40, 50))]
+for process in children: assert os.waitpid(process, 0)[1] == 0
+assert cascade.close()[0].own["rows_written"] == 10 * WORKS
+""")
+    assert sorted(requests_in(tmp_path)) == list(range(50))
+    assert len(list((tmp_path / "log").iterdir())) == 5
+    assert sum(os.path.getsize(part) > 0 for part in (tmp_path / "log").iterdir()) == 5

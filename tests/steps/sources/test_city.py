@@ -1,0 +1,60 @@
+"""Works of the user's own city."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.catalog.table import Table
+from karec.pipeline.types import Request
+from karec.steps.sources.city import City
+
+
+def found(source, user_id=1):
+    return source.recall(Request(user_id=user_id)).ids.tolist()
+
+
+@pytest.fixture
+def cities(platform):
+    """Even works are of city 0, odd ones of city 5; user 1 is of 0, 2 of 5, 3 of 9, where no work is, 4 of
+    none."""
+    works = Table(platform.works.ids, {**platform.works.columns, "city": np.array([0, 5] * 5)})
+    return replace(platform, works=works, users=Table(platform.users.ids, {"city": np.array([0, 5, 9, -1])}))
+
+
+def test_popular_and_new_works_of_the_city_take_turns(cities):
+    """Of the even works 108 is the most popular and 100 the newest, and so on to the middle."""
+    assert found(City(cities, quota=20)) == [108, 100, 106, 102, 104]
+    assert found(City(cities, quota=3), user_id=2) == [109, 101, 107]
+
+
+@pytest.mark.parametrize("user_id", [3, 4, 999])
+def test_a_city_without_works_or_a_user_of_none_brings_nothing(cities, user_id):
+    assert found(City(cities, quota=20), user_id) == []
+
+
+def test_the_column_stands_in_both_tables(cities, platform):
+    for snapshot, of in (
+        (replace(cities, users=platform.users), "users"),
+        (replace(cities, works=platform.works), "works"),
+    ):
+        with pytest.raises(ValueError, match=f"city recall needs the column 'city' .* columns of {of} are"):
+            City(snapshot, quota=3)
+    with pytest.raises(
+        ValueError, match="needs the column 'town' of users and of works; columns of users are"
+    ):
+        City(cities, quota=3, column="town")
+    with pytest.raises(ValueError, match="quota must be positive, got 0"):
+        City(cities, quota=0)
+
+
+def test_a_column_of_other_than_whole_numbers_is_refused_when_the_channel_is_built(cities):
+    towns = replace(cities, users=Table(cities.users.ids, {"city": np.array([0.0, np.nan, 5.0, 1.5])}))
+    with pytest.raises(
+        ValueError, match="the column 'city' holds float64, recall by its values needs whole numbers"
+    ):
+        City(towns, quota=3)
+
+
+def test_every_work_is_there_once(cities):
+    assert len(set(found(City(cities, quota=9)))) == 5

@@ -1,0 +1,67 @@
+"""What a community enjoys and makes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from karec.catalog.relation import Relation
+from karec.catalog.table import Table
+from karec.pipeline.types import Request
+from karec.steps.shared.segments import PRIOR_SEEN, enjoyed_in, seen_by
+from karec.steps.sources.community import Community
+
+
+def found(source, user_id=1):
+    return source.recall(Request(user_id=user_id)).ids.tolist()
+
+
+@pytest.fixture
+def grouped(platform):
+    """Users 1 and 2 are community 0, user 3 is 4, user 4 none. All watched something, also user 4."""
+    users = Table(platform.users.ids, {"community": np.array([0, 0, 4, -1], np.int32)})
+    history = Relation.from_pairs(np.array([0, 1, 1, 2, 3]), np.array([100, 100, 109, 105, 107]), 4)
+    skipped = Relation.from_pairs(np.array([0, 0]), np.array([109, 102]), 4)
+    return replace(platform, users=users, relations={"history": history, "skipped": skipped})
+
+
+def test_what_members_enjoyed_and_what_they_made_take_turns(grouped):
+    """Enjoyed: 109 (1 of 2, mostly 1.0 elsewhere) and 100 (2 of 2, .1 elsewhere); made by 1 and 2, newest
+    first."""
+    seen = seen_by(grouped, "community")
+    rate = {(int(s), int(r)): x for s, r, x in zip(seen.segment, seen.row, seen.rate, strict=True)}
+    popular = {0: (10 + 20 * 0.55) / 120, 9: (100 + 20 * 0.55) / 120}
+    assert rate[0, 0] == pytest.approx((2 + PRIOR_SEEN * popular[0]) / (2 + PRIOR_SEEN))
+    assert rate[0, 9] == pytest.approx((1 + PRIOR_SEEN * popular[9]) / (2 + PRIOR_SEEN))
+    assert set(rate) == {(0, 0), (0, 2), (0, 9), (4, 5)}, "who is of no community counts in none"
+    assert found(Community(grouped, quota=20)) == [109, 100, 101, 102, 103, 106, 107]
+    assert found(Community(grouped, quota=2)) == [109, 100]
+    assert found(Community(grouped, quota=20), user_id=3) == [105, 104, 108]
+
+
+@pytest.mark.parametrize("user_id", [4, 999])
+def test_a_user_of_no_community_gets_nothing(grouped, user_id):
+    assert found(Community(grouped, quota=20), user_id) == []
+
+
+def test_what_was_passed_over_alone_is_not_enjoyed(grouped):
+    lists = enjoyed_in(grouped, "community")
+    assert lists.of(0, 9).tolist() == [9, 0] and lists.of(4, 9).tolist() == [5] and not len(lists.of(-1, 9))
+
+
+def test_a_platform_without_users_brings_nothing(grouped):
+    nobody = Table(np.empty(0, np.int64), {"community": np.empty(0, np.int32)})
+    none = Relation(np.zeros(1, np.int64), np.empty(0, np.int64))
+    assert found(Community(replace(grouped, users=nobody, relations={"history": none}), quota=20)) == []
+
+
+def test_without_communities_it_says_where_they_come_from(platform):
+    with pytest.raises(ValueError, match="needs the users' column 'community', which publishing finds"):
+        Community(platform, quota=3)
+
+
+def test_without_creators_only_what_was_enjoyed_is_found(grouped):
+    works = Table(grouped.works.ids, {n: c for n, c in grouped.works.columns.items() if n != "creator_id"})
+    assert found(Community(replace(grouped, works=works), quota=20)) == [109, 100]
+    with pytest.raises(ValueError, match="quota must be positive, got 0"):
+        Community(grouped, quota=0)

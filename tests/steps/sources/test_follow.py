@@ -1,0 +1,66 @@
+"""New works of followed creators."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_recall import plain_follow
+from random_platform import USERS, platforms
+
+from karec.catalog.relation import Relation
+from karec.catalog.schema import Meaning
+from karec.catalog.table import Table
+from karec.pipeline.types import Request
+from karec.steps.sources.follow import Follow
+
+
+def found(source, user_id=1):
+    return source.recall(Request(user_id=user_id)).ids.tolist()
+
+
+@given(platforms, st.sampled_from([*USERS.tolist(), 999]), st.integers(1, 40), st.integers(1, 6))
+def test_follow_is_what_a_plain_walk_over_followed_creators_finds(platform, user_id, quota, per_creator):
+    candidates = Follow(platform, quota, per_creator).recall(Request(user_id))
+    assert candidates.ids.tolist() == plain_follow(platform, user_id, quota, per_creator)
+    assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
+
+
+def test_creators_take_turns_newest_works_and_newest_follows_first(platform):
+    follows = Relation.from_pairs(np.zeros(3, int), np.array([2, 3, 77]), 4)
+    both = replace(platform, relations={"follows": follows})
+    assert found(Follow(both, quota=20)) == [104, 102, 105, 103, 108, 107]
+    assert found(Follow(both, quota=20, per_creator=1)) == [104, 102]
+    assert found(Follow(both, quota=3)) == [104, 102, 105]
+
+
+@pytest.mark.parametrize("user_id", [4, 999])
+def test_who_follows_nobody_gets_nothing(platform, user_id):
+    assert found(Follow(platform, quota=20), user_id) == []
+
+
+def test_a_platform_where_nobody_can_be_followed_is_refused(platform):
+    nobody = replace(platform, relations={}, meaning=Meaning())
+    with pytest.raises(
+        ValueError,
+        match=r"^follow recall needs creators of works, and users who follow "
+        r"them; columns",
+    ):
+        Follow(nobody, quota=1)
+    assert found(Follow(replace(nobody, meaning=Meaning(followed=("follow",))), quota=1)) == [], (
+        "nobody does so far"
+    )
+    works = Table(platform.works.ids, {"tag": platform.works["tag"]})
+    message = r"columns of works are ['tag'], relations are ['history', 'liked', 'follows', 'friends']"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Follow(replace(platform, works=works), quota=1)
+
+
+@pytest.mark.parametrize("settings", [(0, 1), (1, 0)])
+def test_settings_are_positive(platform, settings):
+    with pytest.raises(
+        ValueError, match="quota and per_creator must be positive, got {} and {}$".format(*settings)
+    ):
+        Follow(platform, *settings)

@@ -1,0 +1,92 @@
+"""New works, drawn by what is known of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_platform import make_platform, platforms
+
+from karec.catalog.table import Table
+from karec.pipeline.types import Request
+from karec.steps.sources.fresh import Fresh
+
+
+def found(source, request_id="a"):
+    return source.recall(Request(user_id=1, request_id=request_id)).ids.tolist()
+
+
+@given(platforms, st.integers(1, 50))
+def test_without_draws_it_is_the_newest_works_and_ties_are_by_row(platform, quota):
+    works = platform.works
+    newest = sorted(range(len(works)), key=lambda row: (-works["upload_ms"][row], row))
+    assert found(Fresh(platform, quota, draws=0)) == works.ids[newest[:quota]].tolist()
+
+
+@given(platforms, st.integers(1, 20), st.integers(0, 20), st.text())
+def test_every_draw_is_of_the_newest_works_each_once_and_a_request_is_replayed(
+    platform, quota, more, request_id
+):
+    newest = found(Fresh(platform, quota + more, draws=0))
+    drawn = found(Fresh(platform, quota, pool=quota + more), request_id)
+    assert len(drawn) == min(quota, len(platform.works)) == len(set(drawn)) and set(drawn) <= set(newest)
+    assert drawn == found(Fresh(platform, quota, pool=quota + more), request_id)
+
+
+def test_requests_meet_different_draws():
+    platform = make_platform(seed=5, n_works=40, counters=("count_long_view",), family=False)
+    source = Fresh(platform, 10, draws=8)
+    assert len({tuple(found(source, f"request-{i}")) for i in range(100)}) == 8
+
+
+def test_what_was_shown_in_vain_comes_up_in_no_draw_and_what_was_hardly_shown_in_some():
+    """Forty new works: ten were shown a thousand times in vain, ten as often and half enjoyed, twenty
+    never."""
+    ids = np.arange(40)
+    shows = np.repeat([1000.0, 1000.0, 0.0], [10, 10, 20]).astype(np.float32)
+    columns = {
+        "upload_ms": np.full(40, 5),
+        "creator_id": ids,
+        "count_exposed": shows,
+        "count_long_view": np.repeat([0.0, 500.0, 0.0], [10, 10, 20]).astype(np.float32),
+    }
+    platform = replace(make_platform(0, 1, (), False), works=Table(ids, columns))
+    draws = [found(Fresh(platform, 10, pool=40), f"r{i}") for i in range(60)]
+    assert not {work for draw in draws for work in draw if work < 10}
+    unknown = {work for draw in draws for work in draw if work >= 20}
+    assert len(unknown) > 10, "works that nobody was shown come up"
+    tried = replace(platform, works=Table(ids, {**columns, "creator_id": np.repeat([1, 2, 1], [10, 10, 20])}))
+    known = {work for i in range(60) for work in found(Fresh(tried, 10, pool=40), f"r{i}") if work >= 20}
+    assert len(known) < len(unknown), "their creator is known by works that were shown in vain"
+    nobodys = replace(platform, works=Table(ids, {**columns, "creator_id": np.full(40, -1)}))
+    assert [found(Fresh(nobodys, 10, pool=40), f"r{i}") for i in range(60)] == draws, (
+        "nobody is not one creator"
+    )
+
+
+def test_works_without_counters_are_by_moment_and_without_moments_refused(platform):
+    columns = {"upload_ms": platform.works["upload_ms"]}
+    assert found(Fresh(replace(platform, works=Table(platform.works.ids, columns)), quota=3)) == [
+        100,
+        101,
+        102,
+    ]
+    message = "fresh recall needs the moment when works were published; these works have none"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Fresh(replace(platform, works=Table(platform.works.ids, {})), quota=3)
+
+
+def test_a_platform_without_works_has_no_new_ones():
+    assert found(Fresh(make_platform(seed=0, n_works=0, counters=("count_click",), family=False), 5)) == []
+
+
+def test_channels_of_one_setting_share_their_draws(platform):
+    assert Fresh(platform, 3).orders is Fresh(platform, 3).orders
+    assert Fresh(platform, 3).orders is not Fresh(platform, 4).orders
+
+
+@pytest.mark.parametrize("settings", [(0, None, 1), (5, 4, 1), (5, 9, -1)])
+def test_settings_that_make_no_sense_are_refused(platform, settings):
+    with pytest.raises(ValueError, match="fresh needs quota > 0, pool ≥ quota and draws ≥ 0, got"):
+        Fresh(platform, *settings)

@@ -1,0 +1,69 @@
+"""Works near those that a user liked last, by vectors of who watched what together."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from karec.catalog.relation import Relation
+from karec.features.cowatch import CowatchVectors
+from karec.features.vocabulary import Vocabulary
+from karec.pipeline.types import Request
+from karec.steps.sources.item_to_item import ItemToItem
+
+
+@dataclass
+class Encoder:
+    """As much of one as the channel reads."""
+
+    cowatch: CowatchVectors | None
+
+
+def found(source, user_id=1):
+    return source.recall(Request(user_id=user_id)).ids.tolist()
+
+
+@pytest.fixture
+def encoder():
+    """Works 100 … 107 on a half circle, 20 degrees apart; 108 and 109 have no vector; 500 is not of the
+    platform."""
+    angle = np.deg2rad(20.0 * np.arange(9))
+    vectors = np.stack([np.append(0, np.cos(angle)), np.append(0, np.sin(angle))], axis=1).astype(np.float32)
+    return Encoder(CowatchVectors(Vocabulary(np.array([*range(100, 108), 500])), vectors))
+
+
+def lists(platform, **relations):
+    built = {
+        name: Relation.from_pairs(np.zeros(len(of), int), np.array(of), 4) for name, of in relations.items()
+    }
+    return replace(platform, relations=built)
+
+
+def test_the_nearest_works_of_each_seed_take_turns_and_seeds_are_not_among_them(platform, encoder):
+    liked = lists(platform, liked=[107, 100])
+    assert found(ItemToItem(liked, encoder, quota=4)) == [101, 106, 102, 105]
+    assert found(ItemToItem(liked, encoder, quota=20)) == [101, 106, 102, 105, 103, 104]
+    assert found(ItemToItem(liked, encoder, quota=20, per_seed=1)) == [101, 106]
+    assert found(ItemToItem(liked, encoder, quota=20, seeds=1)) == [101, 102, 103, 104, 105, 106, 107]
+
+
+def test_what_was_watched_last_seeds_where_few_works_were_liked(platform, encoder):
+    """108 has no vector, and 100 was liked already."""
+    both = lists(platform, liked=[100], history=[103, 107, 100, 108])
+    assert found(ItemToItem(both, encoder, quota=2, seeds=2)) == [101, 106]
+    assert found(ItemToItem(both, encoder, quota=20, seeds=3)) == [101, 106, 104, 102, 105], (
+        "103 is a seed too"
+    )
+
+
+@pytest.mark.parametrize("user_id", [2, 999])
+def test_a_user_without_seeds_gets_nothing(platform, encoder, user_id):
+    assert found(ItemToItem(lists(platform, liked=[100]), encoder, quota=9), user_id) == []
+    assert found(ItemToItem(lists(platform, liked=[108]), encoder, quota=9)) == [], "no vector, no neighbours"
+
+
+def test_training_without_co_watch_vectors_is_refused(platform, encoder):
+    with pytest.raises(ValueError, match="i2i recall needs co-watch vectors, and training made none"):
+        ItemToItem(platform, Encoder(None), quota=3)
+    with pytest.raises(ValueError, match="quota, seeds and per_seed must be positive, got 1, 0 and 5"):
+        ItemToItem(platform, encoder, quota=1, seeds=0, per_seed=5)

@@ -1,0 +1,135 @@
+"""The merger's quotas and limit are those that it was given, to the work."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_merge import plain_merge
+
+from karec.index import ItemIndex
+from karec.pipeline.types import Candidates, Request
+from karec.steps.sources.merge import QuotaMerger
+
+channels = st.lists(
+    st.tuples(
+        st.lists(
+            st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=12, unique_by=lambda pair: pair[0]
+        ),
+        st.integers(1, 8),
+    ),
+    max_size=4,
+)
+
+
+def unpacked(merged):
+    return merged.value, merged.notes
+
+
+@given(channels, st.integers(1, 30))
+def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_the_limit(channels, limit):
+    found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
+    parts = [
+        Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found
+    ]
+    merged, notes = unpacked(QuotaMerger(quotas, limit).merge(Request(1), parts))
+    told = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
+    assert list(told) == plain_merge(found, quotas, limit)
+    assert merged.rows.tolist() == [-1] * len(merged), "rows are for a hydrator to find"
+    assert notes["sole"] == [
+        sum(bits == 1 << c for *_, bits in plain_merge(found, quotas, limit)) for c in range(len(found))
+    ]
+
+
+@pytest.mark.parametrize(("quotas", "limit"), [([1, 0], 1), ([-1], 1), ([1], 0), ([1], -1)])
+def test_quotas_and_the_limit_are_positive(quotas, limit):
+    with pytest.raises(
+        ValueError, match=re.escape(f"quotas and the limit must be positive, got {quotas} and {limit}") + "$"
+    ):
+        QuotaMerger(quotas, limit)
+
+
+def test_the_merger_keeps_quotas_of_its_own():
+    quotas = [2]
+    merger = QuotaMerger(quotas, 9)
+    quotas[0] = 5
+    assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.of(np.arange(9))]).value) == 2
+
+
+def test_floors_are_kept_and_what_they_leave_free_is_filled():
+    parts = [
+        Candidates.of(np.arange(8)),
+        Candidates.of(np.array([1, 100])),
+        Candidates.of(np.arange(200, 209)),
+    ]
+    merged, _ = unpacked(QuotaMerger([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
+    assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], (
+        "work 1 is of the second channel too, so one more has room"
+    )
+    assert merged.sources.tolist() == [1, 3, 2, 4, 4, 1]
+
+
+def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platform):
+    """User 1 watched 100 and 104."""
+    merger = QuotaMerger([3], 3, consumed=["history"], snapshot=platform)
+    of = {
+        user: merger.merge(Request(user), [Candidates.of(np.arange(100, 110))]).value.ids.tolist()
+        for user in (1, 999)
+    }
+    assert of == {1: [101, 102, 103], 999: [100, 101, 102]}
+    index = ItemIndex.build(np.arange(102, 108), np.ones((6, 2)))
+    with index.pinned() as view:
+        for user, works in of.items():
+            merged = merger.merge(Request(user, view=view), [Candidates.of(np.arange(100, 110))]).value
+            assert merged.ids.tolist() == works
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"floors": [4, 0]}, "a channel's floor lies in 0 … its quota, got 4 with the quota 3"),
+        ({"floors": [-1, 0]}, "a channel's floor lies in 0 … its quota, got -1 with the quota 3"),
+        ({"floors": [3, 2]}, "the floors sum to 5, 4 works leave recall: make them smaller"),
+        ({"consumed": ["histroy"]}, "consumed names 'histroy' (did you mean 'history'?); lists of items are"),
+        ({"consumed": ["follows"]}, "consumed names 'follows'; lists of items are"),
+    ],
+)
+def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        QuotaMerger([3, 3], 4, snapshot=platform, **settings)
+
+
+def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_found():
+    index = ItemIndex.build(np.arange(10, 20), np.ones((10, 2)))
+    older = index.lookup([17])
+    index.block([19])  # another generation
+    with index.pinned() as view:
+        here = view.lookup([12, 11])
+        parts = [
+            Candidates.of(np.array([15, 99])),
+            Candidates.of(np.array([12, 11])).with_rows(here),
+            Candidates.of(np.array([17, 12])).with_rows(older.repeat(2)),
+        ]
+        merged = QuotaMerger([5, 5, 5], 9).merge(Request(1, view=view), parts).value
+        assert merged.ids.tolist() == [15, 99, 12, 11, 17]
+        assert merged.rows.tolist() == view.lookup(merged.ids).tolist() and view.found_here(merged.rows)
+        assert merged.rows.tolist()[1] == -1, "the index does not know it"
+        nowhere = QuotaMerger([5, 5, 5], 9).merge(Request(1), parts).value
+        assert nowhere.ids.tolist() == merged.ids.tolist() and nowhere.rows.tolist() == [-1] * 5
+
+
+@given(channels, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
+def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, known):
+    found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
+    parts = [
+        Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found
+    ]
+    merger = QuotaMerger(quotas, limit)
+    index = ItemIndex.build(np.array(sorted(known), np.int64), np.ones((len(known), 2)))
+    without = merger.merge(Request(1), parts)
+    with index.pinned() as view:
+        merged = merger.merge(Request(1, view=view), parts)
+    for name in ("ids", "scores", "sources"):
+        assert getattr(merged.value, name).tolist() == getattr(without.value, name).tolist()
+    assert merged.notes == without.notes

@@ -1,0 +1,50 @@
+"""The channel of rooms that are on, on the platform of conftest.py: the later works are watched more
+often."""
+
+import numpy as np
+import pytest
+
+from karec.index import ItemIndex
+from karec.pipeline.types import Request
+from karec.steps.sources.open_now import OnNow
+
+
+@pytest.fixture
+def index(platform):
+    return ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
+
+
+def found(step, index):
+    with index.pinned() as view:
+        return step.recall(Request(1).with_view(view)).ids.tolist()
+
+
+def test_it_brings_what_is_on_the_most_popular_first(platform, index):
+    step = OnNow(index, platform, 4)
+    assert found(step, index) == [109, 108, 107, 106]
+    index.block([108, 107])
+    assert found(step, index) == [109, 106, 105, 104]
+    index.unblock([108])
+    assert found(step, index) == [109, 108, 106, 105]
+
+
+def test_a_request_sees_who_was_on_when_it_began(platform, index):
+    step = OnNow(index, platform, 2)
+    with index.pinned() as before:
+        index.block([109])
+        assert found(step, index) == [108, 107]
+        assert step.recall(Request(1).with_view(before)).ids.tolist() == [109, 108]
+
+
+def test_rooms_that_came_since_are_last_and_removed_ones_are_gone(platform, index):
+    step = OnNow(index, platform, 20)
+    index.upsert([500], np.ones((1, 10), np.float32))
+    index.remove([100])
+    assert found(step, index) == [*range(109, 100, -1), 500]
+    index.block(index.ids[index.present])
+    assert found(step, index) == []
+
+
+def test_a_quota_must_be_positive(platform, index):
+    with pytest.raises(ValueError, match="quota must be positive, got 0"):
+        OnNow(index, platform, 0)

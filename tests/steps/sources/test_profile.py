@@ -1,0 +1,169 @@
+"""Works like those in a user's history, on a platform small enough to read (tests/conftest.py) and on random
+ones."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_recall import plain_profile
+from random_platform import USERS, platforms
+
+from karec.catalog.relation import Relation
+from karec.catalog.table import Table
+from karec.online.changed_items import LiveWorks
+from karec.online.view import LiveView
+from karec.pipeline.types import Request
+from karec.steps.sources.profile import Profile
+
+
+def found(source, user_id=1):
+    return source.recall(Request(user_id=user_id)).ids.tolist()
+
+
+def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform):
+    history = {"history": 1.0}  # alone: the user also made works, which is evidence too
+    # songs 50 and 51, best first
+    by_song = found(Profile(platform, quota=10, facets=["song_id"], evidence=history))
+    assert set(by_song) == {100, 103, 106, 109, 101, 104, 107}
+    assert by_song[:2] == [107, 109]  # the song of the later work weighs more, so it comes first
+    by_creator = found(Profile(platform, quota=10, facets=["creator_id"], evidence=history))
+    assert set(by_creator) == {100, 101, 106, 109, 104, 105, 108}
+
+
+def test_each_kind_of_evidence_counts_and_one_without_weight_does_not(platform):
+    """User 4 alone: liked a work of song 52, searched for song 51, and made one of song 50."""
+    lists = {"liked": [102], "searched": [51]}
+    relations = {
+        name: Relation.from_pairs(np.full(len(of), 3), np.array(of), 4) for name, of in lists.items()
+    }
+    works = Table(platform.works.ids, {**platform.works.columns, "creator_id": np.array([4] + [9] * 9)})
+    alone = replace(platform, works=works, relations=relations)
+    songs = {"liked": {102, 105, 108}, "searched": {101, 104, 107}, "sung": {100, 103, 106, 109}}
+    for kind, expected in songs.items():
+        assert set(found(Profile(alone, 10, ["song_id"], evidence={kind: 0.5}), user_id=4)) == expected
+    assert found(Profile(alone, 10, ["song_id"], evidence={"liked": 0.0, "history": 1.0}), user_id=4) == []
+    heavier = found(Profile(alone, 10, ["song_id"], evidence={"liked": 1.0, "searched": 3.0}), user_id=4)
+    assert heavier[0] == 107, "the song that weighs more comes first"
+    assert len(found(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all kinds, where nothing is said"
+    by_tag = found(Profile(alone, 10, ["tag"], evidence={"searched": 1.0}), user_id=4)
+    assert by_tag == [], "a song that was searched says nothing of tags"
+
+
+def since(platform, ids, **columns):
+    """What is known since ``platform`` was made, where the works ``ids`` came, one more minute later each."""
+    values = {name: np.zeros(len(ids), column.dtype) for name, column in platform.works.columns.items()}
+    values |= {name: np.array(column) for name, column in columns.items()}
+    values["upload_ms"] = platform.time_ms + 60_000 * np.arange(len(ids))
+    nothing, nobody = np.empty(0, np.int64), platform.users.take(np.empty(0, np.int64))
+    came = replace(
+        platform, works=Table(np.array(ids), values), users=nobody, relations={}, user_scene_counters=None
+    )
+    return LiveView(None, LiveWorks(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
+
+
+def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_part_at_most(platform):
+    source = Profile(platform, 8, ["song_id"], evidence={"history": 1.0})
+    before = found(source)
+    live = since(platform, np.arange(900, 912), song_id=[50, 51, 77] * 4)
+    now = source.recall(Request(user_id=1, live=live)).ids.tolist()
+    new = [work for work in now if work >= 900]
+    assert now[: len(new)] == new and now[len(new) :] == before[: 8 - len(new)]
+    of_song = {song: [work for work in new if (work - 900) % 3 == at] for at, song in enumerate((50, 51, 77))}
+    assert of_song[77] == [], "nobody favours that song"
+    for song, at in ((50, 0), (51, 1)):
+        newest = [work for work in range(911, 899, -1) if (work - 900) % 3 == at]
+        assert of_song[song] == newest[: len(of_song[song])] and 1 <= len(of_song[song]) <= 2
+    assert (
+        source.recall(Request(user_id=1, live=since(platform, np.array([900]), song_id=[77]))).ids.tolist()
+        == before
+    )
+    assert len(source.recall(Request(user_id=999, live=live))) == 0
+
+
+def test_a_tag_that_nobody_knows_is_no_tag(platform):
+    works = Table(platform.works.ids, {**platform.works.columns, "tag": np.array([-1, 0] * 5, np.int32)})
+    source = Profile(replace(platform, works=works), quota=10, facets=["tag"], evidence={"history": 1.0})
+    assert found(source) == [], "user 1 watched 100 and 104, which have none"
+    made = Profile(replace(platform, works=works), quota=10, facets=["tag"])
+    assert set(found(made)) == {101, 103, 105, 107, 109}, "user 1 made 101 and 109"
+
+
+@given(
+    platforms,
+    st.sampled_from([*USERS.tolist(), 999]),
+    st.integers(1, 40),
+    st.lists(st.sampled_from(["song_id", "creator_id", "tag", "type"]), min_size=1, max_size=3, unique=True),
+    st.integers(1, 4),
+    st.sampled_from([1.0, 0.5]),
+)
+def test_facets_share_the_quota_and_values_in_proportion_to_their_weight(
+    platform, user_id, quota, facets, keys_per_facet, decay
+):
+    source = Profile(platform, quota, facets, keys_per_facet, decay)
+    candidates = source.recall(Request(user_id))
+    assert candidates.ids.tolist() == plain_profile(platform, user_id, quota, facets, keys_per_facet, decay)
+    assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
+
+
+def test_profile_takes_twenty_values_of_a_column_each_weighing_5_percent_less(platform):
+    plain = Profile(platform, quota=7)
+    assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
+    assert plain.evidence == dict.fromkeys(["history", "liked", "sung", "searched"], 1.0)
+    assert found(plain) == plain_profile(platform, 1, 7, ["song_id", "creator_id", "tag"], 20, 0.95)
+    works = Table(platform.works.ids, {**platform.works.columns, "era": np.arange(10) % 2})
+    assert Profile(replace(platform, works=works), quota=7).facets == ("song_id", "creator_id", "tag", "era")
+
+
+def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
+    """Forty songs watched once each: above 16 entries a sort that is not stable shows."""
+    columns = {name: np.resize(column, 40) for name, column in platform.works.columns.items()}
+    works = Table(np.arange(40), {**columns, "song_id": np.arange(40)[::-1]})
+    history = Relation.from_pairs(np.zeros(40, int), np.random.default_rng(0).permutation(40), 4)
+    everything = replace(platform, works=works, relations={"history": history})
+    plain = Profile(everything, 3, ["song_id"], keys_per_facet=3, decay=1.0, evidence={"history": 1.0})
+    assert found(plain) == [39, 38, 37]
+
+
+@pytest.mark.parametrize("user_id", [4, 999])
+def test_profile_of_a_user_of_whom_nothing_is_known_is_empty(platform, user_id):
+    assert found(Profile(platform, quota=10), user_id) == []
+    nobody = replace(platform, relations={})
+    assert found(Profile(nobody, quota=10, evidence={"history": 1.0})) == [], "a platform without histories"
+
+
+SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"facets": ["mood", "tag"]},
+            "facets ['mood'] are no columns of the works; columns are ['creator_id', 's",
+        ),
+        (
+            {"facets": ["song"]},
+            "facets ['song'] are no columns of the works (did you mean 'song_id'?); columns are",
+        ),
+        ({"quota": 0}, SETTINGS + "0, 20 and 0.95"),
+        ({"keys_per_facet": 0}, SETTINGS + "9, 0 and 0.95"),
+        (
+            {"facets": []},
+            "profile needs facets, columns of works whose values a user may favour; columns are ['creator_id",
+        ),
+        ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
+        ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
+        (
+            {"evidence": {"watched": 1.0}},
+            "no evidence 'watched' (did you mean 'searched'?); kinds are ['history', ",
+        ),
+        ({"evidence": {"like": 1.0}}, "no evidence 'like' (did you mean 'liked'?); kinds are"),
+        ({"evidence": {"liked": -1.0}}, "evidence liked = -1.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(platform, settings, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        Profile(platform, **{"quota": 9, "facets": ["tag"], **settings})

@@ -1,0 +1,113 @@
+"""Works that friends made, and those that friends and family enjoyed."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from plain_recall import plain_social
+from random_platform import USERS, platforms
+
+from karec.catalog.relation import Relation
+from karec.catalog.schema import Meaning
+from karec.catalog.table import Table
+from karec.pipeline.types import Request
+from karec.steps.sources.social import Social
+
+
+def found(source, user_id=1):
+    return source.recall(Request(user_id=user_id)).ids.tolist()
+
+
+def test_social_brings_what_friends_made_and_enjoyed(platform):
+    """In turns: 104, 105, 108 by the friend 3, who liked 105 and watched 108. Creator 2 is followed, and no
+    friend."""
+    assert found(Social(platform, quota=20)) == [104, 105, 108]
+
+
+@given(
+    platforms,
+    st.sampled_from([*USERS.tolist(), 999]),
+    st.integers(1, 40),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.sets(st.sampled_from(["history", "liked", "follows", "friends"])),
+)
+def test_social_is_what_a_plain_walk_over_friends_and_family_finds(
+    platform, user_id, quota, people, per_person, absent
+):
+    relations = {name: relation for name, relation in platform.relations.items() if name not in absent}
+    platform = replace(platform, relations=relations)
+    assume("family" in platform.users.columns or "friends" not in absent)
+    candidates = Social(platform, quota, people, per_person).recall(Request(user_id))
+    assert candidates.ids.tolist() == plain_social(platform, user_id, quota, people, per_person)
+    assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
+
+
+@pytest.mark.parametrize("relation", ["liked", "history"])
+def test_what_a_family_member_enjoyed_last_comes_first(platform, relation):
+    enjoyed = Relation.from_pairs(np.array([2, 2, 2]), np.array([105, 101, 109]), 4)
+    alone = replace(platform, relations={relation: enjoyed})
+    assert found(Social(alone, quota=20), user_id=2) == [109, 101, 105]
+    assert found(Social(alone, quota=20, per_person=1), user_id=2) == [109]
+
+
+def test_by_default_200_people_and_200_works_of_each(platform):
+    social = Social(platform, quota=3)
+    assert (social.quota, social.people, social.per_person) == (3, 200, 200)
+
+
+def test_social_asks_the_family(platform):
+    assert found(Social(platform, quota=20), user_id=2) == [105, 108]
+
+
+@pytest.mark.parametrize("user_id", [4, 999])
+def test_social_of_a_loner_is_empty(platform, user_id):
+    assert found(Social(platform, quota=20), user_id) == []
+
+
+@pytest.mark.parametrize("none", [0, -1])
+def test_users_without_a_family_are_no_family(platform, none):
+    """Code 0 says that there is none, as −1 does: once all such users were asked as if they were one
+    family."""
+    users = Table(platform.users.ids, {"family": np.array([7, none, none, none], np.int32)})
+    assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []
+
+
+def test_a_user_never_seen_is_of_no_family(platform):
+    users = Table(platform.users.ids, {"family": np.full(4, 7, np.int32)})
+    assert found(Social(replace(platform, users=users), quota=20), user_id=999) == []
+
+
+def test_a_friend_of_oneself_and_friends_whom_nobody_knows_bring_nothing(platform):
+    """A loop and a stranger in the graph: neither the user's own works nor an error."""
+    friends = Relation.from_pairs(np.array([0, 0, 0]), np.array([1, 777, -5]), 4)
+    alone = replace(platform, relations={**platform.relations, "friends": friends})
+    assert found(Social(alone, quota=20), user_id=1) == []
+
+
+def test_social_of_a_platform_without_people_is_refused(platform):
+    message = (
+        "social recall needs people: a relation friends, or users with a family; relations are ['liked']"
+    )
+    nobody = replace(platform, users=Table(platform.users.ids, {}), meaning=Meaning())
+    alone = replace(nobody, relations={"liked": platform.relations["liked"]})
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        Social(alone, quota=1)
+    Social(replace(nobody, relations={"friends": platform.relations["friends"]}), quota=1)
+    Social(replace(alone, users=platform.users), quota=1)
+    columns = {name: column for name, column in platform.works.columns.items() if name != "creator_id"}
+    nothing_made = replace(platform, works=Table(platform.works.ids, columns))
+    assert found(Social(nothing_made, quota=9)) == [105, 108], (
+        "what the friend enjoyed is found without creators"
+    )
+
+
+@pytest.mark.parametrize("setting", ["quota", "people", "per_person"])
+def test_settings_are_positive(platform, setting):
+    settings = {"quota": 1, "people": 1, "per_person": 1, setting: 0}
+    message = "quota, people and per_person must be positive, got {quota}, {people} and {per_person}"
+    with pytest.raises(ValueError, match="^" + re.escape(message.format(**settings)) + "$"):
+        Social(platform, **settings)
