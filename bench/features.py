@@ -13,11 +13,11 @@ from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.snapshot import FORMER_MEANING, Snapshot
 from karec.catalog.table import Table
 from karec.config import open_bundle
-from karec.online.apply_events import AT_ONCE, StateWriter
+from karec.online.apply_events import AT_ONCE, EventApplier
 from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.tail import EventTail
 from karec.online.read_state import StateReader
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.open import open_store
 
 USERS, ITEMS, CREATORS = 200_000, 100_000, 5_000
@@ -58,7 +58,7 @@ def test_aggregate_before_each_event(compare, fold):
     if fold in (HISTORY, SHOWN):
         name, ours = fold.name, lambda: fold.over_time(base, located).at(located.user, located.time_ms)
     else:
-        counters, rows = Folded(base, HEAD).counters, getattr(located, fold.by)
+        counters, rows = StoreContents(base, HEAD).counters, getattr(located, fold.by)
         name = f"counters by {fold.by}"
         ours = lambda: fold.over_time(base, located, counters).at(rows, located.time_ms)  # noqa: E731
     compare(f"features: {name}", f"{len(events):,} events", ours, items=len(events))
@@ -74,7 +74,10 @@ def test_events_into_a_store(compare, store, tmp_path):
 
     def fold():
         address = "memory:" if store == "memory" else str(tmp_path / f"state-{next(opened)}")
-        writer, tail = StateWriter(open_store(address), Folded(platform(), HEAD)), EventTail(tmp_path / "log")
+        writer, tail = (
+            EventApplier(open_store(address), StoreContents(platform(), HEAD)),
+            EventTail(tmp_path / "log"),
+        )
         while writer.follow(tail, AT_ONCE):
             pass
         return writer
@@ -83,10 +86,10 @@ def test_events_into_a_store(compare, store, tmp_path):
 
 
 def test_user_from_a_store(compare, tmp_path):
-    store, folded = open_store(str(tmp_path / "state")), Folded(platform(), HEAD)
+    store, folded = open_store(str(tmp_path / "state")), StoreContents(platform(), HEAD)
     with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
         log.append(impressions(20_000), START_MS + 1_000_000)
-    writer, tail = StateWriter(store, folded), EventTail(tmp_path / "log")
+    writer, tail = EventApplier(store, folded), EventTail(tmp_path / "log")
     while writer.follow(tail, AT_ONCE):
         pass
     reader, users = StateReader(store, folded), np.random.default_rng(1).integers(0, USERS, 100).tolist()

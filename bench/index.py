@@ -10,7 +10,7 @@ import pytest
 import workloads
 
 from karec._sealed_text import line, sealed_text
-from karec.bundle import publish
+from karec.bundle import publish_folder
 from karec.index import ItemIndex
 
 BATCH = 10_000
@@ -75,7 +75,7 @@ def test_call_from_other_hosts(benchmark, tmp_path):
         pytest.skip("native/bench is not configured; run `make test-native` first")
     n, k = 100_000, 1000
     index = ItemIndex.build(workloads.item_ids(n), workloads.item_vectors(n))
-    publish(tmp_path / "bundles", 0, lambda folder: index.save(folder / "index.karec"))
+    publish_folder(tmp_path / "bundles", 0, lambda folder: index.save(folder / "index.karec"))
     steps = [
         line("step", "index_rows"),
         line("step", "has_embedding"),

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
-    from karec.pipeline.recommendation import Recommendation
+    from karec.pipeline.recommendation import Page
     from karec.pipeline.types import Candidates, Request
 
     __version__: str
@@ -68,7 +68,7 @@ else:
         ),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
-        "karec.pipeline.recommendation": ("Recommendation",),
+        "karec.pipeline.recommendation": ("Page",),
         "karec.pipeline.types": ("Candidates", "Request"),
     }
     _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -112,7 +112,7 @@ __all__ = [
     "LogSchemaError",
     "MarginalResult",
     "MissingExtra",
-    "Recommendation",
+    "Page",
     "Request",
     "ScatterResult",
     "ScatterRule",

@@ -50,7 +50,7 @@ from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.answers import answers
 from karec.learn.export.trees import export_trees
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
 from karec.refresh.publish_run import publish_bundle
@@ -167,7 +167,7 @@ class Soak:
                 wrong = count != before + self.told["work", work, name]
                 self.mistakes["counters of works that are not what was told"] += wrong
 
-    def _ask(self, request: karec.Request) -> Recommendation | None:
+    def _ask(self, request: karec.Request) -> Page | None:
         try:
             feed = self.live.run(request)
         except Exception as error:
@@ -200,7 +200,7 @@ class Soak:
         }
         return upload | {"columns": columns}
 
-    def _tell(self, feeds: list[Recommendation], rng: np.random.Generator, now: int) -> None:
+    def _tell(self, feeds: list[Page], rng: np.random.Generator, now: int) -> None:
         if not feeds:
             return
         did = answers(self.world.truth, self.world.dataset.snapshot, feeds)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import karec
-from karec.bundle import publish
+from karec.bundle import publish_folder
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.index import ItemIndex
@@ -79,7 +79,7 @@ def make_platform(folder: Path) -> None:
         ItemIndex.build(works.ids, vectors, columns=columns, model_version=1).save(into / "index.karec")
         Snapshot(int(columns["upload_ms"][-1]), works, users, {}, {"scene": ["home"]}).save(into / "snapshot")
 
-    publish(folder / "bundles", 1, write)
+    publish_folder(folder / "bundles", 1, write)
     (folder / "picks.txt").write_text("1002\n1003\n1006\n")
     (folder / "karec.toml").write_text(CONFIG)
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.histories import LIST_FOLDS
 from karec.aggregates.located_events import LocatedEvents
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 
 
-def advance(snapshot: Snapshot, exposures: Exposures, until_ms: int) -> Snapshot:
+def advance(snapshot: Snapshot, exposures: Impressions, until_ms: int) -> Snapshot:
     """``snapshot`` as of ``until_ms``, after those of ``exposures`` (in order of time) that happened before
     it.
 

@@ -25,7 +25,7 @@ DAYS = 16
 WEIGHTS = 2.0 ** (-np.arange(DAYS) / HALF_LIFE_DAYS)
 
 
-class RecentFold:
+class FadingCounters:
     """The state of one work for C counters is ``(D, 1 + C) int64``: a day since 1970 and what was counted on
     it, days rising. It depends on which events were stepped and not on their order; a snapshot holds none of
     it.
@@ -104,4 +104,4 @@ class RecentOverTime:
         )
 
 
-RECENT_BY_WORK = RecentFold()
+RECENT_BY_WORK = FadingCounters()

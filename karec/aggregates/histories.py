@@ -23,7 +23,7 @@ MANY = 4  # so many queries for each entry are a sweep's worth
 
 
 @dataclass(frozen=True)
-class ListFold:
+class HistoryAggregate:
     """One list of each user, oldest first.
 
     name   the relation of a snapshot that holds it
@@ -220,18 +220,20 @@ def _first(rows: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
     return first
 
 
-HISTORY = ListFold("history", lambda meaning, events: meaning.is_enjoyed(events.labels), "work_id", KEPT)
-SKIPPED = ListFold(
+HISTORY = HistoryAggregate(
+    "history", lambda meaning, events: meaning.is_enjoyed(events.labels), "work_id", KEPT
+)
+SKIPPED = HistoryAggregate(
     "skipped", lambda meaning, events: meaning.is_skipped(events.labels) & events.shown, "work_id", KEPT
 )
-LIKED = ListFold("liked", lambda meaning, events: meaning.is_liked(events.labels), "work_id", None)
-FOLLOWS = ListFold(
+LIKED = HistoryAggregate("liked", lambda meaning, events: meaning.is_liked(events.labels), "work_id", None)
+FOLLOWS = HistoryAggregate(
     "follows",
     lambda meaning, events: meaning.is_followed(events.labels) | events.follow,
     "creator_id",
     None,
     takes=lambda events: events.unfollow,
 )
-SHOWN = ListFold("shown", lambda _, events: events.shown, "work_id", SHOWN_EXACTLY)
+SHOWN = HistoryAggregate("shown", lambda _, events: events.shown, "work_id", SHOWN_EXACTLY)
 LIST_FOLDS = (HISTORY, SKIPPED, LIKED, FOLLOWS)
 """What a published snapshot keeps; ``SHOWN`` is kept by the state store alone."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.events import EXPOSURE, FOLLOW, LABEL, NONE, UNFOLLOW, Events, Head
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
@@ -40,7 +40,7 @@ class LocatedEvents:
     kind: NDArray[Any] | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot, exposures: Exposures, first: int = 0) -> LocatedEvents:
+    def of(cls, snapshot: Snapshot, exposures: Impressions, first: int = 0) -> LocatedEvents:
         """Raises ValueError for a user or work that ``snapshot`` does not hold, naming it and the exposure,
         counted from ``first``. O(M log rows).
         """

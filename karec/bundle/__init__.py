@@ -16,6 +16,6 @@ version. ``Bundle.open`` refuses a folder whose files differ from the manifest.
 """
 
 from karec.bundle.bundle import Bundle, identity_of
-from karec.bundle.publish import make_current, next_version, publish
+from karec.bundle.publish import make_current, next_version, publish_folder
 
-__all__ = ["Bundle", "identity_of", "make_current", "next_version", "publish"]
+__all__ = ["Bundle", "identity_of", "make_current", "next_version", "publish_folder"]

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from karec.bundle.in_use import Held
-from karec.bundle.item_types import Kind, kind_names, open_items
+from karec.bundle.in_use import InUse
+from karec.bundle.item_types import ItemTypeBundle, kind_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publish import CURRENT
 from karec.bundle.replay_process import replay_once, verify_in_child
@@ -22,7 +22,7 @@ from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
-    from karec.bundle.ids import IdNaming
+    from karec.bundle.ids import BundleIds
     from karec.bundle.vector_statistics import VectorStatistics
     from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
@@ -40,7 +40,7 @@ class Bundle:
     path: Path
     model_version: int
     facts: Mapping[str, Any]
-    _held: Held | None = field(default=None, repr=False, compare=False)
+    _held: InUse | None = field(default=None, repr=False, compare=False)
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
@@ -72,7 +72,7 @@ class Bundle:
 
     @classmethod
     def _open(cls, folder: Path, verify: bool, public_key: str | Path | None, apart: bool) -> Bundle:
-        held = Held(folder)
+        held = InUse(folder)
         text = manifest_text(folder)  # read once: what is signed is what is parsed and replayed
         if public_key is not None:
             check_signature(folder, text, Path(public_key))
@@ -147,14 +147,14 @@ class Bundle:
         return self._parts.get("vector_statistics", self._open_statistics)
 
     @property
-    def naming(self) -> IdNaming | None:
+    def naming(self) -> BundleIds | None:
         """Between the platform's ids and the numbers of snapshot and index; None where they are the same."""
         return self._parts.get("naming", self._open_naming)
 
-    def naming_of(self, maps: Sequence[str]) -> IdNaming | None:
+    def naming_of(self, maps: Sequence[str]) -> BundleIds | None:
         """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain
         numbers."""
-        from karec.bundle.ids import IdNaming
+        from karec.bundle.ids import BundleIds
         from karec.index import IdMap
         from karec.index.ids import PlainIds
 
@@ -162,7 +162,7 @@ class Bundle:
             return None
         found = [path for path in (self.path / IDS / f"{name}.karec" for name in maps) if path.exists()]
         items = IdMap.open(found[0], verify=False) if found else PlainIds()
-        return IdNaming(self.naming.users, items)
+        return BundleIds(self.naming.users, items)
 
     @property
     def user_tower(self) -> OnnxModel:
@@ -192,7 +192,7 @@ class Bundle:
         """The kinds of items beside works."""
         return kind_names(self.path)
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> ItemTypeBundle:
         """The bundle as scenes of the kind ``name`` see it; its index and items are opened on first use and
         shared.
 
@@ -202,7 +202,7 @@ class Bundle:
             raise LookupError(
                 f"the bundle {self.path} has no items of the kind {name!r}; it has {self.kinds}"
             )
-        return Kind(self, name, *self._parts.get(("kind", name), lambda: open_items(self, name)))
+        return ItemTypeBundle(self, name, *self._parts.get(("kind", name), lambda: open_items(self, name)))
 
     def index_of(self, space: Space) -> ItemIndex:
         return self._parts.get(space.index, lambda: self._open_index(space))
@@ -230,8 +230,8 @@ class Bundle:
         statistics.check(path, self.model_version, self.index.dim)
         return statistics
 
-    def _open_naming(self) -> IdNaming | None:
-        from karec.bundle.ids import IdNaming
+    def _open_naming(self) -> BundleIds | None:
+        from karec.bundle.ids import BundleIds
         from karec.index import IdMap
 
         if not (self.path / IDS).is_dir():
@@ -240,7 +240,7 @@ class Bundle:
             users, items = (
                 IdMap.open(self.path / IDS / f"{table}.karec", verify=False) for table in ("users", "items")
             )
-            return IdNaming(users, items)
+            return BundleIds(users, items)
         except (OSError, IndexFormatError) as error:
             raise BundleError(f"{self.path / IDS}: {error}") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.index.ids import NO_NUMBER, IdMap, PlainIds
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import StepTrace, Trace
 from karec.pipeline.types import Request
 
@@ -20,7 +20,7 @@ LISTS_OF_IDS = ("top_k", "before")
 
 
 @dataclass(frozen=True)
-class IdNaming:
+class BundleIds:
     """Any number of threads may use it. ``since`` {number: id}: of items that came since the maps were
     made."""
 
@@ -40,7 +40,7 @@ class IdNaming:
             ) from error
         return replace(request, user_id=user, shown=shown)
 
-    def named(self, answer: Recommendation, request: Request) -> Recommendation:
+    def named(self, answer: Page, request: Request) -> Page:
         asked = replace(answer.request, user_id=request.user_id, shown=request.shown)
         names = tuple(self._names(answer.candidates.ids))
         trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace

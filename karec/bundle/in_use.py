@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-class Held:
+class InUse:
     """``folder`` is held until this object goes; one that cannot be opened or locked is not, and nothing is
     raised.
 
@@ -33,13 +33,13 @@ class Held:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
-    def __reduce__(self) -> tuple[type[Held], tuple[Path]]:
-        return Held, (self._folder,)
+    def __reduce__(self) -> tuple[type[InUse], tuple[Path]]:
+        return InUse, (self._folder,)
 
 
 @contextmanager
 def alone_in(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether the block has ``folder`` for itself: no other block and no ``Held`` has it. With ``wait`` it
+    """Whether the block has ``folder`` for itself: no other block and no ``InUse`` has it. With ``wait`` it
     waits."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

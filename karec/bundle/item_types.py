@@ -21,7 +21,7 @@ from karec.bundle.versions import check_version
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
-    from karec.bundle.ids import IdNaming
+    from karec.bundle.ids import BundleIds
     from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
     from karec.index import ItemIndex
@@ -47,7 +47,7 @@ class Whole(Protocol):
     def user_tower(self) -> OnnxModel: ...
     @property
     def user_towers(self) -> Mapping[int, OnnxModel]: ...
-    def naming_of(self, maps: Sequence[str]) -> IdNaming | None: ...
+    def naming_of(self, maps: Sequence[str]) -> BundleIds | None: ...
 
 
 def kind_names(folder: Path) -> list[str]:
@@ -57,7 +57,7 @@ def kind_names(folder: Path) -> list[str]:
 
 def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
     """The index of a kind, mapped, and the platform with its items for works. BundleError: damaged."""
-    from karec.catalog.item_types import ItemKind
+    from karec.catalog.item_types import ItemType
     from karec.index import ItemIndex
 
     folder = bundle.path / KINDS / name
@@ -70,11 +70,11 @@ def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
     # while another version rolls in, kinds stay behind until works are through
     if not (bundle.path / tower).exists():
         check_version(path, index.model_version, bundle.model_version)
-    return index, ItemKind.open(folder).over(bundle.snapshot)
+    return index, ItemType.open(folder).over(bundle.snapshot)
 
 
 @dataclass(frozen=True)
-class Kind:
+class ItemTypeBundle:
     """What a scene of the kind ``name`` reads in place of the bundle. Cheap to make: index and items are the
     bundle's.
 
@@ -121,7 +121,7 @@ class Kind:
         )
 
     @property
-    def naming(self) -> IdNaming | None:
+    def naming(self) -> BundleIds | None:
         """As ``Bundle.naming``; items that have no map of ids are named by their numbers."""
         return self.bundle.naming_of(MAPS.get(self.name, ()))
 

@@ -29,7 +29,7 @@ CURRENT = "current"
 LEFTOVER = re.compile(rf"(v[0-9]{{10,}}|{CURRENT}){ASIDE}")
 
 
-def publish(
+def publish_folder(
     root: Path,
     model_version: int,
     write: Callable[[Path], None],

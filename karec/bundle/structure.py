@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from karec.bundle.item_types import KINDS, Kind
+from karec.bundle.item_types import KINDS, ItemTypeBundle
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.snapshot_structure import check_columns_read, check_items, check_snapshot
 from karec.bundle.vector_spaces import PRERANK, RECALL, SPACES, Space, space_id_of
@@ -24,7 +24,7 @@ from karec.catalog.item_types import ITEMS
 from karec.errors import BundleError, one_line
 
 if TYPE_CHECKING:
-    from karec.bundle.ids import IdNaming
+    from karec.bundle.ids import BundleIds
     from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
     from karec.index import IndexView, ItemIndex
@@ -54,8 +54,8 @@ class Parts(Protocol):
     @property
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
-    def naming(self) -> IdNaming | None: ...
-    def kind(self, name: str) -> Kind: ...
+    def naming(self) -> BundleIds | None: ...
+    def kind(self, name: str) -> ItemTypeBundle: ...
 
 
 def check_structure(bundle: Parts, names: Collection[str]) -> None:

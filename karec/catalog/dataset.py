@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 
 
@@ -23,7 +23,7 @@ class Dataset:
 
     name: str
     snapshot: Snapshot
-    exposures: Exposures
+    exposures: Impressions
     train_until_ms: int
     valid_until_ms: int
     tasks: tuple[str, ...]
@@ -38,7 +38,7 @@ class Dataset:
         """{task: its weight}, in the order of ``tasks``."""
         return {task: float(self.weights.get(task, 1.0)) for task in self.tasks}
 
-    def split(self) -> tuple[Exposures, Exposures, Exposures]:
+    def split(self) -> tuple[Impressions, Impressions, Impressions]:
         """(training, validation, test), each in order of time."""
         time = self.exposures.time_ms
         train, valid = time < self.train_until_ms, time < self.valid_until_ms

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Exposures:
+class Impressions:
     """M works that were shown, in order of time.
 
     user_id, work_id (M,) int64
@@ -30,9 +30,9 @@ class Exposures:
     def __len__(self) -> int:
         return len(self.user_id)
 
-    def take(self, selector: NDArray[Any] | slice) -> Exposures:
+    def take(self, selector: NDArray[Any] | slice) -> Impressions:
         """The exposures at ``selector`` (indices, a boolean mask, or a slice, which copies nothing)."""
-        return Exposures(
+        return Impressions(
             self.user_id[selector],
             self.work_id[selector],
             self.time_ms[selector],

@@ -39,7 +39,7 @@ OF_PEOPLE = ("follows", "friends")  # relations between users: the platform's, w
 
 
 @dataclass(frozen=True, eq=False)
-class ItemKind:
+class ItemType:
     """``items`` with columns as ``karec.catalog.schema`` says of works; ``relations`` of each user row to
     ids of the kind; ``meaning`` of the kind's labels; ``labels`` name category codes of its columns.
     """
@@ -70,7 +70,7 @@ class ItemKind:
         (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
-    def open(cls, folder: Path) -> ItemKind:
+    def open(cls, folder: Path) -> ItemType:
         """Mapped. DataError when ``folder`` is no kind, a damaged one, or one of a newer format. O(ids and
         lists)."""
         try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def recommend(arguments: argparse.Namespace) -> None:
     console = table_console()
-    from karec.bundle.item_types import Kind
+    from karec.bundle.item_types import ItemTypeBundle
     from karec.cli.tables import explanation_tables, feed_table, trace_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.pipeline.types import Request
@@ -43,7 +43,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         print(json.dumps(feed.as_dict(), indent=1))
         return
     of = cascade.bundle or bundle
-    console.print(feed_table(feed, of.snapshot, of.name if isinstance(of, Kind) else "work"))
+    console.print(feed_table(feed, of.snapshot, of.name if isinstance(of, ItemTypeBundle) else "work"))
     for table in explanation_tables(feed):
         console.print(table)
     if arguments.trace:

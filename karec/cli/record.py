@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     from karec.config.nearline import open_log
     from karec.config.scenes import Config
     from karec.online.event_log.append import EventLogWriter
-    from karec.online.reported import Happenings
+    from karec.online.reported import EventParser
 
     config = Config.read(arguments.config)
     if config.live is None:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     bundle = Bundle.open(config.bundle, verify=False)
     folder = arguments.config.absolute().parent / config.live.events
     head = open_log(folder, bundle.snapshot)
-    happenings, told, refused = Happenings(bundle, head), 0, Counter[str]()
+    happenings, told, refused = EventParser(bundle, head), 0, Counter[str]()
     with EventLogWriter(folder, head) as log:
         rows = _rows(sys.stdin, refused) if arguments.rows is None else iter(_given(arguments.rows, refused))
         while some := list(islice(rows, AT_ONCE)):

@@ -59,7 +59,7 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
     from karec.features.online_inputs import places
     from karec.online.event_log.head import read_head
     from karec.online.read_state import StateReader
-    from karec.online.store.contents import Folded
+    from karec.online.store.contents import StoreContents
     from karec.online.store.open import open_store
 
     settings, folder = Config.read(path).live, path.absolute().parent
@@ -69,7 +69,7 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
         raise ValueError(
             f"{path}: [live] keeps its state in the memory of the service alone (state = {MEMORY!r})"
         )
-    folded = Folded(bundle.snapshot, read_head(folder / settings.events))
+    folded = StoreContents(bundle.snapshot, read_head(folder / settings.events))
     store = open_store(settings.address(folder))
     try:
         reader, wanted = StateReader(store, folded), places(folded.counters, bundle.encoder.works.counters)

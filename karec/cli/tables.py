@@ -20,7 +20,7 @@ from karec.evaluate.tables import (
     quality_rows,
     with_interval,
 )
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
 from karec.times import HOUR_MS
 
@@ -123,7 +123,7 @@ def funnel_loss_table(loss: Mapping[str, Any], source: str = "") -> Table:
     return text_table(f"{title} (95 % over users)", FUNNEL_HEAD, list(funnel_rows(loss)))
 
 
-def feed_table(feed: Recommendation, snapshot: Snapshot, kind: str = "work") -> Table:
+def feed_table(feed: Page, snapshot: Snapshot, kind: str = "work") -> Table:
     """``kind``: what its items are."""
     rows = []
     roles = {
@@ -172,7 +172,7 @@ def trace_table(trace: Trace) -> Table:
     return text_table("Trace", ("stage", "step", "role", "in", "out", "removed", "ms", "notes"), rows, 3)
 
 
-def explanation_tables(feed: Recommendation) -> Iterator[Table]:
+def explanation_tables(feed: Page) -> Iterator[Table]:
     """Of each step that explained its choice: the works of the feed as that step saw them. ``place`` is in
     its list."""
     for step in feed.trace.steps:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 import karec.pipeline.cascade
 from karec.bundle import Bundle
-from karec.bundle.item_types import Kind
+from karec.bundle.item_types import ItemTypeBundle
 from karec.config.registry import SUBSTITUTE, build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
@@ -17,15 +17,15 @@ from karec.config.wiring import Steered, check_steered, check_wiring
 from karec.errors import ConfigError
 from karec.pipeline._view import Living
 from karec.pipeline.cascade import Recall
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 from karec.pipeline.step import (
     Filter,
     Hydrator,
     Merger,
-    Observer,
-    RequestHydrator,
+    QueryHydrator,
     Scorer,
     Selector,
+    SideEffect,
     Source,
     Stage,
     Step,
@@ -46,7 +46,7 @@ class Cascade(karec.pipeline.cascade.Cascade):
     what the scene wants of exposure stands; None where it wants nothing.
     """
 
-    bundle: Bundle | Kind | None = field(default=None, repr=False)
+    bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False)
     exposure: Steered | None = field(default=None, repr=False, kw_only=True)
 
     @classmethod
@@ -62,17 +62,15 @@ class Cascade(karec.pipeline.cascade.Cascade):
         items, place = resources.bundle, scene.place
         recall = _recall(scene, resources)
         stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
-        request = _steps(
-            scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"]
-        )
+        request = _steps(scene.request, (QueryHydrator,), replace(resources, bundle=bundle), place["request"])
         observers = _steps(
-            scene.observers, (Observer,), replace(resources, stages=stages), place["observers"]
+            scene.observers, (SideEffect,), replace(resources, stages=stages), place["observers"]
         )
         check_wiring(request, recall, stages, observers, place)
         steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
         check_steered(resources.exposure, steps, observers, place)
         versions = {"model": bundle.model_version, "bundle": bundle.path.name}
-        queues = tuple(ObserverQueue(observer) for observer in observers)
+        queues = tuple(SideEffectQueue(observer) for observer in observers)
         read = items.index, config.threads, items.naming, items
         steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
         # what users do to works says nothing of other items
@@ -101,7 +99,7 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
     resources = _resources(scene, bundle, config)
     place = scene.place
     lists: list[tuple[Sequence[Mapping[str, Any]], tuple[type[Step], ...], Resources, Place]] = [
-        (scene.request, (RequestHydrator,), replace(resources, bundle=bundle), place["request"]),
+        (scene.request, (QueryHydrator,), replace(resources, bundle=bundle), place["request"]),
         (scene.recall, (Source,), resources, place["recall"]),
     ]
     for i, stage in enumerate(scene.stages):
@@ -192,7 +190,7 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
     return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
 
 
-def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | Kind:
+def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
     """What scenes of the kind that ``scene`` recommends read."""
     if scene.items is None:
         return bundle

@@ -27,14 +27,14 @@ from karec.config.scenes import (
 from karec.config.serve_settings import ServeSettings
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
-from karec.pipeline.step import Merger, Observer, RequestHydrator, Source, Stage, Step
+from karec.pipeline.step import Merger, QueryHydrator, SideEffect, Source, Stage, Step
 from karec.screening.settings import read_settings
 from karec.toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
 
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
-    "request": (RequestHydrator,),
+    "request": (QueryHydrator,),
     "recall": (Source,),
-    "observers": (Observer,),
+    "observers": (SideEffect,),
 }
 
 

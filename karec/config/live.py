@@ -20,14 +20,14 @@ from karec.config.refreshed import LOOK_S, Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.online.poll import Looking
-from karec.pipeline.observer_queue import ObserverCounts
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.observer_queue import SideEffectCounts
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import Request
 
 if TYPE_CHECKING:  # a cascade without a table ``live`` loads no compiler of folds
     from karec.aggregates.events import Events
     from karec.config.nearline import Nearline
-    from karec.online.reported import Recorded
+    from karec.online.reported import Acknowledged
 
 KEPT_REQUESTS = 4  # of each scene, the last that were answered with works: a new version replays them
 
@@ -90,7 +90,7 @@ class LiveCascade:
         self._path, self._scene, self._nearline = path, scene, nearline
         self._serving: Version | None = version
         self._leaving: _Leaving | None = None
-        self._observed_before: Mapping[tuple[str, str], ObserverCounts] = {}
+        self._observed_before: Mapping[tuple[str, str], SideEffectCounts] = {}
         self._reloading = Lock()
         self._running = Running()
         self._reloads = Reloads()
@@ -136,12 +136,12 @@ class LiveCascade:
         return self._reloads
 
     @property
-    def observed_before(self) -> Mapping[tuple[str, str], ObserverCounts]:
+    def observed_before(self) -> Mapping[tuple[str, str], SideEffectCounts]:
         """{(scene, observer): what it did in versions that are gone}. Read before ``cascades``, nothing is in
         both."""
         return self._observed_before
 
-    def run(self, request: Request) -> Recommendation:
+    def run(self, request: Request) -> Page:
         """As ``Cascade.run``, of the request's scene. ValueError: no such scene is served, or this is
         closed."""
         version = self._serving
@@ -159,7 +159,9 @@ class LiveCascade:
             self._answered[request.scene].append(request)
         return answer
 
-    def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None) -> Recorded:
+    def record(
+        self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None = None
+    ) -> Acknowledged:
         """Put what happened into the event log, and into what the next request knows, before this returns.
 
         Rows have a ``kind`` (``karec.aggregates.events``) and what the kind needs: ``user``, ``work``
@@ -220,7 +222,7 @@ class LiveCascade:
                 give_back_freed()
             return True
 
-    def close(self) -> tuple[ObserverCounts, ...]:
+    def close(self) -> tuple[SideEffectCounts, ...]:
         """End the watcher, wait for the last requests and their observers, and free all; what each observer
         did.
 
@@ -284,7 +286,7 @@ class LiveCascade:
         if self._nearline is not None and version.since is not None:
             self._nearline.serve(version.since, self._running)
 
-    def _see_off(self) -> tuple[ObserverCounts, ...]:
+    def _see_off(self) -> tuple[SideEffectCounts, ...]:
         """Wait until nobody serves with what is out of service, and its observers are closed; then it is
         freed."""
         if self._leaving is None:

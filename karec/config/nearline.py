@@ -24,12 +24,12 @@ from karec.errors import Unavailable, one_line
 from karec.index import IdMap
 from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.head import begin_log, is_event_log, read_head
-from karec.online.follow import Live
+from karec.online.follow import Follower
 from karec.online.item_life import ID
-from karec.online.items_since import Refuse, WorksSince
+from karec.online.items_since import ItemsSince, Refuse
 from karec.online.poll import Looking
-from karec.online.reported import UNWRITTEN, Happenings, Recorded, exposed_of
-from karec.online.store.contents import Folded
+from karec.online.reported import UNWRITTEN, Acknowledged, EventParser, exposed_of
+from karec.online.store.contents import StoreContents
 from karec.online.store.reopen import ReopeningStore
 from karec.pipeline.deadline import Deadline
 from karec.refresh.uploads import Uploads
@@ -45,8 +45,8 @@ _log = logging.getLogger("karec.live")
 class Since:
     """What happened since one bundle was made, and how reports become events for it."""
 
-    live: Live
-    happenings: Happenings
+    live: Follower
+    happenings: EventParser
 
 
 class Nearline:
@@ -75,12 +75,12 @@ class Nearline:
         that cannot be read is waited for; Unavailable where another bundle serves with what it said: blocked
         works would be back.
         """
-        since = WorksSince(bundle.snapshot, Numbers.of(bundle), self._refuse)
-        folded = Folded(bundle.snapshot, self._head)
+        since = ItemsSince(bundle.snapshot, Numbers.of(bundle), self._refuse)
+        folded = StoreContents(bundle.snapshot, self._head)
         deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
         former = self._since
         known = None if former is None else former.live.known()
-        live = Live(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms, known)
+        live = Follower(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms, known)
         with self._following:
             try:
                 live.follow()
@@ -88,7 +88,7 @@ class Nearline:
                 self._failed(error)
                 if not live.begun and self._since is not None and self._since.live.begun:
                     raise Unavailable(f"the state store cannot say what became of works: {error}") from error
-        return Since(live, Happenings(bundle, self._head))
+        return Since(live, EventParser(bundle, self._head))
 
     def serve(self, since: Since, running: Running) -> None:
         """From now on ``record`` and the thread keep up with the log for ``since``; the thread gives way to
@@ -99,7 +99,7 @@ class Nearline:
             self._follow(since.live)
         self._looking.begin()
 
-    def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Recorded:
+    def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Acknowledged:
         since = self._in_service()
         if now_ms is not None and not isinstance(now_ms, int | np.integer):
             raise ValueError(f"now_ms is {now_ms!r}, expected Unix milliseconds, a whole number")
@@ -116,10 +116,10 @@ class Nearline:
                 told = self._writer.append(events, now_ms)
             except OSError as error:
                 _log.warning("%s", one_line(f"{self._events}: events are not in the log: {error}"))
-                return Recorded(0, {**refused, UNWRITTEN: len(events)}, str(error))
+                return Acknowledged(0, {**refused, UNWRITTEN: len(events)}, str(error))
         logged = replace(events, logged_ms=np.full(len(events), moment, np.int64))
         exposed = exposed_of(logged, self._head, not told.refused)
-        return Recorded(told.events, dict(refused + Counter(told.refused)), self._why_waiting(), exposed)
+        return Acknowledged(told.events, dict(refused + Counter(told.refused)), self._why_waiting(), exposed)
 
     def put_edited_again(self, since: Since) -> None:
         """After a refresh: works that were edited have the vectors of their edit, and not the refreshed
@@ -158,7 +158,7 @@ class Nearline:
             self._follow(self._in_service().live, again=False)
             return self._why or None
 
-    def _follow(self, live: Live, again: bool = True) -> None:
+    def _follow(self, live: Follower, again: bool = True) -> None:
         """``again``: a store that failed the last time is asked again, which may take as long as its
         timeouts."""
         try:
@@ -229,9 +229,9 @@ def _hard_rules(path: Path | None) -> Refuse:
     """Why an upload is not taken, by the rules of a screen.toml."""
     if path is None:
         return lambda columns, number: ""
-    from karec.screening.upload_rules import HardRules
+    from karec.screening.upload_rules import UploadRules
 
-    rules = HardRules(path)
+    rules = UploadRules(path)
     work = rules.settings.columns.work
 
     def refuse(columns: Mapping[str, Any], number: int) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle
-from karec.bundle.item_types import Kind
+from karec.bundle.item_types import ItemTypeBundle
 from karec.pipeline.step import Stage
 
 PARTS = (
@@ -35,7 +35,7 @@ class Resources:
     """One for each scene; the bundle is shared by all scenes of a process, and with it what is built from its
     parts."""
 
-    bundle: Bundle | Kind
+    bundle: Bundle | ItemTypeBundle
     config_folder: Path
     stages: tuple[Stage, ...] = ()
     exposure: Any = None

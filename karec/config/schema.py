@@ -20,17 +20,17 @@ from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
 from karec.pipeline._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
-from karec.pipeline.step import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source, Step
+from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source, Step
 from karec.toml import parameters
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
-    "request": (RequestHydrator,),
+    "request": (QueryHydrator,),
     "recall": (Source,),
     "steps": (Hydrator, Filter, Scorer, Selector),
-    "observers": (Observer,),
+    "observers": (SideEffect,),
 }
 OF_STAGE = "substitute of a stage"  # beside the steps' names in $defs
 COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}

@@ -8,17 +8,17 @@ from typing import Any, Protocol
 from karec.config.registry import steps_that_give
 from karec.errors import ConfigError
 from karec.pipeline.cascade import Recall
-from karec.pipeline.step import Merger, Observer, RequestHydrator, Selector, Source, Stage, Step
+from karec.pipeline.step import Merger, QueryHydrator, Selector, SideEffect, Source, Stage, Step
 from karec.toml import Place
 
 Entry = tuple[Step, Place]
 
 
 def check_wiring(
-    request: Sequence[RequestHydrator],
+    request: Sequence[QueryHydrator],
     recall: Recall,
     stages: Sequence[Stage],
-    observers: Sequence[Observer],
+    observers: Sequence[SideEffect],
     place: Place,
 ) -> None:
     """Raises ConfigError when names clash, a step lacks what it needs, or nothing cuts the feed to the

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from karec.aggregates.advance import advance
 from karec.catalog import schema
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
@@ -121,7 +121,7 @@ def _first_day(*tables: Table) -> int:
     return (max(last, EARLIEST_MS) // DAY_MS + 1) * DAY_MS
 
 
-def _with_moments(positives: Exposures, start_ms: int, contract: Contract) -> Exposures:
+def _with_moments(positives: Impressions, start_ms: int, contract: Contract) -> Impressions:
     """``positives``, in order of moments that are made up, from ``start_ms`` on."""
     _, user = np.unique(positives.user_id, return_inverse=True)
     moments = start_ms + made_up_days(user, contract.split) * DAY_MS
@@ -129,7 +129,7 @@ def _with_moments(positives: Exposures, start_ms: int, contract: Contract) -> Ex
     return dated.take(np.lexsort((dated.work_id, dated.user_id, moments)))
 
 
-def _with_negatives(positives: Exposures, items: Table, contract: Contract) -> Exposures:
+def _with_negatives(positives: Impressions, items: Table, contract: Contract) -> Impressions:
     _, user = np.unique(positives.user_id, return_inverse=True)
     places, drawn = draw_negatives(user, items.lookup(positives.work_id), len(items), contract.negatives)
     every = positives.take(np.concatenate([np.arange(len(positives)), places]))
@@ -137,7 +137,7 @@ def _with_negatives(positives: Exposures, items: Table, contract: Contract) -> E
     positive = np.concatenate([np.ones(len(positives), np.uint8), np.zeros(len(places), np.uint8)])
     work = np.concatenate([positives.work_id, np.asarray(items.ids)[drawn]])
     order = np.lexsort((work, every.user_id, every.time_ms))
-    return Exposures(every.user_id, work, every.time_ms, every.scene, {label: positive}).take(order)
+    return Impressions(every.user_id, work, every.time_ms, every.scene, {label: positive}).take(order)
 
 
 def _table(numbers: NDArray[Any], table: OwnTable | None, taken: set[str]) -> Table:
@@ -233,7 +233,7 @@ def _timeless_cuts(time_ms: NDArray[Any], start_ms: int, contract: Contract) -> 
     return found
 
 
-def _split(dataset: Dataset) -> dict[str, Exposures]:
+def _split(dataset: Dataset) -> dict[str, Impressions]:
     """Parts of the dataset's exposures, which are in order of time; nothing is copied."""
     exposures = dataset.exposures
     first, second = np.searchsorted(
@@ -257,7 +257,7 @@ def _check_labels(dataset: Dataset) -> None:
                 )
 
 
-def _report(dataset: Dataset, exposures: Exposures, parts: Parts) -> DataReport:
+def _report(dataset: Dataset, exposures: Impressions, parts: Parts) -> DataReport:
     shown = np.unique(exposures.work_id)
     table = parts.tables.get("users")
     moments = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.data.contract import Contract
 from karec.data.database import Database
 
@@ -22,7 +22,7 @@ class Shown:
     other values.
     """
 
-    exposures: Exposures
+    exposures: Impressions
     scenes: list[str]
     repeated: int
     differing: int
@@ -52,7 +52,7 @@ def read_shown(database: Database, contract: Contract, table: str = "shown") -> 
         order = "t, u, i, place" if "place" in there else "t, u, i"
         columns = database.arrays(f"SELECT {listed} FROM {table} ORDER BY {order}", database.count(table))
     columns, repeated, differing = _one_a_moment(columns, contract.events.repeats == "first")
-    exposures = Exposures(
+    exposures = Impressions(
         columns["u"], columns["i"], columns["t"], columns["scene"],
         {name: columns[label] for name, label in labels.items()}, columns.get("play_ms"),
     )  # fmt: skip

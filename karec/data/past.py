@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
@@ -70,7 +70,7 @@ def earlier_files(contract: Contract) -> list[Path]:
     return [contract.folder / past.log]
 
 
-def lists_of_log(exposures: Exposures, past: Past, users: Table) -> Lists:
+def lists_of_log(exposures: Impressions, past: Past, users: Table) -> Lists:
     """``exposures`` of before, in order of time."""
     rows = users.lookup(exposures.user_id)
 

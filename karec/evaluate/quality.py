@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from karec.aggregates.counters import BY_USER
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
@@ -109,7 +109,7 @@ def quality_json(quality: Mapping[str, Any]) -> str:
 
 def quality_table(
     predictions: Mapping[str, NDArray[Any]],
-    exposures: Exposures,
+    exposures: Impressions,
     tasks: Sequence[str],
     start_ms: int,
     resamples: int = 200,

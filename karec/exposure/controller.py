@@ -49,7 +49,7 @@ from karec.exposure.constraints import (
     check_together,
 )
 from karec.exposure.control import Law
-from karec.exposure.counters import Feed, Ledger
+from karec.exposure.counters import ExposureCounters, Feed
 from karec.exposure.dual_variables import Prices, groups_of
 from karec.exposure.forked import safe_in_forks
 from karec.exposure.lifted import Lifted
@@ -109,7 +109,7 @@ class Steering:
             raise ValueError(f"window_hours must be positive, got {window_hours}")
         self.index, self.explore, self.shared = index, explore, state is not None
         self._groups, self._absent = groups_of(targets), absent_values(index, targets)
-        self._ledger = Ledger(self._groups, caps, floors, spread, Law(rate, bound), window_hours)
+        self._ledger = ExposureCounters(self._groups, caps, floors, spread, Law(rate, bound), window_hours)
         self._file = None if state is None else shared_file((config_folder or Path()) / state)
         self._writer = Lock()
         self._held: list[Feed] = []

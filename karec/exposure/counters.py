@@ -43,7 +43,7 @@ class Feed:
     spread: tuple[NDArray[Any], ...] = ()
 
 
-class Ledger:
+class ExposureCounters:
     """The state of prices. One thread writes it; what requests read is made from it
     (``karec.exposure.controller``)."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec.exposure.boosts import Boosts, Units
-from karec.exposure.counters import Feed, Ledger
+from karec.exposure.counters import ExposureCounters, Feed
 from karec.exposure.guarantees import Library, newest_of_each
 from karec.exposure.rates import Rates
 from karec.index import ItemIndex
@@ -21,7 +21,7 @@ class Lifted:
     """``boosts``: those of ``ledger`` as it stands. One thread calls; what it reads is never written
     again."""
 
-    def __init__(self, ledger: Ledger, index: ItemIndex, rates: Rates) -> None:
+    def __init__(self, ledger: ExposureCounters, index: ItemIndex, rates: Rates) -> None:
         self._ledger, self._index, self._rates = ledger, index, rates
         self._library_ms: int | None = None
         self._units: list[Units] = [(np.empty(0, np.int64),) * 2 for _ in ledger.floors]

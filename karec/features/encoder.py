@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from karec import _native
 from karec._stored import json_of, read_npz
 from karec.aggregates.id_lists import Lists
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
@@ -81,7 +81,7 @@ class Encoder:
     def fit(
         cls,
         snapshot: Snapshot,
-        exposures: Exposures,
+        exposures: Impressions,
         tasks: Sequence[str],
         *,
         history_length: int = 30,

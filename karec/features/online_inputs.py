@@ -15,7 +15,7 @@ from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 
 if TYPE_CHECKING:  # a process without a state store loads no compiler of folds
-    from karec.online.changed_items import LiveWorks
+    from karec.online.changed_items import ChangedItems
     from karec.online.read_state import UserState
 
 
@@ -27,7 +27,7 @@ def encode_live_user(
     user_id: int,
     time_ms: int,
     scene_code: int,
-    works: LiveWorks | None = None,
+    works: ChangedItems | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The user's side of one request, U = 1: the snapshot's columns, and the lists and counters of ``state``,
     whose counters are ``counters``. Relations that no fold changes are the snapshot's. ``works``: those that
@@ -67,7 +67,7 @@ def encode_live_user(
 def encode_live_items(
     encoder: Encoder,
     snapshot: Snapshot,
-    works: LiveWorks,
+    works: ChangedItems,
     names: Sequence[str],
     ids: NDArray[Any],
     time_ms: int,

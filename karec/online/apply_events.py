@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import NONE, Events
 from karec.aggregates.fading_counters import RECENT_BY_WORK
-from karec.aggregates.histories import LIST_FOLDS, SHOWN, ListFold
+from karec.aggregates.histories import LIST_FOLDS, SHOWN, HistoryAggregate
 from karec.aggregates.located_events import FOLDED, LocatedEvents
 from karec.errors import DataError
 from karec.kernels.folds import grouped
 from karec.online.event_log.tail import Cursor, EventTail
-from karec.online.lifecycle import Lives, of_lives
+from karec.online.lifecycle import ItemLifecycle, of_lives
 from karec.online.shown_history import ALL_SHOWN, spilled
 from karec.online.store import records
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.event_dedup import forgotten, once
 from karec.online.store.store import CURSOR, StateStore
 
@@ -40,7 +40,7 @@ AT_ONCE = 20_000
 
 
 @dataclass(eq=False)
-class StateWriter:
+class EventApplier:
     """Writes to ``store`` what events change. One writer at a time: a second one makes the first raise
     Conflict.
 
@@ -52,7 +52,7 @@ class StateWriter:
     """
 
     store: StateStore
-    folded: Folded
+    folded: StoreContents
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class StateWriter:
             entries |= forgotten(self.store, int(events.logged_ms.max()), self.folded.head.late_ms)
         lives = of_lives(events)
         if len(lives):
-            entries |= Lives.named_by(self.store, lives, counted).step(lives, counted).entries()
+            entries |= ItemLifecycle.named_by(self.store, lives, counted).step(lives, counted).entries()
             counted["of works"] = len(lives)
         read, early = np.isin(events.kind, FOLDED), events.time_ms < self.folded.base.time_ms
         counted["of a kind that no fold reads"] = int((~read).sum()) - len(lives)
@@ -201,7 +201,7 @@ class _ListStep:
     changes of each.
     """
 
-    fold: ListFold
+    fold: HistoryAggregate
     rows: NDArray[Any]
     keys: list[bytes]
     first: NDArray[Any]
@@ -210,9 +210,9 @@ class _ListStep:
     @classmethod
     def of(
         cls,
-        fold: ListFold,
+        fold: HistoryAggregate,
         letter: bytes,
-        folded: Folded,
+        folded: StoreContents,
         located: LocatedEvents,
         events: Events,
         users: NDArray[Any],
@@ -225,7 +225,7 @@ class _ListStep:
         return cls(fold, rows, records.keys_of(letter, users[rows]), first[[*rows, len(users)]], new)
 
     def after(
-        self, values: list[bytes | None], folded: Folded, user_rows: NDArray[Any]
+        self, values: list[bytes | None], folded: StoreContents, user_rows: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], int]:
         """(first, states, corrupt entries) of the users after the changes; of the newest shown works, all."""
         found = records.unpack(self.keys, values, 3)
@@ -236,7 +236,7 @@ class _ListStep:
 
 
 def _begun(
-    fold: ListFold, found: records.Unpacked, folded: Folded, user_rows: NDArray[Any]
+    fold: HistoryAggregate, found: records.Unpacked, folded: StoreContents, user_rows: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """(first, states): those that were found, and what the base says of users who have none."""
     if not len(found.missing) or fold.name not in folded.base.relations:

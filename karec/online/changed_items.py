@@ -15,7 +15,7 @@ from karec.catalog.table import Table
 
 
 @dataclass(frozen=True, eq=False)
-class LiveWorks:
+class ChangedItems:
     """One moment of works, which never changes: a request reads one from its first step to its last.
 
     added    works that came or changed since the base, as a snapshot of works alone; its columns are the
@@ -34,7 +34,7 @@ class LiveWorks:
     batches: int = 0
 
     @classmethod
-    def none(cls, base: Snapshot, n_counters: int) -> LiveWorks:
+    def none(cls, base: Snapshot, n_counters: int) -> ChangedItems:
         nothing = np.empty(0, np.int64)
         nobody = snapshot_of(base, base.works.take(nothing))
         return cls(nobody, nobody, nothing, nothing, np.empty((0, n_counters), np.float32))
@@ -73,7 +73,7 @@ class LiveWorks:
         found = np.flatnonzero(self.ids[here] == ids)
         return found, self.counters[here[found]]
 
-    def with_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> LiveWorks:
+    def with_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
         """The same with the ``counters (M, C)`` of ``ids (M,)``, ascending and unique. O(K + M)."""
         at, table, known = np.searchsorted(self.ids, ids), self.counters.copy(), np.zeros(len(ids), bool)
         within = np.flatnonzero(at < len(self.ids))

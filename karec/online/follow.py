@@ -14,17 +14,17 @@ import numpy as np
 from karec.aggregates.events import Events
 from karec.aggregates.located_events import FOLDED
 from karec.errors import KarecError, Unavailable, one_line
-from karec.online.apply_events import AT_ONCE, StateWriter
-from karec.online.changed_items import Changed, LiveWorks
+from karec.online.apply_events import AT_ONCE, EventApplier
+from karec.online.changed_items import Changed, ChangedItems
 from karec.online.event_log.tail import Cursor, EventTail
-from karec.online.items_since import KnownWorks, WorksSince
-from karec.online.lifecycle import Lives, of_lives
+from karec.online.items_since import ItemsSince, KnownWorks
+from karec.online.lifecycle import ItemLifecycle, of_lives
 from karec.online.read_state import StateReader
 from karec.online.recovery import can_be_rebuilt, lacks_events, rebuild
 from karec.online.store import records
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.store import Conflict, StateStore
-from karec.online.view import LiveView
+from karec.online.view import OnlineView
 from karec.pipeline.deadline import Deadline
 
 MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
@@ -35,11 +35,11 @@ _log = logging.getLogger("karec.live")
 
 Known = tuple[KnownWorks, Cursor]
 """What became of works, and how far of the log it is."""
-Take = Callable[[LiveWorks, Changed], None]
+Take = Callable[[ChangedItems, Changed], None]
 """Puts works into what requests search, and hides others."""
 
 
-class Live:
+class Follower:
     """What happened since the base of ``folded``. One thread follows at a time; any number look and take
     views.
 
@@ -53,9 +53,9 @@ class Live:
     def __init__(
         self,
         store: StateStore,
-        folded: Folded,
+        folded: StoreContents,
         log: Path,
-        since: WorksSince,
+        since: ItemsSince,
         take: Take,
         deadline_ms: float | None,
         known: Known | None = None,
@@ -63,7 +63,7 @@ class Live:
         self._store, self._folded, self._log = store, folded, log
         self._since, self._take, self._known = since, take, known
         self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
-        self._works = LiveWorks.none(folded.base, len(folded.counters))
+        self._works = ChangedItems.none(folded.base, len(folded.counters))
         self._reader: StateReader | None = None
         self._waiting: deque[tuple[Events, Cursor]] = deque()
         self._counted: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class Live:
 
     @property
     def counts(self) -> Counter[str]:
-        """What became of events so far: of ``StateWriter.counts`` and ``WorksSince.counts``."""
+        """What became of events so far: of ``EventApplier.counts`` and ``ItemsSince.counts``."""
         writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
         return writers + self._counted + self._since.counts
 
@@ -83,7 +83,7 @@ class Live:
         return self._reader is not None
 
     @property
-    def works(self) -> LiveWorks:
+    def works(self) -> ChangedItems:
         """Works as of the last batch that was followed."""
         return self._works
 
@@ -101,12 +101,12 @@ class Live:
         with self._looking:
             return (self._since.known(), self._tail.cursor) if self.begun else None
 
-    def view(self, user: int) -> tuple[LiveView, str | None]:
+    def view(self, user: int) -> tuple[OnlineView, str | None]:
         """What is known of ``user`` and of works, and why it is less than it should be: the store did not
         answer, or did not take the newest events.
         """
         reader, works = self._reader, self._works
-        nobody = LiveView(None, works, self._folded.counters)
+        nobody = OnlineView(None, works, self._folded.counters)
         if reader is None:
             return nobody, NOT_BEGUN
         try:
@@ -114,7 +114,7 @@ class Live:
         except Unavailable as error:
             self._counted["reads that failed"] += 1
             return nobody, str(error)
-        return LiveView(state, works, self._folded.counters), self._behind
+        return OnlineView(state, works, self._folded.counters), self._behind
 
     def follow(self) -> int:
         """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for
@@ -155,7 +155,7 @@ class Live:
         self._writer, self._tail = self._caught_up(Counter())
         reader = StateReader(self._store, self._folded)
         if self._known is None:
-            known = KnownWorks.of(Lives.all_of(self._store, self._counted), self._folded.base)
+            known = KnownWorks.of(ItemLifecycle.all_of(self._store, self._counted), self._folded.base)
         else:  # what the store has since then comes once more, and changes nothing twice
             known, cursor = self._known
             self._tail = EventTail(self._log, cursor)
@@ -190,12 +190,12 @@ class Live:
                 "the state store lacks events still: other processes write to it; begin this one anew later"
             )
 
-    def _caught_up(self, counts: Counter[str]) -> tuple[StateWriter, EventTail]:
+    def _caught_up(self, counts: Counter[str]) -> tuple[EventApplier, EventTail]:
         """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it,
         and no writer goes on from there but one that begins at the store's cursor.
         """
         while True:
-            writer = StateWriter(self._store, self._folded, counts)
+            writer = EventApplier(self._store, self._folded, counts)
             tail = EventTail(self._log, writer.cursor)
             try:
                 while writer.follow(tail):

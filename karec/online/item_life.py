@@ -48,7 +48,7 @@ def newest(*words: Word | None) -> Word | None:
 
 
 @dataclass(frozen=True)
-class Life:
+class ItemLife:
     """``there``: the newest upload or deletion, ``blocked``: the newest block or unblock; None where there is
     none. ``columns``, ``adjusted`` {name: (moment, value)}.
     """
@@ -58,7 +58,7 @@ class Life:
     columns: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
     adjusted: Mapping[str, tuple[Moment, Value]] = field(default_factory=dict)
 
-    def step(self, kind: int, moment: Moment, said: Mapping[str, Value]) -> Life:
+    def step(self, kind: int, moment: Moment, said: Mapping[str, Value]) -> ItemLife:
         """After one more event, whose text ``said`` that."""
         if kind == ADJUST:
             return replace(self, adjusted=_with_newer(self.adjusted, moment, said))
@@ -97,7 +97,7 @@ class Life:
         return json.dumps([*words, *said]).encode()
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> Life:
+    def of_bytes(cls, data: bytes) -> ItemLife:
         """ValueError for anything else than what ``to_bytes`` gives."""
         try:
             # written before works were adjusted: three

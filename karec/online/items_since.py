@@ -15,10 +15,10 @@ from karec.catalog.schema import CREATOR, PUBLISHED, is_counter
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.online.cells import cells
-from karec.online.changed_items import Changed, LiveWorks, snapshot_of
+from karec.online.changed_items import Changed, ChangedItems, snapshot_of
 from karec.online.growing_table import GrowingTable
-from karec.online.item_life import ADJUSTED, ID, NEVER, Life, Value, Word
-from karec.online.lifecycle import Lives
+from karec.online.item_life import ADJUSTED, ID, NEVER, ItemLife, Value, Word
+from karec.online.lifecycle import ItemLifecycle
 from karec.online.packed_lives import ALWAYS, PackedLives
 
 NumberOf = Callable[[str, str], int]
@@ -32,23 +32,23 @@ NOTHING = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class KnownWorks:
-    """What one base's ``WorksSince`` knew at a moment: ``lives``, and the works of ``table`` that ``came``,
+    """What one base's ``ItemsSince`` knew at a moment: ``lives``, and the works of ``table`` that ``came``,
     whose cells stand for any base that numbers ``like`` it.
     """
 
-    lives: Lives
+    lives: ItemLifecycle
     table: Table
     came: NDArray[Any]
     names: Mapping[int, int | str]
     like: tuple[object, ...]
 
     @classmethod
-    def of(cls, lives: Lives, base: Snapshot) -> Self:
+    def of(cls, lives: ItemLifecycle, base: Snapshot) -> Self:
         """Of lives alone."""
         return cls(lives, base.works.take(NOTHING), np.empty(0, bool), {}, ())
 
 
-class WorksSince:
+class ItemsSince:
     """Keeps ``added`` and ``gone`` as lives change. One thread calls it. ``counts``: uploads that were not
     taken, by reason.
 
@@ -68,13 +68,13 @@ class WorksSince:
         self.counts: Counter[str] = Counter()
 
     @property
-    def lives(self) -> Lives:
+    def lives(self) -> ItemLifecycle:
         """Those that are kept up, and not a copy."""
-        return Lives(self._lives, self._creators)
+        return ItemLifecycle(self._lives, self._creators)
 
     def known(self) -> KnownWorks:
         """For another base, which then need not make the same cells anew."""
-        lives = Lives(PackedLives.of(self._lives), dict(self._creators))
+        lives = ItemLifecycle(PackedLives.of(self._lives), dict(self._creators))
         return KnownWorks(lives, self._growing.table, self._came, dict(self._names), self._like())
 
     def begin(self, known: KnownWorks) -> Changed:
@@ -110,7 +110,7 @@ class WorksSince:
             names={**taken, **changed.names},
         )
 
-    def step(self, newer: Lives) -> Changed:
+    def step(self, newer: ItemLifecycle) -> Changed:
         """After the lives of some works and creators changed. O(these), and O(works added) for those that
         were added before.
         """
@@ -130,7 +130,7 @@ class WorksSince:
         said_ms = [self._lives[work].said_ms for work in self._growing.table.ids[rows].tolist()]
         return Changed(rows, np.array(said_ms, np.int64), NOTHING, NOTHING, {}, {})
 
-    def over(self, works: LiveWorks) -> LiveWorks:
+    def over(self, works: ChangedItems) -> ChangedItems:
         """``works`` with what is here now."""
         table, gone = self._growing.table, self._gone_ids
         if works.added.works is table:
@@ -145,7 +145,7 @@ class WorksSince:
         labels = {name: tuple(self.base.labels.get(name, ())) for name in columns}
         return list(columns.items()), labels, self._number_of, self._refuse
 
-    def _stepped(self, works: NDArray[Any], newer: Mapping[int, Life]) -> Changed:
+    def _stepped(self, works: NDArray[Any], newer: Mapping[int, ItemLife]) -> Changed:
         """``works`` ascending as their lives say now, of which ``newer`` are at hand."""
         in_base, there = self.base.works.lookup(works), self._growing.table.lookup(works)
         ids, rows, said_ms, came, hidden = (
@@ -157,7 +157,7 @@ class WorksSince:
         )
         names = dict[int, int | str]()
         for work, row, was in zip(works.tolist(), in_base.tolist(), there.tolist(), strict=True):
-            life = newer[work] if work in newer else self._lives.get(work, Life())
+            life = newer[work] if work in newer else self._lives.get(work, ItemLife())
             values = self._values(work, life, row)
             if life.gone or self._is_blocked(values, row):
                 hidden.append(work)
@@ -198,7 +198,7 @@ class WorksSince:
             rows_put, np.array(said_ms, np.int64), np.array(hidden, np.int64), back, names, adjusted
         )
 
-    def _values(self, work: int, life: Life, row: int) -> dict[str, Any] | None:
+    def _values(self, work: int, life: ItemLife, row: int) -> dict[str, Any] | None:
         """The cells of a work; None where it is not added: of the base and not edited, unknown, not taken."""
         if row >= 0:
             edited = life.values(self.base.time_ms)
@@ -239,7 +239,7 @@ class WorksSince:
 
     def _said_maker(self, work: int) -> int:
         """Who made a work, as its life says."""
-        said = self._lives.get(work, Life()).columns.get(CREATOR, (NEVER, None))[1]
+        said = self._lives.get(work, ItemLife()).columns.get(CREATOR, (NEVER, None))[1]
         return self._maker(self._numbered({CREATOR: said}).get(CREATOR))
 
     def _maker(self, value: Any) -> int:
@@ -247,7 +247,7 @@ class WorksSince:
         return int(cells([value], CREATOR, self.base.works[CREATOR].dtype)[0])
 
 
-def _factor(life: Life, name: str) -> float:
+def _factor(life: ItemLife, name: str) -> float:
     value = life.adjusted[name][1]
     assert isinstance(value, int | float)
     return float(value)

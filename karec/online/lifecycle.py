@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from karec.aggregates.events import ADJUST, BLOCK, UNBLOCK, Events
-from karec.online.item_life import LIVES, SAY, Life, Word, adjustment_of, columns_of, newest
+from karec.online.item_life import LIVES, SAY, ItemLife, Word, adjustment_of, columns_of, newest
 from karec.online.packed_lives import PackedLives
 from karec.online.store import records
 from karec.online.store.store import StateStore
 
 
 @dataclass(frozen=True)
-class Lives:
+class ItemLifecycle:
     """``works`` {work: its life}, ``creators`` {creator: the newest block or unblock of all their works}."""
 
-    works: Mapping[int, Life] = field(default_factory=dict)
+    works: Mapping[int, ItemLife] = field(default_factory=dict)
     creators: Mapping[int, Word] = field(default_factory=dict)
 
-    def step(self, events: Events, counted: Counter[str]) -> Lives:
+    def step(self, events: Events, counted: Counter[str]) -> ItemLifecycle:
         """Of the works and creators that ``events`` name: after these, which are of the kinds LIVES, in any
         order."""
-        works, creators = dict[int, Life](), dict[int, Word]()
+        works, creators = dict[int, ItemLife](), dict[int, Word]()
         for at in range(len(events)):
             kind, work, creator = int(events.kind[at]), int(events.item_id[at]), int(events.creator_id[at])
             moment = int(events.time_ms[at]), int(events.number[at])
@@ -40,8 +40,8 @@ class Lives:
             if said is None:
                 counted["unreadable text"] += 1
                 continue
-            works[work] = works.get(work, self.works.get(work, Life())).step(kind, moment, said)
-        return Lives(works, creators)
+            works[work] = works.get(work, self.works.get(work, ItemLife())).step(kind, moment, said)
+        return ItemLifecycle(works, creators)
 
     def entries(self) -> dict[bytes, bytes]:
         """As the store keeps them."""
@@ -55,9 +55,9 @@ class Lives:
         return found
 
     @classmethod
-    def read(cls, values: Mapping[bytes, bytes | None], counted: Counter[str]) -> Lives:
+    def read(cls, values: Mapping[bytes, bytes | None], counted: Counter[str]) -> ItemLifecycle:
         """Of the store's entries by key; corrupt ones are counted and taken as missing."""
-        works, creators = dict[int, Life](), dict[int, Word]()
+        works, creators = dict[int, ItemLife](), dict[int, Word]()
         for key, value in values.items():
             if value is None:
                 continue
@@ -65,14 +65,14 @@ class Lives:
                 counted["corrupt entries"] += 1
                 continue
             if key[:1] == records.WORK_LIFE:
-                works[records.id_of(key)] = Life.of_bytes(records.payload(value))
+                works[records.id_of(key)] = ItemLife.of_bytes(records.payload(value))
             else:
                 time, number, kind = np.frombuffer(records.payload(value), np.uint64).tolist()
                 creators[records.id_of(key)] = (time, number), kind
         return cls(works, creators)
 
     @classmethod
-    def all_of(cls, store: StateStore, counted: Counter[str]) -> Lives:
+    def all_of(cls, store: StateStore, counted: Counter[str]) -> ItemLifecycle:
         """Every one that ``store`` has; its works' are ``PackedLives``."""
         works = PackedLives()
         for key, value in store.scan(records.WORK_LIFE, _behind(records.WORK_LIFE)):
@@ -84,7 +84,7 @@ class Lives:
         return cls(works, cls.read(dict(blocks), counted).creators)
 
     @classmethod
-    def named_by(cls, store: StateStore, events: Events, counted: Counter[str]) -> Lives:
+    def named_by(cls, store: StateStore, events: Events, counted: Counter[str]) -> ItemLifecycle:
         """Those that ``events`` name, in one read."""
         creators = np.unique(events.creator_id[np.isin(events.kind, (BLOCK, UNBLOCK)) & (events.item_id < 0)])
         works = np.unique(events.item_id[events.item_id >= 0])

@@ -19,16 +19,16 @@ from karec.kernels import shown_filter
 from karec.kernels.fold_lists import VALUE
 from karec.online.shown_history import WIDTH
 from karec.online.store import records
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.store import StateStore
 
 
 @dataclass(frozen=True, eq=False)
 class UserState:
     """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first};
-    ``counters (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``Folded.counters``. ``shown``:
-    the works that the user was shown of late, the last 1,000 or a few more; ``earlier (F, ·)``: filters of
-    those before them.
+    ``counters (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``StoreContents.counters``.
+    ``shown``: the works that the user was shown of late, the last 1,000 or a few more; ``earlier (F, ·)``:
+    filters of those before them.
     """
 
     lists: Mapping[str, Relation]
@@ -57,7 +57,7 @@ class StateReader:
     """
 
     store: StateStore
-    folded: Folded
+    folded: StoreContents
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:

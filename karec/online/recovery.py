@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from karec.catalog.snapshot import Snapshot
-from karec.online.apply_events import StateWriter
+from karec.online.apply_events import EventApplier
 from karec.online.event_log.parts import all_parts
 from karec.online.event_log.tail import Cursor, EventTail
 from karec.online.store import records
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
 from karec.online.store.records import HIGHEST, LOWEST
 from karec.online.store.store import CURSOR, Conflict, StateStore
@@ -17,11 +17,11 @@ from karec.online.store.store import CURSOR, Conflict, StateStore
 TRIES = 8
 
 
-def catch_up(store: StateStore, folded: Folded, log: Path) -> StateWriter:
+def catch_up(store: StateStore, folded: StoreContents, log: Path) -> EventApplier:
     """Takes everything that the log has behind the store's cursor; an empty store is so rebuilt. The writer
     that did it.
     """
-    writer = StateWriter(store, folded)
+    writer = EventApplier(store, folded)
     tail = EventTail(log, writer.cursor)
     while writer.follow(tail):
         pass
@@ -45,7 +45,7 @@ def can_be_rebuilt(store: StateStore, log: Path) -> bool:
     return cursor is None or {*Cursor.of_bytes(cursor).places} <= begun
 
 
-def rebuild(store: StateStore, folded: Folded, log: Path) -> None:
+def rebuild(store: StateStore, folded: StoreContents, log: Path) -> None:
     """What ``log`` says in place of all entries, in one commit: readers see the one or the other. Memory: the
     store's. Conflict: other processes wrote before each of TRIES commits.
     """

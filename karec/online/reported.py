@@ -52,7 +52,7 @@ class Exposed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Acknowledged:
     """``events`` are in the log; ``refused`` {reason: how many} are not. ``waiting``: why the state store has
     not taken them yet; None: the next request knows them. ``exposed``: the exposures among them.
     """
@@ -63,7 +63,7 @@ class Recorded:
     exposed: tuple[Exposed, ...] = field(default=(), repr=False, compare=False)
 
 
-class Happenings:
+class EventParser:
     """Turns rows of plain values into events, for the ids of ``bundle`` and the names of ``head``."""
 
     def __init__(self, bundle: Bundle, head: Head) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.histories import SHOWN, SHOWN_EXACTLY, ListFold
+from karec.aggregates.histories import SHOWN, SHOWN_EXACTLY, HistoryAggregate
 from karec.kernels import shown_filter
 from karec.online.store import records
 from karec.online.store.store import StateStore
@@ -27,7 +27,7 @@ SPILL = 128
 PERIOD_MS = 28 * DAY_MS
 WIDTH = 1 + shown_filter.WORDS  # of a filter in the store: its period, its words
 
-ALL_SHOWN = ListFold("all shown", SHOWN.adds, SHOWN.value, 1 << 60)
+ALL_SHOWN = HistoryAggregate("all shown", SHOWN.adds, SHOWN.value, 1 << 60)
 
 
 def spilled(

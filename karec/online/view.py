@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.online.changed_items import LiveWorks
+from karec.online.changed_items import ChangedItems
 from karec.online.read_state import UserState
 
 
 @dataclass(frozen=True, eq=False)
-class LiveView:
+class OnlineView:
     """``user``: what one read of the state store said; None where the store did not answer, and the bundle's
     counts. ``works`` are read in this process, whatever became of the store. ``names``: the counters of both,
     in order.
     """
 
     user: UserState | None
-    works: LiveWorks
+    works: ChangedItems
     names: Sequence[str]
 
     def list_of(self, name: str) -> NDArray[Any] | None:

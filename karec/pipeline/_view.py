@@ -78,7 +78,7 @@ class IndexView(Protocol):
     def close(self) -> None: ...
 
 
-class LiveView(Protocol):
+class OnlineView(Protocol):
     """What a request knows beyond its bundle, as of one moment. ``karec.online.view`` has the
     class.
 
@@ -98,7 +98,7 @@ class LiveView(Protocol):
 class Living(Protocol):
     """What happened since the bundle was made."""
 
-    def view(self, user: int) -> tuple[LiveView, str | None]:
+    def view(self, user: int) -> tuple[OnlineView, str | None]:
         """What is known now, and why less is known than should be; None: all is."""
 
 

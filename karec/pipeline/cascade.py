@@ -21,9 +21,9 @@ from karec.pipeline._usual import UsualTimes
 from karec.pipeline._view import Living, Pinnable
 from karec.pipeline.checks import hydrate_request, merge, recall
 from karec.pipeline.deadline import Call, Deadline, DeadlineCounts
-from karec.pipeline.observer_queue import ObserverCounts, ObserverQueue
-from karec.pipeline.recommendation import Naming, Recommendation
-from karec.pipeline.step import Merger, RequestHydrator, Source, Stage, Step, left_out, standing_in, timed
+from karec.pipeline.observer_queue import SideEffectCounts, SideEffectQueue
+from karec.pipeline.recommendation import IdNames, Page
+from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step, left_out, standing_in, timed
 from karec.pipeline.trace import NoTime, StepTrace, Trace, degraded, why_short
 from karec.pipeline.types import EMPTY, Candidates, Request
 
@@ -123,14 +123,14 @@ class Cascade:
     """
 
     scene: str
-    request_hydrators: tuple[RequestHydrator, ...]
+    request_hydrators: tuple[QueryHydrator, ...]
     recall: Recall
     stages: tuple[Stage, ...]
-    observers: tuple[ObserverQueue, ...] = ()
+    observers: tuple[SideEffectQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
     index: Pinnable | None = None
     threads: int | None = None
-    naming: Naming | None = None
+    naming: IdNames | None = None
     recall_index: Pinnable | None = field(default=None, kw_only=True)
     live: Living | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
@@ -145,8 +145,8 @@ class Cascade:
         object.__setattr__(self, "units", units)
         shared_slots(self.threads)  # refuses a number below 1
         for observer in self.observers:
-            if not isinstance(observer, ObserverQueue):
-                raise ContractError(f"observers: {observer!r} has no queue, give ObserverQueue(observer)")
+            if not isinstance(observer, SideEffectQueue):
+                raise ContractError(f"observers: {observer!r} has no queue, give SideEffectQueue(observer)")
         steps = [step for stage in self.stages for step in stage.steps]
         watching = [queue.observer for queue in self.observers]
         for hydrator in self.request_hydrators:
@@ -160,7 +160,7 @@ class Cascade:
                         f"give Cascade(…, {name}=…) the index that its steps were built on"
                     )
 
-    def run(self, request: Request) -> Recommendation:
+    def run(self, request: Request) -> Page:
         """Recall → stages → a feed of at most ``request.k`` works, with the trace of every step.
 
         The request sees one generation of the index, however often others write meanwhile. The pin goes with
@@ -178,7 +178,7 @@ class Cascade:
                 )
         return self._run(request, ends)
 
-    def _run(self, request: Request, ends: float | None) -> Recommendation:
+    def _run(self, request: Request, ends: float | None) -> Page:
         with shared_slots(self.threads).taken():
             start = self.clock()
             budget = Budget(self.clock, ends, self.units)
@@ -195,7 +195,7 @@ class Cascade:
             observer.offer(request, answer)
         return answer
 
-    def close(self) -> tuple[ObserverCounts, ...]:
+    def close(self) -> tuple[SideEffectCounts, ...]:
         """Wait until the observers have seen every answer and written what they hold back; what each did and
         lost.
 
@@ -233,7 +233,7 @@ class Cascade:
         for step in self.request_hydrators:
             no_time = budget.short()
             runs = step if no_time is None else standing_in(step)
-            assert isinstance(runs, RequestHydrator)
+            assert isinstance(runs, QueryHydrator)
             budget.done()
             if no_time is not None and runs is step:
                 traces.append(left_out(step, "request", -1, no_time))
@@ -243,7 +243,7 @@ class Cascade:
             traces.append(done.trace(runs, "request", (0, -1), no_time=no_time))
         return request, traces
 
-    def _feed(self, request: Request, budget: Budget) -> tuple[Request, Recommendation]:
+    def _feed(self, request: Request, budget: Budget) -> tuple[Request, Page]:
         """The request as its steps saw it, and the answer, which has no view."""
         if request.scene != self.scene:
             raise ValueError(
@@ -269,7 +269,7 @@ class Cascade:
                 f"without k"
             )
         cold = request.features.get("cold_start")
-        return request, Recommendation(
+        return request, Page(
             request=request.with_view(None).with_live(None),
             candidates=candidates,
             scored=scored,

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from karec.pipeline import _contract
-from karec.pipeline.types import EMPTY, Array, Candidates, Noted, Request
+from karec.pipeline.types import EMPTY, Array, Candidates, Request, StepOutput
 
 Notes = Mapping[str, Any]  # for the trace
 V = TypeVar("V")
 Role = Any  # one of karec.pipeline.step, which imports this module
 
 
-def _plain(result: V | Noted[V]) -> tuple[V, Notes]:
-    return (result.value, result.notes) if isinstance(result, Noted) else (result, EMPTY)
+def _plain(result: V | StepOutput[V]) -> tuple[V, Notes]:
+    return (result.value, result.notes) if isinstance(result, StepOutput) else (result, EMPTY)
 
 
 def hydrate_request(step: Role, request: Request) -> tuple[Mapping[str, Array], Notes]:

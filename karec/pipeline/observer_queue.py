@@ -3,7 +3,7 @@
 ``Cascade.run`` offers every answer and returns; it never waits for an observer, and nothing that an observer
 does can change or fail an answer. What the queue has no room for is dropped and counted.
 
-Threads    Any thread may call any method of ``ObserverQueue``. The observer's ``chooses`` runs on the
+Threads    Any thread may call any method of ``SideEffectQueue``. The observer's ``chooses`` runs on the
            request's thread, ``counts`` on any, everything else of it on the queue's own thread, one call at a
            time. The queue holds the answer itself, not a copy: do not write into its arrays.
 Start      The thread starts with the first request that is offered, in the process that offers it.
@@ -24,18 +24,18 @@ import os
 import weakref
 from dataclasses import replace
 
-from karec.pipeline.recommendation import Recommendation
-from karec.pipeline.side_effects import ObserverCounts, ObserverThread
-from karec.pipeline.step import Observer
+from karec.pipeline.recommendation import Page
+from karec.pipeline.side_effects import ObserverThread, SideEffectCounts
+from karec.pipeline.step import SideEffect
 from karec.pipeline.types import Request
 
 MAX_REQUESTS = 1024
 MAX_WORKS = 2_000_000  # 40 MB of candidates, and their columns
 
-__all__ = ["ObserverCounts", "ObserverQueue"]
+__all__ = ["SideEffectCounts", "SideEffectQueue"]
 
 
-class ObserverQueue:
+class SideEffectQueue:
     """Offers answers to ``observer`` on a thread of its own. The module's docstring says who may call what,
     and when.
 
@@ -44,7 +44,7 @@ class ObserverQueue:
     """
 
     def __init__(
-        self, observer: Observer, max_requests: int = MAX_REQUESTS, max_works: int = MAX_WORKS
+        self, observer: SideEffect, max_requests: int = MAX_REQUESTS, max_works: int = MAX_WORKS
     ) -> None:
         if max_requests <= 0 or max_works <= 0:
             raise ValueError(
@@ -70,7 +70,7 @@ class ObserverQueue:
     def name(self) -> str:
         return self.observer.name
 
-    def offer(self, request: Request, recommendation: Recommendation) -> None:
+    def offer(self, request: Request, recommendation: Page) -> None:
         """Hand an answer over, if the observer chooses the request. Waits for nothing and raises nothing."""
         try:
             if not self.observer.chooses(request):
@@ -84,7 +84,7 @@ class ObserverQueue:
         else:
             self._thread.put(request if self.observer.reads_index else recommendation.request, recommendation)
 
-    def counts(self) -> ObserverCounts:
+    def counts(self) -> SideEffectCounts:
         """What became of the requests so far."""
         return self._thread.counts()
 
@@ -92,7 +92,7 @@ class ObserverQueue:
         """Wait until all that was offered before is observed, and what the observer holds back is flushed."""
         self._thread.flush()
 
-    def close(self) -> ObserverCounts:
+    def close(self) -> SideEffectCounts:
         """Wait until all that is pending is observed, and the observer closed; what was lost is logged and
         returned.
 
@@ -103,7 +103,7 @@ class ObserverQueue:
         return self.counts()
 
 
-_queues: weakref.WeakSet[ObserverQueue] = weakref.WeakSet()
+_queues: weakref.WeakSet[SideEffectQueue] = weakref.WeakSet()
 
 
 def _begin_in_child() -> None:

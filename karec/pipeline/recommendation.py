@@ -11,7 +11,7 @@ from karec.pipeline.types import EMPTY, Candidates, Request
 
 
 @dataclass(frozen=True)
-class Item:
+class PageItem:
     """One place in a feed."""
 
     position: int
@@ -21,13 +21,13 @@ class Item:
     columns: Mapping[str, Any]
 
 
-class Naming(Protocol):
+class IdNames(Protocol):
     """Between a platform's ids and the numbers that steps see."""
 
     def numbered(self, request: Request) -> Request:
         """``request`` with numbers for ids. ValueError for an id of another kind than the platform's."""
 
-    def named(self, answer: Recommendation, request: Request) -> Recommendation:
+    def named(self, answer: Page, request: Request) -> Page:
         """``answer`` to ``request``, with the ids of its works."""
 
     def number_of(self, item: int | str) -> int:
@@ -35,7 +35,7 @@ class Naming(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Recommendation:
+class Page:
     """The answer: the feed, how it came about, and what it was made with.
 
     ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
@@ -63,18 +63,20 @@ class Recommendation:
     def __len__(self) -> int:
         return len(self.candidates)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[PageItem]:
         return iter(self.items)
 
     @property
-    def items(self) -> tuple[Item, ...]:
+    def items(self) -> tuple[PageItem, ...]:
         c = self.candidates
         names = c.ids.tolist() if self.names is None else self.names
         columns = {name: value.tolist() for name, value in c.columns.items() if value.ndim == 1}
         sources = c.sources.tolist()
         found_by = {bits: self._channels_of(bits) for bits in set(sources)}
         return tuple(
-            Item(i, names[i], score, found_by[bits], {name: values[i] for name, values in columns.items()})
+            PageItem(
+                i, names[i], score, found_by[bits], {name: values[i] for name, values in columns.items()}
+            )
             for i, (score, bits) in enumerate(zip(c.scores.tolist(), sources, strict=True))
         )
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from karec.pipeline.recommendation import Recommendation
-from karec.pipeline.step import SURVIVABLE, Observer
+from karec.pipeline.recommendation import Page
+from karec.pipeline.step import SURVIVABLE, SideEffect
 from karec.pipeline.types import EMPTY, Request
 
 EXIT_SECONDS = 5.0
@@ -31,7 +31,7 @@ _NUMBERS = ("seen", "done", "dropped", "failed", "pending")
 
 
 @dataclass(frozen=True)
-class ObserverCounts:
+class SideEffectCounts:
     """What became of the requests that an observer chose, in this process: seen = done + dropped + failed +
     pending.
 
@@ -54,13 +54,13 @@ class ObserverCounts:
     own: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     reasons: Mapping[str, int] = field(default_factory=lambda: EMPTY)
 
-    def plus(self, other: ObserverCounts) -> ObserverCounts:
+    def plus(self, other: SideEffectCounts) -> SideEffectCounts:
         """Of both, under this name."""
         numbers = {key: getattr(self, key) + getattr(other, key) for key in _NUMBERS}
         own, reasons = Counter(self.own), Counter(self.reasons)
         own.update(other.own)
         reasons.update(other.reasons)
-        return ObserverCounts(self.name, **numbers, own=own, reasons=reasons)
+        return SideEffectCounts(self.name, **numbers, own=own, reasons=reasons)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, ``own`` beside the others."""
@@ -74,14 +74,14 @@ class ObserverCounts:
         return f"{self.name}: {listed}" + (f"; {why}" if why else "")
 
 
-_Entry = tuple[Request, Recommendation, int]
+_Entry = tuple[Request, Page, int]
 
 
 class ObserverThread:
     """A queue's state in one process, and its thread. ``lock`` is over the numbers and the order of
     ``entries``."""
 
-    def __init__(self, observer: Observer, max_requests: int, max_works: int) -> None:
+    def __init__(self, observer: SideEffect, max_requests: int, max_works: int) -> None:
         self.observer, self.max_requests, self.max_works = observer, max_requests, max_works
         # stop may be called by the garbage collector inside a block that holds it
         self.lock = threading.RLock()
@@ -93,7 +93,7 @@ class ObserverThread:
         self.seen = self.done = self.dropped = self.failed = self.pending = self.pending_works = 0
         self.reasons: Counter[str] = Counter()
 
-    def put(self, request: Request, recommendation: Recommendation) -> None:
+    def put(self, request: Request, recommendation: Page) -> None:
         works = sum(map(len, recommendation.scored.values()))
         with self.lock:
             self.seen += 1
@@ -136,11 +136,11 @@ class ObserverThread:
             self.failed += 1
         self._report_error(error)
 
-    def counts(self) -> ObserverCounts:
+    def counts(self) -> SideEffectCounts:
         own = dict(self.observer.counts())
         with self.lock:
             numbers = self.seen, self.done, self.dropped, self.failed, self.pending
-            return ObserverCounts(self.observer.name, *numbers, own, dict(self.reasons))
+            return SideEffectCounts(self.observer.name, *numbers, own, dict(self.reasons))
 
     def flush(self) -> None:
         flushed = threading.Event()
@@ -192,7 +192,7 @@ class ObserverThread:
         self._end()
         _running.discard(self)
 
-    def _observe(self, request: Request, recommendation: Recommendation, works: int) -> None:
+    def _observe(self, request: Request, recommendation: Page, works: int) -> None:
         late = time.monotonic() > self.drop_from
         done = not late and self._attempt(lambda: self.observer.observe(request, recommendation))
         with self.lock:

@@ -1,6 +1,6 @@
 """The roles that a step can play, and the wrapper that holds each step to its role's contract.
 
-    RequestHydrator.hydrate_request(request)        → {name: array}        added to request.features
+    QueryHydrator.hydrate_request(request)        → {name: array}        added to request.features
     Source.recall(request)                          → Candidates           unique ids, finite scores, at most
                                                     its quota
     Merger.merge(request, parts)                    → Candidates           unique ids of parts, at most its
@@ -11,15 +11,15 @@
     Scorer.score(request, candidates)               → (N,) numbers         finite as float32
     Selector.select(request, candidates)            → Selection            distinct indices, best first, at
                                                     most its k
-    Observer.observe(request, recommendation)       after the answer, on the observer's own thread
+    SideEffect.observe(request, recommendation)       after the answer, on the observer's own thread
 
 Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for
 all steps of a request. A step that takes ``index`` when it is built checks its settings against it, and no
 more. In the same way ``request.live`` is what happened since the bundle was made, one moment of it, and
 ``request.now(name)`` a list of the user as of then; both are None where nobody keeps it.
 
-A step may return ``Noted(value, notes)`` in place of its value, and the notes go into the trace (a Selection
-has notes of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls
+A step may return ``StepOutput(value, notes)`` in place of its value, and the notes go into the trace (a
+Selection has notes of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls
 ``Candidates.take``, so only a Filter or a Selector can drop and only a Selector can reorder. A step says what
 its failure means: ``on_failure = "fail"`` fails the request, ``"skip"`` goes on without it, and the answer's
 ``degraded`` names it. Only failures of the world count (``Unavailable``, ``OSError``); a programming error is
@@ -57,9 +57,9 @@ from karec.errors import ContractError, Unavailable
 from karec.pipeline._budget import Budget, Clock
 from karec.pipeline._substitute import check_stage_substitute, check_substitute
 from karec.pipeline.checks import OF_A_STAGE, Notes
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import NoTime, StepTrace
-from karec.pipeline.types import EMPTY, Array, Candidates, Noted, Request, Selection
+from karec.pipeline.types import EMPTY, Array, Candidates, Request, Selection, StepOutput
 
 V = TypeVar("V")
 
@@ -83,11 +83,11 @@ class Step(ABC):
     substitute: Step | Literal["nothing"] | None = None
 
 
-class RequestHydrator(Step):
+class QueryHydrator(Step):
     role = "request_hydrator"
 
     @abstractmethod
-    def hydrate_request(self, request: Request) -> Mapping[str, Array] | Noted[Mapping[str, Array]]: ...
+    def hydrate_request(self, request: Request) -> Mapping[str, Array] | StepOutput[Mapping[str, Array]]: ...
 
 
 class Source(Step):
@@ -113,7 +113,7 @@ class Source(Step):
     timeout_ms: float | None = None
 
     @abstractmethod
-    def recall(self, request: Request) -> Candidates | Noted[Candidates]: ...
+    def recall(self, request: Request) -> Candidates | StepOutput[Candidates]: ...
 
 
 class Merger(Step):
@@ -130,7 +130,7 @@ class Merger(Step):
     limit: int | None = None
 
     @abstractmethod
-    def merge(self, request: Request, parts: Sequence[Candidates]) -> Candidates | Noted[Candidates]: ...
+    def merge(self, request: Request, parts: Sequence[Candidates]) -> Candidates | StepOutput[Candidates]: ...
 
 
 class Hydrator(Step):
@@ -139,7 +139,7 @@ class Hydrator(Step):
     @abstractmethod
     def hydrate(
         self, request: Request, candidates: Candidates
-    ) -> Mapping[str, Array] | Noted[Mapping[str, Array]]: ...
+    ) -> Mapping[str, Array] | StepOutput[Mapping[str, Array]]: ...
 
 
 class Filter(Step):
@@ -148,7 +148,7 @@ class Filter(Step):
     why: str = "filtered"
 
     @abstractmethod
-    def keep(self, request: Request, candidates: Candidates) -> Array | Noted[Array]: ...
+    def keep(self, request: Request, candidates: Candidates) -> Array | StepOutput[Array]: ...
 
 
 class Scorer(Step):
@@ -156,7 +156,7 @@ class Scorer(Step):
     gives = ("scores",)
 
     @abstractmethod
-    def score(self, request: Request, candidates: Candidates) -> Array | Noted[Array]: ...
+    def score(self, request: Request, candidates: Candidates) -> Array | StepOutput[Array]: ...
 
 
 class Selector(Step):
@@ -169,12 +169,12 @@ class Selector(Step):
     def select(self, request: Request, candidates: Candidates) -> Selection: ...
 
 
-class Observer(Step):
+class SideEffect(Step):
     """Gets each answer after the caller has it. ``watches``: the stages whose scored works it reads, None for
     all. ``reads_index``: whether the request that it gets still sees the index, whose generation is held
     until then.
 
-    ``karec.pipeline.observer_queue.ObserverQueue`` calls ``chooses`` on the request's thread and ``counts``
+    ``karec.pipeline.observer_queue.SideEffectQueue`` calls ``chooses`` on the request's thread and ``counts``
     on any. It calls the others on a thread of its own, one at a time; whatever they raise is counted and
     logged. An observer belongs to one queue. A fork copies it as it is: one that holds something back
     compares ``os.getpid()``.
@@ -190,7 +190,7 @@ class Observer(Step):
         return True
 
     @abstractmethod
-    def observe(self, request: Request, recommendation: Recommendation) -> None: ...
+    def observe(self, request: Request, recommendation: Page) -> None: ...
 
     def due(self) -> float | None:
         """When ``flush`` is wanted, by time.monotonic(); None when nothing is held back. Asked after

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from karec.catalog.once import computed_once
 from karec.errors import ContractError
-from karec.pipeline._view import IndexView, LiveView
+from karec.pipeline._view import IndexView, OnlineView
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class Request:
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
     recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
-    live: LiveView | None = field(default=None, repr=False, kw_only=True)
+    live: OnlineView | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ class Request:
         """A copy that sees ``view`` and ``recall_view``; None: that sees no index."""
         return _with(self, view=view, recall_view=recall_view)
 
-    def with_live(self, live: LiveView | None) -> Request:
+    def with_live(self, live: OnlineView | None) -> Request:
         """A copy that knows ``live``; None: no more than the bundle."""
         return _with(self, live=live)
 
@@ -306,7 +306,7 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False)
-class Noted(Generic[T]):
+class StepOutput(Generic[T]):
     """What a step of any role may return in place of its ``value``: the value with ``notes`` for the
     trace."""
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.item_types import ItemKind
+from karec.catalog.item_types import ItemType
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, is_counter
 from karec.catalog.snapshot import Snapshot
@@ -37,7 +37,7 @@ class KindOfWorks:
     """``works_of``: for each row of ``kind.items`` the ids of the works that it is made of. ValueError: for
     others."""
 
-    kind: ItemKind
+    kind: ItemType
     works_of: Relation
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ def _by_value(snapshot: Snapshot, role: str, of_users: tuple[str, ...]) -> KindO
             column = np.asarray(snapshot.users[name])
             columns[name] = np.where(user >= 0, column[user], column.dtype.type(-1))
     lists = {name: _of_values(snapshot, name, value) for name in LISTS if name in snapshot.relations}
-    kind = ItemKind(Table(ids, columns), lists, snapshot.meaning)
+    kind = ItemType(Table(ids, columns), lists, snapshot.meaning)
     return KindOfWorks(kind, Relation.from_pairs(which, np.asarray(works.ids)[named], len(ids)))
 
 

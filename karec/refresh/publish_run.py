@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.bundle.bundle import IDS
 from karec.bundle.item_types import KINDS
 from karec.bundle.vector_spaces import PRERANK, RECALL, Space
@@ -135,7 +135,7 @@ def publish_library(
             shutil.copytree(ids, folder / IDS)
 
     version, all_facts = item_tower.model_version, {**facts, **library.facts}
-    return publish(root, version, write, all_facts, keep=keep, signing_key=signing_key)
+    return publish_folder(root, version, write, all_facts, keep=keep, signing_key=signing_key)
 
 
 def check_names(kinds: Mapping[str, KindOfWorks]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
 from karec.errors import BundleError
-from karec.online.changed_items import Changed, LiveWorks
+from karec.online.changed_items import Changed, ChangedItems
 from karec.refresh.item_vectors import BATCH, served_columns
 
 
@@ -30,7 +30,7 @@ class Uploads:
                 f"{bundle.path}: the index has the columns {missing}, works lack them: no upload can fill"
             )
 
-    def take(self, works: LiveWorks, changed: Changed) -> None:
+    def take(self, works: ChangedItems, changed: Changed) -> None:
         """From the next request on searches find the changed works, and no hidden one, with scores as
         adjusted."""
         for _, index, _, _ in self._spaces:

@@ -20,7 +20,7 @@ from karec.aggregates.histories import FOLLOWS, HISTORY, SKIPPED
 from karec.aggregates.id_lists import Lists
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
@@ -45,7 +45,7 @@ class Examples:
 
     encoder: Encoder
     snapshot: Snapshot
-    exposures: Exposures
+    exposures: Impressions
     as_of: NDArray[Any]
     works_past: CountersOverTime
     user_rows: NDArray[Any]
@@ -129,10 +129,10 @@ class Examples:
 def build_examples(
     encoder: Encoder,
     snapshot: Snapshot,
-    exposures: Exposures,
+    exposures: Impressions,
     as_of_ms: NDArray[Any] | None = None,
     *,
-    happened: Exposures | None = None,
+    happened: Impressions | None = None,
 ) -> Examples:
     """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
@@ -209,7 +209,7 @@ def _check_moments(snapshot: Snapshot, past: NDArray[Any], time: NDArray[Any], a
         )
 
 
-def _check_labels(encoder: Encoder, exposures: Exposures) -> None:
+def _check_labels(encoder: Encoder, exposures: Impressions) -> None:
     missing = [task for task in encoder.tasks if task not in exposures.labels]
     if missing:
         raise ValueError(f"tasks {missing} have no label; the exposures have {sorted(exposures.labels)}")

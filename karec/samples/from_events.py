@@ -1,7 +1,7 @@
 """A dataset that goes on with what an event log holds: more exposures with labels, and the newest day to
 measure on.
 
-Exposures  Those that the data lack and whose user and work the data hold. A label or a play that came later
+Impressions  Those that the data lack and whose user and work the data hold. A label or a play that came later
            belongs to the user's last exposure of the work before it; one without, or of one that is left out,
            is left out, and counted. So is one that came on the newest day and belongs to an exposure before
            it: no row of that day may know it, and a bundle of the moment at which the day begins leaves it to
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.events import EXPOSURE, LABEL, PLAY, Events, Head
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.schema import LATEST_MS
 from karec.errors import DataError, LogSchemaError
 from karec.online.event_log.head import read_head
@@ -107,7 +107,7 @@ def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS
     return replace(found, notes=(*dataset.notes, f"{told}; the newest day begins at {begins} UTC", *left_out))
 
 
-def _held(shown: Events, exposures: Exposures) -> NDArray[Any]:
+def _held(shown: Events, exposures: Impressions) -> NDArray[Any]:
     """(M,) bool: which of the events are exposures of the data: the same user, work and moment."""
     near = exposures.take(np.isin(exposures.time_ms, shown.time_ms))
     theirs = {*zip(near.time_ms.tolist(), near.user_id.tolist(), near.work_id.tolist(), strict=True)}
@@ -128,7 +128,7 @@ def _exposure_of(shown: Events, later: Events) -> NDArray[Any]:
     return found[n:]
 
 
-def _exposures(dataset: Dataset, head: Head, shown: Events, later: Events, of: NDArray[Any]) -> Exposures:
+def _exposures(dataset: Dataset, head: Head, shown: Events, later: Events, of: NDArray[Any]) -> Impressions:
     """``shown`` as exposures of the data's labels and scenes, with what ``later`` says of the exposures
     ``of``."""
     bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
@@ -144,10 +144,10 @@ def _exposures(dataset: Dataset, head: Head, shown: Events, later: Events, of: N
     }
     # nothing told: nothing played
     play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)
-    return Exposures(shown.user_id, shown.item_id, shown.time_ms, scenes.astype(np.int32), labels, play)
+    return Impressions(shown.user_id, shown.item_id, shown.time_ms, scenes.astype(np.int32), labels, play)
 
 
-def _in_order(first: Exposures, more: Exposures) -> Exposures:
+def _in_order(first: Impressions, more: Impressions) -> Impressions:
     def each(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         return np.concatenate([one, other.astype(one.dtype, copy=False)])
 
@@ -156,7 +156,7 @@ def _in_order(first: Exposures, more: Exposures) -> Exposures:
     }
     play = None if first.play_ms is None or more.play_ms is None else each(first.play_ms, more.play_ms)
     user, work = each(first.user_id, more.user_id), each(first.work_id, more.work_id)
-    joined = Exposures(
+    joined = Impressions(
         user, work, each(first.time_ms, more.time_ms), each(first.scene, more.scene), labels, play
     )
     return joined.take(np.argsort(joined.time_ms, kind="stable"))

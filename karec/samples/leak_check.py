@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.samples.examples import Examples
 
 LOOKED_AT = 50_000
 LOOKED_BACK = 4096
 
 
-def check_no_leak(build: Callable[[Exposures], Examples], exposures: Exposures) -> None:
+def check_no_leak(build: Callable[[Impressions], Examples], exposures: Impressions) -> None:
     """Refuse a ``build`` whose inputs change with outcomes of their own moment or later: ValueError names
     them.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.logs.read import RankLog
 from karec.logs.write import RankLogWriter
 from karec.models.fusion import Fusion
@@ -67,7 +67,7 @@ def write_rank_log(
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Rank every example and log it, in order of time. Exposures of one user at one moment are one
+    """Rank every example and log it, in order of time. Impressions of one user at one moment are one
     request."""
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress, threads)
@@ -94,7 +94,7 @@ def write_rank_log(
 
 
 def pool_requests(
-    exposures: Exposures, share: float, most: int, generator: np.random.Generator
+    exposures: Impressions, share: float, most: int, generator: np.random.Generator
 ) -> NDArray[Any]:
     """(P,) in order: an exposure of each request whose whole pool is logged: a ``share`` of all, ``most`` at
     most."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
 from karec.logs.contents import PartContents, log_contents, rows_by_version
@@ -27,7 +27,7 @@ class ServedLog:
     log: RankLog
     notes: tuple[str, ...]
 
-    def requests(self, snapshot: Snapshot, size: int) -> Exposures:
+    def requests(self, snapshot: Snapshot, size: int) -> Impressions:
         """The R requests that have a list of at least ``size`` works, as rows that training can look up: no
         outcome belongs to them, so that their labels are 0, and each names the first work of its list."""
         starts, ends = list_bounds(self.log)
@@ -37,7 +37,7 @@ class ServedLog:
         scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
         scene = np.array([scenes.get(name, -1) for name in self.log.scene[starts]], np.int32)
         labels = {task: np.zeros(len(starts), np.uint8) for task in self.log.tasks}
-        return Exposures(
+        return Impressions(
             self.log.user_id[starts], self.log.item_id[starts], self.log.time_ms[starts], scene, labels
         )
 
@@ -127,13 +127,13 @@ def _listed(by_version: dict[int, int], version: int | None) -> str:
     return ", ".join(map(str, by_version)) if version is None else str(version)
 
 
-def joined(parts: Sequence[Exposures], tasks: Sequence[str]) -> Exposures:
+def joined(parts: Sequence[Impressions], tasks: Sequence[str]) -> Impressions:
     """The exposures of ``parts``, one after the other, with the labels ``tasks``."""
 
     def each(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     labels = {task: np.concatenate([part.labels[task] for part in parts]) for task in tasks}
-    return Exposures(
+    return Impressions(
         each("user_id"), each("work_id"), each("time_ms"), each("scene").astype(np.int32), labels
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.errors import LogSchemaError
 from karec.logs.read import RankLog, read_rank_log
 
@@ -43,7 +43,7 @@ class SoftLabels:
 
 
 def read_soft_labels(
-    exposures: Exposures, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
+    exposures: Impressions, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
 ) -> SoftLabels:
     """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
@@ -53,7 +53,7 @@ def read_soft_labels(
     return soft_labels_of(exposures, read_teacher_log(folder, tasks, model_versions))
 
 
-def soft_labels_of(exposures: Exposures, log: RankLog) -> SoftLabels:
+def soft_labels_of(exposures: Impressions, log: RankLog) -> SoftLabels:
     """``read_soft_labels`` of a log that has been read."""
     log = log.take(~log.shadow)
     n = len(log)

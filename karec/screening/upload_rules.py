@@ -12,7 +12,7 @@ from karec.screening.rules import read_blocked
 from karec.screening.settings import Condition, Rule, Settings, read_settings
 
 
-class HardRules:
+class UploadRules:
     """The rules of a ``screen.toml`` but for the age, which no upload has yet. Lists of ids are read once.
 
     ConfigError and DataError as screening raises them.

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from karec.config import Cascade
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import EMPTY, Request
 from karec.serve import wire
 from karec.serve.problems import ProblemError
@@ -56,7 +56,7 @@ def cascade_of(served: Served, scene: str, place: str) -> Cascade:
     return cascades[scene]
 
 
-def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer:
+def answer_of(feed: Page, asked: wire.Asked, ms: float) -> wire.Answer:
     return wire.Answer(
         request_id=feed.request.request_id,
         user=asked.user,
@@ -71,7 +71,7 @@ def answer_of(feed: Recommendation, asked: wire.Asked, ms: float) -> wire.Answer
     )
 
 
-def _found(feed: Recommendation, whys: Sequence[str] | None) -> list[wire.Found]:
+def _found(feed: Page, whys: Sequence[str] | None) -> list[wire.Found]:
     """``feed.items``, without an Item for each, which takes longer than all else of an answer."""
     works = feed.candidates
     ids = works.ids.tolist() if feed.names is None else feed.names

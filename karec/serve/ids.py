@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from karec.bundle.ids import IdNaming
+from karec.bundle.ids import BundleIds
 from karec.config import Cascade
 from karec.pipeline.types import Request
 from karec.serve.problems import ProblemError
@@ -16,7 +16,7 @@ from karec.serve.problems import ProblemError
 SHOWN = 64  # letters of a wrong id that are told
 
 
-def naming_of(cascade: Cascade) -> IdNaming | None:
+def naming_of(cascade: Cascade) -> BundleIds | None:
     """Of the items that the cascade recommends; None: ids are numbers."""
     return None if cascade.bundle is None else cascade.bundle.naming
 
@@ -41,7 +41,7 @@ def _each(request: Request) -> list[tuple[str, int | str]]:
     return [("user", request.user_id), *shown]
 
 
-def id_in_path(text: str, naming: IdNaming | None, what: str) -> tuple[int | str, int]:
+def id_in_path(text: str, naming: BundleIds | None, what: str) -> tuple[int | str, int]:
     """(the id, its number) of a user or a work. ProblemError 422: the platform has no such ids."""
     ids = None if naming is None else naming.users if what == "user" else naming.items
     try:
@@ -59,7 +59,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def names_of(numbers: Any, relation: str, naming: IdNaming | None) -> list[Any]:
+def names_of(numbers: Any, relation: str, naming: BundleIds | None) -> list[Any]:
     """The ids of a user's list; numbers where they are of creators, which no map of the bundle names."""
     found: list[Any] = np.asarray(numbers).tolist()
     if naming is None or relation == "follows":

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from karec.bundle import Bundle
-from karec.bundle.ids import IdNaming
+from karec.bundle.ids import BundleIds
 from karec.config import Cascade
 from karec.serve import wire
 from karec.serve.columns import columns_of
@@ -74,7 +74,7 @@ def _user(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     }
 
 
-def _newest(numbers: Any, relation: str, naming: IdNaming | None) -> list[Any]:
+def _newest(numbers: Any, relation: str, naming: BundleIds | None) -> list[Any]:
     """The last ids of a list, newest first."""
     return names_of(np.asarray(numbers)[-NEWEST:][::-1], relation, naming)
 

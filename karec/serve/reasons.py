@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 
 
-def reasons(feed: Recommendation) -> list[str]:
+def reasons(feed: Page) -> list[str]:
     """One line for each work of ``feed``, whose request said ``explain``."""
     said: dict[int | str, list[str]] = {}
     for step in feed.trace.steps:

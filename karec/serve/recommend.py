@@ -19,7 +19,7 @@ from starlette.types import Scope
 from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.pipeline._units import OUTSIDE
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Request
 from karec.serve import bodies, wire
@@ -62,7 +62,7 @@ class _One:
 
 @dataclass(frozen=True)
 class _Done:
-    feed: Recommendation
+    feed: Page
     ms: float
     json: bytes
 

@@ -17,7 +17,7 @@ from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
 from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
 from karec.serve.board import LANES, READY, Board
@@ -120,7 +120,7 @@ class Service:
         self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 
-    def tell_spans(self, answers: Sequence[tuple[Recommendation, float]], scope: Scope) -> None:
+    def tell_spans(self, answers: Sequence[tuple[Page, float]], scope: Scope) -> None:
         """After the answer to ``scope`` is written: the spans of each feed, which took so many ms, where it
         is one of those. On the event loop.
         """

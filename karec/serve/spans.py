@@ -17,7 +17,7 @@ from typing import Any
 
 from karec.config.serve_settings import ServeSettings
 from karec.errors import MissingExtra
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import StepTrace
 
 NOTABLE_A_SECOND = 10
@@ -49,7 +49,7 @@ class Spans:
         self._tracer = self._provider.get_tracer("karec")
         self._second, self._notable = 0, 0
 
-    def answered(self, answer: Recommendation, ms: float, traceparent: str | None = None) -> bool:
+    def answered(self, answer: Page, ms: float, traceparent: str | None = None) -> bool:
         """Tells the spans of an answer that is given now, if it is one of those; whether it is. One thread at
         a time. ``traceparent``: the header of W3C Trace Context; one that is broken is passed over.
         """
@@ -61,14 +61,14 @@ class Spans:
         self._tell(answer, ms, trace_id, parent)
         return True
 
-    def _is_notable(self, answer: Recommendation, ms: float) -> bool:
+    def _is_notable(self, answer: Page, ms: float) -> bool:
         if ms < self._slow_ms and not answer.degraded:
             return False
         second = int(time.monotonic())
         self._second, self._notable = second, self._notable + 1 if second == self._second else 1
         return self._notable <= NOTABLE_A_SECOND
 
-    def _tell(self, answer: Recommendation, ms: float, trace_id: int, parent: tuple[int, int] | None) -> None:
+    def _tell(self, answer: Page, ms: float, trace_id: int, parent: tuple[int, int] | None) -> None:
         from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
         end = time.time_ns()

@@ -17,7 +17,7 @@ from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
 from karec.catalog.table import Table
 from karec.config import Cascade
 from karec.errors import ContractError, Unavailable
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import Request
 from karec.serve import bodies, tries, wire
 from karec.serve.answers import answer_of, request_of
@@ -116,7 +116,7 @@ def _tried(served: Served, request: Request, asked: wire.Asked, trial: wire.Tria
     return wire.Tried(answer_of(feed, asked, ms), _works(cascade, feed))
 
 
-def _works(cascade: Cascade, feed: Recommendation) -> list[dict[str, Any]]:
+def _works(cascade: Cascade, feed: Page) -> list[dict[str, Any]]:
     """What is known of each work of ``feed``; what is not known is left out."""
     if cascade.bundle is None:
         return [{} for _ in range(len(feed))]

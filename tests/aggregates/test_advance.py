@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.aggregates.advance import advance
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import FORMER_MEANING, Snapshot
 from karec.catalog.table import Table
@@ -31,11 +31,11 @@ def snapshot(time_ms: int = 0, **relations: Relation) -> Snapshot:
     )
 
 
-def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Exposures:
+def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Impressions:
     """Rows (user row, work row, time, labels, scene), sorted by time here."""
     rows = sorted(rows, key=lambda row: row[2])
     said = np.array([row[3] for row in rows], np.uint8).reshape(-1, len(LABELS))
-    return Exposures(
+    return Impressions(
         user_id=USERS[[row[0] for row in rows]],
         work_id=WORKS[[row[1] for row in rows]],
         time_ms=np.array([row[2] for row in rows], np.int64),
@@ -169,14 +169,16 @@ def test_going_back_in_time_disorder_and_strangers_are_refused() -> None:
         advance(snapshot(6), rows, 5)
     with pytest.raises(ValueError, match="row 1 is earlier"):
         advance(snapshot(), rows.take(np.array([1, 0])), 5)
-    unlabelled = Exposures(
+    unlabelled = Impressions(
         rows.user_id, rows.work_id, rows.time_ms, rows.scene, {"like": rows.play_ms}, rows.play_ms
     )
     with pytest.raises(ValueError, match="none that says enjoyed"):
         advance(snapshot(), unlabelled, 5)
-    stranger = Exposures(np.array([5, 8]), rows.work_id, rows.time_ms, rows.scene, rows.labels, rows.play_ms)
+    stranger = Impressions(
+        np.array([5, 8]), rows.work_id, rows.time_ms, rows.scene, rows.labels, rows.play_ms
+    )
     with pytest.raises(ValueError, match="exposure 1 names user 8"):
         advance(snapshot(), stranger, 5)
-    lost = Exposures(rows.user_id, np.array([11, 10]), rows.time_ms, rows.scene, rows.labels, rows.play_ms)
+    lost = Impressions(rows.user_id, np.array([11, 10]), rows.time_ms, rows.scene, rows.labels, rows.play_ms)
     with pytest.raises(ValueError, match="exposure 0 names work 11"):
         advance(snapshot(), lost, 5)

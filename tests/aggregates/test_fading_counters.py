@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from karec.aggregates.fading_counters import DAYS, RECENT_BY_WORK, WEIGHTS
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.schema import EXPOSED
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.times import DAY_MS
 
 BASE = platform()
-COUNTERS = Folded(BASE, HEAD).counters
+COUNTERS = StoreContents(BASE, HEAD).counters
 
 
 def spread(rows, days_apart: int) -> LocatedEvents:

@@ -15,7 +15,7 @@ from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SKIPPED
 from karec.aggregates.id_lists import Lists
 from karec.aggregates.located_events import LocatedEvents
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import FORMER_MEANING, Snapshot
 from karec.catalog.table import Table
@@ -56,9 +56,9 @@ def snapshot() -> Snapshot:
     return Snapshot(START, works, users, known, {"scene": SCENES}, in_scene, FORMER_MEANING)
 
 
-def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Exposures:
+def exposures(rows: list[tuple[int, int, int, tuple[int, ...], int]]) -> Impressions:
     labels = np.array([row[3] for row in rows], np.uint8).reshape(-1, len(LABELS))
-    return Exposures(
+    return Impressions(
         user_id=USERS[[row[0] for row in rows]],
         work_id=WORKS[[row[1] for row in rows]],
         time_ms=np.array([row[2] for row in rows], np.int64),

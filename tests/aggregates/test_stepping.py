@@ -15,10 +15,10 @@ from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, added
 from karec.aggregates.events import Events
 from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SHOWN, SKIPPED
 from karec.aggregates.located_events import LocatedEvents
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 
 BASE = platform()
-COUNTERS = Folded(BASE, HEAD).counters
+COUNTERS = StoreContents(BASE, HEAD).counters
 LISTS = [
     *LIST_FOLDS,
     SHOWN,

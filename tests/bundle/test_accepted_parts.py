@@ -12,7 +12,7 @@ from damaged_models import ITEM, RANKER, USER, axis
 from small_bundle import DIM
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, publish, snapshot_structure
+from karec.bundle import Bundle, publish_folder, snapshot_structure
 from karec.bundle.snapshot_structure import check_columns_read
 from karec.catalog.schema import LATEST_MS
 from karec.catalog.table import Table
@@ -168,7 +168,7 @@ def index_of(folder, value, dtype="float32", **changes):
         index.remove([3])
         index.save(to / "index.karec")
 
-    return Bundle.open(publish(folder, 1, write))
+    return Bundle.open(publish_folder(folder, 1, write))
 
 
 def test_an_index_with_blocked_adjusted_and_removed_works_opens(tmp_path):
@@ -247,7 +247,7 @@ def test_an_index_may_hold_vectors_of_any_version_that_has_a_tower(tmp_path):
         write_user_tower(to / "user_tower.onnx", 7, 4)
         write_user_tower(to / "user_tower.v0000000006.onnx", 6, 4)
 
-    bundle = Bundle.open(publish(tmp_path, 7, write))
+    bundle = Bundle.open(publish_folder(tmp_path, 7, write))
     assert sorted(bundle.user_towers) == list(bundle.index.model_versions) == [6, 7]
 
 
@@ -261,10 +261,10 @@ def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
         match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has "
         r"4$",
     ):
-        Bundle.open(publish(tmp_path, 7, write))
+        Bundle.open(publish_folder(tmp_path, 7, write))
 
 
 @pytest.mark.parametrize("version", [10**18, 2**63 - 1])
 def test_a_model_may_be_of_any_version_that_a_bundle_may_be_of(tmp_path, version):
-    publish(tmp_path, version, lambda to: write_user_tower(to / "user_tower.onnx", version, 4))
+    publish_folder(tmp_path, version, lambda to: write_user_tower(to / "user_tower.onnx", version, 4))
     assert Bundle.open(tmp_path).user_tower.model_version == version

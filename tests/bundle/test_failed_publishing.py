@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from karec.bundle import Bundle, make_current, next_version, publish
+from karec.bundle import Bundle, make_current, next_version, publish_folder
 from karec.errors import BundleError
 from karec.files import link_aside
 
@@ -30,15 +30,15 @@ def test_where_current_is_no_link_the_version_goes_again_and_the_error_tells_bot
     (tmp_path / "current").write_text("a file of someone")
     message = rf"^{tmp_path}/v0000000001 was not published: .*not a symbolic link.*{tmp_path}/current"
     with pytest.raises(BundleError, match=message):
-        publish(tmp_path, 1, write)
+        publish_folder(tmp_path, 1, write)
     assert names(tmp_path) == ["current"]
     (tmp_path / "current").unlink()
-    assert Bundle.open(publish(tmp_path, 1, write)).model_version == 1
+    assert Bundle.open(publish_folder(tmp_path, 1, write)).model_version == 1
 
 
 def test_current_that_cannot_be_moved_back_stays_and_the_error_tells_both_versions(tmp_path, monkeypatch):
     for version in (1, 2):
-        publish(tmp_path, version, write)
+        publish_folder(tmp_path, version, write)
     monkeypatch.setattr("karec.bundle.publish.link_aside", refuse)
     with pytest.raises(
         BundleError,
@@ -59,7 +59,7 @@ def test_a_version_that_current_names_already_stays_though_its_publisher_fails(t
     with monkeypatch.context() as inner:
         inner.setattr("karec.bundle.publish.link_aside", link_and_fail)
         with pytest.raises(BundleError, match=r"v0000000001 was not published: .*Input/output error"):
-            publish(tmp_path, 1, write)
+            publish_folder(tmp_path, 1, write)
     assert Bundle.open(tmp_path).model_version == 1
 
 
@@ -70,7 +70,7 @@ def test_a_folder_that_another_program_put_there_meanwhile_stays(tmp_path):
         (tmp_path / "v0000000001" / "notes").write_text("of another program")
 
     with pytest.raises(BundleError, match="v0000000001 was not published"):
-        publish(tmp_path, 1, too_late)
+        publish_folder(tmp_path, 1, too_late)
     assert names(tmp_path) == v(1)
     assert (tmp_path / "v0000000001" / "notes").read_text() == "of another program"
 
@@ -83,10 +83,12 @@ def leave(root):
     os.symlink("v0000000001", root / "current.1-0.tmp")
 
 
-@pytest.mark.parametrize("come", [lambda root: publish(root, 3, write), lambda root: make_current(root, 1)])
+@pytest.mark.parametrize(
+    "come", [lambda root: publish_folder(root, 3, write), lambda root: make_current(root, 1)]
+)
 def test_who_comes_next_removes_what_was_left_and_not_what_a_link_leads_to(tmp_path, come):
     for version in (1, 2):
-        publish(tmp_path, version, write)
+        publish_folder(tmp_path, version, write)
     leave(tmp_path)
     come(tmp_path)
     assert set(names(tmp_path)) - set(v(3)) == {"current", *v(1, 2)}
@@ -103,23 +105,23 @@ def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is
         rf"denied"
     )
     with pytest.warns(UserWarning, match=left):
-        publish(tmp_path, 3, write)
+        publish_folder(tmp_path, 3, write)
     assert Bundle.open(tmp_path).model_version == 3
     assert names(tmp_path) == ["current", *v(3), "v0000000003.1-0.tmp"]
 
 
 def test_versions_older_than_one_that_stays_go(tmp_path):
     for version in (1, 2, 5):
-        publish(tmp_path, version, write)
-    publish(tmp_path, 3, write, keep=1)  # late: it stays this time, beside the highest
+        publish_folder(tmp_path, version, write)
+    publish_folder(tmp_path, 3, write, keep=1)  # late: it stays this time, beside the highest
     assert names(tmp_path) == ["current", *v(3, 5)]
 
 
 def test_one_version_is_the_fewest_that_can_be_kept(tmp_path):
     with pytest.raises(ValueError, match="keep is 0; at least one version stays published"):
-        publish(tmp_path / "none", 1, write, keep=0)
+        publish_folder(tmp_path / "none", 1, write, keep=0)
     assert not (tmp_path / "none").exists()
-    publish(tmp_path, 1, write, keep=1)
+    publish_folder(tmp_path, 1, write, keep=1)
     assert names(tmp_path) == ["current", *v(1)]
 
 
@@ -127,13 +129,13 @@ def test_what_is_called_otherwise_is_no_version(tmp_path):
     for name in ("v", "vx7", "v7.old", "x0000000009", "9"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 1
-    publish(tmp_path, 1, write, keep=1)
+    publish_folder(tmp_path, 1, write, keep=1)
     assert next_version(tmp_path) == 2
     assert names(tmp_path) == sorted(["current", *v(1), "v", "vx7", "v7.old", "x0000000009", "9"])
 
 
 def test_a_root_is_made_with_its_parents(tmp_path):
     root = tmp_path / "models" / "home"
-    assert publish(root, 1, write) == root / "v0000000001"
+    assert publish_folder(root, 1, write) == root / "v0000000001"
     assert os.readlink(root / "current") == "v0000000001"
     assert Path(root).is_dir()

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_bundle import publish_small_bundle
 
-from karec.bundle import Bundle, publish
-from karec.bundle.ids import IdNaming
+from karec.bundle import Bundle, publish_folder
+from karec.bundle.ids import BundleIds
 from karec.errors import BundleError
 from karec.index import IdMap
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import ObserverQueue
-from karec.pipeline.step import Observer, Selector, Source, Stage
+from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.step import Selector, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.sources.merge import QuotaMerger
 
@@ -42,7 +42,7 @@ class NotShown(Selector):
         return Selection(left[: request.k])
 
 
-class Remembers(Observer):
+class Remembers(SideEffect):
     name = "remembers"
 
     def __init__(self):
@@ -55,14 +55,14 @@ class Remembers(Observer):
 @pytest.fixture(scope="module")
 def naming(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ids")
-    return IdNaming(IdMap.build(USERS, folder / "users.karec"), IdMap.build(ITEMS, folder / "items.karec"))
+    return BundleIds(IdMap.build(USERS, folder / "users.karec"), IdMap.build(ITEMS, folder / "items.karec"))
 
 
 def cascade(naming, observer=None):
     merger = QuotaMerger([100], 100)
     merger.name = "merge"
     stages = (Stage("rank", (NotShown(),)),)
-    observers = () if observer is None else (ObserverQueue(observer),)
+    observers = () if observer is None else (SideEffectQueue(observer),)
     sources = (All(naming.items.numbers(ITEMS)),)
     return Cascade("home", (), Recall(sources, merger), stages, observers, naming=naming)
 
@@ -148,7 +148,7 @@ def republished(small, root, users, items):
         IdMap.build(users, folder / "ids" / "users.karec")
         IdMap.build(items, folder / "ids" / "items.karec")
 
-    publish(root, small.model_version, write)
+    publish_folder(root, small.model_version, write)
     return root
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from killed_publishers import ended, forked
 
-from karec.bundle import Bundle, publish
-from karec.bundle.in_use import Held, alone_in
+from karec.bundle import Bundle, publish_folder
+from karec.bundle.in_use import InUse, alone_in
 from karec.errors import BundleError
 
 
@@ -25,7 +25,7 @@ def n_open(folder):
 
 
 def test_a_folder_is_held_by_any_number_until_the_last_lets_go(tmp_path):
-    first, second = Held(tmp_path), Held(tmp_path)
+    first, second = InUse(tmp_path), InUse(tmp_path)
     assert n_open(tmp_path) == 2
     assert not is_free(tmp_path)
     del first
@@ -38,7 +38,7 @@ def test_a_folder_is_held_by_any_number_until_the_last_lets_go(tmp_path):
 
 
 def test_a_bundle_is_held_as_long_as_it_is_open(tmp_path):
-    folder = publish(tmp_path, 7, lambda folder: (folder / "rows.bin").write_bytes(b"rows"))
+    folder = publish_folder(tmp_path, 7, lambda folder: (folder / "rows.bin").write_bytes(b"rows"))
     bundle = Bundle.open(tmp_path)
     again = pickle.loads(pickle.dumps(bundle))
     del bundle
@@ -50,7 +50,7 @@ def test_a_bundle_is_held_as_long_as_it_is_open(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_not_held_and_no_other_file_is_closed(tmp_path):
-    Held(tmp_path / "nowhere")
+    InUse(tmp_path / "nowhere")
     gc.collect()
     for descriptor in range(3):
         os.fstat(descriptor)
@@ -67,7 +67,7 @@ def test_a_fifo_in_place_of_a_folder_is_refused_at_once(tmp_path):
 def test_who_comes_while_another_is_alone_in_a_folder_neither_waits_nor_holds_it(tmp_path):
     with alone_in(tmp_path, wait=True) as alone:
         assert alone
-        late = Held(tmp_path)
+        late = InUse(tmp_path)
         assert not is_free(tmp_path)
     assert is_free(tmp_path)
     del late

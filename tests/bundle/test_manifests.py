@@ -2,7 +2,7 @@
 
 import pytest
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 
 JSON = """{
  "facts": {
@@ -44,10 +44,10 @@ def write(folder):
 
 @pytest.mark.parametrize("facts", [{"tasks": ["click"], "auc": 0.5}, {"auc": 0.5, "tasks": ["click"]}])
 def test_the_same_content_gives_the_same_manifests_on_every_machine(tmp_path, facts):
-    folder = publish(tmp_path, 7, write, facts)
+    folder = publish_folder(tmp_path, 7, write, facts)
     assert (folder / "manifest.json").read_text() == JSON
     assert (folder / "manifest.txt").read_text() == TEXT
 
 
 def test_a_bundle_without_facts_has_none(tmp_path):
-    assert Bundle.open(publish(tmp_path, 7, write)).facts == {}
+    assert Bundle.open(publish_folder(tmp_path, 7, write)).facts == {}

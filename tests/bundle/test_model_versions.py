@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.errors import BundleError
 from karec.index import ItemIndex
 
@@ -22,7 +22,7 @@ def publish_at_7(root, index=7, **models):
         for name in MODELS:
             write_user_tower(folder / f"{name}.onnx", models.get(name, 7), 3)
 
-    publish(root, 7, write)
+    publish_folder(root, 7, write)
     return Bundle.open(root, verify=False)  # its item tower and ranker are user towers, which could not serve
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, next_version, publish
+from karec.bundle import Bundle, next_version, publish_folder
 from karec.errors import BundleError
 
 
@@ -22,13 +22,13 @@ def write(folder):
 
 @pytest.fixture
 def root(tmp_path):
-    publish(tmp_path, 7, write, {"tasks": ["click"]})
+    publish_folder(tmp_path, 7, write, {"tasks": ["click"]})
     return tmp_path
 
 
 def test_current_names_what_was_published_last(root):
     assert Bundle.open(root).model_version == 7
-    publish(root, 8, write)
+    publish_folder(root, 8, write)
     assert Bundle.open(root).model_version == 8
     assert Bundle.open(root / "v0000000007").facts == {"tasks": ["click"]}
 
@@ -40,7 +40,7 @@ def test_the_next_version_follows_the_last(root, tmp_path):
 
 def test_a_version_is_published_once(root):
     with pytest.raises(BundleError, match="published already"):
-        publish(root, 7, write)
+        publish_folder(root, 7, write)
 
 
 def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root):
@@ -49,7 +49,7 @@ def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        publish(root, 8, fails)
+        publish_folder(root, 8, fails)
     assert Bundle.open(root).model_version == 7
     assert sorted(p.name for p in root.iterdir()) == ["current", "v0000000007"]
 
@@ -88,9 +88,9 @@ def test_a_bundle_holds_its_own_user_tower_and_perhaps_those_of_other_versions(t
 
         return write
 
-    publish(tmp_path / "alone", 7, towers())
+    publish_folder(tmp_path / "alone", 7, towers())
     assert Bundle.open(tmp_path / "alone").user_towers.keys() == {7}
-    publish(
+    publish_folder(
         tmp_path / "rolling",
         7,
         towers(("user_tower.v0000000006.onnx", 6), ("user_tower.v0000000009.onnx", 9)),
@@ -105,7 +105,7 @@ def test_a_bundle_holds_its_own_user_tower_and_perhaps_those_of_other_versions(t
     for at, (name, version) in enumerate(
         [("user_tower.v0000000006.onnx", 5), ("user_tower.v0000000007.onnx", 7)]
     ):
-        publish(tmp_path / f"wrong{at}", 7, towers((name, version)))
+        publish_folder(tmp_path / f"wrong{at}", 7, towers((name, version)))
         with pytest.raises(
             BundleError, match=f"{name} is of model version {version}, its bundle of 7: the tower of"
         ):
@@ -139,7 +139,7 @@ def test_threads_that_ask_at_once_share_one_object(root):
 def test_a_bundle_that_was_written_to_the_folder_of_another_is_opened_anew(root):
     first = Bundle.shared(root)
     shutil.rmtree(root / "v0000000007")
-    publish(root, 7, write, {"tasks": ["like"]})
+    publish_folder(root, 7, write, {"tasks": ["like"]})
     second = Bundle.shared(root)
     assert (first.facts, second.facts) == ({"tasks": ["click"]}, {"tasks": ["like"]})
     assert Bundle.shared(root) is second

@@ -14,7 +14,7 @@ import pytest
 from disk_faults import NOTHING, FaultyWriter
 from killed_publishers import FILES, ended, fill, forked, kill_publishers
 
-from karec.bundle import Bundle, make_current, next_version, publish
+from karec.bundle import Bundle, make_current, next_version, publish_folder
 from karec.errors import BundleError
 
 N_KILLS = 240
@@ -51,7 +51,7 @@ def read_until(stop, root, seen):
 
 def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
     """A publisher is killed when it has told a drawn number of steps, wherever it is by then."""
-    publish(tmp_path, 1, lambda folder: fill(folder, 1))
+    publish_folder(tmp_path, 1, lambda folder: fill(folder, 1))
     stop, seen = Event(), []
     readers = [Thread(target=read_until, args=(stop, tmp_path, seen)) for _ in range(2)]
     steps = np.random.default_rng(0).integers(1, 6, N_KILLS).tolist()
@@ -69,23 +69,23 @@ def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
     assert {whole for _, whole in seen} == {True}
     assert len({version for version, _ in seen}) > 2
     last = next_version(tmp_path)
-    publish(tmp_path, last, write, keep=1)
+    publish_folder(tmp_path, last, write, keep=1)
     assert names(tmp_path) == ["current", *v(last)]
 
 
 def test_what_a_killed_publisher_left_is_removed_by_the_next_and_nothing_else(tmp_path):
-    publish(tmp_path, 1, write)
+    publish_folder(tmp_path, 1, write)
 
     def die(folder):
         write(folder)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert ended(forked(publish, tmp_path, 2, die)) == -signal.SIGKILL
+    assert ended(forked(publish_folder, tmp_path, 2, die)) == -signal.SIGKILL
     os.symlink("v0000000002", tmp_path / "current.1-0.tmp")
     (tmp_path / "v0000000002.notes.tmp").mkdir()
     (tmp_path / "run.json.1-0.tmp").write_text("of another writer")
     assert len(names(tmp_path)) == 6
-    publish(tmp_path, 2, write)
+    publish_folder(tmp_path, 2, write)
     assert names(tmp_path) == ["current", "run.json.1-0.tmp", *v(1, 2), "v0000000002.notes.tmp"]
     assert Bundle.open(tmp_path).model_version == 2
 
@@ -107,10 +107,10 @@ def test_a_second_publisher_waits_and_both_versions_are_whole(tmp_path):
         order.append("second")
         write(folder)
 
-    first = Thread(target=publish, args=(tmp_path, 8, slow))
+    first = Thread(target=publish_folder, args=(tmp_path, 8, slow))
     first.start()
     inside.wait()
-    second = Thread(target=publish, args=(tmp_path, 7, quick))
+    second = Thread(target=publish_folder, args=(tmp_path, 7, quick))
     second.start()
     go_on.set()
     first.join()
@@ -121,17 +121,17 @@ def test_a_second_publisher_waits_and_both_versions_are_whole(tmp_path):
 
 
 def test_of_many_publishers_of_one_version_one_wins_and_the_others_are_told(tmp_path):
-    publish(tmp_path, 1, write)
-    statuses = [ended(child) for child in [forked(publish, tmp_path, 2, write) for _ in range(6)]]
+    publish_folder(tmp_path, 1, write)
+    statuses = [ended(child) for child in [forked(publish_folder, tmp_path, 2, write) for _ in range(6)]]
     assert sorted(statuses) == [0, 1, 1, 1, 1, 1]
     assert names(tmp_path) == ["current", *v(1, 2)]
     assert Bundle.open(tmp_path).model_version == 2
     with pytest.raises(BundleError, match="published already"):
-        publish(tmp_path, 2, write)
+        publish_folder(tmp_path, 2, write)
 
 
 def test_many_publishers_of_many_versions_leave_them_all_whole_and_the_highest_current(tmp_path):
-    children = [forked(publish, tmp_path, version, write) for version in (3, 1, 6, 4, 2, 5)]
+    children = [forked(publish_folder, tmp_path, version, write) for version in (3, 1, 6, 4, 2, 5)]
     assert [ended(child) for child in children] == [0] * 6
     assert names(tmp_path) == ["current", *v(1, 2, 3, 4, 5, 6)]
     assert [Bundle.open(tmp_path / name).model_version for name in v(1, 2, 3, 4, 5, 6)] == [1, 2, 3, 4, 5, 6]
@@ -140,10 +140,10 @@ def test_many_publishers_of_many_versions_leave_them_all_whole_and_the_highest_c
 
 def test_current_goes_back_when_it_is_asked_to(tmp_path):
     for version in (1, 2, 3):
-        publish(tmp_path, version, write)
+        publish_folder(tmp_path, version, write)
     make_current(tmp_path, 1)
     assert Bundle.open(tmp_path).model_version == 1
-    publish(tmp_path, 4, write)
+    publish_folder(tmp_path, 4, write)
     assert Bundle.open(tmp_path).model_version == 4
     with pytest.raises(BundleError, match="v0000000009 is not a bundle"):
         make_current(tmp_path, 9)
@@ -152,7 +152,7 @@ def test_current_goes_back_when_it_is_asked_to(tmp_path):
 
 def test_a_current_that_names_nothing_is_moved_to_whatever_is_published(tmp_path):
     (tmp_path / "current").symlink_to("v0000000009")
-    publish(tmp_path, 1, write)
+    publish_folder(tmp_path, 1, write)
     assert Bundle.open(tmp_path).model_version == 1
 
 
@@ -161,30 +161,30 @@ def test_a_current_that_names_nothing_is_moved_to_whatever_is_published(tmp_path
 
 def test_the_highest_versions_are_kept_and_the_others_go(tmp_path):
     for version in range(1, 6):
-        publish(tmp_path, version, write, keep=3)
+        publish_folder(tmp_path, version, write, keep=3)
     assert names(tmp_path) == ["current", *v(3, 4, 5)]
-    publish(tmp_path, 6, write)
+    publish_folder(tmp_path, 6, write)
     assert names(tmp_path) == ["current", *v(3, 4, 5, 6)]
     with pytest.raises(ValueError, match="keep is 0"):
-        publish(tmp_path, 7, write, keep=0)
+        publish_folder(tmp_path, 7, write, keep=0)
 
 
 def test_what_current_names_is_kept_however_old(tmp_path):
     for version in (1, 2, 3):
-        publish(tmp_path, version, write)
-    publish(tmp_path, 5, write)
+        publish_folder(tmp_path, version, write)
+    publish_folder(tmp_path, 5, write)
     make_current(tmp_path, 2)
-    publish(tmp_path, 1_000, write, keep=2)
+    publish_folder(tmp_path, 1_000, write, keep=2)
     assert names(tmp_path) == ["current", *v(5, 1_000)]
     make_current(tmp_path, 5)
     # late: what is current stays current, and what has just been published stays
-    publish(tmp_path, 4, write, keep=1)
+    publish_folder(tmp_path, 4, write, keep=1)
     assert names(tmp_path) == ["current", *v(4, 5, 1_000)]
     assert Bundle.open(tmp_path).model_version == 5
 
 
 def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
-    publish(tmp_path, 1, write)
+    publish_folder(tmp_path, 1, write)
     reading, writing = os.pipe()
     told, tell = os.pipe()
 
@@ -196,17 +196,17 @@ def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
 
     child = forked(hold)
     assert os.read(told, 1) == b"."
-    publish(tmp_path, 2, write, keep=1)
+    publish_folder(tmp_path, 2, write, keep=1)
     meanwhile = names(tmp_path)
     os.write(writing, b".")
     assert ended(child) == 0
     assert meanwhile == ["current", *v(1, 2)]
-    publish(tmp_path, 3, write, keep=1)
+    publish_folder(tmp_path, 3, write, keep=1)
     assert names(tmp_path) == ["current", *v(3)]
 
 
 def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_published(tmp_path, monkeypatch):
-    publish(tmp_path, 1, write)
+    publish_folder(tmp_path, 1, write)
 
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -217,7 +217,7 @@ def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_publis
         match=r"v0000000001 is older than the 1 versions to keep, but stays: "
         r".*denied",
     ):
-        publish(tmp_path, 2, write, keep=1)
+        publish_folder(tmp_path, 2, write, keep=1)
     assert Bundle.open(tmp_path).model_version == 2
 
 
@@ -226,7 +226,7 @@ def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(
     tmp_path, monkeypatch, open_bundle
 ):
     """The moment between reading ``current`` and opening what it names, twice in a row."""
-    publish(tmp_path, 1, write)
+    publish_folder(tmp_path, 1, write)
     resolve, versions = Path.resolve, iter((2, 3))
 
     def late(path, *rest):
@@ -234,7 +234,7 @@ def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(
         with monkeypatch.context() as inner:
             inner.setattr(Path, "resolve", resolve)
             for version in versions:
-                publish(tmp_path, version, write, keep=1)
+                publish_folder(tmp_path, version, write, keep=1)
                 break
         return found
 

@@ -11,7 +11,7 @@ from harmful_models import a_row_of, constant, write_damaged
 from small_bundle import DIM, RECALL_DIM, publish_small_bundle, without_spaces
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.errors import BundleError
 from karec.index import ItemIndex
 
@@ -121,7 +121,7 @@ def test_user_towers_of_other_versions_belong_to_their_space(spaced, tmp_path):
         shutil.copytree(spaced, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.*"))
         write_user_tower(folder / "recall_user_tower.v0000000009.onnx", 9, RECALL_DIM)
 
-    publish(tmp_path, 1, write)
+    publish_folder(tmp_path, 1, write)
     # this tower reads two numbers of a user, the encoder gives others
     bundle = Bundle.open(tmp_path, verify=False)
     assert sorted(bundle.recall_user_towers) == [1, 9] and sorted(bundle.user_towers) == [1]

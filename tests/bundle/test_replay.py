@@ -31,7 +31,7 @@ from random_trees import random_tree, tree_node, write_model
 from small_bundle import DIM, TASKS
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, publish, replay_process
+from karec.bundle import Bundle, publish_folder, replay_process
 from karec.bundle.manifest import check_files
 from karec.bundle.replay_process import Caps, replay_in_child
 from karec.errors import BundleError
@@ -56,7 +56,7 @@ def damaged(good, tmp_path):
             shutil.copytree(good, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.*"))
             damage(folder)
 
-        return publish(tmp_path / "bundles", 1, write)
+        return publish_folder(tmp_path / "bundles", 1, write)
 
     return of
 
@@ -292,8 +292,8 @@ def test_a_tower_whose_inputs_come_from_a_host_is_run_on_an_example(tmp_path):
 
         return write
 
-    replay_in_child(publish(tmp_path / "good", 7, towers()))
-    wide = publish(
+    replay_in_child(publish_folder(tmp_path / "good", 7, towers()))
+    wide = publish_folder(
         tmp_path / "wide", 7, towers(lambda folder: write_user_tower(folder / "user_tower.onnx", 7, 5))
     )
     with pytest.raises(BundleError, match=r"user_tower\.onnx gives vectors of 5 numbers, index\.karec has 4"):

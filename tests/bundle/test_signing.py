@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.config import Cascade, open_bundle
 from karec.errors import BundleError
 from karec.index import ItemIndex
@@ -41,7 +41,7 @@ def write(platform):
 
 @pytest.fixture
 def signed(tmp_path, write, keys):
-    return publish(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
+    return publish_folder(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
 
 
 def test_a_signed_bundle_opens_with_its_publishers_key_and_without_any(signed, keys):
@@ -54,7 +54,7 @@ def test_a_signed_bundle_opens_with_its_publishers_key_and_without_any(signed, k
 
 def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path, write, keys):
     (_, public), _ = keys
-    folder = publish(tmp_path / "bundles", 7, write)
+    folder = publish_folder(tmp_path / "bundles", 7, write)
     with pytest.raises(
         BundleError,
         match=rf"{folder} is not signed: it has no manifest\.sig, and a key is "
@@ -122,7 +122,7 @@ def test_a_file_that_is_altered_together_with_its_hash_is_refused(signed, tmp_pa
         write(folder)
         (folder / "more").write_text("?")
 
-    forged = publish(tmp_path / "forged", 7, forge)
+    forged = publish_folder(tmp_path / "forged", 7, forge)
     shutil.copyfile(signed / "manifest.sig", forged / "manifest.sig")
     assert Bundle.open(forged).model_version == 7
     with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
@@ -137,7 +137,7 @@ def test_a_file_that_is_altered_alone_is_refused_by_its_hash(signed, keys):
 
 def test_an_older_version_that_was_signed_still_opens(signed, write, keys):
     """A signature says who published, not when: who sets `current` may go back. docs/formats.md says so."""
-    publish(signed.parent, 8, write, signing_key=keys[0][0])
+    publish_folder(signed.parent, 8, write, signing_key=keys[0][0])
     (signed.parent / "current").unlink()
     (signed.parent / "current").symlink_to(signed.name)
     assert Bundle.open(signed.parent, public_key=keys[0][1]).model_version == 7
@@ -149,7 +149,7 @@ def test_a_key_without_verification_is_refused(signed, keys):
 
 
 def test_a_bundle_that_is_open_without_a_key_is_not_taken_for_a_signed_one(tmp_path, write, keys):
-    folder = publish(tmp_path / "bundles", 7, write)
+    folder = publish_folder(tmp_path / "bundles", 7, write)
     held = Bundle.shared(folder)
     with pytest.raises(BundleError, match="is not signed"):
         Bundle.shared(folder, keys[0][1])
@@ -180,12 +180,12 @@ def test_a_service_names_the_key_in_its_karec_toml(tmp_path, platform, keys):
     config = tmp_path / "karec.toml"
     config.write_text(TEXT)
     shutil.copyfile(keys[0][1], tmp_path / "publisher.pub.pem")
-    folder = publish(tmp_path / "bundles", 7, write)
+    folder = publish_folder(tmp_path / "bundles", 7, write)
     for build in (Cascade.from_config, open_bundle):
         with pytest.raises(BundleError, match=r"is not signed: it has no manifest\.sig, and a key is given"):
             build(config)
     shutil.rmtree(folder)
-    publish(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
+    publish_folder(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
     with Cascade.from_config(config) as cascade:
         assert cascade.bundle is open_bundle(config)
 
@@ -199,7 +199,7 @@ def test_keys_of_openssl_sign_and_openssl_checks_what_was_signed(tmp_path, write
 
     openssl("genpkey", "-algorithm", "ed25519", "-out", "publisher.pem")
     openssl("pkey", "-in", "publisher.pem", "-pubout", "-out", "publisher.pub.pem")
-    folder = publish(tmp_path / "bundles", 7, write, signing_key=tmp_path / "publisher.pem")
+    folder = publish_folder(tmp_path / "bundles", 7, write, signing_key=tmp_path / "publisher.pem")
     assert Bundle.open(folder, public_key=tmp_path / "publisher.pub.pem").model_version == 7
     files = ("-in", folder / "manifest.json", "-sigfile", folder / "manifest.sig")
     told = openssl("pkeyutl", "-verify", "-pubin", "-inkey", "publisher.pub.pem", "-rawin", *files).stdout
@@ -247,7 +247,7 @@ def late(path):
 def test_what_is_no_private_key_is_refused_before_anything_is_written(tmp_path, write, make, message):
     make(tmp_path / "key.pem")
     with pytest.raises(BundleError, match=message):
-        publish(tmp_path / "bundles", 7, write, signing_key=tmp_path / "key.pem")
+        publish_folder(tmp_path / "bundles", 7, write, signing_key=tmp_path / "key.pem")
     assert not (tmp_path / "bundles").exists()
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.bundle.vector_statistics import FILE, VectorStatistics
 from karec.errors import BundleError
 from karec.index import ItemIndex
@@ -68,7 +68,7 @@ def published(tmp_path, index, statistics_of, version=7):
         (folder.parent / "other.karec").unlink()
         made.save(folder / FILE)
 
-    return publish(tmp_path / "bundles", version, write)
+    return publish_folder(tmp_path / "bundles", version, write)
 
 
 def test_a_bundle_opens_with_statistics_of_its_own_index(tmp_path):
@@ -77,7 +77,7 @@ def test_a_bundle_opens_with_statistics_of_its_own_index(tmp_path):
 
 
 def test_a_bundle_without_them_has_none(tmp_path):
-    folder = publish(tmp_path / "bundles", 7, lambda folder: an_index().save(folder / "index.karec"))
+    folder = publish_folder(tmp_path / "bundles", 7, lambda folder: an_index().save(folder / "index.karec"))
     assert Bundle.open(folder).vector_statistics is None
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from karec.bundle import publish
+from karec.bundle import publish_folder
 from karec.index import ItemIndex
 
 
@@ -19,7 +19,7 @@ def write_config(tmp_path, platform):
         index.save(folder / "index.karec")
         platform.save(folder / "snapshot")
 
-    publish(tmp_path / "bundles", 7, write)
+    publish_folder(tmp_path / "bundles", 7, write)
 
     def write_text(text):
         path = tmp_path / "karec.toml"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.config import Cascade, load_cascade, open_bundle, scene_names
 from karec.config.registry import STEPS, step_class
 from karec.errors import ConfigError
@@ -63,7 +63,7 @@ def config(tmp_path, platform):
         index.save(folder / "index.karec")
         platform.save(folder / "snapshot")
 
-    publish(tmp_path / "bundles", 7, write)
+    publish_folder(tmp_path / "bundles", 7, write)
     path = tmp_path / "karec.toml"
     path.write_text(GOOD)
     return path

@@ -16,7 +16,7 @@ import karec
 from karec.aggregates.advance import advance
 from karec.aggregates.events import Events
 from karec.bundle import Bundle
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.config.checking import config_mistakes
 from karec.errors import ConfigError, DataError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
@@ -101,7 +101,7 @@ def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, 
     assert live.record(rows, now_ms=now + n).events == n
     labels = {name: np.zeros(n, np.uint8) for name in ("click", "long_view", "like", "follow")}
     labels |= {name: bits[:, at].astype(np.uint8) for at, name in enumerate(names)}
-    happened = Exposures(users, works, now + np.arange(n), scenes.astype(np.int64), labels)
+    happened = Impressions(users, works, now + np.arange(n), scenes.astype(np.int64), labels)
     later = advance(snapshot, happened, now + n)
     hydrator = UserFeatures(later, bundle.encoder)
     ranker = Ranker(bundle.ranker, later, bundle.encoder)

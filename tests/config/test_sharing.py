@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.config import Cascade, load_cascades
 from karec.errors import ConfigError
 from karec.steps.sources.profile import Profile
@@ -70,7 +70,7 @@ def test_a_new_version_is_another_bundle_and_one_that_nobody_holds_is_freed(path
     assert Bundle.shared(path.parent / "bundles") is first
     assert Bundle.shared(first.path) is first
     assert Bundle.open(first.path) is not first
-    publish(path.parent / "bundles", 8, lambda folder: None)
+    publish_folder(path.parent / "bundles", 8, lambda folder: None)
     assert Bundle.shared(path.parent / "bundles").model_version == 8
     gone = weakref.ref(first)
     del first

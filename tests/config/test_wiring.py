@@ -5,7 +5,7 @@ import pytest
 
 from karec.config import load_cascade
 from karec.errors import ConfigError, Unavailable
-from karec.pipeline.step import Filter, Observer, RequestHydrator, Scorer
+from karec.pipeline.step import Filter, QueryHydrator, Scorer, SideEffect
 from karec.pipeline.types import Request
 
 SCENE = """
@@ -23,7 +23,7 @@ observers = OBSERVERS
 """
 
 
-class GivesVector(RequestHydrator):
+class GivesVector(QueryHydrator):
     """A user tower of one's own."""
 
     gives = ("request.user_vector",)
@@ -46,7 +46,7 @@ class NeedsMood(Scorer):
         return candidates.columns["mood"]
 
 
-class Watches(Observer):
+class Watches(SideEffect):
     needs = ("column.logits",)
 
     def observe(self, request, recommendation):
@@ -157,7 +157,7 @@ def test_a_step_that_declares_nothing_needs_nothing(build):
     assert len(build(of(SaysNothing)).run(Request(1, k=3))) == 3
 
 
-class NeedsVector(RequestHydrator):
+class NeedsVector(QueryHydrator):
     needs = ("request.user_vector",)
 
     def hydrate_request(self, request):
@@ -183,7 +183,7 @@ def test_an_observer_that_would_fail_the_answer_is_refused(build):
         build(ROWS, observers=f"[{observer}]")
 
 
-class WatchesNothing(Observer):
+class WatchesNothing(SideEffect):
     watches = ("rerank",)
 
     def observe(self, request, recommendation):

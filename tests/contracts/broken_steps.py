@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from karec.pipeline.step import Filter, Hydrator, Observer, RequestHydrator, Scorer, Selector, Source
+from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source
 from karec.pipeline.types import Candidates, Selection
 
 CALLS = itertools.count()
@@ -69,7 +69,7 @@ class Invents(Source):
         return Candidates.of(np.array([-1]))
 
 
-class MovesWithTheUser(RequestHydrator):
+class MovesWithTheUser(QueryHydrator):
     """A feature whose width depends on who asks."""
 
     gives = ("request.wide",)
@@ -78,14 +78,14 @@ class MovesWithTheUser(RequestHydrator):
         return {"wide": np.zeros((1, 2 if request.user_id < 100 else 3), np.float32)}
 
 
-class Trips(Observer):
+class Trips(SideEffect):
     """Over a feed without works."""
 
     def observe(self, request, recommendation):
         return recommendation.items[0]
 
 
-class TurnsTheFeed(Observer):
+class TurnsTheFeed(SideEffect):
     """After it was given."""
 
     def observe(self, request, recommendation):

@@ -18,7 +18,7 @@ from step_probes import Seen, arrays_of, brought, seen
 
 from karec.bundle import Bundle
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Step
 from karec.pipeline.types import Array, Request
 
@@ -64,7 +64,7 @@ class Watched:
     asked: Asked
     before: Seen
     after: Seen
-    answer: Recommendation
+    answer: Page
 
     @property
     def trace(self) -> Any:
@@ -98,7 +98,7 @@ def same(one: Watched, other: Watched) -> None:
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-def ask(cascade: Cascade, asked: Asked, bundle: Bundle) -> tuple[Recommendation, dict[str, Seen]]:
+def ask(cascade: Cascade, asked: Asked, bundle: Bundle) -> tuple[Page, dict[str, Seen]]:
     """The answer, and what the probes of its scene kept."""
     request_id = f"request-{next(NUMBER)}"
     brought[request_id] = np.array(asked.works, np.int64)

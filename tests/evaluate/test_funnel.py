@@ -10,7 +10,7 @@ from karec.evaluate.funnel import FunnelPool, funnel_loss, logged_funnel, recall
 from karec.evaluate.tables import FUNNEL_HEAD, funnel_rows
 from karec.logs.write import RankLogWriter
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.step import Hydrator, RequestHydrator, Scorer, Selector, Source, Stage
+from karec.pipeline.step import Hydrator, QueryHydrator, Scorer, Selector, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.filters.rows import IndexRows
 from karec.steps.selectors.inner_product import InnerProduct
@@ -29,7 +29,7 @@ class AllWorks(Source):
         return Candidates.of(np.arange(WORKS))
 
 
-class OneVector(RequestHydrator):
+class OneVector(QueryHydrator):
     gives = ("request.user_vector",)
 
     def hydrate_request(self, request):

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.evaluate.quality import GROUPS, exposures_before, quality_json, quality_table, rows_by_history
 from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
 from karec.samples.examples import as_known
 
 
 def shown(n, y, generator):
-    return Exposures(
+    return Impressions(
         user_id=generator.integers(0, 40, n),
         work_id=np.arange(n),
         time_ms=np.arange(n) * 1000,

@@ -22,8 +22,8 @@ from karec.exposure.controller import KEPT_VERSIONS, PUBLISH_FEEDS, Steering
 from karec.exposure.dual_variables import steered
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places, with_room
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import ObserverQueue
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Candidates, Request
@@ -246,7 +246,7 @@ def cascade(index, of):
     observer.name = "exposures"
     sources = (Underexposed(of, quota=4), Everything(50))
     recall = Recall(sources, QuotaMerger((4, 50), 54))
-    return Cascade("home", (ExposurePrices(of),), recall, (stage,), (ObserverQueue(observer),), index=index)
+    return Cascade("home", (ExposurePrices(of),), recall, (stage,), (SideEffectQueue(observer),), index=index)
 
 
 def test_threads_serve_while_prices_move_and_every_feed_is_counted(index):
@@ -316,11 +316,11 @@ def test_the_observer_flushes_what_it_holds_back_a_second_later(index):
     observer = Exposures(of)
     assert observer.due() is None
     request = asked(index, of)
-    observer.observe(request, Recommendation(request, known(index, [1, 2]), Trace()))
+    observer.observe(request, Page(request, known(index, [1, 2]), Trace()))
     assert observer.due() is not None and of.held == 1
     observer.flush()
     assert observer.due() is None and observer.counts() == {"price_version": 1, "behind_floors": 0}
-    observer.observe(request, Recommendation(request, known(index, [1]).with_rows(np.array([-1])), Trace()))
+    observer.observe(request, Page(request, known(index, [1]).with_rows(np.array([-1])), Trace()))
     observer.close()
     assert of.snapshot()["feeds"] == 2, "a work that the index does not know counts as a place of no group"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from karec.exposure.constraints import Cap, Floor, Spread
 from karec.exposure.control import Law
-from karec.exposure.counters import Feed, Ledger
+from karec.exposure.counters import ExposureCounters, Feed
 from karec.exposure.dual_variables import Group
 from karec.exposure.guarantees import FloorCounts
 from karec.times import HOUR_MS
@@ -26,7 +26,9 @@ NOTHING = np.zeros(0, np.int64)
 
 
 def ledger(bound=3.0, rate=0.05):
-    return Ledger(GROUPS, (Cap("creator_id", 0.2), Cap("tag", 0.5)), FLOORS, SPREAD, Law(rate, bound), 24.0)
+    return ExposureCounters(
+        GROUPS, (Cap("creator_id", 0.2), Cap("tag", 0.5)), FLOORS, SPREAD, Law(rate, bound), 24.0
+    )
 
 
 def feed(rng, at):
@@ -139,7 +141,9 @@ def test_constraints_of_the_same_name_go_on_and_others_begin():
     for each in feeds(1):
         one.show(each)
     saved = one.as_dict()
-    other = Ledger((GROUPS[1], Group("tag 2", 0.1, 0.02, "tag", 2)), (), (), (), Law(0.05, 0.01), 24.0)
+    other = ExposureCounters(
+        (GROUPS[1], Group("tag 2", 0.1, 0.02, "tag", 2)), (), (), (), Law(0.05, 0.01), 24.0
+    )
     other.restore(saved)
     assert other.feeds == one.feeds
     assert other.prices[0] == np.clip(one.prices[1], -0.01, 0.01) and other.prices[1] == 0

@@ -10,7 +10,7 @@ import pytest
 from golden_platform import golden_encoder, golden_snapshot
 from small_bundle import publish_small_bundle
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.catalog.relation import Relation
 from karec.features.encoder import USER_SIDE
 from karec.features.online_inputs import encode_live_user
@@ -36,7 +36,7 @@ def bundle(request, tmp_path_factory):
         ids = golden_snapshot().works.ids
         ItemIndex.build(ids, np.eye(len(ids), dtype=np.float32), model_version=1).save(folder / "index.karec")
 
-    publish(root / "bundles", 1, write)
+    publish_folder(root / "bundles", 1, write)
     return Bundle.open(root / "bundles")
 
 

@@ -16,7 +16,7 @@ import pytest
 from karec import _native
 from karec._sealed_text import FORMAT as TEXT_FORMAT
 from karec._sealed_text import lines_of
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.bundle.manifest import FORMAT as BUNDLE_FORMAT
 from karec.config.host_stage import check_export
 from karec.errors import BundleError, DataError
@@ -42,7 +42,7 @@ def test_the_publisher_writes_the_golden_manifests(tmp_path):
     def write(folder):
         shutil.copy(BUNDLE / "index.karec", folder)
 
-    written = publish(tmp_path, 7, write, {"tasks": ["click"]})
+    written = publish_folder(tmp_path, 7, write, {"tasks": ["click"]})
     for name in ("manifest.json", "manifest.txt"):
         assert (written / name).read_bytes() == (BUNDLE / name).read_bytes()
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_bundle import publish_small_bundle, write_next_run
 from small_tower import write_user_tower
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.bundle.vector_statistics import VectorStatistics
 from karec.config import load_stage
 from karec.config.host_stage import export_stage
@@ -118,7 +118,7 @@ def platform(request, tmp_path_factory):
         if rolling:
             user_tower(into / "user_tower.v0000000002.onnx", rng, 2)
 
-    publish(folder / "bundles", 3, write)
+    publish_folder(folder / "bundles", 3, write)
     return folder
 
 
@@ -316,7 +316,7 @@ def test_a_cpp_host_refuses_a_tower_of_another_width_than_the_index(native_progr
         shutil.copy(golden / "bundle-1" / "index.karec", folder)
         write_user_tower(folder / "user_tower.onnx", 7, 5)
 
-    publish(tmp_path / "bundles", 7, write)
+    publish_folder(tmp_path / "bundles", 7, write)
     (tmp_path / "asked").write_bytes(spelled([], None))
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "asked", tmp_path / "told", library
@@ -337,7 +337,7 @@ def test_a_cpp_host_refuses_works_of_a_model_version_without_a_user_tower(native
         index.save(folder / "index.karec")
         write_user_tower(folder / "user_tower.onnx", 9, 4)
 
-    publish(tmp_path / "bundles", 9, write)
+    publish_folder(tmp_path / "bundles", 9, write)
     (tmp_path / "asked").write_bytes(spelled([], []))
     places = tmp_path / "bundles", golden / "stage-1.txt", tmp_path / "asked", tmp_path / "told"
     command = [str(place) for place in (native_programs / "prerank_host", *places)]

@@ -7,14 +7,14 @@ from event_platform import platform
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.online.changed_items import LiveWorks
+from karec.online.changed_items import ChangedItems
 
 Batch = st.dictionaries(st.integers(0, 12), st.integers(1, 99), max_size=8)
 
 
 @given(batches=st.lists(Batch, max_size=5))
 def test_the_newest_counters_of_each_work_are_found_and_older_tables_stay(batches):
-    works, told, tables = LiveWorks.none(platform(), 2), dict[int, int](), []
+    works, told, tables = ChangedItems.none(platform(), 2), dict[int, int](), []
     for batch in batches:
         ids = np.array(sorted(batch), np.int64)
         counters = np.array([[batch[work], 2 * batch[work]] for work in ids.tolist()], np.float32).reshape(

@@ -14,17 +14,17 @@ import pytest
 from event_platform import HEAD, START, USERS, WORKS, everything, platform
 
 from karec.aggregates.events import Events
-from karec.online.apply_events import StateWriter
+from karec.online.apply_events import EventApplier
 from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.parts import all_parts, read_part
 from karec.online.event_log.reader import read_events
 from karec.online.event_log.tail import EventTail
 from karec.online.recovery import catch_up
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.embedded import LmdbStore
 from karec.online.store.memory import MemoryStore
 
-FOLDED = Folded(platform(), HEAD)
+FOLDED = StoreContents(platform(), HEAD)
 LOGS, KILLS = 25, 8  # 200 moments; a log that is read whole after each kill stays short
 NOW = START + 1000
 
@@ -54,7 +54,7 @@ def live(folder, first: int, told: int) -> None:
     """Appends and folds for ever; after each append its number is told."""
     log = EventLogWriter(folder / "log", HEAD, fsync="seal", part_events=60)
     store = LmdbStore(folder / "state")
-    writer = StateWriter(store, FOLDED)
+    writer = EventApplier(store, FOLDED)
     tail = EventTail(folder / "log", writer.cursor)
     number = first
     while True:
@@ -135,8 +135,8 @@ def _appended_and_whole(folder, first: int, random_: random.Random) -> int:
     assert read.labels.tolist() == expected.labels.tolist()
     assert read.request_id.tolist() == expected.request_id.tolist()
     store, again = LmdbStore(folder / "state"), MemoryStore()
-    writer = StateWriter(store, FOLDED)
-    StateWriter(again, FOLDED).apply(up_to(folder / "log", writer.cursor), writer.cursor)
+    writer = EventApplier(store, FOLDED)
+    EventApplier(again, FOLDED).apply(up_to(folder / "log", writer.cursor), writer.cursor)
     assert everything(store) == everything(again)
     store.close()
     return n

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from karec.aggregates.events import ADJUST, BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD, Events
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.online.apply_events import StateWriter
-from karec.online.changed_items import Changed, LiveWorks
+from karec.online.apply_events import EventApplier
+from karec.online.changed_items import Changed, ChangedItems
 from karec.online.event_log.tail import Cursor
-from karec.online.item_life import Life
-from karec.online.items_since import WorksSince
-from karec.online.lifecycle import Lives
-from karec.online.store.contents import Folded
+from karec.online.item_life import ItemLife
+from karec.online.items_since import ItemsSince
+from karec.online.lifecycle import ItemLifecycle
+from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
 
 BASE = platform()
@@ -71,24 +71,24 @@ def events(words: list[tuple[int, int, int, int, int, str]]) -> Events:
     )
 
 
-def stored(happened: Events, batches: list[int]) -> Lives:
+def stored(happened: Events, batches: list[int]) -> ItemLifecycle:
     store = MemoryStore()
-    writer = StateWriter(store, Folded(BASE, HEAD))
+    writer = EventApplier(store, StoreContents(BASE, HEAD))
     for n, at in enumerate(
         np.split(np.arange(len(happened)), sorted(cut % (len(happened) + 1) for cut in batches))
     ):
         writer.apply(happened.take(at), Cursor({"w": (0, n + 1)}))
-    return Lives.all_of(store, Counter())
+    return ItemLifecycle.all_of(store, Counter())
 
 
-def works_of(*steps: Lives) -> LiveWorks:
-    since = WorksSince(BASE, no_number, taken)
+def works_of(*steps: ItemLifecycle) -> ChangedItems:
+    since = ItemsSince(BASE, no_number, taken)
     for lives in steps:
         since.step(lives)
-    return since.over(LiveWorks.none(BASE, len(HEAD.labels) + 1))
+    return since.over(ChangedItems.none(BASE, len(HEAD.labels) + 1))
 
 
-def told(works: LiveWorks) -> tuple[object, ...]:
+def told(works: ChangedItems) -> tuple[object, ...]:
     order = np.argsort(works.added.works.ids)
     table = works.added.works
     columns = {name: column[order].tolist() for name, column in table.columns.items()}
@@ -107,10 +107,10 @@ def test_any_order_batches_and_repeats_give_the_same(words, order, batches):
     again = stored(happened.take(np.array(places, int)), batches)
     assert again == once
     halves = np.array(places[: len(places) // 2], int), np.array(places[len(places) // 2 :], int)
-    lives, steps = Lives(), []
+    lives, steps = ItemLifecycle(), []
     for half in halves:
         steps.append(lives.step(happened.take(half), Counter()))
-        lives = Lives({**lives.works, **steps[-1].works}, {**lives.creators, **steps[-1].creators})
+        lives = ItemLifecycle({**lives.works, **steps[-1].works}, {**lives.creators, **steps[-1].creators})
     assert lives == once
     assert told(works_of(*steps)) == told(works_of(once))
 
@@ -164,7 +164,7 @@ def test_another_base_takes_over_what_became_of_works_as_if_it_had_been_told_of_
     """A base of an earlier or later moment, which has some of the uploaded works and lacks some that the
     first has."""
     lives = stored(events(words), [])
-    former = WorksSince(BASE, no_number, taken)
+    former = ItemsSince(BASE, no_number, taken)
     former.step(lives)
     columns = {
         "creator_id": np.array(makers[: len(has)], np.int64),
@@ -173,48 +173,50 @@ def test_another_base_takes_over_what_became_of_works_as_if_it_had_been_told_of_
     if not alike:
         columns["song"] = np.zeros(len(has), np.int32)
     base = replace(BASE, time_ms=START + after, works=Table(np.array(sorted(has), np.int64), columns))
-    heir, told_each = WorksSince(base, no_number, taken), WorksSince(base, no_number, taken)
+    heir, told_each = ItemsSince(base, no_number, taken), ItemsSince(base, no_number, taken)
     begun, stepped = heir.begin(former.known()), told_each.step(lives)
-    none = LiveWorks.none(base, len(HEAD.labels) + 1)
+    none = ChangedItems.none(base, len(HEAD.labels) + 1)
     assert told(heir.over(none)) == told(told_each.over(none))
     assert sorted(heir.over(none).came.works.ids) == sorted(told_each.over(none).came.works.ids)
     assert put(heir, begun) == put(told_each, stepped)
     assert (heir.lives, heir.counts) == (told_each.lives, told_each.counts)
-    more = Lives().step(events([(DELETE, NEW[0], 3, 9, 9, ""), (UPLOAD, NEW[1], 5, 9, 9, "")]), Counter())
+    more = ItemLifecycle().step(
+        events([(DELETE, NEW[0], 3, 9, 9, ""), (UPLOAD, NEW[1], 5, 9, 9, "")]), Counter()
+    )
     heir.step(more), told_each.step(more)
     assert told(heir.over(none)) == told(told_each.over(none))
 
 
-def put(since: WorksSince, changed: Changed) -> tuple[object, ...]:
+def put(since: ItemsSince, changed: Changed) -> tuple[object, ...]:
     """What an index is told, whatever the order of the rows."""
-    ids = since.over(LiveWorks.none(since.base, len(HEAD.labels) + 1)).added.works.ids[changed.rows]
+    ids = since.over(ChangedItems.none(since.base, len(HEAD.labels) + 1)).added.works.ids[changed.rows]
     moments = dict(zip(ids.tolist(), changed.time_ms.tolist(), strict=True))
     return moments, changed.hidden.tolist(), changed.back.tolist(), changed.names, changed.adjusted
 
 
 def test_what_was_read_before_stays_while_rows_come_and_go():
-    since = WorksSince(BASE, no_number, taken)
-    now, read = LiveWorks.none(BASE, len(HEAD.labels) + 1), []
+    since = ItemsSince(BASE, no_number, taken)
+    now, read = ChangedItems.none(BASE, len(HEAD.labels) + 1), []
     for n in range(40):
         kind, work = (DELETE, 600 + n // 2) if n % 5 == 4 else (UPLOAD, 600 + n)
-        since.step(Lives().step(events([(kind, work, 3, 0, n, "")]), Counter()))
+        since.step(ItemLifecycle().step(events([(kind, work, 3, 0, n, "")]), Counter()))
         now = since.over(now)
         read.append((now, told(now)))
     for works, then in read:
         assert told(works) == then
 
 
-def _edited(lives: Lives, work: int) -> bool:
-    return bool(lives.works.get(work, Life()).values(BASE.time_ms))
+def _edited(lives: ItemLifecycle, work: int) -> bool:
+    return bool(lives.works.get(work, ItemLife()).values(BASE.time_ms))
 
 
 def _readable(happened: Events, row: int) -> bool:
     return happened.kind[row] != UPLOAD or happened.text[row] not in ("[1]", "{")
 
 
-def _maker(base: Snapshot, lives: Lives, work: int) -> int:
+def _maker(base: Snapshot, lives: ItemLifecycle, work: int) -> int:
     row = int(base.works.lookup(np.array([work]))[0])
-    values = lives.works.get(work, Life()).values(base.time_ms if row >= 0 else -(1 << 63))
+    values = lives.works.get(work, ItemLife()).values(base.time_ms if row >= 0 else -(1 << 63))
     if "creator_id" in values:
         return values["creator_id"] if values["creator_id"] is not None else -1
     return -1 if row < 0 else int(base.works["creator_id"][row])
@@ -225,7 +227,7 @@ def test_unreadable_texts_are_counted_and_pass_over_their_event():
         [(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")]
     )
     store = MemoryStore()
-    writer = StateWriter(store, Folded(BASE, HEAD))
+    writer = EventApplier(store, StoreContents(BASE, HEAD))
     writer.apply(happened, Cursor({"w": (0, 1)}))
     assert (writer.counts["of works"], writer.counts["unreadable text"]) == (3, 2)
-    assert works_of(Lives.all_of(store, Counter())).added.works.ids.tolist() == [502]
+    assert works_of(ItemLifecycle.all_of(store, Counter())).added.works.ids.tolist() == [502]

@@ -10,18 +10,18 @@ from event_platform import HEAD, START, USERS, WORKS, platform
 
 from karec.aggregates.events import Events
 from karec.errors import Unavailable
-from karec.online.apply_events import StateWriter
+from karec.online.apply_events import EventApplier
 from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.retention import retire
-from karec.online.follow import Live
-from karec.online.items_since import WorksSince
+from karec.online.follow import Follower
+from karec.online.items_since import ItemsSince
 from karec.online.recovery import catch_up
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
 from karec.online.store.records import HIGHEST, LOWEST
 from karec.online.store.store import CURSOR
 
-FOLDED = Folded(platform(), HEAD)
+FOLDED = StoreContents(platform(), HEAD)
 
 
 class Failing(MemoryStore):
@@ -53,11 +53,11 @@ def entries(store) -> dict[bytes, bytes]:
 def test_a_store_that_comes_back_empty_and_is_gone_again_while_it_is_filled_loses_nothing(
     tmp_path, monkeypatch, commits
 ):
-    monkeypatch.setattr(StateWriter.follow, "__defaults__", (10,))  # a part at a time
+    monkeypatch.setattr(EventApplier.follow, "__defaults__", (10,))  # a part at a time
     store, log = Failing(), tmp_path / "log"
     with EventLogWriter(log, HEAD, part_events=10) as writer:
-        since = WorksSince(FOLDED.base, lambda column, text: -1, lambda columns, number: "")
-        live = Live(store, FOLDED, log, since, lambda works, changed: None, None)
+        since = ItemsSince(FOLDED.base, lambda column, text: -1, lambda columns, number: "")
+        live = Follower(store, FOLDED, log, since, lambda works, changed: None, None)
         for first in range(0, 50, 10):
             writer.append(shown(first), START + 1)
         live.follow()
@@ -86,8 +86,8 @@ def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_
     store, log = Failing(), tmp_path / "log"
 
     def begun(store, known=None):
-        since = WorksSince(FOLDED.base, lambda column, text: -1, lambda columns, number: "")
-        return Live(store, FOLDED, log, since, lambda works, changed: None, None, known)
+        since = ItemsSince(FOLDED.base, lambda column, text: -1, lambda columns, number: "")
+        return Follower(store, FOLDED, log, since, lambda works, changed: None, None, known)
 
     def lives(live):
         works = live.view(-1)[0].works
@@ -120,11 +120,11 @@ def test_a_live_that_begins_where_another_is_knows_what_that_one_knows_and_what_
 class TestAnOlderBundleThatIsRestored:
     """Its moment is before events that the store passed over, since the later bundle had them."""
 
-    LATER = Folded(replace(FOLDED.base, time_ms=START + 50), HEAD)
+    LATER = StoreContents(replace(FOLDED.base, time_ms=START + 50), HEAD)
 
     def live(self, folded, store, log):
-        since = WorksSince(folded.base, lambda column, text: -1, lambda columns, number: "")
-        return Live(store, folded, log, since, lambda works, changed: None, None)
+        since = ItemsSince(folded.base, lambda column, text: -1, lambda columns, number: "")
+        return Follower(store, folded, log, since, lambda works, changed: None, None)
 
     def test_it_has_the_events_between_from_the_log(self, tmp_path):
         store, log = MemoryStore(), tmp_path / "log"
@@ -163,8 +163,8 @@ class TestAnOlderBundleThatIsRestored:
         self, tmp_path, caplog
     ):
         store, log, hour = MemoryStore(), tmp_path / "log", 3_600_000
-        restored = Folded(replace(FOLDED.base, time_ms=START + 5 * hour), HEAD)
-        later = Folded(replace(FOLDED.base, time_ms=START + 7 * hour), HEAD)
+        restored = StoreContents(replace(FOLDED.base, time_ms=START + 5 * hour), HEAD)
+        later = StoreContents(replace(FOLDED.base, time_ms=START + 7 * hour), HEAD)
         with EventLogWriter(log, HEAD, part_events=10) as writer:
             writer.append(
                 Events.of("block", source=1, number=np.array([90]), time_ms=START, item_id=WORKS[:1]), START

@@ -11,10 +11,10 @@ from small_dataset import make_dataset
 
 from karec.features.encoder import Encoder
 from karec.features.online_inputs import encode_live_user
-from karec.online.apply_events import StateWriter
+from karec.online.apply_events import EventApplier
 from karec.online.event_log.tail import Cursor
 from karec.online.read_state import StateReader
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.embedded import LmdbStore
 from karec.online.store.memory import MemoryStore
 
@@ -42,16 +42,16 @@ def test_every_row_of_a_small_platform(dataset, encoder, kind, tmp_path):
 
 def test_a_row_that_was_folded_before_it_was_read_would_show(dataset, encoder, tmp_path):
     """The comparison sees a single event too many."""
-    store, folded = MemoryStore(), Folded(dataset.snapshot, head_of(dataset))
+    store, folded = MemoryStore(), StoreContents(dataset.snapshot, head_of(dataset))
     happened = events_of(dataset.exposures, folded.head)
-    StateWriter(store, folded).apply(happened.take(slice(300)), Cursor())
+    EventApplier(store, folded).apply(happened.take(slice(300)), Cursor())
     assert "row 299: user_numbers" in differing_rows(
         dataset, encoder, store, tmp_path / "log", range(299, 300)
     )
 
 
 def test_a_user_whom_nobody_knows_is_encoded_like_one_of_the_snapshot_who_is_not_there(dataset, encoder):
-    folded = Folded(dataset.snapshot, head_of(dataset))
+    folded = StoreContents(dataset.snapshot, head_of(dataset))
     state = StateReader(MemoryStore(), folded).user(987_654)
     online = encode_live_user(
         encoder, dataset.snapshot, state, folded.counters, 987_654, dataset.valid_until_ms, 0

@@ -12,13 +12,13 @@ from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.retention import retire
 from karec.online.recovery import catch_up
 from karec.online.saving import load_store, save_store
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
 from karec.online.store.records import HIGHEST, LOWEST
 from karec.online.store.store import CURSOR
 from karec.times import HOUR_MS
 
-FOLDED = Folded(platform(), HEAD)
+FOLDED = StoreContents(platform(), HEAD)
 
 
 def shown(n: int, first: int, time_ms: int) -> Events:

@@ -18,18 +18,18 @@ from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_FOLDS, SHOWN
 from karec.aggregates.located_events import LocatedEvents
 from karec.errors import DataError
-from karec.online.apply_events import StateWriter
+from karec.online.apply_events import EventApplier
 from karec.online.event_log.tail import Cursor
 from karec.online.read_state import StateReader
 from karec.online.shown_history import PERIOD_MS, SPILL
 from karec.online.store import records
-from karec.online.store.contents import Folded
+from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
 from karec.online.store.store import Conflict
 from karec.times import HOUR_MS
 
 BASE = platform()
-FOLDED = Folded(BASE, HEAD)
+FOLDED = StoreContents(BASE, HEAD)
 
 
 def at(n: int) -> Cursor:
@@ -38,7 +38,7 @@ def at(n: int) -> Cursor:
 
 def written(*batches: Events, store=None) -> tuple[MemoryStore, Counter]:
     store = MemoryStore() if store is None else store
-    writer = StateWriter(store, FOLDED)
+    writer = EventApplier(store, FOLDED)
     for batch in batches:
         writer.apply(batch, at(writer.cursor.places.get("w", (0, 0))[1] + 1))
     return store, writer.counts
@@ -205,22 +205,22 @@ def test_every_altered_byte_of_an_entry_is_noticed(letter):
 
 def test_a_second_writer_makes_the_first_stop():
     store = MemoryStore()
-    first, second = StateWriter(store, FOLDED), StateWriter(store, FOLDED)
+    first, second = EventApplier(store, FOLDED), EventApplier(store, FOLDED)
     first.apply(exposures(1), at(1))
     with pytest.raises(Conflict):
         second.apply(exposures(1), at(1))
-    assert StateWriter(store, FOLDED).cursor == at(1)
+    assert EventApplier(store, FOLDED).cursor == at(1)
     assert StateReader(store, FOLDED).user(5).counters[0] == 8
 
 
 def test_a_store_of_other_labels_is_refused():
     store, _ = written(exposures(1))
     for folded in (
-        Folded(BASE, Head(("click",))),
-        Folded(replace(BASE, labels={"scene": ["city", "home"]}), HEAD),
+        StoreContents(BASE, Head(("click",))),
+        StoreContents(replace(BASE, labels={"scene": ["city", "home"]}), HEAD),
     ):
-        for use in (StateReader, StateWriter):
+        for use in (StateReader, EventApplier):
             with pytest.raises(DataError, match="begin an empty store and rebuild"):
                 use(store, folded)
     with pytest.raises(ValueError, match="none that says enjoyed"):
-        Folded(BASE, Head(("like",)))
+        StoreContents(BASE, Head(("like",)))

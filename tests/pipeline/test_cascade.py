@@ -9,8 +9,8 @@ import pytest
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import ObserverQueue
-from karec.pipeline.step import Merger, Observer, RequestHydrator, Scorer, Source, Stage
+from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.step import Merger, QueryHydrator, Scorer, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.scorers.ranker import TopK
 from karec.steps.sources.merge import QuotaMerger
@@ -33,14 +33,14 @@ class ScoresById(Scorer):
         return candidates.ids.astype(np.float32)
 
 
-class Knows(RequestHydrator):
+class Knows(QueryHydrator):
     name = "knows"
 
     def hydrate_request(self, request):
         return {"cold_start": np.array([request.user_id == 0]), "tripled": np.array([request.user_id * 3])}
 
 
-class Remembers(Observer):
+class Remembers(SideEffect):
     name = "remembers"
 
     def __init__(self, failure=None):
@@ -57,7 +57,7 @@ def cascade(*sources, observers=(), stages=None):
     merger = QuotaMerger([100] * len(sources), 100)
     merger.name = "merge"
     stages = (Stage("rank", (ScoresById(), TopK())),) if stages is None else stages
-    observers = tuple(ObserverQueue(observer) for observer in observers)
+    observers = tuple(SideEffectQueue(observer) for observer in observers)
     return Cascade("home", (Knows(),), Recall(tuple(sources), merger), stages, observers, {"model": 7})
 
 
@@ -130,7 +130,7 @@ def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
 
 
 def test_an_observer_without_a_queue_is_refused():
-    with pytest.raises(ContractError, match=r"give ObserverQueue\(observer\)"):
+    with pytest.raises(ContractError, match=r"give SideEffectQueue\(observer\)"):
         Cascade("home", (), Recall((Finds("a", [1]),), QuotaMerger([1], 1)), (), (Remembers(),))
 
 

@@ -11,12 +11,12 @@ import weakref
 import observer_watcher
 from observer_watcher import LONG, Watcher, answer
 
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 from karec.pipeline.side_effects import ObserverThread
 
 
 def test_nothing_of_an_answer_is_held_once_it_was_observed():
-    queue = ObserverQueue(Watcher())
+    queue = SideEffectQueue(Watcher())
     request, recommendation = answer(0)
     held = weakref.ref(recommendation)
     queue.offer(request, recommendation)
@@ -28,7 +28,7 @@ def test_nothing_of_an_answer_is_held_once_it_was_observed():
 
 def test_what_is_offered_after_the_end_is_dropped():
     observer = Watcher()
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
     queue.close()
     queue.offer(*answer(1))
@@ -56,7 +56,7 @@ def test_what_is_pending_when_the_time_is_over_is_dropped_and_the_observer_close
 def test_a_queue_that_was_never_offered_anything_has_no_thread():
     before = threading.active_count()
     observer = Watcher()
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     assert threading.active_count() == before
     queue.close()
     assert observer.calls == ["close"]
@@ -64,7 +64,7 @@ def test_a_queue_that_was_never_offered_anything_has_no_thread():
 
 def test_a_queue_that_nobody_holds_ends_by_itself():
     observer = Watcher()
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
     queue.flush()
     (thread,) = (each for each in threading.enumerate() if each.ident in observer.threads)
@@ -80,14 +80,14 @@ import os, sys, threading
 sys.path.insert(0, {folder!r})
 from observer_watcher import Watcher, answer
 from karec.pipeline import side_effects as observer_thread
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 
 class Tells(Watcher):
     def called(self, what):
         os.write(1, f"{{what}}\\n".encode())
 
 observer = Tells()
-queue = ObserverQueue(observer)
+queue = SideEffectQueue(observer)
 """
 
 

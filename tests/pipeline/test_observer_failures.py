@@ -5,7 +5,7 @@ import logging
 import pytest
 from observer_watcher import Watcher, adds_up, answer, shut_queue
 
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error
         raise error
 
     setattr(observer, where, fails)
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     with caplog.at_level(logging.WARNING, "karec.observers"):
         for at in range(3):
             queue.offer(*answer(at))
@@ -46,7 +46,7 @@ def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error
 def test_a_stage_that_is_not_there_is_counted():
     observer = Watcher()
     observer.watches = ("nowhere",)
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
     counts = queue.close()
     assert (counts.failed, counts.reasons) == (1, {"KeyError": 1})

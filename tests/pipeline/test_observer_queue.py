@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from observer_watcher import LONG, Watcher, adds_up, answer, shut_queue
 
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def shut():
 
 def test_answers_are_observed_in_order_on_one_thread_that_is_not_the_caller_s():
     observer = Watcher()
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     for at in range(20):
         queue.offer(*answer(at))
     counts = queue.close()
@@ -61,13 +61,13 @@ def test_works_over_the_bound_are_dropped_and_counted(shut):
 
 def test_one_answer_larger_than_the_bound_fits_when_nothing_is_pending():
     observer = Watcher()
-    queue = ObserverQueue(observer, max_works=10)
+    queue = SideEffectQueue(observer, max_works=10)
     queue.offer(*answer(0, works=100))
     assert queue.close().done == 1
 
 
 def test_room_comes_back_as_answers_are_observed():
-    queue = ObserverQueue(Watcher(), max_requests=1, max_works=6)
+    queue = SideEffectQueue(Watcher(), max_requests=1, max_works=6)
     for at in range(5):
         queue.offer(*answer(at))
         queue.flush()
@@ -77,7 +77,7 @@ def test_room_comes_back_as_answers_are_observed():
 def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
     observer = Watcher()
     observer.watches = ("rank",)
-    queue = ObserverQueue(observer, max_works=8)
+    queue = SideEffectQueue(observer, max_works=8)
     queue.offer(*answer(0))
     queue.offer(*answer(1))  # three works each, not six
     assert queue.close().done == 2
@@ -87,7 +87,7 @@ def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
 def test_requests_that_an_observer_does_not_choose_are_not_seen():
     observer = Watcher()
     observer.chooses = lambda request: request.request_id == "r1"
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     for at in range(3):
         queue.offer(*answer(at))
     assert queue.close().seen == 1
@@ -96,7 +96,7 @@ def test_requests_that_an_observer_does_not_choose_are_not_seen():
 
 def test_what_is_held_back_is_flushed_when_it_is_due():
     observer = Watcher(due_in=0.01)
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
     assert observer.flushed.wait(LONG)
     queue.close()
@@ -105,7 +105,7 @@ def test_what_is_held_back_is_flushed_when_it_is_due():
 
 def test_what_is_due_is_flushed_while_answers_keep_coming():
     observer = Watcher(due_in=-1)
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     observer.gate.clear()
     for at in range(3):
         queue.offer(*answer(at))
@@ -116,7 +116,7 @@ def test_what_is_due_is_flushed_while_answers_keep_coming():
 
 def test_flush_waits_for_all_that_was_offered_before():
     observer = Watcher()
-    queue = ObserverQueue(observer)
+    queue = SideEffectQueue(observer)
     queue.flush()  # nothing was offered
     queue.offer(*answer(0))
     queue.flush()
@@ -128,7 +128,7 @@ def test_flush_waits_for_all_that_was_offered_before():
 
 def test_counts_add_up_whatever_threads_do():
     observer = Watcher()
-    queue = ObserverQueue(observer, max_requests=3)
+    queue = SideEffectQueue(observer, max_requests=3)
 
     def offer(at):
         queue.offer(*answer(at))
@@ -145,4 +145,4 @@ def test_counts_add_up_whatever_threads_do():
 def test_bounds_are_positive():
     for bounds in ({"max_requests": 0}, {"max_works": -1}):
         with pytest.raises(ValueError, match="must be positive"):
-            ObserverQueue(Watcher(), **bounds)
+            SideEffectQueue(Watcher(), **bounds)

@@ -19,7 +19,7 @@ from karec.errors import ContractError, Unavailable
 from karec.pipeline._slots import shared_slots
 from karec.pipeline._units import OUTSIDE
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.step import Filter, Hydrator, RequestHydrator, Scorer, Selector, Source, Stage
+from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.scorers.ranker import TopK
 from karec.steps.side_effects.rank_log import RankLogObserver
@@ -68,7 +68,7 @@ class KeepsEven(Takes, Filter):
         return candidates.ids % 2 == 0
 
 
-class KnowsUser(Takes, RequestHydrator):
+class KnowsUser(Takes, QueryHydrator):
     def hydrate_request(self, request):
         self.pass_time()
         return {self.name: np.zeros(1)}

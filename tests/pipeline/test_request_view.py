@@ -24,8 +24,8 @@ from small_tower import write_user_tower
 from karec.errors import ContractError
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import ObserverQueue
-from karec.pipeline.step import Hydrator, Observer, RequestHydrator, Source, Stage
+from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.step import Hydrator, QueryHydrator, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.quota import Quota
 from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
@@ -44,7 +44,7 @@ N_REQUESTS = int(os.environ.get("KAREC_RACE_REQUESTS", "500"))
 TOWERS = VERSIONS[:2]  # rows of the third version meet no user vector
 
 
-class UserNumbers(RequestHydrator):
+class UserNumbers(QueryHydrator):
     name = "user_numbers"
 
     def hydrate_request(self, request):
@@ -61,7 +61,7 @@ class Listed(Source):
         return Candidates.of(np.random.default_rng(request.user_id).choice(MOST_IDS + 40, 80, replace=False))
 
 
-class WritesBefore(RequestHydrator):
+class WritesBefore(QueryHydrator):
     name = "writer"
 
     def __init__(self, write):
@@ -245,7 +245,7 @@ def test_a_writer_beside_the_requests_does_not_show_in_them(towers):
     assert library.index.generation > 10
 
 
-class Keeps(Observer):
+class Keeps(SideEffect):
     name = "keeps"
 
     def observe(self, request, recommendation):
@@ -256,9 +256,9 @@ class KeepsWithIndex(Keeps):
     reads_index = True
 
 
-def observed(cascade: Cascade, observer: Observer):
+def observed(cascade: Cascade, observer: SideEffect):
     """The answer to a request, and the request as ``observer`` was told of it."""
-    with replace(cascade, observers=(ObserverQueue(observer),)) as watched:
+    with replace(cascade, observers=(SideEffectQueue(observer),)) as watched:
         feed = watched.run(asked(0))
     return feed, observer.request
 
@@ -296,7 +296,7 @@ def test_a_request_that_fails_lets_go_of_its_view(towers):
     def fail():
         raise KeyError("a bug")
 
-    class Notes(RequestHydrator):
+    class Notes(QueryHydrator):
         name = "notes"
 
         def hydrate_request(self, request):

@@ -11,18 +11,8 @@ from karec.config.registry import STEPS
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.checks import hydrate_request, merge, recall
-from karec.pipeline.step import (
-    Filter,
-    Hydrator,
-    Merger,
-    RequestHydrator,
-    Scorer,
-    Selector,
-    Source,
-    Stage,
-    Step,
-)
-from karec.pipeline.types import Candidates, Noted, Request, Selection
+from karec.pipeline.step import Filter, Hydrator, Merger, QueryHydrator, Scorer, Selector, Source, Stage, Step
+from karec.pipeline.types import Candidates, Request, Selection, StepOutput
 
 REQUEST = Request(user_id=1, k=2)
 
@@ -80,7 +70,7 @@ class GivesRows(Hydrates):
     gives = ("rows",)
 
 
-class GivesFeatures(Returns, RequestHydrator):
+class GivesFeatures(Returns, QueryHydrator):
     hydrate_request = Returns.give
 
 
@@ -307,11 +297,13 @@ def test_scores_of_candidates_are_real_numbers(scores):
 
 
 def test_any_step_may_leave_notes():
-    noted = Noted({"age": np.zeros(4)}, {"seen": 3})
+    noted = StepOutput({"age": np.zeros(4)}, {"seen": 3})
     assert hydrate_request(GivesFeatures(noted), REQUEST) == (noted.value, {"seen": 3})
-    assert recall(Finds(Noted(PARTS[0], {"seen": 1})), REQUEST) == (PARTS[0], {"seen": 1})
+    assert recall(Finds(StepOutput(PARTS[0], {"seen": 1})), REQUEST) == (PARTS[0], {"seen": 1})
     outcome = run(
-        Hydrates(noted), Scores(Noted(np.ones(4), {"seen": 4})), Keeps(Noted(np.ones(4, bool), {"seen": 5}))
+        Hydrates(noted),
+        Scores(StepOutput(np.ones(4), {"seen": 4})),
+        Keeps(StepOutput(np.ones(4, bool), {"seen": 5})),
     )
     assert [step.notes for step in outcome.steps] == [{"seen": 3}, {"seen": 4}, {"seen": 5}]
     np.testing.assert_array_equal(outcome.candidates.scores, 1)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Candidates, Request
 
@@ -103,6 +103,6 @@ def test_a_request_is_made_of_whole_numbers(wrong):
 
 
 def test_items_name_the_channels_that_found_them():
-    feed = Recommendation(Request(1), some(), Trace(), channels=("profile", "social"))
+    feed = Page(Request(1), some(), Trace(), channels=("profile", "social"))
     assert [item.recalled_by for item in feed] == [("profile",), ("social",), ("profile", "social")]
     assert [item.position for item in feed] == [0, 1, 2]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.catalog.item_types import ItemKind
+from karec.catalog.item_types import ItemType
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
@@ -69,7 +69,7 @@ def test_an_items_vector_is_the_mean_of_its_works_and_an_item_without_known_work
     vectors = np.random.default_rng(n_works).standard_normal((n_works, 4)).astype(np.float32)
     works = ItemIndex.build(np.arange(n_works), vectors, dtype="float32", model_version=3)
     table = Table(np.arange(n_items) + 40, {"tag": np.arange(n_items, dtype=np.int32)})
-    made = KindOfWorks(ItemKind(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
+    made = KindOfWorks(ItemType(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
     index = kind_index(made, empty_platform(), works)
     known = work < n_works
     expected = {
@@ -92,7 +92,7 @@ def empty_platform():
 def test_a_kind_is_read_back_as_it_was_saved(platform, tmp_path):
     kind = replace(songs_and_creators(platform)["song"].kind, labels={"tag": ["a", "b", "c"]})
     kind.save(tmp_path)
-    again = ItemKind.open(tmp_path)
+    again = ItemType.open(tmp_path)
     assert again.meaning == kind.meaning
     assert again.labels == kind.labels
     assert again.items.columns.keys() == kind.items.columns.keys()
@@ -107,7 +107,7 @@ def test_a_kind_is_read_back_as_it_was_saved(platform, tmp_path):
 
 
 def test_lists_of_another_number_of_users_are_refused(platform):
-    kind = ItemKind(
+    kind = ItemType(
         Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning()
     )
     with pytest.raises(Exception, match="relation 'history' has 9 rows, expected one for each of 4 users"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_bundle import publish_small_bundle, write_next_run
 from small_kinds import rooms_of
 
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
 from karec.catalog.table import Table
 from karec.errors import BundleError
@@ -172,7 +172,7 @@ def republished(bundle, root, change):
             (folder / name).unlink()
         change(folder)
 
-    publish(root, bundle.model_version, write, bundle.facts)
+    publish_folder(root, bundle.model_version, write, bundle.facts)
     return Bundle.open(root)
 
 

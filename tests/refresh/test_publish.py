@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from karec.aggregates.advance import advance
-from karec.bundle import Bundle, publish
+from karec.bundle import Bundle, publish_folder
 from karec.catalog.relation import Relation
 from karec.errors import DataError
 from karec.features.encoder import Encoder
@@ -87,7 +87,7 @@ def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, lat
     none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
     alone, still = with_communities(replace(later, relations=none), root)
     assert still == given and "community" not in alone.users.columns
-    publish(
+    publish_folder(
         root, first.model_version + 1, lambda folder: alone.save(folder / "snapshot"), {"communities": still}
     )
     again, most = with_communities(later, root)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from karec.screening.database import database
 from karec.screening.rules import load_blocked, read_blocked, reasons
 from karec.screening.settings import read_settings
-from karec.screening.upload_rules import HardRules
+from karec.screening.upload_rules import UploadRules
 
 TEXT = """
 keep = 10
@@ -65,5 +65,5 @@ def test_rules_say_the_same_in_sql_and_of_one_work(path, rows):
             codes = [
                 code for (code,) in base.rows(f"SELECT {found.sql} FROM works ORDER BY work_id[2:]::INT")
             ]
-    rules = HardRules(path)
+    rules = UploadRules(path)
     assert [found.names[code] for code in codes] == [rules.broken_by(row) for row in rows]

@@ -9,14 +9,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from karec.config.serve_settings import ServeSettings
 from karec.errors import MissingExtra
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import NoTime, StepTrace, Trace
 from karec.pipeline.types import Candidates, Request
 from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
 
 URL = "http://localhost:4318/v1/traces"
 STEPS = (StepTrace("recall", "merge", "merger", 9, 6, 2.0), StepTrace("rank", "top_k", "selector", 6, 3, 4.0))
-ANSWER = Recommendation(Request(1, request_id="r1"), Candidates.empty(), Trace(STEPS))
+ANSWER = Page(Request(1, request_id="r1"), Candidates.empty(), Trace(STEPS))
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

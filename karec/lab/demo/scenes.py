@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.bundle.item_types import Kind
+from karec.bundle.item_types import ItemTypeBundle
 from karec.config import load_cascade, open_bundle
 from karec.config.project import KindsOf
 from karec.config.scene_templates import HOME, OTHERS
@@ -91,7 +91,7 @@ def _row(
     users = asked_users(world.dataset, n_requests).tolist()
     requests = [Request(user, scene=name, time_ms=moment, request_id=f"{name}-{user}") for user in users]
     ids = np.asarray(read.snapshot.works.ids)
-    if not isinstance(read, Kind):
+    if not isinstance(read, ItemTypeBundle):
         what, outcome, label = OF_WORKS[name]
         popular = LiveIndicators(read.snapshot, {label: 1.0}).score
         return scene_row(fill(cascade, popular, requests, _of_works(world, outcome), ids), what)
@@ -102,7 +102,7 @@ def _row(
     return scene_row(fill(cascade, popular, asked, value, ids), OF_KINDS[name])
 
 
-def _in_the_evening(read: Kind, kind: WorldKind, requests: Sequence[Request]) -> Iterator[Request]:
+def _in_the_evening(read: ItemTypeBundle, kind: WorldKind, requests: Sequence[Request]) -> Iterator[Request]:
     """``requests`` at MINUTES of the evening after, an equal part each; before each part it is told who is
     on."""
     for minute, part in zip(MINUTES, np.array_split(np.arange(len(requests)), len(MINUTES)), strict=True):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from karec.bundle import next_version
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.config import load_cascade, open_bundle
 from karec.config.project import main_scene
 from karec.evaluate.quality import quality_table, tower_logits, trained_run
@@ -31,8 +31,8 @@ from karec.learn.run.train import TrainResult
 from karec.logs.read import RankLog, read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.observer_queue import ObserverQueue
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import Request
 from karec.steps.side_effects.rank_log import RankLogObserver
 from karec.steps.side_effects.shadow import Shadow
@@ -53,8 +53,8 @@ class Taught:
     """
 
     log: Path
-    feeds: Sequence[Recommendation]
-    answers: Exposures | None
+    feeds: Sequence[Page]
+    answers: Impressions | None
     pools: Sequence[RankLog]
     share: float
     first: Mapping[int, NDArray[Any]]
@@ -105,7 +105,7 @@ def _served(
     most: int,
     progress: Progress | None,
     what: str,
-) -> list[Recommendation]:
+) -> list[Page]:
     """A feed for each of ``users``, every request a shadow request, logged into the empty folder ``log``."""
     shutil.rmtree(log, ignore_errors=True)
     cascade, index = _unobserved(dataset, config)
@@ -117,7 +117,7 @@ def _served(
     )
     for observer, name in zip(observers, ("rank_log", "shadow"), strict=True):
         observer.name = name
-    queues = tuple(ObserverQueue(observer) for observer in observers)
+    queues = tuple(SideEffectQueue(observer) for observer in observers)
     feeds = []
     with replace(cascade, observers=queues) as observed:
         for done, user in enumerate(users, 1):

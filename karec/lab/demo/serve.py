@@ -20,8 +20,8 @@ from karec.lab.studies.feed_channels import channels_of_feeds
 from karec.lab.studies.fusion import TruthOf
 from karec.lab.studies.reach import Lists, compare_reach
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.observer_queue import ObserverCounts
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.observer_queue import SideEffectCounts
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import Candidates, Request
 from karec.times import Progress
 
@@ -41,8 +41,8 @@ class Served:
 
     cascade: Cascade
     bundle: Bundle
-    feeds: tuple[Recommendation, ...]
-    observed: tuple[ObserverCounts, ...]
+    feeds: tuple[Page, ...]
+    observed: tuple[SideEffectCounts, ...]
 
 
 def asked_users(dataset: Dataset, n: int) -> NDArray[Any]:
@@ -135,13 +135,13 @@ def report_on(
     }
 
 
-def _named(served: Served, feed: Recommendation) -> Recommendation:
+def _named(served: Served, feed: Page) -> Page:
     """``feed`` with the platform's ids."""
     naming = served.bundle.naming
     return feed if naming is None else naming.named(feed, feed.request)
 
 
-def _top_k(feed: Recommendation) -> Candidates:
+def _top_k(feed: Page) -> Candidates:
     """What plain top-k by the ranker's fused score would have shown in place of ``feed``."""
     ranked = feed.scored["rank"]
     return ranked.take(np.argsort(-ranked.scores, kind="stable")[: feed.request.k])

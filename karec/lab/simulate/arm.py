@@ -30,7 +30,7 @@ from karec.lab.simulate.sessions import SCENE, Played, Today
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.workers import play_day
 from karec.models.trees import copy_model
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 from karec.refresh.publish_run import publish_bundle
 from karec.screening.settings import Settings
 from karec.steps.scorers.exposure_control import Exposures
@@ -275,6 +275,6 @@ class ArmRun:
             self.progress(done, total, what)
 
 
-def _logging(cascade: Cascade) -> tuple[ObserverQueue, ...]:
+def _logging(cascade: Cascade) -> tuple[SideEffectQueue, ...]:
     """Its observers without the one that counts exposure by itself: a simulation counts in order of time."""
     return tuple(queue for queue in cascade.observers if not isinstance(queue.observer, Exposures))

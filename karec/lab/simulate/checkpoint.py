@@ -17,7 +17,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from karec.aggregates.advance import advance
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.files import file_aside
@@ -112,12 +112,12 @@ def write_events(place: Path, day: int, rows: Mapping[str, NDArray[Any]]) -> Non
         np.savez(file, **events)
 
 
-def read_events(place: Path, day: int, population: Population) -> Exposures:
+def read_events(place: Path, day: int, population: Population) -> Impressions:
     """What was shown on one day of an arm, with all that users did."""
     with _opened(_path(place, day)) as file:
         rows = {name: file[name] for name in EVENTS}
     snapshot = population.snapshot
-    return Exposures(
+    return Impressions(
         user_id=snapshot.users.ids[rows["user"]],
         work_id=snapshot.works.ids[rows["work"]],
         time_ms=rows["time_ms"],

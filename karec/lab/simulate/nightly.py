@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.errors import ConfigError, KarecError
 from karec.files import write_text_aside
@@ -77,7 +77,7 @@ def first_training(world: World, settings: Mapping[str, Any], seed: int, folder:
 def learn_on(
     population: Population,
     uploaded: NDArray[Any],
-    served: Exposures,
+    served: Impressions,
     run: Path,
     folder: Path,
     log: Path,
@@ -108,7 +108,7 @@ def learn_on(
     return done
 
 
-def validation_and_test(shown: Exposures, tasks: Sequence[str]) -> tuple[int, int]:
+def validation_and_test(shown: Impressions, tasks: Sequence[str]) -> tuple[int, int]:
     """The rows at which validation and test begin: the last VALIDATION + TEST and TEST of the exposures.
 
     Both begin earlier where a task would have one class in the test, which ``karec train`` refuses.
@@ -120,14 +120,14 @@ def validation_and_test(shown: Exposures, tasks: Sequence[str]) -> tuple[int, in
     return max(int(n * (1 - (VALIDATION + TEST))) - (usual - test), 0), test
 
 
-def joined(parts: Sequence[Exposures]) -> Exposures:
+def joined(parts: Sequence[Impressions]) -> Impressions:
     """One after the other; each says how long works were played."""
     labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
 
     def each(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    return Exposures(
+    return Impressions(
         each("user_id"), each("work_id"), each("time_ms"), each("scene"), labels, each("play_ms")
     )
 

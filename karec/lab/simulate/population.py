@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.advance import advance
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.lab.simulate.arm_log import NEVER
@@ -146,7 +146,7 @@ def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
     return replace(snapshot, works=Table(np.concatenate([snapshot.works.ids, more.ids]), columns))
 
 
-def _enjoyment(truth: Truth, user: NDArray[Any], work: NDArray[Any], shown: Exposures) -> NDArray[Any]:
+def _enjoyment(truth: Truth, user: NDArray[Any], work: NDArray[Any], shown: Impressions) -> NDArray[Any]:
     """(M,) float32: the expected long view of what was shown."""
     repeats = truth.repeats(user, work)
     parts = []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from karec.catalog import schema
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
 from karec.catalog.snapshot import Snapshot
@@ -23,7 +23,7 @@ from karec.logs.parts import arrow_parquet
 ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", TAG: "tag", PUBLISHED: "published"}
 
 
-def write_dataset(folder: Path, start: Snapshot, past: Exposures, dataset: Dataset) -> None:
+def write_dataset(folder: Path, start: Snapshot, past: Impressions, dataset: Dataset) -> None:
     """Writes ``dataset``, whose snapshot is ``start`` after the exposures ``past``, into ``folder``, which is
     made.
 

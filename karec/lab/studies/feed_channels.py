@@ -26,7 +26,7 @@ from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.lab.studies.recall import Truth, values_of
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
 from karec.times import Progress
@@ -48,9 +48,7 @@ class FindsNothing(Source):
         return Candidates.empty()
 
 
-def channels_of_feeds(
-    feeds: Sequence[Recommendation], resamples: int = RESAMPLES
-) -> dict[str, dict[str, Any]]:
+def channels_of_feeds(feeds: Sequence[Page], resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
     """{channel: {"found", "sole"}}, each {"value", "ci"}, of feeds of different users; {} where all are
     empty."""
     full = [feed for feed in feeds if len(feed)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.fit.batches import Batches
@@ -122,7 +122,7 @@ def prepare_served(
     encoder: Encoder,
     settings: TrainSettings,
     served: ServedLog,
-    answers: Exposures | None = None,
+    answers: Impressions | None = None,
     progress: Progress | None = None,
     first: Prepared | None = None,
 ) -> Prepared:

@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.errors import ConfigError, DataError
 from karec.evaluate.quality import evaluate_run, read_run
 from karec.features.encoder import Encoder
@@ -73,7 +73,7 @@ def train_from_log(
     progress: Progress | None = None,
     *,
     version: int | None = None,
-    answers: Exposures | None = None,
+    answers: Impressions | None = None,
     resume: bool = False,
     evaluated: bool = True,
     first: Material | None = None,

@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Folded:
+class StoreContents:
     """The base that states begin from, and the head of the log that they follow.
 
     A user or work that no event named yet is what ``base`` says; from its first event on it is in the store.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import StepTrace
 from karec.pipeline.types import Array
 from karec.serve.metrics.histogram import BINS, bins_of
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
     short: bool
 
     @classmethod
-    def of(cls, answer: Recommendation, ms: float) -> Seen:
+    def of(cls, answer: Page, ms: float) -> Seen:
         request = answer.request
         what = answer.degraded, answer.cold_start, answer.short is not None
         return cls(request.scene, answer.trace.steps, ms, request.k, len(answer.candidates), *what)

@@ -16,7 +16,7 @@ from karec.times import HOUR_MS
 
 if TYPE_CHECKING:  # a service without a table ``live`` loads no compiler of folds
     from karec.catalog.snapshot import Snapshot
-    from karec.online.changed_items import LiveWorks
+    from karec.online.changed_items import ChangedItems
 
 FORMAT = 1
 YOUNG_HOURS = 24, 72
@@ -89,7 +89,7 @@ class Catalogue:
     """What is known of works: a bundle's, and those that came or changed since."""
 
     snapshot: Snapshot
-    since: LiveWorks | None = None
+    since: ChangedItems | None = None
 
     def has(self, ids: Array) -> Array:
         """(N,) bool: whether it knows the work."""

@@ -17,7 +17,7 @@ from karec.config.serve_settings import SENT, SHOWN
 from karec.errors import one_line
 from karec.online.poll import Looking
 from karec.online.reported import Exposed
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import Array
 from karec.serve.metrics.between_workers import Told, Workers
 from karec.serve.metrics.counted import Counted, Seen
@@ -71,7 +71,7 @@ class Metrics:
             self._read_due_s = 0.0
         self._looking.begin()
 
-    def answered(self, answer: Recommendation, ms: float) -> None:
+    def answered(self, answer: Page, ms: float) -> None:
         """A feed was answered, and took ``ms``. It is not kept, and neither are its candidates but for their
         ids."""
         if len(self._answers) >= MOST_WAITING:

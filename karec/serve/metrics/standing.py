@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade
 from karec.config.live import Reloads
-from karec.pipeline.observer_queue import ObserverCounts
+from karec.pipeline.observer_queue import SideEffectCounts
 from karec.refresh.library_state import library_state
 from karec.serve.metrics.counted import Counted, Labels
 from karec.serve.metrics.exposed import Catalogue
 
 if TYPE_CHECKING:  # a service without a table ``live`` loads no compiler of folds
-    from karec.online.follow import Live
+    from karec.online.follow import Follower
 
 Readings = dict[str, dict[Labels, float]]
 LIBRARY_SHARE = 0.01  # of the time is spent at most on reading how old the library's vectors are
@@ -33,7 +33,7 @@ class Served(Protocol):
     @property
     def reloads(self) -> Reloads: ...
     @property
-    def observed_before(self) -> Mapping[tuple[str, str], ObserverCounts]: ...
+    def observed_before(self) -> Mapping[tuple[str, str], SideEffectCounts]: ...
 
 
 class Standing:
@@ -124,7 +124,7 @@ class Standing:
     def _read_observers(
         self,
         cascades: Mapping[str, Cascade],
-        before: Mapping[tuple[str, str], ObserverCounts],
+        before: Mapping[tuple[str, str], SideEffectCounts],
         counted: Counted,
         found: Readings,
     ) -> None:
@@ -165,10 +165,10 @@ def bundle_of(cascades: Mapping[str, Cascade]) -> Bundle | None:
     return None
 
 
-def live_of(cascades: Mapping[str, Cascade]) -> Live | None:
+def live_of(cascades: Mapping[str, Cascade]) -> Follower | None:
     """What happened since the bundle was made; None: nobody keeps it."""
     found = next((each.live for each in cascades.values() if each.live is not None), None)
-    return cast("Live | None", found)
+    return cast("Follower | None", found)
 
 
 def memory_of_this_process() -> dict[str, float]:

@@ -9,11 +9,11 @@ import numpy as np
 from karec.catalog.snapshot import Snapshot
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.features.online_inputs import encode_live_user
-from karec.pipeline.step import RequestHydrator
+from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Array, Request
 
 
-class UserFeatures(RequestHydrator):
+class UserFeatures(QueryHydrator):
     """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,)
     bool.
 

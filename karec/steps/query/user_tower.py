@@ -9,11 +9,11 @@ import numpy as np
 from karec.errors import ContractError
 from karec.features.user_vectors import VECTOR, VERSIONS, vectors_by_version
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.step import RequestHydrator
+from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Array, Request
 
 
-class UserTower(RequestHydrator):
+class UserTower(QueryHydrator):
     """``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``: for each model
     version that rows of the index are of, ascending, one pass of that version's user tower in ONNX Runtime.
 

@@ -12,9 +12,9 @@ from karec.exposure.boosts import Behind
 from karec.exposure.controller import Steering
 from karec.exposure.dual_variables import steered
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places
-from karec.pipeline.recommendation import Recommendation
-from karec.pipeline.step import Observer, RequestHydrator, Scorer, Source
-from karec.pipeline.types import Array, Candidates, Noted, Request
+from karec.pipeline.recommendation import Page
+from karec.pipeline.step import QueryHydrator, Scorer, SideEffect, Source
+from karec.pipeline.types import Array, Candidates, Request, StepOutput
 
 VERSION = "exposure_prices"
 DRAWN = 32  # works behind a floor of which Thompson sampling takes the best
@@ -22,7 +22,7 @@ SPARE = 2  # works drawn for each place: a filter may drop one
 FLUSH_SECONDS = 1.0
 
 
-class ExposurePrices(RequestHydrator):
+class ExposurePrices(QueryHydrator):
     """``exposure_prices (1, 1) int64``: the version of the prices that all steps of the request read;
     ``explored (1, 2·explore) int64``: works behind a floor that this request may show.
 
@@ -69,19 +69,19 @@ class Exposure(Scorer):
     def __init__(self, exposure: Steering | None) -> None:
         self.exposure = needed(exposure)
 
-    def score(self, request: Request, candidates: Candidates) -> Noted[Array]:
+    def score(self, request: Request, candidates: Candidates) -> StepOutput[Array]:
         prices = self.exposure.at(int(request.features[VERSION][0, 0]))
         of_works = prices.of(request, candidates)
         scores = candidates.scores if of_works is None else steered(candidates.scores, of_works)
         lifted = explored_places(request, candidates)[: self.exposure.explore]
         if len(lifted):
             scores = _lifted(scores, lifted, request)
-        return Noted(
+        return StepOutput(
             scores, {**prices.notes, "explored": len(lifted)} if self.exposure.explore else prices.notes
         )
 
 
-class Exposures(Observer):
+class Exposures(SideEffect):
     """Counts what feeds showed, and moves the prices. Feeds are held back for a second at most."""
 
     reads_index = True
@@ -91,7 +91,7 @@ class Exposures(Observer):
         self.exposure = needed(exposure)
         self._oldest = 0.0
 
-    def observe(self, request: Request, recommendation: Recommendation) -> None:
+    def observe(self, request: Request, recommendation: Page) -> None:
         if not self.exposure.held:
             self._oldest = time.monotonic()
         self.exposure.show(request, recommendation.candidates)

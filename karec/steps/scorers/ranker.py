@@ -15,7 +15,7 @@ from karec.features.explored import explored_places, with_room
 from karec.features.online_inputs import encode_live_items
 from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline._view import LiveView
+from karec.pipeline._view import OnlineView
 from karec.pipeline.step import Hydrator, Scorer, Selector
 from karec.pipeline.types import Array, Candidates, Request, Selection
 from karec.toml import refuse_removed
@@ -62,7 +62,7 @@ class Ranker(Hydrator):
         (logits,) = self.ranker.run({**user, **inputs}, "logits")
         return {"logits": logits}
 
-    def _items(self, live: LiveView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
+    def _items(self, live: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
         if live is None:
             return self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(ids), time_ms)
         return encode_live_items(self.encoder, self.snapshot, live.works, live.names, ids, time_ms)

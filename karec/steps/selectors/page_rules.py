@@ -9,7 +9,7 @@ import numpy as np
 
 from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.index import ItemIndex
-from karec.pipeline.recommendation import Naming
+from karec.pipeline.recommendation import IdNames
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, Request, Selection
 from karec.steps.shared.page_rules import Boosts, Place, Rule, check_together
@@ -38,7 +38,7 @@ class Scatter(Selector):
         places: Sequence[Place] = (),
         boosts: Boosts | None = None,
         k: int | None = None,
-        naming: Naming | None = None,
+        naming: IdNames | None = None,
     ) -> None:
         if k is not None and k <= 0:
             raise ValueError(f"k must be positive, got {k}")
@@ -167,7 +167,7 @@ class Scatter(Selector):
         return {"before": before, "arranged": arranged, "broken": notes.get("broken", [])}
 
 
-def _number(work: int | str, naming: Naming | None) -> int:
+def _number(work: int | str, naming: IdNames | None) -> int:
     if naming is not None:
         return naming.number_of(work)
     if isinstance(work, str):

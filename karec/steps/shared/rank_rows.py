@@ -11,13 +11,13 @@ import numpy as np
 from karec.errors import Unavailable
 from karec.logs.write import RankLogWriter
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.step import Observer
+from karec.pipeline.step import SideEffect
 from karec.pipeline.types import Array, Candidates, Request
 
 FLUSH_SECONDS = 5.0
 
 
-class LogObserver(Observer):
+class LogObserver(SideEffect):
     """Writes rows of the ranker's scores into the rank log in ``folder``.
 
     Rows are held back until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old; then

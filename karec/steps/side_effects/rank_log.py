@@ -6,7 +6,7 @@ from pathlib import Path
 
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.types import Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
 
@@ -35,7 +35,7 @@ class RankLogObserver(LogObserver):
         self.stage = stage
         self.watches = (stage,)
 
-    def observe(self, request: Request, recommendation: Recommendation) -> None:
+    def observe(self, request: Request, recommendation: Page) -> None:
         if recommendation.trace.gave_way(self.stage):
             self.leave_out()
             return

@@ -17,7 +17,7 @@ from karec.features.pool_scores import PoolScorer, stage_named
 from karec.index import ItemIndex
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
@@ -63,7 +63,7 @@ class Shadow(LogObserver):
         """Whether the request is a shadow request."""
         return _hash(request.request_id) < self.share * 2**64
 
-    def observe(self, request: Request, recommendation: Recommendation) -> None:
+    def observe(self, request: Request, recommendation: Page) -> None:
         if recommendation.trace.gave_way():
             self.leave_out()
             return

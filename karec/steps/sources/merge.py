@@ -12,7 +12,7 @@ from karec.kernels.merge import merge_channels, sole_counts
 from karec.kernels.merge_rows import MOST_CHANNELS, merge_rows
 from karec.pipeline._view import IndexView
 from karec.pipeline.step import Merger
-from karec.pipeline.types import Array, Candidates, Noted, Request
+from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.postings import related_now
 from karec.toml import nearest
 
@@ -77,12 +77,12 @@ class QuotaMerger(Merger):
         self.snapshot = snapshot
         self.show_again = show_again
 
-    def merge(self, request: Request, parts: Sequence[Candidates]) -> Noted[Candidates]:
+    def merge(self, request: Request, parts: Sequence[Candidates]) -> StepOutput[Candidates]:
         merged = self._merged(request.view, parts, self._consumed_by(request))
         user = None if request.live is None or self.show_again else request.live.user
         if user is not None and len(user.earlier):
             merged = merged.take(~user.was_shown_earlier(merged.ids))
-        return Noted(merged, {"sole": sole_counts(merged.sources, len(parts)).tolist()})
+        return StepOutput(merged, {"sole": sole_counts(merged.sources, len(parts)).tolist()})
 
     def _merged(
         self, view: IndexView | None, parts: Sequence[Candidates], left_out: Array | None

@@ -12,7 +12,7 @@ from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline._view import IndexView
 from karec.pipeline.step import Source
-from karec.pipeline.types import Candidates, Noted, Request
+from karec.pipeline.types import Candidates, Request, StepOutput
 
 MORE = 2  # works that are scored for one that is recalled
 
@@ -58,7 +58,7 @@ class Model(Source):
             towers = self.recall_user_towers.values()
             self.needs = tuple(sorted({f"request.{name}" for tower in towers for name in tower.inputs}))
 
-    def recall(self, request: Request) -> Candidates | Noted[Candidates]:
+    def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
         if self.recall_index is None:
             (one, by_version), view = user_queries(request), request.index
         else:
@@ -69,7 +69,7 @@ class Model(Source):
         nearest = Candidates.of(found.ids, found.scores)
         if self.recall_index is None:  # rows of the index that later steps read
             nearest = nearest.with_rows(found.rows)
-        return Noted(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest
+        return StepOutput(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest
 
     def _n_probe(self, view: IndexView) -> int | None:
         if self.exact or self.n_probe is None or not view.n_lists:

@@ -17,8 +17,8 @@ class OnNow(Source):
     """The ``quota`` most popular of the items that are on: in the index, and not blocked there.
 
     Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence
-    changes by ``block`` and ``unblock`` of the index (``karec.bundle.item_types.Kind.show_only``), and
-    nothing is published.
+    changes by ``block`` and ``unblock`` of the index (``karec.bundle.item_types.ItemTypeBundle.show_only``),
+    and nothing is published.
     """
 
     def __init__(self, index: ItemIndex, snapshot: Snapshot, quota: int) -> None:

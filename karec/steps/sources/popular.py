@@ -9,7 +9,7 @@ import numpy as np
 from karec.aggregates.indicators import indicator_weights, indicators
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
-from karec.pipeline.types import Array, Candidates, Noted, Request
+from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.fixed_list import Standing
 from karec.steps.shared.postings import most_popular, popularity, user_row, works_at
 from karec.steps.shared.segments import EVERYBODY, SeenBySegment, seen_by, seen_in_scenes
@@ -56,14 +56,14 @@ class Popular(Source):
             of_scenes = ("most popular in scenes", segment, quota)
             self.of_scene = snapshot.built.get(of_scenes, lambda: _top_in_scenes(snapshot, segment, quota))
 
-    def recall(self, request: Request) -> Candidates | Noted[Candidates]:
+    def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
         if not self.by_scene:
             return self._best(self.of_segment, request)
         here = self.of_scene.get(request.scene)
         if here is not None:
             return self._best(here, request)
         told = f"nobody's list knows the scene {request.scene!r}: works popular in all scenes"
-        return Noted(self._best(self.of_segment, request), {"scene": told})
+        return StepOutput(self._best(self.of_segment, request), {"scene": told})
 
     def _best(self, of_segment: Mapping[int, Array], request: Request) -> Candidates:
         segment = EVERYBODY

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.lab.simulate.nightly import validation_and_test
 
 N = 1_000
@@ -13,7 +13,7 @@ def shown(likes):
     """N exposures, of which each second is clicked and the rows ``likes`` are liked."""
     rows = np.arange(N)
     labels = {"click": (rows % 2).astype(np.uint8), "like": np.isin(rows, likes).astype(np.uint8)}
-    return Exposures(rows, rows, rows, np.zeros(N, np.int64), labels, None)
+    return Impressions(rows, rows, rows, np.zeros(N, np.int64), labels, None)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from karec.errors import DataError
 from karec.lab.studies.channels import TOGETHER, Found, channel_rows, channel_study, found_by_channels
 from karec.lab.studies.feed_channels import channels_left_out, channels_of_feeds, feed_channel_rows
 from karec.lab.studies.recall import ENJOYED, FAVOURITES
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Candidates, Request
 
@@ -122,7 +122,7 @@ def test_what_a_feed_would_be_without_a_channel(served):
 
 def feed(bits):
     candidates = replace(Candidates.of(np.arange(len(bits))), sources=np.array(bits, np.uint32))
-    return Recommendation(Request(1), candidates, Trace(), channels=("a", "b"))
+    return Page(Request(1), candidates, Trace(), channels=("a", "b"))
 
 
 def test_shares_of_feeds_are_means_over_users():

@@ -21,7 +21,7 @@ from karec.learn.run.train import train_all
 from karec.logs.contents import log_contents
 from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.observer_queue import ObserverQueue
+from karec.pipeline.observer_queue import SideEffectQueue
 from karec.pipeline.types import Request
 from karec.samples.lists import list_bounds
 from karec.steps.side_effects.rank_log import RankLogObserver
@@ -56,7 +56,7 @@ def served(world, first):
         ("shadow", Shadow(ranker, index, cascade.stages, out, "log", share=1.0)),
     ):
         observer.name = name
-        observers.append(ObserverQueue(observer))
+        observers.append(SideEffectQueue(observer))
     with replace(cascade, observers=tuple(observers)) as logged:
         users = dataset.snapshot.users.ids[:40]
         asked = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]

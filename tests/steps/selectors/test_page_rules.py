@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from thirty_works import candidates, selected, thirty_works
 
-from karec.bundle.ids import IdNaming
+from karec.bundle.ids import BundleIds
 from karec.errors import ConfigError
 from karec.index import IdMap, ItemIndex
 from karec.pipeline.types import Candidates, Request
@@ -277,7 +277,7 @@ def test_rules_over_no_candidates_select_nothing(index):
 def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
     names = [f"song-{at}" for at in range(30)]
     works = IdMap.build(names, tmp_path / "items.karec")
-    naming = IdNaming(IdMap.build(["ann"], tmp_path / "users.karec"), works)
+    naming = BundleIds(IdMap.build(["ann"], tmp_path / "users.karec"), works)
     index = ItemIndex.build(
         works.numbers(names), np.eye(30, dtype=np.float32), columns={"song_id": np.arange(30)}
     )
@@ -292,14 +292,14 @@ def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
 def test_a_text_where_ids_are_numbers_is_refused(index, tmp_path):
     with pytest.raises(ValueError, match="work = 'song-17': works of this bundle have no texts for ids"):
         Scatter(index, places=[Place(2, work="song-17")])
-    numbers = IdNaming(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
+    numbers = BundleIds(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
     with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
         Scatter(index, places=[Place(2, work="song-17")], naming=numbers)
 
 
 def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_is_the_work(index, tmp_path):
     texts, numbers = (
-        IdNaming(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
+        BundleIds(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
         for ids in (["ann", "bob"], [5, 7])
     )
     with pytest.raises(ValueError, match="5 is no id of this platform's: works have string ids"):

@@ -10,8 +10,8 @@ from karec.features.pool_scores import CHUNK, PoolScorer
 from karec.index import ItemIndex
 from karec.logs.read import read_rank_log
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import ObserverQueue
-from karec.pipeline.step import Hydrator, RequestHydrator, Source, Stage
+from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.step import Hydrator, QueryHydrator, Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.rows import HasEmbedding, IndexRows
 from karec.steps.scorers.ranker import FusedScore, TopK
@@ -34,7 +34,7 @@ class Everything(Source):
         return Candidates.of(np.concatenate([STRANGERS, IDS]))
 
 
-class UserVector(RequestHydrator):
+class UserVector(QueryHydrator):
     name = "user_vector"
 
     def hydrate_request(self, request):
@@ -80,7 +80,7 @@ def build(ranker, index, tmp_path):
             observers.append(Shadow(ranker, index, stages, tmp_path, "log", share, **options))
         for observer in observers:
             observer.name = type(observer).__name__
-        queues = tuple(ObserverQueue(observer) for observer in observers)
+        queues = tuple(SideEffectQueue(observer) for observer in observers)
         recall = Recall((Everything(),), merger)
         return Cascade("home", (UserVector(),), recall, stages, queues, index=index), ranks, log
 

@@ -7,7 +7,7 @@ from small_tower import write_user_tower
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.step import RequestHydrator
+from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import QuotaMerger
 from karec.steps.sources.model import Model
@@ -206,7 +206,7 @@ def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(pla
     so."""
     index, own = in_recall_space(platform)
 
-    class Writes(RequestHydrator):
+    class Writes(QueryHydrator):
         def hydrate_request(self, request):
             own.remove(platform.works.ids)
             return {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO}

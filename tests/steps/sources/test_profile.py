@@ -13,8 +13,8 @@ from random_platform import USERS, platforms
 
 from karec.catalog.relation import Relation
 from karec.catalog.table import Table
-from karec.online.changed_items import LiveWorks
-from karec.online.view import LiveView
+from karec.online.changed_items import ChangedItems
+from karec.online.view import OnlineView
 from karec.pipeline.types import Request
 from karec.steps.sources.profile import Profile
 
@@ -61,7 +61,7 @@ def since(platform, ids, **columns):
     came = replace(
         platform, works=Table(np.array(ids), values), users=nobody, relations={}, user_scene_counters=None
     )
-    return LiveView(None, LiveWorks(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
+    return OnlineView(None, ChangedItems(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
 
 
 def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_part_at_most(platform):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.lab.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
-from karec.pipeline.recommendation import Recommendation
+from karec.pipeline.recommendation import Page
 
 
-def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Recommendation]) -> Exposures:
+def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Page]) -> Impressions:
     """The works of ``feeds``, each at its request's moment, and what their users did: labels of all tasks.
 
     Deterministic. A user or work that ``snapshot`` does not hold is a ValueError.
@@ -36,7 +36,7 @@ def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Recommendation]) -
     user, work = snapshot.users.lookup(user_id), snapshot.works.lookup(work_id)
     repeats = truth.repeats(user, work)
     chances = truth.probabilities(user, work, time_ms=time_ms, scene=scene, repeats=repeats)
-    return Exposures(user_id, work_id, time_ms, scene, outcomes(chances, coins_of(truth, user, work)))
+    return Impressions(user_id, work_id, time_ms, scene, outcomes(chances, coins_of(truth, user, work)))
 
 
 def coins_of(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.aggregates.advance import advance
-from karec.catalog.impressions import Exposures
-from karec.catalog.item_types import ItemKind
+from karec.catalog.impressions import Impressions
+from karec.catalog.item_types import ItemType
 from karec.catalog.relation import Relation
 from karec.catalog.schema import CREATOR, PUBLISHED, SONG, Meaning
 from karec.catalog.snapshot import Snapshot
@@ -90,7 +90,7 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
         table, works_of = _items(name, tastes, snapshot, rng)
         shown = _log(tastes, hours, table, snapshot, begin_ms, rng)
         before = replace(
-            ItemKind(table, {}, MEANING[name]).over(snapshot),
+            ItemType(table, {}, MEANING[name]).over(snapshot),
             time_ms=begin_ms,
             labels={},
             user_scene_counters=None,
@@ -99,7 +99,7 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
         of_kind = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
         lists = {each: after.relations[each] for each in of_kind}
         kinds[name] = WorldKind(
-            KindOfWorks(ItemKind(after.works, lists, MEANING[name]), works_of), tastes, hours
+            KindOfWorks(ItemType(after.works, lists, MEANING[name]), works_of), tastes, hours
         )
     return kinds
 
@@ -161,7 +161,7 @@ def _log(
     snapshot: Snapshot,
     begin_ms: int,
     rng: np.random.Generator,
-) -> Exposures:
+) -> Impressions:
     """Items shown to users from ``begin_ms`` until the snapshot, and what users did; nobody is shown an own
     one."""
     people = tastes.truth.people
@@ -185,7 +185,7 @@ def _log(
         before = chances[name]
         labels[name] = reached.astype(np.uint8)
     scene = np.full(len(user), -1, np.int32)
-    return Exposures(
+    return Impressions(
         np.asarray(snapshot.users.ids)[user], np.asarray(table.ids)[item], time_ms, scene, labels
     )
 

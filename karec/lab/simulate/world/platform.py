@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.advance import advance
 from karec.catalog.dataset import Dataset
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
@@ -63,7 +63,7 @@ class World:
     dataset: Dataset
     truth: Truth
     start: Snapshot
-    past: Exposures
+    past: Impressions
 
     def chances(
         self, user_rows: NDArray[Any], work_rows: NDArray[Any], time_ms: NDArray[Any], scene: NDArray[Any]
@@ -192,7 +192,7 @@ def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
 
 def _feedback(
     truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, say: Callable[[str], None]
-) -> Exposures:
+) -> Impressions:
     """Draws what users did with what was shown: one draw for each stage of the funnel; play time follows from
     them.
 
@@ -216,7 +216,7 @@ def _feedback(
         for task in TASKS:
             labels[task][rows] = did[task]
         play_ms[rows] = play_ms_of(truth.works.duration_ms[work], did, rng.random(len(work)))
-    return Exposures(
+    return Impressions(
         snapshot.users.ids[shown.user],
         snapshot.works.ids[shown.work],
         shown.time_ms,

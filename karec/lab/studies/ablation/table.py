@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.impressions import Exposures
+from karec.catalog.impressions import Impressions
 from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interval, ece, gauc, user_days
 from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_hit_rate
 
@@ -75,7 +75,7 @@ class EvaluationSet:
     where they are known, as on a synthetic platform.
     """
 
-    exposures: Exposures
+    exposures: Impressions
     tasks: tuple[str, ...]
     start_ms: int
     pool_users: NDArray[Any]
