@@ -40,7 +40,7 @@ def served(world):
         for at, user in enumerate(users)
     ]
     with load_cascade(world, scene, bundle) as cascade:
-        yield by_lists(replace(cascade, observers=(), clock=time.process_time)), bundle, requests
+        yield by_lists(replace(cascade, side_effects=(), clock=time.process_time)), bundle, requests
 
 
 def by_lists(cascade):

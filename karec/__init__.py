@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     )
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
-    from karec.pipeline.recommendation import Page
-    from karec.pipeline.types import Candidates, Request
+    from karec.pipeline.types import Candidates, Page, Request
 
     __version__: str
 else:
@@ -68,8 +67,7 @@ else:
         ),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
-        "karec.pipeline.recommendation": ("Page",),
-        "karec.pipeline.types": ("Candidates", "Request"),
+        "karec.pipeline.types": ("Candidates", "Page", "Request"),
     }
     _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

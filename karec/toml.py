@@ -52,6 +52,7 @@ REMOVED: Mapping[str, str] = {
     "distil.born_again": "Delete it: the towers are trained once.",
     **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
     "model = 'first'": "Delete the stage. To save time, lower counts.prerank of the scene.",
+    "recall.floor": "Use 'min_items'.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
 }
 """Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""

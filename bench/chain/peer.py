@@ -65,8 +65,8 @@ def comparable(cascade: Cascade) -> Cascade:
         replace(stage, steps=tuple(plain(step) for step in stage.steps if not isinstance(step, Exposure)))
         for stage in cascade.stages
     )
-    hydrators = tuple(step for step in cascade.request_hydrators if not isinstance(step, ExposurePrices))
-    return replace(cascade, request_hydrators=hydrators, stages=stages, exposure=None, observers=())
+    hydrators = tuple(step for step in cascade.query_hydrators if not isinstance(step, ExposurePrices))
+    return replace(cascade, query_hydrators=hydrators, stages=stages, exposure=None, side_effects=())
 
 
 def refuse_unwritten(cascade: Cascade) -> None:
@@ -75,7 +75,7 @@ def refuse_unwritten(cascade: Cascade) -> None:
         cascade.recall.merger,
         next((c for c in cascade.recall.sources if isinstance(c, Model)), None),
     )
-    steps = [*cascade.request_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
+    steps = [*cascade.query_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
     lacks = [step.name for step in steps if type(step) not in MAKERS]
     lacks += [source.name for source in cascade.recall.sources if type(source) not in (*CHANNELS, Model)]
     lacks += ["merge's floors or consumed"] if any(merger.floors) or merger.consumed else []
@@ -107,7 +107,7 @@ class Workshop:
         assert self.cascade.index is not None
         with self.cascade.index.pinned() as view:
             request = request.with_view(view)
-            for step in self.cascade.request_hydrators:
+            for step in self.cascade.query_hydrators:
                 request = request.with_features(step.hydrate_request(request))
         return np.asarray(request.features["user_vector"][0])
 
@@ -158,7 +158,7 @@ class Workshop:
     def peer(self, select: Select) -> Peer:
         """With ``select`` for each DPP."""
         cascade, stages = self.cascade, self.cascade.stages
-        steps = [(f"request.{step.name}", self._made(step, select)) for step in cascade.request_hydrators]
+        steps = [(f"request.{step.name}", self._made(step, select)) for step in cascade.query_hydrators]
         asked = channels(cascade, self.snapshot, self.turns, self.nearest)
         for source, channel in zip(cascade.recall.sources, asked, strict=True):
             steps.append((f"recall.{source.name}", self._recalled(channel, source.quota)))
@@ -173,7 +173,7 @@ class Workshop:
     def asked(self, rows: Array | None = None) -> Asked:
         """The first request with its features and ``rows``: what a session is tried on."""
         asked = Asked(self.requests[0], -1, rows=np.empty(0, np.int64) if rows is None else rows)
-        for step in self.cascade.request_hydrators:
+        for step in self.cascade.query_hydrators:
             if isinstance(step, UserFeatures):
                 user_features(self, step, pyversity_dpp)(asked)
         return asked

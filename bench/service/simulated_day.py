@@ -50,7 +50,7 @@ from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.answers import answers
 from karec.learn.export.trees import export_trees
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.recommendation import Page
+from karec.pipeline.types import Page
 from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
 from karec.refresh.publish_run import publish_bundle
@@ -146,7 +146,7 @@ class Soak:
 
     def check_counters(self) -> None:
         """Every user and work: what the store has is the base's and what was told."""
-        live = self.live.cascades[self.scene].live
+        live = self.live.cascades[self.scene].online
         assert live is not None
         names = [*live.view(-1)[0].names]
         view = live.view(int(self.users[0]))[0]

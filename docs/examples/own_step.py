@@ -30,13 +30,13 @@ class EditorsPicks(Source):
         self.picked = np.loadtxt(config_folder / file, dtype=np.int64, ndmin=1)[:quota]
 
     def recall(self, request: Request) -> Candidates:
-        return Candidates.of(self.picked)
+        return Candidates.from_ids(self.picked)
 
 
 class OfCity(Filter):
     """Works made in one city. The item index must have the column."""
 
-    why = "of another city"  # in the trace, beside how many it dropped
+    reason = "of another city"  # in the trace, beside how many it dropped
     needs = ("rows",)  # checked when the cascade is built; karec/pipeline/step.py lists the names
 
     def __init__(self, index: ItemIndex, city: int) -> None:  # index is given, city is a key
@@ -91,7 +91,7 @@ def main() -> None:
     for item in feed:
         print(item.id, item.recalled_by)
     for step in feed.trace.steps:
-        print(step.stage, step.step, step.n_in, "→", step.n_out, step.why)
+        print(step.stage, step.step, step.n_in, "→", step.n_out, step.reason)
 
 
 if __name__ == "__main__":

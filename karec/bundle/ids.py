@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.index.ids import NO_NUMBER, IdMap, PlainIds
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import StepTrace, Trace
-from karec.pipeline.types import Request
+from karec.pipeline.types import Page, Request
 
 IDS_OF_WORKS = {"works": ("id", "closest"), "arranged": ("id",)}  # where explanations of steps have ids
 LISTS_OF_IDS = ("top_k", "before")

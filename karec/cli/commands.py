@@ -26,7 +26,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     cascade = load_cascade(arguments.config, scene, bundle)
     moment = bundle.snapshot.time_ms if arguments.time_ms is None else arguments.time_ms
     if arguments.batch is not None:
-        _recommend_batch(arguments, dataclasses.replace(cascade, observers=()), moment)
+        _recommend_batch(arguments, dataclasses.replace(cascade, side_effects=()), moment)
         return
     request = Request(
         _user_id(bundle, arguments.user),
@@ -38,7 +38,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         explain=arguments.explain,
     )
     # a look must not enter the log that teaches
-    feed = dataclasses.replace(cascade, observers=()).run(request)
+    feed = dataclasses.replace(cascade, side_effects=()).run(request)
     if arguments.json:
         print(json.dumps(feed.as_dict(), indent=1))
         return

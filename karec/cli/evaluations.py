@@ -46,7 +46,7 @@ def consistency(arguments: argparse.Namespace) -> None:
     if arguments.config is not None:
         bundle = open_bundle(arguments.config)
         cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
-        cascade = dataclasses.replace(cascade, observers=(), naming=None)
+        cascade = dataclasses.replace(cascade, side_effects=(), naming=None)
         with progress_bars() as progress:
             pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
             report["drawn"] = consistency(pools, seed=arguments.seed)

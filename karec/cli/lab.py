@@ -200,7 +200,7 @@ def diversity(arguments: argparse.Namespace) -> None:
 
     bundle = open_bundle(arguments.config)
     scene = arguments.scene or scene_names(arguments.config)[0]
-    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), observers=(), naming=None)
+    cascade = dataclasses.replace(load_cascade(arguments.config, scene, bundle), side_effects=(), naming=None)
     users = np.random.default_rng(arguments.seed).permutation(bundle.snapshot.users.ids)[: arguments.requests]
     moment = bundle.snapshot.time_ms
     requests = [

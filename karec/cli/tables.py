@@ -20,8 +20,8 @@ from karec.evaluate.tables import (
     quality_rows,
     with_interval,
 )
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
+from karec.pipeline.types import Page
 from karec.times import HOUR_MS
 
 # of a work in a feed: heading
@@ -158,14 +158,14 @@ def trace_table(trace: Trace) -> Table:
             step.role,
             "" if step.n_in < 0 else f"{step.n_in:,}",
             "" if step.n_out < 0 else f"{step.n_out:,}",
-            f"{step.n_removed:,} {step.why}".strip() if step.n_removed else "",
+            f"{step.n_removed:,} {step.reason}".strip() if step.n_removed else "",
             f"{step.ms:.2f}",
             step.failure
             or (f"for {step.no_time.place}, {step.no_time}" if step.no_time else "")
             or ", ".join(
                 f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"
             )
-            or (step.why if step.role == "source" else ""),
+            or (step.reason if step.role == "source" else ""),
         )
         for step in trace.steps
     ]

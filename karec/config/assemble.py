@@ -17,7 +17,7 @@ from karec.config.wiring import Steered, check_steered, check_wiring
 from karec.errors import ConfigError
 from karec.pipeline._view import Living
 from karec.pipeline.cascade import Recall
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import (
     Filter,
     Hydrator,
@@ -74,7 +74,7 @@ class Cascade(karec.pipeline.cascade.Cascade):
         read = items.index, config.threads, items.naming, items
         steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
         # what users do to works says nothing of other items
-        steered["live"] = live if scene.items is None else None
+        steered["online"] = live if scene.items is None else None
         return cls(name, request, recall, stages, queues, versions, *read, **steered)
 
 
@@ -142,11 +142,11 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
     def scaled(entry: Mapping[str, Any]) -> dict[str, Any]:
         own = {key: value for key, value in entry.items() if key not in ("timeout_ms", SUBSTITUTE)}
         if quota is not None:
-            return {**own, "quota": quota, "floor": 0}
+            return {**own, "quota": quota, "min_items": 0}
         return {
             **own,
             "quota": max(int(entry["quota"] * share), 1),
-            "floor": int(entry.get("floor", 0) * share),
+            "min_items": int(entry.get("min_items", 0) * share),
         }
 
     small = replace(as_written, limit=limit, recall=[scaled(entry) for entry in as_written.recall])
@@ -214,7 +214,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     merge = {
         "use": "merge",
         "quotas": [source.quota for source in sources],
-        "floors": [source.floor for source in sources],
+        "floors": [source.min_items for source in sources],
         "limit": scene.limit,
         "consumed": scene.consumed,
         "show_again": scene.show_again,

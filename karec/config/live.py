@@ -20,9 +20,8 @@ from karec.config.refreshed import LOOK_S, Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
 from karec.online.poll import Looking
-from karec.pipeline.observer_queue import SideEffectCounts
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Request
+from karec.pipeline.side_effects import SideEffectCounts
+from karec.pipeline.types import Page, Request
 
 if TYPE_CHECKING:  # a cascade without a table ``live`` loads no compiler of folds
     from karec.aggregates.events import Events

@@ -103,8 +103,8 @@ def replay_answered(version: Version, answered: Mapping[str, Iterable[Request]],
     now: who was shown all works since then gets none of either. Scenes that ``version`` lacks are left out.
     """
     for scene in answered.keys() & version.cascades.keys():
-        cascade = replace(version.cascades[scene], observers=())
-        serving = replace(before.cascades.get(scene, cascade), observers=())
+        cascade = replace(version.cascades[scene], side_effects=())
+        serving = replace(before.cascades.get(scene, cascade), side_effects=())
         where = (
             f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works "
             f"before"

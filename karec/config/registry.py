@@ -67,7 +67,7 @@ MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
 SUBSTITUTE = "substitute"
 LIKE_THE_STEP = ("k", "quota")  # keys that a substitute has from the step where it does not say its own
 # keys that every recall channel takes besides
-EVERY_SOURCE = {"floor": int, "priority": int, "timeout_ms": float}
+EVERY_SOURCE = {"min_items": int, "priority": int, "timeout_ms": float}
 
 S = TypeVar("S", bound=Step)
 T = TypeVar("T")
@@ -195,8 +195,8 @@ def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
 def _check_source(source: Source, place: Place) -> None:
     if source.quota < 0:
         raise place.refusal(f"quota = {source.quota}, expected a number of works")
-    if not 0 <= source.floor <= source.quota:
-        raise place.refusal(f"floor = {source.floor}, expected 0 … {source.quota}, the quota")
+    if not 0 <= source.min_items <= source.quota:
+        raise place.refusal(f"min_items = {source.min_items}, expected 0 … {source.quota}, the quota")
     if source.timeout_ms is None:
         return
     if not 0 < source.timeout_ms <= MOST_MS:

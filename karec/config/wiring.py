@@ -83,7 +83,7 @@ def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> It
 
 
 def _floors(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
-    floors = sum(source.floor for source in sources)
+    floors = sum(source.min_items for source in sources)
     if merger.limit is not None and floors > merger.limit:
         yield place["recall"].refusal(
             f"the floors sum to {floors}, {merger.limit} works leave recall: make them smaller"
@@ -129,7 +129,7 @@ def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) 
             yield place["observers"][i].refusal(
                 f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
             )
-        for stage in getattr(observer, "watches", None) or ():
+        for stage in getattr(observer, "stages", None) or ():
             if stage not in names:
                 yield place["observers"][i].refusal(
                     f"{observer.name} watches the stage {stage!r}; there are {names}"
@@ -235,9 +235,9 @@ def _lacking(
                 )
         return
     need = missing[0]
-    if step.role == "observer":
+    if step.role == "side_effect":
         where = "into a stage"
-    elif need.startswith("request.") and step.role != "request_hydrator":
+    elif need.startswith("request.") and step.role != "query_hydrator":
         where = f"into {scene.keys}.request"
     else:
         where = "before it"

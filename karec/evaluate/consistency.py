@@ -75,7 +75,7 @@ def drawn_pools(
         request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
         with bundle.index.pinned() as view:
             request, _ = cascade.hydrated(request.with_view(view))
-            ranked, prerank = scorer.score(request, Candidates.of(ids).with_rows(view.lookup(ids)))
+            ranked, prerank = scorer.score(request, Candidates.from_ids(ids).with_rows(view.lookup(ids)))
         scored = np.isfinite(prerank)
         if progress is not None:
             progress(done, len(users), "scoring pools twice")

@@ -14,7 +14,7 @@ from typing import Any
 from karec.errors import ContractError
 
 NOTHING = "nothing"
-MAY_BE_LEFT_OUT = ("request_hydrator", "source", "hydrator", "scorer")
+MAY_BE_LEFT_OUT = ("query_hydrator", "source", "hydrator", "scorer")
 HAVE_SUBSTITUTES = (*MAY_BE_LEFT_OUT, "selector")
 
 

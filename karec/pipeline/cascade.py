@@ -21,11 +21,10 @@ from karec.pipeline._usual import UsualTimes
 from karec.pipeline._view import Living, Pinnable
 from karec.pipeline.checks import hydrate_request, merge, recall
 from karec.pipeline.deadline import Call, Deadline, DeadlineCounts
-from karec.pipeline.observer_queue import SideEffectCounts, SideEffectQueue
-from karec.pipeline.recommendation import IdNames, Page
+from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step, left_out, standing_in, timed
 from karec.pipeline.trace import NoTime, StepTrace, Trace, degraded, why_short
-from karec.pipeline.types import EMPTY, Candidates, Request
+from karec.pipeline.types import EMPTY, Candidates, IdNames, Page, Request
 
 MAX_CHANNELS = 32
 
@@ -82,7 +81,7 @@ class Recall:
         if merged is None:
             raise ContractError("the merger of recall channels cannot be skipped")
         why = "found twice, consumed, or over quota"
-        if request.live is not None:
+        if request.online is not None:
             why = "found twice, consumed, shown before, taken down, or over quota"
         sizes = sum(map(len, parts)), len(merged)
         trace = done.trace(self.merger, "recall", sizes, merged.n_unknown, why, self.merger.limit)
@@ -112,7 +111,7 @@ class Cascade:
     ``index`` is what steps read: each request pins one generation of it for all of them. None: no step reads
     an index. ``recall_index`` is the same for recall's own vector space; None: there is none.
     ``versions`` goes into every answer, beside the generation and the model versions that the request read.
-    ``live`` knows what happened since the bundle was made: each request reads it once, for all of its steps.
+    ``online`` knows what happened since the bundle was made: each request reads it once, for all steps.
     One that cannot be read leaves the request with the bundle's, and ``degraded`` names it. None: nobody
     keeps it. ``naming`` knows the platform's ids; None: ids are integers that steps use as they are.
     ``threads``: how many requests run at once, of all cascades of the process that say the same; the others
@@ -123,16 +122,16 @@ class Cascade:
     """
 
     scene: str
-    request_hydrators: tuple[QueryHydrator, ...]
+    query_hydrators: tuple[QueryHydrator, ...]
     recall: Recall
     stages: tuple[Stage, ...]
-    observers: tuple[SideEffectQueue, ...] = ()
+    side_effects: tuple[SideEffectQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
     index: Pinnable | None = None
     threads: int | None = None
     naming: IdNames | None = None
     recall_index: Pinnable | None = field(default=None, kw_only=True)
-    live: Living | None = field(default=None, repr=False, kw_only=True)
+    online: Living | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     usual: UsualTimes = field(init=False, repr=False, compare=False)
     units: tuple[Unit, ...] = field(init=False, repr=False, compare=False)
@@ -140,18 +139,20 @@ class Cascade:
     def __post_init__(self) -> None:
         object.__setattr__(self, "usual", UsualTimes())
         units = units_of(
-            self.usual, self.live is not None, self.request_hydrators, self.recall.steps, self.stages
+            self.usual, self.online is not None, self.query_hydrators, self.recall.steps, self.stages
         )
         object.__setattr__(self, "units", units)
         shared_slots(self.threads)  # refuses a number below 1
-        for observer in self.observers:
+        for observer in self.side_effects:
             if not isinstance(observer, SideEffectQueue):
-                raise ContractError(f"observers: {observer!r} has no queue, give SideEffectQueue(observer)")
+                raise ContractError(
+                    f"side_effects: {observer!r} has no queue, give SideEffectQueue(observer)"
+                )
         steps = [step for stage in self.stages for step in stage.steps]
-        watching = [queue.observer for queue in self.observers]
-        for hydrator in self.request_hydrators:
+        watching = [queue.side_effect for queue in self.side_effects]
+        for hydrator in self.query_hydrators:
             check_substitute(hydrator)
-        for step in (*self.request_hydrators, *self.recall.steps, *steps, *watching):
+        for step in (*self.query_hydrators, *self.recall.steps, *steps, *watching):
             for name in ("index", "recall_index"):
                 built_on = getattr(step, name, None)
                 if built_on is not None and built_on is not getattr(self, name):
@@ -191,7 +192,7 @@ class Cascade:
                         view.close()  # whoever keeps the traceback would keep the generation
                 raise
             self._know(answer.trace, budget, (self.clock() - start) * 1e3)
-        for observer in self.observers:
+        for observer in self.side_effects:
             observer.offer(request, answer)
         return answer
 
@@ -201,7 +202,7 @@ class Cascade:
 
         Raises nothing. Answers that are given afterwards are not observed.
         """
-        return tuple(observer.close() for observer in self.observers)
+        return tuple(observer.close() for observer in self.side_effects)
 
     def __enter__(self) -> Self:
         return self
@@ -230,7 +231,7 @@ class Cascade:
         """
         budget = Budget(self.clock) if budget is None else budget
         traces = []
-        for step in self.request_hydrators:
+        for step in self.query_hydrators:
             no_time = budget.short()
             runs = step if no_time is None else standing_in(step)
             assert isinstance(runs, QueryHydrator)
@@ -270,7 +271,7 @@ class Cascade:
             )
         cold = request.features.get("cold_start")
         return request, Page(
-            request=request.with_view(None).with_live(None),
+            request=request.with_view(None).with_online(None),
             candidates=candidates,
             scored=scored,
             trace=Trace((*request_traces, *traces)),
@@ -289,13 +290,13 @@ class Cascade:
 
     def _with_state(self, request: Request, budget: Budget) -> tuple[Request, list[StepTrace]]:
         """The request with what happened since the bundle was made, and how that was read."""
-        if self.live is None:
+        if self.online is None:
             return request, []
         start = self.clock()
-        live, failure = self.live.view(request.user_number)
+        live, failure = self.online.view(request.user_number)
         ms = (self.clock() - start) * 1e3
         budget.done()
-        return request.with_live(live), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
+        return request.with_online(live), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
 
     def _read(self, request: Request) -> Mapping[str, Any]:
         """What the request reads, by its views."""
@@ -308,8 +309,8 @@ class Cascade:
         if request.recall_view is not None:
             recall = request.recall_view
             read |= {"recall_generation": recall.generation, "recall_model_versions": recall.model_versions}
-        if request.live is not None:
-            read["live_batch"] = request.live.works.batches
+        if request.online is not None:
+            read["live_batch"] = request.online.works.batches
         return MappingProxyType({**self.versions, **read}) if read else self.versions or EMPTY
 
 
@@ -322,9 +323,9 @@ def _found(
     """What ``source`` brings, asked now or by ``call`` before, or its substitute where there is ``no_time``
     for it."""
     if no_time is not None and standing_in(source) is source:
-        return Candidates.empty(), left_out(source, "recall", 0, no_time)._replace(why=source.why)
+        return Candidates.empty(), left_out(source, "recall", 0, no_time)._replace(reason=source.reason)
     runs = source if no_time is None else standing_in(source)
     assert isinstance(runs, Source)
     done = timed(runs, call or (lambda: recall(runs, request)), clock)
     part = Candidates.empty() if done.result is None else done.result
-    return part, done.trace(runs, "recall", (0, len(part)), why=runs.why, no_time=no_time)
+    return part, done.trace(runs, "recall", (0, len(part)), reason=runs.reason, no_time=no_time)

@@ -27,14 +27,14 @@ def hydrate_request(step: Role, request: Request) -> tuple[Mapping[str, Array], 
 def recall(step: Role, request: Request) -> tuple[Candidates, Notes]:
     """What ``step`` finds, checked, and its notes."""
     found, notes = _plain(step.recall(request))
-    _contract.check_found(step, found, step.quota, unique="proven" in vars(type(step)))
+    _contract.check_found(step, found, step.quota, unique="is_verified" in vars(type(step)))
     return found, notes
 
 
 def merge(step: Role, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
     """What ``step`` makes of ``parts``, checked, and its notes."""
     merged, notes = _plain(step.merge(request, parts))
-    if "proven" in vars(type(step)):
+    if "is_verified" in vars(type(step)):
         _contract.check_merged_size(step, merged, step.limit)
     else:
         _contract.check_merged(step, merged, parts, step.limit)

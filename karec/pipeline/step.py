@@ -11,12 +11,12 @@
     Scorer.score(request, candidates)               → (N,) numbers         finite as float32
     Selector.select(request, candidates)            → Selection            distinct indices, best first, at
                                                     most its k
-    SideEffect.observe(request, recommendation)       after the answer, on the observer's own thread
+    SideEffect.run(request, page)                     after the answer, on the observer's own thread
 
 Vectors, rows and columns of works are read from ``request.index`` alone: one generation of the item index for
 all steps of a request. A step that takes ``index`` when it is built checks its settings against it, and no
-more. In the same way ``request.live`` is what happened since the bundle was made, one moment of it, and
-``request.now(name)`` a list of the user as of then; both are None where nobody keeps it.
+more. In the same way ``request.online`` is what happened since the bundle was made, one moment of it, and
+``request.online_list(name)`` a list of the user as of then; both are None where nobody keeps it.
 
 A step may return ``StepOutput(value, notes)`` in place of its value, and the notes go into the trace (a
 Selection has notes of its own). The wrapper checks shapes, dtypes and order, not the author; only it calls
@@ -24,7 +24,7 @@ Selection has notes of its own). The wrapper checks shapes, dtypes and order, no
 its failure means: ``on_failure = "fail"`` fails the request, ``"skip"`` goes on without it, and the answer's
 ``degraded`` names it. Only failures of the world count (``Unavailable``, ``OSError``); a programming error is
 always raised. An observer cannot fail a request:
-``karec.pipeline.observer_queue`` counts and logs what it raises.
+``karec.pipeline.side_effects`` counts and logs what it raises.
 
 Where time is short, a step's ``substitute`` runs in its place, or a stage's in place of all its steps
 (``karec.pipeline._substitute`` says what may stand in for what).
@@ -57,9 +57,8 @@ from karec.errors import ContractError, Unavailable
 from karec.pipeline._budget import Budget, Clock
 from karec.pipeline._substitute import check_stage_substitute, check_substitute
 from karec.pipeline.checks import OF_A_STAGE, Notes
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import NoTime, StepTrace
-from karec.pipeline.types import EMPTY, Array, Candidates, Request, Selection, StepOutput
+from karec.pipeline.types import EMPTY, Array, Candidates, Page, Request, Selection, StepOutput
 
 V = TypeVar("V")
 
@@ -84,7 +83,7 @@ class Step(ABC):
 
 
 class QueryHydrator(Step):
-    role = "request_hydrator"
+    role = "query_hydrator"
 
     @abstractmethod
     def hydrate_request(self, request: Request) -> Mapping[str, Array] | StepOutput[Mapping[str, Array]]: ...
@@ -95,20 +94,20 @@ class Source(Step):
     look.
 
     quota       how many works it may bring
-    why         what its works have in common, for people
-    floor       so many of its works at least leave recall, as far as it finds them
+    reason      what its works have in common, for people
+    min_items   so many of its works at least leave recall, as far as it finds them
     priority    channels of a higher one come first in the merged list; of equal ones, in their order
     timeout_ms  after so long the request goes on without it (``karec.pipeline.deadline``); None: the
                 request waits, and the channel runs on the request's own thread
 
-    A class that sets ``proven = True`` says that a test holds its ids to be unique, and the wrapper does not
-    look. It is not inherited.
+    A class that sets ``is_verified = True`` says that a test checks its ids to be unique, and the
+    wrapper does not look. It is not inherited.
     """
 
     role = "source"
     quota: int
-    why: str = ""
-    floor: int = 0
+    reason: str = ""
+    min_items: int = 0
     priority: int = 0
     timeout_ms: float | None = None
 
@@ -120,7 +119,7 @@ class Merger(Step):
     """Makes one list of what the channels found. ``limit``: how many works it leaves at most, None for no
     limit.
 
-    A class that sets ``proven = True`` says that a test holds its results to an oracle; the wrapper then
+    A class that sets ``is_verified = True`` says that a test holds its results to an oracle; the wrapper then
     leaves out the checks that cost more than the merge: unique ids, of the parts, with the right bits. It is
     not inherited.
     """
@@ -145,7 +144,7 @@ class Hydrator(Step):
 class Filter(Step):
     role = "filter"
     is_rule = True
-    why: str = "filtered"
+    reason: str = "filtered"
 
     @abstractmethod
     def keep(self, request: Request, candidates: Candidates) -> Array | StepOutput[Array]: ...
@@ -170,31 +169,31 @@ class Selector(Step):
 
 
 class SideEffect(Step):
-    """Gets each answer after the caller has it. ``watches``: the stages whose scored works it reads, None for
-    all. ``reads_index``: whether the request that it gets still sees the index, whose generation is held
+    """Gets each answer after the caller has it. ``stages``: the stages whose scored works it reads, None for
+    all. ``has_view``: whether the request that it gets still sees the index, whose generation is held
     until then.
 
-    ``karec.pipeline.observer_queue.SideEffectQueue`` calls ``chooses`` on the request's thread and ``counts``
-    on any. It calls the others on a thread of its own, one at a time; whatever they raise is counted and
-    logged. An observer belongs to one queue. A fork copies it as it is: one that holds something back
-    compares ``os.getpid()``.
+    ``karec.pipeline.side_effects.SideEffectQueue`` calls ``is_enabled`` on the request's thread and
+    ``counts`` on any. It calls the others on a thread of its own, one at a time; whatever they raise is
+    counted and logged. An observer belongs to one queue. A fork copies it as it is: one that holds something
+    back compares ``os.getpid()``.
     """
 
-    role = "observer"
+    role = "side_effect"
     on_failure: OnFailure = "skip"
-    watches: tuple[str, ...] | None = None
-    reads_index: ClassVar[bool] = False
+    stages: tuple[str, ...] | None = None
+    has_view: ClassVar[bool] = False
 
-    def chooses(self, request: Request) -> bool:
+    def is_enabled(self, request: Request) -> bool:
         """Whether it wants the answer to this request. The request waits for it: microseconds."""
         return True
 
     @abstractmethod
-    def observe(self, request: Request, recommendation: Page) -> None: ...
+    def run(self, request: Request, page: Page) -> None: ...
 
     def due(self) -> float | None:
         """When ``flush`` is wanted, by time.monotonic(); None when nothing is held back. Asked after
-        ``observe``."""
+        ``run``."""
         return None
 
     def flush(self) -> None:
@@ -223,7 +222,7 @@ class Timed(NamedTuple, Generic[V]):
         stage: str,
         sizes: tuple[int, int],
         n_unknown: int = 0,
-        why: str = "",
+        reason: str = "",
         limit: int | None = None,
         no_time: NoTime | None = None,
     ) -> StepTrace:
@@ -235,7 +234,7 @@ class Timed(NamedTuple, Generic[V]):
             *sizes,
             self.ms,
             n_unknown,
-            why,
+            reason,
             self.failure,
             self.notes,
             limit,
@@ -336,6 +335,6 @@ class Stage:
     ) -> tuple[Candidates, StepTrace]:
         done = timed(step, lambda: OF_A_STAGE[step.role](step, request, before), clock)
         after = before if done.result is None else done.result
-        why, limit = getattr(step, "why", ""), step.k if isinstance(step, Selector) else None
+        reason, limit = getattr(step, "reason", ""), step.k if isinstance(step, Selector) else None
         sizes = len(before), len(after)
-        return after, done.trace(step, self.name, sizes, after.n_unknown, why, limit, no_time)
+        return after, done.trace(step, self.name, sizes, after.n_unknown, reason, limit, no_time)

@@ -26,7 +26,7 @@ class NoTime:
 class StepTrace(NamedTuple):
     """What one step did: sizes, time, why it removed what it removed, and its failure if it failed.
 
-    Of a source ``why`` says what its works have in common.
+    Of a source ``reason`` says what its works have in common.
     ``limit`` is what a selector or a merger keeps at most by its own settings; None: the request's k, or no
     limit. ``no_time``: this step ran as the substitute of another one, or of a stage; a step that was left
     out for lack of time, with nothing in its place, has its own place here.
@@ -42,7 +42,7 @@ class StepTrace(NamedTuple):
     n_out: int
     ms: float
     n_unknown: int = 0
-    why: str = ""
+    reason: str = ""
     failure: str | None = None
     notes: Mapping[str, Any] = NO_NOTES
     limit: int | None = None
@@ -70,7 +70,9 @@ class StepTrace(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         no_time = None if self.no_time is None else asdict(self.no_time)
-        return {**self._asdict(), "notes": dict(self.notes), "n_removed": self.n_removed, "no_time": no_time}
+        fields = self._asdict()
+        why = {"why": fields.pop("reason")}  # the name in HTTP
+        return {**fields, **why, "notes": dict(self.notes), "n_removed": self.n_removed, "no_time": no_time}
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _cut(step: StepTrace) -> str:
         return f"{step.place} keeps at most {step.limit} (of {step.n_in})"
     if step.role == "filter":
         return f"{step.place} dropped {step.n_removed} of {step.n_in}" + (
-            f" ({step.why})" if step.why else ""
+            f" ({step.reason})" if step.reason else ""
         )
     return f"{step.place} chose {step.n_out} of {step.n_in}"
 

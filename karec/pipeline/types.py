@@ -7,12 +7,12 @@ and only the framework (``karec.pipeline.step``) calls it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from operator import index
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from karec.catalog.once import computed_once
 from karec.errors import ContractError
 from karec.pipeline._view import IndexView, OnlineView
+from karec.pipeline.trace import Short, Trace
 
 T = TypeVar("T")
 
@@ -73,8 +74,8 @@ class Request:
     ``view`` is the item index as this request sees it, one generation from the first step to the last. The
     cascade sets it; steps read it as ``request.index``. The request of an answer has none, so that no answer
     holds on to old rows. ``recall_view`` is the same of recall's own space, where there is one: its rows are
-    other rows, ids are the same. ``live`` is what happened since the bundle was made, as of one moment; None:
-    nobody keeps it.
+    other rows, ids are the same. ``online`` is what happened since the bundle was made, as of one moment;
+    None: nobody keeps it.
 
     ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``;
     who kept it in a queue before says what is left. Steps then give way to their substitutes where time is
@@ -91,7 +92,7 @@ class Request:
     features: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
     recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
-    live: OnlineView | None = field(default=None, repr=False, kw_only=True)
+    online: OnlineView | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -142,18 +143,18 @@ class Request:
         """A copy that sees ``view`` and ``recall_view``; None: that sees no index."""
         return _with(self, view=view, recall_view=recall_view)
 
-    def with_live(self, live: OnlineView | None) -> Request:
-        """A copy that knows ``live``; None: no more than the bundle."""
-        return _with(self, live=live)
+    def with_online(self, online: OnlineView | None) -> Request:
+        """A copy that has ``online``; None: no more than the bundle."""
+        return _with(self, online=online)
 
     def named(self, request_id: str, time_ms: int) -> Request:
         """A copy with an id and a moment."""
         return _with(self, request_id=request_id, time_ms=time_ms)
 
-    def now(self, name: str) -> Array | None:
+    def online_list(self, name: str) -> Array | None:
         """The user's list ``name`` of ids as of this request, oldest first; None: the bundle's is the
         newest."""
-        return None if self.live is None else self.live.list_of(name)
+        return None if self.online is None else self.online.list_of(name)
 
     def with_features(self, features: Mapping[str, Array]) -> Request:
         """A copy whose ``features`` also hold ``features``."""
@@ -217,7 +218,7 @@ class Candidates:
         put(self, "columns", _sized_columns(self.columns, n))
 
     @classmethod
-    def of(cls, ids: Array, scores: Array | None = None, **columns: Array) -> Candidates:
+    def from_ids(cls, ids: Array, scores: Array | None = None, **columns: Array) -> Candidates:
         """Candidates of bare ids: rows unknown, no source bit, scores 0 unless given."""
         n = len(ids)
         made = cls(
@@ -233,7 +234,7 @@ class Candidates:
 
     @classmethod
     def empty(cls) -> Candidates:
-        return cls.of(np.empty(0, np.int64))
+        return cls.from_ids(np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -312,3 +313,94 @@ class StepOutput(Generic[T]):
 
     value: T
     notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PageItem:
+    """One place in a feed."""
+
+    position: int
+    id: int | str
+    score: float
+    recalled_by: tuple[str, ...]
+    columns: Mapping[str, Any]
+
+
+class IdNames(Protocol):
+    """Between a platform's ids and the numbers that steps see."""
+
+    def numbered(self, request: Request) -> Request:
+        """``request`` with numbers for ids. ValueError for an id of another kind than the platform's."""
+
+    def named(self, answer: Page, request: Request) -> Page:
+        """``answer`` to ``request``, with the ids of its works."""
+
+    def number_of(self, item: int | str) -> int:
+        """The number of the item with this id. ValueError for an id of another kind than the items'."""
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The answer: the feed, how it came about, and what it was made with.
+
+    ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
+    explanations need. ``degraded`` names the steps that failed and were passed over (``recall.social``), and
+    what gave way to its substitute for lack of time, a step or a stage (``rank: no time``); the trace has the
+    reasons. ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model
+    version, bundle, ``index_generation`` and the index's ``model_versions``, of recall's own space
+    ``recall_generation`` and ``recall_model_versions``, of a live state ``live_batch``, how many batches of
+    events had been followed. ``short`` says why there are fewer works than the request wanted, None where
+    there are as many. ``names`` are the works' ids as the platform has them; None where they are the numbers
+    of ``candidates``.
+    """
+
+    request: Request
+    candidates: Candidates
+    trace: Trace
+    scored: Mapping[str, Candidates] = field(default_factory=lambda: EMPTY)
+    channels: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+    cold_start: bool = False
+    versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    short: Short | None = None
+    names: tuple[int | str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __iter__(self) -> Iterator[PageItem]:
+        return iter(self.items)
+
+    @property
+    def items(self) -> tuple[PageItem, ...]:
+        c = self.candidates
+        names = c.ids.tolist() if self.names is None else self.names
+        columns = {name: value.tolist() for name, value in c.columns.items() if value.ndim == 1}
+        sources = c.sources.tolist()
+        found_by = {bits: self._channels_of(bits) for bits in set(sources)}
+        return tuple(
+            PageItem(
+                i, names[i], score, found_by[bits], {name: values[i] for name, values in columns.items()}
+            )
+            for i, (score, bits) in enumerate(zip(c.scores.tolist(), sources, strict=True))
+        )
+
+    def _channels_of(self, bits: int) -> tuple[str, ...]:
+        return tuple(name for bit, name in enumerate(self.channels) if bits >> bit & 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: items, trace, degraded, cold_start, versions, short."""
+        return {
+            "request_id": self.request.request_id,
+            "user_id": self.request.user_id,
+            "scene": self.request.scene,
+            "items": [
+                {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)}
+                for i in self
+            ],
+            "trace": [step.as_dict() for step in self.trace.steps],
+            "degraded": list(self.degraded),
+            "cold_start": self.cold_start,
+            "versions": dict(self.versions),
+            "short": None if self.short is None else self.short.as_dict(),
+        }

@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 
 from karec.config import Cascade
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import EMPTY, Request
+from karec.pipeline.types import EMPTY, Page, Request
 from karec.serve import wire
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons

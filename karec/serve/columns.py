@@ -20,8 +20,8 @@ def columns_of(cascade: Cascade, numbers: Array) -> list[dict[str, Any]]:
     if bundle is None:
         return [{} for _ in numbers]
     found = _of(bundle.snapshot, numbers, bundle.snapshot)
-    if cascade.live is not None and isinstance(bundle, Bundle):
-        since = cascade.live.view(-1)[0].works.added
+    if cascade.online is not None and isinstance(bundle, Bundle):
+        since = cascade.online.view(-1)[0].works.added
         newer = _of(since, numbers, bundle.snapshot)
         found = [new or old for new, old in zip(newer, found, strict=True)]
     return found

@@ -20,7 +20,7 @@ def first_requests(live: LiveCascade) -> None:
     """Every scene answers a few users and one that nobody knows; no observer sees it. BundleError: one
     fails."""
     for scene, cascade in live.cascades.items():
-        quiet = replace(cascade, observers=())
+        quiet = replace(cascade, side_effects=())
         for _ in range(ROUNDS):
             for user in sampled_users(cascade):
                 try:

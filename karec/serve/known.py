@@ -60,8 +60,8 @@ def _user(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     columns = {} if row < 0 else {key: column[row] for key, column in snapshot.users.columns.items()}
     lists = {} if row < 0 else {key: each.of(row) for key, each in snapshot.relations.items()}
     behind = None
-    if cascade.live is not None:
-        view, behind = cascade.live.view(number)
+    if cascade.online is not None:
+        view, behind = cascade.online.view(number)
         if view.user is not None:
             lists |= {key: each.values for key, each in view.user.lists.items()}
             columns |= dict(zip(view.names, view.user.counters, strict=True))
@@ -84,7 +84,7 @@ def _work(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     name, number = id_in_path(text, naming_of(cascade), "work")
     index = bundle.index
     (columns,) = columns_of(cascade, np.array([number]))
-    gone = cascade.live is not None and bool(np.isin(number, cascade.live.view(-1)[0].works.gone))
+    gone = cascade.online is not None and bool(np.isin(number, cascade.online.view(-1)[0].works.gone))
     with index.pinned() as view:
         rows = view.lookup([number])
         there = int(rows[0]) >= 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from karec.pipeline.recommendation import Page
+from karec.pipeline.types import Page
 
 
 def reasons(feed: Page) -> list[str]:

@@ -19,9 +19,8 @@ from starlette.types import Scope
 from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.pipeline._units import OUTSIDE
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
-from karec.pipeline.types import Request
+from karec.pipeline.types import Page, Request
 from karec.serve import bodies, wire
 from karec.serve.answers import answer_of, cascade_of, request_of
 from karec.serve.ids import check_ids

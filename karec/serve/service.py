@@ -17,7 +17,7 @@ from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
 from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
-from karec.pipeline.recommendation import Page
+from karec.pipeline.types import Page
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
 from karec.serve.board import LANES, READY, Board

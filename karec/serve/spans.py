@@ -17,8 +17,8 @@ from typing import Any
 
 from karec.config.serve_settings import ServeSettings
 from karec.errors import MissingExtra
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import StepTrace
+from karec.pipeline.types import Page
 
 NOTABLE_A_SECOND = 10
 _PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")

@@ -70,7 +70,7 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
 
 def _scene(cascade: karec.Cascade) -> dict[str, Any]:
     """Steps by stage, in order, each with its role and kind."""
-    steps: list[tuple[str, Step]] = [("request", step) for step in cascade.request_hydrators]
+    steps: list[tuple[str, Step]] = [("request", step) for step in cascade.query_hydrators]
     steps += [("recall", step) for step in (*cascade.recall.sources, cascade.recall.merger)]
     steps += [(stage.name, step) for stage in cascade.stages for step in stage.steps]
     return {

@@ -85,7 +85,7 @@ def variant(cascade: Cascade, diversity: float | None = None, without: Collectio
         raise Uncut("without", f"not without {', '.join(without)}: {mistake}")
     if diversity is not None:
         stages = _diverse(stages, diversity, cascade.scene)
-    return replace(cascade, stages=stages, observers=())
+    return replace(cascade, stages=stages, side_effects=())
 
 
 def choices(cascade: Cascade) -> list[Choice]:
@@ -146,7 +146,7 @@ def _mistakes(cascade: Cascade, stages: Sequence[Stage]) -> Iterator[str]:
     """What ``karec config check`` would say of the cascade with these stages."""
     recall = cascade.recall
     at = Place(Path("karec.toml"))["scenes"][cascade.scene]
-    for mistake in wiring_mistakes(cascade.request_hydrators, recall.sources, recall.merger, stages, (), at):
+    for mistake in wiring_mistakes(cascade.query_hydrators, recall.sources, recall.merger, stages, (), at):
         yield str(mistake)
 
 

@@ -17,8 +17,7 @@ from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
 from karec.catalog.table import Table
 from karec.config import Cascade
 from karec.errors import ContractError, Unavailable
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Request
+from karec.pipeline.types import Page, Request
 from karec.serve import bodies, tries, wire
 from karec.serve.answers import answer_of, request_of
 from karec.serve.ids import check_ids, names_of, naming_of
@@ -122,8 +121,8 @@ def _works(cascade: Cascade, feed: Page) -> list[dict[str, Any]]:
         return [{} for _ in range(len(feed))]
     snapshot, ids = cascade.bundle.snapshot, feed.candidates.ids
     tables = [snapshot.works]
-    if cascade.live is not None:
-        tables.append(cascade.live.view(-1)[0].works.added.works)
+    if cascade.online is not None:
+        tables.append(cascade.online.view(-1)[0].works.added.works)
     found: list[dict[str, Any]] = [{} for _ in range(len(feed))]
     for table in tables:
         rows = table.lookup(ids)

@@ -14,7 +14,7 @@ from karec.bundle.ids import BundleIds
 from karec.errors import BundleError
 from karec.index import IdMap
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Selector, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.sources.merge import QuotaMerger
@@ -29,7 +29,7 @@ class All(Source):
         self.numbers = numbers
 
     def recall(self, request):
-        return Candidates.of(self.numbers)
+        return Candidates.from_ids(self.numbers)
 
 
 class NotShown(Selector):
@@ -48,8 +48,8 @@ class Remembers(SideEffect):
     def __init__(self):
         self.seen = []
 
-    def observe(self, request, recommendation):
-        self.seen.append((request.user_id, request.shown, recommendation.candidates.ids.tolist()))
+    def run(self, request, page):
+        self.seen.append((request.user_id, request.shown, page.candidates.ids.tolist()))
 
 
 @pytest.fixture(scope="module")

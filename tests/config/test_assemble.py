@@ -42,7 +42,7 @@ stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 class Even(Filter):
     """A step of a user's own: it is found by module and class."""
 
-    why = "odd"
+    reason = "odd"
 
     def __init__(self, index: ItemIndex, modulus: int = 2) -> None:
         self.index, self.modulus = index, modulus
@@ -91,7 +91,7 @@ def test_a_scene_runs_as_written(config):
 def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is_left_out(config):
     keys = 'candidates = 8\nconsumed = ["history"]'
     text = GOOD.replace("candidates = 8", keys, 1).replace(
-        "draws = 0, on", "draws = 0, floor = 2, priority = 1, on", 1
+        "draws = 0, on", "draws = 0, min_items = 2, priority = 1, on", 1
     )
     config.write_text(text)
     cascade = Cascade.from_config(config)
@@ -104,8 +104,8 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
 
 def test_the_trace_tells_what_a_channel_s_works_have_in_common(config):
     traces = Cascade.from_config(config).run(Request(user_id=1, k=4)).trace.steps
-    assert [trace.why for trace in traces[:2]] == [Popular.why, Fresh.why] and all(
-        trace.why for trace in traces[:2]
+    assert [trace.reason for trace in traces[:2]] == [Popular.reason, Fresh.reason] and all(
+        trace.reason for trace in traces[:2]
     )
 
 
@@ -218,9 +218,13 @@ def test_every_known_step_can_be_imported():
             r"unknown key 'max_per_typ' \(did you mean 'max_per_type'",
         ),
         ('{ use = "top_k" }', '{ use = "top_k", k = 5 }', "last step must be a selector without k"),
-        ("quota = 5 }, {", "quota = 5, floor = 6 }, {", r"recall\[0\]: floor = 6, expected 0 … 5, the quota"),
-        ("quota = 5 }, {", "quota = 5, floor = -1 }, {", "floor = -1, expected 0 … 5"),
-        ("quota = 5 }, {", "quota = 5, floor = 4.5 }, {", "floor = 4.5, expected int"),
+        (
+            "quota = 5 }, {",
+            "quota = 5, min_items = 6 }, {",
+            r"recall\[0\]: min_items = 6, expected 0 … 5, the quota",
+        ),
+        ("quota = 5 }, {", "quota = 5, min_items = -1 }, {", "min_items = -1, expected 0 … 5"),
+        ("quota = 5 }, {", "quota = 5, min_items = 4.5 }, {", "min_items = 4.5, expected int"),
         ("candidates = 8", "candidates = 3", r"the floors sum to 4, 3 works leave recall: make them smaller"),
         ("quota = 5 }, {", "quota = 5, priority = 'x' }, {", "priority = 'x', expected int"),
         ("draws = 0, on", "timeout_ms = 0, on", r"recall\[1\]: timeout_ms = 0.0, expected a time above 0"),
@@ -235,7 +239,7 @@ def test_every_known_step_can_be_imported():
             "quota = 5, timeout_ms = 5 }, {",
             'late channel out: give it on_failure = "skip" too',
         ),
-        ('{ use = "top_k" }', '{ use = "top_k", floor = 1 }', r"\(top_k\): unknown key 'floor'"),
+        ('{ use = "top_k" }', '{ use = "top_k", min_items = 1 }', r"\(top_k\): unknown key 'min_items'"),
         (
             "candidates = 8",
             "candidates = 8\nconsumed = ['watched']",
@@ -247,7 +251,7 @@ def test_every_known_step_can_be_imported():
     ],
 )
 def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, new, message):
-    floored = GOOD.replace("draws = 0, on", "draws = 0, floor = 4, on") if "floors" in message else GOOD
+    floored = GOOD.replace("draws = 0, on", "draws = 0, min_items = 4, on") if "floors" in message else GOOD
     assert old in floored
     config.write_text(floored.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):

@@ -183,7 +183,7 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
         ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected at least 1"),
         (
             "quota = 5 }",
-            "quota = 9, floor = 9 }",
+            "quota = 9, min_items = 9 }",
             4,
             "the floors sum to 9, 8 works leave recall: make them smaller",
         ),
@@ -283,7 +283,7 @@ def test_an_unknown_scene_is_refused(write_config):
 def facts_of(cascade):
     """What a cascade's steps are, with their plain settings."""
     steps = [
-        *cascade.request_hydrators,
+        *cascade.query_hydrators,
         *cascade.recall.sources,
         *(s for stage in cascade.stages for s in stage.steps),
     ]

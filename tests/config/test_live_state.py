@@ -114,7 +114,7 @@ def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, 
         assert feed.request.features["user_vector"].tobytes() == vector.tobytes()
         pool = feed.scored["rank"]
         asked = Request(user, scene="city", time_ms=now + n, features=features)
-        logits = ranker.hydrate(asked, Candidates.of(pool.ids))["logits"]
+        logits = ranker.hydrate(asked, Candidates.from_ids(pool.ids))["logits"]
         assert len(pool) and pool.columns["logits"].tobytes() == logits.tobytes()
 
 
@@ -184,7 +184,7 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
             )
             assert np.isclose(exposed, 12, rtol=1e-4).any()
     with karec.LiveCascade.from_config(path, None) as three:
-        view, why = three.cascades["home"].live.view(STRANGER)
+        view, why = three.cascades["home"].online.view(STRANGER)
         assert why is None
         assert view.user.counters[0] == 12
 
@@ -395,7 +395,7 @@ def test_an_event_that_is_told_twice_counts_once(live, now):
     live.record([row, row], now_ms=now)
     live.record([row], now_ms=now + 5)
     assert live.counts["repeated"] == 2
-    assert live.cascades["home"].live.view(STRANGER)[0].user.counters[0] == 1
+    assert live.cascades["home"].online.view(STRANGER)[0].user.counters[0] == 1
 
 
 def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):

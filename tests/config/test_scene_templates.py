@@ -41,7 +41,7 @@ def asked(config, bundle):
     """(scene, user) → the feed at the snapshot's moment."""
 
     def ask(scene, user=3, **changed):
-        cascade = replace(load_cascade(config, scene, bundle), observers=())
+        cascade = replace(load_cascade(config, scene, bundle), side_effects=())
         return cascade.run(Request(user, scene=scene, time_ms=bundle.snapshot.time_ms, **changed))
 
     return ask
@@ -51,7 +51,7 @@ def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
     cascades = load_cascades(config, bundle)
     assert list(cascades) == [HOME, *OTHERS]
     for name, cascade in cascades.items():
-        with replace(cascade, observers=()) as one:
+        with replace(cascade, side_effects=()) as one:
             feed = one.run(Request(3, k=4, scene=name, time_ms=bundle.snapshot.time_ms))
         assert not feed.degraded, name
         assert 0 < len(feed) <= 4 or name == "following", name
@@ -75,7 +75,7 @@ def test_scenes_with_a_spread_count_what_they_show_each_by_itself(config, bundle
 
 @pytest.mark.parametrize("scene", [HOME, *OTHERS])
 def test_where_no_step_has_time_every_scene_answers_as_many_items_by_its_rules(config, bundle, scene):
-    with replace(load_cascade(config, scene, bundle), observers=()) as cascade:
+    with replace(load_cascade(config, scene, bundle), side_effects=()) as cascade:
         request = Request(3, scene=scene, k=4, time_ms=bundle.snapshot.time_ms)
         whole = cascade.run(request)
         cascade.usual.add(

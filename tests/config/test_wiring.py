@@ -49,7 +49,7 @@ class NeedsMood(Scorer):
 class Watches(SideEffect):
     needs = ("column.logits",)
 
-    def observe(self, request, recommendation):
+    def run(self, request, page):
         return None
 
 
@@ -184,9 +184,9 @@ def test_an_observer_that_would_fail_the_answer_is_refused(build):
 
 
 class WatchesNothing(SideEffect):
-    watches = ("rerank",)
+    stages = ("rerank",)
 
-    def observe(self, request, recommendation):
+    def run(self, request, page):
         return None
 
 

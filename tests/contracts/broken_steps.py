@@ -24,7 +24,7 @@ class WritesScores(Filter):
 class Forgets(Filter):
     """To say why it drops."""
 
-    why = ""
+    reason = ""
 
     def keep(self, request, candidates):
         return candidates.ids % 2 == 0
@@ -66,7 +66,7 @@ class Invents(Source):
         self.quota = quota
 
     def recall(self, request):
-        return Candidates.of(np.array([-1]))
+        return Candidates.from_ids(np.array([-1]))
 
 
 class MovesWithTheUser(QueryHydrator):
@@ -81,12 +81,12 @@ class MovesWithTheUser(QueryHydrator):
 class Trips(SideEffect):
     """Over a feed without works."""
 
-    def observe(self, request, recommendation):
-        return recommendation.items[0]
+    def run(self, request, page):
+        return page.items[0]
 
 
 class TurnsTheFeed(SideEffect):
     """After it was given."""
 
-    def observe(self, request, recommendation):
-        recommendation.candidates.scores[:] = -1
+    def run(self, request, page):
+        page.candidates.scores[:] = -1

@@ -142,7 +142,7 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
         use, ", ".join([*filter(None, [case.keys.replace("{quota}", str(quota))]), 'name = "tested"'])
     )
     request = [
-        own if name == use else table(name) for name in chain if step_class(name).role == "request_hydrator"
+        own if name == use else table(name) for name in chain if step_class(name).role == "query_hydrator"
     ]
     sources, limit = [probe("Brings", 'quota = 100, name = "brings"')], 100
     before = [table(name) for name in (*chain, *case.after) if _in_a_stage(name) and name != use]
@@ -150,14 +150,14 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
     if whole and use not in ("ranker", "fusion"):
         before.append(scored[1])
     tested, rank, observers = [], [table("top_k")], []
-    if role == "request_hydrator":
+    if role == "query_hydrator":
         request += [own] if use not in chain else []
     elif role == "source":
         sources, limit = [own], 2000
     elif role == "merger":
         sources = [probe("Brings", f'quota = 4, start = {start}, name = "from {start}"') for start in (0, 2)]
         limit = LIMIT
-    elif role == "observer":
+    elif role == "side_effect":
         rank, observers = [*(scored if "ranker" in chain else []), *rank], [own] if watched else []
     else:
         tested = [own]

@@ -18,9 +18,8 @@ from step_probes import Seen, arrays_of, brought, seen
 
 from karec.bundle import Bundle
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Step
-from karec.pipeline.types import Array, Request
+from karec.pipeline.types import Array, Page, Request
 
 REMOVED, ADDED = (107, 128, 240), 999  # works that the snapshot alone knows, and the index alone
 BLOCKED, ROLLED = (114, 373), (142, 149)  # works of both: blocked, of the next model version
@@ -81,7 +80,12 @@ class Watched:
 def steps_of(cascade: Cascade) -> list[Step]:
     inside = [step for stage in cascade.stages for step in stage.steps]
     recall = [*cascade.recall.sources, cascade.recall.merger]
-    return [*cascade.request_hydrators, *recall, *inside, *(queue.observer for queue in cascade.observers)]
+    return [
+        *cascade.query_hydrators,
+        *recall,
+        *inside,
+        *(queue.side_effect for queue in cascade.side_effects),
+    ]
 
 
 def step_of(use: str, cascade: Cascade) -> Step:

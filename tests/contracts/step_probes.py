@@ -55,7 +55,7 @@ class Brings(Source):
 
     def recall(self, request: Request) -> Candidates:
         ids = brought[request.request_id][self.start :][: self.quota]
-        return Candidates.of(ids, np.linspace(1, 0, len(ids), dtype=np.float32) - self.start)
+        return Candidates.from_ids(ids, np.linspace(1, 0, len(ids), dtype=np.float32) - self.start)
 
 
 class Keeps(Hydrator):

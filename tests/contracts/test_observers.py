@@ -10,7 +10,7 @@ from karec.pipeline.cascade import Cascade
 
 
 class TestObservers(Contract):
-    role = "observer"
+    role = "side_effect"
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
         """The answer does not wait for it, and so has no trace of it."""
@@ -31,7 +31,7 @@ class TestObservers(Contract):
 
         def test(asked: Asked) -> None:
             watched = self.watch(cascade, use, asked, bundle)
-            cascade.observers[0].flush()
+            cascade.side_effects[0].flush()
             answer, kept = ask(without, asked, bundle)
             same(watched, Watched(use, watched.step, asked, kept["before"], kept["after"], answer))
 

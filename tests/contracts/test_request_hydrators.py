@@ -10,7 +10,7 @@ from karec.pipeline.cascade import Cascade
 
 
 class TestRequestHydrators(Contract):
-    role = "request_hydrator"
+    role = "query_hydrator"
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
         """The features that it says, finite, of one shape and dtype for known users and others."""

@@ -65,7 +65,7 @@ class TestFilters(OfAStage):
         """It keeps the order, and says why it drops."""
         before, after = watched.before.copies["ids"], watched.after.copies["ids"]
         np.testing.assert_array_equal(after, before[np.isin(before, after)])
-        assert watched.trace.why and watched.trace.n_removed == len(before) - len(after)
+        assert watched.trace.reason and watched.trace.n_removed == len(before) - len(after)
 
 
 class TestScorers(OfAStage):

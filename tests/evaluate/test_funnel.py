@@ -26,7 +26,7 @@ class AllWorks(Source):
     quota = WORKS
 
     def recall(self, request):
-        return Candidates.of(np.arange(WORKS))
+        return Candidates.from_ids(np.arange(WORKS))
 
 
 class OneVector(QueryHydrator):

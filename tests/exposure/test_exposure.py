@@ -22,11 +22,10 @@ from karec.exposure.controller import KEPT_VERSIONS, PUBLISH_FEEDS, Steering
 from karec.exposure.dual_variables import steered
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places, with_room
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import SideEffectQueue
-from karec.pipeline.recommendation import Page
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.trace import Trace
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Candidates, Page, Request
 from karec.steps.filters.rows import IndexRows
 from karec.steps.scorers.exposure_control import Exposure, ExposurePrices, Exposures, Underexposed, thompson
 from karec.steps.scorers.ranker import TopK
@@ -235,7 +234,7 @@ class Everything(Source):
         self.quota, self.name = quota, "everything"
 
     def recall(self, request):
-        return Candidates.of(np.arange(1000, 1050))
+        return Candidates.from_ids(np.arange(1000, 1050))
 
 
 def cascade(index, of):
@@ -316,11 +315,11 @@ def test_the_observer_flushes_what_it_holds_back_a_second_later(index):
     observer = Exposures(of)
     assert observer.due() is None
     request = asked(index, of)
-    observer.observe(request, Page(request, known(index, [1, 2]), Trace()))
+    observer.run(request, Page(request, known(index, [1, 2]), Trace()))
     assert observer.due() is not None and of.held == 1
     observer.flush()
     assert observer.due() is None and observer.counts() == {"price_version": 1, "behind_floors": 0}
-    observer.observe(request, Page(request, known(index, [1]).with_rows(np.array([-1])), Trace()))
+    observer.run(request, Page(request, known(index, [1]).with_rows(np.array([-1])), Trace()))
     observer.close()
     assert of.snapshot()["feeds"] == 2, "a work that the index does not know counts as a place of no group"
 

@@ -22,7 +22,7 @@ def serve(cascade, n, start=0):
     feeds = []
     for i in range(start, start + n):
         feeds.append(cascade.run(Request(i % 12, 4, time_ms=now + i, request_id=str(i))))
-        cascade.observers[0].flush()
+        cascade.side_effects[0].flush()
     return feeds
 
 

@@ -44,7 +44,7 @@ def asked(index, **asks):
 
 
 def known(index, n=50):
-    return Candidates.of(index.ids[:n]).with_rows(np.arange(n))
+    return Candidates.from_ids(index.ids[:n]).with_rows(np.arange(n))
 
 
 def scored(draw):
@@ -53,7 +53,7 @@ def scored(draw):
     scores = np.array(
         draw(st.lists(st.integers(-9, 9), min_size=len(places), max_size=len(places))), np.float32
     )
-    return Candidates.of(places + 1000, scores).with_rows(places), scores, places
+    return Candidates.from_ids(places + 1000, scores).with_rows(places), scores, places
 
 
 @given(st.data(), st.floats(-3, 3), st.sampled_from([0.25, 1.0, 24.0]), st.integers(-60, 60))
@@ -109,7 +109,7 @@ def test_values_that_were_chosen_to_meet_in_one_slot_of_a_table_are_groups_like_
     index = ItemIndex.build(
         np.arange(len(creators)), np.ones((len(creators), 1)), columns={"creator_id": creators}
     )
-    candidates = Candidates.of(index.ids, np.arange(len(creators))).with_rows(np.arange(len(creators)))
+    candidates = Candidates.from_ids(index.ids, np.arange(len(creators))).with_rows(np.arange(len(creators)))
     keep = Quota(index, "creator_id", at_most=1).keep(asked(index), candidates)
     assert keep.tolist() == [False, True] * len(values)
 
@@ -163,5 +163,5 @@ def test_steps_say_what_they_read_and_why_they_drop(index):
     """The wiring check reads the first, people the second."""
     freshness, tone, quota = Freshness(index, 1.0), Tone(index, "tone", 0.5), Quota(index, "tone", 1)
     assert (freshness.needs, tone.needs, quota.needs) == (("rows", "scores"), ("rows",), ("rows", "scores"))
-    assert (tone.why, quota.why) == ("below the floor of tone", "over the quota of its group")
+    assert (tone.reason, quota.reason) == ("below the floor of tone", "over the quota of its group")
     assert all(step.index is index for step in (freshness, tone, quota)), "a cascade compares it with its own"

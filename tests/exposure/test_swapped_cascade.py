@@ -41,7 +41,7 @@ def test_prices_go_on_and_no_feed_or_logged_row_is_lost_over_swaps(path, state):
             serve(live, now, range(asked, asked + 17))
             asked += 17
             old = live.cascades["home"]
-            for observer in old.observers:
+            for observer in old.side_effects:
                 observer.flush()
             prices = old.exposure.kept()
             assert prices["feeds"] == asked
@@ -62,7 +62,7 @@ def test_what_the_old_cascade_shows_after_the_hand_over_is_counted_in_the_new_on
     with load_cascade(path, "home") as old, load_cascade(path, "home") as new:
         now = old.bundle.snapshot.time_ms
         serve(old, now, range(15))
-        old.observers[0].flush()
+        old.side_effects[0].flush()
         old.exposure.hand_over(new.exposure)
         serve(old, now, range(15, 22))
         serve(new, now, range(22, 30))
@@ -76,7 +76,7 @@ def test_a_new_scene_with_other_constraints_goes_on_with_those_of_the_same_name(
     with karec.LiveCascade.from_config(path) as live:
         now = live.cascades["home"].bundle.snapshot.time_ms
         serve(live, now, range(30))
-        live.cascades["home"].observers[0].flush()
+        live.cascades["home"].side_effects[0].flush()
         before = live.cascades["home"].exposure.kept()
         path.write_text(SCENE.replace('share = { "2" = 0.6 }', 'share = { "2" = 0.6, "1" = 0.1 }'))
         assert live.reload()

@@ -216,7 +216,7 @@ def test_a_cpp_host_answers_as_python_does(platform, native_programs, steps, by_
         request = request.with_features(tower.hydrate_request(request))
         versions = request.features["user_vector_versions"].tolist()
         vectors.append(dict(zip(versions, request.features["user_vector"], strict=True)))
-        outcome = stage.run(request, Candidates.of(each.candidates))
+        outcome = stage.run(request, Candidates.from_ids(each.candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
     library = []
     if by_tower:
@@ -246,7 +246,7 @@ def test_a_cpp_host_answers_a_user_by_raw_ids_as_python_does(native_programs, tm
         request = request.with_view(bundle.index.pinned())
         request = request.with_features(features.hydrate_request(request))
         request = request.with_features(tower.hydrate_request(request))
-        outcome = stage.run(request, Candidates.of(asked[-1].candidates))
+        outcome = stage.run(request, Candidates.from_ids(asked[-1].candidates))
         expected.append((outcome.candidates.ids.tobytes(), outcome.candidates.scores.tobytes()))
     (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
     told = host(native_programs, tmp_path, spelled(asked, None, raw=True), str(library))

@@ -9,7 +9,7 @@ import pytest
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Scorer, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.scorers.ranker import TopK
@@ -23,7 +23,7 @@ class Finds(Source):
     def recall(self, request):
         if isinstance(self.ids, Exception):
             raise self.ids
-        return Candidates.of(np.array(self.ids, np.int64))
+        return Candidates.from_ids(np.array(self.ids, np.int64))
 
 
 class ScoresById(Scorer):
@@ -46,10 +46,10 @@ class Remembers(SideEffect):
     def __init__(self, failure=None):
         self.seen, self.failure = [], failure
 
-    def observe(self, request, recommendation):
+    def run(self, request, page):
         if self.failure:
             raise self.failure
-        self.seen.append((request, recommendation))
+        self.seen.append((request, page))
 
 
 def cascade(*sources, observers=(), stages=None):
@@ -170,7 +170,7 @@ def test_a_merger_that_repeats_an_id_is_caught():
         name = "repeats"
 
         def merge(self, request, parts):
-            return Candidates.of(np.array([1, 1]))
+            return Candidates.from_ids(np.array([1, 1]))
 
     broken = Cascade("home", (), Recall((Finds("a", [1]),), Repeats()), ())
     with pytest.raises(ContractError, match="stands twice"):
@@ -190,4 +190,4 @@ def test_more_channels_than_bits_are_refused():
 def test_the_trace_of_the_merge_tells_its_limit_and_the_works_that_have_no_row():
     merged = cascade().run(Request(user_id=5, k=2)).trace.steps[3]
     assert (merged.step, merged.limit, merged.n_unknown, merged.n_removed) == ("merge", 100, 4, 1)
-    assert merged.why == "found twice, consumed, or over quota"
+    assert merged.reason == "found twice, consumed, or over quota"

@@ -50,5 +50,5 @@ def test_another_instance_and_a_child_of_fork_do_not_wait_for_one_that_computes(
 
 
 def test_what_candidates_know_of_themselves_is_read_again_without_work():
-    candidates = Candidates.of(np.array([3, 1, 3]))
+    candidates = Candidates.from_ids(np.array([3, 1, 3]))
     assert candidates.repeated_id == 3 and "repeated_id" in candidates.__dict__

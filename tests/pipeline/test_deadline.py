@@ -39,7 +39,7 @@ class Finds(Source):
         self.ended.set()
         if isinstance(self.ids, BaseException):
             raise self.ids
-        return Candidates.of(np.array(self.ids))
+        return Candidates.from_ids(np.array(self.ids))
 
 
 def ask(*sources):

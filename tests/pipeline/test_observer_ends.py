@@ -11,8 +11,7 @@ import weakref
 import observer_watcher
 from observer_watcher import LONG, Watcher, answer
 
-from karec.pipeline.observer_queue import SideEffectQueue
-from karec.pipeline.side_effects import ObserverThread
+from karec.pipeline.side_effects import ObserverThread, SideEffectQueue
 
 
 def test_nothing_of_an_answer_is_held_once_it_was_observed():
@@ -80,7 +79,7 @@ import os, sys, threading
 sys.path.insert(0, {folder!r})
 from observer_watcher import Watcher, answer
 from karec.pipeline import side_effects as observer_thread
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 
 class Tells(Watcher):
     def called(self, what):
@@ -142,7 +141,7 @@ assert (counts.seen, counts.done) == (4, 4), counts
 
 def test_forks_beside_requests_never_hang():
     told, _ = run("""
-observer.observe = lambda request, answer: None  # a lock of its own could be held while the process forks
+observer.run = lambda request, answer: None  # a lock of its own could be held while the process forks
 observer.called = lambda what: None
 stop = threading.Event()
 def serve():

@@ -5,7 +5,7 @@ import logging
 import pytest
 from observer_watcher import Watcher, adds_up, answer, shut_queue
 
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def shut():
 
 ERRORS = (OSError(28, "No space left on device"), ValueError("wrong"), SystemExit(3))
 
-RAISED = [(where, error) for where in ("observe", "flush", "close", "due") for error in ERRORS]
+RAISED = [(where, error) for where in ("run", "flush", "close", "due") for error in ERRORS]
 
 
-@pytest.mark.parametrize(("where", "error"), [*RAISED, *(("chooses", error) for error in ERRORS[:2])])
+@pytest.mark.parametrize(("where", "error"), [*RAISED, *(("is_enabled", error) for error in ERRORS[:2])])
 def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error):
     observer = Watcher()
 
@@ -36,7 +36,7 @@ def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error
         counts = queue.close()
     kind = type(error).__name__ + (": No space left on device" if isinstance(error, OSError) else "")
     assert counts.reasons == {kind: 1 if where == "close" else 3}
-    assert counts.failed == (3 if where in ("observe", "chooses") else 0)
+    assert counts.failed == (3 if where in ("run", "is_enabled") else 0)
     assert adds_up(counts) and counts.seen == 3 and counts.pending == 0
     first, *others = [record.getMessage() for record in caplog.records]
     assert "more of this kind is only counted" in first
@@ -45,7 +45,7 @@ def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error
 
 def test_a_stage_that_is_not_there_is_counted():
     observer = Watcher()
-    observer.watches = ("nowhere",)
+    observer.stages = ("nowhere",)
     queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
     counts = queue.close()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from observer_watcher import LONG, Watcher, adds_up, answer, shut_queue
 
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_room_comes_back_as_answers_are_observed():
 
 def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
     observer = Watcher()
-    observer.watches = ("rank",)
+    observer.stages = ("rank",)
     queue = SideEffectQueue(observer, max_works=8)
     queue.offer(*answer(0))
     queue.offer(*answer(1))  # three works each, not six
@@ -86,7 +86,7 @@ def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
 
 def test_requests_that_an_observer_does_not_choose_are_not_seen():
     observer = Watcher()
-    observer.chooses = lambda request: request.request_id == "r1"
+    observer.is_enabled = lambda request: request.request_id == "r1"
     queue = SideEffectQueue(observer)
     for at in range(3):
         queue.offer(*answer(at))

@@ -45,7 +45,7 @@ class Finds(Takes, Source):
 
     def recall(self, request):
         self.pass_time()
-        return Candidates.of(np.array(self.ids))
+        return Candidates.from_ids(np.array(self.ids))
 
 
 class Ranks(Takes, Scorer):

@@ -24,7 +24,7 @@ from small_tower import write_user_tower
 from karec.errors import ContractError
 from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Hydrator, QueryHydrator, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.quota import Quota
@@ -58,7 +58,9 @@ class Listed(Source):
     name, quota = "listed", 80
 
     def recall(self, request):
-        return Candidates.of(np.random.default_rng(request.user_id).choice(MOST_IDS + 40, 80, replace=False))
+        return Candidates.from_ids(
+            np.random.default_rng(request.user_id).choice(MOST_IDS + 40, 80, replace=False)
+        )
 
 
 class WritesBefore(QueryHydrator):
@@ -248,17 +250,17 @@ def test_a_writer_beside_the_requests_does_not_show_in_them(towers):
 class Keeps(SideEffect):
     name = "keeps"
 
-    def observe(self, request, recommendation):
+    def run(self, request, page):
         self.request = request
 
 
 class KeepsWithIndex(Keeps):
-    reads_index = True
+    has_view = True
 
 
 def observed(cascade: Cascade, observer: SideEffect):
     """The answer to a request, and the request as ``observer`` was told of it."""
-    with replace(cascade, observers=(SideEffectQueue(observer),)) as watched:
+    with replace(cascade, side_effects=(SideEffectQueue(observer),)) as watched:
         feed = watched.run(asked(0))
     return feed, observer.request
 
@@ -305,7 +307,7 @@ def test_a_request_that_fails_lets_go_of_its_view(towers):
 
     failing = scene(library.index, towers, fail).cascade
     with pytest.raises(KeyError):
-        replace(failing, request_hydrators=(Notes(), *failing.request_hydrators)).run(asked(0))
+        replace(failing, query_hydrators=(Notes(), *failing.query_hydrators)).run(asked(0))
     with pytest.raises(ValueError, match="closed"):
         views[0].lookup([1])
 

@@ -34,7 +34,7 @@ class Gated(Source):
     def recall(self, request):
         self.begun.put(request.user_id)
         assert self.go_on.acquire(timeout=SECONDS)
-        return Candidates.of(np.array([7, 40]))
+        return Candidates.from_ids(np.array([7, 40]))
 
 
 class Calls(Source):
@@ -47,7 +47,7 @@ class Calls(Source):
 
     def recall(self, request):
         self.call()
-        return Candidates.of(np.array([7, 40]))
+        return Candidates.from_ids(np.array([7, 40]))
 
 
 def cascade(source, threads, index=None):

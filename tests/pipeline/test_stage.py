@@ -34,7 +34,7 @@ class Hydrates(Returns, Hydrator):
 
 
 class Keeps(Returns, Filter):
-    why = "odd"
+    reason = "odd"
     keep = Returns.give
 
 
@@ -89,15 +89,15 @@ class Merges(Returns, Merger):
 
 
 class Proven(Merges):
-    proven = True
+    is_verified = True
 
 
 class OfProven(Proven):
-    """What a class proves of itself is not proven of those that derive from it."""
+    """What a class proves of itself is not is_verified of those that derive from it."""
 
 
 def candidates() -> Candidates:
-    return Candidates.of(np.array([10, 11, 12, 13]), np.array([4.0, 3.0, 2.0, 1.0]))
+    return Candidates.from_ids(np.array([10, 11, 12, 13]), np.array([4.0, 3.0, 2.0, 1.0]))
 
 
 def run(*steps: Step):
@@ -116,7 +116,7 @@ def test_a_filter_drops_and_says_why():
     outcome = run(Keeps(np.array([True, False, True, False]), name="even"))
     np.testing.assert_array_equal(outcome.candidates.ids, [10, 12])
     (step,) = outcome.steps
-    assert (step.step, step.role, step.n_in, step.n_out, step.n_removed, step.why) == (
+    assert (step.step, step.role, step.n_in, step.n_out, step.n_removed, step.reason) == (
         "even",
         "filter",
         4,
@@ -199,8 +199,8 @@ def test_rows_lie_in_the_index_that_the_request_sees():
             past.run(seeing, candidates())
 
 
-NAN_SCORE = Candidates.of(np.array([7, 8]), np.array([1.0, np.nan]))
-SENTINEL = Candidates.of(np.array([7, -1]), np.array([1.0, -np.inf]))
+NAN_SCORE = Candidates.from_ids(np.array([7, 8]), np.array([1.0, np.nan]))
+SENTINEL = Candidates.from_ids(np.array([7, -1]), np.array([1.0, -np.inf]))
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ SENTINEL = Candidates.of(np.array([7, -1]), np.array([1.0, -np.inf]))
     [
         (np.array([1, 2]), "returned ndarray, expected Candidates"),
         (None, "returned NoneType, expected Candidates"),
-        (Candidates.of(np.arange(5)), "found 5 works, its quota is 4"),
-        (Candidates.of(np.array([3, 9, 3])), "the id 3 stands twice"),
+        (Candidates.from_ids(np.arange(5)), "found 5 works, its quota is 4"),
+        (Candidates.from_ids(np.array([3, 9, 3])), "the id 3 stands twice"),
         (NAN_SCORE, "the score at position 1 is nan"),
         (SENTINEL, "the score at position 1 is -inf"),
     ],
@@ -220,7 +220,7 @@ def test_a_source_that_breaks_its_contract_is_named(found, message):
 
 
 def test_a_score_that_float32_cannot_hold_breaks_the_contract_of_a_source():
-    found = Candidates.of(np.array([7]), np.array([1e300]))
+    found = Candidates.from_ids(np.array([7]), np.array([1e300]))
     with pytest.raises(ContractError, match="the score at position 0 is inf"):
         recall(Finds(found), REQUEST)
 
@@ -230,9 +230,9 @@ def bits(ids, sources):
 
 
 PARTS = [
-    Candidates.of(np.array([1, 2, 3])),
-    Candidates.of(np.array([3, 4])),
-    Candidates.of(np.array([9, 5, 6, 7])),
+    Candidates.from_ids(np.array([1, 2, 3])),
+    Candidates.from_ids(np.array([3, 4])),
+    Candidates.from_ids(np.array([9, 5, 6, 7])),
 ]
 
 
@@ -276,7 +276,7 @@ def test_of_a_proven_merger_sizes_and_scores_are_checked():
     ],
 )
 def test_a_request_hydrator_that_breaks_its_contract_is_named(features, message):
-    with pytest.raises(ContractError, match=f"request_hydrator 'step': {message}"):
+    with pytest.raises(ContractError, match=f"query_hydrator 'step': {message}"):
         hydrate_request(GivesFeatures(features, on_failure="skip"), REQUEST)
 
 
@@ -293,7 +293,7 @@ def test_a_request_hydrator_gives_what_it_declares():
 @pytest.mark.parametrize("scores", [np.zeros(2, bool), np.zeros(2, complex), np.array(["1", "2"])])
 def test_scores_of_candidates_are_real_numbers(scores):
     with pytest.raises(ValueError, match=r"scores has dtype .*, expected float32"):
-        Candidates.of(np.array([7, 8]), scores)
+        Candidates.from_ids(np.array([7, 8]), scores)
 
 
 def test_any_step_may_leave_notes():
@@ -360,6 +360,6 @@ class TakesTime(Scorer):
 def test_a_step_s_time_is_in_milliseconds():
     step = TakesTime()
     begin = time.perf_counter_ns()
-    outcome = Stage("rank", (step,)).run(REQUEST, Candidates.of(np.array([1, 2])))
+    outcome = Stage("rank", (step,)).run(REQUEST, Candidates.from_ids(np.array([1, 2])))
     around = (time.perf_counter_ns() - begin) / 1e6
     assert step.scored <= outcome.steps[0].ms <= around

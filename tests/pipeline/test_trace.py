@@ -13,7 +13,7 @@ def test_the_trace_adds_up():
             StepTrace("recall", "popular", "source", 0, 50, 1.0),
             StepTrace("recall", "merge", "merger", 60, 40, 0.5),
             StepTrace("rank", "top_k", "selector", 40, 10, 2.0),
-            StepTrace("request", "user_tower", "request_hydrator", 0, -1, 3.0),
+            StepTrace("request", "user_tower", "query_hydrator", 0, -1, 3.0),
         )
     )
     assert trace.stage_sizes() == {"recall": 40, "rank": 10}
@@ -30,12 +30,12 @@ def recalled(*found, kept, limit=None, failed=()):
     ]
     return [
         *sources,
-        StepTrace("recall", "merge", "merger", sum(found), kept, 1.0, why="found twice", limit=limit),
+        StepTrace("recall", "merge", "merger", sum(found), kept, 1.0, reason="found twice", limit=limit),
     ]
 
 
-def filtered(name, n_in, n_out, why=""):
-    return StepTrace("prerank", name, "filter", n_in, n_out, 1.0, why=why)
+def filtered(name, n_in, n_out, reason=""):
+    return StepTrace("prerank", name, "filter", n_in, n_out, 1.0, reason=reason)
 
 
 def selected(name, n_in, n_out, limit=None):

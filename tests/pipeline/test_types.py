@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Candidates, Page, Request
 
 
 def some() -> Candidates:
@@ -39,8 +38,8 @@ def test_take_keeps_every_column_aligned():
 
 def test_ids_that_are_no_whole_numbers_are_refused():
     with pytest.raises(ValueError, match=r"ids has shape \(2,\) and dtype float64, expected \(N,\) int64"):
-        Candidates.of(np.array([1.5, 2.0]))
-    assert Candidates.of(np.array([])).ids.dtype == np.int64
+        Candidates.from_ids(np.array([1.5, 2.0]))
+    assert Candidates.from_ids(np.array([])).ids.dtype == np.int64
 
 
 @pytest.mark.parametrize("name", ["rows", "scores", "sources"])
@@ -58,14 +57,14 @@ def test_nothing_can_be_changed_in_place():
 
 
 def test_a_score_that_is_not_finite_is_found_in_each_copy_that_has_it():
-    plain = Candidates.of(np.arange(3))
+    plain = Candidates.from_ids(np.arange(3))
     assert plain.not_finite is None
     for bad in (np.nan, np.inf, -np.inf):
         wrong = plain.with_scores(np.array([0.5, bad, bad]))
         assert wrong.not_finite == 1
         assert wrong.with_rows(np.zeros(3, np.int32)).not_finite == 1
         assert wrong.with_scores(np.zeros(3)).not_finite is None
-    assert Candidates.of(np.arange(2), np.array([np.nan, 1.0])).not_finite == 0
+    assert Candidates.from_ids(np.arange(2), np.array([np.nan, 1.0])).not_finite == 0
 
 
 def test_a_mask_takes_what_its_indices_take_and_one_of_another_length_is_refused():

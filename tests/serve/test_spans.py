@@ -9,9 +9,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from karec.config.serve_settings import ServeSettings
 from karec.errors import MissingExtra
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import NoTime, StepTrace, Trace
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Candidates, Page, Request
 from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
 
 URL = "http://localhost:4318/v1/traces"

@@ -84,7 +84,7 @@ def scenes_of(
 def _row(
     world: World, kinds: Mapping[str, WorldKind], config: Path, name: str, n_requests: int
 ) -> dict[str, Any]:
-    cascade = replace(load_cascade(config, name, open_bundle(config)), observers=(), naming=None)
+    cascade = replace(load_cascade(config, name, open_bundle(config)), side_effects=(), naming=None)
     read = cascade.bundle
     assert read is not None  # a cascade of a config has one
     moment = world.dataset.valid_until_ms

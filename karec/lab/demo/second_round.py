@@ -31,9 +31,8 @@ from karec.learn.run.train import TrainResult
 from karec.logs.read import RankLog, read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.observer_queue import SideEffectQueue
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Request
+from karec.pipeline.side_effects import SideEffectQueue
+from karec.pipeline.types import Page, Request
 from karec.steps.side_effects.rank_log import RankLogObserver
 from karec.steps.side_effects.shadow import Shadow
 from karec.times import Progress
@@ -119,7 +118,7 @@ def _served(
         observer.name = name
     queues = tuple(SideEffectQueue(observer) for observer in observers)
     feeds = []
-    with replace(cascade, observers=queues) as observed:
+    with replace(cascade, side_effects=queues) as observed:
         for done, user in enumerate(users, 1):
             asked = Request(
                 int(user),
@@ -140,7 +139,7 @@ def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
     """(the cascade that ``config`` serves now, which logs nothing and knows ids as numbers, its index)."""
     bundle = open_bundle(config)
     cascade = load_cascade(config, main_scene(dataset), bundle)
-    return replace(cascade, observers=(), naming=None), bundle.index
+    return replace(cascade, side_effects=(), naming=None), bundle.index
 
 
 def learn_from_served(

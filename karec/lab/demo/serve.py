@@ -20,9 +20,8 @@ from karec.lab.studies.feed_channels import channels_of_feeds
 from karec.lab.studies.fusion import TruthOf
 from karec.lab.studies.reach import Lists, compare_reach
 from karec.pipeline.cascade import Cascade
-from karec.pipeline.observer_queue import SideEffectCounts
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.side_effects import SideEffectCounts
+from karec.pipeline.types import Candidates, Page, Request
 from karec.times import Progress
 
 WARM_UP = 5
@@ -79,7 +78,7 @@ def serve(
 
 def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
     """The funnel's loss, on the pools of the first WHOLE_POOLS of the requests that were served."""
-    cascade = replace(served.cascade, observers=())
+    cascade = replace(served.cascade, side_effects=())
     asked = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
     requests = [
         Request(r.user_id, k=r.k, scene=r.scene, time_ms=r.time_ms, request_id=r.request_id) for r in asked

@@ -30,7 +30,7 @@ from karec.lab.simulate.sessions import SCENE, Played, Today
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.workers import play_day
 from karec.models.trees import copy_model
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.refresh.publish_run import publish_bundle
 from karec.screening.settings import Settings
 from karec.steps.scorers.exposure_control import Exposures
@@ -85,7 +85,7 @@ class ArmRun:
                 f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices "
                 "in its checkpoint: leave it out"
             )
-        logs = any(isinstance(queue.observer, RankLogObserver) for queue in cascade.observers)
+        logs = any(isinstance(queue.side_effect, RankLogObserver) for queue in cascade.side_effects)
         if self._learns(cascade) and not logs:
             raise ConfigError(
                 f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer "
@@ -141,9 +141,9 @@ class ArmRun:
         bundle = self._published(state, snapshot)
         cascade = self._cascade(bundle)
         learns = self._learns(cascade)
-        logged = replace(cascade, observers=_logging(cascade)) if learns else None
+        logged = replace(cascade, side_effects=_logging(cascade)) if learns else None
         steering = self._steering(cascade, state)
-        today = Today(population, day, bundle.snapshot, replace(cascade, observers=()), logged, steering)
+        today = Today(population, day, bundle.snapshot, replace(cascade, side_effects=()), logged, steering)
         if steering is None:
             played = play_day(today, state.levels, state.lately, self.cores, say)
         else:
@@ -230,7 +230,7 @@ class ArmRun:
 
     def _end(self, state: State) -> None:
         bundle = Bundle.open(self.place / "bundles", verify=False)
-        steering = self._steering(replace(self._cascade(bundle), observers=()), state)
+        steering = self._steering(replace(self._cascade(bundle), side_effects=()), state)
         population, scene = self.population, self.config.scene(SCENE)
         facts = {
             "sizes": asdict(self.sizes),
@@ -277,4 +277,4 @@ class ArmRun:
 
 def _logging(cascade: Cascade) -> tuple[SideEffectQueue, ...]:
     """Its observers without the one that counts exposure by itself: a simulation counts in order of time."""
-    return tuple(queue for queue in cascade.observers if not isinstance(queue.observer, Exposures))
+    return tuple(queue for queue in cascade.side_effects if not isinstance(queue.side_effect, Exposures))

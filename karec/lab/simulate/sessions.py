@@ -103,7 +103,7 @@ class Players:
             while self._next[at] < until_ms:
                 self._next[at] = next(pages, NEVER)
         if self._today.logged is not None:
-            for queue in self._today.logged.observers:
+            for queue in self._today.logged.side_effects:
                 queue.flush()
         counted, self._diary.counted = self._diary.counted, []
         return counted
@@ -198,7 +198,7 @@ class _User:
         if logged is not None:
             diary.logged += 1
             if diary.logged % FLUSHED_EACH == 0:
-                for queue in logged.observers:
+                for queue in logged.side_effects:
                     queue.flush()
         ids = feed.candidates.ids
         self.shown += ids.tolist()

@@ -26,9 +26,8 @@ from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
 from karec.lab.studies.recall import Truth, values_of
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Source
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Candidates, Page, Request
 from karec.times import Progress
 
 RESAMPLES = 1000
@@ -39,7 +38,7 @@ WORTH = "true value lost without it"
 class FindsNothing(Source):
     """In the place of a channel that is left out."""
 
-    proven = True
+    is_verified = True
 
     def __init__(self, left_out: Source) -> None:
         self.name, self.quota = left_out.name, left_out.quota
@@ -83,7 +82,7 @@ def channels_left_out(
 
     One feed for each user with all channels and one without each. ``worth`` is there where ``truth`` is.
     """
-    cascade = replace(cascade, observers=(), naming=None)
+    cascade = replace(cascade, side_effects=(), naming=None)
     rows = np.random.default_rng(seed).permutation(len(bundle.snapshot.users))[:n_users]
     without = {source.name: _without(cascade, source) for source in cascade.recall.sources}
     feeds, lost = [], {name: np.zeros((2, len(rows))) for name in without}

@@ -168,7 +168,7 @@ def _channels(bundle: Bundle) -> dict[str, Source]:
 
 def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[NDArray[Any], NDArray[Any]]:
     ids = np.asarray(bundle.snapshot.works.ids)
-    pool = Candidates.of(ids).with_rows(request.index.lookup(ids))
+    pool = Candidates.from_ids(ids).with_rows(request.index.lookup(ids))
     ranked, _ = PoolScorer(stage_named(cascade.stages, "rank")).score(request, pool)
     return ranked.ids, ranked.scores
 

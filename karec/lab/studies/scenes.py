@@ -66,7 +66,7 @@ def fill(
     for request in requests:
         assert cascade.index is not None  # scenes of a config have one
         view = cascade.index.pinned()
-        there = filters.run(request.with_view(view), Candidates.of(ids)).candidates
+        there = filters.run(request.with_view(view), Candidates.from_ids(ids)).candidates
         view.close()
         if not len(there):
             empty += 1

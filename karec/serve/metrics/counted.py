@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import StepTrace
-from karec.pipeline.types import Array
+from karec.pipeline.types import Array, Page
 from karec.serve.metrics.histogram import BINS, bins_of
 from karec.serve.metrics.names import NAMED
 

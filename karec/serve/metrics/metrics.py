@@ -17,8 +17,7 @@ from karec.config.serve_settings import SENT, SHOWN
 from karec.errors import one_line
 from karec.online.poll import Looking
 from karec.online.reported import Exposed
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Array
+from karec.pipeline.types import Array, Page
 from karec.serve.metrics.between_workers import Told, Workers
 from karec.serve.metrics.counted import Counted, Seen
 from karec.serve.metrics.exposed import Catalogue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from karec.bundle import Bundle
 from karec.config.assemble import Cascade
 from karec.config.live import Reloads
-from karec.pipeline.observer_queue import SideEffectCounts
+from karec.pipeline.side_effects import SideEffectCounts
 from karec.refresh.library_state import library_state
 from karec.serve.metrics.counted import Counted, Labels
 from karec.serve.metrics.exposed import Catalogue
@@ -131,7 +131,7 @@ class Standing:
         """While a version is on its way out its counts are nowhere: what was counted once stays."""
         now = dict(before)
         for scene, cascade in cascades.items():
-            for queue in cascade.observers:
+            for queue in cascade.side_effects:
                 counts, key = queue.counts(), (scene, queue.name)
                 now[key] = now[key].plus(counts) if key in now else counts
                 found["karec_observer_pending"][key] = (
@@ -167,7 +167,7 @@ def bundle_of(cascades: Mapping[str, Cascade]) -> Bundle | None:
 
 def live_of(cascades: Mapping[str, Cascade]) -> Follower | None:
     """What happened since the bundle was made; None: nobody keeps it."""
-    found = next((each.live for each in cascades.values() if each.live is not None), None)
+    found = next((each.online for each in cascades.values() if each.online is not None), None)
     return cast("Follower | None", found)
 
 

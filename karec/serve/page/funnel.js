@@ -30,7 +30,7 @@ export function funnel(scene) {
   put(at("funnel"), chart, columns, stages, "Works into and out of each stage");
 }
 
-const BEFORE = ["state", "request_hydrator"]; // roles that see no works
+const BEFORE = ["state", "query_hydrator"]; // roles that see no works
 
 export function steps(scene) {
   const rows = stagesOf(scene).flatMap((stage) => (stage.steps ?? []).map((step) => ({ stage: stage.stage, ...step })));

@@ -19,7 +19,7 @@ class NotSeen(Filter):
     O(N log seen).
     """
 
-    why = "seen on another day"
+    reason = "seen on another day"
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -28,7 +28,7 @@ class NotSeen(Filter):
         user = self.snapshot.users.row(request.user_number)
         seen = [np.empty(0, np.int64)]
         for name in LISTS:
-            now = request.now(name)
+            now = request.online_list(name)
             if now is not None:
                 seen.append(now)
             elif user >= 0 and name in self.snapshot.relations:

@@ -21,7 +21,7 @@ FOLLOWS = "follows"
 class NotOwn(Filter):
     """Drops what the user made, and among creators the user. O(N)."""
 
-    why = "one's own"
+    reason = "one's own"
     needs = ("rows",)
 
     def __init__(self, index: ItemIndex) -> None:
@@ -38,7 +38,7 @@ class NotOwn(Filter):
 class Followed(Filter):
     """Keeps what creators made whom the user follows. O(N log follows)."""
 
-    why = "of nobody whom the user follows"
+    reason = "of nobody whom the user follows"
     needs = ("rows",)
     wanted = True
 
@@ -53,7 +53,7 @@ class Followed(Filter):
         self.snapshot = snapshot
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        follows = request.now(FOLLOWS)
+        follows = request.online_list(FOLLOWS)
         if follows is None:
             user = self.snapshot.users.row(request.user_number)
             follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].of(user)
@@ -64,7 +64,7 @@ class Followed(Filter):
 class NotFollowed(Followed):
     """Drops what creators made whom the user follows already. O(N log follows)."""
 
-    why = "followed already"
+    reason = "followed already"
     wanted = False
 
 
@@ -83,7 +83,7 @@ class AsUser(Filter):
         self.index = index
         self.snapshot = snapshot
         self.column = column
-        self.why = f"of another {column}"
+        self.reason = f"of another {column}"
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         user = self.snapshot.users.row(request.user_number)

@@ -13,7 +13,7 @@ class Quota(Filter):
     """At most ``at_most`` works of one value of ``column`` (a creator, a song), the best-scored ones. O(N log
     N)."""
 
-    why = "over the quota of its group"
+    reason = "over the quota of its group"
     needs = ("rows", "scores")
 
     def __init__(self, index: ItemIndex, column: str, at_most: int) -> None:

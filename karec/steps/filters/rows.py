@@ -33,7 +33,7 @@ class IndexRows(Hydrator):
 class HasEmbedding(Filter):
     """Drops works that the item index does not know; the trace says how many."""
 
-    why = "no embedding in the item index"
+    reason = "no embedding in the item index"
     needs = ("rows",)
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
@@ -43,7 +43,7 @@ class HasEmbedding(Filter):
 class NotShown(Filter):
     """Drops what this session has shown already (``request.shown``). O(N · shown)."""
 
-    why = "shown already"
+    reason = "shown already"
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         return np.isin(candidates.ids, np.array(request.shown, np.int64), invert=True)
@@ -53,7 +53,7 @@ class IsOn(Filter):
     """Drops items that the index blocks at this moment: rooms that are off, works that are taken down.
     O(N)."""
 
-    why = "off, or blocked"
+    reason = "off, or blocked"
 
     def __init__(self, index: ItemIndex) -> None:
         self.index = index

@@ -15,7 +15,7 @@ class Tone(Filter):
     A floating column is compared in its own dtype, so that a float32 0.7 passes a floor of 0.7.
     """
 
-    why = "below the floor of tone"
+    reason = "below the floor of tone"
     needs = ("rows",)
 
     def __init__(self, index: ItemIndex, column: str, at_least: float) -> None:

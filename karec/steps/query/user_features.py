@@ -34,7 +34,7 @@ class UserFeatures(QueryHydrator):
             raise ValueError("a request needs time_ms before its features can be computed")
         scene = self._scenes.get(request.scene, -1)
         known = self.snapshot.users.row(request.user_number) >= 0
-        user, live = request.user_number, request.live
+        user, live = request.user_number, request.online
         if live is None or live.user is None:
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
             return {**features, "cold_start": np.array([not known])}

@@ -12,9 +12,8 @@ from karec.exposure.boosts import Behind
 from karec.exposure.controller import Steering
 from karec.exposure.dual_variables import steered
 from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places
-from karec.pipeline.recommendation import Page
 from karec.pipeline.step import QueryHydrator, Scorer, SideEffect, Source
-from karec.pipeline.types import Array, Candidates, Request, StepOutput
+from karec.pipeline.types import Array, Candidates, Page, Request, StepOutput
 
 VERSION = "exposure_prices"
 DRAWN = 32  # works behind a floor of which Thompson sampling takes the best
@@ -53,7 +52,7 @@ class Underexposed(Source):
         self.exposure, self.quota = needed(exposure), quota
 
     def recall(self, request: Request) -> Candidates:
-        return Candidates.of(explored_ids(request)[: self.quota])
+        return Candidates.from_ids(explored_ids(request)[: self.quota])
 
 
 class Exposure(Scorer):
@@ -84,17 +83,17 @@ class Exposure(Scorer):
 class Exposures(SideEffect):
     """Counts what feeds showed, and moves the prices. Feeds are held back for a second at most."""
 
-    reads_index = True
-    watches = ()
+    has_view = True
+    stages = ()
 
     def __init__(self, exposure: Steering | None) -> None:
         self.exposure = needed(exposure)
         self._oldest = 0.0
 
-    def observe(self, request: Request, recommendation: Page) -> None:
+    def run(self, request: Request, page: Page) -> None:
         if not self.exposure.held:
             self._oldest = time.monotonic()
-        self.exposure.show(request, recommendation.candidates)
+        self.exposure.show(request, page.candidates)
 
     def due(self) -> float | None:
         return self._oldest + FLUSH_SECONDS if self.exposure.held else None

@@ -55,7 +55,7 @@ class Ranker(Hydrator):
             raise ContractError(
                 "the ranker needs the user's features: put the step user_features into the request"
             )
-        items = self._items(request.live, candidates.ids, request.time_ms)
+        items = self._items(request.online, candidates.ids, request.time_ms)
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
         if "dense" in self.ranker.inputs:
             inputs["dense"] = self.encoder.dense({**user, **inputs})

@@ -9,9 +9,8 @@ import numpy as np
 
 from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.index import ItemIndex
-from karec.pipeline.recommendation import IdNames
 from karec.pipeline.step import Selector
-from karec.pipeline.types import Array, Candidates, Request, Selection
+from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
 from karec.steps.shared.page_rules import Boosts, Place, Rule, check_together
 from karec.toml import nearest
 

@@ -20,7 +20,7 @@ class Standing:
 
     @classmethod
     def of(cls, ids: Array) -> Self:
-        return cls(Candidates.of(ids))
+        return cls(Candidates.from_ids(ids))
 
     def __len__(self) -> int:
         return len(self._works)

@@ -169,7 +169,7 @@ def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
 
 def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
     """The works of ``rows (N,)`` int32, in their order. ``take`` costs a third of an index of int32."""
-    return Candidates.of(np.asarray(snapshot.works.ids).take(rows))
+    return Candidates.from_ids(np.asarray(snapshot.works.ids).take(rows))
 
 
 def newest(snapshot: Snapshot) -> Array:
@@ -238,7 +238,7 @@ def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:
     """The ids that a relation has for the user as of the request, oldest first; the snapshot's where nothing
     newer is known.
     """
-    now = request.now(relation)
+    now = request.online_list(relation)
     if now is not None:
         return now
     user = user_row(snapshot, request.user_number)

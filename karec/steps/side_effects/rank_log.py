@@ -6,8 +6,7 @@ from pathlib import Path
 
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Request
+from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
 
 
@@ -33,10 +32,10 @@ class RankLogObserver(LogObserver):
     ) -> None:
         super().__init__(ranker, config_folder / folder, part_rows, flush_seconds)
         self.stage = stage
-        self.watches = (stage,)
+        self.stages = (stage,)
 
-    def observe(self, request: Request, recommendation: Page) -> None:
-        if recommendation.trace.gave_way(self.stage):
+    def run(self, request: Request, page: Page) -> None:
+        if page.trace.gave_way(self.stage):
             self.leave_out()
             return
-        self.log(request, recommendation.scored[self.stage])
+        self.log(request, page.scored[self.stage])

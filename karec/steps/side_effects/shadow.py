@@ -17,9 +17,8 @@ from karec.features.pool_scores import PoolScorer, stage_named
 from karec.index import ItemIndex
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.recommendation import Page
 from karec.pipeline.step import Stage
-from karec.pipeline.types import Request
+from karec.pipeline.types import Page, Request
 from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
 
 
@@ -34,7 +33,7 @@ class Shadow(LogObserver):
     """
 
     needs = ("column.logits", "scores")
-    reads_index = True
+    has_view = True
 
     def __init__(
         self,
@@ -55,19 +54,19 @@ class Shadow(LogObserver):
         if at_most <= 0:
             raise ValueError(f"at_most must be positive, got {at_most}")
         self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
-        self.watches = (pool,)
+        self.stages = (pool,)
         self.index = index
         self.scorer = PoolScorer(stage_named(stages, stage))
 
-    def chooses(self, request: Request) -> bool:
+    def is_enabled(self, request: Request) -> bool:
         """Whether the request is a shadow request."""
         return _hash(request.request_id) < self.share * 2**64
 
-    def observe(self, request: Request, recommendation: Page) -> None:
-        if recommendation.trace.gave_way():
+    def run(self, request: Request, page: Page) -> None:
+        if page.trace.gave_way():
             self.leave_out()
             return
-        pool = recommendation.scored[self.pool]
+        pool = page.scored[self.pool]
         if len(pool) > self.at_most:
             generator = np.random.default_rng(_hash(request.request_id))
             pool = pool.take(np.sort(generator.choice(len(pool), self.at_most, replace=False)))

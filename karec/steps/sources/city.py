@@ -18,8 +18,8 @@ class City(Source):
     ``column``, of users and of works: integers that mean the same in both, negative where nobody knows.
     """
 
-    proven = True  # tests/steps/sources/test_city.py
-    why = "works of the user's city"
+    is_verified = True  # tests/steps/sources/test_city.py
+    reason = "works of the user's city"
 
     def __init__(self, snapshot: Snapshot, quota: int, column: str = "city") -> None:
         if quota <= 0:

@@ -22,8 +22,8 @@ class Community(Source):
     made, newest first. Nothing for a user of no community.
     """
 
-    proven = True  # tests/steps/sources/test_community.py
-    why = "works that the user's community enjoys or makes"
+    is_verified = True  # tests/steps/sources/test_community.py
+    reason = "works that the user's community enjoys or makes"
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         if quota <= 0:

@@ -15,8 +15,8 @@ class Follow(Source):
     those who were followed last first. Works that came since the bundle was made take their turns first.
     """
 
-    proven = True  # tests/steps/sources/test_follow.py
-    why = "new works of creators whom the user follows"
+    is_verified = True  # tests/steps/sources/test_follow.py
+    reason = "new works of creators whom the user follows"
 
     def __init__(self, snapshot: Snapshot, quota: int, per_creator: int = 200) -> None:
         if quota <= 0 or per_creator <= 0:
@@ -36,10 +36,12 @@ class Follow(Source):
         followed = related_now(request, self.snapshot, "follows")[::-1]
         rows = interleave(self.snapshot, [self.made.spans(followed, self.per_creator)], self.quota)
         found = works_at(self.snapshot, rows)
-        came = None if request.live is None else request.live.works.came
+        came = None if request.online is None else request.online.works.came
         if came is None or not len(came.works):
             return found
         made = newest_by_creator(came)
         assert made is not None  # its columns are the snapshot's
         new = came.works.ids[interleave(came, [made.spans(followed, self.per_creator)], self.quota)]
-        return Candidates.of(np.concatenate([new, found.ids])[: self.quota])  # the snapshot has none of them
+        return Candidates.from_ids(
+            np.concatenate([new, found.ids])[: self.quota]
+        )  # the snapshot has none of them

@@ -40,8 +40,8 @@ class Fresh(Source):
     request; building takes O(draws · pool · log pool).
     """
 
-    proven = True  # tests/steps/sources/test_fresh.py
-    why = "new works, those the more of which little is known"
+    is_verified = True  # tests/steps/sources/test_fresh.py
+    reason = "new works, those the more of which little is known"
 
     def __init__(self, snapshot: Snapshot, quota: int, pool: int | None = None, draws: int = 16) -> None:
         if PUBLISHED not in snapshot.works.columns:
@@ -60,11 +60,13 @@ class Fresh(Source):
 
     def recall(self, request: Request) -> Candidates:
         drawn = self.orders[request.seed % len(self.orders)]
-        came = None if request.live is None else request.live.works.came
+        came = None if request.online is None else request.online.works.came
         if came is None or not len(came.works):
             return drawn.seen_by(request)
         new = np.asarray(came.works.ids)[newest(came)[: self.quota]]
-        return Candidates.of(np.concatenate([new, drawn.ids])[: self.quota])  # the snapshot has none of them
+        return Candidates.from_ids(
+            np.concatenate([new, drawn.ids])[: self.quota]
+        )  # the snapshot has none of them
 
 
 def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Standing, ...]:

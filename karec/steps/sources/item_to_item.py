@@ -26,8 +26,8 @@ class ItemToItem(Source):
     that have a co-watch vector: some users must have watched a work before training.
     """
 
-    proven = True  # tests/steps/sources/test_item_to_item.py
-    why = "watched by those who watched what the user liked last"
+    is_verified = True  # tests/steps/sources/test_item_to_item.py
+    reason = "watched by those who watched what the user liked last"
 
     def __init__(
         self, snapshot: Snapshot, encoder: Encoder, quota: int, seeds: int = 10, per_seed: int = 1000
@@ -69,7 +69,7 @@ class ItemToItem(Source):
         user = user_row(self.snapshot, request.user_number)
         lists = [np.empty(0, np.int64)]
         for name, of in self.lists.items():
-            if request.now(name) is not None:
+            if request.online_list(name) is not None:
                 lists.append(latest_rows(request, self.snapshot, name, LOOKED_AT))
             elif user >= 0:
                 all_rows, begins, ends = of.spans(np.array([user]), LOOKED_AT)

@@ -35,7 +35,7 @@ class QuotaMerger(Merger):
     Notes: ``sole (C,)``, how many works each channel alone found.
     """
 
-    proven = True  # tests/kernels/test_merge.py
+    is_verified = True  # tests/kernels/test_merge.py
     limit: int
 
     def __init__(
@@ -79,7 +79,7 @@ class QuotaMerger(Merger):
 
     def merge(self, request: Request, parts: Sequence[Candidates]) -> StepOutput[Candidates]:
         merged = self._merged(request.view, parts, self._consumed_by(request))
-        user = None if request.live is None or self.show_again else request.live.user
+        user = None if request.online is None or self.show_again else request.online.user
         if user is not None and len(user.earlier):
             merged = merged.take(~user.was_shown_earlier(merged.ids))
         return StepOutput(merged, {"sole": sole_counts(merged.sources, len(parts)).tolist()})
@@ -106,8 +106,8 @@ class QuotaMerger(Merger):
         snapshot, lists = self.snapshot, []
         if snapshot is not None:
             lists = [related_now(request, snapshot, relation) for relation in self.consumed]
-        if request.live is not None:
-            lists.append(request.live.works.gone)
-            if request.live.user is not None and not self.show_again:
-                lists.append(request.live.user.shown)
+        if request.online is not None:
+            lists.append(request.online.works.gone)
+            if request.online.user is not None and not self.show_again:
+                lists.append(request.online.user.shown)
         return np.concatenate(lists) if lists else None

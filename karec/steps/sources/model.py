@@ -34,7 +34,7 @@ class Model(Source):
     user vector, which the notes count (``without_user_vector``).
     """
 
-    proven = True  # tests/steps/sources/test_model.py
+    is_verified = True  # tests/steps/sources/test_model.py
     needs: tuple[str, ...] = ("request.user_vector",)
 
     def __init__(
@@ -66,7 +66,7 @@ class Model(Source):
             vectors = vectors_by_version(self.recall_user_towers, view, request.features)
             one, by_version = queries_of(vectors, view.model_versions)
         found = view.search_all(one, k=self.quota, n_probe=self._n_probe(view), query_by_version=by_version)
-        nearest = Candidates.of(found.ids, found.scores)
+        nearest = Candidates.from_ids(found.ids, found.scores)
         if self.recall_index is None:  # rows of the index that later steps read
             nearest = nearest.with_rows(found.rows)
         return StepOutput(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest

@@ -34,7 +34,7 @@ class OnNow(Source):
         if generation != request.index.generation:
             ids = self._on(request)
             self._found = request.index.generation, ids
-        return Candidates.of(ids)
+        return Candidates.from_ids(ids)
 
     def _on(self, request: Request) -> Array:
         ids = request.index.ids[request.index.present]

@@ -25,8 +25,8 @@ class Popular(Source):
     the notes say so (``scene``).
     """
 
-    proven = True  # tests/steps/sources/test_popular.py
-    why = "works that most enjoy"
+    is_verified = True  # tests/steps/sources/test_popular.py
+    reason = "works that most enjoy"
 
     def __init__(
         self, snapshot: Snapshot, quota: int, segment: str | None = None, by_scene: bool = False
@@ -80,8 +80,8 @@ class Indicators(Source):
     ``weights``: {label: weight}, as the prerank step ``live_indicators`` takes them.
     """
 
-    proven = True  # tests/steps/sources/test_popular.py
-    why = "works with the best indicators now"
+    is_verified = True  # tests/steps/sources/test_popular.py
+    reason = "works with the best indicators now"
 
     def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:
         if quota <= 0:

@@ -44,8 +44,8 @@ class Profile(Source):
               nothing, nor does a value below 0, which is one that nobody knows.
     """
 
-    proven = True  # tests/steps/sources/test_profile.py
-    why = "of songs, creators, tags or eras of what the user watched, liked, sang or searched"
+    is_verified = True  # tests/steps/sources/test_profile.py
+    reason = "of songs, creators, tags or eras of what the user watched, liked, sang or searched"
 
     def __init__(
         self,
@@ -92,15 +92,15 @@ class Profile(Source):
 
     def recall(self, request: Request) -> Candidates:
         user = user_row(self.snapshot, request.user_number)
-        if user < 0 and request.live is None:
+        if user < 0 and request.online is None:
             return Candidates.empty()
         works, weights = self._works(user, request)
         songs = related_now(request, self.snapshot, "searched")[::-1][:MOST_ENTRIES]
         of_songs = self._weights("searched", len(songs))
         came = (
             None
-            if request.live is None or not len(request.live.works.came.works)
-            else request.live.works.came
+            if request.online is None or not len(request.online.works.came.works)
+            else request.online.works.came
         )
         lists, newer = [], []
         for facet in self.facets:
@@ -119,16 +119,22 @@ class Profile(Source):
         if came is None or not newer:
             return found
         new = came.works.ids[interleave(came, newer, self.quota)]
-        return Candidates.of(np.concatenate([new, found.ids])[: self.quota])  # the snapshot has none of them
+        return Candidates.from_ids(
+            np.concatenate([new, found.ids])[: self.quota]
+        )  # the snapshot has none of them
 
     def _works(self, user: int, request: Request) -> tuple[Array, Array]:
         """Rows of the works that say what the user favours, and how much each weighs."""
-        lists = {kind: of for kind, of in self.lists.items() if of is not None and request.now(kind) is None}
+        lists = {
+            kind: of
+            for kind, of in self.lists.items()
+            if of is not None and request.online_list(kind) is None
+        }
         found = {kind: of.spans(np.array([user]), MOST_ENTRIES) for kind, of in lists.items() if user >= 0}
         if self.made is not None:
             found["sung"] = self.made.spans(np.array([request.user_number]), MOST_ENTRIES)
         rows = {kind: of[begins[0] : ends[0]] for kind, (of, begins, ends) in found.items()}
-        newer = [kind for kind in self.lists if request.now(kind) is not None]
+        newer = [kind for kind in self.lists if request.online_list(kind) is not None]
         rows |= {kind: latest_rows(request, self.snapshot, kind, MOST_ENTRIES) for kind in newer}
         parts = [self._weights(kind, len(part)) for kind, part in rows.items()]
         return np.concatenate([*rows.values(), np.empty(0, np.int32)]), np.concatenate([*parts, np.empty(0)])

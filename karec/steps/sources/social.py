@@ -29,8 +29,8 @@ class Social(Source):
     per_person  works of a list
     """
 
-    proven = True  # tests/steps/sources/test_social.py
-    why = "works of friends, and works that friends or family liked or watched"
+    is_verified = True  # tests/steps/sources/test_social.py
+    reason = "works of friends, and works that friends or family liked or watched"
 
     def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
         if quota <= 0 or people <= 0 or per_person <= 0:

@@ -29,7 +29,7 @@ def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, use
     assert recommend(job, tmp_path) == 0
     assert "feeds of 10 users" in capsys.readouterr().out
     rows = pq.read_table(tmp_path / "feeds.parquet").to_pylist()
-    expected, unwatched = [], replace(cascade, observers=())  # the job's own log is read by other tests
+    expected, unwatched = [], replace(cascade, side_effects=())  # the job's own log is read by other tests
     for user in users:
         asked = Request(user, k=7, scene=cascade.scene, time_ms=bundle.snapshot.time_ms)
         feed = unwatched.run(replace(asked, request_id=f"recommend-{user}"))

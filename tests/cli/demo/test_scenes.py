@@ -14,7 +14,7 @@ from karec.pipeline.types import Request
 def test_the_config_has_every_scene_and_each_serves(job, bundle):
     assert scene_names(job / "karec.toml") == [HOME, *OTHERS]
     for name in OTHERS:
-        cascade = replace(load_cascade(job / "karec.toml", name, bundle), observers=())
+        cascade = replace(load_cascade(job / "karec.toml", name, bundle), side_effects=())
         users = bundle.snapshot.users.ids[:40].tolist()
         feeds = [cascade.run(Request(user, scene=name, time_ms=bundle.snapshot.time_ms)) for user in users]
         assert not any(feed.degraded for feed in feeds), name

@@ -179,7 +179,7 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
             arms.config_of(arm, path, path.parent, bundle.snapshot, {"click": 1.0}), SCENE, bundle
         )
         user, moment = int(bundle.snapshot.users.ids[0]), bundle.snapshot.time_ms
-        feed = replace(cascade, observers=()).run(Request(user, time_ms=moment))
+        feed = replace(cascade, side_effects=()).run(Request(user, time_ms=moment))
         assert len(feed) == 10
 
 

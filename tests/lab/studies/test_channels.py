@@ -16,13 +16,12 @@ from karec.errors import DataError
 from karec.lab.studies.channels import TOGETHER, Found, channel_rows, channel_study, found_by_channels
 from karec.lab.studies.feed_channels import channels_left_out, channels_of_feeds, feed_channel_rows
 from karec.lab.studies.recall import ENJOYED, FAVOURITES
-from karec.pipeline.recommendation import Page
 from karec.pipeline.trace import Trace
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Candidates, Page, Request
 
 
 def found(user, wanted, alone, merged, bits, without):
-    works = replace(Candidates.of(np.array(merged)), sources=np.array(bits, np.uint32))
+    works = replace(Candidates.from_ids(np.array(merged)), sources=np.array(bits, np.uint32))
     lists = {name: np.array(ids) for name, ids in alone.items()}
     lacking = {name: np.array(ids) for name, ids in without.items()}
     return Found(
@@ -121,7 +120,7 @@ def test_what_a_feed_would_be_without_a_channel(served):
 
 
 def feed(bits):
-    candidates = replace(Candidates.of(np.arange(len(bits))), sources=np.array(bits, np.uint32))
+    candidates = replace(Candidates.from_ids(np.arange(len(bits))), sources=np.array(bits, np.uint32))
     return Page(Request(1), candidates, Trace(), channels=("a", "b"))
 
 

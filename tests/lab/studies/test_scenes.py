@@ -21,7 +21,7 @@ def live(tmp_path_factory):
     kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
     home = starting_config(HOME, bundle.snapshot, {"click": 1.0})
     path.write_text("\n".join([home, scene_text("live", HOME, kinds)]))
-    return replace(load_cascade(path, "live", bundle), observers=())
+    return replace(load_cascade(path, "live", bundle), side_effects=())
 
 
 def requests_of(cascade, users, k=2):

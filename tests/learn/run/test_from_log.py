@@ -21,7 +21,7 @@ from karec.learn.run.train import train_all
 from karec.logs.contents import log_contents
 from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.types import Request
 from karec.samples.lists import list_bounds
 from karec.steps.side_effects.rank_log import RankLogObserver
@@ -57,7 +57,7 @@ def served(world, first):
     ):
         observer.name = name
         observers.append(SideEffectQueue(observer))
-    with replace(cascade, observers=tuple(observers)) as logged:
+    with replace(cascade, side_effects=tuple(observers)) as logged:
         users = dataset.snapshot.users.ids[:40]
         asked = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]
         feeds = [logged.run(request) for request in asked]

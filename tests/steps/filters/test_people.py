@@ -21,7 +21,7 @@ def index(platform):
 def kept(step, index, user, ids):
     """The ids that ``step`` keeps of ``ids`` for ``user``."""
     with index.pinned() as view:
-        candidates = Candidates.of(np.array(ids)).with_rows(view.lookup(ids))
+        candidates = Candidates.from_ids(np.array(ids)).with_rows(view.lookup(ids))
         keep = step.keep(Request(user).with_view(view), candidates)
     return candidates.ids[keep].tolist()
 

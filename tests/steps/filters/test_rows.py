@@ -15,9 +15,9 @@ works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wanted):
     index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
     step = IndexRows(index)
-    rows = step.hydrate(Request(1, view=index.pinned()), Candidates.of(wanted))["rows"]
+    rows = step.hydrate(Request(1, view=index.pinned()), Candidates.from_ids(wanted))["rows"]
     assert rows.tolist() == [held.index(work) if work in held else -1 for work in wanted]
-    keep = HasEmbedding().keep(Request(1), Candidates.of(wanted).with_rows(rows))
+    keep = HasEmbedding().keep(Request(1), Candidates.from_ids(wanted).with_rows(rows))
     assert keep.dtype == np.bool_ and keep.tolist() == [work in held for work in wanted]
     assert step.index is index, "a cascade compares it with its own"
 
@@ -29,7 +29,7 @@ def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wa
         looked_up = view.lookup(np.array(wanted, np.int64))
         known = np.array([data.draw(st.booleans()) for _ in wanted], bool)
         found = looked_up.found_with(np.where(known, looked_up, -1).astype(np.int32))
-        candidates = Candidates.of(np.array(wanted, np.int64)).with_rows(found)
+        candidates = Candidates.from_ids(np.array(wanted, np.int64)).with_rows(found)
         rows = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
         assert view.found_here(rows) and rows.tolist() == looked_up.tolist()
         assert found.tolist() == np.where(known, looked_up, -1).tolist(), (
@@ -45,25 +45,27 @@ def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_ar
     with index.pinned() as view:
         for rows in (before, other.lookup([10, 20, 30]), np.array([2, 2, 2])):
             assert not view.found_here(rows)
-            candidates = Candidates.of(np.array([10, 20, 30])).with_rows(rows)
+            candidates = Candidates.from_ids(np.array([10, 20, 30])).with_rows(rows)
             found = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
             assert found.tolist() == view.lookup([10, 20, 30]).tolist() == [before[0], -1, before[2]]
 
 
 @given(works, works)
 def test_what_was_shown_is_not_shown_again(found, shown):
-    keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.of(found))
+    keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.from_ids(found))
     assert keep.dtype == np.bool_ and keep.tolist() == [work not in shown for work in found]
 
 
 def test_shown_ids_that_no_float64_holds_are_told_apart():
     """2⁶² and 2⁶² + 1 are one float64."""
-    keep = NotShown().keep(Request(user_id=1, shown=(2**62,)), Candidates.of(np.array([2**62, 2**62 + 1])))
+    keep = NotShown().keep(
+        Request(user_id=1, shown=(2**62,)), Candidates.from_ids(np.array([2**62, 2**62 + 1]))
+    )
     assert keep.tolist() == [False, True]
 
 
 def test_steps_say_what_they_read_and_give_and_why_they_drop():
     """The wiring check reads the first, people the second."""
     assert (IndexRows.needs, IndexRows.gives) == ((), ("rows",))
-    assert (HasEmbedding.needs, HasEmbedding.why) == (("rows",), "no embedding in the item index")
-    assert (NotShown.needs, NotShown.why) == ((), "shown already")
+    assert (HasEmbedding.needs, HasEmbedding.reason) == (("rows",), "no embedding in the item index")
+    assert (NotShown.needs, NotShown.reason) == ((), "shown already")

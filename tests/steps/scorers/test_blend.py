@@ -13,13 +13,13 @@ from karec.steps.scorers.live_indicators import LiveIndicators
 
 def blended(platform, share, ids, scores):
     step = Blend(platform, share, {"long_view": 1.0})
-    return step.score(Request(1), Candidates.of(np.array(ids), np.array(scores, np.float32)))
+    return step.score(Request(1), Candidates.from_ids(np.array(ids), np.array(scores, np.float32)))
 
 
 def test_a_share_of_0_keeps_the_order_of_the_scores_and_1_takes_that_of_the_rates(platform):
     ids, scores = [100, 103, 108, 101], [0.3, 0.9, 0.1, 0.5]
     assert np.argsort(-blended(platform, 0.0, ids, scores)).tolist() == np.argsort(-np.array(scores)).tolist()
-    rates = LiveIndicators(platform, {"long_view": 1.0}).score(Request(1), Candidates.of(np.array(ids)))
+    rates = LiveIndicators(platform, {"long_view": 1.0}).score(Request(1), Candidates.from_ids(np.array(ids)))
     assert np.argsort(-blended(platform, 1.0, ids, scores)).tolist() == np.argsort(-rates).tolist()
 
 

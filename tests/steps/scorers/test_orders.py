@@ -36,7 +36,7 @@ def rate(snapshot, row, label):
 
 
 def test_live_indicators_are_smoothed_rates_of_work_and_creator(snapshot):
-    works = Candidates.of(np.asarray(snapshot.works.ids))
+    works = Candidates.from_ids(np.asarray(snapshot.works.ids))
     step = LiveIndicators(snapshot, {"click": 0.5, "like": 2.0})
     expected = [
         0.5 * rate(snapshot, row, "click") + 2.0 * rate(snapshot, row, "like") for row in range(len(works))
@@ -51,7 +51,7 @@ def test_live_indicators_are_of_long_views_and_likes_unless_told(snapshot):
 def test_a_work_that_nobody_knows_has_the_mean_of_all(snapshot):
     step = LiveIndicators(snapshot, {"click": 1.0})
     mean = np.asarray(snapshot.works["count_click"], float).sum() / snapshot.works["count_exposed"].sum()
-    np.testing.assert_allclose(step.score(Request(1), Candidates.of(np.array([3]))), mean, rtol=1e-5)
+    np.testing.assert_allclose(step.score(Request(1), Candidates.from_ids(np.array([3]))), mean, rtol=1e-5)
 
 
 def test_indicators_that_works_do_not_count_are_refused(snapshot):
@@ -85,7 +85,7 @@ def lift(snapshot, work, city):
 
 def test_a_segments_indicators_are_lifted_by_what_its_users_enjoyed_lately(snapshot):
     snapshot = in_segments(snapshot)
-    works = Candidates.of(np.asarray(snapshot.works.ids))
+    works = Candidates.from_ids(np.asarray(snapshot.works.ids))
     plain = LiveIndicators(snapshot, {"click": 1.0}).score(Request(1), works)
     step = LiveIndicators(snapshot, {"click": 1.0}, segment="city")
     for row in (1, 2):
@@ -97,7 +97,7 @@ def test_a_segments_indicators_are_lifted_by_what_its_users_enjoyed_lately(snaps
 
 def test_a_user_without_a_segment_gets_everybodys_indicators(snapshot):
     snapshot = in_segments(snapshot)
-    works = Candidates.of(np.append(np.asarray(snapshot.works.ids), 3))
+    works = Candidates.from_ids(np.append(np.asarray(snapshot.works.ids), 3))
     plain = LiveIndicators(snapshot).score(Request(1), works)
     step = LiveIndicators(snapshot, segment="city")
     for user in (int(snapshot.users.ids[0]), 987_654):  # without a city, and one that nobody knows
@@ -108,7 +108,7 @@ def test_segments_without_entries_lift_nothing(snapshot):
     snapshot = in_segments(snapshot)
     nothing = Relation.from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), len(snapshot.users))
     snapshot = replace(snapshot, relations={**snapshot.relations, "history": nothing, "skipped": nothing})
-    works = Candidates.of(np.asarray(snapshot.works.ids))
+    works = Candidates.from_ids(np.asarray(snapshot.works.ids))
     asked = Request(int(snapshot.users.ids[1]))
     plain, lifted = LiveIndicators(snapshot), LiveIndicators(snapshot, segment="city")
     np.testing.assert_array_equal(lifted.score(asked, works), plain.score(asked, works))
@@ -130,7 +130,7 @@ def test_a_segment_that_the_platform_cannot_tell_is_refused(snapshot, column, re
 
 
 def test_random_order_is_fixed_by_user_and_moment():
-    works = Candidates.of(np.arange(1000))
+    works = Candidates.from_ids(np.arange(1000))
     asked = Request(7, time_ms=5)
     once = RandomOrder().score(asked, works)
     np.testing.assert_array_equal(once, RandomOrder().score(asked, works))
@@ -146,7 +146,7 @@ def test_works_of_the_history_and_passed_over_are_dropped(snapshot):
         "skipped": Relation.from_pairs(np.array([0, 2]), ids[[6, 7]], 12),
     }
     step = NotSeen(replace(snapshot, relations={**snapshot.relations, **seen}))
-    kept = step.keep(Request(int(snapshot.users.ids[0])), Candidates.of(ids))
+    kept = step.keep(Request(int(snapshot.users.ids[0])), Candidates.from_ids(ids))
     assert np.flatnonzero(~kept).tolist() == [3, 4, 6]
-    assert step.keep(Request(999), Candidates.of(ids)).all()
-    assert NotSeen(replace(snapshot, relations={})).keep(Request(1), Candidates.of(ids)).all()
+    assert step.keep(Request(999), Candidates.from_ids(ids)).all()
+    assert NotSeen(replace(snapshot, relations={})).keep(Request(1), Candidates.from_ids(ids)).all()

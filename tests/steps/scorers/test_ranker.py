@@ -65,7 +65,7 @@ def test_logits_are_the_model_s_for_user_works_and_crosses_at_the_moment(encoder
     model, weights = linear_model(tmp_path / "r.onnx", {name: inputs[name].shape[1] for name in names})
     expected = sum(inputs[name].astype(np.float64) @ weights[name] for name in names)
     request = Request(3, time_ms=later).with_features(user)
-    logits = Ranker(model, snapshot, encoder).hydrate(request, Candidates.of(ids))["logits"]
+    logits = Ranker(model, snapshot, encoder).hydrate(request, Candidates.from_ids(ids))["logits"]
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert logits.shape == (4, 2) and logits.dtype == np.float32
 
@@ -78,7 +78,7 @@ def test_without_candidates_no_model_runs(ranker, snapshot, encoder):
 
 
 def test_a_ranker_without_a_moment_or_the_users_features_says_what_is_missing(ranker, snapshot, encoder):
-    step, one = Ranker(ranker, snapshot, encoder), Candidates.of(np.arange(1))
+    step, one = Ranker(ranker, snapshot, encoder), Candidates.from_ids(np.arange(1))
     with pytest.raises(ValueError, match=r"^a request needs time_ms before its candidates can be ranked$"):
         step.hydrate(Request(1), one)
     message = "the ranker needs the user's features: put the step user_features into the request"
@@ -91,7 +91,7 @@ def test_a_ranker_without_a_moment_or_the_users_features_says_what_is_missing(ra
 def test_the_fused_score_reads_logits_in_the_order_of_the_ranker_s_tasks(ranker, kind, fused):
     step = FusedScore(ranker, {"like": 7.0, "click": 3.0}, **kind)
     logits = np.float32([[np.log(3.0), -np.log(3.0)]])  # probabilities .75 of click, .25 of like
-    scores = step.score(Request(1), Candidates.of(np.arange(1), logits=logits))
+    scores = step.score(Request(1), Candidates.from_ids(np.arange(1), logits=logits))
     np.testing.assert_allclose(scores, [fused], rtol=1e-4)
     assert step.needs == ("column.logits",)
 
@@ -109,14 +109,14 @@ def test_fusion_without_logits_says_which_step_is_missing(ranker):
         match=r"^fusion needs the ranker's logits: put the step ranker before "
         r"it$",
     ):
-        FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.of(np.arange(1)))
+        FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.from_ids(np.arange(1)))
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
     with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
         FusedScore(ranker, {"click": 1.0}).score(
-            Request(1), Candidates.of(np.arange(1), logits=np.zeros((1, n)))
+            Request(1), Candidates.from_ids(np.arange(1), logits=np.zeros((1, n)))
         )
 
 

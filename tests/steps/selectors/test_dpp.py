@@ -63,7 +63,7 @@ def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting
         rows[[3, 4, 20]] = -1
     if looked_up:
         rows = index.lookup(rows)
-    c = Candidates.of(np.arange(25), rng.normal(size=25).astype(np.float32)).with_rows(rows)
+    c = Candidates.from_ids(np.arange(25), rng.normal(size=25).astype(np.float32)).with_rows(rows)
     typed = bool({"max_per_type", "min_per_type"} & settings.keys()) or settings.get("type_weight", 0.0) > 0
     step = Dpp(index, **settings, weights=weights, **({"types": types} if typed else {}))
     selection = selected(step, Request(1, k=7, shown=tuple(shown)), c)

@@ -19,7 +19,7 @@ def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), show
     codes = np.asarray(codes, np.int64).reshape(len(facets), n)
     shown_codes = np.asarray(shown_codes, np.int64).reshape(len(facets), len(shown))
     compared = Compared(vectors, shown_vectors, shown_ids, codes, shown_codes)
-    return explanation(Candidates.of(np.arange(10, 10 + n), scores), result, compared, facets)
+    return explanation(Candidates.from_ids(np.arange(10, 10 + n), scores), result, compared, facets)
 
 
 def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_lengths():

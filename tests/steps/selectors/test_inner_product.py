@@ -27,18 +27,18 @@ def asked(index):
 def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
     ids = np.array([1007, 5, 1003, 1049])
     stage = Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, k=10)))
-    outcome = stage.run(asked, Candidates.of(ids))
+    outcome = stage.run(asked, Candidates.from_ids(ids))
     expected = index.embeddings(np.array([7, 3, 49])) @ asked.features["user_vector"][0]
     order = np.argsort(-expected)
     assert outcome.candidates.ids.tolist() == np.array([1007, 1003, 1049])[order].tolist()
     np.testing.assert_allclose(outcome.candidates.scores, expected[order], rtol=1e-5)
     rows, has_embedding, _ = outcome.steps
     assert rows.n_unknown == 1
-    assert (has_embedding.n_removed, has_embedding.why) == (1, "no embedding in the item index")
+    assert (has_embedding.n_removed, has_embedding.reason) == (1, "no embedding in the item index")
 
 
 def test_the_inner_product_counts_what_it_does_not_know(index, asked):
-    selection = InnerProduct(index, k=10).select(asked, Candidates.of(np.array([1, 2, 3])))
+    selection = InnerProduct(index, k=10).select(asked, Candidates.from_ids(np.array([1, 2, 3])))
     assert len(selection.indices) == 0
     assert selection.notes == {"unknown": 3}
 
@@ -51,7 +51,7 @@ def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
     features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}  # none of version 2
     asked = asked.with_features(features).with_view(index.pinned())
     ids = np.r_[np.arange(1000, 1050), 5]
-    candidates = Candidates.of(ids).with_rows(asked.index.lookup(ids))
+    candidates = Candidates.from_ids(ids).with_rows(asked.index.lookup(ids))
     selection = InnerProduct(index, k=45).select(asked, candidates)
     assert selection.notes == {"unknown": 1, "without_user_vector": 5}
     of = np.where(np.arange(50) < 20, 1, 0)
@@ -80,7 +80,7 @@ def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, 
     vectors, user = rng.integers(-2, 3, (50, 3)).astype(np.float32), rng.integers(-2, 3, 3).astype(np.float32)
     index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
     request = Request(1, k=1, view=index.pinned()).with_features({"user_vector": user[None]})
-    candidates = Candidates.of(np.arange(len(rows))).with_rows(np.array(rows, np.int32))
+    candidates = Candidates.from_ids(np.arange(len(rows))).with_rows(np.array(rows, np.int32))
     selection = InnerProduct(index, k).select(request, candidates)
     score = {at: float(vectors[row] @ user) for at, row in enumerate(rows) if row >= 0}
     best = sorted(score, key=lambda at: (-score[at], at))[:k]

@@ -282,7 +282,7 @@ def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
         works.numbers(names), np.eye(30, dtype=np.float32), columns={"song_id": np.arange(30)}
     )
     step = Scatter(index, places=[Place(2, work="song-17")], naming=naming)
-    pool = Candidates.of(works.numbers(names), np.linspace(1, 0, 30)).with_rows(np.arange(30))
+    pool = Candidates.from_ids(works.numbers(names), np.linspace(1, 0, 30)).with_rows(np.arange(30))
     found = selected(step, REQUEST, pool)
     assert works.names(pool.ids[found.indices]).tolist() == ["song-0", "song-17", "song-1", "song-2"]
     absent = Scatter(index, places=[Place(2, work="song-99")], naming=naming)

@@ -11,7 +11,7 @@ from karec.steps.scorers.ranker import TopK
 
 @given(st.lists(st.sampled_from([-2.0, 0.0, 1.0]), max_size=200), st.integers(1, 250), st.booleans())
 def test_the_best_k_come_out_and_ties_are_by_position(scores, k, own):
-    candidates = Candidates.of(np.arange(len(scores)) + 1000, np.array(scores, np.float32))
+    candidates = Candidates.from_ids(np.arange(len(scores)) + 1000, np.array(scores, np.float32))
     selection = (TopK(k) if own else TopK()).select(Request(1, k=1 if own else k), candidates)
     expected = sorted(range(len(scores)), key=lambda at: (-scores[at], at))[:k]
     assert selection.indices.tolist() == expected
@@ -20,7 +20,7 @@ def test_the_best_k_come_out_and_ties_are_by_position(scores, k, own):
 
 def test_among_500_equals_the_first_are_best():
     """Above 16 entries a sort that is not stable shows; hypothesis draws such lists seldom."""
-    candidates = Candidates.of(np.arange(500), np.repeat(np.float32([1, 2]), 250))
+    candidates = Candidates.from_ids(np.arange(500), np.repeat(np.float32([1, 2]), 250))
     assert TopK(300).select(Request(1), candidates).indices.tolist() == [*range(250, 500), *range(50)]
 
 

@@ -46,7 +46,7 @@ def test_rows_are_flushed_by_size(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path, TellsWhenFlushed, part_rows=3 * WORKS, flush_seconds=1e6)
     for at in range(7):
         cascade.run(numbered(at))
-    cascade.observers[0].flush()
+    cascade.side_effects[0].flush()
     assert len(list((tmp_path / "log").iterdir())) == 3
     assert requests_in(tmp_path) == list(range(7))
     assert cascade.close()[0].own == {"rows_written": 7 * WORKS, "rows_held": 0, "rows_lost": 0}
@@ -55,7 +55,7 @@ def test_rows_are_flushed_by_size(ranker, tmp_path):
 def test_rows_are_flushed_by_time(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path, TellsWhenFlushed, flush_seconds=0.01)
     cascade.run(numbered(0))
-    assert cascade.observers[0].observer.flushed.wait(LONG)
+    assert cascade.side_effects[0].side_effect.flushed.wait(LONG)
     assert requests_in(tmp_path) == [0]
     cascade.close()
 
@@ -76,9 +76,9 @@ class RemembersCalls(RankLogObserver):
         if alone:
             self.inside.release()
 
-    def observe(self, request, recommendation):
+    def run(self, request, page):
         with self.alone():
-            super().observe(request, recommendation)
+            super().run(request, page)
 
     def due(self):
         with self.alone():
@@ -97,7 +97,7 @@ def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp
     """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a
     time."""
     cascade = logged_cascade(ranker, tmp_path, RemembersCalls, part_rows=7 * WORKS)
-    queue = cascade.observers[0]
+    queue = cascade.side_effects[0]
 
     def ask(at):
         cascade.run(numbered(at))
@@ -113,7 +113,7 @@ def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp
             closed = list(threads.map(lambda _: cascade.close(), range(8)))
     finally:
         sys.setswitchinterval(interval)
-    observer = queue.observer
+    observer = queue.side_effect
     assert len(observer.threads) == 1 and not observer.threads & {*askers, threading.current_thread()}
     assert not observer.overlapped
     assert all(counts.own["rows_written"] == 200 * WORKS for (counts,) in closed)
@@ -122,9 +122,9 @@ def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp
 
 def test_rows_are_counted_while_they_are_held_back(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path)
-    feed = dataclasses.replace(cascade, observers=()).run(numbered(1))
-    observer = cascade.observers[0].observer
-    observer.observe(feed.request, feed)  # on this thread: the queue has none, nothing was offered to it
+    feed = dataclasses.replace(cascade, side_effects=()).run(numbered(1))
+    observer = cascade.side_effects[0].side_effect
+    observer.run(feed.request, feed)  # on this thread: the queue has none, nothing was offered to it
     assert observer.counts() == {"rows_written": 0, "rows_held": WORKS, "rows_lost": 0}
 
 
@@ -173,7 +173,7 @@ def test_a_folder_that_goes_away_costs_rows_and_says_so(ranker, tmp_path):
     folder = tmp_path / "log"
     folder.rmdir()
     cascade.run(numbered(0))
-    cascade.observers[0].flush()
+    cascade.side_effects[0].flush()
     folder.mkdir()
     assert len(cascade.run(numbered(1))) == 5
     (counts,) = cascade.close()
@@ -275,7 +275,7 @@ def test_a_disk_that_takes_no_more_is_survived_without_a_mount(run, tmp_path):
     done = run("""
 cascade = logged_cascade(ranker, folder, part_rows=10 * WORKS)
 for at in range(30): cascade.run(numbered(at))
-cascade.observers[0].flush()
+cascade.side_effects[0].flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 for at in range(30, 60): assert len(cascade.run(numbered(at))) == 5
 print(cascade.close()[0])

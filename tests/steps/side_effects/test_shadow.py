@@ -10,7 +10,7 @@ from karec.features.pool_scores import CHUNK, PoolScorer
 from karec.index import ItemIndex
 from karec.logs.read import read_rank_log
 from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.observer_queue import SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Hydrator, QueryHydrator, Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.rows import HasEmbedding, IndexRows
@@ -31,7 +31,7 @@ class Everything(Source):
     name, quota = "everything", 10_000
 
     def recall(self, request):
-        return Candidates.of(np.concatenate([STRANGERS, IDS]))
+        return Candidates.from_ids(np.concatenate([STRANGERS, IDS]))
 
 
 class UserVector(QueryHydrator):
@@ -125,18 +125,18 @@ def test_the_feed_is_the_same_with_and_without(build):
 
 
 def test_a_share_of_requests_is_chosen_by_their_id_alone(build):
-    few, more = (build(share=share)[0].observers[1].observer for share in (0.03, 0.05))
+    few, more = (build(share=share)[0].side_effects[1].side_effect for share in (0.03, 0.05))
     requests = [Request(1, request_id=f"request-{at}") for at in range(20_000)]
-    chosen = [request for request in requests if few.chooses(request)]
+    chosen = [request for request in requests if few.is_enabled(request)]
     assert 450 < len(chosen) < 750
     first = [request.request_id for request in chosen[:3]]
     assert first == ["request-34", "request-154", "request-162"]  # in every process, on every machine
-    assert all(more.chooses(request) for request in chosen)
+    assert all(more.is_enabled(request) for request in chosen)
 
 
 def test_requests_that_are_not_chosen_are_not_held(build):
     cascade, _, folder = build(share=0.5)
-    chosen = {f"r{at}" for at in range(20) if cascade.observers[1].observer.chooses(request(at))}
+    chosen = {f"r{at}" for at in range(20) if cascade.side_effects[1].side_effect.is_enabled(request(at))}
     for at in range(20):
         cascade.run(request(at))
     ranked, shadow = cascade.close()
@@ -202,10 +202,10 @@ def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
     asked = request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
-    ranked, prerank = scorer.score(asked, Candidates.of(ids))
+    ranked, prerank = scorer.score(asked, Candidates.from_ids(ids))
     np.testing.assert_array_equal(ranked.ids, ids)
     np.testing.assert_array_equal(np.isfinite(prerank), np.isin(ids, IDS))
-    few, _ = scorer.score(asked, Candidates.of(ids[-40:]))
+    few, _ = scorer.score(asked, Candidates.from_ids(ids[-40:]))
     np.testing.assert_array_equal(ranked.scores[-40:], few.scores)
     empty, nothing = scorer.score(asked, Candidates.empty())
     assert len(empty) == len(nothing) == 0
@@ -218,7 +218,7 @@ def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker
     features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
     scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}))))
     _, prerank = scorer.score(
-        request(0).with_features(features).with_view(index.pinned()), Candidates.of(IDS)
+        request(0).with_features(features).with_view(index.pinned()), Candidates.from_ids(IDS)
     )
     np.testing.assert_allclose(prerank[:40], (VECTORS[:40] + 1) @ users[1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(prerank[50:], VECTORS[50:] @ users[0], rtol=1e-4, atol=1e-4)

@@ -31,7 +31,8 @@ def unpacked(merged):
 def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_the_limit(channels, limit):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
     parts = [
-        Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found
+        Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
+        for part in found
     ]
     merged, notes = unpacked(QuotaMerger(quotas, limit).merge(Request(1), parts))
     told = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
@@ -54,14 +55,14 @@ def test_the_merger_keeps_quotas_of_its_own():
     quotas = [2]
     merger = QuotaMerger(quotas, 9)
     quotas[0] = 5
-    assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.of(np.arange(9))]).value) == 2
+    assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.from_ids(np.arange(9))]).value) == 2
 
 
 def test_floors_are_kept_and_what_they_leave_free_is_filled():
     parts = [
-        Candidates.of(np.arange(8)),
-        Candidates.of(np.array([1, 100])),
-        Candidates.of(np.arange(200, 209)),
+        Candidates.from_ids(np.arange(8)),
+        Candidates.from_ids(np.array([1, 100])),
+        Candidates.from_ids(np.arange(200, 209)),
     ]
     merged, _ = unpacked(QuotaMerger([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
     assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], (
@@ -74,14 +75,14 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
     """User 1 watched 100 and 104."""
     merger = QuotaMerger([3], 3, consumed=["history"], snapshot=platform)
     of = {
-        user: merger.merge(Request(user), [Candidates.of(np.arange(100, 110))]).value.ids.tolist()
+        user: merger.merge(Request(user), [Candidates.from_ids(np.arange(100, 110))]).value.ids.tolist()
         for user in (1, 999)
     }
     assert of == {1: [101, 102, 103], 999: [100, 101, 102]}
     index = ItemIndex.build(np.arange(102, 108), np.ones((6, 2)))
     with index.pinned() as view:
         for user, works in of.items():
-            merged = merger.merge(Request(user, view=view), [Candidates.of(np.arange(100, 110))]).value
+            merged = merger.merge(Request(user, view=view), [Candidates.from_ids(np.arange(100, 110))]).value
             assert merged.ids.tolist() == works
 
 
@@ -107,9 +108,9 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
     with index.pinned() as view:
         here = view.lookup([12, 11])
         parts = [
-            Candidates.of(np.array([15, 99])),
-            Candidates.of(np.array([12, 11])).with_rows(here),
-            Candidates.of(np.array([17, 12])).with_rows(older.repeat(2)),
+            Candidates.from_ids(np.array([15, 99])),
+            Candidates.from_ids(np.array([12, 11])).with_rows(here),
+            Candidates.from_ids(np.array([17, 12])).with_rows(older.repeat(2)),
         ]
         merged = QuotaMerger([5, 5, 5], 9).merge(Request(1, view=view), parts).value
         assert merged.ids.tolist() == [15, 99, 12, 11, 17]
@@ -123,7 +124,8 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
 def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, known):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
     parts = [
-        Candidates.of([work for work, _ in part], np.array([score for _, score in part])) for part in found
+        Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
+        for part in found
     ]
     merger = QuotaMerger(quotas, limit)
     index = ItemIndex.build(np.array(sorted(known), np.int64), np.ones((len(known), 2)))

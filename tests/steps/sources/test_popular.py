@@ -169,7 +169,7 @@ def test_a_segment_is_an_integer_column_of_users(platform):
 
 def test_indicators_are_those_of_the_prerank_step(platform):
     step = LiveIndicators(platform, {"long_view": 1.0})
-    every = Candidates.of(platform.works.ids)
+    every = Candidates.from_ids(platform.works.ids)
     order = np.argsort(-step.score(A_STRANGER, every), kind="stable")
     assert found(Indicators(platform, 4, {"long_view": 1.0})) == platform.works.ids[order[:4]].tolist()
     assert (

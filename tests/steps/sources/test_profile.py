@@ -68,7 +68,7 @@ def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_
     source = Profile(platform, 8, ["song_id"], evidence={"history": 1.0})
     before = found(source)
     live = since(platform, np.arange(900, 912), song_id=[50, 51, 77] * 4)
-    now = source.recall(Request(user_id=1, live=live)).ids.tolist()
+    now = source.recall(Request(user_id=1, online=live)).ids.tolist()
     new = [work for work in now if work >= 900]
     assert now[: len(new)] == new and now[len(new) :] == before[: 8 - len(new)]
     of_song = {song: [work for work in new if (work - 900) % 3 == at] for at, song in enumerate((50, 51, 77))}
@@ -77,10 +77,10 @@ def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_
         newest = [work for work in range(911, 899, -1) if (work - 900) % 3 == at]
         assert of_song[song] == newest[: len(of_song[song])] and 1 <= len(of_song[song]) <= 2
     assert (
-        source.recall(Request(user_id=1, live=since(platform, np.array([900]), song_id=[77]))).ids.tolist()
+        source.recall(Request(user_id=1, online=since(platform, np.array([900]), song_id=[77]))).ids.tolist()
         == before
     )
-    assert len(source.recall(Request(user_id=999, live=live))) == 0
+    assert len(source.recall(Request(user_id=999, online=live))) == 0
 
 
 def test_a_tag_that_nobody_knows_is_no_tag(platform):

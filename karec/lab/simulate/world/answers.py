@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.lab.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
-from karec.pipeline.recommendation import Page
+from karec.pipeline.types import Page
 
 
 def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Page]) -> Impressions:

@@ -6,8 +6,7 @@ import pytest
 from karec.lab.simulate.world import make_world
 from karec.lab.simulate.world.answers import answers, outcomes
 from karec.lab.simulate.world.tastes import TASKS, pair_uniform
-from karec.pipeline.recommendation import Page
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline.types import Candidates, Page, Request
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def feed(world, user, works, time_ms=None):
     snapshot = world.dataset.snapshot
     time_ms = world.dataset.valid_until_ms if time_ms is None else time_ms
     asked = Request(int(snapshot.users.ids[user]), scene="home", time_ms=time_ms)
-    return Page(asked, Candidates.of(np.asarray(snapshot.works.ids)[works]), trace=None)
+    return Page(asked, Candidates.from_ids(np.asarray(snapshot.works.ids)[works]), trace=None)
 
 
 def test_a_feed_is_answered_at_its_moment_work_by_work(world):
