@@ -1,2 +1,1 @@
-"""Learning: the ranker, towers that are distilled from its log, their export to ONNX. The only room with
-torch."""
+"""Trains the ranker, distils towers from its log and exports both to ONNX. Only this package loads torch."""

@@ -1,9 +1,8 @@
-"""torch, loaded after OpenMP has been told how threads wait. Every module of karec.learn takes torch from
-here.
+"""Loads torch after setting how OpenMP threads wait. Every module of karec.learn imports torch from here.
 
-OpenMP reads OMP_WAIT_POLICY once, when torch loads it. With PASSIVE a thread that waits gives its core away;
-one that spins makes a step of training three times as long where other work shares the cores, and gains
-little where none does. A value that the environment has already is kept.
+OpenMP reads OMP_WAIT_POLICY once, when torch loads it. With PASSIVE a waiting thread gives its core to
+others. With spinning threads a training step takes three times as long if other work shares the cores, and is
+hardly faster if none does. A value that the environment already has is kept.
 """
 
 import os
@@ -21,7 +20,7 @@ __all__ = ["Tensor", "functional", "nn", "torch", "torch_threads"]
 
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
-    """Sets the threads of torch's operations while the block runs; None or 0 changes nothing."""
+    """Sets the number of torch's threads for the block. None or 0: unchanged."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:

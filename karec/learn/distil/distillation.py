@@ -9,12 +9,11 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, Recording
+from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording
 from karec.learn.fit.predictions import predict
-from karec.learn.fit.prepare import Prepared
-from karec.learn.fit.state import FitState
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import fit_calibration
-from karec.learn.nets.towers import OfUsers, Towers
+from karec.learn.nets.towers import Towers, UserOutputs
 from karec.learn.settings.train import TrainSettings
 from karec.samples.lists import LoggedLists
 from karec.samples.soft_labels import SoftLabels
@@ -22,7 +21,7 @@ from karec.times import Progress
 
 
 def train_towers(
-    prepared: Prepared,
+    prepared: TrainingData,
     soft: SoftLabels,
     lists: LoggedLists | None,
     settings: TrainSettings,
@@ -45,7 +44,7 @@ def train_towers(
     return state, heads
 
 
-def _calibrated_heads(model: Towers, prepared: Prepared) -> dict[str, dict[str, float]]:
+def _calibrated_heads(model: Towers, prepared: TrainingData) -> dict[str, dict[str, float]]:
     """The scale and bias of each task's head, with the calibration on validation days multiplied in."""
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     model.cpu()
@@ -57,9 +56,9 @@ def _calibrated_heads(model: Towers, prepared: Prepared) -> dict[str, dict[str, 
         }
 
 
-def _export(model: Towers, prepared: Prepared, model_version: int, folder: Path) -> None:
+def _export(model: Towers, prepared: TrainingData, model_version: int, folder: Path) -> None:
     for tower, outputs, kind in (
-        (model.user, OfUsers._fields, "user_tower"),
+        (model.user, UserOutputs._fields, "user_tower"),
         (model.item, ["item_vector"], "item_tower"),
     ):
         inputs, path = prepared.example_batch(tower.inputs), folder / f"{kind}.onnx"

@@ -23,9 +23,8 @@ from karec.learn._torch import Tensor, nn, torch
 from karec.learn.distil.losses import contrastive_loss
 from karec.learn.distil.round import new_towers
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, Recording, fit
-from karec.learn.fit.prepare import Prepared
-from karec.learn.fit.state import FitState
+from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.train import TrainSettings
 from karec.samples.examples import Examples
@@ -38,7 +37,7 @@ NAMES = {"user": "recall_user_tower", "item": "recall_item_tower"}
 
 
 def train_recall_towers(
-    prepared: Prepared,
+    prepared: TrainingData,
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
@@ -64,7 +63,7 @@ def train_recall_towers(
         weight_decay=optimizer.weight_decay,
         patience=optimizer.patience,
         seed=settings.seed,
-        what="training the recall towers",
+        title="training the recall towers",
         recording=recording,
         progress=progress,
     )
@@ -97,7 +96,7 @@ class SampledSoftmax:
     """
 
     def __init__(
-        self, model: Towers, prepared: Prepared, enjoyed: NDArray[Any], settings: TrainSettings
+        self, model: Towers, prepared: TrainingData, enjoyed: NDArray[Any], settings: TrainSettings
     ) -> None:
         self.model, self.prepared, self.recall, self.seed = model, prepared, settings.recall, settings.seed
         self.enjoyed = torch.from_numpy(enjoyed)
@@ -138,7 +137,7 @@ class Validation:
     """What the towers find on validation days: rows that were enjoyed against works drawn from the
     library."""
 
-    def __init__(self, prepared: Prepared, seed: int) -> None:
+    def __init__(self, prepared: TrainingData, seed: int) -> None:
         valid, generator = prepared.valid, np.random.default_rng(seed)
         rows = generator.permutation(enjoyed_rows(valid))[:VALIDATION_ROWS]
         self.batches, self.rows = prepared.valid_batches, torch.from_numpy(np.sort(rows))

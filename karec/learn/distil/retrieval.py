@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from karec.evaluate.metrics.retrieval import recall_at, top_of
 from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import contrastive_loss
-from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
 
@@ -44,7 +44,7 @@ class Cases:
     lists: NDArray[Any] | None
 
     @classmethod
-    def of(cls, prepared: Prepared) -> Cases:
+    def of(cls, prepared: TrainingData) -> Cases:
         train, valid = prepared.train, prepared.valid
         if not prepared.timeless:
             rows = np.flatnonzero(train.labels[:, 0] > 0)
@@ -63,7 +63,7 @@ class Retrieval:
     drawn from the settings' seed.
     """
 
-    def __init__(self, model: Towers, prepared: Prepared, settings: TrainSettings) -> None:
+    def __init__(self, model: Towers, prepared: TrainingData, settings: TrainSettings) -> None:
         self.model, self.train, self.batches = model, prepared.train, prepared.train_batches
         self.cases, self.distil, self.seed = Cases.of(prepared), settings.distil, settings.seed
         self.size = min(settings.optimizer.batch_size, len(self.cases.rows))
@@ -108,7 +108,7 @@ class Retrieval:
         return self.batches.inputs(torch.from_numpy(rows), self.model.user.inputs, history=history)
 
 
-def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
+def validation_score(model: Towers, prepared: TrainingData, seed: int) -> float:
     """The mean over users of the recall@100 of what they took on validation days, among all works but those
     in their histories. Of more than MOST_USERS users or MOST_WORKS works, so many drawn from ``seed``; works
     taken are there.
@@ -142,7 +142,7 @@ def validation_score(model: Towers, prepared: Prepared, seed: int) -> float:
     return float(np.mean(recall_at(top, user, work, SCORED_AT)))
 
 
-def _vectors(model: Towers, prepared: Prepared, works: NDArray[Any]) -> NDArray[Any]:
+def _vectors(model: Towers, prepared: TrainingData, works: NDArray[Any]) -> NDArray[Any]:
     """(N, D) vectors of ``works (N,)``, rows of works, as of the last validation row."""
     valid = prepared.valid
     inputs = valid.items(np.full(len(works), len(valid) - 1), works)

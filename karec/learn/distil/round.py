@@ -9,10 +9,9 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.distil.retrieval import validation_score
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
-from karec.learn.fit.loop import NOT_RECORDED, Recording, fit
+from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict
-from karec.learn.fit.prepare import Prepared
-from karec.learn.fit.state import FitState
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.sections import DistilSettings
 from karec.learn.settings.train import TrainSettings
@@ -21,7 +20,7 @@ from karec.times import Progress
 
 
 def train_round(
-    prepared: Prepared,
+    prepared: TrainingData,
     targets: Targets,
     lists: LoggedLists | None,
     settings: TrainSettings,
@@ -50,7 +49,7 @@ def train_round(
 
     state = fit(
         model,
-        prepared.shown,
+        prepared.n_shown,
         StepLoss(model, prepared, targets, lists, settings),
         score,
         epochs=towers.epochs,
@@ -59,14 +58,16 @@ def train_round(
         weight_decay=optimizer.weight_decay,
         patience=optimizer.patience,
         seed=settings.seed,
-        what=what,
+        title=what,
         recording=recording,
         progress=progress,
     )
     return model, state
 
 
-def new_towers(prepared: Prepared, settings: TrainSettings, *, vector: int, by_task: bool = True) -> Towers:
+def new_towers(
+    prepared: TrainingData, settings: TrainSettings, *, vector: int, by_task: bool = True
+) -> Towers:
     """Towers as they begin, of the sizes of [towers], with ``vector`` dimensions, weights drawn from the
     seed."""
     torch.manual_seed(settings.seed)

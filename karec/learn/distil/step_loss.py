@@ -15,8 +15,8 @@ from karec.learn.distil.retrieval import Retrieval
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors
 from karec.learn.fit.predictions import task_weights
-from karec.learn.fit.prepare import Prepared
-from karec.learn.fit.sampled_negatives import drawn_log_chances
+from karec.learn.fit.prepare import TrainingData
+from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
 from karec.samples.auxiliary_tasks import auxiliary_chances
@@ -37,7 +37,7 @@ class StepLoss:
     def __init__(
         self,
         model: Towers,
-        prepared: Prepared,
+        prepared: TrainingData,
         targets: Targets,
         lists: LoggedLists | None,
         settings: TrainSettings,
@@ -52,9 +52,9 @@ class StepLoss:
         self.weights = task_weights(("fused", *tasks), settings.task_weights, train.device)
         self.rows = torch.from_numpy(targets.rows).to(train.device)
         self.known = torch.from_numpy(targets.known).to(train.device)
-        n_steps = settings.towers.epochs * -(-prepared.shown // settings.optimizer.batch_size)
+        n_steps = settings.towers.epochs * -(-prepared.n_shown // settings.optimizer.batch_size)
         self.hard_until = settings.distil.warm_up * n_steps
-        self.log_chance = drawn_log_chances(prepared)
+        self.log_chance = sampling_log_probabilities(prepared)
         self.retrieval = Retrieval(model, prepared, settings) if settings.distil.retrieval_weight else None
         if lists is not None and settings.distil.needs_lists:
             self._take_lists(lists, targets, settings.seed)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
-from karec.learn.nets.towers import OfUsers, Towers
+from karec.learn.nets.towers import Towers, UserOutputs
 
 ITEM_ROWS = 50_000  # item vectors in memory at once
 
 
 def list_logits(
-    model: Towers, users: OfUsers, batches: Batches, works: NDArray[Any], numbers: NDArray[Any]
+    model: Towers, users: UserOutputs, batches: Batches, works: NDArray[Any], numbers: NDArray[Any]
 ) -> NDArray[Any]:
     """(L, N, 1 + T): of L users with N works each, ``works (L, N)`` rows of works, ``numbers (L, N, J)``."""
     model.eval()
@@ -28,15 +28,15 @@ def list_logits(
             vectors = item_vectors(
                 model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part])
             )
-            out[part] = model.logits(OfUsers(*(each[part] for each in users)), vectors).cpu().numpy()
+            out[part] = model.logits(UserOutputs(*(each[part] for each in users)), vectors).cpu().numpy()
     return out
 
 
-def user_side(model: Towers, batches: Batches, rows: NDArray[Any]) -> OfUsers:
+def user_side(model: Towers, batches: Batches, rows: NDArray[Any]) -> UserOutputs:
     """Returns the outputs of the user tower for the examples ``rows`` of ``batches``."""
     model.eval()
     with torch.no_grad():
-        users: OfUsers = model.user(batches.inputs(torch.from_numpy(rows), model.user.inputs))
+        users: UserOutputs = model.user(batches.inputs(torch.from_numpy(rows), model.user.inputs))
     return users
 
 
@@ -59,7 +59,7 @@ def library_vectors(model: Towers, batches: Batches, items: Mapping[str, NDArray
 def item_vectors(model: Towers, batches: Batches, works: Tensor, numbers: Tensor) -> Tensor:
     """(L, N, D) vectors of ``works (L, N)``, rows of works, with their item_numbers ``numbers (L, N, J)``."""
     inputs = {
-        "item_ids": batches.work_ids(works.flatten()),
+        "item_ids": batches.item_ids(works.flatten()),
         "item_numbers": numbers.flatten(0, 1).to(batches.device),
     }
     vectors: Tensor = model.item(inputs)

@@ -1,1 +1,1 @@
-"""One training: examples as tensors, the training loop, its checkpoints, what a model predicts."""
+"""One training: examples as tensors, the training loop, checkpoints and predictions."""

@@ -1,5 +1,4 @@
-"""Examples as tensors: every example is encoded once, and each work of a batch's histories is gathered
-once."""
+"""Examples as tensors. Each example is encoded once, and each item of a batch's lists is gathered once."""
 
 from __future__ import annotations
 
@@ -19,21 +18,21 @@ from karec.samples.examples import Examples
 from karec.times import Progress
 
 CHUNK = 2048
-IN_ORDER = 1024  # rows that a model predicts at once; of more, counts of codes leave the processor's caches
+IN_ORDER = 1024  # rows per prediction; with more, the counts of codes do not fit the processor's caches
 LISTS = ("history", "skipped")
 NUMBERS = ("user_numbers", "item_numbers")
 QUANTILE_ROWS = 50_000
 
 
 class Batches:
-    """M examples, encoded by their encoder. ``inputs(rows)`` is what ``Examples.inputs`` gives, as tensors.
+    """M encoded examples. ``inputs(rows)`` returns what ``Examples.inputs`` does, as tensors.
 
-    Inputs are held in memory and moved to ``device`` batch by batch; labels lie on ``device``. In place of
-    the codes ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K works in its lists
+    Inputs stay in memory and each batch is moved to ``device``; labels are on ``device``. Instead of the
+    codes of ``history`` and ``skipped`` a batch has ``works (K, I)``, the codes of the K items in its lists
     (zeros for padding), and ``history_at``, ``skipped_at (B, H)``, the row of each slot in ``works``.
-    ``follows`` and ``friends`` hold the known creators alone, in any order, in as many columns as the longest
-    row of a batch needs. Memory: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social edge for
-    each row.
+    ``follows`` and ``friends`` have only known creators, in any order, with as many columns as the longest
+    row of the batch needs. Memory per row: about 4 bytes a number, 8 a code, 4 a history slot and 4 a social
+    edge.
     """
 
     def __init__(
@@ -43,12 +42,12 @@ class Batches:
         width = examples.encoder.history_length
         self.device = torch.device(device)
         self.labels = torch.from_numpy(examples.labels).to(self.device)
-        self._works = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
+        self._item_ids = torch.from_numpy(examples.encoder.tables(examples.snapshot).works.ids)
         lists = {
             name: examples.relations[name].latest(width).astype(np.int32) for name in LISTS if name in names
         }
         self._lists = {name: torch.from_numpy(slots) for name, slots in lists.items()}
-        self._counts = ListCounts.made(examples, lists)
+        self._counts = ListCounts.from_lists(examples, lists)
         plain = [name for name in names if name not in LISTS]
         chunks: dict[str, list[Tensor]] = {name: [] for name in plain}
         for begin in range(0, n, CHUNK):
@@ -63,26 +62,25 @@ class Batches:
         self._plain = {name: torch.cat(parts) for name, parts in chunks.items()}
         for name in SOCIAL_EDGES:
             if name in self._plain:
-                self._plain[name] = _as_long_as_needed(self._plain[name]).contiguous()
+                self._plain[name] = _trimmed(self._plain[name]).contiguous()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The inputs that it can give."""
+        """Names of the inputs that ``inputs`` can return."""
         return (*self._plain, *self._lists)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def followed_by(self, examples: Examples, progress: Progress | None = None) -> Batches:
-        """These examples, then ``examples`` of the same encoder and snapshot, which alone are encoded."""
-        more, joined = Batches(examples, self.names, progress, str(self.device)), copy.copy(self)
-        joined.labels = torch.cat([self.labels, more.labels])
-        joined._lists = {name: torch.cat([own, more._lists[name]]) for name, own in self._lists.items()}
-        joined._plain = {
-            name: _one_below_the_other(own, more._plain[name]) for name, own in self._plain.items()
-        }
-        both = self._counts is not None and more._counts is not None
-        joined._counts = self._counts.followed_by(more._counts) if both else None  # type: ignore[union-attr, arg-type]
+    def concat(self, examples: Examples, progress: Progress | None = None) -> Batches:
+        """Returns these examples, then ``examples`` of the same encoder and snapshot. Only the latter are
+        encoded."""
+        new, joined = Batches(examples, self.names, progress, str(self.device)), copy.copy(self)
+        joined.labels = torch.cat([self.labels, new.labels])
+        joined._lists = {name: torch.cat([parts, new._lists[name]]) for name, parts in self._lists.items()}
+        joined._plain = {name: _stacked(parts, new._plain[name]) for name, parts in self._plain.items()}
+        has_counts = self._counts is not None and new._counts is not None
+        joined._counts = self._counts.concat(new._counts) if has_counts else None  # type: ignore[union-attr, arg-type]
         return joined
 
     def inputs(
@@ -92,76 +90,83 @@ class Batches:
         history: Tensor | None = None,
         counted: bool = False,
     ) -> dict[str, Tensor]:
-        """The inputs ``names`` (all by default) of the examples at ``rows``. ``history (B, H)``, rows of
-        works, −1 where a slot is empty, stands in place of the examples' own. ``counted``: with the counts of
-        the lists' codes, ``<list>_counts``, where there are some (``ListCounts``).
+        """Returns the inputs ``names`` (default: all) of the examples at ``rows``.
+
+        Args
+          history   (B, H) rows of items, −1 for an empty slot: replaces the examples' own history
+          counted   also return the counts of the lists' codes, ``<list>_counts``, if there are any
+                    (ListCounts)
         """
-        wanted = (*self._plain, *self._lists) if names is None else names
-        found = {name: self._plain[name][rows] for name in wanted if name not in self._lists}
-        found |= {name: _as_long_as_needed(found[name]).long() for name in SOCIAL_EDGES if name in found}
-        lists = {name: self._lists[name][rows].long() for name in wanted if name in self._lists}
+        selected = (*self._plain, *self._lists) if names is None else names
+        result = {name: self._plain[name][rows] for name in selected if name not in self._lists}
+        result |= {name: _trimmed(result[name]).long() for name in SOCIAL_EDGES if name in result}
+        lists = {name: self._lists[name][rows].long() for name in selected if name in self._lists}
         if history is not None and "history" in lists:
             lists["history"] = history
         if lists:
-            works, at = _told_apart(
-                torch.cat([slots.flatten() for slots in lists.values()]), len(self._works)
+            items, places = _distinct(
+                torch.cat([slots.flatten() for slots in lists.values()]), len(self._item_ids)
             )
-            parts = torch.split(at, [slots.numel() for slots in lists.values()])
-            found |= {
+            parts = torch.split(places, [slots.numel() for slots in lists.values()])
+            result |= {
                 f"{name}_at": part.view_as(lists[name]) for name, part in zip(lists, parts, strict=True)
             }
-            found["works"] = self._works.index_select(0, works)
+            result["works"] = self._item_ids.index_select(0, items)
         if counted and self._counts is not None and history is None:
-            found |= {f"{name}_counts": self._counts.of(name, rows) for name in lists}
-        return {name: value.to(self.device) for name, value in found.items()}
+            result |= {f"{name}_counts": self._counts.select(name, rows) for name in lists}
+        return {name: value.to(self.device) for name, value in result.items()}
 
-    def work_ids(self, works: Tensor) -> Tensor:
-        """item_ids (…, I) of the rows ``works (…)`` of works."""
-        return self._works[works].to(self.device)
+    def item_ids(self, items: Tensor) -> Tensor:
+        """Returns item_ids (…, I) of the item rows ``items (…)``."""
+        return self._item_ids[items].to(self.device)
 
     def edges(self, bins: int) -> dict[str, Tensor]:
-        """For user_numbers and item_numbers: (F, bins + 1) quantiles of each number over (a sample of) the
+        """Returns (F, bins + 1) quantiles per number of user_numbers and item_numbers, from a sample of the
         examples."""
-        every = max(len(self) // QUANTILE_ROWS, 1)
+        stride = max(len(self) // QUANTILE_ROWS, 1)
         levels = torch.linspace(0.0, 1.0, bins + 1)
         return {
-            name: torch.quantile(self._plain[name][::every], levels, dim=0).T.contiguous() for name in NUMBERS
+            name: torch.quantile(self._plain[name][::stride], levels, dim=0).T.contiguous()
+            for name in NUMBERS
         }
 
     def in_order(self, names: Sequence[str], size: int = IN_ORDER) -> Iterator[dict[str, Tensor]]:
-        """Batches of all examples, first to last."""
+        """Yields batches of all examples, from first to last."""
         for begin in range(0, len(self), size):
             yield self.inputs(slice(begin, begin + size), names)
 
 
-def _told_apart(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """(K,) different ones of ``rows (S,)``, rows of works, and (S,) the place of each among them. −1, an
-    empty slot, is the table's last row, n − 1, whose codes are all 0. O(S + K), where a mask over all works
-    costs O(n) a batch.
+def _distinct(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Returns the K distinct values of ``rows (S,)`` and the index (S,) of each row among them.
+
+    ``rows``: item rows; −1, an empty slot, is the table's last row n − 1, whose codes are all 0. O(S + K); a
+    mask over all items would cost O(n) per batch.
     """
     slots = rows.numpy() % n
     order = np.arange(len(slots), dtype=np.int32)
-    last = np.empty(n, np.int32)  # read where it was written alone
+    last = np.empty(n, np.int32)  # only written places are read
     last[slots] = order
-    works = slots[last[slots] == order]
-    last[works] = order[: len(works)]
-    return torch.from_numpy(works), torch.from_numpy(last[slots].astype(np.int64))
+    distinct = slots[last[slots] == order]
+    last[distinct] = order[: len(distinct)]
+    return torch.from_numpy(distinct), torch.from_numpy(last[slots].astype(np.int64))
 
 
 def _known_creators(encoder: Encoder, codes: NDArray[Any]) -> NDArray[Any]:
-    """``codes (N, L)`` of creators → int32, descending, unseen ones 0; their order says nothing to models."""
+    """Returns ``codes (N, L)`` of creators as int32, descending, unseen ones 0. Models do not use their
+    order."""
     names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
     known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)
     return -np.sort(-np.where(known, codes, 0).astype(np.int32), axis=1)
 
 
-def _one_below_the_other(above: Tensor, below: Tensor) -> Tensor:
-    """Both ``(·, L)``, the narrower one with zeros behind its columns."""
+def _stacked(above: Tensor, below: Tensor) -> Tensor:
+    """Returns both ``(·, L)`` concatenated; the narrower one is padded with zeros."""
     width = max(above.shape[1], below.shape[1])
-    return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[1])) for each in (above, below)])
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in (above, below)])
 
 
-def _as_long_as_needed(edges: Tensor) -> Tensor:
-    """``edges (N, L)``, rows descending → as many columns as the longest row has codes, one at least."""
+def _trimmed(edges: Tensor) -> Tensor:
+    """Returns ``edges (N, L)``, rows descending, with as many columns as the longest row has codes, at least
+    one."""
     longest = int((edges > 0).sum(dim=1).max()) if len(edges) else 0
     return edges[:, : max(longest, 1)]

@@ -1,8 +1,7 @@
-"""The state of one training on disk: a training that is killed goes on from it and ends with the same
-weights.
+"""State of one training on disk. A killed training resumes from it and ends with the same weights.
 
-One file a training. It holds tensors, numbers and texts alone, so that loading executes nothing. It names
-what the training is of (settings, data, rows), and is refused for anything else.
+One file per training. It contains only tensors, numbers and texts, so loading executes no code. It names
+settings, data and rows of the training, and is refused for another one.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from karec.files import file_aside
 from karec.learn._torch import Tensor, torch
 
 FORMAT = 1
-ANEW = "begin anew without resume, or remove the file and train what it is of again"
+RESTART_HINT = "start without --resume, or remove the file and train again"
 
 
 class CheckpointError(KarecError):
-    """A checkpoint cannot be read, or is of another training."""
+    """A checkpoint cannot be read, or belongs to another training."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps its state, every how many steps, and ``facts``: what the training is of."""
+    """Path of a training's state, steps between two saves, and ``facts``: a text that identifies the
+    training."""
 
     path: Path
     every: int
     facts: str
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the file at once: a reader, or a run after a kill, sees the old state or the new one.
-        OSError."""
+        """Replaces the file atomically: after a kill it has the old or the new state. Raises OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with file_aside(self.path) as file:
             try:
@@ -46,52 +45,51 @@ class Checkpoint:
                 raise
 
     def load(self) -> dict[str, Any] | None:
-        """The state last saved, None when there is none.
+        """Returns the last saved state, or None if there is none.
 
-        Raises CheckpointError naming the file when it is cut short, altered, no checkpoint, or of another
-        training.
+        Raises CheckpointError if the file is truncated, modified, not a checkpoint, or of another training.
         """
         if not self.path.exists():
             return None
         try:
-            altered = _altered_part(self.path)
-            state: Any = None if altered else torch.load(self.path, weights_only=True, map_location="cpu")
-        except Exception as error:  # what a damaged pickle raises can be anything
-            raise CheckpointError(f"{self.path} is not a checkpoint: {error}; {ANEW}") from error
-        if altered:
-            raise CheckpointError(f"{self.path} is damaged: {altered} is not what was written; {ANEW}")
+            damaged = _damaged_part(self.path)
+            state: Any = None if damaged else torch.load(self.path, weights_only=True, map_location="cpu")
+        except Exception as error:  # a damaged pickle can raise anything
+            raise CheckpointError(f"{self.path}: not a checkpoint: {error}; {RESTART_HINT}") from error
+        if damaged:
+            raise CheckpointError(f"{self.path}: damaged: wrong checksum of {damaged}; {RESTART_HINT}")
         if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
             found = state.get("format") if isinstance(state, dict) else None
             raise CheckpointError(
-                f"{self.path} is not a checkpoint of format {FORMAT}: its format is {found}; {ANEW}"
+                f"{self.path}: checkpoint format is {found}, expected {FORMAT}; {RESTART_HINT}"
             )
         if state["facts"] != self.facts:
             raise CheckpointError(
-                f"{self.path} is of another training: {state['facts']}; this one is {self.facts}: go on with "
-                f"the settings and data that it began with, or {ANEW}"
+                f"{self.path} belongs to another training: {state['facts']}; this one is {self.facts}. "
+                f"Resume with "
+                f"the settings and data of the first start, or {RESTART_HINT}"
             )
         return dict(state)
 
 
 def best_weights(path: Path) -> Mapping[str, Tensor]:
-    """The weights of the best epoch in a finished training's checkpoint at ``path``.
+    """Returns the weights of the best epoch of the finished training whose checkpoint is ``path``.
 
-    Raises CheckpointError naming the file when it is missing, no checkpoint, or of a training that has not
-    ended.
+    Raises CheckpointError if the file is missing, not a checkpoint, or of an unfinished training.
     """
     try:
-        if _altered_part(path):
-            raise ValueError(f"{_altered_part(path)} is not what was written")
+        if _damaged_part(path):
+            raise ValueError(f"wrong checksum of {_damaged_part(path)}")
         state = torch.load(path, weights_only=True, map_location="cpu")
         done, weights = state["progress"]["done"], state["best_state"]
-    except Exception as error:  # what a damaged pickle raises can be anything
-        raise CheckpointError(f"{path} does not hold trained towers: {error}") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise CheckpointError(f"{path}: does not contain trained towers: {error}") from error
     if not done:
-        raise CheckpointError(f"{path} is of a training that has not ended: end it with --resume")
+        raise CheckpointError(f"{path}: the training is unfinished. Finish it with --resume.")
     return dict(weights)
 
 
-def _altered_part(path: Path) -> str | None:
-    """The first part of the file whose checksum is wrong; torch.load does not look at checksums."""
+def _damaged_part(path: Path) -> str | None:
+    """Returns the first part of the file with a wrong checksum. torch.load does not check checksums."""
     with zipfile.ZipFile(path) as parts:
         return parts.testzip()

@@ -1,10 +1,9 @@
-"""Co-watch vectors: works that the same users watched before training days have similar vectors.
+"""Co-watch vectors: items that the same users watched before the training days have similar vectors.
 
-    A_uw = B_uw / √(Σ_w B_uw · Σ_u B_uw)      B (users × works) is 1 where the work is in the user's history,
-                                              else 0
-    A ≈ U Σ Vᵀ of rank D; the vector of w is Σ V_w, scaled to unit length
+    A_ui = B_ui / √(Σ_i B_ui · Σ_u B_ui)    B (users × items): 1 if item i is in the history of user u, else 0
+    A ≈ U Σ Vᵀ of rank D; the vector of item i is Σ V_i, scaled to length 1
 
-Cost     O(P·D) a pass over the P entries of B, a few passes; memory O(P + (users + works)·D).
+Cost     O(P·D) per pass over the P entries of B, a few passes; memory O(P + (users + items)·D).
 Source   B. Sarwar et al., Application of dimensionality reduction in recommender systems, 2000 (the idea); N.
          Halko et al., Finding structure with randomness, SIAM Review 53 (2011) (the decomposition).
 """
@@ -19,12 +18,12 @@ from karec.features.vocabulary import Vocabulary
 from karec.learn._torch import torch
 
 DIMENSIONS = 64
-FEWEST = 5  # watchers of a work; with fewer its vector is noise
+MIN_WATCHERS = 5  # watchers per item; with fewer the vector is noise
 OVERSAMPLED, ITERATIONS = 16, 6
 
 
 def fit_cowatch(snapshot: Snapshot, seed: int = 0) -> CowatchVectors | None:
-    """Vectors of the works in the snapshot's histories; None unless more than DIMENSIONS works have FEWEST
+    """Returns vectors of the items in users' histories, or None if at most DIMENSIONS items have MIN_WATCHERS
     watchers."""
     history = snapshot.relations.get("history")
     if history is None:
@@ -32,25 +31,25 @@ def fit_cowatch(snapshot: Snapshot, seed: int = 0) -> CowatchVectors | None:
     users = np.repeat(np.arange(len(history)), np.diff(history.indptr))
     pairs = np.unique(np.stack([users, np.asarray(history.values)]), axis=1)
     ids, column, watchers = np.unique(pairs[1], return_inverse=True, return_counts=True)
-    kept = (watchers >= FEWEST) & (ids >= 0)
-    if kept.sum() <= DIMENSIONS:
+    has_watchers = (watchers >= MIN_WATCHERS) & (ids >= 0)
+    if has_watchers.sum() <= DIMENSIONS:
         return None
-    of_kept = kept[column]
-    user, work = pairs[0][of_kept], (np.cumsum(kept) - 1)[column[of_kept]]
-    weight = 1.0 / np.sqrt(np.bincount(user)[user] * np.bincount(work)[work])
+    is_kept = has_watchers[column]
+    user, item = pairs[0][is_kept], (np.cumsum(has_watchers) - 1)[column[is_kept]]
+    weight = 1.0 / np.sqrt(np.bincount(user)[user] * np.bincount(item)[item])
     matrix = torch.sparse_coo_tensor(
-        torch.from_numpy(np.stack([user, work])),
+        torch.from_numpy(np.stack([user, item])),
         torch.from_numpy(weight.astype(np.float32)),
-        (len(history), int(kept.sum())),
+        (len(history), int(has_watchers.sum())),
         check_invariants=True,
     ).coalesce()
     rank = min(DIMENSIONS + OVERSAMPLED, *matrix.shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _, spread, v = torch.svd_lowrank(matrix, q=rank, niter=ITERATIONS)
-    vectors = (v * spread)[:, :DIMENSIONS].numpy()
+        _, singular_values, v = torch.svd_lowrank(matrix, q=rank, niter=ITERATIONS)
+    vectors = (v * singular_values)[:, :DIMENSIONS].numpy()
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.concatenate(
         [np.zeros((1, vectors.shape[1]), np.float32), vectors / np.maximum(lengths, 1e-12)]
     )
-    return CowatchVectors(Vocabulary(ids[kept]), vectors.astype(np.float32))
+    return CowatchVectors(Vocabulary(ids[has_watchers]), vectors.astype(np.float32))

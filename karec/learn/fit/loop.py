@@ -1,8 +1,7 @@
-"""One training loop for every torch model: one-cycle AdamW, early stopping on validation, the best state
-kept.
+"""Training loop of every torch model: one-cycle AdamW, early stopping on validation; the best epoch is kept.
 
-It can be killed at any moment: from its checkpoint it goes on with the same draws and ends with the same
-weights.
+A training can be killed at any time. It resumes from its checkpoint with the same random draws and ends with
+the same weights.
 Source  L. N. Smith, N. Topin, Super-convergence, 2018 (one cycle); I. Loshchilov, F. Hutter, ICLR 2019
         (AdamW).
 """
@@ -12,31 +11,58 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.fit.checkpoint import ANEW, Checkpoint, CheckpointError
-from karec.learn.fit.state import Epoch, FitState
+from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError
 from karec.times import Progress
 
 WARM_UP = 0.1
-FIRST_STEPS, EXPLODED = 20, 20.0  # a loss of more than so many times the first steps' mean does not come back
+FIRST_STEPS, EXPLODED = 20, 20.0  # a loss above 20 times the mean of the first 20 steps does not recover
 CURVE_POINTS = 200
 
 
 class TrainingDiverged(KarecError):
-    """The loss, or a weight, is no longer a finite number, or the loss has exploded."""
+    """The loss or a weight is not finite, or the loss has exploded."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training rows: their mean loss, and the validation score (higher is better)."""
+
+    loss: float
+    score: float
+
+
+@dataclass
+class FitState:
+    """Progress of one training; with model, optimizer and generators it is all that a resumed training
+    needs."""
+
+    epoch: int = 0
+    step: int = 0  # of the epoch
+    total: float = 0.0  # sum of loss times rows, in the epoch
+    first: float = 0.0  # sum of the losses of the first FIRST_STEPS steps
+    history: list[Epoch] = field(default_factory=list)
+    curve: list[tuple[int, float]] = field(default_factory=list)  # (step of the training, loss)
+    best: float = -math.inf
+    done: bool = False
+
+    @property
+    def stale(self) -> int:
+        """Epochs since the best one."""
+        return len(self.history) - 1 - max(range(len(self.history)), key=lambda at: self.history[at].score)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Where a training is recorded: its checkpoint, and ``watch``, which gets its state as it begins or goes
-    on, at each point of the curve and after each epoch."""
+    """Checkpoint of a training, and ``on_progress``, called with its state at start, curve points and epoch
+    ends."""
 
     checkpoint: Checkpoint | None = None
-    watch: Callable[[FitState], None] | None = None
+    on_progress: Callable[[FitState], None] | None = None
 
 
 NOT_RECORDED = Recording()
@@ -54,22 +80,27 @@ def fit(
     weight_decay: float,
     patience: int,
     seed: int,
-    what: str,
+    title: str,
     recording: Recording = NOT_RECORDED,
     progress: Progress | None = None,
 ) -> FitState:
-    """Train ``model`` in place and leave it in the state of its best epoch.
+    """Trains ``model`` in place and leaves it with the weights of its best epoch.
 
-    ``loss_of(rows, step)`` is the mean loss of the rows (a tensor of indices below ``n_rows``) in the
-    training's step, ``score()`` the validation score of the model as it is. Stops after ``patience`` epochs
-    without a better score. The order of rows is drawn from ``seed``, and so is dropout: the same seed, data
-    and number of threads give the same model, killed and resumed from its checkpoint or not. Raises
-    TrainingDiverged naming step and loss; what the checkpoint then holds is finite.
+    The order of rows and dropout depend on ``seed``: the same seed, data and number of threads give the same
+    model, whether or not the training was killed and resumed. Stops after ``patience`` epochs without a
+    better score.
+
+    Args
+      loss_of   (rows, step) → mean loss of the rows (indices below ``n_rows``) at a step of the training
+      score     returns the validation score of the current model
+      title     name of the training in progress reports and errors
+
+    Raises TrainingDiverged with step and loss; the checkpoint then still has finite weights.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     steps = -(-n_rows // batch_size)
-    loop = _Loop(model, order, rate, weight_decay, epochs, steps, what, recording)
+    loop = _Loop(model, order, rate, weight_decay, epochs, steps, title, recording)
     loop.begin()
     state = loop.state
     while not state.done:
@@ -79,17 +110,17 @@ def fit(
             if step >= state.step:
                 loop.step(rows, loss_of, epoch_order)
                 if progress is not None:
-                    progress(state.epoch * steps + step + 1, epochs * steps, what)
+                    progress(state.epoch * steps + step + 1, epochs * steps, title)
         loop.end_epoch(n_rows, score, patience)
     if progress is not None:
-        progress(epochs * steps, epochs * steps, what)
+        progress(epochs * steps, epochs * steps, title)
     model.load_state_dict(loop.best_weights)
     model.eval()
     return state
 
 
 class _Loop:
-    """A training under way: the model, what trains it, how far it is, and the weights of its best epoch."""
+    """State of a running training: model, optimizer, progress, and the weights of the best epoch."""
 
     def __init__(
         self,
@@ -99,10 +130,10 @@ class _Loop:
         weight_decay: float,
         epochs: int,
         steps: int,
-        what: str,
+        title: str,
         recording: Recording,
     ) -> None:
-        self.model, self.order, self.epochs, self.steps, self.what = model, order, epochs, steps, what
+        self.model, self.order, self.epochs, self.steps, self.title = model, order, epochs, steps, title
         self.recording, self.checkpoint = recording, recording.checkpoint
         self.optimizer = _optimizer(model, rate, weight_decay)
         self.cycle = torch.optim.lr_scheduler.OneCycleLR(
@@ -114,7 +145,7 @@ class _Loop:
         self.best_weights: dict[str, Any] = {}
 
     def begin(self) -> None:
-        """From the checkpoint, if there is one, or anew."""
+        """Restores the checkpoint if there is one."""
         saved = None if self.checkpoint is None else self.checkpoint.load()
         if self.checkpoint is None or saved is None:
             self.best_weights = copy.deepcopy(self.model.state_dict())
@@ -122,35 +153,40 @@ class _Loop:
             try:
                 self._restore(saved)
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                why = " ".join(str(error).split())
+                reason = " ".join(str(error).split())
                 raise CheckpointError(
-                    f"{self.checkpoint.path} is of a model that was built otherwise: {why}; {ANEW}"
+                    f"{self.checkpoint.path} belongs to a model of another structure: {reason}; "
+                    f"{RESTART_HINT}"
                 ) from error
-        self._tell()
+        self._report()
 
     def step(self, rows: Tensor, loss_of: Callable[[Tensor, int], Tensor], epoch_order: Tensor) -> None:
-        """One step of the optimizer; ``epoch_order`` is the state of ``order`` as the epoch began."""
+        """Runs one optimizer step. ``epoch_order``: state of ``order`` at the start of the epoch."""
         state = self.state
-        now = state.epoch * self.steps + state.step
-        loss = loss_of(rows, now)
+        training_step = state.epoch * self.steps + state.step
+        loss = loss_of(rows, training_step)
         value = loss.item()
-        self._check_loss(value, now)
+        self._check_loss(value, training_step)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.cycle.step()
         state.total += value * len(rows)
-        state.first += value if now < FIRST_STEPS else 0.0
+        state.first += value if training_step < FIRST_STEPS else 0.0
         state.step += 1
-        if now % self.curve_stride == 0:
-            state.curve.append((now, value))
-            self._tell()
-        if self.checkpoint is not None and state.step < self.steps and (now + 1) % self.checkpoint.every == 0:
-            self._check_weights(now)
+        if training_step % self.curve_stride == 0:
+            state.curve.append((training_step, value))
+            self._report()
+        if (
+            self.checkpoint is not None
+            and state.step < self.steps
+            and (training_step + 1) % self.checkpoint.every == 0
+        ):
+            self._check_weights(training_step)
             self._save(self.checkpoint, epoch_order)
 
     def end_epoch(self, n_rows: int, score: Callable[[], float], patience: int) -> None:
-        """Score the model, keep its weights where they are the best, and say whether the training is done."""
+        """Scores the model, keeps its weights if they are the best so far, and sets ``state.done``."""
         state = self.state
         self._check_weights(state.epoch * self.steps + state.step)
         self.model.eval()
@@ -161,11 +197,11 @@ class _Loop:
         state.done = state.epoch == self.epochs or state.stale >= patience
         if self.checkpoint is not None:
             self._save(self.checkpoint, self.order.get_state())
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
-        if self.recording.watch is not None:
-            self.recording.watch(self.state)
+    def _report(self) -> None:
+        if self.recording.on_progress is not None:
+            self.recording.on_progress(self.state)
 
     def _check_loss(self, loss: float, step: int) -> None:
         first = self.state.first / FIRST_STEPS
@@ -177,14 +213,15 @@ class _Loop:
                 else ""
             )
             raise TrainingDiverged(
-                f"{self.what}: the loss is {loss:.4g} at step {step}{than}; lower the rate{self._last_good()}"
+                f"{self.title}: the loss is {loss:.4g} at step {step}{than}; lower the "
+                f"rate{self._last_good()}"
             )
 
     def _check_weights(self, step: int) -> None:
         for name, parameter in self.model.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise TrainingDiverged(
-                    f"{self.what}: {name} is not finite after step {step}; lower the rate{self._last_good()}"
+                    f"{self.title}: {name} is not finite after step {step}; lower the rate{self._last_good()}"
                 )
 
     def _last_good(self) -> str:

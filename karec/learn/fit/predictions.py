@@ -1,4 +1,4 @@
-"""What a model predicts of encoded examples, and the score by which a training keeps its best epoch."""
+"""Predictions for encoded examples, and the score that selects a training's best epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from karec.learn.nets.towers import Towers
 
 
 def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -> NDArray[Any]:
-    """(M, H) logits of a ranker, or of towers with the fused one first."""
+    """Returns the logits (M, H) of a ranker, or of towers with the fused head first."""
     model.eval()
     with torch.no_grad():
         logits = torch.cat([model(inputs) for inputs in batches.in_order(model.inputs)])
@@ -25,12 +25,13 @@ def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -
 
 
 def mean_auc(logits: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The mean over the tasks of ``labels (N, T)`` of the AUC; a task of one class does not count."""
+    """Returns the mean AUC over the tasks of ``labels (N, T)``; tasks with labels of one class are left
+    out."""
     values = [auc(labels[:, task], logits[:, task]) for task in range(labels.shape[1])]
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else 0.0
+    defined = [value for value in values if np.isfinite(value)]
+    return float(np.mean(defined)) if defined else 0.0
 
 
 def task_weights(tasks: Sequence[str], weights: Mapping[str, float], device: torch.device) -> Tensor:
-    """(H,) the weight of each task's loss, 1 where nothing is said."""
+    """Returns (H,) float32: the loss weight of each task, 1 if ``weights`` does not name it."""
     return torch.tensor([weights.get(task, 1.0) for task in tasks], dtype=torch.float32, device=device)

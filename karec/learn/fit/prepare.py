@@ -1,5 +1,4 @@
-"""What every training of a run begins with: the encoder, fitted, and the training and validation days,
-encoded once."""
+"""Fits the encoder and encodes the training and validation days once, for all trainings of a run."""
 
 from __future__ import annotations
 
@@ -30,13 +29,12 @@ EXAMPLE_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """The examples of the three parts, as the run's encoder sees them; training and validation days as
-    tensors too.
+class TrainingData:
+    """Examples of the training, validation and test days; the first two also as tensors.
 
-    Nothing that trains or chooses looks at ``test``. The last ``requests`` rows of ``train`` are requests of
-    a served log, which lists look up: no outcome belongs to them, and nothing else may learn from them.
-    ``timeless``, ``drawn``: as the dataset says.
+    No training and no choice of settings reads ``test``. The last ``n_requests`` rows of ``train`` are
+    requests of a served log. They have no outcome; only lists may use them. ``timeless``, ``drawn``: see
+    Dataset.
     """
 
     encoder: Encoder
@@ -45,34 +43,37 @@ class Prepared:
     test: Examples
     train_batches: Batches
     valid_batches: Batches
-    requests: int = 0
+    n_requests: int = 0
     timeless: bool = False
     drawn: float | None = None
 
     @property
-    def shown(self) -> int:
-        """The training rows that were shown to users: the first so many."""
-        return len(self.train) - self.requests
+    def n_shown(self) -> int:
+        """Number of training rows that were shown to users; these are the first rows."""
+        return len(self.train) - self.n_requests
 
     def notes(self, min_count: int) -> tuple[str, ...]:
-        """What whoever reads the results must know: that most works shown have no embedding of their own."""
-        without, shown = works_without_id(self.train)
-        if 2 * without <= shown:
+        """Returns a warning if more than half of the items shown have no embedding of their own."""
+        n_without, n_items = count_items_without_id(self.train)
+        if 2 * n_without <= n_items:
             return ()
         return (
-            f"{without:,} of the {shown:,} works shown on the training days have no embedding of their own: "
-            f"fewer than features.min_count = {min_count} training rows show each, and other columns alone "
-            "tell them apart",
+            f"{n_without:,} of the {n_items:,} items shown on the training days have no embedding of their "
+            f"own: "
+            f"fewer than features.min_count = {min_count} training rows show each of them, so only other "
+            f"columns "
+            "distinguish them",
         )
 
     def example_batch(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The first training rows: an export is traced and checked with them."""
+        """Returns the first training rows, with which an export is traced and checked."""
         inputs = self.train.inputs(np.arange(min(EXAMPLE_ROWS, len(self.train))))
         return {name: inputs[name] for name in names}
 
 
-def works_without_id(train: Examples) -> tuple[int, int]:
-    """(works that training rows show and that have no embedding of their own, works that they show)."""
+def count_items_without_id(train: Examples) -> tuple[int, int]:
+    """Returns (number of items in training rows that have no embedding of their own, number of items in
+    training rows)."""
     rows = np.unique(train.work_rows[train.work_rows >= 0])
     codes = train.encoder.tables(train.snapshot).works.ids[rows, 0]
     return int((codes >= train.encoder.sizes["item_ids"][0]).sum()), len(rows)
@@ -80,11 +81,12 @@ def works_without_id(train: Examples) -> tuple[int, int]:
 
 def prepare(
     dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None
-) -> Prepared:
-    """Fit the encoder on the training days, write it to ``folder``, and encode training and validation days.
+) -> TrainingData:
+    """Fits the encoder on the training days, writes it to ``folder`` and encodes training and validation
+    days.
 
-    Raises ValueError naming the label when a task's is missing or of one class, or when an input knows the
-    future.
+    Raises ValueError with the label's name if a task's label is missing or of one class, or if an input
+    depends on the future.
     """
     features = settings.features
     encoder = Encoder.fit(
@@ -97,24 +99,25 @@ def prepare(
         cowatch=fit_cowatch(dataset.snapshot, settings.seed),
     )
     encoder.save(folder / "encoder.npz")
-    as_of = as_known(dataset, features.refresh_hours)
+    feature_times = as_known(dataset, features.refresh_hours)
     check_no_leak(
-        lambda some: build_examples(encoder, dataset.snapshot, some, as_of[: len(some)]), dataset.exposures
+        lambda part: build_examples(encoder, dataset.snapshot, part, feature_times[: len(part)]),
+        dataset.exposures,
     )
-    return prepared_with(encoder, dataset, settings, progress)
+    return encode(encoder, dataset, settings, progress)
 
 
-def prepared_with(
+def encode(
     encoder: Encoder, dataset: Dataset, settings: TrainSettings, progress: Progress | None = None
-) -> Prepared:
-    """The training and validation days of ``dataset``, encoded by an ``encoder`` that was fitted on it."""
-    as_of = as_known(dataset, settings.features.refresh_hours)
-    every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
-    train = every.between(dataset.snapshot.time_ms, dataset.train_until_ms)
-    valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
-    test = every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
-    del every  # its arrays are as large as the parts' together
-    return _prepared(dataset, encoder, train, valid, test, settings, progress)
+) -> TrainingData:
+    """Encodes the training and validation days with an ``encoder`` that was fitted on ``dataset``."""
+    feature_times = as_known(dataset, settings.features.refresh_hours)
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, feature_times)
+    train = examples.between(dataset.snapshot.time_ms, dataset.train_until_ms)
+    valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
+    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    del examples  # its arrays are as large as the parts' together
+    return _to_training_data(dataset, encoder, train, valid, test, settings, progress)
 
 
 def prepare_served(
@@ -122,37 +125,40 @@ def prepare_served(
     encoder: Encoder,
     settings: TrainSettings,
     served: ServedLog,
-    answers: Impressions | None = None,
+    outcomes: Impressions | None = None,
     progress: Progress | None = None,
-    first: Prepared | None = None,
-) -> Prepared:
-    """What ``prepare`` gives, with the ``encoder`` of the run that served, and more training rows:
-    ``answers``, the exposures of served feeds that the dataset lacks, and the requests of ``served`` that
-    have lists.
+    first: TrainingData | None = None,
+) -> TrainingData:
+    """Returns what ``prepare`` does, with the ``encoder`` of the serving run and more training rows.
 
-    Answers and requests know what the dataset's exposures say of the time before them. ``first``: what
-    ``prepare`` gave for the run that served, whose rows are not encoded again. Raises ValueError as
+    The new rows are ``outcomes``, exposures of served pages that the dataset lacks, and the requests of
+    ``served`` that have lists. Their features use the dataset's exposures before them. Raises ValueError like
     ``build_examples``.
+
+    Args
+      first   result of ``prepare`` in the serving run; its rows are not encoded again
     """
-    snapshot, past, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
-    as_of = as_known(dataset, settings.features.refresh_hours)
+    snapshot, exposures, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
     requests = served.requests(snapshot, settings.distil.list_works)
-    parts = [train, *([] if answers is None else [answers]), requests]
-    rows = joined(parts, dataset.tasks)
-    known = as_known(replace(dataset, exposures=rows), settings.features.refresh_hours)
+    impressions = [train, *([] if outcomes is None else [outcomes]), requests]
+    rows = joined(impressions, dataset.tasks)
+    row_times = as_known(replace(dataset, exposures=rows), settings.features.refresh_hours)
     if first is not None:
-        taught = build_examples(first.encoder, snapshot, rows, known, happened=past)
-        batches = first.train_batches.followed_by(taught.take(np.arange(len(train), len(taught))), progress)
-        return replace(first, train=taught, train_batches=batches, requests=len(requests))
-    every = build_examples(encoder, snapshot, past, as_of)
-    valid = every.between(dataset.train_until_ms, dataset.valid_until_ms)
-    test = every.take(past.time_ms >= dataset.valid_until_ms)
-    del every
-    taught = build_examples(encoder, snapshot, rows, known, happened=past)
-    return _prepared(dataset, encoder, taught, valid, test, settings, progress, len(requests))
+        train_examples = build_examples(first.encoder, snapshot, rows, row_times, happened=exposures)
+        batches = first.train_batches.concat(
+            train_examples.take(np.arange(len(train), len(train_examples))), progress
+        )
+        return replace(first, train=train_examples, train_batches=batches, n_requests=len(requests))
+    feature_times = as_known(dataset, settings.features.refresh_hours)
+    examples = build_examples(encoder, snapshot, exposures, feature_times)
+    valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
+    test = examples.take(exposures.time_ms >= dataset.valid_until_ms)
+    del examples
+    train_examples = build_examples(encoder, snapshot, rows, row_times, happened=exposures)
+    return _to_training_data(dataset, encoder, train_examples, valid, test, settings, progress, len(requests))
 
 
-def _prepared(
+def _to_training_data(
     dataset: Dataset,
     encoder: Encoder,
     train: Examples,
@@ -160,32 +166,33 @@ def _prepared(
     test: Examples,
     settings: TrainSettings,
     progress: Progress | None,
-    requests: int = 0,
-) -> Prepared:
-    if len(train) == requests or not len(valid):
+    n_requests: int = 0,
+) -> TrainingData:
+    if len(train) == n_requests or not len(valid):
         raise ValueError(
-            f"{dataset.name}: {len(train) - requests} training and {len(valid)} validation exposures; both "
-            f"are needed"
+            f"{dataset.name}: {len(train) - n_requests} training and {len(valid)} validation exposures, "
+            f"expected at "
+            "least one of each"
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
-    to_train, to_validate = (
+    train_batches, valid_batches = (
         Batches(part, names, progress, chosen_device(settings.run)) for part in (train, valid)
     )
-    return Prepared(
+    return TrainingData(
         encoder,
         train,
         valid,
         test,
-        to_train,
-        to_validate,
-        requests,
+        train_batches,
+        valid_batches,
+        n_requests,
         timeless=dataset.timeless,
         drawn=dataset.drawn,
     )
 
 
 def chosen_device(run: RunSettings) -> str:
-    """ "cpu" or "cuda"; "auto" is CUDA where there is a device."""
+    """Returns "cpu" or "cuda"; "auto" is CUDA if there is a device."""
     if run.device != "auto":
         return run.device
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,9 +1,9 @@
-"""The correction for negatives that were drawn. Without it a model learns how much more often a work is taken
-than drawn.
+"""Corrects logits for sampled negatives. Otherwise a model learns the ratio of positives to samples of an
+item.
 
-A row is a positive, or a negative drawn with chance q of its work. What a logistic loss learns of them is
-log p(work | user) − log q + a constant; with log q taken off the logit before the loss, the logit itself is
-log p(work | user) + a constant, the order in which a feed wants works.
+A row is a positive, or a negative sampled with probability q of its item. A logistic loss then learns log
+p(item | user) − log q + a constant. With log q subtracted from the logit before the loss, the logit itself is
+log p(item | user) + a constant, which ranks items as a page needs.
 Source  X. Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019.
 """
 
@@ -12,19 +12,21 @@ from __future__ import annotations
 import numpy as np
 
 from karec.learn._torch import Tensor, torch
-from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.prepare import TrainingData
 
 
-def drawn_log_chances(prepared: Prepared) -> Tensor | None:
-    """(M, 1) float32: log(q · works) of each training row's work, q as ``Dataset.drawn`` says of positives
-    that train; None where no negatives were drawn.
+def sampling_log_probabilities(data: TrainingData) -> Tensor | None:
+    """Returns (M, 1) float32: log(q · items) of each training row's item, or None if no negatives were
+    sampled.
+
+    q depends on the item's positives in training, see Dataset.drawn.
     """
-    if prepared.drawn is None:
+    if data.drawn is None:
         return None
-    train = prepared.train
-    taken = np.bincount(train.work_rows[train.labels[:, 0] > 0], minlength=len(train.snapshot.works))
-    chance = (taken + 1.0) ** prepared.drawn
-    log_chance = np.log(chance / chance.mean())
-    return torch.from_numpy(log_chance[train.work_rows].astype(np.float32)[:, None]).to(
-        prepared.train_batches.device
+    train = data.train
+    n_positives = np.bincount(train.work_rows[train.labels[:, 0] > 0], minlength=len(train.snapshot.works))
+    probability = (n_positives + 1.0) ** data.drawn
+    log_probability = np.log(probability / probability.mean())
+    return torch.from_numpy(log_probability[train.work_rows].astype(np.float32)[:, None]).to(
+        data.train_batches.device
     )

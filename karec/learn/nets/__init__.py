@@ -1,1 +1,1 @@
-"""The models as torch modules: ranker, towers, logistic regression, and the layers that they share."""
+"""The models as torch modules: ranker, towers, logistic regression and their layers."""

@@ -1,5 +1,5 @@
-"""Platt calibration of logits: per task, s → a·s + b fitted on validation rows. The order stays, because a >
-0.
+"""Platt calibration of logits: s → a·s + b per task, fitted on validation rows. a > 0, so the order of scores
+stays.
 
 Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Guo et al., ICML 2017.
 """
@@ -18,10 +18,15 @@ from karec.learn._torch import Tensor, nn, torch
 def fit_calibration(
     logits: NDArray[Any], labels: NDArray[Any], heads: Sequence[int] | None = None, iterations: int = 50
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(a (T,), b (T,)) float32 that minimise the cross-entropy of a·s + b: ``logits, labels (N, T)``.
-    Newton's method. Labels may be any share from 0 to 1. ``heads`` says which columns, all by default.
+    """Returns (a (T,), b (T,)) float32 that minimize the cross-entropy of a·s + b, by Newton's method.
 
-    a = 1, b = 0 for every other column, for labels of one class, and where the best a is not positive.
+    A column keeps a = 1, b = 0 if it is not in ``heads``, if its labels are of one class, or if the best a is
+    not positive.
+
+    Args
+      logits   (N, T)
+      labels   (N, T), in [0, 1]
+      heads    columns to calibrate; None: all
     """
     n_tasks = logits.shape[1]
     scale, bias = np.ones(n_tasks, np.float32), np.zeros(n_tasks, np.float32)
@@ -47,7 +52,7 @@ def fit_calibration(
 
 
 class Calibrated(nn.Module):
-    """A ranker with calibrated logits: a·s + b."""
+    """Ranker with calibrated logits a·s + b."""
 
     def __init__(self, ranker: nn.Module, scale: NDArray[Any], bias: NDArray[Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Layers that ranker and towers share. Everything here exports to plain ONNX: gathers, sums, products."""
+"""Layers of ranker and towers. They use only gathers, sums and products, which export to plain ONNX."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from karec.learn._torch import Tensor, functional, nn, torch
 from karec.learn.nets.row_sums import sum_of_rows
 
-COUNTED = 4096  # rows of a table; beyond, counts of codes are larger than the works' vectors
+MAX_COUNTED_CODES = 4096  # rows of a table; with more, counts of codes take more memory than item vectors
 
 
 class CodeEmbedding(nn.Module):
-    """A vector for each code of C columns, in one table: ``codes (…, C) int64`` → (…, C, dim).
+    """One table with a vector for each code of C columns: ``codes (…, C) int64`` → (…, C, dim).
 
-    Codes 0 and unseen ones (≥ size) share a column's vector 0. In training, a share ``id_dropout`` of the
-    codes in the columns ``dropped`` is read as 0, so that this vector is trained and a new work, whose id is
-    unseen, has a good one.
+    Code 0 and unseen codes (≥ size) share vector 0 of their column. In training a code of a column in
+    ``dropped`` is read as 0 with probability ``id_dropout``. So vector 0 is trained, and a new item, whose id
+    is unseen, gets a good one.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CodeEmbedding(nn.Module):
         chance = torch.zeros(len(sizes))
         chance[list(dropped)] = id_dropout
         self.register_buffer("chance", chance, persistent=False)
-        self.column: Tensor  # of each row of the table
+        self.column: Tensor  # column of each row of the table
         self.register_buffer(
             "column", torch.repeat_interleave(torch.tensor(sizes, dtype=torch.int64)), persistent=False
         )
@@ -44,7 +44,7 @@ class CodeEmbedding(nn.Module):
         return vectors
 
     def rows(self, codes: Tensor) -> Tensor:
-        """The rows of ``table`` that ``codes (…, C)`` are read from."""
+        """Returns the rows of ``table`` for ``codes (…, C)``."""
         codes = torch.where(codes < self.sizes, codes, 0)
         if self.training and self.id_dropout:
             codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.chance, 0, codes)
@@ -53,13 +53,12 @@ class CodeEmbedding(nn.Module):
     def sum_of_list(
         self, inputs: Mapping[str, Tensor], name: str, weights: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The works of a list, in the forms that ``embed_works`` reads, added up: (U, dim), and their number
-        (U, 1).
+        """Returns the sum of a list's item vectors (U, dim) and the number of its items (U, 1).
 
-        A work is the sum over its columns, times ``weights (C,)``. Where the table has at most COUNTED rows,
-        counts of codes multiply it, and no vector by slot or by work is held; else works are gathered. Counts
-        that the batch has already, ``<name>_counts (U, rows of the table)``, are taken where no code is
-        dropped.
+        An item vector is the sum over its columns, times ``weights (C,)``. ``inputs`` has the forms that
+        ``embed_items`` reads. If the table has at most MAX_COUNTED_CODES rows, counts of codes are multiplied
+        with it, without a vector per slot or item. Otherwise items are gathered. Counts in the batch,
+        ``<name>_counts (U, rows of the table)``, are used unless codes are dropped.
         """
         counted = inputs.get(f"{name}_counts")
         if counted is not None and not (self.training and self.id_dropout):
@@ -70,45 +69,44 @@ class CodeEmbedding(nn.Module):
             )
             return counted @ table, counted[:, : int(self.sizes[0])].sum(dim=1, keepdim=True)
         by_slot = name in inputs
-        works = inputs[name] if by_slot else inputs["works"]
-        rows, there = self.rows(works), (works.amax(dim=-1) > 0).to(torch.float32)
+        items = inputs[name] if by_slot else inputs["works"]
+        rows, is_item = self.rows(items), (items.amax(dim=-1) > 0).to(torch.float32)
         table = self.table.weight
         table = table if weights is None else table * weights[self.column].unsqueeze(1)
-        at = None if by_slot else inputs[f"{name}_at"]
-        present = there if at is None else there[at]
-        if len(table) <= COUNTED:
-            in_slots = rows if at is None else rows[at]
-            weight = present.unsqueeze(2).expand(in_slots.shape)
+        slots = None if by_slot else inputs[f"{name}_at"]
+        present = is_item if slots is None else is_item[slots]
+        if len(table) <= MAX_COUNTED_CODES:
+            slot_rows = rows if slots is None else rows[slots]
+            weight = present.unsqueeze(2).expand(slot_rows.shape)
             counts = present.new_zeros((present.shape[0], len(table)))
-            total = counts.scatter_add_(1, in_slots.flatten(1), weight.flatten(1)) @ table
-        elif at is None:
+            total = counts.scatter_add_(1, slot_rows.flatten(1), weight.flatten(1)) @ table
+        elif slots is None:
             total = (table[rows].sum(dim=2) * present.unsqueeze(2)).sum(dim=1)
         else:
             vectors = functional.embedding_bag(rows, table, mode="sum")
-            total = functional.embedding_bag(at, vectors, per_sample_weights=present, mode="sum")
+            total = functional.embedding_bag(slots, vectors, per_sample_weights=present, mode="sum")
         return total, present.sum(dim=1, keepdim=True)
 
     def sum_of_column(self, codes: Tensor, column: int) -> tuple[Tensor, Tensor]:
-        """``codes (U, L)`` of one column → their vectors, added up (U, dim), and how many count (U, 1).
+        """Returns the sum (U, dim) and number (U, 1) of the vectors of ``codes (U, L)``, all of one column.
 
-        Codes 0 and unseen ones do not count; nothing is dropped in training.
+        Code 0 and unseen codes do not count. No code is dropped in training.
         """
         known = (codes > 0) & (codes < self.sizes[column])
-        at = torch.where(known, codes, 0) + self.offsets[column]
-        counted = known.to(torch.float32)
-        if self.training:  # the vectors by slot are never held; it does not export
-            total = functional.embedding_bag(at, self.table.weight, per_sample_weights=counted, mode="sum")
+        rows = torch.where(known, codes, 0) + self.offsets[column]
+        weights = known.to(torch.float32)
+        if self.training:  # holds no vector per slot, but cannot be exported
+            total = functional.embedding_bag(rows, self.table.weight, per_sample_weights=weights, mode="sum")
         else:
-            total = (self.table(at) * counted.unsqueeze(2)).sum(dim=1)
-        return total, counted.sum(dim=1, keepdim=True)
+            total = (self.table(rows) * weights.unsqueeze(2)).sum(dim=1)
+        return total, weights.sum(dim=1, keepdim=True)
 
 
 class PiecewiseLinear(nn.Module):
-    """Numbers (N, F) → (N, F·(1 + bins)): each number, and of each of its bins the share below it, 0 to 1.
+    """Numbers (N, F) → (N, F·(1 + bins)): each number, and per bin the fraction of the bin below the number.
 
-    A linear layer over these is a piecewise linear function with kinks at the ``edges (F, bins + 1)``,
-    ascending. Beyond the outermost edges, where there was no training row, it goes on with the slope of the
-    plain number.
+    A linear layer on top is a piecewise linear function with kinks at ``edges (F, bins + 1)``, ascending.
+    Outside the outermost edges it continues with the slope of the plain number.
     Source  Y. Gorishniy et al., On embeddings for numerical features in tabular deep learning, NeurIPS 2022.
     """
 
@@ -121,16 +119,15 @@ class PiecewiseLinear(nn.Module):
 
     @property
     def width(self) -> int:
-        """F·(1 + bins)."""
         return self.low.numel() + len(self.low)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        reach = ((numbers.unsqueeze(2) - self.low) * self.per_width).clamp(0.0, 1.0)
-        return torch.cat([reach.flatten(1), numbers], dim=1)
+        fractions = ((numbers.unsqueeze(2) - self.low) * self.per_width).clamp(0.0, 1.0)
+        return torch.cat([fractions.flatten(1), numbers], dim=1)
 
 
 class Columns(nn.Module):
-    """Numbers (N, F) → (N, K): the columns that a model may see."""
+    """Selects the columns that a model reads: (N, F) → (N, K)."""
 
     def __init__(self, kept: Sequence[int]) -> None:
         super().__init__()
@@ -141,31 +138,36 @@ class Columns(nn.Module):
         return numbers.index_select(1, self.kept)
 
 
-def embed_works(
+def embed_items(
     codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
 ) -> list[tuple[Tensor, Tensor]]:
-    """The works of the lists ``names``, for each: vectors (U, H, dim), sums over columns, and present (U, H)
-    bool.
+    """Returns (vectors (U, H, dim), present (U, H) bool) for each list in ``names``; a vector is the sum over
+    columns.
 
-    Serving gives their codes, ``inputs[name] (U, H, I)``. Training gives each work of the batch once, ``works
-    (K, I)``, and its row there, ``<name>_at (U, H)``, which takes a fraction of the gathers and of the
-    gradients to scatter: a work that stands in several lists is embedded once, and is hidden in all of them
-    or in none.
+    When serving, ``inputs[name] (U, H, I)`` has the codes. In training, each item of the batch is embedded
+    once: ``works (K, I)`` has its codes, ``<name>_at (U, H)`` its row there. This needs fewer gathers and
+    gradients, and an item in several lists is dropped in all of them or in none.
     """
     if names[0] in inputs:
         return [(codes(inputs[name]).sum(dim=2), inputs[name].amax(dim=2) > 0) for name in names]
-    works = inputs["works"]
-    vectors, there = sum_of_rows(codes.table.weight, codes.rows(works)), works.amax(dim=1) > 0
+    items = inputs["works"]
+    vectors, is_item = sum_of_rows(codes.table.weight, codes.rows(items)), items.amax(dim=1) > 0
     slots = [inputs[f"{name}_at"] for name in names]
-    return [(vectors.index_select(0, at.flatten()).reshape(*at.shape, -1), there[at]) for at in slots]
+    return [
+        (vectors.index_select(0, rows.flatten()).reshape(*rows.shape, -1), is_item[rows]) for rows in slots
+    ]
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-    """Softmax attention of N candidates over H works: ``query (N, d)``, ``keys (U, H, d)``, ``present (U, H)
-    bool``.
+    """Softmax attention of N candidates over H items. Returns the weighted mean (N, d) of the keys, 0 for an
+    empty list.
 
-    U is N, or 1 for one user's candidates. Returns (N, d): the mean of the keys, weighted by softmax(⟨query,
-    key⟩/√d); zero for an empty history.
+    The weights are softmax(⟨query, key⟩/√d).
+
+    Args
+      query     (N, d)
+      keys      (U, H, d); U is N, or 1 for candidates of one user
+      present   (U, H) bool
     """
     scores = torch.matmul(keys, query.unsqueeze(-1)).squeeze(-1) / keys.shape[-1] ** 0.5
     weights = torch.softmax(scores.masked_fill(~present, -1e4), dim=-1) * present
@@ -173,6 +175,6 @@ def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
 
 
 def masked_mean(keys: Tensor, present: Tensor) -> Tensor:
-    """(U, d): the mean of the keys (U, H, d) that are present; zero for none."""
-    there = present.unsqueeze(-1).to(keys.dtype)
-    return (keys * there).sum(dim=1) / there.sum(dim=1).clamp(min=1.0)
+    """Returns the mean (U, d) of the keys (U, H, d) that are present, 0 if none is."""
+    weights = present.unsqueeze(-1).to(keys.dtype)
+    return (keys * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)

@@ -1,4 +1,4 @@
-"""Logistic regression over one-hot features: a linear baseline, which serves as a ranker too.
+"""Logistic regression over one-hot features, a linear baseline that can also serve as the ranker.
 
 Source  M. Richardson et al., Predicting clicks, WWW 2007.
 """
@@ -15,7 +15,7 @@ INPUTS = ("user_ids", "user_numbers", "context", "item_ids", "item_numbers", "cr
 
 
 class LogisticRegression(nn.Module):
-    """A weight for every code and every number, T outputs: ``inputs`` as of INPUTS → logits (N, T)."""
+    """One weight per code and number and task: ``inputs`` (see INPUTS) → logits (N, T)."""
 
     inputs = INPUTS
 
@@ -41,6 +41,6 @@ class LogisticRegression(nn.Module):
         return logits
 
     def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, 1, T): the logits of its one member, in the shape of the MMoE's."""
+        """Returns the logits as (N, 1, T), the shape that MmoeRanker.by_member has."""
         logits: Tensor = self(inputs)
         return logits.unsqueeze(1)

@@ -1,11 +1,10 @@
-"""The MMoE ranker: user, item, context and cross features, with attention of the work over the user's
-history.
+"""MMoE ranker: user, item, context and cross features, with attention of the item over the user's history.
 
-It is an ensemble of a few small MMoEs, its *members*, over one set of embeddings. Each has its own loss, and
-the ranker's logit is their mean, which overfits rare labels less than one of them.
+The ranker is an ensemble of a few small MMoEs (*members*) with shared embeddings. Each member has its own
+loss; the logit is the mean of the members, which overfits rare labels less than a single member.
 
-Every layer that sees both sides is a sum of a user part and an item part, so that serving computes the user's
-part once for all candidates: the user's inputs may have one row while the items have N.
+Each layer that reads both sides is the sum of a user part and an item part. So a request computes the user
+part once: the user's inputs may have one row while the items have N.
 
 Sources  J. Ma et al., Modeling task relationships in multi-task learning with multi-gate mixture-of-experts,
          KDD 2018; G. Zhou et al., Deep interest network, KDD 2018 (attention of the candidate over the
@@ -20,9 +19,8 @@ from typing import Literal
 
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, nn, torch
-from karec.learn.nets.features import id_columns, seen_numbers
-from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, attend, embed_works, masked_mean
-from karec.learn.nets.towers import Towers
+from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear, attend, embed_items, masked_mean
+from karec.learn.nets.towers import Towers, id_columns, seen_numbers
 
 INPUTS = (
     *("user_ids", "user_numbers", "history", "skipped", "context"),
@@ -32,16 +30,16 @@ NUMBERS = ("user_numbers", "item_numbers")
 
 
 class MmoeRanker(nn.Module):
-    """``inputs`` (of INPUTS, N rows, or 1 on the user's side) → logits (N, T + E): the encoder's tasks, then
-    ``extra``.
+    """``inputs`` (see INPUTS; N rows, or 1 for the user's inputs) → logits (N, T + E): the encoder's tasks,
+    then ``extra``.
 
-    ``by_member`` gives the members' logits, on which the loss is computed. The extra heads are shared by all
-    members: they read the experts' outputs, and no gradient flows back, since follow and play time, trained
-    together with the tasks, cost these .001 of AUC on validation days.
+    The loss is computed on the members' logits (``by_member``). All members share the extra heads. These read
+    the experts' outputs without a gradient: follow and play time, trained jointly, cost the other tasks 0.001
+    AUC on validation days.
 
-    With ``towers`` None it sees everything. With "full" or "static" it sees what those towers see, without
-    cross features and attention over the history; it differs from the towers in that user and work meet in
-    one network. ``edges`` of user_numbers and item_numbers as of ``Batches.edges``.
+    If ``towers`` is None, the ranker reads all inputs. With "full" or "static" it reads what those towers
+    read, without cross features and attention; unlike towers, it combines user and item in one network.
+    ``edges``: see ``Batches.edges``.
     """
 
     inputs: Sequence[str] = INPUTS
@@ -96,38 +94,38 @@ class MmoeRanker(nn.Module):
         return self.by_member(inputs).mean(dim=1)
 
     def by_member(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """(N, M, T + E): each member's logits."""
-        lists = embed_works(self.item_codes, inputs, ("history", "skipped") if self.crossed else ("history",))
-        history, in_history = lists[0]
+        """Returns the logits of each member (N, M, T + E)."""
+        lists = embed_items(self.item_codes, inputs, ("history", "skipped") if self.crossed else ("history",))
+        history, has_history = lists[0]
         item = self.item_codes(inputs["item_ids"])
         user_numbers = self.user_numbers(self.user_columns(inputs["user_numbers"]))
         numbers = self.item_numbers(self.item_columns(inputs["item_numbers"]))
-        of_user = [
+        user_parts = [
             self.user_codes(inputs["user_ids"]).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
             user_numbers,
-            masked_mean(history, in_history),
+            masked_mean(history, has_history),
         ]
-        of_item = [item.flatten(1)]
+        item_parts = [item.flatten(1)]
         if self.crossed:
-            skipped, in_skipped = lists[1]
+            skipped, has_skipped = lists[1]
             query = item.sum(dim=1)
-            liked, disliked = attend(query, history, in_history), attend(query, skipped, in_skipped)
+            liked, disliked = attend(query, history, has_history), attend(query, skipped, has_skipped)
             numbers = torch.cat([numbers, inputs["crosses"]], dim=1)
-            of_user.append(masked_mean(skipped, in_skipped))
-            of_item += [liked, disliked, liked * query, disliked * query]
+            user_parts.append(masked_mean(skipped, has_skipped))
+            item_parts += [liked, disliked, liked * query, disliked * query]
         else:
-            of_user.append(self.person(inputs["user_id"]).flatten(1))
-        mixed = self.from_user(torch.cat(of_user, dim=1)) + self.from_item(
-            torch.cat([*of_item, numbers], dim=1)
+            user_parts.append(self.person(inputs["user_id"]).flatten(1))
+        mixed = self.from_user(torch.cat(user_parts, dim=1)) + self.from_item(
+            torch.cat([*item_parts, numbers], dim=1)
         )
         wide = self.wide_user(user_numbers) + self.wide_item(numbers)
         return self._heads(mixed, wide)
 
     def _heads(self, mixed: Tensor, wide: Tensor) -> Tensor:
-        """(N, M, T + E) from the first layer ``mixed (N, ·)``, of experts and gates, and the linear part
-        ``wide``."""
-        n_tasks, n_experts = self.heads.shape[1], len(self.experts)  # of all members together
+        """Returns (N, M, T + E), from the first layer ``mixed (N, ·)`` of experts and gates and the linear
+        part ``wide``."""
+        n_tasks, n_experts = self.heads.shape[1], len(self.experts)  # experts of all members
         hidden = torch.relu(mixed[:, : n_experts * self.hidden]).reshape(-1, n_experts, self.hidden)
         experts = torch.relu(
             torch.einsum("neh,ehk->nek", self.dropout(hidden), self.experts) + self.expert_bias
@@ -137,21 +135,20 @@ class MmoeRanker(nn.Module):
             .reshape(-1, self.members, n_tasks, self.n_experts)
             .softmax(dim=3)
         )
-        # each expert, read by each head
         by_head = (experts.flatten(1) @ self._heads_of_experts()).reshape(gates.shape)
-        of_tasks = wide[:, : self.members * n_tasks].reshape(-1, self.members, n_tasks)
-        logits: Tensor = (self.gate_dropout(gates) * by_head).sum(dim=3) + self.head_bias + of_tasks
+        task_terms = wide[:, : self.members * n_tasks].reshape(-1, self.members, n_tasks)
+        logits: Tensor = (self.gate_dropout(gates) * by_head).sum(dim=3) + self.head_bias + task_terms
         if self.extra is not None:
             extra = self.extra(experts.flatten(1).detach()) + wide[:, self.members * n_tasks :]
             logits = torch.cat([logits, extra.unsqueeze(1).expand(-1, self.members, -1)], dim=2)
         return logits
 
     def _heads_of_experts(self) -> Tensor:
-        """(n_all·K, M·T·E): a column is the head of a member's task at the rows of one of its experts, 0
+        """Returns (n_all·K, M·T·E): column (m, t, e) has head t of member m in the rows of its expert e, 0
         elsewhere.
 
-        One product with it is quicker than the many small ones that mix a member's experts before its heads
-        read them.
+        One product with this matrix is faster than many small products that mix a member's experts before the
+        heads.
         """
         n_tasks, size = self.heads.shape[1:]
         same = torch.eye(len(self.experts), device=self.heads.device)

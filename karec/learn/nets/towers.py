@@ -1,44 +1,52 @@
-"""Two towers: a user tower and an item tower that meet in an inner product, and nowhere else.
+"""Two towers: the user tower and the item tower, combined only by an inner product.
 
-The item tower gives one vector v, the user tower one for each task, u_t, and a fused one, u_F, all of length
-1, and for each of these a level c and a slope m > 0, one number each:
+The item tower gives one vector v. The user tower gives one vector u_t per task and a fused one, u_F. All have
+length 1. For each of these it also gives a level c and a slope m > 0:
 
-    s_t = a_t·(m_t·⟨u_t, v⟩ + c_t) + b_t    a, b learned: a cosine alone would keep the sigmoid in a narrow
-                                            band
+    s_t = a_t·(m_t·⟨u_t, v⟩ + c_t) + b_t    a, b learned: a cosine limits the sigmoid to a narrow range
 
-c_t says how often the user gives this feedback at all, m_t how much that depends on the work: little for a
-user of whom little is known. Without them a user's level would have to be the cosine with what all works have
-in common, so that all item vectors would point one way. Neither changes the order of one user's works, and
-prerank reads neither.
+c_t is how often the user gives this feedback, m_t how much it depends on the item: little for an unknown
+user. Without them the level would be the cosine with the common part of all items, and all item vectors would
+be similar. Both keep the order of one user's items, and pre-ranking reads neither.
 
-u_F learns the fused score, and prerank searches with it; no cross feature enters. *Full* towers see counters
-and rates on both sides, *static* ones do not: their vectors stay valid until a work's profile changes.
+u_F learns the fused score, and pre-ranking searches with it. Towers read no cross features. *Full* towers
+read counters and rates; *static* ones do not, so their vectors stay valid until an item's profile changes.
 
-*Matching* towers have a second path beside the networks (``karec.learn.nets.matching``) and read more of the
-user: works passed over, creators followed, friends, and what user and works share.
+*Matching* towers have a second path (``karec.learn.nets.matching``). It also reads skipped items, followed
+creators, friends, and attributes that user and item share.
 Sources  P. Covington et al., RecSys 2016 and X. Yi et al., RecSys 2019 (two towers).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from karec.features.encoder import Encoder
 from karec.learn._torch import Tensor, functional, nn, torch
-from karec.learn.nets.features import id_columns, seen_numbers
 from karec.learn.nets.layers import CodeEmbedding, Columns, PiecewiseLinear
 from karec.learn.nets.matching import Matching
 
 STARTING_SCALE = 5.0
-ONE = math.log(math.e - 1.0)  # softplus of it is 1
+SOFTPLUS_ONE = math.log(math.e - 1.0)  # softplus(SOFTPLUS_ONE) = 1
+# prefixes of the names of counters and rates; past_: counts from before the log
+COUNTER_PREFIXES = ("log_exposed", "log_skipped", "rate_", "past_")
 
 
-class OfUsers(NamedTuple):
-    """What the user tower gives of B users: vectors of length 1, and a slope and a level for each head, the
-    fused one first. The names are those of the outputs in ONNX.
-    """
+def seen_numbers(encoder: Encoder, name: str, towers: Literal["full", "static"]) -> list[int]:
+    """Returns the columns of ``name`` ("user_numbers" or "item_numbers") that the towers read."""
+    columns = enumerate(encoder.names[name])
+    return [at for at, column in columns if towers == "full" or not column.startswith(COUNTER_PREFIXES)]
+
+
+def id_columns(encoder: Encoder) -> Sequence[int]:
+    """Returns the columns of ``item_ids`` that identify an item, creator or song, not a category."""
+    return [at for at, name in enumerate(encoder.names["item_ids"]) if name == "id" or name.endswith("_id")]
+
+
+class UserOutputs(NamedTuple):
+    """Outputs of the user tower for B users, with the names of the ONNX outputs. The fused head is first."""
 
     user_vector: Tensor  # (B, D)
     task_vectors: Tensor  # (B, T, D)
@@ -47,10 +55,10 @@ class OfUsers(NamedTuple):
 
 
 class UserTower(nn.Module):
-    """``inputs`` (B rows; those of ``matching`` too) → OfUsers.
+    """``inputs`` (B rows; also those of ``matching``) → UserOutputs.
 
-    In training the profile and numbers of a share ``hidden_profiles`` of the rows are set to 0, as those of a
-    user never seen are, so that history and context learn to do without them.
+    In training profile and numbers of a fraction ``hidden_profiles`` of the rows are set to 0, as for an
+    unseen user. So the tower learns to work with history and context only.
     """
 
     inputs: tuple[str, ...] = ("user_id", "user_ids", "user_numbers", "history", "context")
@@ -94,18 +102,18 @@ class UserTower(nn.Module):
         if matching is not None:
             self.inputs = tuple(dict.fromkeys((*UserTower.inputs, *matching.inputs)))
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> OfUsers:
-        works, n_works = self.item_codes.sum_of_list(inputs, "history")
-        person, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
+    def forward(self, inputs: Mapping[str, Tensor]) -> UserOutputs:
+        items, n_items = self.item_codes.sum_of_list(inputs, "history")
+        user_id, ids, numbers = inputs["user_id"], inputs["user_ids"], inputs["user_numbers"]
         if self.training and self.hidden_profiles:
-            seen = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles
-            person, ids, numbers = person * seen, ids * seen, numbers * seen
+            is_kept = torch.rand((len(ids), 1), device=ids.device) >= self.hidden_profiles
+            user_id, ids, numbers = user_id * is_kept, ids * is_kept, numbers * is_kept
         features = [
-            self.person(person).flatten(1),
+            self.person(user_id).flatten(1),
             self.user_codes(ids).flatten(1),
             self.context_codes(inputs["context"]).flatten(1),
             self.numbers(self.columns(numbers)),
-            works / n_works.clamp(min=1.0),
+            items / n_items.clamp(min=1.0),
         ]
         hidden = self.layers(torch.cat(features, dim=1))
         vectors = self.out(hidden).reshape(-1, self.heads, self.vector)
@@ -113,7 +121,7 @@ class UserTower(nn.Module):
             vectors = vectors + self.matching(inputs)
         vectors = functional.normalize(vectors, dim=2)
         slopes, levels = self.line(hidden).chunk(2, dim=1)
-        return OfUsers(vectors[:, 0], vectors[:, 1:], functional.softplus(slopes + ONE), levels)
+        return UserOutputs(vectors[:, 0], vectors[:, 1:], functional.softplus(slopes + SOFTPLUS_ONE), levels)
 
 
 class ItemTower(nn.Module):
@@ -145,15 +153,15 @@ class ItemTower(nn.Module):
         numbers = self.numbers(self.columns(inputs["item_numbers"]))
         vector: Tensor = self.layers(torch.cat([codes, numbers], dim=1))
         if self.matching is not None:
-            vector = vector + self.matching.of_works(inputs["item_ids"])
+            vector = vector + self.matching.embed_items(inputs["item_ids"])
         return functional.normalize(vector, dim=1)
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and a bias for each head, as trained: ``inputs`` → logits (B, 1 + T), fused
+    """Both towers with a scale and bias per head, as trained: ``inputs`` → logits (B, 1 + T), fused head
     first.
 
-    Without ``by_task`` T is 0: users have one vector.
+    If ``by_task`` is False, T is 0: a user has one vector.
     """
 
     inputs: tuple[str, ...] = (*UserTower.inputs, *ItemTower.inputs)
@@ -174,7 +182,7 @@ class Towers(nn.Module):
     ) -> None:
         super().__init__()
         item_codes = CodeEmbedding(encoder.sizes["item_ids"], dim, id_columns(encoder), id_dropout)
-        alike = Matching(encoder, len(encoder.tasks) + 1, vector) if matching else None
+        match = Matching(encoder, len(encoder.tasks) + 1, vector) if matching else None
         sides = {
             name: (edges[name], seen_numbers(encoder, name, towers))
             for name in ("user_numbers", "item_numbers")
@@ -183,7 +191,7 @@ class Towers(nn.Module):
             encoder,
             *sides["user_numbers"],
             item_codes,
-            alike,
+            match,
             dim=dim,
             hidden=hidden,
             vector=vector,
@@ -192,7 +200,7 @@ class Towers(nn.Module):
             by_task=by_task,
         )
         self.item = ItemTower(
-            encoder, *sides["item_numbers"], item_codes, alike, dim=dim, hidden=hidden, vector=vector
+            encoder, *sides["item_numbers"], item_codes, match, dim=dim, hidden=hidden, vector=vector
         )
         self.inputs = (*self.user.inputs, *self.item.inputs)
         self.scale = nn.Parameter(torch.full((self.user.heads,), STARTING_SCALE))
@@ -201,10 +209,10 @@ class Towers(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self.logits(self.user(inputs), self.item(inputs).unsqueeze(1)).squeeze(1)
 
-    def logits(self, users: OfUsers, works: Tensor) -> Tensor:
-        """(B, N, 1 + T): of B users with N works each, ``works (B, N, D)``."""
+    def logits(self, users: UserOutputs, items: Tensor) -> Tensor:
+        """Returns (B, N, 1 + T) for B users with N items each: ``items (B, N, D)``."""
         vectors = torch.cat([users.user_vector.unsqueeze(1), users.task_vectors], dim=1)
-        cosines = torch.matmul(works, vectors.transpose(1, 2))
+        cosines = torch.matmul(items, vectors.transpose(1, 2))
         lines = users.slopes.unsqueeze(1) * cosines + users.levels.unsqueeze(1)
         logits: Tensor = self.scale * lines + self.bias
         return logits

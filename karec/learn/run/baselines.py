@@ -15,9 +15,8 @@ from karec._beside import can_work_beside
 from karec.catalog.dataset import Dataset
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch
-from karec.learn.fit.loop import Recording
-from karec.learn.fit.prepare import Prepared, chosen_device, prepared_with
-from karec.learn.fit.state import FitState
+from karec.learn.fit.loop import FitState, Recording
+from karec.learn.fit.prepare import TrainingData, chosen_device, encode
 from karec.learn.run.hard_towers import train_hard_towers
 from karec.learn.run.mixed_ranker import PARTS
 from karec.learn.run.rankers import train_ranker
@@ -47,7 +46,7 @@ def threads_beside(settings: TrainSettings, n_rows: int) -> int:
 
 
 def train_baselines(
-    prepared: Prepared,
+    prepared: TrainingData,
     settings: TrainSettings,
     out: Path,
     recording_of: Callable[[str], Recording],
@@ -79,7 +78,7 @@ class Baselines:
 
     def run(self, progress: Progress) -> dict[str, FitState]:
         torch.set_num_threads(self.threads)
-        prepared = prepared_with(Encoder.load(self.out / "encoder.npz"), self.dataset, self.settings)
+        prepared = encode(Encoder.load(self.out / "encoder.npz"), self.dataset, self.settings)
         with ExitStack() as stack:
             wanted = self.settings.run.tensorboard
             events = stack.enter_context(EventFiles(self.out / "tensorboard")) if wanted else None

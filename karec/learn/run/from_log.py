@@ -27,7 +27,7 @@ from karec.learn._torch import torch
 from karec.learn.distil.distillation import train_towers
 from karec.learn.export.onnx_export import copy_as_version
 from karec.learn.fit.checkpoint import best_weights
-from karec.learn.fit.prepare import Prepared, prepare_served
+from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import Material, TrainResult
@@ -178,7 +178,7 @@ def _copy_models(run: Path, out: Path, model_version: int) -> None:
 
 
 def _taught(
-    prepared: Prepared, served: ServedLog, folder: Path, settings: TrainSettings, first: Material | None
+    prepared: TrainingData, served: ServedLog, folder: Path, settings: TrainSettings, first: Material | None
 ) -> tuple[SoftLabels, LoggedLists | None]:
     """Soft labels and lists of both logs. What the served one says of an exposure comes first; its pools are
     what prerank chooses from, those of the first log in ``folder`` are of many more users and moments.

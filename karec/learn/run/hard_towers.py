@@ -12,10 +12,9 @@ from karec.learn._torch import Tensor, nn
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, Recording
+from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording
 from karec.learn.fit.predictions import predict
-from karec.learn.fit.prepare import Prepared
-from karec.learn.fit.state import FitState
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.towers import Towers
 from karec.learn.settings.train import TrainSettings
@@ -35,7 +34,7 @@ class TaskLogits(nn.Module):
 
 
 def train_hard_towers(
-    prepared: Prepared,
+    prepared: TrainingData,
     settings: TrainSettings,
     path: Path,
     progress: Progress | None = None,

@@ -20,7 +20,7 @@ from karec.features.encoder import Encoder
 from karec.learn._torch import torch
 from karec.learn.export.onnx_export import OPSET, write_onnx
 from karec.learn.fit.batches import Batches
-from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.prepare import TrainingData
 from karec.times import Progress
 
 BATCH = 65_536
@@ -55,7 +55,7 @@ def lightgbm_packages() -> tuple[Any, Any]:
 
 
 def fit_lightgbm(
-    prepared: Prepared,
+    prepared: TrainingData,
     path: Path,
     *,
     model_version: int,

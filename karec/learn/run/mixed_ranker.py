@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from karec.files import write_text_aside
 from karec.learn.export.mixture import Mixture, mixed_onnx
 from karec.learn.export.onnx_export import ExportError, write_onnx
-from karec.learn.fit.prepare import Prepared
+from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.lightgbm import dense_matrix
 from karec.models.onnx_model import OnnxModel
@@ -43,7 +43,7 @@ def part_path(path: Path, kind: str) -> Path:
 
 
 def write_both(
-    prepared: Prepared, path: Path, model_version: int, progress: Progress | None = None
+    prepared: TrainingData, path: Path, model_version: int, progress: Progress | None = None
 ) -> Mixture:
     """Mix the exported parts that lie beside ``path`` as they do best on validation days, and write the
     mixture there.

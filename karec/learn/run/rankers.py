@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from karec.learn._torch import Tensor, functional, torch
 from karec.learn.distil.losses import play_time_loss
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, Recording, fit
+from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict, task_weights
-from karec.learn.fit.prepare import Prepared
-from karec.learn.fit.sampled_negatives import drawn_log_chances
-from karec.learn.fit.state import FitState
+from karec.learn.fit.prepare import TrainingData
+from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
@@ -38,7 +37,7 @@ NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
 def train_ranker(
     kind: str,
-    prepared: Prepared,
+    prepared: TrainingData,
     settings: TrainSettings,
     path: Path,
     progress: Progress | None = None,
@@ -64,7 +63,7 @@ def train_ranker(
 
 def _train_network(
     kind: str,
-    prepared: Prepared,
+    prepared: TrainingData,
     settings: TrainSettings,
     path: Path,
     progress: Progress | None,
@@ -81,7 +80,7 @@ def _train_network(
     labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
     batch = settings.optimizer.batch_size
-    log_chance = drawn_log_chances(prepared)
+    log_chance = sampling_log_probabilities(prepared)
 
     def loss(rows: Tensor, _: int) -> Tensor:
         logits = model.by_member(train.inputs(rows, names))
@@ -99,7 +98,7 @@ def _train_network(
         weight_decay=LINEAR_DECAY if kind == "lr" else settings.optimizer.weight_decay,
         patience=settings.optimizer.patience,
         seed=settings.seed,
-        what=f"training {NAMES[kind]}",
+        title=f"training {NAMES[kind]}",
         recording=recording,
         progress=progress,
     )
@@ -108,7 +107,11 @@ def _train_network(
 
 
 def _train_parts(
-    prepared: Prepared, settings: TrainSettings, path: Path, progress: Progress | None, recording: Recording
+    prepared: TrainingData,
+    settings: TrainSettings,
+    path: Path,
+    progress: Progress | None,
+    recording: Recording,
 ) -> FitState:
     """The MMoE, and LightGBM in a thread beside it, with half of torch's threads each; of one thread, in
     turn."""
@@ -145,7 +148,7 @@ def _train_parts(
 
 def _calibrate_and_export(
     model: MmoeRanker | LogisticRegression,
-    prepared: Prepared,
+    prepared: TrainingData,
     tasks: Sequence[str],
     extra: Sequence[str],
     settings: TrainSettings,
@@ -172,7 +175,7 @@ def _calibrate_and_export(
 
 
 def build_ranker(
-    kind: str, prepared: Prepared, settings: TrainSettings, extra: Sequence[str]
+    kind: str, prepared: TrainingData, settings: TrainSettings, extra: Sequence[str]
 ) -> MmoeRanker | LogisticRegression:
     """A ranker as it begins, its weights drawn from the settings' seed."""
     torch.manual_seed(settings.seed)

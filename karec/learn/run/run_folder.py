@@ -16,8 +16,7 @@ from karec.evaluate.quality import RUN_FORMAT
 from karec.features.encoder import Encoder
 from karec.files import remove_folder, write_text_aside
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
-from karec.learn.fit.loop import Recording
-from karec.learn.fit.state import FitState
+from karec.learn.fit.loop import FitState, Recording
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.settings.train import TrainSettings
 

@@ -31,7 +31,7 @@ from karec.files import write_text_aside
 from karec.learn._torch import torch_threads
 from karec.learn.distil.distillation import train_towers
 from karec.learn.fit.predictions import mean_auc
-from karec.learn.fit.prepare import Prepared, prepare
+from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.check import check_training, fingerprint
@@ -171,7 +171,9 @@ def _lacking(settings: TrainSettings, tasks: Sequence[str]) -> str:
 class _Search:
     """The tries of one choice: what was tried, and how much time is left."""
 
-    def __init__(self, prepared: Prepared, folder: Path, seconds: float, progress: Progress | None) -> None:
+    def __init__(
+        self, prepared: TrainingData, folder: Path, seconds: float, progress: Progress | None
+    ) -> None:
         self.prepared, self.folder, self.progress = prepared, folder, progress
         self.tried: list[Tried] = []
         self._until = time.monotonic() + seconds

@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 
 from karec.catalog.dataset import Dataset
-from karec.learn.fit.prepare import Prepared, prepare_served
+from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.settings.train import TrainSettings
 from karec.models.fusion import Fusion
 from karec.models.onnx_model import OnnxModel
@@ -54,14 +54,14 @@ def named(served: ServedLog) -> str:
 
 def with_served_pools(
     dataset: Dataset,
-    prepared: Prepared,
+    prepared: TrainingData,
     soft: SoftLabels,
     lists: LoggedLists,
     served: ServedLog,
     settings: TrainSettings,
     out: Path,
     progress: Progress | None = None,
-) -> tuple[Prepared, SoftLabels, LoggedLists]:
+) -> tuple[TrainingData, SoftLabels, LoggedLists]:
     """What towers learn from: ``prepared``, ``soft`` and ``lists`` of the first log, and the served pools as
     the ranker in ``out`` orders them.
     """

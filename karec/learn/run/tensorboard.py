@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.errors import MissingExtra
-from karec.learn.fit.state import FitState
+from karec.learn.fit.loop import FitState
 
 LOSS, EPOCH_LOSS, EPOCH_SCORE = "loss", "epoch/loss", "epoch/score"
 

@@ -23,9 +23,8 @@ from karec.evaluate.quality import evaluate_run
 from karec.learn._torch import torch
 from karec.learn.distil.distillation import train_towers
 from karec.learn.distil.recall_towers import NAMES, train_recall_towers
-from karec.learn.fit.loop import Recording
-from karec.learn.fit.prepare import Prepared, prepare
-from karec.learn.fit.state import Epoch, FitState
+from karec.learn.fit.loop import Epoch, FitState, Recording
+from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.run.baselines import Baselines, threads_beside, train_baselines
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.preflight import check_run
@@ -47,7 +46,7 @@ class Material:
     """What the towers of a first training learned from: examples, and the first log's soft labels and
     lists."""
 
-    prepared: Prepared
+    prepared: TrainingData
     soft: SoftLabels
     lists: LoggedLists | None
 
@@ -153,7 +152,7 @@ def train_all(
 
 
 def _train_recall(
-    prepared: Prepared,
+    prepared: TrainingData,
     settings: TrainSettings,
     out: Path,
     recording_of: Callable[[str], Recording],
@@ -173,12 +172,12 @@ def _train_recall(
 
 def _logged(
     dataset: Dataset,
-    prepared: Prepared,
+    prepared: TrainingData,
     served: ServedLog | None,
     settings: TrainSettings,
     out: Path,
     progress: Progress | None,
-) -> tuple[Prepared, SoftLabels, LoggedLists | None]:
+) -> tuple[TrainingData, SoftLabels, LoggedLists | None]:
     """What towers learn from: the ranker's log over the training days, written to out/rank_log and read back,
     and the pools of ``served``, where there are some.
     """

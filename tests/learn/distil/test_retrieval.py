@@ -9,7 +9,7 @@ from small_settings import SMALL, changed
 
 from karec.learn.distil.retrieval import Cases, Retrieval, validation_score
 from karec.learn.fit.prepare import prepare
-from karec.learn.fit.sampled_negatives import drawn_log_chances
+from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.towers import Towers
 
 SETTINGS = changed(
@@ -81,12 +81,12 @@ def test_the_score_is_the_recall_of_what_validation_holds(prepared):
 
 
 def test_without_drawn_negatives_nothing_is_corrected(prepared):
-    assert drawn_log_chances(prepared) is None
+    assert sampling_log_probabilities(prepared) is None
 
 
 def test_a_work_that_is_drawn_often_is_not_held_to_be_disliked(prepared):
-    log_chance = drawn_log_chances(replace(prepared, drawn=1.0)).numpy()[:, 0]
+    log_chance = sampling_log_probabilities(replace(prepared, drawn=1.0)).numpy()[:, 0]
     train = prepared.train
     taken = np.bincount(train.work_rows[train.labels[:, 0] > 0], minlength=40) + 1.0
     np.testing.assert_allclose(log_chance, np.log(taken / taken.mean())[train.work_rows], rtol=1e-5)
-    assert not drawn_log_chances(replace(prepared, drawn=0.0)).any()
+    assert not sampling_log_probabilities(replace(prepared, drawn=0.0)).any()

@@ -1,4 +1,4 @@
-"""Vectors of works from who watched them: the leading singular vectors, and who gets none."""
+"""Tests that co-watch vectors are the leading singular vectors, and which items have none."""
 
 from dataclasses import replace
 
@@ -8,14 +8,14 @@ import pytest
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.learn.fit.cowatch import DIMENSIONS, FEWEST, fit_cowatch
+from karec.learn.fit.cowatch import DIMENSIONS, MIN_WATCHERS, fit_cowatch
 
-N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than chance makes any other
+N_CIRCLES = DIMENSIONS  # as many directions as are kept, each stronger than random ones
 
 
 @pytest.fixture(scope="module")
 def circles():
-    """(of_user, of_work): rows by circle, 64 of very different sizes: 10 to 60 users, 3 to 12 works."""
+    """(of_user, of_item): group of each row; 64 groups of 10 to 60 users and 3 to 12 items."""
     generator = np.random.default_rng(3)
     sizes = np.geomspace(10, 60, N_CIRCLES).astype(int), np.linspace(3, 12, N_CIRCLES).astype(int)
     return tuple(np.repeat(np.arange(N_CIRCLES), generator.permutation(size)) for size in sizes)
@@ -23,16 +23,17 @@ def circles():
 
 @pytest.fixture(scope="module")
 def watched(circles):
-    """(users, works) int, how often: nearly all works of the own circle, a few of the next one in the ring.
+    """(users, items) int: watch counts; nearly all items of the own group, a few of the next group.
 
-    The last but one work has just enough watchers, the last one too few, though each watched it twice.
+    The last but one item has just enough watchers, the last one too few, although each of them watched it
+    twice.
     """
     generator = np.random.default_rng(4)
-    of_user, of_work = circles
-    ahead = (of_work - of_user[:, None]) % N_CIRCLES
+    of_user, of_item = circles
+    ahead = (of_item - of_user[:, None]) % N_CIRCLES
     chance = np.select([ahead == 0, ahead == 1], [0.9, 0.2])
     times = (generator.random(chance.shape) < chance) * generator.integers(1, 4, chance.shape)
-    few = np.arange(len(of_user))[:, None] < [FEWEST, FEWEST - 1]
+    few = np.arange(len(of_user))[:, None] < [MIN_WATCHERS, MIN_WATCHERS - 1]
     return np.concatenate([times, few * [1, 2]], axis=1)
 
 
@@ -54,7 +55,7 @@ def cowatch(snapshot):
     return fit_cowatch(snapshot, seed=1)
 
 
-def test_works_of_one_circle_lie_together_and_those_of_others_apart(snapshot, circles, cowatch):
+def test_cowatch_vectors_of_one_group_are_more_similar_than_others(snapshot, circles, cowatch):
     circle = circles[1]
     codes = cowatch.codes(snapshot.works.ids[: len(circle)])
     cosines = cowatch.vectors[codes] @ cowatch.vectors[codes].T
@@ -64,16 +65,15 @@ def test_works_of_one_circle_lie_together_and_those_of_others_apart(snapshot, ci
     assert cosines[same].mean() > cosines[strangers].max()
 
 
-def test_vectors_are_the_leading_singular_ones(snapshot, watched, cowatch):
-    """Of the matrix of who watched what, however often, that both the user's and the work's degree
-    normalise."""
-    enough = (watched > 0).sum(axis=0) >= FEWEST
+def test_cowatch_vectors_are_the_leading_singular_vectors(snapshot, watched, cowatch):
+    """The matrix has 1 for each watched item, however often, normalized by the degrees of user and item."""
+    enough = (watched > 0).sum(axis=0) >= MIN_WATCHERS
     b = (watched[:, enough] > 0).astype(float)
-    of_users, of_works = b.sum(axis=1, keepdims=True), b.sum(axis=0)
-    # or degrees would not matter
-    assert of_users.max() > 5 * of_users.min() and of_works.max() > 5 * of_works.min()
-    _, spread, v = np.linalg.svd(b / np.sqrt(of_users * of_works), full_matrices=False)
-    # or the leading ones would not be told from the rest
+    user_degrees, item_degrees = b.sum(axis=1, keepdims=True), b.sum(axis=0)
+    # the normalization must matter
+    assert user_degrees.max() > 5 * user_degrees.min() and item_degrees.max() > 5 * item_degrees.min()
+    _, spread, v = np.linalg.svd(b / np.sqrt(user_degrees * item_degrees), full_matrices=False)
+    # the leading directions must be separate from the rest
     assert spread[DIMENSIONS] < 0.7 * spread[DIMENSIONS - 1]
     exact = v[:DIMENSIONS].T * spread[:DIMENSIONS]
     exact /= np.linalg.norm(exact, axis=1, keepdims=True)
@@ -83,14 +83,14 @@ def test_vectors_are_the_leading_singular_ones(snapshot, watched, cowatch):
     np.testing.assert_allclose(found @ found.T, exact @ exact.T, rtol=0, atol=1e-3)
 
 
-def test_a_work_that_few_had_watched_has_no_vector(snapshot, cowatch):
+def test_item_with_few_watchers_has_no_cowatch_vector(snapshot, cowatch):
     just_enough, few = snapshot.works.ids[-2:]
     assert cowatch.codes(np.array([just_enough, few])).tolist() == [len(cowatch.works), 0]
     assert cowatch.codes(np.array([-1, 10**12])).tolist() == [0, 0]
     assert not cowatch.vectors[0].any()
 
 
-def test_the_same_seed_gives_the_same_vectors_and_leaves_other_draws_alone(snapshot, cowatch):
+def test_fit_cowatch_is_reproducible_and_keeps_global_random_state(snapshot, cowatch):
     import torch
 
     torch.manual_seed(5)
@@ -101,11 +101,11 @@ def test_the_same_seed_gives_the_same_vectors_and_leaves_other_draws_alone(snaps
     np.testing.assert_array_equal(torch.rand(3).numpy(), expected.numpy())
 
 
-def test_where_hardly_anything_was_watched_there_are_none(snapshot):
-    """No history, or not more works than a vector has dimensions."""
+def test_fit_cowatch_returns_none_if_histories_are_small(snapshot):
+    """No history, or at most as many items as a vector has dimensions."""
 
     def watched_by_enough(n_works):
-        user, work = np.divmod(np.arange(FEWEST * n_works), n_works)
+        user, work = np.divmod(np.arange(MIN_WATCHERS * n_works), n_works)
         history = Relation.from_pairs(user, snapshot.works.ids[work], len(snapshot.users))
         return replace(snapshot, relations={"history": history})
 

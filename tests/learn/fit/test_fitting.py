@@ -1,4 +1,4 @@
-"""The training loop: when it stops, what it keeps, and that a kill changes nothing."""
+"""Tests of the training loop: early stopping, the kept weights, and resuming after a kill."""
 
 import math
 import os
@@ -14,25 +14,25 @@ from karec.learn.fit.loop import Recording, TrainingDiverged, fit
 
 
 def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):
-    told = iter(scores)
+    values = iter(scores)
     return fit(
         model,
         n_rows,
         loss_of,
-        lambda: next(told),
+        lambda: next(values),
         epochs=epochs,
         batch_size=5,
         rate=0.1,
         weight_decay=0.0,
         patience=patience,
         seed=0,
-        what="training a line",
+        title="training a line",
         recording=Recording(checkpoint),
         progress=progress,
     )
 
 
-def test_training_stops_early_and_keeps_the_best_state():
+def test_fit_stops_early_and_keeps_the_best_weights():
     model = torch.nn.Linear(1, 1)
     seen = []
 
@@ -44,7 +44,7 @@ def test_training_stops_early_and_keeps_the_best_state():
     done = fit_line(loss_of, [0.1, 0.5, 0.4, 0.3, 0.9, 0.9], model)
     assert [epoch.score for epoch in done.history] == [0.1, 0.5, 0.4, 0.3]
     assert [step for step, _ in done.curve] == list(range(8))
-    assert model.weight.item() == seen[4]  # as the second epoch, of two steps, left it
+    assert model.weight.item() == seen[4]  # after the second epoch of two steps
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_training_stops_early_and_keeps_the_best_state():
         (1e3, 25, r"the loss is 1000 at step 25, more than 20 times the first 20 steps' 1;"),
     ],
 )
-def test_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_path, last, step, message):
+def test_diverged_fit_names_the_step_and_keeps_a_finite_checkpoint(tmp_path, last, step, message):
     model = torch.nn.Linear(1, 1)
     kept = Checkpoint(tmp_path / "line.pt", 2, "a line")
 
@@ -70,7 +70,7 @@ def test_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_pat
     assert state["progress"]["epoch"] == step // 2
 
 
-def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+def test_checkpoint_never_contains_weights_that_are_not_finite(tmp_path):
     model = torch.nn.Linear(1, 1)
     kept = Checkpoint(tmp_path / "line.pt", 1, "a line")
 
@@ -89,7 +89,7 @@ def dropping_model():
 
 
 def train_dropping(checkpoint, progress=None):
-    """Everything a training can depend on is random here: rows, dropout, momentum."""
+    """Trains with all sources of randomness: rows, dropout, momentum."""
     model = dropping_model()
     x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
 
@@ -102,7 +102,7 @@ def train_dropping(checkpoint, progress=None):
 
     done = fit(
         model, 32, loss_of, score, epochs=4, batch_size=5, rate=0.02, weight_decay=0.1, patience=4, seed=5,
-        what="x", recording=Recording(checkpoint), progress=progress,
+        title="x", recording=Recording(checkpoint), progress=progress,
     )  # fmt: skip
     return model, done
 
@@ -123,8 +123,8 @@ train_dropping(Checkpoint(Path({path!r}), 3, "x"), progress)
 
 
 @pytest.mark.parametrize("step", [2, 7, 28, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 8, 20))])
-def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path, step):
-    """Killed before the first checkpoint, at one, between two, at an epoch's end, at the very end."""
+def test_killed_fit_resumes_to_the_same_weights(tmp_path, step):
+    """Killed before the first checkpoint, at one, between two, at the end of an epoch, at the very end."""
     whole, done = train_dropping(None)
     path = tmp_path / "x.pt"
     script = KILLED.format(folder=os.path.dirname(__file__), path=str(path), step=step)
@@ -137,45 +137,47 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path, step):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_a_finished_training_is_not_trained_again(tmp_path):
+def test_finished_fit_is_not_repeated_on_resume(tmp_path):
     kept = Checkpoint(tmp_path / "x.pt", 100, "x")
     first, _ = train_dropping(kept)
-    told = []
-    again, _ = train_dropping(kept, lambda *step: told.append(step))
-    assert told == [(28, 28, "x")]
+    steps = []
+    again, _ = train_dropping(kept, lambda *step: steps.append(step))
+    assert steps == [(28, 28, "x")]
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+def test_checkpoint_of_another_training_is_refused(tmp_path):
     train_dropping(Checkpoint(tmp_path / "x.pt", 3, "seed 0"))
-    with pytest.raises(CheckpointError, match=r"x\.pt is of another training: seed 0; this one is seed 1"):
+    with pytest.raises(
+        CheckpointError, match=r"x\.pt belongs to another training: seed 0; this one is seed 1"
+    ):
         train_dropping(Checkpoint(tmp_path / "x.pt", 3, "seed 1"))
 
 
-def test_a_checkpoint_that_was_cut_short_or_altered_is_refused(tmp_path):
+def test_truncated_or_modified_checkpoint_is_refused(tmp_path):
     kept = Checkpoint(tmp_path / "x.pt", 3, "x")
     model, _ = train_dropping(kept)
     whole = kept.path.read_bytes()
     weights = whole.index(model[0].weight.detach().numpy().tobytes())
     for cut in (10, len(whole) // 2, len(whole) - 1):
         kept.path.write_bytes(whole[:cut])
-        with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint: .*begin anew without resume"):
+        with pytest.raises(CheckpointError, match=r"x\.pt: not a checkpoint: .*start without --resume"):
             train_dropping(kept)
     kept.path.write_bytes(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
-    with pytest.raises(CheckpointError, match=r"x\.pt is damaged: .* is not what was written; begin anew"):
+    with pytest.raises(CheckpointError, match=r"x\.pt: damaged: wrong checksum of .*; start without"):
         train_dropping(kept)
     kept.path.write_bytes(whole)
     train_dropping(kept)
 
 
 @pytest.mark.parametrize("state", [{"format": 1}, {"format": 2, "facts": "x"}, [1]])
-def test_a_torch_file_that_holds_no_checkpoint_is_refused(tmp_path, state):
+def test_torch_file_without_a_checkpoint_is_refused(tmp_path, state):
     torch.save(state, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of format 1"):
+    with pytest.raises(CheckpointError, match=r"x\.pt: checkpoint format is .*, expected 1"):
         Checkpoint(tmp_path / "x.pt", 3, "x").load()
 
 
-def test_a_checkpoint_of_a_model_that_was_built_differently_is_refused(tmp_path):
+def test_checkpoint_of_another_model_structure_is_refused(tmp_path):
     kept = Checkpoint(tmp_path / "x.pt", 3, "x")
     train_dropping(kept)
     state = kept.load()
@@ -183,14 +185,14 @@ def test_a_checkpoint_of_a_model_that_was_built_differently_is_refused(tmp_path)
     kept.save({name: value for name, value in state.items() if name not in ("format", "facts")})
     with pytest.raises(
         CheckpointError,
-        match=r"x\.pt is of a model that was built otherwise: "
+        match=r"x\.pt belongs to a model of another structure: "
         r".*layers\.0\.weight",
     ):
         train_dropping(kept)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04K\x05."])
-def test_a_file_that_is_no_torch_file_is_refused(tmp_path, content):
+def test_checkpoint_that_is_not_a_torch_file_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"x\.pt: not a checkpoint"):
         Checkpoint(tmp_path / "x.pt", 3, "x").load()

@@ -1,4 +1,4 @@
-"""Calibration finds the affine map that made the logits wrong, and keeps their order."""
+"""Tests of the calibration of logits."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_calibration_undoes_an_affine_mistake_and_keeps_the_order():
+def test_calibration_inverts_an_affine_map_and_keeps_order():
     generator = np.random.default_rng(0)
     true = generator.normal(-1, 1.5, (40_000, 2))
     labels = (generator.random(true.shape) < sigmoid(true)).astype(np.float32)
@@ -31,12 +31,12 @@ def test_calibration_undoes_an_affine_mistake_and_keeps_the_order():
     [([0.0, 1.0, 2.0], [1, 1, 1]), ([0.0, 1.0, 2.0], [1, 0, 0]), ([1.0, 1.0, 1.0], [1, 0, 1])],
     ids=["one class", "upside down", "all the same"],
 )
-def test_logits_of_one_class_upside_down_or_all_alike_are_left_as_they_are(logits, labels):
+def test_calibration_is_identity_if_labels_or_logits_are_degenerate(logits, labels):
     scale, bias = fit_calibration(np.array([logits]).T, np.array([labels]).T)
     assert (scale[0], bias[0]) == (1.0, 0.0)
 
 
-def test_calibration_is_folded_into_the_rankers_logits():
+def test_calibrated_ranker_returns_scaled_and_shifted_logits():
     ranker = torch.nn.Module()
     ranker.forward = lambda inputs: inputs["x"]
     folded = Calibrated(ranker, np.array([2.0, 1.0], np.float32), np.array([0.0, -1.0], np.float32))

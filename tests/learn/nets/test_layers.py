@@ -1,4 +1,4 @@
-"""Layers: codes, dropout of ids, bins of numbers, attention over history."""
+"""Tests of the layers: codes, id dropout, number encoding, attention."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from karec.features.vocabulary import FIRST_UNSEEN
 from karec.learn.nets.layers import CodeEmbedding, PiecewiseLinear, attend
 
 
-def test_codes_without_a_vector_share_one():
+def test_unseen_codes_share_vector_0_of_their_column():
     codes = CodeEmbedding((3, 4), 5).eval()
     known = torch.tensor([[2, 3]])
     unknown = torch.tensor([[FIRST_UNSEEN + 7, 4], [3, FIRST_UNSEEN], [0, 0]])
@@ -16,7 +16,7 @@ def test_codes_without_a_vector_share_one():
     assert not torch.equal(codes(known)[0], codes(unknown)[2])
 
 
-def test_id_dropout_hides_ids_in_training_alone():
+def test_id_dropout_hides_ids_only_in_training():
     torch.manual_seed(0)
     codes = CodeEmbedding((3, 3), 2, dropped=[0], id_dropout=0.5)
     rows = torch.ones((1000, 2), dtype=torch.int64)
@@ -26,14 +26,14 @@ def test_id_dropout_hides_ids_in_training_alone():
     assert (codes.eval()(rows)[:, 0] == codes.table.weight[1]).all()
 
 
-def test_numbers_reach_into_their_bins():
+def test_piecewise_linear_encodes_by_bin():
     layer = PiecewiseLinear(torch.tensor([[0.0, 1.0, 3.0]]))
     out = layer(torch.tensor([[-1.0], [0.5], [2.0], [9.0]]))
     assert out.tolist() == [[0, 0, -1], [0.5, 0, 0.5], [1, 0.5, 2], [1, 1, 9]]
     assert layer.width == 3
 
 
-def test_attention_ignores_padding_and_an_empty_history_is_zero():
+def test_attention_ignores_padding_and_gives_0_if_history_is_empty():
     keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]], [[5.0, 5.0]] * 3])
     present = torch.tensor([[True, True, False], [False, False, False]])
     seen = attend(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), keys, present)

@@ -1,4 +1,4 @@
-"""Logistic regression is a sum of weights, in torch and in ONNX."""
+"""Tests that logistic regression is a sum of weights in torch and ONNX."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def examples(dataset):
     return build_examples(encoder, dataset.snapshot, dataset.exposures)
 
 
-def test_lr_is_a_sum_of_weights(examples):
+def test_logistic_regression_is_a_sum_of_weights(examples):
     model = LogisticRegression(examples.encoder)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -42,7 +42,7 @@ def test_lr_is_a_sum_of_weights(examples):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_linear_ranker_in_onnx_computes_what_torch_does_for_many_rows_or_one_user(examples, tmp_path):
+def test_linear_ranker_onnx_equals_torch_for_rows_and_one_user(examples, tmp_path):
     torch.manual_seed(0)
     model = LogisticRegression(examples.encoder).eval()
     inputs = {name: examples.inputs(np.arange(50))[name] for name in model.inputs}

@@ -1,4 +1,4 @@
-"""The ranker and the towers: what they see, and that ONNX Runtime computes what torch computes."""
+"""Tests of the inputs of ranker and towers, and of their ONNX export."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.matching import MATCHED, Matching
 from karec.learn.nets.ranker import MmoeRanker
-from karec.learn.nets.towers import OfUsers, Towers
+from karec.learn.nets.towers import Towers, UserOutputs
 from karec.models.onnx_model import OnnxModel
 
 USER_SIDE = ("user_ids", "user_numbers", "history", "skipped", "context")
@@ -22,13 +22,13 @@ def batches(examples):
 
 
 def build(model, examples, batches):
-    """With weights far from zero, so that a difference would show."""
+    """Returns a model with weights far from zero, so that a difference would show."""
     torch.manual_seed(0)
-    built = model(examples.encoder, batches.edges(4), dim=4)
+    result = model(examples.encoder, batches.edges(4), dim=4)
     with torch.no_grad():
-        for parameter in built.parameters():
+        for parameter in result.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return built.eval()
+    return result.eval()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def as_tensors(inputs, names):
     return {name: torch.from_numpy(inputs[name]) for name in names}
 
 
-def test_batches_hold_what_examples_give(examples, batches, mmoe):
+def test_batches_inputs_equal_examples_inputs(examples, batches, mmoe):
     rows = np.array([3, 99, 99, 500])
     served, trained = examples.inputs(rows), batches.inputs(torch.from_numpy(rows))
     for name in MmoeRanker.inputs:
@@ -57,28 +57,28 @@ def test_batches_hold_what_examples_give(examples, batches, mmoe):
         )
 
 
-def test_the_ranker_in_onnx_is_the_ranker_in_torch(examples, mmoe, tmp_path):
+def test_mmoe_ranker_onnx_equals_torch(examples, mmoe, tmp_path):
     path = tmp_path / "ranker.onnx"
     inputs = {name: examples.inputs(np.arange(20))[name] for name in MmoeRanker.inputs}
     export = partial(export_onnx, mmoe, inputs, ["logits"], path, kind="ranker", tasks=("a", "b", "c"))
     export(model_version=3, shared=USER_SIDE)
     ranker = OnnxModel(path)
     assert (ranker.kind, ranker.model_version, ranker.tasks) == ("ranker", 3, ("a", "b", "c"))
-    assert b".py" not in path.read_bytes(), "a model tells nothing of the machine it was made on"
+    assert b".py" not in path.read_bytes(), "the ONNX file must not name source files"
     other = {name: examples.inputs(np.arange(100, 400, 3))[name] for name in MmoeRanker.inputs}
     with torch.no_grad():
         expected = mmoe(as_tensors(other, MmoeRanker.inputs)).numpy()
     np.testing.assert_allclose(ranker.run(other, "logits")[0], expected, atol=1e-5)
-    # one user, many works: the user's row given once, or repeated for each
-    once = {name: value[:1] if name in USER_SIDE else value for name, value in other.items()}
-    each = {name: np.repeat(value, 100, axis=0) if len(value) == 1 else value for name, value in once.items()}
-    np.testing.assert_allclose(ranker.run(once, "logits")[0], ranker.run(each, "logits")[0], atol=1e-5)
+    # one user, many items: the user's row once, or repeated for each item
+    shared = {name: value[:1] if name in USER_SIDE else value for name, value in other.items()}
+    repeated = {n: np.repeat(value, 100, axis=0) if len(value) == 1 else value for n, value in shared.items()}
+    np.testing.assert_allclose(ranker.run(shared, "logits")[0], ranker.run(repeated, "logits")[0], atol=1e-5)
 
 
-def test_the_towers_in_onnx_are_the_towers_in_torch(examples, towers, tmp_path):
+def test_towers_onnx_equals_torch(examples, towers, tmp_path):
     rows = examples.inputs(np.arange(100, 400, 3))
     vectors = {}
-    for tower, outputs in ((towers.user, OfUsers._fields), (towers.item, ["item_vector"])):
+    for tower, outputs in ((towers.user, UserOutputs._fields), (towers.item, ["item_vector"])):
         path = tmp_path / f"{outputs[0]}.onnx"
         inputs = {name: examples.inputs(np.arange(20))[name] for name in tower.inputs}
         export_onnx(tower, inputs, outputs, path, kind="tower", tasks=examples.encoder.tasks, model_version=1)
@@ -96,7 +96,7 @@ def test_the_towers_in_onnx_are_the_towers_in_torch(examples, towers, tmp_path):
     np.testing.assert_allclose(scale * (slopes * cosines + levels) + bias, expected, atol=1e-4)
 
 
-def test_the_towers_see_no_cross_features(examples, towers):
+def test_user_tower_does_not_depend_on_the_item(examples, towers):
     assert "crosses" not in towers.inputs
     rows = as_tensors(examples.inputs(np.arange(30)), towers.inputs)
     turned = {name: value.flip(0) if name in towers.item.inputs else value for name, value in rows.items()}
@@ -105,8 +105,7 @@ def test_the_towers_see_no_cross_features(examples, towers):
     torch.testing.assert_close(users[0], users[1])
 
 
-def test_slopes_and_levels_change_no_order_of_one_users_works(examples, towers):
-    """One user with thirty works: the logits of a head are an increasing function of its cosines."""
+def test_slopes_and_levels_keep_the_order_of_one_users_items(examples, towers):
     inputs = as_tensors(examples.inputs(np.arange(30)), towers.inputs)
     one = {
         name: value[:1].expand_as(value) if name in towers.user.inputs else value
@@ -118,15 +117,14 @@ def test_slopes_and_levels_change_no_order_of_one_users_works(examples, towers):
         cosines = torch.einsum("nhd,nd->nh", vectors, works)
         ascending = towers(one).gather(0, cosines.argsort(dim=0))
         assert (ascending.diff(dim=0) > -1e-5).all() and (ascending[-1] > ascending[0]).all()
-        of_all = towers.user(inputs)
-    for each in (of_all.slopes, of_all.levels):
-        assert each.std(dim=0).min() > 0.01, "users differ in it"
+        outputs = towers.user(inputs)
+    for values in (outputs.slopes, outputs.levels):
+        assert values.std(dim=0).min() > 0.01, "slopes and levels must differ between users"
 
 
 @pytest.fixture
-def matching_alone(examples, batches):
-    """Matching towers whose networks say nothing, whose means have no prior, and in which no list counts
-    yet."""
+def matching_only(examples, batches):
+    """Matching towers with zero networks, no prior, and weight 0 for every list."""
     towers = build(partial(Towers, matching=True), examples, batches)
     with torch.no_grad():
         for part in (towers.user.out, towers.user.line, towers.item.layers[2]):
@@ -141,7 +139,7 @@ def matching_alone(examples, batches):
 
 
 def vector_of(codes, seen, column):
-    """The vectors of ``codes`` of one column; code 0 and unseen codes have the column's vector 0."""
+    """Returns the vectors of codes of one column; code 0 and unseen codes have vector 0 of the column."""
     return codes.table.weight[torch.where(seen < codes.sizes[column], seen, 0) + codes.offsets[column]]
 
 
@@ -150,9 +148,9 @@ def work_vectors(codes, seen):
 
 
 @pytest.mark.parametrize("name", ["history", "skipped"])
-def test_matching_towers_know_how_alike_a_work_and_a_list_are(examples, matching_alone, name):
-    """⟨u, v⟩ is the cosine between a work's codes and those of the list's works, weighed by column."""
-    towers, matching = matching_alone, matching_alone.user.matching
+def test_matching_adds_the_cosine_of_item_and_list(examples, matching_only, name):
+    """⟨u, v⟩ is the cosine between the item's codes and the list's codes, weighted by column."""
+    towers, matching = matching_only, matching_only.user.matching
     with torch.no_grad():
         weights = torch.linspace(0.5, 2.0, matching.by_column.shape[1])
         matching.by_column[("history", "skipped").index(name)] = weights
@@ -168,8 +166,8 @@ def test_matching_towers_know_how_alike_a_work_and_a_list_are(examples, matching
 
 
 @pytest.mark.parametrize("name", ["follows", "friends"])
-def test_matching_towers_know_whom_a_user_follows_and_who_are_friends(examples, matching_alone, name):
-    towers, matching = matching_alone, matching_alone.user.matching
+def test_matching_adds_the_cosine_of_creator_and_social_edges(examples, matching_only, name):
+    towers, matching = matching_only, matching_only.user.matching
     with torch.no_grad():
         matching.by_edge[matching.edges.index(name)] = 1.0
         rows = as_tensors(examples.inputs(np.arange(60)), towers.inputs)
@@ -183,11 +181,10 @@ def test_matching_towers_know_whom_a_user_follows_and_who_are_friends(examples, 
     torch.testing.assert_close(cosines, expected.unsqueeze(1).expand(-1, 4), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("counted", [0, 4096], ids=["works gathered", "codes counted"])
-def test_matching_towers_train_on_what_they_serve_with(examples, counted, monkeypatch):
-    """A batch holds each work of its lists once and known creators alone; the towers make the same vectors of
-    both."""
-    monkeypatch.setattr("karec.learn.nets.layers.COUNTED", counted)
+@pytest.mark.parametrize("limit", [0, 4096], ids=["items gathered", "codes counted"])
+def test_matching_towers_give_equal_logits_in_training_and_serving(examples, limit, monkeypatch):
+    """A training batch has each item of its lists once and known creators only; the vectors are the same."""
+    monkeypatch.setattr("karec.learn.nets.layers.MAX_COUNTED_CODES", limit)
     names = (*MATCHED, *Towers.inputs)
     batches = Batches(examples, tuple(dict.fromkeys(names)))
     towers = build(partial(Towers, matching=True), examples, batches)
@@ -197,16 +194,16 @@ def test_matching_towers_train_on_what_they_serve_with(examples, counted, monkey
     with torch.no_grad():
         served = towers(as_tensors(examples.inputs(rows), towers.inputs))
         torch.testing.assert_close(towers(trained), served, atol=1e-5, rtol=1e-5)
-        towers.user.matching.train()  # another way to add the same vectors; nothing in it is random
+        towers.user.matching.train()  # a different summation, without randomness
         torch.testing.assert_close(towers(trained), served, atol=1e-5, rtol=1e-5)
 
 
-def test_a_short_list_says_less_than_a_long_one(examples, matching_alone):
-    """With a prior of κ works a mean over n is n/(n + κ) of the plain mean."""
-    matching = matching_alone.user.matching
+def test_matching_prior_shrinks_the_mean_of_short_lists(examples, matching_only):
+    """With prior κ a mean over n items is n/(n + κ) of the plain mean."""
+    matching = matching_only.user.matching
     with torch.no_grad():
         matching.by_column[0] = 1.0
-        rows = as_tensors(examples.inputs(np.arange(40)), matching_alone.inputs)
+        rows = as_tensors(examples.inputs(np.arange(40)), matching_only.inputs)
         plain = matching(rows)[:, 0]
         matching.prior.fill_(100.0)  # softplus(100) = 100
         shrunk = matching(rows)[:, 0]
@@ -214,8 +211,8 @@ def test_a_short_list_says_less_than_a_long_one(examples, matching_alone):
     torch.testing.assert_close(shrunk, plain * n / (n + 100.0), atol=1e-5, rtol=1e-4)
 
 
-def test_a_platform_without_creators_matches_what_it_has(examples, batches):
-    class Bare:  # the encoder of a platform whose works have ids and tags alone
+def test_matching_uses_only_lists_if_items_have_no_creators(examples, batches):
+    class Bare:  # encoder of a platform whose items have only ids and tags
         tasks, shared = ("a",), ()
         sizes, names = {"item_ids": (5, 3)}, {"item_ids": ("id", "tag")}
 

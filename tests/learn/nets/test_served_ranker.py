@@ -1,4 +1,4 @@
-"""The form in which the MMoE ranker is exported computes what the trained network does."""
+"""Tests that the serving form of the MMoE ranker equals the trained network."""
 
 from functools import partial
 
@@ -23,20 +23,20 @@ SHAPES = {
 }
 
 
-def inputs_of(examples, rows):
-    """Their inputs, by name: the first user liked nothing, the second passed over nothing."""
+def make_inputs(examples, rows):
+    """Returns inputs by name; the first user liked nothing, the second skipped nothing."""
     inputs = {name: examples.inputs(rows)[name].copy() for name in MmoeRanker.inputs}
     inputs["history"][0], inputs["skipped"][1] = 0, 0
     return inputs
 
 
-def logits_of(module, inputs):
+def run_torch(module, inputs):
     with torch.no_grad():
         return module({name: torch.from_numpy(value) for name, value in inputs.items()}).numpy()
 
 
-def trained(examples, spread=0.1, **shape):
-    """(calibrated, ranker), its weights far from zero, so that a difference shows."""
+def make_ranker(examples, spread=0.1, **shape):
+    """Returns (calibrated, ranker) with weights far from zero, so that a difference would show."""
     torch.manual_seed(0)
     ranker = MmoeRanker(examples.encoder, Batches(examples, MmoeRanker.inputs).edges(4), dim=4, **shape)
     with torch.no_grad():
@@ -48,36 +48,38 @@ def trained(examples, spread=0.1, **shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_served_form_gives_the_logits_of_the_trained_network(examples, shape):
-    calibrated, ranker = trained(examples, **shape)
+def test_served_ranker_equals_the_trained_ranker(examples, shape):
+    calibrated, ranker = make_ranker(examples, **shape)
     served = ServedRanker(calibrated, ranker)
-    inputs = inputs_of(examples, np.arange(0, 600, 3))
-    expected = logits_of(calibrated, inputs)
+    inputs = make_inputs(examples, np.arange(0, 600, 3))
+    expected = run_torch(calibrated, inputs)
     assert expected.std(axis=0).min() > 0.01
-    np.testing.assert_allclose(logits_of(served, inputs), expected, atol=2e-6, rtol=2e-6)
+    np.testing.assert_allclose(run_torch(served, inputs), expected, atol=2e-6, rtol=2e-6)
     for user in range(3):  # one user, given once, with many works
         once = {name: value[user : user + 1] if name in SHARED else value for name, value in inputs.items()}
-        np.testing.assert_allclose(logits_of(served, once), logits_of(calibrated, once), atol=2e-6, rtol=2e-6)
+        np.testing.assert_allclose(run_torch(served, once), run_torch(calibrated, once), atol=2e-6, rtol=2e-6)
 
 
-def test_scores_beyond_any_that_training_reaches_give_finite_logits(examples):
-    calibrated, ranker = trained(examples)
+def test_served_ranker_logits_are_finite_for_extreme_scores(examples):
+    calibrated, ranker = make_ranker(examples)
     with torch.no_grad():
         ranker.item_codes.table.weight.mul_(1e3)
         ranker.from_item.weight.mul_(1e3)
-    assert np.isfinite(logits_of(ServedRanker(calibrated, ranker), inputs_of(examples, np.arange(50)))).all()
+    assert np.isfinite(
+        run_torch(ServedRanker(calibrated, ranker), make_inputs(examples, np.arange(50)))
+    ).all()
 
 
-def test_the_exported_graph_makes_no_mask_and_no_softmax(examples, tmp_path):
-    calibrated, ranker = trained(examples)
-    path, inputs = tmp_path / "ranker.onnx", inputs_of(examples, np.arange(20))
+def test_served_ranker_graph_has_no_mask_and_no_softmax(examples, tmp_path):
+    calibrated, ranker = make_ranker(examples)
+    path, inputs = tmp_path / "ranker.onnx", make_inputs(examples, np.arange(20))
     export = partial(
         export_onnx, calibrated, inputs, ["logits"], path, kind="ranker", tasks=examples.encoder.tasks
     )
     export(model_version=1, shared=SHARED, form=ServedRanker(calibrated, ranker))
     onnx = pytest.importorskip("onnx", reason="onnx comes with the extra train")
     assert not {"Softmax", "Einsum", "Not"} & {node.op_type for node in onnx.load(path).graph.node}
-    other = inputs_of(examples, np.arange(100, 400, 3))
+    other = make_inputs(examples, np.arange(100, 400, 3))
     (found,) = OnnxModel(path).run(other, "logits")
-    np.testing.assert_allclose(found, logits_of(calibrated, other), atol=1e-5)
+    np.testing.assert_allclose(found, run_torch(calibrated, other), atol=1e-5)
     assert len(np.unique(found[:, 0])) > 50

@@ -61,7 +61,7 @@ def test_what_ends_the_training_there_is_raised_here(dataset, settings, tmp_path
     left.write_bytes(b"cut short")
     with (
         Beside(Baselines(dataset, settings, tmp_path, "these", 1)) as training,
-        pytest.raises(CheckpointError, match=r"baseline_hard\.pt is not a checkpoint"),
+        pytest.raises(CheckpointError, match=r"baseline_hard\.pt: not a checkpoint"),
     ):
         training.result()
 

@@ -272,14 +272,16 @@ def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taugh
 
     shutil.copytree(served[0].folder, tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "checkpoints")
-    with pytest.raises(CheckpointError, match=r"bare/checkpoints/towers\.pt does not hold trained towers"):
+    with pytest.raises(
+        CheckpointError, match=r"bare/checkpoints/towers\.pt: does not contain trained towers"
+    ):
         train_from_log(
             world.dataset, ServedRun.read(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run"
         )
     path = tmp_path / "unfinished.pt"
     state = torch.load(served[0].towers, weights_only=True)
     torch.save({**state, "progress": {**state["progress"], "done": False}}, path)
-    with pytest.raises(CheckpointError, match=r"unfinished\.pt is of a training that has not ended"):
+    with pytest.raises(CheckpointError, match=r"unfinished\.pt: the training is unfinished"):
         best_weights(path)
 
 
@@ -311,7 +313,9 @@ def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers
 
     assert pools(mine) == pools(theirs) and len(pools(mine)) > 40
     material = anew.material
-    assert material.prepared.requests == 0, "no outcome belongs to a request: the ranker learns from none"
+    assert material.prepared.n_requests == 0, (
+        "requests have no outcome, so the ranker must not learn from them"
+    )
     assert any("lists of at least 10 works teach" in note for note in anew.notes)
     assert furthest(towers_of(anew.folder), towers_of(run.folder)) > 1e-3
 

@@ -13,7 +13,7 @@ from small_settings import SMALL, changed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from karec.errors import MissingExtra
-from karec.learn.fit.state import Epoch, FitState
+from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import train_all
 from karec.learn.settings.check import fingerprint

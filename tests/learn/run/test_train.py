@@ -157,7 +157,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
 
 
 def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run):
-    with pytest.raises(CheckpointError, match=r"ranker\.pt is of another training"):
+    with pytest.raises(CheckpointError, match=r"ranker\.pt belongs to another training"):
         train_all(dataset, changed(SMALL, optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
 
 

@@ -15,7 +15,7 @@ from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.lab.studies.ablation.table import EvaluationSet
 from karec.learn.fit.batches import Batches
-from karec.learn.fit.prepare import Prepared, prepare
+from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.settings.train import TrainSettings
 from karec.samples.examples import Examples
 from karec.samples.lists import item_numbers
@@ -32,7 +32,7 @@ class AblationInputs:
     users of ``pool_rows`` order as a whole, the ranker for the users of ``whole_rows (W,)`` alone."""
 
     dataset: Dataset
-    prepared: Prepared
+    prepared: TrainingData
     measured: Examples
     pool_rows: NDArray[Any]
     pool_works: NDArray[Any]
