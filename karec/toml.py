@@ -53,6 +53,17 @@ REMOVED: Mapping[str, str] = {
     **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
     "model = 'first'": "Delete the stage. To save time, lower counts.prerank of the scene.",
     "recall.floor": "Use 'min_items'.",
+    **{
+        f"use = {old!r}": f"Use {new!r}."
+        for old, new in {
+            "i2i": "item_to_item",
+            "on_now": "open_now",
+            "is_on": "is_open",
+            "as_user": "same_as_user",
+            "scatter": "page_rules",
+            "random": "karec.lab.simulate.random_order:RandomOrder",
+        }.items()
+    },
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
 }
 """Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""

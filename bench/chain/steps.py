@@ -14,15 +14,19 @@ import numpy as np
 from chain.lists import Asked
 from karec.kernels.dpp_options import RIDGE
 from karec.pipeline.types import Array
+from karec.steps.filters.has_embedding import HasEmbedding
+from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota
-from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
+from karec.steps.hydrators.index_rows import IndexRows
+from karec.steps.hydrators.ranker import Ranker
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
 from karec.steps.scorers.freshness import Freshness
-from karec.steps.scorers.ranker import FusedScore, Ranker, TopK
+from karec.steps.scorers.fusion import Fusion
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.inner_product import InnerProduct
-from karec.steps.selectors.page_rules import Scatter
+from karec.steps.selectors.page_rules import PageRules
+from karec.steps.selectors.top_k import TopK
 from karec.steps.shared.similarity import PLAIN
 
 if TYPE_CHECKING:
@@ -146,7 +150,7 @@ def _ranker(shop: Workshop, step: Ranker, _: Select) -> Step:
     return run
 
 
-def _fusion(shop: Workshop, step: FusedScore, _: Select) -> Step:
+def _fusion(shop: Workshop, step: Fusion, _: Select) -> Step:
     def run(asked: Asked) -> None:
         asked.scores = step.fusion(asked.logits, step.tasks)
 
@@ -157,7 +161,7 @@ def _top_k(shop: Workshop, step: TopK, _: Select) -> Step:
     return lambda asked: _keep_best(asked, asked.scores, asked.request.k if step.k is None else step.k)
 
 
-def _scatter(shop: Workshop, step: Scatter, _: Select) -> Step:
+def _scatter(shop: Workshop, step: PageRules, _: Select) -> Step:
     """The first work that breaks no rule, place by place; where every one does, the first."""
     if step.places or step.boosts or any(rule.apart or rule.values for rule in step.rules):
         raise SystemExit("scatter's places, boosts, values and pairs are not written for the other side")
@@ -203,7 +207,7 @@ MAKERS: dict[type, Any] = {
     Quota: _quota,
     Dpp: _dpp,
     Ranker: _ranker,
-    FusedScore: _fusion,
+    Fusion: _fusion,
     TopK: _top_k,
-    Scatter: _scatter,
+    PageRules: _scatter,
 }

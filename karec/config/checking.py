@@ -12,7 +12,7 @@ from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refuse
 from karec.config.inheriting import LISTS
 from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
-from karec.config.registry import STEERING, SUBSTITUTE, hollow_step, imported, step_mistakes
+from karec.config.registry import SUBSTITUTE, hollow_step, step_mistakes
 from karec.config.resources import GIVEN
 from karec.config.scenes import (
     COUNTED,
@@ -27,6 +27,7 @@ from karec.config.scenes import (
 from karec.config.serve_settings import ServeSettings
 from karec.config.wiring import wiring_mistakes
 from karec.errors import ConfigError, KarecError
+from karec.exposure.controller import Steering
 from karec.pipeline.step import Merger, QueryHydrator, SideEffect, Source, Stage, Step
 from karec.screening.settings import read_settings
 from karec.toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
@@ -190,7 +191,7 @@ def _scene_mistakes(
             error.path = (*place.path, key)
             found.append(error)
     if isinstance(table.get("exposure"), dict):
-        found += mistakes(imported(STEERING), table["exposure"], place["exposure"], GIVEN)
+        found += mistakes(Steering, table["exposure"], place["exposure"], GIVEN)
     if not lists["recall"] and not found:
         found.append(place["recall"].refusal("a scene needs at least one recall channel"))
     limit = None

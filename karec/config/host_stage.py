@@ -23,9 +23,11 @@ from karec.config.scenes import Config, Scene
 from karec.errors import ConfigError
 from karec.files import write_text_aside
 from karec.pipeline.step import Step
+from karec.steps.filters.has_embedding import HasEmbedding
+from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota
-from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
 from karec.steps.filters.tone import Tone
+from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.scorers.freshness import Freshness
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.inner_product import InnerProduct

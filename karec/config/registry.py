@@ -10,56 +10,21 @@ from typing import Any, Literal, TypeVar
 from karec._giving_way import give_way
 from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError, ContractError
+from karec.exposure.controller import Steering
 from karec.pipeline._substitute import NOTHING, check_substitute
 from karec.pipeline.step import Source, Step
-from karec.toml import Place, checked, construct, keywords, mistakes, nearest, parameters, required
+from karec.toml import (
+    REMOVED,
+    Place,
+    checked,
+    construct,
+    keywords,
+    mistakes,
+    nearest,
+    parameters,
+    required,
+)
 
-STEPS: Mapping[str, str] = {
-    "user_features": "karec.steps.query.user_features:UserFeatures",
-    "user_tower": "karec.steps.query.user_tower:UserTower",
-    "profile": "karec.steps.sources.profile:Profile",
-    "follow": "karec.steps.sources.follow:Follow",
-    "social": "karec.steps.sources.social:Social",
-    "community": "karec.steps.sources.community:Community",
-    "city": "karec.steps.sources.city:City",
-    "model": "karec.steps.sources.model:Model",
-    "i2i": "karec.steps.sources.item_to_item:ItemToItem",
-    "popular": "karec.steps.sources.popular:Popular",
-    "indicators": "karec.steps.sources.popular:Indicators",
-    "fresh": "karec.steps.sources.fresh:Fresh",
-    "on_now": "karec.steps.sources.open_now:OnNow",
-    "merge": "karec.steps.sources.merge:QuotaMerger",
-    "index_rows": "karec.steps.filters.rows:IndexRows",
-    "has_embedding": "karec.steps.filters.rows:HasEmbedding",
-    "not_shown": "karec.steps.filters.rows:NotShown",
-    "not_seen": "karec.steps.filters.not_seen:NotSeen",
-    "is_on": "karec.steps.filters.rows:IsOn",
-    "followed": "karec.steps.filters.people:Followed",
-    "not_followed": "karec.steps.filters.people:NotFollowed",
-    "not_own": "karec.steps.filters.people:NotOwn",
-    "as_user": "karec.steps.filters.people:AsUser",
-    "blend": "karec.steps.scorers.blend:Blend",
-    "random": "karec.steps.scorers.random_order:RandomOrder",
-    "live_indicators": "karec.steps.scorers.live_indicators:LiveIndicators",
-    "inner_product": "karec.steps.selectors.inner_product:InnerProduct",
-    "freshness": "karec.steps.scorers.freshness:Freshness",
-    "tone": "karec.steps.filters.tone:Tone",
-    "quota": "karec.steps.filters.quota:Quota",
-    "exposure_prices": "karec.steps.scorers.exposure_control:ExposurePrices",
-    "underexposed": "karec.steps.scorers.exposure_control:Underexposed",
-    "exposure": "karec.steps.scorers.exposure_control:Exposure",
-    "exposures": "karec.steps.scorers.exposure_control:Exposures",
-    "ranker": "karec.steps.scorers.ranker:Ranker",
-    "fusion": "karec.steps.scorers.ranker:FusedScore",
-    "top_k": "karec.steps.scorers.ranker:TopK",
-    "rank_log": "karec.steps.side_effects.rank_log:RankLogObserver",
-    "shadow": "karec.steps.side_effects.shadow:Shadow",
-    "dpp": "karec.steps.selectors.dpp:Dpp",
-    "mmr": "karec.steps.selectors.mmr_ssd:Mmr",
-    "ssd": "karec.steps.selectors.mmr_ssd:Ssd",
-    "scatter": "karec.steps.selectors.page_rules:Scatter",
-}
-STEERING = "karec.exposure.controller:Steering"  # what the table `exposure` of a scene describes
 # keys of every step
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
 MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
@@ -209,7 +174,7 @@ def _check_source(source: Source, place: Place) -> None:
 
 def build_steering(table: Mapping[str, Any], resources: Resources, place: Place) -> Any:
     """What the table ``exposure`` of a scene describes. Raises ConfigError for a wrong key or value."""
-    return _constructed(imported(STEERING), table, resources, place)
+    return _constructed(Steering, table, resources, place)
 
 
 def step_name(table: Mapping[str, Any], place: Place) -> str:
@@ -219,15 +184,30 @@ def step_name(table: Mapping[str, Any], place: Place) -> str:
     return str(required(table, "use", str, place)).rsplit(":", 1)[-1]
 
 
+def step_classes() -> dict[str, type[Step]]:
+    """Returns the class of each step of karec by its name, those of one role together."""
+    # Imported here: the steps load ONNX Runtime, which commands that read a karec.toml do not need.
+    from karec.steps import filters, hydrators, query, scorers, selectors, side_effects, sources
+
+    roles = (query, sources, hydrators, filters, scorers, selectors, side_effects)
+    return {use: cls for role in roles for use, cls in role.STEPS.items()}
+
+
 def step_class(use: str, place: Place) -> type[Any]:
-    """The class of the step ``use``: a name of ``STEPS``, or ``"package.module:Class"``."""
-    if use not in STEPS and ":" not in use:
+    """Returns the class of the step ``use``: a name of ``step_classes()``, or ``"package.module:Class"``."""
+    module, colon, name = use.partition(":")
+    if not colon:
+        known = step_classes()
+        if use in known:
+            return known[use]
+        if (advice := REMOVED.get(f"use = {use!r}")) is not None:
+            raise place.refusal(f"use = {use!r} was removed. {advice}")
         raise place.refusal(
-            f"no step {use!r}{nearest(use, STEPS)}; known are {sorted(STEPS)}, or write "
-            f"'package.module:Class'"
+            f"no step {use!r}{nearest(use, known)}; known are {sorted(known)}, or write "
+            "'package.module:Class'"
         )
     try:
-        cls = imported(STEPS.get(use, use))
+        cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise place.refusal(f"{use!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Step)):
@@ -242,14 +222,9 @@ def _check_role(cls: type[Any], use: str, roles: tuple[type[Any], ...], place: P
         )
 
 
-def steps_that_give(what: str) -> list[str]:
-    """The names of ``STEPS`` whose classes declare that they give ``what``."""
-    return [use for use, path in STEPS.items() if what in imported(path).gives]
-
-
-def imported(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+def steps_that_give(feature: str) -> list[str]:
+    """Returns the names of the steps whose classes declare that they give ``feature``."""
+    return [use for use, cls in step_classes().items() if feature in cls.gives]
 
 
 def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:

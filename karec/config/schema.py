@@ -15,10 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import EVERY_SOURCE, STEERING, STEPS, SUBSTITUTE, imported
+from karec.config.registry import EVERY_SOURCE, SUBSTITUTE, step_classes
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
+from karec.exposure.controller import Steering
 from karec.pipeline._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
 from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source, Step
 from karec.toml import parameters
@@ -44,7 +45,7 @@ PLAIN: Mapping[Any, Schema] = {
 
 def config_schema() -> Schema:
     """Of the whole file; ``$defs`` holds a table for each step."""
-    defs = {use: _step(use, imported(path)) for use, path in STEPS.items() if use != "merge"}
+    defs = {use: _step(use, cls) for use, cls in step_classes().items() if use != "merge"}
     scene = {
         "type": "object",
         "additionalProperties": False,
@@ -179,7 +180,7 @@ def _said(cls: type[Any]) -> str:
 
 
 def _uses(key: str) -> list[str]:
-    return [use for use, path in STEPS.items() if use != "merge" and issubclass(imported(path), ROLES[key])]
+    return [use for use, cls in step_classes().items() if use != "merge" and issubclass(cls, ROLES[key])]
 
 
 def _entry(key: str) -> Schema:
@@ -242,6 +243,6 @@ def _stages() -> Schema:
 
 def _exposure() -> Schema:
     """None of its keys is needed in a scene that inherits others."""
-    table = _of_class(imported(STEERING), GIVEN)
+    table = _of_class(Steering, GIVEN)
     keys = {name: {"anyOf": [each, {"const": False}]} for name, each in table["properties"].items()}
     return {**table, "properties": keys, "required": []}

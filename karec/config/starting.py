@@ -71,7 +71,7 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
         text = _replaced(r"()similarity = \{ facets = \{ tag = [\d.]+ \} \}, ", "", text)
     for column in set(re.findall(r'column = "(\w+)"', text)) - set(columns):
         text = re.sub(rf'(?m)^ *\{{[^\n{{]*column = "{column}".*\n', "", text)
-    text, without_rules = re.subn(r'(?m)^ *\{ use = "scatter", rules = \[\n *\] \},\n', "", text)
+    text, without_rules = re.subn(r'(?m)^ *\{ use = "page_rules", rules = \[\n *\] \},\n', "", text)
     if without_rules:  # DPP, now the last step, takes as many works as the request wants
         text = _replaced(r'()k = "rerank", ', "", _replaced(r"(?m)()^rerank = .*\n", "", text))
     return text

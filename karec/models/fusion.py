@@ -21,7 +21,7 @@ EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Fusion:
+class ObjectiveWeights:
     """Weights by task; a task without a weight does not count."""
 
     weights: Mapping[str, float]

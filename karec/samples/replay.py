@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from karec.catalog.impressions import Impressions
 from karec.logs.read import RankLog
 from karec.logs.write import RankLogWriter
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
 from karec.samples.lists import list_bounds
@@ -62,7 +62,7 @@ def logits_of_rankers(
 def write_rank_log(
     examples: Examples,
     ranker: OnnxModel,
-    fusion: Fusion,
+    fusion: ObjectiveWeights,
     folder: Path,
     progress: Progress | None = None,
     threads: int = 0,
@@ -105,7 +105,7 @@ def pool_requests(
 def write_shadow_log(
     examples: Examples,
     ranker: OnnxModel,
-    fusion: Fusion,
+    fusion: ObjectiveWeights,
     folder: Path,
     *,
     share: float,
@@ -170,7 +170,7 @@ def write_served_pools(
     served: RankLog,
     rows: NDArray[Any],
     ranker: OnnxModel,
-    fusion: Fusion,
+    fusion: ObjectiveWeights,
     folder: Path,
     progress: Progress | None = None,
     threads: int = 0,

@@ -22,7 +22,7 @@ from karec.config import Cascade
 from karec.config.wiring import wiring_mistakes
 from karec.pipeline.step import Selector, Stage, Step
 from karec.pipeline.types import Candidates, Request, Selection
-from karec.steps.scorers.ranker import TopK
+from karec.steps.selectors.top_k import TopK
 from karec.toml import Place
 
 DIVERSE, RULES = "diversify", "rerank"  # rooms whose steps a plain top-k has not

@@ -1,1 +1,1 @@
-"""Steps of the cascade, one file a step, one folder a role."""
+"""The steps of karec by role: one file for each step, named as in karec.toml."""

@@ -65,7 +65,6 @@ UPWARDS = [
     ("karec.client.failures", "karec.pipeline.types", "layers"),
     ("karec.errors", "karec.pipeline.types", "layers"),
 ]
-BY_NAME = [("karec.config.registry", "karec.steps.shared.postings", "by-name")]
 OUTSIDE = [
     *(
         ("karec.index.item_index", package, "learning-stays-home")
@@ -91,7 +90,7 @@ OUTSIDE = [
     ("karec.kernels.scoring", "onnxruntime", "kernels"),
     *(("karec.models.onnx_model", package, "not-of-the-package") for package in ("bench", "tests")),
 ]
-FORBIDDEN = [*SIBLINGS, *UPWARDS, *BY_NAME, *OUTSIDE]
+FORBIDDEN = [*SIBLINGS, *UPWARDS, *OUTSIDE]
 
 
 @pytest.fixture(scope="module")

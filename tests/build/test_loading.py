@@ -52,7 +52,7 @@ for name in (*arrays, "pipeline", "steps", "exposure", "online", "bundle", "conf
 
 def test_serving_never_loads_what_only_learning_needs():
     loaded = loaded_after(SERVING)
-    assert "karec.steps.selectors.inner_product" in loaded and "karec.steps.scorers.ranker" in loaded
+    assert "karec.steps.selectors.inner_product" in loaded and "karec.steps.hydrators.ranker" in loaded
     assert not loaded.intersection(ONLY_FOR_LEARNING)
     assert not any(name.startswith("karec.learn") for name in loaded)
 

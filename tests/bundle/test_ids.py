@@ -17,7 +17,7 @@ from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Selector, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 
 USERS, ITEMS = ["ann", "bob 2", "章"], ["a", "b/1", "ü", "404", "e" * 256]
 
@@ -59,7 +59,7 @@ def naming(tmp_path_factory):
 
 
 def cascade(naming, observer=None):
-    merger = QuotaMerger([100], 100)
+    merger = Merge([100], 100)
     merger.name = "merge"
     stages = (Stage("rank", (NotShown(),)),)
     observers = () if observer is None else (SideEffectQueue(observer),)

@@ -25,7 +25,7 @@ stages = [
         { use = "top_k", k = "prerank" },
     ] },
     { name = "rerank", steps = [
-        { use = "scatter", rules = [{ column = "song_id" }] },
+        { use = "page_rules", rules = [{ column = "song_id" }] },
     ] },
 ]
 
@@ -49,7 +49,7 @@ stages = [
         { use = "dpp", diversity = "much", similarity = { whitn = 1, centre = 2 } },
     ] },
     { nme = "rerank", steps = [
-        { use = "scatter", rules = [{ column = "song_id", widow = 2 }, { window = 1 }] },
+        { use = "page_rules", rules = [{ column = "song_id", widow = 2 }, { window = 1 }] },
         { use = "top_k", on_failure = "retry" },
     ] },
 ]
@@ -85,10 +85,10 @@ EVERY = [
     (11, r"scenes\.home\.stages\[1\]: the key 'name' is missing"),
     (
         12,
-        r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[0\]: unknown key 'widow' \(did you mean "
-        r"'window'",
+        r"scenes\.home\.stages\[1\]\.steps\[0\] \(page_rules\)\.rules\[0\]: unknown key 'widow' "
+        r"\(did you mean 'window'",
     ),
-    (12, r"scenes\.home\.stages\[1\]\.steps\[0\] \(scatter\)\.rules\[1\]: the key 'column' is missing"),
+    (12, r"scenes\.home\.stages\[1\]\.steps\[0\] \(page_rules\)\.rules\[1\]: the key 'column' is missing"),
     (
         13,
         r"scenes\.home\.stages\[1\]\.steps\[1\] \(top_k\): on_failure = 'retry', expected one of 'fail', "
@@ -110,7 +110,7 @@ recall = [{ use = "popular", quota = 5 }, { use = "follow", quota = -1 }]
 stages = [
     { name = "rerank", steps = [
         { use = "index_rows" },
-        { use = "scatter", k = "page", rules = [
+        { use = "page_rules", k = "page", rules = [
             { column = "song_id", window = 1 },
             { colum = "creator_id" },
         ] },
@@ -124,19 +124,27 @@ page = 0
 [scenes.live]
 inherits = "home"
 recall.populr.quota = 3
-stages.rerank.steps.scater = false
+stages.rerank.steps.pagerules = false
 counts.pages = false
 """
 MORE = [
     (1, r"unknown key 'threds' \(did you mean 'threads'\?\)"),
     (5, r"scenes\.home: unknown key 'requst' \(did you mean 'request'\?\)"),
     (6, r"scenes\.home\.recall\[1\]: quota = -1, expected at least 1"),
-    (11, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[0\]: .*window = 1, expected at least 2"),
-    (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[1\]: unknown key 'colum'"),
-    (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(scatter\)\.rules\[1\]: the key 'column' is missing"),
+    (
+        11,
+        r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[0\]: .*window = 1, expected "
+        r"at least 2",
+    ),
+    (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[1\]: unknown key 'colum'"),
+    (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[1\]: the key 'column' is missing"),
     (19, r"scenes\.home: counts\.page = 0, expected at least 1"),
     (23, r"scenes\.live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
-    (24, r"scenes\.live\.stages\.rerank\.steps: no entry 'scater' is inherited \(did you mean 'scatter'\?\)"),
+    (
+        24,
+        r"scenes\.live\.stages\.rerank\.steps: no entry 'pagerules' is inherited "
+        r"\(did you mean 'page_rules'\?\)",
+    ),
     (25, r"scenes\.live\.counts: no count 'pages' is inherited \(did you mean 'page'\?\)"),
 ]
 
@@ -169,7 +177,12 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
             "has_embedding needs rows: put index_rows before",
         ),
         ('name = "rerank"', 'name = "prerank"', 5, "the name 'prerank' stands twice"),
-        ('"scatter", rules', '"scatter", k = 3, rules', 5, "the last step must be a selector without k"),
+        (
+            '"page_rules", rules',
+            '"page_rules", k = 3, rules',
+            5,
+            "the last step must be a selector without k",
+        ),
         (
             '{ column = "song_id" }',
             '{ column = "song_id", window = 1 }',

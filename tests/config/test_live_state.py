@@ -24,8 +24,8 @@ from karec.online.event_log.reader import read_events
 from karec.online.store.open import open_store
 from karec.online.store.store import CURSOR
 from karec.pipeline.types import Candidates, Request
+from karec.steps.hydrators.ranker import Ranker
 from karec.steps.query.user_features import UserFeatures
-from karec.steps.scorers.ranker import Ranker
 
 HOUR = 3_600_000
 USER, OTHER, STRANGER = 1, 2, 987_654

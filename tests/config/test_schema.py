@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 from jsonschema import Draft202012Validator
 
-from karec.config.registry import STEPS
+from karec.config.registry import step_classes
 from karec.config.schema import OF_STAGE, config_schema
 
 VALIDATOR = Draft202012Validator(config_schema())
@@ -23,7 +23,7 @@ steps = [{ use = "dpp", k = "few" }, { use = "mine.steps:Own", any = 1 }]
 name = "rerank"
 
 [[scenes.home.stages.steps]]
-use = "scatter"
+use = "page_rules"
 rules = [{ column = "song_id", window = "session" }, { column = "type", apart = [[0, 1]] }]
 places = [{ at = [1, 3] }]
 
@@ -49,7 +49,7 @@ def test_the_schema_is_one():
 
 def test_every_step_is_described():
     defs = config_schema()["$defs"]
-    assert set(defs) == set(STEPS) - {"merge"} | {OF_STAGE}
+    assert set(defs) == set(step_classes()) - {"merge"} | {OF_STAGE}
     assert all(each["description"] for each in defs.values())
 
 

@@ -101,12 +101,12 @@ def test_any_scene_name_is_written_as_a_key(platform, name):
         (["upload_ms"], {"fresh"}, {"freshness"}),
         (["song_id"], set(), set()),
         (["creator_id"], {"follow"}, {"quota"}),
-        (["creator_id", "song_id"], {"follow"}, {"quota", "scatter"}),
-        (["creator_id", "song_id", "tag"], {"profile", "follow"}, {"quota", "scatter"}),
+        (["creator_id", "song_id"], {"follow"}, {"quota", "page_rules"}),
+        (["creator_id", "song_id", "tag"], {"profile", "follow"}, {"quota", "page_rules"}),
         (
             ["creator_id", "song_id", "tag", "type", "upload_ms"],
             {"profile", "fresh", "follow"},
-            {"quota", "scatter", "freshness"},
+            {"quota", "page_rules", "freshness"},
         ),
     ],
 )

@@ -23,13 +23,14 @@ steps = [
 [[scenes.home.stages]]
 name = "rank"
 substitute = [{ use = "top_k" }]
-steps = [{ use = "random" }, { use = "top_k" }]
+steps = [{ use = "karec.lab.simulate.random_order:RandomOrder" }, { use = "top_k" }]
 [scenes.live]
 inherits = "home"
 recall.popular.substitute = false
 stages.rank.substitute = false
 """
-STAGE = 'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random" }, { use = "top_k" }]'
+STAGE = """substitute = [{ use = "top_k" }]
+steps = [{ use = "karec.lab.simulate.random_order:RandomOrder" }, { use = "top_k" }]"""
 
 
 @pytest.mark.parametrize(
@@ -51,13 +52,15 @@ STAGE = 'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random" }, { use = 
             "must be a selector without k too",
         ),
         (
-            'substitute = [{ use = "random" }]\nsteps = [{ use = "top_k" }]',
+            'substitute = [{ use = "karec.lab.simulate.random_order:RandomOrder" }]\n'
+            'steps = [{ use = "top_k" }]',
             "must be a selector without k too",
         ),
         (
-            'substitute = [{ use = "top_k" }]\nsteps = [{ use = "random", substitute = "nothing" }, { use = '
-            '"top_k" }]',
-            "has a substitute as a whole, and so its step 'random' none of its own",
+            'substitute = [{ use = "top_k" }]\n'
+            'steps = [{ use = "karec.lab.simulate.random_order:RandomOrder", substitute = "nothing" }, '
+            '{ use = "top_k" }]',
+            "has a substitute as a whole, and so its step 'RandomOrder' none of its own",
         ),
         (
             'substitute = [{ use = "top_k" }]\nsteps = [{ use = "not_shown" }, { use = "top_k" }]',
@@ -85,7 +88,8 @@ def test_a_stage_s_substitute_may_name_its_rules_as_they_stand_there(write_confi
     rules = TEXT.replace(
         STAGE,
         'substitute = [{ use = "not_shown" }, { use = "top_k" }]\n'
-        'steps = [{ use = "not_shown" }, { use = "random" }, { use = "top_k" }]',
+        'steps = [{ use = "not_shown" }, { use = "karec.lab.simulate.random_order:RandomOrder" }, '
+        '{ use = "top_k" }]',
     )
     path = write_config(rules)
     assert config_mistakes(path) == []

@@ -8,6 +8,7 @@ from karec.errors import ConfigError, Unavailable
 from karec.pipeline.step import Filter, QueryHydrator, Scorer, SideEffect
 from karec.pipeline.types import Request
 
+RANDOM = "karec.lab.simulate.random_order:RandomOrder"
 SCENE = """
 bundle = "bundles"
 
@@ -222,22 +223,22 @@ TOP = '{ use = "top_k", k = 5 }'
             r"rule",
         ),
         (
-            '{ use = "random", substitute = "popular" }',
+            '{ use = "RANDOM", substitute = "popular" }',
             r"substitute = 'popular', expected the table of "
             r"another scorer",
         ),
         (
-            '{ use = "random", substitute = { use = "top_k" } }',
+            '{ use = "RANDOM", substitute = { use = "top_k" } }',
             r"'top_k' is a selector, a Scorer belongs "
             r"here",
         ),
         (
-            '{ use = "random", substitute = { use = "rondom" } }',
-            r"no step 'rondom' \(did you mean "
-            r"'random'\?\)",
+            '{ use = "RANDOM", substitute = { use = "rankr" } }',
+            r"no step 'rankr' \(did you mean "
+            r"'ranker'\?\)",
         ),
         (
-            '{ use = "random", substitute = { use = "random", substitute = "nothing" } }',
+            '{ use = "RANDOM", substitute = { use = "RANDOM", substitute = "nothing" } }',
             "a substitute of its own",
         ),
         ('{ use = "top_k", k = 5, substitute = "nothing" }', r"a selector cannot be left out"),
@@ -250,12 +251,15 @@ TOP = '{ use = "top_k", k = 5 }'
             '{ use = "index_rows", substitute = "nothing" }, { use = "has_embedding" }',
             r"the step has_embedding needs rows, which is missing when index_rows takes its substitute",
         ),
-        ('{ use = "random", substitute = 5 }', r"substitute = 5, expected the table of another scorer"),
+        (
+            '{ use = "RANDOM", substitute = 5 }',
+            r"substitute = 5, expected the table of another scorer",
+        ),
     ],
 )
 def test_a_substitute_that_cannot_stand_where_it_is_is_refused(build, prerank, message):
     with pytest.raises(ConfigError, match=message):
-        build(prerank, f"[{of(GivesVector)}]")
+        build(prerank.replace("RANDOM", RANDOM), f"[{of(GivesVector)}]")
 
 
 def test_a_substitute_has_the_step_s_k_and_its_own_place_in_the_chain(build):

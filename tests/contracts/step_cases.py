@@ -6,12 +6,13 @@ the step cannot do without; steps that must stand before it beyond what it ``nee
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from karec.config.registry import STEPS
+from karec.config import registry
 from karec.pipeline.step import Step
+from karec.toml import Place
 
 QUOTAS = (3, 1000)  # of a source: fewer works than it finds, and more
 LIMIT = 6  # of the merger: fewer works than both channels bring
@@ -47,25 +48,24 @@ CASES = {
     "social": Case("quota = {quota}"),
     "community": Case("quota = {quota}"),
     "city": Case("quota = {quota}"),
-    "i2i": Case("quota = {quota}"),
+    "item_to_item": Case("quota = {quota}"),
     "indicators": Case("quota = {quota}"),
     "model": Case("quota = {quota}"),
     "popular": Case("quota = {quota}"),
     # the request's id chooses among draws, and every request has its own
     "fresh": Case("quota = {quota}, draws = 1"),
-    "on_now": Case("quota = {quota}"),
+    "open_now": Case("quota = {quota}"),
     "merge": Case(),
     "index_rows": Case(),
     "has_embedding": Case(),
     "not_shown": Case(),
     "not_seen": Case(),
-    "is_on": Case(),
+    "is_open": Case(),
     "followed": Case(),
     "not_followed": Case(),
     "not_own": Case(),
-    "as_user": Case('column = "city"'),
+    "same_as_user": Case('column = "city"'),
     "blend": Case("share = 0.5"),
-    "random": Case(),
     "live_indicators": Case(),
     "inner_product": Case("k = 7"),
     "freshness": Case("weight = 0.5", after=KNOWN_ROWS),
@@ -83,7 +83,7 @@ CASES = {
     "dpp": Case(),
     "mmr": Case(),
     "ssd": Case(),
-    "scatter": Case('rules = [{ column = "creator_id", window = 3, max_count = 1 }]'),
+    "page_rules": Case('rules = [{ column = "creator_id", window = 3, max_count = 1 }]'),
 }
 GIVERS = (
     "user_features",
@@ -95,15 +95,13 @@ GIVERS = (
 
 
 def step_class(use: str) -> type[Step]:
-    module, _, name = STEPS[use].partition(":")
-    found: type[Step] = getattr(importlib.import_module(module), name)
-    return found
+    return registry.step_class(use, Place(Path("karec.toml")))
 
 
 def of_role(role: str) -> list[str]:
     """The names of the steps that play ``role``; those without a case are left to the test that asks for
     one."""
-    return [use for use in STEPS if use in CASES and step_class(use).role == role]
+    return [use for use, cls in registry.step_classes().items() if use in CASES and cls.role == role]
 
 
 def name_of(use: str) -> str:

@@ -1,17 +1,37 @@
-"""The suite covers whatever karec.toml can name."""
+"""The contract suite covers every step of karec, and names are the same in karec.toml, files and classes."""
 
-from step_cases import CASES, STEPS, step_class
+from pathlib import Path
+
+from step_cases import CASES
 from step_contract import Contract
+
+import karec.steps
+from karec.config.registry import step_classes
 
 from . import test_observers, test_recall, test_request_hydrators, test_stage_steps
 
+STEPS_FOLDER = Path(karec.steps.__file__).parent
+ELSEWHERE = {"exposure_prices", "underexposed", "exposure", "exposures"}  # all in exposure_control.py
+
 
 def test_every_step_of_the_registry_has_a_case():
-    assert STEPS.keys() == CASES.keys(), "a step needs a line in step_cases.CASES, and a line its step"
+    assert step_classes().keys() == CASES.keys()
 
 
 def test_every_role_has_a_contract():
     suites = (test_observers, test_recall, test_request_hydrators, test_stage_steps)
     classes = [value for suite in suites for name, value in vars(suite).items() if name.startswith("Test")]
-    held = {each.role for each in classes if issubclass(each, Contract)}
-    assert {step_class(use).role for use in STEPS} == held
+    roles = {suite.role for suite in classes if issubclass(suite, Contract)}
+    assert {cls.role for cls in step_classes().values()} == roles
+
+
+def test_step_name_matches_its_file_and_class():
+    for use, cls in step_classes().items():
+        if use not in ELSEWHERE:
+            assert cls.__module__.rpartition(".")[2] == use
+            assert cls.__name__ == "".join(part.capitalize() for part in use.split("_"))
+
+
+def test_every_step_file_is_registered():
+    files = {path.stem for path in STEPS_FOLDER.glob("*/*.py") if path.parent.name != "shared"}
+    assert files - {"__init__", "exposure_control"} == step_classes().keys() - ELSEWHERE

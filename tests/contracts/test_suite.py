@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from step_cases import CASES, STEPS, Case, scene_of
+from step_cases import CASES, Case, scene_of
 
 from .test_observers import TestObservers as Observers
 from .test_recall import TestSources as Sources
@@ -32,10 +32,10 @@ BROKEN = [
     ("broken", "suite", "test"), BROKEN, ids=[f"{name}, {test}" for name, _, test in BROKEN]
 )
 def test_a_broken_step_fails(broken, suite, test, bundle, build, monkeypatch):
-    monkeypatch.setitem(STEPS, "broken", f"broken_steps:{broken}")
-    monkeypatch.setitem(CASES, "broken", Case("quota = 1000" if suite is Sources else ""))
-    contract, scene = suite(), scene_of("broken")
-    given = {"use": "broken", "scene": scene, "cascade": build(scene), "bundle": bundle, "build": build}
+    use = f"broken_steps:{broken}"
+    monkeypatch.setitem(CASES, use, Case("quota = 1000" if suite is Sources else ""))
+    contract, scene = suite(), scene_of(use)
+    given = {"use": use, "scene": scene, "cascade": build(scene), "bundle": bundle, "build": build}
     check = getattr(contract, test)
     with pytest.raises((AssertionError, LookupError)):
         check(**{name: given[name] for name in inspect.signature(check).parameters})

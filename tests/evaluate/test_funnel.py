@@ -12,9 +12,9 @@ from karec.logs.write import RankLogWriter
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.step import Hydrator, QueryHydrator, Scorer, Selector, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
-from karec.steps.filters.rows import IndexRows
+from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.selectors.inner_product import InnerProduct
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 
 DIM, WORKS = 4, 2_000
 GENERATOR = np.random.default_rng(5)
@@ -65,7 +65,7 @@ def cascade():
     index = ItemIndex.build(np.arange(WORKS), VECTORS)
     prerank = Stage("prerank", (IndexRows(index), InnerProduct(index, 400), EvenIds()))
     rank = Stage("rank", (Logits(), Fused()))
-    recall = Recall((AllWorks(),), QuotaMerger([WORKS], WORKS))
+    recall = Recall((AllWorks(),), Merge([WORKS], WORKS))
     return Cascade("home", (OneVector(),), recall, (prerank, rank), index=index)
 
 

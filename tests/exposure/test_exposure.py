@@ -26,11 +26,11 @@ from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Candidates, Page, Request
-from karec.steps.filters.rows import IndexRows
+from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.scorers.exposure_control import Exposure, ExposurePrices, Exposures, Underexposed, thompson
-from karec.steps.scorers.ranker import TopK
 from karec.steps.selectors.inner_product import InnerProduct
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.selectors.top_k import TopK
+from karec.steps.sources.merge import Merge
 from karec.times import HOUR_MS
 
 
@@ -244,7 +244,7 @@ def cascade(index, of):
     observer = Exposures(of)
     observer.name = "exposures"
     sources = (Underexposed(of, quota=4), Everything(50))
-    recall = Recall(sources, QuotaMerger((4, 50), 54))
+    recall = Recall(sources, Merge((4, 50), 54))
     return Cascade("home", (ExposurePrices(of),), recall, (stage,), (SideEffectQueue(observer),), index=index)
 
 

@@ -12,8 +12,8 @@ from karec.index import ItemIndex
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.quota import Quota
-from karec.steps.filters.rows import IndexRows
 from karec.steps.filters.tone import Tone
+from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.scorers.freshness import Freshness
 from karec.times import HOUR_MS
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.models.fusion import EPSILON, Fusion
+from karec.models.fusion import EPSILON, ObjectiveWeights
 
 TASKS = ("click", "like")
 LOGITS = np.array([[0.0, 0.0], [np.log(3.0), -np.log(3.0)]], np.float32)  # probabilities .5 .5 and .75 .25
@@ -33,29 +33,29 @@ def test_fusion_is_the_weighted_mean_or_geometric_mean_of_probabilities(logits, 
     """A weight of 0 is that of a task which is not named."""
     tasks = ("click", "like", "share")
     given = {task: w for task, w in zip(tasks, weights, strict=True) if w or named}
-    fused = Fusion(given, kind)(np.array(logits, np.float32), tasks)
+    fused = ObjectiveWeights(given, kind)(np.array(logits, np.float32), tasks)
     assert fused.dtype == np.float32
     np.testing.assert_allclose(fused, [plain_fusion(row, weights, kind) for row in logits], rtol=2e-7)
 
 
 def test_sum_is_the_kind_where_none_is_given():
-    fused = Fusion({"click": 3.0, "like": 1.0})(LOGITS, TASKS)
+    fused = ObjectiveWeights({"click": 3.0, "like": 1.0})(LOGITS, TASKS)
     np.testing.assert_allclose(fused, [0.5, (3 * 0.75 + 0.25) / 4], rtol=1e-6)
-    assert Fusion({"click": 1.0}).kind == "sum"
+    assert ObjectiveWeights({"click": 1.0}).kind == "sum"
 
 
 @pytest.mark.parametrize("kind", ["sum", "product"])
 def test_whole_numbers_are_weights_as_floats_are(kind):
     np.testing.assert_array_equal(
-        Fusion({"click": 1, "like": 3}, kind)(LOGITS, TASKS),
-        Fusion({"click": 1.0, "like": 3.0}, kind)(LOGITS, TASKS),
+        ObjectiveWeights({"click": 1, "like": 3}, kind)(LOGITS, TASKS),
+        ObjectiveWeights({"click": 1.0, "like": 3.0}, kind)(LOGITS, TASKS),
     )
 
 
 @pytest.mark.parametrize(("kind", "least"), [("sum", 1 / (1 + math.exp(60))), ("product", EPSILON)])
 def test_extreme_logits_count_as_60(kind, least):
     """exp(1e9) is infinite; what is cut at 60 is finite, and a probability of almost nothing is not 0."""
-    fused = Fusion({"click": 1.0}, kind)(np.array([[1e9, 0], [-1e9, 0]], np.float32), TASKS)
+    fused = ObjectiveWeights({"click": 1.0}, kind)(np.array([[1e9, 0], [-1e9, 0]], np.float32), TASKS)
     np.testing.assert_allclose(fused, [1.0 + (kind == "product") * EPSILON, least], rtol=1e-6)
 
 
@@ -66,12 +66,12 @@ def test_extreme_logits_count_as_60(kind, least):
 def test_weights_must_be_a_share(weights):
     message = f"fusion weights must be ≥ 0 with a positive sum, got {weights}"
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        Fusion(weights)
+        ObjectiveWeights(weights)
 
 
 def test_the_kind_is_sum_or_product():
     with pytest.raises(ValueError, match=r"^fusion kind must be 'sum' or 'product', got 'mean'$"):
-        Fusion({"click": 1.0}, "mean")
+        ObjectiveWeights({"click": 1.0}, "mean")
 
 
 def test_a_task_that_the_ranker_does_not_predict_is_named():
@@ -79,4 +79,4 @@ def test_a_task_that_the_ranker_does_not_predict_is_named():
         "fusion weighs ['gift', 'tip'], which the ranker does not predict; it predicts ['click', 'like']"
     )
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        Fusion({"tip": 1.0, "click": 1.0, "gift": 1.0})(LOGITS, TASKS)
+        ObjectiveWeights({"tip": 1.0, "click": 1.0, "gift": 1.0})(LOGITS, TASKS)

@@ -12,8 +12,8 @@ from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Scorer, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request
-from karec.steps.scorers.ranker import TopK
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.selectors.top_k import TopK
+from karec.steps.sources.merge import Merge
 
 
 class Finds(Source):
@@ -54,7 +54,7 @@ class Remembers(SideEffect):
 
 def cascade(*sources, observers=(), stages=None):
     sources = sources or (Finds("a", [1, 2, 3]), Finds("b", [3, 4]))
-    merger = QuotaMerger([100] * len(sources), 100)
+    merger = Merge([100] * len(sources), 100)
     merger.name = "merge"
     stages = (Stage("rank", (ScoresById(), TopK())),) if stages is None else stages
     observers = tuple(SideEffectQueue(observer) for observer in observers)
@@ -131,7 +131,7 @@ def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
 
 def test_an_observer_without_a_queue_is_refused():
     with pytest.raises(ContractError, match=r"give SideEffectQueue\(observer\)"):
-        Cascade("home", (), Recall((Finds("a", [1]),), QuotaMerger([1], 1)), (), (Remembers(),))
+        Cascade("home", (), Recall((Finds("a", [1]),), Merge([1], 1)), (), (Remembers(),))
 
 
 def test_no_candidates_give_an_empty_feed():
@@ -184,7 +184,7 @@ def test_a_request_for_another_scene_is_refused():
 
 def test_more_channels_than_bits_are_refused():
     with pytest.raises(ContractError, match="33 recall channels"):
-        Recall(tuple(Finds(str(i), []) for i in range(33)), QuotaMerger([1], 1))
+        Recall(tuple(Finds(str(i), []) for i in range(33)), Merge([1], 1))
 
 
 def test_the_trace_of_the_merge_tells_its_limit_and_the_works_that_have_no_row():

@@ -14,7 +14,7 @@ from karec.pipeline.cascade import Recall
 from karec.pipeline.deadline import DeadlineCounts
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 
 FOREVER, AT_ONCE = 60_000.0, 1.0
 
@@ -43,7 +43,7 @@ class Finds(Source):
 
 
 def ask(*sources):
-    recall = Recall(sources, QuotaMerger([10] * len(sources), 100))
+    recall = Recall(sources, Merge([10] * len(sources), 100))
     return recall, *recall.run(Request(1))
 
 
@@ -136,7 +136,7 @@ def test_a_channel_that_must_not_fail_fails_the_request_when_it_is_late(may_go):
 
 def test_when_a_request_fails_calls_that_nobody_waits_for_are_late(may_go):
     slow = Finds("slow", [7], FOREVER, may_go)
-    recall = Recall((Finds("broken", ValueError("x")), slow), QuotaMerger([1, 1], 9))
+    recall = Recall((Finds("broken", ValueError("x")), slow), Merge([1, 1], 9))
     with pytest.raises(ValueError, match="x"):
         recall.run(Request(1))
     assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, running=1)}
@@ -144,7 +144,7 @@ def test_when_a_request_fails_calls_that_nobody_waits_for_are_late(may_go):
 
 def test_many_requests_at_once_share_a_channel_that_is_in_time():
     timed = Finds("timed", [5], FOREVER)
-    recall = Recall((timed,), QuotaMerger([1], 9))
+    recall = Recall((timed,), Merge([1], 9))
     answers = []
     threads = [
         threading.Thread(target=lambda: answers.append(recall.run(Request(1))[0].ids.tolist()))
@@ -159,7 +159,7 @@ def test_many_requests_at_once_share_a_channel_that_is_in_time():
 
 def test_workers_are_used_again():
     timed = Finds("timed", [5], FOREVER)
-    recall = Recall((timed,), QuotaMerger([1], 9))
+    recall = Recall((timed,), Merge([1], 9))
     for _ in range(20):
         recall.run(Request(1))
     assert len(set(timed.threads)) < 20 and all(thread.daemon for thread in timed.threads)

@@ -21,9 +21,9 @@ from karec.pipeline._units import OUTSIDE
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, Source, Stage
 from karec.pipeline.types import Candidates, Request, Selection
-from karec.steps.scorers.ranker import TopK
-from karec.steps.side_effects.rank_log import RankLogObserver
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.selectors.top_k import TopK
+from karec.steps.side_effects.rank_log import RankLog
+from karec.steps.sources.merge import Merge
 
 
 class Takes:
@@ -93,7 +93,7 @@ def cascade(clock, recall_ms=3.0, rank_ms=12.0, select_ms=4.0):
         Finds("model", clock, recall_ms, [9, 8, 7], "nothing"),
         Finds("popular", clock, 1.0, [1, 2, 3, 4]),
     )
-    merger = QuotaMerger([10, 10], 20)
+    merger = Merge([10, 10], 20)
     merger.name = "merge"
     rank = Stage("rank", (Ranks("ranker", clock, rank_ms), best()), (best(),))
     rerank = Stage("rerank", (First("dpp", clock, select_ms, First("first", clock, 0.5)),))
@@ -175,9 +175,7 @@ def test_a_slow_minute_leaves_no_step_out_for_good():
 def test_a_substitute_source_brings_its_works_in_its_own_name():
     clock = Clock()
     model = Finds("model", clock, 9.0, [9, 8], Finds("lists", clock, 1.0, [8]))
-    of = Cascade(
-        "home", (), Recall((model,), QuotaMerger([10], 10)), (Stage("rank", (best(),)),), clock=clock
-    )
+    of = Cascade("home", (), Recall((model,), Merge([10], 10)), (Stage("rank", (best(),)),), clock=clock)
     feed = known(of).run(Request(1, deadline_ms=5))
     assert [(item.id, item.recalled_by) for item in feed] == [(8, ("lists",))]
     assert feed.degraded == ("recall.model: no time",)
@@ -188,7 +186,7 @@ def test_request_hydrators_and_columns_may_be_left_out():
     steps = (GivesColumn("column", clock, 5.0, "nothing"), best())
     before = (KnowsUser("mood", clock, 5.0, "nothing"), KnowsUser("user", clock, 1.0))
     sources = (Finds("popular", clock, 1.0, [1, 2]),)
-    of = Cascade("home", before, Recall(sources, QuotaMerger([10], 10)), (Stage("rank", steps),), clock=clock)
+    of = Cascade("home", before, Recall(sources, Merge([10], 10)), (Stage("rank", steps),), clock=clock)
     feed = known(of).run(Request(1, deadline_ms=3))
     assert feed.degraded == ("request.mood: no time", "rank.column: no time") and len(feed) == 2
     assert [step.n_out for step in feed.trace.steps] == [-1, -1, 2, 2, 2, 2]
@@ -220,7 +218,7 @@ def test_a_channel_with_a_time_of_its_own_has_no_more_than_the_request_can_spare
             return Candidates.empty()
 
     slow = Hangs("slow", clock, 0.0, [])
-    recall = Recall((slow, Finds("popular", clock, 0.0, [1])), QuotaMerger([10, 10], 10))
+    recall = Recall((slow, Finds("popular", clock, 0.0, [1])), Merge([10, 10], 10))
     try:
         feed = Cascade("home", (), recall, (Stage("rank", (best(),)),), clock=clock).run(
             Request(1, deadline_ms=2)
@@ -232,7 +230,7 @@ def test_a_channel_with_a_time_of_its_own_has_no_more_than_the_request_can_spare
 
 
 def test_the_rank_log_has_no_row_of_a_stage_that_gave_way(ranker, tmp_path):
-    logged = logged_cascade(ranker, tmp_path, RankLogObserver)
+    logged = logged_cascade(ranker, tmp_path, RankLog)
     rank = logged.stages[0]
     hurried = replace(logged, stages=(Stage("rank", rank.steps, (best(),)),))
     hurried.usual.add([("rank.ranker", 1e4), (f"rank.{rank.steps[0].name}", 1e4)] * 3)
@@ -309,7 +307,7 @@ def test_a_substitute_that_must_answer_and_cannot_fails_the_request():
         def recall(self, request):
             raise Unavailable("down")
 
-    recall = Recall((Finds("a", clock, 9.0, [1], Down("b", clock, 0.0, [])),), QuotaMerger([10], 10))
+    recall = Recall((Finds("a", clock, 9.0, [1], Down("b", clock, 0.0, [])),), Merge([10], 10))
     of = known(Cascade("home", (), recall, (Stage("rank", (best(),)),), clock=clock))
     with pytest.raises(Unavailable, match="down"):
         of.run(Request(1, deadline_ms=1))

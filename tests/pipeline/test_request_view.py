@@ -27,17 +27,19 @@ from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Hydrator, QueryHydrator, SideEffect, Source, Stage
 from karec.pipeline.types import Candidates, Request
+from karec.steps.filters.has_embedding import HasEmbedding
+from karec.steps.filters.not_shown import NotShown
 from karec.steps.filters.quota import Quota
-from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
+from karec.steps.hydrators.index_rows import IndexRows
 from karec.steps.query.user_tower import UserTower
 from karec.steps.scorers.freshness import Freshness
-from karec.steps.scorers.ranker import TopK
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.inner_product import InnerProduct
-from karec.steps.selectors.mmr_ssd import Mmr
-from karec.steps.selectors.page_rules import Scatter
+from karec.steps.selectors.mmr import Mmr
+from karec.steps.selectors.page_rules import PageRules
+from karec.steps.selectors.top_k import TopK
 from karec.steps.shared.page_rules import Rule
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
 
 N_REQUESTS = int(os.environ.get("KAREC_RACE_REQUESTS", "500"))
@@ -132,7 +134,12 @@ def scene(index: ItemIndex, towers, write=None) -> Scene:
         *(Freshness(index, weight=0.3, half_life_hours=50.0), Quota(index, "creator_id", 6)),
         Dpp(index, k=30, types="type", max_per_type=20, weights={"song_id": {"3": 1.5}}),
     )
-    rerank = (TopK(20), Mmr(index, k=14), Dpp(index, k=10, diversity=0.6), Scatter(index, [Rule("song_id")]))
+    rerank = (
+        TopK(20),
+        Mmr(index, k=14),
+        Dpp(index, k=10, diversity=0.6),
+        PageRules(index, [Rule("song_id")]),
+    )
     sources = (Model(index, 50), Listed())
     hydrators = (UserNumbers(), UserTower(towers))
     if write is not None:
@@ -144,7 +151,7 @@ def scene(index: ItemIndex, towers, write=None) -> Scene:
         hydrators = before_each(hydrators, WritesBefore(write))
     quotas = [source.quota for source in sources]
     stages = (Stage("prerank", prerank), Stage("rerank", rerank))
-    merged = Recall(sources, QuotaMerger(quotas, 110))
+    merged = Recall(sources, Merge(quotas, 110))
     return Scene(Cascade("home", hydrators, merged, stages, index=index), known, scored)
 
 
@@ -327,4 +334,4 @@ def test_steps_of_another_index_than_the_cascades_are_refused(towers):
         with pytest.raises(
             ContractError, match=r"hydrator '' was built on another item index than the cascade's: give"
         ):
-            Cascade("home", (), Recall((Listed(),), QuotaMerger([80], 80)), stages, index=of_cascade)
+            Cascade("home", (), Recall((Listed(),), Merge([80], 80)), stages, index=of_cascade)

@@ -17,8 +17,8 @@ from karec.pipeline._slots import Slots, shared_slots
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.types import Candidates, Request
-from karec.steps.scorers.ranker import TopK
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.selectors.top_k import TopK
+from karec.steps.sources.merge import Merge
 
 SECONDS = 60  # until a test that hangs is a failure
 
@@ -51,7 +51,7 @@ class Calls(Source):
 
 
 def cascade(source, threads, index=None):
-    merger = QuotaMerger([10], 10)
+    merger = Merge([10], 10)
     return Cascade(
         "home", (), Recall((source,), merger), (Stage("rank", (TopK(),)),), index=index, threads=threads
     )

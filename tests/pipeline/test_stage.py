@@ -1,13 +1,12 @@
 """The wrapper holds every step to its role: shapes, dtypes, order, and what a failure means."""
 
-import importlib
 import re
 import time
 
 import numpy as np
 import pytest
 
-from karec.config.registry import STEPS
+from karec.config.registry import step_classes
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
 from karec.pipeline.checks import hydrate_request, merge, recall
@@ -338,9 +337,7 @@ def test_an_empty_stage_changes_nothing():
 
 def test_what_the_steps_of_karec_need_and_give_is_spelled_as_documented():
     spelled = re.compile(r"request\.\w+|column\.\w+|rows|scores")
-    for use, path in STEPS.items():
-        module, _, name = path.partition(":")
-        step = getattr(importlib.import_module(module), name)
+    for use, step in step_classes().items():
         assert all(spelled.fullmatch(word) for word in (*step.needs, *step.gives)), use
 
 

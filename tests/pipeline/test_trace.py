@@ -46,7 +46,7 @@ def selected(name, n_in, n_out, limit=None):
     ("steps", "place", "reason", "text"),
     [
         (
-            [*recalled(90, kept=90), selected("dpp", 90, 30, limit=30), selected("scatter", 30, 30)],
+            [*recalled(90, kept=90), selected("dpp", 90, 30, limit=30), selected("page_rules", 30, 30)],
             "rerank.dpp",
             "limit",
             "30 of 50 works: rerank.dpp keeps at most 30 (of 90)",
@@ -70,7 +70,7 @@ def selected(name, n_in, n_out, limit=None):
             "4 of 50 works: prerank.tone dropped 86 of 90 (below the floor)",
         ),
         (
-            [*recalled(90, kept=90), selected("dpp", 90, 8), selected("scatter", 8, 8)],
+            [*recalled(90, kept=90), selected("dpp", 90, 8), selected("page_rules", 8, 8)],
             "rerank.dpp",
             "selected",
             "8 of 50 works: rerank.dpp chose 8 of 90",

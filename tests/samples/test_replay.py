@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from karec.logs.read import read_rank_log
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.samples.replay import pool_logits, ranker_logits, write_rank_log, write_shadow_log
 
-FUSION = Fusion({"click": 1.0, "like": 2.0})
+FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
 
 
 @pytest.fixture

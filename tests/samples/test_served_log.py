@@ -11,7 +11,7 @@ from karec.errors import DataError, LogSchemaError
 from karec.learn.export.onnx_export import copy_as_version
 from karec.logs.read import read_rank_log
 from karec.logs.write import RankLogWriter
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import build_examples
 from karec.samples.lists import lists_of
@@ -19,7 +19,7 @@ from karec.samples.replay import write_rank_log, write_shadow_log
 from karec.samples.served_log import joined, read_served_log
 from karec.samples.soft_labels import read_soft_labels, soft_labels_of
 
-FUSION = Fusion({"click": 1.0, "like": 2.0})
+FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
 TASKS = ("click", "long_view", "like")
 
 

@@ -6,11 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from karec.errors import LogSchemaError
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.samples.replay import ranker_logits, write_rank_log
 from karec.samples.soft_labels import read_soft_labels
 
-FUSION = Fusion({"click": 1.0, "like": 2.0})
+FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_the_service_is_shown_with_its_funnel_latencies_versions_and_workers(loo
     rows = page.locator("#funnel tbody th").all_inner_texts()
     assert rows == ["recall", "prerank", "rank", "rerank"]
     page.locator("summary", has_text="Every step").click()
-    assert "rerank.scatter" in page.locator("#steps").inner_text()
+    assert "rerank.page_rules" in page.locator("#steps").inner_text()
 
 
 def test_the_page_loads_nothing_but_itself_and_allows_no_other_script(look, service):

@@ -7,7 +7,8 @@ from tried_scene import PLAIN, tried_config
 
 import karec
 from karec.serve.tries import Uncut, choices, tried_diversity, variant
-from karec.steps.selectors.mmr_ssd import Mmr, Ssd
+from karec.steps.selectors.mmr import Mmr
+from karec.steps.selectors.ssd import Ssd
 
 USERS = 1, 2, 3, 4
 
@@ -63,10 +64,10 @@ def test_a_selector_that_is_left_out_still_cuts_to_as_many_works(cascade):
 
 
 def test_without_rules_the_order_of_diversity_stays(cascade):
-    without = variant(cascade, without=["rerank.scatter"])
+    without = variant(cascade, without=["rerank.page_rules"])
     for user in USERS:
         whole, feed = (each.run(karec.Request(user, explain=True)) for each in (cascade, without))
-        arranged = next(step.notes["explanation"] for step in whole.trace.steps if step.step == "scatter")
+        arranged = next(step.notes["explanation"] for step in whole.trace.steps if step.step == "page_rules")
         assert [item.id for item in feed] == arranged["before"]
 
 
@@ -97,6 +98,6 @@ def test_a_step_that_is_not_there_and_a_diversity_that_nothing_has_are_refused(c
 
 def test_no_observer_sees_what_is_tried(config):
     cascade = karec.Cascade.from_config(config)
-    feeds(variant(cascade, 0.9, ["rerank.scatter"]))
+    feeds(variant(cascade, 0.9, ["rerank.page_rules"]))
     cascade.run(karec.Request(1))
     assert [counts.seen for counts in cascade.close()] == [1]

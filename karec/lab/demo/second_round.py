@@ -33,7 +33,7 @@ from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.types import Page, Request
-from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.rank_log import RankLog as RankLogStep
 from karec.steps.side_effects.shadow import Shadow
 from karec.times import Progress
 
@@ -111,7 +111,7 @@ def _served(
     ranker = open_bundle(config).ranker
     stages, folder = cascade.stages, log.parent
     observers = (
-        RankLogObserver(ranker, folder, log.name),
+        RankLogStep(ranker, folder, log.name),
         Shadow(ranker, index, stages, folder, log.name, share=1.0, at_most=most),
     )
     for observer, name in zip(observers, ("rank_log", "shadow"), strict=True):

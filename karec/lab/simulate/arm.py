@@ -34,7 +34,7 @@ from karec.pipeline.side_effects import SideEffectQueue
 from karec.refresh.publish_run import publish_bundle
 from karec.screening.settings import Settings
 from karec.steps.scorers.exposure_control import Exposures
-from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.rank_log import RankLog
 from karec.times import DAY_MS, Progress
 
 COMMUNITY = "community"  # the channel; one of the user's own, module:Class, may read what it does
@@ -85,7 +85,7 @@ class ArmRun:
                 f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices "
                 "in its checkpoint: leave it out"
             )
-        logs = any(isinstance(queue.side_effect, RankLogObserver) for queue in cascade.side_effects)
+        logs = any(isinstance(queue.side_effect, RankLog) for queue in cascade.side_effects)
         if self._learns(cascade) and not logs:
             raise ConfigError(
                 f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer "

@@ -22,7 +22,7 @@ from karec.errors import ConfigError, DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, user_days
 from karec.evaluate.tables import with_interval
 from karec.lab.report import BLUE, GREY, ORANGE, Chart, Part, Table, write_report
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.auxiliary_tasks import PLAY_TIME, PLAY_UNIT_MS, auxiliary_labels
 from karec.samples.examples import Examples
@@ -191,7 +191,9 @@ def frontier(values: NDArray[Any]) -> NDArray[Any]:
 def _top(lists: RankedLists, weights: NDArray[Any], k: int) -> NDArray[Any]:
     """(L, O): the mean outcomes of each list's ``k`` best by the fused score, ties by position, as TopK takes
     them."""
-    score = Fusion(dict(zip(lists.objectives, weights.tolist(), strict=True)))(lists.logits, lists.objectives)
+    score = ObjectiveWeights(dict(zip(lists.objectives, weights.tolist(), strict=True)))(
+        lists.logits, lists.objectives
+    )
     order = np.lexsort((-score, lists.of))
     of = lists.of[order]
     begins = np.flatnonzero(np.r_[True, of[1:] != of[:-1]])

@@ -26,7 +26,16 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
 
-ELIGIBLE = ("index_rows", "has_embedding", "is_on", "followed", "not_followed", "not_own", "as_user", "tone")
+ELIGIBLE = (
+    "index_rows",
+    "has_embedding",
+    "is_open",
+    "followed",
+    "not_followed",
+    "not_own",
+    "same_as_user",
+    "tone",
+)
 WAYS = ("random", "popular", "cascade")
 RESAMPLES = 400
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from karec.learn.settings.train import TrainSettings
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
 from karec.samples.replay import write_rank_log, write_shadow_log
@@ -23,7 +23,7 @@ def write_first_log(
 ) -> None:
     """Log the model ``ranker`` over the examples ``train``; with ``pools``, whole pools of a share of the
     requests."""
-    model, fusion, threads = OnnxModel(ranker), Fusion(settings.fusion), settings.run.threads
+    model, fusion, threads = OnnxModel(ranker), ObjectiveWeights(settings.fusion), settings.run.threads
     write_rank_log(train, model, fusion, folder, progress, threads)
     if pools:
         shadow = settings.shadow

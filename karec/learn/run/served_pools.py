@@ -17,7 +17,7 @@ import numpy as np
 from karec.catalog.dataset import Dataset
 from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.settings.train import TrainSettings
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import DRAWS, LoggedLists, example_of, list_bounds, lists_of
 from karec.samples.replay import write_served_pools
@@ -72,7 +72,7 @@ def with_served_pools(
     both = prepare_served(dataset, prepared.encoder, settings, served, None, progress, prepared)
     starts, _ = list_bounds(served.log)
     rows = example_of(both.train, served.log.user_id[starts], served.log.time_ms[starts])
-    ranker, fusion = OnnxModel(out / "ranker.onnx"), Fusion(settings.fusion)
+    ranker, fusion = OnnxModel(out / "ranker.onnx"), ObjectiveWeights(settings.fusion)
     write_served_pools(both.train, served.log, rows, ranker, fusion, folder, progress, settings.run.threads)
     log = read_teacher_log(folder, dataset.tasks)
     more = lists_of(both.train, log, settings.distil.list_works, settings.seed, DRAWS)

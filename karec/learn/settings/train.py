@@ -23,7 +23,7 @@ from karec.learn.settings.sections import (
     ShadowSettings,
     TowerSettings,
 )
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.toml import REMOVED, Place, fill, read_toml, refuse_removed
 
 Settings = TypeVar("Settings", bound="TrainSettings")
@@ -61,7 +61,7 @@ class TrainSettings(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            Fusion(self.fusion or {"": 1.0})
+            ObjectiveWeights(self.fusion or {"": 1.0})
         except ValueError as error:
             raise ConfigError(f"fusion = {dict(self.fusion)}: {error}") from error
         if self.distil.list_works > self.shadow.works:

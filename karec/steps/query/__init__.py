@@ -1,1 +1,14 @@
-"""Query hydrators: they add features of the user to the request."""
+"""Query hydrators: each one adds features of the user to the request."""
+
+from collections.abc import Mapping
+
+from karec.pipeline.step import QueryHydrator
+from karec.steps.query.user_features import UserFeatures
+from karec.steps.query.user_tower import UserTower
+from karec.steps.scorers.exposure_control import ExposurePrices
+
+STEPS: Mapping[str, type[QueryHydrator]] = {
+    "exposure_prices": ExposurePrices,
+    "user_features": UserFeatures,
+    "user_tower": UserTower,
+}

@@ -1,1 +1,18 @@
-"""Scorers: they give each candidate a score."""
+"""Scorers: each one computes a score for every candidate."""
+
+from collections.abc import Mapping
+
+from karec.pipeline.step import Scorer
+from karec.steps.scorers.blend import Blend
+from karec.steps.scorers.exposure_control import Exposure
+from karec.steps.scorers.freshness import Freshness
+from karec.steps.scorers.fusion import Fusion
+from karec.steps.scorers.live_indicators import LiveIndicators
+
+STEPS: Mapping[str, type[Scorer]] = {
+    "blend": Blend,
+    "exposure": Exposure,
+    "freshness": Freshness,
+    "fusion": Fusion,
+    "live_indicators": LiveIndicators,
+}

@@ -11,13 +11,13 @@ from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
 from karec.index import ItemIndex
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
-from karec.steps.shared.page_rules import Boosts, Place, Rule, check_together
+from karec.steps.shared.page_rules import Boosts, Position, Rule, check_together
 from karec.toml import nearest
 
 NONE = -1
 
 
-class Scatter(Selector):
+class PageRules(Selector):
     """The first ``k`` (None = ``request.k``) of the candidates' order, changed as little as what is wanted
     needs.
 
@@ -34,7 +34,7 @@ class Scatter(Selector):
         self,
         index: ItemIndex,
         rules: Sequence[Rule] = (),
-        places: Sequence[Place] = (),
+        places: Sequence[Position] = (),
         boosts: Boosts | None = None,
         k: int | None = None,
         naming: IdNames | None = None,
@@ -115,12 +115,12 @@ class Scatter(Selector):
                 whose.append(rule)
         return marks, whose
 
-    def _fits(self, place: Place, candidates: Candidates, values: dict[str, Array]) -> Array:
+    def _fits(self, place: Position, candidates: Candidates, values: dict[str, Array]) -> Array:
         if place.work is not None:
             return np.asarray(candidates.ids == self.pinned[place.work])
         return np.asarray(np.isin(values[str(place.column)], place.values) & (candidates.rows >= 0))
 
-    def _notes(self, found: Arranged, whose: list[Rule], slots: list[tuple[int, Place]]) -> dict[str, Any]:
+    def _notes(self, found: Arranged, whose: list[Rule], slots: list[tuple[int, Position]]) -> dict[str, Any]:
         """Plain values; places count from 1."""
         notes: dict[str, Any] = {"violations": len(found.broken) + len(found.unmet)}
         told = [f"place {at + 1}: {whose[rule]} (+{excess})" for at, rule, excess in found.broken]

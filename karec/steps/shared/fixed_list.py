@@ -8,7 +8,7 @@ from typing import Self
 from karec.pipeline.types import Array, Candidates, Request
 
 
-class Standing:
+class FixedList:
     """``works``, whose rows are looked up once for each generation of the index, by the first request that
     sees it.
 

@@ -44,7 +44,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Places of the page, counted from 1, and whose they are: of ``work``; of the best works whose ``column``
     has one of ``values``; of nobody: it stays free, and the trace says so.
 
@@ -121,10 +121,10 @@ class Boosts:
             )
 
 
-def check_together(rules: Sequence[Rule], places: Sequence[Place]) -> None:
+def check_together(rules: Sequence[Rule], places: Sequence[Position]) -> None:
     """ValueError, with the names of both, for rules and places that no feed could keep to together."""
-    owners: dict[int, Place] = {}
-    works: dict[int | str, Place] = {}
+    owners: dict[int, Position] = {}
+    works: dict[int | str, Position] = {}
     for place in places:
         for at in place.places:
             if at in owners:
@@ -141,7 +141,7 @@ def check_together(rules: Sequence[Rule], places: Sequence[Place]) -> None:
         _check_rule(rule, owners)
 
 
-def _check_only(places: Sequence[Place]) -> None:
+def _check_only(places: Sequence[Position]) -> None:
     for place in places:
         for other in places if place.only else ():
             shared = set(place.values) & set(other.values) if place.column == other.column else set()
@@ -152,7 +152,7 @@ def _check_only(places: Sequence[Place]) -> None:
                 )
 
 
-def _check_rule(rule: Rule, owners: dict[int, Place]) -> None:
+def _check_rule(rule: Rule, owners: dict[int, Position]) -> None:
     """Works of places with one value of the rule's column are known: they alone must not break it."""
     known = {
         at: place.values[0]

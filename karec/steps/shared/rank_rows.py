@@ -17,7 +17,7 @@ from karec.pipeline.types import Array, Candidates, Request
 FLUSH_SECONDS = 5.0
 
 
-class LogObserver(SideEffect):
+class RankRows(SideEffect):
     """Writes rows of the ranker's scores into the rank log in ``folder``.
 
     Rows are held back until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old; then

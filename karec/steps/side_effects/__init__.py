@@ -1,1 +1,14 @@
-"""Side effects: they run after the page was returned."""
+"""Side effects: each one runs after the page was returned."""
+
+from collections.abc import Mapping
+
+from karec.pipeline.step import SideEffect
+from karec.steps.scorers.exposure_control import Exposures
+from karec.steps.side_effects.rank_log import RankLog
+from karec.steps.side_effects.shadow import Shadow
+
+STEPS: Mapping[str, type[SideEffect]] = {
+    "exposures": Exposures,
+    "rank_log": RankLog,
+    "shadow": Shadow,
+}

@@ -7,16 +7,16 @@ from pathlib import Path
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Page, Request
-from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
+from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
 
-class RankLogObserver(LogObserver):
+class RankLog(RankRows):
     """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the
     config's).
 
     A request for whose stage there was no time has no scores of the ranker, and is left out and counted.
 
-    ``part_rows`` and ``flush_seconds``: see ``LogObserver``.
+    ``part_rows`` and ``flush_seconds``: see ``RankRows``.
     """
 
     needs = ("column.logits", "scores")

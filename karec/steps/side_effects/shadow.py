@@ -19,16 +19,16 @@ from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Page, Request
-from karec.steps.shared.rank_rows import FLUSH_SECONDS, LogObserver
+from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
 
-class Shadow(LogObserver):
+class Shadow(RankRows):
     """Of a ``share`` of requests, logs the ranker's and prerank's scores of the whole pool, marked as shadow.
 
     The pool is what the stage ``pool`` had before its first selector. Of more than ``at_most`` works, so many
     are drawn at random, seeded by the request's id. The ranker's scores are those of the steps that the stage
     ``stage`` runs before its own first selector; prerank's are ⟨user vector, item vector⟩, adjusted as in the
-    index. A request's id alone decides whether it is chosen. ``flush_seconds``: see ``LogObserver``. A
+    index. A request's id alone decides whether it is chosen. ``flush_seconds``: see ``RankRows``. A
     request in which substitutes ran for lack of time had another pool, and is left out and counted.
     """
 

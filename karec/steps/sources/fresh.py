@@ -26,7 +26,7 @@ from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
-from karec.steps.shared.fixed_list import Standing
+from karec.steps.shared.fixed_list import FixedList
 from karec.steps.shared.postings import descending, newest
 
 LEAST_MEAN = 0.01  # of a platform where nothing was enjoyed yet
@@ -69,12 +69,12 @@ class Fresh(Source):
         )  # the snapshot has none of them
 
 
-def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Standing, ...]:
+def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[FixedList, ...]:
     works, ids = snapshot.works, np.asarray(snapshot.works.ids)
     latest = newest(snapshot)[:pool]
     counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns]
     if not draws or not counted or schema.EXPOSED not in works.columns or not len(latest):
-        return (Standing.of(ids[latest[:quota]]),)
+        return (FixedList.of(ids[latest[:quota]]),)
     positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), LEAST_MEAN), 1.0 - LEAST_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
@@ -89,7 +89,7 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Stan
         rng = np.random.default_rng(seed)
         rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
         best = descending(_beta(rng, positives[latest], shows[latest], rate))[:quota]
-        orders.append(Standing.of(ids[latest[best]]))
+        orders.append(FixedList.of(ids[latest[best]]))
     return tuple(orders)
 
 

@@ -38,7 +38,7 @@ class ItemToItem(Source):
             )
         if encoder.cowatch is None:
             raise ValueError(
-                "i2i recall needs co-watch vectors, and training made none: too few works have enough "
+                "item_to_item needs co-watch vectors, and training made none: too few works have enough "
                 "watchers"
             )
         self.snapshot = snapshot

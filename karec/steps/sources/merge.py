@@ -19,7 +19,7 @@ from karec.toml import nearest
 NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations that hold ids of people and songs
 
 
-class QuotaMerger(Merger):
+class Merge(Merger):
     """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the
     channels is their priority. Where the request has a view of the index, works have their rows there: those
     that a channel found, and of other channels they are looked up. O(works found).

@@ -13,7 +13,7 @@ from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.postings import popularity
 
 
-class OnNow(Source):
+class OpenNow(Source):
     """The ``quota`` most popular of the items that are on: in the index, and not blocked there.
 
     Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence

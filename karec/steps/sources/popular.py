@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from karec.aggregates.indicators import indicator_weights, indicators
 from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
-from karec.steps.shared.fixed_list import Standing
+from karec.steps.shared.fixed_list import FixedList
 from karec.steps.shared.postings import most_popular, popularity, user_row, works_at
 from karec.steps.shared.segments import EVERYBODY, SeenBySegment, seen_by, seen_in_scenes
 
@@ -45,7 +44,7 @@ class Popular(Source):
         self.by_scene = by_scene
         ids = snapshot.works.ids
         self.best = snapshot.built.get(
-            ("most popular", quota), lambda: Standing.of(ids[most_popular(snapshot)[:quota]])
+            ("most popular", quota), lambda: FixedList.of(ids[most_popular(snapshot)[:quota]])
         )
         self.of_segment: Mapping[int, Array] = {}
         self.of_scene: Mapping[str, Mapping[int, Array]] = {}
@@ -71,35 +70,6 @@ class Popular(Source):
             segment = int(self.snapshot.users[self.segment][user])
         rows = of_segment.get(segment, of_segment.get(EVERYBODY))
         return self.best.seen_by(request) if rows is None else works_at(self.snapshot, rows)
-
-
-class Indicators(Source):
-    """The ``quota`` works with the best live indicators: Σ weight · rate of a label
-    (``platform.indicators``).
-
-    ``weights``: {label: weight}, as the prerank step ``live_indicators`` takes them.
-    """
-
-    is_verified = True  # tests/steps/sources/test_popular.py
-    reason = "works with the best indicators now"
-
-    def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:
-        if quota <= 0:
-            raise ValueError(f"quota must be positive, got {quota}")
-        self.quota = quota
-        self.weights = indicator_weights(snapshot, weights)
-        key = ("best indicators", quota, *sorted(self.weights.items()))
-        self.best = snapshot.built.get(
-            key, lambda: _top_works(snapshot, indicators(snapshot, self.weights)[0].astype(np.float32), quota)
-        )
-
-    def recall(self, request: Request) -> Candidates:
-        return self.best.seen_by(request)
-
-
-def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> Standing:
-    """The ``quota`` works of the highest priority, ties by row."""
-    return Standing.of(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
 
 
 def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Array]:

@@ -72,7 +72,10 @@ def test_some_arms_of_a_file_are_a_file_of_their_own(tmp_path):
 def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
     towers, random = scene_of(TOWERS + RANDOM), scene_of(TOWERS + RANDOM, 1)
     assert [step["use"] for step in towers.stages[0]["steps"]][-1] == "inner_product"
-    assert [step["use"] for step in random.stages[0]["steps"]][-2:] == ["random", "top_k"]
+    assert [step["use"] for step in random.stages[0]["steps"]][-2:] == [
+        "karec.lab.simulate.random_order:RandomOrder",
+        "top_k",
+    ]
     assert towers.stages[1:] == random.stages[1:] and towers.recall == random.recall
 
 

@@ -14,7 +14,7 @@ from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
 from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import read_lists
 from karec.samples.replay import write_rank_log, write_shadow_log
@@ -39,7 +39,7 @@ def table(prepared, tmp_path_factory):
     """What a ranker logged of the training days, a few whole pools among it."""
     folder = tmp_path_factory.mktemp("ranker")
     train_ranker("lr", prepared, SETTINGS, folder / "ranker.onnx")
-    ranker, fusion = OnnxModel(folder / "ranker.onnx"), Fusion(SETTINGS.fusion)
+    ranker, fusion = OnnxModel(folder / "ranker.onnx"), ObjectiveWeights(SETTINGS.fusion)
     write_rank_log(prepared.train, ranker, fusion, folder / "log")
     write_shadow_log(prepared.train, ranker, fusion, folder / "log", share=0.1, most=100, works=20, seed=0)
     return pa.concat_tables([pq.read_table(part) for part in sorted((folder / "log").glob("*.parquet"))])

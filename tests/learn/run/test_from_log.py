@@ -24,7 +24,7 @@ from karec.models.onnx_model import OnnxModel
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.types import Request
 from karec.samples.lists import list_bounds
-from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.rank_log import RankLog
 from karec.steps.side_effects.shadow import Shadow
 
 SETTINGS = changed(
@@ -52,7 +52,7 @@ def served(world, first):
     ranker, index = cascade.bundle.ranker, cascade.bundle.index
     observers = []
     for name, observer in (
-        ("rank_log", RankLogObserver(ranker, out, "log")),
+        ("rank_log", RankLog(ranker, out, "log")),
         ("shadow", Shadow(ranker, index, cascade.stages, out, "log", share=1.0)),
     ):
         observer.name = name

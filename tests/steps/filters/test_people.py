@@ -8,8 +8,11 @@ import pytest
 from karec.catalog.table import Table
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
-from karec.steps.filters.people import AsUser, Followed, NotFollowed, NotOwn
-from karec.steps.filters.rows import IsOn
+from karec.steps.filters.followed import Followed
+from karec.steps.filters.is_open import IsOpen
+from karec.steps.filters.not_followed import NotFollowed
+from karec.steps.filters.not_own import NotOwn
+from karec.steps.filters.same_as_user import SameAsUser
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_nobody_gets_an_own_work(index):
 
 def test_as_user_keeps_items_with_the_users_value_and_none_where_it_is_not_known(platform, index):
     users = Table(platform.users.ids, {"tag": np.array([1, -1, 0, 2], np.int32)})
-    step = AsUser(index, replace(platform, users=users), "tag")
+    step = SameAsUser(index, replace(platform, users=users), "tag")
     assert kept(step, index, 1, EVERYTHING) == [103, 104, 105]
     assert kept(step, index, 2, EVERYTHING) == []
     assert kept(step, index, 77, EVERYTHING) == []
@@ -56,7 +59,7 @@ def test_no_family_is_nobodys_family(platform):
     columns = {"family": np.array([0, 7] * 5, np.int32)}
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32), columns=columns)
     users = Table(platform.users.ids, {"family": np.array([0, 7, -1, 0], np.int32)})
-    step = AsUser(index, replace(platform, users=users), "family")
+    step = SameAsUser(index, replace(platform, users=users), "family")
     assert [kept(step, index, user, EVERYTHING) for user in (1, 3)] == [[], []]
     assert kept(step, index, 2, EVERYTHING) == [101, 103, 105, 107, 109]
 
@@ -71,9 +74,9 @@ def test_what_nobody_is_known_to_have_made_is_no_strangers_own(platform):
 
 def test_an_item_is_on_until_it_is_blocked_and_again_when_it_is_not(index):
     index.block([101, 105])
-    assert kept(IsOn(index), index, 1, EVERYTHING) == [100, 102, 103, 104, 106, 107, 108, 109]
+    assert kept(IsOpen(index), index, 1, EVERYTHING) == [100, 102, 103, 104, 106, 107, 108, 109]
     index.unblock([101])
-    assert kept(IsOn(index), index, 1, EVERYTHING) == [100, 101, 102, 103, 104, 106, 107, 108, 109]
+    assert kept(IsOpen(index), index, 1, EVERYTHING) == [100, 101, 102, 103, 104, 106, 107, 108, 109]
 
 
 def test_what_a_filter_reads_must_be_there_when_it_is_built(platform, index):
@@ -86,4 +89,4 @@ def test_what_a_filter_reads_must_be_there_when_it_is_built(platform, index):
     ):
         Followed(index, replace(platform, relations={}))
     with pytest.raises(ValueError, match=r"users have no column 'tag'; they have \['family'\]"):
-        AsUser(index, platform, "tag")
+        SameAsUser(index, platform, "tag")

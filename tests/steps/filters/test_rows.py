@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
-from karec.steps.filters.rows import HasEmbedding, IndexRows, NotShown
+from karec.steps.filters.has_embedding import HasEmbedding
+from karec.steps.filters.not_shown import NotShown
+from karec.steps.hydrators.index_rows import IndexRows
 
 works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 

@@ -8,10 +8,10 @@ import pytest
 from small_dataset import make_dataset
 
 from karec.catalog.relation import Relation
+from karec.lab.simulate.random_order import RandomOrder
 from karec.pipeline.types import Candidates, Request
 from karec.steps.filters.not_seen import NotSeen
 from karec.steps.scorers.live_indicators import LiveIndicators
-from karec.steps.scorers.random_order import RandomOrder
 
 PRIOR = 20.0
 

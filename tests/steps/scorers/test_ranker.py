@@ -14,7 +14,8 @@ from karec.errors import ConfigError, ContractError
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Candidates, Request
-from karec.steps.scorers.ranker import FusedScore, Ranker
+from karec.steps.hydrators.ranker import Ranker
+from karec.steps.scorers.fusion import Fusion
 
 TASKS = ("click", "like")
 
@@ -89,7 +90,7 @@ def test_a_ranker_without_a_moment_or_the_users_features_says_what_is_missing(ra
 
 @pytest.mark.parametrize(("kind", "fused"), [({}, 0.4), ({"kind": "product"}, 0.75**0.3 * 0.25**0.7)])
 def test_the_fused_score_reads_logits_in_the_order_of_the_ranker_s_tasks(ranker, kind, fused):
-    step = FusedScore(ranker, {"like": 7.0, "click": 3.0}, **kind)
+    step = Fusion(ranker, {"like": 7.0, "click": 3.0}, **kind)
     logits = np.float32([[np.log(3.0), -np.log(3.0)]])  # probabilities .75 of click, .25 of like
     scores = step.score(Request(1), Candidates.from_ids(np.arange(1), logits=logits))
     np.testing.assert_allclose(scores, [fused], rtol=1e-4)
@@ -100,7 +101,7 @@ def test_a_fusion_is_checked_against_the_ranker_when_it_is_built(ranker):
     with pytest.raises(
         ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")
     ):
-        FusedScore(ranker, {"gift": 1.0})
+        Fusion(ranker, {"gift": 1.0})
 
 
 def test_fusion_without_logits_says_which_step_is_missing(ranker):
@@ -109,13 +110,13 @@ def test_fusion_without_logits_says_which_step_is_missing(ranker):
         match=r"^fusion needs the ranker's logits: put the step ranker before "
         r"it$",
     ):
-        FusedScore(ranker, {"click": 1.0}).score(Request(1), Candidates.from_ids(np.arange(1)))
+        Fusion(ranker, {"click": 1.0}).score(Request(1), Candidates.from_ids(np.arange(1)))
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
     with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
-        FusedScore(ranker, {"click": 1.0}).score(
+        Fusion(ranker, {"click": 1.0}).score(
             Request(1), Candidates.from_ids(np.arange(1), logits=np.zeros((1, n)))
         )
 

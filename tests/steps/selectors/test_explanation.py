@@ -4,7 +4,7 @@ import numpy as np
 
 from karec.diversity import DppResult
 from karec.pipeline.types import Candidates
-from karec.steps.selectors.explanation import explanation
+from karec.steps.selectors.dpp import explanation
 from karec.steps.shared.similarity import Compared
 
 

@@ -6,7 +6,8 @@ from thirty_works import candidates, selected, thirty_works
 
 from karec.diversity import mmr_select, ssd_select, standardised
 from karec.pipeline.types import Request
-from karec.steps.selectors.mmr_ssd import Mmr, Ssd
+from karec.steps.selectors.mmr import Mmr
+from karec.steps.selectors.ssd import Ssd
 
 REQUEST = Request(user_id=1, k=4)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.pipeline.types import Candidates, Request
-from karec.steps.scorers.ranker import TopK
+from karec.steps.selectors.top_k import TopK
 
 
 @given(st.lists(st.sampled_from([-2.0, 0.0, 1.0]), max_size=200), st.integers(1, 250), st.booleans())

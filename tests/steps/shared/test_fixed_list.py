@@ -4,12 +4,12 @@ import numpy as np
 
 from karec.index import ItemIndex
 from karec.pipeline.types import Request
-from karec.steps.shared.fixed_list import Standing
+from karec.steps.shared.fixed_list import FixedList
 
 
 def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_request_came_before():
     index = ItemIndex.build([10, 20, 30], np.ones((3, 2)))
-    works = Standing.of(np.array([30, 99, 10]))
+    works = FixedList.of(np.array([30, 99, 10]))
     with index.pinned() as before:
         index.remove([10])
         with index.pinned() as after:
@@ -22,10 +22,10 @@ def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_reques
 
 def test_they_are_looked_up_once_for_a_generation():
     index = ItemIndex.build([10, 20], np.ones((2, 2)))
-    works = Standing.of(np.array([20, 10]))
+    works = FixedList.of(np.array([20, 10]))
     with index.pinned() as first, index.pinned() as second:
         assert works.seen_by(Request(1, view=first)) is works.seen_by(Request(2, view=second))
 
 
 def test_without_an_index_no_row_is_known():
-    assert Standing.of(np.array([20, 10])).seen_by(Request(1)).rows.tolist() == [-1, -1]
+    assert FixedList.of(np.array([20, 10])).seen_by(Request(1)).rows.tolist() == [-1, -1]

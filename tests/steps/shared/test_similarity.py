@@ -14,7 +14,8 @@ from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
 from karec.pipeline.types import Request
 from karec.steps.selectors.dpp import Dpp
-from karec.steps.selectors.mmr_ssd import Mmr, Ssd
+from karec.steps.selectors.mmr import Mmr
+from karec.steps.selectors.ssd import Ssd
 from karec.steps.shared.similarity import Alike, Similarity
 
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))

@@ -11,7 +11,8 @@ from karec.catalog.table import Table
 from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
 from karec.pipeline.types import Request
 from karec.steps.selectors.dpp import Dpp
-from karec.steps.selectors.mmr_ssd import Mmr, Ssd
+from karec.steps.selectors.mmr import Mmr
+from karec.steps.selectors.ssd import Ssd
 from karec.steps.shared.similarity import PLAIN, Alike, Similarity
 
 AUDIO = Similarity(vectors="audio")

@@ -16,7 +16,7 @@ import pytest
 from logged_cascade import WORKS, logged_cascade, logits, numbered
 
 from karec.logs.read import read_rank_log
-from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.rank_log import RankLog
 
 TASKS = ("click", "like")
 LONG = 60  # seconds until a test that would wait for ever gives up
@@ -32,7 +32,7 @@ def requests_in(folder):
     return numbers
 
 
-class TellsWhenFlushed(RankLogObserver):
+class TellsWhenFlushed(RankLog):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.flushed = threading.Event()
@@ -60,7 +60,7 @@ def test_rows_are_flushed_by_time(ranker, tmp_path):
     cascade.close()
 
 
-class RemembersCalls(RankLogObserver):
+class RemembersCalls(RankLog):
     """Which threads touched the log, and whether a call began before another had ended."""
 
     def __init__(self, *arguments, **options):
@@ -218,7 +218,7 @@ from pathlib import Path
 sys.path.append({fixtures!r})
 from logged_cascade import WORKS, logged_cascade, numbered
 from karec.models.onnx_model import OnnxModel
-from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.side_effects.rank_log import RankLog
 
 ranker, folder = OnnxModel({ranker!r}), Path({folder!r})
 """
@@ -240,7 +240,7 @@ def run(ranker, tmp_path):
 
 
 KILLED = """
-class Tells(RankLogObserver):
+class Tells(RankLog):
     flushed = threading.Event()
     def flush(self):
         super().flush()

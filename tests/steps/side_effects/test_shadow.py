@@ -13,12 +13,14 @@ from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Hydrator, QueryHydrator, Source, Stage
 from karec.pipeline.types import Candidates, Request
-from karec.steps.filters.rows import HasEmbedding, IndexRows
-from karec.steps.scorers.ranker import FusedScore, TopK
+from karec.steps.filters.has_embedding import HasEmbedding
+from karec.steps.hydrators.index_rows import IndexRows
+from karec.steps.scorers.fusion import Fusion
 from karec.steps.selectors.inner_product import InnerProduct
-from karec.steps.side_effects.rank_log import RankLogObserver
+from karec.steps.selectors.top_k import TopK
+from karec.steps.side_effects.rank_log import RankLog
 from karec.steps.side_effects.shadow import Shadow
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 
 TASKS = ("click", "like")
 N = 400
@@ -69,13 +71,13 @@ def build(ranker, index, tmp_path):
         ranks, log = Ranks(ranker), tmp_path / "log"
         stages = (
             Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, 50))),
-            Stage("rank", (ranks, FusedScore(ranker, {"click": 1.0, "like": 3.0}), TopK())),
+            Stage("rank", (ranks, Fusion(ranker, {"click": 1.0, "like": 3.0}), TopK())),
         )
         for stage in stages:
             for step in stage.steps:
                 step.name = step.name or type(step).__name__
-        merger = QuotaMerger([10_000], 10_000)
-        observers = [RankLogObserver(ranker, tmp_path, "log")]
+        merger = Merge([10_000], 10_000)
+        observers = [RankLog(ranker, tmp_path, "log")]
         if share:
             observers.append(Shadow(ranker, index, stages, tmp_path, "log", share, **options))
         for observer in observers:
@@ -198,7 +200,7 @@ def test_logits_that_are_not_finite_never_reach_the_log(build):
 
 
 def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
-    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}), TopK())))
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}), TopK())))
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
     asked = request(0).with_features({"user_vector": np.ones((1, 8), np.float32)}).with_view(index.pinned())
@@ -216,7 +218,7 @@ def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker
     index.upsert(IDS[40:50], VECTORS[40:50], model_version=9)
     users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
     features = {"user_vector": users, "user_vector_versions": np.array([7, 8])}
-    scorer = PoolScorer(Stage("rank", (Ranks(ranker), FusedScore(ranker, {"click": 1.0}))))
+    scorer = PoolScorer(Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}))))
     _, prerank = scorer.score(
         request(0).with_features(features).with_view(index.pinned()), Candidates.from_ids(IDS)
     )

@@ -63,7 +63,7 @@ def test_a_user_without_seeds_gets_nothing(platform, encoder, user_id):
 
 
 def test_training_without_co_watch_vectors_is_refused(platform, encoder):
-    with pytest.raises(ValueError, match="i2i recall needs co-watch vectors, and training made none"):
+    with pytest.raises(ValueError, match="item_to_item needs co-watch vectors, and training made none"):
         ItemToItem(platform, Encoder(None), quota=3)
     with pytest.raises(ValueError, match="quota, seeds and per_seed must be positive, got 1, 0 and 5"):
         ItemToItem(platform, encoder, quota=1, seeds=0, per_seed=5)

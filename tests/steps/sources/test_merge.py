@@ -10,7 +10,7 @@ from plain_merge import plain_merge
 
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 
 channels = st.lists(
     st.tuples(
@@ -34,7 +34,7 @@ def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_th
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
         for part in found
     ]
-    merged, notes = unpacked(QuotaMerger(quotas, limit).merge(Request(1), parts))
+    merged, notes = unpacked(Merge(quotas, limit).merge(Request(1), parts))
     told = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
     assert list(told) == plain_merge(found, quotas, limit)
     assert merged.rows.tolist() == [-1] * len(merged), "rows are for a hydrator to find"
@@ -48,12 +48,12 @@ def test_quotas_and_the_limit_are_positive(quotas, limit):
     with pytest.raises(
         ValueError, match=re.escape(f"quotas and the limit must be positive, got {quotas} and {limit}") + "$"
     ):
-        QuotaMerger(quotas, limit)
+        Merge(quotas, limit)
 
 
 def test_the_merger_keeps_quotas_of_its_own():
     quotas = [2]
-    merger = QuotaMerger(quotas, 9)
+    merger = Merge(quotas, 9)
     quotas[0] = 5
     assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.from_ids(np.arange(9))]).value) == 2
 
@@ -64,7 +64,7 @@ def test_floors_are_kept_and_what_they_leave_free_is_filled():
         Candidates.from_ids(np.array([1, 100])),
         Candidates.from_ids(np.arange(200, 209)),
     ]
-    merged, _ = unpacked(QuotaMerger([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
+    merged, _ = unpacked(Merge([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
     assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], (
         "work 1 is of the second channel too, so one more has room"
     )
@@ -73,7 +73,7 @@ def test_floors_are_kept_and_what_they_leave_free_is_filled():
 
 def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platform):
     """User 1 watched 100 and 104."""
-    merger = QuotaMerger([3], 3, consumed=["history"], snapshot=platform)
+    merger = Merge([3], 3, consumed=["history"], snapshot=platform)
     of = {
         user: merger.merge(Request(user), [Candidates.from_ids(np.arange(100, 110))]).value.ids.tolist()
         for user in (1, 999)
@@ -98,7 +98,7 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
 )
 def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
-        QuotaMerger([3, 3], 4, snapshot=platform, **settings)
+        Merge([3, 3], 4, snapshot=platform, **settings)
 
 
 def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_found():
@@ -112,11 +112,11 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
             Candidates.from_ids(np.array([12, 11])).with_rows(here),
             Candidates.from_ids(np.array([17, 12])).with_rows(older.repeat(2)),
         ]
-        merged = QuotaMerger([5, 5, 5], 9).merge(Request(1, view=view), parts).value
+        merged = Merge([5, 5, 5], 9).merge(Request(1, view=view), parts).value
         assert merged.ids.tolist() == [15, 99, 12, 11, 17]
         assert merged.rows.tolist() == view.lookup(merged.ids).tolist() and view.found_here(merged.rows)
         assert merged.rows.tolist()[1] == -1, "the index does not know it"
-        nowhere = QuotaMerger([5, 5, 5], 9).merge(Request(1), parts).value
+        nowhere = Merge([5, 5, 5], 9).merge(Request(1), parts).value
         assert nowhere.ids.tolist() == merged.ids.tolist() and nowhere.rows.tolist() == [-1] * 5
 
 
@@ -127,7 +127,7 @@ def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, 
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
         for part in found
     ]
-    merger = QuotaMerger(quotas, limit)
+    merger = Merge(quotas, limit)
     index = ItemIndex.build(np.array(sorted(known), np.int64), np.ones((len(known), 2)))
     without = merger.merge(Request(1), parts)
     with index.pinned() as view:

@@ -9,7 +9,7 @@ from karec.index import ItemIndex
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Candidates, Request
-from karec.steps.sources.merge import QuotaMerger
+from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
 
 A_STRANGER = Request(user_id=999)
@@ -73,7 +73,7 @@ def test_model_without_a_user_vector_says_which_step_is_missing(platform):
 
 def test_model_of_another_index_than_the_cascade_reads_is_refused(platform):
     index, other = (ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32)) for _ in range(2))
-    recall = Recall((Model(index, quota=3),), QuotaMerger([3], 3))
+    recall = Recall((Model(index, quota=3),), Merge([3], 3))
     Cascade("home", (), recall, (), index=index)
     with pytest.raises(ContractError, match="was built on another item index than the cascade's"):
         Cascade("home", (), recall, (), index=other)
@@ -195,7 +195,7 @@ def test_a_request_without_a_view_of_recalls_space_is_refused(platform, towers):
 
 def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platform, towers):
     index, own = in_recall_space(platform)
-    recall = Recall((Model(index, 3, own, towers),), QuotaMerger([3], 3))
+    recall = Recall((Model(index, 3, own, towers),), Merge([3], 3))
     Cascade("home", (), recall, (), index=index, recall_index=own)
     with pytest.raises(ContractError, match=r"give Cascade\(…, recall_index=…\)"):
         Cascade("home", (), recall, (), index=index)
@@ -211,7 +211,7 @@ def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(pla
             own.remove(platform.works.ids)
             return {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO}
 
-    recall = Recall((Model(index, 3, own, towers),), QuotaMerger([3], 3))
+    recall = Recall((Model(index, 3, own, towers),), Merge([3], 3))
     answer = Cascade("home", (Writes(),), recall, (), index=index, recall_index=own).run(Request(1, k=3))
     assert len(answer) == 3 and len(own) == 0
     assert (answer.versions["recall_generation"], answer.versions["recall_model_versions"]) == (1, (0,))

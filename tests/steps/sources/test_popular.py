@@ -15,7 +15,8 @@ from karec.pipeline.types import Candidates, Request
 from karec.steps.scorers.live_indicators import LiveIndicators
 from karec.steps.shared.postings import popularity
 from karec.steps.shared.segments import PRIOR_SEEN
-from karec.steps.sources.popular import Indicators, Popular
+from karec.steps.sources.indicators import Indicators
+from karec.steps.sources.popular import Popular
 
 A_STRANGER = Request(user_id=999)
 

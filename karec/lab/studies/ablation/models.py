@@ -33,7 +33,7 @@ from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS, part_path
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.train import TrainSettings
-from karec.models.fusion import Fusion
+from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import LoggedLists, read_lists
 from karec.samples.rate_baselines import popularity_logits, rate_logits
@@ -53,7 +53,7 @@ class AblationModels:
 
     def __init__(self, inputs: AblationInputs, settings: TrainSettings, folder: Path) -> None:
         self._inputs, self._settings, self._folder = inputs, settings, folder
-        self._fusion = Fusion(settings.fusion)
+        self._fusion = ObjectiveWeights(settings.fusion)
         # the last one read: rows come seed by seed
         self._log: tuple[str, SoftLabels, LoggedLists] | None = None
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from karec.diversity import MarginalResult, mmr_select, ssd_select
+from karec.diversity import MarginalResult
 from karec.index import ItemIndex
 from karec.kernels.dpp_options import DIVERSITY
 from karec.kernels.option_values import between, positive_or_none
@@ -65,15 +65,3 @@ class Marginal(Selector):
             shown_facets=compared.shown_facets,
         )
         return Selection(result.indices)
-
-
-class Mmr(Marginal):
-    """Maximal marginal relevance; defined at ``karec.mmr_select``."""
-
-    choose = staticmethod(mmr_select)
-
-
-class Ssd(Marginal):
-    """Sliding spectrum decomposition; defined at ``karec.ssd_select``."""
-
-    choose = staticmethod(ssd_select)

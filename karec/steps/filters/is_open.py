@@ -1,0 +1,21 @@
+"""Filter that drops items that the index blocks."""
+
+from __future__ import annotations
+
+from karec.features.found import is_found
+from karec.index import ItemIndex
+from karec.pipeline.step import Filter
+from karec.pipeline.types import Array, Candidates, Request
+
+
+class IsOpen(Filter):
+    """Drops items that the index blocks at this moment: rooms that are off, works that are taken down.
+    O(N)."""
+
+    reason = "off, or blocked"
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        return is_found(request.index, self.index.dim, candidates.ids)

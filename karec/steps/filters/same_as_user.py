@@ -1,0 +1,38 @@
+"""Filter that keeps items with the user's own value of a column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from karec.catalog.schema import is_named
+from karec.catalog.snapshot import Snapshot
+from karec.exposure.columns import need_column
+from karec.index import ItemIndex
+from karec.pipeline.step import Filter
+from karec.pipeline.types import Array, Candidates, Request
+
+
+class SameAsUser(Filter):
+    """Keeps items whose ``column`` has the value that the user's column of that name has, as one's own city.
+
+    A user who is unknown, or whose value is (below 0, or no family), keeps nothing. O(N).
+    """
+
+    needs = ("rows",)
+
+    def __init__(self, index: ItemIndex, snapshot: Snapshot, column: str) -> None:
+        need_column(index, column)
+        if column not in snapshot.users.columns:
+            raise ValueError(f"users have no column {column!r}; they have {sorted(snapshot.users.columns)}")
+        self.index = index
+        self.snapshot = snapshot
+        self.column = column
+        self.reason = f"of another {column}"
+
+    def keep(self, request: Request, candidates: Candidates) -> Array:
+        user = self.snapshot.users.row(request.user_number)
+        if user < 0 or not is_named(self.column, own := self.snapshot.users[self.column][user]):
+            return np.zeros(len(candidates), bool)
+        return np.asarray(
+            (candidates.rows >= 0) & (request.index.gather(self.column, candidates.rows) == own)
+        )

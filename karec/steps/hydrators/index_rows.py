@@ -1,0 +1,27 @@
+"""Row of each candidate in the item index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from karec.index import ItemIndex
+from karec.pipeline.step import Hydrator
+from karec.pipeline.types import Array, Candidates, Request
+
+
+class IndexRows(Hydrator):
+    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as
+    unknown.
+
+    Works whose rows recall found in the request's view are not looked up again.
+    """
+
+    gives = ("rows",)
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.index = index
+
+    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
+        index = request.index
+        known = candidates.rows if index.found_here(candidates.rows) else None
+        return {"rows": index.lookup(candidates.ids, known)}

@@ -1,0 +1,66 @@
+"""The ranking steps: the model's logits, their fusion, the best k. Any ranker that was exported to ONNX
+serves here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from karec.catalog.snapshot import Snapshot
+from karec.errors import ContractError
+from karec.features.encoder import USER_SIDE, Encoder
+from karec.features.online_inputs import encode_live_items
+from karec.models.onnx_model import OnnxModel
+from karec.pipeline._view import OnlineView
+from karec.pipeline.step import Hydrator
+from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.ranker_model import ranker_model
+
+
+class Ranker(Hydrator):
+    """``logits (N, T) float32``: one pass over user, item, context and cross features.
+
+    Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A
+    work that nobody knows is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the same
+    encoder, relative to ``config_folder``; None: the bundle's ranker.
+    """
+
+    needs = tuple(f"request.{name}" for name in USER_SIDE)
+    gives = ("column.logits",)
+
+    def __init__(
+        self,
+        ranker: OnnxModel,
+        snapshot: Snapshot,
+        encoder: Encoder,
+        model: str | None = None,
+        config_folder: Path | None = None,
+    ) -> None:
+        self.ranker = ranker_model(ranker, model, config_folder)
+        self.snapshot = snapshot
+        self.encoder = encoder
+
+    def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
+        n = len(candidates)
+        if n == 0:
+            return {"logits": np.empty((0, len(self.ranker.tasks)), np.float32)}
+        if request.time_ms is None:
+            raise ValueError("a request needs time_ms before its candidates can be ranked")
+        user = request.features
+        if "history" not in user:
+            raise ContractError(
+                "the ranker needs the user's features: put the step user_features into the request"
+            )
+        items = self._items(request.online, candidates.ids, request.time_ms)
+        inputs = {**items, **self.encoder.encode_crosses(user, items)}
+        if "dense" in self.ranker.inputs:
+            inputs["dense"] = self.encoder.dense({**user, **inputs})
+        (logits,) = self.ranker.run({**user, **inputs}, "logits")
+        return {"logits": logits}
+
+    def _items(self, live: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
+        if live is None:
+            return self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(ids), time_ms)
+        return encode_live_items(self.encoder, self.snapshot, live.works, live.names, ids, time_ms)

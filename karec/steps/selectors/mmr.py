@@ -1,0 +1,12 @@
+"""Selector by maximal marginal relevance."""
+
+from __future__ import annotations
+
+from karec.diversity import mmr_select
+from karec.steps.shared.marginal import Marginal
+
+
+class Mmr(Marginal):
+    """Maximal marginal relevance; defined at ``karec.mmr_select``."""
+
+    choose = staticmethod(mmr_select)

@@ -1,0 +1,42 @@
+"""Source of items with the best live indicators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from karec.aggregates.indicators import indicator_weights, indicators
+from karec.catalog.snapshot import Snapshot
+from karec.pipeline.step import Source
+from karec.pipeline.types import Array, Candidates, Request
+from karec.steps.shared.fixed_list import FixedList
+
+
+class Indicators(Source):
+    """The ``quota`` works with the best live indicators: Σ weight · rate of a label
+    (``platform.indicators``).
+
+    ``weights``: {label: weight}, as the prerank step ``live_indicators`` takes them.
+    """
+
+    is_verified = True  # tests/steps/sources/test_popular.py
+    reason = "works with the best indicators now"
+
+    def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:
+        if quota <= 0:
+            raise ValueError(f"quota must be positive, got {quota}")
+        self.quota = quota
+        self.weights = indicator_weights(snapshot, weights)
+        key = ("best indicators", quota, *sorted(self.weights.items()))
+        self.best = snapshot.built.get(
+            key, lambda: _top_works(snapshot, indicators(snapshot, self.weights)[0].astype(np.float32), quota)
+        )
+
+    def recall(self, request: Request) -> Candidates:
+        return self.best.seen_by(request)
+
+
+def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> FixedList:
+    """The ``quota`` works of the highest priority, ties by row."""
+    return FixedList.of(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
