@@ -13,7 +13,7 @@ from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.snapshot import FORMER_MEANING, Snapshot
 from karec.catalog.table import Table
 from karec.config import open_bundle
-from karec.online.apply_events import AT_ONCE, EventApplier
+from karec.online.apply_events import MAX_BATCH_EVENTS, EventApplier
 from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.tail import EventTail
 from karec.online.read_state import StateReader
@@ -66,7 +66,7 @@ def test_aggregate_before_each_event(compare, fold):
 
 @pytest.mark.parametrize("store", ["memory", "LMDB"])
 def test_events_into_a_store(compare, store, tmp_path):
-    events = impressions(2 * AT_ONCE)
+    events = impressions(2 * MAX_BATCH_EVENTS)
     with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
         for at in range(0, len(events), 1000):
             log.append(events.take(slice(at, at + 1000)), START_MS + 1_000_000)
@@ -78,7 +78,7 @@ def test_events_into_a_store(compare, store, tmp_path):
             EventApplier(open_store(address), StoreContents(platform(), HEAD)),
             EventTail(tmp_path / "log"),
         )
-        while writer.follow(tail, AT_ONCE):
+        while writer.follow(tail, MAX_BATCH_EVENTS):
             pass
         return writer
 
@@ -90,10 +90,12 @@ def test_user_from_a_store(compare, tmp_path):
     with EventLogWriter(tmp_path / "log", HEAD, fsync="seal") as log:
         log.append(impressions(20_000), START_MS + 1_000_000)
     writer, tail = EventApplier(store, folded), EventTail(tmp_path / "log")
-    while writer.follow(tail, AT_ONCE):
+    while writer.follow(tail, MAX_BATCH_EVENTS):
         pass
     reader, users = StateReader(store, folded), np.random.default_rng(1).integers(0, USERS, 100).tolist()
-    compare("features: read a user", "LMDB", lambda: [reader.user(user) for user in users], items=len(users))
+    compare(
+        "features: read a user", "LMDB", lambda: [reader.read_user(user) for user in users], items=len(users)
+    )
 
 
 @pytest.mark.parametrize("part", ["user", "1,000 items", "1,000 crosses"])

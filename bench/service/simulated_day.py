@@ -148,7 +148,7 @@ class Soak:
         """Every user and work: what the store has is the base's and what was told."""
         live = self.live.cascades[self.scene].online
         assert live is not None
-        names = [*live.view(-1)[0].names]
+        names = [*live.view(-1)[0].counter_names]
         view = live.view(int(self.users[0]))[0]
         for user in self.users.tolist():
             state, why = live.view(user)
@@ -159,7 +159,7 @@ class Soak:
             for name, count in zip(names, state.user.counters, strict=True):
                 expected = float(self.base.users[name][row]) + self.told["user", user, name]
                 self.mistakes["counters of users that are not what was told"] += float(count) != expected
-        of_works = dict(zip(view.works.ids.tolist(), view.works.counters.tolist(), strict=True))
+        of_works = dict(zip(view.items.counter_ids.tolist(), view.items.counters.tolist(), strict=True))
         for work in {work for side, work, _ in self.told if side == "work"}:
             row = int(self.base.works.lookup(np.array([work]))[0])
             for name, count in zip(names, of_works.get(work, [-1.0] * len(names)), strict=True):

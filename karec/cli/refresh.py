@@ -73,7 +73,7 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
     store = open_store(settings.address(folder))
     try:
         reader, wanted = StateReader(store, folded), places(folded.counters, bundle.encoder.works.counters)
-        yield lambda ids: reader.works(ids)[:, wanted]
+        yield lambda ids: reader.read_item_counters(ids)[:, wanted]
     finally:
         store.close()
 

@@ -19,7 +19,7 @@ from karec.config.live_version import Version, named_by, open_version, replay_an
 from karec.config.refreshed import LOOK_S, Refreshed
 from karec.config.watching import Watcher
 from karec.errors import one_line
-from karec.online.poll import Looking
+from karec.online.poll import Poller
 from karec.pipeline.side_effects import SideEffectCounts
 from karec.pipeline.types import Page, Request
 
@@ -96,7 +96,7 @@ class LiveCascade:
         self._answered: defaultdict[str, deque[Request]] = defaultdict(lambda: deque(maxlen=KEPT_REQUESTS))
         self._watcher: Watcher | None = None
         self._refreshed = Refreshed()
-        self._looking = Looking(self, LiveCascade.follow_refresh, LOOK_S, "karec-refreshed")
+        self._poller = Poller(self, LiveCascade.follow_refresh, LOOK_S, "karec-refreshed")
 
     @classmethod
     def from_config(
@@ -118,7 +118,7 @@ class LiveCascade:
         live = cls(path, scene, version, nearline)
         live._add_refreshed(version, nearline)
         live._keep_up(version)
-        live._looking.begin()
+        live._poller.start()
         if watch_seconds is not None:
             live._watcher = Watcher(live, path, watch_seconds)
         return live
@@ -229,7 +229,7 @@ class LiveCascade:
         """
         if self._watcher is not None:
             self._watcher.stop()
-        self._looking.stop()
+        self._poller.stop()
         with self._reloading:
             self._see_off()
             if self._serving is not None:

@@ -25,9 +25,9 @@ from karec.index import IdMap
 from karec.online.event_log.append import EventLogWriter
 from karec.online.event_log.head import begin_log, is_event_log, read_head
 from karec.online.follow import Follower
-from karec.online.item_life import ID
 from karec.online.items_since import ItemsSince, Refuse
-from karec.online.poll import Looking
+from karec.online.lifecycle import ID
+from karec.online.poll import Poller
 from karec.online.reported import UNWRITTEN, Acknowledged, EventParser, exposed_of
 from karec.online.store.contents import StoreContents
 from karec.online.store.reopen import ReopeningStore
@@ -68,7 +68,7 @@ class Nearline:
         self._writing, self._following = Lock(), Lock()
         self._deadline = Deadline("the state store", settings.deadline_ms) if settings.on_a_server else None
         self._why = ""
-        self._looking = Looking(self, Nearline.look, LOOK_S, "karec-follow")
+        self._poller = Poller(self, Nearline.look, LOOK_S, "karec-follow")
 
     def of(self, bundle: Bundle) -> Since:
         """What happened since ``bundle`` was made. DataError: the store is of other labels or scenes. One
@@ -79,14 +79,14 @@ class Nearline:
         folded = StoreContents(bundle.snapshot, self._head)
         deadline_ms = self.settings.deadline_ms if self.settings.on_a_server else None
         former = self._since
-        known = None if former is None else former.live.known()
+        known = None if former is None else former.live.copy_state()
         live = Follower(self._store, folded, self._events, since, Uploads(bundle).take, deadline_ms, known)
         with self._following:
             try:
                 live.follow()
             except (Unavailable, OSError) as error:
                 self._failed(error)
-                if not live.begun and self._since is not None and self._since.live.begun:
+                if not live.is_ready and self._since is not None and self._since.live.is_ready:
                     raise Unavailable(f"the state store cannot say what became of works: {error}") from error
         return Since(live, EventParser(bundle, self._head))
 
@@ -97,7 +97,7 @@ class Nearline:
         with self._following:
             self._since, self._running = since, running
             self._follow(since.live)
-        self._looking.begin()
+        self._poller.start()
 
     def record(self, happened: Events | Iterable[Mapping[str, Any]], now_ms: int | None) -> Acknowledged:
         since = self._in_service()
@@ -124,11 +124,11 @@ class Nearline:
     def put_edited_again(self, since: Since) -> None:
         """After a refresh: works that were edited have the vectors of their edit, and not the refreshed
         ones."""
-        since.live.put_edited_again()
+        since.live.reapply_edits()
 
     def close(self) -> None:
         """Seals what was written, and lets the store go. Twice does nothing."""
-        self._looking.stop()
+        self._poller.stop()
         with self._writing, self._following:
             if self._writer is not None:
                 self._writer.close()
@@ -145,7 +145,7 @@ class Nearline:
         if self._deadline is None:
             return self._taken()
         try:
-            self._in_service().live.look()  # needs no store
+            self._in_service().live.poll()  # needs no store
         except Exception as error:  # as in _follow
             self._failed(error)
         try:
@@ -163,7 +163,7 @@ class Nearline:
         timeouts."""
         try:
             if self._why and not again:
-                live.look()
+                live.poll()
                 return
             live.follow()
         # the log keeps it, and the thread that looks at it outlives whatever is told

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from karec.config.live_version import named_by
 from karec.errors import one_line
-from karec.online.poll import Looking
+from karec.online.poll import Poller
 
 MOST_LOOKS = 64  # what was refused is tried again that late at most
 
@@ -36,12 +36,12 @@ class Watcher:
         self._refused: Hashable = None
         # in looks: between two tries of what was refused, and until the next one
         self._pause = self._left = 0
-        self._looking = Looking(live, self._look, seconds, "karec-watch", wait)
-        self._looking.begin()
+        self._poller = Poller(live, self._look, seconds, "karec-watch", wait)
+        self._poller.start()
 
     def stop(self) -> None:
         """Wait until the thread has ended; a reload that has begun ends first."""
-        self._looking.stop()
+        self._poller.stop()
 
     def _look(self, live: Reloadable) -> None:
         named = named_by(self._path)

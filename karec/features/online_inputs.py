@@ -45,7 +45,7 @@ def encode_live_user(
     lists = np.stack([latest(name, encoder.history_length)[0] for name in ("history", "skipped")])
     rows, more = snapshot.works.lookup(lists.ravel()), None
     if works is not None:
-        rows, more = works.few(snapshot, works.rows(snapshot, lists.ravel()))
+        rows, more = works.compact(snapshot, works.find_rows(snapshot, lists.ravel()))
     history, skipped = rows.reshape(lists.shape)[:, None]
     in_scene = np.zeros((1, len(encoder.scene_counters.counters)), np.float32)
     if 0 <= scene_code < len(state.scene_counters):
@@ -75,9 +75,9 @@ def encode_live_items(
     """The items' side of one request, of ``ids (N,)``: columns and counters, called ``names`` there, of
     ``works`` where they came, changed or moved since, else of the snapshot.
     """
-    rows, more = works.few(snapshot, works.rows(snapshot, ids))
+    rows, more = works.compact(snapshot, works.find_rows(snapshot, ids))
     items, wanted = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
-    at, counts = works.moved(ids)
+    at, counts = works.find_counters(ids)
     if len(at) and wanted:  # they are the last of a work's numbers
         items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(
             counts[:, places(names, wanted)]

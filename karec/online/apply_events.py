@@ -1,14 +1,12 @@
-"""Events into states: each batch is one commit, with the log's cursor in it.
+"""Applies events to the online store: each batch is one commit, with the log's cursor in it.
 
-    read      which events were counted, then the states of the users and works that the rest name: two reads
-    step      the folds' own ``step_all``
-    commit    the states, the events' ids and the cursor, all or none
+    read      which events were counted, then the states of the users and items of the rest: two reads
+    update    the aggregates' own ``step_all``
+    commit    states, event ids and cursor, all or none
 
-So at any moment the store holds what the log says up to the store's cursor, whenever the process was killed.
-What an event adds depends on the event and the base alone, so the order in which several writers' events
+So at any moment the store equals the log up to the store's cursor, whenever the process was killed. The
+effect of an event depends only on the event and the base, so the order in which the events of several writers
 arrive changes nothing.
-
-What was shown is kept in pieces: older_shown.py.
 """
 
 from __future__ import annotations
@@ -29,127 +27,130 @@ from karec.aggregates.located_events import FOLDED, LocatedEvents
 from karec.errors import DataError
 from karec.kernels.folds import grouped
 from karec.online.event_log.tail import Cursor, EventTail
-from karec.online.lifecycle import ItemLifecycle, of_lives
-from karec.online.shown_history import ALL_SHOWN, spilled
+from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
+from karec.online.shown_history import ALL_SHOWN, spill
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.event_dedup import forgotten, once
 from karec.online.store.store import CURSOR, StateStore
 
-AT_ONCE = 20_000
+MAX_BATCH_EVENTS = 20_000
+_LISTS = (
+    (SHOWN, records.NEWEST_SHOWN),
+    *((aggregate, records.USER_LISTS[aggregate.name]) for aggregate in LIST_FOLDS),
+)
 
 
 @dataclass(eq=False)
 class EventApplier:
-    """Writes to ``store`` what events change. One writer at a time: a second one makes the first raise
-    Conflict.
+    """Writes the effects of events to ``store``. A second writer makes the first raise Conflict.
 
-    ``counts``: events by what became of them, since this writer began: "folded", "repeated", "before the
-    base", "of a kind that no fold reads"; "of works": uploads, deletions, edits and blocks, which may come
-    again and change nothing, and of these "unreadable text"; of the folded ones "unknown user" and "unknown
-    work", which the base does not hold and which count as any other; "corrupt entries", begun anew from the
-    base. Raises DataError when the store is of other labels, scenes or meanings.
+    ``counts`` of events since this writer began:
+        "folded", "repeated", "before the base", "of a kind that no fold reads"
+        "of works": lifecycle events, which may be repeated without effect; of these "unreadable text"
+        "unknown user", "unknown work": folded events whose user or item is not in the base
+        "corrupt entries": entries that were started again from the base
+    Raises DataError if the store has other labels, scenes or meanings.
     """
 
     store: StateStore
-    folded: StoreContents
+    contents: StoreContents
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.folded.check(self.store)
-        self._was, passed = self.store.read([CURSOR, records.PASSED_OVER])
-        self._passed_over_ms = records.moment_of(passed)
+        self.contents.check(self.store)
+        self._committed, passed_over = self.store.read([CURSOR, records.PASSED_OVER])
+        self._passed_over_ms = records.moment_of(passed_over)
 
     @property
     def cursor(self) -> Cursor:
-        """How far in the log the store is. DataError: the store's cursor is damaged."""
+        """The store's position in the log. Raises DataError if it is damaged."""
         try:
-            return Cursor() if self._was is None else Cursor.of_bytes(self._was)
+            return Cursor() if self._committed is None else Cursor.of_bytes(self._committed)
         except ValueError as error:
             raise DataError(
-                f"the state store does not say how far in the log it is ({error}): begin an empty store and "
-                "rebuild it from the event log"
+                f"online store: the position in the log is damaged ({error}). Start an empty store and "
+                "rebuild it from the event log."
             ) from error
 
-    def follow(self, tail: EventTail, most: int = AT_ONCE) -> int:
-        """Takes what ``tail`` has next, up to about ``most`` events, and returns how many; 0 when nothing is
-        new."""
-        events = tail.poll(most)
+    def follow(self, tail: EventTail, max_events: int = MAX_BATCH_EVENTS) -> int:
+        """Applies the next events of ``tail``, about ``max_events`` at most. Returns how many."""
+        events = tail.poll(max_events)
         if len(events):
             self.apply(events, tail.cursor)
         return len(events)
 
     def apply(self, events: Events, cursor: Cursor) -> None:
-        """One commit: ``events``, in any order, and ``cursor`` behind them."""
-        counted: Counter[str] = Counter()
-        entries: dict[bytes, bytes | None] = {records.META: self.folded.described}
+        """Commits ``events``, in any order, and ``cursor``, the position after them."""
+        counts: Counter[str] = Counter()
+        entries: dict[bytes, bytes | None] = {records.META: self.contents.described}
         if len(events):
-            entries |= forgotten(self.store, int(events.logged_ms.max()), self.folded.head.late_ms)
-        lives = of_lives(events)
-        if len(lives):
-            entries |= ItemLifecycle.named_by(self.store, lives, counted).step(lives, counted).entries()
-            counted["of works"] = len(lives)
-        read, early = np.isin(events.kind, FOLDED), events.time_ms < self.folded.base.time_ms
-        counted["of a kind that no fold reads"] = int((~read).sum()) - len(lives)
-        counted["before the base"] = int((read & early).sum())
-        passed_over_ms = int(events.time_ms[read & early].max(initial=self._passed_over_ms))
+            entries |= forgotten(self.store, int(events.logged_ms.max()), self.contents.head.late_ms)
+        lifecycle_events = select_lifecycle_events(events)
+        if len(lifecycle_events):
+            lifecycle = ItemLifecycle.from_events(self.store, lifecycle_events, counts)
+            entries |= lifecycle.apply(lifecycle_events, counts).to_entries()
+            counts["of works"] = len(lifecycle_events)
+        is_folded, is_early = np.isin(events.kind, FOLDED), events.time_ms < self.contents.base.time_ms
+        counts["of a kind that no fold reads"] = int((~is_folded).sum()) - len(lifecycle_events)
+        counts["before the base"] = int((is_folded & is_early).sum())
+        passed_over_ms = int(events.time_ms[is_folded & is_early].max(initial=self._passed_over_ms))
         if passed_over_ms > self._passed_over_ms:
             entries[records.PASSED_OVER] = records.of_moment(passed_over_ms)
-        events = events.take(read & ~early)
+        events = events.take(is_folded & ~is_early)
         if len(events):
-            new, seen, corrupt = once(self.store, events)
-            entries |= seen
-            counted["repeated"], counted["corrupt entries"] = int((~new).sum()), corrupt
-            events = events.take(new)
+            is_new, event_ids, n_corrupt = once(self.store, events)
+            entries |= event_ids
+            counts["repeated"] = int((~is_new).sum())
+            counts["corrupt entries"] = n_corrupt
+            events = events.take(is_new)
         if len(events):
-            counted["folded"] = len(events)
-            entries |= self._folded(events, counted)
-        written = cursor.to_bytes()
-        self.store.commit({**entries, CURSOR: written}, self._was)
-        self._was, self._passed_over_ms = written, passed_over_ms
-        self.counts += counted
+            counts["folded"] = len(events)
+            entries |= self._update_aggregates(events, counts)
+        position = cursor.to_bytes()
+        self.store.commit({**entries, CURSOR: position}, self._committed)
+        self._committed, self._passed_over_ms = position, passed_over_ms
+        self.counts += counts
 
-    def _folded(self, events: Events, counted: Counter[str]) -> dict[bytes, bytes]:
-        """The entries of users and works after ``events``, each of which is new."""
-        users, user = np.unique(events.user_id, return_inverse=True)
-        works, work = np.unique(events.item_id, return_inverse=True)
-        work_rows = self.folded.base.works.lookup(works)
+    def _update_aggregates(self, events: Events, counts: Counter[str]) -> dict[bytes, bytes]:
+        """Returns the entries of users and items after ``events``, none of which was counted before."""
+        base, head = self.contents.base, self.contents.head
+        users, user_places = np.unique(events.user_id, return_inverse=True)
+        items, item_places = np.unique(events.item_id, return_inverse=True)
+        user_rows, item_rows = base.users.lookup(users), base.works.lookup(items)
+        has_item = events.item_id >= 0
         located = LocatedEvents.of_rows(
-            self.folded.base,
-            self.folded.head,
-            events,
-            user,
-            np.where(events.item_id >= 0, work, -1),
-            work_rows[work],
+            base, head, events, user_places, np.where(has_item, item_places, -1), item_rows[item_places]
         )
-        user_rows = self.folded.base.users.lookup(users)
-        counted["unknown user"] = int((user_rows[user] < 0).sum())
-        counted["unknown work"] = int(((work_rows[work] < 0) & (events.item_id >= 0)).sum())
-        steps = [_ListStep.of(fold, letter, self.folded, located, events, users) for fold, letter in _LISTS]
-        steps = [step for step in steps if len(step.keys)]
-        counter_keys = (
-            records.keys_of(records.USER_COUNTERS, users),
-            records.keys_of(records.WORK_COUNTERS, works),
-        )
-        groups = [*(step.keys for step in steps), *counter_keys, records.keys_of(records.WORK_RECENT, works)]
+        counts["unknown user"] = int((user_rows[user_places] < 0).sum())
+        counts["unknown work"] = int(((item_rows[item_places] < 0) & has_item).sum())
+        updates = [
+            _ListUpdate.from_events(aggregate, letter, self.contents, located, events, users)
+            for aggregate, letter in _LISTS
+        ]
+        updates = [update for update in updates if len(update.keys)]
+        user_keys = records.keys_of(records.USER_COUNTERS, users)
+        item_keys = records.keys_of(records.WORK_COUNTERS, items)
+        recent_keys = records.keys_of(records.WORK_RECENT, items)
+        groups = [*(update.keys for update in updates), user_keys, item_keys, recent_keys]
         values = self.store.read([key for keys in groups for key in keys])
-        cut = np.cumsum([0, *map(len, groups)]).tolist()
+        cuts = np.cumsum([0, *map(len, groups)]).tolist()
         entries: dict[bytes, bytes] = {}
-        for step, begin, end in zip(steps, cut, cut[1:], strict=False):
-            first, states, corrupt = step.after(values[begin:end], self.folded, user_rows)
-            counted["corrupt entries"] += corrupt
-            entries |= records.packed(step.keys, first, states)
-            if step.fold is SHOWN:
-                entries |= spilled(self.store, users[step.rows], first, states, counted)
-        of_users, of_works, of_recent = (values[begin:end] for begin, end in pairwise(cut[-4:]))
-        entries |= self._user_counters(counter_keys[0], of_users, located, user_rows, counted)
-        entries |= self._work_counters(counter_keys[1], of_works, located, work_rows, counted)
-        recent = records.unpack(groups[-1], of_recent, 1 + len(self.folded.counters))
-        counted["corrupt entries"] += recent.corrupt
-        days = RECENT_BY_WORK.step_all(recent.first, recent.rows, located, self.folded.counters)
-        entries |= records.packed(groups[-1], *days)
-        if works[0] == NONE:  # of follows
-            del entries[counter_keys[1][0]], entries[groups[-1][0]]
+        for update, begin, end in zip(updates, cuts, cuts[1:], strict=False):
+            first, states, n_corrupt = update.apply(values[begin:end], self.contents, user_rows)
+            counts["corrupt entries"] += n_corrupt
+            entries |= records.packed(update.keys, first, states)
+            if update.aggregate is SHOWN:
+                entries |= spill(self.store, users[update.rows], first, states, counts)
+        user_values, item_values, recent_values = (values[begin:end] for begin, end in pairwise(cuts[-4:]))
+        entries |= self._user_counters(user_keys, user_values, located, user_rows, counts)
+        entries |= self._item_counters(item_keys, item_values, located, item_rows, counts)
+        recent = records.unpack(recent_keys, recent_values, 1 + len(self.contents.counters))
+        counts["corrupt entries"] += recent.corrupt
+        days = RECENT_BY_WORK.step_all(recent.first, recent.rows, located, self.contents.counters)
+        entries |= records.packed(recent_keys, *days)
+        if items[0] == NONE:  # Follows have no item.
+            del entries[item_keys[0]], entries[recent_keys[0]]
         return entries
 
     def _user_counters(
@@ -158,101 +159,101 @@ class EventApplier:
         values: list[bytes | None],
         located: LocatedEvents,
         rows: NDArray[Any],
-        counted: Counter[str],
+        counts: Counter[str],
     ) -> dict[bytes, bytes]:
-        base, names = self.folded.base, self.folded.counters
-        n_scenes, width = base.n_scenes, len(names)
-        state = np.empty((len(keys), 1 + n_scenes, width))
+        base, names = self.contents.base, self.contents.counters
+        n_users, n_scenes, width = len(keys), base.n_scenes, len(names)
+        state = np.empty((n_users, 1 + n_scenes, width))
         state[:, 0] = BY_USER.of_snapshot(base, rows, names)
-        in_scenes = np.where(rows[:, None] >= 0, rows[:, None] * n_scenes + np.arange(n_scenes), -1)
-        state[:, 1:] = BY_USER_SCENE.of_snapshot(base, in_scenes.ravel(), names).reshape(
-            len(keys), n_scenes, width
-        )
-        _overwrite(state.reshape(len(keys), -1), keys, values, counted)
-        of_user, of_scenes = (
-            np.ascontiguousarray(state[:, 0]),
-            np.ascontiguousarray(state[:, 1:]).reshape(-1, width),
-        )
-        BY_USER.step_all(of_user, located, names)
-        BY_USER_SCENE.step_all(of_scenes, located, names)
-        state[:, 0], state[:, 1:] = of_user, of_scenes.reshape(len(keys), n_scenes, width)
-        return records.packed(keys, np.arange(len(keys) + 1), state.reshape(len(keys), -1))
+        scene_rows = np.where(rows[:, None] >= 0, rows[:, None] * n_scenes + np.arange(n_scenes), -1)
+        in_base = BY_USER_SCENE.of_snapshot(base, scene_rows.ravel(), names)
+        state[:, 1:] = in_base.reshape(n_users, n_scenes, width)
+        _overwrite(state.reshape(n_users, -1), keys, values, counts)
+        by_user = np.ascontiguousarray(state[:, 0])
+        by_scene = np.ascontiguousarray(state[:, 1:]).reshape(-1, width)
+        BY_USER.step_all(by_user, located, names)
+        BY_USER_SCENE.step_all(by_scene, located, names)
+        state[:, 0] = by_user
+        state[:, 1:] = by_scene.reshape(n_users, n_scenes, width)
+        return records.packed(keys, np.arange(n_users + 1), state.reshape(n_users, -1))
 
-    def _work_counters(
+    def _item_counters(
         self,
         keys: list[bytes],
         values: list[bytes | None],
         located: LocatedEvents,
         rows: NDArray[Any],
-        counted: Counter[str],
+        counts: Counter[str],
     ) -> dict[bytes, bytes]:
-        state = BY_WORK.of_snapshot(self.folded.base, rows, self.folded.counters)
-        _overwrite(state, keys, values, counted)
-        BY_WORK.step_all(state, located, self.folded.counters)
+        state = BY_WORK.of_snapshot(self.contents.base, rows, self.contents.counters)
+        _overwrite(state, keys, values, counts)
+        BY_WORK.step_all(state, located, self.contents.counters)
         return records.packed(keys, np.arange(len(keys) + 1), state)
 
 
-_LISTS = ((SHOWN, records.NEWEST_SHOWN), *((fold, records.USER_LISTS[fold.name]) for fold in LIST_FOLDS))
-
-
 @dataclass(frozen=True, eq=False)
-class _ListStep:
-    """One fold of one batch: the ``rows`` of the batch's users that it changes, their ``keys``, and the
-    changes of each.
+class _ListUpdate:
+    """Changes of one list of users by one batch.
+
+    ``rows``: the batch's users whose list changes, with their ``keys``; ``new`` (E, 3): their changes, in CSR
+    form by ``first``.
     """
 
-    fold: HistoryAggregate
+    aggregate: HistoryAggregate
     rows: NDArray[Any]
     keys: list[bytes]
     first: NDArray[Any]
     new: NDArray[Any]
 
     @classmethod
-    def of(
+    def from_events(
         cls,
-        fold: HistoryAggregate,
+        aggregate: HistoryAggregate,
         letter: bytes,
-        folded: StoreContents,
+        contents: StoreContents,
         located: LocatedEvents,
         events: Events,
         users: NDArray[Any],
-    ) -> _ListStep:
-        places, values = fold.changes(folded.base.meaning, located)
-        first, order = grouped(located.user[places], len(users))
+    ) -> _ListUpdate:
+        changes, values = aggregate.changes(contents.base.meaning, located)
+        first, order = grouped(located.user[changes], len(users))
         rows = np.flatnonzero(np.diff(first))
-        at = places[order]
-        new = np.stack([events.time_ms[at], events.number[at].view(np.int64), values[order]], axis=1)
-        return cls(fold, rows, records.keys_of(letter, users[rows]), first[[*rows, len(users)]], new)
+        changes = changes[order]
+        numbers = events.number[changes].view(np.int64)
+        new = np.stack([events.time_ms[changes], numbers, values[order]], axis=1)
+        return cls(aggregate, rows, records.keys_of(letter, users[rows]), first[[*rows, len(users)]], new)
 
-    def after(
-        self, values: list[bytes | None], folded: StoreContents, user_rows: NDArray[Any]
+    def apply(
+        self, values: list[bytes | None], contents: StoreContents, user_rows: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], int]:
-        """(first, states, corrupt entries) of the users after the changes; of the newest shown works, all."""
-        found = records.unpack(self.keys, values, 3)
-        if self.fold is SHOWN:
-            return (*ALL_SHOWN.step_all(found.first, found.rows, self.first, self.new), found.corrupt)
-        first, states = _begun(self.fold, found, folded, user_rows[self.rows])
-        return (*self.fold.step_all(first, states, self.first, self.new), found.corrupt)
+        """Returns (first, states, corrupt entries) after the changes; of shown items, all the newest."""
+        entries = records.unpack(self.keys, values, 3)
+        if self.aggregate is SHOWN:
+            updated = ALL_SHOWN.step_all(entries.first, entries.rows, self.first, self.new)
+        else:
+            first, states = _with_base(self.aggregate, entries, contents, user_rows[self.rows])
+            updated = self.aggregate.step_all(first, states, self.first, self.new)
+        return (*updated, entries.corrupt)
 
 
-def _begun(
-    fold: HistoryAggregate, found: records.Unpacked, folded: StoreContents, user_rows: NDArray[Any]
+def _with_base(
+    aggregate: HistoryAggregate, entries: records.Unpacked, contents: StoreContents, user_rows: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(first, states): those that were found, and what the base says of users who have none."""
-    if not len(found.missing) or fold.name not in folded.base.relations:
-        return found.first, found.rows
-    states = [found.rows[found.first[at] : found.first[at + 1]] for at in range(len(user_rows))]
-    for at in found.missing.tolist():
-        states[at] = fold.of_snapshot(folded.base, int(user_rows[at]))
+    """Returns (first, states) of the entries; users without one have the base's state."""
+    if not len(entries.missing) or aggregate.name not in contents.base.relations:
+        return entries.first, entries.rows
+    states = [entries.rows[begin:end] for begin, end in pairwise(entries.first)]
+    for place in entries.missing.tolist():
+        states[place] = aggregate.of_snapshot(contents.base, int(user_rows[place]))
     return np.cumsum([0, *map(len, states)]), np.concatenate(states)
 
 
 def _overwrite(
-    state: NDArray[Any], keys: list[bytes], values: list[bytes | None], counted: Counter[str]
+    state: NDArray[Any], keys: list[bytes], values: list[bytes | None], counts: Counter[str]
 ) -> None:
-    """Puts the counters that were found in the place of the base's."""
-    found = records.unpack(keys, values, state.shape[1], np.float64)
-    counted["corrupt entries"] += found.corrupt
-    there = np.ones(len(keys), bool)
-    there[found.missing] = False
-    state[there] = found.rows
+    """Replaces the base's counters by the stored ones."""
+    entries = records.unpack(keys, values, state.shape[1], np.float64)
+    counts["corrupt entries"] += entries.corrupt
+    is_stored = np.ones(len(keys), bool)
+    is_stored[entries.missing] = False
+    state[is_stored] = entries.rows

@@ -1,108 +1,181 @@
-"""Works as they are now, beside the base: those that came, changed and went, and counters that events
-moved."""
+"""Items and counters that changed since a base, as arrays that never change once published."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.aggregates.events import NONE
+from karec.catalog.schema import LATEST_MS, is_counter
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
+
+GROWTH = 1.5  # new capacity of a full array, in rows needed
 
 
 @dataclass(frozen=True, eq=False)
 class ChangedItems:
-    """One moment of works, which never changes: a request reads one from its first step to its last.
+    """Items at one moment. A request reads one from its first step to its last.
 
-    added    works that came or changed since the base, as a snapshot of works alone; its columns are the
-             base's
-    came     those of them that the base lacks
-    gone     (G,) int64 ascending: works that were deleted or blocked
-    ids      (K,) int64 ascending: works that events counted for, with their ``counters (K, C) float32``
-    batches  how many batches of events made it
+    updates      items that were uploaded or edited since the base: a snapshot with the base's item columns
+                 and no users
+    uploads      those of them that the base lacks
+    hidden_ids   (G,) int64 ascending: deleted or blocked items
+    counter_ids  (K,) int64 ascending: items with counters that events changed
+    counters     (K, C) float32 of ``counter_ids``
+    n_batches    number of batches of events so far
     """
 
-    added: Snapshot
-    came: Snapshot
-    gone: NDArray[Any]
-    ids: NDArray[Any]
+    updates: Snapshot
+    uploads: Snapshot
+    hidden_ids: NDArray[Any]
+    counter_ids: NDArray[Any]
     counters: NDArray[Any]
-    batches: int = 0
+    n_batches: int = 0
 
     @classmethod
-    def none(cls, base: Snapshot, n_counters: int) -> ChangedItems:
-        nothing = np.empty(0, np.int64)
-        nobody = snapshot_of(base, base.works.take(nothing))
-        return cls(nobody, nobody, nothing, nothing, np.empty((0, n_counters), np.float32))
+    def empty(cls, base: Snapshot, n_counters: int) -> ChangedItems:
+        no_ids = np.empty(0, np.int64)
+        no_items = items_snapshot(base, base.works.take(no_ids))
+        return cls(no_items, no_items, no_ids, no_ids, np.empty((0, n_counters), np.float32))
 
-    def rows(self, base: Snapshot, ids: NDArray[Any]) -> NDArray[Any]:
-        """(N,) int64 of works: rows of ``base``, len(base.works) + row of ``added``, −1 for one that is in
-        neither."""
+    def find_rows(self, base: Snapshot, ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) int64: row of ``updates`` + len(base.works), else row of ``base``, else −1."""
         rows = base.works.lookup(ids)
-        if len(self.added.works):
-            here = self.added.works.lookup(ids)
-            rows = np.where(here >= 0, len(base.works) + here, rows)
+        if len(self.updates.works):
+            update_rows = self.updates.works.lookup(ids)
+            rows = np.where(update_rows >= 0, len(base.works) + update_rows, rows)
         return rows
 
-    def some(self, rows: NDArray[Any]) -> Snapshot:
-        """The works in these rows of ``added``, alone."""
-        return snapshot_of(self.added, self.added.works.take(rows))
+    def take(self, rows: NDArray[Any]) -> Snapshot:
+        """Returns the items in these rows of ``updates``."""
+        return items_snapshot(self.updates, self.updates.works.take(rows))
 
-    def few(self, base: Snapshot, rows: NDArray[Any]) -> tuple[NDArray[Any], Snapshot | None]:
-        """``rows`` as ``rows()`` gives them, and the works of ``added`` that they name, alone, None for none:
-        a row behind the base's is then one of these. Who encodes these does not encode all that came. O(rows
-        · columns).
+    def compact(self, base: Snapshot, rows: NDArray[Any]) -> tuple[NDArray[Any], Snapshot | None]:
+        """Returns rows (N,) and a snapshot of only those items of ``updates`` that ``rows`` refer to.
+
+        ``rows`` are those of ``find_rows``; the new rows index the base, then the returned snapshot. So an
+        encoder need not encode all updates. The snapshot is None if no row is an update.
+
+        Cost: O(rows · columns).
         """
-        behind = rows >= len(base.works)
-        if not behind.any():
+        is_update = rows >= len(base.works)
+        if not is_update.any():
             return rows, None
-        named, at = np.unique(rows[behind] - len(base.works), return_inverse=True)
-        found = rows.copy()
-        found[behind] = len(base.works) + at.reshape(-1)
-        return found, self.some(named)
+        update_rows, places = np.unique(rows[is_update] - len(base.works), return_inverse=True)
+        compact_rows = rows.copy()
+        compact_rows[is_update] = len(base.works) + places.reshape(-1)
+        return compact_rows, self.take(update_rows)
 
-    def moved(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(places in ``ids (N,)`` of works that events counted for, their counters (M, C)). O(N log K)."""
-        if not len(self.ids):
+    def find_counters(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (places in ``ids`` (N,) of items with changed counters, their counters (M, C)).
+
+        Cost: O(N log K).
+        """
+        if not len(self.counter_ids):
             return np.empty(0, np.int64), self.counters
-        here = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        found = np.flatnonzero(self.ids[here] == ids)
-        return found, self.counters[here[found]]
+        rows = np.minimum(np.searchsorted(self.counter_ids, ids), len(self.counter_ids) - 1)
+        places = np.flatnonzero(self.counter_ids[rows] == ids)
+        return places, self.counters[rows[places]]
 
     def with_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
-        """The same with the ``counters (M, C)`` of ``ids (M,)``, ascending and unique. O(K + M)."""
-        at, table, known = np.searchsorted(self.ids, ids), self.counters.copy(), np.zeros(len(ids), bool)
-        within = np.flatnonzero(at < len(self.ids))
-        known[within] = self.ids[at[within]] == ids[within]
-        table[at[known]] = counters[known]
-        new = np.flatnonzero(~known)
-        if not len(new):
-            return replace(self, counters=table, batches=self.batches + 1)
-        both = np.insert(self.ids, at[new], ids[new]), np.insert(table, at[new], counters[new], axis=0)
-        return replace(self, ids=both[0], counters=both[1], batches=self.batches + 1)
+        """Returns a copy with ``counters`` (M, C) of ``ids`` (M,), ascending and unique. Cost: O(K + M)."""
+        places, table = np.searchsorted(self.counter_ids, ids), self.counters.copy()
+        within = np.flatnonzero(places < len(self.counter_ids))
+        is_known = np.zeros(len(ids), bool)
+        is_known[within] = self.counter_ids[places[within]] == ids[within]
+        table[places[is_known]] = counters[is_known]
+        new = np.flatnonzero(~is_known)
+        counter_ids = self.counter_ids
+        if len(new):
+            counter_ids = np.insert(counter_ids, places[new], ids[new])
+            table = np.insert(table, places[new], counters[new], axis=0)
+        return replace(self, counter_ids=counter_ids, counters=table, n_batches=self.n_batches + 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Changed:
-    """What an index must take over: works to put in, by their rows in ``added``, each with the moment
-    ``time_ms`` of its newest upload or edit; works to hide, and those that were hidden and are not any more.
-    ``names`` {work: its id on the platform}, where it says one. ``adjusted`` {"scale" or "offset": {work: the
-    newest}}.
+class IndexUpdate:
+    """Changes that an item index must apply.
+
+    rows          items to upsert, as rows of ``ChangedItems.updates``
+    time_ms       of each row, the time of its newest upload or edit
+    hidden_ids    items to hide
+    restored_ids  items that were hidden and are no longer
+    platform_ids  {item: its id on the platform}, for items whose upload has one
+    adjustments   {"scale" or "offset": {item: the newest value}}
     """
 
     rows: NDArray[Any]
     time_ms: NDArray[Any]
-    hidden: NDArray[Any]
-    back: NDArray[Any]
-    names: Mapping[int, int | str]
-    adjusted: Mapping[str, Mapping[int, float]]
+    hidden_ids: NDArray[Any]
+    restored_ids: NDArray[Any]
+    platform_ids: Mapping[int, int | str]
+    adjustments: Mapping[str, Mapping[int, float]]
 
 
-def snapshot_of(base: Snapshot, works: Table) -> Snapshot:
-    """Works alone: no users, no lists."""
-    nobody = base.users.take(np.empty(0, np.int64))
-    return Snapshot(base.time_ms, works, nobody, {}, base.labels, None, base.meaning)
+def items_snapshot(base: Snapshot, items: Table) -> Snapshot:
+    """Returns a snapshot with ``items`` and the labels of ``base``, without users and relations."""
+    no_users = base.users.take(np.empty(0, np.int64))
+    return Snapshot(base.time_ms, items, no_users, {}, base.labels, None, base.meaning)
+
+
+class GrowingTable:
+    """Table that grows at its end. One thread calls ``put``; a ``table`` that was read before never changes.
+
+    It starts without rows and has the columns of ``like``.
+    """
+
+    def __init__(self, like: Table) -> None:
+        self.table = like.take(np.empty(0, np.int64))
+        self._arrays = {"": self.table.ids, **self.table.columns}
+
+    def put(self, is_removed: NDArray[Any], ids: NDArray[Any], columns: Mapping[str, NDArray[Any]]) -> None:
+        """Removes the rows ``is_removed`` (R,) bool and appends ``ids`` (M,) with their ``columns``.
+
+        Cost: amortised O(M · columns) if no row is removed, else O((R + M) · columns).
+        """
+        n_kept = len(is_removed) - int(np.count_nonzero(is_removed))
+        n = n_kept + len(ids)
+        appended = {"": ids, **columns}
+        # Rows that a reader may hold are never overwritten: they move to new arrays.
+        if n_kept < len(is_removed) or n > len(self._arrays[""]):
+            is_kept = ~is_removed
+            for name, array in self._arrays.items():
+                larger = np.empty(int(n * GROWTH), array.dtype)
+                larger[:n_kept] = array[: len(is_removed)][is_kept]
+                self._arrays[name] = larger
+        for name, array in self._arrays.items():
+            array[n_kept:n] = appended[name]
+        columns = {name: self._arrays[name][:n] for name in self.table.columns}
+        self.table = Table(self._arrays[""][:n], columns)
+
+
+def make_cells(values: list[Any], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns (N,) cells of the column ``name``; a value that is None or does not fit becomes missing."""
+    if is_counter(name):
+        return np.array([0 if value is None else value for value in values], dtype)
+    if dtype.kind == "b":
+        return np.array([bool(value) for value in values], dtype)
+    low, high = _bounds(name, dtype)
+    if dtype.kind == "f":
+        fits = (isinstance(value, int | float) and abs(value) <= high for value in values)
+        return np.array([value if fit else np.nan for value, fit in zip(values, fits, strict=True)], dtype)
+    missing = max(NONE, low)
+    fits = (
+        isinstance(value, int | float) and low <= value <= high and value == int(value) for value in values
+    )
+    return np.array([int(value) if fit else missing for value, fit in zip(values, fits, strict=True)], dtype)
+
+
+@cache
+def _bounds(name: str, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Returns the lowest and the highest value of a column."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    info = np.iinfo(dtype)
+    return int(info.min), min(int(info.max), LATEST_MS) if name.endswith("_ms") else int(info.max)

@@ -1,5 +1,4 @@
-"""What happened since a base, kept up with and read by requests: the log is followed into the store and into
-works."""
+"""Follows the event log after a base: applies events to the online store and to the changed items."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ import numpy as np
 from karec.aggregates.events import Events
 from karec.aggregates.located_events import FOLDED
 from karec.errors import KarecError, Unavailable, one_line
-from karec.online.apply_events import AT_ONCE, EventApplier
-from karec.online.changed_items import Changed, ChangedItems
+from karec.online.apply_events import MAX_BATCH_EVENTS, EventApplier
+from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.online.event_log.tail import Cursor, EventTail
-from karec.online.items_since import ItemsSince, KnownWorks
-from karec.online.lifecycle import ItemLifecycle, of_lives
+from karec.online.items_since import ItemsSince, ItemsState
+from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
 from karec.online.read_state import StateReader
 from karec.online.recovery import can_be_rebuilt, lacks_events, rebuild
 from karec.online.store import records
@@ -27,218 +26,220 @@ from karec.online.store.store import Conflict, StateStore
 from karec.online.view import OnlineView
 from karec.pipeline.deadline import Deadline
 
-MOST_WAITING = 50  # batches that the store has not taken yet; the log keeps what follows
-COUNTERS_AT_ONCE = 10_000  # works
-NOT_BEGUN = "the state store could not be read yet"
+MAX_PENDING_BATCHES = 50  # not yet in the store; later events wait in the log
+COUNTER_BATCH = 10_000  # items
+NOT_READY = "the state store could not be read yet"
 
 _log = logging.getLogger("karec.live")
 
-Known = tuple[KnownWorks, Cursor]
-"""What became of works, and how far of the log it is."""
-Take = Callable[[ChangedItems, Changed], None]
-"""Puts works into what requests search, and hides others."""
+FollowerState = tuple[ItemsState, Cursor]
+"""Items, and the position in the log up to which they are updated."""
+UpdateIndex = Callable[[ChangedItems, IndexUpdate], None]
+"""Applies an update to the indices that requests search."""
 
 
 class Follower:
-    """What happened since the base of ``folded``. One thread follows at a time; any number look and take
-    views.
+    """Events since the base of ``contents``. One thread follows at a time; any number poll and take views.
 
-    ``follow`` reads the log, lets uploads, edits, deletions and blocks act, and folds the rest into
-    ``store``, where other processes may do the same: each event counts once, whoever folds it. ``known``:
-    what another base's knows; it begins there. ``view`` costs one read of the store, at most ``deadline_ms``
-    and on another thread, or on the caller's where None: a store in this machine's memory or files needs no
-    other. The user's side is as of that read, the works' side as of the last batch that was followed.
+    ``follow`` reads the log, applies lifecycle events to the index and folds the other events into ``store``.
+    Other processes may do the same: each event counts once. ``state``: that of another base's follower, from
+    which this one continues. ``view`` costs one read of the store, at most ``deadline_ms`` and on another
+    thread. None: on the caller's thread, for a store in this machine's memory or files. The user's values
+    are those of this read, the items' values those of the last followed batch.
     """
 
     def __init__(
         self,
         store: StateStore,
-        folded: StoreContents,
+        contents: StoreContents,
         log: Path,
-        since: ItemsSince,
-        take: Take,
+        items_since: ItemsSince,
+        update_index: UpdateIndex,
         deadline_ms: float | None,
-        known: Known | None = None,
+        state: FollowerState | None = None,
     ) -> None:
-        self._store, self._folded, self._log = store, folded, log
-        self._since, self._take, self._known = since, take, known
+        self._store = store
+        self._contents = contents
+        self._log = log
+        self._items_since = items_since
+        self._update_index = update_index
+        self._state = state
         self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
-        self._works = ChangedItems.none(folded.base, len(folded.counters))
+        self._items = ChangedItems.empty(contents.base, len(contents.counters))
         self._reader: StateReader | None = None
-        self._waiting: deque[tuple[Events, Cursor]] = deque()
-        self._counted: Counter[str] = Counter()
-        self._behind: str | None = None  # why the store has not taken what happened
-        self._looking = Lock()  # the tail, what is since the base, the index
-        self._moving = Lock()  # ``_works``, which a look and a fold both replace
+        self._pending: deque[tuple[Events, Cursor]] = deque()
+        self._counts: Counter[str] = Counter()
+        self._failure: str | None = None  # why the store has not taken the newest events
+        self._polling = Lock()  # guards the tail, ``_items_since`` and the index
+        self._replacing = Lock()  # guards ``_items``, which ``poll`` and ``_fold`` replace
 
     @property
     def counts(self) -> Counter[str]:
-        """What became of events so far: of ``EventApplier.counts`` and ``ItemsSince.counts``."""
-        writers = Counter() if self._reader is None else self._writer.counts + self._reader.counts
-        return writers + self._counted + self._since.counts
+        """Events by outcome: ``EventApplier.counts``, ``ItemsSince.counts`` and failures."""
+        counts = Counter() if self._reader is None else self._applier.counts + self._reader.counts
+        return counts + self._counts + self._items_since.counts
 
     @property
-    def begun(self) -> bool:
-        """Whether the store was read: before that nothing is known of what became of works."""
+    def is_ready(self) -> bool:
+        """True once the store was read. Before that the changed items are unknown."""
         return self._reader is not None
 
     @property
-    def works(self) -> ChangedItems:
-        """Works as of the last batch that was followed."""
-        return self._works
+    def items(self) -> ChangedItems:
+        """Items as of the last followed batch."""
+        return self._items
 
-    def behind(self) -> tuple[int, int]:
-        """(how many events of the log were seen and are not in the store, when the oldest was appended, Unix
-        ms, 0 for none). At least so many: where 50 batches wait, the log may have more.
+    def lag(self) -> tuple[int, int]:
+        """Returns (number of events read but not in the store, when the oldest was appended in Unix ms or 0).
+
+        The number is a lower bound: at MAX_PENDING_BATCHES, more may wait in the log.
         """
-        waiting = [events for events, _ in list(self._waiting)]
-        oldest = min((int(events.logged_ms.min()) for events in waiting if len(events)), default=0)
-        return sum(map(len, waiting)), oldest
+        pending = [events for events, _ in list(self._pending)]
+        oldest_ms = min((int(events.logged_ms.min()) for events in pending if len(events)), default=0)
+        return sum(map(len, pending)), oldest_ms
 
-    def known(self) -> Known | None:
-        """For another base on this log and store, which then reads no entry of a work again; None: not
-        begun."""
-        with self._looking:
-            return (self._since.known(), self._tail.cursor) if self.begun else None
+    def copy_state(self) -> FollowerState | None:
+        """Returns the state for a follower of another base on this log and store; None if not ready."""
+        with self._polling:
+            return (self._items_since.copy_state(), self._tail.cursor) if self.is_ready else None
 
-    def view(self, user: int) -> tuple[OnlineView, str | None]:
-        """What is known of ``user`` and of works, and why it is less than it should be: the store did not
-        answer, or did not take the newest events.
-        """
-        reader, works = self._reader, self._works
-        nobody = OnlineView(None, works, self._folded.counters)
+    def view(self, user_id: int) -> tuple[OnlineView, str | None]:
+        """Returns the values of ``user_id`` and of items, and the reason if they are not up to date."""
+        reader, items, names = self._reader, self._items, self._contents.counters
         if reader is None:
-            return nobody, NOT_BEGUN
+            return OnlineView(None, items, names), NOT_READY
         try:
-            state = self._deadline.begin(lambda: reader.user(user))() if self._deadline else reader.user(user)
+            if self._deadline:
+                user = self._deadline.begin(lambda: reader.read_user(user_id))()
+            else:
+                user = reader.read_user(user_id)
         except Unavailable as error:
-            self._counted["reads that failed"] += 1
-            return nobody, str(error)
-        return OnlineView(state, works, self._folded.counters), self._behind
+            self._counts["reads that failed"] += 1
+            return OnlineView(None, items, names), str(error)
+        return OnlineView(user, items, names), self._failure
 
     def follow(self) -> int:
-        """Takes what the log has, and returns how many events the store took. Unavailable: the rest waits for
-        it."""
+        """Reads the log to its end and returns how many events the store took.
+
+        Raises Unavailable if the store is gone. The other events wait for the next call.
+        """
         try:
             n = self._follow()
         except Exception as error:
-            self._behind = str(error)
+            self._failure = str(error)
             raise
-        self._behind = None
+        self._failure = None
         return n
 
     def _follow(self) -> int:
         if self._reader is None:
             self._begin()
-        self.look()
+        self.poll()
         n = 0
-        while self._waiting:
-            events, cursor = self._waiting[0]
+        while self._pending:
+            events, cursor = self._pending[0]
             self._fold(events, cursor)
-            self._waiting.popleft()
+            self._pending.popleft()
             n += len(events)
         return n
 
-    def look(self) -> None:
-        """Takes what the log has, and lets uploads, edits, deletions and blocks act; the store is not
-        asked."""
-        with self._looking:
-            while (
-                self._reader and len(self._waiting) < MOST_WAITING and len(events := self._tail.poll(AT_ONCE))
-            ):
-                self._waiting.append((events, self._tail.cursor))
-                self._let_live(events)
+    def poll(self) -> None:
+        """Reads the log and applies lifecycle events to the index, without the store."""
+        with self._polling:
+            while self._reader and len(self._pending) < MAX_PENDING_BATCHES:
+                events = self._tail.poll(MAX_BATCH_EVENTS)
+                if not len(events):
+                    return
+                self._pending.append((events, self._tail.cursor))
+                lifecycle_events = select_lifecycle_events(events)
+                if len(lifecycle_events):  # They are applied again when the store has them, without effect.
+                    newer = self._items_since.lifecycle.apply(lifecycle_events, Counter())
+                    self._apply_update(self._items_since.update(newer))
 
     def _begin(self) -> None:
-        """Reads what the store knows of works, once it is up with the log."""
-        self._rebuild_where_events_lack()
-        self._writer, self._tail = self._caught_up(Counter())
-        reader = StateReader(self._store, self._folded)
-        if self._known is None:
-            known = KnownWorks.of(ItemLifecycle.all_of(self._store, self._counted), self._folded.base)
-        else:  # what the store has since then comes once more, and changes nothing twice
-            known, cursor = self._known
+        """Reads the store's items, after the store has taken the whole log."""
+        self._rebuild_if_events_are_missing()
+        self._applier, self._tail = self._catch_up(Counter())
+        reader = StateReader(self._store, self._contents)
+        if self._state is None:
+            lifecycle = ItemLifecycle.from_store(self._store, self._counts)
+            items_state = ItemsState.from_lifecycle(lifecycle, self._contents.base)
+        else:  # Events after this cursor are read again; none has an effect twice.
+            items_state, cursor = self._state
             self._tail = EventTail(self._log, cursor)
-        self._take_over(self._since.begin(known))
+        self._apply_update(self._items_since.begin(items_state))
         letter = records.WORK_COUNTERS
         keys = [key for key, _ in self._store.scan(letter, bytes([letter[0] + 1]))]
         ids = np.array(sorted(map(records.id_of, keys)), np.int64)
-        for begin in range(0, len(ids), COUNTERS_AT_ONCE):
-            some = ids[begin : begin + COUNTERS_AT_ONCE]
-            self._works = self._works.with_counters(some, reader.works(some))
-        reader.user(-1).was_shown(ids[:1])  # compiled here, so that no request waits for it
-        self._reader, self._known = reader, None
+        for begin in range(0, len(ids), COUNTER_BATCH):
+            batch = ids[begin : begin + COUNTER_BATCH]
+            self._items = self._items.with_counters(batch, reader.read_item_counters(batch))
+        reader.read_user(-1).has_seen(ids[:1])  # Compiles it, so that no request waits for the compiler.
+        self._reader, self._state = reader, None
 
-    def _rebuild_where_events_lack(self) -> None:
-        """An older bundle was restored: the store is made again from the log. Once, and not after each
-        Conflict: processes may serve the later bundle still.
+    def _rebuild_if_events_are_missing(self) -> None:
+        """Rebuilds the store if an older bundle was restored. Not repeated after each Conflict: processes may
+        still serve the later bundle.
         """
-        if not lacks_events(self._store, self._folded.base):
+        if not lacks_events(self._store, self._contents.base):
             return
+        missing = "online store: events after the bundle's moment are missing"
         if not can_be_rebuilt(self._store, self._log):
-            _log.warning(
-                "the state store lacks events of the time after the bundle's, and their hours were retired"
-            )
+            _log.warning("%s, and their hours were retired from the log", missing)
             return
-        _log.warning(
-            "the state store lacks events of the time after the bundle's, and is made again from the log"
-        )
+        _log.warning("%s; rebuilding it from the log", missing)
         try:
-            rebuild(self._store, self._folded, self._log)
+            rebuild(self._store, self._contents, self._log)
         except Conflict:
             _log.warning(
-                "the state store lacks events still: other processes write to it; begin this one anew later"
+                "online store still misses events: another process is writing to it; restart this process "
+                "later"
             )
 
-    def _caught_up(self, counts: Counter[str]) -> tuple[EventApplier, EventTail]:
-        """A writer that took all that the store lacked of the log. Unavailable: the store took a part of it,
-        and no writer goes on from there but one that begins at the store's cursor.
+    def _catch_up(self, counts: Counter[str]) -> tuple[EventApplier, EventTail]:
+        """Returns a writer whose store has taken the whole log.
+
+        If Unavailable is raised, the store may have taken a part; only a writer that begins at the store's
+        cursor can continue.
         """
         while True:
-            writer = EventApplier(self._store, self._folded, counts)
-            tail = EventTail(self._log, writer.cursor)
+            applier = EventApplier(self._store, self._contents, counts)
+            tail = EventTail(self._log, applier.cursor)
             try:
-                while writer.follow(tail):
+                while applier.follow(tail):
                     pass
-            except Conflict:  # another process was quicker, and went on from there
+            except Conflict:  # Another process was faster; continue after its commit.
                 continue
-            return writer, tail
+            return applier, tail
 
     def _fold(self, events: Events, cursor: Cursor) -> None:
-        if not self._writer.cursor.covers(cursor):
+        if not self._applier.cursor.covers(cursor):
             try:
-                self._writer.apply(events, cursor.joined(self._writer.cursor))
+                self._applier.apply(events, cursor.joined(self._applier.cursor))
             except Conflict:  # of another process, or the store came back with older contents
-                self._writer, _ = self._caught_up(self._writer.counts)
-        moved = np.unique(events.item_id[np.isin(events.kind, FOLDED) & (events.item_id >= 0)])
-        if len(moved) and self._reader is not None:
-            counters = self._reader.works(moved)
-            with self._moving:
-                self._works = self._works.with_counters(moved, counters)
+                self._applier, _ = self._catch_up(self._applier.counts)
+        is_counted = np.isin(events.kind, FOLDED) & (events.item_id >= 0)
+        ids = np.unique(events.item_id[is_counted])
+        if len(ids) and self._reader is not None:
+            counters = self._reader.read_item_counters(ids)
+            with self._replacing:
+                self._items = self._items.with_counters(ids, counters)
 
-    def _let_live(self, events: Events) -> None:
-        """Uploads, edits, deletions and blocks act before the store has them; they may come again."""
-        lives = of_lives(events)
-        if len(lives):
-            self._take_over(self._since.step(self._since.lives.step(lives, Counter())))
+    def reapply_edits(self) -> None:
+        """Upserts the edited items of the base again, for when others have written the base's vectors."""
+        with self._polling:
+            update = self._items_since.edits()
+            if len(update.rows):
+                self._put(update)
 
-    def _take_over(self, changed: Changed) -> None:
-        with self._moving:  # a request pins the index first: it finds no work that is not here
-            self._works = self._since.over(self._works)
-        self._put(changed)
+    def _apply_update(self, update: IndexUpdate) -> None:
+        with self._replacing:  # before the index: a request pins the index first and finds no unknown item
+            self._items = self._items_since.apply_to(self._items)
+        self._put(update)
 
-    def put_edited_again(self) -> None:
-        """Puts the works of the base that were edited into the index anew: others may have written the base's
-        vectors. O(these).
-        """
-        with self._looking:
-            changed = self._since.edited()
-            if len(changed.rows):
-                self._put(changed)
-
-    def _put(self, changed: Changed) -> None:
+    def _put(self, update: IndexUpdate) -> None:
         try:
-            self._take(self._works, changed)
-        except (KarecError, ValueError) as error:  # of a tower or an index: what was there serves on
-            self._counted["works that could not be put in"] += len(changed.rows)
-            _log.warning("%s", one_line(f"{len(changed.rows)} works could not be put in: {error}"))
+            self._update_index(self._items, update)
+        except (KarecError, ValueError) as error:  # of a tower or an index; the former rows stay in service
+            self._counts["works that could not be put in"] += len(update.rows)
+            _log.warning("%s", one_line(f"{len(update.rows)} items are not in the index: {error}"))

@@ -1,4 +1,4 @@
-"""What became of works since a base was made: kept up as lives change, and handed over to the next base."""
+"""Items that changed since a base: updated as lifecycle events arrive, and handed over to the next base."""
 
 from __future__ import annotations
 
@@ -14,240 +14,263 @@ from karec.aggregates.events import BLOCK
 from karec.catalog.schema import CREATOR, PUBLISHED, is_counter
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.online.cells import cells
-from karec.online.changed_items import Changed, ChangedItems, snapshot_of
-from karec.online.growing_table import GrowingTable
-from karec.online.item_life import ADJUSTED, ID, NEVER, ItemLife, Value, Word
-from karec.online.lifecycle import ItemLifecycle
-from karec.online.packed_lives import ALWAYS, PackedLives
+from karec.online.changed_items import ChangedItems, GrowingTable, IndexUpdate, items_snapshot, make_cells
+from karec.online.lifecycle import (
+    ADJUSTMENTS,
+    ID,
+    NEVER,
+    NO_BASE_MS,
+    ItemLife,
+    ItemLifecycle,
+    PackedLives,
+    TimedKind,
+    Value,
+)
 
 NumberOf = Callable[[str, str], int]
-"""(column, text) → the number of a category's value; −1 for one that nobody knows. Two that are equal say the
-same."""
+"""(column, text) → number of a category's value, −1 if unknown. Equal callables give equal numbers."""
 Refuse = Callable[[Mapping[str, Value], int], str]
-"""(an upload's columns, the work's number) → why it is not taken; "" where it is."""
+"""(columns of an upload, item) → reason why the upload is refused; "" if it is accepted."""
 
-NOTHING = np.empty(0, np.int64)
+NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class KnownWorks:
-    """What one base's ``ItemsSince`` knew at a moment: ``lives``, and the works of ``table`` that ``came``,
-    whose cells stand for any base that numbers ``like`` it.
+class ItemsState:
+    """State of one ``ItemsSince``, for the ``ItemsSince`` of another base.
+
+    ``table`` has the items that were added; ``is_upload`` (N,) bool marks those that the base lacked. Their
+    cells are valid for a base with equal ``cell_rules``.
     """
 
-    lives: ItemLifecycle
+    lifecycle: ItemLifecycle
     table: Table
-    came: NDArray[Any]
-    names: Mapping[int, int | str]
-    like: tuple[object, ...]
+    is_upload: NDArray[Any]
+    platform_ids: Mapping[int, int | str]
+    cell_rules: tuple[object, ...]
 
     @classmethod
-    def of(cls, lives: ItemLifecycle, base: Snapshot) -> Self:
-        """Of lives alone."""
-        return cls(lives, base.works.take(NOTHING), np.empty(0, bool), {}, ())
+    def from_lifecycle(cls, lifecycle: ItemLifecycle, base: Snapshot) -> Self:
+        return cls(lifecycle, base.works.take(NO_IDS), np.empty(0, bool), {}, ())
 
 
 class ItemsSince:
-    """Keeps ``added`` and ``gone`` as lives change. One thread calls it. ``counts``: uploads that were not
-    taken, by reason.
+    """Keeps the updated and the hidden items of ``ChangedItems``. One thread calls it.
 
-    A work is added when its newest word is an upload that ``refuse`` takes and the base lacks it; one that
-    ``refuse`` does not take any more, after an edit, is hidden. A work of the base that was edited since is
-    added too, and stands for itself. What lives say of columns that the base lacks is passed over; what they
-    lack is missing.
+    An item is added if its newest event is an upload that ``refuse`` accepts and the base lacks it. If
+    ``refuse`` rejects it after an edit, it is hidden. An item of the base that was edited since is added too
+    and replaces the base's row. Values of columns that the base lacks are ignored; columns without a value
+    are missing. ``counts``: refused uploads by reason.
     """
 
     def __init__(self, base: Snapshot, number_of: NumberOf, refuse: Refuse) -> None:
-        self.base, self._number_of, self._refuse = base, number_of, refuse
-        self._lives, self._creators = PackedLives(), dict[int, Word]()
+        self.base = base
+        self._number_of = number_of
+        self._refuse = refuse
+        self._lives = PackedLives()
+        self._creator_blocks = dict[int, TimedKind]()
         self._growing = GrowingTable(base.works)
-        self._came = np.empty(0, bool)  # of the table's works, those that the base lacks
-        self._names = dict[int, int | str]()
-        self._gone, self._gone_ids = set[int](), NOTHING
+        self._is_upload = np.empty(0, bool)  # rows of the table that the base lacks
+        self._platform_ids = dict[int, int | str]()
+        self._hidden = set[int]()
+        self._hidden_ids = NO_IDS
         self.counts: Counter[str] = Counter()
 
     @property
-    def lives(self) -> ItemLifecycle:
-        """Those that are kept up, and not a copy."""
-        return ItemLifecycle(self._lives, self._creators)
+    def lifecycle(self) -> ItemLifecycle:
+        """Current lives, not a copy."""
+        return ItemLifecycle(self._lives, self._creator_blocks)
 
-    def known(self) -> KnownWorks:
-        """For another base, which then need not make the same cells anew."""
-        lives = ItemLifecycle(PackedLives.of(self._lives), dict(self._creators))
-        return KnownWorks(lives, self._growing.table, self._came, dict(self._names), self._like())
+    def copy_state(self) -> ItemsState:
+        """Returns the state for another base, which then need not make equal cells again."""
+        lifecycle = ItemLifecycle(PackedLives.from_lives(self._lives), dict(self._creator_blocks))
+        ids = dict(self._platform_ids)
+        return ItemsState(lifecycle, self._growing.table, self._is_upload, ids, self._cell_rules())
 
-    def begin(self, known: KnownWorks) -> Changed:
-        """The first step, of all lives that ``known`` has: as ``step(known.lives)``. Works that the base has,
-        and of which nothing was said since, and the rows of ``known`` that stand for this base too, cost no
-        Python each.
+    def begin(self, state: ItemsState) -> IndexUpdate:
+        """Does the first update, equal to ``update(state.lifecycle)``.
+
+        No Python code runs per item for items of the base without a newer event and for rows of ``state``
+        that are valid for this base.
         """
-        self._lives, self._creators = PackedLives.of(known.lives.works), dict(known.lives.creators)
-        works, said_ms = self._lives.moments()
-        in_base, at = self.base.works.lookup(works) >= 0, known.table.lookup(works)
-        # where it is, columns are ours
-        kept = (at >= 0) & ~in_base & (said_ms < ALWAYS) & (known.like == self._like())
-        kept[kept] = known.came[at[kept]]
-        barred = np.array([creator for creator, word in self._creators.items() if word[1] == BLOCK], np.int64)
-        touched = NOTHING
-        if len(barred) and CREATOR in self.base.works.columns:
-            if kept.any():
-                kept[kept] = ~np.isin(known.table[CREATOR][at[kept]], barred)
-            touched = self.base.works.ids[np.isin(self.base.works[CREATOR], barred)]
-        others = works[~kept & ~(in_base & (said_ms < self.base.time_ms))]
-        rows = at[kept]
+        self._lives = PackedLives.from_lives(state.lifecycle.items)
+        self._creator_blocks = dict(state.lifecycle.creator_blocks)
+        items, change_ms = self._lives.change_times()
+        is_in_base = self.base.works.lookup(items) >= 0
+        state_rows = state.table.lookup(items)
+        has_equal_cells = state.cell_rules == self._cell_rules()
+        is_kept = (state_rows >= 0) & ~is_in_base & (change_ms < NO_BASE_MS) & has_equal_cells
+        is_kept[is_kept] = state.is_upload[state_rows[is_kept]]
+        blocked = np.array(
+            [creator for creator, event in self._creator_blocks.items() if event[1] == BLOCK], np.int64
+        )
+        of_blocked = NO_IDS
+        if len(blocked) and CREATOR in self.base.works.columns:
+            if is_kept.any():
+                is_kept[is_kept] = ~np.isin(state.table[CREATOR][state_rows[is_kept]], blocked)
+            of_blocked = self.base.works.ids[np.isin(self.base.works[CREATOR], blocked)]
+        others = items[~is_kept & ~(is_in_base & (change_ms < self.base.time_ms))]
+        rows = state_rows[is_kept]
         if len(rows):
-            self._growing.put(np.empty(0, bool), known.table.ids[rows], known.table.take(rows).columns)
-        self._came = np.ones(len(rows), bool)
-        taken = {work: known.names[work] for work in works[kept].tolist() if work in known.names}
-        self._names |= taken
-        newer = {work: self._lives[work] for work in others.tolist()}
-        changed = self._stepped(np.union1d(others, touched), newer)
+            self._growing.put(np.empty(0, bool), state.table.ids[rows], state.table.take(rows).columns)
+        self._is_upload = np.ones(len(rows), bool)
+        kept_items = items[is_kept].tolist()
+        kept_ids = {item: state.platform_ids[item] for item in kept_items if item in state.platform_ids}
+        self._platform_ids |= kept_ids
+        lives = {item: self._lives[item] for item in others.tolist()}
+        update = self._update_items(np.union1d(others, of_blocked), lives)
         return replace(
-            changed,
-            rows=np.concatenate([np.arange(len(rows)), changed.rows]),
-            time_ms=np.concatenate([said_ms[kept], changed.time_ms]),
-            names={**taken, **changed.names},
+            update,
+            rows=np.concatenate([np.arange(len(rows)), update.rows]),
+            time_ms=np.concatenate([change_ms[is_kept], update.time_ms]),
+            platform_ids={**kept_ids, **update.platform_ids},
         )
 
-    def step(self, newer: ItemLifecycle) -> Changed:
-        """After the lives of some works and creators changed. O(these), and O(works added) for those that
-        were added before.
+    def update(self, newer: ItemLifecycle) -> IndexUpdate:
+        """Takes the new lives of some items and creators.
+
+        Cost: O(changed items), and O(added items) if one of them was added before.
         """
-        creators = [c for c, word in newer.creators.items() if self._creators.get(c) != word]
-        self._lives.put(newer.works)
-        self._creators |= newer.creators
-        touched = {*newer.works}
+        newer_blocks = newer.creator_blocks.items()
+        creators = [creator for creator, event in newer_blocks if self._creator_blocks.get(creator) != event]
+        self._lives.put(newer.items)
+        self._creator_blocks |= newer.creator_blocks
+        changed = {*newer.items}
         if creators and CREATOR in self.base.works.columns:
             for table in (self.base.works, self._growing.table):
-                touched.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
-            touched.update(work for work in self._gone if self._said_maker(work) in creators)
-        return self._stepped(np.array(sorted(touched), np.int64), newer.works)
+                changed.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
+            changed.update(item for item in self._hidden if self._creator_of(item) in creators)
+        return self._update_items(np.array(sorted(changed), np.int64), newer.items)
 
-    def edited(self) -> Changed:
-        """The works of the base that are added, to be put in once more."""
-        rows = np.flatnonzero(~self._came)
-        said_ms = [self._lives[work].said_ms for work in self._growing.table.ids[rows].tolist()]
-        return Changed(rows, np.array(said_ms, np.int64), NOTHING, NOTHING, {}, {})
+    def edits(self) -> IndexUpdate:
+        """Returns an update that upserts the edited items of the base again."""
+        rows = np.flatnonzero(~self._is_upload)
+        change_ms = [self._lives[item].change_ms for item in self._growing.table.ids[rows].tolist()]
+        return IndexUpdate(rows, np.array(change_ms, np.int64), NO_IDS, NO_IDS, {}, {})
 
-    def over(self, works: ChangedItems) -> ChangedItems:
-        """``works`` with what is here now."""
-        table, gone = self._growing.table, self._gone_ids
-        if works.added.works is table:
-            return replace(works, gone=gone, batches=works.batches + 1)
-        added = snapshot_of(self.base, table)
-        came = added if self._came.all() else snapshot_of(self.base, table.take(self._came))
-        return replace(works, added=added, came=came, gone=gone, batches=works.batches + 1)
+    def apply_to(self, items: ChangedItems) -> ChangedItems:
+        """Returns ``items`` with the current updated and hidden items."""
+        table, hidden_ids, n_batches = self._growing.table, self._hidden_ids, items.n_batches + 1
+        if items.updates.works is table:
+            return replace(items, hidden_ids=hidden_ids, n_batches=n_batches)
+        uploads = updates = items_snapshot(self.base, table)
+        if not self._is_upload.all():
+            uploads = items_snapshot(self.base, table.take(self._is_upload))
+        return replace(items, updates=updates, uploads=uploads, hidden_ids=hidden_ids, n_batches=n_batches)
 
-    def _like(self) -> tuple[object, ...]:
-        """Equal for two bases that give an upload the same cells."""
+    def _cell_rules(self) -> tuple[object, ...]:
+        """Returns a value that is equal for two bases that give an upload the same cells."""
         columns = {name: column.dtype for name, column in self.base.works.columns.items()}
         labels = {name: tuple(self.base.labels.get(name, ())) for name in columns}
         return list(columns.items()), labels, self._number_of, self._refuse
 
-    def _stepped(self, works: NDArray[Any], newer: Mapping[int, ItemLife]) -> Changed:
-        """``works`` ascending as their lives say now, of which ``newer`` are at hand."""
-        in_base, there = self.base.works.lookup(works), self._growing.table.lookup(works)
-        ids, rows, said_ms, came, hidden = (
-            list[int](),
-            list[dict[str, Any]](),
-            list[int](),
-            list[bool](),
-            list[int](),
-        )
-        names = dict[int, int | str]()
-        for work, row, was in zip(works.tolist(), in_base.tolist(), there.tolist(), strict=True):
-            life = newer[work] if work in newer else self._lives.get(work, ItemLife())
-            values = self._values(work, life, row)
-            if life.gone or self._is_blocked(values, row):
-                hidden.append(work)
+    def _update_items(self, items: NDArray[Any], lives: Mapping[int, ItemLife]) -> IndexUpdate:
+        """Updates ``items``, ascending. ``lives``: those of them that are in memory already."""
+        in_base, in_table = self.base.works.lookup(items), self._growing.table.lookup(items)
+        ids, rows = list[int](), list[dict[str, Any]]()
+        change_ms, is_upload = list[int](), list[bool]()
+        hidden = list[int]()
+        platform_ids = dict[int, int | str]()
+        for item, base_row, table_row in zip(
+            items.tolist(), in_base.tolist(), in_table.tolist(), strict=True
+        ):
+            life = lives[item] if item in lives else self._lives.get(item, ItemLife())
+            values = self._values(item, life, base_row)
+            if life.is_gone or self._is_creator_blocked(values, base_row):
+                hidden.append(item)
             elif values is not None:
-                ids.append(work)
+                ids.append(item)
                 rows.append(values)
-                said_ms.append(life.said_ms)
-                came.append(row < 0)
-                name = life.columns.get(ID, (NEVER, None))[1]
-                if isinstance(name, int | str):
-                    names[work] = name
-            elif row < 0 and was >= 0:
-                hidden.append(work)
-        if hidden or not self._gone.isdisjoint(works.tolist()):
-            back = np.array(sorted((self._gone & {*works.tolist()}) - {*hidden}), np.int64)
-            self._gone = (self._gone - {*works.tolist()}) | {*hidden}
-            self._gone_ids = np.array(sorted(self._gone), np.int64)
-        else:
-            back = NOTHING
-        adjusted = {
-            name: {work: _factor(life, name) for work, life in newer.items() if name in life.adjusted}
-            for name in ADJUSTED
+                change_ms.append(life.change_ms)
+                is_upload.append(base_row < 0)
+                platform_id = life.columns.get(ID, (NEVER, None))[1]
+                if isinstance(platform_id, int | str):
+                    platform_ids[item] = platform_id
+            elif base_row < 0 and table_row >= 0:
+                hidden.append(item)
+        restored_ids = self._hide({*items.tolist()}, {*hidden})
+        adjustments = {
+            name: {item: _factor(life, name) for item, life in lives.items() if name in life.adjustments}
+            for name in ADJUSTMENTS
         }
-        leaves = np.zeros(len(self._came), bool)
-        leaves[there[there >= 0]] = True
-        if ids or leaves.any():
+        is_removed = np.zeros(len(self._is_upload), bool)
+        is_removed[in_table[in_table >= 0]] = True
+        if ids or is_removed.any():
             columns = {
-                name: cells([row.get(name) for row in rows], name, column.dtype)
+                name: make_cells([row.get(name) for row in rows], name, column.dtype)
                 for name, column in self.base.works.columns.items()
             }
-            self._growing.put(leaves, np.array(ids, np.int64), columns)
-            self._came = np.concatenate([self._came[~leaves], np.array(came, bool)])
-        for work in hidden:
-            self._names.pop(work, None)
-        self._names |= names
-        rows_put = np.arange(len(self._came) - len(ids), len(self._came))
-        return Changed(
-            rows_put, np.array(said_ms, np.int64), np.array(hidden, np.int64), back, names, adjusted
+            self._growing.put(is_removed, np.array(ids, np.int64), columns)
+            self._is_upload = np.concatenate([self._is_upload[~is_removed], np.array(is_upload, bool)])
+        for item in hidden:
+            self._platform_ids.pop(item, None)
+        self._platform_ids |= platform_ids
+        return IndexUpdate(
+            np.arange(len(self._is_upload) - len(ids), len(self._is_upload)),
+            np.array(change_ms, np.int64),
+            np.array(hidden, np.int64),
+            restored_ids,
+            platform_ids,
+            adjustments,
         )
 
-    def _values(self, work: int, life: ItemLife, row: int) -> dict[str, Any] | None:
-        """The cells of a work; None where it is not added: of the base and not edited, unknown, not taken."""
-        if row >= 0:
+    def _hide(self, items: set[int], hidden: set[int]) -> NDArray[Any]:
+        """Hides ``hidden`` and none else of ``items``. Returns the items that are no longer hidden."""
+        if not hidden and self._hidden.isdisjoint(items):
+            return NO_IDS
+        restored = (self._hidden & items) - hidden
+        self._hidden = (self._hidden - items) | hidden
+        self._hidden_ids = np.array(sorted(self._hidden), np.int64)
+        return np.array(sorted(restored), np.int64)
+
+    def _values(self, item: int, life: ItemLife, base_row: int) -> dict[str, Any] | None:
+        """Returns the cells of an item to add; None for a base item without edits, unknown or refused."""
+        if base_row >= 0:
             edited = life.values(self.base.time_ms)
             if not edited:
                 return None
-            own = {name: column[row].item() for name, column in self.base.works.columns.items()}
-            return {**own, **self._numbered(edited)}
-        if life.uploaded_ms is None:
-            self.counts["edit of an unknown work"] += life.there is None and bool(life.columns)
+            row = {name: column[base_row].item() for name, column in self.base.works.columns.items()}
+            return {**row, **self._numbered(edited)}
+        if life.upload_ms is None:
+            self.counts["edit of an unknown work"] += life.presence is None and bool(life.columns)
             return None
         values = life.values()
-        why = self._refuse(values, work)
-        if why:
-            self.counts[why] += 1
+        reason = self._refuse(values, item)
+        if reason:
+            self.counts[reason] += 1
             return None
-        return {PUBLISHED: life.uploaded_ms, **self._numbered(values)}
+        return {PUBLISHED: life.upload_ms, **self._numbered(values)}
 
     def _numbered(self, values: Mapping[str, Value]) -> dict[str, Any]:
-        """Texts as numbers, where the base's column holds numbers. Counters are counted, and not said."""
-        found = {}
+        """Returns the values of the base's columns, texts as numbers. Counters only come from events."""
+        numbers = {}
         for name, value in values.items():
             if name in self.base.works.columns and not is_counter(name):
-                names = self.base.labels.get(name, ())
-                found[name] = value
+                labels = self.base.labels.get(name, ())
+                numbers[name] = value
                 if isinstance(value, str):
-                    found[name] = names.index(value) if value in names else self._number_of(name, value)
-        return found
+                    numbers[name] = labels.index(value) if value in labels else self._number_of(name, value)
+        return numbers
 
-    def _is_blocked(self, values: Mapping[str, Any] | None, row: int) -> bool:
-        """Whether all works of its creator are blocked."""
-        if not self._creators or CREATOR not in self.base.works.columns:
+    def _is_creator_blocked(self, values: Mapping[str, Any] | None, base_row: int) -> bool:
+        if not self._creator_blocks or CREATOR not in self.base.works.columns:
             return False
-        maker = (values or {}).get(CREATOR)
-        if maker is None and row >= 0:
-            maker = self.base.works[CREATOR][row].item()
-        word = self._creators.get(self._maker(maker))
-        return word is not None and word[1] == BLOCK
+        creator = (values or {}).get(CREATOR)
+        if creator is None and base_row >= 0:
+            creator = self.base.works[CREATOR][base_row].item()
+        event = self._creator_blocks.get(self._creator_cell(creator))
+        return event is not None and event[1] == BLOCK
 
-    def _said_maker(self, work: int) -> int:
-        """Who made a work, as its life says."""
-        said = self._lives.get(work, ItemLife()).columns.get(CREATOR, (NEVER, None))[1]
-        return self._maker(self._numbered({CREATOR: said}).get(CREATOR))
+    def _creator_of(self, item: int) -> int:
+        """Returns the creator that the item's newest upload or edit names."""
+        creator = self._lives.get(item, ItemLife()).columns.get(CREATOR, (NEVER, None))[1]
+        return self._creator_cell(self._numbered({CREATOR: creator}).get(CREATOR))
 
-    def _maker(self, value: Any) -> int:
-        """A creator's number as the column has it."""
-        return int(cells([value], CREATOR, self.base.works[CREATOR].dtype)[0])
+    def _creator_cell(self, creator: Any) -> int:
+        return int(make_cells([creator], CREATOR, self.base.works[CREATOR].dtype)[0])
 
 
 def _factor(life: ItemLife, name: str) -> float:
-    value = life.adjusted[name][1]
+    value = life.adjustments[name][1]
     assert isinstance(value, int | float)
     return float(value)

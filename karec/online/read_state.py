@@ -1,5 +1,4 @@
-"""What is known of a user, or of works, up to this second: the store's entries, and the base where it has
-none."""
+"""Reads aggregates of users and items from the online store, or from the base if the store has none."""
 
 from __future__ import annotations
 
@@ -22,97 +21,101 @@ from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.store import StateStore
 
+_KEYS = (
+    *(records.USER_LISTS[aggregate.name] for aggregate in LIST_FOLDS),
+    *(records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS, records.EARLIER_SHOWN),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class UserState:
-    """``lists`` {"history", "skipped", "liked", "follows", "shown": a Relation of one row, oldest first};
-    ``counters (C,)`` and ``scene_counters (S, C)`` float32, in the order of ``StoreContents.counters``.
-    ``shown``: the works that the user was shown of late, the last 1,000 or a few more; ``earlier (F, ·)``:
-    filters of those before them.
+    """Aggregates of one user.
+
+    lists            {"history", "skipped", "liked", "follows", "shown": Relation of one row, oldest first}
+    counters         (C,) float32, in the order of ``StoreContents.counters``
+    scene_counters   (S, C) float32
+    recent_shown     ids of the last 1,000 or a few more items shown to the user
+    earlier_filters  (F, ·) filters of the items shown before these
     """
 
     lists: Mapping[str, Relation]
     counters: NDArray[Any]
     scene_counters: NDArray[Any]
-    shown: NDArray[Any]
-    earlier: NDArray[Any]
+    recent_shown: NDArray[Any]
+    earlier_filters: NDArray[Any]
 
-    def was_shown(self, ids: NDArray[Any]) -> NDArray[Any]:
-        """(N,) bool of works: which were shown to the user, of those of earlier periods nearly always
-        right."""
-        return np.asarray(np.isin(ids, self.shown) | self.was_shown_earlier(ids))
+    def has_seen(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) bool: True for items shown to the user; of the earlier ones with rare errors."""
+        return np.asarray(np.isin(ids, self.recent_shown) | self.has_seen_earlier(ids))
 
-    def was_shown_earlier(self, ids: NDArray[Any]) -> NDArray[Any]:
-        """``was_shown`` by the filters alone: of works that are not among ``shown``."""
-        return shown_filter.held(self.earlier, np.asarray(ids, np.int64))
+    def has_seen_earlier(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) bool by the filters only, for items that are not in ``recent_shown``."""
+        return shown_filter.held(self.earlier_filters, np.asarray(ids, np.int64))
 
 
 @dataclass(eq=False)
 class StateReader:
-    """Reads ``store``; ``counts["corrupt entries"]`` were taken as missing. Threads may share it where they
-    may share the store.
+    """Reads ``store``. Threads may share it if they may share the store.
 
-    An event that was committed is in the next read, whatever its moment: one of the very millisecond of a
-    request counts for it, where a training row of that millisecond knows only what was strictly before.
+    A read contains every committed event, whatever its time: an event in the millisecond of a request counts
+    for the request. A training row contains only events strictly before its millisecond. Corrupt entries are
+    taken as missing and counted in ``counts["corrupt entries"]``.
     """
 
     store: StateStore
-    folded: StoreContents
+    contents: StoreContents
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.folded.check(self.store)
+        self.contents.check(self.store)
 
-    def user(self, user_id: int) -> UserState:
-        """One read of eight keys. A user who is nowhere has empty lists and counters of 0."""
-        base, names = self.folded.base, self.folded.counters
-        keys = [records.keys_of(letter, np.array([user_id]))[0] for letter in _LETTERS]
+    def read_user(self, user_id: int) -> UserState:
+        """Reads eight keys at once. An unknown user has empty lists and counters of 0."""
+        base, names = self.contents.base, self.contents.counters
+        keys = [records.keys_of(letter, np.array([user_id]))[0] for letter in _KEYS]
         values = self.store.read(keys)
         row = int(base.users.lookup(np.array([user_id]))[0])
         lists = {}
-        for at, fold in enumerate((*LIST_FOLDS, SHOWN)):
-            found = records.unpack(keys[at : at + 1], values[at : at + 1], 3)
-            self.counts["corrupt entries"] += found.corrupt
-            lists[fold.name] = found.rows if not len(found.missing) else fold.of_snapshot(base, row)
+        for place, aggregate in enumerate((*LIST_FOLDS, SHOWN)):
+            entry = records.unpack(keys[place : place + 1], values[place : place + 1], 3)
+            self.counts["corrupt entries"] += entry.corrupt
+            lists[aggregate.name] = aggregate.of_snapshot(base, row) if len(entry.missing) else entry.rows
         newest = records.unpack(keys[-3:-2], values[-3:-2], 3)
         older = lists["shown"]
-        shown = np.concatenate([older[:, VALUE], newest.rows[:, VALUE]])
+        recent_shown = np.concatenate([older[:, VALUE], newest.rows[:, VALUE]])
         lists["shown"] = SHOWN.step_all(np.array([0, len(older)]), older, newest.first, newest.rows)[1]
         counters = records.unpack(keys[-2:-1], values[-2:-1], len(names), np.float64)
         earlier = records.unpack(keys[-1:], values[-1:], WIDTH)
         self.counts["corrupt entries"] += newest.corrupt + counters.corrupt + earlier.corrupt
         state = counters.rows
         if len(state) != 1 + base.n_scenes:
-            in_scenes = (
-                row * base.n_scenes + np.arange(base.n_scenes) if row >= 0 else np.full(base.n_scenes, -1)
-            )
-            of_scenes = BY_USER_SCENE.of_snapshot(base, in_scenes, names)
-            state = np.concatenate([BY_USER.of_snapshot(base, np.array([row]), names), of_scenes])
-        read = {fold.name: fold.read(lists[fold.name]) for fold in (*LIST_FOLDS, SHOWN)}
-        words = np.ascontiguousarray(earlier.rows[:, 1:])
-        return UserState(read, BY_USER.read(state[0]), BY_USER_SCENE.read(state[1:]), shown, words)
+            scenes = np.arange(base.n_scenes)
+            scene_rows = row * base.n_scenes + scenes if row >= 0 else np.full(base.n_scenes, -1)
+            in_scenes = BY_USER_SCENE.of_snapshot(base, scene_rows, names)
+            state = np.concatenate([BY_USER.of_snapshot(base, np.array([row]), names), in_scenes])
+        return UserState(
+            {aggregate.name: aggregate.read(lists[aggregate.name]) for aggregate in (*LIST_FOLDS, SHOWN)},
+            BY_USER.read(state[0]),
+            BY_USER_SCENE.read(state[1:]),
+            recent_shown,
+            np.ascontiguousarray(earlier.rows[:, 1:]),
+        )
 
-    def works(self, work_ids: NDArray[Any]) -> NDArray[Any]:
-        """(N, C) float32 counters of ``work_ids (N,)``, in one read; 0 for one that is nowhere."""
-        keys, names = records.keys_of(records.WORK_COUNTERS, work_ids), self.folded.counters
-        found = records.unpack(keys, self.store.read(keys), len(names), np.float64)
-        self.counts["corrupt entries"] += found.corrupt
-        state = BY_WORK.of_snapshot(self.folded.base, self.folded.base.works.lookup(work_ids), names)
-        there = np.ones(len(keys), bool)
-        there[found.missing] = False
-        state[there] = found.rows
+    def read_item_counters(self, item_ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N, C) float32 counters of ``item_ids`` (N,), in one read; 0 for unknown items."""
+        keys, names = records.keys_of(records.WORK_COUNTERS, item_ids), self.contents.counters
+        entries = records.unpack(keys, self.store.read(keys), len(names), np.float64)
+        self.counts["corrupt entries"] += entries.corrupt
+        base = self.contents.base
+        state = BY_WORK.of_snapshot(base, base.works.lookup(item_ids), names)
+        is_stored = np.ones(len(keys), bool)
+        is_stored[entries.missing] = False
+        state[is_stored] = entries.rows
         return BY_WORK.read(state)
 
-    def recent(self, work_ids: NDArray[Any], as_of_ms: int) -> NDArray[Any]:
-        """(N, C) float32 counters of ``work_ids (N,)`` that fade, in one read; 0 for one that no event
-        named."""
-        keys = records.keys_of(records.WORK_RECENT, work_ids)
-        found = records.unpack(keys, self.store.read(keys), 1 + len(self.folded.counters))
-        self.counts["corrupt entries"] += found.corrupt
-        return RECENT_BY_WORK.read(found.first, found.rows, as_of_ms)
-
-
-_LETTERS = (
-    *(records.USER_LISTS[fold.name] for fold in LIST_FOLDS),
-    *(records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS, records.EARLIER_SHOWN),
-)
+    def read_fading_counters(self, item_ids: NDArray[Any], as_of_ms: int) -> NDArray[Any]:
+        """Returns (N, C) float32 fading counters of ``item_ids`` (N,), in one read; 0 without events."""
+        keys = records.keys_of(records.WORK_RECENT, item_ids)
+        entries = records.unpack(keys, self.store.read(keys), 1 + len(self.contents.counters))
+        self.counts["corrupt entries"] += entries.corrupt
+        return RECENT_BY_WORK.read(entries.first, entries.rows, as_of_ms)

@@ -16,7 +16,7 @@ import numpy as np
 
 from karec.aggregates.events import COLUMNS, EXPOSURE, KINDS, Events, Head, refused
 from karec.index.ids import IdMap, PlainIds
-from karec.online.item_life import ADJUSTED, ID, is_factor
+from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
@@ -185,7 +185,7 @@ class _NoEventError(ValueError):
 
 
 def _adjustment(row: Mapping[str, Any]) -> str:
-    told = {name: _plain(row[name]) for name in ADJUSTED if row.get(name) is not None}
+    told = {name: _plain(row[name]) for name in ADJUSTMENTS if row.get(name) is not None}
     if not told:
         raise _NoEventError("no scale and no offset")
     for name, value in told.items():

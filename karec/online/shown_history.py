@@ -1,12 +1,12 @@
-"""What a user was shown: the last 1,000 works one by one, those before them in filters.
+"""Items shown to a user: the last 1,000 as a list, earlier ones in filters.
 
-    newest    the last ones; when they are SPILL they go into
-    older     those up to the last 1,000; what falls out goes into
-    earlier   one filter for each period of PERIOD_MS in which works were shown; the last FILTERS periods stay
+    newest    the last items; if there are SPILL_LENGTH, they move to
+    older     the items up to the last 1,000; the items before these move to
+    earlier   one filter for each period of PERIOD_MS with impressions; the last FILTERS periods are kept
 
-The whole is cut into pieces since it is too long to be written for each exposure. Which works a filter holds
-depends on which events the log holds, and on the order in which they came by at most the SPILL works that are
-not in it yet. Errors of filters: ``karec.kernels.shown_filter``. A filter is 16 KiB.
+The whole is too long to be written for each impression, so it has these pieces. Which items a filter holds
+depends on the set of events in the log, and on the order of at most the last SPILL_LENGTH items that are not
+in it yet. See ``karec.kernels.shown_filter`` for the errors of filters. A filter has 16 KiB.
 """
 
 from __future__ import annotations
@@ -23,51 +23,53 @@ from karec.online.store import records
 from karec.online.store.store import StateStore
 from karec.times import DAY_MS
 
-SPILL = 128
+SPILL_LENGTH = 128
 PERIOD_MS = 28 * DAY_MS
-WIDTH = 1 + shown_filter.WORDS  # of a filter in the store: its period, its words
+WIDTH = 1 + shown_filter.WORDS  # of a stored filter: its period, its words
 
 ALL_SHOWN = HistoryAggregate("all shown", SHOWN.adds, SHOWN.value, 1 << 60)
 
 
-def spilled(
-    store: StateStore, users: NDArray[Any], first: NDArray[Any], states: NDArray[Any], counted: Counter[str]
+def spill(
+    store: StateStore, users: NDArray[Any], first: NDArray[Any], states: NDArray[Any], counts: Counter[str]
 ) -> dict[bytes, bytes]:
-    """The entries of ``users (N,)`` whose newest shown works, ``states`` in CSR form by ``first``, are too
-    many."""
-    many = np.flatnonzero(np.diff(first) >= SPILL)
-    if not len(many):
+    """Returns new entries of those ``users`` (N,) whose newest items are too many.
+
+    ``states``: newest items of all users, in CSR form by ``first``.
+    """
+    full = np.flatnonzero(np.diff(first) >= SPILL_LENGTH)
+    if not len(full):
         return {}
-    older, earlier = (
-        records.keys_of(letter, users[many]) for letter in (records.OLDER_SHOWN, records.EARLIER_SHOWN)
-    )
-    new = np.concatenate([states[first[at] : first[at + 1]] for at in many])
-    bounds = np.concatenate([[0], np.cumsum(np.diff(first)[many])])
-    values = store.read([*older, *earlier])
-    found = records.unpack(older, values[: len(older)], 3)
-    filters = records.unpack(earlier, values[len(older) :], WIDTH)
-    counted["corrupt entries"] += found.corrupt + filters.corrupt
-    starts, merged = ALL_SHOWN.step_all(found.first, found.rows, bounds, new)
+    older_keys = records.keys_of(records.OLDER_SHOWN, users[full])
+    earlier_keys = records.keys_of(records.EARLIER_SHOWN, users[full])
+    new = np.concatenate([states[first[row] : first[row + 1]] for row in full])
+    bounds = np.concatenate([[0], np.cumsum(np.diff(first)[full])])
+    values = store.read([*older_keys, *earlier_keys])
+    older = records.unpack(older_keys, values[: len(older_keys)], 3)
+    filters = records.unpack(earlier_keys, values[len(older_keys) :], WIDTH)
+    counts["corrupt entries"] += older.corrupt + filters.corrupt
+    starts, merged = ALL_SHOWN.step_all(older.first, older.rows, bounds, new)
     entries = {}
-    for at, key in enumerate(older):
-        shown = merged[starts[at] : starts[at + 1]]
+    for place, key in enumerate(older_keys):
+        shown = merged[starts[place] : starts[place + 1]]
         cut = max(len(shown) - SHOWN_EXACTLY, 0)
         entries[key] = records.pack(key, shown[cut:].tobytes())
         if cut:
-            before = filters.rows[filters.first[at] : filters.first[at + 1]]
-            entries[earlier[at]] = records.pack(earlier[at], _with(before, shown[:cut]).tobytes())
-    newest = records.keys_of(records.NEWEST_SHOWN, users[many])
-    return entries | {key: records.pack(key, b"") for key in newest}
+            former = filters.rows[filters.first[place] : filters.first[place + 1]]
+            updated = _add_to_filters(former, shown[:cut])
+            entries[earlier_keys[place]] = records.pack(earlier_keys[place], updated.tobytes())
+    newest_keys = records.keys_of(records.NEWEST_SHOWN, users[full])
+    return entries | {key: records.pack(key, b"") for key in newest_keys}
 
 
-def _with(filters: NDArray[Any], gone: NDArray[Any]) -> NDArray[Any]:
-    """``filters (F, WIDTH)``, by period, with the works of ``gone (E, 3)``: time, number, work."""
-    periods = gone[:, 0] // PERIOD_MS
-    there = np.unique(np.concatenate([filters[:, 0], periods]))[-shown_filter.FILTERS :]
-    made = np.zeros((len(there), WIDTH), np.int64)
-    made[:, 0] = there
-    kept = np.isin(filters[:, 0], there)
-    made[np.searchsorted(there, filters[kept, 0])] = filters[kept]
-    for row in made:
-        shown_filter.add(row[1:], np.ascontiguousarray(gone[periods == row[0], 2]))
-    return made
+def _add_to_filters(filters: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:
+    """Returns ``filters`` (F, WIDTH), by period, with the items of ``shown`` (E, 3): time, number, item."""
+    shown_periods = shown[:, 0] // PERIOD_MS
+    periods = np.unique(np.concatenate([filters[:, 0], shown_periods]))[-shown_filter.FILTERS :]
+    updated = np.zeros((len(periods), WIDTH), np.int64)
+    updated[:, 0] = periods
+    is_kept = np.isin(filters[:, 0], periods)
+    updated[np.searchsorted(periods, filters[is_kept, 0])] = filters[is_kept]
+    for row in updated:
+        shown_filter.add(row[1:], np.ascontiguousarray(shown[shown_periods == row[0], 2]))
+    return updated

@@ -1,4 +1,4 @@
-"""What a request knows beyond its bundle: its user and works, as of one moment for all of its steps."""
+"""Online values that one request reads: its user and the changed items, at one moment for all its steps."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from karec.online.read_state import UserState
 
 @dataclass(frozen=True, eq=False)
 class OnlineView:
-    """``user``: what one read of the state store said; None where the store did not answer, and the bundle's
-    counts. ``works`` are read in this process, whatever became of the store. ``names``: the counters of both,
-    in order.
+    """``user``: None if the store did not answer; the bundle's values then hold. ``items``: read in this
+    process, valid even if the store is gone. ``counter_names``: those of both, in order.
     """
 
     user: UserState | None
-    works: ChangedItems
-    names: Sequence[str]
+    items: ChangedItems
+    counter_names: Sequence[str]
 
     def list_of(self, name: str) -> NDArray[Any] | None:
-        """The user's list of ids, oldest first; None where the bundle's is the newest that is known."""
-        found = None if self.user is None else self.user.lists.get(name)
-        return None if found is None else np.asarray(found.values)
+        """Returns the user's list of ids, oldest first; None if the bundle's list is the newest known."""
+        relation = None if self.user is None else self.user.lists.get(name)
+        return None if relation is None else np.asarray(relation.values)

@@ -310,7 +310,7 @@ class Cascade:
             recall = request.recall_view
             read |= {"recall_generation": recall.generation, "recall_model_versions": recall.model_versions}
         if request.online is not None:
-            read["live_batch"] = request.online.works.batches
+            read["live_batch"] = request.online.items.n_batches
         return MappingProxyType({**self.versions, **read}) if read else self.versions or EMPTY
 
 

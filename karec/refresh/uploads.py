@@ -8,7 +8,7 @@ import numpy as np
 from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
 from karec.errors import BundleError
-from karec.online.changed_items import Changed, ChangedItems
+from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.refresh.item_vectors import BATCH, served_columns
 
 
@@ -30,24 +30,24 @@ class Uploads:
                 f"{bundle.path}: the index has the columns {missing}, works lack them: no upload can fill"
             )
 
-    def take(self, works: ChangedItems, changed: Changed) -> None:
+    def take(self, items: ChangedItems, update: IndexUpdate) -> None:
         """From the next request on searches find the changed works, and no hidden one, with scores as
         adjusted."""
         for _, index, _, _ in self._spaces:
-            index.block(changed.hidden)
-            index.unblock(changed.back)
+            index.block(update.hidden_ids)
+            index.unblock(update.restored_ids)
         if self._bundle.naming is not None:
-            self._bundle.naming.since.update(changed.names)
-        ids, served = works.added.works.ids, served_columns(works.added)
-        for begin in range(0, len(changed.rows), BATCH):
-            rows = changed.rows[begin : begin + BATCH]
-            put, moments = np.arange(len(rows)), changed.time_ms[begin : begin + BATCH]
-            items = self._encoder.encode_items(works.some(rows), put, moments)
+            self._bundle.naming.since.update(update.platform_ids)
+        ids, served = items.updates.works.ids, served_columns(items.updates)
+        for begin in range(0, len(update.rows), BATCH):
+            rows = update.rows[begin : begin + BATCH]
+            put, moments = np.arange(len(rows)), update.time_ms[begin : begin + BATCH]
+            inputs = self._encoder.encode_items(items.take(rows), put, moments)
             for space, index, tower, space_id in self._spaces:
-                (vectors,) = tower.run(items, "item_vector")
+                (vectors,) = tower.run(inputs, "item_vector")
                 columns = {name: served[name][rows] for name in self._columns} if space is PRERANK else {}
                 index.upsert(ids[rows], vectors, columns, tower.model_version, space_id)
-        for name, factors in changed.adjusted.items():
+        for name, factors in update.adjustments.items():
             if factors:
                 values = np.array([*factors.values()], np.float32)
                 for _, index, _, _ in self._spaces:

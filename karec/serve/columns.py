@@ -21,7 +21,7 @@ def columns_of(cascade: Cascade, numbers: Array) -> list[dict[str, Any]]:
         return [{} for _ in numbers]
     found = _of(bundle.snapshot, numbers, bundle.snapshot)
     if cascade.online is not None and isinstance(bundle, Bundle):
-        since = cascade.online.view(-1)[0].works.added
+        since = cascade.online.view(-1)[0].items.updates
         newer = _of(since, numbers, bundle.snapshot)
         found = [new or old for new, old in zip(newer, found, strict=True)]
     return found

@@ -64,7 +64,7 @@ def _user(served: Served, text: str, scene: str | None) -> dict[str, Any]:
         view, behind = cascade.online.view(number)
         if view.user is not None:
             lists |= {key: each.values for key, each in view.user.lists.items()}
-            columns |= dict(zip(view.names, view.user.counters, strict=True))
+            columns |= dict(zip(view.counter_names, view.user.counters, strict=True))
     return {
         "user": name,
         "known": row >= 0 or any(len(each) for each in lists.values()),
@@ -84,7 +84,7 @@ def _work(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     name, number = id_in_path(text, naming_of(cascade), "work")
     index = bundle.index
     (columns,) = columns_of(cascade, np.array([number]))
-    gone = cascade.online is not None and bool(np.isin(number, cascade.online.view(-1)[0].works.gone))
+    gone = cascade.online is not None and bool(np.isin(number, cascade.online.view(-1)[0].items.hidden_ids))
     with index.pinned() as view:
         rows = view.lookup([number])
         there = int(rows[0]) >= 0

@@ -122,7 +122,7 @@ def _works(cascade: Cascade, feed: Page) -> list[dict[str, Any]]:
     snapshot, ids = cascade.bundle.snapshot, feed.candidates.ids
     tables = [snapshot.works]
     if cascade.online is not None:
-        tables.append(cascade.online.view(-1)[0].works.added.works)
+        tables.append(cascade.online.view(-1)[0].items.updates.works)
     found: list[dict[str, Any]] = [{} for _ in range(len(feed))]
     for table in tables:
         rows = table.lookup(ids)

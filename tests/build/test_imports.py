@@ -21,7 +21,7 @@ A_MODULE_OF = {
     "aggregates": "aggregates.rates",
     "features": "features.table",
     "logs": "logs.parts",
-    "online": "online.cells",
+    "online": "online.poll",
     "exposure": "exposure.rates",
     "samples": "samples.lists",
     "data": "data.load",

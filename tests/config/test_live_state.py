@@ -386,7 +386,7 @@ def test_a_store_whose_cursor_is_damaged_is_refused_by_name(path, now):
     store = open_store(str(path.parent / "state"))
     store.commit({CURSOR: b"damaged"}, store.read([CURSOR])[0])
     store.close()
-    with pytest.raises(DataError, match="does not say how far in the log it is"):
+    with pytest.raises(DataError, match="the position in the log is damaged"):
         karec.LiveCascade.from_config(path, None)
 
 

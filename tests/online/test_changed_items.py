@@ -1,4 +1,4 @@
-"""Counters that events moved: a table that is only ever replaced."""
+"""Counters that events changed: a table that is replaced and never modified."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ Batch = st.dictionaries(st.integers(0, 12), st.integers(1, 99), max_size=8)
 
 
 @given(batches=st.lists(Batch, max_size=5))
-def test_the_newest_counters_of_each_work_are_found_and_older_tables_stay(batches):
-    works, told, tables = ChangedItems.none(platform(), 2), dict[int, int](), []
+def test_changed_items_have_the_newest_counters_and_never_change(batches):
+    items, newest, tables = ChangedItems.empty(platform(), 2), dict[int, int](), []
     for batch in batches:
         ids = np.array(sorted(batch), np.int64)
-        counters = np.array([[batch[work], 2 * batch[work]] for work in ids.tolist()], np.float32).reshape(
-            -1, 2
-        )
-        works, told = works.with_counters(ids, counters), {**told, **batch}
-        tables.append((works, told))
-    asked = np.arange(-1, 14)[::-1].copy()
-    for table, then in tables:
-        at, found = table.moved(asked)
-        assert {int(asked[place]): row.tolist() for place, row in zip(at, found, strict=True)} == {
-            work: [count, 2 * count] for work, count in then.items()
-        }
-        assert (np.diff(table.ids) > 0).all()
-    assert works.batches == len(batches)
+        counters = np.array([[batch[item], 2 * batch[item]] for item in ids.tolist()], np.float32)
+        items, newest = items.with_counters(ids, counters.reshape(-1, 2)), {**newest, **batch}
+        tables.append((items, newest))
+    ids = np.arange(-1, 14)[::-1].copy()
+    for table, expected in tables:
+        places, counters = table.find_counters(ids)
+        found = dict(zip(ids[places].tolist(), counters.tolist(), strict=True))
+        assert found == {item: [count, 2 * count] for item, count in expected.items()}
+        assert (np.diff(table.counter_ids) > 0).all()
+    assert items.n_batches == len(batches)

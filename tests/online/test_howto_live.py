@@ -1,4 +1,4 @@
-"""The Python of docs/howto-live.md runs as it stands there."""
+"""The Python code of docs/howto-live.md runs."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from karec.config.scenes import Config
 PAGE = Path(__file__).parents[2] / "docs" / "howto-live.md"
 
 
-def test_the_pages_code_runs_and_says_what_the_page_says(tmp_path, monkeypatch, capsys):
+def test_howto_live_code_prints_what_the_page_says(tmp_path, monkeypatch, capsys):
     pytest.importorskip("lmdb")
     path, page = live_config(tmp_path / "demo"), PAGE.read_text(encoding="utf-8")
     text = path.read_text()

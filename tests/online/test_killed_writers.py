@@ -1,6 +1,6 @@
-"""SIGKILL at random moments of a process that appends to the log and folds it into LMDB: what was
-acknowledged is in the log, once and whole, and the store is what a rebuild of the log up to the store's
-cursor gives.
+"""SIGKILL at random moments of a process that appends to the log and applies it to LMDB.
+
+Acknowledged appends are in the log, once and whole. The store equals a rebuild of the log up to its cursor.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from karec.online.store.contents import StoreContents
 from karec.online.store.embedded import LmdbStore
 from karec.online.store.memory import MemoryStore
 
-FOLDED = StoreContents(platform(), HEAD)
+CONTENTS = StoreContents(platform(), HEAD)
 LOGS, KILLS = 25, 8  # 200 moments; a log that is read whole after each kill stays short
 NOW = START + 1000
 
 
 def batch(number: int) -> Events:
-    """Three exposures and a follow, of an append with this number."""
+    """Three impressions and a follow, of the append with this number."""
     rng = np.random.default_rng(number)
     numbers = 4 * number + np.arange(4)
     columns = {
@@ -50,38 +50,37 @@ def batch(number: int) -> Events:
     )
 
 
-def live(folder, first: int, told: int) -> None:
-    """Appends and folds for ever; after each append its number is told."""
+def append_forever(folder, first: int, acknowledgements: int) -> None:
+    """Appends and applies; writes the number of each append to the pipe ``acknowledgements``."""
     log = EventLogWriter(folder / "log", HEAD, fsync="seal", part_events=60)
     store = LmdbStore(folder / "state")
-    writer = EventApplier(store, FOLDED)
+    writer = EventApplier(store, CONTENTS)
     tail = EventTail(folder / "log", writer.cursor)
     number = first
     while True:
         log.append(batch(number), NOW)
-        os.write(told, number.to_bytes(4))
+        os.write(acknowledgements, number.to_bytes(4))
         writer.follow(tail)
-        if number % 7 == 0:  # delivered again
+        if number % 7 == 0:  # a repeat
             log.append(batch(number), NOW)
         number += 1
 
 
-def killed(folder, first: int, after: int, spin: int) -> int:
-    """The number of the last append that was acknowledged by a process that was killed some way after so
-    many."""
+def kill_writer(folder, first: int, after: int, spin: int) -> int:
+    """Kills a writer some time after ``after`` acknowledged appends. Returns the number of the last one."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
             os.close(read)
-            live(folder, first, write)
+            append_forever(folder, first, write)
         finally:
             os._exit(1)
     os.close(write)
     for _ in range(after):
         if not os.read(read, 4):
             break
-    sum(range(spin))  # somewhere in what follows
+    sum(range(spin))  # a random delay
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the process ended by itself"
     rest = b""
@@ -92,7 +91,7 @@ def killed(folder, first: int, after: int, spin: int) -> int:
 
 
 def up_to(log, cursor) -> Events:
-    """The events of the log that a cursor is behind."""
+    """The events of the log before a cursor."""
     found = [Events.none()]
     for part in all_parts(log) if log.exists() else ():
         number, taken = cursor.places.get(part.writer, (-1, 0))
@@ -102,41 +101,41 @@ def up_to(log, cursor) -> Events:
     return Events.joined(found)
 
 
-def test_killed_at_any_moment_the_log_has_what_was_acknowledged_and_the_store_what_the_log_says(tmp_path):
+def test_killed_writers_leave_acknowledged_events_and_an_equal_store(tmp_path):
     pytest.importorskip("lmdb")
     random_ = random.Random(16)
     n_appended = 0
-    for at in range(LOGS):
-        folder = tmp_path / str(at)
+    for number in range(LOGS):
+        folder = tmp_path / str(number)
         folder.mkdir()
         n = 0
         for _ in range(KILLS):
-            n = _appended_and_whole(folder, n, random_)
+            n = _kill_and_count_appends(folder, n, random_)
         store, again = LmdbStore(folder / "state"), MemoryStore()
         EventLogWriter(folder / "log", HEAD).close()
-        catch_up(store, FOLDED, folder / "log")
-        assert catch_up(again, FOLDED, folder / "log").counts["folded"] == 4 * n
+        catch_up(store, CONTENTS, folder / "log")
+        assert catch_up(again, CONTENTS, folder / "log").counts["folded"] == 4 * n
         assert everything(store) == everything(again)
         store.close()
         n_appended += n
     assert n_appended > LOGS * KILLS
 
 
-def _appended_and_whole(folder, first: int, random_: random.Random) -> int:
-    """How many appends the log has after one more kill; what must be there is."""
-    acknowledged = killed(folder, first, random_.choice((0, 1, 2, 5)), random_.randrange(60_000))
+def _kill_and_count_appends(folder, first: int, random_: random.Random) -> int:
+    """Returns the number of appends in the log after one more kill, and checks log and store."""
+    acknowledged = kill_writer(folder, first, random_.choice((0, 1, 2, 5)), random_.randrange(60_000))
     read = (
         read_events(folder / "log", 0, 1 << 60) if (folder / "log" / "log.json").exists() else Events.none()
     )
     n = len(read) // 4
-    assert n in (acknowledged + 1, acknowledged + 2)  # the append that was being told may be there, whole
+    assert n in (acknowledged + 1, acknowledged + 2)  # one more if it was killed before the acknowledgement
     expected = Events.joined([batch(number) for number in range(n)] or [Events.none()]).in_order()
     assert read.number.tolist() == expected.number.tolist()
     assert read.labels.tolist() == expected.labels.tolist()
     assert read.request_id.tolist() == expected.request_id.tolist()
     store, again = LmdbStore(folder / "state"), MemoryStore()
-    writer = EventApplier(store, FOLDED)
-    EventApplier(again, FOLDED).apply(up_to(folder / "log", writer.cursor), writer.cursor)
+    writer = EventApplier(store, CONTENTS)
+    EventApplier(again, CONTENTS).apply(up_to(folder / "log", writer.cursor), writer.cursor)
     assert everything(store) == everything(again)
     store.close()
     return n

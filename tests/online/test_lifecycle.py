@@ -1,4 +1,4 @@
-"""What became of works depends on which events the log holds, not on their order, batches or repeats."""
+"""The item lifecycle depends on the set of events in the log, not on their order, batches or repeats."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from karec.aggregates.events import ADJUST, BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.online.apply_events import EventApplier
-from karec.online.changed_items import Changed, ChangedItems
+from karec.online.changed_items import ChangedItems, IndexUpdate
 from karec.online.event_log.tail import Cursor
-from karec.online.item_life import ItemLife
 from karec.online.items_since import ItemsSince
-from karec.online.lifecycle import ItemLifecycle
+from karec.online.lifecycle import ItemLife, ItemLifecycle
 from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
 
@@ -36,7 +35,7 @@ TEXTS = (
     "{",
     '{"creator_id": null}',
 )
-Word = st.tuples(
+EventRow = st.tuples(
     st.sampled_from([UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST]),
     st.sampled_from([-1, int(WORKS[0]), int(WORKS[3]), *NEW]),
     st.sampled_from([3, 5, 9]),
@@ -44,190 +43,189 @@ Word = st.tuples(
     st.integers(0, 5),
     st.sampled_from(TEXTS),
 )
-Words = st.lists(Word, max_size=14)
+"""(kind, item, creator, moments after START, number, text)"""
+EventRows = st.lists(EventRow, max_size=14)
 
 
 def no_number(column: str, text: str) -> int:
     return -1
 
 
-def taken(columns: object, number: int) -> str:
+def accept(columns: object, item: int) -> str:
     return ""
 
 
-def events(words: list[tuple[int, int, int, int, int, str]]) -> Events:
-    words = [word for word in words if word[1] >= 0 or word[0] in (BLOCK, UNBLOCK)]
-    columns = [np.array([word[at] for word in words], np.int64) for at in range(5)]
-    kind, work, creator, after, number = columns
+def to_events(rows: list[tuple[int, int, int, int, int, str]]) -> Events:
+    rows = [row for row in rows if row[1] >= 0 or row[0] in (BLOCK, UNBLOCK)]
+    columns = [np.array([row[column] for row in rows], np.int64) for column in range(5)]
+    kind, item, creator, after, number = columns
     return Events.of(
         kind.astype(np.uint8),
-        source=np.ones(len(words), np.int64),
+        source=np.ones(len(rows), np.int64),
         number=number,
         time_ms=START + after,
-        logged_ms=np.full(len(words), START + 10),
-        item_id=work,
+        logged_ms=np.full(len(rows), START + 10),
+        item_id=item,
         creator_id=creator,
-        text=np.array([word[5] for word in words], object),
+        text=np.array([row[5] for row in rows], object),
     )
 
 
-def stored(happened: Events, batches: list[int]) -> ItemLifecycle:
+def lifecycle_in_store(events: Events, cuts: list[int]) -> ItemLifecycle:
     store = MemoryStore()
-    writer = EventApplier(store, StoreContents(BASE, HEAD))
-    for n, at in enumerate(
-        np.split(np.arange(len(happened)), sorted(cut % (len(happened) + 1) for cut in batches))
-    ):
-        writer.apply(happened.take(at), Cursor({"w": (0, n + 1)}))
-    return ItemLifecycle.all_of(store, Counter())
+    applier = EventApplier(store, StoreContents(BASE, HEAD))
+    batches = np.split(np.arange(len(events)), sorted(cut % (len(events) + 1) for cut in cuts))
+    for n, rows in enumerate(batches):
+        applier.apply(events.take(rows), Cursor({"w": (0, n + 1)}))
+    return ItemLifecycle.from_store(store, Counter())
 
 
-def works_of(*steps: ItemLifecycle) -> ChangedItems:
-    since = ItemsSince(BASE, no_number, taken)
-    for lives in steps:
-        since.step(lives)
-    return since.over(ChangedItems.none(BASE, len(HEAD.labels) + 1))
+def no_changes(base: Snapshot = BASE) -> ChangedItems:
+    return ChangedItems.empty(base, len(HEAD.labels) + 1)
 
 
-def told(works: ChangedItems) -> tuple[object, ...]:
-    order = np.argsort(works.added.works.ids)
-    table = works.added.works
+def items_after(*updates: ItemLifecycle) -> ChangedItems:
+    items_since = ItemsSince(BASE, no_number, accept)
+    for lifecycle in updates:
+        items_since.update(lifecycle)
+    return items_since.apply_to(no_changes())
+
+
+def content_of(items: ChangedItems) -> tuple[object, ...]:
+    table = items.updates.works
+    order = np.argsort(table.ids)
     columns = {name: column[order].tolist() for name, column in table.columns.items()}
-    return works.gone.tolist(), table.ids[order].tolist(), columns
+    return items.hidden_ids.tolist(), table.ids[order].tolist(), columns
 
 
-@given(words=Words, order=st.randoms(use_true_random=False), batches=st.lists(st.integers(0, 14), max_size=3))
-def test_any_order_batches_and_repeats_give_the_same(words, order, batches):
-    happened = events(words)
-    places = [
-        *range(len(happened)),
-        *(order.randrange(len(happened)) for _ in range(3 if len(happened) else 0)),
-    ]
+def content_of_update(items_since: ItemsSince, update: IndexUpdate) -> tuple[object, ...]:
+    """The content of an index update, without the order of its rows."""
+    ids = items_since.apply_to(no_changes(items_since.base)).updates.works.ids[update.rows]
+    moments = dict(zip(ids.tolist(), update.time_ms.tolist(), strict=True))
+    hidden, restored = update.hidden_ids.tolist(), update.restored_ids.tolist()
+    return moments, hidden, restored, update.platform_ids, update.adjustments
+
+
+@given(rows=EventRows, order=st.randoms(use_true_random=False), cuts=st.lists(st.integers(0, 14), max_size=3))
+def test_lifecycle_does_not_depend_on_order_batches_or_repeats(rows, order, cuts):
+    events = to_events(rows)
+    places = [*range(len(events)), *(order.randrange(len(events)) for _ in range(3 if len(events) else 0))]
     order.shuffle(places)
-    once = stored(happened, [])
-    again = stored(happened.take(np.array(places, int)), batches)
-    assert again == once
+    expected = lifecycle_in_store(events, [])
+    assert lifecycle_in_store(events.take(np.array(places, int)), cuts) == expected
     halves = np.array(places[: len(places) // 2], int), np.array(places[len(places) // 2 :], int)
-    lives, steps = ItemLifecycle(), []
+    lifecycle, updates = ItemLifecycle(), []
     for half in halves:
-        steps.append(lives.step(happened.take(half), Counter()))
-        lives = ItemLifecycle({**lives.works, **steps[-1].works}, {**lives.creators, **steps[-1].creators})
-    assert lives == once
-    assert told(works_of(*steps)) == told(works_of(once))
+        newer = lifecycle.apply(events.take(half), Counter())
+        updates.append(newer)
+        lifecycle = ItemLifecycle(
+            {**lifecycle.items, **newer.items}, {**lifecycle.creator_blocks, **newer.creator_blocks}
+        )
+    assert lifecycle == expected
+    assert content_of(items_after(*updates)) == content_of(items_after(expected))
 
 
-@given(words=Words)
-def test_the_newest_words_say_whether_a_work_is_there(words):
-    """Deleted or not, blocked or not, and its creator blocked or not: by the newest event of each."""
-    happened = events(words)
-    lives = stored(happened, [])
-    works = works_of(lives)
+@given(rows=EventRows)
+def test_item_is_hidden_by_the_newest_deletion_or_block(rows):
+    """The newest event of each pair decides: deleted, blocked, creator blocked."""
+    events = to_events(rows)
+    lifecycle = lifecycle_in_store(events, [])
+    items = items_after(lifecycle)
 
-    def newest(kinds: tuple[int, int], of: Callable[[int], bool]) -> int:
-        rows = [
+    def newest(kinds: tuple[int, int], matches: Callable[[int], bool]) -> int:
+        places = [
             row
-            for row in range(len(happened))
-            if happened.kind[row] in kinds and of(row) and _readable(happened, row)
+            for row in range(len(events))
+            if events.kind[row] in kinds and matches(row) and _is_readable(events, row)
         ]
-        order = [
-            (happened.time_ms[row], happened.kind[row] in (DELETE, BLOCK), happened.number[row])
-            for row in rows
+        keys = [
+            (events.time_ms[row], events.kind[row] in (DELETE, BLOCK), events.number[row]) for row in places
         ]
-        return int(happened.kind[rows[order.index(max(order))]]) if rows else -1
+        return int(events.kind[places[keys.index(max(keys))]]) if places else -1
 
-    for work in (*WORKS.tolist(), *NEW):
-        maker = _maker(BASE, lives, work)
-        there = newest((UPLOAD, DELETE), lambda row, work=work: happened.item_id[row] == work)
-        blocked = newest((BLOCK, UNBLOCK), lambda row, work=work: happened.item_id[row] == work)
-        of_maker = newest(
+    for item in (*WORKS.tolist(), *NEW):
+        creator = _creator_of(BASE, lifecycle, item)
+        presence = newest((UPLOAD, DELETE), lambda row, item=item: events.item_id[row] == item)
+        block = newest((BLOCK, UNBLOCK), lambda row, item=item: events.item_id[row] == item)
+        creator_block = newest(
             (BLOCK, UNBLOCK),
-            lambda row, maker=maker: happened.item_id[row] < 0 and happened.creator_id[row] == maker,
+            lambda row, creator=creator: events.item_id[row] < 0 and events.creator_id[row] == creator,
         )
-        gone = (
-            there == DELETE or blocked == BLOCK or (of_maker == BLOCK and (work in WORKS or there == UPLOAD))
-        )
-        assert (work in works.gone) == gone, work
-        assert (work in works.added.works.ids) == (
-            not gone and (_edited(lives, work) if work in WORKS else there == UPLOAD)
-        ), work
+        is_creator_blocked = creator_block == BLOCK and (item in WORKS or presence == UPLOAD)
+        is_hidden = presence == DELETE or block == BLOCK or is_creator_blocked
+        is_updated = _is_edited(lifecycle, item) if item in WORKS else presence == UPLOAD
+        assert (item in items.hidden_ids) == is_hidden, item
+        assert (item in items.updates.works.ids) == (not is_hidden and is_updated), item
 
 
 @given(
-    words=Words,
+    rows=EventRows,
     after=st.integers(-2, 4),
-    has=st.sets(st.sampled_from([int(WORKS[0]), int(WORKS[3]), *NEW])),
-    makers=st.lists(st.sampled_from([-1, 3, 9]), min_size=4, max_size=4),
-    alike=st.booleans(),
+    ids=st.sets(st.sampled_from([int(WORKS[0]), int(WORKS[3]), *NEW])),
+    creators=st.lists(st.sampled_from([-1, 3, 9]), min_size=4, max_size=4),
+    has_same_columns=st.booleans(),
 )
-def test_another_base_takes_over_what_became_of_works_as_if_it_had_been_told_of_each(
-    words, after, has, makers, alike
-):
-    """A base of an earlier or later moment, which has some of the uploaded works and lacks some that the
-    first has."""
-    lives = stored(events(words), [])
-    former = ItemsSince(BASE, no_number, taken)
-    former.step(lives)
+def test_items_since_of_another_base_continues_from_a_state(rows, after, ids, creators, has_same_columns):
+    """The other base is earlier or later; it has some uploads and lacks some items of the first."""
+    lifecycle = lifecycle_in_store(to_events(rows), [])
+    former = ItemsSince(BASE, no_number, accept)
+    former.update(lifecycle)
     columns = {
-        "creator_id": np.array(makers[: len(has)], np.int64),
-        "count_click": np.zeros(len(has), np.float32),
+        "creator_id": np.array(creators[: len(ids)], np.int64),
+        "count_click": np.zeros(len(ids), np.float32),
     }
-    if not alike:
-        columns["song"] = np.zeros(len(has), np.int32)
-    base = replace(BASE, time_ms=START + after, works=Table(np.array(sorted(has), np.int64), columns))
-    heir, told_each = ItemsSince(base, no_number, taken), ItemsSince(base, no_number, taken)
-    begun, stepped = heir.begin(former.known()), told_each.step(lives)
-    none = ChangedItems.none(base, len(HEAD.labels) + 1)
-    assert told(heir.over(none)) == told(told_each.over(none))
-    assert sorted(heir.over(none).came.works.ids) == sorted(told_each.over(none).came.works.ids)
-    assert put(heir, begun) == put(told_each, stepped)
-    assert (heir.lives, heir.counts) == (told_each.lives, told_each.counts)
-    more = ItemLifecycle().step(
-        events([(DELETE, NEW[0], 3, 9, 9, ""), (UPLOAD, NEW[1], 5, 9, 9, "")]), Counter()
-    )
-    heir.step(more), told_each.step(more)
-    assert told(heir.over(none)) == told(told_each.over(none))
+    if not has_same_columns:
+        columns["song"] = np.zeros(len(ids), np.int32)
+    base = replace(BASE, time_ms=START + after, works=Table(np.array(sorted(ids), np.int64), columns))
+    continued, updated = ItemsSince(base, no_number, accept), ItemsSince(base, no_number, accept)
+    begin, update = continued.begin(former.copy_state()), updated.update(lifecycle)
+    none = no_changes(base)
+    assert content_of(continued.apply_to(none)) == content_of(updated.apply_to(none))
+    uploads = [sorted(items_since.apply_to(none).uploads.works.ids) for items_since in (continued, updated)]
+    assert uploads[0] == uploads[1]
+    assert content_of_update(continued, begin) == content_of_update(updated, update)
+    assert (continued.lifecycle, continued.counts) == (updated.lifecycle, updated.counts)
+    more = to_events([(DELETE, NEW[0], 3, 9, 9, ""), (UPLOAD, NEW[1], 5, 9, 9, "")])
+    newer = ItemLifecycle().apply(more, Counter())
+    continued.update(newer), updated.update(newer)
+    assert content_of(continued.apply_to(none)) == content_of(updated.apply_to(none))
 
 
-def put(since: ItemsSince, changed: Changed) -> tuple[object, ...]:
-    """What an index is told, whatever the order of the rows."""
-    ids = since.over(ChangedItems.none(since.base, len(HEAD.labels) + 1)).added.works.ids[changed.rows]
-    moments = dict(zip(ids.tolist(), changed.time_ms.tolist(), strict=True))
-    return moments, changed.hidden.tolist(), changed.back.tolist(), changed.names, changed.adjusted
-
-
-def test_what_was_read_before_stays_while_rows_come_and_go():
-    since = ItemsSince(BASE, no_number, taken)
-    now, read = ChangedItems.none(BASE, len(HEAD.labels) + 1), []
+def test_changed_items_stay_equal_while_rows_are_added_and_removed():
+    items_since = ItemsSince(BASE, no_number, accept)
+    items, versions = no_changes(), []
     for n in range(40):
-        kind, work = (DELETE, 600 + n // 2) if n % 5 == 4 else (UPLOAD, 600 + n)
-        since.step(ItemLifecycle().step(events([(kind, work, 3, 0, n, "")]), Counter()))
-        now = since.over(now)
-        read.append((now, told(now)))
-    for works, then in read:
-        assert told(works) == then
+        kind, item = (DELETE, 600 + n // 2) if n % 5 == 4 else (UPLOAD, 600 + n)
+        items_since.update(ItemLifecycle().apply(to_events([(kind, item, 3, 0, n, "")]), Counter()))
+        items = items_since.apply_to(items)
+        versions.append((items, content_of(items)))
+    for version, content in versions:
+        assert content_of(version) == content
 
 
-def _edited(lives: ItemLifecycle, work: int) -> bool:
-    return bool(lives.works.get(work, ItemLife()).values(BASE.time_ms))
-
-
-def _readable(happened: Events, row: int) -> bool:
-    return happened.kind[row] != UPLOAD or happened.text[row] not in ("[1]", "{")
-
-
-def _maker(base: Snapshot, lives: ItemLifecycle, work: int) -> int:
-    row = int(base.works.lookup(np.array([work]))[0])
-    values = lives.works.get(work, ItemLife()).values(base.time_ms if row >= 0 else -(1 << 63))
-    if "creator_id" in values:
-        return values["creator_id"] if values["creator_id"] is not None else -1
-    return -1 if row < 0 else int(base.works["creator_id"][row])
-
-
-def test_unreadable_texts_are_counted_and_pass_over_their_event():
-    happened = events(
+def test_event_with_unreadable_text_is_counted_and_skipped():
+    events = to_events(
         [(UPLOAD, 501, 3, 0, 0, "{"), (EDIT, 501, 3, 0, 1, '{"a": [1]}'), (UPLOAD, 502, 3, 0, 2, "")]
     )
     store = MemoryStore()
-    writer = EventApplier(store, StoreContents(BASE, HEAD))
-    writer.apply(happened, Cursor({"w": (0, 1)}))
-    assert (writer.counts["of works"], writer.counts["unreadable text"]) == (3, 2)
-    assert works_of(ItemLifecycle.all_of(store, Counter())).added.works.ids.tolist() == [502]
+    applier = EventApplier(store, StoreContents(BASE, HEAD))
+    applier.apply(events, Cursor({"w": (0, 1)}))
+    assert (applier.counts["of works"], applier.counts["unreadable text"]) == (3, 2)
+    items = items_after(ItemLifecycle.from_store(store, Counter()))
+    assert items.updates.works.ids.tolist() == [502]
+
+
+def _is_edited(lifecycle: ItemLifecycle, item: int) -> bool:
+    return bool(lifecycle.items.get(item, ItemLife()).values(BASE.time_ms))
+
+
+def _is_readable(events: Events, row: int) -> bool:
+    return events.kind[row] != UPLOAD or events.text[row] not in ("[1]", "{")
+
+
+def _creator_of(base: Snapshot, lifecycle: ItemLifecycle, item: int) -> int:
+    row = int(base.works.lookup(np.array([item]))[0])
+    values = lifecycle.items.get(item, ItemLife()).values(base.time_ms if row >= 0 else -(1 << 63))
+    if "creator_id" in values:
+        return values["creator_id"] if values["creator_id"] is not None else -1
+    return -1 if row < 0 else int(base.works["creator_id"][row])

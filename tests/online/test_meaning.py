@@ -1,4 +1,4 @@
-"""What labels mean is said by whoever brings them: no name has a meaning of its own."""
+"""The meaning of labels is configured: no name has a meaning of its own."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ BOUGHT = Meaning(enjoyed=("buy", "cart"), liked=("stars",), followed=())
 LABELS = {name: np.array(values, np.uint8) for name, values in {"buy": [0, 1, 0], "stars": [1, 0, 0]}.items()}
 
 
-def test_an_exposure_has_a_meaning_when_one_of_its_labels_is_positive():
+def test_meaning_holds_if_one_of_its_labels_is_positive():
     labels = {**LABELS, "cart": np.array([1, 0, 0], np.uint8)}
     assert BOUGHT.is_enjoyed(labels).tolist() == [True, True, False]
     assert BOUGHT.is_skipped(labels).tolist() == [False, False, True]
@@ -17,19 +17,19 @@ def test_an_exposure_has_a_meaning_when_one_of_its_labels_is_positive():
     assert BOUGHT.is_followed(labels).tolist() == [False, False, False]
 
 
-def test_drawn_exposures_make_no_skipped_works():
+def test_drawn_impressions_are_not_skipped():
     drawn = Meaning(enjoyed=("buy",), drawn=("buy",))
     assert drawn.is_enjoyed(LABELS).tolist() == [False, True, False]
     assert not drawn.is_skipped(LABELS).any()
 
 
-def test_labels_that_exposures_lack_are_passed_over():
+def test_meaning_ignores_labels_that_are_missing():
     assert BOUGHT.is_enjoyed(LABELS).tolist() == [False, True, False]
     assert BOUGHT.is_liked({"buy": LABELS["buy"]}).tolist() == [False, False, False]
 
 
 @pytest.mark.parametrize("meaning", [Meaning(), Meaning(enjoyed=("click",))])
-def test_without_a_label_that_says_enjoyed_nothing_is_skipped_by_mistake(meaning):
+def test_meaning_without_an_enjoyed_label_raises(meaning):
     for read in (meaning.is_enjoyed, meaning.is_skipped):
         with pytest.raises(ValueError, match=r"labels \['buy', 'stars'\], and none that says enjoyed"):
             read(LABELS)

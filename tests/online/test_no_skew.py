@@ -1,6 +1,4 @@
-"""A log that is replayed through the online store gives, row for row and bit for bit, the inputs that
-training rows have.
-"""
+"""A log replayed through the online store gives the inputs of training rows, bit for bit."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ def encoder(dataset):
 
 
 @pytest.mark.parametrize("kind", ["memory", "lmdb"])
-def test_every_row_of_a_small_platform(dataset, encoder, kind, tmp_path):
-    """Users return, moments are shared by several rows, scenes differ."""
+def test_online_inputs_equal_training_inputs(dataset, encoder, kind, tmp_path):
+    """Users return, several rows share a moment, scenes differ."""
     if kind == "lmdb":
         pytest.importorskip("lmdb")
     store = MemoryStore() if kind == "memory" else LmdbStore(tmp_path / "state")
@@ -40,21 +38,20 @@ def test_every_row_of_a_small_platform(dataset, encoder, kind, tmp_path):
     store.close()
 
 
-def test_a_row_that_was_folded_before_it_was_read_would_show(dataset, encoder, tmp_path):
-    """The comparison sees a single event too many."""
-    store, folded = MemoryStore(), StoreContents(dataset.snapshot, head_of(dataset))
-    happened = events_of(dataset.exposures, folded.head)
-    EventApplier(store, folded).apply(happened.take(slice(300)), Cursor())
+def test_comparison_detects_one_event_too_many(dataset, encoder, tmp_path):
+    store, contents = MemoryStore(), StoreContents(dataset.snapshot, head_of(dataset))
+    happened = events_of(dataset.exposures, contents.head)
+    EventApplier(store, contents).apply(happened.take(slice(300)), Cursor())
     assert "row 299: user_numbers" in differing_rows(
         dataset, encoder, store, tmp_path / "log", range(299, 300)
     )
 
 
-def test_a_user_whom_nobody_knows_is_encoded_like_one_of_the_snapshot_who_is_not_there(dataset, encoder):
-    folded = StoreContents(dataset.snapshot, head_of(dataset))
-    state = StateReader(MemoryStore(), folded).user(987_654)
+def test_unknown_user_is_encoded_as_without_a_store(dataset, encoder):
+    contents = StoreContents(dataset.snapshot, head_of(dataset))
+    state = StateReader(MemoryStore(), contents).read_user(987_654)
     online = encode_live_user(
-        encoder, dataset.snapshot, state, folded.counters, 987_654, dataset.valid_until_ms, 0
+        encoder, dataset.snapshot, state, contents.counters, 987_654, dataset.valid_until_ms, 0
     )
     plain = encoder.encode_user(dataset.snapshot, 987_654, dataset.valid_until_ms, 0)
     assert online.keys() == plain.keys()

@@ -1,4 +1,4 @@
-"""A store in one file, and back; a store made again from the log, from nothing or from a file."""
+"""Saves and loads a store; rebuilds a store from the log, empty or from a saved file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from karec.online.store.records import HIGHEST, LOWEST
 from karec.online.store.store import CURSOR
 from karec.times import HOUR_MS
 
-FOLDED = StoreContents(platform(), HEAD)
+CONTENTS = StoreContents(platform(), HEAD)
 
 
 def shown(n: int, first: int, time_ms: int) -> Events:
@@ -47,9 +47,9 @@ def log(tmp_path):
     return tmp_path / "log"
 
 
-def test_a_saved_store_comes_back_entry_by_entry(tmp_path, log):
+def test_loaded_store_equals_the_saved_one(tmp_path, log):
     store, other = MemoryStore(), MemoryStore()
-    catch_up(store, FOLDED, log)
+    catch_up(store, CONTENTS, log)
     n = save_store(store, tmp_path / "saved")
     assert load_store(tmp_path / "saved", other) == n == len(entries(store))
     assert entries(other) == entries(store)
@@ -57,32 +57,32 @@ def test_a_saved_store_comes_back_entry_by_entry(tmp_path, log):
         load_store(tmp_path / "saved", other)
 
 
-def test_a_rebuild_equals_the_store_that_followed_the_log(log, tmp_path):
+def test_rebuilt_store_equals_the_followed_one(log, tmp_path):
     followed, rebuilt = MemoryStore(), MemoryStore()
-    writer = catch_up(followed, FOLDED, log)
+    writer = catch_up(followed, CONTENTS, log)
     with EventLogWriter(log, HEAD) as more:
         more.append(shown(200, 5000, START + 3 * HOUR_MS), START + 3 * HOUR_MS)
-    assert catch_up(followed, FOLDED, log).counts["folded"] == 200
-    assert catch_up(rebuilt, FOLDED, log).counts["folded"] == writer.counts["folded"] + 200 == 3 * 300 + 200
+    assert catch_up(followed, CONTENTS, log).counts["folded"] == 200
+    assert catch_up(rebuilt, CONTENTS, log).counts["folded"] == writer.counts["folded"] + 200 == 3 * 300 + 200
     assert everything(followed) == everything(rebuilt)
 
 
-def test_a_log_that_was_retired_is_folded_on_from_a_saved_store(log, tmp_path):
+def test_saved_store_continues_a_retired_log(log, tmp_path):
     whole, saved = MemoryStore(), MemoryStore()
-    catch_up(saved, FOLDED, log)
+    catch_up(saved, CONTENTS, log)
     save_store(saved, tmp_path / "saved")
     assert len(retire(log, START + 3 * HOUR_MS)) == 3
     with EventLogWriter(log, HEAD) as more:
         more.append(shown(200, 5000, START + 3 * HOUR_MS), START + 3 * HOUR_MS)
     load_store(tmp_path / "saved", whole)
-    catch_up(whole, FOLDED, log)
-    catch_up(saved, FOLDED, log)
+    catch_up(whole, CONTENTS, log)
+    catch_up(saved, CONTENTS, log)
     assert everything(whole) == everything(saved)
 
 
-def test_a_saved_store_that_is_cut_or_altered_is_refused_and_has_no_cursor(tmp_path, log):
+def test_load_refuses_a_damaged_file(tmp_path, log):
     store = MemoryStore()
-    catch_up(store, FOLDED, log)
+    catch_up(store, CONTENTS, log)
     save_store(store, tmp_path / "saved")
     whole = (tmp_path / "saved").read_bytes()
     rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_a_saved_store_that_is_cut_or_altered_is_refused_and_has_no_cursor(tmp_p
             assert empty.read([CURSOR]) == [None]
 
 
-def test_a_store_that_is_written_to_while_it_is_saved_is_not_saved(tmp_path):
+def test_save_fails_if_the_store_is_written_to(tmp_path):
     class Written(MemoryStore):
         def scan(self, start, stop):
             self.commit({CURSOR: b"moved"}, None)
@@ -106,17 +106,17 @@ def test_a_store_that_is_written_to_while_it_is_saved_is_not_saved(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_store_that_was_loaded_in_part_is_refused_until_it_is_empty(tmp_path, log, monkeypatch):
+def test_partly_loaded_store_is_refused(tmp_path, log, monkeypatch):
     """Its counters and the ids that were counted would not fit each other."""
     monkeypatch.setattr("karec.online.saving.COMMITTED_AT_ONCE", 10_000)
     store, part, whole = MemoryStore(), MemoryStore(), MemoryStore()
-    catch_up(store, FOLDED, log)
+    catch_up(store, CONTENTS, log)
     save_store(store, tmp_path / "saved")
     (tmp_path / "cut").write_bytes((tmp_path / "saved").read_bytes()[:-50])
     with pytest.raises(DataError, match=r"is (cut short|damaged) after"):
         load_store(tmp_path / "cut", part)
     assert entries(part)
     with pytest.raises(DataError, match="begin an empty store"):
-        catch_up(part, FOLDED, log)
+        catch_up(part, CONTENTS, log)
     load_store(tmp_path / "saved", whole)
     assert entries(whole) == entries(store)

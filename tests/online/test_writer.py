@@ -1,4 +1,4 @@
-"""What the store holds is the folds of the log, whatever batches, order and repeats they come in."""
+"""The store equals the aggregates of the log, for any batches, order and repeats of events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from karec.errors import DataError
 from karec.online.apply_events import EventApplier
 from karec.online.event_log.tail import Cursor
 from karec.online.read_state import StateReader
-from karec.online.shown_history import PERIOD_MS, SPILL
+from karec.online.shown_history import PERIOD_MS, SPILL_LENGTH
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.memory import MemoryStore
@@ -32,7 +32,7 @@ BASE = platform()
 FOLDED = StoreContents(BASE, HEAD)
 
 
-def at(n: int) -> Cursor:
+def cursor_at(n: int) -> Cursor:
     return Cursor({"w": (0, n)})
 
 
@@ -40,19 +40,19 @@ def written(*batches: Events, store=None) -> tuple[MemoryStore, Counter]:
     store = MemoryStore() if store is None else store
     writer = EventApplier(store, FOLDED)
     for batch in batches:
-        writer.apply(batch, at(writer.cursor.places.get("w", (0, 0))[1] + 1))
+        writer.apply(batch, cursor_at(writer.cursor.places.get("w", (0, 0))[1] + 1))
     return store, writer.counts
 
 
-def holds(store, happened: Events) -> None:
-    """Asserts that the store says of every user and work what the folds say after ``happened``."""
+def assert_store_equals_aggregates(store, happened: Events) -> None:
+    """Asserts that the store has the aggregates of every user and item after ``happened``."""
     located, reader = LocatedEvents.of_log(BASE, HEAD, happened), StateReader(store, FOLDED)
     lists = {fold.name: fold.after(BASE, located) for fold in (*LIST_FOLDS, SHOWN)}
     by_user, by_scene = (
         [fold.after(BASE, located)[name] for name in FOLDED.counters] for fold in (BY_USER, BY_USER_SCENE)
     )
     for row, user in enumerate(USERS.tolist()):
-        state = reader.user(user)
+        state = reader.read_user(user)
         for name, relation in lists.items():
             assert state.lists[name].values.tolist() == relation.of(row).tolist(), name
             bounds = slice(relation.indptr[row], relation.indptr[row + 1])
@@ -62,25 +62,25 @@ def holds(store, happened: Events) -> None:
         assert state.scene_counters.tobytes() == np.ascontiguousarray(scenes).tobytes()
     by_work = BY_WORK.after(BASE, located)
     expected = np.stack([by_work[name] for name in FOLDED.counters], axis=1)
-    assert reader.works(WORKS).tobytes() == expected.tobytes()
+    assert reader.read_item_counters(WORKS).tobytes() == expected.tobytes()
     recent = RECENT_BY_WORK.over_time(located, FOLDED.counters, 4).at(
         np.arange(4), np.full(4, START + 10_000)
     )
-    assert reader.recent(WORKS, START + 10_000).tobytes() == recent.tobytes()
+    assert reader.read_fading_counters(WORKS, START + 10_000).tobytes() == recent.tobytes()
     assert not reader.counts["corrupt entries"]
 
 
 @given(rows=Happenings, cuts=st.lists(st.integers(0, 40), max_size=5))
-def test_events_in_batches_of_any_size_give_the_folds_of_all(rows, cuts):
+def test_store_equals_aggregates_for_any_batch_sizes(rows, cuts):
     happened = events(rows)
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     store, counts = written(*(happened.take(slice(a, b)) for a, b in pairwise(bounds)))
-    holds(store, happened)
+    assert_store_equals_aggregates(store, happened)
     assert counts["folded"] == len(rows) and not counts["repeated"]
 
 
 @given(rows=Happenings, order=st.randoms(use_true_random=False), repeats=st.integers(0, 20))
-def test_events_in_any_order_and_more_than_once_give_the_same(rows, order, repeats):
+def test_store_does_not_depend_on_event_order_or_repeats(rows, order, repeats):
     happened = events(rows)
     places = [*range(len(rows)), *(order.randrange(len(rows)) for _ in range(repeats if rows else 0))]
     order.shuffle(places)
@@ -88,7 +88,7 @@ def test_events_in_any_order_and_more_than_once_give_the_same(rows, order, repea
     store, counts = written(
         happened.take(np.array(places[:cut], int)), happened.take(np.array(places[cut:], int))
     )
-    holds(store, happened)
+    assert_store_equals_aggregates(store, happened)
     assert counts["repeated"] == len(places) - len(rows)
 
 
@@ -104,69 +104,70 @@ def exposures(n: int, **columns) -> Events:
     return Events.of("exposure", **{**base, "logged_ms": START + np.arange(n), **columns})
 
 
-def test_the_last_thousand_shown_works_are_kept_across_both_lists():
+def test_shown_list_has_the_last_thousand_items():
     shown = exposures(3000, item_id=WORKS[np.arange(3000) % 4])
     late = exposures(
         5, number=np.arange(9000, 9005), time_ms=START + 2500, logged_ms=START + 3000, item_id=20
     )
     store, _ = written(*(shown.take(slice(a, a + 90)) for a in range(0, 3000, 90)), late)
-    holds(store, Events.joined([shown, late]).in_order())
-    kept = StateReader(store, FOLDED).user(5).lists["shown"]
-    # behind that of 2500 itself
+    assert_store_equals_aggregates(store, Events.joined([shown, late]).in_order())
+    kept = StateReader(store, FOLDED).read_user(5).lists["shown"]
+    # The late ones are placed behind the item of moment 2500.
     assert len(kept.values) == 1000 and kept.values[496:501].tolist() == [20] * 5
 
 
-def test_what_was_shown_before_the_last_thousand_is_held_by_filters_of_four_periods():
+def test_shown_filters_hold_earlier_items_of_four_periods():
     day = 86_400_000
     works = 10**6 + np.arange(6000)
     shown = exposures(6000, item_id=works, time_ms=START + np.arange(6000) * day // 40)  # 150 days
     batches = [shown.take(slice(a, a + 300)) for a in range(0, 6000, 300)]
     store, _ = written(*batches)
-    user = StateReader(store, FOLDED).user(5)
+    user = StateReader(store, FOLDED).read_user(5)
     first = np.searchsorted(shown.time_ms // PERIOD_MS, (shown.time_ms[4999] // PERIOD_MS) - 3)
-    assert first > 0 and user.was_shown(works[first:]).all()
-    assert user.was_shown(works[:first]).mean() < 0.01  # long ago, and forgotten
-    assert user.was_shown(np.arange(10_000)).mean() < 0.01
+    assert first > 0 and user.has_seen(works[first:]).all()
+    assert user.has_seen(works[:first]).mean() < 0.01  # forgotten
+    assert user.has_seen(np.arange(10_000)).mean() < 0.01
     assert (
-        len(user.earlier) == 4 and len(user.lists["shown"].values) == 1000 <= len(user.shown) <= 1000 + SPILL
+        len(user.earlier_filters) == 4
+        and len(user.lists["shown"].values) == 1000 <= len(user.recent_shown) <= 1000 + SPILL_LENGTH
     )
-    again, _ = written(*(batches[at] for at in (3, 0, 1, 2, *range(19, 3, -1))))
-    assert StateReader(again, FOLDED).user(5).was_shown(works[first:]).all()
+    again, _ = written(*(batches[batch] for batch in (3, 0, 1, 2, *range(19, 3, -1))))
+    assert StateReader(again, FOLDED).read_user(5).has_seen(works[first:]).all()
     (key,) = records.keys_of(records.EARLIER_SHOWN, np.array([5]))
     whole = store.read([key])[0]
-    store.commit({key: whole[:-1] + b"~"}, at(20).to_bytes())
+    store.commit({key: whole[:-1] + b"~"}, cursor_at(20).to_bytes())
     reader = StateReader(store, FOLDED)
-    assert not len(reader.user(5).earlier) and reader.counts["corrupt entries"] == 1
+    assert not len(reader.read_user(5).earlier_filters) and reader.counts["corrupt entries"] == 1
 
 
-def test_strangers_and_unknown_works_count_as_any_other_and_are_told():
+def test_unknown_users_and_items_count_and_are_reported():
     happened = exposures(
         3, user_id=np.array([5, STRANGER, STRANGER]), item_id=np.array([UNKNOWN_WORK, 70, UNKNOWN_WORK])
     )
     store, counts = written(happened)
-    state = StateReader(store, FOLDED).user(STRANGER)
+    state = StateReader(store, FOLDED).read_user(STRANGER)
     assert state.lists["shown"].values.tolist() == [70, UNKNOWN_WORK]
     assert state.counters[0] == 2 and state.scene_counters[1, 0] == 2  # "city" is the base's second scene
-    assert StateReader(store, FOLDED).works(np.array([UNKNOWN_WORK]))[0, 0] == 2
+    assert StateReader(store, FOLDED).read_item_counters(np.array([UNKNOWN_WORK]))[0, 0] == 2
     assert (counts["folded"], counts["unknown user"], counts["unknown work"]) == (3, 2, 2)
 
 
-def test_what_is_before_the_base_or_of_no_fold_is_counted_and_passed_over():
+def test_events_before_the_base_or_of_other_kinds_are_skipped():
     early = exposures(2, time_ms=START + np.array([-1, 0]))
     other = Events.of("search", source=1, number=7, time_ms=START, user_id=5, text="abc")
     store, counts = written(early, other)
     assert (counts["before the base"], counts["of a kind that no fold reads"], counts["folded"]) == (1, 1, 1)
-    assert StateReader(store, FOLDED).user(5).lists["shown"].values.tolist() == [70]
+    assert StateReader(store, FOLDED).read_user(5).lists["shown"].values.tolist() == [70]
 
 
-def test_one_id_of_two_users_or_of_two_moments_is_two_events():
+def test_event_id_of_two_users_or_moments_is_two_events():
     happened = exposures(
         3, number=np.zeros(3, int), time_ms=START + np.array([1, 1, 2]), user_id=np.array([5, 3, 5])
     )
     assert written(happened)[1]["folded"] == 3
 
 
-def test_ids_out_of_the_window_are_forgotten_and_those_within_are_not():
+def test_event_ids_are_kept_only_within_the_window():
     first = exposures(2, time_ms=START + np.array([0, HEAD.late_ms]), logged_ms=START + HEAD.late_ms)
     store, _ = written(first)
     later = exposures(
@@ -179,20 +180,20 @@ def test_ids_out_of_the_window_are_forgotten_and_those_within_are_not():
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 40, b"short"], ids=len)
-def test_a_corrupt_entry_is_begun_anew_from_the_base_and_counted(damage):
+def test_corrupt_entry_restarts_from_the_base(damage):
     store, _ = written(exposures(4))
     (key,) = records.keys_of(records.HISTORY, np.array([5]))
-    store.commit({key: damage or None}, at(1).to_bytes())
+    store.commit({key: damage or None}, cursor_at(1).to_bytes())
     user = StateReader(store, FOLDED)
-    assert user.user(5).lists["history"].values.tolist() == [70, 10, 70]
+    assert user.read_user(5).lists["history"].values.tolist() == [70, 10, 70]
     assert user.counts["corrupt entries"] == bool(damage)
     _, counts = written(exposures(1, number=50, labels=1), store=store)
     assert counts["corrupt entries"] == bool(damage)
-    assert StateReader(store, FOLDED).user(5).lists["history"].values.tolist() == [70, 10, 70, 70]
+    assert StateReader(store, FOLDED).read_user(5).lists["history"].values.tolist() == [70, 10, 70, 70]
 
 
 @pytest.mark.parametrize("letter", [b"s", b"n", b"c"], ids=["list", "shown", "counters"])
-def test_every_altered_byte_of_an_entry_is_noticed(letter):
+def test_entry_with_an_altered_byte_is_not_whole(letter):
     store, _ = written(exposures(3))
     (key,) = records.keys_of(letter, np.array([5]))
     whole = store.read([key])[0]
@@ -203,17 +204,17 @@ def test_every_altered_byte_of_an_entry_is_noticed(letter):
     assert not records.is_whole(records.keys_of(letter, np.array([3]))[0], whole, 8)  # another user's
 
 
-def test_a_second_writer_makes_the_first_stop():
+def test_second_writer_makes_the_first_raise_conflict():
     store = MemoryStore()
     first, second = EventApplier(store, FOLDED), EventApplier(store, FOLDED)
-    first.apply(exposures(1), at(1))
+    first.apply(exposures(1), cursor_at(1))
     with pytest.raises(Conflict):
-        second.apply(exposures(1), at(1))
-    assert EventApplier(store, FOLDED).cursor == at(1)
-    assert StateReader(store, FOLDED).user(5).counters[0] == 8
+        second.apply(exposures(1), cursor_at(1))
+    assert EventApplier(store, FOLDED).cursor == cursor_at(1)
+    assert StateReader(store, FOLDED).read_user(5).counters[0] == 8
 
 
-def test_a_store_of_other_labels_is_refused():
+def test_store_of_other_labels_is_refused():
     store, _ = written(exposures(1))
     for folded in (
         StoreContents(BASE, Head(("click",))),

@@ -93,7 +93,11 @@ class Catalogue:
 
     def has(self, ids: Array) -> Array:
         """(N,) bool: whether it knows the work."""
-        rows = self.snapshot.works.lookup(ids) if self.since is None else self.since.rows(self.snapshot, ids)
+        rows = (
+            self.snapshot.works.lookup(ids)
+            if self.since is None
+            else self.since.find_rows(self.snapshot, ids)
+        )
         return rows >= 0
 
     def column(self, name: str, ids: Array, missing: int = -1) -> Array:
@@ -103,12 +107,12 @@ class Catalogue:
         found = np.full(len(ids), missing, np.int64)
         if name not in base.columns:
             return found
-        rows = base.lookup(ids) if self.since is None else self.since.rows(self.snapshot, ids)
+        rows = base.lookup(ids) if self.since is None else self.since.find_rows(self.snapshot, ids)
         here = (rows >= 0) & (rows < len(base))
         found[here] = base[name][rows[here]]
         if self.since is not None:
             added = rows >= len(base)
-            found[added] = self.since.added.works[name][rows[added] - len(base)]
+            found[added] = self.since.updates.works[name][rows[added] - len(base)]
         return found
 
     def creators(self) -> Array | None:
@@ -118,7 +122,7 @@ class Catalogue:
         if columns[0] is None:
             return None
         if self.since is not None:
-            columns.append(self.since.came.works[CREATOR])
+            columns.append(self.since.uploads.works[CREATOR])
         each = np.unique(
             np.concatenate([np.asarray(column, np.int64) for column in columns if column is not None])
         )

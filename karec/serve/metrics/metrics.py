@@ -15,7 +15,7 @@ import numpy as np
 
 from karec.config.serve_settings import SENT, SHOWN
 from karec.errors import one_line
-from karec.online.poll import Looking
+from karec.online.poll import Poller
 from karec.online.reported import Exposed
 from karec.pipeline.types import Array, Page
 from karec.serve.metrics.between_workers import Told, Workers
@@ -61,14 +61,14 @@ class Metrics:
         self._lost = 0
         self._folding = Lock()
         self._why = ""
-        self._looking = Looking(self, Metrics._look, EACH_S, "karec-metrics")
+        self._poller = Poller(self, Metrics._look, EACH_S, "karec-metrics")
 
     def begin(self, live: Served) -> None:
         """From here on ``live`` is watched, and what is counted is told to the others."""
         with self._folding:
             self._standing = Standing(live, self._worker)
             self._read_due_s = 0.0
-        self._looking.begin()
+        self._poller.start()
 
     def answered(self, answer: Page, ms: float) -> None:
         """A feed was answered, and took ``ms``. It is not kept, and neither are its candidates but for their
@@ -109,7 +109,7 @@ class Metrics:
 
     def close(self) -> None:
         """Tells the last of this worker, which counts as ended from here on. Twice does nothing."""
-        self._looking.stop()
+        self._poller.stop()
         if self._workers.name:
             self._guarded(self._fold)
             self._guarded(self._end_minute)
@@ -196,4 +196,4 @@ class Metrics:
 
 def exposed_since(catalogue: Catalogue) -> Array | None:
     """Works whose exposures since the bundle the state store has counted."""
-    return None if catalogue.since is None else catalogue.since.ids
+    return None if catalogue.since is None else catalogue.since.counter_ids

@@ -94,7 +94,7 @@ class Standing:
         if bundle is None:
             return None
         live = live_of(cascades)
-        return Catalogue(bundle.snapshot, None if live is None else live.works)
+        return Catalogue(bundle.snapshot, None if live is None else live.items)
 
     def _read_bundle(self, bundle: Bundle, found: Readings) -> None:
         found["karec_bundle"][bundle.path.name, str(bundle.model_version)] = 1
@@ -108,7 +108,7 @@ class Standing:
     def _read_state(self, cascades: Mapping[str, Cascade], found: Readings) -> None:
         live = live_of(cascades)
         if live is not None:
-            events, oldest_ms = live.behind()
+            events, oldest_ms = live.lag()
             found["karec_state_events_behind"][()] = events
             found["karec_state_seconds_behind"][()] = (
                 max(time.time() - oldest_ms / 1e3, 0.0) if events else 0.0

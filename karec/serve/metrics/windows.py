@@ -159,7 +159,7 @@ class Windows:
 
     def _creators_of(self, catalogue: Catalogue) -> Array | None:
         since = catalogue.since
-        key = catalogue.snapshot, None if since is None else since.came
+        key = catalogue.snapshot, None if since is None else since.uploads
         if self._creators[0] is None or any(a is not b for a, b in zip(key, self._creators[0], strict=True)):
             self._creators = key, catalogue.creators()
         return self._creators[1]

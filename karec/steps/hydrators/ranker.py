@@ -63,4 +63,4 @@ class Ranker(Hydrator):
     def _items(self, live: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
         if live is None:
             return self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(ids), time_ms)
-        return encode_live_items(self.encoder, self.snapshot, live.works, live.names, ids, time_ms)
+        return encode_live_items(self.encoder, self.snapshot, live.items, live.counter_names, ids, time_ms)

@@ -39,6 +39,13 @@ class UserFeatures(QueryHydrator):
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
             return {**features, "cold_start": np.array([not known])}
         features = encode_live_user(
-            self.encoder, self.snapshot, live.user, live.names, user, request.time_ms, scene, live.works
+            self.encoder,
+            self.snapshot,
+            live.user,
+            live.counter_names,
+            user,
+            request.time_ms,
+            scene,
+            live.items,
         )
         return {**features, "cold_start": np.array([not known and not live.user.counters.any()])}

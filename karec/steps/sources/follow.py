@@ -36,7 +36,7 @@ class Follow(Source):
         followed = related_now(request, self.snapshot, "follows")[::-1]
         rows = interleave(self.snapshot, [self.made.spans(followed, self.per_creator)], self.quota)
         found = works_at(self.snapshot, rows)
-        came = None if request.online is None else request.online.works.came
+        came = None if request.online is None else request.online.items.uploads
         if came is None or not len(came.works):
             return found
         made = newest_by_creator(came)

@@ -60,7 +60,7 @@ class Fresh(Source):
 
     def recall(self, request: Request) -> Candidates:
         drawn = self.orders[request.seed % len(self.orders)]
-        came = None if request.online is None else request.online.works.came
+        came = None if request.online is None else request.online.items.uploads
         if came is None or not len(came.works):
             return drawn.seen_by(request)
         new = np.asarray(came.works.ids)[newest(came)[: self.quota]]

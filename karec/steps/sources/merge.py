@@ -80,8 +80,8 @@ class Merge(Merger):
     def merge(self, request: Request, parts: Sequence[Candidates]) -> StepOutput[Candidates]:
         merged = self._merged(request.view, parts, self._consumed_by(request))
         user = None if request.online is None or self.show_again else request.online.user
-        if user is not None and len(user.earlier):
-            merged = merged.take(~user.was_shown_earlier(merged.ids))
+        if user is not None and len(user.earlier_filters):
+            merged = merged.take(~user.has_seen_earlier(merged.ids))
         return StepOutput(merged, {"sole": sole_counts(merged.sources, len(parts)).tolist()})
 
     def _merged(
@@ -107,7 +107,7 @@ class Merge(Merger):
         if snapshot is not None:
             lists = [related_now(request, snapshot, relation) for relation in self.consumed]
         if request.online is not None:
-            lists.append(request.online.works.gone)
+            lists.append(request.online.items.hidden_ids)
             if request.online.user is not None and not self.show_again:
-                lists.append(request.online.user.shown)
+                lists.append(request.online.user.recent_shown)
         return np.concatenate(lists) if lists else None

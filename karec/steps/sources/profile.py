@@ -99,8 +99,8 @@ class Profile(Source):
         of_songs = self._weights("searched", len(songs))
         came = (
             None
-            if request.online is None or not len(request.online.works.came.works)
-            else request.online.works.came
+            if request.online is None or not len(request.online.items.uploads.works)
+            else request.online.items.uploads
         )
         lists, newer = [], []
         for facet in self.facets:
