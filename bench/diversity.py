@@ -9,7 +9,7 @@ import pytest
 import workloads
 from workloads import Dpp
 
-from karec.diversity import ScatterRule, dpp_select, dpp_select_kernel, mmr_select, scatter, ssd_select
+from karec.diversity import NeighbourRule, arrange, dpp_select, dpp_select_kernel, mmr_select, ssd_select
 from karec.kernels import dpp as numba_dpp
 from karec.kernels import mmr_ssd as numba_marginal
 
@@ -132,10 +132,13 @@ def test_marginal_relevance(compare, method, size):
 
 
 @pytest.mark.parametrize("k", [10, 1000])
-def test_scatter(compare, k):
+def test_arrange(compare, k):
     rng = np.random.default_rng(0)
     columns = {"song_id": rng.zipf(1.5, 1000) % 300, "creator_id": rng.integers(0, 200, 1000)}
-    rules = [ScatterRule("song_id"), ScatterRule("creator_id", window=5, max_count=1)]
+    rules = [
+        NeighbourRule.from_values(columns["song_id"]),
+        NeighbourRule.from_values(columns["creator_id"], window=5),
+    ]
 
     def loop():
         """The first item that breaks no rule, place by place, in Python."""
@@ -147,5 +150,5 @@ def test_scatter(compare, k):
             chosen.append(next(fitting, left[0]))
             left.remove(chosen[-1])
 
-    ours = lambda: scatter(np.arange(1000), columns, rules, k=k)  # noqa: E731
-    compare("scatter", f"N=1000 k={k} two rules", ours, {"Python loop": loop}, items=k)
+    ours = lambda: arrange(1000, rules, k)  # noqa: E731
+    compare("arrange", f"N=1000 k={k} two rules", ours, {"Python loop": loop}, items=k)

@@ -28,21 +28,8 @@ if find_spec("karec.kernels") is None:
     )
 
 if TYPE_CHECKING:
+    from karec import diversity
     from karec.config import Cascade, LiveCascade
-    from karec.diversity import (
-        DppBatchResult,
-        DppOptions,
-        DppResult,
-        MarginalResult,
-        ScatterResult,
-        ScatterRule,
-        dpp_select,
-        dpp_select_batch,
-        dpp_select_kernel,
-        mmr_select,
-        scatter,
-        ssd_select,
-    )
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
     from karec.pipeline.types import Candidates, Page, Request
@@ -51,20 +38,6 @@ if TYPE_CHECKING:
 else:
     _MODULES = {
         "karec.config": ("Cascade", "LiveCascade"),
-        "karec.diversity": (
-            "DppBatchResult",
-            "DppOptions",
-            "DppResult",
-            "MarginalResult",
-            "ScatterResult",
-            "ScatterRule",
-            "dpp_select",
-            "dpp_select_batch",
-            "dpp_select_kernel",
-            "mmr_select",
-            "scatter",
-            "ssd_select",
-        ),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
         "karec.pipeline.types": ("Candidates", "Page", "Request"),
@@ -84,6 +57,8 @@ else:
                     f"karec's C++ extension cannot be imported ({error}). Build it: pip install -e .",
                     name="karec._native",
                 ) from error
+        elif name == "diversity":
+            value = import_module("karec.diversity")
         elif name in _HOMES:
             value = getattr(import_module(_HOMES[name]), name)
         else:
@@ -99,27 +74,16 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "DataError",
-    "DppBatchResult",
-    "DppOptions",
-    "DppResult",
     "IndexFormatError",
     "IndexView",
     "ItemIndex",
     "KarecError",
     "LiveCascade",
     "LogSchemaError",
-    "MarginalResult",
     "MissingExtra",
     "Page",
     "Request",
-    "ScatterResult",
-    "ScatterRule",
     "SearchResult",
     "Unavailable",
-    "dpp_select",
-    "dpp_select_batch",
-    "dpp_select_kernel",
-    "mmr_select",
-    "scatter",
-    "ssd_select",
+    "diversity",
 ]

@@ -15,8 +15,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from karec.kernels.dpp_options import DIVERSITY, RIDGE, checked_options
-from karec.kernels.option_values import between, column, finite, matrix, positive
+from karec.kernels.arguments import (
+    DIVERSITY,
+    MAX_RIDGE,
+    RIDGE,
+    between,
+    column,
+    finite,
+    matrix,
+    positive,
+    positive_or_none,
+    real,
+)
 
 MIN_RESIDUAL = 1e-6  # relative to an item's first residual; below it the item adds nothing
 
@@ -39,11 +49,11 @@ def dpp_select(
     Args:
         embeddings: (N, D) float32 or float16.
         relevance: (N,) float32, larger is better.
-        k, alpha, ridge, weights, window: as in ``karec.dpp_select``.
+        k, alpha, ridge, weights, window: as in ``karec.diversity.dpp_select``.
         fill: continues by q, largest first, if no other item adds anything.
 
     Returns:
-        indices (n,) int64, gains (n,) float64, log_det, n_dpp: as in ``karec.DppResult``.
+        indices (n,) int64, gains (n,) float64, log_det, n_dpp: as in ``karec.diversity.DiversityResult``.
 
     Raises:
         ValueError: shapes that do not fit, NaN or infinity, a negative weight, an option out of range.
@@ -84,7 +94,7 @@ def dpp_select_similarity(
         similarity: function under ``@numba.njit``. ``similarity(data, i, j)`` is S_ij, symmetric and positive
             semi-definite. It is compiled into the loop at the first call.
         data: first argument of ``similarity``, an array or a tuple of arrays.
-        relevance, k, diversity, alpha, ridge, weights, window: as in ``karec.dpp_select``.
+        relevance, k, diversity, alpha, ridge, weights, window: as in ``karec.diversity.dpp_select``.
 
     Returns:
         indices (n,) int64, gains (n,) float64, log_det, n_dpp. n < k if the kernel has a smaller rank.
@@ -119,10 +129,10 @@ def _checked(
     window: int | None,
 ) -> tuple[NDArray[np.float64], int, int]:
     """Returns log q (n,), ``k`` limited to the number of items, and ``window`` limited to ``k``."""
-    k = min(positive("k", k), len(relevance))
-    checked_options(
-        alpha=alpha, ridge=ridge, type_weight=0.0, window=window, max_per_type=None, min_per_type=0
-    )
+    k, window = min(positive("k", k), len(relevance)), positive_or_none("window", window)
+    between("ridge", ridge, MAX_RIDGE)
+    if not real("alpha", alpha) >= 0:
+        raise ValueError(f"alpha must be ≥ 0, got {alpha}")
     w = np.ones(len(relevance)) if weights is None else finite("weights", weights)
     for at in np.flatnonzero(w < 0)[:1]:
         raise ValueError(f"weights holds {w[at]:f} at position {at}, expected ≥ 0")

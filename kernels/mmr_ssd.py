@@ -14,8 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from karec.kernels.dpp_options import DIVERSITY
-from karec.kernels.option_values import between, column, finite, matrix, positive, positive_or_none
+from karec.kernels.arguments import DIVERSITY, between, column, finite, matrix, positive, positive_or_none
 
 MIN_SQUARED_NORM = 1e-5  # below it the orthogonal component of a unit vector counts as 0
 
@@ -35,7 +34,7 @@ def mmr_select(
     Args:
         embeddings: (N, D) float32 or float16.
         relevance: (N,) float32, larger is better.
-        k, diversity, window: as in ``karec.mmr_select``.
+        k, diversity, window: as in ``karec.diversity.mmr_select``.
 
     Returns:
         indices (n,) int64, scores (n,) float64, n = min(k, N). Ties are ordered by index.

@@ -82,7 +82,7 @@ def dpp_select(
     min_per_type: int = 0,
     fill: str | None = "relevance",
 ) -> tuple[Int, Float, float, int]:
-    """``karec.dpp_select`` from its definition: (indices, gains, log_det, n_dpp)."""
+    """``karec.diversity.dpp_select`` from its definition: (indices, gains, log_det, n_dpp)."""
     n = len(np.asarray(relevance))
     log_q = log_qualities(relevance, alpha_of(diversity) if alpha is None else alpha, weights)
     q2 = np.exp(log_q) ** 2
@@ -129,7 +129,7 @@ def dpp_select(
 def dpp_select_kernel(
     kernel: ArrayLike, k: int, *, window: int | None = None
 ) -> tuple[Int, Float, float, int]:
-    """``karec.dpp_select_kernel`` from its definition: (indices, gains, log_det, n_dpp)."""
+    """``karec.diversity.dpp_select_kernel`` from its definition: (indices, gains, log_det, n_dpp)."""
     matrix = np.asarray(kernel, np.float64)
     first = np.diag(matrix)
     picks: list[int] = []
@@ -212,7 +212,7 @@ def mmr_select(
     facet_weights: Sequence[float] = (),
     shown_facets: ArrayLike | None = None,
 ) -> tuple[Int, Float]:
-    """``karec.mmr_select``: (indices, scores)."""
+    """``karec.diversity.mmr_select``: (indices, scores)."""
     f, seen = _features(embeddings, shown, facets, facet_weights, shown_facets)
     r = np.asarray(relevance, np.float64)
     picks: list[int] = []
@@ -239,8 +239,10 @@ def ssd_select(
     facet_weights: Sequence[float] = (),
     shown_facets: ArrayLike | None = None,
 ) -> tuple[Int, Float]:
-    """``karec.ssd_select``: (indices, scores). Each direction is what the window at its time left of its
-    item."""
+    """``karec.diversity.ssd_select``: (indices, scores).
+
+    A direction is the component of its item that is orthogonal to the window at its time.
+    """
     f, seen = _features(embeddings, shown, facets, facet_weights, shown_facets)
     r = np.asarray(relevance, np.float64)
     basis: list[Float] = []

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from karec.kernels.option_values import column, finite, matrix, positive
+from karec.kernels.arguments import column, finite, matrix, positive
 
 BLOCK_ROWS = 1 << 14  # rows that are converted to float32 at once
 

@@ -33,6 +33,9 @@ def lines_of(name: str, value: object) -> Iterator[str]:
                 yield from lines_of_member(name, member, inspect.getattr_static(value, member, None))
     elif inspect.isfunction(value):
         yield f"{name}{inspect.signature(value)}"
+    elif inspect.ismodule(value):
+        for public in value.__all__:
+            yield from lines_of(f"{name}.{public}", getattr(value, public))
     else:
         yield f"{name} = {value!r}"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chain.lists import Asked
-from karec.kernels.dpp_options import RIDGE
+from karec.kernels.arguments import RIDGE
 from karec.pipeline.types import Array
 from karec.steps.filters.has_embedding import HasEmbedding
 from karec.steps.filters.not_shown import NotShown

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from pyversity import Strategy, diversify
 
 from karec.bundle import Bundle
-from karec.kernels.dpp_options import RIDGE
+from karec.kernels.arguments import RIDGE
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array

@@ -1,38 +1,25 @@
-"""Diversity on arrays: greedy DPP, MMR, SSD, and rules on the order of a list."""
+"""Diversity on arrays: greedy DPP, MMR, SSD, and hard rules on the order of a list."""
 
-from karec.diversity.arrange import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
-from karec.diversity.dpp import (
-    DppBatchResult,
-    DppResult,
-    dpp_select,
-    dpp_select_batch,
-    dpp_select_kernel,
-)
-from karec.diversity.mmr_ssd import MarginalResult, mmr_select, ssd_select
-from karec.diversity.options import DppOptions, native_options
-from karec.diversity.relevance import scaled, standardised
-from karec.diversity.rules import ScatterResult, ScatterRule, ScatterViolation, scatter
+from karec.diversity.arrange import WHOLE_SESSION, Arrangement, NeighbourRule, Slot, arrange
+from karec.diversity.dpp import DiversityResult, dpp_select, dpp_select_batch, dpp_select_kernel
+from karec.diversity.mmr_ssd import mmr_select, ssd_select
+from karec.diversity.options import DppOptions, check_dpp_options
+from karec.diversity.relevance import scale_relevance, standardise_scores
 
 __all__ = [
     "WHOLE_SESSION",
-    "Arranged",
-    "DppBatchResult",
+    "Arrangement",
+    "DiversityResult",
     "DppOptions",
-    "DppResult",
-    "MarginalResult",
-    "MarkRule",
-    "ScatterResult",
-    "ScatterRule",
-    "ScatterViolation",
+    "NeighbourRule",
     "Slot",
     "arrange",
+    "check_dpp_options",
     "dpp_select",
     "dpp_select_batch",
     "dpp_select_kernel",
     "mmr_select",
-    "native_options",
-    "scaled",
-    "scatter",
+    "scale_relevance",
     "ssd_select",
-    "standardised",
+    "standardise_scores",
 ]

@@ -1,106 +1,155 @@
-"""Greedy DPP: NumPy in, NumPy out; the work is done in C++, without the GIL, on one thread.
+"""Greedy selection by a determinantal point process (DPP), in C++ on one thread, without the GIL.
 
-The definition, symbol by symbol, stands in ``native/include/karec/dpp.hpp``, the oracle in
-``kernels/reference.py``. The same input gives the same output on every machine.
+``native/include/karec/dpp.hpp`` has the definition, ``kernels/reference.py`` the reference in float64. The
+same input gives the same output on every machine.
+
+Source: Chen, Zhang, Zhou: Fast greedy MAP inference for determinantal point process, 2018.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Literal, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.diversity.native import library
-from karec.diversity.options import DppOptions, native_options
-from karec.diversity.relevance import scaled
-from karec.kernels.option_values import positive, positive_or_none
+from karec.diversity.options import DppOptions, check_dpp_options
+from karec.diversity.relevance import scale_relevance
+from karec.kernels.arguments import DIVERSITY, RIDGE, positive, positive_or_none
 
 
 @dataclass(frozen=True, eq=False)
-class DppResult:
-    """What a DPP selected, in the order of selection.
+class DiversityResult:
+    """Items in the order in which DPP, MMR or SSD picked them.
 
-    indices  (n,) int64    into the input
-    gains    (n,) float64  conditional gain d² = det L_{Y∪i} / det L_Y of each pick; 0 for picks of the fill
-    log_det  Σ log gain over the first n_dpp (without a window: log det of the selected part of the kernel)
-    n_dpp    how many the greedy chose before no item added anything; what follows is the fill
+    A batch of B users has arrays (B, n), n = min(k, the longest list). A shorter list ends in index −1 and
+    gain 0; ``log_det`` and ``n_dpp`` are (B,) then.
+
+    indices  (n,) int64    positions in the input
+    gains    (n,) float64  DPP: conditional gain d² = det L_{Y∪i} / det L_Y, 0 for picks of the fill.
+                           MMR, SSD: the score when picked
+    log_det  DPP: sum of log gain over the first n_dpp picks, without a window log det of this part of L
+    n_dpp    DPP: number of picks before no item added anything; the fill follows
+    ids      (n,) int64    item ids, if the items came from a search of an index
     """
 
     indices: NDArray[np.int64]
     gains: NDArray[np.float64]
-    log_det: float
-    n_dpp: int
+    log_det: float | NDArray[np.float64] | None = None
+    n_dpp: int | NDArray[np.int64] | None = None
+    ids: NDArray[np.int64] | None = None
 
 
 def dpp_select(
-    embeddings: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]
-) -> DppResult:
-    """Selects ``min(k, N)`` of N items that are relevant and differ: exact greedy MAP of a DPP (Chen et al.
-    2018).
+    vectors: ArrayLike,
+    relevance: ArrayLike,
+    k: int,
+    *,
+    diversity: float = DIVERSITY,
+    alpha: float | None = None,
+    ridge: float = RIDGE,
+    weights: ArrayLike | None = None,
+    types: ArrayLike | None = None,
+    type_weight: float = 0.0,
+    facets: ArrayLike | None = None,
+    facet_weights: Sequence[float] = (),
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+    shown_facets: ArrayLike | None = None,
+    max_per_type: int | None = None,
+    min_per_type: int = 0,
+    fill: Literal["relevance"] | None = "relevance",
+    standardise: bool = False,
+) -> DiversityResult:
+    """Selects ``min(k, N)`` of N items that are relevant and differ from each other.
 
-    With f the embeddings at unit length, q_i = weights_i · exp(α·(r_i − max r)) and
-    S = (1 − Σ w_f)·F Fᵀ + Σ w_f·[facet_f(i) = facet_f(j)], of which types with type_weight are one facet, the
-    kernel is L = diag(q)·(S + ridge·I)·diag(q).
-    Each step takes the largest d²_i = det L_{Y∪i} / det L_Y, ties by lowest index. An item whose d²_i / q_i²
-    is at most 1e-6 of what it was at first, or whose q_i² underflows, adds nothing and is passed over.
+    With f the vectors at unit length, q_i = weights_i · exp(α·(r_i − max r)) and
+    S = (1 − Σ w_f)·F Fᵀ + Σ w_f·[facet_f(i) = facet_f(j)], the kernel is L = diag(q)·(S + ridge·I)·diag(q).
+    Types with type_weight are one facet of S. Each step takes the largest d²_i = det L_{Y∪i} / det L_Y; ties
+    go to the lowest index. An item adds nothing, and is passed over, if d²_i / q_i² is at most 1e-6 of its
+    first value or q_i² underflows.
 
-    embeddings  (N, D) float32 or float16; a zero vector stays zero
-    relevance   (N,) float32, larger is better; its scale matters, see ``alpha`` and ``standardise``
-    options     diversity, alpha, ridge, weights, types, type_weight, facets, facet_weights, window, shown,
-                shown_facets, max_per_type, min_per_type, fill, standardise: see ``DppOptions``
+    Args:
+        vectors: (N, D) float32 or float16. A zero vector stays zero.
+        relevance: (N,) float32, larger is better. Its scale matters; see ``alpha`` and ``standardise``.
+        k: maximum number of items.
+        diversity: in [0, 1]; α = (1 − diversity) / (2·diversity). 0 selects by relevance, 1 ignores it.
+        alpha: α itself, ≥ 0, in place of ``diversity``.
+        ridge: in [0, 10]; keeps near-duplicates selectable. Gains are compared in float32 and include the
+            ridge, so that a larger one hides the differences between vectors.
+        weights: (N,) float32 ≥ 0; factors of q, for more or fewer impressions of some items.
+        types: (N,) integer codes. Two items of one type are similar by ``type_weight``.
+        type_weight: in [0, 1].
+        facets: (F, N) integer codes. Two items with one code in facet f are similar by facet_weights[f].
+        facet_weights: (F,) numbers ≥ 0. With ``type_weight`` they sum to at most 1; vectors have the rest.
+        window: ≥ 1; a gain counts only the last window − 1 picks. None counts all picks.
+        shown: (M, D) items that the user saw before. Gains are conditioned on them (Schur complement, q = 1,
+            no type).
+        shown_facets: (F, M) codes of ``shown``. None: they are similar to others by their vectors only.
+        max_per_type: ≥ 1; maximum number of items of one type in the result, with the fill.
+        min_per_type: minimum number of items of each type, as far as the type has them and k has places. If
+            types still miss as many items as places are left, only their items are picked.
+        fill: after no item adds anything, "relevance" continues by q, largest first; None stops.
+        standardise: scales relevance to mean 0 and deviation 1 first, 0 if all scores are equal. One
+            ``diversity`` then means the same for scores of every scale.
 
-    ValueError: shapes that do not fit, k ≤ 0, options out of range, NaN or infinity (naming the first
-    position). TypeError: an option that is no number, or no whole one.
+    Raises:
+        ValueError: shapes that do not fit, k ≤ 0, an option out of range, NaN or infinity (with the first
+            position).
+        TypeError: an option that is not a number, or not a whole one.
 
-    O(N·k·D) at worst, no N × N matrix; M rows of ``shown`` count as M more picks, and O(M·D·min(M, D)) to
-    condition on them. ``ItemIndex.dpp_select`` does the same on rows of an index.
+    Cost: O(N·k·D) at worst and no N × N matrix. M rows of ``shown`` count as M more picks, and conditioning
+    on them costs O(M·D·min(M, D)). ``SearchResult.dpp`` selects from an index without a copy of its vectors.
     """
-    native = native_options("dpp_select", options)
-    relevance = scaled(relevance, options.get("standardise", False))
-    return DppResult(*library.dpp_select(embeddings, relevance, positive("k", k), **native))
-
-
-@dataclass(frozen=True, eq=False)
-class DppBatchResult:
-    """What a DPP selected for each of B users, n = min(k, the longest list); places that a user's items could
-    not fill hold −1 and gain 0.
-
-    indices  (B, n) int64    positions in the whole input, not in the user's part of it
-    gains    (B, n) float64
-    log_det  (B,)   float64
-    n_dpp    (B,)   int64
-    """
-
-    indices: NDArray[np.int64]
-    gains: NDArray[np.float64]
-    log_det: NDArray[np.float64]
-    n_dpp: NDArray[np.int64]
+    options = check_dpp_options(
+        diversity=diversity,
+        alpha=alpha,
+        ridge=ridge,
+        weights=weights,
+        types=types,
+        type_weight=type_weight,
+        facets=facets,
+        facet_weights=facet_weights,
+        window=window,
+        shown=shown,
+        shown_facets=shown_facets,
+        max_per_type=max_per_type,
+        min_per_type=min_per_type,
+        fill=fill,
+    )
+    relevance = scale_relevance(relevance, standardise)
+    return DiversityResult(*library.dpp_select(vectors, relevance, positive("k", k), **options))
 
 
 def dpp_select_batch(
-    embeddings: ArrayLike,
+    vectors: ArrayLike,
     relevance: ArrayLike,
     indptr: ArrayLike,
     k: int,
     *,
     shown_indptr: ArrayLike | None = None,
     **options: Unpack[DppOptions],
-) -> DppBatchResult:
-    """``dpp_select`` for B users in one call, one after the other on the calling thread, without the GIL.
+) -> DiversityResult:
+    """Runs ``dpp_select`` for B users in one call, one after the other on the calling thread.
 
-    indptr        (B + 1,) int64: user b has items indptr[b] … indptr[b + 1] − 1 of the columns
-    shown_indptr  (B + 1,) int64: and rows shown_indptr[b] … of ``shown``
+    Args:
+        vectors, relevance, k, options: as in ``dpp_select``. ``standardise`` scales each user separately.
+        indptr: (B + 1,) int64. User b has the items indptr[b] … indptr[b + 1] − 1.
+        shown_indptr: (B + 1,) int64. User b has the rows shown_indptr[b] … of ``shown``.
 
-    Everything else as in ``dpp_select``; ``standardise`` is by user. ValueError also: an indptr that falls
-    or does not run from 0 to N.
+    Raises:
+        ValueError: also if an indptr falls or does not span its rows.
     """
-    native = native_options("dpp_select_batch", options)
-    relevance = scaled(relevance, options.get("standardise", False), indptr)
-    found = library.dpp_select_batch(embeddings, relevance, indptr, shown_indptr, positive("k", k), **native)
-    return DppBatchResult(*found)
+    native_options = check_dpp_options(**options)
+    relevance = scale_relevance(relevance, options.get("standardise", False), indptr)
+    return DiversityResult(
+        *library.dpp_select_batch(
+            vectors, relevance, indptr, shown_indptr, positive("k", k), **native_options
+        )
+    )
 
 
 def dpp_select_kernel(
@@ -109,22 +158,30 @@ def dpp_select_kernel(
     *,
     diagonal: ArrayLike | None = None,
     window: int | None = None,
-) -> DppResult:
-    """The same greedy on an explicit kernel, symmetric positive semi-definite, in float64.
+) -> DiversityResult:
+    """Selects as ``dpp_select`` does, by an explicit kernel, in float64 and without a fill.
 
-    kernel    L (N, N); or a function that gives column i of it, (N,), and is asked once for each pick but the
-              last
-    diagonal  (N,) of L, where ``kernel`` is a function
+    Args:
+        kernel: L (N, N), symmetric and positive semi-definite; or a function that returns column i of it,
+            (N,). The function is called once for each pick but the last.
+        k: maximum number of items.
+        diagonal: (N,) diagonal of L, if ``kernel`` is a function.
+        window: ≥ 1; a gain counts only the last window − 1 picks. None counts all picks.
 
-    Chen's incremental Cholesky: O(N·k²), with a window O(N·k·window). There is no fill: the result is shorter
-    than k where the kernel's rank gives no more. ValueError: L not square, NaN or infinity, a negative
-    diagonal, k ≤ 0. What the function raises comes out.
+    Returns:
+        Fewer than k items if the kernel has a smaller rank.
+
+    Raises:
+        ValueError: L is not square, NaN or infinity, a negative diagonal, k ≤ 0. Errors of the function are
+            passed on.
+
+    Cost: O(N·k²) by Chen's incremental Cholesky factorization. With a window it is O(N·k·window).
     """
     k, window = positive("k", k), positive_or_none("window", window)
     if not callable(kernel):
         if diagonal is not None:
             raise ValueError("diagonal is for a kernel that is given as a function; a matrix has its own")
-        return DppResult(*library.dpp_select_kernel(kernel, k, window))
+        return DiversityResult(*library.dpp_select_kernel(kernel, k, window))
     if diagonal is None:
         raise ValueError("a kernel that is given as a function needs diagonal=, its (N,) diagonal")
-    return DppResult(*library.dpp_select_columns(kernel, diagonal, k, window))
+    return DiversityResult(*library.dpp_select_columns(kernel, diagonal, k, window))

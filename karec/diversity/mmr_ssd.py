@@ -1,33 +1,25 @@
-"""MMR and SSD: NumPy in, NumPy out; the work is done in C++, without the GIL, on one thread.
+"""Maximal marginal relevance (MMR) and sliding spectrum decomposition (SSD), in C++ without the GIL.
 
-The definitions stand in ``native/include/karec/mmr_ssd.hpp``, the oracles in ``kernels/reference.py``.
+``native/include/karec/mmr_ssd.hpp`` has the definitions, ``kernels/reference.py`` the references in float64.
+
+Source: Carbonell, Goldstein: The use of MMR, 1998. Huang et al.: Sliding spectrum decomposition, 2021.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from karec.diversity.dpp import DiversityResult
 from karec.diversity.native import library
-from karec.diversity.relevance import scaled
-from karec.kernels.dpp_options import DIVERSITY, checked_facet_weights
-from karec.kernels.option_values import between, positive, positive_or_none
-
-
-@dataclass(frozen=True, eq=False)
-class MarginalResult:
-    """What MMR or SSD selected, in order: ``indices (n,) int64``, and their ``scores (n,) float64`` when
-    picked."""
-
-    indices: NDArray[np.int64]
-    scores: NDArray[np.float64]
+from karec.diversity.options import check_facet_weights
+from karec.diversity.relevance import scale_relevance
+from karec.kernels.arguments import DIVERSITY, between, positive, positive_or_none
 
 
 def mmr_select(
-    embeddings: ArrayLike,
+    vectors: ArrayLike,
     relevance: ArrayLike,
     k: int,
     *,
@@ -38,24 +30,35 @@ def mmr_select(
     facet_weights: Sequence[float] = (),
     shown_facets: ArrayLike | None = None,
     standardise: bool = False,
-) -> MarginalResult:
-    """Maximal marginal relevance (Carbonell & Goldstein 1998): picks, ``min(k, N)`` times, the largest
-    (1 − diversity)·r_i − diversity·max_j S_ij, where j is what was shown or picked; ties by lowest index. S
-    is the cosine of embeddings, and with facets (1 − Σ w_f)·cosine + Σ_f w_f·[the same value], as in a DPP.
+) -> DiversityResult:
+    """Selects ``min(k, N)`` items by (1 − diversity)·r_i − diversity·max_j S_ij.
 
-    embeddings (N, D) float32 or float16 · relevance (N,) float32 · window ≥ 1: only the last window − 1 picks
-    count · shown (M, D): seen already, and always counted · facets, facet_weights, shown_facets, standardise:
-    as in ``DppOptions``.
+    j are the items of ``shown`` and the picks so far. S is the cosine of vectors, and with facets
+    (1 − Σ w_f)·cosine + Σ_f w_f·[facet_f(i) = facet_f(j)]. Ties go to the lowest index.
 
-    ValueError as in ``dpp_select``. O(N·k·D) at worst; with facets each counted row adds at most F to D.
+    Args:
+        vectors: (N, D) float32 or float16.
+        relevance: (N,) float32, larger is better.
+        k: maximum number of items.
+        diversity: in [0, 1]; 0 selects by relevance.
+        window: ≥ 1; only the last window − 1 picks count. None counts all picks.
+        shown: (M, D) items that the user saw before. They always count.
+        facets, facet_weights, shown_facets, standardise: as in ``dpp_select``.
+
+    Raises:
+        ValueError, TypeError: as ``dpp_select``.
+
+    Cost: O(N·k·D) at worst. With F facets each item of ``shown`` and each pick adds at most F to D.
     """
-    relevance, numbers = scaled(relevance, standardise), _numbers(k, diversity, window)
-    alike = (facets, checked_facet_weights(facet_weights), shown_facets)
-    return MarginalResult(*library.mmr_select(embeddings, relevance, *numbers, shown, *alike))
+    k, diversity = positive("k", k), between("diversity", diversity, 1.0)
+    window = positive_or_none("window", window)
+    similarity = facets, check_facet_weights(facet_weights), shown_facets
+    relevance = scale_relevance(relevance, standardise)
+    return DiversityResult(*library.mmr_select(vectors, relevance, k, diversity, window, shown, *similarity))
 
 
 def ssd_select(
-    embeddings: ArrayLike,
+    vectors: ArrayLike,
     relevance: ArrayLike,
     k: int,
     *,
@@ -66,16 +69,17 @@ def ssd_select(
     facet_weights: Sequence[float] = (),
     shown_facets: ArrayLike | None = None,
     standardise: bool = False,
-) -> MarginalResult:
-    """Sliding spectrum decomposition (Huang et al. 2021, without the volume): picks the largest
-    (1 − diversity)·r_i + diversity·‖p_i‖, where p_i is what modified Gram–Schmidt over what was shown or
-    picked leaves of the features of i, whose inner products are the S of ``mmr_select``; ties by lowest
-    index. Arguments, errors and cost as there.
+) -> DiversityResult:
+    """Selects ``min(k, N)`` items by (1 − diversity)·r_i + diversity·‖p_i‖, without the volume term.
+
+    p_i is the component of the features of i that is orthogonal to those of ``shown`` and of the picks so
+    far, by modified Gram–Schmidt. Inner products of features are the S of ``mmr_select``. Ties go to the
+    lowest index.
+
+    Arguments, errors and cost are those of ``mmr_select``.
     """
-    relevance, numbers = scaled(relevance, standardise), _numbers(k, diversity, window)
-    alike = (facets, checked_facet_weights(facet_weights), shown_facets)
-    return MarginalResult(*library.ssd_select(embeddings, relevance, *numbers, shown, *alike))
-
-
-def _numbers(k: int, diversity: float, window: int | None) -> tuple[int, float, int | None]:
-    return positive("k", k), between("diversity", diversity, 1.0), positive_or_none("window", window)
+    k, diversity = positive("k", k), between("diversity", diversity, 1.0)
+    window = positive_or_none("window", window)
+    similarity = facets, check_facet_weights(facet_weights), shown_facets
+    relevance = scale_relevance(relevance, standardise)
+    return DiversityResult(*library.ssd_select(vectors, relevance, k, diversity, window, shown, *similarity))

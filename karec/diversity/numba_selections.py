@@ -1,4 +1,4 @@
-"""Selections in Numba, for a karec whose C++ extension is not built."""
+"""Numba versions of plain selections, for a karec whose C++ extension is not built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec.kernels import dpp, mmr_ssd
-from karec.kernels.option_values import column, finite
+from karec.kernels.arguments import column, finite
+
+SIMILARITY = ("shown", "facets", "facet_weights", "shown_facets")  # last arguments of MMR and SSD
 
 
 class NumbaSelections:
@@ -37,7 +39,7 @@ class NumbaSelections:
 
     def dpp_select(
         self,
-        embeddings: ArrayLike,
+        vectors: ArrayLike,
         relevance: ArrayLike,
         k: int,
         *,
@@ -50,37 +52,32 @@ class NumbaSelections:
     ) -> dpp.Selection:
         self._reject("dpp_select", others)
         return dpp.dpp_select(
-            embeddings, relevance, k, alpha=alpha, ridge=ridge, weights=weights, window=window, fill=fill
+            vectors, relevance, k, alpha=alpha, ridge=ridge, weights=weights, window=window, fill=fill
         )
 
-    def mmr_select(self, *arguments: Any) -> mmr_ssd.Selection:
-        return mmr_ssd.mmr_select(**self._plain("mmr_select", *arguments))
-
-    def ssd_select(self, *arguments: Any) -> mmr_ssd.Selection:
-        return mmr_ssd.ssd_select(**self._plain("ssd_select", *arguments))
-
-    def _plain(
+    def mmr_select(
         self,
-        function: str,
-        embeddings: ArrayLike,
+        vectors: ArrayLike,
         relevance: ArrayLike,
         k: int,
         diversity: float,
         window: int | None,
-        shown: ArrayLike | None,
-        facets: ArrayLike | None,
-        facet_weights: list[float],
-        shown_facets: ArrayLike | None,
-    ) -> dict[str, Any]:
-        others = {"shown": shown, "facets": facets, "facet_weights": facet_weights}
-        self._reject(function, {**others, "shown_facets": shown_facets})
-        return {
-            "embeddings": embeddings,
-            "relevance": relevance,
-            "k": k,
-            "diversity": diversity,
-            "window": window,
-        }
+        *similarity: Any,
+    ) -> mmr_ssd.Selection:
+        self._reject("mmr_select", dict(zip(SIMILARITY, similarity, strict=True)))
+        return mmr_ssd.mmr_select(vectors, relevance, k, diversity=diversity, window=window)
+
+    def ssd_select(
+        self,
+        vectors: ArrayLike,
+        relevance: ArrayLike,
+        k: int,
+        diversity: float,
+        window: int | None,
+        *similarity: Any,
+    ) -> mmr_ssd.Selection:
+        self._reject("ssd_select", dict(zip(SIMILARITY, similarity, strict=True)))
+        return mmr_ssd.ssd_select(vectors, relevance, k, diversity=diversity, window=window)
 
     def _reject(self, function: str, options: dict[str, Any]) -> None:
         """Raises ImportError for the first option that differs from its default: None, 0 or an empty list."""

@@ -1,4 +1,4 @@
-"""The options of a DPP over vectors, and the form in which the native library takes them."""
+"""Options of DPP, MMR and SSD: defaults, ranges, and the form in which the native library takes them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from karec.diversity.native import library
-from karec.kernels.dpp_options import DIVERSITY, RIDGE, checked_options
-from karec.kernels.option_values import between, real
+from karec.kernels.arguments import DIVERSITY, MAX_RIDGE, RIDGE, between, positive_or_none, real, whole
+
+MAX_WEIGHT_SUM = 1.0 + 1e-9  # of all facets; sums of decimal fractions are rounded
 
 
 class DppOptions(TypedDict, total=False):
-    """The options of every ``dpp_select…`` over vectors of N items, by keyword.
-
-    diversity     in [0, 1], by default 0.5: α = (1 − diversity) / (2·diversity); 0 is the order of relevance,
-                  1 leaves it out
-    alpha         α itself, ≥ 0, in place of ``diversity``
-    ridge         in [0, 10], by default 1e-2; keeps near-duplicates selectable. Gains are compared in float32
-                  and include the ridge: a larger one would hide the differences between vectors
-    weights       (N,) float32 ≥ 0, scales q: more or less traffic for some items
-    types         (N,) integer codes; two items of one type are alike by ``type_weight``
-    type_weight   in [0, 1], by default 0
-    facets        (F, N) integer codes, a row for each further facet: two items of one code in facet f are
-                  alike by facet_weights[f], whatever the code
-    facet_weights (F,) numbers ≥ 0; with ``type_weight`` they sum to at most 1. What they leave is that of the
-    vectors
-    window        ≥ 1: a gain counts only the last window − 1 picks
-    shown         (M, D) items seen already: gains are conditioned on them (Schur complement, q = 1, of no
-                  type)
-    shown_facets  (F, M) their codes; None, the default: they have none, and are like others by their vectors
-                  alone
-    max_per_type  ≥ 1: at most so many items of one type in the result, fill included
-    min_per_type  at least so many of each type, as far as there are so many and k has places: once some types
-                  lack as many items as there are places left, only their items are picked
-    fill          when no item adds anything: "relevance", the default, goes on by q, largest first; None
-                  stops
-    standardise   True: relevance is standardised first (mean 0, deviation 1; all 0 where every score is the
-                  same), so that one ``diversity`` means the same whatever the scale of the scores; False is
-                  the default
-    """
+    """Keyword arguments of a DPP over vectors. ``karec.diversity.dpp_select`` explains them."""
 
     diversity: float
     alpha: float | None
@@ -60,42 +34,70 @@ class DppOptions(TypedDict, total=False):
     standardise: bool
 
 
-_DEFAULTS = DppOptions(
-    diversity=DIVERSITY,
-    alpha=None,
-    ridge=RIDGE,
-    weights=None,
-    types=None,
-    type_weight=0.0,
-    facets=None,
-    facet_weights=(),
-    window=None,
-    shown=None,
-    shown_facets=None,
-    max_per_type=None,
-    min_per_type=0,
-    fill="relevance",
-    standardise=False,
-)
+def check_dpp_options(
+    *,
+    diversity: float = DIVERSITY,
+    alpha: float | None = None,
+    ridge: float = RIDGE,
+    weights: ArrayLike | None = None,
+    types: ArrayLike | None = None,
+    type_weight: float = 0.0,
+    facets: ArrayLike | None = None,
+    facet_weights: Sequence[float] = (),
+    window: int | None = None,
+    shown: ArrayLike | None = None,
+    shown_facets: ArrayLike | None = None,
+    max_per_type: int | None = None,
+    min_per_type: int = 0,
+    fill: Literal["relevance"] | None = "relevance",
+    standardise: bool = False,
+) -> dict[str, Any]:
+    """Returns all options but ``standardise`` as the native library takes them. Arrays are not checked.
 
-
-def native_options(function: str, options: DppOptions) -> dict[str, Any]:
-    """All options but ``standardise`` as ``_native`` takes them.
-
-    TypeError for an option of another name, as Python words it for ``function``, and for one that is no
-    number; ValueError for one out of range.
+    Raises:
+        TypeError: a number that is not one, or not a whole one.
+        ValueError: a number out of range.
     """
-    unknown = sorted(set(options) - set(_DEFAULTS))
-    if unknown:
-        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}")
-    given: dict[str, Any] = {**_DEFAULTS, **options}
-    del given["standardise"]
-    if given["fill"] not in ("relevance", None):
-        raise ValueError(f"fill must be 'relevance' or None, got {given['fill']!r}")
-    arrays = {name: given.pop(name) for name in ("weights", "types", "facets", "shown", "shown_facets")}
-    fill = given.pop("fill") is not None
-    alpha = _alpha(given.pop("diversity"), given.pop("alpha"))
-    return {**checked_options(alpha=alpha, **given), **arrays, "fill": fill}
+    if fill not in ("relevance", None):
+        raise ValueError(f"fill must be 'relevance' or None, got {fill!r}")
+    alpha = _alpha(diversity, alpha)
+    min_count, max_count = whole("min_per_type", min_per_type), positive_or_none("max_per_type", max_per_type)
+    checked: dict[str, Any] = {
+        "alpha": alpha,
+        "ridge": between("ridge", ridge, MAX_RIDGE),
+        "type_weight": between("type_weight", type_weight, 1.0),
+        "window": positive_or_none("window", window),
+        "max_per_type": max_count,
+        "min_per_type": min_count,
+        "facet_weights": _weights_in_range(facet_weights),
+    }
+    total = checked["type_weight"] + sum(checked["facet_weights"])
+    if total > MAX_WEIGHT_SUM:
+        raise ValueError(f"type_weight and facet_weights sum to {total:g}, expected at most 1")
+    if min_count < 0:
+        raise ValueError(f"min_per_type must be ≥ 0, got {min_count}")
+    if max_count is not None and min_count > max_count:
+        raise ValueError(f"min_per_type must be at most max_per_type, got {min_count} and {max_count}")
+    arrays = {"weights": weights, "types": types, "facets": facets}
+    return {**checked, **arrays, "shown": shown, "shown_facets": shown_facets, "fill": fill is not None}
+
+
+def check_facet_weights(facet_weights: Sequence[float]) -> list[float]:
+    """Returns the weights of facets that are the only weights, as Python numbers.
+
+    Raises:
+        TypeError: not a list of numbers.
+        ValueError: a weight outside [0, 1], or a sum above 1.
+    """
+    weights = _weights_in_range(facet_weights)
+    if sum(weights) > MAX_WEIGHT_SUM:
+        raise ValueError(f"facet_weights sum to {sum(weights):g}, expected at most 1")
+    return weights
+
+
+def needs_types(type_weight: float, max_per_type: int | None, min_per_type: int) -> bool:
+    """Returns True if a selection with these options reads types."""
+    return type_weight > 0 or max_per_type is not None or min_per_type > 0
 
 
 def _alpha(diversity: float, alpha: float | None) -> float:
@@ -106,4 +108,14 @@ def _alpha(diversity: float, alpha: float | None) -> float:
         raise ValueError(
             f"alpha must be finite and ≥ 0, got {alpha}; diversity=0 gives the order of relevance"
         )
+    if alpha < 0:
+        raise ValueError(f"alpha must be ≥ 0, got {alpha}")
     return alpha
+
+
+def _weights_in_range(facet_weights: Sequence[float]) -> list[float]:
+    try:
+        weights = list(facet_weights)
+    except TypeError:
+        raise TypeError(f"facet_weights must be a list of numbers, got {facet_weights!r}") from None
+    return [between(f"facet_weights[{f}]", weight, 1.0) for f, weight in enumerate(weights)]

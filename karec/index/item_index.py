@@ -33,7 +33,7 @@ from karec.index.arrays import NewestTable
 from karec.index.index_view import IndexView
 from karec.index.reads import IndexReads
 from karec.index.versions import space_number, version_number
-from karec.kernels.option_values import positive, whole
+from karec.kernels.arguments import positive, whole
 
 
 class ItemIndex(IndexReads):

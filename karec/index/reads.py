@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from karec import _native as library
-from karec.diversity import DppOptions, DppResult, native_options, scaled
+from karec.diversity import DiversityResult, DppOptions, check_dpp_options, scale_relevance
 from karec.index.arrays import NewestTable, Table
 from karec.index.rows import Rows, check_index
 from karec.index.search_result import SearchResult, result_lists
 from karec.index.versions import ModelVersion, versioned
-from karec.kernels.option_values import whole
+from karec.kernels.arguments import whole
 
 
 class IndexReads:
@@ -260,21 +260,21 @@ class IndexReads:
 
     def dpp_select(
         self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]
-    ) -> DppResult:
-        """``karec.dpp_select`` among the works of ``rows``, whose vectors are read where they lie.
+    ) -> DiversityResult:
+        """``karec.diversity.dpp_select`` among the works of ``rows``, whose vectors are read where they lie.
 
         rows       (N,) int32; the result's indices are places in it
         relevance  (N,) float32
-        options    as in ``karec.dpp_select``
+        options    as in ``karec.diversity.dpp_select``
 
-        The same result as ``karec.dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
+        The same result as ``dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
         ValueError as there, or rows of another index or generation, or a row that holds no work (−1, or one
         that was removed), naming the first.
         """
         check_index(rows, self._index)
-        native = native_options("dpp_select", options)
-        relevance = scaled(relevance, options.get("standardise", False))
-        return DppResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native))
+        native = check_dpp_options(**options)
+        relevance = scale_relevance(relevance, options.get("standardise", False))
+        return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
         """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.

@@ -24,11 +24,11 @@ BAD = [
     ({"k": 0}, "k must be positive, got 0"),
     ({"k": -3}, "k must be positive, got -3"),
     ({"relevance": R[:3]}, r"relevance has shape \(3,\), expected \(4,\) as embeddings has shape \(4, 6\)"),
-    ({"embeddings": E[0]}, r"embeddings has shape \(6,\), expected \(N, D\)"),
-    ({"embeddings": E.astype(str)}, "embeddings has dtype"),
-    ({"embeddings": with_value(E, (2, 5), np.nan)}, r"embeddings holds NaN at \(2, 5\)"),
+    ({"vectors": E[0]}, r"embeddings has shape \(6,\), expected \(N, D\)"),
+    ({"vectors": E.astype(str)}, "embeddings has dtype"),
+    ({"vectors": with_value(E, (2, 5), np.nan)}, r"embeddings holds NaN at \(2, 5\)"),
     (
-        {"embeddings": with_value(E, (2, 5), np.inf).astype(np.float16)},
+        {"vectors": with_value(E, (2, 5), np.inf).astype(np.float16)},
         r"embeddings holds infinity at \(2, "
         r"5\)",
     ),
@@ -75,7 +75,7 @@ BAD = [
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_dpp_select_refuses_shapes_dtypes_and_ranges_by_name(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dpp_select(**{"embeddings": E, "relevance": R, "k": 2, **changes})
+        dpp_select(**{"vectors": E, "relevance": R, "k": 2, **changes})
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
@@ -85,10 +85,10 @@ def test_dpp_select_batch_refuses_the_same(changes: dict, message: str) -> None:
         "shown_indptr": [0, len(changes["shown"])] if "shown" in changes else None,
     }
     with pytest.raises(ValueError, match=message):
-        dpp_select_batch(**{"embeddings": E, "relevance": R, "k": 2, **of_one_user, **changes})
+        dpp_select_batch(**{"vectors": E, "relevance": R, "k": 2, **of_one_user, **changes})
 
 
-@pytest.mark.parametrize(("changes", "message"), [case for case in BAD if "embeddings" not in case[0]])
+@pytest.mark.parametrize(("changes", "message"), [case for case in BAD if "vectors" not in case[0]])
 def test_an_index_refuses_the_same(changes: dict, message: str) -> None:
     index = ItemIndex.build(np.arange(4), E)
     with pytest.raises(
@@ -153,13 +153,12 @@ def test_an_unknown_option_is_refused_by_name() -> None:
         dpp_select(E, R, 2, diversty=0.5)
     with pytest.raises(
         TypeError,
-        match=r"dpp_select_batch\(\) got an unexpected keyword argument "
-        r"'diversty'",
+        match=r"got an unexpected keyword argument 'diversty'",
     ):
         dpp_select_batch(E, R, [0, 4], 2, diversty=0.5)
 
 
-MARGINAL_TAKES = {"k", "embeddings", "relevance", "diversity", "window", "shown"}
+MARGINAL_TAKES = {"k", "vectors", "relevance", "diversity", "window", "shown"}
 BAD_MARGINALS = [case for case in BAD if set(case[0]) <= MARGINAL_TAKES]
 
 
@@ -167,7 +166,7 @@ BAD_MARGINALS = [case for case in BAD if set(case[0]) <= MARGINAL_TAKES]
 @pytest.mark.parametrize(("changes", "message"), BAD_MARGINALS)
 def test_mmr_and_ssd_refuse_the_same(select: Any, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        select(**{"embeddings": E, "relevance": R, "k": 2, **changes})
+        select(**{"vectors": E, "relevance": R, "k": 2, **changes})
 
 
 BAD_KERNELS = [
@@ -205,7 +204,7 @@ BAD_BATCHES = [
 @pytest.mark.parametrize(("changes", "message"), BAD_BATCHES)
 def test_dpp_select_batch_refuses_offsets_that_fall_or_end_elsewhere(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dpp_select_batch(**{"embeddings": E, "relevance": R, "indptr": [0, 2, 4], "k": 2, **changes})
+        dpp_select_batch(**{"vectors": E, "relevance": R, "indptr": [0, 2, 4], "k": 2, **changes})
 
 
 def test_a_kernel_of_columns_refuses_a_missing_or_wrong_diagonal_and_wrong_columns() -> None:

@@ -23,10 +23,10 @@ def run(code):
 SELECTIONS = """
 weights = np.arange(1, 31)
 results = [
-    karec.dpp_select(vectors, relevance, 8, standardise=True, weights=weights, window=4).indices,
-    karec.dpp_select(vectors, relevance, 8, alpha=2.0, ridge=0.0, fill=None).indices,
-    karec.mmr_select(vectors, relevance, 8, diversity=0.4, standardise=True).indices,
-    karec.ssd_select(vectors, relevance, 8, window=3).indices,
+    karec.diversity.dpp_select(vectors, relevance, 8, standardise=True, weights=weights, window=4).indices,
+    karec.diversity.dpp_select(vectors, relevance, 8, alpha=2.0, ridge=0.0, fill=None).indices,
+    karec.diversity.mmr_select(vectors, relevance, 8, diversity=0.4, standardise=True).indices,
+    karec.diversity.ssd_select(vectors, relevance, 8, window=3).indices,
 ]
 print([indices.tolist() for indices in results])
 """
@@ -47,11 +47,11 @@ def test_score_top_k_needs_no_extension():
 
 
 CALLS = {  # call: start of the message
-    "karec.dpp_select(vectors, relevance, 3, types=np.arange(30))": "dpp_select: types",
-    "karec.dpp_select(vectors, relevance, 3, shown=vectors)": "dpp_select: shown",
-    "karec.mmr_select(vectors, relevance, 3, shown=vectors)": "mmr_select: shown",
-    "karec.dpp_select_batch(vectors, relevance, [0, 30], 3)": "dpp_select_batch",
-    "karec.scatter([0], {}, [], 1)": "scatter",
+    "karec.diversity.dpp_select(vectors, relevance, 3, types=np.arange(30))": "dpp_select: types",
+    "karec.diversity.dpp_select(vectors, relevance, 3, shown=vectors)": "dpp_select: shown",
+    "karec.diversity.mmr_select(vectors, relevance, 3, shown=vectors)": "mmr_select: shown",
+    "karec.diversity.dpp_select_batch(vectors, relevance, [0, 30], 3)": "dpp_select_batch",
+    "karec.diversity.arrange(1, [], 1)": "arrange",
     "import karec.index": "",
     "import karec.config": "",
     "import karec.features.encoder": "",

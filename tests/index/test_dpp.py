@@ -72,6 +72,6 @@ def test_shapes_values_and_options_that_do_not_fit_are_refused_by_name():
         index.dpp_select([1], [1.0], 0)
     with pytest.raises(ValueError, match="rows has dtype float64"):
         index.dpp_select([1.5], [1.0], 1)
-    with pytest.raises(TypeError, match=r"dpp_select\(\) got an unexpected keyword argument 'diversty'"):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'diversty'"):
         index.dpp_select([1], [1.0], 1, diversty=0.5)
     assert len(index.dpp_select([], [], 3).indices) == 0

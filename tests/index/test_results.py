@@ -69,8 +69,8 @@ def test_a_dpp_of_rows_standardises_relevance_when_asked(index: ItemIndex) -> No
     vectors = index.embeddings(rows)
     for standardise in (False, True):
         found = index.dpp_select(rows, relevance, 3, standardise=standardise)
-        expected = karec.dpp_select(vectors, relevance, 3, standardise=standardise)
+        expected = karec.diversity.dpp_select(vectors, relevance, 3, standardise=standardise)
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(found.gains, expected.gains)
-    plain = karec.dpp_select(vectors, relevance, 3)
+    plain = karec.diversity.dpp_select(vectors, relevance, 3)
     assert not np.array_equal(plain.gains, expected.gains)

@@ -11,8 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from karec import _native, dpp_select, dpp_select_batch, dpp_select_kernel, mmr_select, scatter, ssd_select
-from karec.diversity import ScatterRule
+from karec import _native
+from karec.diversity import (
+    NeighbourRule,
+    arrange,
+    dpp_select,
+    dpp_select_batch,
+    dpp_select_kernel,
+    mmr_select,
+    ssd_select,
+)
 from karec.index import ItemIndex
 
 Array = NDArray[Any]
@@ -114,9 +122,13 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
     ),
     "mmr": lambda layout: mmr_select(layout(VECTORS), layout(RELEVANCE), 9, shown=layout(VECTORS[:3])),
     "ssd": lambda layout: ssd_select(layout(VECTORS.astype(np.float16)), layout(RELEVANCE), 9),
-    "scatter": lambda layout: scatter(
-        layout(np.arange(N)), {"t": layout(TYPES)}, [ScatterRule("t", 4, 1)], shown={"t": layout(TYPES[:3])}
+    "arrange": lambda layout: arrange(
+        N, [NeighbourRule.from_values(layout(TYPES), window=4, shown=layout(TYPES[:3]))], N
     ),
+    "arrange by labels": lambda layout: arrange(
+        N, [NeighbourRule(layout(TYPES), layout(TYPES[::-1]), layout(TYPES[:3]))], N
+    ),
+    "scatter": lambda layout: [_native.scatter(N, [(layout(TYPES), 4, 1, layout(TYPES[:3]))], N)[0]],
     "freshness": lambda layout: [_native.freshness(layout(RELEVANCE), layout(MOMENTS), 10**12, 1.0, 24.0)],
     "tone": lambda layout: [
         _native.tone(layout(TONES), 0.5),

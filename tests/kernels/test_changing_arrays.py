@@ -15,9 +15,8 @@ import pytest
 CHILD = """
 import ctypes, mmap, sys, threading
 import numpy as np
-from karec import dpp_select, mmr_select, scatter
 from karec import _native
-from karec.diversity import ScatterRule
+from karec.diversity import NeighbourRule, arrange, dpp_select, mmr_select
 from karec.errors import KarecError
 from karec.index import ItemIndex
 from karec.kernels.merge_rows import merge_rows
@@ -88,8 +87,14 @@ CASES = {  # call, write, what it writes in turn
                       (2**31 - 1, 5)),
     "quota": (lambda: _native.quota(scores, groups * 0, 3), all_scores, (rising, -rising)),
     "quota groups": (lambda: _native.quota(rising, groups, 3), all_groups, (codes, others)),
-    "scatter": (lambda: scatter(np.arange(few), {"g": groups[-few:]}, [ScatterRule("g", 3, 1)]), all_groups,
-                (codes, others)),
+    "scatter": (
+        lambda: _native.scatter(few, [(groups[-few:], 3, 1, codes[:0])], few), all_groups, (codes, others)
+    ),
+    "arrange": (
+        lambda: arrange(few, [NeighbourRule(groups[-few:], groups[-few:], codes[:0])], few),
+        all_groups,
+        (codes, others),
+    ),
 }
 call, write, values = CASES[sys.argv[1]]
 over = threading.Event()
@@ -128,6 +133,7 @@ CASES = {  # elements, calls
     "quota": (200_000, 20),
     "quota groups": (100_000, 10),
     "scatter": (20_000, 20),
+    "arrange": (20_000, 20),
 }
 
 

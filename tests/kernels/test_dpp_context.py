@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dpp_problems import SELECT_KERNEL, every_solver, generic
 
-from karec.diversity import DppResult
+from karec.diversity import DiversityResult
 from karec.kernels import reference
 
 
@@ -37,7 +37,7 @@ def test_shown_items_condition_by_their_schur_complement(solver: str, type_weigh
     across = (1 - type_weight) * q[:, None] * (f @ g.T)
     among = (1 - type_weight) * (g @ g.T) + 1e-2 * np.eye(4)
     conditioned = problem.kernel() - across @ np.linalg.inv(among) @ across.T
-    expected = DppResult(*reference.dpp_select_kernel(conditioned, problem.k))
+    expected = DiversityResult(*reference.dpp_select_kernel(conditioned, problem.k))
     result = problem.solve(solver, shown=shown)
     np.testing.assert_array_equal(result.indices, expected.indices)
     np.testing.assert_allclose(result.gains, expected.gains, rtol=1e-6)
@@ -82,7 +82,7 @@ def test_more_is_shown_than_there_are_dimensions(solver: str, type_weight: float
     across = (1 - type_weight) * q[:, None] * (f @ g.T)
     among = (1 - type_weight) * (g @ g.T) + 1e-2 * np.eye(40)
     conditioned = problem.kernel() - across @ np.linalg.inv(among) @ across.T
-    expected = DppResult(*reference.dpp_select_kernel(conditioned, problem.k, window=window))
+    expected = DiversityResult(*reference.dpp_select_kernel(conditioned, problem.k, window=window))
     result = problem.solve(solver, shown=shown, window=window)
     assert result.n_dpp == len(expected.indices) == problem.k
     q2 = q[result.indices] ** 2

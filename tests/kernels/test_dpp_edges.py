@@ -7,7 +7,7 @@ import pytest
 from dpp_problems import SELECT, every_solver, generic
 
 from karec import diversity
-from karec.diversity import DppResult
+from karec.diversity import DiversityResult
 from karec.index import ItemIndex
 from karec.kernels import reference
 
@@ -51,7 +51,9 @@ def by_rows(embeddings, relevance, k, **options):
 def by_batch(embeddings, relevance, k, **options):
     found = diversity.dpp_select_batch(embeddings, relevance, [0, len(relevance)], k, **options)
     n = min(k, len(relevance))
-    return DppResult(found.indices[0, :n], found.gains[0, :n], float(found.log_det[0]), int(found.n_dpp[0]))
+    return DiversityResult(
+        found.indices[0, :n], found.gains[0, :n], float(found.log_det[0]), int(found.n_dpp[0])
+    )
 
 
 def kernel_of(embeddings, relevance, alpha=0.5, ridge=1e-2):
@@ -71,7 +73,7 @@ def by_columns(embeddings, relevance, k, **options):
 def marginal(select):
     def run(embeddings, relevance, k, **_):
         found = select(embeddings, relevance, k)
-        return DppResult(found.indices, found.scores, 0.0, len(found.indices))
+        return DiversityResult(found.indices, found.gains, 0.0, len(found.indices))
 
     return run
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from karec import diversity
-from karec.diversity import DppResult
+from karec.diversity import DiversityResult
 from karec.kernels import dpp, reference
 
 
@@ -47,7 +47,7 @@ def _rbf_kernel(points: NDArray[Any], log_q: NDArray[np.float64], ridge: float) 
 def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> None:
     points = np.random.default_rng(0).random((80, 2))
     relevance = np.random.default_rng(1).standard_normal(80)
-    result = DppResult(*dpp.dpp_select_similarity(_rbf, points, relevance, 30, window=window))
+    result = DiversityResult(*dpp.dpp_select_similarity(_rbf, points, relevance, 30, window=window))
     kernel = _rbf_kernel(points, reference.log_qualities(relevance, 0.5, None), 1e-2)
     expected = reference.dpp_select_kernel(kernel, 30, window=window)
     np.testing.assert_array_equal(result.indices, expected[0])

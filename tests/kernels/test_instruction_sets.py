@@ -58,7 +58,7 @@ for items in (vectors, vectors.astype(np.float16)):
             out += [result.indices.tolist(), result.gains.tobytes().hex(), result.log_det.hex(), result.n_dpp]
         for select in (mmr_select, ssd_select):
             result = select(items, relevance, 100, window=window, shown=vectors[:3])
-            out += [result.indices.tolist(), result.scores.tobytes().hex()]
+            out += [result.indices.tolist(), result.gains.tobytes().hex()]
 mapping = _native.VectorMap(vectors.mean(axis=0), np.eye(37), np.arange(1, 38), 0.5)
 out.append(mapping.apply(vectors).tobytes().hex())
 print(json.dumps([index.isa, out]))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.diversity import MarginalResult, mmr_select, ssd_select
+from karec.diversity import DiversityResult, mmr_select, ssd_select
 from karec.kernels import reference
 
-SELECT: dict[str, tuple[Callable[..., MarginalResult], Callable[..., Any]]] = {
+SELECT: dict[str, tuple[Callable[..., DiversityResult], Callable[..., Any]]] = {
     "mmr": (mmr_select, reference.mmr_select),
     "ssd": (ssd_select, reference.ssd_select),
 }
@@ -40,7 +40,7 @@ def test_the_sequence_equals_the_oracles_where_nothing_is_close(
     result = native(embeddings, relevance, 40, **options)
     indices, scores = oracle(embeddings, relevance, 40, **options)
     np.testing.assert_array_equal(result.indices, indices)
-    np.testing.assert_allclose(result.scores, scores, atol=2e-3)
+    np.testing.assert_allclose(result.gains, scores, atol=2e-3)
 
 
 @both
@@ -58,8 +58,8 @@ def test_copies_and_zero_vectors_give_neither_nan_nor_a_duplicate(
     native, oracle = SELECT[name]
     result = native(embeddings, relevance, k, window=window)
     assert len(set(result.indices.tolist())) == len(result.indices) == min(k, n)
-    assert np.isfinite(result.scores).all()
-    assert result.scores[0] == pytest.approx(oracle(embeddings, relevance, k, window=window)[1][0], abs=1e-3)
+    assert np.isfinite(result.gains).all()
+    assert result.gains[0] == pytest.approx(oracle(embeddings, relevance, k, window=window)[1][0], abs=1e-3)
 
 
 @both
@@ -84,7 +84,7 @@ def test_facets_count_as_a_column_for_each_value_would(
         result = native(embeddings, relevance, 40, **options)
         indices, scores = oracle(embeddings, relevance, 40, **options)
         np.testing.assert_array_equal(result.indices, indices)
-        np.testing.assert_allclose(result.scores, scores, atol=3e-3)
+        np.testing.assert_allclose(result.gains, scores, atol=3e-3)
 
 
 @both
@@ -94,7 +94,7 @@ def test_without_facets_that_weigh_something_they_change_no_bit(name: str) -> No
     codes = np.arange(300)[None] % 7
     weightless = SELECT[name][0](embeddings, relevance, 30, facets=codes, facet_weights=[0.0])
     np.testing.assert_array_equal(weightless.indices, plain.indices)
-    np.testing.assert_array_equal(weightless.scores, plain.scores)
+    np.testing.assert_array_equal(weightless.gains, plain.gains)
 
 
 @both
@@ -125,7 +125,7 @@ def test_a_selection_is_a_prefix_of_a_longer_one(name: str) -> None:
     for k in (1, 17, 59):
         shorter = SELECT[name][0](embeddings, relevance, k)
         np.testing.assert_array_equal(shorter.indices, longest.indices[:k])
-        np.testing.assert_array_equal(shorter.scores, longest.scores[:k])
+        np.testing.assert_array_equal(shorter.gains, longest.gains[:k])
 
 
 @both
@@ -147,8 +147,8 @@ BAD = [
         r"relevance has shape \(2,\), expected \(3,\) as embeddings has shape \(3, "
         r"3\)",
     ),
-    ({"embeddings": np.full((3, 3), np.nan)}, r"embeddings holds NaN at \(0, 0\)"),
-    ({"embeddings": np.full((3, 3), np.inf, np.float16)}, r"embeddings holds infinity at \(0, 0\)"),
+    ({"vectors": np.full((3, 3), np.nan)}, r"embeddings holds NaN at \(0, 0\)"),
+    ({"vectors": np.full((3, 3), np.inf, np.float16)}, r"embeddings holds infinity at \(0, 0\)"),
     ({"relevance": [0, np.inf, 0]}, "relevance holds infinity at position 1"),
     ({"diversity": 1.5}, r"diversity must lie in \[0, 1\], got 1.5"),
     ({"diversity": np.nan}, r"diversity must lie in \[0, 1\]"),
@@ -182,6 +182,6 @@ BAD = [
 def test_shapes_values_and_ranges_that_do_not_fit_are_refused_by_name(
     name: str, changes: dict[str, Any], message: str
 ) -> None:
-    told = {"embeddings": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}
+    told = {"vectors": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}
     with pytest.raises(ValueError, match=message):
         SELECT[name][0](**told)

@@ -10,14 +10,14 @@ from dpp_problems import Problem, assert_greedy, generic, problems
 from hypothesis import given
 
 from karec import diversity
-from karec.diversity import DppResult
+from karec.diversity import DiversityResult
 from karec.kernels import dpp, reference
 
 
-def solve(problem: Problem, **changes: Any) -> DppResult:
+def solve(problem: Problem, **changes: Any) -> DiversityResult:
     options = {**problem.options, **changes}
     alpha = dpp.alpha_of(options.pop("diversity", 0.5))
-    return DppResult(
+    return DiversityResult(
         *dpp.dpp_select(problem.embeddings, problem.relevance, problem.k, alpha=alpha, **options)
     )
 
@@ -56,10 +56,11 @@ def test_numba_dpp_without_diversity_is_top_k() -> None:
 def test_numba_dpp_rejects_as_the_library_does(name: str) -> None:
     bad = {"embeddings": np.full((3, 2), np.nan), "relevance": [0, np.inf, 0], "weights": [1, -1, 1], "k": 0}
     bad |= {"ridge": 11.0, "alpha": -1.0, "window": 0}
-    arguments = {"embeddings": np.ones((3, 2)), "relevance": np.zeros(3), "k": 2, name: bad[name]}
+    vectors = bad["embeddings"] if name == "embeddings" else np.ones((3, 2))
+    arguments = {"relevance": np.zeros(3), "k": 2} | ({} if name == "embeddings" else {name: bad[name]})
     messages = []
     for select in (dpp.dpp_select, diversity.dpp_select):
         with pytest.raises(ValueError, match=name) as error:
-            select(**arguments)
+            select(vectors, **arguments)
         messages.append(str(error.value))
     assert messages[0] == messages[1]

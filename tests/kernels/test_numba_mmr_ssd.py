@@ -31,7 +31,7 @@ def test_numba_selects_as_reference_and_library(
     np.testing.assert_allclose(scores, expected[1], atol=1e-6)
     native = getattr(diversity, method)(embeddings, relevance, 40, **options)
     np.testing.assert_array_equal(indices, native.indices)
-    np.testing.assert_allclose(scores, native.scores, atol=2e-3)
+    np.testing.assert_allclose(scores, native.gains, atol=2e-3)
 
 
 @METHODS
@@ -51,10 +51,11 @@ def test_numba_selects_nothing_from_no_items(method: str) -> None:
 def test_numba_rejects_as_the_library_does(method: str, name: str) -> None:
     bad = {"embeddings": np.full((3, 2), np.nan), "relevance": [0, np.inf, 0], "k": 0}
     bad |= {"diversity": 1.5, "window": 0}
-    arguments = {"embeddings": np.ones((3, 2)), "relevance": np.zeros(3), "k": 2, name: bad[name]}
+    vectors = bad["embeddings"] if name == "embeddings" else np.ones((3, 2))
+    arguments = {"relevance": np.zeros(3), "k": 2} | ({} if name == "embeddings" else {name: bad[name]})
     messages = []
     for select in (getattr(mmr_ssd, method), getattr(diversity, method)):
         with pytest.raises(ValueError, match=name) as error:
-            select(**arguments)
+            select(vectors, **arguments)
         messages.append(str(error.value))
     assert messages[0] == messages[1]

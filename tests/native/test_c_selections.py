@@ -165,7 +165,7 @@ def test_c_gives_the_picks_and_scores_of_python(c_library, name, dtype, n_facets
     expected = select(told.embeddings, told.relevance, K, **told.told(diversity=0.7, window=window))
     assert selected.value == K
     np.testing.assert_array_equal(indices, expected.indices)
-    assert scores.tobytes() == expected.scores.tobytes()
+    assert scores.tobytes() == expected.gains.tobytes()
 
 
 @given

@@ -1,7 +1,7 @@
 """Diversity against relevance: lists of each diversifying method, at several strengths, from the same pools.
 
-A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``, rule scatter by
-the window in which a creator (and a song) may stand once. Plain top-k is the reference.
+A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``,
+rules by the window in which a creator (and a song) may occur once. Plain top-k is the reference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.diversity import ScatterRule, dpp_select, mmr_select, scatter, ssd_select, standardised
+from karec.diversity import NeighbourRule, arrange, dpp_select, mmr_select, ssd_select, standardise_scores
 from karec.errors import ContractError
 from karec.evaluate.metrics.diversity import (
     exposure_gini,
@@ -30,7 +30,7 @@ from karec.pipeline.types import Request
 from karec.times import Progress
 
 FORMAT = 1  # of diversity.json
-METHODS = ("dpp", "mmr", "ssd", "scatter")
+METHODS = ("dpp", "mmr", "ssd", "arrange")
 CURVES = {
     "distance": "intra-list distance (mean 1 − cosine)",
     "distance_of_ten": "distance within ten neighbours",
@@ -132,7 +132,7 @@ def _methods(
             yield method, diversity, _by_vectors(select, diversity)
     columns = [name for name in GROUPS if all(name in pool.columns for pool in pools)]
     for window in (w for w in windows if w <= k and columns):
-        yield "scatter", float(window), _by_rules([ScatterRule(column, window, 1) for column in columns])
+        yield "arrange", float(window), _by_rules(columns, window)
 
 
 def _top_k(pool: Pool, k: int) -> NDArray[Any]:
@@ -142,15 +142,18 @@ def _top_k(pool: Pool, k: int) -> NDArray[Any]:
 def _by_vectors(select: Callable[..., Any], diversity: float) -> Pick:
     def pick(pool: Pool, k: int) -> NDArray[Any]:
         return np.asarray(
-            select(pool.embeddings, standardised(pool.relevance), k, diversity=diversity).indices
+            select(pool.embeddings, standardise_scores(pool.relevance), k, diversity=diversity).indices
         )
 
     return pick
 
 
-def _by_rules(rules: Sequence[ScatterRule]) -> Pick:
+def _by_rules(columns: Sequence[str], window: int) -> Pick:
     def pick(pool: Pool, k: int) -> NDArray[Any]:
-        return scatter(np.argsort(-pool.relevance, kind="stable"), pool.columns, rules, k).indices
+        order = np.argsort(-pool.relevance, kind="stable")
+        rules = [NeighbourRule.from_values(pool.columns[name][order], window=window) for name in columns]
+        arranged = arrange(len(order), rules, min(k, len(order))).indices
+        return np.asarray(order[arranged])
 
     return pick
 
@@ -163,7 +166,7 @@ def _measures_of_lists(
     lost = [
         float(np.mean(z[top]) - np.mean(z[chosen]))
         for pool, chosen, top in zip(pools, lists, plain, strict=True)
-        for z in [standardised(pool.relevance)]
+        for z in [standardise_scores(pool.relevance)]
     ]
     relevance = [float(np.mean(pool.relevance[chosen])) for pool, chosen in zip(pools, lists, strict=True)]
     vectors = [pool.embeddings[chosen] for pool, chosen in zip(pools, lists, strict=True)]

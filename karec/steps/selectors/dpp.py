@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from karec.diversity import DppOptions, DppResult, dpp_select, native_options
+from karec.diversity import DiversityResult, DppOptions, check_dpp_options, dpp_select
+from karec.diversity.options import needs_types
 from karec.index import ItemIndex
-from karec.kernels.dpp_options import DIVERSITY, RIDGE, needs_types
-from karec.kernels.option_values import positive_or_none
+from karec.kernels.arguments import DIVERSITY, RIDGE, positive_or_none
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, Request, Selection
 from karec.steps.shared.similarity import PLAIN, Alike, Compared, Similarity, need_integers
@@ -24,7 +24,7 @@ UNKNOWN_TYPE = -1
 
 class Dpp(Selector):
     """Greedy MAP of a determinantal point process over the candidates; the definition stands at
-    ``karec.dpp_select``.
+    ``karec.diversity.dpp_select``.
 
     Scores are standardised first (mean 0, deviation 1), so that one ``diversity`` means the same for inner
     products and for probabilities. ``k``: how many to select, None = ``request.k``. ``window``: only so many
@@ -72,7 +72,7 @@ class Dpp(Selector):
             min_per_type=min_per_type,
             standardise=True,
         )
-        native_options("dpp", self.options)  # refuses a value out of range now, not in a request
+        check_dpp_options(**self.options)  # refuses a value out of range now, not in a request
         self.diversity = diversity
         self.typed = needs_types(type_weight, max_per_type, min_per_type)
         if self.typed:
@@ -90,7 +90,7 @@ class Dpp(Selector):
         """This step with another ``diversity``; all else is shared."""
         other = copy(self)
         other.options = {**self.options, "diversity": diversity}
-        native_options("dpp", other.options)
+        check_dpp_options(**other.options)
         other.diversity = diversity
         return other
 
@@ -145,7 +145,7 @@ def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[
 
 
 def explanation(
-    candidates: Candidates, result: DppResult, compared: Compared, facets: Mapping[str, float]
+    candidates: Candidates, result: DiversityResult, compared: Compared, facets: Mapping[str, float]
 ) -> dict[str, Any]:
     """Plain values for a trace: ``works``, in the order of selection, and ``top_k``, the ids that relevance
     alone would have put in their places. Of each work:

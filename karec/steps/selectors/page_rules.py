@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from karec.diversity import WHOLE_SESSION, Arranged, MarkRule, Slot, arrange
+from karec.diversity import WHOLE_SESSION, Arrangement, NeighbourRule, Slot, arrange
 from karec.index import ItemIndex
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
@@ -80,7 +80,7 @@ class PageRules(Selector):
         for place in self.places:
             if place.only:
                 only |= self._fits(place, candidates, of_works)[order]
-        found = arrange(len(order), rules, k, given, only)
+        found = arrange(len(order), rules, k, slots=given, is_slot_only=only)
         chosen = order[found.indices[found.indices >= 0]]
         notes = self._notes(found, whose, slots)
         if request.explain:
@@ -103,7 +103,7 @@ class PageRules(Selector):
 
     def _marks(
         self, values: dict[str, Array], order: Array, n_seen: int
-    ) -> tuple[list[MarkRule], list[Rule]]:
+    ) -> tuple[list[NeighbourRule], list[Rule]]:
         """The rules as marks of works in ``order``, and of each the rule that it is of."""
         marks, whose = [], []
         for rule in self.rules:
@@ -111,7 +111,9 @@ class PageRules(Selector):
             window = WHOLE_SESSION if isinstance(rule.window, str) else rule.window
             for puts, looks in _pairs(rule, column):
                 of_works = puts[n_seen:][order], looks[n_seen:][order]
-                marks.append(MarkRule(*of_works, puts[:n_seen], window, 0 if rule.apart else rule.count - 1))
+                marks.append(
+                    NeighbourRule(*of_works, puts[:n_seen], window, 0 if rule.apart else rule.count - 1)
+                )
                 whose.append(rule)
         return marks, whose
 
@@ -120,26 +122,28 @@ class PageRules(Selector):
             return np.asarray(candidates.ids == self.pinned[place.work])
         return np.asarray(np.isin(values[str(place.column)], place.values) & (candidates.rows >= 0))
 
-    def _notes(self, found: Arranged, whose: list[Rule], slots: list[tuple[int, Position]]) -> dict[str, Any]:
+    def _notes(
+        self, found: Arrangement, whose: list[Rule], slots: list[tuple[int, Position]]
+    ) -> dict[str, Any]:
         """Plain values; places count from 1."""
-        notes: dict[str, Any] = {"violations": len(found.broken) + len(found.unmet)}
-        told = [f"place {at + 1}: {whose[rule]} (+{excess})" for at, rule, excess in found.broken]
+        notes: dict[str, Any] = {"violations": len(found.violations) + len(found.unmet_slots)}
+        told = [f"place {at + 1}: {whose[rule]} (+{excess})" for at, rule, excess in found.violations]
         told += [
             f"place {slots[slot][0] + 1}: {str(slots[slot][1]).partition(': ')[2]} is missing"
-            for slot in found.unmet
+            for slot in found.unmet_slots
         ]
         if told:
             notes["broken"] = told
         free = [at + 1 for at, place in slots if place.free]
         if free:
             notes["free"] = sorted(free)
-        if not found.whole:
+        if not found.is_exact:
             notes["search"] = "given up"
         return notes
 
     def _explanation(
         self,
-        found: Arranged,
+        found: Arrangement,
         order: Array,
         chosen: Array,
         candidates: Candidates,

@@ -8,10 +8,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from karec.diversity import MarginalResult
+from karec.diversity import DiversityResult
 from karec.index import ItemIndex
-from karec.kernels.dpp_options import DIVERSITY
-from karec.kernels.option_values import between, positive_or_none
+from karec.kernels.arguments import DIVERSITY, between, positive_or_none
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.shared.similarity import PLAIN, Alike, Similarity
@@ -25,7 +24,7 @@ class Marginal(Selector):
     """
 
     needs = ("rows", "scores")
-    choose: ClassVar[Callable[..., MarginalResult]]
+    choose: ClassVar[Callable[..., DiversityResult]]
 
     def __init__(
         self,

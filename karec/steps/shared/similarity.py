@@ -5,7 +5,7 @@ count.
     }
 
 S = (1 − Σ w_f)·⟨f_i, f_j⟩ + Σ_f w_f·[column_f(i) = column_f(j)], f the vectors at unit length;
-karec.dpp_select says what a selection does with it.
+karec.diversity.dpp_select says what a selection does with it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from karec import _native
+from karec.diversity.options import MAX_WEIGHT_SUM
 from karec.index import ItemIndex
-from karec.kernels.dpp_options import MOST_WEIGHT
-from karec.kernels.option_values import between
+from karec.kernels.arguments import between
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.vectors import ITEM, Parts, own_vectors
 
@@ -70,7 +70,7 @@ class Alike:
             need_integers(index, f"similarity.facets.{column}", column)
             between(f"similarity.facets.{column}", weight, 1.0)
         total = sum(wanted.facets.values()) + type_weight
-        if total > MOST_WEIGHT:
+        if total > MAX_WEIGHT_SUM:
             types = ", with type_weight," if type_weight else ""
             raise ValueError(f"similarity.facets: the weights{types} sum to {total:g}, expected at most 1")
         self.wanted = wanted

@@ -125,7 +125,7 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
     ]
     assert cli.main(["lab", "diversity", *arguments]) == 0
     out = capsys.readouterr().out
-    for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "scatter", "report: "):
+    for words in ("20 works of each of 4 pools", "top_k", "dpp", "mmr", "ssd", "arrange", "report: "):
         assert words in out
     report = json.loads((job / "diversity" / "diversity.json").read_text())
     assert report["pools"] == 4 and report["k"] == 20

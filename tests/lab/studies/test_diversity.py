@@ -39,9 +39,9 @@ def test_a_sweep_holds_every_method_and_setting(report):
     assert (report["pools"], report["pool_size"], report["k"]) == (5, 200, 20)
     settings = {
         method: [p["setting"] for p in of(report, method)]
-        for method in ("top_k", "dpp", "mmr", "ssd", "scatter")
+        for method in ("top_k", "dpp", "mmr", "ssd", "arrange")
     }
-    assert settings["top_k"] == [None] and settings["scatter"] == [2.0, 20.0]
+    assert settings["top_k"] == [None] and settings["arrange"] == [2.0, 20.0]
     assert settings["dpp"] == settings["mmr"] == settings["ssd"] == [0.1, 0.5, 0.9]
 
 
@@ -60,16 +60,16 @@ def test_more_diversity_costs_relevance_and_gains_distance(report):
             assert last[measure] > plain[measure]
         for measure in ("near_duplicates", "gini_creators"):
             assert last[measure] < plain[measure]
-    assert of(report, "scatter")[-1]["creators"] > of(report, "scatter")[0]["creators"] > plain["creators"]
+    assert of(report, "arrange")[-1]["creators"] > of(report, "arrange")[0]["creators"] > plain["creators"]
     # log det is what a DPP maximises: at full strength nobody has more of it.
     assert of(report, "dpp")[-1]["log_det"] >= max(
-        of(report, m)[-1]["log_det"] for m in ("mmr", "ssd", "scatter")
+        of(report, m)[-1]["log_det"] for m in ("mmr", "ssd", "arrange")
     )
 
 
 def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
     report = diversity_sweep(pools(columns=()), k=5, diversities=(0.5,))
-    assert not of(report, "scatter") and "creators" not in report["points"][0]
+    assert not of(report, "arrange") and "creators" not in report["points"][0]
     data, shown = write_diversity(report, tmp_path)
     assert json.loads(data.read_text()) == {"format": 1, **report} and shown.read_text().count("<svg") == 4
 

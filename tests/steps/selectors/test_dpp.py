@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from thirty_works import candidates, move_to_another_version, selected, thirty_works
 
-from karec.diversity import dpp_select, standardised
+from karec.diversity import dpp_select, standardise_scores
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
 from karec.steps.selectors.dpp import Dpp
@@ -81,7 +81,7 @@ def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting
     if known:
         options["shown"] = index.embeddings(np.array(known, np.int32))
     k = settings.get("k", 7)
-    expected = dpp_select(index.embeddings(rows.astype(np.int32)), standardised(c.scores), k, **options)
+    expected = dpp_select(index.embeddings(rows.astype(np.int32)), standardise_scores(c.scores), k, **options)
     assert selection.indices.tolist() == expected.indices.tolist()
     assert selection.notes == {"n_dpp": expected.n_dpp, "log_det": expected.log_det}
     assert selection.scores is None
@@ -136,7 +136,9 @@ def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
     vectors = index.embeddings(np.r_[1, c.ids[selection.indices]].astype(np.int32)).astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     seen = [1]
-    result = dpp_select(index.embeddings(c.rows), standardised(c.scores), 5, diversity=0.7, shown=vectors[:1])
+    result = dpp_select(
+        index.embeddings(c.rows), standardise_scores(c.scores), 5, diversity=0.7, shown=vectors[:1]
+    )
     for place, work in enumerate(told["works"]):
         cosines = vectors[: place + 1] @ vectors[place + 1]
         assert work["closest"] == seen[int(np.argmax(cosines))]
@@ -247,7 +249,7 @@ def test_a_dpp_explains_no_likeness_between_vectors_of_two_model_versions(index)
 
 
 def test_equal_scores_standardise_to_zero():
-    np.testing.assert_array_equal(standardised(np.full(3, 7.0)), [0, 0, 0])
+    np.testing.assert_array_equal(standardise_scores(np.full(3, 7.0)), [0, 0, 0])
 
 
 def test_a_work_without_a_vector_goes_far_down():

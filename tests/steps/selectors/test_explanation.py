@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from karec.diversity import DppResult
+from karec.diversity import DiversityResult
 from karec.pipeline.types import Candidates
 from karec.steps.selectors.dpp import explanation
 from karec.steps.shared.similarity import Compared
@@ -12,7 +12,7 @@ def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), show
     vectors = np.asarray(vectors, np.float32)
     n = len(vectors)
     scores = np.arange(n, 0, -1, dtype=np.float32) if scores is None else np.asarray(scores, np.float32)
-    result = DppResult(np.array(order), np.linspace(1, 0.5, len(order)), 0.0, len(order))
+    result = DiversityResult(np.array(order), np.linspace(1, 0.5, len(order)), 0.0, len(order))
     shown_ids = np.arange(900, 900 + len(shown))
     shown_vectors = np.asarray(shown, np.float32).reshape(len(shown), vectors.shape[1])
     facets = facets or {}

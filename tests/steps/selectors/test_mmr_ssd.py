@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from thirty_works import candidates, selected, thirty_works
 
-from karec.diversity import mmr_select, ssd_select, standardised
+from karec.diversity import mmr_select, ssd_select, standardise_scores
 from karec.pipeline.types import Request
 from karec.steps.selectors.mmr import Mmr
 from karec.steps.selectors.ssd import Ssd
@@ -23,7 +23,7 @@ def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_
     request = Request(user_id=1, k=6, shown=(3, 999))
     chosen = selected(step(index, diversity=0.7, window=4), request, c).indices
     vectors = index.embeddings(c.rows)
-    expected = select(vectors, standardised(c.scores), 6, diversity=0.7, window=4, shown=vectors[3:4])
+    expected = select(vectors, standardise_scores(c.scores), 6, diversity=0.7, window=4, shown=vectors[3:4])
     np.testing.assert_array_equal(chosen, expected.indices)
     assert len(selected(step(index), REQUEST, candidates([])).indices) == 0
 

@@ -8,7 +8,7 @@ import pytest
 from thirty_works import candidates, move_to_another_version, selected, thirty_works
 
 from karec.bundle.vector_statistics import VectorStatistics
-from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardise_scores
 from karec.features.cowatch import CowatchVectors
 from karec.features.vocabulary import Vocabulary
 from karec.index import ItemIndex
@@ -105,7 +105,7 @@ def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step
     vectors = index.embeddings(c.rows)
     expected = select(
         vectors,
-        standardised(c.scores),
+        standardise_scores(c.scores),
         12,
         diversity=0.7,
         facets=codes,

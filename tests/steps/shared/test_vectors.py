@@ -8,7 +8,7 @@ from thirty_works import candidates, move_to_another_version, selected, thirty_w
 
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.diversity import dpp_select, mmr_select, ssd_select, standardised
+from karec.diversity import dpp_select, mmr_select, ssd_select, standardise_scores
 from karec.pipeline.types import Request
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.mmr import Mmr
@@ -36,7 +36,7 @@ def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(index.lookup(np.arange(30)))
     apart = np.zeros((30, 16), np.float32)
     apart[:20, :8], apart[20:, 8:] = index.embeddings(c.rows[:20]), index.embeddings(c.rows[20:])
-    expected = select(apart, standardised(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
+    expected = select(apart, standardise_scores(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
     np.testing.assert_array_equal(selected(step(index, diversity=0.7), REQUEST, c).indices, expected.indices)
 
 
@@ -64,7 +64,7 @@ def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     expected = np.zeros((30, 3), np.float32)
     expected[:25] = numbers
-    wanted = select(expected, standardised(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
+    wanted = select(expected, standardise_scores(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
     chosen = selected(
         step(index, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)), REQUEST, c
     )

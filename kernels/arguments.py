@@ -1,4 +1,4 @@
-"""Checks of arguments by name: TypeError for an option of a wrong type, ValueError for a wrong value."""
+"""Checks arguments by name: TypeError for an option of a wrong type, ValueError for a wrong value."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+DIVERSITY = 0.5  # default of DPP, MMR and SSD
+RIDGE = 1e-2  # default of a DPP
+MAX_RIDGE = 10.0  # native/include/karec/dpp.hpp gives the reason
+
 
 def whole(name: str, value: Any) -> int:
-    """``value`` as an int; TypeError for what is no whole number, or more than the machine counts to."""
+    """Returns ``value`` as an int. Raises TypeError if it is not a whole number or exceeds the machine's."""
     try:
         number = index(value)
     except TypeError:
@@ -23,7 +27,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def positive(name: str, value: Any) -> int:
-    """``value`` as an int > 0."""
+    """Returns ``value`` as an int > 0."""
     number = whole(name, value)
     if number <= 0:
         raise ValueError(f"{name} must be positive, got {number}")
@@ -31,12 +35,12 @@ def positive(name: str, value: Any) -> int:
 
 
 def positive_or_none(name: str, value: Any) -> int | None:
-    """``value`` as an int > 0, or None."""
+    """Returns ``value`` as an int > 0, or None."""
     return None if value is None else positive(name, value)
 
 
 def real(name: str, value: Any) -> float:
-    """``value`` as a float; TypeError for what is no number. A number beyond float64 is infinite."""
+    """Returns ``value`` as a float, infinite beyond float64. Raises TypeError if it is not a number."""
     try:
         return float(value) if hasattr(value, "__float__") else float(index(value))
     except OverflowError:
@@ -45,23 +49,23 @@ def real(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
 
 
-def between(name: str, value: Any, most: float) -> float:
-    """``value`` as a float in [0, most]."""
+def between(name: str, value: Any, maximum: float) -> float:
+    """Returns ``value`` as a float in [0, maximum]."""
     number = real(name, value)
-    if not 0.0 <= number <= most:
-        raise ValueError(f"{name} must lie in [0, {most:g}], got {number}")
+    if not 0.0 <= number <= maximum:
+        raise ValueError(f"{name} must lie in [0, {maximum:g}], got {number}")
     return number
 
 
 def matrix(name: str, value: ArrayLike) -> NDArray[Any]:
-    """``value`` as (N, D) float32, or float16 if it is float16."""
+    """Returns ``value`` as (N, D) float32, or float16 if it is float16."""
     array = np.asarray(value)
     _check(name, array, array.ndim == 2, "(N, D)", "float32 or float16")
     return np.ascontiguousarray(array, np.float16 if array.dtype == np.float16 else np.float32)
 
 
 def column(name: str, value: ArrayLike, n: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """``value`` as (n,) ``dtype``, float32 or float64."""
+    """Returns ``value`` as (n,) ``dtype``, float32 or float64."""
     array = np.asarray(value)
     _check(name, array, array.shape == (n,), f"({n},)", np.dtype(dtype).name)
     with np.errstate(over="ignore"):  # `finite` rejects a value that becomes infinite
@@ -69,7 +73,7 @@ def column(name: str, value: ArrayLike, n: int, dtype: DTypeLike = np.float32) -
 
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """``array``; ValueError with the first position that holds NaN or infinity."""
+    """Returns ``array``. Raises ValueError with the first position of NaN or infinity."""
     good = np.isfinite(array)
     if not good.all():
         at = tuple(int(axis) for axis in np.argwhere(~good)[0])
