@@ -29,7 +29,7 @@ if find_spec("karec.kernels") is None:
 
 if TYPE_CHECKING:
     from karec import diversity
-    from karec.config import Cascade, LiveCascade
+    from karec.config.open import open
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
     from karec.pipeline.types import Candidates, Page, Request
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     __version__: str
 else:
     _MODULES = {
-        "karec.config": ("Cascade", "LiveCascade"),
+        "karec.config.open": ("open",),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
         "karec.pipeline.types": ("Candidates", "Page", "Request"),
@@ -70,7 +70,6 @@ else:
 __all__ = [
     "BundleError",
     "Candidates",
-    "Cascade",
     "ConfigError",
     "ContractError",
     "DataError",
@@ -78,7 +77,6 @@ __all__ = [
     "IndexView",
     "ItemIndex",
     "KarecError",
-    "LiveCascade",
     "LogSchemaError",
     "MissingExtra",
     "Page",
@@ -86,4 +84,5 @@ __all__ = [
     "SearchResult",
     "Unavailable",
     "diversity",
+    "open",
 ]

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 import karec
-from karec.config import open_bundle, scene_names
+from karec.config import open_bundle, open_hot_swap, scene_names
 from karec.config.scenes import Config
 
 TURNS, CONNECTIONS, K, WARM = 3, 4, 10, 20
@@ -96,7 +96,7 @@ def pss_mib(parent: int) -> float:
 
 def print_overhead(config: Path, users: list[int], requests: int) -> None:
     scene = scene_names(config)[0]
-    with service(config, 1) as (port, _), karec.LiveCascade.from_config(config, scene) as live:
+    with service(config, 1) as (port, _), open_hot_swap(config, scene) as live:
         client = Client(port)
         calls = {
             "cascade.run": lambda user: live.run(karec.Request(user, k=K, scene=scene)),

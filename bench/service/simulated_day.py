@@ -44,7 +44,7 @@ import onnx
 import karec
 from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, SPACES
-from karec.config import scene_names
+from karec.config import open_hot_swap, scene_names
 from karec.features.user_vectors import VECTOR, VERSIONS
 from karec.lab.simulate.world import World, make_world
 from karec.lab.simulate.world.answers import answers
@@ -103,7 +103,7 @@ class Soak:
         config = folder / "karec.toml"
         config.write_text("\n".join([*head, *own]), encoding="utf-8")
         self.scene = scene_names(config)[0]
-        self.live = karec.LiveCascade.from_config(config, self.scene)
+        self.live = open_hot_swap(config, self.scene)
         self.users = np.asarray(self.base.users.ids)
         self.works = world.dataset.snapshot.works
         self.told: Counter[tuple[str, int, str]] = Counter()  # (user or work, its id, label): how often
@@ -247,14 +247,14 @@ def run(soak: Soak, hours: int, n_requests: int) -> float:
     for at in range(hours):
         if at in changes:
             refreshed.join()
-            soak.live.follow_refresh()
+            soak.live.add_refreshed()
             soak.change(changes[at])
             refreshed = Thread(target=soak.refresh, args=(soak.base.time_ms + at * HOUR_MS,))
             refreshed.start()
         soak.hour(at, n_requests)
         if at + 1 == max(hours // 3, 1):
             refreshed.join()
-            soak.live.follow_refresh()
+            soak.live.add_refreshed()
             gc.collect()
             first = rss_mb()
         print(
@@ -263,7 +263,7 @@ def run(soak: Soak, hours: int, n_requests: int) -> float:
             flush=True,
         )
     refreshed.join()
-    soak.live.follow_refresh()
+    soak.live.add_refreshed()
     gc.collect()
     soak.check_counters()
     return rss_mb() - first

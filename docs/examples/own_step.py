@@ -87,7 +87,7 @@ def make_platform(folder: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         make_platform(Path(name))
-        feed = karec.Cascade.from_config(Path(name) / "karec.toml").run(karec.Request(user_id=1, k=5))
+        feed = karec.open(Path(name) / "karec.toml").run(karec.Request(user_id=1, k=5))
     for item in feed:
         print(item.id, item.recalled_by)
     for step in feed.trace.steps:

@@ -11,7 +11,7 @@ from karec.cli.inputs import load_dataset, progress_bars, table_console
 
 if TYPE_CHECKING:
     from karec.bundle import Bundle
-    from karec.config.assemble import Cascade
+    from karec.pipeline.cascade import Cascade
 
 
 def recommend(arguments: argparse.Namespace) -> None:

@@ -260,7 +260,7 @@ examples:
   echo '{"kind": "adjust", "work": 712, "scale": 1.2, "offset": 0.05}' | karec record run7/karec.toml
   karec record run7/karec.toml uploads.jsonl
 
-Rows are those of karec.LiveCascade.record (docs/howto-live.md): kind and what the kind needs, work and user ids as the
+Rows are those of record() (docs/howto-live.md): kind and what the kind needs, work and user ids as the
 platform has them. Every process that serves this karec.toml knows them a tenth of a second later or so, and one that
 begins later knows them too. Rows that are none are told by reason, with exit code 2; the others are in the log.""",
     "refresh": """\

@@ -17,9 +17,9 @@ AT_ONCE = 10_000  # rows
 def run(arguments: argparse.Namespace) -> None:
     """ValueError: some rows are not in the log; the others are."""
     from karec.bundle import Bundle
-    from karec.config.nearline import open_log
     from karec.config.scenes import Config
     from karec.online.event_log.append import EventLogWriter
+    from karec.online.ingestion import open_log
     from karec.online.reported import EventParser
 
     config = Config.read(arguments.config)

@@ -69,7 +69,7 @@ class AsyncClient:
         return (await self._send(calls.recommend_many(calls.as_requests(requests)))).answers
 
     async def record(self, events: Iterable[Mapping[str, Any]]) -> Recorded:
-        """What users did: rows as `LiveCascade.record` takes them; ``id`` and ``time_ms`` are added where
+        """What users did: rows as `HotSwap.record` takes them; ``id`` and ``time_ms`` are added where
         missing."""
         return await self._send(calls.record(self._naming.named(events)))
 

@@ -75,7 +75,7 @@ class Client:
         return self._send(calls.recommend_many(calls.as_requests(requests))).answers
 
     def record(self, events: Iterable[Mapping[str, Any]]) -> Recorded:
-        """What users did: rows as `LiveCascade.record` takes them; ``id`` and ``time_ms`` are added where
+        """What users did: rows as `HotSwap.record` takes them; ``id`` and ``time_ms`` are added where
         missing."""
         return self._send(calls.record(self._naming.named(events)))
 

@@ -1,7 +1,6 @@
-"""``karec.toml`` → scenes → a Cascade: TOML checks, the registry of steps, and what a bundle gives them."""
+"""Builds cascades from a ``karec.toml``: reads and checks the file, builds its steps, opens its bundle."""
 
 from karec.config.assemble import (
-    Cascade,
     load_cascade,
     load_cascades,
     load_stage,
@@ -9,15 +8,14 @@ from karec.config.assemble import (
     scaled_recall,
     scene_names,
 )
-from karec.config.live import LiveCascade
+from karec.config.open import open_hot_swap
 
 __all__ = [
-    "Cascade",
-    "LiveCascade",
     "load_cascade",
     "load_cascades",
     "load_stage",
     "open_bundle",
+    "open_hot_swap",
     "scaled_recall",
     "scene_names",
 ]

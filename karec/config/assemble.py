@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-import karec.pipeline.cascade
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
 from karec.config.registry import SUBSTITUTE, build_steering, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
-from karec.config.wiring import Steered, check_steered, check_wiring
+from karec.config.wiring import check_steered, check_wiring
 from karec.errors import ConfigError
 from karec.pipeline._view import Living
-from karec.pipeline.cascade import Recall
+from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import (
     Filter,
@@ -37,58 +36,45 @@ STAGE_KEYS = ("name", "steps", SUBSTITUTE)
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 
 
-@dataclass(frozen=True)
-class Cascade(karec.pipeline.cascade.Cascade):
-    """The request path of one scene of a ``karec.toml``. Any number of threads may ``run`` it at once.
-
-    The cascades of a process that stand on one bundle share it, and what their steps build from it.
-    ``bundle``: the bundle, or what it has of the kind of items that the scene recommends. ``exposure``: how
-    what the scene wants of exposure stands; None where it wants nothing.
-    """
-
-    bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False)
-    exposure: Steered | None = field(default=None, repr=False, kw_only=True)
-
-    @classmethod
-    def from_config(cls, path: str | Path, scene: str = "home") -> Self:
-        """The cascade of ``scene``. Raises ConfigError naming file, scene, step and what is wrong."""
-        return cls._build(Config.read(Path(path)), scene, None)
-
-    @classmethod
-    def _build(cls, config: Config, name: str, bundle: Bundle | None, live: Living | None = None) -> Self:
-        scene = config.scene(name)
-        bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
-        resources = _resources(scene, bundle, config)
-        items, place = resources.bundle, scene.place
-        recall = _recall(scene, resources)
-        stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
-        request = _steps(scene.request, (QueryHydrator,), replace(resources, bundle=bundle), place["request"])
-        observers = _steps(
-            scene.observers, (SideEffect,), replace(resources, stages=stages), place["observers"]
-        )
-        check_wiring(request, recall, stages, observers, place)
-        steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
-        check_steered(resources.exposure, steps, observers, place)
-        versions = {"model": bundle.model_version, "bundle": bundle.path.name}
-        queues = tuple(SideEffectQueue(observer) for observer in observers)
-        read = items.index, config.threads, items.naming, items
-        steered = {"recall_index": items.recall_index, "exposure": resources.exposure}
-        # what users do to works says nothing of other items
-        steered["online"] = live if scene.items is None else None
-        return cls(name, request, recall, stages, queues, versions, *read, **steered)
-
-
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
-    """The cascade of ``scene``. ``bundle`` may be one that is open already; else the config's is opened."""
-    return Cascade._build(Config.read(path), scene, bundle)
+    """Returns the cascade of ``scene``. ``bundle``: None for the one that the file names."""
+    return build_cascade(Config.read(path), scene, bundle)
 
 
 def build_cascade(
-    config: Config, scene: str, bundle: Bundle | None = None, live: Living | None = None
+    config: Config, name: str, bundle: Bundle | None = None, online: Living | None = None
 ) -> Cascade:
-    """As ``load_cascade``, of a config that has been read, or made, with what happened since the bundle was
-    made."""
-    return Cascade._build(config, scene, bundle, live)
+    """Returns the cascade of the scene ``name``. Its requests read the online store by ``online``.
+
+    Cascades on one bundle share it and what their steps build from it. Raises ConfigError with file, scene,
+    step and mistake.
+    """
+    scene = config.scene(name)
+    bundle = _bundle_of(config) if bundle is None else bundle
+    resources = _resources(scene, bundle, config)
+    items, place = resources.bundle, scene.place
+    recall = _recall(scene, resources)
+    stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
+    request = _steps(scene.request, (QueryHydrator,), replace(resources, bundle=bundle), place["request"])
+    observers = _steps(scene.observers, (SideEffect,), replace(resources, stages=stages), place["observers"])
+    check_wiring(request, recall, stages, observers, place)
+    steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
+    check_steered(resources.exposure, steps, observers, place)
+    return Cascade(
+        name,
+        request,
+        recall,
+        stages,
+        tuple(SideEffectQueue(observer) for observer in observers),
+        versions={"model": bundle.model_version, "bundle": bundle.path.name},
+        index=items.index,
+        threads=config.threads,
+        naming=items.naming,
+        recall_index=items.recall_index,
+        online=online if scene.items is None else None,  # the online store has no state of other item types
+        bundle=items,
+        exposure=resources.exposure,
+    )
 
 
 def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
@@ -116,8 +102,8 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
 def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade]:
     """The cascades of all scenes, by name, in the file's order. They share one bundle."""
     config = Config.read(path)
-    bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
-    return {scene: Cascade._build(config, scene, bundle) for scene in config.scenes}
+    bundle = _bundle_of(config) if bundle is None else bundle
+    return {scene: build_cascade(config, scene, bundle) for scene in config.scenes}
 
 
 def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
@@ -128,7 +114,7 @@ def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) 
 def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
     """As ``load_stage``, of a config that has been read."""
     table, place = config.scene(scene).stage(name)
-    bundle = Bundle.shared(config.bundle, config.bundle_key) if bundle is None else bundle
+    bundle = _bundle_of(config) if bundle is None else bundle
     return _stage(table, _resources(config.scene(scene), bundle, config), place)
 
 
@@ -156,8 +142,7 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
 def open_bundle(path: Path) -> Bundle:
     """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared``
     says."""
-    config = Config.read(path)
-    return Bundle.shared(config.bundle, config.bundle_key)
+    return _bundle_of(Config.read(path))
 
 
 def scene_names(path: Path) -> list[str]:
@@ -174,6 +159,10 @@ def check_steps(scene: Scene) -> None:
         named += [(table, place[j]) for j, table in enumerate(tables(stage.get("steps"), place))]
     for table, place in named:
         step_class(required(table, "use", str, place), place)
+
+
+def _bundle_of(config: Config) -> Bundle:
+    return Bundle.shared(config.bundle, config.bundle_key)
 
 
 def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import numpy.ma  # noqa: F401  # np.unique asks for it: else the first request loads it, half as long as it takes itself
@@ -25,6 +25,11 @@ from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
 from karec.pipeline.step import Merger, QueryHydrator, Source, Stage, Step, left_out, standing_in, timed
 from karec.pipeline.trace import NoTime, StepTrace, Trace, degraded, why_short
 from karec.pipeline.types import EMPTY, Candidates, IdNames, Page, Request
+
+if TYPE_CHECKING:
+    from karec.bundle import Bundle
+    from karec.bundle.item_types import ItemTypeBundle
+    from karec.exposure.controller import Steering
 
 MAX_CHANNELS = 32
 
@@ -119,6 +124,8 @@ class Cascade:
     ``karec.pipeline._slots`` states the rules. ``clock``: seconds; what steps take, and
     whether a deadline is near, is read off it.
     ``usual``: what each step has usually taken, of requests with and without a deadline.
+    ``bundle`` and ``exposure``: the bundle (or its part for one item type) that the steps were built from,
+    and the controller of the scene's exposure. The cascade does not read them; None if built by hand.
     """
 
     scene: str
@@ -132,6 +139,8 @@ class Cascade:
     naming: IdNames | None = None
     recall_index: Pinnable | None = field(default=None, kw_only=True)
     online: Living | None = field(default=None, repr=False, kw_only=True)
+    bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False, kw_only=True)
+    exposure: Steering | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     usual: UsualTimes = field(init=False, repr=False, compare=False)
     units: tuple[Unit, ...] = field(init=False, repr=False, compare=False)

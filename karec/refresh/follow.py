@@ -1,62 +1,87 @@
-"""What a refresh writes, into the index of a bundle that serves: shard after shard, while requests run."""
+"""Adds the item vectors of a library refresh to the index of a bundle in service, while requests run."""
 
 from __future__ import annotations
 
+import logging
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 
-from karec._giving_way import give_way
 from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL, spaces_of
-from karec.errors import DataError
+from karec.errors import DataError, one_line
 from karec.index import ItemIndex
 from karec.refresh.shards import KINDS, Shard, library_of, shards_in
 
-TRIES = 8  # where works are removed while a shard is written
+MAX_TRIES = 8  # of a shard, if items are removed while it is written
+
+_log = logging.getLogger("karec.live")
 
 
 @dataclass(eq=False)
 class LibraryFollower:
-    """Adds the shards of a bundle's library to the bundle's index, each once, in their order. One thread at a
-    time.
+    """Adds each shard of a bundle's library once, in order, to the bundle's index. Threads call ``follow``;
+    ``catch_up`` only one at a time.
 
-    A new follower, another bundle than last time, or a library that was removed and is made anew: it begins
-    with the oldest shard that is there. Works that the index does not hold, as those that were removed since,
-    stay out. When the last row of an earlier model version is gone, the works are put into lists again, where
-    they were in lists.
+    It starts with the oldest shard if the bundle is another one than the last time or if the library was
+    removed and made again. Items that the index does not have, for instance removed ones, are left out. When
+    the last row of an earlier model version is replaced, the lists of an index with lists are built again.
     """
 
-    works: int = 0  # rows that were written so far
+    n_written_rows: int = 0
     _bundle: weakref.ref[Bundle] | None = field(default=None, init=False, repr=False)
     _after: tuple[int, int] = field(default=(0, 0), init=False, repr=False)
+    _following: Lock = field(default_factory=Lock, init=False, repr=False)
+    _failure: str = field(default="", init=False, repr=False)
+
+    def follow(self, bundle: Bundle, on_added: Callable[[], None]) -> None:
+        """Adds new shards and calls ``on_added`` if there were rows.
+
+        A damaged shard is a warning, once, and tried again at the next call.
+        """
+        with self._following:
+            before = self.n_written_rows
+            try:
+                try:
+                    self.catch_up(bundle)
+                finally:  # shards before a damaged one were added
+                    if self.n_written_rows != before:
+                        on_added()
+            except Exception as error:  # the polling thread must survive errors of a shard, a tower, the disk
+                if str(error) != self._failure:
+                    _log.warning("%s", one_line(f"refreshed vectors are not taken: {error}"))
+                self._failure = str(error)
+            else:
+                self._failure = ""
 
     def catch_up(self, bundle: Bundle) -> int:
-        """How many works have newer vectors now: those of the shards that came since the last call.
+        """Adds the shards that are new since the last call. Returns the number of items with new vectors.
 
-        DataError: a shard is of another item tower than the bundle's. IndexFormatError: a shard is damaged.
+        Raises DataError if a shard is of another item tower than the bundle's, IndexFormatError if a shard is
+        damaged.
         """
         if self._bundle is None or self._bundle() is not bundle:
             self._bundle, self._after = weakref.ref(bundle), (0, 0)
-        before = self.works
-        there = shards_in(library_of(bundle.path))
-        # somebody removed them: rounds begin at 1
-        if not there or (there[-1].round, there[-1].number) < self._after:
+        before = self.n_written_rows
+        shards = shards_in(library_of(bundle.path))
+        # if the library was removed, rounds start at 1 again
+        if not shards or (shards[-1].round, shards[-1].number) < self._after:
             self._after = (0, 0)
-        new = [each for each in there if (each.round, each.number) > self._after]
-        spaces = spaces_of(bundle.path) if new else {}  # which reads towers
+        new = [shard for shard in shards if (shard.round, shard.number) > self._after]
+        spaces = spaces_of(bundle.path) if new else {}  # this reads towers
         for shard in new:
-            give_way()
-            with suppress(FileNotFoundError):  # retired meanwhile: a later round has its works
+            with suppress(FileNotFoundError):  # removed meanwhile: a later round has its items
                 self._add(bundle, shard, spaces[PRERANK], spaces.get(RECALL, 0))
             self._after = (shard.round, shard.number)
-        return self.works - before
+        return self.n_written_rows - before
 
     def _add(self, bundle: Bundle, shard: Shard, space: int, recall_space: int) -> None:
         several = len(bundle.index.model_versions) > 1
         if bundle.recall_index is not None:
             self._upsert(bundle, shard, RECALL.index, bundle.recall_index, recall_space)
-        self.works += self._upsert(bundle, shard, PRERANK.index, bundle.index, space)
+        self.n_written_rows += self._upsert(bundle, shard, PRERANK.index, bundle.index, space)
         for kind in bundle.kinds:
             self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.kind(kind).index, space)
         if several and len(bundle.index.model_versions) == 1:
@@ -77,13 +102,13 @@ class LibraryFollower:
                 f"{space:016x}: remove {shard.path.parent}"
             )
 
-        def written() -> int:
+        def write() -> int:
             ids = found.ids[into.lookup(found.ids) >= 0]
             into.upsert(ids, found.embeddings(found.lookup(ids)), None, made.number, made.space_id)
             return len(ids)
 
-        for _ in range(TRIES):
-            # a work was removed since the look-up, and a new one would need its columns
+        for _ in range(MAX_TRIES):
+            # fails if an item was removed since the look-up: a new one would need its columns
             with suppress(ValueError):
-                return written()
-        return written()
+                return write()
+        return write()

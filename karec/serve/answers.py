@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from karec.config import Cascade
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import EMPTY, Page, Request
 from karec.serve import wire
 from karec.serve.problems import ProblemError

@@ -9,7 +9,7 @@ import numpy as np
 
 from karec.bundle import Bundle
 from karec.catalog.snapshot import Snapshot
-from karec.config import Cascade
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from karec.bundle import Bundle
-from karec.config import Cascade, LiveCascade
+from karec.bundle.hot_swap import HotSwap
 from karec.errors import BundleError, one_line
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Request
 from karec.serve.ids import naming_of
 
@@ -16,7 +17,7 @@ USERS = 4
 ROUNDS = 2  # the first of each scene compiles and allocates
 
 
-def first_requests(live: LiveCascade) -> None:
+def first_requests(live: HotSwap) -> None:
     """Every scene answers a few users and one that nobody knows; no observer sees it. BundleError: one
     fails."""
     for scene, cascade in live.cascades.items():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from karec.bundle.ids import BundleIds
-from karec.config import Cascade
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Request
 from karec.serve.problems import ProblemError
 

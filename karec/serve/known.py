@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from karec.bundle import Bundle
 from karec.bundle.ids import BundleIds
-from karec.config import Cascade
+from karec.pipeline.cascade import Cascade
 from karec.serve import wire
 from karec.serve.columns import columns_of
 from karec.serve.ids import id_in_path, names_of, naming_of

@@ -29,10 +29,10 @@ def preloaded(config: Config) -> Bundle:
 def _compile_folds(settings: LiveSettings, bundle: Bundle) -> None:
     """Folds are compiled as the first state is read: here one of no event, in memory and a folder that
     goes."""
-    from karec.config.nearline import Nearline
+    from karec.config.online import bind_bundle, open_ingestion
 
     with TemporaryDirectory(prefix="karec-serve-") as folder:
         of_none = replace(settings, state=MEMORY, events="events", screen=None)
-        nearline = Nearline(of_none, Path(folder), bundle.snapshot)
-        nearline.of(bundle)
-        nearline.close()
+        ingestion = open_ingestion(of_none, Path(folder), bundle)
+        bind_bundle(ingestion, bundle)
+        ingestion.close()

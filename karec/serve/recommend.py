@@ -16,9 +16,9 @@ from functools import partial
 import msgspec
 from starlette.types import Scope
 
-from karec.config import Cascade
 from karec.errors import Unavailable
 from karec.pipeline._units import OUTSIDE
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Page, Request
 from karec.serve import bodies, wire

@@ -6,16 +6,19 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from starlette.types import Scope
 
-from karec.config import LiveCascade
+from karec.bundle.hot_swap import HotSwap
+from karec.bundle.watch import Watcher
+from karec.config import open_hot_swap
+from karec.config.open import read_identity
 from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
-from karec.config.watching import Watcher
 from karec.errors import ConfigError, one_line
 from karec.pipeline.types import Page
 from karec.serve.admission import Lane
@@ -39,7 +42,7 @@ class Served:
     """What requests read, one object from their first line to their last. ``records``: there is an event
     log."""
 
-    live: LiveCascade
+    live: HotSwap
     settings: ServeSettings
     tokens: Tokens
     metrics: Metrics
@@ -112,12 +115,12 @@ class Service:
     def load(self) -> None:
         """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot
         serve."""
-        live = LiveCascade.from_config(self.path, None)
+        live = open_hot_swap(self.path, None)
         first_requests(live)
         records = Config.read(self.path).live is not None
         self.served = Served(live, self.settings, self.tokens, self.metrics, records)
         self.metrics.begin(live)
-        self._watcher = Watcher(self, self.path, self.settings.watch_seconds)
+        self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
 
     def tell_spans(self, answers: Sequence[tuple[Page, float]], scope: Scope) -> None:

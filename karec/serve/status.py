@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import karec
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
 from karec.serve import wire
 from karec.serve.problems import ProblemError
@@ -62,13 +63,13 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "versions": _versions(served),
         "scenes": {name: _scene(cascade) for name, cascade in served.live.cascades.items()},
         "admission": service.board.admission(),
-        "events": {"kept": served.records, "counts": dict(served.live.counts)},
+        "events": {"kept": served.records, "counts": dict(served.live.event_counts)},
         "page": served.settings.shows_page,
         **served.metrics.status(),
     }
 
 
-def _scene(cascade: karec.Cascade) -> dict[str, Any]:
+def _scene(cascade: Cascade) -> dict[str, Any]:
     """Steps by stage, in order, each with its role and kind."""
     steps: list[tuple[str, Step]] = [("request", step) for step in cascade.query_hydrators]
     steps += [("recall", step) for step in (*cascade.recall.sources, cascade.recall.merger)]

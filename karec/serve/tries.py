@@ -18,8 +18,8 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from karec.config import Cascade
 from karec.config.wiring import wiring_mistakes
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Selector, Stage, Step
 from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.selectors.top_k import TopK

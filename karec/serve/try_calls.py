@@ -15,8 +15,8 @@ from starlette.responses import Response
 from karec.bundle import Bundle
 from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE
 from karec.catalog.table import Table
-from karec.config import Cascade
 from karec.errors import ContractError, Unavailable
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Page, Request
 from karec.serve import bodies, tries, wire
 from karec.serve.answers import answer_of, request_of

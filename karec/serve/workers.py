@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.bundle import Bundle, identity_of
-from karec.config.live_version import named_by
+from karec.config.open import read_identity
 from karec.config.scenes import Config
 from karec.config.serve_settings import FIXED, ServeSettings
 from karec.errors import ConfigError, KarecError
@@ -70,7 +70,7 @@ class Workers:
         self._bundle: Bundle | None = preloaded(config)
         self._board = Board(self.settings.workers)
         self._dealing = Dealing(self._board)
-        self._named = named_by(path)
+        self._named = read_identity(path)
         self._places = [Place() for _ in range(self.settings.workers)]
         self._ever_ready = False
         self._alive, self._held = os.pipe()
@@ -178,7 +178,7 @@ class Workers:
         """A bundle that is not ``current`` any more may be removed; the next fork opens the new one. Where
         file or bundle are others than before, workers that could not begin with those try these.
         """
-        named = named_by(self._path)
+        named = read_identity(self._path)
         if named == self._named:
             return
         self._named, now = named, time.monotonic()

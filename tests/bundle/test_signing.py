@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import karec
 from karec.bundle import Bundle, publish_folder
-from karec.config import Cascade, open_bundle
+from karec.config import open_bundle
 from karec.errors import BundleError
 from karec.index import ItemIndex
 
@@ -181,12 +182,12 @@ def test_a_service_names_the_key_in_its_karec_toml(tmp_path, platform, keys):
     config.write_text(TEXT)
     shutil.copyfile(keys[0][1], tmp_path / "publisher.pub.pem")
     folder = publish_folder(tmp_path / "bundles", 7, write)
-    for build in (Cascade.from_config, open_bundle):
+    for build in (karec.open, open_bundle):
         with pytest.raises(BundleError, match=r"is not signed: it has no manifest\.sig, and a key is given"):
             build(config)
     shutil.rmtree(folder)
     publish_folder(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
-    with Cascade.from_config(config) as cascade:
+    with karec.open(config) as cascade:
         assert cascade.bundle is open_bundle(config)
 
 

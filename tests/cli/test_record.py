@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from live_bundle import live_config, named
 
-import karec
 from karec.bundle import Bundle
 from karec.cli import main
+from karec.config import open_hot_swap
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def rows(tmp_path):
 
 
 def test_what_is_told_is_in_the_index_of_a_service_that_runs(path, rows, capsys, monkeypatch):
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         index = live.cascades["home"].bundle.index
         one, two = live.cascades["home"].bundle.snapshot.works.ids[:2].tolist()
         assert main(["record", str(path), rows({"kind": "adjust", "work": one, "offset": 2.5})]) == 0
@@ -60,7 +60,7 @@ def test_ids_are_the_platforms(tmp_path, rows):
     path = live_config(tmp_path / "named", ids=named(tmp_path / "named"))
     assert main(["record", str(path), rows({"kind": "block", "work": "w100"})]) == 0
     bundle = Bundle.open(path.parent / "bundles")
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         number = int(bundle.naming.items.numbers(["w100"])[0])
         index = live.cascades["home"].bundle.index
         assert index.scores(np.zeros(index.dim), ids=[number]).tolist() == [-np.inf]

@@ -15,9 +15,9 @@ from karec.aggregates.events import Events
 from karec.bundle import Bundle
 from karec.bundle.in_use import alone_in
 from karec.cli.train import NOT_PUBLISHED
-from karec.config.nearline import head_of
 from karec.evaluate.non_inferiority import compare_versions
 from karec.online.event_log.append import EventLogWriter
+from karec.online.ingestion import head_of
 
 SETTINGS = """
 features = { dim = 4, min_count = 3, history_length = 5 }

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+import karec
 from karec.bundle import Bundle, publish_folder
-from karec.config import Cascade, load_cascade, open_bundle, scene_names
+from karec.config import load_cascade, open_bundle, scene_names
 from karec.errors import ConfigError
 from karec.index import ItemIndex
 from karec.pipeline.step import Filter
@@ -66,7 +67,7 @@ def config(tmp_path, platform):
 
 
 def test_a_scene_runs_as_written(config):
-    cascade = Cascade.from_config(config)
+    cascade = karec.open(config)
     assert [source.name for source in cascade.recall.sources] == ["popular", "new"]
     assert [source.on_failure for source in cascade.recall.sources] == ["fail", "skip"]
     merger = cascade.recall.merger
@@ -90,7 +91,7 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
         "draws = 0, on", "draws = 0, min_items = 2, priority = 1, on", 1
     )
     config.write_text(text)
-    cascade = Cascade.from_config(config)
+    cascade = karec.open(config)
     assert [source.name for source in cascade.recall.sources] == ["new", "popular"]
     merger = cascade.recall.merger
     assert (merger.floors, merger.consumed) == ((2, 0), ("history",))
@@ -99,7 +100,7 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
 
 
 def test_the_trace_tells_what_a_channel_s_works_have_in_common(config):
-    traces = Cascade.from_config(config).run(Request(user_id=1, k=4)).trace.steps
+    traces = karec.open(config).run(Request(user_id=1, k=4)).trace.steps
     assert [trace.reason for trace in traces[:2]] == [Popular.reason, Fresh.reason] and all(
         trace.reason for trace in traces[:2]
     )
@@ -107,7 +108,7 @@ def test_the_trace_tells_what_a_channel_s_works_have_in_common(config):
 
 def test_a_channel_with_a_deadline_says_so(config):
     config.write_text(GOOD.replace("draws = 0, on", "draws = 0, timeout_ms = 60_000, on", 1))
-    cascade = Cascade.from_config(config)
+    cascade = karec.open(config)
     feed = cascade.run(Request(user_id=1, k=4))
     assert not feed.degraded and cascade.recall.counts()["new"].asked == 1
 
@@ -115,12 +116,12 @@ def test_a_channel_with_a_deadline_says_so(config):
 def test_the_bundle_of_a_config_is_the_one_that_its_scenes_share(config):
     bundle = open_bundle(config)
     assert bundle.path == (config.parent / "bundles" / "v0000000007").resolve()
-    assert Cascade.from_config(config).bundle is bundle
+    assert karec.open(config).bundle is bundle
 
 
 def test_scenes_are_apart(config):
     assert scene_names(config) == ["home", "city"]
-    feed = Cascade.from_config(config, scene="city").run(Request(user_id=1, k=3, scene="city"))
+    feed = karec.open(config, scene="city").run(Request(user_id=1, k=3, scene="city"))
     assert [item.id for item in feed] == [100, 101, 102]
 
 
@@ -128,7 +129,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
     config.write_text(
         GOOD.replace('{ use = "top_k" }', f'{{ use = "{__name__}:Even", modulus = 5 }}, {{ use = "top_k" }}')
     )
-    cascade = Cascade.from_config(config)
+    cascade = karec.open(config)
     assert cascade.stages[1].steps[0].name == "Even"
     assert all(item.id % 5 == 0 for item in cascade.run(Request(user_id=1)))
 
@@ -246,7 +247,7 @@ def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, ne
     assert old in floored
     config.write_text(floored.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
-        Cascade.from_config(config)
+        karec.open(config)
 
 
 def test_a_scene_that_is_not_there_is_named(config):
@@ -255,13 +256,13 @@ def test_a_scene_that_is_not_there_is_named(config):
         match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', "
         r"'home'\]",
     ):
-        Cascade.from_config(config, scene="hme")
+        karec.open(config, scene="hme")
 
 
 def test_a_config_without_scenes_is_refused(config):
     config.write_text('bundle = "bundles"\n[scenes]\n')
     with pytest.raises(ConfigError, match="scenes is empty"):
-        Cascade.from_config(config)
+        karec.open(config)
 
 
 def test_a_config_that_is_not_there_is_named(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from karec.config import LiveCascade, load_cascade
+from karec.config import load_cascade, open_hot_swap
 from karec.errors import ConfigError
 from karec.pipeline.types import Request
 from karec.serve.metrics.counted import Counted
@@ -49,7 +49,7 @@ def test_a_scene_with_a_table_steers_and_tells_how_things_stand(write_config):
 
 def test_metrics_tell_shares_prices_and_what_cannot_be_met(write_config):
     path = write_config(HOME + TABLE.replace('"50" = 0.5', '"50" = 0.5, "777" = 0.1'))
-    with LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         live.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
         told = Standing(live, "1").readings(Counted())
         targets = live.cascades["home"].exposure.snapshot()["targets"]

@@ -9,8 +9,8 @@ import pytest
 from harmful_models import CRASHING, constant, crashing, write_damaged
 from living_scenes import HELD, LONG, TEXT, Gate, Told, begun_in, publish_works, version_of
 
-import karec
 from karec.bundle import make_current
+from karec.config import open_hot_swap
 from karec.errors import BundleError, ConfigError
 from karec.pipeline.types import Request
 
@@ -22,7 +22,7 @@ def path(tmp_path, platform):
 
 @pytest.fixture
 def live(path):
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         yield live
         Gate.open.set()
 
@@ -268,7 +268,7 @@ def test_a_request_that_failed_does_not_hold_its_version_though_the_error_is_kep
 
 
 def test_all_scenes_of_a_file_change_together_and_share_one_bundle(path, publish_next):
-    with karec.LiveCascade.from_config(path, scene=None) as live:
+    with open_hot_swap(path, scene=None) as live:
         assert [ask(live, scene=scene) for scene in ("home", "live")] == [7, 7]
         publish_next(8)
         assert live.reload()
@@ -280,18 +280,18 @@ def test_all_scenes_of_a_file_change_together_and_share_one_bundle(path, publish
 
 
 def test_close_frees_and_refuses_what_comes_after(path):
-    live = karec.LiveCascade.from_config(path)
+    live = open_hot_swap(path)
     ask(live)
     bundle = weakref.ref(live.cascades["home"].bundle)
     (counts,) = live.close()
     assert (counts.name, counts.done) == (["living_scenes", "Told"][-1], 1)
     assert bundle() is None and live.close() == ()
     for call in (lambda: ask(live), live.reload, lambda: live.cascades):
-        with pytest.raises(ValueError, match="this LiveCascade is closed"):
+        with pytest.raises(ValueError, match="this HotSwap is closed"):
             call()
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 1e300, float("inf"), float("nan")])
 def test_a_watcher_needs_a_time_above_0(path, seconds):
     with pytest.raises(ValueError, match=r"watch_seconds = .*, expected a time above 0, or None"):
-        karec.LiveCascade.from_config(path, watch_seconds=seconds)
+        open_hot_swap(path, watch_seconds=seconds)

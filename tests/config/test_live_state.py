@@ -12,11 +12,11 @@ import pytest
 from live_bundle import ask, live_config
 from redis_server import PROGRAM, WHY_NOT, RedisServer
 
-import karec
 from karec.aggregates.advance import advance
 from karec.aggregates.events import Events
 from karec.bundle import Bundle
 from karec.catalog.impressions import Impressions
+from karec.config import open_hot_swap
 from karec.config.checking import config_mistakes
 from karec.errors import ConfigError, DataError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
@@ -52,7 +52,7 @@ def path(folder, tmp_path):
 
 @pytest.fixture
 def live(path):
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         yield live
 
 
@@ -155,7 +155,7 @@ def test_another_service_on_the_same_log_begins_with_all_of_it(path, live, now):
     live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
     first = ask(live, USER, time_ms=now)
     live.close()
-    with karec.LiveCascade.from_config(path, None) as again:
+    with open_hot_swap(path, None) as again:
         second = ask(again, USER, time_ms=now)
         assert ids_of(second) == ids_of(first)
         np.testing.assert_array_equal(second.candidates.scores, first.candidates.scores)
@@ -167,14 +167,14 @@ def test_a_store_that_is_lost_is_made_again_from_the_log(path, live, now):
     first = ask(live, USER, time_ms=now)
     live.close()
     path.write_text(path.read_text().replace('"state"', '"memory:"'))
-    with karec.LiveCascade.from_config(path, None) as again:
+    with open_hot_swap(path, None) as again:
         assert ids_of(ask(again, USER, time_ms=now)) == ids_of(first)
 
 
 def test_two_services_on_one_store_count_each_event_once(path, redis, now):
     redis.empty()
     path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
-    with karec.LiveCascade.from_config(path, None) as one, karec.LiveCascade.from_config(path, None) as two:
+    with open_hot_swap(path, None) as one, open_hot_swap(path, None) as two:
         for at in range(12):
             (one, two)[at % 2].record([exposure(STRANGER, 100, "click", time_ms=now + at)], now_ms=now + at)
         for live in (one, two):
@@ -183,7 +183,7 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
                 ask(live, STRANGER, scene="city", time_ms=now).request.features["user_numbers"] / 0.25
             )
             assert np.isclose(exposed, 12, rtol=1e-4).any()
-    with karec.LiveCascade.from_config(path, None) as three:
+    with open_hot_swap(path, None) as three:
         view, why = three.cascades["home"].online.view(STRANGER)
         assert why is None
         assert view.user.counters[0] == 12
@@ -192,7 +192,7 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
 def test_a_store_that_comes_back_empty_while_a_service_runs_is_filled_from_the_log(path, redis, now):
     redis.empty()
     path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         shown = ids_of(ask(live, USER, 5, time_ms=now))
         live.record([exposure(USER, work) for work in shown], now_ms=now)
         redis.empty()
@@ -208,7 +208,7 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
         pytest.skip(WHY_NOT)
     server = RedisServer(tmp_path)
     path.write_text(path.read_text().replace('"state"', f'"{server.url}"'))
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         ask(live, USER, time_ms=now)
         with redis.Redis.from_url(server.url) as client:
             client.client_pause(60_000)
@@ -228,7 +228,7 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
         assert ids_of(slow)[3] not in ids_of(gone)  # what became of works needs no store
     server = RedisServer(tmp_path)  # with nothing in it
     path.write_text(path.read_text().replace("events =", f"{PATIENT}\nevents ="))
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         feed = ask(live, USER, time_ms=now)
         assert not feed.degraded and not {*shown} & {*ids_of(feed)}
     server.stop()
@@ -241,7 +241,7 @@ def test_a_store_that_takes_a_tenth_of_a_second_is_waited_for_as_long_as_the_dea
     redis.empty()
     path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\ndeadline_ms = {deadline_ms}'))
     clients = pytest.importorskip("redis").Redis
-    with karec.LiveCascade.from_config(path, None) as live, clients.from_url(redis.url) as client:
+    with open_hot_swap(path, None) as live, clients.from_url(redis.url) as client:
         client.client_pause(1_000 if degraded else 100)
         feed = ask(live, USER, time_ms=now)
         assert len(feed) and feed.degraded == (("request.state",) if degraded else ())
@@ -257,7 +257,7 @@ def test_another_bundle_waits_for_the_store_and_brings_no_blocked_work_back(path
     path.write_text(
         path.read_text().replace('"state"', f'"{redis.url}"').replace("events =", f"{PATIENT}\nevents =")
     )
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         blocked, later = ids_of(ask(live, USER, time_ms=now))[:2]
         live.record([{"kind": "block", "work": blocked}], now_ms=now)
         redis.stop()
@@ -277,7 +277,7 @@ def test_another_bundle_waits_for_the_store_and_brings_no_blocked_work_back(path
 def test_a_service_begins_without_its_store(path, now, tmp_path):
     pytest.importorskip("redis")
     path.write_text(path.read_text().replace('"state"', f'"unix://{tmp_path}/nobody"'))
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         feed = ask(live, USER, time_ms=now)
         assert feed.degraded == ("request.state",) and len(feed)
         told = live.record([exposure(USER, feed.items[0].id)], now_ms=now)
@@ -368,9 +368,9 @@ def test_what_is_no_event_is_counted_by_its_reason_and_hides_no_other(live, now)
         ("scene", None, {}),
     ],
 )
-def test_no_value_of_a_row_raises_and_none_is_as_good_as_not_told(live, now, key, value, told):
+def test_no_value_of_a_row_raises_and_none_is_as_good_as_not_told(live, path, now, key, value, told):
     assert live.record([{**exposure(USER, 100), key: value}], now_ms=now).refused == told
-    events = read_events(live._path.parent / "events", 0, now + 1)
+    events = read_events(path.parent / "events", 0, now + 1)
     assert events.request_id.tolist() == [""] * (not told)
 
 
@@ -381,20 +381,20 @@ def test_a_present_that_is_no_moment_is_refused(live, moment):
 
 
 def test_a_store_whose_cursor_is_damaged_is_refused_by_name(path, now):
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         live.record([exposure(USER, 100)], now_ms=now)
     store = open_store(str(path.parent / "state"))
     store.commit({CURSOR: b"damaged"}, store.read([CURSOR])[0])
     store.close()
     with pytest.raises(DataError, match="the position in the log is damaged"):
-        karec.LiveCascade.from_config(path, None)
+        open_hot_swap(path, None)
 
 
 def test_an_event_that_is_told_twice_counts_once(live, now):
     row = exposure(STRANGER, 100, "like", id="6f1c7f52-8f4e-4a4b-9d0f-2f5f0a3e5b11", time_ms=now)
     live.record([row, row], now_ms=now)
     live.record([row], now_ms=now + 5)
-    assert live.counts["repeated"] == 2
+    assert live.event_counts["repeated"] == 2
     assert live.cascades["home"].online.view(STRANGER)[0].user.counters[0] == 1
 
 
@@ -411,7 +411,7 @@ def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
 
 
 def test_a_service_that_is_dropped_without_being_closed_keeps_no_thread(path, now):
-    live = karec.LiveCascade.from_config(path, None)
+    live = open_hot_swap(path, None)
     live.record([exposure(USER, 100)], now_ms=now)
     (thread,) = [each for each in threading.enumerate() if each.name == "karec-follow"]
     del live
@@ -423,7 +423,7 @@ def test_a_service_that_is_dropped_without_being_closed_keeps_no_thread(path, no
 def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
     pytest.importorskip("lmdb")
     path = live_config(tmp_path, state="state")
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         shown = ids_of(ask(live, USER, 5, time_ms=now))
         live.record([exposure(USER, work) for work in shown], now_ms=now)
         live.record([{"kind": "upload", "work": 9001, "creator": 3}], now_ms=now)
@@ -452,13 +452,13 @@ def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and
     path.write_text(text.replace('"events"', '"events"\nmargin = 0.5\nrefresh_share = 0'))
     assert live.reload() and live.record([exposure(USER, 100)], now_ms=now).events == 1
     for before, after, why in (
-        ('events = "events"', 'events = "elsewhere"', "live.events: it was 'events' and is 'elsewhere'"),
-        ('state = "state"', 'state = "other"', "live.state: it was"),
-        ('state = "state"', 'state = "state"\ndeadline_ms = 5', "live.deadline_ms: it was 20.0 and is 5.0"),
+        ('events = "events"', 'events = "elsewhere"', "live.events: changed from 'events' to 'elsewhere'"),
+        ('state = "state"', 'state = "other"', "live.state: changed from"),
+        ('state = "state"', 'state = "state"\ndeadline_ms = 5', "live.deadline_ms: changed from 20.0 to 5.0"),
         (
             '[live]\nstate = "state"\nevents = "events"\n',
             "",
-            "live: a service that runs keeps its log and store",
+            "live: a running service keeps its log and store",
         ),
     ):
         assert before in text
@@ -486,13 +486,13 @@ def test_a_table_that_comes_with_what_is_refused_leaves_no_log_and_no_store_open
     text = path.read_text()
     without = text.replace('[live]\nstate = "state"\nevents = "events"\n', "")
     path.write_text(without)
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         assert len(ask(live, STRANGER, time_ms=now)) and before in text
         path.write_text(text.replace(before, after))
         for _ in range(2):
             with pytest.raises(KarecError):
                 live.reload()
-        with pytest.raises(ValueError, match="names no log"):
+        with pytest.raises(ValueError, match="there is no event log"):
             live.record([], now_ms=now)
         path.write_text(without + "\n")
         assert live.reload(), "the table has never been in service"
@@ -527,7 +527,7 @@ def test_config_check_tells_every_mistake_of_the_table(path):
 def test_without_the_table_nothing_is_kept(path):
     text = path.read_text()
     path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
-    with karec.LiveCascade.from_config(path, None) as live:
-        assert live.counts == {} and ask(live, USER).trace.steps[0].step == "user_features"
-        with pytest.raises(ValueError, match="names no log"):
+    with open_hot_swap(path, None) as live:
+        assert live.event_counts == {} and ask(live, USER).trace.steps[0].step == "user_features"
+        with pytest.raises(ValueError, match="there is no event log"):
             live.record([])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from live_bundle import ask, live_config, named
 
-import karec
 from karec.bundle import Bundle
 from karec.catalog.table import Table
+from karec.config import open_hot_swap
 
 HOUR = 3_600_000
 USER, NEW, CREATOR = 1, 9001, 4
@@ -36,7 +36,7 @@ def open_live(made, tmp_path):
         text = (made / "karec.toml").read_text().replace('"memory:"', '"state"')
         text = text.replace("recall = [", f"recall = [{channels}")
         path.write_text(text.replace('events = "events"', f'events = "events"\n{more}'))
-        return karec.LiveCascade.from_config(path, None)
+        return open_hot_swap(path, None)
 
     return opened
 
@@ -202,7 +202,7 @@ def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open
         row = index.lookup([NEW])
         for name in ("song_id", "type", "tag", "city"):
             assert index.gather(name, row).tolist() == [-1], name
-        assert live.counts["edit of an unknown work"] == 1
+        assert live.event_counts["edit of an unknown work"] == 1
         assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
 
 
@@ -212,7 +212,7 @@ def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_liv
             [upload(log_duration=10**400, song_id=10**400), {"kind": "exposure", "user": USER, "work": 100}],
             now_ms=now,
         )
-        assert (told.events, told.waiting, live.counts["folded"]) == (2, None, 1)
+        assert (told.events, told.waiting, live.event_counts["folded"]) == (2, None, 1)
         assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
 
 
@@ -276,7 +276,7 @@ def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_i
                 [{"kind": "edit", "work": NEW, "columns": {"duration_s": seconds}}], now_ms=now + 1 + at
             )
             assert there(NEW) == (seconds == 60)
-        assert live.counts["screened: too short"] == 1
+        assert live.event_counts["screened: too short"] == 1
 
 
 def test_an_upload_that_breaks_a_hard_rule_is_not_taken(open_live, tmp_path, now):
@@ -302,7 +302,7 @@ quality = { column = "duration_s" }
         assert live.record(rows, now_ms=now).events == 4
         feed = [item.id for item in ask(live, USER, time_ms=now)]
         assert [work for work in range(NEW, NEW + 4) if work in feed] == [NEW + 3]
-        screened = {why: n for why, n in live.counts.items() if why.startswith("screened")}
+        screened = {why: n for why, n in live.event_counts.items() if why.startswith("screened")}
         assert screened == {
             "screened: too short": 1,
             "screened: blocked creator": 1,
@@ -312,7 +312,7 @@ quality = { column = "duration_s" }
 
 def test_ids_that_are_texts_come_back_as_they_went_in(tmp_path, now):
     path = live_config(tmp_path, state="state", ids=named(tmp_path))
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         before = ask(live, "u1", time_ms=now)
         assert all(item.id.startswith("w") for item in before)
         rows = [
@@ -333,7 +333,7 @@ def test_ids_that_are_texts_come_back_as_they_went_in(tmp_path, now):
         assert "follow" in found_by(ask(live, "a new user", time_ms=now), "a new work")
         live.record([{"kind": "exposure", "user": "a new user", "work": "a new work"}], now_ms=now)
         assert not found_by(ask(live, "a new user", time_ms=now), "a new work")
-    with karec.LiveCascade.from_config(path, None) as again:
+    with open_hot_swap(path, None) as again:
         assert "a new work" in [item.id for item in ask(again, "u1", time_ms=now)]
         again.record([{"kind": "delete", "work": "a new work"}], now_ms=now + 1)
         assert "a new work" not in [item.id for item in ask(again, "u1", time_ms=now)]
@@ -346,13 +346,15 @@ def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_p
         'rules = [{ reason = "blocked", column = "creator_id", not_in = "blocked.txt" }]\n'
     )
     path = live_config(tmp_path, state="state", more='screen = "screen.toml"', ids=named(tmp_path))
-    with karec.LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
         feed = [item.id for item in ask(live, "u1", time_ms=now)]
         assert "two" in feed and "one" not in feed
 
 
-def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them(open_live, snapshot, now):
+def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them(
+    open_live, tmp_path, snapshot, now
+):
     """And while the bundle is swapped: no error, no work that was deleted, no work that was shown to the
     user."""
     ended, deleted, shown = threading.Event(), list[int](), list[int]()
@@ -378,7 +380,7 @@ def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them
                 live.record([{"kind": "exposure", "user": USER, "work": NEW + at}], now_ms=now)
                 shown.append(NEW + at)
             if at % 10 == 9:
-                path = live._path
+                path = tmp_path / "karec.toml"
                 path.write_text(path.read_text() + f"# {at}\n")
                 assert live.reload()
             assert not any(each.done() for each in asking)

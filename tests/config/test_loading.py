@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+import karec
 from karec.bundle import Bundle
-from karec.config import Cascade, load_cascade, load_cascades, load_stage, open_bundle
+from karec.config import load_cascade, load_cascades, load_stage, open_bundle
 from karec.config.host_stage import check_export, export_stage
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
@@ -79,7 +80,7 @@ def test_a_stage_is_loaded_alone_as_the_cascade_has_it(path):
     assert stage.name == "rank" and [step.name for step in stage.steps] == ["Looks", "top_k"]
     assert stage.steps[0].index is bundle.index
     assert stage.steps[0].config_folder == path.parent
-    assert Cascade.from_config(path).stages[1].steps[0].config_folder == path.parent
+    assert karec.open(path).stages[1].steps[0].config_folder == path.parent
 
 
 def test_a_stage_that_is_not_there_or_wrong_is_refused_with_its_place(path):
@@ -99,7 +100,7 @@ def test_a_stage_that_is_not_there_or_wrong_is_refused_with_its_place(path):
     [
         open_bundle,
         load_cascades,
-        Cascade.from_config,
+        karec.open,
         lambda path: load_cascade(path, "home"),
         lambda path: load_stage(path, "home", "rank"),
         lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.txt"),

@@ -6,8 +6,9 @@ import weakref
 
 import pytest
 
+import karec
 from karec.bundle import Bundle, publish_folder
-from karec.config import Cascade, load_cascades
+from karec.config import load_cascades
 from karec.errors import ConfigError
 from karec.steps.sources.profile import Profile
 from karec.steps.sources.social import Social
@@ -30,7 +31,7 @@ def path(write_config):
 
 
 def test_cascades_that_are_built_apart_share_one_bundle(path):
-    home, live = (Cascade.from_config(path, scene) for scene in ("home", "live"))
+    home, live = (karec.open(path, scene) for scene in ("home", "live"))
     assert home.bundle is live.bundle
     assert home.recall.sources[0].snapshot is live.recall.sources[0].snapshot
 
@@ -38,7 +39,7 @@ def test_cascades_that_are_built_apart_share_one_bundle(path):
 def test_scenes_share_the_slots_that_the_file_asks_for(write_config):
     path = write_config("threads = 3\n" + TEXT)
     assert [cascade.threads for cascade in load_cascades(path).values()] == [3, 3]
-    assert Cascade.from_config(write_config(TEXT)).threads is None
+    assert karec.open(write_config(TEXT)).threads is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_scenes_share_the_slots_that_the_file_asks_for(write_config):
 def test_a_number_of_threads_that_makes_no_sense_is_named(write_config, threads, message):
     path = write_config(f"threads = {threads}\n" + TEXT)
     with pytest.raises(ConfigError, match=f"karec.toml: {message}"):
-        Cascade.from_config(path)
+        karec.open(path)
 
 
 def test_scenes_share_postings_families_and_popular_works(path):

@@ -3,12 +3,13 @@
 import gc
 import threading
 import weakref
+from functools import partial
 
 import pytest
 from living_scenes import LONG, TEXT, Gate, begun_in, publish_works, version_of
 
-import karec
-from karec.config.watching import Watcher
+from karec.bundle.watch import Watcher
+from karec.config.open import open_hot_swap, read_identity
 from karec.pipeline.types import Request
 
 
@@ -48,14 +49,14 @@ def path(tmp_path, platform):
 
 @pytest.fixture
 def live(path):
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         yield live
 
 
 @pytest.fixture
 def looks(live, path):
     looks = Looks()
-    watcher = Watcher(live, path, 5.0, looks)
+    watcher = Watcher(live, partial(read_identity, path), 5.0, looks)
     yield looks
     looks.end()
     watcher.stop()
@@ -96,7 +97,7 @@ def test_what_was_refused_is_tried_again_ever_later_and_another_version_at_once(
             tried.append(look)
     assert tried == [1, 3, 7, 15, 31, 63, 127, 191, 255], "after 2, 4, 8 … 64 looks"
     told = [record.getMessage() for record in caplog.records if record.name == "karec.live"]
-    assert len(told) == len(tried) and "v0000000008" in told[0] and "serves on" in told[0]
+    assert len(told) == len(tried) and "v0000000008" in told[0] and "stays in service" in told[0]
     assert ask(live) == 7
     (publish_next(9) / "index.karec").unlink()
     looks.take()
@@ -119,7 +120,7 @@ def test_a_karec_toml_that_is_wrong_for_a_while_ends_no_watcher(live, looks, pat
 
 def test_a_watcher_by_the_clock_reloads_and_ends_with_its_cascade(path, publish_next):
     before = set(threading.enumerate())
-    live = karec.LiveCascade.from_config(path, watch_seconds=0.01)
+    live = open_hot_swap(path, watch_seconds=0.01)
     publish_next(8)
     while ask(live) != 8:
         assert live.reloads.refused == 0
@@ -130,8 +131,8 @@ def test_a_watcher_by_the_clock_reloads_and_ends_with_its_cascade(path, publish_
 
 
 def test_a_watcher_keeps_nothing_that_nobody_else_keeps(path):
-    live, looks = karec.LiveCascade.from_config(path), Looks()
-    watcher, gone = Watcher(live, path, 5.0, looks), weakref.ref(live)
+    live, looks = open_hot_swap(path), Looks()
+    watcher, gone = Watcher(live, partial(read_identity, path), 5.0, looks), weakref.ref(live)
     looks.take()
     del live
     gc.collect()

@@ -8,10 +8,10 @@ import pytest
 from live_bundle import ask, live_config
 from small_bundle import write_next_run
 
-import karec
 from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL
-from karec.config.refreshed import Refreshed
+from karec.config import open_hot_swap
+from karec.refresh.follow import LibraryFollower
 from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
 from karec.refresh.rolling import refreshing
@@ -41,7 +41,7 @@ def worker(made, tmp_path):
             shutil.copytree(made / "bundles", folder / "bundles", symlinks=True)
         text = (made / "karec.toml").read_text().replace('"events"', f'"{tmp_path / "events"}"')
         (folder / "karec.toml").write_text(text)
-        opened.append(karec.LiveCascade.from_config(folder / "karec.toml", None))
+        opened.append(open_hot_swap(folder / "karec.toml", None))
         return opened[-1]
 
     yield open_worker
@@ -90,7 +90,7 @@ def test_a_refresh_is_in_the_index_that_serves_and_a_pinned_request_keeps_its_ow
         refresh(bundle, now)
         until(lambda: np.array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK)))
         np.testing.assert_array_equal(held.embeddings(held.lookup(ids)), was)
-    live.follow_refresh()  # waits for the look that is under way
+    live.add_refreshed()  # waits for the look that is under way
     np.testing.assert_array_equal(vectors(bundle.recall_index, ids), towers_say(bundle, ids, now, RECALL))
     assert not ask(live, USER, time_ms=now).degraded
 
@@ -109,7 +109,7 @@ def test_a_refresh_leaves_edits_blocks_and_adjustments_as_they_were_told(worker,
     )
     was = vectors(bundle.index, [edited])
     refresh(bundle, now + HOUR)
-    live.follow_refresh()
+    live.add_refreshed()
     np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
     np.testing.assert_array_equal(
         vectors(bundle.index, [other]), towers_say(bundle, np.array([other]), now + HOUR, PRERANK)
@@ -122,14 +122,14 @@ def test_a_model_that_rolls_in_goes_on_after_the_reload_and_ends_the_former_one(
     live = worker()
     before = bundle_of(live)
     refresh(before, now)
-    live.follow_refresh()
+    live.add_refreshed()
     live.record([{"kind": "adjust", "work": int(before.snapshot.works.ids[0]), "scale": 2.0}], now_ms=now)
     roll_in(made / "run-2", before.snapshot, before.path.parent, sample=5)
     assert live.reload()
     bundle = bundle_of(live)
     assert bundle.index.model_versions == (1, 2) and not ask(live, USER, time_ms=now).degraded
     refresh(bundle, now)
-    live.follow_refresh()
+    live.add_refreshed()
     ids = np.asarray(bundle.snapshot.works.ids)
     for space in (PRERANK, RECALL):
         index = bundle.index_of(space)
@@ -160,7 +160,7 @@ def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, cap
     path.write_bytes(path.read_bytes()[:-9])
     live = worker()
     for _ in range(2):
-        live.follow_refresh()
+        live.add_refreshed()
     told = [each.message for each in caplog.records if "refreshed vectors are not taken" in each.message]
     assert len(told) == 1 and str(path) in told[0]
     assert len(ask(live, USER, time_ms=now))
@@ -184,7 +184,7 @@ def test_a_damaged_shard_takes_no_edit_back(worker, now):
     live.record([{"kind": "edit", "work": edited, "columns": {"song_id": 77}}], now_ms=now)
     was = vectors(bundle.index, [edited])
     shards.with_name("aside").rename(shards)
-    live.follow_refresh()
+    live.add_refreshed()
     other = first.index(PRERANK.index).ids[1:2]
     np.testing.assert_array_equal(
         vectors(bundle.index, other), towers_say(bundle, other, now + HOUR, PRERANK)
@@ -197,9 +197,9 @@ def test_whatever_a_refresh_meets_the_thread_that_follows_it_goes_on(worker, now
         raise RuntimeError("a tower fails")
 
     live = worker()
-    bundle, refreshed = bundle_of(live), Refreshed()
+    bundle, refreshed = bundle_of(live), LibraryFollower()
     refresh(bundle, now)
-    refreshed.catch_up(bundle, broken)
+    refreshed.follow(bundle, broken)
     assert "refreshed vectors are not taken: a tower fails" in caplog.text
 
 

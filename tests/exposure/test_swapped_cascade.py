@@ -7,8 +7,7 @@ import pytest
 from small_bundle import publish_small_bundle
 from steered_scene import SCENE
 
-import karec
-from karec.config import load_cascade
+from karec.config import load_cascade, open_hot_swap
 from karec.pipeline.types import Request
 
 
@@ -35,7 +34,7 @@ def serve(cascade, now, asked):
 def test_prices_go_on_and_no_feed_or_logged_row_is_lost_over_swaps(path, state):
     scene = SCENE.replace("\nexplore = 1", f"\nexplore = 1{state}")
     path.write_text(scene)
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         now, asked = live.cascades["home"].bundle.snapshot.time_ms, 0
         for swap in range(4):
             serve(live, now, range(asked, asked + 17))
@@ -73,7 +72,7 @@ def test_what_the_old_cascade_shows_after_the_hand_over_is_counted_in_the_new_on
 
 
 def test_a_new_scene_with_other_constraints_goes_on_with_those_of_the_same_name(path):
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         now = live.cascades["home"].bundle.snapshot.time_ms
         serve(live, now, range(30))
         live.cascades["home"].side_effects[0].flush()
@@ -93,7 +92,7 @@ def test_a_scene_that_begins_to_steer_begins_with_prices_of_0(path):
     plain = plain.replace('{ use = "exposures" }, ', "")
     start, end = plain.index("[scenes.home.exposure]"), plain.index("[[scenes.home.stages]]")
     path.write_text(plain[:start] + plain[end:])
-    with karec.LiveCascade.from_config(path) as live:
+    with open_hot_swap(path) as live:
         now = live.cascades["home"].bundle.snapshot.time_ms
         serve(live, now, range(5))
         path.write_text(SCENE)

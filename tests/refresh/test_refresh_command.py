@@ -9,7 +9,7 @@ from live_bundle import live_config
 from karec.bundle import Bundle
 from karec.cli import main
 from karec.cli.refresh import counters_since
-from karec.config.live import LiveCascade
+from karec.config import open_hot_swap
 from karec.refresh.library_state import library_state
 from karec.refresh.next_version import roll_in
 from karec.refresh.pace import Pace
@@ -61,7 +61,7 @@ def test_what_is_no_bundle_is_refused(tmp_path, capsys):
 def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
     pytest.importorskip("lmdb")
     config = live_config(tmp_path / "demo", state="state")
-    live = LiveCascade.from_config(config)
+    live = open_hot_swap(config)
     bundle = live.cascades["home"].bundle
     user, work, now = (
         int(bundle.snapshot.users.ids[0]),

@@ -8,9 +8,10 @@ from live_bundle import live_config
 from small_bundle import publish_small_bundle
 from small_kinds import rooms_of
 
-from karec import LiveCascade, Request
+from karec import Request
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
+from karec.config import open_hot_swap
 from karec.config.scene_templates import HOME, scene_text
 from karec.config.starting import starting_config
 from karec.serve.metrics import Metrics
@@ -170,7 +171,7 @@ def test_items_of_other_kinds_are_no_exposures_of_works(tmp_path):
     path = bundle.path.parent.parent / "karec.toml"
     path.write_text("\n".join(texts))
     windows = Windows(tmp_path / "metrics" / "sent")
-    with LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         metrics = Metrics(tmp_path / "metrics")
         metrics.begin(live)
         for scene, k in ((HOME, 3), ("song_request", 2)):
@@ -188,7 +189,7 @@ def test_of_exposures_that_are_reported_those_in_the_log_count_and_no_answer_doe
     path = live_config(tmp_path)
     moment = NOW + 5 * HOUR
     windows = Windows(tmp_path / "metrics" / "shown")
-    with LiveCascade.from_config(path, None) as live:
+    with open_hot_swap(path, None) as live:
         snapshot = live.cascades["home"].bundle.snapshot
         works = snapshot.works.ids[:3].tolist()
         metrics = Metrics(tmp_path / "metrics", exposure="shown")

@@ -17,6 +17,7 @@ from living_scenes import TEXT, begun_in
 from prometheus_client.parser import text_string_to_metric_families
 
 import karec
+from karec.config import open_hot_swap
 from karec.pipeline.trace import NoTime, StepTrace
 from karec.serve.metrics import Metrics
 from karec.serve.metrics.between_workers import Summed, Told, Workers
@@ -75,7 +76,7 @@ def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_tak
         process.start()
         workers.append((process, ours))
     pids = [ours.recv() for _, ours in workers]
-    with karec.LiveCascade.from_config(config, None) as live:
+    with open_hot_swap(config, None) as live:
         metrics = Metrics(folder, 0)
         metrics.begin(live)
         metrics.answered(live.run(karec.Request(1, k=3)), 7.0)
@@ -105,7 +106,7 @@ def test_every_worker_tells_the_sum_and_a_killed_one_leaves_its_counters_and_tak
 
 def test_what_observers_saw_adds_up_over_versions_that_are_gone(config):
     counted = Counted()
-    with karec.LiveCascade.from_config(config, None) as live:
+    with open_hot_swap(config, None) as live:
         standing = Standing(live, "0")
         for asked, recall in ((3, 8), (2, 7), (4, 6)):
             for _ in range(asked):
@@ -120,7 +121,7 @@ def test_what_observers_saw_adds_up_over_versions_that_are_gone(config):
 
 
 def test_the_dashboard_asks_for_metrics_that_are_told_and_for_all_of_them(tmp_path, config):
-    with karec.LiveCascade.from_config(config, None) as live:
+    with open_hot_swap(config, None) as live:
         metrics = Metrics(tmp_path / "metrics")
         metrics.begin(live)
         metrics.answered(live.run(karec.Request(1, k=3)), 7.0)

@@ -20,7 +20,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cascade(config):
-    with karec.Cascade.from_config(config) as built:
+    with karec.open(config) as built:
         yield built
 
 
@@ -97,7 +97,7 @@ def test_a_step_that_is_not_there_and_a_diversity_that_nothing_has_are_refused(c
 
 
 def test_no_observer_sees_what_is_tried(config):
-    cascade = karec.Cascade.from_config(config)
+    cascade = karec.open(config)
     feeds(variant(cascade, 0.9, ["rerank.page_rules"]))
     cascade.run(karec.Request(1))
     assert [counts.seen for counts in cascade.close()] == [1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.catalog.snapshot import Snapshot
-from karec.config.assemble import Cascade, build_cascade
+from karec.config.assemble import build_cascade
 from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.exposure.controller import Steering
@@ -30,6 +30,7 @@ from karec.lab.simulate.sessions import SCENE, Played, Today
 from karec.lab.simulate.uploads import Creators
 from karec.lab.simulate.workers import play_day
 from karec.models.trees import copy_model
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.refresh.publish_run import publish_bundle
 from karec.screening.settings import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from karec.bundle import Bundle
-from karec.config.assemble import Cascade
-from karec.config.live import Reloads
+from karec.bundle.hot_swap import ReloadCounts
+from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectCounts
 from karec.refresh.library_state import library_state
 from karec.serve.metrics.counted import Counted, Labels
@@ -26,14 +26,14 @@ LIBRARY_SHARE = 0.01  # of the time is spent at most on reading how old the libr
 
 
 class Served(Protocol):
-    """What is watched: a ``karec.LiveCascade``."""
+    """What is watched: a ``karec.bundle.hot_swap.HotSwap``."""
 
     @property
     def cascades(self) -> Mapping[str, Cascade]: ...
     @property
-    def reloads(self) -> Reloads: ...
+    def reloads(self) -> ReloadCounts: ...
     @property
-    def observed_before(self) -> Mapping[tuple[str, str], SideEffectCounts]: ...
+    def closed_side_effects(self) -> Mapping[tuple[str, str], SideEffectCounts]: ...
 
 
 class Standing:
@@ -41,7 +41,7 @@ class Standing:
 
     def __init__(self, live: Served, worker: str) -> None:
         self._live, self._worker = live, worker
-        self._reloads = Reloads()
+        self._reloads = ReloadCounts()
         self._observed: dict[Labels, int] = {}
         self._library: Readings = {}
         self._library_due_s = 0.0
@@ -49,7 +49,7 @@ class Standing:
     def readings(self, counted: Counted) -> Readings:
         """Gauges of now; what observers and reloads counted since the last time goes into ``counted``."""
         found: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
-        before = self._live.observed_before  # first: else a version that goes meanwhile is counted twice
+        before = self._live.closed_side_effects  # first: else a version that goes meanwhile is counted twice
         cascades = dict(self._live.cascades)
         bundle = bundle_of(cascades)
         if bundle is not None:

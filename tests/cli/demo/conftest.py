@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from small_job import WORLD
 
+import karec
 from karec import cli
 from karec.bundle import Bundle
-from karec.config import Cascade
 from karec.lab.demo import loop
 from karec.pipeline.types import Request
 
@@ -49,7 +49,7 @@ def bundle(job):
 
 @pytest.fixture(scope="session")
 def cascade(job):
-    with Cascade.from_config(job / "karec.toml", scene="home") as cascade:
+    with karec.open(job / "karec.toml", scene="home") as cascade:
         yield cascade
 
 
@@ -57,7 +57,7 @@ def cascade(job):
 def still(job):
     config = job / "still.toml"
     config.write_text((job / "karec.toml").read_text() + STILL)
-    with Cascade.from_config(config, scene="still") as cascade:
+    with karec.open(config, scene="still") as cascade:
         yield cascade
 
 
@@ -71,7 +71,7 @@ def shadowed(job, bundle):
         text.replace("share = 0.02", "share = 1.0").replace('folder = "rank_log"', 'folder = "shadow_log"')
         + STILL
     )
-    with Cascade.from_config(config, scene="still") as cascade:
+    with karec.open(config, scene="still") as cascade:
         users = bundle.snapshot.users.ids[:6]
         feeds = [
             cascade.run(Request(int(user), scene="still", time_ms=bundle.snapshot.time_ms)) for user in users

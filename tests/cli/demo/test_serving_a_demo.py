@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_job import TASKS
 
-from karec.config import Cascade
+import karec
 from karec.errors import ConfigError
 from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
@@ -78,7 +78,7 @@ def test_a_shadow_that_cannot_be_is_refused_with_its_place(job, key, message):
     share = "" if key.startswith("share") else "share = 0.02, "
     config.write_text((job / "karec.toml").read_text().replace("share = 0.02, ", f"{share}{key}, "))
     with pytest.raises(ConfigError, match=f"scenes.home.observers.*{message}"):
-        Cascade.from_config(config, scene="home")
+        karec.open(config, scene="home")
 
 
 def test_what_was_shown_does_not_come_again(cascade, bundle):
@@ -103,7 +103,7 @@ def test_the_first_request_of_a_process_loads_no_module(job):
     program = f"""
 import sys
 import karec
-cascade = karec.Cascade.from_config({str(job / "karec.toml")!r})
+cascade = karec.open({str(job / "karec.toml")!r})
 user, time_ms = int(cascade.bundle.snapshot.users.ids[0]), cascade.bundle.snapshot.time_ms
 before = set(sys.modules)
 cascade.run(karec.Request(user, time_ms=time_ms))
@@ -118,7 +118,7 @@ def test_serving_never_loads_torch(job):
     program = f"""
 import sys
 import karec
-feed = karec.Cascade.from_config({str(job / "karec.toml")!r}).run(karec.Request(1, time_ms=1))
+feed = karec.open({str(job / "karec.toml")!r}).run(karec.Request(1, time_ms=1))
 heavy = {{"torch", "onnx", "lightgbm", "numba", "karec.learn"}} & set(sys.modules)
 assert not heavy, heavy
 assert len(feed) == 10

@@ -9,7 +9,7 @@ import pytest
 from small_bundle import publish_small_bundle
 from small_dataset import make_dataset
 
-from karec.config import Cascade
+import karec
 from karec.config.scenes import Config
 from karec.config.starting import starting_config
 from karec.errors import DataError
@@ -63,7 +63,7 @@ def served(tmp_path_factory):
     config = root / "karec.toml"
     text = starting_config("home", bundle.snapshot, make_dataset().objectives)
     config.write_text(text.replace('use = "follow"\n', 'use = "follow"\nfloor = 1\ntimeout_ms = 60_000\n'))
-    with Cascade.from_config(config, "home") as cascade:
+    with karec.open(config, "home") as cascade:
         yield Config.read(config), cascade
 
 

@@ -7,8 +7,8 @@ import pytest
 from small_bundle import publish_small_bundle
 from small_dataset import make_dataset
 
+import karec
 from karec.cli.inspection import inspection
-from karec.config import Cascade
 from karec.config.starting import starting_config
 from karec.errors import DataError
 from karec.lab.studies.recall import (
@@ -64,7 +64,7 @@ def served(request, tmp_path_factory):
     config = root / "karec.toml"
     scene = bundle.snapshot.labels["scene"][0]
     config.write_text(starting_config(scene, bundle.snapshot, make_dataset().objectives))
-    with Cascade.from_config(config, scene) as cascade:
+    with karec.open(config, scene) as cascade:
         yield request.param, cascade
 
 

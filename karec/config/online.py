@@ -1,0 +1,76 @@
+"""Binds the ingestion of events to a bundle: its id maps, its indices, and the rules for uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from karec.bundle import Bundle
+from karec.catalog.schema import CREATOR, SONG
+from karec.config.live_settings import LiveSettings
+from karec.index import IdMap
+from karec.online.ingestion import Ingestion, OnlineBase
+from karec.online.items_since import Refuse
+from karec.online.lifecycle import ID
+from karec.online.reported import EventParser
+from karec.refresh.uploads import Uploads
+
+MAPS = {CREATOR: "creators", SONG: "songs"}  # columns whose texts have id maps
+
+
+def open_ingestion(settings: LiveSettings, folder: Path, bundle: Bundle) -> Ingestion:
+    """Opens log and store. Paths in ``settings`` are relative to ``folder``."""
+    return Ingestion(
+        folder / settings.events,
+        bundle.snapshot,
+        settings.address(folder),
+        refuse=_upload_rules(None if settings.screen is None else folder / settings.screen),
+        deadline_ms=settings.deadline_ms if settings.on_a_server else None,
+    )
+
+
+def bind_bundle(ingestion: Ingestion, bundle: Bundle) -> OnlineBase:
+    """Returns the online store for ``bundle``. Raises what ``Ingestion.bind`` raises."""
+    parser = EventParser(bundle, ingestion.head)
+    return ingestion.bind(bundle.snapshot, TextNumbers.from_bundle(bundle), Uploads(bundle).take, parser)
+
+
+@dataclass(frozen=True)
+class TextNumbers:
+    """Numbers of texts in a column, by the id maps of one bundle. Equal if another bundle's maps give the
+    same numbers."""
+
+    columns: Mapping[str, tuple[str, int]]  # kind and seed of each column's map
+    maps: Mapping[str, IdMap] = field(compare=False, repr=False)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Self:
+        paths = {column: bundle.path / "ids" / f"{name}.karec" for column, name in MAPS.items()}
+        maps = {column: IdMap.open(path, verify=False) for column, path in paths.items() if path.exists()}
+        return cls({column: (ids.kind, ids.seed) for column, ids in maps.items()}, maps)
+
+    def __call__(self, column: str, text: str) -> int:
+        """Returns −1 if the column has no map or the map cannot hold ``text``."""
+        try:
+            return int(self.maps[column].numbers([text])[0]) if column in self.maps else -1
+        except ValueError:
+            return -1
+
+
+def _upload_rules(path: Path | None) -> Refuse:
+    """Returns the function that gives the reason why an upload is refused, by the rules of a screen.toml."""
+    if path is None:
+        return lambda columns, number: ""
+    from karec.screening.upload_rules import UploadRules
+
+    rules = UploadRules(path)
+    id_column = rules.settings.columns.work
+
+    def refuse(columns: Mapping[str, Any], number: int) -> str:
+        creator = columns.get("creator", columns.get(CREATOR))
+        broken = rules.broken_by({**columns, CREATOR: creator, id_column: columns.get(ID, number)})
+        return f"screened: {broken}" if broken else ""
+
+    return refuse

@@ -1,0 +1,133 @@
+"""Opens a karec.toml: one cascade, or cascades that follow the file, its bundle and its online store."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, overload
+
+from karec.bundle import Bundle, identity_of
+from karec.bundle.hot_swap import HotSwap, Version
+from karec.config.assemble import build_cascade, load_cascade
+from karec.config.scenes import Config
+from karec.errors import KarecError
+from karec.pipeline.cascade import Cascade
+from karec.refresh.follow import LibraryFollower
+from karec.toml import Place
+
+if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
+    from karec.config.live_settings import LiveSettings
+
+WATCH_PERIOD_S = 1.0
+FIXED_LIVE_KEYS = ("state", "events", "screen", "deadline_ms")  # a running service keeps them
+
+
+@overload
+def open(path: str | Path, scene: str = "home", reload: Literal[False] = False) -> Cascade: ...
+@overload
+def open(path: str | Path, scene: str | None = "home", *, reload: Literal[True]) -> HotSwap: ...
+def open(path: str | Path, scene: str | None = "home", reload: bool = False) -> Cascade | HotSwap:
+    """Returns the cascade of ``scene``.
+
+    ``reload=True``: it follows the file, the published bundle, refreshed vectors and the online store, and
+    ``record`` takes events; ``scene=None`` serves every scene of the file. Raises ConfigError with the place
+    of a mistake in the file, and BundleError if the bundle is damaged.
+    """
+    if reload:
+        return open_hot_swap(path, scene, watch_seconds=WATCH_PERIOD_S)
+    if scene is None:
+        raise ValueError("scene is None, expected the name of a scene. Only reload=True serves every scene")
+    return load_cascade(Path(path), scene)
+
+
+def open_hot_swap(
+    path: str | Path, scene: str | None = "home", *, watch_seconds: float | None = None
+) -> HotSwap:
+    """Returns the cascades of ``scene``, or of every scene if it is None. ``HotSwap.reload`` replaces them.
+
+    ``watch_seconds``: how often a thread checks whether file or bundle changed, and reloads; None: no thread.
+    """
+    source = _VersionSource(Path(path).absolute(), scene)
+    return HotSwap(
+        source.open_version, source.read_identity, source.add_refreshed, watch_seconds=watch_seconds
+    )
+
+
+def read_identity(path: Path) -> Hashable:
+    """Returns a value that is equal as long as the file's text and the bundle that it names are the same.
+
+    It reads the file and one link and raises nothing.
+    """
+    text = _text(path)
+    with suppress(KarecError, OSError):
+        return text, identity_of(Config.read(path).bundle)
+    return text, None
+
+
+class _VersionSource:
+    """Opens the versions of one karec.toml, of one scene or (None) of all."""
+
+    def __init__(self, path: Path, scene: str | None) -> None:
+        self._path = path
+        self._scene = scene
+        self._library = LibraryFollower()
+        self._live: LiveSettings | None = None  # of the ingestion that is open
+
+    def read_identity(self) -> Hashable:
+        return read_identity(self._path)
+
+    def open_version(self, previous: Version | None) -> Version:
+        """A child process verifies the bundle if ``previous`` is in service meanwhile.
+
+        Raises what ``karec.open`` raises, and ConfigError if the file names another log or store than before.
+        """
+        text = _text(self._path)  # before it is parsed: if it changes meanwhile, the next identity differs
+        config = Config.read(self._path)
+        ingestion = None if previous is None else previous.ingestion
+        if ingestion is not None and self._live is not None:
+            _check_live_unchanged(self._path, self._live, config.live)
+        bundle = Bundle.shared(config.bundle, config.bundle_key, apart=previous is not None)
+        identity = text, identity_of(bundle.path)
+        scenes = config.scenes if self._scene is None else (self._scene,)
+        if config.live is None:
+            cascades = {scene: build_cascade(config, scene, bundle) for scene in scenes}
+            return Version(identity, bundle, MappingProxyType(cascades))
+        from karec.config.online import bind_bundle, open_ingestion
+
+        with ExitStack() as on_refusal:
+            if ingestion is None:
+                ingestion = open_ingestion(config.live, self._path.parent, bundle)
+                on_refusal.callback(ingestion.close)
+                self._live = config.live
+            online = bind_bundle(ingestion, bundle)
+            cascades = {scene: build_cascade(config, scene, bundle, online.follower) for scene in scenes}
+            on_refusal.pop_all()
+        return Version(identity, bundle, MappingProxyType(cascades), ingestion, online)
+
+    def add_refreshed(self, version: Version) -> None:
+        """Adds refreshed vectors; edited items keep the vectors of their edit."""
+        online = version.online
+        on_added = (lambda: None) if online is None else online.follower.reapply_edits
+        self._library.follow(version.bundle, on_added)
+
+
+def _check_live_unchanged(path: Path, before: LiveSettings, now: LiveSettings | None) -> None:
+    """Raises ConfigError if a key changed that a running service keeps."""
+    place = Place(path)["live"]
+    if now is None:
+        raise place.refusal(
+            "a running service keeps its log and store. Keep the table or restart the service"
+        )
+    for key in FIXED_LIVE_KEYS:
+        old, new = getattr(before, key), getattr(now, key)
+        if old != new:
+            raise place[key].refusal(f"changed from {old!r} to {new!r}. Restart the service to apply it")
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # ``Config.read`` says why
+        return b""
