@@ -14,7 +14,7 @@ from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import check_steered, check_wiring
 from karec.errors import ConfigError
-from karec.pipeline._view import Living
+from karec.online.follow import Follower
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import (
@@ -42,7 +42,7 @@ def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascad
 
 
 def build_cascade(
-    config: Config, name: str, bundle: Bundle | None = None, online: Living | None = None
+    config: Config, name: str, bundle: Bundle | None = None, online: Follower | None = None
 ) -> Cascade:
     """Returns the cascade of the scene ``name``. Its requests read the online store by ``online``.
 

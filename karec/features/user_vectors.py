@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from karec.errors import ContractError, Unavailable
-from karec.pipeline._view import IndexView
+from karec.index import IndexView
 from karec.pipeline.types import Request
 
 if TYPE_CHECKING:  # a host of an index alone needs no ONNX Runtime

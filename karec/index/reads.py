@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any, TypeGuard, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -128,7 +128,7 @@ class IndexReads:
         table = self._table()
         return np.ones(len(table.ids), bool) if table.present is None else table.present
 
-    def found_here(self, rows: object) -> bool:
+    def found_here(self, rows: object) -> TypeGuard[Rows]:
         """Whether ``rows`` are known to have been found in this index and generation. O(1)."""
         return isinstance(rows, Rows) and rows.index is self._index and rows.generation == self.generation
 
@@ -257,6 +257,17 @@ class IndexReads:
         """
         self._check_candidates(ids, rows)
         return self._native.scores(versioned(query, query_by_version), ids, rows, out)[0]
+
+    def is_open(self, *, ids: ArrayLike | None = None, rows: ArrayLike | None = None) -> NDArray[np.bool_]:
+        """Returns (N,) bool: True for candidates that a search would not skip as unknown or blocked. O(N·D).
+
+        Args: ``ids`` (N,) int64 or ``rows`` (N,) int32, one of the two.
+        """
+        zeros = np.zeros(self.dim, np.float32)
+        by_version = dict.fromkeys(self.model_versions, zeros)
+        if not by_version:
+            return np.zeros(len(np.asarray(rows if ids is None else ids)), bool)
+        return np.isfinite(self.scores(ids=ids, rows=rows, query_by_version=by_version))
 
     def dpp_select(
         self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]

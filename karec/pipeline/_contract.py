@@ -4,13 +4,15 @@ raised."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from karec.errors import ContractError
-from karec.pipeline._view import IndexView
 from karec.pipeline.types import Array, Candidates, Selection
+
+if TYPE_CHECKING:
+    from karec.index import IndexView
 
 MOST_ROWS = 2**31  # Candidates.rows are int32
 

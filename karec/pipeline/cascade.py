@@ -18,7 +18,6 @@ from karec.pipeline._slots import shared_slots
 from karec.pipeline._substitute import check_substitute
 from karec.pipeline._units import OUTSIDE, units_of
 from karec.pipeline._usual import UsualTimes
-from karec.pipeline._view import Living, Pinnable
 from karec.pipeline.checks import hydrate_request, merge, recall
 from karec.pipeline.deadline import Call, Deadline, DeadlineCounts
 from karec.pipeline.side_effects import SideEffectCounts, SideEffectQueue
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.bundle.item_types import ItemTypeBundle
     from karec.exposure.controller import Steering
+    from karec.index import ItemIndex
+    from karec.online.follow import Follower
 
 MAX_CHANNELS = 32
 
@@ -134,11 +135,11 @@ class Cascade:
     stages: tuple[Stage, ...]
     side_effects: tuple[SideEffectQueue, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
-    index: Pinnable | None = None
+    index: ItemIndex | None = None
     threads: int | None = None
     naming: IdNames | None = None
-    recall_index: Pinnable | None = field(default=None, kw_only=True)
-    online: Living | None = field(default=None, repr=False, kw_only=True)
+    recall_index: ItemIndex | None = field(default=None, kw_only=True)
+    online: Follower | None = field(default=None, repr=False, kw_only=True)
     bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False, kw_only=True)
     exposure: Steering | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)

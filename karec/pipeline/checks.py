@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from karec.pipeline import _contract
 from karec.pipeline.types import EMPTY, Array, Candidates, Request, StepOutput
 
@@ -38,7 +40,8 @@ def merge(step: Role, request: Request, parts: Sequence[Candidates]) -> tuple[Ca
         _contract.check_merged_size(step, merged, step.limit)
     else:
         _contract.check_merged(step, merged, parts, step.limit)
-    return merged, notes
+    pinned = [part.ids[part.pinned] for part in parts if part.pinned is not None]
+    return (merged.with_pinned(np.isin(merged.ids, np.concatenate(pinned))) if pinned else merged), notes
 
 
 def _hydrate(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
@@ -69,10 +72,40 @@ def _select(step: Role, request: Request, candidates: Candidates) -> tuple[Candi
         step, selection, len(candidates), request.k if step.k is None else step.k
     )
     _contract.check_gives(step, set() if selection.scores is None else {"scores"})
+    scores = selection.scores
+    if scores is not None:
+        scores = _contract.check_scores(step, scores, len(indices))
+    if candidates.pinned is not None and step.k is not None:
+        indices, scores = _with_pinned(request, candidates, indices, scores, step.k)
     chosen = candidates.take(indices)
-    if selection.scores is not None:
-        chosen = chosen.with_scores(_contract.check_scores(step, selection.scores, len(indices)))
-    return chosen, selection.notes
+    return (chosen if scores is None else chosen.with_scores(scores)), selection.notes
+
+
+def _with_pinned(
+    request: Request, candidates: Candidates, indices: Array, scores: Array | None, k: int
+) -> tuple[Array, Array | None]:
+    """``indices`` and ``scores`` with the pinned candidates that the selector left out: they replace the last
+    candidates that are not pinned, so that at most ``k`` remain.
+
+    A pinned candidate that the request's index does not have, or blocks, stays out. The scores of those that
+    are added equal the lowest one of the selector. Only selectors with a k of their own get here: those that
+    cut to the request's k decide which pinned candidates the page shows.
+    """
+    pinned = candidates.pinned
+    assert pinned is not None
+    is_left_out = pinned.copy()
+    is_left_out[indices] = False
+    added = np.flatnonzero(is_left_out)
+    if len(added) and request.view is not None:
+        added = added[request.view.is_open(rows=candidates.rows[added])]
+    added = added[: max(k - np.count_nonzero(pinned[indices]), 0)]
+    n_dropped = max(len(indices) + len(added) - k, 0)
+    unpinned = np.flatnonzero(~pinned[indices])
+    kept = np.delete(np.arange(len(indices)), unpinned[len(unpinned) - n_dropped :])
+    if scores is not None:
+        lowest = scores.min() if len(scores) else candidates.scores[added]
+        scores = np.append(scores[kept], np.broadcast_to(lowest, len(added)))
+    return np.append(indices[kept], added), scores
 
 
 OF_A_STAGE: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Notes]]] = {

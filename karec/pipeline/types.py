@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from numbers import Real
 from operator import index
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.once import computed_once
 from karec.errors import ContractError
-from karec.pipeline._view import IndexView, OnlineView
 from karec.pipeline.trace import Short, Trace
+
+if TYPE_CHECKING:
+    from karec.index import IndexView
+    from karec.online.view import OnlineView
 
 T = TypeVar("T")
 
@@ -193,6 +196,7 @@ class Candidates:
     scores   (N,) float32  the score of the last scorer (higher is better)
     sources  (N,) uint32   bit c set = recall channel c found it
     columns  {name: (N, …)} whatever hydrators added
+    pinned   (N,) bool      True: selectors with a k of their own do not drop it; None: all False
     """
 
     ids: Array
@@ -200,6 +204,7 @@ class Candidates:
     scores: Array
     sources: Array
     columns: Mapping[str, Array] = field(default_factory=dict)
+    pinned: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         given = np.asarray(self.ids)
@@ -216,6 +221,8 @@ class Candidates:
         put(self, "scores", _sized("scores", _as_scores(self.scores), n))
         put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
         put(self, "columns", _sized_columns(self.columns, n))
+        if self.pinned is not None:
+            put(self, "pinned", _sized("pinned", np.asarray(self.pinned, dtype=np.bool_), n))
 
     @classmethod
     def from_ids(cls, ids: Array, scores: Array | None = None, **columns: Array) -> Candidates:
@@ -272,7 +279,12 @@ class Candidates:
         columns = MappingProxyType({name: value[at] for name, value in self.columns.items()})
         taken = object.__new__(Candidates)
         taken.__dict__.update(
-            ids=ids, rows=self.rows[at], scores=self.scores[at], sources=self.sources[at], columns=columns
+            ids=ids,
+            rows=self.rows[at],
+            scores=self.scores[at],
+            sources=self.sources[at],
+            columns=columns,
+            pinned=None if self.pinned is None else self.pinned[at],
         )
         if self.__dict__.get("n_unknown") == 0:
             taken.__dict__["n_unknown"] = 0  # of none unknown, none is
@@ -282,6 +294,9 @@ class Candidates:
         copy = _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
         copy.__dict__.pop("not_finite", None)
         return copy
+
+    def with_pinned(self, pinned: Array) -> Candidates:
+        return _with(self, pinned=_sized("pinned", np.asarray(pinned, dtype=np.bool_), len(self)))
 
     def with_columns(self, columns: Mapping[str, Array]) -> Candidates:
         given = _sized_columns(columns, len(self))

@@ -20,15 +20,21 @@ from karec.exposure.boosts import Behind
 from karec.exposure.constraints import Cap, Spread, Target
 from karec.exposure.controller import KEPT_VERSIONS, PUBLISH_FEEDS, Steering
 from karec.exposure.dual_variables import steered
-from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places, with_room
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Candidates, Page, Request
 from karec.steps.hydrators.index_rows import IndexRows
-from karec.steps.scorers.exposure_control import Exposure, ExposurePrices, Exposures, Underexposed, thompson
-from karec.steps.selectors.inner_product import InnerProduct
+from karec.steps.scorers.exposure_control import (
+    EXPLORED,
+    NOBODY,
+    Exposure,
+    ExposurePrices,
+    Exposures,
+    Underexposed,
+    thompson,
+)
 from karec.steps.selectors.top_k import TopK
 from karec.steps.sources.merge import Merge
 from karec.times import HOUR_MS
@@ -128,6 +134,11 @@ def behind(index, **settings):
     return of
 
 
+def explored_ids(request):
+    ids = request.features[EXPLORED][0]
+    return ids[ids != NOBODY]
+
+
 def test_what_is_explored_is_behind_its_floor_and_the_same_for_the_same_request(index):
     of = behind(index)
     late = set(of.newest.behind.ids.tolist())
@@ -143,13 +154,14 @@ def test_what_is_explored_is_behind_its_floor_and_the_same_for_the_same_request(
 def test_the_source_brings_what_is_explored_up_to_its_quota(index):
     of = behind(index)
     request = asked(index, of)
-    assert Underexposed(of, quota=9).recall(request).ids.tolist() == explored_ids(request).tolist()
+    found = Underexposed(of, quota=9).recall(request)
+    assert found.ids.tolist() == explored_ids(request).tolist() and found.pinned.all()
     assert Underexposed(of, quota=1).recall(request).ids.tolist() == explored_ids(request)[:1].tolist()
     nobody = steering(index)
     assert len(Underexposed(nobody, quota=9).recall(asked(index, nobody))) == 0
 
 
-def test_explored_works_come_into_the_first_half_of_the_feed(index):
+def test_pinned_items_get_a_score_of_the_first_half_of_the_page(index):
     of = behind(index, bound=1e-9)  # a boost that changes no order
     places = []
     for name in map(str, range(60)):
@@ -157,10 +169,11 @@ def test_explored_works_come_into_the_first_half_of_the_feed(index):
         scores = -np.arange(50, dtype=np.float32)
         scores[:24] -= 100
         candidates = known(index, range(50), scores)
+        candidates = candidates.with_pinned(np.isin(candidates.ids, explored_ids(request)))
         noted = Exposure(of).score(request, candidates)
         assert noted.notes["explored"] == 2
         feed = candidates.ids[np.argsort(-noted.value, kind="stable")][:6].tolist()
-        lifted = explored_ids(request)[:2].tolist()
+        lifted = candidates.ids[candidates.pinned][:2].tolist()
         assert set(lifted) <= set(feed[:4]) and sum(work < 1024 for work in feed) == 2
         places += [feed.index(work) for work in lifted]
     assert set(places) == {0, 1, 2, 3}
@@ -190,43 +203,6 @@ def test_rates_and_earlier_shows_are_those_of_the_snapshot(index):
     assert late == list(range(1001, 1012)), "the works younger than a day by then, each shown 3 of 4 times"
     np.testing.assert_allclose(of.newest.behind.alpha, 20 / 3 + 1)
     np.testing.assert_allclose(of.newest.behind.beta, 40 / 3 + 2)
-
-
-@given(
-    st.lists(st.integers(0, 30), unique=True, max_size=12),
-    st.lists(st.integers(0, 30), unique=True, max_size=4),
-    st.data(),
-)
-def test_explored_places_take_the_last_places_of_a_selection(chosen, explored, data):
-    k = data.draw(st.integers(max(len(chosen), 1), 16))
-    staying, coming = with_room(np.array(chosen, np.int64), np.array(explored, np.int64), k)
-    result = [chosen[at] for at in staying] + coming.tolist()
-    assert len(result) == len(set(result)) == min(k, len({*chosen, *explored}))
-    assert len(set(explored) & set(result)) == min(len(explored), k)
-    others = [place for place in chosen if place not in explored]
-    assert [place for place in result if place not in explored] == others[: k - min(len(explored), k)]
-
-
-def test_inner_product_and_top_k_keep_what_is_explored_but_not_what_is_blocked(index):
-    worst = [1000 + int(i) for i in np.argsort(index.embeddings(np.arange(50)) @ np.ones(4))[:3]]
-    index.block(worst[:1])
-    request = Request(1, 5, view=index.pinned()).with_features(
-        {"user_vector": np.ones((1, 4), np.float32), EXPLORED: np.array([[*worst, NOBODY, 7]])}
-    )
-    candidates = known(index, range(50))
-    plain = InnerProduct(index, 10).select(
-        request.with_features({EXPLORED: np.full((1, 1), NOBODY)}), candidates
-    )
-    kept = InnerProduct(index, 10).select(request, candidates)
-    assert kept.indices[:8].tolist() == plain.indices[:8].tolist()
-    assert sorted(candidates.ids[kept.indices[8:]].tolist()) == sorted(worst[1:])
-    exact = request.index.scores(np.ones(4, np.float32), rows=candidates.rows[kept.indices])
-    np.testing.assert_array_equal(kept.scores, exact)
-    scored = known(index, range(50), -np.arange(50, dtype=np.float32))
-    ids = scored.ids[TopK(5).select(request, scored).indices].tolist()
-    assert set(worst) <= set(ids) and len(ids) == 5
-    assert TopK().select(request, scored).indices.tolist() == list(range(5)), "the feed itself is by score"
-    assert explored_places(request, scored).tolist() == [work - 1000 for work in worst]
 
 
 class Everything(Source):

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from karec.bundle import Bundle
 from karec.bundle.hot_swap import ReloadCounts
@@ -167,8 +167,7 @@ def bundle_of(cascades: Mapping[str, Cascade]) -> Bundle | None:
 
 def live_of(cascades: Mapping[str, Cascade]) -> Follower | None:
     """What happened since the bundle was made; None: nobody keeps it."""
-    found = next((each.online for each in cascades.values() if each.online is not None), None)
-    return cast("Follower | None", found)
+    return next((each.online for each in cascades.values() if each.online is not None), None)
 
 
 def memory_of_this_process() -> dict[str, float]:

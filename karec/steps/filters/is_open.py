@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from karec.features.found import is_found
 from karec.index import ItemIndex
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
@@ -18,4 +17,4 @@ class IsOpen(Filter):
         self.index = index
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        return is_found(request.index, self.index.dim, candidates.ids)
+        return request.index.is_open(ids=candidates.ids)

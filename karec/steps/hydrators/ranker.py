@@ -13,7 +13,7 @@ from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.features.online_inputs import encode_live_items
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline._view import OnlineView
+from karec.online.view import OnlineView
 from karec.pipeline.step import Hydrator
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.ranker_model import ranker_model

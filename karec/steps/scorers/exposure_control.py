@@ -11,11 +11,12 @@ import numpy as np
 from karec.exposure.boosts import Behind
 from karec.exposure.controller import Steering
 from karec.exposure.dual_variables import steered
-from karec.features.explored import EXPLORED, NOBODY, explored_ids, explored_places
 from karec.pipeline.step import QueryHydrator, Scorer, SideEffect, Source
 from karec.pipeline.types import Array, Candidates, Page, Request, StepOutput
 
 VERSION = "exposure_prices"
+EXPLORED = "explored"
+NOBODY = np.iinfo(np.int64).min  # fills the row where fewer works are explored
 DRAWN = 32  # works behind a floor of which Thompson sampling takes the best
 SPARE = 2  # works drawn for each place: a filter may drop one
 FLUSH_SECONDS = 1.0
@@ -44,7 +45,8 @@ class ExposurePrices(QueryHydrator):
 
 
 class Underexposed(Source):
-    """The works that this request explores: those behind a floor that ``exposure_prices`` drew."""
+    """The works that this request explores: those behind a floor that ``exposure_prices`` drew. They are
+    pinned."""
 
     needs = (f"request.{EXPLORED}",)
 
@@ -52,18 +54,20 @@ class Underexposed(Source):
         self.exposure, self.quota = needed(exposure), quota
 
     def recall(self, request: Request) -> Candidates:
-        return Candidates.from_ids(explored_ids(request)[: self.quota])
+        ids = request.features[EXPLORED][0]
+        found = Candidates.from_ids(ids[ids != NOBODY][: self.quota])
+        return found.with_pinned(np.ones(len(found), bool))
 
 
 class Exposure(Scorer):
     """score − λ · deviation of the scores, with λ the sum of the prices of the work's groups.
 
-    Scores that no price touches keep their bits. The first ``explore`` works that the request explores get
+    Scores that no price touches keep their bits. The first ``explore`` pinned works get
     the score of a place in the first half of the feed, drawn by the request's id. Notes: the prices, and
     targets that are not met. O(N · priced groups + N log k).
     """
 
-    needs = ("rows", "scores", f"request.{VERSION}", f"request.{EXPLORED}")
+    needs = ("rows", "scores", f"request.{VERSION}")
 
     def __init__(self, exposure: Steering | None) -> None:
         self.exposure = needed(exposure)
@@ -72,7 +76,8 @@ class Exposure(Scorer):
         prices = self.exposure.at(int(request.features[VERSION][0, 0]))
         of_works = prices.of(request, candidates)
         scores = candidates.scores if of_works is None else steered(candidates.scores, of_works)
-        lifted = explored_places(request, candidates)[: self.exposure.explore]
+        pinned = () if candidates.pinned is None else np.flatnonzero(candidates.pinned)
+        lifted = np.asarray(pinned, np.int64)[: self.exposure.explore]
         if len(lifted):
             scores = _lifted(scores, lifted, request)
         return StepOutput(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from karec.features.explored import explored_places, with_room
 from karec.features.user_vectors import user_queries
 from karec.index import ItemIndex
 from karec.pipeline.step import Selector
@@ -16,9 +13,7 @@ class InnerProduct(Selector):
     call.
 
     Each row meets the user vector of its own model version. Skipped, and counted in the notes: ``unknown``
-    candidates without a row, and those ``without_user_vector`` for their version. Works that the request
-    explores (``karec.features.explored``) take the last places, whatever their score, where a search would
-    find them.
+    candidates without a row, and those ``without_user_vector`` for their version.
     """
 
     needs = ("request.user_vector", "rows")
@@ -41,16 +36,4 @@ class InnerProduct(Selector):
                 "unknown": candidates.n_unknown,
                 "without_user_vector": found.unknown - candidates.n_unknown,
             }
-        places, scores = found.positions, found.scores
-        explored = explored_places(request, candidates)
-        if len(explored):
-            kept = request.index.search(
-                one, rows=candidates.rows[explored], k=self.k, query_by_version=by_version
-            )
-            # without those that a search skips: blocked, of another version
-            explored = explored[kept.positions]
-            staying, coming = with_room(places, explored, self.k)
-            score_of = dict(zip(explored.tolist(), kept.scores.tolist(), strict=True))
-            scores = np.append(scores[staying], [score_of[place] for place in coming.tolist()])
-            places = np.append(places[staying], coming)
-        return Selection(places, scores, notes)
+        return Selection(found.positions, found.scores, notes)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec.catalog.snapshot import Snapshot
-from karec.index import Rows
+from karec.index import IndexView, Rows
 from karec.kernels.merge import merge_channels, sole_counts
 from karec.kernels.merge_rows import MOST_CHANNELS, merge_rows
-from karec.pipeline._view import IndexView
 from karec.pipeline.step import Merger
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.postings import related_now

@@ -8,9 +8,8 @@ from math import ceil
 from types import MappingProxyType
 
 from karec.features.user_vectors import queries_of, user_queries, vectors_by_version
-from karec.index import ItemIndex
+from karec.index import IndexView, ItemIndex
 from karec.models.onnx_model import OnnxModel
-from karec.pipeline._view import IndexView
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, StepOutput
 

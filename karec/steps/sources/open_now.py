@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 
 from karec.catalog.snapshot import Snapshot
-from karec.features.found import is_found
 from karec.index import ItemIndex
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
@@ -38,7 +37,7 @@ class OpenNow(Source):
 
     def _on(self, request: Request) -> Array:
         ids = request.index.ids[request.index.present]
-        ids = ids[is_found(request.index, self.index.dim, ids)]
+        ids = ids[request.index.is_open(ids=ids)]
         row = self.snapshot.works.lookup(ids)
         liked = np.append(popularity(self.snapshot), 0.0)  # the last is of an item that came since
         return np.asarray(ids[np.argsort(-liked[row], kind="stable")[: self.quota]])
