@@ -42,7 +42,7 @@ T = TypeVar("T")
 _KINDS = {Sequence: "a list", Mapping: "a table"}
 
 REMOVED: Mapping[str, str] = {
-    "ranker.first": "Delete it. To save time, lower counts.prerank of the scene.",
+    "ranker.first": "Delete it. To save time, lower limits.prerank of the scene.",
     "ranker.precision": "Delete it: rankers serve in float32. `karec export models` writes int8 variants.",
     **dict.fromkeys(
         ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
@@ -51,7 +51,7 @@ REMOVED: Mapping[str, str] = {
     "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
     "distil.born_again": "Delete it: the towers are trained once.",
     **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
-    "model = 'first'": "Delete the stage. To save time, lower counts.prerank of the scene.",
+    "model = 'first'": "Delete the stage. To save time, lower limits.prerank of the scene.",
     "recall.floor": "Use 'min_items'.",
     **{
         f"use = {old!r}": f"Use {new!r}."
@@ -64,6 +64,10 @@ REMOVED: Mapping[str, str] = {
             "random": "karec.lab.simulate.random_order:RandomOrder",
         }.items()
     },
+    "scenes.items": "Use 'item_type'.",
+    "scenes.request": "Use 'query'.",
+    "scenes.observers": "Use 'side_effects'.",
+    "scenes.counts": "Use 'limits'.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
 }
 """Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
@@ -209,8 +213,10 @@ def known_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> 
     known = list(known)
     for key in table:
         if key not in known:
-            of_table = next((name for name in reversed(place.path) if isinstance(name, str)), "")
-            if (advice := REMOVED.get(f"{of_table}.{key}")) is not None:
+            # An entry of a list may be named: recall.popular.min_items, scenes.home.limits.
+            names = [name for name in place.path if isinstance(name, str)][-2:]
+            advice = next((REMOVED[old] for name in names if (old := f"{name}.{key}") in REMOVED), None)
+            if advice is not None:
                 raise place.refusal(f"the key {key!r} was removed. {advice}")
             raise place.refusal(f"unknown key {key!r}{nearest(key, known)}; known are {sorted(known)}")
 

@@ -53,7 +53,7 @@ CONFIG = """
 bundle = "bundles"
 
 [scenes.home]
-counts = { recall = 100 }
+limits = { recall = 100 }
 recall = [{ use = "own_step:EditorsPicks", file = "picks.txt", quota = 10 }, { use = "fresh", quota = 100 }]
 
 [[scenes.home.stages]]

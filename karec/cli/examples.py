@@ -56,7 +56,7 @@ examples:
 arms.toml (docs/howto-simulate.md says more):
   train_every = 4                              # nights between two trainings; 0: never
   [scene]                                      # changes of the starting scene, for all arms
-  counts.recall = 10_000
+  limits.recall = 10_000
   [[arms]]
   name = "plain"
   [[arms]]

@@ -55,23 +55,25 @@ def build_cascade(
     items, place = resources.bundle, scene.place
     recall = _recall(scene, resources)
     stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
-    request = _steps(scene.request, (QueryHydrator,), replace(resources, bundle=bundle), place["request"])
-    observers = _steps(scene.observers, (SideEffect,), replace(resources, stages=stages), place["observers"])
-    check_wiring(request, recall, stages, observers, place)
-    steps = [*request, *recall.sources, *(step for stage in stages for step in stage.steps)]
-    check_steered(resources.exposure, steps, observers, place)
+    query = _steps(scene.query, (QueryHydrator,), replace(resources, bundle=bundle), place["query"])
+    side_effects = _steps(
+        scene.side_effects, (SideEffect,), replace(resources, stages=stages), place["side_effects"]
+    )
+    check_wiring(query, recall, stages, side_effects, place)
+    steps = [*query, *recall.sources, *(step for stage in stages for step in stage.steps)]
+    check_steered(resources.exposure, steps, side_effects, place)
     return Cascade(
         name,
-        request,
+        query,
         recall,
         stages,
-        tuple(SideEffectQueue(observer) for observer in observers),
+        tuple(SideEffectQueue(step) for step in side_effects),
         versions={"model": bundle.model_version, "bundle": bundle.path.name},
         index=items.index,
         threads=config.threads,
         naming=items.naming,
         recall_index=items.recall_index,
-        online=online if scene.items is None else None,  # the online store has no state of other item types
+        online=online if scene.item_type is None else None,  # the online store knows works only
         bundle=items,
         exposure=resources.exposure,
     )
@@ -85,7 +87,7 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
     resources = _resources(scene, bundle, config)
     place = scene.place
     lists: list[tuple[Sequence[Mapping[str, Any]], tuple[type[Step], ...], Resources, Place]] = [
-        (scene.request, (QueryHydrator,), replace(resources, bundle=bundle), place["request"]),
+        (scene.query, (QueryHydrator,), replace(resources, bundle=bundle), place["query"]),
         (scene.recall, (Source,), resources, place["recall"]),
     ]
     for i, stage in enumerate(scene.stages):
@@ -152,7 +154,7 @@ def scene_names(path: Path) -> list[str]:
 
 def check_steps(scene: Scene) -> None:
     """Raises ConfigError for a step of ``scene`` that nobody knows. No bundle is needed."""
-    lists = {"request": scene.request, "recall": scene.recall, "observers": scene.observers}
+    lists = {"query": scene.query, "recall": scene.recall, "side_effects": scene.side_effects}
     named = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
     for i, stage in enumerate(scene.stages):
         place = scene.place["stages"][i]["steps"]
@@ -181,15 +183,16 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
 
 def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
     """What scenes of the kind that ``scene`` recommends read."""
-    if scene.items is None:
+    if scene.item_type is None:
         return bundle
-    if scene.items not in bundle.kinds:
+    if scene.item_type not in bundle.kinds:
         raise scene.place.refusal(
-            f"items = {scene.items!r}: the bundle has no such kind{nearest(scene.items, bundle.kinds)}; it "
-            f"has works and {bundle.kinds}. Songs and creators are published where works have these roles, "
+            f"item_type = {scene.item_type!r}: the bundle has no such item type"
+            f"{nearest(scene.item_type, bundle.kinds)}; it has works and {bundle.kinds}. "
+            "Songs and creators are published where works have these roles, "
             "others by publish_bundle(…, kinds=…)"
         )
-    return bundle.kind(scene.items)
+    return bundle.kind(scene.item_type)
 
 
 def _recall(scene: Scene, resources: Resources) -> Recall:
@@ -199,7 +202,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     if not sources:
         raise place.refusal("a scene needs at least one recall channel")
     if scene.limit is None:
-        raise scene.place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
+        raise scene.place.refusal("the key 'limits.recall' is missing: how many works leave recall at most")
     merge = {
         "use": "merge",
         "quotas": [source.quota for source in sources],

@@ -21,8 +21,8 @@ from karec.config.scenes import (
     TOP_KEYS,
     Config,
     counted_entry,
-    counts_of,
     limit_of,
+    limits_of,
 )
 from karec.config.serve_settings import ServeSettings
 from karec.config.wiring import wiring_mistakes
@@ -33,16 +33,16 @@ from karec.screening.settings import read_settings
 from karec.toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
 
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
-    "request": (QueryHydrator,),
+    "query": (QueryHydrator,),
     "recall": (Source,),
-    "observers": (SideEffect,),
+    "side_effects": (SideEffect,),
 }
 
 
 LEAST = {"state": "memory:", "events": "events"}  # a table ``live`` without a mistake
 # beside the lists: kind, and what stands for one that is absent
 _KEYS_OF_SCENES: Sequence[tuple[str, Any, object]] = (
-    ("items", str, ""),
+    ("item_type", str, ""),
     ("consumed", Sequence[str], []),
     ("show_again", bool, False),
     ("exposure", Mapping[str, Any], {}),
@@ -165,8 +165,8 @@ def _scene_mistakes(
     found += [error for scene in (name, *parents) for error in unknown.get(scene, ())]
     place = config.place_of(name, parents)
     used: set[str] = set()
-    counts = _counts(table, used, place, found)
-    lists = {key: _entries(table.get(key, []), counts, used, place[key], found) for key in LISTS}
+    limits = _limits(table, used, place, found)
+    lists = {key: _entries(table.get(key, []), limits, used, place[key], found) for key in LISTS}
     for key, roles in ROLES.items():
         for entry, at in lists[key]:
             found += step_mistakes(entry, roles, at)
@@ -174,15 +174,15 @@ def _scene_mistakes(
         (
             stage,
             at,
-            _steps(stage, "steps", counts, used, at, found),
-            _substitute(stage, counts, used, at, found),
+            _steps(stage, "steps", limits, used, at, found),
+            _substitute(stage, limits, used, at, found),
         )
         for stage, at in lists["stages"]
     ]
-    for count in config.scenes[name].get("counts", {}):
-        if count in counts and count not in used | {RECALL}:
+    for count in config.scenes[name].get("limits", {}):
+        if count in limits and count not in used | {RECALL}:
             found.append(
-                place["counts"][count].refusal("no step names it: write it as the k or quota of a step")
+                place["limits"][count].refusal("no step names it: write it as the k or quota of a step")
             )
     for key, hint, absent in _KEYS_OF_SCENES:
         try:
@@ -196,10 +196,10 @@ def _scene_mistakes(
         found.append(place["recall"].refusal("a scene needs at least one recall channel"))
     limit = None
     try:
-        limit = limit_of(table, counts, place)
-        if limit is None and not _names(table.get("counts"), RECALL):
+        limit = limit_of(table, limits, place)
+        if limit is None and not _names(table.get("limits"), RECALL):
             found.append(
-                place.refusal("the key 'counts.recall' is missing: how many works leave recall at most")
+                place.refusal("the key 'limits.recall' is missing: how many works leave recall at most")
             )
     except ConfigError as error:
         found.append(error)
@@ -208,34 +208,34 @@ def _scene_mistakes(
         yield from _wiring(lists, stages, limit, place)
 
 
-def _names(counts: object, name: str) -> bool:
+def _names(limits: object, name: str) -> bool:
     """Whether the table names the count, with a number that may be wrong, which is told then."""
-    return isinstance(counts, dict) and name in counts
+    return isinstance(limits, dict) and name in limits
 
 
-def _counts(
+def _limits(
     table: Mapping[str, Any], used: set[str], place: Place, found: list[ConfigError]
 ) -> dict[str, int]:
-    """The counts. What is wrong with one goes to ``found`` and its name to ``used``: nothing else is told of
+    """The limits. What is wrong with one goes to ``found`` and its name to ``used``: nothing else is told of
     it."""
-    counts: dict[str, int] = {}
-    given = table.get("counts", {})
+    limits: dict[str, int] = {}
+    given = table.get("limits", {})
     for name, count in given.items() if isinstance(given, dict) else [("", given)]:
         try:
-            counts.update(counts_of({"counts": {name: count} if name else count}, place))
+            limits.update(limits_of({"limits": {name: count} if name else count}, place))
         except ConfigError as error:
-            error.path = (*place.path, "counts", *([name] if name else []))
+            error.path = (*place.path, "limits", *([name] if name else []))
             found.append(error)
             if name:
-                counts[name] = 1
+                limits[name] = 1
                 used.add(name)
-    return counts
+    return limits
 
 
 def _entries(
-    value: object, counts: Mapping[str, int], used: set[str], place: Place, found: list[ConfigError]
+    value: object, limits: Mapping[str, int], used: set[str], place: Place, found: list[ConfigError]
 ) -> list[tuple[dict[str, Any], Place]]:
-    """The tables of a list, names of counts replaced; what is wrong with them goes to ``found``. Steps are
+    """The tables of a list, names of limits replaced; what is wrong with them goes to ``found``. Steps are
     left."""
     try:
         if isinstance(value, dict):
@@ -249,11 +249,11 @@ def _entries(
         deep = {key: entry for key, entry in table.items() if key == "steps" or isinstance(entry, list)}
         plain = {key: entry for key, entry in table.items() if key not in deep}
         try:
-            plain = counted_entry(plain, counts, used, place[i])
+            plain = counted_entry(plain, limits, used, place[i])
         except ConfigError as error:
             found.append(error)
             plain = {
-                key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in counts
+                key: entry for key, entry in plain.items() if not isinstance(entry, str) or key not in limits
             }
             plain |= {key: 1 for key in COUNTED if isinstance(plain.get(key), str | int)}  # told already
         entries.append(({**plain, **deep}, place[i]))
@@ -263,7 +263,7 @@ def _entries(
 def _steps(
     stage: Mapping[str, Any],
     key: str,
-    counts: Mapping[str, int],
+    limits: Mapping[str, int],
     used: set[str],
     at: Place,
     found: list[ConfigError],
@@ -278,18 +278,18 @@ def _steps(
             found.append(
                 at.refusal("the key 'name' is missing" if "name" not in stage else "name must be a text")
             )
-    steps = _entries(stage.get(key, []), counts, used, at[key], found)
+    steps = _entries(stage.get(key, []), limits, used, at[key], found)
     for step, place in steps:
         found += step_mistakes(step, STAGE_ROLES, place)
     return [step for step, _ in steps]
 
 
 def _substitute(
-    stage: Mapping[str, Any], counts: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
+    stage: Mapping[str, Any], limits: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
 ) -> list[dict[str, Any]] | None:
     if stage.get(SUBSTITUTE, False) is False:
         return None
-    return _steps(stage, SUBSTITUTE, counts, used, at, found)
+    return _steps(stage, SUBSTITUTE, limits, used, at, found)
 
 
 def _wiring(
@@ -300,7 +300,7 @@ def _wiring(
 ) -> Iterator[ConfigError]:
     """Of steps that were never built: needs that a step finds out when it is built are not among them."""
     request, recall, observers = (
-        [hollow_step(entry, at) for entry, at in lists[key]] for key in ("request", "recall", "observers")
+        [hollow_step(entry, at) for entry, at in lists[key]] for key in ("query", "recall", "side_effects")
     )
     sources = [source for source in recall if isinstance(source, Source)]
     merger = hollow_step({"use": "merge", "limit": limit}, place)

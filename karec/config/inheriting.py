@@ -5,8 +5,8 @@ module.
 
     [scenes.live]
     inherits = "home"                               # all keys of home, but
-    counts.prerank = 500                            #   counts one by one,
-    counts.scored = false                           #   counts that it leaves out,
+    limits.prerank = 500                            #   limits one by one,
+    limits.scored = false                           #   limits that it leaves out,
     recall.popular.quota = 5_000                    #   keys of an entry that it names,
     recall.social = false                           #   entries that it leaves out,
     recall.city = { use = "city", quota = 100 }     #   entries that it adds at the end,
@@ -14,9 +14,9 @@ module.
     stages.prerank.steps.freshness = { use = "tone", column = "tone", at_least = 0.5 }     # another step in
                                                                                            # its place,
     exposure.explore = 2                            #   keys of exposure, each as a whole,
-    observers = []                                  #   and a whole list in place of the inherited one
+    side_effects = []                               #   and a whole list in place of the inherited one
 
-``false`` leaves out whatever may be absent: counts, candidates, exposure and keys of it, entries of lists.
+``false`` leaves out whatever may be absent: limits, candidates, exposure and keys of it, entries of lists.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from typing import Any
 
 from karec.toml import Place, nearest, required, tables
 
-LISTS = ("request", "recall", "stages", "observers")
+LISTS = ("query", "recall", "stages", "side_effects")
 
 
 def merged(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> dict[str, Any]:
     """The parent's table with the child's keys. ConfigError: a change of what is not inherited."""
     table = {**parent, **child}
-    for key, what in (("counts", "count"), ("exposure", "key")):
+    for key, what in (("limits", "limit"), ("exposure", "key")):
         if isinstance(child.get(key), dict) and isinstance(parent.get(key), dict):
             table[key] = _by_key(parent[key], child[key], what, place[key])
     for key in ("candidates", "exposure"):

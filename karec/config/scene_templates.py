@@ -27,7 +27,7 @@ def scene_text(name: str, main: str, kinds: Mapping[str, Collection[str]]) -> st
             f"no template of a scene {name!r}{nearest(name, OTHERS)}; there are {[HOME, *OTHERS]}"
         )
     text = files("karec.config").joinpath(f"templates/{name}.toml").read_text(encoding="utf-8")
-    kind = tomllib.loads(text)["scenes"][name].get("items")
+    kind = tomllib.loads(text)["scenes"][name].get("item_type")
     if kind is None:
         return text.replace(f'inherits = "{HOME}"', f'inherits = "{main}"')
     if kind not in kinds:

@@ -1,4 +1,4 @@
-"""The scenes of a ``karec.toml``: their keys, what a scene inherits, and the counts that its steps name.
+"""The scenes of a ``karec.toml``: their keys, what a scene inherits, and the limits that its steps name.
 
     bundle = "bundles"                              # the folder that holds `current`; relative to this file
     bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did
@@ -9,11 +9,10 @@
     serve = { port = 8080, workers = 2 }            # optional: how karec serve answers; serve_settings.py
 
     [scenes.home]
-    items = "work"                                  # what it recommends: works, unless told; or a kind of the
-                                                    # bundle
-    request = [{ use = "user_features" }, { use = "user_tower" }]
+    item_type = "work"                              # what it recommends; works by default
+    query = [{ use = "user_features" }, { use = "user_tower" }]
 
-    [scenes.home.counts]                            # how many works are left, by a name of your choice
+    [scenes.home.limits]                            # how many works are left, by a name of your choice
     recall = 100_000                                # at most so many works leave recall; always needed
     scored = 2_000
     prerank = 1_000
@@ -53,15 +52,15 @@ TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "serve", "scenes")
 SCENE_KEYS = (
     *(
         "inherits",
-        "items",
-        "counts",
+        "item_type",
+        "limits",
         "candidates",
-        "request",
+        "query",
         "recall",
         "consumed",
         "show_again",
         "stages",
-        "observers",
+        "side_effects",
     ),
     "exposure",
 )
@@ -77,19 +76,18 @@ class Scene:
 
     ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what
     it wants of exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall.
-    ``items``: the kind of what it recommends; None: works. ``show_again``: works that a user was shown come
-    again.
+    ``item_type``: what it recommends; None: works. ``show_again``: works that a user was shown come again.
     """
 
     name: str
     place: Place
     limit: int | None
-    request: Sequence[Mapping[str, Any]]
+    query: Sequence[Mapping[str, Any]]
     recall: Sequence[Mapping[str, Any]]
     stages: Sequence[Mapping[str, Any]]
-    observers: Sequence[Mapping[str, Any]]
+    side_effects: Sequence[Mapping[str, Any]]
     exposure: Mapping[str, Any] | None = None
-    items: str | None = None
+    item_type: str | None = None
     consumed: Sequence[str] = ()
     show_again: bool = False
 
@@ -108,7 +106,7 @@ class Scene:
 class Config:
     """A ``karec.toml`` as read: ``table`` is the whole file, ``scenes`` its scenes as written, by name.
 
-    ``scene`` gives one of them checked, with what it inherits and its counts as numbers.
+    ``scene`` gives one of them checked, with what it inherits and its limits as numbers.
     """
 
     path: Path
@@ -179,24 +177,24 @@ class Config:
         """The scene ``name``. Raises ConfigError naming the place of a mistake."""
         table, parents = self.inherited(name)
         place = self.place_of(name, parents)
-        counts = counts_of(table, place)
-        limit = limit_of(table, counts, place)
+        limits = limits_of(table, place)
+        limit = limit_of(table, limits, place)
         used: set[str] = set()
-        lists: dict[str, Any] = {key: _counted(table.get(key, []), counts, used, place[key]) for key in LISTS}
-        own = self.scenes[name].get("counts", {})
-        unused = [count for count in own if count in counts and count not in used | {RECALL}]
+        lists: dict[str, Any] = {key: _counted(table.get(key, []), limits, used, place[key]) for key in LISTS}
+        own = self.scenes[name].get("limits", {})
+        unused = [count for count in own if count in limits and count not in used | {RECALL}]
         if unused:
-            raise place["counts"].refusal(
+            raise place["limits"].refusal(
                 f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for'
             )
         exposure = (
             checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
         )
         consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
-        items = str(required(table, "items", str, place)) if "items" in table else WORKS
-        kind = None if items == WORKS else items
+        item_type = str(required(table, "item_type", str, place)) if "item_type" in table else WORKS
+        own_type = None if item_type == WORKS else item_type
         again = bool(required(table, "show_again", bool, place)) if "show_again" in table else False
-        lists |= {"exposure": exposure, "items": kind, "consumed": consumed, "show_again": again}
+        lists |= {"exposure": exposure, "item_type": own_type, "consumed": consumed, "show_again": again}
         return Scene(name, place, limit, **lists)
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
@@ -229,11 +227,11 @@ class Config:
         return merged(above, table, place), (parent, *parents)
 
 
-def counts_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
-    counts: Mapping[str, int] = checked(table.get("counts", {}), Mapping[str, int], "counts", place)
-    for name, count in counts.items():
-        _check_count(f"counts.{name}", count, place)
-    return counts
+def limits_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
+    limits: Mapping[str, int] = checked(table.get("limits", {}), Mapping[str, int], "limits", place)
+    for name, count in limits.items():
+        _check_count(f"limits.{name}", count, place)
+    return limits
 
 
 def _check_count(name: str, count: int, place: Place) -> None:
@@ -243,50 +241,50 @@ def _check_count(name: str, count: int, place: Place) -> None:
         raise place.refusal(f"{name} = {count}, expected at most {MOST_WORKS}")
 
 
-def limit_of(table: Mapping[str, Any], counts: Mapping[str, int], place: Place) -> int | None:
-    """How many works leave recall at most: ``counts.recall``, or the key ``candidates``."""
-    if "candidates" in table and RECALL in counts:
+def limit_of(table: Mapping[str, Any], limits: Mapping[str, int], place: Place) -> int | None:
+    """How many works leave recall at most: ``limits.recall``, or the key ``candidates``."""
+    if "candidates" in table and RECALL in limits:
         raise place.refusal(
-            "candidates and counts.recall both say how many works leave recall; keep counts.recall"
+            "candidates and limits.recall both say how many works leave recall; keep limits.recall"
         )
     if "candidates" in table:
         limit = int(required(table, "candidates", int, place))
         _check_count("candidates", limit, place)
         return limit
-    return counts.get(RECALL)
+    return limits.get(RECALL)
 
 
-def _counted(value: object, counts: Mapping[str, int], used: set[str], place: Place) -> list[dict[str, Any]]:
-    """The entries with the names of counts replaced by numbers, in their steps too; adds the names to
+def _counted(value: object, limits: Mapping[str, int], used: set[str], place: Place) -> list[dict[str, Any]]:
+    """The entries with the names of limits replaced by numbers, in their steps too; adds the names to
     ``used``."""
     if isinstance(value, dict):
         raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
-    return [counted_entry(table, counts, used, place[i]) for i, table in enumerate(tables(value, place))]
+    return [counted_entry(table, limits, used, place[i]) for i, table in enumerate(tables(value, place))]
 
 
 def counted_entry(
-    table: Mapping[str, Any], counts: Mapping[str, int], used: set[str], place: Place
+    table: Mapping[str, Any], limits: Mapping[str, int], used: set[str], place: Place
 ) -> dict[str, Any]:
     """One entry of ``_counted``."""
     entry = dict(table)
     for key in COUNTED:
         if isinstance(entry.get(key), str):
             used.add(table[key])
-            entry[key] = _count(entry[key], key, counts, place)
+            entry[key] = _count(entry[key], key, limits, place)
         elif isinstance(entry.get(key), int) and not isinstance(entry[key], bool):
             _check_count(key, entry[key], place)
     for key in ("steps", SUBSTITUTE):
         if isinstance(entry.get(key), list):
-            entry[key] = _counted(entry[key], counts, used, place[key])
+            entry[key] = _counted(entry[key], limits, used, place[key])
     if isinstance(entry.get(SUBSTITUTE), dict):
-        entry[SUBSTITUTE] = counted_entry(entry[SUBSTITUTE], counts, used, place[SUBSTITUTE])
+        entry[SUBSTITUTE] = counted_entry(entry[SUBSTITUTE], limits, used, place[SUBSTITUTE])
     return entry
 
 
-def _count(name: str, key: str, counts: Mapping[str, int], place: Place) -> int:
-    if name not in counts:
+def _count(name: str, key: str, limits: Mapping[str, int], place: Place) -> int:
+    if name not in limits:
         raise place.refusal(
-            f"{key} = {name!r}, expected a whole number or the name of a count{nearest(name, counts)}; "
-            f"counts are {sorted(counts)}"
+            f"{key} = {name!r}, expected a whole number or the name of a limit{nearest(name, limits)}; "
+            f"limits are {sorted(limits)}"
         )
-    return counts[name]
+    return limits[name]

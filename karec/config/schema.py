@@ -28,10 +28,10 @@ Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
-    "request": (QueryHydrator,),
+    "query": (QueryHydrator,),
     "recall": (Source,),
     "steps": (Hydrator, Filter, Scorer, Selector),
-    "observers": (SideEffect,),
+    "side_effects": (SideEffect,),
 }
 OF_STAGE = "substitute of a stage"  # beside the steps' names in $defs
 COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
@@ -54,19 +54,22 @@ def config_schema() -> Schema:
                 "type": "string",
                 "description": "The scene whose keys this one takes, but those it changes.",
             },
-            "items": {"type": "string", "description": "What it recommends: work, or a kind of the bundle."},
+            "item_type": {
+                "type": "string",
+                "description": "What it recommends: work, or an item type of the bundle.",
+            },
             "consumed": {"type": "array", "items": {"type": "string"}},
             "show_again": {"type": "boolean", "description": "Works that a user was shown come again."},
-            "counts": {
+            "limits": {
                 "type": "object",
                 "description": "How many works are left, by names of your choice; recall is always needed.",
                 "additionalProperties": {"anyOf": [{"type": "integer", "minimum": 1}, {"const": False}]},
             },
             "candidates": {"anyOf": [{"type": "integer", "minimum": 1}, {"const": False}]},
-            "request": _list_or_changes("request"),
+            "query": _list_or_changes("query"),
             "recall": _list_or_changes("recall"),
             "stages": _stages(),
-            "observers": _list_or_changes("observers"),
+            "side_effects": _list_or_changes("side_effects"),
             "exposure": {"anyOf": [_exposure(), {"const": False}]},
         },
     }

@@ -51,10 +51,10 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
                 f"{origins.line((table_of, key))}"
             )
     yield f"\n[{name}]"
-    for key in ("items", "candidates", "consumed", "show_again", *LISTS):
+    for key in ("item_type", "candidates", "consumed", "show_again", *LISTS):
         if key in table and (key not in LISTS or not table[key]):
             yield told(key, table[key], (key,))
-    for key in ("counts", "exposure"):
+    for key in ("limits", "exposure"):
         if key in table:
             yield f"\n[{name}.{key}]"
             yield from (told(each, value, (key, each)) for each, value in table[key].items())

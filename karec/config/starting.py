@@ -28,11 +28,11 @@ def starting_config(
     logged as ever.
     """
     text = files("karec.config").joinpath("templates/home.toml").read_text(encoding="utf-8")
-    counts = _counts(len(snapshot.works))
-    for name, count in counts.items():
-        text = _replaced(rf"(?m)^({name} = )[\d_]+", f"{count:_}", text)
+    limits = _limits(len(snapshot.works))
+    for name, limit in limits.items():
+        text = _replaced(rf"(?m)^({name} = )[\d_]+", f"{limit:_}", text)
     for channel, share in QUOTAS.items():
-        quota = max(int(counts["recall"] * share), 1)
+        quota = max(int(limits["recall"] * share), 1)
         text = _replaced(rf'(use = "{channel}"\nquota = )[\d_]+', f"{quota:_}", text)
     weights = ", ".join(f"{_key(task)} = {weight}" for task, weight in objectives.items())
     text = _replaced(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
@@ -77,7 +77,7 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
     return text
 
 
-def _counts(n_works: int) -> dict[str, int]:
+def _limits(n_works: int) -> dict[str, int]:
     recall = min(100_000, n_works)
     prerank = min(1000, max(recall // 5, min(recall, 100)))
     rank = min(100, max(prerank // 5, min(prerank, 30)))

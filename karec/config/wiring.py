@@ -69,9 +69,8 @@ def check_steered(
         getattr(observer, "exposure", None) is exposure for observer in observers
     ):
         raise place["exposure"].refusal(
-            'nobody counts what feeds show: put { use = "exposures" } into observers, or name the state of a '
-            "process "
-            "that does"
+            'nobody counts what feeds show: put { use = "exposures" } into side_effects, or name the state '
+            "of a process that does"
         )
 
 
@@ -126,12 +125,12 @@ def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) 
     names = [stage.name for stage in stages]
     for i, observer in enumerate(observers):
         if observer.on_failure == "fail":
-            yield place["observers"][i].refusal(
+            yield place["side_effects"][i].refusal(
                 f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
             )
         for stage in getattr(observer, "stages", None) or ():
             if stage not in names:
-                yield place["observers"][i].refusal(
+                yield place["side_effects"][i].refusal(
                     f"{observer.name} watches the stage {stage!r}; there are {names}"
                 )
 
@@ -152,12 +151,12 @@ def _needs(
     may need that runs whichever does. Observers look at what each answer has.
     """
     channels = [(source, place["recall"][i]) for i, source in enumerate(sources)]
-    before: list[Entry] = [(step, place["request"][i]) for i, step in enumerate(request)]
+    before: list[Entry] = [(step, place["query"][i]) for i, step in enumerate(request)]
     after = [
         [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(of.steps)]
         for i, of in enumerate(stages)
     ]
-    watching: list[Entry] = [(observer, place["observers"][i]) for i, observer in enumerate(observers)]
+    watching: list[Entry] = [(observer, place["side_effects"][i]) for i, observer in enumerate(observers)]
     everybody = (
         *before,
         (merger, place["recall"]),
@@ -238,7 +237,7 @@ def _lacking(
     if step.role == "side_effect":
         where = "into a stage"
     elif need.startswith("request.") and step.role != "query_hydrator":
-        where = f"into {scene.keys}.request"
+        where = f"into {scene.keys}.query"
     else:
         where = "before it"
     if need in every:

@@ -64,7 +64,7 @@ def publish_bundle(
     channel ``model`` searches gets lists, for scenes that say ``exact = false``, and the manifest says what
     recall@1000 users get; ``lists`` False leaves them out. Songs and creators are published as kinds of items
     where works have these roles, and ``kinds``, which take the place of those of the same name: scenes
-    recommend them (``items = "song"``).
+    recommend them (``item_type = "song"``).
 
     Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep``
     versions stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads

@@ -166,7 +166,7 @@ TEXT = """
 bundle = "bundles"
 bundle_key = "publisher.pub.pem"
 [scenes.home]
-counts = { recall = 8 }
+limits = { recall = 8 }
 recall = [{ use = "popular", quota = 5 }]
 stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 """

@@ -22,7 +22,7 @@ def no_toml(path):
 
 
 def another_scene(path):
-    path.write_text('bundle = "bundles"\n[scenes.shop.counts]\nrecall = 10\n')
+    path.write_text('bundle = "bundles"\n[scenes.shop.limits]\nrecall = 10\n')
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         (
             'candidates = 8\nrecall = [{ use = "popular"',
             'recall = [{ use = "popular"',
-            "home: the key 'counts.recall' is missing",
+            "home: the key 'limits.recall' is missing",
         ),
         (
             'candidates = 8\nrecall = [{ use = "popular"',

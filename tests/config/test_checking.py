@@ -29,7 +29,7 @@ stages = [
     ] },
 ]
 
-[scenes.home.counts]
+[scenes.home.limits]
 recall = 8
 prerank = 6
 
@@ -54,7 +54,7 @@ stages = [
     ] },
 ]
 
-[scenes.home.counts]
+[scenes.home.limits]
 recall = 8
 prerank = 6
 rank = 0
@@ -94,8 +94,8 @@ EVERY = [
         r"scenes\.home\.stages\[1\]\.steps\[1\] \(top_k\): on_failure = 'retry', expected one of 'fail', "
         r"'skip'",
     ),
-    (19, r"scenes\.home\.counts\.prerank: no step names it"),
-    (20, r"scenes\.home: counts\.rank = 0, expected at least 1"),
+    (19, r"scenes\.home\.limits\.prerank: no step names it"),
+    (20, r"scenes\.home: limits\.rank = 0, expected at least 1"),
     (24, r"scenes\.live\.recall: populr = 7, expected a table of keys to override, or false"),
     (27, r"scenes\.late: no scene 'hom' \(did you mean 'home'\?\)"),
 ]
@@ -105,7 +105,7 @@ MORE_BAD = """threds = 4
 bundle = "bundles"
 
 [scenes.home]
-requst = []
+qury = []
 recall = [{ use = "popular", quota = 5 }, { use = "follow", quota = -1 }]
 stages = [
     { name = "rerank", steps = [
@@ -117,7 +117,7 @@ stages = [
     ] },
 ]
 
-[scenes.home.counts]
+[scenes.home.limits]
 recall = 8
 page = 0
 
@@ -125,11 +125,11 @@ page = 0
 inherits = "home"
 recall.populr.quota = 3
 stages.rerank.steps.pagerules = false
-counts.pages = false
+limits.pages = false
 """
 MORE = [
     (1, r"unknown key 'threds' \(did you mean 'threads'\?\)"),
-    (5, r"scenes\.home: unknown key 'requst' \(did you mean 'request'\?\)"),
+    (5, r"scenes\.home: unknown key 'qury' \(did you mean 'query'\?\)"),
     (6, r"scenes\.home\.recall\[1\]: quota = -1, expected at least 1"),
     (
         11,
@@ -138,14 +138,14 @@ MORE = [
     ),
     (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[1\]: unknown key 'colum'"),
     (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[1\]: the key 'column' is missing"),
-    (19, r"scenes\.home: counts\.page = 0, expected at least 1"),
+    (19, r"scenes\.home: limits\.page = 0, expected at least 1"),
     (23, r"scenes\.live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
     (
         24,
         r"scenes\.live\.stages\.rerank\.steps: no entry 'pagerules' is inherited "
         r"\(did you mean 'page_rules'\?\)",
     ),
-    (25, r"scenes\.live\.counts: no count 'pages' is inherited \(did you mean 'page'\?\)"),
+    (25, r"scenes\.live\.limits: no limit 'pages' is inherited \(did you mean 'page'\?\)"),
 ]
 
 
@@ -191,7 +191,7 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
         ),
         ("recall.popular.quota = 3", "recall.popular.qouta = 3", 21, "unknown key 'qouta'"),
         ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one recall channel"),
-        ("recall = 8\n", "", 3, "the key 'counts.recall' is missing"),
+        ("recall = 8\n", "", 3, "the key 'limits.recall' is missing"),
         ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected at least 1"),
         ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected at least 1"),
         (
@@ -205,7 +205,7 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
             "recall = 8\n",
             "recall = 5_000_000_000\n",
             16,
-            r"counts\.recall = 5000000000, expected at most "
+            r"limits\.recall = 5000000000, expected at most "
             r"2147483647",
         ),
     ],
@@ -344,7 +344,7 @@ def test_the_templates_have_no_mistake_and_are_shown(tmp_path, name):
     shown.write_text(shown_scene(path, name))
     assert config_mistakes(shown) == []
     ours, its = (Config.read(file).scene(name) for file in (path, shown))
-    assert (ours.limit, ours.items, ours.consumed) == (its.limit, its.items, its.consumed)
+    assert (ours.limit, ours.item_type, ours.consumed) == (its.limit, its.item_type, its.consumed)
     for mine, other in zip(ours.stages, its.stages, strict=True):
         for step, same in zip(mine["steps"], other["steps"], strict=True):
             assert step.items() <= same.items()

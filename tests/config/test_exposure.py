@@ -13,12 +13,12 @@ HOME = """
 bundle = "bundles"
 
 [scenes.home]
-request = [{ use = "exposure_prices" }]
+query = [{ use = "exposure_prices" }]
 recall = [{ use = "underexposed", quota = 4 }, { use = "popular", quota = 10 }]
 stages = [{ name = "rank", steps = [{ use = "index_rows" }, { use = "exposure" }, { use = "top_k" }] }]
-observers = [{ use = "exposures" }]
+side_effects = [{ use = "exposures" }]
 
-[scenes.home.counts]
+[scenes.home.limits]
 recall = 14
 
 """
@@ -62,7 +62,7 @@ def test_a_scene_without_the_table_has_none(write_config):
     text = HOME.replace('{ use = "exposure_prices" }', "").replace(
         '{ use = "underexposed", quota = 4 }, ', ""
     )
-    text = text.replace('{ use = "exposure" }, ', "").replace('observers = [{ use = "exposures" }]', "")
+    text = text.replace('{ use = "exposure" }, ', "").replace('side_effects = [{ use = "exposures" }]', "")
     with load_cascade(write_config(text), "home") as cascade:
         assert cascade.exposure is None
 
@@ -277,12 +277,12 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         (
             '{ use = "exposure_prices" }',
             "",
-            "the step underexposed needs request.explored: put exposure_prices into scenes.home.request",
+            "the step underexposed needs request.explored: put exposure_prices into scenes.home.query",
         ),
         (
-            'observers = [{ use = "exposures" }]',
+            'side_effects = [{ use = "exposures" }]',
             "",
-            'scenes.home.exposure: nobody counts what feeds show: put { use = "exposures" } into observers',
+            'exposure: nobody counts what feeds show: put { use = "exposures" } into side_effects',
         ),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_table_that_no_step_reads_is_refused(write_config):
     text = HOME.replace('{ use = "exposure_prices" }', "").replace(
         '{ use = "underexposed", quota = 4 }, ', ""
     )
-    text = text.replace('{ use = "exposure" }, ', "").replace('observers = [{ use = "exposures" }]', "")
+    text = text.replace('{ use = "exposure" }, ', "").replace('side_effects = [{ use = "exposures" }]', "")
     with pytest.raises(
         ConfigError,
         match=r"scenes\.home\.exposure: no step reads it: put \{ use = "
@@ -308,7 +308,7 @@ def test_a_table_that_no_step_reads_is_refused(write_config):
 
 
 def test_a_process_that_does_not_count_may_read_the_state_of_one_that_does(write_config):
-    text = HOME.replace('observers = [{ use = "exposures" }]', "") + TABLE + 'state = "exposure.json"\n'
+    text = HOME.replace('side_effects = [{ use = "exposures" }]', "") + TABLE + 'state = "exposure.json"\n'
     with load_cascade(write_config(text), "home") as cascade:
         assert len(cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS))) == 4
 

@@ -17,7 +17,7 @@ from karec.steps.shared.similarity import Similarity
 TEXT = """
 bundle = "bundles"
 [scenes.home]
-counts = { recall = 8, prerank = 5 }
+limits = { recall = 8, prerank = 5 }
 recall = [{ use = "popular", quota = 8 }]
 [[scenes.home.stages]]
 name = "prerank"

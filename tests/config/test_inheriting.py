@@ -16,7 +16,7 @@ stages = [
     { name = "rank", steps = [{ use = "top_k" }] },
 ]
 
-[scenes.home.counts]
+[scenes.home.limits]
 recall = 8
 prerank = 6
 
@@ -35,7 +35,7 @@ def live(write_config):
 
 
 def test_another_step_takes_an_entrys_place_without_its_keys(live):
-    scene = live('stages.prerank.steps.inner_product = { use = "live_indicators" }\ncounts.prerank = false\n')
+    scene = live('stages.prerank.steps.inner_product = { use = "live_indicators" }\nlimits.prerank = false\n')
     assert scene.stages[0]["steps"] == [
         {"use": "index_rows"},
         {"name": "inner_product", "use": "live_indicators"},
@@ -104,9 +104,9 @@ def test_a_scene_may_want_nothing_of_the_inherited_exposure(live):
 
 
 def test_merging_changes_neither_table():
-    parent = {"counts": {"recall": 3}, "recall": [{"use": "popular", "quota": 5}], "stages": []}
+    parent = {"limits": {"recall": 3}, "recall": [{"use": "popular", "quota": 5}], "stages": []}
     child = {
-        "counts": {"recall": 2},
+        "limits": {"recall": 2},
         "recall": {"popular": {"quota": 1}, "new": {"use": "fresh", "before": "popular"}},
     }
     before = repr((parent, child))

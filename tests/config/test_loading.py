@@ -19,7 +19,7 @@ from karec.pipeline.step import Filter
 TEXT = f"""
 bundle = "bundles"
 [scenes.home]
-counts = {{ recall = 8 }}
+limits = {{ recall = 8 }}
 recall = [{{ use = "popular", quota = 8 }}]
 [[scenes.home.stages]]
 name = "prerank"

@@ -163,13 +163,13 @@ def test_comments_are_of_different_people(asked, bundle):
     ("changed", "told"),
     [
         (
-            ('items = "song"', 'items = "sogn"'),
-            r"scenes\.song_request: items = 'sogn': .*did you mean "
+            ('item_type = "song"', 'item_type = "sogn"'),
+            r"scenes\.song_request: item_type = 'sogn': .*did you mean "
             r"'song'\?",
         ),
         (
-            ('items = "live"', 'items = "podcast"'),
-            r"items = 'podcast': the bundle has no such kind; it has "
+            ('item_type = "live"', 'item_type = "podcast"'),
+            r"item_type = 'podcast': the bundle has no such item type; it has "
             r"works and",
         ),
         (

@@ -17,7 +17,7 @@ stages = [
     { name = "rank", steps = [{ use = "top_k" }] },
 ]
 
-[scenes.home.counts]
+[scenes.home.limits]
 recall = 8
 prerank = 6
 
@@ -39,9 +39,9 @@ def test_counts_are_named_by_steps(write_config):
 
 
 def test_a_quota_may_name_a_count_too(write_config):
-    text = HOME.replace("quota = 4", 'quota = "new"') + "[scenes.live]\ninherits = 'home'\ncounts.new = 3\n"
+    text = HOME.replace("quota = 4", 'quota = "new"') + "[scenes.live]\ninherits = 'home'\nlimits.new = 3\n"
     with pytest.raises(
-        ConfigError, match=r"recall\[1\]: quota = 'new', expected a whole number or the name of a count"
+        ConfigError, match=r"recall\[1\]: quota = 'new', expected a whole number or the name of a limit"
     ):
         Config.read(write_config(text)).scene("home")
     assert Config.read(write_config(text)).scene("live").recall[1]["quota"] == 3
@@ -58,16 +58,16 @@ def test_the_older_key_candidates_still_limits_recall(write_config):
         (
             'k = "prerank"',
             'k = "prernk"',
-            r"stages\[0\]\.steps\[1\]: k = 'prernk', .* \(did you mean 'prerank'\?\); coun",
+            r"stages\[0\]\.steps\[1\]: k = 'prernk', .* \(did you mean 'prerank'\?\); limits are",
         ),
         (
             'k = "prerank"',
             "k = 6",
-            r"home\.counts: no step names 'prerank': write k = \"prerank\" in the step it is for",
+            r"home\.limits: no step names 'prerank': write k = \"prerank\" in the step it is for",
         ),
-        ("prerank = 6", "prerank = 0", r"home: counts\.prerank = 0, expected at least 1"),
-        ("prerank = 6", "prerank = 2.5", r"home: counts\.prerank = 2.5, expected int"),
-        ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and counts.recall both say"),
+        ("prerank = 6", "prerank = 0", r"home: limits\.prerank = 0, expected at least 1"),
+        ("prerank = 6", "prerank = 2.5", r"home: limits\.prerank = 2.5, expected int"),
+        ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and limits.recall both say"),
         (
             "[scenes.home]",
             '[scenes.home]\ninherits = "hme"',
@@ -93,16 +93,16 @@ def test_a_scene_that_says_nothing_is_its_parent(write_config):
     home, live = (
         scene(write_config, "[scenes.live]\ninherits = 'home'\n", name) for name in ("home", "live")
     )
-    assert (live.limit, live.request, live.recall, live.stages) == (
+    assert (live.limit, live.query, live.recall, live.stages) == (
         home.limit,
-        home.request,
+        home.query,
         home.recall,
         home.stages,
     )
 
 
 def test_top_level_keys_replace_and_counts_replace_one_by_one(write_config):
-    text = "[scenes.live]\ninherits = 'home'\nrecall = [{ use = 'fresh', quota = 2 }]\ncounts.prerank = 5\n"
+    text = "[scenes.live]\ninherits = 'home'\nrecall = [{ use = 'fresh', quota = 2 }]\nlimits.prerank = 5\n"
     live = scene(write_config, text)
     assert live.recall == [{"use": "fresh", "quota": 2}]
     assert (live.limit, live.stages[0]["steps"][1]["k"]) == (8, 5)
@@ -128,18 +128,18 @@ stages.prerank.steps.top_k.k = 4
 def test_false_leaves_out_an_inherited_count(write_config):
     text = (
         "[scenes.live]\ninherits = 'home'\ncandidates = 3\nstages.prerank.steps.top_k.k = 2\n"
-        "counts = { recall = false, prerank = false }\n"
+        "limits = { recall = false, prerank = false }\n"
     )
     live = scene(write_config, text)
     assert live.limit == 3 and live.stages[0]["steps"][1]["k"] == 2
-    with pytest.raises(ConfigError, match=r"k = 'prerank', expected a whole number or the name of a count"):
-        scene(write_config, "[scenes.live]\ninherits = 'home'\ncounts.prerank = false\n")
+    with pytest.raises(ConfigError, match=r"k = 'prerank', expected a whole number or the name of a limit"):
+        scene(write_config, "[scenes.live]\ninherits = 'home'\nlimits.prerank = false\n")
 
 
 def test_a_grandchild_inherits_what_its_parent_changed(write_config):
     text = (
         "[scenes.live]\ninherits = 'home'\nrecall.new.quota = 2\n[scenes.late]\ninherits = 'live'\n"
-        "counts.recall = 5\n"
+        "limits.recall = 5\n"
     )
     late = scene(write_config, text, "late")
     assert (late.limit, [channel["quota"] for channel in late.recall]) == (5, [5, 2])
@@ -154,8 +154,8 @@ def test_a_grandchild_inherits_what_its_parent_changed(write_config):
             r"'popular'\?\)",
         ),
         (
-            "counts.prernk = false",
-            r"live\.counts: no count 'prernk' is inherited \(did you mean "
+            "limits.prernk = false",
+            r"live\.limits: no limit 'prernk' is inherited \(did you mean "
             r"'prerank'\?\)",
         ),
         ("recall.populr = false", r"live\.recall: no entry 'populr' is inherited"),
@@ -195,11 +195,11 @@ recall = [{ use = "popular", quota = 5 }]
 stages = [{ name = "rank" }]
 [scenes.live]
 inherits = "bare"
-request.seen = { use = "user_features" }
+query.seen = { use = "user_features" }
 stages.rank.steps.cut = { use = "top_k" }
 """,
     )
-    assert live.request == [{"name": "seen", "use": "user_features"}]
+    assert live.query == [{"name": "seen", "use": "user_features"}]
     assert live.stages == [{"name": "rank", "steps": [{"name": "cut", "use": "top_k"}]}]
 
 

@@ -13,7 +13,7 @@ VALIDATOR = Draft202012Validator(config_schema())
 HOME = """
 [scenes.home]
 recall = [{ use = "popular", quota = 5 }]
-counts = { recall = 5, few = 3 }
+limits = { recall = 5, few = 3 }
 
 [[scenes.home.stages]]
 name = "rank"
@@ -32,7 +32,7 @@ caps = [{ column = "creator_id", share = 0.01 }]
 
 [scenes.live]
 inherits = "home"
-counts.few = false
+limits.few = false
 recall.popular = false
 recall.fresh = { use = "fresh", quota = 4, before = "popular" }
 stages.rank.steps.dpp.diversity = 0.3

@@ -16,7 +16,7 @@ from karec.steps.sources.social import Social
 TEXT = """
 bundle = "bundles"
 [scenes.home]
-counts = { recall = 8 }
+limits = { recall = 8 }
 recall = [{ use = "profile", quota = 8 }, { use = "social", quota = 8 }, { use = "popular", quota = 5 }]
 stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 [scenes.live]

@@ -32,7 +32,7 @@ def steps_of(scene):
 
 
 @pytest.mark.parametrize(
-    ("n_works", "counts"),
+    ("n_works", "limits"),
     [
         (10**7, {"recall": 100_000, "scored": 5000, "prerank": 1000, "rank": 100, "rerank": 30}),
         (1000, {"recall": 1000, "scored": 1000, "prerank": 200, "rank": 40, "rerank": 30}),
@@ -41,13 +41,13 @@ def steps_of(scene):
         (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1, "rerank": 1}),
     ],
 )
-def test_the_counts_fit_the_catalogue(tmp_path, platform, n_works, counts):
+def test_the_counts_fit_the_catalogue(tmp_path, platform, n_works, limits):
     config = config_of(tmp_path, "home", snapshot_of(platform, n_works), {"click": 1.0})
-    assert config.scenes["home"]["counts"] == counts
+    assert config.scenes["home"]["limits"] == limits
     scene = config.scene("home")
-    assert scene.limit == counts["recall"]
+    assert scene.limit == limits["recall"]
     ks = [step["k"] for stage in scene.stages for step in stage["steps"] if "k" in step]
-    assert ks == [counts[name] for name in ("scored", "prerank", "rank", "rerank")]
+    assert ks == [limits[name] for name in ("scored", "prerank", "rank", "rerank")]
 
 
 def test_quotas_are_shares_of_what_leaves_recall(tmp_path, platform):

@@ -12,7 +12,7 @@ from karec.errors import ConfigError
 
 TEXT = """bundle = "bundles"
 [scenes.home]
-counts = { recall = 8, prerank = 5 }
+limits = { recall = 8, prerank = 5 }
 recall = [{ use = "popular", quota = 4, substitute = "nothing" }, { use = "fresh", quota = 8 }]
 [[scenes.home.stages]]
 name = "prerank"

@@ -13,14 +13,14 @@ SCENE = """
 bundle = "bundles"
 
 [scenes.home]
-request = REQUEST
-counts = { recall = 8 }
+query = REQUEST
+limits = { recall = 8 }
 recall = [{ use = "popular", quota = 8 }]
 stages = [
     { name = "prerank", steps = [PRERANK] },
     { name = "rank", steps = [{ use = "top_k" }] },
 ]
-observers = OBSERVERS
+side_effects = OBSERVERS
 """
 
 
@@ -75,7 +75,7 @@ def test_a_missing_user_tower_is_refused_even_by_a_step_that_may_be_skipped(buil
         build(f"{ROWS}, {PRODUCT}")
     assert str(caught.value).endswith(
         "karec.toml: scenes.home.stages[0].steps[1]: the step inner_product needs request.user_vector: "
-        "put user_tower into scenes.home.request"
+        "put user_tower into scenes.home.query"
     )
 
 
@@ -149,7 +149,7 @@ def test_a_recall_channel_is_part_of_the_chain(write_config):
 
 def test_an_observer_needs_what_some_stage_gives(build):
     with pytest.raises(
-        ConfigError, match=r"observers\[0\]: the step Watches needs column\.logits: put ranker into a st"
+        ConfigError, match=r"side_effects\[0\]: the step Watches needs column\.logits: put ranker into a st"
     ):
         build(ROWS, observers=f"[{of(Watches)}]")
 
@@ -169,7 +169,7 @@ def test_a_request_hydrator_needs_what_those_before_it_give(build):
     build(ROWS, request=f"[{of(GivesVector)}, {of(NeedsVector)}]")
     with pytest.raises(
         ConfigError,
-        match=r"request\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it "
+        match=r"query\[0\]: the step NeedsVector needs request\.user_vector: GivesVector gives it: put it "
         r"before",
     ):
         build(ROWS, request=f"[{of(NeedsVector)}, {of(GivesVector)}]")
@@ -179,7 +179,7 @@ def test_an_observer_that_would_fail_the_answer_is_refused(build):
     observer = of(Watches).replace("}", ', on_failure = "fail" }')
     with pytest.raises(
         ConfigError,
-        match=r"observers\[0\]: Watches runs after the answer and cannot fail it: leave out on_failure$",
+        match=r"side_effects\[0\]: Watches runs after the answer and cannot fail it: leave out on_failure$",
     ):
         build(ROWS, observers=f"[{observer}]")
 
@@ -194,7 +194,8 @@ class WatchesNothing(SideEffect):
 def test_an_observer_that_watches_a_stage_that_is_not_there_is_refused(build):
     with pytest.raises(
         ConfigError,
-        match=r"observers\[0\]: WatchesNothing watches the stage 'rerank'; there are \['prerank', 'rank'\]$",
+        match=r"side_effects\[0\]: WatchesNothing watches the stage 'rerank'; there are \['prerank', "
+        r"'rank'\]$",
     ):
         build(ROWS, observers=f"[{of(WatchesNothing)}]")
 

@@ -181,9 +181,9 @@ bundle = "bundles"
 
 [scenes.home]
 candidates = {limit}
-request = [{request}]
+query = [{request}]
 recall = [{recall}]
-observers = [{observers}]
+side_effects = [{observers}]
 
 [[scenes.home.stages]]
 name = "before"

@@ -91,7 +91,7 @@ class ArmRun:
             raise ConfigError(
                 f"the arm {self.arm.name!r}: its towers learn at night from its rank log, and no observer "
                 "writes one: "
-                'add { use = "rank_log" } to the scene\'s observers, or train_every = 0'
+                'add { use = "rank_log" } to the scene\'s side_effects, or train_every = 0'
             )
 
     def run(self) -> None:

@@ -7,7 +7,7 @@
     pair = ["no diversity", "DPP"]       # arms without and with diversity; the report's pictures mark them
 
     [scene]                              # of all arms: keys that change the scene of the starting karec.toml
-    counts.recall = 10_000
+    limits.recall = 10_000
 
     [learn]                              # of all arms: settings of karec train
     towers.epochs = 3
@@ -18,7 +18,7 @@
     learn.distil.recipe = "hard"               # settings of training that differ
     screen = { keep = 200, quality = { column = "voice_score" } }   # a screen.toml for uploads
 
-Where ``counts.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
+Where ``limits.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
 otherwise.
 """
 
@@ -143,7 +143,7 @@ class Arms:
         start = tomllib.loads(starting_config(SCENE, snapshot, weights))["scenes"][SCENE]
         base = tomllib.loads(files("karec.lab.simulate").joinpath("sets/scene.toml").read_text("utf-8"))
         layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
-        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _counts_of(arm, layer)][
+        recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _limits_of(arm, layer)][
             -1
         ]
         channels = [entry["use"] for entry in start["recall"]]
@@ -167,18 +167,18 @@ def read_arms(path: str | Path) -> Arms:
     return fill(Arms, read_toml(Path(path)), Place(Path(path)))
 
 
-def _counts_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:
-    counts = layer.get("counts", {})
-    if not isinstance(counts, Mapping):
-        raise ConfigError(f"the arm {arm.name!r}: scene.counts = {counts!r}, expected a table of counts")
-    return counts
+def _limits_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    limits = layer.get("limits", {})
+    if not isinstance(limits, Mapping):
+        raise ConfigError(f"the arm {arm.name!r}: scene.limits = {limits!r}, expected a table of limits")
+    return limits
 
 
 def _recall_of(arm: Arm, layer: Mapping[str, Any]) -> int:
-    recall = layer["counts"]["recall"]
+    recall = layer["limits"]["recall"]
     if type(recall) is not int or recall <= 0:
         raise ConfigError(
-            f"the arm {arm.name!r}: scene.counts.recall = {recall!r}, expected a number of works"
+            f"the arm {arm.name!r}: scene.limits.recall = {recall!r}, expected a number of works"
         )
     return recall
 

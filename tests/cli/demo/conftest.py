@@ -17,8 +17,8 @@ STILL = """
 [scenes.still]
 inherits = "home"
 exposure = false
-request.exposure_prices = false
-observers.exposures = false
+query.exposure_prices = false
+side_effects.exposures = false
 stages.rerank.steps.exposure = false
 """
 

@@ -77,7 +77,7 @@ def test_a_shadow_that_cannot_be_is_refused_with_its_place(job, key, message):
     config = job / "wrong.toml"
     share = "" if key.startswith("share") else "share = 0.02, "
     config.write_text((job / "karec.toml").read_text().replace("share = 0.02, ", f"{share}{key}, "))
-    with pytest.raises(ConfigError, match=f"scenes.home.observers.*{message}"):
+    with pytest.raises(ConfigError, match=f"scenes.home.side_effects.*{message}"):
         karec.open(config, scene="home")
 
 

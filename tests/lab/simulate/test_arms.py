@@ -82,7 +82,7 @@ def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
 def test_channels_share_the_pool_as_the_template_says(scene_of):
     quota = {source["use"]: source["quota"] for source in scene_of(TOWERS).recall}
     assert quota == {"follow": 30, "profile": 240, "social": 120, "popular": 240, "fresh": 240}
-    wider = TOWERS + "scene.counts.recall = 1_000\nscene.recall.popular.quota = 7\n"
+    wider = TOWERS + "scene.limits.recall = 1_000\nscene.recall.popular.quota = 7\n"
     scene = scene_of(wider)
     assert scene.limit == 1_000
     quota = {source["use"]: source["quota"] for source in scene.recall}
@@ -104,7 +104,7 @@ def test_a_whole_karec_toml_stands_in_for_the_starting_one(scene_of, tmp_path):
     scene = scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\n')
     assert scene.limit == 5 and scene.recall[0]["quota"] == 3
     with pytest.raises(ConfigError, match="has a config and a scene"):
-        scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\nscene.counts.recall = 3\n')
+        scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\nscene.limits.recall = 3\n')
 
 
 def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
@@ -148,8 +148,8 @@ def test_a_set_that_is_spelt_wrong_is_told_with_the_nearest():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("scene.counts = 3", "the arm 'one': scene.counts = 3, expected a table"),
-        ('scene.counts.recall = "x"', "the arm 'one': scene.counts.recall = 'x', expected a number of works"),
+        ("scene.limits = 3", "the arm 'one': scene.limits = 3, expected a table"),
+        ('scene.limits.recall = "x"', "the arm 'one': scene.limits.recall = 'x', expected a number of works"),
     ],
 )
 def test_counts_of_another_kind_are_refused_by_arm_and_key(change, words, scene_of):

@@ -17,8 +17,8 @@ TWO_DAYS = replace(SIZES, days=2)
 STEERED = """[[arms]]
 name = "steered"
 [arms.scene]
-request = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
-observers = [{ use = "exposures" }]
+query = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
+side_effects = [{ use = "exposures" }]
 recall.underexposed = { use = "underexposed", quota = 10 }
 stages.rerank.steps = [{ use = "exposure" }, { use = "top_k" }]
 [arms.scene.exposure]

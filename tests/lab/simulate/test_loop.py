@@ -193,7 +193,7 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
         ('[[arms]]\nname = "a"\nscene.stages.prerank.steps.dqp = false\n', "no entry 'dqp' is inherited"),
         ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
         ('[[arms]]\nname = "a"\nscene.stages.rerank.steps = [{ use = "dppp" }]\n', "did you mean 'dpp'"),
-        ('[[arms]]\nname = "a"\nscene.observers = [{ use = "rank_lgo" }]\n', "did you mean 'rank_log'"),
+        ('[[arms]]\nname = "a"\nscene.side_effects = [{ use = "rank_lgo" }]\n', "did you mean 'rank_log'"),
         ('[[arms]]\nname = "a"\nlearn.towers.epoch = 3\n', "the arm 'a': .*towers: unknown key 'epoch'"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
 
 
 def test_an_arm_that_learns_at_night_and_logs_nothing_is_refused_before_the_first_day(models, tmp_path):
-    silent = f'{TOWERS}[[arms]]\nname = "silent"\nscene.observers = []\n'
+    silent = f'{TOWERS}[[arms]]\nname = "silent"\nscene.side_effects = []\n'
     with pytest.raises(
         ConfigError,
         match=r"the arm 'silent': its towers learn at night from its rank log, "

@@ -32,8 +32,8 @@ quotas = [
 FLOORS = """[[arms]]
 name = "floors"
 [arms.scene]
-request = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
-observers = [{ use = "exposures" }]
+query = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
+side_effects = [{ use = "exposures" }]
 recall.underexposed = { use = "underexposed", quota = 10 }
 stages.rerank.steps = [{ use = "exposure" }, { use = "top_k" }]
 exposure.floors = [{ new_creator_days = 2, exposures = 3, budget = 200 }]
