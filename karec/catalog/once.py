@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable
 from threading import RLock
 from typing import Any, Generic, Self, TypeVar, overload
 
-from karec._giving_way import give_way
 
 T = TypeVar("T")
 
@@ -29,7 +28,6 @@ class Once:
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
         """The value of ``key``; ``build()`` makes it if this is the first call."""
         if key not in self._values:
-            give_way()
             with self._lock:
                 if key not in self._values:
                     self._values[key] = build()

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
-from karec._giving_way import give_way
 from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError, ContractError
 from karec.exposure.controller import Steering
@@ -41,7 +40,6 @@ T = TypeVar("T")
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
     """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of
     another role."""
-    give_way()
     use = required(table, "use", str, place)
     cls = step_class(use, place)
     _check_role(cls, use, roles, place)

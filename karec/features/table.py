@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec import _native
-from karec._giving_way import give_way
 from karec.catalog import schema
 from karec.catalog.table import Table
 from karec.features.stored_head import entry, flag, rates, scales, texts
@@ -174,11 +173,9 @@ class TableCoder:
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
         columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
         for at, (known, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
-            give_way()  # a column of a whole platform takes some milliseconds
             ids[:n, at] = known.encode(column)
         numbers = np.zeros((n + 1, len(self.number_names)), np.float32)
         for at, number in enumerate(self.numbers):
-            give_way()
             numbers[:n, at] = number(table[number.name])
         moments = np.zeros((n + 1, len(self.moments)), np.int64)
         for at, moment in enumerate(self.moments):
@@ -186,7 +183,6 @@ class TableCoder:
         counts = np.zeros((n + 1, len(self.counters)), np.float32)
         for at, name in enumerate(self.counters):
             counts[:n, at] = table[name]
-        give_way()
         numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
         return EncodedTable(ids, numbers, moments)
 

@@ -11,7 +11,6 @@ from typing import Self
 
 import numpy as np
 
-from karec._giving_way import give_way
 from karec.aggregates.rates import mean_rate, smoothed_rate
 from karec.catalog import schema
 from karec.catalog.schema import CREATOR, PUBLISHED
@@ -51,7 +50,6 @@ class Postings:
         # without a sign, modulo 2^64
         above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)
         for shift in range(0, int(above.max()).bit_length(), 16):
-            give_way()  # a pass over a whole platform takes some milliseconds
             digit = (above >> np.uint64(shift)).astype(np.uint16)
             rows = rows[np.argsort(digit[rows], kind="stable")]
         ordered = keys[rows]

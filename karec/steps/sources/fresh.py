@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from karec._giving_way import give_way
 from karec.aggregates.rates import PRIOR_SHOWS, mean_rate
 from karec.catalog import schema
 from karec.catalog.schema import CREATOR, PUBLISHED
@@ -85,7 +84,6 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Fixe
     drawn, of_latest = np.unique(maker[latest], return_inverse=True)
     orders = []
     for seed in range(draws):
-        give_way()  # a draw takes some milliseconds
         rng = np.random.default_rng(seed)
         rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
         best = descending(_beta(rng, positives[latest], shows[latest], rate))[:quota]
