@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable
 from threading import RLock
 from typing import Any, Generic, Self, TypeVar, overload
 
-
 T = TypeVar("T")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def demo(arguments: argparse.Namespace) -> None:
     console = lab_console("karec demo")
     from karec.cli.train import learn, publish_run
-    from karec.lab.demo.loop import Loop, Quality, meanwhile, page_parts
+    from karec.lab.demo.loop import Loop, Quality, page_parts, start_background_task
     from karec.lab.demo.report import write_demo
     from karec.lab.demo.scenes import asked_scenes, kinds_of, scenes_of
     from karec.lab.demo.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
@@ -42,7 +42,9 @@ def demo(arguments: argparse.Namespace) -> None:
             published = {"scenes": scenes, "kinds_of": kinds_of(data.world)}
         first = learn(arguments, data, progress, serves=True)
         config = publish_run(arguments, data, first.folder, progress, lists=not twice, **published)
-        evaluation = stack.enter_context(meanwhile(Quality(dataset, first.folder), dataset, progress))
+        evaluation = stack.enter_context(
+            start_background_task(Quality(dataset, first.folder), dataset, progress)
+        )
         last, rounds, taught = first, None, None
         if twice:
             taught = serve_to_teach(dataset, data.world, config, arguments.requests, progress)
@@ -52,7 +54,7 @@ def demo(arguments: argparse.Namespace) -> None:
         quality, playing = evaluation.result(), None
         if data.world is not None:
             played = Loop(data.world, last.folder, arguments.out / "loop", arguments.seed or 0)
-            playing = stack.enter_context(meanwhile(played, dataset, progress))
+            playing = stack.enter_context(start_background_task(played, dataset, progress))
         if taught is not None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)

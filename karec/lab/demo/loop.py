@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from karec._beside import Begun, InTurn, Work, begun
 from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import evaluate_run
 from karec.lab.report import Part, note
@@ -18,9 +17,10 @@ from karec.lab.simulate.population import Sizes, population_of
 from karec.lab.simulate.report import loop_report, parts_of
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.satiation import KUAIRAND
+from karec.learn.second_process import DeferredTask, StartedTask, Task, start_task
 from karec.times import Progress
 
-FEWEST_ROWS = 50_000  # exposures; of fewer, a process takes longer to start than it saves
+MIN_ROWS = 50_000  # exposures; with fewer, a process takes longer to start than it saves
 DAYS = 3
 PART = PlatformPart(users=300, works=5.0)  # some 30 s of one core
 
@@ -28,9 +28,10 @@ PART = PlatformPart(users=300, works=5.0)  # some 30 s of one core
 R = TypeVar("R")
 
 
-def meanwhile(work: Work[R], dataset: Dataset, progress: Progress) -> Begun[R]:
-    """``work``, of ``dataset``: beside this process, or when it is asked for."""
-    return begun(work, progress) if len(dataset.exposures) >= FEWEST_ROWS else InTurn(work, progress)
+def start_background_task(task: Task[R], dataset: Dataset, progress: Progress) -> StartedTask[R]:
+    """Starts ``task`` in a second process if ``dataset`` is large enough, else defers it."""
+    is_large = len(dataset.exposures) >= MIN_ROWS
+    return start_task(task, progress) if is_large else DeferredTask(task, progress)
 
 
 @dataclass(frozen=True, eq=False)

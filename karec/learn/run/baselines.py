@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from karec._beside import can_work_beside
 from karec.catalog.dataset import Dataset
 from karec.features.encoder import Encoder
 from karec.learn._torch import torch
@@ -22,6 +21,7 @@ from karec.learn.run.mixed_ranker import PARTS
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import recordings
 from karec.learn.run.tensorboard import EventFiles
+from karec.learn.second_process import can_use_second_process
 from karec.learn.settings.train import TrainSettings
 from karec.times import Progress
 
@@ -35,14 +35,14 @@ def baselines_of(settings: TrainSettings) -> tuple[str, ...]:
     return tuple(name for name in settings.evaluation.baselines if name not in there)
 
 
-def threads_beside(settings: TrainSettings, n_rows: int) -> int:
-    """The threads of each of both where baselines are trained beside the towers; 0 where all are trained in
-    turn: on a GPU or one thread, of few rows, without hard towers, or where nothing can work beside this
-    process.
+def second_process_threads(settings: TrainSettings, n_rows: int) -> int:
+    """Returns the number of threads of each process if a second one trains the baselines, else 0.
+
+    0 on a GPU, with one thread, few rows or no hard towers, and if no second process can be used.
     """
     threads = settings.run.threads or torch.get_num_threads()
     wanted = "hard" in settings.evaluation.baselines and n_rows >= FEWEST_ROWS
-    return threads // 2 if wanted and chosen_device(settings.run) == "cpu" and can_work_beside() else 0
+    return threads // 2 if wanted and chosen_device(settings.run) == "cpu" and can_use_second_process() else 0
 
 
 def train_baselines(

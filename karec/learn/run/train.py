@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from karec._beside import Beside
 from karec.catalog.dataset import Dataset
 from karec.evaluate.quality import evaluate_run
 from karec.learn._torch import torch
@@ -25,7 +24,7 @@ from karec.learn.distil.distillation import train_towers
 from karec.learn.distil.recall_towers import NAMES, train_recall_towers
 from karec.learn.fit.loop import Epoch, FitState, Recording
 from karec.learn.fit.prepare import TrainingData, prepare
-from karec.learn.run.baselines import Baselines, threads_beside, train_baselines
+from karec.learn.run.baselines import Baselines, second_process_threads, train_baselines
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
@@ -33,6 +32,7 @@ from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts
 from karec.learn.run.search import Choice
 from karec.learn.run.served_pools import named, read_served_pools, with_served_pools
 from karec.learn.run.tensorboard import EventFiles
+from karec.learn.second_process import SecondProcess
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.train import TrainSettings
 from karec.samples.lists import LoggedLists, read_lists
@@ -108,29 +108,31 @@ def train_all(
         prepared = prepare(dataset, settings, out, progress)
         notes = (*prepared.notes(settings.features.min_count), *(() if served is None else served.notes))
         clock.lap("examples")
-        beside, each = None, threads_beside(settings, len(prepared.train))
-        if each:  # from the start: a core that waits for a longer training than its own trains them meanwhile
-            work = Baselines(dataset, settings, out, trained_of, each)
-            beside = stack.enter_context(Beside(work, progress))
+        second, threads_each = None, second_process_threads(settings, len(prepared.train))
+        if (
+            threads_each
+        ):  # from the start: a core that waits for a longer training than its own trains them meanwhile
+            work = Baselines(dataset, settings, out, trained_of, threads_each)
+            second = stack.enter_context(SecondProcess(work, progress))
         kind: str = settings.ranker.kind
         state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
         runs = {"mmoe" if kind == "both" else kind: state}
         clock.lap("ranker")
-        if beside is None:
+        if second is None:
             runs |= train_baselines(prepared, settings, out, recording_of, progress)
             clock.lap("baselines")
         taught, soft, lists = _logged(dataset, prepared, served, settings, out, progress)
         clock.lap("rank log")
-        if each:
-            torch.set_num_threads(each)
+        if threads_each:
+            torch.set_num_threads(threads_each)
         runs["towers"], heads = train_towers(
             taught, soft, lists, settings, out, progress, recording_of("towers")
         )
         clock.lap("towers")
         runs |= _train_recall(prepared, settings, out, recording_of, progress)
         clock.lap("recall towers")
-        if beside is not None:
-            runs |= beside.result()
+        if second is not None:
+            runs |= second.result()
             clock.lap("waiting for baselines")
         torch.set_num_threads(threads)
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
@@ -139,7 +141,7 @@ def train_all(
         quality = evaluate_run(dataset, out, progress) if evaluated else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    peak = 0.0 if beside is None else beside.peak_gib
+    peak = 0.0 if second is None else second.peak_gib
     return TrainResult(
         out,
         quality,

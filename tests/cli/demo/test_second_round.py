@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_report_whether_a_second_process_works_besi
     (tmp_path / "train.toml").write_text(QUICK)
     told = []
     for name, fewest in (("one", 10**9), ("two", 0)):
-        monkeypatch.setattr(loop, "FEWEST_ROWS", fewest)
+        monkeypatch.setattr(loop, "MIN_ROWS", fewest)
         out = str(tmp_path / name)
         arguments = ["demo", *TINY, "--out", out, "--report", out, "--settings", str(tmp_path / "train.toml")]
         assert cli.main(arguments) == 0

@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._memory import peak_gib, reset_peak
 from karec.files import file_aside
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
@@ -32,6 +31,7 @@ from karec.learn.nets.towers import Towers
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS, part_path
 from karec.learn.run.rankers import train_ranker
+from karec.learn.second_process import peak_gib, reset_peak
 from karec.learn.settings.train import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel

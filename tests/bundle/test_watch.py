@@ -1,4 +1,4 @@
-"""A watcher reloads what is named anew, and leaves what was refused alone for longer and longer."""
+"""Watcher reloads changed versions and retries refused ones after longer and longer pauses."""
 
 import gc
 import threading
@@ -13,8 +13,8 @@ from karec.config.open import open_hot_swap, read_identity
 from karec.pipeline.types import Request
 
 
-class Looks:
-    """A watcher's wait, step by step: ``take(n)`` lets it look n times, and returns when it has."""
+class Polls:
+    """A watcher's wait, step by step: ``take(n)`` lets it poll n times and returns afterwards."""
 
     def __init__(self):
         self.go, self.waiting, self.over, self.seconds = (
@@ -54,11 +54,11 @@ def live(path):
 
 
 @pytest.fixture
-def looks(live, path):
-    looks = Looks()
-    watcher = Watcher(live, partial(read_identity, path), 5.0, looks)
-    yield looks
-    looks.end()
+def polls(live, path):
+    polls = Polls()
+    watcher = Watcher(live, partial(read_identity, path), 5.0, polls)
+    yield polls
+    polls.end()
     watcher.stop()
 
 
@@ -71,54 +71,52 @@ def ask(live):
     return version_of(live.run(Request(1, 5)))
 
 
-def test_a_new_version_and_a_new_karec_toml_serve_after_the_next_look(live, looks, path, publish_next):
-    looks.take(3)
+def test_watcher_serves_changed_bundle_and_file_after_next_poll(live, polls, path, publish_next):
+    polls.take(3)
     assert live.reloads.done == 0
     publish_next(8)
     assert ask(live) == 7
-    looks.take()
+    polls.take()
     assert ask(live) == 8
     path.write_text(TEXT.replace("recall = 8", "recall = 3"))
-    looks.take()
+    polls.take()
     assert len(live.run(Request(1, 5)).candidates) == 3
-    looks.take(3)
-    assert live.reloads.done == 2 and set(looks.seconds) == {5.0}
+    polls.take(3)
+    assert live.reloads.done == 2 and set(polls.seconds) == {5.0}
 
 
-def test_what_was_refused_is_tried_again_ever_later_and_another_version_at_once(
-    live, looks, publish_next, caplog
-):
+def test_watcher_doubles_pause_of_refused_version(live, polls, publish_next, caplog):
     (publish_next(8) / "index.karec").unlink()
     tried = []
-    for look in range(1, 300):
+    for poll in range(1, 300):
         before = live.reloads.refused
-        looks.take()
+        polls.take()
         if live.reloads.refused > before:
-            tried.append(look)
-    assert tried == [1, 3, 7, 15, 31, 63, 127, 191, 255], "after 2, 4, 8 … 64 looks"
+            tried.append(poll)
+    assert tried == [1, 3, 7, 15, 31, 63, 127, 191, 255], "after 2, 4, 8 … 64 polls"
     told = [record.getMessage() for record in caplog.records if record.name == "karec.live"]
     assert len(told) == len(tried) and "v0000000008" in told[0] and "stays in service" in told[0]
     assert ask(live) == 7
     (publish_next(9) / "index.karec").unlink()
-    looks.take()
+    polls.take()
     assert live.reloads.refused == len(tried) + 1
     publish_next(10)
-    looks.take()
+    polls.take()
     assert ask(live) == 10
 
 
-def test_a_karec_toml_that_is_wrong_for_a_while_ends_no_watcher(live, looks, path):
+def test_watcher_survives_wrong_karec_toml(live, polls, path):
     path.unlink()
-    looks.take()
+    polls.take()
     path.write_text("= ")
-    looks.take()
+    polls.take()
     assert live.reloads.refused == 2 and ask(live) == 7
     path.write_text(TEXT.replace("recall = 8", "recall = 3"))
-    looks.take()
+    polls.take()
     assert len(live.run(Request(1, 5)).candidates) == 3
 
 
-def test_a_watcher_by_the_clock_reloads_and_ends_with_its_cascade(path, publish_next):
+def test_watcher_ends_when_hot_swap_is_closed(path, publish_next):
     before = set(threading.enumerate())
     live = open_hot_swap(path, watch_seconds=0.01)
     publish_next(8)
@@ -130,12 +128,12 @@ def test_a_watcher_by_the_clock_reloads_and_ends_with_its_cascade(path, publish_
     ] == []
 
 
-def test_a_watcher_keeps_nothing_that_nobody_else_keeps(path):
-    live, looks = open_hot_swap(path), Looks()
-    watcher, gone = Watcher(live, partial(read_identity, path), 5.0, looks), weakref.ref(live)
-    looks.take()
+def test_watcher_keeps_no_reference_to_its_target(path):
+    live, polls = open_hot_swap(path), Polls()
+    watcher, gone = Watcher(live, partial(read_identity, path), 5.0, polls), weakref.ref(live)
+    polls.take()
     del live
     gc.collect()
     assert gone() is None and len(Gate.alive) == 0
-    looks.go.release()
+    polls.go.release()
     watcher.stop()

@@ -1,5 +1,6 @@
-"""A live cascade takes another bundle or karec.toml while requests run."""
+"""HotSwap replaces bundle and karec.toml while requests run."""
 
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 from harmful_models import CRASHING, constant, crashing, write_damaged
 from living_scenes import HELD, LONG, TEXT, Gate, Told, begun_in, publish_works, version_of
 
+import karec
 from karec.bundle import make_current
 from karec.config import open_hot_swap
 from karec.errors import BundleError, ConfigError
@@ -44,13 +46,13 @@ def ask(live, user=1, **options):
     return version_of(live.run(Request(user, 5, **options)))
 
 
-def until_it_serves(live, version, reloaded, **options):
-    """Ask until ``version`` answers; fails where the reload does."""
+def wait_for_version(live, version, reloaded, **options):
+    """Runs requests until ``version`` serves them; fails if the reload fails."""
     while ask(live, **options) != version:
         assert not reloaded.done() or reloaded.result()
 
 
-def test_each_answer_is_of_one_bundle_while_eight_take_each_others_place(live, publish_next, path, pool):
+def test_each_page_is_of_one_bundle_during_eight_reloads(live, publish_next, path, pool):
     publish_next(8)
     ended, answered = threading.Event(), threading.Semaphore(0)
 
@@ -74,25 +76,23 @@ def test_each_answer_is_of_one_bundle_while_eight_take_each_others_place(live, p
     assert max(Gate.built) == 2
 
 
-def test_a_running_request_ends_on_the_bundle_that_it_began_with(live, publish_next, pool):
+def test_running_request_ends_on_the_bundle_of_its_start(live, publish_next, pool):
     held = pool.submit(ask, live, HELD)
     assert Gate.arrived.wait(LONG)
     publish_next(8)
     reloaded = pool.submit(live.reload)
-    until_it_serves(live, 8, reloaded)
+    wait_for_version(live, 8, reloaded)
     assert not held.done() and not reloaded.done()
     Gate.open.set()
     assert held.result(LONG) == 7 and reloaded.result(LONG) is True
 
 
-def test_observers_of_the_old_bundle_see_its_last_answer_and_are_closed_before_reload_returns(
-    live, publish_next, pool
-):
+def test_reload_closes_side_effects_after_the_last_page(live, publish_next, pool):
     held = pool.submit(ask, live, HELD, request_id="last")
     assert Gate.arrived.wait(LONG)
     publish_next(8)
     reloaded = pool.submit(live.reload)
-    until_it_serves(live, 8, reloaded, request_id="next")
+    wait_for_version(live, 8, reloaded, request_id="next")
     assert (7, "closed") not in Told.heard
     Gate.open.set()
     assert reloaded.result(LONG)
@@ -103,13 +103,13 @@ def test_observers_of_the_old_bundle_see_its_last_answer_and_are_closed_before_r
     assert (8, "closed") in Told.heard and counts.dropped == counts.failed == 0
 
 
-def test_a_reload_that_finds_nothing_new_changes_nothing(live):
+def test_reload_without_change_returns_false(live):
     before = live.cascades
     assert live.reload() is False
     assert live.cascades is before
 
 
-def flipped(name):
+def flip_bit(name):
     def damage(folder):
         path = folder / name
         path.chmod(0o644)
@@ -120,8 +120,8 @@ def flipped(name):
     return damage
 
 
-def test_a_damaged_bundle_is_refused_and_the_old_one_serves_until_a_good_one_comes(live, publish_next):
-    flipped("index.karec")(publish_next(8))
+def test_reload_refuses_damaged_bundle_until_a_good_one_is_published(live, publish_next):
+    flip_bit("index.karec")(publish_next(8))
     for refused in (1, 2):
         with pytest.raises(BundleError, match=r"v0000000008.index\.karec") as error:
             live.reload()
@@ -132,7 +132,7 @@ def test_a_damaged_bundle_is_refused_and_the_old_one_serves_until_a_good_one_com
     assert (live.reloads.done, live.reloads.refused) == (1, 2)
 
 
-def test_a_model_that_ends_the_process_is_refused_and_this_process_serves_on(live, publish_next):
+def test_reload_refuses_model_that_ends_its_process(live, publish_next):
     def crash(folder):
         constants = constant(1, 10) | CRASHING
         write_damaged(
@@ -167,9 +167,7 @@ def test_a_model_that_ends_the_process_is_refused_and_this_process_serves_on(liv
         ),
     ],
 )
-def test_a_bundle_that_does_not_answer_what_was_answered_before_is_refused(
-    live, publish_next, path, setting, why
-):
+def test_reload_refuses_bundle_that_fails_served_requests(live, publish_next, path, setting, why):
     path.write_text(
         TEXT.replace('{ use = "living_scenes:Gate" }', f'{{ use = "living_scenes:Gate", {setting} = 8 }}')
     )
@@ -183,7 +181,7 @@ def test_a_bundle_that_does_not_answer_what_was_answered_before_is_refused(
     assert (8, "sampled") not in Told.heard
 
 
-def test_karec_toml_is_read_anew_and_what_was_blocked_in_the_same_bundle_stays_blocked(live, path):
+def test_reload_of_karec_toml_keeps_blocked_items_of_the_bundle(live, path):
     live.cascades["home"].bundle.index.block([700])
     bundle = live.cascades["home"].bundle
     path.write_text(TEXT.replace("recall = 8", "recall = 3"))
@@ -195,7 +193,7 @@ def test_karec_toml_is_read_anew_and_what_was_blocked_in_the_same_bundle_stays_b
     )
 
 
-def test_a_new_version_begins_with_what_steps_usually_took_in_the_one_before(live, publish_next):
+def test_new_version_starts_with_step_times_of_the_old_one(live, publish_next):
     before = live.cascades["home"]
     before.usual.add([("rank.top_k", 300.0), ("rank.gone", 7.0)] * 9)
     publish_next(8)
@@ -215,7 +213,7 @@ def test_a_new_version_begins_with_what_steps_usually_took_in_the_one_before(liv
         ("counts", "= counts", "karec.toml"),
     ],
 )
-def test_a_wrong_karec_toml_is_refused_and_the_old_one_serves(live, path, before, after, why):
+def test_reload_refuses_wrong_karec_toml(live, path, before, after, why):
     path.write_text(TEXT.replace(before, after))
     with pytest.raises(ConfigError, match=why):
         live.reload()
@@ -224,7 +222,7 @@ def test_a_wrong_karec_toml_is_refused_and_the_old_one_serves(live, path, before
     assert live.reload() is False
 
 
-def test_a_bundle_out_of_service_is_freed_before_reload_returns(live, publish_next):
+def test_reload_frees_replaced_bundle(live, publish_next):
     publish_next(8)
     ask(live)
     old = weakref.ref(live.cascades["home"].bundle)
@@ -232,7 +230,7 @@ def test_a_bundle_out_of_service_is_freed_before_reload_returns(live, publish_ne
     assert old() is None
 
 
-def test_a_refused_bundle_is_freed_though_the_error_is_kept(live, publish_next, path):
+def test_refused_bundle_is_freed_if_the_error_is_kept(live, publish_next, path):
     path.write_text(
         TEXT.replace('{ use = "living_scenes:Gate" }', '{ use = "living_scenes:Gate", fails_on = 8 }')
     )
@@ -244,12 +242,12 @@ def test_a_refused_bundle_is_freed_though_the_error_is_kept(live, publish_next, 
     assert kept.value and len(Gate.alive) == 1
 
 
-def test_a_third_version_waits_until_the_first_is_gone(live, publish_next, pool):
+def test_third_version_opens_after_the_first_is_closed(live, publish_next, pool):
     held = pool.submit(ask, live, HELD)
     assert Gate.arrived.wait(LONG)
     publish_next(8)
     reloads = [pool.submit(live.reload)]
-    until_it_serves(live, 8, reloads[0])
+    wait_for_version(live, 8, reloads[0])
     publish_next(9)
     reloads += [pool.submit(live.reload) for _ in range(3)]
     for _ in range(50):
@@ -260,14 +258,51 @@ def test_a_third_version_waits_until_the_first_is_gone(live, publish_next, pool)
     assert ask(live) == 9 and max(Gate.built) == 2
 
 
-def test_a_request_that_failed_does_not_hold_its_version_though_the_error_is_kept(live, publish_next):
+def test_stored_error_of_a_request_does_not_delay_reload(live, publish_next):
     with pytest.raises(ValueError, match="'other'; served are \\['home'\\]") as kept:
         live.run(Request(1, 5, scene="other"))
     publish_next(8)
     assert live.reload() and kept.value
 
 
-def test_all_scenes_of_a_file_change_together_and_share_one_bundle(path, publish_next):
+def test_stored_frame_that_holds_its_version_does_not_delay_reload(live, publish_next, pool):
+    version = live._serving  # as a profiler or a debugger holds it
+    publish_next(8)
+    assert pool.submit(live.reload).result(LONG) is True
+    assert [cascade.scene for cascade in version.cascades.values()] == ["home"]
+    assert (7, "closed") in Told.heard
+
+
+@pytest.mark.parametrize("interval_s", [0.005, 0.0001])
+def test_reload_restores_switch_interval(live, publish_next, interval_s):
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(interval_s)
+    try:
+        expected = sys.getswitchinterval()
+        publish_next(8)
+        assert live.reload()
+        assert sys.getswitchinterval() == expected
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_open_with_reload_follows_the_published_bundle(path, publish_next):
+    with karec.open(path, reload=True) as cascade:
+        assert ask(cascade) == 7
+        publish_next(8)
+        while ask(cascade) != 8:
+            assert cascade.reloads.refused == 0
+
+
+def test_open_returns_one_cascade_without_reload(path, publish_next):
+    with karec.open(path, scene="live") as cascade:
+        publish_next(8)
+        assert ask(cascade, scene="live") == 7
+    with pytest.raises(ValueError, match="scene is None, expected the name of a scene"):
+        karec.open(path, scene=None)
+
+
+def test_scenes_change_together_and_share_one_bundle(path, publish_next):
     with open_hot_swap(path, scene=None) as live:
         assert [ask(live, scene=scene) for scene in ("home", "live")] == [7, 7]
         publish_next(8)
@@ -279,7 +314,7 @@ def test_all_scenes_of_a_file_change_together_and_share_one_bundle(path, publish
         assert live.reload() and ask(live, scene="city") == 8
 
 
-def test_close_frees_and_refuses_what_comes_after(path):
+def test_close_frees_bundle_and_refuses_later_calls(path):
     live = open_hot_swap(path)
     ask(live)
     bundle = weakref.ref(live.cascades["home"].bundle)
@@ -292,6 +327,6 @@ def test_close_frees_and_refuses_what_comes_after(path):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 1e300, float("inf"), float("nan")])
-def test_a_watcher_needs_a_time_above_0(path, seconds):
+def test_watch_seconds_must_be_above_0(path, seconds):
     with pytest.raises(ValueError, match=r"watch_seconds = .*, expected a time above 0, or None"):
         open_hot_swap(path, watch_seconds=seconds)

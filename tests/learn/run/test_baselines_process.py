@@ -1,16 +1,16 @@
-"""Baselines in a process beside the ranker: the same as alone, and what goes wrong there is told here."""
+"""Baselines trained in a second process equal those trained in turn."""
 
 from dataclasses import replace
 
 import pytest
 
-from karec._beside import Beside
 from karec.learn._torch import torch
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.fit.prepare import prepare
-from karec.learn.run import baselines as beside
-from karec.learn.run.baselines import Baselines, baselines_of, threads_beside, train_baselines
+from karec.learn.run import baselines
+from karec.learn.run.baselines import Baselines, baselines_of, second_process_threads, train_baselines
 from karec.learn.run.run_folder import recordings
+from karec.learn.second_process import SecondProcess
 from karec.learn.settings.sections import EvaluationSettings, RankerSettings, RunSettings
 from karec.learn.settings.train import TrainSettings
 
@@ -24,7 +24,7 @@ def settings(dataset):
 
 
 @pytest.mark.long
-def test_the_baselines_are_those_that_are_trained_in_turn_with_as_many_threads(dataset, settings, tmp_path):
+def test_baselines_of_second_process_equal_baselines_in_turn(dataset, settings, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for folder in (alone, together):
         folder.mkdir()
@@ -37,7 +37,7 @@ def test_the_baselines_are_those_that_are_trained_in_turn_with_as_many_threads(d
     finally:
         torch.set_num_threads(threads)
     said = []
-    with Beside(
+    with SecondProcess(
         Baselines(dataset, settings, together, "these", 1), lambda *what: said.append(what)
     ) as training:
         found = training.result()
@@ -54,32 +54,32 @@ def test_the_baselines_are_those_that_are_trained_in_turn_with_as_many_threads(d
         ).read_bytes()
 
 
-def test_what_ends_the_training_there_is_raised_here(dataset, settings, tmp_path):
+def test_second_process_raises_error_of_training(dataset, settings, tmp_path):
     prepare(dataset, settings, tmp_path)
     left = tmp_path / "checkpoints" / "baseline_hard.pt"
     left.parent.mkdir()
     left.write_bytes(b"cut short")
     with (
-        Beside(Baselines(dataset, settings, tmp_path, "these", 1)) as training,
+        SecondProcess(Baselines(dataset, settings, tmp_path, "these", 1)) as training,
         pytest.raises(CheckpointError, match=r"baseline_hard\.pt: not a checkpoint"),
     ):
         training.result()
 
 
-def test_a_baseline_that_is_a_part_of_the_ranker_is_trained_once(settings):
+def test_baseline_that_is_part_of_the_ranker_is_trained_once(settings):
     wanted = replace(settings, evaluation=EvaluationSettings(baselines=("lr", "lightgbm", "hard")))
     kinds = {"mmoe": ("lr", "lightgbm", "hard"), "lr": ("lightgbm", "hard"), "both": NAMES, "lightgbm": NAMES}
     assert kinds == {kind: baselines_of(replace(wanted, ranker=RankerSettings(kind=kind))) for kind in kinds}
 
 
-def test_each_training_has_half_of_the_threads_where_there_are_many_rows(settings, monkeypatch):
+def test_each_process_gets_half_of_the_threads_if_rows_are_many(settings, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
-    many = beside.FEWEST_ROWS
-    assert threads_beside(settings, many) == 1
-    assert threads_beside(settings, many - 1) == 0
-    assert threads_beside(replace(settings, run=RunSettings(threads=1)), many) == 0, (
+    many = baselines.FEWEST_ROWS
+    assert second_process_threads(settings, many) == 1
+    assert second_process_threads(settings, many - 1) == 0
+    assert second_process_threads(replace(settings, run=RunSettings(threads=1)), many) == 0, (
         "one thread was asked for"
     )
-    assert threads_beside(replace(settings, run=RunSettings(threads=9)), many) == 4
+    assert second_process_threads(replace(settings, run=RunSettings(threads=9)), many) == 4
     without = replace(settings, evaluation=EvaluationSettings(baselines=("lr",)))
-    assert threads_beside(without, many) == 0
+    assert second_process_threads(without, many) == 0
