@@ -74,11 +74,11 @@ def column(name: str, value: ArrayLike, n: int, dtype: DTypeLike = np.float32) -
 
 def finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """Returns ``array``. Raises ValueError with the first position of NaN or infinity."""
-    good = np.isfinite(array)
-    if not good.all():
-        at = tuple(int(axis) for axis in np.argwhere(~good)[0])
-        value = "NaN" if np.isnan(array[at]) else "infinity"
-        raise ValueError(f"{name} holds {value} at {at if len(at) > 1 else f'position {at[0]}'}")
+    is_finite = np.isfinite(array)
+    if not is_finite.all():
+        place = tuple(int(axis) for axis in np.argwhere(~is_finite)[0])
+        value = "NaN" if np.isnan(array[place]) else "infinity"
+        raise ValueError(f"{name} holds {value} at {place if len(place) > 1 else f'position {place[0]}'}")
     return array
 
 

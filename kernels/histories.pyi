@@ -9,9 +9,9 @@ def padded_histories(
     ends: NDArray[np.integer[Any]],
     width: int,
 ) -> NDArray[np.int64]:
-    """``(N, width) int64``: row n is ``values[starts[n]:ends[n]]`` last first, cut at ``width``, padded with
-    −1.
+    """Returns (N, width) int64: row n is ``values[starts[n]:ends[n]]``, newest first, cut or padded with −1.
 
-    Raises ValueError when the shapes differ or a row does not keep to 0 ≤ start ≤ end ≤ len(values). O(N ·
-    width).
+    Raises ValueError if the shapes differ or a row has not 0 ≤ start ≤ end ≤ len(values).
+
+    Cost: O(N · width).
     """

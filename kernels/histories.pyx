@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Event lists into padded histories: one backward walk a row. O(N·H) for N rows of H slots.
+"""Padded histories from lists of events: one backward walk per row. O(N·H) for N rows of H slots.
 
-The GIL is released; the only memory taken is the output. Arrays of the caller may change during a call: each bound is
-read once, checked, then used, so nothing outside the arrays is read.
+The GIL is released; the output is the only memory. The caller's arrays may change during a call: each bound is read
+once, checked and then used, so no read leaves the arrays.
 """
 
 from libc.stdint cimport int64_t
@@ -10,18 +10,18 @@ from libc.stdint cimport int64_t
 import numpy as np
 
 
-def _checked(what, values):
+def _check(name, values):
     array = np.asarray(values)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-        raise ValueError(f"{what} has shape {array.shape} and dtype {array.dtype}, expected 1 dimension of integers")
+        raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, expected 1 dimension of integers")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
 def padded_histories(values, starts, ends, width):
     """See histories.pyi."""
-    cdef const int64_t[::1] events = _checked("values", values)
-    cdef const int64_t[::1] first = _checked("starts", starts)
-    cdef const int64_t[::1] last = _checked("ends", ends)
+    cdef const int64_t[::1] events = _check("values", values)
+    cdef const int64_t[::1] first = _check("starts", starts)
+    cdef const int64_t[::1] last = _check("ends", ends)
     if first.shape[0] != last.shape[0]:
         raise ValueError(f"starts has shape ({first.shape[0]},), ends has shape ({last.shape[0]},)")
     if width <= 0:

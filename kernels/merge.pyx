@@ -1,12 +1,12 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Merge recall channels: drop repeated works, keep a quota for each channel and which channels found each work.
+"""Merges sources: removes repeated items, applies quotas and records which sources found each item.
 
-Algorithm  One pass over the channels with a hash table of positions in the output (id_slots.pxi), whose first places hold
-           the works that are left out; merge_order.py says in which turns. Ids that were chosen to meet in one slot are
-           walked again, by a multiplier drawn at random; the result does not depend on it. The slot of the id FAR ahead
-           is prefetched, and of the id NEAR ahead what its slot points to: without it each id waits for two cache lines
-           in turn.
-Cost       O(sum of n_c) expected time, 28–32 bytes for each possible output work. The GIL is released.
+Algorithm  One pass over the sources, in the order of merge_order.py, with a hash table of positions in the output
+           (id_slots.pxi). The first places of the output hold the ids that are left out. If too many ids collide, the
+           walk is repeated with a random multiplier; the result does not depend on it. The slot of the id FAR ahead is
+           prefetched, and the entries that the slot of the id NEAR ahead points to. Without it each id waits for two
+           cache lines in sequence.
+Cost       O(sum of n_c) expected time, 28–32 bytes per possible output item. The GIL is released.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -20,7 +20,7 @@ from karec.kernels.merge_order import MAX_CHANNELS, MAX_LIMIT, checked, checked_
 cdef enum:
     FAR = 24  # ids ahead; 12 to 48 cost the same
     NEAR = 12
-    BLOCK = 1024  # works whose sources are compared with each channel's bit before the next ones: 4 KiB
+    BLOCK = 1024  # items whose sources are compared with all bits before the next block: 4 KiB
 
 cdef extern from *:
     """
@@ -36,11 +36,11 @@ cdef extern from *:
 cdef inline uint64_t _slot_of(
     int64_t id, const int64_t* known, const int32_t* slots, int bits, uint64_t multiplier, int64_t* steps
 ) noexcept nogil:
-    """As ``slot_of``, with one branch a step, and each step beyond the home taken from `steps`. `known` has one place."""
+    """Like ``slot_of``, with one branch per step. Subtracts each step from `steps`. `known` has at least one place."""
     cdef uint64_t mask = (<uint64_t>1 << bits) - 1
     cdef uint64_t slot = home_of(id, bits, multiplier)
     cdef int32_t position = slots[slot]
-    while (known[position & ~(position >> 31)] ^ id) & ~<int64_t>(position >> 31):  # 0 where the slot is empty
+    while (known[position & ~(position >> 31)] ^ id) & ~<int64_t>(position >> 31):  # 0 if the slot is empty
         slot = (slot + 1) & mask
         position = slots[slot]
         steps[0] -= 1
@@ -56,7 +56,7 @@ cdef inline void _prefetch(
         return
     karec_prefetch(&slots[home_of(ids[FAR], bits, multiplier)])
     position = slots[home_of(ids[NEAR], bits, multiplier)]
-    position &= ~(position >> 31)  # an empty slot's is 0
+    position &= ~(position >> 31)  # 0 if the slot is empty
     karec_prefetch(&known[position])
     karec_prefetch(&sources[position])
 
@@ -82,11 +82,11 @@ cdef Py_ssize_t _walk(
     int64_t* steps,
     Py_ssize_t* refused,
 ) noexcept nogil:
-    """Walk one channel from `begin`; `n` works are in the output before it, the returned number after it.
+    """Walks one source from `begin`. Returns the number of items in the output, which had `n` before.
 
-    It adds `most` works at most, and none from `room` on; where that refused one first is written to `refused`, else the
-    channel's length. −1 where ids take more than `steps` from their homes to their slots; those that are left are
-    written back.
+    It adds at most `most` items, and none at output place `room` or later. The first source place without room is
+    written to `refused`, else the length of the source. Returns −1 if ids need more than `steps` in all from their home
+    slots; the steps that are left are written back.
     """
     cdef Py_ssize_t j = begin, length = ids.shape[0], end = n + most
     cdef uint64_t slot
@@ -95,12 +95,12 @@ cdef Py_ssize_t _walk(
     cdef int64_t* known = &out_ids[0]
     cdef uint32_t* sources = &out_sources[0]
     refused[0] = length
-    while j < length and n < min(end, room):  # without a branch: whether a work is new is as good as random
+    while j < length and n < min(end, room):  # no branch on is_new: it would be mispredicted half the time
         _prefetch(&ids[j], length - j, known, sources, slots, bits, multiplier)
         slot = _slot_of(ids[j], known, slots, bits, multiplier, steps)
         if steps[0] < 0:
             return -1
-        # Of the next new work, if this is none.
+        # Overwritten by the next item if this one is not new.
         known[n], out_scores[n], out_rows[n], sources[n] = ids[j], scores[j], rows[j], 0
         position = slots[slot]
         is_new = position < 0
@@ -124,7 +124,7 @@ cdef Py_ssize_t _walk(
 
 
 cdef class _HashWalk:
-    """Walks of channels with one hash table; the output's first places hold what is left out."""
+    """Walks sources with one hash table. The first places of the output hold the ids that are left out."""
 
     cdef list ids, scores, rows
     cdef int bits
@@ -143,18 +143,18 @@ cdef class _HashWalk:
         self.slots = np.full(1 << self.bits, EMPTY, np.int32)
 
     def leave_out(self, left_out):
-        """The number of works that are left out; −1 where it gives up."""
+        """Returns the number of ids that are left out; −1 if it gives up."""
         cdef const int64_t[::1] ids = left_out
         cdef const float[::1] scores = np.zeros(len(left_out), np.float32)
         cdef const int32_t[::1] rows = np.zeros(len(left_out), np.int32)
-        n, _ = self._walked(ids, scores, rows, 0, len(left_out), len(left_out), 0, len(left_out), len(left_out), 0)
+        n, _ = self._run_walk(ids, scores, rows, 0, len(left_out), len(left_out), 0, len(left_out), len(left_out), 0)
         self.out_sources[:max(n, 0)] = 0
         return n
 
     def __call__(self, c, begin, adds, quota, room, most, n):
-        return self._walked(self.ids[c], self.scores[c], self.rows[c], begin, adds, quota, 1 << c, room, most, n)
+        return self._run_walk(self.ids[c], self.scores[c], self.rows[c], begin, adds, quota, 1 << c, room, most, n)
 
-    cdef _walked(
+    cdef _run_walk(
         self, const int64_t[::1] ids, const float[::1] scores, const int32_t[::1] rows, Py_ssize_t begin,
         Py_ssize_t adds, Py_ssize_t quota, uint32_t bit, Py_ssize_t room, Py_ssize_t most, Py_ssize_t n,
     ):
@@ -174,18 +174,18 @@ def merge_channels(ids, scores, quotas, limit, floors=None, left_out=None, rows=
     lengths = [len(values) for values in ids]
     capacity = len(left_out) + most_merged(lengths, quotas, limit)
     if capacity > MAX_LIMIT:
-        raise ValueError(f"{len(left_out)} works left out and a limit of {limit}: together at most {MAX_LIMIT}")
+        raise ValueError(f"{len(left_out)} ids left out and a limit of {limit}, expected at most {MAX_LIMIT} together")
     out = tuple(np.empty(capacity, dtype) for dtype in (np.int64, np.float32, np.int32, np.uint32))
     cdef uint64_t multiplier = GOLDEN
-    for tried in range(MULTIPLIERS):
-        steps = most_steps(len(left_out) + 2 * sum(lengths), tried)
+    for attempt in range(MULTIPLIERS):
+        steps = most_steps(len(left_out) + 2 * sum(lengths), attempt)
         walk = _HashWalk((ids, scores, rows), out, multiplier, steps)
-        none = walk.leave_out(left_out)
-        n = none if none < 0 else filled(walk, lengths, quotas, limit, floors, none)
+        begin = walk.leave_out(left_out)
+        n = begin if begin < 0 else filled(walk, lengths, quotas, limit, floors, begin)
         if n >= 0:
             break
         multiplier = another_multiplier()
-    return tuple(values[none:n] for values in out)
+    return tuple(values[begin:n] for values in out)
 
 
 def sole_counts(sources, n_channels):

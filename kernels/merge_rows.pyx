@@ -1,13 +1,13 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Merge recall channels whose works' rows are known: as merge.pyx does, by rows in the place of ids.
+"""Merges sources whose items have known index rows: like merge.pyx, by rows instead of ids.
 
-Algorithm  A mark for each row of the index: which channels found it, and whether it is left out. One pass over the
-           channels (merge_order.py says in which turns) adds the works whose mark is 0, and one over the output takes
-           the marks into `sources` and sets them back to 0. Works that have no row are numbered behind the rows.
-Cost       O(sum of n_c), a mark read and written for each entry and each work that is left; 20 bytes an output work. The
-           GIL is released. Marks have 8 bits where these are enough, else 16, and are a thread's own: it keeps 1 or 2
-           bytes a row, which are 0 between two calls, so that no call clears more than it used. Against the hash table
-           of 1e5 ids: .4 of the time with 8 bits, .5 with 16.
+Algorithm  Each row of the index has a mark: which sources found it, and whether it is left out. One pass over the
+           sources, in the order of merge_order.py, adds the items whose mark is 0. One pass over the output moves the
+           marks into `sources` and sets them to 0. Items without a row get numbers behind the rows.
+Cost       O(sum of n_c): one mark is read and written per entry and per output item; 20 bytes per output item. The GIL
+           is released. Marks have 8 bits if these are enough, else 16. Each thread keeps its own, 1 or 2 bytes per row,
+           which are 0 between calls, so a call clears only what it used. Against the hash table with 1e5 ids: 0.4 of
+           the time with 8 bits, 0.5 with 16.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
@@ -18,11 +18,11 @@ import numpy as np
 
 from karec.kernels.merge_order import MAX_LIMIT, checked, checked_channels, filled, most_merged
 
-MOST_CHANNELS = 15  # bits of a mark but the one of what is left out
+MOST_CHANNELS = 15  # bits of a mark without the bit for left-out rows
 
 cdef enum:
-    AHEAD = 24  # entries whose marks are on their way from memory
-    NARROW = 7  # channels that have room in 8 bits
+    AHEAD = 24  # entries whose marks are being prefetched
+    NARROW = 7  # most sources for marks of 8 bits
 
 ctypedef fused Mark:
     uint8_t
@@ -38,7 +38,7 @@ cdef extern from *:
     """
     void karec_prefetch_mark(const void* address) noexcept nogil
 
-_of_thread = threading.local()
+_thread_marks = threading.local()
 
 
 cdef Py_ssize_t _walk(
@@ -59,11 +59,11 @@ cdef Py_ssize_t _walk(
     Py_ssize_t n,
     Py_ssize_t* refused,
 ) noexcept nogil:
-    """As _walk of merge.pyx."""
+    """Walks one source like _walk of merge.pyx."""
     cdef Py_ssize_t j = begin, end = n + most, full = min(end, room), first = length
     cdef int32_t row
     cdef Mark mark
-    while j < length and n < full:  # without a branch: whether a work is new is as good as random
+    while j < length and n < full:  # no branch on the mark: it would be mispredicted half the time
         karec_prefetch_mark(&marks[rows[min(j + AHEAD, length - 1)]])
         row = rows[j]
         mark = marks[row]
@@ -85,7 +85,6 @@ cdef Py_ssize_t _walk(
 
 
 cdef void _leave_out(const int32_t[::1] rows, Mark mark, Mark* marks) noexcept nogil:
-    """Sets the marks of `rows` to `mark`."""
     cdef Py_ssize_t i
     for i in range(rows.shape[0]):
         marks[rows[i]] = mark
@@ -94,7 +93,7 @@ cdef void _leave_out(const int32_t[::1] rows, Mark mark, Mark* marks) noexcept n
 cdef void _take_marks(
     int32_t* rows, Py_ssize_t n, uint32_t* sources, int32_t n_rows, Mark* marks
 ) noexcept nogil:
-    """Moves the marks of `rows` into `sources`; what is numbered behind the rows has none."""
+    """Moves the marks of `rows` into `sources`, and sets rows of items that the index does not have to −1."""
     cdef Py_ssize_t i
     cdef int32_t row
     for i in range(n):
@@ -106,7 +105,7 @@ cdef void _take_marks(
 
 
 cdef class _RowWalk:
-    """Walks of channels with the marks of rows."""
+    """Walks sources with the marks of rows."""
 
     cdef list ids, scores, rows
     cdef bint narrow
@@ -154,7 +153,7 @@ cdef class _RowWalk:
                 _leave_out[uint16_t](rows, <uint16_t>out << 15, self.wide_marks)
 
     def sources(self, Py_ssize_t n, int32_t n_rows):
-        """(n,) uint32 of the output, whose rows are then −1 where there is none."""
+        """Returns (n,) uint32 of the output, and sets rows that the index does not have to −1."""
         taken = np.empty(n, np.uint32)
         cdef uint32_t[::1] to = taken
         if n == 0:
@@ -168,7 +167,7 @@ cdef class _RowWalk:
 
 
 def _without_row(values, int64_t n_rows):
-    """How many of the rows are −1. ValueError where one is not in −1 … n_rows − 1."""
+    """Returns the number of rows that are −1. ValueError if one is not in −1 … n_rows − 1."""
     cdef const int32_t[::1] rows = values
     cdef Py_ssize_t i
     cdef int32_t row, without = 0, least = 0, largest = -1
@@ -189,47 +188,47 @@ def merge_rows(ids, scores, rows, n_rows, quotas, limit, floors=None, left_out=N
     left_out = checked("ids", "left out", [] if left_out is None else left_out, np.int64, "safe")
     left_out_rows = checked("rows", "left out", [] if left_out_rows is None else left_out_rows, np.int32, "safe")
     if len(ids) > MOST_CHANNELS:
-        raise ValueError(f"{len(ids)} channels, at most {MOST_CHANNELS} can be told apart in marks of rows")
+        raise ValueError(f"{len(ids)} sources, expected at most {MOST_CHANNELS}")
     if len(left_out) != len(left_out_rows):
         raise ValueError(f"left_out has shape {left_out.shape}, left_out_rows has shape {left_out_rows.shape}")
     ids.append(left_out)
     rows.append(left_out_rows)
-    rows = [values.copy() for values in rows]  # what is checked is what marks are read by, whoever writes meanwhile
+    rows = [values.copy() for values in rows]  # a copy: another thread must not change rows after the check
     without = [_without_row(values, n_rows) for values in rows]
     n_marks = n_rows + _number(ids, rows, n_rows, without)
     if n_marks > MAX_LIMIT:
-        raise ValueError(f"{n_rows} rows and {n_marks - n_rows} works without one: together at most {MAX_LIMIT}")
+        raise ValueError(f"{n_rows} rows and {n_marks - n_rows} items without one, expected at most {MAX_LIMIT} together")
     ids.pop()
     left_out_rows = rows.pop()
     lengths = [len(values) for values in ids]
     capacity = most_merged(lengths, quotas, limit)
     out = tuple(np.empty(capacity, dtype) for dtype in (np.int64, np.float32, np.int32))
-    marks = _marks_of_thread(n_marks * (1 if len(ids) <= NARROW else 2))
+    marks = _marks_thread_marks(n_marks * (1 if len(ids) <= NARROW else 2))
     walk = _RowWalk((ids, scores, rows), out, marks)
     walk.mark_left_out(left_out_rows, True)
     n = filled(walk, lengths, quotas, limit, floors, 0)
     sources = walk.sources(n, n_rows)
     walk.mark_left_out(left_out_rows, False)
-    _of_thread.marks = marks
+    _thread_marks.marks = marks
     return out[0][:n], out[1][:n], out[2][:n], sources
 
 
 def _number(ids, rows, n_rows, without):
-    """Numbers works that have no row from n_rows on, in `rows`; returns how many such works there are."""
+    """Writes numbers from n_rows on into `rows` for items without a row. Returns the number of such items."""
     if not any(without):
         return 0
-    lists = [c for c, many in enumerate(without) if many]
-    unknown = np.concatenate([ids[c][rows[c] < 0] for c in lists])
-    works, number = np.unique(unknown, return_inverse=True)
+    sources = [c for c, n_unknown in enumerate(without) if n_unknown]
+    unknown = np.concatenate([ids[c][rows[c] < 0] for c in sources])
+    items, number = np.unique(unknown, return_inverse=True)
     number = (n_rows + number).astype(np.int32)
-    for c in lists:
+    for c in sources:
         rows[c][rows[c] < 0], number = number[: without[c]], number[without[c] :]
-    return len(works)
+    return len(items)
 
 
-def _marks_of_thread(n_bytes):
-    """At least so many bytes of 0, for one call of this thread: it gives them back with 0 in all, or not at all."""
-    marks = _of_thread.__dict__.pop("marks", None)
+def _marks_thread_marks(n_bytes):
+    """Returns at least `n_bytes` bytes of 0. The call stores them in `_thread_marks` again once all are 0, or drops them."""
+    marks = _thread_marks.__dict__.pop("marks", None)
     if marks is None or len(marks) < n_bytes:
         marks = np.zeros(n_bytes + 1, np.uint8)
     return marks

@@ -1,13 +1,12 @@
-"""Bloom filters of works that were shown long ago: "never shown" is always right, "shown" nearly always.
+"""Bloom filters of items shown long ago: "never shown" is always right, "shown" has rare errors.
 
-Algorithm  An id's HASHES places are a + i·b mod BITS of two halves of its mixed bits. Adding sets them, and a
-           work is held where all of them are set: most that are not are told by the first two looks.
-Cost       O(1) an id that is added or asked for: 20 ns with four full filters. 16 KiB a filter. The GIL is
-           released.
-Error      (1 − e^(−HASHES·n/BITS))^HASHES with n ids in a filter: .02 % at 6,800, .2 % at 10,000, .9 % at
-           13,500. A work is asked for in FILTERS of them, whose errors add up.
+Algorithm  The HASHES bits of an id are a + i·b mod BITS, with a and b the halves of its mixed bits. ``add``
+           sets them; an id is contained if all are set. Two lookups reject most other ids.
+Cost       O(1) an id: 20 ns with four full filters. 16 KiB a filter. The GIL is released.
+Error      (1 − e^(−HASHES·n/BITS))^HASHES with n ids in a filter: 0.02 % at 6,800, 0.2 % at 10,000, 0.9 % at
+           13,500. The errors of the FILTERS filters of a user add up.
 Source     B. H. Bloom, Space/time trade-offs in hash coding with allowable errors, CACM 13, 1970.
-           A. Kirsch, M. Mitzenmacher, Less hashing, same performance, 2006 (two hashes for all places).
+           A. Kirsch, M. Mitzenmacher, Less hashing, same performance, 2006 (two hashes for all bits).
            G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, 2014 (the
            mixing).
 """
@@ -29,8 +28,8 @@ FILTERS = 4
 
 
 @njit(cache=True, nogil=True)
-def _mixed(value: int) -> Any:
-    """64 bits of an id, each of which depends on all of its bits."""
+def _mix(value: int) -> Any:
+    """Returns 64 bits, each of which depends on all bits of ``value``."""
     x = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -39,9 +38,9 @@ def _mixed(value: int) -> Any:
 
 @njit(cache=True, nogil=True)
 def add(words: Array, ids: Array) -> None:
-    """Puts ``ids (N,) int64`` into the filter ``words (WORDS,) int64``."""
+    """Adds ``ids`` (N,) int64 to the filter ``words`` (WORDS,) int64."""
     for n in range(len(ids)):
-        mixed = _mixed(ids[n])
+        mixed = _mix(ids[n])
         place, step = mixed & np.uint64(0xFFFFFFFF), (mixed >> np.uint64(32)) | np.uint64(1)
         for _ in range(HASHES):
             bit = place & np.uint64(BITS - 1)
@@ -50,23 +49,24 @@ def add(words: Array, ids: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def held(filters: Array, ids: Array) -> Array:
-    """(N,) bool: which ``ids (N,) int64`` one of the ``filters (F, WORDS) int64`` holds."""
-    found = np.zeros(len(ids), np.bool_)
-    every = (1 << len(filters)) - 1
+def contains(filters: Array, ids: Array) -> Array:
+    """Returns (N,) bool: True for ``ids`` (N,) int64 that one of ``filters`` (F, WORDS) int64 contains."""
+    is_contained = np.zeros(len(ids), np.bool_)
+    all_filters = (1 << len(filters)) - 1
     for n in range(len(ids)):
-        mixed = _mixed(ids[n])
+        mixed = _mix(ids[n])
         place, step = mixed & np.uint64(0xFFFFFFFF), (mixed >> np.uint64(32)) | np.uint64(1)
-        left = every  # the filters that may hold it: a look at one does not wait for the look at another
+        # Bit f: filter f may contain the id. The lookups in different filters do not wait for each other.
+        candidates = all_filters
         for _ in range(HASHES):
             bit = place & np.uint64(BITS - 1)
             word, shift = bit >> np.uint64(6), np.int64(bit & np.uint64(63))
-            look = 0
+            matches = 0
             for f in range(len(filters)):
-                look |= ((filters[f, word] >> shift) & 1) << f
-            left &= look
-            if left == 0:
+                matches |= ((filters[f, word] >> shift) & 1) << f
+            candidates &= matches
+            if candidates == 0:
                 break
             place += step
-        found[n] = left != 0
-    return found
+        is_contained[n] = candidates != 0
+    return is_contained

@@ -11,10 +11,16 @@ def in_turns(
     n_rows: int,
     limit: int,
 ) -> NDArray[np.int32]:
-    """Rows of L lists read in turns (first of each, second of each, …), repeats left out, at most ``limit``:
-    (n,).
+    """Returns (n,) rows of L lists in turns: the first of each, the second of each, …, without repeats.
 
-    List i is ``arrays[which[i]][begins[i]:ends[i]]``, rows in 0 … ``n_rows`` − 1. A repeat takes its list's
-    turn. Contiguous int32 arrays are not copied. Raises ValueError for a wrong shape, a list outside its
-    array and a row out of range. O(entries read + n_rows / 64), the GIL is released.
+    Args:
+        arrays: int32 (·,). Contiguous arrays are not copied.
+        which, begins, ends: (L,). List i is ``arrays[which[i]][begins[i]:ends[i]]``.
+        n_rows: rows are in 0 … n_rows − 1.
+        limit: maximal n. A repeat uses up its list's turn.
+
+    Raises:
+        ValueError: a wrong shape, a list outside its array, a row out of range.
+
+    Cost: O(entries read + n_rows / 64). The GIL is released.
     """

@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Read lists of rows in turns: the first of each, the second of each, and so on, without repeats.
+"""Reads lists of rows in turns: the first of each, the second of each, and so on, without repeats.
 
-Algorithm  Round robin over the lists that are not at their end; a bit for each row says whether it was taken.
-Cost       O(entries read), and rows / 8 bytes that are set to 0. The GIL is released.
+Algorithm  Round robin over the lists that have not ended; one bit per row marks the taken ones.
+Cost       O(entries read), and rows / 8 bytes that are cleared. The GIL is released.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -18,7 +18,7 @@ cdef Py_ssize_t _walk(
     int64_t n_rows,
     int32_t[::1] out,
 ) noexcept nogil:
-    """How many rows were written to `out`; −1 where a row is not in 0 … n_rows − 1."""
+    """Returns the number of rows written to `out`; −1 if a row is not in 0 … n_rows − 1."""
     cdef Py_ssize_t i, kept, n = 0, limit = out.shape[0]
     cdef int32_t row
     cdef uint64_t bit
@@ -50,7 +50,8 @@ def in_turns(arrays, which, begins, ends, n_rows, limit):
     if any(array.ndim != 1 for array in arrays):
         raise ValueError(f"arrays have shapes {[array.shape for array in arrays]}, expected (n,) each")
     if not which.ndim == begins.ndim == ends.ndim == 1 or not len(which) == len(begins) == len(ends):
-        raise ValueError(f"which, begins and ends have shapes {which.shape}, {begins.shape} and {ends.shape}: one each per list")
+        shapes = f"{which.shape}, {begins.shape} and {ends.shape}"
+        raise ValueError(f"which, begins and ends have shapes {shapes}, expected one for each list")
     if limit < 0 or n_rows < 0:
         raise ValueError(f"limit and n_rows must not be negative, got {limit} and {n_rows}")
     if len(which) and not 0 <= which.min() <= which.max() < len(arrays):

@@ -15,7 +15,7 @@ from karec.aggregates.located_events import LocatedEvents
 from karec.catalog import schema
 from karec.catalog.once import computed_once
 from karec.catalog.snapshot import Snapshot
-from karec.kernels import folds
+from karec.kernels import aggregates
 
 MANY = 4  # so many queries for each event are a sweep's worth
 
@@ -58,7 +58,7 @@ class CounterFold:
 
     def step_all(self, state: NDArray[Any], events: LocatedEvents, counters: Sequence[str]) -> None:
         """Adds ``events``, whose rows are those of ``state``. O(M·C)."""
-        folds.add_counts(state, getattr(events, self.by), added(events, counters))
+        aggregates.add_counts(state, getattr(events, self.by), added(events, counters))
 
     @staticmethod
     def read(state: NDArray[Any]) -> NDArray[Any]:
@@ -113,18 +113,18 @@ class CountersOverTime:
         of O(N + M) where N is large and in order of time.
         """
         if len(rows) * MANY > len(self.event_times) and not (np.diff(as_of) < 0).any():
-            return folds.counts_passed(
+            return aggregates.sweep_counts(
                 self.start, self.event_rows, self.event_times, self.added, rows, np.asarray(as_of)
             )
         first, times, running = self._by_row
-        ends = folds.strictly_before(first, times, rows, np.asarray(as_of))
-        return folds.counts_at(self.start, running, first, ends, rows)
+        ends = aggregates.find_ends_before(first, times, rows, np.asarray(as_of))
+        return aggregates.read_counts(self.start, running, first, ends, rows)
 
     @computed_once
     def _by_row(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """(first (R + 1,), times, running sums (M + 1, C)) by row: 4 bytes a counter and 8 for each event."""
-        first, order = folds.grouped(self.event_rows, len(self.start))
-        return first, self.event_times[order], folds.running_counts(order, self.added)
+        first, order = aggregates.group_by_row(self.event_rows, len(self.start))
+        return first, self.event_times[order], aggregates.cumulate_counts(order, self.added)
 
 
 BY_USER = CounterFold("user")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.counters import added
 from karec.aggregates.located_events import LocatedEvents
-from karec.kernels import folds
+from karec.kernels import aggregates
 from karec.times import DAY_MS
 
 HALF_LIFE_DAYS = 3.0
@@ -92,7 +92,7 @@ class RecentOverTime:
         """
         if (np.diff(as_of) < 0).any():
             raise ValueError("as_of must not fall: fading counters are read in one sweep")
-        return folds.faded_counts(
+        return aggregates.sweep_fading_counts(
             self.n_works,
             self.event_rows,
             self.event_times // DAY_MS,

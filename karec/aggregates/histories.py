@@ -14,7 +14,7 @@ from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
-from karec.kernels import fold_lists, folds
+from karec.kernels import aggregates, ordered_lists
 
 KEPT = 100  # latest works of a history
 SHOWN_EXACTLY = 1000  # latest works that a user was shown
@@ -94,18 +94,18 @@ class HistoryAggregate:
         O(changes) and the copy.
         """
         once = self.keep is None and self.takes is None
-        return fold_lists.step_lists(
+        return ordered_lists.insert_entries(
             first, states, new_first, new, np.iinfo(np.int64).max if self.keep is None else self.keep, once
         )
 
     def read(self, state: NDArray[Any]) -> Relation:
         """The list of a state, as a relation of one row."""
         kept = (
-            state[fold_lists.present(np.ascontiguousarray(state[:, fold_lists.VALUE]))]
+            state[ordered_lists.find_present(np.ascontiguousarray(state[:, ordered_lists.VALUE]))]
             if self.takes
             else state
         )
-        return Relation(np.array([0, len(kept)]), kept[:, fold_lists.VALUE], kept[:, fold_lists.TIME])
+        return Relation(np.array([0, len(kept)]), kept[:, ordered_lists.VALUE], kept[:, ordered_lists.TIME])
 
     # All users, over arrays.
 
@@ -152,9 +152,9 @@ class HistoryAggregate:
         if self.keep is None and not leave:
             kept = _first(rows, values)
             rows, values, times, known = rows[kept], values[kept], times[kept], known[kept]
-        first, order = folds.grouped(rows, n_users)
+        first, order = aggregates.group_by_row(rows, n_users)
         values = values[order]
-        windows = fold_lists.windows(first, values) if leave else None
+        windows = ordered_lists.find_windows(first, values) if leave else None
         scenes = None if scenes is None else scenes[order]
         return ListOverTime(
             values, times[order], first, known[order], rows, known, self.keep, windows, scenes
@@ -166,8 +166,8 @@ class ListOverTime:
     """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order
     of user and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``.
     ``event_rows, event_known``: the same entries in order of ``known``. ``windows``: where values are taken
-    out too, what is present after each entry (``kernels.fold_lists.windows``). ``scenes``: codes of the
-    scenes in which the ``values`` entered, −1 where it is not known; None of lists that do not know them.
+    out too, what is present after each entry (``kernels.ordered_lists.find_windows``). ``scenes``: codes of
+    the scenes in which the ``values`` entered, −1 where it is not known; None of lists that do not know them.
     """
 
     values: NDArray[Any]
@@ -185,9 +185,9 @@ class ListOverTime:
         large and in order.
         """
         if len(rows) * MANY > len(self.values) and not (np.diff(as_of) < 0).any():
-            ends = folds.places_passed(self.first[:-1], self.event_rows, self.event_known, rows, as_of)
+            ends = aggregates.sweep_ends(self.first[:-1], self.event_rows, self.event_known, rows, as_of)
         else:
-            ends = folds.strictly_before(self.first, self.known, rows, np.asarray(as_of))
+            ends = aggregates.find_ends_before(self.first, self.known, rows, np.asarray(as_of))
         return self.until(rows, ends)
 
     def until(self, rows: NDArray[Any], ends: NDArray[Any]) -> Lists:

@@ -25,7 +25,7 @@ from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_FOLDS, SHOWN, HistoryAggregate
 from karec.aggregates.located_events import FOLDED, LocatedEvents
 from karec.errors import DataError
-from karec.kernels.folds import grouped
+from karec.kernels.aggregates import group_by_row
 from karec.online.event_log.tail import Cursor, EventTail
 from karec.online.lifecycle import ItemLifecycle, select_lifecycle_events
 from karec.online.shown_history import ALL_SHOWN, spill
@@ -216,7 +216,7 @@ class _ListUpdate:
         users: NDArray[Any],
     ) -> _ListUpdate:
         changes, values = aggregate.changes(contents.base.meaning, located)
-        first, order = grouped(located.user[changes], len(users))
+        first, order = group_by_row(located.user[changes], len(users))
         rows = np.flatnonzero(np.diff(first))
         changes = changes[order]
         numbers = events.number[changes].view(np.int64)

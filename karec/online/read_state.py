@@ -15,7 +15,7 @@ from karec.aggregates.fading_counters import RECENT_BY_WORK
 from karec.aggregates.histories import LIST_FOLDS, SHOWN
 from karec.catalog.relation import Relation
 from karec.kernels import shown_filter
-from karec.kernels.fold_lists import VALUE
+from karec.kernels.ordered_lists import VALUE
 from karec.online.shown_history import WIDTH
 from karec.online.store import records
 from karec.online.store.contents import StoreContents
@@ -50,7 +50,7 @@ class UserState:
 
     def has_seen_earlier(self, ids: NDArray[Any]) -> NDArray[Any]:
         """Returns (N,) bool by the filters only, for items that are not in ``recent_shown``."""
-        return shown_filter.held(self.earlier_filters, np.asarray(ids, np.int64))
+        return shown_filter.contains(self.earlier_filters, np.asarray(ids, np.int64))
 
 
 @dataclass(eq=False)

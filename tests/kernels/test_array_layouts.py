@@ -141,7 +141,7 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
 
 @LAYOUTS
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_every_call_reads_the_values_that_an_array_holds(
+def test_calls_accept_any_array_layout(
     call: Callable[[Callable[[Array], Array]], Any], layout: Callable[[Array], Array]
 ) -> None:
     for got, expected in zip(values_of(call(layout)), values_of(call(lambda array: array)), strict=True):
@@ -153,7 +153,7 @@ def values_of(result: Any) -> list[Any]:
 
 
 @LAYOUTS
-def test_scores_refuses_an_out_that_it_cannot_write_in_place(layout: Callable[[Array], Array]) -> None:
+def test_scores_rejects_an_out_it_cannot_write_in_place(layout: Callable[[Array], Array]) -> None:
     out = layout(np.full(N, 7.0, np.float32))
     with pytest.raises(
         ValueError,
@@ -164,7 +164,7 @@ def test_scores_refuses_an_out_that_it_cannot_write_in_place(layout: Callable[[A
     assert (out == 7).all()
 
 
-def test_a_saved_column_of_foreign_byte_order_opens_native(tmp_path: Path) -> None:
+def test_column_of_foreign_byte_order_opens_native(tmp_path: Path) -> None:
     built(foreign).save(tmp_path / "index")
     opened = ItemIndex.open(tmp_path / "index")
     for name, column in COLUMNS.items():

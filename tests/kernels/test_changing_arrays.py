@@ -138,7 +138,7 @@ CASES = {  # elements, calls
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_call_survives_writes_to_what_it_reads(case: str) -> None:
+def test_call_survives_writes_to_its_input(case: str) -> None:
     n, rounds = CASES[case]
     done = subprocess.run(
         [sys.executable, "-c", CHILD, case, str(n), str(rounds)], capture_output=True, text=True, check=False

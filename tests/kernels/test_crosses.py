@@ -62,7 +62,7 @@ def expected(user, n, items, cowatch, creator=1, shared=(0, 2)):
 
 
 @given(user=users, items=works, rows=rows, dim=st.sampled_from([0, 3, 16, 64]))
-def test_each_item_is_crossed_with_its_user(user, items, rows, dim):
+def test_crosses_equal_a_plain_computation(user, items, rows, dim):
     cowatch = (vectors_of(dim), *rows) if dim else None
     found = crosses(user, items, cowatch)
     assert found.dtype == np.float32
@@ -71,7 +71,7 @@ def test_each_item_is_crossed_with_its_user(user, items, rows, dim):
 
 
 @given(user=users, items=works, rows=rows)
-def test_one_user_for_all_items_has_the_bits_of_the_same_user_for_each(user, items, rows):
+def test_crosses_of_one_user_equal_those_of_a_repeated_user(user, items, rows):
     first = {name: value[:1] for name, value in user.items()}
     each = {name: np.repeat(value, N, axis=0) for name, value in first.items()}
     vectors, (history, skipped, own) = vectors_of(16), rows
@@ -80,7 +80,7 @@ def test_one_user_for_all_items_has_the_bits_of_the_same_user_for_each(user, ite
     assert one.tobytes() == many.tobytes()
 
 
-def test_a_long_history_is_counted_whole():
+def test_crosses_count_all_of_a_long_history():
     rng = np.random.default_rng(1)
     user = {
         name: rng.integers(0, 30, (1, *shape))
@@ -108,7 +108,7 @@ def test_a_long_history_is_counted_whole():
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_no_items_give_no_rows_and_other_shapes_are_refused():
+def test_crosses_of_no_items_are_empty_and_bad_shapes_are_rejected():
     user = {
         name: np.zeros((1, *shape), np.int64)
         for name, shape in (
@@ -137,7 +137,7 @@ def test_no_items_give_no_rows_and_other_shapes_are_refused():
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("of", [0, 1, 3])
-def test_crosses_of_a_vector_that_is_not_finite_are_not_finite(odd, of):
+def test_crosses_of_a_non_finite_vector_are_not_finite(odd, of):
     """Place 0 to 2 of the history, or of the skipped works; the largest is NaN where one cosine is."""
     vectors = vectors_of(5).repeat(2, axis=0)[1:].astype(np.float32)
     vectors[3, 1] = odd
@@ -182,7 +182,7 @@ def test_crosses_name_the_argument_that_they_reject(changed, said):
         _native.crosses(*given.values())
 
 
-def test_lists_are_as_good_as_arrays():
+def test_crosses_accept_lists():
     arrays_of = [np.ones((1, 2, 1), np.int64)] * 2 + [np.ones((1, 1), np.int64)] * 3
     lists_of = [each.tolist() for each in arrays_of]
     found = _native.crosses(*lists_of, [0], [[1], [2]], 0, None)

@@ -23,7 +23,7 @@ def _users(rng: np.random.Generator) -> tuple[NDArray[np.float32], dict[str, Any
     return rng.standard_normal((n, 8)).astype(np.float32), columns, indptr
 
 
-def test_a_batch_is_each_user_alone() -> None:
+def test_dpp_batch_equals_single_selections() -> None:
     rng = np.random.default_rng(0)
     embeddings, columns, indptr = _users(rng)
     shown, shown_indptr = rng.standard_normal((5, 8)).astype(np.float32), np.array([0, 2, 2, 5, 5])
@@ -43,7 +43,7 @@ def test_a_batch_is_each_user_alone() -> None:
         assert batch.log_det[user] == alone.log_det and batch.n_dpp[user] == alone.n_dpp
 
 
-def test_a_batch_is_as_wide_as_its_longest_list() -> None:
+def test_dpp_batch_is_as_wide_as_its_longest_list() -> None:
     embeddings, columns, indptr = _users(np.random.default_rng(1))
     batch = diversity.dpp_select_batch(embeddings, indptr=indptr, k=2**62, **columns)
     assert batch.indices.shape == batch.gains.shape == (4, 70)

@@ -11,7 +11,7 @@ from karec.kernels import reference
 
 
 @every_solver
-def test_a_window_of_k_or_more_is_no_window(solver: str) -> None:
+def test_dpp_window_of_k_or_more_has_no_effect(solver: str) -> None:
     problem = generic(3)
     for window in (problem.k, problem.k + 1, 10**6):
         with_window, without = problem.solve(solver, window=window), problem.solve(solver)
@@ -20,7 +20,7 @@ def test_a_window_of_k_or_more_is_no_window(solver: str) -> None:
 
 
 @every_solver
-def test_a_window_of_one_is_plain_top_k_by_first_gain(solver: str) -> None:
+def test_dpp_window_of_one_is_top_k_by_first_gain(solver: str) -> None:
     problem = generic(4)
     np.testing.assert_array_equal(
         problem.solve(solver, window=1).indices, reference.top_k(problem.relevance, 20)
@@ -29,7 +29,7 @@ def test_a_window_of_one_is_plain_top_k_by_first_gain(solver: str) -> None:
 
 @every_solver
 @pytest.mark.parametrize("type_weight", [0.0, 0.4])
-def test_shown_items_condition_by_their_schur_complement(solver: str, type_weight: float) -> None:
+def test_dpp_conditions_on_shown_items(solver: str, type_weight: float) -> None:
     problem = generic(5, types=np.arange(60) % 3, type_weight=type_weight)
     shown = np.random.default_rng(9).standard_normal((4, 8)).astype(np.float32)
     f, g = reference.unit(problem.embeddings), reference.unit(shown)
@@ -47,7 +47,9 @@ def test_shown_items_condition_by_their_schur_complement(solver: str, type_weigh
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("ridge", [0.0, 1e-2, 2.0])
 @pytest.mark.parametrize("n_types", [2, 20, 60])
-def test_types_are_one_hot_features(solver: str, n_types: int, ridge: float, window: int | None) -> None:
+def test_dpp_types_equal_one_hot_features(
+    solver: str, n_types: int, ridge: float, window: int | None
+) -> None:
     problem = generic(
         6, types=np.arange(60) % n_types, type_weight=0.5, ridge=ridge, window=window, fill=None
     )
@@ -73,7 +75,9 @@ def test_dpp_with_many_types_selects_as_the_explicit_kernel(n_types: int, window
 @every_solver
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("type_weight", [0.0, 0.4])
-def test_more_is_shown_than_there_are_dimensions(solver: str, type_weight: float, window: int | None) -> None:
+def test_dpp_accepts_more_shown_items_than_dimensions(
+    solver: str, type_weight: float, window: int | None
+) -> None:
     rng = np.random.default_rng(11)
     problem = generic(8, types=np.arange(60) % 3, type_weight=type_weight)
     shown = rng.standard_normal((40, 8)).astype(np.float32)

@@ -13,7 +13,7 @@ from karec.kernels import reference
 
 
 @every_solver
-def test_one_item_steep_relevance_zero_vectors_copies_and_zero_weights_have_known_picks(
+def test_dpp_edge_cases_have_known_picks(
     solver: str,
 ) -> None:
     select = SELECT[solver]
@@ -29,13 +29,13 @@ def test_one_item_steep_relevance_zero_vectors_copies_and_zero_weights_have_know
     assert unweighted.n_dpp == 1 and unweighted.indices.tolist() == [1, 0, 2]
 
 
-def test_no_items_give_an_empty_result() -> None:
+def test_dpp_of_no_items_is_empty() -> None:
     result = diversity.dpp_select(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), 3)
     assert len(result.indices) == len(result.gains) == result.n_dpp == 0 and result.log_det == 0.0
     assert diversity.dpp_select_kernel(np.zeros((0, 0)), 3).n_dpp == 0
 
 
-def test_items_without_dimensions_go_by_relevance() -> None:
+def test_dpp_without_dimensions_orders_by_relevance() -> None:
     nothing = np.zeros((3, 0), np.float32)
     assert diversity.dpp_select(nothing, [1, 3, 2], 3).indices.tolist() == [1, 2, 0]
     assert diversity.dpp_select(nothing, [1, 3, 2], 3, window=2, shown=nothing).indices.tolist() == [1, 2, 0]
@@ -105,7 +105,7 @@ EDGES = {
 
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
-def test_every_entry_point_gives_finite_gains_and_no_repeat_at_the_edges(entry: str, edge: str) -> None:
+def test_dpp_edge_cases_have_finite_gains_and_no_repeats(entry: str, edge: str) -> None:
     embeddings, relevance, k, options = EDGES[edge]
     result = ENTRY_POINTS[entry](embeddings, np.asarray(relevance, np.float32), k, **options)
     chosen = result.indices.tolist()

@@ -20,9 +20,7 @@ from karec.kernels import dpp, reference
 @every_solver
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(plain=True), window=st.sampled_from([None, 1, 2, 4]))
-def test_an_explicit_kernel_is_selected_from_greedily(
-    solver: str, problem: Problem, window: int | None
-) -> None:
+def test_dpp_of_an_explicit_kernel_is_greedy(solver: str, problem: Problem, window: int | None) -> None:
     kernel = problem.kernel()
     result = SELECT_KERNEL[solver](kernel, problem.k, window=window)
     assert len(result.indices) == result.n_dpp == len(set(result.indices.tolist())) <= problem.k
@@ -44,7 +42,7 @@ def _rbf_kernel(points: NDArray[Any], log_q: NDArray[np.float64], ridge: float) 
 
 
 @pytest.mark.parametrize("window", [None, 5])
-def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> None:
+def test_dpp_of_a_similarity_equals_its_explicit_kernel(window: int | None) -> None:
     points = np.random.default_rng(0).random((80, 2))
     relevance = np.random.default_rng(1).standard_normal(80)
     result = DiversityResult(*dpp.dpp_select_similarity(_rbf, points, relevance, 30, window=window))
@@ -59,7 +57,7 @@ def test_a_similarity_of_ones_own_is_an_explicit_kernel(window: int | None) -> N
 
 
 @pytest.mark.parametrize("window", [None, 1, 4])
-def test_columns_on_demand_are_the_whole_kernel(window: int | None) -> None:
+def test_dpp_of_kernel_columns_equals_the_whole_kernel(window: int | None) -> None:
     kernel = generic(13).kernel()
     kernel = (kernel + kernel.T) / 2
     asked: list[int] = []

@@ -35,7 +35,7 @@ def some(seed: int, n: int, n_shown: int, weights: list[float]) -> tuple[np.ndar
     n_shown=st.integers(0, 6),
     weights=st.sampled_from([[0.3], [0.3, 0.2, 0.2], [0.5, 0.5], [1.0], [0.05, 0.9]]),
 )
-def test_facets_give_the_selection_of_their_explicit_kernel(
+def test_dpp_facets_equal_their_explicit_kernel(
     solver: str, seed: int, n: int, n_shown: int, weights: list[float]
 ) -> None:
     vectors, relevance, facets, shown, of_shown = some(seed, n, n_shown, weights)
@@ -69,7 +69,7 @@ MANY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: str) -> None:
+def test_dpp_of_many_picks_equals_the_explicit_kernel(name: str) -> None:
     """More picks than dimensions, and values that many picks share: the residual is a matrix with many
     coordinates."""
     rng = np.random.default_rng(11)
@@ -101,7 +101,7 @@ def test_many_picks_by_types_and_facets_are_those_of_the_explicit_kernel(name: s
     assert first > K_MANY // 2
 
 
-def test_a_batch_selects_for_each_user_as_for_it_alone() -> None:
+def test_dpp_batch_with_facets_equals_single_selections() -> None:
     weights = [0.3, 0.2]
     vectors, relevance, facets, shown, of_shown = some(3, 60, 7, weights)
     indptr, shown_indptr = np.array([0, 25, 25, 60]), np.array([0, 4, 4, 7])
@@ -131,7 +131,7 @@ def test_a_batch_selects_for_each_user_as_for_it_alone() -> None:
         np.testing.assert_array_equal(found.gains[user], alone.gains)
 
 
-def test_rows_of_an_index_are_selected_from_as_their_vectors_are() -> None:
+def test_dpp_of_index_rows_equals_dpp_of_their_vectors() -> None:
     weights = [0.3, 0.2]
     vectors, relevance, facets, _, _ = some(4, 50, 0, weights)
     index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
@@ -159,14 +159,14 @@ def test_rows_of_an_index_are_selected_from_as_their_vectors_are() -> None:
         ),
     ],
 )
-def test_facets_that_do_not_fit_are_refused(options: dict, message: str) -> None:
+def test_dpp_rejects_invalid_facets(options: dict, message: str) -> None:
     vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1, 0.1])
     given = {"facets": facets, "facet_weights": [0.1, 0.1], **options}
     with pytest.raises(ValueError, match=message):
         dpp_select(vectors, relevance, 3, **given)
 
 
-def test_weights_that_are_no_list_are_refused_by_name() -> None:
+def test_dpp_rejects_facet_weights_that_are_not_a_list() -> None:
     vectors, relevance, facets, _, _ = some(5, 6, 0, [0.1])
     with pytest.raises(TypeError, match=r"facet_weights must be a list of numbers, got 0\.3"):
         dpp_select(vectors, relevance, 3, facets=facets, facet_weights=0.3)

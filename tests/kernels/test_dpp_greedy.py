@@ -25,7 +25,7 @@ from karec.kernels import reference
 @every_solver
 @settings(max_examples=60, deadline=None)
 @given(problem=problems())
-def test_each_pick_has_the_largest_conditional_gain(solver: str, problem: Problem) -> None:
+def test_dpp_pick_has_the_largest_conditional_gain(solver: str, problem: Problem) -> None:
     result = problem.solve(solver)
     window = problem.options["window"]
     window = None if window is None or window >= min(problem.k, problem.n) else window
@@ -38,7 +38,7 @@ def test_each_pick_has_the_largest_conditional_gain(solver: str, problem: Proble
 @every_solver
 @settings(max_examples=40, deadline=None)
 @given(problem=problems(plain=True))
-def test_gains_never_rise_and_add_up_to_the_log_determinant(solver: str, problem: Problem) -> None:
+def test_dpp_gains_fall_and_sum_to_the_log_determinant(solver: str, problem: Problem) -> None:
     result = problem.solve(solver, fill=None)
     q2 = np.exp(2 * problem.log_q)[result.indices]
     assert len(result.indices) == result.n_dpp
@@ -70,7 +70,7 @@ def test_dpp_selects_as_the_reference_if_no_gains_are_close(seed: int) -> None:
 
 
 @every_solver
-def test_k_is_a_prefix_of_k_plus_one(solver: str) -> None:
+def test_dpp_selection_of_k_is_a_prefix_of_k_plus_one(solver: str) -> None:
     problem = generic(1, k=20)
     longest = problem.solve(solver).indices
     for k in (1, 7, 19):
@@ -80,7 +80,7 @@ def test_k_is_a_prefix_of_k_plus_one(solver: str) -> None:
 
 
 @every_solver
-def test_the_order_of_the_input_and_the_length_of_embeddings_do_not_matter(solver: str) -> None:
+def test_dpp_ignores_input_order_and_vector_length(solver: str) -> None:
     problem = generic(2)
     expected = problem.solve(solver)
     shuffle = np.random.default_rng(0).permutation(problem.n)
@@ -90,7 +90,7 @@ def test_the_order_of_the_input_and_the_length_of_embeddings_do_not_matter(solve
 
 
 @every_solver
-def test_diversity_runs_from_the_order_of_relevance_to_no_relevance(solver: str) -> None:
+def test_dpp_diversity_0_is_top_k_and_1_ignores_relevance(solver: str) -> None:
     problem = generic(9)
     by_relevance = reference.top_k(problem.relevance, problem.k)
     np.testing.assert_array_equal(problem.solve(solver, diversity=0.0).indices, by_relevance)
@@ -100,13 +100,13 @@ def test_diversity_runs_from_the_order_of_relevance_to_no_relevance(solver: str)
 
 
 @every_solver
-def test_equal_gains_go_to_the_lowest_index(solver: str) -> None:
+def test_dpp_breaks_ties_by_index(solver: str) -> None:
     axes = np.repeat(np.eye(5, dtype=np.float32), 3, axis=0)
     result = SELECT[solver](axes, np.zeros(15, np.float32), 7)
     np.testing.assert_array_equal(result.indices, [0, 3, 6, 9, 12, 1, 4])
 
 
-def test_pivoted_qr_takes_the_same_items_without_a_ridge() -> None:
+def test_dpp_without_ridge_equals_pivoted_qr() -> None:
     problem = generic(3, n=400, dim=24, k=24, ridge=0.0)
     columns = np.exp(problem.log_q)[:, None] * reference.unit(problem.embeddings)
     pivots = scipy.linalg.qr(columns.T, pivoting=True, mode="economic")[2]
@@ -115,7 +115,7 @@ def test_pivoted_qr_takes_the_same_items_without_a_ridge() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("dim", [1, 7, 64, 100])
-def test_a_greedy_by_determinants_takes_the_same_items(dim: int, dtype: type) -> None:
+def test_dpp_equals_a_greedy_by_determinants(dim: int, dtype: type) -> None:
     problem = generic(20 + dim, n=40, dim=dim, k=12)
     problem.embeddings = problem.embeddings.astype(dtype)
     kernel = problem.kernel()
@@ -136,7 +136,7 @@ def test_a_greedy_by_determinants_takes_the_same_items(dim: int, dtype: type) ->
     window=st.sampled_from([None, 4]),
     alike=st.booleans(),
 )
-def test_16_bit_input_stays_within_its_tolerance_of_the_vectors_it_was_rounded_from(
+def test_dpp_of_16_bit_vectors_is_within_tolerance(
     seed: int, shape: tuple[int, int], window: int | None, alike: bool
 ) -> None:
     problem = generic(seed, *shape, k=20, window=window)

@@ -10,7 +10,7 @@ from karec.kernels import reference
 
 
 @every_solver
-def test_without_a_ridge_the_greedy_ends_at_the_rank_and_the_fill_goes_on(solver: str) -> None:
+def test_dpp_without_ridge_ends_at_the_rank_and_fills(solver: str) -> None:
     problem = generic(7, dim=6, k=20, ridge=0.0)
     result = problem.solve(solver)
     assert result.n_dpp == 6 and len(result.indices) == 20
@@ -21,7 +21,7 @@ def test_without_a_ridge_the_greedy_ends_at_the_rank_and_the_fill_goes_on(solver
 
 
 @every_solver
-def test_no_type_gets_more_than_its_quota(solver: str) -> None:
+def test_dpp_keeps_max_per_type(solver: str) -> None:
     types = np.repeat([5, -7, 5, 5], 15)
     problem = generic(8, types=types, max_per_type=4)
     chosen = problem.solve(solver).indices
@@ -30,7 +30,7 @@ def test_no_type_gets_more_than_its_quota(solver: str) -> None:
 
 @every_solver
 @pytest.mark.parametrize("fill", ["relevance", None])
-def test_each_type_gets_what_it_is_owed(solver: str, fill: str | None) -> None:
+def test_dpp_keeps_min_per_type(solver: str, fill: str | None) -> None:
     types = np.repeat([5, -7, 2], [55, 4, 1])
     problem = generic(8, k=12, types=types, min_per_type=3, fill=fill, window=None)
     problem.relevance[55:] -= 5
@@ -44,7 +44,7 @@ def test_each_type_gets_what_it_is_owed(solver: str, fill: str | None) -> None:
 
 
 @every_solver
-def test_more_owed_than_there_are_places_goes_by_gain_among_those_owed(solver: str) -> None:
+def test_dpp_with_too_large_minimums_orders_by_gain(solver: str) -> None:
     problem = generic(12, k=4, types=np.arange(60) % 6, min_per_type=1)
     types = np.arange(60) % 6
     chosen = problem.solve(solver).indices
@@ -52,7 +52,7 @@ def test_more_owed_than_there_are_places_goes_by_gain_among_those_owed(solver: s
 
 
 @every_solver
-def test_the_fill_keeps_to_what_is_owed(solver: str) -> None:
+def test_dpp_fill_keeps_min_per_type(solver: str) -> None:
     copies = np.ones((12, 3), np.float32)
     types = np.repeat([0, 1], [10, 2])
     result = SELECT[solver](

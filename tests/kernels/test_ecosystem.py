@@ -12,7 +12,7 @@ SCORES = st.lists(st.floats(-100, 100, width=32), min_size=0, max_size=40)
 
 
 @given(scores=SCORES, weight=st.floats(0, 3), half_life=st.floats(0.1, 1000), seed=st.integers(0, 99))
-def test_freshness_is_weight_times_a_half_for_each_half_life(scores, weight, half_life, seed):
+def test_freshness_halves_with_each_half_life(scores, weight, half_life, seed):
     now = 10_000 * HOUR_MS
     moments = now - np.random.default_rng(seed).integers(-5 * HOUR_MS, 9000 * HOUR_MS, len(scores))
     age = np.maximum(now - moments, 0) / HOUR_MS
@@ -27,7 +27,7 @@ def test_freshness_is_weight_times_a_half_for_each_half_life(scores, weight, hal
 
 @given(scores=SCORES, at_most=st.integers(1, 4), seed=st.integers(0, 99))
 @pytest.mark.parametrize("dtype", [np.int8, np.uint64, np.float32, np.bool_])
-def test_a_quota_keeps_the_best_of_each_value(dtype, scores, at_most, seed):
+def test_quota_keeps_the_best_of_each_value(dtype, scores, at_most, seed):
     groups = np.random.default_rng(seed).integers(0, 4, len(scores)).astype(dtype)
     keep = _native.quota(np.array(scores, np.float32), groups, at_most)
     for value in np.unique(groups):
@@ -37,7 +37,7 @@ def test_a_quota_keeps_the_best_of_each_value(dtype, scores, at_most, seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, np.uint8])
-def test_tone_compares_in_the_columns_dtype(dtype):
+def test_tone_compares_in_the_dtype_of_the_column(dtype):
     values = np.arange(11).astype(dtype)
     column = values / dtype(10) if np.issubdtype(dtype, np.floating) else values
     floor = 0.7 if np.issubdtype(dtype, np.floating) else 6.5
@@ -58,7 +58,7 @@ def test_standardised_scores_have_mean_0_and_deviation_1(scores):
         assert not got.any()
 
 
-def test_float_moments_a_quota_of_0_and_scores_that_are_not_finite_are_refused():
+def test_ecosystem_kernels_reject_invalid_arguments():
     one = np.ones(1, np.float32)
     with pytest.raises(ValueError, match="integer column"):
         _native.freshness(one, np.ones(1), 0, 1.0, 1.0)

@@ -9,7 +9,7 @@ from karec.kernels.histories import padded_histories
 
 
 @given(st.data(), st.integers(0, 30), st.integers(1, 6))
-def test_histories_are_newest_first_and_padded(data, n_values, width):
+def test_padded_histories_are_newest_first(data, n_values, width):
     values = np.arange(n_values) + 100
     bounds = st.tuples(st.integers(0, n_values), st.integers(0, n_values)).map(sorted)
     rows = data.draw(st.lists(bounds, max_size=5))
@@ -24,13 +24,13 @@ def test_histories_are_newest_first_and_padded(data, n_values, width):
 @pytest.mark.parametrize(
     ("start", "end"), [(0, -1), (1, -(2**63)), (-1, 2), (2, 1), (2**63 - 1, -(2**63)), (0, 2**63 - 1)]
 )
-def test_a_row_outside_the_values_is_refused(start, end):
+def test_padded_histories_reject_a_row_outside_the_values(start, end):
     """Once ends below 0 were not: end − start wrapped, and the row held what lay before the values."""
     with pytest.raises(ValueError, match=f"row 1 asks for {start}…{end} of 3 values"):
         padded_histories(np.arange(3), np.array([0, start]), np.array([3, end]), 2)
 
 
-def test_bounds_beyond_the_values_and_no_width_are_refused():
+def test_padded_histories_reject_bad_bounds_and_width():
     with pytest.raises(ValueError, match=r"row 1 asks for 0…4 of 3 values"):
         padded_histories(np.arange(3), np.array([0, 0]), np.array([3, 4]), 2)
     with pytest.raises(ValueError, match="width"):

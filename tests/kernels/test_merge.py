@@ -31,7 +31,7 @@ cases = st.lists(st.tuples(channel_lists, st.integers(0, 30)), max_size=6)
 @given(cases, st.integers(1, 60))
 @example([([(1, 1.0), (2, 0.5)], 2), ([(2, 3.0), (3, 2.0), (1, 1.0)], 2)], 2)
 @example([([(-(2**63), 0.0), (2**63 - 1, 0.0)], 2)], 1)
-def test_a_merge_equals_a_plain_walk_with_a_dictionary(case, limit):
+def test_merge_equals_a_plain_walk(case, limit):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     ids, scores, sources = merge(channels, quotas, limit)
     assert (ids.dtype, scores.dtype, sources.dtype) == (np.int64, np.float32, np.uint32)
@@ -46,7 +46,7 @@ def test_a_merge_equals_a_plain_walk_with_a_dictionary(case, limit):
     st.lists(works, max_size=6),
     st.integers(0, 30),
 )
-def test_with_floors_and_works_left_out_it_equals_the_walk_too(case, floors, left_out, room):
+def test_merge_with_floors_and_left_out_equals_a_plain_walk(case, floors, left_out, room):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     floors = [min(floor, quota) for floor, quota in zip(floors, quotas, strict=False)]
     limit = max(sum(floors), 1) + room
@@ -74,7 +74,7 @@ def test_with_floors_and_works_left_out_it_equals_the_walk_too(case, floors, lef
 
 
 @given(cases, st.integers(1, 60))
-def test_no_work_repeats_each_names_a_channel_and_quotas_and_limit_hold(case, limit):
+def test_merge_keeps_quotas_and_limit_without_repeats(case, limit):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     ids, _, sources = merge(channels, quotas, limit)
     assert len(ids) <= limit
@@ -85,20 +85,20 @@ def test_no_work_repeats_each_names_a_channel_and_quotas_and_limit_hold(case, li
         assert brought <= quota, "a channel brings at most its quota"
 
 
-def test_a_repeated_work_keeps_the_first_score_and_does_not_use_up_the_quota():
+def test_merge_keeps_the_first_score_of_a_repeated_item():
     ids, scores, sources = merge([[(7, 0.9), (8, 0.8)], [(8, 0.1), (7, 0.2), (9, 0.3)]], [2, 1], 10)
     assert ids.tolist() == [7, 8, 9]
     assert scores.tolist() == pytest.approx([0.9, 0.8, 0.3])
     assert sources.tolist() == [0b11, 0b11, 0b10]
 
 
-def test_a_full_list_still_learns_which_channels_agree():
+def test_merge_sets_source_bits_in_a_full_list():
     ids, _, sources = merge([[(1, 1.0), (2, 1.0)], [(5, 1.0), (2, 1.0), (1, 1.0)]], [2, 2], 2)
     assert ids.tolist() == [1, 2]
     assert sources.tolist() == [0b01, 0b11], "work 1 stands behind the second channel's first two entries"
 
 
-def test_ids_that_are_multiples_of_a_power_of_two_are_all_found():
+def test_merge_finds_ids_that_are_multiples_of_a_power_of_two():
     """Ids a power of two apart: the worst pattern for a table that masks instead of mixing."""
     ids = np.arange(50_000, dtype=np.int64) << 32
     merged, _, _, sources = merge_channels(
@@ -108,7 +108,7 @@ def test_ids_that_are_multiples_of_a_power_of_two_are_all_found():
     assert (sources == 3).all()
 
 
-def test_the_last_of_32_channels_has_a_bit():
+def test_merge_has_a_bit_for_the_last_of_32_sources():
     one = np.array([5], np.int64)
     *_, sources = merge_channels(
         [one] * MAX_CHANNELS, [np.zeros(1, np.float32)] * MAX_CHANNELS, [1] * MAX_CHANNELS, 4
@@ -116,20 +116,20 @@ def test_the_last_of_32_channels_has_a_bit():
     assert sources.tolist() == [2**32 - 1]
 
 
-def test_no_channels_and_empty_channels_give_an_empty_list():
+def test_merge_of_no_or_empty_sources_is_empty():
     for channels in ([], [[]], [[(1, 1.0)]]):
         ids, scores, sources = merge(channels, [0] * len(channels), 5)
         assert len(ids) == len(scores) == len(sources) == 0
 
 
-def test_strided_readonly_and_narrow_input_is_accepted():
+def test_merge_accepts_strided_readonly_and_narrow_input():
     ids = np.arange(10, dtype=np.int32)[::2]
     scores = np.ones(10, np.float64)[::2]
     ids.flags.writeable = False
     assert merge_channels([ids], [scores], [5], 5)[0].tolist() == [0, 2, 4, 6, 8]
 
 
-def test_threads_do_not_disturb_each_other():
+def test_merge_is_thread_safe():
     rng = np.random.default_rng(1)
     channels = [rng.integers(0, 30_000, 20_000) for _ in range(4)]
     scores = [np.zeros(20_000, np.float32)] * 4
@@ -154,33 +154,33 @@ A, S = np.arange(3), np.zeros(3, np.float32)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([A.reshape(1, 3)], [S], [1], 1), r"ids of channel 0 has shape \(1, 3\).*expected \(n,\) int64"),
+        (([A.reshape(1, 3)], [S], [1], 1), r"ids of source 0 has shape \(1, 3\).*expected \(n,\) int64"),
         (
             ([A], [S.reshape(3, 1)], [1], 1),
-            r"scores of channel 0 has shape \(3, 1\).*expected \(n,\) "
+            r"scores of source 0 has shape \(3, 1\).*expected \(n,\) "
             r"float32",
         ),
         (([A + 0.5], [S], [1], 1), r"dtype float64, expected \(n,\) int64"),
         (([A], [S + 1j], [1], 1), r"dtype complex64, expected \(n,\) float32"),
         (([A.astype(np.uint64)], [S], [1], 1), r"dtype uint64, expected \(n,\) int64"),
-        (([A, A], [S, S[:2]], [1, 1], 1), r"channel 1: ids has shape \(3,\), scores has shape \(2,\)"),
+        (([A, A], [S, S[:2]], [1, 1], 1), r"source 1: ids has shape \(3,\), scores has shape \(2,\)"),
         (([A], [S], [1, 1], 1), "1 lists of ids, 1 of scores, 2 quotas and 1 floors"),
-        (([A], [S], [-1], 1), "quota of channel 0 must not be negative, got -1"),
+        (([A], [S], [-1], 1), "quota of source 0 must not be negative, got -1"),
         (([A], [S], [1], 0), "limit must be in"),
         (([A], [S], [1], 2**31), "limit must be in"),
-        (([A] * 33, [S] * 33, [1] * 33, 1), "33 channels, at most 32"),
-        (([A], [S], [2], 3, [3]), r"the floor of channel 0 must be in 0…2, its quota, got 3"),
-        (([A], [S], [2], 3, [-1]), r"the floor of channel 0 must be in 0…2, its quota, got -1"),
+        (([A] * 33, [S] * 33, [1] * 33, 1), "33 sources, expected at most 32"),
+        (([A], [S], [2], 3, [3]), r"the floor of source 0 must be in 0…2, its quota, got 3"),
+        (([A], [S], [2], 3, [-1]), r"the floor of source 0 must be in 0…2, its quota, got -1"),
         (([A, A], [S, S], [2, 2], 3, [2, 2]), "the floors sum to 4, the limit is 3"),
-        (([A], [S], [2], 3, None, A * 0.5), r"ids of channel left out has .*float64, expected \(n,\) int64"),
+        (([A], [S], [2], 3, None, A * 0.5), r"ids of source left out has .*float64, expected \(n,\) int64"),
     ],
 )
-def test_shapes_dtypes_quotas_and_limits_that_do_not_fit_are_refused(arguments, message):
+def test_merge_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         merge_channels(*arguments)
 
 
-def test_works_that_were_chosen_to_meet_in_one_slot_are_merged_as_any_others():
+def test_merge_of_colliding_ids_is_correct():
     """One after the other in one slot, a million works would take 5·10¹¹ steps."""
     ids = keys_of_one_slot(1_000_000)
     scores = np.ones(len(ids), np.float32)
@@ -190,6 +190,6 @@ def test_works_that_were_chosen_to_meet_in_one_slot_are_merged_as_any_others():
 
 
 @given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 31).map(lambda bit: 1 << bit)), st.integers(0, 32))
-def test_sole_are_the_works_that_only_one_channel_found(sources, n_channels):
+def test_sole_counts_items_of_one_source(sources, n_channels):
     counts = sole_counts(np.array(sources, np.uint32), n_channels)
     assert counts.tolist() == [sources.count(1 << channel) for channel in range(n_channels)]

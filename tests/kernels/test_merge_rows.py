@@ -43,7 +43,7 @@ cases = st.lists(st.tuples(channel_lists, st.integers(0, 30)), max_size=10)
     st.integers(0, 30),
 )
 @example([([(1, 1.0), (8, 0.5)], 2), ([(8, 3.0), (1, 2.0), (9, 1.0)], 2)], [0] * 10, [1], 2)
-def test_a_merge_by_rows_equals_a_plain_walk_with_a_dictionary(case, floors, left_out, room):
+def test_merge_rows_equals_a_plain_walk(case, floors, left_out, room):
     channels, quotas = [channel for channel, _ in case], [quota for _, quota in case]
     floors = [min(floor, quota) for floor, quota in zip(floors, quotas, strict=False)]
     limit = max(sum(floors), 1) + room
@@ -52,7 +52,7 @@ def test_a_merge_by_rows_equals_a_plain_walk_with_a_dictionary(case, floors, lef
     )
 
 
-def test_no_call_sees_the_marks_of_another_one_on_its_thread():
+def test_merge_rows_clears_the_marks_of_its_thread():
     one, other = [(1, 1.0), (2, 1.0), (8, 1.0)], [(2, 3.0), (3, 1.0)]
     assert merged([one, other], [3, 2], 2, left_out=[3]) == [(1, 1.0, 1), (2, 1.0, 3)]
     with pytest.raises(ValueError, match="the row 9 is not in −1 … 8"):
@@ -67,7 +67,7 @@ def test_no_call_sees_the_marks_of_another_one_on_its_thread():
 
 
 @pytest.mark.parametrize("n_channels", [6, 7, 8, MOST_CHANNELS])
-def test_many_works_are_merged_as_by_ids_on_several_threads_at_once(n_channels):
+def test_merge_rows_equals_merge_by_ids_on_several_threads(n_channels):
     rng = np.random.default_rng(n_channels)
     ids = [rng.integers(0, 40_000, 9_000) for _ in range(n_channels)]
     scores = [rng.random(9_000, np.float32) for _ in range(n_channels)]
@@ -101,11 +101,11 @@ A, S, R = np.arange(3), np.zeros(3, np.float32), np.arange(3, dtype=np.int32)
     [
         (([A], [S], [R], 2, [1], 1), "the row 2 is not in −1 … 1"),
         (([A], [S], [R - 2], 3, [1], 1), "the row -2 is not in −1 … 2"),
-        (([A], [S], [R[:2]], 3, [1], 1), r"channel 0: ids has shape \(3,\), rows has shape \(2,\)"),
-        (([A], [S], [R * 0.5], 3, [1], 1), r"rows of channel 0 has .*float64, expected \(n,\) int32"),
+        (([A], [S], [R[:2]], 3, [1], 1), r"source 0: ids has shape \(3,\), rows has shape \(2,\)"),
+        (([A], [S], [R * 0.5], 3, [1], 1), r"rows of source 0 has .*float64, expected \(n,\) int32"),
         (
             ([A] * 16, [S] * 16, [R] * 16, 3, [1] * 16, 1),
-            "16 channels, at most 15 can be told apart in marks of rows",
+            "16 .*at most 15",
         ),
         (
             ([A], [S], [R], 3, [1], 1, None, A, R[:1]),
@@ -113,9 +113,9 @@ A, S, R = np.arange(3), np.zeros(3, np.float32), np.arange(3, dtype=np.int32)
             r"\(1,\)",
         ),
         (([A], [S], [R], 3, [1], 1, None, A, R + 1), "the row 3 is not in −1 … 2"),
-        (([A], [S], [R], 3, [-1], 1), "quota of channel 0 must not be negative, got -1"),
+        (([A], [S], [R], 3, [-1], 1), "quota of source 0 must not be negative, got -1"),
     ],
 )
-def test_rows_and_shapes_that_do_not_fit_are_refused(arguments, message):
+def test_merge_rows_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         merge_rows(*arguments)

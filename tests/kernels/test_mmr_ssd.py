@@ -31,7 +31,7 @@ def items(seed: int, n: int = 300, dim: int = 12) -> tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize("window", [None, 1, 2, 6, 1000])
 @pytest.mark.parametrize("shown", [0, 3])
 @pytest.mark.parametrize("diversity", [0.0, 0.3, 0.9])
-def test_the_sequence_equals_the_oracles_where_nothing_is_close(
+def test_selection_equals_the_reference_if_no_scores_are_close(
     name: str, window: int | None, shown: int, diversity: float
 ) -> None:
     embeddings, relevance = items(1)
@@ -46,7 +46,7 @@ def test_the_sequence_equals_the_oracles_where_nothing_is_close(
 @both
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 200), k=st.integers(1, 60), data=st.data())
-def test_copies_and_zero_vectors_give_neither_nan_nor_a_duplicate(
+def test_selection_of_copies_and_zero_vectors_is_finite(
     name: str, seed: int, n: int, k: int, data: st.DataObject
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -66,9 +66,7 @@ def test_copies_and_zero_vectors_give_neither_nan_nor_a_duplicate(
 @pytest.mark.parametrize("window", [None, 1, 4])
 @pytest.mark.parametrize("values", [1, 5, 1000])
 @pytest.mark.parametrize("of_vectors", [0.0, 0.4])
-def test_facets_count_as_a_column_for_each_value_would(
-    name: str, window: int | None, values: int, of_vectors: float
-) -> None:
+def test_facets_equal_one_hot_columns(name: str, window: int | None, values: int, of_vectors: float) -> None:
     native, oracle = SELECT[name]
     for n_facets, n_shown in ((1, 3), (2, 0), (3, 4)):
         embeddings, relevance = items(8, 90, 6)
@@ -88,7 +86,7 @@ def test_facets_count_as_a_column_for_each_value_would(
 
 
 @both
-def test_without_facets_that_weigh_something_they_change_no_bit(name: str) -> None:
+def test_facets_of_weight_0_change_no_bit(name: str) -> None:
     embeddings, relevance = items(6)
     plain = SELECT[name][0](embeddings, relevance, 30)
     codes = np.arange(300)[None] % 7
@@ -98,7 +96,7 @@ def test_without_facets_that_weigh_something_they_change_no_bit(name: str) -> No
 
 
 @both
-def test_facets_alone_show_each_value_before_any_comes_again(name: str) -> None:
+def test_selection_by_facets_only_takes_all_values_first(name: str) -> None:
     codes = np.repeat(np.arange(5), 4)[None]
     result = SELECT[name][0](
         np.zeros((20, 3), np.float32),
@@ -112,14 +110,14 @@ def test_facets_alone_show_each_value_before_any_comes_again(name: str) -> None:
 
 
 @both
-def test_without_diversity_the_selection_is_top_k(name: str) -> None:
+def test_selection_without_diversity_is_top_k(name: str) -> None:
     embeddings, relevance = items(3)
     result = SELECT[name][0](embeddings, relevance, 50, diversity=0.0)
     np.testing.assert_array_equal(result.indices, reference.top_k(relevance, 50))
 
 
 @both
-def test_a_selection_is_a_prefix_of_a_longer_one(name: str) -> None:
+def test_selection_is_a_prefix_of_a_longer_one(name: str) -> None:
     embeddings, relevance = items(4)
     longest = SELECT[name][0](embeddings, relevance, 60)
     for k in (1, 17, 59):
@@ -129,14 +127,14 @@ def test_a_selection_is_a_prefix_of_a_longer_one(name: str) -> None:
 
 
 @both
-def test_equal_scores_go_to_the_lowest_index(name: str) -> None:
+def test_selection_breaks_ties_by_index(name: str) -> None:
     axes = np.repeat(np.eye(5, dtype=np.float32), 3, axis=0)
     result = SELECT[name][0](axes, np.zeros(15, np.float32), 7)
     np.testing.assert_array_equal(result.indices, [0, 3, 6, 9, 12, 1, 2])
 
 
 @both
-def test_no_items_give_an_empty_result(name: str) -> None:
+def test_selection_of_no_items_is_empty(name: str) -> None:
     assert len(SELECT[name][0](np.zeros((0, 4), np.float32), np.zeros(0), 3).indices) == 0
 
 
@@ -179,7 +177,7 @@ BAD = [
 
 @both
 @pytest.mark.parametrize(("changes", "message"), BAD)
-def test_shapes_values_and_ranges_that_do_not_fit_are_refused_by_name(
+def test_selection_rejects_invalid_arguments_by_name(
     name: str, changes: dict[str, Any], message: str
 ) -> None:
     told = {"vectors": np.eye(3, dtype=np.float32), "relevance": np.zeros(3), "k": 2, **changes}

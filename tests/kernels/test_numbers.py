@@ -21,12 +21,12 @@ def bits(array):
 
 
 @given(st.lists(st.floats(0, 1e300), max_size=20))
-def test_logarithms_are_those_of_the_c_library_but_for_the_last_bits(values):
+def test_logarithms_are_close_to_the_c_library(values):
     np.testing.assert_allclose(_native.log1p(np.array(values)), [math.log1p(x) for x in values], rtol=5e-16)
 
 
 @given(counts)
-def test_a_rate_is_the_log_odds_of_its_smoothed_rate_against_the_prior(rows):
+def test_rate_is_the_smoothed_log_odds_against_the_prior(rows):
     given, priors = np.array(rows, np.float32).reshape(-1, 3), np.array([0.02, 0.5])
     found = _native.counter_numbers(given, priors)
     for row, (exposed, *positives) in zip(found, given.astype(float).tolist(), strict=True):
@@ -37,17 +37,17 @@ def test_a_rate_is_the_log_odds_of_its_smoothed_rate_against_the_prior(rows):
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_ages_count_from_known_moments_and_never_backwards():
+def test_age_is_not_negative_and_0_if_unknown():
     found = _native.log_hours(np.array([0, -5, 10, 10, 10]), np.array([50, 50, 10, 3, 10 + 3 * HOUR_MS]))
     np.testing.assert_allclose(found, [np.nan, np.nan, 0, 0, math.log(4)], rtol=1e-15)
 
 
-def test_what_is_not_known_is_the_mean_and_the_rest_is_cut():
+def test_scaled_maps_nan_to_mean_and_clips_infinity():
     values = np.array([2.5, np.nan, np.inf, -np.inf])
     assert _native.scaled(values, False, 2.0, 0.5).tolist() == [1.0, 0.0, 8.0, -8.0]
 
 
-def test_counters_of_no_columns_give_none_and_other_shapes_are_refused():
+def test_counter_numbers_of_no_columns_are_empty():
     assert _native.counter_numbers(np.zeros((3, 0), np.float32), np.empty(0)).shape == (3, 0)
     with pytest.raises(ValueError, match="priors"):
         _native.counter_numbers(np.zeros((3, 3), np.float32), np.full(3, 0.5))
@@ -71,6 +71,6 @@ def test_counter_numbers_reject_priors_of_another_shape(priors):
         _native.counter_numbers([[2.0, 1.0]], priors)
 
 
-def test_counters_and_priors_may_be_lists():
+def test_counter_numbers_accept_lists():
     found = _native.counter_numbers([[2.0, 1.0]], [0.25])
     np.testing.assert_array_equal(found, _native.counter_numbers(np.array([[2.0, 1.0]]), np.array([0.25])))

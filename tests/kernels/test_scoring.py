@@ -46,7 +46,7 @@ def test_scores_are_close_to_float64(seed: int, n: int, dim: int, dtype: str) ->
     k=st.integers(1, 3100),
     levels=st.integers(1, 50),
 )
-def test_search_is_top_k_of_the_scores_with_ties_by_position(
+def test_search_is_top_k_with_ties_by_position(
     seed: int, n: int, n_candidates: int, k: int, levels: int
 ) -> None:
     """Few distinct vectors, so that most scores are tied; k below, at and above the number of candidates."""
@@ -88,7 +88,7 @@ def test_top_k_of_sorted_scores(dtype: str, order: str) -> None:
     masked=st.booleans(),
     dtype=dtypes,
 )
-def test_search_all_is_search_over_every_row(
+def test_search_of_all_rows_equals_search_of_each_row(
     seed: int, n: int, n_queries: int, k: int, masked: bool, dtype: str
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -133,7 +133,7 @@ def test_search_all_is_search_over_every_row(
     edits=st.sampled_from([(), ("adjust",), ("block",), ("adjust", "block")]),
     dtype=st.sampled_from(["float16", "float32", "int8"]),
 )
-def test_many_queries_find_what_each_finds_alone(
+def test_search_of_many_queries_equals_single_searches(
     seed: int,
     n: int,
     dim: int,
@@ -166,7 +166,7 @@ def test_many_queries_find_what_each_finds_alone(
         assert np.all(rows[found:] == -1)
 
 
-def test_what_overflows_to_nan_scores_as_minus_infinity() -> None:
+def test_overflow_to_nan_scores_as_minus_infinity() -> None:
     index = ItemIndex.build([1, 2], np.array([[3e38, -3e38], [1, 1]], np.float32), dtype="float32")
     scores, ids = index.search([3e38, 3e38], ids=[1, 2], k=2)
     assert ids.tolist() == [2, 1] and scores[1] == -np.inf

@@ -29,7 +29,7 @@ def same_bits(a, b):
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 140))
-def test_a_row_gets_the_leaves_it_reaches_added_in_order_bit_by_bit(seed, leaves, n):
+def test_trees_add_leaves_in_order(seed, leaves, n):
     generator = np.random.default_rng(seed)
     trees = [random_tree(generator, each, 3, chain=bool(generator.integers(2))) for each in leaves]
     rows = random_rows(generator, trees, n, 3)
@@ -45,7 +45,7 @@ def test_trees_of_any_size_and_shape_are_followed(leaves, chain):
     same_bits(ensemble(trees, 5).scores(rows), followed(trees, rows)[None])
 
 
-def test_each_output_sums_its_own_trees_and_one_without_trees_is_zero():
+def test_trees_are_summed_for_each_output():
     generator = np.random.default_rng(0)
     trees = [random_tree(generator, 15, 4) for _ in range(6)]
     rows = random_rows(generator, trees, 70, 4)
@@ -54,7 +54,7 @@ def test_each_output_sums_its_own_trees_and_one_without_trees_is_zero():
     same_bits(found, np.stack([followed([trees[t] for t in each], rows) for each in of]))
 
 
-def test_a_value_that_equals_the_threshold_goes_first_and_nan_where_the_node_says():
+def test_trees_route_threshold_values_and_nan():
     for missing_first in (False, True):
         tree = Tree([0, -1, -1], [0.0, 1.0, 2.0], [[1, 2], [0, 0], [0, 0]], [missing_first, False, False])
         rows = np.array(
@@ -68,7 +68,7 @@ def test_a_value_that_equals_the_threshold_goes_first_and_nan_where_the_node_say
         assert ensemble([tree], 1).scores(rows[:, None]).tolist() == [[2.0, 2.0, 2.0, nan, 2.0, 1.0]]
 
 
-def test_no_tree_at_all_gives_zeros_and_no_row_gives_none():
+def test_trees_of_no_trees_or_rows_are_zero_or_empty():
     assert ensemble([], 2).scores(np.ones((3, 2))).tolist() == [[0.0, 0.0, 0.0]]
     assert ensemble([Tree()], 2).scores(np.ones((0, 2))).shape == (1, 0)
     assert len(ensemble([Tree(), Tree()], 1)) == 2
@@ -103,7 +103,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_nodes_that_make_no_trees_are_refused_by_tree_and_node(what):
+def test_trees_reject_invalid_nodes_by_tree_and_node(what):
     changed, message = DAMAGES[what]
     arrays = {"sizes": [3], "outputs": [0], "features": [0, -1, -1], "values": [0, 1, 2], "children": SPLIT}
     sizes = {"n_features": 4, "n_outputs": 1}
@@ -115,12 +115,12 @@ def test_nodes_that_make_no_trees_are_refused_by_tree_and_node(what):
         made(given_arrays)
 
 
-def test_a_tree_of_more_leaves_than_are_taken_is_refused():
+def test_trees_reject_too_many_leaves():
     tree = random_tree(np.random.default_rng(0), _native.TreeEnsemble.MOST_LEAVES + 1, 2)
     with pytest.raises(ValueError, match="tree 1: it has 257 leaves, at most 256 are taken"):
         ensemble([Tree(), tree], 2)
 
 
-def test_rows_of_another_width_are_refused():
+def test_trees_reject_rows_of_another_width():
     with pytest.raises(ValueError, match=r"rows has shape \(5, 3\), expected \(N, 2\)"):
         ensemble([Tree()], 2).scores(np.ones((5, 3)))

@@ -24,23 +24,23 @@ def of(lists, limit, n_rows=200):
 
 
 @given(st.lists(st.lists(st.integers(0, 199), max_size=9), max_size=7), st.integers(0, 40))
-def test_turns_are_those_of_a_plain_walk(lists, limit):
+def test_turns_equal_a_plain_walk(lists, limit):
     rows = of(lists, limit)
     assert rows.dtype == np.int32 and rows.tolist() == plain_turns(lists, limit)
 
 
-def test_many_lists_take_turns_in_their_own_order():
+def test_turns_of_many_lists_keep_their_order():
     lists = [range(100 * at, 100 * at + 40) for at in range(9, -1, -1)]
     assert of(lists, 400, 1000).tolist() == np.stack([np.array(rows) for rows in lists]).T.ravel().tolist()
 
 
 @pytest.mark.parametrize("n_rows", [64, 65, 128])
-def test_the_last_row_has_a_bit(n_rows):
+def test_turns_accept_the_last_row(n_rows):
     assert of([[n_rows - 1, 0, n_rows - 1]], 5, n_rows).tolist() == [n_rows - 1, 0]
 
 
 @pytest.mark.parametrize("row", [-1, 200])
-def test_a_row_out_of_range_is_refused(row):
+def test_turns_reject_a_row_out_of_range(row):
     with pytest.raises(ValueError, match=r"a row is not in 0 … 199"):
         of([[3, row]], 5)
 
@@ -63,19 +63,19 @@ ONE, Z = np.ones(1, int), np.zeros(1, int)
         (([A], Z, Z, ONE, -1, 1), "must not be negative, got 1 and -1"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(arguments, message):
+def test_turns_reject_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         in_turns(*arguments)
 
 
-def test_nothing_to_read_gives_nothing():
+def test_turns_of_empty_lists_are_empty():
     none = np.empty(0, int)
     for arrays in ([], [A]):
         assert not len(in_turns(arrays, none, none, none, 9, 9))
     assert not len(in_turns([A], Z, ONE, ONE, 9, 9)) and not len(in_turns([A], Z, Z, ONE, 9, 0))
 
 
-def test_threads_do_not_disturb_each_other():
+def test_turns_are_thread_safe():
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 50_000, 200_000).astype(np.int32)
     ends = np.arange(1, 101) * 2000

@@ -16,7 +16,7 @@ ids = st.integers(0, 2**63 - 1) | st.integers(0, 20)
 
 
 @given(st.lists(ids, unique=True, max_size=50), st.lists(ids | st.integers(-(2**63), -1), max_size=50))
-def test_codes_follow_the_keys_and_unseen_ids_keep_apart(keys, wanted):
+def test_vocabulary_codes_follow_the_keys(keys, wanted):
     codes = _native.Vocabulary(np.array(keys, np.int64)).encode(np.array(wanted, np.int64))
     for id, code in zip(wanted, codes, strict=True):
         if id < 0:
@@ -36,12 +36,12 @@ class NoArray:
 
 
 @pytest.mark.parametrize("keys", [[[1], [2, 3]], NoArray()])
-def test_what_is_no_array_is_refused(keys):
+def test_vocabulary_rejects_keys_that_are_not_an_array(keys):
     with pytest.raises((ValueError, RuntimeError)):
         _native.Vocabulary(keys)
 
 
-def test_repeated_negative_and_float_ids_are_refused():
+def test_vocabulary_rejects_repeated_negative_and_float_ids():
     with pytest.raises(ValueError, match="7 stands twice"):
         _native.Vocabulary(np.array([7, 3, 7]))
     with pytest.raises(ValueError, match=r"keys\[1\] is -3"):
@@ -50,7 +50,7 @@ def test_repeated_negative_and_float_ids_are_refused():
         _native.Vocabulary(np.array([1])).encode(np.array([1.5]))
 
 
-def test_a_vocabulary_keeps_its_own_keys():
+def test_vocabulary_copies_its_keys():
     """Once it held the caller's array: writing to that changed what was found, and looked outside the
     table."""
     keys = np.array([7, 3, 9])
@@ -62,18 +62,18 @@ def test_a_vocabulary_keeps_its_own_keys():
         vocabulary.keys[0] = 1
 
 
-def test_an_empty_vocabulary_knows_nothing():
+def test_empty_vocabulary_has_no_codes():
     assert (_native.Vocabulary(np.empty(0, np.int64)).encode(np.array([0, 5])) >= FIRST_UNSEEN).all()
 
 
-def test_keys_that_were_chosen_to_meet_in_one_slot_have_codes_as_any_others():
+def test_vocabulary_of_colliding_keys_is_correct():
     keys = keys_of_one_slot(20_000)
     vocabulary = _native.Vocabulary(keys[::2])
     assert vocabulary.encode(keys[::2]).tolist() == list(range(1, 10_001))
     assert (vocabulary.encode(keys[1::2]) >= FIRST_UNSEEN).all()
 
 
-def test_a_million_keys_that_were_chosen_to_meet_in_one_slot_do_not_hang_the_process():
+def test_vocabulary_of_a_million_colliding_keys_is_fast():
     """Placed one after the other in one slot they would take 5·10¹¹ steps."""
     program = (
         "from colliding_ids import keys_of_one_slot\n"

@@ -1,12 +1,11 @@
-"""Folds of events over rows (users, works): grouping, "strictly before", and counters.
+"""Aggregates of events by row (user or item): grouping, point-in-time lookup and counters.
 
-Algorithm  grouped: a stable counting sort by row. strictly_before: in each row a bisection that starts where
-           the last query of the row ended, so that queries in order of time walk. places_passed,
-           counts_passed, faded_counts: events and queries, both in order of time, are swept at once; only
-           what each row holds now is touched. running_counts: one pass in order of rows.
-Cost       grouped O(M + R); strictly_before O(log of the distance walked) a query; the sweeps O(M + N), times
-           C for counts and, of queries, times the days for those that fade. The GIL is released; memory is
-           the output.
+Algorithm  group_by_row: stable counting sort. find_ends_before: for each row a doubling search from where the
+           row's last query ended, so queries in time order are fast. The ``sweep_`` functions: one pass over
+           events and queries, both in time order, that only touches the current state of each row.
+Cost       group_by_row O(M + R); find_ends_before O(log of the distance to the last query) a query; sweeps
+           O(M + N), times C for counters and, for fading ones, times the days of each query. The GIL is
+           released; the output is the only memory.
 Source     D. E. Knuth, The Art of Computer Programming 3, 5.2 (distribution counting).
            J. L. Bentley, A. C.-C. Yao, An almost optimal algorithm for unbounded searching, IPL 1976
            (doubling steps).
@@ -24,9 +23,9 @@ Array = NDArray[Any]
 
 
 @njit(cache=True, nogil=True)
-def grouped(rows: Array, n_rows: int) -> tuple[Array, Array]:
-    """(first (n_rows + 1,), order): ``order[first[r]:first[r + 1]]`` are the places of row r, in order; rows
-    < 0 are left out.
+def group_by_row(rows: Array, n_rows: int) -> tuple[Array, Array]:
+    """Returns first (n_rows + 1,) and order: ``order[first[r]:first[r + 1]]`` are the ascending places of row
+    r. Rows < 0 are ignored.
     """
     first = np.zeros(n_rows + 1, np.int64)
     for n in range(len(rows)):
@@ -45,9 +44,10 @@ def grouped(rows: Array, n_rows: int) -> tuple[Array, Array]:
 
 
 @njit(cache=True, nogil=True)
-def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Array:
-    """(N,) int64: of row ``rows[n]``, whose ascending ``times`` lie at first[r] … first[r + 1], the place
-    behind the last one that is < ``as_of[n]``; 0 for a row < 0.
+def find_ends_before(first: Array, times: Array, rows: Array, as_of: Array) -> Array:
+    """Returns (N,) int64: the end of the events of row ``rows[n]`` with time < ``as_of[n]``; 0 for a row < 0.
+
+    ``times[first[r]:first[r + 1]]`` are the ascending times of row r.
     """
     hints = first[:-1].copy()
     ends = np.zeros(len(rows), np.int64)
@@ -56,7 +56,7 @@ def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Ar
         if r < 0:
             continue
         low, high, moment = hints[r], first[r + 1], as_of[n]
-        if low > first[r] and times[low - 1] >= moment:  # the query goes back in time
+        if low > first[r] and times[low - 1] >= moment:  # This query is earlier than the last one of the row.
             low, high = first[r], low - 1
         else:
             step = 1
@@ -75,59 +75,61 @@ def strictly_before(first: Array, times: Array, rows: Array, as_of: Array) -> Ar
 
 
 @njit(cache=True, nogil=True)
-def places_passed(begin: Array, event_rows: Array, event_times: Array, rows: Array, as_of: Array) -> Array:
-    """(N,) int64: ``begin[rows[n]]`` and one for each event of the row before ``as_of[n]``; both sides in
-    order of time.
+def sweep_ends(begin: Array, event_rows: Array, event_times: Array, rows: Array, as_of: Array) -> Array:
+    """Returns (N,) int64: ``begin[rows[n]]`` + the number of events of the row before ``as_of[n]``.
+
+    Events and queries are in time order.
     """
-    now = begin.copy()
+    current = begin.copy()
     ends = np.empty(len(rows), np.int64)
     e = 0
     for n in range(len(rows)):
         while e < len(event_times) and event_times[e] < as_of[n]:
-            now[event_rows[e]] += 1
+            current[event_rows[e]] += 1
             e += 1
-        ends[n] = now[rows[n]]
+        ends[n] = current[rows[n]]
     return ends
 
 
 @njit(cache=True, nogil=True)
-def counts_passed(
+def sweep_counts(
     start: Array, event_rows: Array, event_times: Array, added: Array, rows: Array, as_of: Array
 ) -> Array:
-    """(N, C) float32: ``start (R, C)`` of each row and what ``added (M, C)`` adds before ``as_of``; both
-    sides in order of time. A query of a row < 0 gets 0; an event of one adds nothing.
+    """Returns (N, C) float32: ``start`` (R, C) of each row + the sum of ``added`` (M, C) before ``as_of``.
+
+    Events and queries are in time order. A query of a row < 0 gets 0; an event of a row < 0 adds nothing.
     """
     n_counters = start.shape[1]
-    now = np.zeros(start.shape, np.int32)
+    sums = np.zeros(start.shape, np.int32)
     counts = np.zeros((len(rows), n_counters), np.float32)
     e = 0
     for n in range(len(rows)):
         while e < len(event_times) and event_times[e] < as_of[n]:
             if event_rows[e] >= 0:
                 for c in range(n_counters):
-                    now[event_rows[e], c] += added[e, c]
+                    sums[event_rows[e], c] += added[e, c]
             e += 1
         if rows[n] >= 0:
             for c in range(n_counters):
-                counts[n, c] = np.float64(start[rows[n], c]) + now[rows[n], c]
+                counts[n, c] = np.float64(start[rows[n], c]) + sums[rows[n], c]
     return counts
 
 
 @njit(cache=True, nogil=True)
-def running_counts(order: Array, added: Array) -> Array:
-    """(len(order) + 1, C) int32: sums of ``added (M, C) uint8`` over the events before each place of
-    ``order``."""
+def cumulate_counts(order: Array, added: Array) -> Array:
+    """Returns (len(order) + 1, C) int32: sums of ``added`` (M, C) uint8 over the events before each place."""
     running = np.zeros((len(order) + 1, added.shape[1]), np.int32)
-    for at in range(len(order)):
+    for place in range(len(order)):
         for c in range(added.shape[1]):
-            running[at + 1, c] = running[at, c] + added[order[at], c]
+            running[place + 1, c] = running[place, c] + added[order[place], c]
     return running
 
 
 @njit(cache=True, nogil=True)
-def counts_at(start: Array, running: Array, first: Array, ends: Array, rows: Array) -> Array:
-    """(N, C) float32: ``start (R, C)`` of each row and what ``running`` adds up to its ``ends``; 0 for a row
-    < 0."""
+def read_counts(start: Array, running: Array, first: Array, ends: Array, rows: Array) -> Array:
+    """Returns (N, C) float32: ``start`` (R, C) of each row + the sums of ``running`` up to ``ends``; 0 for a
+    row < 0.
+    """
     counts = np.zeros((len(rows), start.shape[1]), np.float32)
     for n in range(len(rows)):
         r = rows[n]
@@ -139,9 +141,7 @@ def counts_at(start: Array, running: Array, first: Array, ends: Array, rows: Arr
 
 @njit(cache=True, nogil=True)
 def add_counts(state: Array, rows: Array, added: Array) -> None:
-    """Adds ``added (M, C)`` to the rows ``rows (M,)`` of ``state (R, C) float64``; what is of a row < 0 is
-    added nowhere.
-    """
+    """Adds ``added`` (M, C) to the rows ``rows`` (M,) of ``state`` (R, C) float64; rows < 0 are ignored."""
     for e in range(len(rows)):
         if rows[e] >= 0:
             for c in range(added.shape[1]):
@@ -149,7 +149,7 @@ def add_counts(state: Array, rows: Array, added: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def faded_counts(
+def sweep_fading_counts(
     n_rows: int,
     event_rows: Array,
     event_days: Array,
@@ -159,9 +159,11 @@ def faded_counts(
     as_of: Array,
     weights: Array,
 ) -> Array:
-    """(N, C) float32: Σ over the last days of what ``added (M, C)`` adds before ``as_of``, times ``weights``
-    by age in days; both sides in order of time. A ring of days for each row: O(M·C + N·C·days), memory
-    4·days·C bytes a row.
+    """Returns (N, C) float32: sums of ``added`` (M, C) before ``as_of``, times ``weights`` by age in days.
+
+    Events and queries are in time order. Each row has a ring of days of 4·days·C bytes.
+
+    Cost: O(M·C + N·C·days).
     """
     n_days, n_counters = len(weights), added.shape[1]
     ring = np.zeros((n_rows, n_days, n_counters), np.int32)
@@ -173,8 +175,8 @@ def faded_counts(
         while e < len(event_times) and event_times[e] < as_of[n]:
             r, day = event_rows[e], event_days[e]
             if r >= 0:
-                for passed in range(max(newest[r] + 1, day - n_days + 1), day + 1):
-                    ring[r, passed % n_days] = 0
+                for elapsed in range(max(newest[r] + 1, day - n_days + 1), day + 1):
+                    ring[r, elapsed % n_days] = 0
                 newest[r] = max(newest[r], day)
                 for c in range(n_counters):
                     ring[r, day % n_days, c] += added[e, c]
