@@ -97,7 +97,7 @@ def test_scan_of_one_query(compare, n, dim, dtype):
     index, query, k = index_of(n, dtype, dim), workloads.queries(1, dim)[0], K
     ways = peers.of_scan(workloads.item_vectors(n, dim), query, k, dtype == "int8")
     costs = {"items": n, "bytes_": n * dim * WIDTH[dtype], "limit": "copy"}
-    ours = lambda: index.search_all(query, k)  # noqa: E731
+    ours = lambda: index.search(query, k)  # noqa: E731
     compare("scoring: scan", f"N={n:.0e} D={dim} k={k} {dtype}", ours, ways, **costs)
 
 
@@ -105,7 +105,7 @@ def test_scan_of_one_query(compare, n, dim, dtype):
 def test_scan_of_many_queries(compare, n_queries):
     n, queries = workloads.N_ITEMS, workloads.queries(n_queries)
     index, ways = index_of(n, "float16"), peers.of_many(workloads.item_vectors(n), queries, K)
-    ours = lambda: index.search_all(queries, K)  # noqa: E731
+    ours = lambda: index.search(queries, K)  # noqa: E731
     pairs = n * n_queries
     size = f"N={n:.0e} D={DIM} {n_queries} queries float16"
     compare("scoring: scan", size, ours, ways, items=pairs, flops=2 * DIM * pairs, limit="fma")
@@ -116,11 +116,11 @@ def test_search_by_lists(compare):
     n, n_queries = workloads.N_LISTED, 20
     vectors, queries = workloads.clustered_vectors(n, n_queries)
     index = ItemIndex.build(np.arange(n), vectors)
-    exact = [index.search_all(query, K).ids for query in queries]
+    exact = [index.search(query, K).ids for query in queries]
     index.build_lists()
 
     def search(n_probe):
-        return [index.search_all(query, K, n_probe=n_probe).ids for query in queries]
+        return [index.search(query, K, n_probe=n_probe).ids for query in queries]
 
     recall_of = lambda n_probe: peers.mean_recall(exact, search(n_probe))  # noqa: E731
     n_probe = peers.least_setting(recall_of, index.n_lists, RECALL)

@@ -148,8 +148,8 @@ class Workshop:
                 return 1.0
             found = [
                 (
-                    view.search_all(q, k=channel.quota).ids,
-                    view.search_all(q, k=channel.quota, n_probe=n_probe).ids,
+                    view.search(q, k=channel.quota).ids,
+                    view.search(q, k=channel.quota, n_probe=n_probe).ids,
                 )
                 for q in self.queries
             ]

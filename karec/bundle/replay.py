@@ -246,7 +246,7 @@ def _checked(model: OnnxModel, output: str, inputs: Inputs, rows: int, width: in
 def _search(path: Path, index: ItemIndex, vectors: Mapping[int, NDArray[Any]]) -> None:
     """The nearest works of the user vectors, each version's rows with its own."""
     asked = {version: vectors[version] for version in index.model_versions if version in vectors}
-    found = index.search_all(k=NEAREST, query_by_version=asked or vectors)
+    found = index.search(asked or vectors, NEAREST)
     if not np.isfinite(found.scores).all():
         raise BundleError(f"{path}: a work's score is not finite for a replayed request")
 

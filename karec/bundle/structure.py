@@ -106,7 +106,7 @@ def _check_space(bundle: Parts, space: Space, names: Collection[str], index: Ite
         tower = space.user_tower_of(each.number, bundle.model_version)
         if tower not in names:
             raise BundleError(
-                f"{path} holds {each.works:,} works of model version {each.number}, in the space "
+                f"{path} holds {each.n_items:,} works of model version {each.number}, in the space "
                 f"{each.space_id:016x}, which no user vector meets: {tower} is missing"
             )
     for each in index.versions if space.item in names else ():
@@ -209,9 +209,9 @@ def _check_adjustments(path: Path, view: IndexView, rows: Array) -> None:
     removed."""
     direction = np.full(view.dim, view.dim**-0.5, np.float32)
     queries = dict.fromkeys(view.model_versions, direction)
-    lowest = ~np.isfinite(view.scores(rows=rows, query_by_version=queries))
-    found = view.search(rows=rows, query_by_version=queries, k=1)
-    if lowest.sum() != found.blocked + found.unknown:
+    lowest = ~np.isfinite(view.scores(queries, rows=rows))
+    found = view.search(queries, 1, rows=rows)
+    if lowest.sum() != found.n_blocked + found.n_unknown:
         raise BundleError(f"{path}: the adjustment of a work is not finite, or its vector too long")
 
 

@@ -107,7 +107,7 @@ def _told_of(version: ModelVersion) -> str:
         if (version.scale, version.offset) != (1, 0)
         else ""
     )
-    return f"{version.works:,} works, {space}{line}"
+    return f"{version.n_items:,} works, {space}{line}"
 
 
 def _inspect_lists(told: Mapping[str, Any]) -> Table:

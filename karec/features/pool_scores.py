@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import ContractError, Unavailable
-from karec.features.user_vectors import VECTOR, user_queries
+from karec.features.user_vectors import VECTOR, user_query
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
 
@@ -43,8 +43,7 @@ class PoolScorer:
             raise Unavailable("the ranker gave a logit that is not finite: the pool is not logged")
         if VECTOR not in request.features:
             return ranked, np.full(len(ranked), np.nan, np.float32)
-        one, by_version = user_queries(request)
-        scores = request.index.scores(one, ids=ranked.ids, query_by_version=by_version)
+        scores = request.index.scores(user_query(request), ids=ranked.ids)
         return ranked, np.where(np.isneginf(scores), np.float32(np.nan), scores)
 
 

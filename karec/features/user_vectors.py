@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import ContractError, Unavailable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # a host of an index alone needs no ONNX Runtime
     from karec.models.onnx_model import OnnxModel
 
 VECTOR, VERSIONS = "user_vector", "user_vector_versions"
+
+Query = NDArray[Any] | dict[int, NDArray[Any]]  # (D,), or (D,) by model version
 
 
 def vectors_by_version(
@@ -41,13 +44,12 @@ def vectors_by_version(
     return vectors
 
 
-def user_queries(request: Request) -> tuple[NDArray[Any] | None, dict[int, NDArray[Any]] | None]:
-    """(query, query_by_version) for a search in ``request.index``; one of the two is None.
+def user_query(request: Request) -> Query:
+    """Returns the user vector (D,) for a search in ``request.index``, or {model version: user vector}.
 
-    One query where the index holds vectors of one version, which is quicker and gives the same bits.
-
-    Unavailable: the request has no user vector. ContractError: the index holds vectors of several versions,
-    and nothing says which the user vector is of.
+    Raises:
+        Unavailable: the request has no user vector.
+        ContractError: the index has several model versions, and the user vector has none.
     """
     if VECTOR not in request.features:
         raise Unavailable(
@@ -62,15 +64,15 @@ def user_queries(request: Request) -> tuple[NDArray[Any] | None, dict[int, NDArr
                 f"{len(vectors)} user "
                 f"vectors without {VERSIONS}: whoever gives {VECTOR} must say which versions they are of"
             )
-        return vectors[0], None
-    return queries_of(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), standing)
+        return np.asarray(vectors[0])
+    return select_query(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), standing)
 
 
-def queries_of(
-    by_version: dict[int, NDArray[Any]], standing: tuple[int, ...]
-) -> tuple[NDArray[Any] | None, dict[int, NDArray[Any]] | None]:
-    """As ``user_queries``, for vectors by model version and an index whose rows are of the versions
-    ``standing``."""
-    if len(standing) == 1 and standing[0] in by_version:
-        return by_version[standing[0]], None
-    return None, by_version
+def select_query(by_version: dict[int, NDArray[Any]], versions: tuple[int, ...]) -> Query:
+    """Returns the query for an index with vectors of ``versions``.
+
+    One vector for an index with one version: this is faster than a mapping and gives the same bits.
+    """
+    if len(versions) == 1 and versions[0] in by_version:
+        return by_version[versions[0]]
+    return by_version

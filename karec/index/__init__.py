@@ -1,4 +1,4 @@
-"""The item index: works' vectors by id, searched and selected from in native code."""
+"""Item index: vectors of items by id, searched and selected from in native code."""
 
 from karec.index.ids import IdMap
 from karec.index.index_view import IndexView

@@ -1,4 +1,4 @@
-"""Whole arrays of an item index by row, copied once for each generation that they are asked of."""
+"""Ids and columns of an item index as whole arrays, copied once for each generation that is read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from karec import _native as library
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """Ids and columns by row, of one generation."""
+class IndexArrays:
+    """Ids and columns of one generation, by row.
+
+    ids      (n_rows,) int64
+    columns  {name: (n_rows,)}
+    present  (n_rows,) bool, False where a row holds no item. None: every row holds one
+    """
 
     generation: int
     ids: NDArray[np.int64]
@@ -23,19 +28,23 @@ class Table:
     present: NDArray[np.bool_] | None
 
 
-class NewestTable:
-    """The table that was asked for last, for the index and its views: it is a copy, O(N) after each write."""
+class ArrayCache:
+    """The newest arrays that were read, for an index and its views. Any number of threads may read.
+
+    index  an object that stands for the index. Rows refer to it, and keep nothing else alive by it
+    """
 
     def __init__(self) -> None:
-        self._newest: Table | None = None
-        self.index = object()  # which index it is: rows carry this object, which keeps nothing else alive
+        self._newest: IndexArrays | None = None
+        self.index = object()
 
-    def of(self, native: library.ItemIndex | library.IndexView) -> Table:
-        known = self._newest
-        if known is not None and known.generation == native.generation:
-            return known
+    def read(self, native: library.ItemIndex | library.IndexView) -> IndexArrays:
+        """Returns the arrays of the generation that ``native`` reads. O(N) if they are not cached."""
+        cached = self._newest
+        if cached is not None and cached.generation == native.generation:
+            return cached
         generation, ids, columns, present = native.table()
-        table = Table(generation, ids, MappingProxyType(columns), present)
-        if known is None or known.generation < generation:
-            self._newest = table
-        return table
+        arrays = IndexArrays(generation, ids, MappingProxyType(columns), present)
+        if cached is None or cached.generation < generation:
+            self._newest = arrays
+        return arrays

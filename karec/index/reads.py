@@ -1,11 +1,9 @@
-"""What an item index and a view of it have in common: everything that is read.
-
-``ItemIndex`` reads the newest generation, anew in each call; ``IndexView`` reads the one that it holds.
-"""
+"""Calls that read an item index, for ``ItemIndex`` and ``IndexView``."""
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from typing import Any, TypeGuard, Unpack
 
@@ -14,24 +12,30 @@ from numpy.typing import ArrayLike, NDArray
 
 from karec import _native as library
 from karec.diversity import DiversityResult, DppOptions, check_dpp_options, scale_relevance
-from karec.index.arrays import NewestTable, Table
+from karec.index.arrays import ArrayCache, IndexArrays
 from karec.index.rows import Rows, check_index
-from karec.index.search_result import SearchResult, result_lists
-from karec.index.versions import ModelVersion, versioned
+from karec.index.search_result import SearchResult, VectorReader
+from karec.index.versions import ModelVersion, list_queries
 from karec.kernels.arguments import whole
+
+_Queries = list[tuple[int | None, NDArray[Any]]]  # (model version, its queries)
 
 
 class IndexReads:
-    """The reading calls. Rows that a call returns know its index and generation; rows of others are refused.
+    """An index that is read. Each call of an ``ItemIndex`` reads the newest generation, a view its own.
 
-    tables  shared by an index and its views, and by no other index: rows are tagged with ``tables.index``
+    Returned rows are tagged with index and generation, and rows of others are rejected. Any number of threads
+    may call.
+
+    arrays  shared by an index and its views, and by no other index
     """
 
-    def __init__(self, native: library.ItemIndex | library.IndexView, tables: NewestTable) -> None:
+    def __init__(self, native: library.ItemIndex | library.IndexView, arrays: ArrayCache) -> None:
         self._native: library.ItemIndex | library.IndexView = native
-        self._tables = tables
-        self._index = tables.index
-        self._read: Table | None = None
+        self._arrays = arrays
+        self._index = arrays.index
+        self._last: IndexArrays | None = None
+        self._reference: weakref.ref[VectorReader] = weakref.ref(self)
 
     def __len__(self) -> int:
         return len(self._native)
@@ -44,13 +48,14 @@ class IndexReads:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes beside ``path``, syncs, renames: whoever opens ``path`` gets the old file or the whole new
-        one.
+        """Writes a file beside ``path``, syncs and renames it: a reader gets the old file or the new one.
 
-        Adjustments and blocks are saved; rows of removed works are not, so that the rows behind them move up.
+        Adjustments and blocks are saved. Rows of removed items are not saved, so that later rows move up.
 
-        OSError: it cannot be written. FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic
-        link, even one to a regular file; only a regular file is replaced.
+        Raises:
+            OSError: the file cannot be written.
+            FileExistsError: ``path`` is a folder, a device, a FIFO or a symbolic link. Only a regular file is
+                replaced.
         """
         self._native.save(os.fsencode(path))
 
@@ -61,12 +66,12 @@ class IndexReads:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """How vectors are stored: float16, float32 or int8."""
+        """The dtype of stored vectors: float16, float32 or int8."""
         return np.dtype(self._native.dtype)
 
     @property
     def rescores(self) -> bool:
-        """Whether searches rank their best by float32 rows."""
+        """True if searches rescore their best items by float32 rows."""
         return self._native.rescores
 
     @property
@@ -76,18 +81,17 @@ class IndexReads:
 
     @property
     def n_rows(self) -> int:
-        """Rows, with those that removed works left behind: every row is below. ``len(index)`` counts
-        works."""
+        """The number of rows, with those of removed items. ``len(index)`` is the number of items."""
         return self._native.n_rows
 
     @property
     def n_lists(self) -> int:
-        """How many lists works are in; 0 = there are none (``ItemIndex.build_lists``)."""
+        """The number of lists of ``ItemIndex.build_lists``, 0 without lists."""
         return self._native.n_lists
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of everything that grows with the works, mapped or allocated."""
+        """Bytes of memory of all parts that grow with the items, mapped or allocated."""
         return self._native.bytes
 
     @property
@@ -97,229 +101,261 @@ class IndexReads:
 
     @property
     def model_versions(self) -> tuple[int, ...]:
-        """Of all vectors, ascending: several during a rolling refresh."""
+        """The model versions of all vectors, ascending: several during a rolling refresh."""
         return tuple(self._native.model_versions)
 
     @property
     def versions(self) -> tuple[ModelVersion, ...]:
-        """What is known of the vectors of each model version, ascending."""
-        return tuple(ModelVersion(*each) for each in self._native.versions)
+        """The vectors of each model version, ascending."""
+        return tuple(ModelVersion(*version) for version in self._native.versions)
 
     @property
     def generation(self) -> int:
-        """Names the contents: the same number, the same contents. 1 after ``build``, one more with each
-        write."""
+        """A number that names the contents: 1 after ``build``, one more after each write."""
         return self._native.generation
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """(n_rows,) the id of each row, read-only; void where ``present`` is False. O(N) after a write."""
-        return self._table().ids
+        """(n_rows,) item ids by row, read-only, undefined where ``present`` is False. O(N) after a write."""
+        return self._read_arrays().ids
 
     @property
     def columns(self) -> Mapping[str, NDArray[Any]]:
-        """{name: (n_rows,)} by row, read-only; void where ``present`` is False. O(N) after a write."""
-        return self._table().columns
+        """{name: (n_rows,)} by row, read-only, undefined where ``present`` is False. O(N) after a write."""
+        return self._read_arrays().columns
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(n_rows,) whether a row holds a work: False where one was removed or replaced. O(N) after a
-        write."""
-        table = self._table()
-        return np.ones(len(table.ids), bool) if table.present is None else table.present
+        """(n_rows,) bool: False where an item was removed or replaced. O(N) after a write."""
+        arrays = self._read_arrays()
+        return np.ones(len(arrays.ids), bool) if arrays.present is None else arrays.present
 
-    def found_here(self, rows: object) -> TypeGuard[Rows]:
-        """Whether ``rows`` are known to have been found in this index and generation. O(1)."""
+    def has_rows(self, rows: object) -> TypeGuard[Rows]:
+        """Returns True if ``rows`` have the tag of this index and generation. O(1)."""
         return isinstance(rows, Rows) and rows.index is self._index and rows.generation == self.generation
 
-    def lookup(self, ids: ArrayLike, known: Rows | None = None) -> Rows:
-        """(N,) the row of each id, −1 = unknown. Expected O(1) an id.
+    def lookup(self, ids: ArrayLike, known_rows: Rows | None = None) -> Rows:
+        """Returns (N,) the row of each id, −1 for unknown ids. Expected O(1) for each id.
 
-        known  (N,) rows of these ids that were found here, and −1 where none was: those alone are looked up
+        Args:
+            ids: (N,) int64.
+            known_rows: (N,) rows of these ids that this index found, −1 for the ids to look up.
 
-        ValueError: ``known`` of another index, generation or length.
+        Raises:
+            ValueError: ``known_rows`` of another index, generation or length.
         """
-        if known is None:
-            return Rows.of(*self._native.lookup(ids), self._index)
-        if not self.found_here(known):
+        if known_rows is None:
+            return Rows.from_array(*self._native.lookup(ids), self._index)
+        if not self.has_rows(known_rows):
             raise ValueError(
                 "known rows were found in another index or generation than the one that looks up the rest"
             )
-        return Rows.of(*self._native.lookup(ids, known), self._index)
+        return Rows.from_array(*self._native.lookup(ids, known_rows), self._index)
 
     def search(
         self,
-        query: ArrayLike | None = None,
+        queries: ArrayLike | Mapping[int, ArrayLike],
+        k: int,
         *,
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
-        k: int,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
-    ) -> SearchResult:
-        """The ``k`` candidates with the largest score against ``query`` (D,). O(N·D + k log k).
-
-        Candidates are given as ``ids`` (N,) int64 or as ``rows`` (N,) int32, one of the two. Unknown ids, and
-        rows of −1 or of removed works, are skipped and counted in ``.unknown``, blocked ones in ``.blocked``.
-        A candidate that stands twice is found twice. k > N gives N.
-
-        query_by_version  {model version: (D,)} instead of ``query``: each row meets the query of its own
-                          version
-
-        ValueError: k ≤ 0, rows of another index or generation, a row outside [−1, n_rows), a query of another
-        length, NaN or infinity in it, one query for an index that holds vectors of several model versions.
-        """
-        self._check_candidates(ids, rows)
-        asked = versioned(query, query_by_version)
-        scores, found, at, positions, counts = self._native.search(asked, ids, rows, whole("k", k))
-        unknown, blocked, generation, _ = counts
-        tagged = Rows.of(at, generation, self._index)
-        return SearchResult(scores, found, tagged, positions, unknown, generation, blocked)
-
-    def search_batch(
-        self,
-        queries: ArrayLike | None = None,
-        *,
-        ids: ArrayLike | None = None,
-        rows: ArrayLike | None = None,
-        indptr: ArrayLike,
-        k: int,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
-    ) -> SearchResult:
-        """``search`` for B users in one call and one generation, each among candidates of their own.
-
-        queries  (B, D)
-        ids      (N,) int64, or rows (N,) int32: all users' candidates, one after the other
-        indptr   (B + 1,) int64: user b's are indptr[b] … indptr[b + 1] − 1; positions count from indptr[b]
-        query_by_version  {model version: (B, D)} instead of ``queries``
-
-        Arrays are (B, n), n = min(k, the longest list), padded as ``SearchResult`` says; ``.found`` counts
-        each list. ValueError as in ``search``, or indptr that falls or does not span the candidates.
-        """
-        self._check_candidates(ids, rows)
-        scores, found, at, positions, counts = self._native.search_batch(
-            versioned(queries, query_by_version), ids, rows, indptr, whole("k", k)
-        )
-        return result_lists(scores, found, at, positions, counts, self.generation, self._index)
-
-    def search_all(
-        self,
-        queries: ArrayLike | None = None,
-        k: int = 1000,
         mask: ArrayLike | None = None,
-        *,
+        indptr: ArrayLike | None = None,
         n_probe: int | None = None,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> SearchResult:
-        """The ``k`` best of all rows, for one query (D,) or for several (B, D). Exact: O(B·N·D), one pass
-        over rows.
+        """Finds the ``k`` candidates with the largest score, the adjusted inner product with the query.
 
-        mask              (n_rows,) bool, False leaves a row out. Make it on the same view: where others
-                          write, an index may hold other works in these rows by then, and rows that came since
-                          are left out
-        n_probe           None scores every row. With a number, only the works of so many lists are scored,
-                          those whose centroids have the largest inner products with the query, and the works
-                          that are in no list (``build_lists``). What is found has its exact score; a work of
-                          another list is missed, whatever its adjustment. ``n_lists`` of them, or more, give
-                          the exact result
-        query_by_version  {model version: (D,) or (B, D)} instead of ``queries``
+        Candidates are ``ids`` or ``rows``, otherwise all rows. Unknown ids, rows of −1 and rows of removed
+        items are counted in ``n_unknown``, blocked candidates in ``n_blocked``; both are skipped. A search of
+        all rows leaves blocked items out and counts in ``n_unknown`` items of a model version without a
+        query. A candidate that appears twice is found twice.
 
-        Blocked works are left out. ``.unknown`` counts works of a model version without a query. For queries
-        (B, D) results are (B, min(k, N)), padded as ``SearchResult`` says. ValueError as in ``search``;
-        n_probe ≤ 0, or an index without lists.
+        Args:
+            queries: (D,) for one query or (B, D), float32. {model version: queries} scores each row with the
+                query of its own version; it is required if the index has several versions.
+            k: maximum number of items for each query.
+            ids: (N,) int64, candidates of every query.
+            rows: (N,) int32, candidates of every query, in place of ``ids``.
+            mask: (n_rows,) bool for a search of all rows; False leaves a row out. Make it on the same view:
+                in an index that others write to, rows added since are left out, and a row that was used
+                again has the mask of its former item.
+            indptr: (B + 1,) int64. Query b has the candidates indptr[b] … indptr[b + 1] − 1 only, and
+                positions count from indptr[b].
+            n_probe: for a search of all rows: scores only the items of the ``n_probe`` lists whose centroids
+                have the largest inner products with the query, and items in no list (``build_lists``). Found
+                items have their exact score. None, ``n_lists`` or more: the search is exact.
+
+        Returns:
+            Arrays (n,) for one query and (B, n) for several, n = min(k, number of candidates).
+
+        Raises:
+            ValueError: k ≤ 0, n_probe ≤ 0, an index without lists, rows of another index or generation, a row
+                outside [−1, n_rows), shapes that do not fit, NaN or infinity, one query for several model
+                versions, or arguments that exclude each other.
+
+        Cost: O(B·N·D + k log k), in one pass over all rows without ``ids`` and ``rows``.
         """
-        asked = versioned(queries, query_by_version)
-        one = all(array.ndim == 1 for _, array in asked)
-        stacked = [(version, np.atleast_2d(array)) for version, array in asked]
-        scores, found, rows, positions, counts = self._native.search_all(
-            stacked, whole("k", k), mask, None if n_probe is None else whole("n_probe", n_probe)
-        )
-        if not one:
-            return result_lists(scores, found, rows, positions, counts, self.generation, self._index)
-        unknown, _, generation, n = counts[0]
-        best = Rows.of(rows[0, :n], generation, self._index)
-        return SearchResult(scores[0, :n], found[0, :n], best, positions[0, :n], unknown, generation)
+        by_version = list_queries(queries)
+        is_single = all(array.ndim == 1 for _, array in by_version)
+        if indptr is not None and (is_single or (ids is None and rows is None)):
+            raise ValueError("indptr is for queries (B, D) with candidates as ids= or rows=")
+        if ids is None and rows is None:
+            return self._search_all(by_version, is_single, whole("k", k), mask, n_probe)
+        if mask is not None or n_probe is not None:
+            raise ValueError("mask and n_probe are for a search of all rows, without ids= and rows=")
+        self._check_candidates(ids, rows)
+        if is_single:
+            scores, found, at, positions, counts = self._native.search(by_version, ids, rows, whole("k", k))
+            n_unknown, n_blocked, generation, _ = counts
+            tagged = Rows.from_array(at, generation, self._index)
+            return SearchResult(
+                scores, found, tagged, positions, n_unknown, generation, n_blocked, None, self._reference
+            )
+        if indptr is None:
+            n_queries = len(np.atleast_1d(by_version[0][1]))
+            indptr = np.arange(n_queries + 1) * len(np.atleast_1d(np.asarray(rows if ids is None else ids)))
+            ids = None if ids is None else _repeat(ids, n_queries)
+            rows = None if rows is None else _repeat(rows, n_queries)
+        return self._make_batch(*self._native.search_batch(by_version, ids, rows, indptr, whole("k", k)))
 
     def scores(
         self,
-        query: ArrayLike | None = None,
+        query: ArrayLike | Mapping[int, ArrayLike],
         *,
         ids: ArrayLike | None = None,
         rows: ArrayLike | None = None,
         out: NDArray[np.float32] | None = None,
-        query_by_version: Mapping[int, ArrayLike] | None = None,
     ) -> NDArray[np.float32]:
-        """(N,) the adjusted score of each candidate, in input order; −inf where a search would skip it.
-        O(N·D).
+        """Returns (N,) the score of each candidate in input order, −inf where a search skips it. O(N·D).
 
-        out  (N,) float32, C-contiguous, aligned, writeable: filled and returned instead of a new array
+        Scores of int8 rows are not rescored.
 
-        Scores of int8 rows are not rescored. Otherwise as ``search``.
+        Args:
+            query: (D,) float32, or {model version: (D,)}, as in ``search``.
+            ids: (N,) int64, or ``rows`` (N,) int32.
+            out: (N,) float32, C-contiguous, aligned and writeable. It is filled and returned in place of a
+                new array.
+
+        Raises:
+            ValueError: as ``search``.
         """
         self._check_candidates(ids, rows)
-        return self._native.scores(versioned(query, query_by_version), ids, rows, out)[0]
+        return self._native.scores(list_queries(query), ids, rows, out)[0]
 
     def is_open(self, *, ids: ArrayLike | None = None, rows: ArrayLike | None = None) -> NDArray[np.bool_]:
-        """Returns (N,) bool: True for candidates that a search would not skip as unknown or blocked. O(N·D).
+        """Returns (N,) bool: True for candidates that are in the index and not blocked. O(N·D).
 
-        Args: ``ids`` (N,) int64 or ``rows`` (N,) int32, one of the two.
+        Args:
+            ids: (N,) int64, or ``rows`` (N,) int32.
         """
         zeros = np.zeros(self.dim, np.float32)
         by_version = dict.fromkeys(self.model_versions, zeros)
         if not by_version:
             return np.zeros(len(np.asarray(rows if ids is None else ids)), bool)
-        return np.isfinite(self.scores(ids=ids, rows=rows, query_by_version=by_version))
+        return np.isfinite(self.scores(by_version, ids=ids, rows=rows))
 
     def dpp_select(
         self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]
     ) -> DiversityResult:
-        """``karec.diversity.dpp_select`` among the works of ``rows``, whose vectors are read where they lie.
+        """Selects items of ``rows`` as ``karec.diversity.dpp_select`` does, without a copy of vectors.
 
-        rows       (N,) int32; the result's indices are places in it
-        relevance  (N,) float32
-        options    as in ``karec.diversity.dpp_select``
+        Args:
+            rows: (N,) int32. Indices of the result are positions in it.
+            relevance: (N,) float32.
+            k, options: as in ``karec.diversity.dpp_select``.
 
-        The same result as ``dpp_select(index.embeddings(rows), relevance, k, …)``, without that copy.
-        ValueError as there, or rows of another index or generation, or a row that holds no work (−1, or one
-        that was removed), naming the first.
+        Raises:
+            ValueError: as ``karec.diversity.dpp_select``, or rows of another index or generation, or a row
+                without an item (−1, or removed), with the first position.
         """
         check_index(rows, self._index)
-        native = check_dpp_options(**options)
+        native_options = check_dpp_options(**options)
         relevance = scale_relevance(relevance, options.get("standardise", False))
-        return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native))
+        return DiversityResult(*self._native.dpp_select(rows, relevance, whole("k", k), **native_options))
 
     def embeddings(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """(N, D) the vectors of ``rows`` (N,) as float32; zeros for row −1 and for rows of removed works.
+        """Returns (N, D) the vectors of ``rows`` (N,), zeros for row −1 and rows of removed items.
 
-        ValueError: rows of another index or generation, a row outside [−1, n_rows).
+        Raises ValueError for rows of another index or generation or outside [−1, n_rows).
         """
         check_index(rows, self._index)
         return self._native.embeddings(rows)
 
     def gather(self, column: str, rows: ArrayLike) -> NDArray[Any]:
-        """(N,) the column at ``rows`` (N,), in its dtype; 0 for row −1 and for rows of removed works. O(N).
+        """Returns (N,) the column at ``rows`` (N,), 0 for row −1 and rows of removed items. O(N).
 
-        ValueError: no such column, rows of another index or generation, a row outside [−1, n_rows).
+        Raises ValueError for an unknown column, and for rows of another index or generation or outside
+        [−1, n_rows).
         """
         check_index(rows, self._index)
         return self._native.gather(column, rows)
 
     def model_versions_of(self, rows: ArrayLike) -> NDArray[np.int64]:
-        """(N,) the model version of the vector at each of ``rows`` (N,); 0 for row −1 and for rows of removed
-        works.
+        """Returns (N,) the model version of each row's vector, 0 for row −1 and rows of removed items. O(N).
 
-        Vectors of two versions lie in two spaces: their inner product means nothing. ValueError as in
-        ``gather``. O(N).
+        Vectors of two versions are in two spaces: their inner product means nothing. Raises ValueError for
+        rows of another index or generation or outside [−1, n_rows).
         """
         check_index(rows, self._index)
         return self._native.model_versions_of(rows)
 
-    def _table(self) -> Table:
-        table = self._read
-        if table is None or table.generation != self.generation:
-            self._read = table = self._tables.of(self._native)
-        return table
+    def _search_all(
+        self, by_version: _Queries, is_single: bool, k: int, mask: ArrayLike | None, n_probe: int | None
+    ) -> SearchResult:
+        queries = [(version, np.atleast_2d(array)) for version, array in by_version]
+        n_probe = None if n_probe is None else whole("n_probe", n_probe)
+        lists = self._native.search_all(queries, k, mask, n_probe)
+        if not is_single:
+            return self._make_batch(*lists)
+        scores, ids, rows, positions, counts = lists
+        n_unknown, _, generation, n = counts[0]
+        best = Rows.from_array(rows[0, :n], generation, self._index)
+        return SearchResult(
+            scores[0, :n],
+            ids[0, :n],
+            best,
+            positions[0, :n],
+            n_unknown,
+            generation,
+            reader=self._reference,
+        )
+
+    def _make_batch(
+        self,
+        scores: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        positions: NDArray[np.int64],
+        counts: list[tuple[int, int, int, int]],
+    ) -> SearchResult:
+        """Returns the result of several queries. ``counts``: (unknown, blocked, generation, found)."""
+        generation = counts[0][2] if counts else self.generation
+        return SearchResult(
+            scores,
+            ids,
+            Rows.from_array(rows, generation, self._index),
+            positions,
+            sum(count[0] for count in counts),
+            generation,
+            sum(count[1] for count in counts),
+            np.array([count[3] for count in counts], np.int64),
+            self._reference,
+        )
+
+    def _read_arrays(self) -> IndexArrays:
+        arrays = self._last
+        if arrays is None or arrays.generation != self.generation:
+            self._last = arrays = self._arrays.read(self._native)
+        return arrays
 
     def _check_candidates(self, ids: ArrayLike | None, rows: ArrayLike | None) -> None:
         if (ids is None) == (rows is None):
             raise ValueError("give the candidates either as ids= or as rows=")
         check_index(rows, self._index)
+
+
+def _repeat(candidates: ArrayLike, n_times: int) -> NDArray[Any]:
+    """Returns the candidates ``n_times`` in a row. Rows keep their tag."""
+    array = np.asarray(candidates)
+    repeated = np.tile(array, n_times)
+    return candidates.tag(repeated) if isinstance(candidates, Rows) else repeated

@@ -1,60 +1,85 @@
-"""What a search of the item index answers."""
+"""Result of a search in an item index."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from karec.diversity import DiversityResult, DppOptions
 from karec.index.rows import Rows
+
+
+class VectorReader(Protocol):
+    """An index or a view of it, which has the vectors of the rows that it found."""
+
+    def dpp_select(
+        self, rows: ArrayLike, relevance: ArrayLike, k: int, **options: Unpack[DppOptions]
+    ) -> DiversityResult: ...
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What a search found, best first; unpacks as ``scores, ids = result``, FAISS's order.
+    """Items that a search found, best first; unpacks as ``scores, ids = result``, in FAISS's order.
 
-    Ordered by score, largest first, equal scores by position in the input, lowest first. Of ``search`` every
-    array is (n,) with n ≤ k. Of ``search_batch``, and of ``search_all`` with queries (B, D), every array is
-    (B, n), and a list with fewer results than n ends in score −inf, id −1, row −1, position −1.
+    Scores are descending; equal scores are ordered by position in the input, lowest first. One query (D,) has
+    arrays (n,), n ≤ k. Queries (B, D) have arrays (B, n), and a list with fewer than n items ends in score
+    −inf, id −1, row −1 and position −1. A result keeps no generation of the index alive.
 
-    scores      float32  inner product, adjusted
-    ids         int64    work id
-    rows        int32    row in the index, as ``Rows``, which know their index and generation
-    positions   int64    place in the input list (``search_all``: the row)
-    unknown     how many inputs were skipped: not in the index, or of a model version without a query
-    generation  the generation of the index that answered
-    blocked     how many inputs were skipped because they are blocked
-    found       of ``search_batch`` and ``search_all`` with queries (B, D): (B,) int64, the length of each
-                list
+    scores      float32  inner products, adjusted
+    ids         int64    item ids
+    rows        int32    rows of the index, tagged with index and generation
+    positions   int64    positions in the input list; the row, in a search of all rows
+    n_unknown   number of inputs that are not in the index, or of a model version without a query
+    generation  generation of the index that was searched
+    n_blocked   number of inputs that are blocked
+    n_found     (B,) int64, length of each list, for queries (B, D)
+    reader      index or view that was searched
     """
 
     scores: NDArray[np.float32]
     ids: NDArray[np.int64]
     rows: Rows
     positions: NDArray[np.int64]
-    unknown: int
+    n_unknown: int
     generation: int
-    blocked: int = 0
-    found: NDArray[np.int64] | None = None
+    n_blocked: int = 0
+    n_found: NDArray[np.int64] | None = None
+    reader: weakref.ref[VectorReader] | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return iter((self.scores, self.ids))
 
+    def dpp(self, k: int, **options: Unpack[DppOptions]) -> DiversityResult:
+        """Selects ``min(k, n)`` of these items by a DPP, with their scores as relevance.
 
-def result_lists(
-    scores: NDArray[np.float32],
-    ids: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    positions: NDArray[np.int64],
-    counts: list[tuple[int, int, int, int]],
-    generation: int,
-    index: object,
-) -> SearchResult:
-    """Lists as the native index pads them; ``counts`` holds (unknown, blocked, generation, found) of each."""
-    unknown, blocked = sum(c[0] for c in counts), sum(c[1] for c in counts)
-    seen = counts[0][2] if counts else generation
-    found = np.array([c[3] for c in counts], np.int64)
-    return SearchResult(scores, ids, Rows.of(rows, seen, index), positions, unknown, seen, blocked, found)
+        The vectors are read in the index and not copied. Call it while the view that was searched is pinned.
+
+        Args:
+            k: maximum number of items.
+            options: ``diversity=0.5`` and the other keyword arguments of ``karec.diversity.dpp_select``.
+
+        Returns:
+            The selection with ``ids``.
+
+        Raises:
+            ValueError: the view is closed, the index was written to since its own search, the result is one
+                of several queries, or as ``dpp_select``.
+        """
+        if self.rows.ndim != 1:
+            raise ValueError(
+                f"dpp selects from the items of one query, this result has {len(self.rows)} queries: search "
+                f"with one query (D,)"
+            )
+        reader = None if self.reader is None else self.reader()
+        if reader is None:
+            raise ValueError(
+                "the view that found these items is closed, and dpp reads their vectors in it: call dpp "
+                "inside `with index.pinned() as view:`"
+            )
+        result = reader.dpp_select(self.rows, self.scores, k, **options)
+        return replace(result, ids=self.ids[result.indices])

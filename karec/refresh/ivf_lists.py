@@ -96,9 +96,9 @@ def _fewest(view: IndexView, vectors: NDArray[Any]) -> int:
 
 
 def _exact(view: IndexView, vectors: NDArray[Any]) -> NDArray[Any]:
-    return view.search_all(vectors, K).ids
+    return view.search(vectors, K).ids
 
 
 def _recalls(view: IndexView, vectors: NDArray[Any], exact: NDArray[Any], n_probe: int) -> NDArray[Any]:
-    found = view.search_all(vectors, K, n_probe=n_probe).ids
+    found = view.search(vectors, K, n_probe=n_probe).ids
     return np.array([np.isin(wanted, ids).mean() for wanted, ids in zip(exact, found, strict=True)])

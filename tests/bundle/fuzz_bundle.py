@@ -164,11 +164,8 @@ def answer(bundle: Bundle) -> None:
     """What the cascade asks of the parts: a search, lists, and all models for users known and not."""
     there = {path.name for path in bundle.path.iterdir()}
     if "index.karec" in there:
-        bundle.index.search_all(
-            query_by_version=dict.fromkeys(
-                bundle.index.model_versions, np.ones(bundle.index.dim, np.float32)
-            ),
-            k=5,
+        bundle.index.search(
+            dict.fromkeys(bundle.index.model_versions, np.ones(bundle.index.dim, np.float32)), 5
         ) if len(bundle.index) else None
     if not {"snapshot", "encoder.npz"} <= there:
         return

@@ -189,7 +189,7 @@ def test_reload_of_karec_toml_keeps_blocked_items_of_the_bundle(live, path):
     assert live.cascades["home"].bundle is bundle
     assert len(live.run(Request(1, 5)).candidates) == 3
     assert (
-        live.cascades["home"].bundle.index.search(np.ones(10, np.float32), ids=[700, 701], k=2).blocked == 1
+        live.cascades["home"].bundle.index.search(np.ones(10, np.float32), ids=[700, 701], k=2).n_blocked == 1
     )
 
 

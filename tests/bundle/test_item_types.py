@@ -43,8 +43,7 @@ def test_all_scenes_of_a_kind_share_one_index(bundle):
     bundle.kind("song").show_only(bundle.kind("song").index.ids[:1])
     query = np.ones(bundle.index.dim, np.float32)
     assert (
-        bundle.kind("song").index.search_all(query, k=10).ids.tolist()
-        == bundle.kind("song").index.ids[:1].tolist()
+        bundle.kind("song").index.search(query, 10).ids.tolist() == bundle.kind("song").index.ids[:1].tolist()
     )
     bundle.kind("song").show_only(bundle.kind("song").index.ids)
 

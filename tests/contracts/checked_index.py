@@ -151,28 +151,26 @@ class CheckedIndex:
         self._compare_batches(ids, k, queries)
         if len(versions) < 2:
             query = queries[versions[0] if versions else 77]
-            assert_same(
-                index.search(query, ids=ids, k=k), index.search(query_by_version=queries, ids=ids, k=k)
-            )
+            assert_same(index.search(query, ids=ids, k=k), index.search(queries, ids=ids, k=k))
 
     def _compare_searches(self, ids: list[int], k: int, queries: dict[int, NDArray[np.float32]]) -> None:
         index = self.index
-        found = index.search(ids=ids, k=k, query_by_version=queries)
+        found = index.search(queries, ids=ids, k=k)
         expected = [self.score(self.works.get(i), queries) for i in ids]
-        scores = index.scores(ids=ids, query_by_version=queries)
+        scores = index.scores(queries, ids=ids)
         np.testing.assert_array_equal(scores, [-np.inf if s is None else s for s in expected])
         known = [at for at, s in enumerate(expected) if s is not None]
         best = [known[at] for at in reference.top_k([expected[at] for at in known], k)]
         assert found.positions.tolist() == best and found.ids.tolist() == [ids[at] for at in best]
         assert found.scores.tolist() == [expected[at] for at in best]
-        assert found.blocked == sum(i in self.works and self.works[i].blocked for i in ids)
-        assert found.unknown == len(ids) - len(known) - found.blocked
-        by_row = index.search(rows=index.lookup(ids), k=k, query_by_version=queries)
+        assert found.n_blocked == sum(i in self.works and self.works[i].blocked for i in ids)
+        assert found.n_unknown == len(ids) - len(known) - found.n_blocked
+        by_row = index.search(queries, rows=index.lookup(ids), k=k)
         assert_same([by_row.ids, by_row.scores, by_row.positions], [found.ids, found.scores, found.positions])
 
         mask = self.rng.random(index.n_rows) < 0.7
         for shown in (None, mask):
-            everything = index.search_all(k=k, mask=shown, query_by_version=queries)
+            everything = index.search(queries, k, mask=shown)
             of_all = [
                 self.score(work, queries)
                 for row, work in zip(
@@ -184,12 +182,12 @@ class CheckedIndex:
                 everything.scores.tolist() == sorted((s for s in of_all if s is not None), reverse=True)[:k]
             )
             if index.n_lists:
-                probed = index.search_all(k=k, mask=shown, n_probe=index.n_lists, query_by_version=queries)
+                probed = index.search(queries, k, mask=shown, n_probe=index.n_lists)
                 assert_same(probed, everything)
         if index.n_lists and not index.rescores:
             n_probe = int(self.rng.integers(1, index.n_lists + 1))
-            some = index.search_all(k=k, n_probe=n_probe, query_by_version=queries)
-            exact = index.search_all(k=len(index) + 1, query_by_version=queries)
+            some = index.search(queries, k, n_probe=n_probe)
+            exact = index.search(queries, len(index) + 1)
             pairs = set(zip(exact.ids.tolist(), exact.scores.tolist(), strict=True))
             assert set(zip(some.ids.tolist(), some.scores.tolist(), strict=True)) <= pairs
 
@@ -197,16 +195,16 @@ class CheckedIndex:
         """Compares each user of a batch with a search for that user only."""
         users = {version: np.stack([query, self.query()]) for version, query in queries.items()}
         indptr = [0, len(ids) // 3, len(ids)]
-        batch = self.index.search_batch(query_by_version=users, ids=ids, indptr=indptr, k=k)
-        everything = self.index.search_all(query_by_version=users, k=k)
+        batch = self.index.search(users, ids=ids, indptr=indptr, k=k)
+        everything = self.index.search(users, k)
         for user in range(2):
             own = {version: both[user] for version, both in users.items()}
             first, end = indptr[user : user + 2]
-            alone = self.index.search(query_by_version=own, ids=ids[first:end], k=k)
+            alone = self.index.search(own, ids=ids[first:end], k=k)
             n = len(alone.ids)
             assert_same([batch.ids[user, :n], batch.scores[user, :n]], [alone.ids, alone.scores])
             assert np.all(batch.ids[user, n:] == -1)
-            alone = self.index.search_all(query_by_version=own, k=k)
+            alone = self.index.search(own, k)
             n = len(alone.ids)
             assert_same([everything.ids[user, :n], everything.scores[user, :n]], [alone.ids, alone.scores])
 

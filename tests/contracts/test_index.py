@@ -84,7 +84,7 @@ def test_equal_rescored_scores_go_to_the_lowest_position() -> None:
     index = rescored(np.array([[0.75, 0.75, 0], [1, 0, 0.5]], np.float32))
     assert index.scores([1, 1, 1], ids=[0, 1]).argmax() == 1
     assert index.search([1, 1, 1], ids=[0, 1], k=2).ids.tolist() == [0, 1]
-    assert index.search_all([1, 1, 1], 2).ids.tolist() == [0, 1]
+    assert index.search([1, 1, 1], 2).ids.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("k", [1, 7, 50])
@@ -96,7 +96,7 @@ def test_the_best_fifth_more_is_rescored(k: int) -> None:
     first = k + -(-k // 5)
     expected = list(range(first - 1, first - 1 - k, -1))
     assert index.search([0, 1], rows=np.arange(200), k=k).positions.tolist() == expected
-    assert index.search_all([0, 1], k).positions.tolist() == expected
+    assert index.search([0, 1], k).positions.tolist() == expected
 
 
 def test_a_search_sees_one_generation_while_others_write() -> None:

@@ -27,9 +27,9 @@ WRITES = st.lists(
 def answers(view: IndexView) -> list[Any]:
     """Everything that a view says, as plain arrays."""
     queries = {version: np.arange(1, DIM + 1, dtype=np.float32) * version for version in (3, 4, 5)}
-    found = view.search(ids=EVERY, k=9, query_by_version=queries)
+    found = view.search(queries, ids=EVERY, k=9)
     rows = view.lookup(EVERY)
-    all_rows = view.search_all(k=9, mask=np.arange(view.n_rows) % 3 != 0, query_by_version=queries)
+    all_rows = view.search(queries, 9, mask=np.arange(view.n_rows) % 3 != 0)
     picked = view.dpp_select(found.rows, found.scores, 3, diversity=0.9) if len(found.rows) else None
     return [
         *(len(view), view.n_rows, view.generation, view.model_versions, rows, view.embeddings(rows)),
@@ -38,12 +38,12 @@ def answers(view: IndexView) -> list[Any]:
             found.scores,
             found.ids,
             found.rows,
-            found.unknown,
-            found.blocked,
+            found.n_unknown,
+            found.n_blocked,
             found.generation,
             found.rows.generation,
         ),
-        *(view.scores(rows=rows, query_by_version=queries), all_rows.ids, all_rows.scores),
+        *(view.scores(queries, rows=rows), all_rows.ids, all_rows.scores),
         None if picked is None else (picked.indices.tolist(), picked.gains.tolist()),
     ]
 
@@ -104,7 +104,7 @@ def test_views_are_read_step_by_step_while_others_write() -> None:
         try:
             while not (ended.is_set() and n_read > 30):
                 with index.pinned() as view:
-                    found = view.search(ids=np.arange(n), k=n, query_by_version=users)
+                    found = view.search(users, ids=np.arange(n), k=n)
                     vectors = view.embeddings(found.rows)
                     creators = view.gather("creator_id", found.rows)
                     picked = view.dpp_select(found.rows, found.scores, 5)

@@ -58,7 +58,7 @@ def test_an_index_comes_back_as_it_was_saved(tmp_path: Path, dtype: str, n: int)
         np.testing.assert_array_equal(opened.columns[name], column)
         assert opened.columns[name].dtype == column.dtype
     query = rng.standard_normal(21)
-    np.testing.assert_array_equal(opened.search_all(query, 50).scores, index.search_all(query, 50).scores)
+    np.testing.assert_array_equal(opened.search(query, 50).scores, index.search(query, 50).scores)
     assert opened.lookup(index.ids).tolist() == list(range(n))
 
 
@@ -185,7 +185,7 @@ def test_an_unverified_file_is_still_read_within_its_bounds(saved: Path, tmp_pat
         content[offset : offset + size] = bytes(byte ^ 0xFF for byte in content[offset : offset + size])
     (tmp_path / "damaged").write_bytes(content)
     index = ItemIndex.open(tmp_path / "damaged", verify=False)
-    index.search_all(np.ones(5), 100)
+    index.search(np.ones(5), 100)
     index.search(np.ones(5), ids=np.arange(1000), k=10)
     index.block(np.arange(1000))
     with pytest.raises(IndexFormatError, match="id map"):

@@ -48,8 +48,8 @@ def test_a_golden_file_opens_with_what_was_written(dtype: str, tmp_path: Path) -
     assert index.columns["creator_id"][index.lookup([5, 12, 11, 99])].tolist() == [0, 4, 70, 71]
     assert index.columns["quality"].dtype == np.float32
     queries = {3: [1, 0, 0], 4: [0, 1, 0]}
-    found = index.search(query_by_version=queries, ids=list(expected), k=10)
-    assert found.blocked == 1 and len(found.ids) == 6
+    found = index.search(queries, ids=list(expected), k=10)
+    assert found.n_blocked == 1 and len(found.ids) == 6
     scores = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
     assert scores[99] == pytest.approx(137.0) and scores[11] == pytest.approx(127.0)
     assert scores[-7] == pytest.approx(2 * expected[-7][0]) and scores[5] == pytest.approx(expected[5][0])
@@ -75,8 +75,8 @@ def test_a_golden_file_with_lists_opens_and_is_written_with_the_same_bytes(tmp_p
     index = ItemIndex.open(path)
     assert (len(index), index.n_lists, index.model_versions) == (7, 2, (3, 4))
     queries = {3: [0, 1, 0], 4: vectors(2, 5)[0]}
-    exact = index.search_all(query_by_version=queries, k=10)
-    some = index.search_all(query_by_version=queries, k=10, n_probe=1)
+    exact = index.search(queries, 10)
+    some = index.search(queries, 10, n_probe=1)
     assert set(exact.ids.tolist()) - set(some.ids.tolist()) == {99} and len(exact.ids) == 6
     for each in (index, make_listed()):
         each.save(tmp_path / "again.karec")
@@ -101,7 +101,7 @@ def test_a_golden_file_with_spaces_opens_and_is_written_with_the_same_bytes(tmp_
         (4, 2, 0xABC, 1.0, 0.0),
     ]
     queries = {3: [0, 1, 0], 4: [0, 1, 0]}
-    assert index.scores(query_by_version=queries, ids=[5, 99]).tolist() == [71.5, 127.0]
+    assert index.scores(queries, ids=[5, 99]).tolist() == [71.5, 127.0]
     for each in (index, make_spaced()):
         each.save(tmp_path / "again.karec")
         assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()

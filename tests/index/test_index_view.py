@@ -41,14 +41,14 @@ def test_a_view_reads_one_generation_whatever_is_written(index: ItemIndex) -> No
         index.block([102])
         index.upsert([103], [[0, 0, 0, 8]], {"creator_id": [41], "quality": [3]}, model_version=8)
         after = view.search(query, ids=[100, 101, 102, 103, 999], k=5)
-        assert after.ids.tolist() == before.ids.tolist() == [103, 102, 101, 100] and after.unknown == 1
+        assert after.ids.tolist() == before.ids.tolist() == [103, 102, 101, 100] and after.n_unknown == 1
         np.testing.assert_array_equal(after.scores, before.scores)
         np.testing.assert_array_equal(view.lookup([100, 999, 103]), [0, -1, 3])
         np.testing.assert_array_equal(view.gather("creator_id", before.rows), [40, 30, 20, 10])
         np.testing.assert_array_equal(view.embeddings(before.rows), np.diag([1, 2, 3, 4])[::-1])
         np.testing.assert_array_equal(view.columns["quality"], COLUMNS["quality"])
-        assert view.search_all(query, 4).ids.tolist() == before.ids.tolist()
-        batch = view.search_batch(query[None], rows=before.rows, indptr=[0, 4], k=4)
+        assert view.search(query, 4).ids.tolist() == before.ids.tolist()
+        batch = view.search(query[None], rows=before.rows, indptr=[0, 4], k=4)
         assert batch.ids[0].tolist() == before.ids.tolist() and batch.generation == 1
         assert view.dpp_select(before.rows, before.scores, 4).indices.tolist() == [0, 1, 2, 3]
         assert (view.generation, len(view), view.n_rows, view.model_versions) == (1, 4, 4, (7,))
@@ -68,7 +68,7 @@ def test_rows_of_another_generation_are_refused_by_name(index: ItemIndex) -> Non
         with pytest.raises(ValueError, match=refusal):
             index.search([1, 1, 1, 1], rows=rows, k=1)
         with pytest.raises(ValueError, match=refusal):
-            index.search_batch([[1, 1, 1, 1]], rows=rows, indptr=[0, len(rows)], k=1)
+            index.search([[1, 1, 1, 1]], rows=rows, indptr=[0, len(rows)], k=1)
         with pytest.raises(ValueError, match=refusal):
             index.scores([1, 1, 1, 1], rows=rows)
         with pytest.raises(ValueError, match=refusal):
@@ -89,9 +89,9 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
             other.lookup([7, 8]),
             view.lookup([7, 8])[:1],
             other.search(query, ids=[7, 8], k=2).rows,
-            view.search_all(query, 2).rows,
-            other.search_all(query[None], 2).rows[0],
-            view.search_batch(query[None], ids=[7, 8], indptr=[0, 2], k=2).rows[0],
+            view.search(query, 2).rows,
+            other.search(query[None], 2).rows[0],
+            view.search(query[None], ids=[7, 8], indptr=[0, 2], k=2).rows[0],
         )
         for rows in found:
             assert view.gather("creator_id", rows).tolist() == other.gather("creator_id", rows).tolist()
@@ -99,7 +99,7 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
         for rows in found:
             calls = (
                 partial(reader.search, query, rows=rows, k=1),
-                partial(reader.search_batch, query[None], rows=rows, indptr=[0, len(rows)], k=1),
+                partial(reader.search, query[None], 1, rows=rows, indptr=[0, len(rows)]),
                 partial(reader.scores, query, rows=rows),
                 partial(reader.dpp_select, rows, np.ones(len(rows), np.float32), 1),
                 partial(reader.embeddings, rows),
@@ -153,9 +153,9 @@ def test_what_keeps_the_generation_of_rows_and_what_drops_it(index: ItemIndex) -
     pickled = pickle.loads(pickle.dumps(rows))
     assert pickled.generation == 0 and pickled.index is None
     every = (
-        index.search_all([1, 1, 1, 1], 2),
-        index.search_all([[1, 1, 1, 1]], 2),
-        index.search_batch([[1, 1, 1, 1]], ids=[100], indptr=[0, 1], k=1),
+        index.search([1, 1, 1, 1], 2),
+        index.search([[1, 1, 1, 1]], 2),
+        index.search([[1, 1, 1, 1]], ids=[100], indptr=[0, 1], k=1),
     )
     assert [each.rows.generation for each in every] == [1, 1, 1]
 
@@ -221,12 +221,12 @@ def test_a_mask_made_on_a_view_fits_whatever_is_written(index: ItemIndex) -> Non
     with index.pinned() as view:
         mask = view.columns["creator_id"] >= 30
         index.upsert([7], [[1, 1, 1, 1]], {"creator_id": [50], "quality": [1]})
-        assert view.search_all([1, 1, 1, 1], 9, mask=mask).ids.tolist() == [103, 102]
-    found = index.search_all([1, 1, 1, 1], 9, mask=mask)
+        assert view.search([1, 1, 1, 1], 9, mask=mask).ids.tolist() == [103, 102]
+    found = index.search([1, 1, 1, 1], 9, mask=mask)
     assert found.ids.tolist() == [103, 102] and found.generation == 2, "rows that came since are left out"
     for wrong in (np.ones(3, bool), np.ones(6, bool), np.ones(0, bool)):
         with pytest.raises(ValueError, match=rf"mask has {len(wrong)} entries"):
-            index.search_all([1, 1, 1, 1], 9, mask=wrong)
+            index.search([1, 1, 1, 1], 9, mask=wrong)
 
 
 def test_a_masked_scan_runs_beside_a_writer(index: ItemIndex) -> None:
@@ -242,7 +242,7 @@ def test_a_masked_scan_runs_beside_a_writer(index: ItemIndex) -> None:
     writer.start()
     try:
         for _ in range(300):
-            found = index.search_all([1, 1, 1, 1], 2, mask=np.arange(index.n_rows) < 4)
+            found = index.search([1, 1, 1, 1], 2, mask=np.arange(index.n_rows) < 4)
             assert found.ids.tolist() == [103, 102]
     finally:
         stop.set()

@@ -32,7 +32,7 @@ def listed() -> ItemIndex:
 
 def test_few_lists_hold_most_of_the_best_works(listed: ItemIndex) -> None:
     queries = gathered(20, 1)
-    exact, some = listed.search_all(queries, 100), listed.search_all(queries, 100, n_probe=6)
+    exact, some = listed.search(queries, 100), listed.search(queries, 100, n_probe=6)
     recall = [np.isin(wanted, found).mean() for wanted, found in zip(exact.ids, some.ids, strict=True)]
     assert 0.8 < np.mean(recall) < 1
 
@@ -50,12 +50,12 @@ def test_a_search_says_when_there_are_no_lists(listed: ItemIndex) -> None:
     index = ItemIndex.build([1, 2], np.eye(2))
     assert index.n_lists == 0 and listed.n_lists == 60
     with pytest.raises(ValueError, match=r"the index has no lists to probe: build_lists\(\) makes them"):
-        index.search_all([1, 0], 1, n_probe=1)
+        index.search([1, 0], 1, n_probe=1)
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"n_probe must be positive, got {wrong}"):
-            listed.search_all(np.ones(DIM), 1, n_probe=wrong)
+            listed.search(np.ones(DIM), 1, n_probe=wrong)
     with pytest.raises(TypeError, match="n_probe must be a whole number"):
-        listed.search_all(np.ones(DIM), 1, n_probe=1.5)  # type: ignore[arg-type]
+        listed.search(np.ones(DIM), 1, n_probe=1.5)  # type: ignore[arg-type]
 
 
 def test_lists_that_cannot_be_are_refused_and_nothing_changes(listed: ItemIndex) -> None:
@@ -91,18 +91,18 @@ def test_rows_of_before_are_refused_and_a_mask_of_before_too(listed: ItemIndex) 
     with pytest.raises(ValueError, match="rows are of generation"):
         listed.search(np.ones(DIM), rows=rows, k=1)
     with pytest.raises(ValueError, match="make the mask and search on one view"):
-        listed.search_all(np.ones(DIM), 1, mask)
+        listed.search(np.ones(DIM), 1, mask=mask)
     with pytest.raises(ValueError, match="make the mask and search on one view"):
-        listed.search_all(np.ones(DIM), 1, np.ones(N - 4, bool))
+        listed.search(np.ones(DIM), 1, mask=np.ones(N - 4, bool))
 
 
 def test_a_mask_and_blocks_leave_works_out_of_the_lists_too(listed: ItemIndex) -> None:
     query = gathered(1, 3)[0]
-    first = listed.search_all(query, 50, n_probe=4)
+    first = listed.search(query, 50, n_probe=4)
     mask = np.ones(listed.n_rows, bool)
     mask[first.rows[:10]] = False
     listed.block(first.ids[10:20])
-    left = listed.search_all(query, 30, mask, n_probe=4)
+    left = listed.search(query, 30, mask=mask, n_probe=4)
     assert (
         left.ids.tolist() == first.ids[20:50].tolist()
         and left.scores.tolist() == first.scores[20:50].tolist()
@@ -115,12 +115,12 @@ def test_a_saved_index_finds_by_its_lists_what_it_found(listed: ItemIndex, tmp_p
     listed.upsert(np.arange(N - 50, N + 50), gathered(100, 8), {"creator_id": np.zeros(100, int)})
     listed.remove(np.arange(100))
     query = gathered(1, 4)[0]
-    found = listed.search_all(query, 2000, n_probe=5)
+    found = listed.search(query, 2000, n_probe=5)
     listed.save(tmp_path / "one")
     for verify in (True, False):
         opened = ItemIndex.open(tmp_path / "one", verify)
         assert opened.n_lists == 60
-        again = opened.search_all(query, 2000, n_probe=5)
+        again = opened.search(query, 2000, n_probe=5)
         assert dict(zip(*again, strict=True)) == dict(zip(*found, strict=True))
     opened.save(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -152,8 +152,8 @@ def test_a_search_by_lists_is_the_exact_search_of_fewer_works(
         else:
             getattr(index, write)(ids[:40])
     query = gathered(1, seed + 7)[0]
-    exact, found = index.search_all(query, 400), index.search_all(query, k, n_probe=n_probe)
-    everything = index.search_all(query, 400, n_probe=n_probe)
+    exact, found = index.search(query, 400), index.search(query, k, n_probe=n_probe)
+    everything = index.search(query, 400, n_probe=n_probe)
     kept = np.isin(exact.ids, everything.ids)
     assert (
         exact.ids[kept].tolist() == everything.ids.tolist()
@@ -172,10 +172,10 @@ def test_works_of_a_version_without_a_query_are_in_no_search_by_lists(listed: It
         np.arange(0, N, 3), gathered(N // 3, 5), model_version=2, columns={"creator_id": np.zeros(N // 3)}
     )
     query = {0: gathered(1, 4)[0]}
-    exact = listed.search_all(k=N, query_by_version=query)
-    found = listed.search_all(k=k, n_probe=40, query_by_version=query)
-    everything = listed.search_all(k=N, n_probe=40, query_by_version=query)
-    assert (found.ids % 3 > 0).all() and found.unknown == N // 3
+    exact = listed.search(query, N)
+    found = listed.search(query, k, n_probe=40)
+    everything = listed.search(query, N, n_probe=40)
+    assert (found.ids % 3 > 0).all() and found.n_unknown == N // 3
     assert found.ids.tolist() == everything.ids[:k].tolist()
     assert found.ids.tolist() == exact.ids[np.isin(exact.ids, everything.ids)][:k].tolist()
 
@@ -190,7 +190,7 @@ def test_readers_see_whole_generations_while_lists_are_built(listed: ItemIndex) 
 
     def read() -> None:
         while not (ended.is_set() and searched.is_set()):
-            found = index.search_all(np.ones(DIM), 400, n_probe=2)
+            found = index.search(np.ones(DIM), 400, n_probe=2)
             if len(set(found.scores.tolist())) > 1 or len(set(found.ids.tolist())) != len(found.ids):
                 wrong.append(found)
             searched.set()

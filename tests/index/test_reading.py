@@ -73,7 +73,7 @@ def test_a_lookup_keeps_rows_that_are_known_and_finds_the_others(index: ItemInde
         known = found.copy()
         known[list(missing)] = -1
         again = index.lookup(asked, known)
-        assert again.tolist() == found.tolist() and index.found_here(again)
+        assert again.tolist() == found.tolist() and index.has_rows(again)
 
 
 def test_known_rows_of_another_index_generation_or_length_are_refused(index: ItemIndex) -> None:
@@ -83,7 +83,7 @@ def test_known_rows_of_another_index_generation_or_length_are_refused(index: Ite
     other = ItemIndex.build(IDS, VECTORS).lookup(IDS)
     index.block(IDS[:1])
     for elsewhere in (before, other, np.arange(4)):
-        assert not index.found_here(elsewhere)
+        assert not index.has_rows(elsewhere)
         with pytest.raises(ValueError, match=r"^known rows were found in another index or generation"):
             index.lookup(IDS, elsewhere)
 

@@ -1,4 +1,6 @@
-"""What a search answers, array by array, and which generation the arrays of an index belong to."""
+"""Arrays and counts of a search result, its DPP, and the generation of an index's arrays."""
+
+import gc
 
 import numpy as np
 import pytest
@@ -18,33 +20,31 @@ def index() -> ItemIndex:
     return index
 
 
-def test_a_scan_for_several_queries_gives_a_padded_list_for_each(index: ItemIndex) -> None:
-    result = index.search_all(np.eye(2, dtype=np.float32), k=3)
+def test_search_of_several_queries_returns_padded_lists(index: ItemIndex) -> None:
+    result = index.search(np.eye(2, dtype=np.float32), 3)
     assert result.scores.tolist() == [[3.0, 2.5, -np.inf], [1.5, 0.0, -np.inf]]
     assert result.ids.tolist() == [[10, 20, -1], [20, 10, -1]]
     assert result.rows.tolist() == [[0, 1, -1], [1, 0, -1]]
     assert result.positions.tolist() == [[0, 1, -1], [1, 0, -1]]
-    assert result.found is not None and result.found.tolist() == [2, 2]
-    assert (result.unknown, result.generation) == (0, 3)
+    assert result.n_found is not None and result.n_found.tolist() == [2, 2]
+    assert (result.n_unknown, result.generation) == (0, 3)
     # rows of this index and generation
     np.testing.assert_array_equal(index.gather("song", result.rows[0]), [7, 8, 0])
-    none = index.search_all(np.empty((0, 2), np.float32), k=3)
-    assert (none.generation, none.unknown, none.blocked) == (3, 0, 0)
-    assert none.found is not None and none.found.tolist() == [] and none.scores.shape[0] == 0
+    none = index.search(np.empty((0, 2), np.float32), 3)
+    assert (none.generation, none.n_unknown, none.n_blocked) == (3, 0, 0)
+    assert none.n_found is not None and none.n_found.tolist() == [] and none.scores.shape[0] == 0
 
 
-def test_a_batch_counts_what_it_skipped_over_all_its_lists(index: ItemIndex) -> None:
-    batch = index.search_batch(
-        np.eye(2, dtype=np.float32), ids=[10, 30, 99, 30, 98, 20], indptr=[0, 3, 6], k=2
-    )
+def test_search_of_lists_counts_skipped_items_of_all_lists(index: ItemIndex) -> None:
+    batch = index.search(np.eye(2, dtype=np.float32), ids=[10, 30, 99, 30, 98, 20], indptr=[0, 3, 6], k=2)
     assert batch.scores.tolist() == [[3.0, -np.inf], [1.5, -np.inf]] and batch.ids.tolist() == [
         [10, -1],
         [20, -1],
     ]
-    assert (batch.unknown, batch.blocked, batch.generation) == (2, 2, 3)
+    assert (batch.n_unknown, batch.n_blocked, batch.generation) == (2, 2, 3)
 
 
-def test_columns_are_copied_once_for_a_generation_and_anew_after_a_write(index: ItemIndex) -> None:
+def test_columns_are_copied_once_for_each_generation(index: ItemIndex) -> None:
     first = index.columns
     assert index.columns is first
     with index.pinned() as view:
@@ -55,7 +55,7 @@ def test_columns_are_copied_once_for_a_generation_and_anew_after_a_write(index: 
     assert index.ids.tolist() == [10, 20, 30, 40]
 
 
-def test_an_index_and_its_views_say_what_they_are(index: ItemIndex) -> None:
+def test_repr_of_index_and_view_names_size_and_generation(index: ItemIndex) -> None:
     assert repr(index) == "ItemIndex(3 × 2 float16, columns=['song'], model_version=0, generation=3)"
     with index.pinned() as view:
         assert repr(view) == "IndexView(3 × 2 float16, columns=['song'], model_version=0, generation=3)"
@@ -64,7 +64,7 @@ def test_an_index_and_its_views_say_what_they_are(index: ItemIndex) -> None:
         view.lookup([10])
 
 
-def test_a_dpp_of_rows_standardises_relevance_when_asked(index: ItemIndex) -> None:
+def test_dpp_of_rows_standardises_relevance_on_request(index: ItemIndex) -> None:
     rows, relevance = index.lookup([10, 20, 30]), np.array([100.0, 101.0, 300.0], np.float32)
     vectors = index.embeddings(rows)
     for standardise in (False, True):
@@ -74,3 +74,53 @@ def test_a_dpp_of_rows_standardises_relevance_when_asked(index: ItemIndex) -> No
         np.testing.assert_array_equal(found.gains, expected.gains)
     plain = karec.diversity.dpp_select(vectors, relevance, 3)
     assert not np.array_equal(plain.gains, expected.gains)
+
+
+def test_found_dpp_selects_ids_by_score_and_vectors(index: ItemIndex) -> None:
+    with index.pinned() as view:
+        found = view.search([1, 1], 3, ids=[10, 20, 30])
+        selected = found.dpp(2, diversity=0.9, standardise=True)
+        expected = karec.diversity.dpp_select(
+            view.embeddings(found.rows), found.scores, 2, diversity=0.9, standardise=True
+        )
+    np.testing.assert_array_equal(selected.indices, expected.indices)
+    np.testing.assert_array_equal(selected.gains, expected.gains)
+    np.testing.assert_array_equal(selected.ids, found.ids[expected.indices])
+
+
+def test_found_dpp_raises_after_its_view_is_closed(index: ItemIndex) -> None:
+    with index.pinned() as view:
+        found = view.search([1, 1], 3)
+    with pytest.raises(ValueError, match="this view of the index is closed"):
+        found.dpp(2)
+    del view
+    gc.collect()
+    with pytest.raises(ValueError, match=r"the view that found these items is closed.*with index\.pinned"):
+        found.dpp(2)
+
+
+def test_found_dpp_of_an_index_raises_after_a_write(index: ItemIndex) -> None:
+    found = index.search([1, 1], 3)
+    assert found.dpp(1).ids is not None
+    index.remove([10])
+    with pytest.raises(ValueError, match="rows are of generation 3, this reads generation 4"):
+        found.dpp(1)
+
+
+def test_found_dpp_refuses_several_queries_and_unknown_options(index: ItemIndex) -> None:
+    with pytest.raises(ValueError, match="this result has 2 queries"):
+        index.search(np.eye(2), 3).dpp(1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'diversty'"):
+        index.search([1, 0], 3).dpp(1, diversty=0.5)
+
+
+def test_search_result_keeps_no_generation_alive(index: ItemIndex) -> None:
+    def refresh(times: int) -> int:
+        for _ in range(times):
+            index.upsert([10, 20], [[3, 0], [2, 1]], {"song": [7, 8]})
+        return index.n_rows
+
+    settled = refresh(4)
+    found = index.pinned().search([1, 1], 3)
+    gc.collect()
+    assert refresh(6) == settled and len(found.ids) == 2

@@ -1,4 +1,4 @@
-"""Searches: by ids or rows, alone, in batches, side by side, by model version."""
+"""Searches by ids or rows, of one query or several, in parallel, by model version."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from four_works import IDS, VECTORS
 from karec.index import ItemIndex
 
 
-def test_candidates_come_as_ids_or_as_rows(index: ItemIndex) -> None:
+def test_search_takes_candidates_as_ids_or_as_rows(index: ItemIndex) -> None:
     by_ids = index.search([1, 0, 0], ids=[7, 99, -3, 40], k=2)
     scores, ids = by_ids
     assert ids.tolist() == [7, -3] and scores.tolist() == [9.0, 3.0]
     assert by_ids.positions.tolist() == [0, 2] and by_ids.rows.tolist() == [3, 1]
-    assert by_ids.unknown == 1 and by_ids.generation == 1
+    assert by_ids.n_unknown == 1 and by_ids.generation == 1
     by_rows = index.search([1, 0, 0], rows=index.lookup([7, 99, -3, 40]), k=2)
-    assert by_rows.ids.tolist() == ids.tolist() and by_rows.unknown == 1
+    assert by_rows.ids.tolist() == ids.tolist() and by_rows.n_unknown == 1
     assert index.lookup([7, 99, 2**62]).tolist() == [3, -1, 2]
 
 
-def test_k_above_n_gives_n_and_no_candidates_give_an_empty_result(index: ItemIndex) -> None:
+def test_search_returns_at_most_the_number_of_candidates(index: ItemIndex) -> None:
     assert len(index.search([1, 0, 0], rows=[0, 1], k=10).ids) == 2
     assert len(index.search([1, 0, 0], rows=[], k=10).ids) == 0
     assert len(index.search([1, 0, 0], ids=[5, 6], k=10).ids) == 0
     empty = ItemIndex.build([], np.zeros((0, 3)))
-    assert len(empty) == 0 and empty.search_all([1, 0, 0], 5).ids.shape == (0,)
-    assert empty.search_all([[1, 0, 0]], 5).ids.shape == (1, 0)
+    assert len(empty) == 0 and empty.search([1, 0, 0], 5).ids.shape == (0,)
+    assert empty.search([[1, 0, 0]], 5).ids.shape == (1, 0)
     assert empty.lookup([1]).tolist() == [-1]
 
 
-def test_scores_fill_the_callers_buffer(index: ItemIndex) -> None:
+def test_scores_fills_out(index: ItemIndex) -> None:
     buffer = np.full(3, 5, np.float32)
     out = index.scores([0, 0, 1], rows=[3, -1, 0], out=buffer)
     assert out is buffer and buffer.tolist() == [11.0, -np.inf, 2.0]
 
 
-def test_searches_run_side_by_side(index: ItemIndex) -> None:
+def test_searches_run_in_parallel(index: ItemIndex) -> None:
     rng = np.random.default_rng(0)
     big = ItemIndex.build(np.arange(20_000), rng.standard_normal((20_000, 32)))
     queries = rng.standard_normal((8, 32)).astype(np.float32)
-    expected = [big.search_all(query, 10).ids.tolist() for query in queries]
+    expected = [big.search(query, 10).ids.tolist() for query in queries]
     found: list[list[list[int]]] = [[] for _ in range(4)]
 
     def work(thread: int) -> None:
-        found[thread] = [big.search_all(query, 10).ids.tolist() for query in queries]
+        found[thread] = [big.search(query, 10).ids.tolist() for query in queries]
 
     threads = [threading.Thread(target=work, args=(t,)) for t in range(4)]
     for thread in threads:
@@ -56,44 +56,57 @@ def test_searches_run_side_by_side(index: ItemIndex) -> None:
     assert all(result == expected for result in found)
 
 
-def test_each_row_meets_the_query_of_its_own_version(index: ItemIndex) -> None:
+def test_search_scores_each_row_with_the_query_of_its_version(index: ItemIndex) -> None:
     index.upsert([50], [[1, 1, 1]], {"creator_id": [1], "quality": [1]}, model_version=8)
     assert index.model_versions == (7, 8) and index.model_version == 8
     with pytest.raises(ValueError, match=r"model versions 7, 8: give a query for each"):
         index.search([1, 0, 0], ids=[50], k=1)
     queries = {7: [1, 0, 0], 8: [0, 0, 30]}
-    scores, ids = index.search(query_by_version=queries, ids=[50, 7, 40], k=3)
+    scores, ids = index.search(queries, ids=[50, 7, 40], k=3)
     assert ids.tolist() == [50, 7, 40] and scores.tolist() == [30.0, 9.0, 0.0]
-    assert index.scores(query_by_version=queries, ids=[7, 50]).tolist() == [9.0, 30.0]
-    everything = index.search_all(k=2, query_by_version=queries)
-    assert everything.ids.tolist() == [50, 7] and everything.unknown == 0
-    assert index.search_all(k=9, query_by_version={8: [1, 1, 1]}).unknown == 4  # works of version 7
+    assert index.scores(queries, ids=[7, 50]).tolist() == [9.0, 30.0]
+    everything = index.search(queries, 2)
+    assert everything.ids.tolist() == [50, 7] and everything.n_unknown == 0
+    assert index.search({8: [1, 1, 1]}, 9).n_unknown == 4  # works of version 7
     assert index.model_versions_of(index.lookup([50, 7, 999])).tolist() == [8, 7, 0]
-    two = index.search_all(k=9, query_by_version={7: np.eye(2, 3), 8: np.zeros((2, 3))})
-    assert two.ids[0, 0] == 7 and two.found is not None and two.found.tolist() == [5, 5]
+    two = index.search({7: np.eye(2, 3), 8: np.zeros((2, 3))}, 9)
+    assert two.ids[0, 0] == 7 and two.n_found is not None and two.n_found.tolist() == [5, 5]
     users = {7: np.eye(2, 3), 8: [[0, 0, 0], [0, 0, 5]]}
-    batch = index.search_batch(query_by_version=users, ids=[7, 50, 50], indptr=[0, 2, 3], k=2)
+    batch = index.search(users, ids=[7, 50, 50], indptr=[0, 2, 3], k=2)
     assert batch.ids.tolist() == [[7, 50], [50, -1]] and batch.scores.tolist() == [[9.0, 0.0], [5.0, -np.inf]]
-    only = index.search(query_by_version={8: [0, 0, 1]}, ids=[50, 7], k=2)
-    assert only.ids.tolist() == [50] and only.unknown == 1
+    only = index.search({8: [0, 0, 1]}, ids=[50, 7], k=2)
+    assert only.ids.tolist() == [50] and only.n_unknown == 1
     index.upsert(IDS, VECTORS, {"creator_id": [1] * 4, "quality": [1] * 4}, model_version=8)
     assert index.model_versions == (8,) and index.search([0, 0, 1], ids=[50], k=1).scores.tolist() == [1.0]
 
 
-def test_a_batch_is_a_search_for_each_user(index: ItemIndex) -> None:
+def test_search_of_lists_equals_a_search_for_each_query(index: ItemIndex) -> None:
     queries = np.eye(3, dtype=np.float32)
     flat, indptr = np.array([7, 99, -3, 40, 7]), [0, 3, 3, 5]
-    batch = index.search_batch(queries, ids=flat, indptr=indptr, k=2)
-    assert batch.ids.tolist() == [[7, -3], [-1, -1], [7, 40]] and batch.found.tolist() == [2, 0, 2]  # type: ignore[union-attr]
+    batch = index.search(queries, ids=flat, indptr=indptr, k=2)
+    assert batch.ids.tolist() == [[7, -3], [-1, -1], [7, 40]] and batch.n_found.tolist() == [2, 0, 2]  # type: ignore[union-attr]
     assert (
         batch.positions.tolist() == [[0, 2], [-1, -1], [1, 0]] and batch.scores[1].tolist() == [-np.inf] * 2
     )
-    assert batch.unknown == 1
-    by_rows = index.search_batch(queries, rows=index.lookup(flat), indptr=indptr, k=2)
+    assert batch.n_unknown == 1
+    by_rows = index.search(queries, rows=index.lookup(flat), indptr=indptr, k=2)
     np.testing.assert_array_equal(by_rows.ids, batch.ids)
 
 
-def test_int8_is_near_and_rescored_is_exact() -> None:
+def test_queries_share_candidates_without_indptr(index: ItemIndex) -> None:
+    queries, ids = np.eye(3, dtype=np.float32), np.array([7, 99, -3, 40])
+    for candidates in ({"ids": ids}, {"rows": index.lookup(ids)}):
+        found = index.search(queries, 2, **candidates)
+        assert found.rows.generation == 1 and found.n_unknown == 3
+        for b, query in enumerate(queries):
+            single = index.search(query, 2, **candidates)
+            np.testing.assert_array_equal(found.ids[b], single.ids)
+            np.testing.assert_array_equal(found.scores[b], single.scores)
+            np.testing.assert_array_equal(found.positions[b], single.positions)
+    assert index.search(queries[:0], 2, ids=ids).ids.shape[0] == 0
+
+
+def test_int8_search_is_near_and_exact_if_rescored() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((20_000, 64)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -101,11 +114,6 @@ def test_int8_is_near_and_rescored_is_exact() -> None:
     exact = set(np.argsort(-(vectors.astype(np.float64) @ query))[:1000].tolist())
     for rescore, least in ((False, 975), (True, 1000)):
         index = ItemIndex.build(np.arange(20_000), vectors, "int8", rescore=rescore)
-        for found in (index.search(query, rows=np.arange(20_000), k=1000), index.search_all(query, 1000)):
+        for found in (index.search(query, rows=np.arange(20_000), k=1000), index.search(query, 1000)):
             assert len(exact & set(found.ids.tolist())) >= least
     np.testing.assert_array_equal(index.embeddings(np.arange(50)), vectors[:50])
-
-
-def test_without_a_k_a_search_of_all_works_brings_a_thousand() -> None:
-    index = ItemIndex.build(np.arange(1003), np.arange(1003, dtype=np.float32)[:, None], dtype="float32")
-    assert index.search_all([1]).ids.tolist() == list(range(1002, 2, -1))

@@ -19,8 +19,8 @@ def test_a_work_is_adjusted_blocked_and_freed(index: ItemIndex) -> None:
     assert index.scores([1, 0, 0], ids=[7]).tolist() == [18.0]
     assert index.block([7, 5]) == 1
     found = index.search([1, 0, 0], ids=[7, 5, 40], k=4)
-    assert found.ids.tolist() == [40] and (found.unknown, found.blocked) == (1, 1)
-    assert index.scores([1, 0, 0], ids=[7])[0] == -np.inf and 7 not in index.search_all([1, 0, 0], 4).ids
+    assert found.ids.tolist() == [40] and (found.n_unknown, found.n_blocked) == (1, 1)
+    assert index.scores([1, 0, 0], ids=[7])[0] == -np.inf and 7 not in index.search([1, 0, 0], 4).ids
     assert index.unblock([7]) == 0 and index.search([1, 0, 0], ids=[7], k=1).scores[0] == 18.0
     assert index.generation == 5
 
@@ -40,11 +40,11 @@ def test_upserts_keep_blocks_and_adjustments_and_removed_rows_are_used_again(ind
     assert index.remove([40, 40, 12345]) == 1 and len(index) == 4
     assert (
         index.lookup([40]).tolist() == [-1]
-        and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).unknown == 1
+        and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).n_unknown == 1
     )
     index.upsert([40], [[9, 9, 9]], {k: v[:1] for k, v in columns.items()})
     assert index.n_rows == 7, "the row of a removed work is used again"
-    assert index.search_all([1, 1, 1], 10).ids[0] == -3 and len(index.search_all([1, 1, 1], 10).ids) == 4
+    assert index.search([1, 1, 1], 10).ids[0] == -3 and len(index.search([1, 1, 1], 10).ids) == 4
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
@@ -61,13 +61,13 @@ def test_a_save_drops_free_rows_and_keeps_every_write(tmp_path: Path, dtype: str
     queries = {0: rng.standard_normal(9), 1: rng.standard_normal(9)}
     wanted = rng.permutation(210)
     for saved in (opened, ItemIndex.open(tmp_path / "index.karec", verify=False)):
-        expected = index.search(query_by_version=queries, ids=wanted, k=50)
-        found = saved.search(query_by_version=queries, ids=wanted, k=50)
+        expected = index.search(queries, ids=wanted, k=50)
+        found = saved.search(queries, ids=wanted, k=50)
         np.testing.assert_array_equal(found.scores, expected.scores)
         np.testing.assert_array_equal(found.ids, expected.ids)
         saved.unblock([4])
         saved.upsert([1], [[1] * 9])
-        assert len(saved.search(query_by_version=queries, ids=wanted, k=100).ids) == 75
+        assert len(saved.search(queries, ids=wanted, k=100).ids) == 75
 
 
 BAD_WRITES = [

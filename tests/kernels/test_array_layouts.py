@@ -75,7 +75,7 @@ def written(layout: Callable[[Array], Array]) -> list[Array]:
     index.block(layout(IDS[9:12]))
     index.unblock(layout(IDS[9:10]))
     index.remove(layout(IDS[20:22]))
-    return [*state(index), index.search_all(QUERY, N).scores, index.lookup(IDS)]
+    return [*state(index), index.search(QUERY, N).scores, index.lookup(IDS)]
 
 
 CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
@@ -88,10 +88,10 @@ CALLS: dict[str, Callable[[Callable[[Array], Array]], Any]] = {
         built().search(layout(QUERY.astype(np.float64)), rows=layout(ROWS), k=9)
     ),
     "search int64 rows": lambda layout: list(built().search(QUERY, rows=layout(ROWS.astype(np.int64)), k=9)),
-    "search_batch": lambda layout: list(
-        built().search_batch(layout(VECTORS[:2]), rows=layout(ROWS), indptr=layout(ENDS), k=9)
+    "search lists": lambda layout: list(
+        built().search(layout(VECTORS[:2]), rows=layout(ROWS), indptr=layout(ENDS), k=9)
     ),
-    "search_all": lambda layout: list(built().search_all(layout(VECTORS[:2]), 9, layout(TYPES > 0))),
+    "search all": lambda layout: list(built().search(layout(VECTORS[:2]), 9, mask=layout(TYPES > 0))),
     "scores": lambda layout: [built().scores(layout(QUERY), rows=layout(ROWS))],
     "embeddings": lambda layout: [built().embeddings(layout(ROWS))],
     "gather": lambda layout: [built().gather(name, layout(ROWS)) for name in COLUMNS],

@@ -74,8 +74,8 @@ CASES = {  # call, write, what it writes in turn
     "model_versions_of": (lambda: index.model_versions_of(rows), last_row, (2**31 - 1, 5)),
     "search": (lambda: index.search(query, rows=rows, k=10), last_row, (2**31 - 1, 5)),
     "scores": (lambda: index.scores(query, rows=rows), last_row, (-(2**31), 5)),
-    "search_batch": (
-        lambda: index.search_batch([query] * 2, rows=rows, indptr=ends, k=3), middle_end, (2**62, 9)
+    "search lists": (
+        lambda: index.search([query] * 2, 3, rows=rows, indptr=ends), middle_end, (2**62, 9)
     ),
     "dpp of rows": (lambda: index.dpp_select(rows[-few:], scores[-few:], 5), last_row, (2**31 - 1, 5)),
     "dpp": (lambda: dpp_select(vectors, scores, few, weights=scores), all_scores, (rising, wild)),
@@ -124,7 +124,7 @@ CASES = {  # elements, calls
     "model_versions_of": (200_000, 60),
     "search": (50_000, 300),
     "scores": (50_000, 100),
-    "search_batch": (20_000, 100),
+    "search lists": (20_000, 100),
     "dpp of rows": (1000, 100),
     "dpp": (20_000, 10),
     "dpp types": (20_000, 10),

@@ -46,8 +46,8 @@ for dtype in ("float16", "float32", "int8"):
     index = ItemIndex.build(np.arange(700), vectors, dtype)
     index.adjust(np.arange(99), scale=1.25, offset=-0.3)
     out.append(index.scores(query, rows=rng.integers(0, 700, 900)).tobytes().hex())
-    out.append(index.search_all(query, 50).scores.tobytes().hex())
-    out.append(index.search_all(rng.normal(size=(35, 37)), 50).scores.tobytes().hex())
+    out.append(index.search(query, 50).scores.tobytes().hex())
+    out.append(index.search(rng.normal(size=(35, 37)), 50).scores.tobytes().hex())
 for items in (vectors, vectors.astype(np.float16)):
     for window in (None, 7):
         facets = np.stack([np.arange(700) % many for many in (300, 20, 77)])

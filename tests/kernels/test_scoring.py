@@ -62,7 +62,7 @@ def test_search_is_top_k_with_ties_by_position(
     np.testing.assert_array_equal(result.rows, rows[expected])
     np.testing.assert_array_equal(result.ids, rows[expected] * 7)
     np.testing.assert_array_equal(result.scores, scores[expected])
-    assert result.unknown == np.count_nonzero(rows < 0)
+    assert result.n_unknown == np.count_nonzero(rows < 0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -95,7 +95,7 @@ def test_search_of_all_rows_equals_search_of_each_row(
     index = ItemIndex.build(rng.permutation(n), rng.standard_normal((n, 9)), dtype=dtype)  # type: ignore[arg-type]
     queries = rng.standard_normal((n_queries, 9)).astype(np.float32)
     mask = rng.random(n) < 0.05 if masked else None
-    result = index.search_all(queries, k, mask=mask)
+    result = index.search(queries, k, mask=mask)
     width = min(k, n)
     assert (
         result.scores.shape
@@ -117,7 +117,7 @@ def test_search_of_all_rows_equals_search_of_each_row(
         assert (
             np.all(np.isneginf(scores[found:])) and np.all(ids[found:] == -1) and np.all(rows[found:] == -1)
         )
-        alone = index.search_all(query, k, mask=mask)
+        alone = index.search(query, k, mask=mask)
         np.testing.assert_array_equal(alone.ids, expected.ids)
 
 
@@ -157,9 +157,9 @@ def test_search_of_many_queries_equals_single_searches(
         index.adjust(np.arange(n), scale=rng.standard_normal(n), offset=rng.standard_normal(n))
     if "block" in edits:
         index.block(rng.permutation(n)[: n // 3])
-    together = index.search_all(queries, k)
+    together = index.search(queries, k)
     for query, scores, rows in zip(queries, together.scores, together.rows, strict=True):
-        alone = index.search_all(query, k)
+        alone = index.search(query, k)
         found = len(alone.rows)
         np.testing.assert_array_equal(scores[:found].view(np.int32), alone.scores.view(np.int32))
         np.testing.assert_array_equal(rows[:found], alone.rows)

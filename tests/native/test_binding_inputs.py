@@ -33,7 +33,7 @@ def test_arrange_reads_any_nonzero_byte_as_true() -> None:
 
 def test_search_mask_reads_any_nonzero_byte_as_true() -> None:
     index = ItemIndex.build(np.arange(4), np.eye(4, dtype=np.float32))
-    assert sorted(index.search_all(np.ones(4), 4, mask=FLAGS).ids) == [1, 2, 3]
+    assert sorted(index.search(np.ones(4), 4, mask=FLAGS).ids) == [1, 2, 3]
 
 
 def test_trees_read_any_nonzero_byte_as_true() -> None:

@@ -158,7 +158,7 @@ def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_
         assert {*left} - {item.id for item in ask(live, USER, time_ms=now)} == {left[0]}
         index = live.cascades["home"].bundle.index
         hidden = [old, NEW + 1, NEW + 2, left[0]]
-        assert not np.isin(hidden, index.search_all(np.ones((1, index.dim), np.float32), k=99).ids).any()
+        assert not np.isin(hidden, index.search(np.ones((1, index.dim), np.float32), 99).ids).any()
         live.record(
             [{"kind": "unblock", "creator": CREATOR}, {"kind": "unblock", "work": left[0]}], now_ms=now + 4
         )
@@ -265,7 +265,7 @@ def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_i
         index = live.cascades["home"].bundle.index
 
         def there(work):
-            found = index.search_all(np.ones((1, index.dim), np.float32), k=99).ids
+            found = index.search(np.ones((1, index.dim), np.float32), 99).ids
             assert (work in found) == (work in [item.id for item in ask(live, USER, time_ms=now)])
             return work in found
 

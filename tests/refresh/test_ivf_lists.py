@@ -27,7 +27,7 @@ def vectors():
 
 
 def recalls(index, users, n_probe):
-    exact, some = index.search_all(users, K), index.search_all(users, K, n_probe=n_probe)
+    exact, some = index.search(users, K), index.search(users, K, n_probe=n_probe)
     return [len(set(a) & set(b)) / K for a, b in zip(exact.ids.tolist(), some.ids.tolist(), strict=True)]
 
 

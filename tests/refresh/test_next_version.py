@@ -52,7 +52,7 @@ def test_it_serves_both_versions_at_once_each_with_its_user_tower(before, publis
     for space in spaces_of(bundle):
         index, towers = bundle.index_of(space), bundle.user_towers_of(space)
         old, new = index.versions
-        assert [(each.number, each.works) for each in (old, new)] == [(1, 30), (2, 10)]
+        assert [(each.number, each.n_items) for each in (old, new)] == [(1, 30), (2, 10)]
         assert old.space_id == space_id_of(before.path / space.item)
         assert new.space_id == space_id_of(bundle.path / space.item)
         assert (new.scale, new.offset) == (1.0, 0.0) and old.scale > 0
@@ -77,8 +77,8 @@ def test_a_row_s_score_is_that_of_its_version_s_towers_on_the_new_one_s_scale(be
     for vector, version in zip(index.embeddings(rows), index.model_versions_of(rows).tolist(), strict=True):
         scale, offset = line[version]
         expected.append(vector.astype(np.float64) @ asked[version].astype(np.float64) * scale + offset)
-    np.testing.assert_allclose(index.scores(ids=ids, query_by_version=asked), expected, atol=1e-6)
-    found = index.search_all(query_by_version=asked, k=40)
+    np.testing.assert_allclose(index.scores(asked, ids=ids), expected, atol=1e-6)
+    found = index.search(asked, 40)
     np.testing.assert_allclose(found.scores, np.sort(expected)[::-1], atol=1e-6)
 
 

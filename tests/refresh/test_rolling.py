@@ -87,7 +87,7 @@ def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
         np.testing.assert_array_equal(
             index.embeddings(index.lookup(ids)), towers_say(bundle, ids, now, space)
         )
-    assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).blocked == 2
+    assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).n_blocked == 2
     assert bundle.index.scores(np.zeros(8), ids=ids[3:4]).tolist() == [2.0]
     made = kind_index(songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index)
     kind = bundle.kind("creator").index

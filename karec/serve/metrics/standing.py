@@ -103,7 +103,7 @@ class Standing:
             if index is not None:
                 found["karec_index_generation"][space,] = index.generation
                 for version in index.versions:
-                    found["karec_index_rows"][space, str(version.number)] = version.works
+                    found["karec_index_rows"][space, str(version.number)] = version.n_items
 
     def _read_state(self, cascades: Mapping[str, Cascade], found: Readings) -> None:
         live = live_of(cascades)

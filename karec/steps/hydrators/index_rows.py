@@ -23,5 +23,5 @@ class IndexRows(Hydrator):
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
         index = request.index
-        known = candidates.rows if index.found_here(candidates.rows) else None
+        known = candidates.rows if index.has_rows(candidates.rows) else None
         return {"rows": index.lookup(candidates.ids, known)}

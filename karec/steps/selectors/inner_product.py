@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from karec.features.user_vectors import user_queries
+from karec.features.user_vectors import user_query
 from karec.index import ItemIndex
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Candidates, Request, Selection
@@ -28,12 +28,12 @@ class InnerProduct(Selector):
         self.k = k
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
-        one, by_version = user_queries(request)
-        found = request.index.search(one, rows=candidates.rows, k=self.k, query_by_version=by_version)
-        notes = {"unknown": found.unknown}
-        if by_version is not None:
+        query = user_query(request)
+        found = request.index.search(query, self.k, rows=candidates.rows)
+        notes = {"unknown": found.n_unknown}
+        if isinstance(query, dict):
             notes = {
                 "unknown": candidates.n_unknown,
-                "without_user_vector": found.unknown - candidates.n_unknown,
+                "without_user_vector": found.n_unknown - candidates.n_unknown,
             }
         return Selection(found.positions, found.scores, notes)

@@ -32,7 +32,7 @@ class FixedList:
     def seen_by(self, request: Request) -> Candidates:
         """The works, with their rows where the request has an index. O(1), and O(N) in another generation."""
         works, view = self._works, request.view
-        if view is None or view.found_here(works.rows):
+        if view is None or view.has_rows(works.rows):
             return works
         self._works = works = works.with_rows(view.lookup(works.ids))
         return works

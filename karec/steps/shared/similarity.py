@@ -125,7 +125,7 @@ class Alike:
         """Whether the vectors that are compared are those of the candidates' rows, which all hold works."""
         if self.own is not None or self._map is not None or len(request.index.model_versions) > 1:
             return False
-        return request.index.found_here(candidates.rows) and not candidates.n_unknown
+        return request.index.has_rows(candidates.rows) and not candidates.n_unknown
 
     def _item_vectors(self, request: Request, rows: Array) -> Array:
         index = request.index

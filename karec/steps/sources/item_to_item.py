@@ -57,7 +57,7 @@ class ItemToItem(Source):
         if not len(seeds):
             return Candidates.empty()
         k = min(self.per_seed + len(seeds), len(self.neighbours))
-        found = self.neighbours.search_all(self.vectors[self.neighbours.lookup(seeds)], k=k).ids
+        found = self.neighbours.search(self.vectors[self.neighbours.lookup(seeds)], k=k).ids
         lists = []
         for nearest in found:
             rows = nearest[(nearest >= 0) & ~np.isin(nearest, seeds)].astype(np.int32)

@@ -87,7 +87,7 @@ class Merge(Merger):
         self, view: IndexView | None, parts: Sequence[Candidates], left_out: Array | None
     ) -> Candidates:
         given, scored = [part.ids for part in parts], [part.scores for part in parts]
-        rows = [part.rows if view is not None and view.found_here(part.rows) else None for part in parts]
+        rows = [part.rows if view is not None and view.has_rows(part.rows) else None for part in parts]
         how = self.quotas, self.limit, self.floors, left_out
         if view is None or len(parts) > MOST_CHANNELS:
             ids, scores, found, sources = merge_channels(given, scored, *how, rows)
@@ -99,7 +99,7 @@ class Merge(Merger):
             ids, scores, found, sources = merge_rows(given, scored, whole, view.n_rows, *how, left_rows)
             rows = [*whole]
         tagged = next((of for of in rows if isinstance(of, Rows)), None)
-        return Candidates(ids, found if tagged is None else tagged.found_with(found), scores, sources)
+        return Candidates(ids, found if tagged is None else tagged.tag(found), scores, sources)
 
     def _consumed_by(self, request: Request) -> Array | None:
         snapshot, lists = self.snapshot, []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from types import MappingProxyType
 
-from karec.features.user_vectors import queries_of, user_queries, vectors_by_version
+from karec.features.user_vectors import select_query, user_query, vectors_by_version
 from karec.index import IndexView, ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Source
@@ -59,16 +59,16 @@ class Model(Source):
 
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
         if self.recall_index is None:
-            (one, by_version), view = user_queries(request), request.index
+            query, view = user_query(request), request.index
         else:
             view = request.recall_index
             vectors = vectors_by_version(self.recall_user_towers, view, request.features)
-            one, by_version = queries_of(vectors, view.model_versions)
-        found = view.search_all(one, k=self.quota, n_probe=self._n_probe(view), query_by_version=by_version)
+            query = select_query(vectors, view.model_versions)
+        found = view.search(query, self.quota, n_probe=self._n_probe(view))
         nearest = Candidates.from_ids(found.ids, found.scores)
         if self.recall_index is None:  # rows of the index that later steps read
             nearest = nearest.with_rows(found.rows)
-        return StepOutput(nearest, {"without_user_vector": found.unknown}) if found.unknown else nearest
+        return StepOutput(nearest, {"without_user_vector": found.n_unknown}) if found.n_unknown else nearest
 
     def _n_probe(self, view: IndexView) -> int | None:
         if self.exact or self.n_probe is None or not view.n_lists:

@@ -100,7 +100,7 @@ def test_each_space_is_asked_with_its_own_vectors(served):
             spaces[OWN] = (bundle.recall_index, bundle.recall_user_towers[1])
             assert user.found[OWN].tolist() != user.found[PRERANK].tolist()
         for name, (index, tower) in spaces.items():
-            nearest = index.search_all(tower.run(inputs, "user_vector")[0][0], k=40).ids
+            nearest = index.search(tower.run(inputs, "user_vector")[0][0], 40).ids
             assert user.found[name].tolist() == nearest.tolist()
 
 

@@ -30,10 +30,10 @@ def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wa
     with index.pinned() as view:
         looked_up = view.lookup(np.array(wanted, np.int64))
         known = np.array([data.draw(st.booleans()) for _ in wanted], bool)
-        found = looked_up.found_with(np.where(known, looked_up, -1).astype(np.int32))
+        found = looked_up.tag(np.where(known, looked_up, -1).astype(np.int32))
         candidates = Candidates.from_ids(np.array(wanted, np.int64)).with_rows(found)
         rows = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
-        assert view.found_here(rows) and rows.tolist() == looked_up.tolist()
+        assert view.has_rows(rows) and rows.tolist() == looked_up.tolist()
         assert found.tolist() == np.where(known, looked_up, -1).tolist(), (
             "the candidates' own are not written"
         )
@@ -46,7 +46,7 @@ def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_ar
     index.remove([20])
     with index.pinned() as view:
         for rows in (before, other.lookup([10, 20, 30]), np.array([2, 2, 2])):
-            assert not view.found_here(rows)
+            assert not view.has_rows(rows)
             candidates = Candidates.from_ids(np.array([10, 20, 30])).with_rows(rows)
             found = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
             assert found.tolist() == view.lookup([10, 20, 30]).tolist() == [before[0], -1, before[2]]

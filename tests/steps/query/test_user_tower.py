@@ -5,7 +5,7 @@ import pytest
 from small_tower import write_user_tower
 
 from karec.errors import ContractError, Unavailable
-from karec.features.user_vectors import user_queries
+from karec.features.user_vectors import user_query
 from karec.index import ItemIndex
 from karec.pipeline.checks import hydrate_request
 from karec.pipeline.types import Request
@@ -72,16 +72,12 @@ def test_an_index_of_other_versions_alone_has_no_user_vector(towers):
         UserTower(towers).hydrate_request(asked(index_of(8)))
 
 
-def test_an_empty_index_is_no_trouble(towers):
+def test_user_query_of_an_empty_index_finds_nothing(towers):
     index = index_of(7)
     index.remove(np.arange(3))
     features, _ = hydrate_request(UserTower(towers), asked(index))
-    one, by_version = user_queries(asked(index).with_features(features))
-    assert len(request_search(index, one, by_version)) == 0
-
-
-def request_search(index, one, by_version):
-    return index.search(one, rows=np.zeros(0, np.int32), k=3, query_by_version=by_version).ids
+    query = user_query(asked(index).with_features(features))
+    assert len(index.search(query, 3, rows=np.zeros(0, np.int32)).ids) == 0
 
 
 def test_the_tower_says_what_it_needs(towers):
@@ -90,37 +86,36 @@ def test_the_tower_says_what_it_needs(towers):
         UserTower(towers).hydrate_request(Request(1))
 
 
-def test_one_query_where_the_index_is_of_one_version(towers):
-    """It is quicker than queries by version, and the same."""
+def test_user_query_is_one_vector_for_an_index_of_one_version(towers):
     request = asked(index_of(7))
     vectors = np.arange(10, dtype=np.float32).reshape(2, 5)
     request = request.with_features({"user_vector": vectors, "user_vector_versions": np.array([6, 7])})
-    one, by_version = user_queries(request)
-    assert by_version is None and one.tobytes() == vectors[1].tobytes()
+    query = user_query(request)
+    assert query.tobytes() == vectors[1].tobytes()
 
 
-def test_queries_by_version_where_it_is_of_several_or_of_another():
+def test_user_query_is_by_version_for_an_index_of_several_versions():
     for versions in ((6, 7), (8,)):
         vectors = np.ones((2, DIM), np.float32)
         request = asked(index_of(*versions))
-        one, by_version = user_queries(
+        query = user_query(
             request.with_features({"user_vector": vectors, "user_vector_versions": np.array([6, 7])})
         )
-        assert one is None and by_version.keys() == {6, 7}
+        assert query.keys() == {6, 7}
 
 
-def test_a_vector_of_no_named_version_fits_an_index_of_one():
+def test_user_vector_without_version_needs_an_index_of_one_version():
     vector = np.ones((1, DIM), np.float32)
-    one, by_version = user_queries(asked(index_of(8)).with_features({"user_vector": vector}))
-    assert by_version is None and one.tobytes() == vector[0].tobytes()
+    query = user_query(asked(index_of(8)).with_features({"user_vector": vector}))
+    assert query.tobytes() == vector[0].tobytes()
     with pytest.raises(
         ContractError,
         match=r"of model versions \[6, 7\], and the request has 1 user vectors "
         r"without",
     ):
-        user_queries(asked(index_of(6, 7)).with_features({"user_vector": vector}))
+        user_query(asked(index_of(6, 7)).with_features({"user_vector": vector}))
 
 
-def test_no_vector_names_the_step_that_is_missing_or_failed():
+def test_user_query_names_the_step_of_a_missing_user_vector():
     with pytest.raises(Unavailable, match=r"has no user_vector: the step that gives it failed"):
-        user_queries(asked(index_of(7)))
+        user_query(asked(index_of(7)))

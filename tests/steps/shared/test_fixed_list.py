@@ -16,7 +16,7 @@ def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_reques
             for view in (before, after, before):
                 seen = works.seen_by(Request(1, view=view))
                 assert seen.ids.tolist() == [30, 99, 10]
-                assert seen.rows.tolist() == view.lookup([30, 99, 10]).tolist() and view.found_here(seen.rows)
+                assert seen.rows.tolist() == view.lookup([30, 99, 10]).tolist() and view.has_rows(seen.rows)
     assert len(works) == 3 and works.ids.tolist() == [30, 99, 10]
 
 

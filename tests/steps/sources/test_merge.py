@@ -114,7 +114,7 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
         ]
         merged = Merge([5, 5, 5], 9).merge(Request(1, view=view), parts).value
         assert merged.ids.tolist() == [15, 99, 12, 11, 17]
-        assert merged.rows.tolist() == view.lookup(merged.ids).tolist() and view.found_here(merged.rows)
+        assert merged.rows.tolist() == view.lookup(merged.ids).tolist() and view.has_rows(merged.rows)
         assert merged.rows.tolist()[1] == -1, "the index does not know it"
         nowhere = Merge([5, 5, 5], 9).merge(Request(1), parts).value
         assert nowhere.ids.tolist() == merged.ids.tolist() and nowhere.rows.tolist() == [-1] * 5

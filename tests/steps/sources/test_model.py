@@ -96,15 +96,15 @@ def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact():
     index, request = listed_works()
     exact = Model(index, quota=20, n_probe=3).recall(request)
     some = Model(index, quota=20, exact=False, n_probe=3).recall(request)
-    expected = request.index.search_all(request.features["user_vector"][0], 20, n_probe=3)
+    expected = request.index.search(request.features["user_vector"][0], 20, n_probe=3)
     assert some.ids.tolist() == expected.ids.tolist() and some.scores.tolist() == expected.scores.tolist()
-    assert exact.ids.tolist() == request.index.search_all(request.features["user_vector"][0], 20).ids.tolist()
+    assert exact.ids.tolist() == request.index.search(request.features["user_vector"][0], 20).ids.tolist()
 
 
 def test_model_reads_as_many_lists_as_hold_twice_its_quota():
     index, request = listed_works()
     some = Model(index, quota=150, exact=False, n_probe=1).recall(request)
-    expected = request.index.search_all(request.features["user_vector"][0], 150, n_probe=15)
+    expected = request.index.search(request.features["user_vector"][0], 150, n_probe=15)
     assert some.ids.tolist() == expected.ids.tolist()
 
 
