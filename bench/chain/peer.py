@@ -58,7 +58,7 @@ def comparable(cascade: Cascade) -> Cascade:
         if not isinstance(step, Dpp) or step.alike.wanted == PLAIN:
             return step
         other = copy(step)
-        other.alike = Alike(step.index, cascade.bundle, PLAIN, float(step.options["type_weight"]))
+        other.alike = Alike(step.schema, cascade.bundle, PLAIN, float(step.options["type_weight"]))
         return other
 
     stages = tuple(

@@ -16,7 +16,7 @@ import karec
 from karec.bundle import publish_folder
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.index import ItemIndex
+from karec.index import IndexSchema, ItemIndex
 from karec.pipeline.step import Filter, Source
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -39,10 +39,9 @@ class OfCity(Filter):
     reason = "of another city"  # in the trace, beside how many it dropped
     needs = ("rows",)  # checked when the cascade is built; karec/pipeline/step.py lists the names
 
-    def __init__(self, index: ItemIndex, city: int) -> None:  # index is given, city is a key
-        if "city" not in index.columns:
-            raise ValueError(f"the item index has no column 'city'; it has {sorted(index.columns)}")
-        self.city = city
+    def __init__(self, schema: IndexSchema, city: int) -> None:  # schema is given, city is a key
+        schema.check_column("city")
+        self.schema, self.city = schema, city  # a cascade of another index refuses the step
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         found = request.index.gather("city", candidates.rows)  # the index as this request sees it

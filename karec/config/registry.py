@@ -210,6 +210,11 @@ def step_class(use: str, place: Place) -> type[Any]:
         raise place.refusal(f"{use!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Step)):
         raise place.refusal(f"{use!r} is not a step; derive it from a role of karec.pipeline.step")
+    if "index" in parameters(cls):
+        raise place.refusal(
+            f"{use!r} takes index, which no step is given: take schema (dim, columns), and read vectors and "
+            "rows from request.index"
+        )
     return cls
 
 

@@ -1,16 +1,17 @@
-"""What steps are given by the names of their ``__init__`` parameters, and cannot be configured.
+"""The objects that steps and the exposure controller are given by parameter name.
 
-index, snapshot, encoder, ranker    parts of the bundle, loaded on first use
-user_tower, user_towers             the bundle's own, and {model version: tower} of all that it holds
-recall_index, recall_user_towers    the same of recall's own space; None and {} where the bundle has none
-n_probe                             how many lists of works the channel model reads; None where there are none
-naming                              the platform's ids of users and items; None where ids are numbers
-bundle                              the open bundle itself
-                                    of a scene of another kind of items than works: what the bundle has of the
-                                    kind
+schema, recall_schema               columns and dimension of the item index and of recall's own index (None if
+                                    there is none); a step reads vectors and rows from the request's view
+index                               the item index; for the exposure controller only
+snapshot, encoder, ranker           parts of the bundle, loaded on first use
+user_tower, user_towers             the newest user tower, and {model version: user tower}
+recall_user_towers                  {model version: user tower} of recall's own vector space
+n_probe                             number of lists that the source ``model`` reads; None without lists
+naming                              platform ids of users and items; None if ids are numbers
+bundle                              the open bundle, or its part for the item type of the scene
 config_folder                       the folder of karec.toml
-stages                              for observers: the stages of their scene
-exposure                            what the scene's table `exposure` describes; None where it has none
+stages                              for side effects: the stages of their scene
+exposure                            the exposure controller of the scene; None without a table ``exposure``
 """
 
 from __future__ import annotations
@@ -21,26 +22,37 @@ from typing import Any
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
+from karec.index import IndexSchema
 from karec.pipeline.step import Stage
 
 PARTS = (
     *("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker"),
-    *("recall_index", "recall_user_towers", "n_probe", "naming"),
+    *("recall_user_towers", "n_probe", "naming"),
 )
-GIVEN = (*PARTS, "bundle", "config_folder", "stages", "exposure")
+GIVEN = (*PARTS, "schema", "recall_schema", "bundle", "config_folder", "stages", "exposure")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """One for each scene; the bundle is shared by all scenes of a process, and with it what is built from its
-    parts."""
+    """The objects for one scene. All scenes of a process share the bundle and what is built from it."""
 
     bundle: Bundle | ItemTypeBundle
     config_folder: Path
     stages: tuple[Stage, ...] = ()
     exposure: Any = None
 
+    @property
+    def schema(self) -> IndexSchema:
+        return self.bundle.index.schema
+
+    @property
+    def recall_schema(self) -> IndexSchema | None:
+        index = self.bundle.recall_index
+        return None if index is None else index.schema
+
     def get(self, name: str) -> Any:
-        """What a parameter called ``name`` is given; ``name`` is one of ``GIVEN``. LookupError: the kind has
-        none."""
+        """Returns the object for the parameter ``name``, one of ``GIVEN``.
+
+        Raises LookupError if the item type has no such part.
+        """
         return getattr(self.bundle if name in PARTS else self, name)

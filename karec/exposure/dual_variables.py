@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from karec.catalog.schema import PUBLISHED
 from karec.exposure.boosts import Behind
 from karec.exposure.by_id import Keyed
-from karec.exposure.columns import column_of
 from karec.exposure.constraints import Target
 from karec.pipeline.types import Candidates, Request
 from karec.times import HOUR_MS
@@ -70,7 +69,7 @@ class Prices:
 
         def values(column: str) -> NDArray[Any]:
             if column not in read:
-                read[column] = column_of(request, column, candidates)
+                read[column] = request.column(column, candidates)
             return read[column]
 
         for group, price in priced:

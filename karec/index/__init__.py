@@ -4,8 +4,18 @@ from karec.index.ids import IdMap
 from karec.index.index_view import IndexView
 from karec.index.item_index import ItemIndex
 from karec.index.rows import Rows
+from karec.index.schema import IndexSchema
 from karec.index.search_result import SearchResult
 from karec.index.strings import Strings
 from karec.index.versions import ModelVersion
 
-__all__ = ["IdMap", "IndexView", "ItemIndex", "ModelVersion", "Rows", "SearchResult", "Strings"]
+__all__ = [
+    "IdMap",
+    "IndexSchema",
+    "IndexView",
+    "ItemIndex",
+    "ModelVersion",
+    "Rows",
+    "SearchResult",
+    "Strings",
+]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from karec import _native as library
 from karec.index.arrays import ArrayCache
 from karec.index.index_view import IndexView
 from karec.index.reads import IndexReads
+from karec.index.schema import IndexSchema
 from karec.index.versions import check_space_id, check_version
 from karec.kernels.arguments import positive, whole
 
@@ -45,6 +47,8 @@ class ItemIndex(IndexReads):
 
     def __init__(self, native: library.ItemIndex) -> None:
         super().__init__(native, ArrayCache())
+        columns = {name: np.dtype(dtype) for name, dtype in native.column_types}
+        self._schema = IndexSchema(self.dim, MappingProxyType(columns))
 
     @classmethod
     def build(
@@ -97,6 +101,11 @@ class ItemIndex(IndexReads):
             OSError: the file cannot be read or is not a regular file.
         """
         return cls(library.ItemIndex.open(os.fsencode(path), verify, copy))
+
+    @property
+    def schema(self) -> IndexSchema:
+        """The dimension and columns of this index; always the same object."""
+        return self._schema
 
     def pinned(self) -> IndexView:
         """Returns a view of the newest generation, whose calls all read this generation."""

@@ -163,9 +163,9 @@ class Cascade:
         for hydrator in self.query_hydrators:
             check_substitute(hydrator)
         for step in (*self.query_hydrators, *self.recall.steps, *steps, *watching):
-            for name in ("index", "recall_index"):
-                built_on = getattr(step, name, None)
-                if built_on is not None and built_on is not getattr(self, name):
+            for key, name in (("schema", "index"), ("recall_schema", "recall_index")):
+                schema = getattr(step, key, None)
+                if schema is not None and schema is not getattr(getattr(self, name), "schema", None):
                     raise ContractError(
                         f"the {step.role} {step.name!r} was built on another item index than the cascade's: "
                         f"give Cascade(…, {name}=…) the index that its steps were built on"

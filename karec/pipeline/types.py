@@ -133,6 +133,18 @@ class Request:
             )
         return self.view
 
+    def column(self, name: str, candidates: Candidates) -> Array:
+        """Returns the column ``name`` of the item index, one value for each candidate.
+
+        Raises ContractError if a candidate has no row.
+        """
+        if candidates.n_unknown:
+            raise ContractError(
+                f"{candidates.n_unknown} of {len(candidates)} candidates have no row in the item index: put "
+                f"the steps index_rows and has_embedding before the one that reads {name!r}"
+            )
+        return self.index.gather(name, candidates.rows)
+
     @property
     def recall_index(self) -> IndexView:
         """The view of recall's own space; ContractError where there is none."""

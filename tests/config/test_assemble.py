@@ -7,7 +7,7 @@ import karec
 from karec.bundle import Bundle, publish_folder
 from karec.config import load_cascade, open_bundle, scene_names
 from karec.errors import ConfigError
-from karec.index import ItemIndex
+from karec.index import IndexSchema, ItemIndex
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Request
 from karec.steps.sources.fresh import Fresh
@@ -41,11 +41,22 @@ class Even(Filter):
 
     reason = "odd"
 
-    def __init__(self, index: ItemIndex, modulus: int = 2) -> None:
-        self.index, self.modulus = index, modulus
+    def __init__(self, schema: IndexSchema, modulus: int = 2) -> None:
+        self.schema = schema
+        self.modulus = modulus
 
     def keep(self, request, candidates):
         return candidates.ids % self.modulus == 0
+
+
+class ReadsTheIndex(Filter):
+    """A step of a user's own that asks for the index."""
+
+    def __init__(self, index: ItemIndex) -> None:
+        self.ids = index.ids
+
+    def keep(self, request, candidates):
+        return np.isin(candidates.ids, self.ids)
 
 
 @pytest.fixture
@@ -185,6 +196,11 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         ('{ use = "index_rows" }', '{ use = "index_rows", index = "x" }', "unknown key 'index'"),
         ('{ use = "index_rows" }', '{ use = "nowhere.at:All" }', "'nowhere.at:All' cannot be imported"),
         ('{ use = "index_rows" }', '{ use = "pathlib:Path" }', "is not a step; derive it from a role"),
+        (
+            '{ use = "index_rows" }',
+            f'{{ use = "{__name__}:ReadsTheIndex" }}',
+            "takes index, which no step is given: take schema",
+        ),
         ("[scenes.home]", "[scenes.home", "is not TOML"),
         ('name = "rank"\nsteps', 'name = "prerank"\nsteps', "stages: the name 'prerank' stands twice"),
         ('name = "new"', 'name = "popular"', "recall: the name 'popular' stands twice"),

@@ -115,7 +115,7 @@ def test_similarity_of_one_s_own_vectors_is_refused():
         ItemIndex.build(np.arange(3), np.eye(3, dtype=np.float32)),
         SimpleNamespace(snapshot=snapshot),
     )
-    step = Dpp(index, similarity=Similarity("audio"), bundle=bundle)
+    step = Dpp(index.schema, similarity=Similarity("audio"), bundle=bundle)
     object.__setattr__(step, "name", "varied")
     with pytest.raises(
         ConfigError,

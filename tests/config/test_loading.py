@@ -13,7 +13,7 @@ from karec.bundle import Bundle
 from karec.config import load_cascade, load_cascades, load_stage, open_bundle
 from karec.config.host_stage import check_export, export_stage
 from karec.errors import BundleError, ConfigError
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 
 TEXT = f"""
@@ -35,8 +35,9 @@ inherits = "home"
 class Looks(Filter):
     """Keeps everything; knows what it was built with."""
 
-    def __init__(self, index: ItemIndex, config_folder: Path) -> None:
-        self.index, self.config_folder = index, config_folder
+    def __init__(self, schema: IndexSchema, config_folder: Path) -> None:
+        self.schema = schema
+        self.config_folder = config_folder
 
     def keep(self, request, candidates):
         return np.ones(len(candidates), bool)
@@ -65,7 +66,7 @@ def test_a_bundle_at_hand_is_taken_in_place_of_the_configs(path, bundle):
     cascades = load_cascades(path, bundle)
     assert [cascade.bundle for cascade in cascades.values()] == [bundle, bundle]
     assert load_cascade(path, "city", bundle).bundle is bundle
-    assert load_stage(path, "home", "rank", bundle).steps[0].index is bundle.index
+    assert load_stage(path, "home", "rank", bundle).steps[0].schema is bundle.index.schema
     exported = path.parent / "prerank.txt"
     export_stage(path, "home", "prerank", exported, bundle)
     check_export(path, "home", "prerank", exported, bundle)
@@ -78,7 +79,7 @@ def test_a_stage_is_loaded_alone_as_the_cascade_has_it(path):
     bundle = open_bundle(path)
     stage = load_stage(path, "city", "rank")
     assert stage.name == "rank" and [step.name for step in stage.steps] == ["Looks", "top_k"]
-    assert stage.steps[0].index is bundle.index
+    assert stage.steps[0].schema is bundle.index.schema
     assert stage.steps[0].config_folder == path.parent
     assert karec.open(path).stages[1].steps[0].config_folder == path.parent
 

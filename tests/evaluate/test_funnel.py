@@ -63,7 +63,7 @@ class Fused(Scorer):
 @pytest.fixture(scope="module")
 def cascade():
     index = ItemIndex.build(np.arange(WORKS), VECTORS)
-    prerank = Stage("prerank", (IndexRows(index), InnerProduct(index, 400), EvenIds()))
+    prerank = Stage("prerank", (IndexRows(index.schema), InnerProduct(index.schema, 400), EvenIds()))
     rank = Stage("rank", (Logits(), Fused()))
     recall = Recall((AllWorks(),), Merge([WORKS], WORKS))
     return Cascade("home", (OneVector(),), recall, (prerank, rank), index=index)

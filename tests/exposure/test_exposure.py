@@ -214,7 +214,7 @@ class Everything(Source):
 
 
 def cascade(index, of):
-    stage = Stage("rank", (IndexRows(index), Exposure(of), TopK()))
+    stage = Stage("rank", (IndexRows(index.schema), Exposure(of), TopK()))
     for step in stage.steps:
         step.name = type(step).__name__.lower()
     observer = Exposures(of)

@@ -61,20 +61,22 @@ def test_freshness_adds_its_weight_halved_for_each_half_life(data, weight, half_
     index = fifty_works()
     candidates, scores, places = scored(data.draw)
     age = np.maximum(places + hours, 0)
-    given = Freshness(index, weight, half_life).score(asked(index, time_ms=NOW + hours * HOUR_MS), candidates)
+    given = Freshness(index.schema, weight, half_life).score(
+        asked(index, time_ms=NOW + hours * HOUR_MS), candidates
+    )
     expected = scores + weight * 0.5 ** (age / half_life)
     assert given.dtype == np.float32
     np.testing.assert_allclose(given, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_by_default_freshness_halves_in_a_day(index):
-    boost = Freshness(index, 0.8).score(asked(index), known(index, 49).take(np.array([0, 24, 48])))
+    boost = Freshness(index.schema, 0.8).score(asked(index), known(index, 49).take(np.array([0, 24, 48])))
     np.testing.assert_allclose(boost, [0.8, 0.4, 0.2], rtol=1e-6)
 
 
 def test_the_moment_of_a_request_without_one_is_0():
     index = ItemIndex.build([1, 2, 3], np.ones((3, 2)), columns={"upload_ms": [0, -1, 7]})
-    boost = Freshness(index, weight=1.0, half_life_hours=1 / HOUR_MS).score(
+    boost = Freshness(index.schema, weight=1.0, half_life_hours=1 / HOUR_MS).score(
         asked(index, time_ms=None), known(index, 3)
     )
     np.testing.assert_allclose(boost, [1.0, 0.5, 1.0], rtol=1e-6)
@@ -86,7 +88,7 @@ def test_a_work_at_the_floor_of_tone_stays_and_one_below_it_goes(column, at, bes
     index = fifty_works()
     values = index.columns[column].tolist()
     floor = values[at] + beside
-    keep = Tone(index, column=column, at_least=floor).keep(asked(index), known(index))
+    keep = Tone(index.schema, column=column, at_least=floor).keep(asked(index), known(index))
     assert keep.dtype == np.bool_ and keep.tolist() == [value >= floor for value in values]
 
 
@@ -94,7 +96,7 @@ def test_a_work_at_the_floor_of_tone_stays_and_one_below_it_goes(column, at, bes
 def test_a_quota_keeps_the_best_of_each_group(data, column, at_most):
     index = fifty_works()
     candidates, scores, places = scored(data.draw)
-    keep = Quota(index, column=column, at_most=at_most).keep(asked(index), candidates)
+    keep = Quota(index.schema, column=column, at_most=at_most).keep(asked(index), candidates)
     group = index.columns[column][places]
     best = sorted(range(len(places)), key=lambda i: (-scores[i], i))
     kept = {i for value in set(group.tolist()) for i in [i for i in best if group[i] == value][:at_most]}
@@ -110,7 +112,7 @@ def test_values_that_were_chosen_to_meet_in_one_slot_of_a_table_are_groups_like_
         np.arange(len(creators)), np.ones((len(creators), 1)), columns={"creator_id": creators}
     )
     candidates = Candidates.from_ids(index.ids, np.arange(len(creators))).with_rows(np.arange(len(creators)))
-    keep = Quota(index, "creator_id", at_most=1).keep(asked(index), candidates)
+    keep = Quota(index.schema, "creator_id", at_most=1).keep(asked(index), candidates)
     assert keep.tolist() == [False, True] * len(values)
 
 
@@ -120,14 +122,14 @@ NO_COLUMN = "the item index has no column 'mood'; it has ['creator_id', 'grade',
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda index: Quota(index, "creator_id", 0), "at_most must be positive, got 0"),
-        (lambda index: Quota(index, "mood", 1), NO_COLUMN),
-        (lambda index: Tone(index, "mood", 1.0), NO_COLUMN),
-        (lambda index: Freshness(index, 1.0, 0.0), "half_life_hours must be positive, got 0.0"),
-        (lambda index: Freshness(index, 1.0, np.nan), "half_life_hours must be positive, got nan"),
-        (lambda index: Freshness(index, np.inf), "weight must be finite, got inf"),
+        (lambda index: Quota(index.schema, "creator_id", 0), "at_most must be positive, got 0"),
+        (lambda index: Quota(index.schema, "mood", 1), NO_COLUMN),
+        (lambda index: Tone(index.schema, "mood", 1.0), NO_COLUMN),
+        (lambda index: Freshness(index.schema, 1.0, 0.0), "half_life_hours must be positive, got 0.0"),
+        (lambda index: Freshness(index.schema, 1.0, np.nan), "half_life_hours must be positive, got nan"),
+        (lambda index: Freshness(index.schema, np.inf), "weight must be finite, got inf"),
         (
-            lambda _: Freshness(ItemIndex.build([1], np.ones((1, 2)), columns={"tone": [0.5]}), 1.0),
+            lambda _: Freshness(ItemIndex.build([1], np.ones((1, 2)), columns={"tone": [0.5]}).schema, 1.0),
             "the item index has no column 'upload_ms'; it has ['tone']",
         ),
     ],
@@ -140,9 +142,9 @@ def test_settings_that_make_no_sense_and_columns_that_are_not_there_are_refused(
 def test_a_work_without_a_row_has_no_column_and_the_error_says_which_steps_are_missing(index):
     strangers = known(index, 3).with_rows(np.array([0, -1, -1]))
     for name, step in (
-        ("upload_ms", Freshness(index, 1.0).score),
-        ("tone", Tone(index, "tone", 0.5).keep),
-        ("creator_id", Quota(index, "creator_id", 1).keep),
+        ("upload_ms", Freshness(index.schema, 1.0).score),
+        ("tone", Tone(index.schema, "tone", 0.5).keep),
+        ("creator_id", Quota(index.schema, "creator_id", 1).keep),
     ):
         message = (
             "2 of 3 candidates have no row in the item index: put the steps index_rows and has_embedding "
@@ -154,14 +156,25 @@ def test_a_work_without_a_row_has_no_column_and_the_error_says_which_steps_are_m
 
 def test_freshness_and_a_quota_of_no_candidates_give_none(index):
     stage = Stage(
-        "prerank", (IndexRows(index), Freshness(index, weight=1.0), Quota(index, "creator_id", at_most=1))
+        "prerank",
+        (
+            IndexRows(index.schema),
+            Freshness(index.schema, weight=1.0),
+            Quota(index.schema, "creator_id", at_most=1),
+        ),
     )
     assert len(stage.run(asked(index), Candidates.empty()).candidates) == 0
 
 
 def test_steps_say_what_they_read_and_why_they_drop(index):
     """The wiring check reads the first, people the second."""
-    freshness, tone, quota = Freshness(index, 1.0), Tone(index, "tone", 0.5), Quota(index, "tone", 1)
+    freshness, tone, quota = (
+        Freshness(index.schema, 1.0),
+        Tone(index.schema, "tone", 0.5),
+        Quota(index.schema, "tone", 1),
+    )
     assert (freshness.needs, tone.needs, quota.needs) == (("rows", "scores"), ("rows",), ("rows", "scores"))
     assert (tone.reason, quota.reason) == ("below the floor of tone", "over the quota of its group")
-    assert all(step.index is index for step in (freshness, tone, quota)), "a cascade compares it with its own"
+    assert all(step.schema is index.schema for step in (freshness, tone, quota)), (
+        "a cascade compares it with its own"
+    )

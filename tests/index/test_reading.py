@@ -26,6 +26,14 @@ def test_an_index_gives_its_sizes_ids_columns_and_vectors(index: ItemIndex) -> N
     np.testing.assert_array_equal(index.embeddings([2, -1, 0]), [[6, 7, 8], [0, 0, 0], [0, 1, 2]])
 
 
+def test_schema_has_dim_and_columns_and_stays_the_same_object(index: ItemIndex) -> None:
+    schema = index.schema
+    assert schema.dim == index.dim
+    assert schema.columns == {name: column.dtype for name, column in index.columns.items()}
+    index.upsert(index.ids[:1], index.embeddings(np.array([0])))
+    assert index.schema is schema
+
+
 def test_its_arrays_are_read_only_views_that_outlive_it(index: ItemIndex) -> None:
     ids, creators = index.ids, index.columns["creator_id"]
     del index

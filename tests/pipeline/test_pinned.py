@@ -92,7 +92,7 @@ def test_pinned_candidate_that_the_index_blocks_or_lacks_stays_out():
         request = Request(1, view=view).with_features({"user_vector": np.ones((1, 3), np.float32)})
         scores = np.array([0, 1, 9, 8, 0.5])
         candidates = pinned(ids, [*IDS[:2].tolist(), 99], scores).with_rows(view.lookup(ids))
-        for selector in (InnerProduct(index, 2), TopK(2)):
+        for selector in (InnerProduct(index.schema, 2), TopK(2)):
             chosen = run(candidates, selector, request=request)
             assert len(chosen) == 2 and set(chosen.ids.tolist()) & {*IDS[:2].tolist(), 99} == {int(IDS[1])}
 

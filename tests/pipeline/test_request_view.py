@@ -130,17 +130,17 @@ def scene(index: ItemIndex, towers, write=None) -> Scene:
     """A cascade over ``index``; with ``write`` somebody writes between any two of its steps."""
     known, scored = Witness("known"), Witness("scored")
     prerank = (
-        *(IndexRows(index), HasEmbedding(), known, InnerProduct(index, 60), scored, NotShown()),
-        *(Freshness(index, weight=0.3, half_life_hours=50.0), Quota(index, "creator_id", 6)),
-        Dpp(index, k=30, types="type", max_per_type=20, weights={"song_id": {"3": 1.5}}),
+        *(IndexRows(index.schema), HasEmbedding(), known, InnerProduct(index.schema, 60), scored, NotShown()),
+        *(Freshness(index.schema, weight=0.3, half_life_hours=50.0), Quota(index.schema, "creator_id", 6)),
+        Dpp(index.schema, k=30, types="type", max_per_type=20, weights={"song_id": {"3": 1.5}}),
     )
     rerank = (
         TopK(20),
-        Mmr(index, k=14),
-        Dpp(index, k=10, diversity=0.6),
-        PageRules(index, [Rule("song_id")]),
+        Mmr(index.schema, k=14),
+        Dpp(index.schema, k=10, diversity=0.6),
+        PageRules(index.schema, [Rule("song_id")]),
     )
-    sources = (Model(index, 50), Listed())
+    sources = (Model(index.schema, 50), Listed())
     hydrators = (UserNumbers(), UserTower(towers))
     if write is not None:
         prerank, rerank = (
@@ -324,12 +324,12 @@ def test_a_step_without_a_view_says_what_to_do(towers):
     with pytest.raises(
         ContractError, match=r"sees no item index: run it in a cascade .* with index\.pinned\(\) as view"
     ):
-        IndexRows(index).hydrate(asked(0), Candidates.empty())
+        IndexRows(index.schema).hydrate(asked(0), Candidates.empty())
 
 
 def test_steps_of_another_index_than_the_cascades_are_refused(towers):
     index, other = LivingLibrary(seed=5).index, LivingLibrary(seed=6).index
-    stages = (Stage("prerank", (IndexRows(other), TopK())),)
+    stages = (Stage("prerank", (IndexRows(other.schema), TopK())),)
     for of_cascade in (index, None):
         with pytest.raises(
             ContractError, match=r"hydrator '' was built on another item index than the cascade's: give"

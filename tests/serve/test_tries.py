@@ -44,7 +44,7 @@ def test_diversity_changes_the_steps_of_the_last_stage_that_has_any(cascade):
 @pytest.mark.parametrize("kind", [Mmr, Ssd])
 def test_diversity_of_mmr_and_ssd_is_changed_in_the_same_way(cascade, kind):
     last = cascade.stages[-1]
-    own = kind(cascade.index, k=15, diversity=0.3)
+    own = kind(cascade.index.schema, k=15, diversity=0.3)
     steps = tuple(own if step.name == "dpp" else step for step in last.steps)
     other = replace(cascade, stages=(*cascade.stages[:-1], replace(last, steps=steps)))
     assert tried_diversity(variant(other, 0.7)) == 0.7 and own.diversity == 0.3

@@ -112,7 +112,7 @@ def _served(
     stages, folder = cascade.stages, log.parent
     observers = (
         RankLogStep(ranker, folder, log.name),
-        Shadow(ranker, index, stages, folder, log.name, share=1.0, at_most=most),
+        Shadow(ranker, index.schema, stages, folder, log.name, share=1.0, at_most=most),
     )
     for observer, name in zip(observers, ("rank_log", "shadow"), strict=True):
         observer.name = name

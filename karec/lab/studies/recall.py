@@ -157,11 +157,11 @@ def _measured(part: list[tuple[int, int, dict[str, float]]], resamples: int, see
 
 def _channels(bundle: Bundle) -> dict[str, Source]:
     channels: dict[str, Source] = {
-        PRERANK: Model(bundle.index, max(AT)),
+        PRERANK: Model(bundle.index.schema, max(AT)),
         POPULAR: Popular(bundle.snapshot, max(AT)),
     }
     if bundle.recall_index is not None:
-        own = Model(bundle.index, max(AT), bundle.recall_index, bundle.recall_user_towers)
+        own = Model(bundle.index.schema, max(AT), bundle.recall_index.schema, bundle.recall_user_towers)
         channels = {OWN: own, **channels}
     return channels
 

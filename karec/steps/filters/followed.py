@@ -6,8 +6,7 @@ import numpy as np
 
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
-from karec.exposure.columns import need_column
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -21,14 +20,14 @@ class Followed(Filter):
     needs = ("rows",)
     wanted = True
 
-    def __init__(self, index: ItemIndex, snapshot: Snapshot) -> None:
-        need_column(index, CREATOR)
+    def __init__(self, schema: IndexSchema, snapshot: Snapshot) -> None:
+        schema.check_column(CREATOR)
         if FOLLOWS not in snapshot.relations:
             raise ValueError(
                 f"nobody knows who follows whom: the snapshot has no relation {FOLLOWS!r}, it has "
                 f"{list(snapshot.relations)}"
             )
-        self.index = index
+        self.schema = schema
         self.snapshot = snapshot
 
     def keep(self, request: Request, candidates: Candidates) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -13,8 +13,8 @@ class IsOpen(Filter):
 
     reason = "off, or blocked"
 
-    def __init__(self, index: ItemIndex) -> None:
-        self.index = index
+    def __init__(self, schema: IndexSchema) -> None:
+        self.schema = schema
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         return request.index.is_open(ids=candidates.ids)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.catalog.schema import CREATOR
-from karec.exposure.columns import need_column
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -17,9 +16,9 @@ class NotOwn(Filter):
     reason = "one's own"
     needs = ("rows",)
 
-    def __init__(self, index: ItemIndex) -> None:
-        need_column(index, CREATOR)
-        self.index = index
+    def __init__(self, schema: IndexSchema) -> None:
+        schema.check_column(CREATOR)
+        self.schema = schema
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         made_by = request.index.gather(CREATOR, candidates.rows)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from karec import _native
-from karec.exposure.columns import column_of, need_column
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -16,13 +15,13 @@ class Quota(Filter):
     reason = "over the quota of its group"
     needs = ("rows", "scores")
 
-    def __init__(self, index: ItemIndex, column: str, at_most: int) -> None:
-        need_column(index, column)
+    def __init__(self, schema: IndexSchema, column: str, at_most: int) -> None:
+        schema.check_column(column)
         if at_most <= 0:
             raise ValueError(f"at_most must be positive, got {at_most}")
-        self.index = index
+        self.schema = schema
         self.column = column
         self.at_most = at_most
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        return _native.quota(candidates.scores, column_of(request, self.column, candidates), self.at_most)
+        return _native.quota(candidates.scores, request.column(self.column, candidates), self.at_most)

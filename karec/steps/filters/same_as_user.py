@@ -6,8 +6,7 @@ import numpy as np
 
 from karec.catalog.schema import is_named
 from karec.catalog.snapshot import Snapshot
-from karec.exposure.columns import need_column
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -20,11 +19,11 @@ class SameAsUser(Filter):
 
     needs = ("rows",)
 
-    def __init__(self, index: ItemIndex, snapshot: Snapshot, column: str) -> None:
-        need_column(index, column)
+    def __init__(self, schema: IndexSchema, snapshot: Snapshot, column: str) -> None:
+        schema.check_column(column)
         if column not in snapshot.users.columns:
             raise ValueError(f"users have no column {column!r}; they have {sorted(snapshot.users.columns)}")
-        self.index = index
+        self.schema = schema
         self.snapshot = snapshot
         self.column = column
         self.reason = f"of another {column}"

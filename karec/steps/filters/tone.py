@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from karec import _native
-from karec.exposure.columns import column_of, need_column
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Filter
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -18,11 +17,11 @@ class Tone(Filter):
     reason = "below the floor of tone"
     needs = ("rows",)
 
-    def __init__(self, index: ItemIndex, column: str, at_least: float) -> None:
-        need_column(index, column)
-        self.index = index
+    def __init__(self, schema: IndexSchema, column: str, at_least: float) -> None:
+        schema.check_column(column)
+        self.schema = schema
         self.column = column
         self.at_least = at_least
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        return _native.tone(column_of(request, self.column, candidates), self.at_least)
+        return _native.tone(request.column(self.column, candidates), self.at_least)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Hydrator
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -18,8 +18,8 @@ class IndexRows(Hydrator):
 
     gives = ("rows",)
 
-    def __init__(self, index: ItemIndex) -> None:
-        self.index = index
+    def __init__(self, schema: IndexSchema) -> None:
+        self.schema = schema
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
         index = request.index

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec import _native
-from karec.exposure.columns import column_of, need_column
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Scorer
 from karec.pipeline.types import Array, Candidates, Request
 
@@ -17,17 +16,17 @@ class Freshness(Scorer):
 
     needs = ("rows", "scores")
 
-    def __init__(self, index: ItemIndex, weight: float, half_life_hours: float = 24.0) -> None:
-        need_column(index, "upload_ms")
+    def __init__(self, schema: IndexSchema, weight: float, half_life_hours: float = 24.0) -> None:
+        schema.check_column("upload_ms")
         if not half_life_hours > 0:
             raise ValueError(f"half_life_hours must be positive, got {half_life_hours}")
         if not np.isfinite(weight):
             raise ValueError(f"weight must be finite, got {weight}")
-        self.index = index
+        self.schema = schema
         self.weight = weight
         self.half_life_hours = half_life_hours
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         now = 0 if request.time_ms is None else request.time_ms
-        uploaded = column_of(request, "upload_ms", candidates)
+        uploaded = request.column("upload_ms", candidates)
         return _native.freshness(candidates.scores, uploaded, now, self.weight, self.half_life_hours)

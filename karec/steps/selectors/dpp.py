@@ -12,11 +12,11 @@ import numpy as np
 
 from karec.diversity import DiversityResult, DppOptions, check_dpp_options, dpp_select
 from karec.diversity.options import needs_types
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.kernels.arguments import DIVERSITY, RIDGE, positive_or_none
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, Request, Selection
-from karec.steps.shared.similarity import PLAIN, Alike, Compared, Similarity, need_integers
+from karec.steps.shared.similarity import PLAIN, Alike, Compared, Similarity
 from karec.steps.shared.vectors import Parts
 
 UNKNOWN_TYPE = -1
@@ -49,7 +49,7 @@ class Dpp(Selector):
 
     def __init__(
         self,
-        index: ItemIndex,
+        schema: IndexSchema,
         k: int | None = None,
         diversity: float = DIVERSITY,
         ridge: float = RIDGE,
@@ -76,15 +76,15 @@ class Dpp(Selector):
         self.diversity = diversity
         self.typed = needs_types(type_weight, max_per_type, min_per_type)
         if self.typed:
-            need_integers(index, "types", types)
+            schema.check_column(types, "types", is_integer=True)
         elif types != "type":
             raise ValueError(
                 f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types"
             )
-        self.index = index
-        self.alike = Alike(index, bundle, similarity or PLAIN, float(self.options["type_weight"]))
+        self.schema = schema
+        self.alike = Alike(schema, bundle, similarity or PLAIN, float(self.options["type_weight"]))
         self.types = types
-        self.weights = {column: _factors(index, column, table) for column, table in (weights or {}).items()}
+        self.weights = {column: _factors(schema, column, table) for column, table in (weights or {}).items()}
 
     def with_diversity(self, diversity: float) -> Self:
         """This step with another ``diversity``; all else is shared."""
@@ -132,8 +132,8 @@ class Dpp(Selector):
         return weights
 
 
-def _factors(index: ItemIndex, column: str, table: Mapping[str, float]) -> dict[int, float]:
-    need_integers(index, "weights", column)
+def _factors(schema: IndexSchema, column: str, table: Mapping[str, float]) -> dict[int, float]:
+    schema.check_column(column, "weights", is_integer=True)
     for value, factor in table.items():
         if not value.removeprefix("-").isdecimal():
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from karec.features.user_vectors import user_query
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Candidates, Request, Selection
 
@@ -21,10 +21,10 @@ class InnerProduct(Selector):
     is_rule = True  # a search leaves out what the index blocks
     k: int
 
-    def __init__(self, index: ItemIndex, k: int) -> None:
+    def __init__(self, schema: IndexSchema, k: int) -> None:
         if k <= 0:
             raise ValueError(f"k must be positive, got {k}")
-        self.index = index
+        self.schema = schema
         self.k = k
 
     def select(self, request: Request, candidates: Candidates) -> Selection:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from karec.diversity import WHOLE_SESSION, Arrangement, NeighbourRule, Slot, arrange
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
 from karec.steps.shared.page_rules import Boosts, Position, Rule, check_together
-from karec.toml import nearest
 
 NONE = -1
 
@@ -32,7 +31,7 @@ class PageRules(Selector):
 
     def __init__(
         self,
-        index: ItemIndex,
+        schema: IndexSchema,
         rules: Sequence[Rule] = (),
         places: Sequence[Position] = (),
         boosts: Boosts | None = None,
@@ -41,20 +40,13 @@ class PageRules(Selector):
     ) -> None:
         if k is not None and k <= 0:
             raise ValueError(f"k must be positive, got {k}")
-        self.index, self.k = index, k
+        self.schema = schema
+        self.k = k
         self.rules, self.places, self.boosts = tuple(rules), tuple(places), boosts
         check_together(self.rules, self.places)
         self.pinned = {place.work: _number(place.work, naming) for place in places if place.work is not None}
         for column in self._columns():
-            if column not in index.columns:
-                near = nearest(column, index.columns)
-                raise ValueError(
-                    f"the item index has no column {column!r}{near}; it has {sorted(index.columns)}"
-                )
-            if index.columns[column].dtype.kind not in "iu":
-                raise ValueError(
-                    f"rules, places and boosts are on integers, the column {column!r} holds none"
-                )
+            schema.check_column(column, is_integer=True)
 
     def _columns(self) -> list[str]:
         boosts = () if self.boosts is None else self.boosts.works

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from karec.diversity import DiversityResult
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.kernels.arguments import DIVERSITY, between, positive_or_none
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Candidates, Request, Selection
@@ -28,15 +28,15 @@ class Marginal(Selector):
 
     def __init__(
         self,
-        index: ItemIndex,
+        schema: IndexSchema,
         k: int | None = None,
         diversity: float = DIVERSITY,
         window: int | None = None,
         similarity: Similarity | None = None,
         bundle: Parts | None = None,
     ) -> None:
-        self.index = index
-        self.alike = Alike(index, bundle, similarity or PLAIN)
+        self.schema = schema
+        self.alike = Alike(schema, bundle, similarity or PLAIN)
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)

@@ -17,7 +17,7 @@ import numpy as np
 
 from karec import _native
 from karec.diversity.options import MAX_WEIGHT_SUM
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.kernels.arguments import between
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.vectors import ITEM, Parts, own_vectors
@@ -63,11 +63,11 @@ class Alike:
     range."""
 
     def __init__(
-        self, index: ItemIndex, bundle: Parts | None, wanted: Similarity, type_weight: float = 0.0
+        self, schema: IndexSchema, bundle: Parts | None, wanted: Similarity, type_weight: float = 0.0
     ) -> None:
         """``type_weight``: what types take of the whole."""
         for column, weight in wanted.facets.items():
-            need_integers(index, f"similarity.facets.{column}", column)
+            schema.check_column(column, f"similarity.facets.{column}", is_integer=True)
             between(f"similarity.facets.{column}", weight, 1.0)
         total = sum(wanted.facets.values()) + type_weight
         if total > MAX_WEIGHT_SUM:
@@ -148,15 +148,6 @@ class Alike:
             none = (own < 0) | (rows < 0)
             own[none] = -1 - np.flatnonzero(none)  # a value that no other work has
         return codes
-
-
-def need_integers(index: ItemIndex, key: str, column: str) -> None:
-    """ValueError, as ``key: …``, unless ``index`` has that column of integers."""
-    if column not in index.columns:
-        raise ValueError(f"{key}: the item index has no column {column!r}; it has {sorted(index.columns)}")
-    dtype = index.columns[column].dtype
-    if dtype.kind not in "iub":
-        raise ValueError(f"{key}: column {column!r} has dtype {dtype}, expected integers")
 
 
 def _apart(vectors: Array, versions: Array) -> Array:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from karec.features.pool_scores import PoolScorer, stage_named
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Stage
@@ -38,7 +38,7 @@ class Shadow(RankRows):
     def __init__(
         self,
         ranker: OnnxModel,
-        index: ItemIndex,
+        schema: IndexSchema,
         stages: Sequence[Stage],
         config_folder: Path,
         folder: str,
@@ -55,7 +55,7 @@ class Shadow(RankRows):
             raise ValueError(f"at_most must be positive, got {at_most}")
         self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
         self.stages = (pool,)
-        self.index = index
+        self.schema = schema
         self.scorer = PoolScorer(stage_named(stages, stage))
 
     def is_enabled(self, request: Request) -> bool:

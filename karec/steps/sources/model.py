@@ -8,7 +8,7 @@ from math import ceil
 from types import MappingProxyType
 
 from karec.features.user_vectors import select_query, user_query, vectors_by_version
-from karec.index import IndexView, ItemIndex
+from karec.index import IndexSchema, IndexView
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, StepOutput
@@ -20,7 +20,7 @@ class Model(Source):
     """The top ``quota`` of the whole library by inner product with the user vector of each row's model
     version.
 
-    It searches in recall's own space where the bundle has one: ``recall_index``, with the vectors that
+    It searches in recall's own space where the bundle has one (``recall_schema``), with the vectors that
     ``recall_user_towers`` {model version: tower} make of the user's features. Else it searches the item index
     with prerank's user vector.
 
@@ -38,27 +38,27 @@ class Model(Source):
 
     def __init__(
         self,
-        index: ItemIndex,
+        schema: IndexSchema,
         quota: int,
-        recall_index: ItemIndex | None = None,
+        recall_schema: IndexSchema | None = None,
         recall_user_towers: Mapping[int, OnnxModel] = MappingProxyType({}),
         exact: bool = True,
         n_probe: int | None = None,
     ) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
-        self.index = index
+        self.schema = schema
         self.quota = quota
-        self.recall_index = recall_index
+        self.recall_schema = recall_schema
         self.recall_user_towers = dict(recall_user_towers)
         self.exact = exact
         self.n_probe = n_probe
-        if recall_index is not None:
+        if recall_schema is not None:
             towers = self.recall_user_towers.values()
             self.needs = tuple(sorted({f"request.{name}" for tower in towers for name in tower.inputs}))
 
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
-        if self.recall_index is None:
+        if self.recall_schema is None:
             query, view = user_query(request), request.index
         else:
             view = request.recall_index
@@ -66,7 +66,7 @@ class Model(Source):
             query = select_query(vectors, view.model_versions)
         found = view.search(query, self.quota, n_probe=self._n_probe(view))
         nearest = Candidates.from_ids(found.ids, found.scores)
-        if self.recall_index is None:  # rows of the index that later steps read
+        if self.recall_schema is None:  # rows of the index that later steps read
             nearest = nearest.with_rows(found.rows)
         return StepOutput(nearest, {"without_user_vector": found.n_unknown}) if found.n_unknown else nearest
 

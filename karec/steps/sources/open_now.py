@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from karec.catalog.snapshot import Snapshot
-from karec.index import ItemIndex
+from karec.index import IndexSchema
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.postings import popularity
@@ -20,10 +20,10 @@ class OpenNow(Source):
     and nothing is published.
     """
 
-    def __init__(self, index: ItemIndex, snapshot: Snapshot, quota: int) -> None:
+    def __init__(self, schema: IndexSchema, snapshot: Snapshot, quota: int) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
-        self.index = index
+        self.schema = schema
         self.quota = quota
         self.snapshot = snapshot
         self._found: tuple[int, Array] = (-1, np.empty(0, np.int64))

@@ -53,7 +53,7 @@ def served(world, first):
     observers = []
     for name, observer in (
         ("rank_log", RankLog(ranker, out, "log")),
-        ("shadow", Shadow(ranker, index, cascade.stages, out, "log", share=1.0)),
+        ("shadow", Shadow(ranker, index.schema, cascade.stages, out, "log", share=1.0)),
     ):
         observer.name = name
         observers.append(SideEffectQueue(observer))

@@ -16,12 +16,12 @@ works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 @given(works, works)
 def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wanted):
     index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
-    step = IndexRows(index)
+    step = IndexRows(index.schema)
     rows = step.hydrate(Request(1, view=index.pinned()), Candidates.from_ids(wanted))["rows"]
     assert rows.tolist() == [held.index(work) if work in held else -1 for work in wanted]
     keep = HasEmbedding().keep(Request(1), Candidates.from_ids(wanted).with_rows(rows))
     assert keep.dtype == np.bool_ and keep.tolist() == [work in held for work in wanted]
-    assert step.index is index, "a cascade compares it with its own"
+    assert step.schema is index.schema, "a cascade compares it with its own"
 
 
 @given(works, works, st.data())
@@ -32,7 +32,7 @@ def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wa
         known = np.array([data.draw(st.booleans()) for _ in wanted], bool)
         found = looked_up.tag(np.where(known, looked_up, -1).astype(np.int32))
         candidates = Candidates.from_ids(np.array(wanted, np.int64)).with_rows(found)
-        rows = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
+        rows = IndexRows(index.schema).hydrate(Request(1, view=view), candidates)["rows"]
         assert view.has_rows(rows) and rows.tolist() == looked_up.tolist()
         assert found.tolist() == np.where(known, looked_up, -1).tolist(), (
             "the candidates' own are not written"
@@ -48,7 +48,7 @@ def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_ar
         for rows in (before, other.lookup([10, 20, 30]), np.array([2, 2, 2])):
             assert not view.has_rows(rows)
             candidates = Candidates.from_ids(np.array([10, 20, 30])).with_rows(rows)
-            found = IndexRows(index).hydrate(Request(1, view=view), candidates)["rows"]
+            found = IndexRows(index.schema).hydrate(Request(1, view=view), candidates)["rows"]
             assert found.tolist() == view.lookup([10, 20, 30]).tolist() == [before[0], -1, before[2]]
 
 

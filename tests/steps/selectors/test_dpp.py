@@ -65,8 +65,8 @@ def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting
         rows = index.lookup(rows)
     c = Candidates.from_ids(np.arange(25), rng.normal(size=25).astype(np.float32)).with_rows(rows)
     typed = bool({"max_per_type", "min_per_type"} & settings.keys()) or settings.get("type_weight", 0.0) > 0
-    step = Dpp(index, **settings, weights=weights, **({"types": types} if typed else {}))
-    selection = selected(step, Request(1, k=7, shown=tuple(shown)), c)
+    step = Dpp(index.schema, **settings, weights=weights, **({"types": types} if typed else {}))
+    selection = selected(step, Request(1, k=7, shown=tuple(shown)), c, index)
 
     options = {name: value for name, value in settings.items() if name != "k"}
     if weights is not None:
@@ -97,39 +97,45 @@ def test_of_works_alike_in_all_else_the_largest_product_of_factors_comes_first(b
     )
     weights = {"type": {"1": by_type}, "creator_id": {"5": by_creator}, "song_id": {"9": by_song}}
     factors = [1.0, by_type, by_type * by_creator, by_type * by_creator * by_song]
-    found = selected(Dpp(index, k=4, weights=weights), Request(1), candidates(range(4), np.ones(4))).indices
+    found = selected(
+        Dpp(index.schema, k=4, weights=weights), Request(1), candidates(range(4), np.ones(4)), index
+    ).indices
     assert found.tolist() == sorted(range(4), key=lambda at: (-factors[at], at))
 
 
 def test_without_diversity_dpp_is_top_k(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
-    selection = selected(Dpp(index, diversity=0.0), REQUEST, c)
+    selection = selected(Dpp(index.schema, diversity=0.0), REQUEST, c, index)
     np.testing.assert_array_equal(selection.indices, np.argsort(-c.scores, kind="stable")[: REQUEST.k])
 
 
 def test_traffic_weights_shift_a_type(index):
     c = candidates(range(30), np.zeros(30))
-    favoured = selected(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 5.0}}), REQUEST, c).indices
-    disfavoured = selected(Dpp(index, k=10, diversity=0.5, weights={"type": {"1": 0.2}}), REQUEST, c).indices
+    favoured = selected(
+        Dpp(index.schema, k=10, diversity=0.5, weights={"type": {"1": 5.0}}), REQUEST, c, index
+    ).indices
+    disfavoured = selected(
+        Dpp(index.schema, k=10, diversity=0.5, weights={"type": {"1": 0.2}}), REQUEST, c, index
+    ).indices
     assert (favoured % 2).sum() > (disfavoured % 2).sum()
 
 
 def test_types_of_any_column_keep_to_their_quotas(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     creators = index.columns["creator_id"]
-    most = selected(Dpp(index, k=14, types="creator_id", max_per_type=2), REQUEST, c).indices
+    most = selected(Dpp(index.schema, k=14, types="creator_id", max_per_type=2), REQUEST, c, index).indices
     assert np.bincount(creators[most]).tolist() == [2] * 7
-    each = selected(Dpp(index, k=7, types="creator_id", min_per_type=1), REQUEST, c).indices
+    each = selected(Dpp(index.schema, k=7, types="creator_id", min_per_type=1), REQUEST, c, index).indices
     assert np.bincount(creators[each]).tolist() == [1] * 7
-    short = selected(Dpp(index, k=20, max_per_type=4), REQUEST, c).indices
+    short = selected(Dpp(index.schema, k=20, max_per_type=4), REQUEST, c, index).indices
     assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
 
 
 def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
     c = candidates(range(2, 30), np.random.default_rng(1).normal(size=28))
-    step = Dpp(index, k=5, diversity=0.7)
-    assert "explanation" not in selected(step, Request(user_id=1), c).notes
-    selection = selected(step, Request(user_id=1, shown=(1, 777), explain=True), c)
+    step = Dpp(index.schema, k=5, diversity=0.7)
+    assert "explanation" not in selected(step, Request(user_id=1), c, index).notes
+    selection = selected(step, Request(user_id=1, shown=(1, 777), explain=True), c, index)
     told = selection.notes["explanation"]
     assert told["top_k"] == c.ids[np.argsort(-c.scores, kind="stable")[:5]].tolist()
     assert [work["id"] for work in told["works"]] == c.ids[selection.indices].tolist()
@@ -146,7 +152,7 @@ def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
         assert work["relevance"] == pytest.approx(float(c.scores[selection.indices[place]]))
         assert work["gain"] == pytest.approx(result.gains[place], rel=1e-6)
         seen.append(work["id"])
-    alone = selected(step, Request(user_id=1, explain=True), c).notes["explanation"]["works"][0]
+    alone = selected(step, Request(user_id=1, explain=True), c, index).notes["explanation"]["works"][0]
     assert alone["closest"] is None and alone["cosine"] is None
 
 
@@ -196,15 +202,18 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
 )
 def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
     with pytest.raises(ValueError, match="^" + message):
-        Dpp(index, **settings)
+        Dpp(index.schema, **settings)
 
 
 def test_works_without_a_row_are_of_the_type_minus_1():
     """As are works whose column says −1, missing: together they keep to one quota."""
     index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
-    step = Dpp(index, k=4, types="kind", max_per_type=1)
+    step = Dpp(index.schema, k=4, types="kind", max_per_type=1)
     found = selected(
-        step, REQUEST, candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1]))
+        step,
+        REQUEST,
+        candidates([0, 1, 2, 9], [4.0, 3.0, 2.0, 1.0]).with_rows(np.array([0, 1, 2, -1])),
+        index,
     )
     assert found.indices.tolist() == [0, 1, 2]
 
@@ -212,21 +221,23 @@ def test_works_without_a_row_are_of_the_type_minus_1():
 def test_columns_of_every_kind_of_integers_have_types_and_weights():
     for dtype in (np.int8, np.uint16, np.int64, np.bool_):
         index = ItemIndex.build(np.arange(2), np.eye(2), columns={"kind": np.array([0, 1], dtype)})
-        step = Dpp(index, types="kind", max_per_type=1, weights={"kind": {"1": 3.0}})
-        assert selected(step, REQUEST, candidates([0, 1], np.ones(2))).indices.tolist() == [1, 0], dtype
+        step = Dpp(index.schema, types="kind", max_per_type=1, weights={"kind": {"1": 3.0}})
+        assert selected(step, REQUEST, candidates([0, 1], np.ones(2)), index).indices.tolist() == [1, 0], (
+            dtype
+        )
 
 
 def test_a_dpp_says_what_it_reads(index):
     """As the wiring check reads it; a cascade compares the index with its own."""
-    step = Dpp(index, k=3)
+    step = Dpp(index.schema, k=3)
     assert step.needs == ("rows", "scores") and step.gives == ()
-    assert step.index is index and step.k == 3 and Dpp(index).k is None
+    assert step.schema is index.schema and step.k == 3 and Dpp(index.schema).k is None
 
 
 def test_a_type_weight_mixes_types(index):
     c = candidates(range(30), np.where(np.arange(30) % 2, 0.5, 0.0))
-    alone = selected(Dpp(index, k=10, diversity=0.4), REQUEST, c).indices
-    mixed = selected(Dpp(index, k=10, diversity=0.4, type_weight=0.9), REQUEST, c).indices
+    alone = selected(Dpp(index.schema, k=10, diversity=0.4), REQUEST, c, index).indices
+    mixed = selected(Dpp(index.schema, k=10, diversity=0.4, type_weight=0.9), REQUEST, c, index).indices
     assert abs((mixed % 2).mean() - 0.5) <= abs((alone % 2).mean() - 0.5)
 
 
@@ -235,15 +246,17 @@ def test_a_work_like_one_that_was_shown_is_avoided(index):
         np.arange(3), np.array([[1, 0], [1, 0.01], [0, 1]], np.float32), columns={"type": [0, 0, 0]}
     )
     c = candidates([1, 2], np.array([1.0, 0.9]))
-    assert selected(Dpp(twin, k=1, diversity=0.7), Request(1), c).indices.tolist() == [0]
-    assert selected(Dpp(twin, k=1, diversity=0.7), Request(1, shown=(0,)), c).indices.tolist() == [1]
+    assert selected(Dpp(twin.schema, k=1, diversity=0.7), Request(1), c, twin).indices.tolist() == [0]
+    assert selected(
+        Dpp(twin.schema, k=1, diversity=0.7), Request(1, shown=(0,)), c, twin
+    ).indices.tolist() == [1]
 
 
 def test_a_dpp_explains_no_likeness_between_vectors_of_two_model_versions(index):
     move_to_another_version(index, np.arange(20, 30))
     rows = index.lookup(np.arange(30))
     c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(rows)
-    told = selected(Dpp(index, k=8), Request(1, explain=True), c).notes["explanation"]["works"]
+    told = selected(Dpp(index.schema, k=8), Request(1, explain=True), c, index).notes["explanation"]["works"]
     across = [work["cosine"] for work in told[1:] if (work["id"] < 20) != (work["closest"] < 20)]
     assert all(cosine == 0 for cosine in across)
 
@@ -255,13 +268,13 @@ def test_equal_scores_standardise_to_zero():
 def test_a_work_without_a_vector_goes_far_down():
     index = ItemIndex.build(np.arange(4), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32))
     c = candidates([0, 1, 2, 3], np.array([1.0, 0.9, 0.8, 0.7]))
-    assert selected(Dpp(index, k=4), REQUEST, c).indices.tolist()[0] != 0
+    assert selected(Dpp(index.schema, k=4), REQUEST, c, index).indices.tolist()[0] != 0
 
 
 def test_a_dpp_selects_works_without_a_row_too(index):
     c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
-    assert len(selected(Dpp(index, type_weight=0.5), REQUEST, c).indices) == 3
+    assert len(selected(Dpp(index.schema, type_weight=0.5), REQUEST, c, index).indices) == 3
 
 
 def test_a_dpp_of_no_candidates_selects_nothing(index):
-    assert len(selected(Dpp(index), REQUEST, candidates([])).indices) == 0
+    assert len(selected(Dpp(index.schema), REQUEST, candidates([]), index).indices) == 0

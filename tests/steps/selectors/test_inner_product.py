@@ -28,7 +28,7 @@ def asked(index):
 
 def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
     ids = np.array([1007, 5, 1003, 1049])
-    stage = Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, k=10)))
+    stage = Stage("prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, k=10)))
     outcome = stage.run(asked, Candidates.from_ids(ids))
     expected = index.embeddings(np.array([7, 3, 49])) @ asked.features["user_vector"][0]
     order = np.argsort(-expected)
@@ -40,7 +40,7 @@ def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
 
 
 def test_the_inner_product_counts_what_it_does_not_know(index, asked):
-    selection = InnerProduct(index, k=10).select(asked, Candidates.from_ids(np.array([1, 2, 3])))
+    selection = InnerProduct(index.schema, k=10).select(asked, Candidates.from_ids(np.array([1, 2, 3])))
     assert len(selection.indices) == 0
     assert selection.notes == {"unknown": 3}
 
@@ -54,7 +54,7 @@ def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
     asked = asked.with_features(features).with_view(index.pinned())
     ids = np.r_[np.arange(1000, 1050), 5]
     candidates = Candidates.from_ids(ids).with_rows(asked.index.lookup(ids))
-    selection = InnerProduct(index, k=45).select(asked, candidates)
+    selection = InnerProduct(index.schema, k=45).select(asked, candidates)
     assert selection.notes == {"unknown": 1, "without_user_vector": 5}
     of = np.where(np.arange(50) < 20, 1, 0)
     expected = np.einsum("nd,nd->n", index.embeddings(candidates.rows[:50]).astype(np.float64), users[of])
@@ -65,14 +65,14 @@ def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
 
 def test_an_inner_product_of_k_0_is_refused(index):
     with pytest.raises(ValueError, match=r"^k must be positive, got 0$"):
-        InnerProduct(index, k=0)
+        InnerProduct(index.schema, k=0)
 
 
 def test_the_inner_product_reads_vectors_and_rows_and_gives_scores(index):
     """As the wiring check reads it; a cascade compares the index with its own."""
-    step = InnerProduct(index, k=1)
+    step = InnerProduct(index.schema, k=1)
     assert (step.needs, step.gives) == (("request.user_vector", "rows"), ("scores",))
-    assert step.index is index and step.k == 1
+    assert step.schema is index.schema and step.k == 1
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.lists(st.integers(-1, 49), max_size=60))
@@ -83,7 +83,7 @@ def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, 
     index = ItemIndex.build(np.arange(50), vectors, dtype="float32")
     request = Request(1, k=1, view=index.pinned()).with_features({"user_vector": user[None]})
     candidates = Candidates.from_ids(np.arange(len(rows))).with_rows(np.array(rows, np.int32))
-    selection = InnerProduct(index, k).select(request, candidates)
+    selection = InnerProduct(index.schema, k).select(request, candidates)
     score = {at: float(vectors[row] @ user) for at, row in enumerate(rows) if row >= 0}
     best = sorted(score, key=lambda at: (-score[at], at))[:k]
     assert selection.indices.tolist() == best and selection.scores.tolist() == [score[at] for at in best]
@@ -91,5 +91,7 @@ def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, 
 
 
 def test_a_stage_without_candidates_gives_none(index, asked):
-    stage = Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, k=5), NotShown()))
+    stage = Stage(
+        "prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, k=5), NotShown())
+    )
     assert len(stage.run(asked, Candidates.empty()).candidates) == 0

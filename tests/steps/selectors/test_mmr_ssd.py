@@ -21,11 +21,11 @@ def index():
 def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_shown(index, step, select):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     request = Request(user_id=1, k=6, shown=(3, 999))
-    chosen = selected(step(index, diversity=0.7, window=4), request, c).indices
+    chosen = selected(step(index.schema, diversity=0.7, window=4), request, c, index).indices
     vectors = index.embeddings(c.rows)
     expected = select(vectors, standardise_scores(c.scores), 6, diversity=0.7, window=4, shown=vectors[3:4])
     np.testing.assert_array_equal(chosen, expected.indices)
-    assert len(selected(step(index), REQUEST, candidates([])).indices) == 0
+    assert len(selected(step(index.schema), REQUEST, candidates([]), index).indices) == 0
 
 
 @pytest.mark.parametrize("step", [Mmr, Ssd])
@@ -39,4 +39,4 @@ def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_
 )
 def test_marginal_steps_refuse_settings_out_of_range_by_name(index, step, setting, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        step(index, **setting)
+        step(index.schema, **setting)

@@ -26,16 +26,16 @@ def index():
     return thirty_works()
 
 
-def ids(step, request, works):
-    return works.ids[selected(step, request, works).indices].tolist()
+def ids(step, request, works, index):
+    return works.ids[selected(step, request, works, index).indices].tolist()
 
 
-def notes(step, request, works):
-    return selected(step, request, works).notes
+def notes(step, request, works, index):
+    return selected(step, request, works, index).notes
 
 
 def test_rules_keep_songs_and_creators_apart(index):
-    chosen = selected(PageRules(index, APART, k=30), REQUEST, candidates(range(30))).indices
+    chosen = selected(PageRules(index.schema, APART, k=30), REQUEST, candidates(range(30)), index).indices
     assert sorted(chosen) == list(range(30))
     for column in ("song_id", "creator_id"):
         values = index.columns[column][chosen]
@@ -44,30 +44,38 @@ def test_rules_keep_songs_and_creators_apart(index):
 
 def test_rules_count_what_the_session_has_seen(index):
     c = candidates([0, 3, 6, 9])
-    step = PageRules(index, [Rule("song_id", 20)], k=2)
-    chosen = selected(step, Request(user_id=1, k=2, shown=(1, 4)), c)
+    step = PageRules(index.schema, [Rule("song_id", 20)], k=2)
+    chosen = selected(step, Request(user_id=1, k=2, shown=(1, 4)), c, index)
     assert c.ids[chosen.indices].tolist() == [6, 9] and chosen.notes == {"violations": 0}
 
 
 def test_a_session_has_so_many_of_a_value_whatever_stands_between(index):
-    step = PageRules(index, [Rule("song_id", "session", 2)])
+    step = PageRules(index.schema, [Rule("song_id", "session", 2)])
     shown = (0, *range(20, 29), 1)  # two works of song 0, eleven works ago and last
-    assert ids(step, Request(1, k=2, shown=shown), candidates([2, 5, 8])) == [5, 8]
+    assert ids(step, Request(1, k=2, shown=shown), candidates([2, 5, 8]), index) == [5, 8]
 
 
 def test_a_rule_on_some_values_leaves_the_others_alone(index):
     works = candidates([0, 2, 4, 1, 3])
-    assert ids(PageRules(index, [Rule("type", values=(1,))]), Request(1, k=5), works) == [0, 2, 1, 4, 3]
+    assert ids(PageRules(index.schema, [Rule("type", values=(1,))]), Request(1, k=5), works, index) == [
+        0,
+        2,
+        1,
+        4,
+        3,
+    ]
 
 
 def test_kinds_that_do_not_stand_together_are_kept_apart(index):
     works = candidates([0, 3, 6, 9, 12])  # songs 0 … 4
-    step = PageRules(index, [Rule("song_id", apart=((0, 1), (2, 3)))])
-    assert ids(step, Request(1, k=5), works) == [0, 6, 3, 9, 12]
+    step = PageRules(index.schema, [Rule("song_id", apart=((0, 1), (2, 3)))])
+    assert ids(step, Request(1, k=5), works, index) == [0, 6, 3, 9, 12]
 
 
 def test_rules_that_cannot_hold_are_counted_and_named(index):
-    selection = selected(PageRules(index, [Rule("song_id")], k=3), REQUEST, candidates([0, 1, 2]))
+    selection = selected(
+        PageRules(index.schema, [Rule("song_id")], k=3), REQUEST, candidates([0, 1, 2]), index
+    )
     assert selection.indices.tolist() == [0, 1, 2]
     assert selection.notes == {
         "violations": 2,
@@ -77,20 +85,25 @@ def test_rules_that_cannot_hold_are_counted_and_named(index):
 
 def test_works_without_a_row_and_missing_values_are_alike_to_none(index):
     c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
-    assert notes(PageRules(index, [Rule("song_id")]), REQUEST, c) == {"violations": 0}
+    assert notes(PageRules(index.schema, [Rule("song_id")]), REQUEST, c, index) == {"violations": 0}
     missing = ItemIndex.build(np.arange(3), np.eye(3), columns={"song_id": np.full(3, -1)})
-    assert notes(PageRules(missing, [Rule("song_id")]), REQUEST, candidates([0, 1, 2])) == {"violations": 0}
+    assert notes(PageRules(missing.schema, [Rule("song_id")]), REQUEST, candidates([0, 1, 2]), missing) == {
+        "violations": 0
+    }
 
 
 def test_a_place_belongs_to_a_work_or_to_the_best_works_of_a_value(index):
     works = candidates(range(10))
-    pinned = PageRules(index, places=[Position(3, work=9), Position(1, column="type", values=(1,))])
-    assert ids(pinned, REQUEST, works) == [1, 0, 9, 2]
+    pinned = PageRules(index.schema, places=[Position(3, work=9), Position(1, column="type", values=(1,))])
+    assert ids(pinned, REQUEST, works, index) == [1, 0, 9, 2]
 
 
 def test_a_free_place_is_told_and_holds_nothing(index):
     selection = selected(
-        PageRules(index, [Rule("song_id")], [Position((2, 9))]), REQUEST, candidates([0, 1, 3, 6])
+        PageRules(index.schema, [Rule("song_id")], [Position((2, 9))]),
+        REQUEST,
+        candidates([0, 1, 3, 6]),
+        index,
     )
     # works 0 and 1 are not neighbours: the free place is between
     assert selection.indices.tolist() == [0, 1, 2]
@@ -99,15 +112,15 @@ def test_a_free_place_is_told_and_holds_nothing(index):
 
 def test_reserved_places_are_filled_from_their_own_works_which_stand_nowhere_else(index):
     works = candidates([1, 3, 0, 2, 4, 6])  # of type 1: 1 and 3
-    step = PageRules(index, places=[Position((2, 4, 6), column="type", values=(1,), only=True)])
-    assert ids(step, Request(1, k=5), works) == [0, 1, 2, 3, 4]
-    assert notes(step, Request(1, k=6), works)["broken"] == ["place 6: type = 1 is missing"]
+    step = PageRules(index.schema, places=[Position((2, 4, 6), column="type", values=(1,), only=True)])
+    assert ids(step, Request(1, k=5), works, index) == [0, 1, 2, 3, 4]
+    assert notes(step, Request(1, k=6), works, index)["broken"] == ["place 6: type = 1 is missing"]
 
 
 def test_a_pinned_work_that_was_not_found_is_named(index):
-    step = PageRules(index, places=[Position(2, work=77)])
-    assert ids(step, REQUEST, candidates([0, 1, 2])) == [0, 1, 2]
-    assert notes(step, REQUEST, candidates([0, 1, 2])) == {
+    step = PageRules(index.schema, places=[Position(2, work=77)])
+    assert ids(step, REQUEST, candidates([0, 1, 2]), index) == [0, 1, 2]
+    assert notes(step, REQUEST, candidates([0, 1, 2]), index) == {
         "violations": 1,
         "broken": ["place 2: work 77 is missing"],
     }
@@ -120,22 +133,23 @@ def boosts(at_most, most_places, *works):
 def test_boosted_works_move_up_by_so_many_places_and_no_more_of_them_than_a_page_may_have(index):
     works = candidates([0, 2, 4, 6, 1, 3, 5])  # of type 1: the last three
     three = boosts(3, 3, ("type", (1,), 3))
-    assert ids(PageRules(index, boosts=three), Request(1, k=7), works) == [0, 1, 2, 3, 4, 5, 6]
+    assert ids(PageRules(index.schema, boosts=three), Request(1, k=7), works, index) == [0, 1, 2, 3, 4, 5, 6]
     one = boosts(1, 3, ("type", (1,), 3))
-    assert ids(PageRules(index, boosts=one), Request(1, k=7), works) == [0, 1, 2, 4, 6, 3, 5]
+    assert ids(PageRules(index.schema, boosts=one), Request(1, k=7), works, index) == [0, 1, 2, 4, 6, 3, 5]
 
 
 def test_what_several_boosts_give_adds_up_to_the_cap(index):
     works = candidates([3, 6, 9, 12, 15, 18, 1])  # of creator 1: 15 and 1; of song 0: 1
-    step = PageRules(index, boosts=boosts(2, 4, ("song_id", (0,), 3), ("creator_id", (1,), 2)))
-    assert ids(step, Request(1, k=7), works) == [3, 6, 1, 15, 9, 12, 18]
+    step = PageRules(index.schema, boosts=boosts(2, 4, ("song_id", (0,), 3), ("creator_id", (1,), 2)))
+    assert ids(step, Request(1, k=7), works, index) == [3, 6, 1, 15, 9, 12, 18]
 
 
 @given(st.permutations(range(12)), st.integers(1, 4), st.integers(1, 6), st.integers(1, 12))
 def test_no_work_moves_up_farther_than_the_cap_and_no_more_than_told_do(order, at_most, most, k):
     works = candidates(order)
-    step = PageRules(thirty_works(), boosts=boosts(at_most, most, ("type", (1,), most)), k=12)
-    places = {work: place for place, work in enumerate(ids(step, Request(1, k=12), works))}
+    index = thirty_works()
+    step = PageRules(index.schema, boosts=boosts(at_most, most, ("type", (1,), most)), k=12)
+    places = {work: place for place, work in enumerate(ids(step, Request(1, k=12), works, index))}
     up = [place - places[work] for place, work in enumerate(order)]
     assert max(up) <= most
     assert sum(move > 0 for move in up) <= at_most
@@ -143,8 +157,8 @@ def test_no_work_moves_up_farther_than_the_cap_and_no_more_than_told_do(order, a
 
 
 def test_an_explanation_says_what_stood_where_before_and_whose_places_are(index):
-    step = PageRules(index, [Rule("song_id")], [Position(3, work=9)], boosts(1, 1, ("type", (1,), 1)))
-    told = notes(step, Request(1, k=3, explain=True), candidates([0, 2, 1, 9]))["explanation"]
+    step = PageRules(index.schema, [Rule("song_id")], [Position(3, work=9)], boosts(1, 1, ("type", (1,), 1)))
+    told = notes(step, Request(1, k=3, explain=True), candidates([0, 2, 1, 9]), index)["explanation"]
     assert told["before"] == [0, 2, 1]
     assert told["arranged"] == [
         {"id": 0, "place": 1, "was": 1, "lifted": 0, "owner": None},
@@ -192,12 +206,12 @@ def test_an_explanation_says_what_stood_where_before_and_whose_places_are(index)
 )
 def test_what_no_feed_can_keep_to_is_refused_with_both_names(index, rules, places, message):
     with pytest.raises(ValueError, match=message):
-        PageRules(index, rules, places)
+        PageRules(index.schema, rules, places)
 
 
 def test_rules_and_places_that_can_hold_together_are_taken(index):
     PageRules(
-        index,
+        index.schema,
         [Rule("type", values=(1,)), Rule("type", 2, apart=((0, 2),)), Rule("song_id", 3, 2)],
         [
             Position((1, 3), column="type", values=(1,)),
@@ -267,19 +281,25 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
 )
 def test_a_mistake_in_a_table_is_refused_with_its_place(table, message):
     with pytest.raises((ConfigError, ValueError), match=message):
-        keywords(PageRules, table, File(Path("f")), ("index",))
+        keywords(PageRules, table, File(Path("f")), ("schema",))
 
 
 @pytest.mark.parametrize(
-    ("rule", "message"), [(Rule("mood"), "no column 'mood'"), (Rule("tone"), "the column 'tone' holds none")]
+    ("rule", "message"),
+    [
+        (Rule("mood"), "no column 'mood'"),
+        (Rule("tone"), "column 'tone' has dtype float64, expected integers"),
+    ],
 )
 def test_a_column_that_the_index_cannot_group_by_is_refused(index, rule, message):
     with pytest.raises(ValueError, match=message):
-        PageRules(index, [rule])
+        PageRules(index.schema, [rule])
 
 
 def test_rules_over_no_candidates_select_nothing(index):
-    assert len(selected(PageRules(index, [Rule("song_id")]), REQUEST, candidates([])).indices) == 0
+    assert (
+        len(selected(PageRules(index.schema, [Rule("song_id")]), REQUEST, candidates([]), index).indices) == 0
+    )
 
 
 def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
@@ -289,20 +309,20 @@ def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
     index = ItemIndex.build(
         works.numbers(names), np.eye(30, dtype=np.float32), columns={"song_id": np.arange(30)}
     )
-    step = PageRules(index, places=[Position(2, work="song-17")], naming=naming)
+    step = PageRules(index.schema, places=[Position(2, work="song-17")], naming=naming)
     pool = Candidates.from_ids(works.numbers(names), np.linspace(1, 0, 30)).with_rows(np.arange(30))
-    found = selected(step, REQUEST, pool)
+    found = selected(step, REQUEST, pool, index)
     assert works.names(pool.ids[found.indices]).tolist() == ["song-0", "song-17", "song-1", "song-2"]
-    absent = PageRules(index, places=[Position(2, work="song-99")], naming=naming)
-    assert notes(absent, REQUEST, pool)["broken"] == ["place 2: work song-99 is missing"]
+    absent = PageRules(index.schema, places=[Position(2, work="song-99")], naming=naming)
+    assert notes(absent, REQUEST, pool, index)["broken"] == ["place 2: work song-99 is missing"]
 
 
 def test_a_text_where_ids_are_numbers_is_refused(index, tmp_path):
     with pytest.raises(ValueError, match="work = 'song-17': works of this bundle have no texts for ids"):
-        PageRules(index, places=[Position(2, work="song-17")])
+        PageRules(index.schema, places=[Position(2, work="song-17")])
     numbers = BundleIds(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
     with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
-        PageRules(index, places=[Position(2, work="song-17")], naming=numbers)
+        PageRules(index.schema, places=[Position(2, work="song-17")], naming=numbers)
 
 
 def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_is_the_work(index, tmp_path):
@@ -311,5 +331,5 @@ def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_
         for ids in (["ann", "bob"], [5, 7])
     )
     with pytest.raises(ValueError, match="5 is no id of this platform's: works have string ids"):
-        PageRules(index, places=[Position(2, work=5)], naming=texts)
-    assert PageRules(index, places=[Position(2, work=7)], naming=numbers).pinned == {7: 7}
+        PageRules(index.schema, places=[Position(2, work=5)], naming=texts)
+    assert PageRules(index.schema, places=[Position(2, work=7)], naming=numbers).pinned == {7: 7}

@@ -57,7 +57,7 @@ def all_works(index):
 
 @pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
 def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bundle, whiten):
-    alike = Alike(index, bundle, Similarity(centre=True, whiten=whiten))
+    alike = Alike(index.schema, bundle, Similarity(centre=True, whiten=whiten))
     found = alike.compared(REQUEST.with_view(index.pinned()), all_works(index))
     expected = unit(mapped(index.embeddings(np.arange(30, dtype=np.int32)), whiten))
     np.testing.assert_allclose(unit(found.vectors), expected, atol=2e-5)
@@ -66,7 +66,7 @@ def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bu
 
 def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_facet(index, bundle):
     c = candidates([4, 9, 1, 8]).with_rows(np.array([4, -1, 1, -1]))
-    alike = Alike(index, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
+    alike = Alike(index.schema, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
     found = alike.compared(REQUEST.with_view(index.pinned()), c)
     assert not found.vectors[[1, 3]].any() and found.vectors[[0, 2]].any(axis=1).all()
     assert len({*found.facets[0, [1, 3]]}) == 2 and (found.facets[0, [1, 3]] < 0).all()
@@ -76,7 +76,7 @@ def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_fac
 
 def test_works_without_a_value_are_like_no_other(index, bundle):
     tags = index.columns["tag"]
-    found = Alike(index, bundle, Similarity(facets={"tag": 0.5})).compared(
+    found = Alike(index.schema, bundle, Similarity(facets={"tag": 0.5})).compared(
         REQUEST.with_view(index.pinned()), all_works(index)
     )
     codes = np.concatenate([found.facets[0], found.shown_facets[0]])
@@ -93,7 +93,9 @@ def test_works_without_a_value_are_like_no_other(index, bundle):
 def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step, select):
     facets = {"creator_id": 0.5, "tag": 0.2}
     c = all_works(index)
-    chosen = selected(step(index, diversity=0.7, similarity=Similarity(facets=facets)), REQUEST, c)
+    chosen = selected(
+        step(index.schema, diversity=0.7, similarity=Similarity(facets=facets)), REQUEST, c, index
+    )
     codes = np.stack(
         [
             index.columns["creator_id"],
@@ -118,7 +120,7 @@ def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step
 
 def test_rows_of_another_model_version_are_compared_as_they_are_with_each_other_alone(index, bundle):
     move_to_another_version(index, np.arange(20, 30))
-    alike = Alike(index, bundle, Similarity(centre=True))
+    alike = Alike(index.schema, bundle, Similarity(centre=True))
     found = alike.compared(REQUEST.with_view(index.pinned()), all_works(index))
     rows = index.lookup(np.arange(30))
     vectors = index.embeddings(rows)
@@ -146,6 +148,7 @@ def test_similarity_can_be_that_of_who_watched_works_together(step):
         ),
         Request(user_id=1, k=2),
         c,
+        index,
     )
     assert chosen.indices.tolist() == [0, 2]
 
@@ -174,7 +177,7 @@ def test_similarity_can_be_that_of_who_watched_works_together(step):
 def test_a_similarity_that_makes_no_sense_is_refused_by_its_key(index, similarity, message):
     options = {"type_weight": 0.1, "types": "tag"}
     with pytest.raises(ValueError, match=message):
-        Dpp(index, similarity=similarity, **options)
+        Dpp(index.schema, similarity=similarity, **options)
 
 
 @pytest.mark.parametrize("step", [Mmr, Ssd])
@@ -184,7 +187,7 @@ def test_mmr_and_ssd_refuse_facets_that_are_not_there_or_weigh_too_much(index, s
         ({"tag": 0.6, "creator_id": 0.5}, r"similarity\.facets: the weights sum to 1\.1, expected at most 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            step(index, similarity=Similarity(facets=facets))
+            step(index.schema, similarity=Similarity(facets=facets))
 
 
 def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
@@ -192,7 +195,7 @@ def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
         with pytest.raises(
             ValueError, match=r"similarity\.centre: the bundle has no statistics of its vectors; publish"
         ):
-            Dpp(index, similarity=Similarity(centre=True), bundle=bundle)
+            Dpp(index.schema, similarity=Similarity(centre=True), bundle=bundle)
     with pytest.raises(
         ValueError,
         match=r"similarity\.vectors = 'cowatch': the bundle's encoder has none; "
@@ -205,4 +208,8 @@ def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
         )
     encoder = SimpleNamespace(cowatch=CowatchVectors(Vocabulary(np.array([3])), np.zeros((2, 2), np.float32)))
     with pytest.raises(ValueError, match=r"similarity\.whiten: similarity\.vectors = 'cowatch', but the bun"):
-        Dpp(index, similarity=Similarity("cowatch", whiten=0.5), bundle=SimpleNamespace(encoder=encoder))
+        Dpp(
+            index.schema,
+            similarity=Similarity("cowatch", whiten=0.5),
+            bundle=SimpleNamespace(encoder=encoder),
+        )

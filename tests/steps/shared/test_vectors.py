@@ -22,7 +22,7 @@ REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 def test_vectors_of_one_version_are_as_the_index_gives_them():
     index = thirty_works()
     c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
-    found = Alike(index, None, PLAIN).compared(REQUEST.with_view(index.pinned()), c)
+    found = Alike(index.schema, None, PLAIN).compared(REQUEST.with_view(index.pinned()), c)
     np.testing.assert_array_equal(found.vectors, index.embeddings(c.rows))
     np.testing.assert_array_equal(found.shown, index.embeddings(np.array([2, 25])))
     assert not found.vectors[1].any() and found.shown_ids.tolist() == [2, 25]
@@ -37,7 +37,9 @@ def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
     apart = np.zeros((30, 16), np.float32)
     apart[:20, :8], apart[20:, 8:] = index.embeddings(c.rows[:20]), index.embeddings(c.rows[20:])
     expected = select(apart, standardise_scores(c.scores), 12, diversity=0.7, shown=apart[[2, 25]])
-    np.testing.assert_array_equal(selected(step(index, diversity=0.7), REQUEST, c).indices, expected.indices)
+    np.testing.assert_array_equal(
+        selected(step(index.schema, diversity=0.7), REQUEST, c, index).indices, expected.indices
+    )
 
 
 def with_own_vectors(**columns):
@@ -66,10 +68,13 @@ def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
     expected[:25] = numbers
     wanted = select(expected, standardise_scores(c.scores), 12, diversity=0.7, shown=expected[[2, 25]])
     chosen = selected(
-        step(index, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)), REQUEST, c
+        step(index.schema, diversity=0.7, similarity=AUDIO, bundle=with_own_vectors(**columns)),
+        REQUEST,
+        c,
+        index,
     )
     np.testing.assert_array_equal(chosen.indices, wanted.indices)
-    by_item = selected(step(index, diversity=0.7), REQUEST, c)
+    by_item = selected(step(index.schema, diversity=0.7), REQUEST, c, index)
     assert by_item.indices.tolist() != chosen.indices.tolist()
 
 

@@ -70,7 +70,7 @@ def build(ranker, index, tmp_path):
     def cascade(share=1.0, **options):
         ranks, log = Ranks(ranker), tmp_path / "log"
         stages = (
-            Stage("prerank", (IndexRows(index), HasEmbedding(), InnerProduct(index, 50))),
+            Stage("prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, 50))),
             Stage("rank", (ranks, Fusion(ranker, {"click": 1.0, "like": 3.0}), TopK())),
         )
         for stage in stages:
@@ -79,7 +79,7 @@ def build(ranker, index, tmp_path):
         merger = Merge([10_000], 10_000)
         observers = [RankLog(ranker, tmp_path, "log")]
         if share:
-            observers.append(Shadow(ranker, index, stages, tmp_path, "log", share, **options))
+            observers.append(Shadow(ranker, index.schema, stages, tmp_path, "log", share, **options))
         for observer in observers:
             observer.name = type(observer).__name__
         queues = tuple(SideEffectQueue(observer) for observer in observers)
@@ -246,7 +246,7 @@ def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker
         with pytest.raises(ValueError, match=message):
             build(**options)
     with pytest.raises(ValueError, match="no scorer before its first selector"):
-        Shadow(ranker, index, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5)
+        Shadow(ranker, index.schema, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5)
 
 
 def test_a_request_in_which_something_gave_way_is_left_out_and_counted(build):

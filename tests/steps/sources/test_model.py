@@ -20,7 +20,7 @@ def test_model_brings_the_nearest_works_and_their_scores(platform):
     index = ItemIndex.build(platform.works.ids, vectors)
     user = np.linspace(1, 0.1, 10, dtype=np.float32)[None]
     request = A_STRANGER.with_features({"user_vector": user}).with_view(index.pinned())
-    candidates = Model(index, quota=3).recall(request)
+    candidates = Model(index.schema, quota=3).recall(request)
     assert candidates.ids.tolist() == [100, 101, 102]
     np.testing.assert_allclose(candidates.scores, [1, 0.9, 0.8], rtol=1e-3)
 
@@ -32,7 +32,7 @@ def test_model_leaves_blocked_works_out_and_brings_no_sentinel(platform):
     request = A_STRANGER.with_features({"user_vector": np.ones((1, 10), np.float32)}).with_view(
         index.pinned()
     )
-    candidates = Model(index, quota=3).recall(request)
+    candidates = Model(index.schema, quota=3).recall(request)
     assert candidates.ids.tolist() == [109] and np.isfinite(candidates.scores).all()
 
 
@@ -44,7 +44,7 @@ def test_model_asks_each_version_with_its_own_user_vector(platform):
     users = np.stack([np.linspace(1, 0.1, 10), np.linspace(0.55, 0.1, 10)]).astype(np.float32)
     for vectors, found in ((users, [100, 101, 102, 103]), (users[::-1], [105, 106, 107, 108])):
         features = {"user_vector": vectors, "user_vector_versions": np.array([0, 1])}
-        candidates = Model(index, quota=4).recall(
+        candidates = Model(index.schema, quota=4).recall(
             A_STRANGER.with_features(features).with_view(index.pinned())
         )
         assert candidates.ids.tolist() == found
@@ -54,7 +54,7 @@ def test_model_counts_works_of_a_version_without_a_user_vector(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.upsert(np.arange(107, 110), np.eye(10)[:3], model_version=1)
     features = {"user_vector": np.ones((1, 10), np.float32), "user_vector_versions": np.array([0])}
-    noted = Model(index, quota=9).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
+    noted = Model(index.schema, quota=9).recall(A_STRANGER.with_features(features).with_view(index.pinned()))
     assert sorted(noted.value.ids.tolist()) == list(range(100, 107))
     assert noted.notes == {"without_user_vector": 3}
 
@@ -62,18 +62,18 @@ def test_model_counts_works_of_a_version_without_a_user_vector(platform):
 def test_model_of_a_quota_of_0_is_refused(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
-        Model(index, quota=0)
+        Model(index.schema, quota=0)
 
 
 def test_model_without_a_user_vector_says_which_step_is_missing(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(Unavailable, match="user_tower"):
-        Model(index, quota=3).recall(A_STRANGER)
+        Model(index.schema, quota=3).recall(A_STRANGER)
 
 
 def test_model_of_another_index_than_the_cascade_reads_is_refused(platform):
     index, other = (ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32)) for _ in range(2))
-    recall = Recall((Model(index, quota=3),), Merge([3], 3))
+    recall = Recall((Model(index.schema, quota=3),), Merge([3], 3))
     Cascade("home", (), recall, (), index=index)
     with pytest.raises(ContractError, match="was built on another item index than the cascade's"):
         Cascade("home", (), recall, (), index=other)
@@ -94,8 +94,8 @@ def listed_works(n=600, n_lists=30):
 
 def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact():
     index, request = listed_works()
-    exact = Model(index, quota=20, n_probe=3).recall(request)
-    some = Model(index, quota=20, exact=False, n_probe=3).recall(request)
+    exact = Model(index.schema, quota=20, n_probe=3).recall(request)
+    some = Model(index.schema, quota=20, exact=False, n_probe=3).recall(request)
     expected = request.index.search(request.features["user_vector"][0], 20, n_probe=3)
     assert some.ids.tolist() == expected.ids.tolist() and some.scores.tolist() == expected.scores.tolist()
     assert exact.ids.tolist() == request.index.search(request.features["user_vector"][0], 20).ids.tolist()
@@ -103,7 +103,7 @@ def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact():
 
 def test_model_reads_as_many_lists_as_hold_twice_its_quota():
     index, request = listed_works()
-    some = Model(index, quota=150, exact=False, n_probe=1).recall(request)
+    some = Model(index.schema, quota=150, exact=False, n_probe=1).recall(request)
     expected = request.index.search(request.features["user_vector"][0], 150, n_probe=15)
     assert some.ids.tolist() == expected.ids.tolist()
 
@@ -111,14 +111,14 @@ def test_model_reads_as_many_lists_as_hold_twice_its_quota():
 @pytest.mark.parametrize("n_probe", [None, 3])
 def test_model_scans_an_index_without_lists(n_probe):
     index, request = listed_works(n_lists=0)
-    some = Model(index, quota=20, exact=False, n_probe=n_probe).recall(request)
-    assert some.ids.tolist() == Model(index, quota=20).recall(request).ids.tolist()
+    some = Model(index.schema, quota=20, exact=False, n_probe=n_probe).recall(request)
+    assert some.ids.tolist() == Model(index.schema, quota=20).recall(request).ids.tolist()
 
 
 def test_model_finds_an_upserted_work_at_once_by_its_lists():
     index, request = listed_works()
     index.upsert([5000], 50 * request.features["user_vector"])
-    found = Model(index, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
+    found = Model(index.schema, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
     assert found.ids.tolist() == [5000]
 
 
@@ -146,7 +146,7 @@ def asking(index, recall_index, **features):
 def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, towers):
     index, own = in_recall_space(platform)
     prerank = np.ones((1, 10), np.float32)
-    found = Model(index, 3, own, towers).recall(asking(index, own, user_vector=prerank))
+    found = Model(index.schema, 3, own.schema, towers).recall(asking(index, own, user_vector=prerank))
     scores = own.embeddings(np.arange(10)) @ towers[0].run({"user_numbers": TWO}, "user_vector")[0][0]
     assert found.ids.tolist() == platform.works.ids[np.argsort(-scores)[:3]].tolist()
     np.testing.assert_allclose(found.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
@@ -156,7 +156,7 @@ def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(plat
     index, own = in_recall_space(platform)
     moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
     own.upsert(platform.works.ids[5:], moved, model_version=1)
-    found = Model(index, 10, own, towers).recall(asking(index, own))
+    found = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
     users = {
         version: tower.run({"user_numbers": TWO}, "user_vector")[0][0] for version, tower in towers.items()
     }
@@ -171,31 +171,31 @@ def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(plat
 def test_works_of_recalls_space_without_a_tower_are_counted(platform, towers):
     index, own = in_recall_space(platform)
     own.upsert(platform.works.ids[7:], np.ones((3, 4)), model_version=9)
-    noted = Model(index, 10, own, towers).recall(asking(index, own))
+    noted = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
     assert len(noted.value) == 7 and noted.notes == {"without_user_vector": 3}
 
 
 def test_recalls_space_without_any_tower_of_its_versions_is_unavailable(platform, towers):
     index, own = in_recall_space(platform)
     with pytest.raises(Unavailable, match=r"model versions \[0\], there are user towers of \[1\]"):
-        Model(index, 3, own, {1: towers[1]}).recall(asking(index, own))
+        Model(index.schema, 3, own.schema, {1: towers[1]}).recall(asking(index, own))
 
 
 def test_model_needs_prerank_s_user_vector_only_without_a_space_of_its_own(platform, towers):
     index, own = in_recall_space(platform)
-    assert Model(index, 3).needs == ("request.user_vector",)
-    assert Model(index, 3, own, towers).needs == ("request.user_numbers",)
+    assert Model(index.schema, 3).needs == ("request.user_vector",)
+    assert Model(index.schema, 3, own.schema, towers).needs == ("request.user_numbers",)
 
 
 def test_a_request_without_a_view_of_recalls_space_is_refused(platform, towers):
     index, own = in_recall_space(platform)
     with pytest.raises(ContractError, match="this request sees no recall index"):
-        Model(index, 3, own, towers).recall(asking(index, own).with_view(index.pinned()))
+        Model(index.schema, 3, own.schema, towers).recall(asking(index, own).with_view(index.pinned()))
 
 
 def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platform, towers):
     index, own = in_recall_space(platform)
-    recall = Recall((Model(index, 3, own, towers),), Merge([3], 3))
+    recall = Recall((Model(index.schema, 3, own.schema, towers),), Merge([3], 3))
     Cascade("home", (), recall, (), index=index, recall_index=own)
     with pytest.raises(ContractError, match=r"give Cascade\(…, recall_index=…\)"):
         Cascade("home", (), recall, (), index=index)
@@ -211,7 +211,7 @@ def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(pla
             own.remove(platform.works.ids)
             return {"user_ids": np.zeros((1, 1), np.int64), "user_numbers": TWO}
 
-    recall = Recall((Model(index, 3, own, towers),), Merge([3], 3))
+    recall = Recall((Model(index.schema, 3, own.schema, towers),), Merge([3], 3))
     answer = Cascade("home", (Writes(),), recall, (), index=index, recall_index=own).run(Request(1, k=3))
     assert len(answer) == 3 and len(own) == 0
     assert (answer.versions["recall_generation"], answer.versions["recall_model_versions"]) == (1, (0,))
@@ -229,6 +229,6 @@ def test_model_brings_no_work_twice(exact):
     users = rng.standard_normal((2, 8)).astype(np.float32)
     features = {"user_vector": users, "user_vector_versions": np.array([0, 1])}
     request = A_STRANGER.with_features(features).with_view(index.pinned())
-    found = Model(index, quota=2000, exact=exact, n_probe=6).recall(request)
+    found = Model(index.schema, quota=2000, exact=exact, n_probe=6).recall(request)
     assert isinstance(found, Candidates) and len(found) > 1000
     assert len(np.unique(found.ids)) == len(found)

@@ -20,7 +20,7 @@ def found(step, index):
 
 
 def test_it_brings_what_is_on_the_most_popular_first(platform, index):
-    step = OpenNow(index, platform, 4)
+    step = OpenNow(index.schema, platform, 4)
     assert found(step, index) == [109, 108, 107, 106]
     index.block([108, 107])
     assert found(step, index) == [109, 106, 105, 104]
@@ -29,7 +29,7 @@ def test_it_brings_what_is_on_the_most_popular_first(platform, index):
 
 
 def test_a_request_sees_who_was_on_when_it_began(platform, index):
-    step = OpenNow(index, platform, 2)
+    step = OpenNow(index.schema, platform, 2)
     with index.pinned() as before:
         index.block([109])
         assert found(step, index) == [108, 107]
@@ -37,7 +37,7 @@ def test_a_request_sees_who_was_on_when_it_began(platform, index):
 
 
 def test_rooms_that_came_since_are_last_and_removed_ones_are_gone(platform, index):
-    step = OpenNow(index, platform, 20)
+    step = OpenNow(index.schema, platform, 20)
     index.upsert([500], np.ones((1, 10), np.float32))
     index.remove([100])
     assert found(step, index) == [*range(109, 100, -1), 500]
@@ -47,4 +47,4 @@ def test_rooms_that_came_since_are_last_and_removed_ones_are_gone(platform, inde
 
 def test_a_quota_must_be_positive(platform, index):
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
-        OpenNow(index, platform, 0)
+        OpenNow(index.schema, platform, 0)
