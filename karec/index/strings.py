@@ -1,4 +1,4 @@
-"""Many strings as two arrays, the layout of Arrow: no Python object for each."""
+"""Strings as two arrays in the layout of Arrow, without Python objects."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_DIGITS = 20  # of a 64-bit integer, with its sign
+MAX_DIGITS = 20  # of a 64-bit integer, with its sign
 
 
 @dataclass(frozen=True, eq=False)
 class Strings:
-    """N strings of UTF-8: string i is ``text[offsets[i]:offsets[i + 1]]``. Native calls that take them check
-    them."""
+    """N strings of UTF-8: string i is ``text[offsets[i]:offsets[i + 1]]``. Native calls check them.
 
-    offsets: NDArray[np.int64]  # (N + 1,)
-    text: NDArray[np.uint8]  # (B,)
+    offsets  (N + 1,) int64
+    text     (number of bytes,) uint8
+    """
+
+    offsets: NDArray[np.int64]
+    text: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @classmethod
-    def of(cls, values: Any) -> Strings:
-        """From Strings, an Arrow string array (chunked and dictionary-encoded too; its buffers are used where
-        they lie), or any sequence or array of str.
+    def from_values(cls, values: Any) -> Strings:
+        """Returns the strings of a sequence or array of str, or of an Arrow string array.
 
-        ValueError: something that is no str, a missing value, a lone surrogate; the message names its
+        The array may be chunked or dictionary-encoded; buffers of a plain one are not copied.
+
+        Raises ValueError for a value that is not a str, a missing value or a lone surrogate, with its
         position.
         """
         if isinstance(values, Strings):
             return values
         if is_arrow(values):
-            return _of_arrow(values)
-        listed = values if isinstance(values, list | tuple) else flat_array(values).tolist()
-        return _of_texts(listed)
+            return _from_arrow(values)
+        texts = values if isinstance(values, list | tuple) else flat_array(values).tolist()
+        return _from_texts(texts)
 
     @classmethod
-    def of_integers(cls, values: NDArray[Any]) -> Strings:
-        """The decimal digits of (N,) integers."""
-        digits = values.astype(f"S{MOST_DIGITS}").view(np.uint8).reshape(len(values), MOST_DIGITS)
-        written = digits != 0
-        return cls(_offsets(written.sum(axis=1)), digits[written])
+    def from_integers(cls, values: NDArray[Any]) -> Strings:
+        """Returns the decimal digits of (N,) integers."""
+        digits = values.astype(f"S{MAX_DIGITS}").view(np.uint8).reshape(len(values), MAX_DIGITS)
+        is_digit = digits != 0
+        return cls(_offsets(is_digit.sum(axis=1)), digits[is_digit])
 
     def to_list(self) -> list[str]:
         text = self.text.tobytes()
@@ -52,15 +56,12 @@ class Strings:
         return [text[begin:end].decode() for begin, end in pairwise(ends)]
 
     def to_integers(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Takes ``of_integers`` back; an empty string becomes 0."""
+        """Returns (N,) integers from their digits, 0 for an empty string."""
         lengths = np.diff(self.offsets)
-        digits = np.zeros((len(self), MOST_DIGITS), np.uint8)
+        digits = np.zeros((len(self), MAX_DIGITS), np.uint8)
         digits[lengths == 0, 0] = ord("0")
-        digits[np.arange(MOST_DIGITS) < lengths[:, None]] = self.text[self.offsets[0] : self.offsets[-1]]
-        return digits.view(f"S{MOST_DIGITS}").ravel().astype(dtype)
-
-    def followed_by(self, others: Strings) -> Strings:
-        return _concatenated([self, others])
+        digits[np.arange(MAX_DIGITS) < lengths[:, None]] = self.text[self.offsets[0] : self.offsets[-1]]
+        return digits.view(f"S{MAX_DIGITS}").ravel().astype(dtype)
 
 
 def flat_array(values: Any) -> NDArray[Any]:
@@ -71,39 +72,38 @@ def flat_array(values: Any) -> NDArray[Any]:
 
 
 def is_arrow(values: Any) -> bool:
-    """Whether it is an array of pyarrow, which this module needs not import."""
+    """Returns True for an array of pyarrow, without importing pyarrow."""
     return hasattr(values, "null_count") and (hasattr(values, "buffers") or hasattr(values, "chunks"))
 
 
-def without_nulls(values: Any) -> Any:
-    """An Arrow array; ValueError naming the first missing value."""
+def check_no_nulls(values: Any) -> None:
+    """Raises ValueError with the position of the first missing value of an Arrow array."""
     if values.null_count:
         at = int(np.argmax(np.asarray(values.is_null())))
         raise ValueError(f"ids hold no value at position {at}")
-    return values
 
 
-def _of_arrow(values: Any) -> Strings:
-    without_nulls(values)
+def _from_arrow(values: Any) -> Strings:
+    check_no_nulls(values)
     if hasattr(values, "chunks"):
-        return _concatenated([_of_arrow(chunk) for chunk in values.chunks])
-    kind = str(values.type)
+        return _concatenate([_from_arrow(chunk) for chunk in values.chunks])
+    arrow_type = str(values.type)
     if not len(values):
         return Strings(np.zeros(1, np.int64), np.zeros(0, np.uint8))
-    if kind.startswith("dictionary"):
-        return _of_arrow(values.dictionary_decode())
-    if kind == "string_view":
-        return _of_arrow(values.cast("large_string"))
-    if kind not in ("string", "large_string"):
-        raise ValueError(f"ids are an Arrow array of {kind}, expected string or an integer type")
+    if arrow_type.startswith("dictionary"):
+        return _from_arrow(values.dictionary_decode())
+    if arrow_type == "string_view":
+        return _from_arrow(values.cast("large_string"))
+    if arrow_type not in ("string", "large_string"):
+        raise ValueError(f"ids are an Arrow array of {arrow_type}, expected string or an integer type")
     _, offsets, text = values.buffers()
-    ends = np.frombuffer(offsets, np.int32 if kind == "string" else np.int64)
+    ends = np.frombuffer(offsets, np.int32 if arrow_type == "string" else np.int64)
     ends = ends[values.offset : values.offset + len(values) + 1]
     bytes_ = np.zeros(0, np.uint8) if text is None else np.frombuffer(text, np.uint8)
     return Strings(ends.astype(np.int64, copy=False), bytes_)
 
 
-def _of_texts(texts: Sequence[Any]) -> Strings:
+def _from_texts(texts: Sequence[Any]) -> Strings:
     try:
         joined = "".join(texts)
     except TypeError:
@@ -112,17 +112,17 @@ def _of_texts(texts: Sequence[Any]) -> Strings:
     if joined.isascii():
         lengths, text = map(len, texts), joined.encode()
     else:
-        encoded = [_encoded(text, at) for at, text in enumerate(texts)]
+        encoded = [_encode(text, at) for at, text in enumerate(texts)]
         lengths, text = map(len, encoded), b"".join(encoded)
     return Strings(_offsets(np.fromiter(lengths, np.int64, len(texts))), np.frombuffer(text, np.uint8))
 
 
-def _encoded(text: str, at: int) -> bytes:
+def _encode(text: str, at: int) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"ids hold {text!r} at position {at}, which is no Unicode text: {error.reason}"
+            f"ids hold {text!r} at position {at}, which is not Unicode text: {error.reason}"
         ) from None
 
 
@@ -132,8 +132,8 @@ def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
     return offsets
 
 
-def _concatenated(parts: Sequence[Strings]) -> Strings:
+def _concatenate(parts: Sequence[Strings]) -> Strings:
     texts = [part.text[part.offsets[0] : part.offsets[-1]] for part in parts]
     lengths = [np.diff(part.offsets) for part in parts]
-    none = np.zeros(0, np.uint8)
-    return Strings(_offsets(np.concatenate([none, *lengths])), np.concatenate([none, *texts]))
+    empty = np.zeros(0, np.uint8)
+    return Strings(_offsets(np.concatenate([empty, *lengths])), np.concatenate([empty, *texts]))

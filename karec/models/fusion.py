@@ -1,11 +1,10 @@
-"""Several objectives, one score: the ranker's logits become probabilities, and probabilities one number to
-sort by.
+"""Fuses the logits of several objectives into one score.
 
-sum      fused = Σ_t w_t·p_t / Σ_t w_t            a mean of probabilities, in [0, 1]
-product  fused = Π_t (ε + p_t)^{w_t / Σ w}        a weighted geometric mean: a work must please on every count
+sum      score = Σ_t w_t·p_t / Σ_t w_t            mean of probabilities, in [0, 1]
+product  score = Π_t (ε + p_t)^{w_t / Σ w}        weighted geometric mean, low if one probability is low
 
-p_t is σ of the logit. The logit of play_time is the log of the expected play time t, in units of 10 s, so
-that its p is t / (1 + t): it grows with t, and a long play outweighs no other objective.
+p_t is σ of the logit. The logit of play_time is the log of the expected play time t in units of 10 s, so that
+its p is t / (1 + t): it grows with t, and a long play does not outweigh other objectives.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class ObjectiveWeights:
-    """Weights by task; a task without a weight does not count."""
+    """Weights ≥ 0 by task. A task without a weight does not count."""
 
     weights: Mapping[str, float]
     kind: Literal["sum", "product"] = "sum"
@@ -35,11 +34,14 @@ class ObjectiveWeights:
             raise ValueError(f"fusion kind must be 'sum' or 'product', got {self.kind!r}")
 
     def __call__(self, logits: NDArray[Any], tasks: Sequence[str]) -> NDArray[Any]:
-        """``logits (N, T)`` in the order of ``tasks`` → fused score (N,) float32 in [0, 1]."""
-        return self.fused(logits, self.shares(tasks))
+        """Returns (N,) float32 scores in [0, 1] of ``logits`` (N, T), in the order of ``tasks``."""
+        return self.fuse(logits, self.normalise(tasks))
 
-    def shares(self, tasks: Sequence[str]) -> NDArray[Any]:
-        """(T,) float64: what each of ``tasks`` weighs, of 1. ValueError for a weight of another task."""
+    def normalise(self, tasks: Sequence[str]) -> NDArray[Any]:
+        """Returns (T,) float64, the weights of ``tasks`` with sum 1.
+
+        Raises ValueError for the weight of a task that is not in ``tasks``.
+        """
         unknown = sorted(set(self.weights) - set(tasks))
         if unknown:
             raise ValueError(
@@ -48,8 +50,9 @@ class ObjectiveWeights:
         w = np.array([self.weights.get(task, 0.0) for task in tasks], np.float64)
         return np.asarray(w / w.sum())
 
-    def fused(self, logits: NDArray[Any], shares: NDArray[Any]) -> NDArray[Any]:
-        """As a call, with the ``shares (T,)`` of the tasks."""
+    def fuse(self, logits: NDArray[Any], normalised: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) float32 scores of ``logits`` (N, T). ``normalised`` (T,) is the result of
+        ``normalise``."""
         p = 1.0 / (1.0 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))
-        fused = p @ shares if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ shares)
-        return np.asarray(fused, np.float32)
+        scores = p @ normalised if self.kind == "sum" else np.exp(np.log(p + EPSILON) @ normalised)
+        return np.asarray(scores, np.float32)

@@ -1,4 +1,4 @@
-"""One ONNX file, loaded and run on one thread: every tower and every ranker; trees run in karec's library."""
+"""Runs an ONNX file on one thread: a tower or a ranker. The native library scores its trees."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ _DTYPES = {"int64": np.int64, "float32": np.float32}
 
 
 class OnnxModel:
-    """A loaded model. Any number of threads may call ``run`` at once, as ONNX Runtime guarantees.
+    """A loaded model. Any number of threads may call ``run``.
 
-    ``inputs`` and ``outputs`` are names; ``input_ports`` and ``output_ports`` are {name: its Port}.
-    ``metadata`` is that of the file; ``tasks``, ``model_version`` and ``kind`` come from it, and so does
-    ``fingerprint``, which is of graph and weights alone, "" where the file has none. ``trees`` is the number
-    of trees of the trees file that karec's library scores in place of ONNX Runtime, with the same bits
-    (``karec.models.trees``). Raises BundleError if the file is not a model or lacks that metadata, or if its
-    trees file cannot be read or is damaged.
+    inputs, outputs            names
+    input_ports, output_ports  {name: its Port}
+    metadata                   metadata of the file, with ``tasks``, ``model_version``, ``kind`` and
+                               ``fingerprint``
+    fingerprint                hash of graph and weights, "" if the file has none
+    trees                      number of trees that the native library scores in place of ONNX Runtime, with
+                               the same bits (``karec.models.trees``)
+
+    Raises BundleError if the file is not a model or lacks metadata, or if its trees file cannot be read or is
+    damaged.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -52,16 +56,16 @@ class OnnxModel:
                 self._load(str(path), str(path), threads)  # raises if the model itself is at fault
                 raise stored.make_error(error) from error
         self._trees = () if stored is None else stored.trees
-        self.trees = sum(len(each.ensemble) for each in self._trees)
-        ports = {port.name: _port_of(port) for port in self._session.get_inputs()}
+        self.trees = sum(len(trees.ensemble) for trees in self._trees)
+        ports = {port.name: _make_port(port) for port in self._session.get_inputs()}
         if stored is not None:
             stored.check_ports(ports)
-        of_trees = {name for each in self._trees for name in each.outputs}
+        tree_outputs = {name for trees in self._trees for name in trees.outputs}
         self.input_ports: Mapping[str, Port] = {
-            name: port for name, port in ports.items() if name not in of_trees
+            name: port for name, port in ports.items() if name not in tree_outputs
         }
         self.output_ports: Mapping[str, Port] = {
-            port.name: _port_of(port) for port in self._session.get_outputs()
+            port.name: _make_port(port) for port in self._session.get_outputs()
         }
         self.inputs: tuple[str, ...] = tuple(self.input_ports)
         self.outputs: tuple[str, ...] = tuple(self.output_ports)
@@ -81,40 +85,39 @@ class OnnxModel:
 
     def _read_metadata(self, name: str) -> None:
         """Sets ``tasks``, ``model_version``, ``kind`` and ``fingerprint``. Raises BundleError."""
-        facts = self.metadata
-        missing = [key for key in ("kind", "model_version", "tasks") if key not in facts]
+        metadata = self.metadata
+        missing = [key for key in ("kind", "model_version", "tasks") if key not in metadata]
         if missing:
             raise BundleError(f"{name}: metadata lacks {missing}")
-        whole = re.fullmatch(r"-?\d{1,19}", facts["model_version"], re.ASCII)
-        if whole is None or not -(2**63) <= int(whole.group()) < 2**63:
-            raise BundleError(
-                f"{name}: metadata model_version is {facts['model_version'][:60]!r}, expected a whole number"
-            )
+        version = metadata["model_version"]
+        number = re.fullmatch(r"-?\d{1,19}", version, re.ASCII)
+        if number is None or not -(2**63) <= int(number.group()) < 2**63:
+            raise BundleError(f"{name}: metadata model_version is {version[:60]!r}, expected a whole number")
         try:
-            tasks = json.loads(facts["tasks"]) if len(facts["tasks"]) <= MAX_TASKS_CHARACTERS else None
+            tasks = json.loads(metadata["tasks"]) if len(metadata["tasks"]) <= MAX_TASKS_CHARACTERS else None
         except (ValueError, RecursionError):
             tasks = None
         if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
             raise BundleError(
-                f"{name}: metadata tasks is {facts['tasks'][:60]!r}, expected a JSON list of names"
+                f"{name}: metadata tasks is {metadata['tasks'][:60]!r}, expected a JSON list of names"
             )
         self.tasks: tuple[str, ...] = tuple(tasks)
-        self.model_version = int(whole.group())
-        self.kind = facts["kind"]
-        self.fingerprint = facts.get("fingerprint", "")
+        self.model_version = int(number.group())
+        self.kind = metadata["kind"]
+        self.fingerprint = metadata.get("fingerprint", "")
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *outputs: str) -> tuple[NDArray[Any], ...]:
-        """The named ``outputs`` for ``inputs`` (more than the model asks for is ignored).
+        """Returns the named ``outputs``. Inputs that the model does not have are ignored.
 
-        Raises ContractError naming a missing input, ValueError for a wrong dtype, Unavailable when it fails
-        to run.
+        Raises:
+            ContractError: a missing input.
+            ValueError: an input of a wrong dtype.
+            Unavailable: the model failed to run.
         """
         feeds = {}
         for name, port in self.input_ports.items():
             if name not in inputs:
-                raise ContractError(
-                    f"{self.path.name} asks for the input {name!r}; given are {sorted(inputs)}"
-                )
+                raise ContractError(f"{self.path.name} needs the input {name!r}, got {sorted(inputs)}")
             dtype = _DTYPES.get(port.dtype)
             if dtype is not None and inputs[name].dtype != dtype:
                 raise ValueError(
@@ -130,8 +133,8 @@ class OnnxModel:
         return tuple(results)
 
 
-def _port_of(port: Any) -> Port:
-    """``port``: an input or output of a session."""
+def _make_port(port: Any) -> Port:
+    """Returns the port of an input or output of a session."""
     dtype = port.type.removeprefix("tensor(").removesuffix(")")
     sizes = tuple(size or None if isinstance(size, int) else None for size in port.shape)
     return Port("float32" if dtype == "float" else dtype, sizes or None)

@@ -115,7 +115,7 @@ def load_trees(model: Path) -> StoredTrees | None:
         return None
     try:
         arrays = _read_arrays(model)
-        head = _head_of(arrays)
+        head = _read_head(arrays)
         with open_regular(model) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if head["model_sha256"] != digest:
@@ -127,7 +127,7 @@ def load_trees(model: Path) -> StoredTrees | None:
                 model,
             )
             return None
-        trees = tuple(_ensemble_of(arrays, e, facts) for e, facts in enumerate(head["ensembles"]))
+        trees = tuple(_read_ensemble(arrays, e, facts) for e, facts in enumerate(head["ensembles"]))
         if not trees:
             raise ValueError("it has no ensembles")
         _check_names(trees)
@@ -160,7 +160,7 @@ def _read_arrays(model: Path) -> Mapping[str, NDArray[Any]]:
         raise _make_error(model, f"cannot be read: {error.strerror}") from error
 
 
-def _head_of(arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
+def _read_head(arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
     head = json_of(_array(arrays, "head", "uint8", 1).tobytes())
     _check_types(head, _HEAD, "its head")
     if head["format"] != FORMAT:
@@ -168,7 +168,7 @@ def _head_of(arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
     return dict(head)
 
 
-def _ensemble_of(arrays: Mapping[str, NDArray[Any]], e: int, facts: Any) -> Trees:
+def _read_ensemble(arrays: Mapping[str, NDArray[Any]], e: int, facts: Any) -> Trees:
     _check_types(facts, _ENSEMBLE, f"ensemble {e} of its head")
     outputs, columns = facts["outputs"], facts["columns"]
     if not all(isinstance(name, str) for name in outputs):
@@ -216,7 +216,7 @@ def _check_types(value: Any, types: Mapping[str, type], name: str) -> None:
 def _array(arrays: Mapping[str, NDArray[Any]], name: str, dtype: str, axes: int) -> NDArray[Any]:
     if name not in arrays:
         raise ValueError(f"it has no array {name!r}")
-    found = arrays[name]
-    if found.dtype != np.dtype(dtype) or found.ndim != axes:
-        raise ValueError(f"{name} is {found.dtype} with {found.ndim} axes, expected {dtype} with {axes}")
-    return found
+    array = arrays[name]
+    if array.dtype != np.dtype(dtype) or array.ndim != axes:
+        raise ValueError(f"{name} is {array.dtype} with {array.ndim} axes, expected {dtype} with {axes}")
+    return array

@@ -162,7 +162,7 @@ class EventParser:
         """Whether the number is that of a work with another id."""
         assert self._naming is not None
         items = self._naming.items
-        if isinstance(items, PlainIds) or items.known([name])[0]:
+        if isinstance(items, PlainIds) or items.contains([name])[0]:
             return False
         taken = self._bundle.snapshot.works.lookup(np.array([work]))[0] >= 0
         return bool(taken or self._naming.since.get(work, name) != name)

@@ -141,5 +141,5 @@ def test_items_are_named_by_their_own_map_where_there_is_one_and_else_by_their_n
     assert songs.users.kind == creators.users.kind == "string"
     assert creators.items.names(np.array([5003, -1])).tolist() == [5003, None]
     assert creators.items.numbers([5003]).tolist() == [5003]
-    with pytest.raises(ValueError, match="'ann' is no integer"):
+    with pytest.raises(ValueError, match="'ann' is not an integer"):
         creators.items.numbers(["ann"])

@@ -73,13 +73,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
-def test_dpp_select_refuses_shapes_dtypes_and_ranges_by_name(changes: dict, message: str) -> None:
+def test_dpp_select_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dpp_select(**{"vectors": E, "relevance": R, "k": 2, **changes})
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
-def test_dpp_select_batch_refuses_the_same(changes: dict, message: str) -> None:
+def test_dpp_select_batch_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, message: str) -> None:
     of_one_user = {
         "indptr": [0, 4],
         "shown_indptr": [0, len(changes["shown"])] if "shown" in changes else None,
@@ -89,7 +89,7 @@ def test_dpp_select_batch_refuses_the_same(changes: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize(("changes", "message"), [case for case in BAD if "vectors" not in case[0]])
-def test_an_index_refuses_the_same(changes: dict, message: str) -> None:
+def test_dpp_of_rows_refuses_wrong_shapes_dtypes_and_ranges(changes: dict, message: str) -> None:
     index = ItemIndex.build(np.arange(4), E)
     with pytest.raises(
         ValueError, match=message.replace("embeddings has shape \\(4, 6\\)", "rows has shape \\(4,\\)")
@@ -99,7 +99,7 @@ def test_an_index_refuses_the_same(changes: dict, message: str) -> None:
 
 @pytest.mark.parametrize("name", ["k", "window", "max_per_type", "min_per_type"])
 @pytest.mark.parametrize("value", [2.5, "2", 2**63, 2**70, -(2**70), [2]])
-def test_whole_numbers_refuse_fractions_text_and_more_than_64_bits(name: str, value: Any) -> None:
+def test_integer_options_refuse_fractions_text_and_65_bits(name: str, value: Any) -> None:
     given: dict[str, Any] = {"k": 2, "types": [1] * 4, name: value}
     words = f"{name} must (be a whole number|fit 64 bits), got"
     with pytest.raises(TypeError, match=words):
@@ -120,7 +120,7 @@ def test_whole_numbers_refuse_fractions_text_and_more_than_64_bits(name: str, va
 
 @pytest.mark.parametrize("name", ["ridge", "type_weight", "diversity", "alpha"])
 @pytest.mark.parametrize("value", ["x", "0.5", [0.5, 0.5], 1j])
-def test_numbers_refuse_text_lists_and_complex_values(name: str, value: Any) -> None:
+def test_number_options_refuse_text_lists_and_complex_values(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"{name} must be a number, got"):
         dpp_select(E, R, 2, types=[1] * 4, **{name: value})
     if name == "diversity":
@@ -128,12 +128,12 @@ def test_numbers_refuse_text_lists_and_complex_values(name: str, value: Any) -> 
             mmr_select(E, R, 2, diversity=value)
 
 
-def test_a_ridge_of_none_is_refused() -> None:
+def test_dpp_select_refuses_a_ridge_of_none() -> None:
     with pytest.raises(TypeError, match="ridge must be a number, got None"):
         dpp_select(E, R, 2, ridge=None)
 
 
-def test_numbers_of_any_kind_pass_and_k_may_be_the_largest() -> None:
+def test_options_accept_numpy_numbers_and_the_largest_k() -> None:
     most = 2**63 - 1
     plain = dpp_select(E, R, 4, ridge=1.0, window=2, types=[1, 1, 2, 2], max_per_type=2)
     other = dpp_select(
@@ -148,7 +148,7 @@ def test_numbers_of_any_kind_pass_and_k_may_be_the_largest() -> None:
     assert len(ItemIndex.build(np.arange(4), E).dpp_select(np.arange(4), R, most).indices) == 4
 
 
-def test_an_unknown_option_is_refused_by_name() -> None:
+def test_unknown_option_is_named() -> None:
     with pytest.raises(TypeError, match=r"dpp_select\(\) got an unexpected keyword argument 'diversty'"):
         dpp_select(E, R, 2, diversty=0.5)
     with pytest.raises(
@@ -164,7 +164,7 @@ BAD_MARGINALS = [case for case in BAD if set(case[0]) <= MARGINAL_TAKES]
 
 @pytest.mark.parametrize("select", [mmr_select, ssd_select])
 @pytest.mark.parametrize(("changes", "message"), BAD_MARGINALS)
-def test_mmr_and_ssd_refuse_the_same(select: Any, changes: dict, message: str) -> None:
+def test_mmr_and_ssd_refuse_wrong_shapes_dtypes_and_ranges(select: Any, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         select(**{"vectors": E, "relevance": R, "k": 2, **changes})
 
@@ -178,9 +178,7 @@ BAD_KERNELS = [
 
 
 @pytest.mark.parametrize(("kernel", "message"), BAD_KERNELS)
-def test_dpp_select_kernel_refuses_kernels_that_are_not_square_finite_and_psd(
-    kernel: np.ndarray, message: str
-) -> None:
+def test_dpp_select_kernel_refuses_wrong_kernels(kernel: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dpp_select_kernel(kernel, 2)
     with pytest.raises(ValueError, match="k must be positive"):
@@ -202,12 +200,12 @@ BAD_BATCHES = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_BATCHES)
-def test_dpp_select_batch_refuses_offsets_that_fall_or_end_elsewhere(changes: dict, message: str) -> None:
+def test_dpp_select_batch_refuses_wrong_offsets(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dpp_select_batch(**{"vectors": E, "relevance": R, "indptr": [0, 2, 4], "k": 2, **changes})
 
 
-def test_a_kernel_of_columns_refuses_a_missing_or_wrong_diagonal_and_wrong_columns() -> None:
+def test_dpp_select_kernel_refuses_wrong_diagonals_and_columns() -> None:
     with pytest.raises(ValueError, match="needs diagonal="):
         dpp_select_kernel(lambda i: np.eye(3)[i], 2)
     with pytest.raises(ValueError, match="a matrix has its own"):

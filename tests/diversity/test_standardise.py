@@ -19,7 +19,7 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
-def test_the_scale_of_the_scores_does_not_count(select):
+def test_standardise_ignores_the_scale_of_scores(select):
     expected = select(E, standardise_scores(R), 10, diversity=0.4)
     same(select(E, R, 10, diversity=0.4, standardise=True), expected)
     np.testing.assert_array_equal(
@@ -28,13 +28,13 @@ def test_the_scale_of_the_scores_does_not_count(select):
     same(select(E, R, 10, diversity=0.4, standardise=False), select(E, R, 10, diversity=0.4))
 
 
-def test_an_index_standardises_as_arrays_do():
+def test_dpp_of_rows_standardises_as_dpp_of_vectors():
     index = ItemIndex.build(np.arange(40), E, dtype="float32")
     expected = dpp_select(E, standardise_scores(R), 10, diversity=0.4)
     same(index.dpp_select(np.arange(40), R, 10, diversity=0.4, standardise=True), expected)
 
 
-def test_in_a_batch_each_users_items_are_standardised_by_themselves():
+def test_dpp_batch_standardises_each_user_separately():
     indptr = np.array([0, 12, 12, 13, 40])
     found = dpp_select_batch(E, R, indptr, 5, diversity=0.4, standardise=True)
     for user, (first, end) in enumerate(pairwise(indptr)):
@@ -46,14 +46,14 @@ def test_in_a_batch_each_users_items_are_standardised_by_themselves():
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
 @pytest.mark.parametrize("n", [0, 1, 3])
-def test_one_candidate_and_equal_scores_are_selected(select, n):
+def test_standardise_allows_one_candidate_and_equal_scores(select, n):
     """scores / scores.std(), which README once advised, is 0 / 0 there, and NaN is refused."""
     found = select(E[:n], np.full(n, 0.25, np.float32), 2, standardise=True)
     assert len(set(found.indices.tolist())) == min(n, 2)
 
 
 @pytest.mark.parametrize("select", [dpp_select, mmr_select, ssd_select])
-def test_what_cannot_be_standardised_is_refused_as_relevance(select):
+def test_standardise_refuses_wrong_relevance(select):
     for bad, words in ((np.nan, "NaN"), (np.inf, "infinity")):
         relevance = R.astype(np.float64)
         relevance[4] = bad
@@ -66,6 +66,6 @@ def test_what_cannot_be_standardised_is_refused_as_relevance(select):
 
 
 @pytest.mark.parametrize("indptr", [[0, 50], [0, 30, 20, 40], [5, 40], [-3, 40], [0]])
-def test_a_batch_with_a_wrong_indptr_is_refused_as_without_standardise(indptr):
+def test_standardise_refuses_a_wrong_indptr(indptr):
     with pytest.raises(ValueError, match="indptr"):
         dpp_select_batch(E, R, indptr, 3, standardise=True)

@@ -22,7 +22,7 @@ def build(dtype, rescore=False):
     ("dtype", "rescore"), [("float32", False), ("float16", False), ("int8", False), ("int8", True)]
 )
 @pytest.mark.parametrize("window", [None, 5])
-def test_rows_are_selected_from_as_their_vectors_are(dtype, rescore, window, tmp_path):
+def test_dpp_of_rows_equals_dpp_of_their_vectors(dtype, rescore, window, tmp_path):
     options = {
         "diversity": 0.7,
         "window": window,
@@ -42,12 +42,12 @@ def test_rows_are_selected_from_as_their_vectors_are(dtype, rescore, window, tmp
         assert (found.log_det, found.n_dpp) == (expected.log_det, expected.n_dpp)
 
 
-def test_a_row_that_stands_twice_is_two_items():
+def test_dpp_counts_a_repeated_row_as_two_items():
     found = build("float16").dpp_select([4, 4, 7], [1.0, 1.0, 0.5], 3, ridge=0.0)
     assert sorted(found.indices.tolist()) == [0, 1, 2] and found.n_dpp == 2
 
 
-def test_rows_without_a_work_are_refused_with_their_position():
+def test_dpp_refuses_rows_without_an_item():
     index = build("float16")
     gone = int(index.lookup([30])[0])
     index.remove([30])
@@ -56,7 +56,7 @@ def test_rows_without_a_work_are_refused_with_their_position():
             index.dpp_select(rows, RELEVANCE[:4], 2)
 
 
-def test_shapes_values_and_options_that_do_not_fit_are_refused_by_name():
+def test_dpp_of_rows_refuses_wrong_arguments():
     index = build("int8")
     with pytest.raises(
         ValueError,

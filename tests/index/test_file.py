@@ -41,7 +41,7 @@ DTYPES = [np.dtype(code) for code in "?bhiqBHIQefd"]
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("n", [0, 1, 1000])
-def test_an_index_comes_back_as_it_was_saved(tmp_path: Path, dtype: str, n: int) -> None:
+def test_index_opens_as_it_was_saved(tmp_path: Path, dtype: str, n: int) -> None:
     rng = np.random.default_rng(n)
     columns = {str(d): rng.integers(0, 2, n).astype(d) for d in DTYPES}
     index = ItemIndex.build(
@@ -62,19 +62,19 @@ def test_an_index_comes_back_as_it_was_saved(tmp_path: Path, dtype: str, n: int)
     assert opened.lookup(index.ids).tolist() == list(range(n))
 
 
-def test_saving_what_was_opened_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+def test_opened_index_is_saved_with_the_same_bytes(saved: Path, tmp_path: Path) -> None:
     ItemIndex.open(saved).save(tmp_path / "again.karec")
     assert saved.read_bytes() == (tmp_path / "again.karec").read_bytes()
 
 
-def test_a_file_can_be_replaced_under_its_readers(saved: Path, index: ItemIndex) -> None:
+def test_index_file_can_be_replaced_while_it_is_open(saved: Path, index: ItemIndex) -> None:
     reader = ItemIndex.open(saved)
     ItemIndex.build([1], np.ones((1, 5))).save(saved)
     assert reader.ids.tolist() == index.ids.tolist() and len(ItemIndex.open(saved)) == 1
     assert os.listdir(saved.parent) == ["index.karec"]
 
 
-def test_an_index_of_a_copy_does_not_see_what_happens_to_its_file(
+def test_index_opened_as_a_copy_ignores_changes_of_its_file(
     saved: Path, index: ItemIndex, tmp_path: Path
 ) -> None:
     """Mapped, the first ends a process by SIGBUS, and the second changes what it answers."""
@@ -95,7 +95,7 @@ def test_an_index_of_a_copy_does_not_see_what_happens_to_its_file(
         assert sorted(ItemIndex.open(tmp_path / "again", copy=True).ids) == sorted(index.ids)
 
 
-def test_a_copy_is_verified_like_a_mapped_file(saved: Path) -> None:
+def test_index_opened_as_a_copy_is_verified(saved: Path) -> None:
     content = bytearray(saved.read_bytes())
     content[-1] ^= 1
     saved.write_bytes(content)
@@ -120,7 +120,7 @@ def no_waiting() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("copy", [False, True])
-def test_only_a_regular_file_is_opened(tmp_path: Path, copy: bool) -> None:
+def test_open_refuses_what_is_not_a_regular_file(tmp_path: Path, copy: bool) -> None:
     """Opening a FIFO that nobody writes to would wait forever."""
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", Path("/dev/null")):
@@ -132,13 +132,13 @@ def test_only_a_regular_file_is_opened(tmp_path: Path, copy: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_the_sum_of_a_fifo_is_refused(tmp_path: Path) -> None:
+def test_xxh64_refuses_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="not a regular file"):
         _native.xxh64_of_file(os.fsencode(tmp_path / "fifo"))
 
 
-def test_save_replaces_a_regular_file_and_nothing_else(index: ItemIndex, saved: Path, tmp_path: Path) -> None:
+def test_save_replaces_only_a_regular_file(index: ItemIndex, saved: Path, tmp_path: Path) -> None:
     """A rename would put the file in the place of a device, a FIFO or a link."""
     (tmp_path / "link").symlink_to(saved)
     (tmp_path / "broken link").symlink_to(tmp_path / "nothing")
@@ -155,7 +155,7 @@ def test_save_replaces_a_regular_file_and_nothing_else(index: ItemIndex, saved: 
     assert len(ItemIndex.open(tmp_path / "link")) == 13
 
 
-def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) -> None:
+def test_killed_save_leaves_the_old_file(saved: Path, tmp_path: Path) -> None:
     """A child saves over the file without end and is killed in the middle of it, at one moment after
     another."""
     code = (
@@ -176,7 +176,7 @@ def test_a_killed_writer_leaves_the_old_file_whole(saved: Path, tmp_path: Path) 
         assert len(ItemIndex.open(saved)) in (before, 20_000)
 
 
-def test_an_unverified_file_is_still_read_within_its_bounds(saved: Path, tmp_path: Path) -> None:
+def test_unverified_index_is_read_within_its_bounds(saved: Path, tmp_path: Path) -> None:
     """Damage in a section goes unread; damage in header, table or sizes does not."""
     content = bytearray(saved.read_bytes())
     n_sections = 5
@@ -208,13 +208,13 @@ def refused(path: Path, content: bytes) -> str:
     return str(error.value)
 
 
-def test_a_file_truncated_at_any_byte_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_truncated_index_file_is_refused(saved: Path, tmp_path: Path) -> None:
     content = saved.read_bytes()
     for length in range(len(content)):
         refused(tmp_path / "cut", content[:length])
 
 
-def test_a_file_with_any_byte_changed_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_index_file_with_a_changed_byte_is_refused(saved: Path, tmp_path: Path) -> None:
     content = bytearray(saved.read_bytes())
     for at in [*range(HEADER + 70), *range(HEADER + 70, len(content), 13), len(content) - 1]:
         for flip in (0x01, 0xFF) if at < HEADER else (0x40,):
@@ -223,12 +223,12 @@ def test_a_file_with_any_byte_changed_is_refused(saved: Path, tmp_path: Path) ->
             content[at] ^= flip
 
 
-def test_a_file_with_anything_behind_it_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_index_file_with_trailing_bytes_is_refused(saved: Path, tmp_path: Path) -> None:
     refused(tmp_path / "long", saved.read_bytes() + b"\0")
     refused(tmp_path / "twice", saved.read_bytes() * 2)
 
 
-def test_foreign_files_are_refused_by_what_is_foreign(saved: Path, tmp_path: Path) -> None:
+def test_foreign_file_is_refused_with_its_difference(saved: Path, tmp_path: Path) -> None:
     content = saved.read_bytes()
     assert "begin with 'karecidx'" in refused(tmp_path / "f", b"\x93NUMPY" + content[6:])
     assert "0 bytes" in refused(tmp_path / "f", b"")

@@ -74,7 +74,7 @@ finally:
 """
 
 
-def test_an_index_lives_on_in_a_child_of_a_process_with_threads() -> None:
+def test_index_works_in_a_forked_child_of_a_threaded_process() -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -37,7 +37,7 @@ def make(dtype: str) -> ItemIndex:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_golden_file_opens_with_what_was_written(dtype: str, tmp_path: Path) -> None:
+def test_golden_file_opens_with_its_contents(dtype: str, tmp_path: Path) -> None:
     path = GOLDEN / f"v1-{dtype}.karec"
     index = ItemIndex.open(path)
     assert (len(index), index.dim, index.dtype, index.model_versions) == (7, 3, np.dtype(dtype), (3, 4))
@@ -57,7 +57,7 @@ def test_a_golden_file_opens_with_what_was_written(dtype: str, tmp_path: Path) -
     assert (tmp_path / "again.karec").read_bytes() == path.read_bytes()
 
 
-def test_this_karec_still_writes_the_same_bytes(tmp_path: Path) -> None:
+def test_golden_file_is_written_with_the_same_bytes(tmp_path: Path) -> None:
     for dtype in DTYPES:
         make(dtype).save(tmp_path / "now.karec")
         assert (tmp_path / "now.karec").read_bytes() == (GOLDEN / f"v1-{dtype}.karec").read_bytes()
@@ -70,7 +70,7 @@ def make_listed() -> ItemIndex:
     return index
 
 
-def test_a_golden_file_with_lists_opens_and_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+def test_golden_file_with_lists_keeps_its_bytes(tmp_path: Path) -> None:
     path = GOLDEN / "v1-lists.karec"
     index = ItemIndex.open(path)
     assert (len(index), index.n_lists, index.model_versions) == (7, 2, (3, 4))
@@ -93,7 +93,7 @@ def make_spaced() -> ItemIndex:
     return index
 
 
-def test_a_golden_file_with_spaces_opens_and_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+def test_golden_file_with_spaces_keeps_its_bytes(tmp_path: Path) -> None:
     path = GOLDEN / "v1-spaces.karec"
     index = ItemIndex.open(path)
     assert [astuple(each) for each in index.versions] == [

@@ -30,7 +30,7 @@ def replace_work(index: ItemIndex, old: int, new: int) -> None:
         index.upsert([new], [[9, 9, 9, 9]], {"creator_id": [99], "quality": [9]})
 
 
-def test_a_view_reads_one_generation_whatever_is_written(index: ItemIndex) -> None:
+def test_view_reads_one_generation_during_writes(index: ItemIndex) -> None:
     query = np.ones(4, np.float32)
     with index.pinned() as view:
         assert isinstance(view, IndexView)
@@ -55,7 +55,7 @@ def test_a_view_reads_one_generation_whatever_is_written(index: ItemIndex) -> No
     assert index.generation == 6 and index.model_versions == (7, 8)
 
 
-def test_rows_of_another_generation_are_refused_by_name(index: ItemIndex) -> None:
+def test_rows_of_another_generation_are_refused(index: ItemIndex) -> None:
     found = index.search([1, 1, 1, 1], ids=[100, 101], k=2)
     looked_up = index.lookup([100, 101])
     assert found.rows.generation == looked_up.generation == found.generation == 1
@@ -112,21 +112,21 @@ def test_rows_of_another_index_are_refused(index: ItemIndex) -> None:
             assert index.gather("creator_id", np.asarray(rows)).shape == rows.shape
 
 
-def test_a_file_opened_twice_is_two_indexes(index: ItemIndex, tmp_path: Path) -> None:
+def test_file_opened_twice_is_two_indexes(index: ItemIndex, tmp_path: Path) -> None:
     index.save(tmp_path / "index.karec")
     old, new = (ItemIndex.open(tmp_path / "index.karec") for _ in range(2))
     with pytest.raises(ValueError, match="rows were found in another index"):
         new.gather("creator_id", old.lookup([100]))
 
 
-def test_plain_rows_are_read_whatever_was_written(index: ItemIndex) -> None:
+def test_plain_rows_are_not_checked_for_their_generation(index: ItemIndex) -> None:
     rows = np.asarray(index.lookup([100]))
     replace_work(index, 100, 999)
     assert index.gather("creator_id", rows) == [99]
     assert index.gather("creator_id", rows.tolist()) == [99]
 
 
-def test_what_keeps_the_generation_of_rows_and_what_drops_it(index: ItemIndex) -> None:
+def test_rows_keep_or_drop_their_tag(index: ItemIndex) -> None:
     rows = index.lookup([100, 101, 5])
     kept = (
         *(
@@ -160,7 +160,7 @@ def test_what_keeps_the_generation_of_rows_and_what_drops_it(index: ItemIndex) -
     assert [each.rows.generation for each in every] == [1, 1, 1]
 
 
-def test_one_column_at_rows(index: ItemIndex) -> None:
+def test_gather_returns_a_column_at_rows(index: ItemIndex) -> None:
     index.remove([102])
     for reader in (index, index.pinned()):
         creators = reader.gather("creator_id", [3, -1, 2, 0, 0])
@@ -172,7 +172,7 @@ def test_one_column_at_rows(index: ItemIndex) -> None:
             reader.gather("quality", [0, 4])
 
 
-def test_a_closed_view_is_refused_and_may_be_closed_again(index: ItemIndex) -> None:
+def test_closed_view_raises_and_can_be_closed_again(index: ItemIndex) -> None:
     view = index.pinned()
     columns = view.columns
     assert "generation=1" in repr(view)
@@ -195,13 +195,13 @@ def test_a_closed_view_is_refused_and_may_be_closed_again(index: ItemIndex) -> N
     assert columns["creator_id"].tolist() == [10, 20, 30, 40], "what a view gave lives on its own"
 
 
-def test_a_view_outlives_its_index() -> None:
+def test_view_outlives_its_index() -> None:
     view = ItemIndex.build([1], [[3.0]]).pinned()
     gc.collect()
     assert view.search([2], ids=[1], k=1).scores.tolist() == [6.0]
 
 
-def test_rows_are_used_again_when_the_last_view_of_them_is_gone(index: ItemIndex) -> None:
+def test_rows_are_used_again_after_their_last_view_is_closed(index: ItemIndex) -> None:
     def refresh(times: int) -> int:
         for _ in range(times):
             index.upsert([100, 101], [[1, 0, 0, 0], [0, 1, 0, 0]], {"creator_id": [1, 2], "quality": [1, 2]})
@@ -217,7 +217,7 @@ def test_rows_are_used_again_when_the_last_view_of_them_is_gone(index: ItemIndex
     assert refresh(1) <= refresh(10) <= held
 
 
-def test_a_mask_made_on_a_view_fits_whatever_is_written(index: ItemIndex) -> None:
+def test_mask_of_a_view_is_valid_after_writes(index: ItemIndex) -> None:
     with index.pinned() as view:
         mask = view.columns["creator_id"] >= 30
         index.upsert([7], [[1, 1, 1, 1]], {"creator_id": [50], "quality": [1]})
@@ -229,7 +229,7 @@ def test_a_mask_made_on_a_view_fits_whatever_is_written(index: ItemIndex) -> Non
             index.search([1, 1, 1, 1], 9, mask=wrong)
 
 
-def test_a_masked_scan_runs_beside_a_writer(index: ItemIndex) -> None:
+def test_search_with_a_mask_runs_during_writes(index: ItemIndex) -> None:
     stop = threading.Event()
 
     def write() -> None:

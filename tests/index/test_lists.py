@@ -30,14 +30,14 @@ def listed() -> ItemIndex:
     return index
 
 
-def test_few_lists_hold_most_of_the_best_works(listed: ItemIndex) -> None:
+def test_search_of_few_lists_finds_most_of_the_best_items(listed: ItemIndex) -> None:
     queries = gathered(20, 1)
     exact, some = listed.search(queries, 100), listed.search(queries, 100, n_probe=6)
     recall = [np.isin(wanted, found).mean() for wanted, found in zip(exact.ids, some.ids, strict=True)]
     assert 0.8 < np.mean(recall) < 1
 
 
-def test_rows_lie_in_the_order_of_the_lists_and_works_keep_what_is_theirs(listed: ItemIndex) -> None:
+def test_build_lists_reorders_rows_and_keeps_their_items(listed: ItemIndex) -> None:
     rows = listed.lookup(np.arange(N))
     assert sorted(rows.tolist()) == list(range(N)) and rows.tolist() != list(range(N))
     np.testing.assert_array_equal(listed.embeddings(rows), gathered())
@@ -46,7 +46,7 @@ def test_rows_lie_in_the_order_of_the_lists_and_works_keep_what_is_theirs(listed
     assert near < 0.6 * np.linalg.norm(np.diff(gathered(), axis=0), axis=1).mean()
 
 
-def test_a_search_says_when_there_are_no_lists(listed: ItemIndex) -> None:
+def test_search_with_n_probe_requires_lists(listed: ItemIndex) -> None:
     index = ItemIndex.build([1, 2], np.eye(2))
     assert index.n_lists == 0 and listed.n_lists == 60
     with pytest.raises(ValueError, match=r"the index has no lists to probe: build_lists\(\) makes them"):
@@ -58,7 +58,7 @@ def test_a_search_says_when_there_are_no_lists(listed: ItemIndex) -> None:
         listed.search(np.ones(DIM), 1, n_probe=1.5)  # type: ignore[arg-type]
 
 
-def test_lists_that_cannot_be_are_refused_and_nothing_changes(listed: ItemIndex) -> None:
+def test_build_lists_refuses_a_wrong_number_of_lists(listed: ItemIndex) -> None:
     generation = listed.generation
     with pytest.raises(
         ValueError, match=f"n_lists is {N + 1}, expected 1 to {N}: the index has {N} works of model"
@@ -73,7 +73,7 @@ def test_lists_that_cannot_be_are_refused_and_nothing_changes(listed: ItemIndex)
     assert listed.generation == generation and listed.n_lists == 60
 
 
-def test_the_usual_number_of_lists_is_four_times_the_root_of_the_works(listed: ItemIndex) -> None:
+def test_build_lists_makes_4_sqrt_n_lists_by_default(listed: ItemIndex) -> None:
     listed.build_lists()
     assert listed.n_lists == round(4 * N**0.5)
     few = ItemIndex.build([7, 8], np.eye(2))
@@ -81,7 +81,7 @@ def test_the_usual_number_of_lists_is_four_times_the_root_of_the_works(listed: I
     assert few.n_lists == 2
 
 
-def test_rows_of_before_are_refused_and_a_mask_of_before_too(listed: ItemIndex) -> None:
+def test_build_lists_invalidates_earlier_rows_and_masks(listed: ItemIndex) -> None:
     """Rows have other numbers: a row or a mask of another generation would mean other works."""
     rows = listed.lookup([5, 6])
     listed.remove([1, 2, 3])
@@ -96,7 +96,7 @@ def test_rows_of_before_are_refused_and_a_mask_of_before_too(listed: ItemIndex) 
         listed.search(np.ones(DIM), 1, mask=np.ones(N - 4, bool))
 
 
-def test_a_mask_and_blocks_leave_works_out_of_the_lists_too(listed: ItemIndex) -> None:
+def test_search_by_lists_leaves_out_masked_and_blocked_items(listed: ItemIndex) -> None:
     query = gathered(1, 3)[0]
     first = listed.search(query, 50, n_probe=4)
     mask = np.ones(listed.n_rows, bool)
@@ -109,7 +109,7 @@ def test_a_mask_and_blocks_leave_works_out_of_the_lists_too(listed: ItemIndex) -
     )
 
 
-def test_a_saved_index_finds_by_its_lists_what_it_found(listed: ItemIndex, tmp_path: Path) -> None:
+def test_saved_lists_find_the_same_items(listed: ItemIndex, tmp_path: Path) -> None:
     """Rows that were written since move into the ranges of their lists, so that rows differ and works do
     not."""
     listed.upsert(np.arange(N - 50, N + 50), gathered(100, 8), {"creator_id": np.zeros(100, int)})
@@ -134,7 +134,7 @@ def test_a_saved_index_finds_by_its_lists_what_it_found(listed: ItemIndex, tmp_p
     k=st.integers(1, 400),
     writes=st.lists(st.sampled_from(["upsert", "remove", "block", "adjust", "lists"]), max_size=6),
 )
-def test_a_search_by_lists_is_the_exact_search_of_fewer_works(
+def test_search_by_lists_is_exact_within_its_lists(
     seed: int, n_lists: int, n_probe: int, k: int, writes: list[str]
 ) -> None:
     """Not one work more than once, none that is not there, and in the order of the exact search."""
@@ -166,7 +166,7 @@ def test_a_search_by_lists_is_the_exact_search_of_fewer_works(
 
 
 @pytest.mark.parametrize("k", [40, 2000])
-def test_works_of_a_version_without_a_query_are_in_no_search_by_lists(listed: ItemIndex, k: int) -> None:
+def test_search_by_lists_skips_versions_without_a_query(listed: ItemIndex, k: int) -> None:
     """For a few of the works that are scored, and for nearly all of them."""
     listed.upsert(
         np.arange(0, N, 3), gathered(N // 3, 5), model_version=2, columns={"creator_id": np.zeros(N // 3)}
@@ -180,7 +180,7 @@ def test_works_of_a_version_without_a_query_are_in_no_search_by_lists(listed: It
     assert found.ids.tolist() == exact.ids[np.isin(exact.ids, everything.ids)][:k].tolist()
 
 
-def test_readers_see_whole_generations_while_lists_are_built(listed: ItemIndex) -> None:
+def test_searches_read_one_generation_while_lists_are_built(listed: ItemIndex) -> None:
     """Every write gives all works one vector: a search by lists that sees two of them saw half a write."""
     index = ItemIndex.build(np.arange(400), np.ones((400, DIM)))
     index.build_lists(4)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from karec.index import ItemIndex
 
 
-def test_an_index_gives_its_sizes_ids_columns_and_vectors(index: ItemIndex) -> None:
+def test_index_returns_its_sizes_ids_columns_and_vectors(index: ItemIndex) -> None:
     assert (len(index), index.dim, index.dtype, index.model_version, index.generation) == (
         4,
         3,
@@ -34,7 +34,7 @@ def test_schema_has_dim_and_columns_and_stays_the_same_object(index: ItemIndex) 
     assert index.schema is schema
 
 
-def test_its_arrays_are_read_only_views_that_outlive_it(index: ItemIndex) -> None:
+def test_index_arrays_are_read_only_and_outlive_the_index(index: ItemIndex) -> None:
     ids, creators = index.ids, index.columns["creator_id"]
     del index
     with pytest.raises(ValueError, match="read-only"):
@@ -44,14 +44,14 @@ def test_its_arrays_are_read_only_views_that_outlive_it(index: ItemIndex) -> Non
 
 @settings(max_examples=200, deadline=None)
 @given(values=hnp.arrays(np.float32, (7, 5), elements=st.floats(-65519, 65519, width=32)))
-def test_float16_rounds_to_nearest_even_as_numpy_does(values: np.ndarray) -> None:
+def test_float16_rounds_to_nearest_even(values: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         expected = values.astype(np.float16).astype(np.float32)
     stored = ItemIndex.build(np.arange(7), values).embeddings(np.arange(7))
     np.testing.assert_array_equal(stored, expected)
 
 
-def test_every_float16_survives() -> None:
+def test_every_float16_value_is_stored_unchanged() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)][:, None]
     index = ItemIndex.build(np.arange(len(halves)), halves)
@@ -66,7 +66,7 @@ def test_every_float16_survives() -> None:
     known=st.sets(st.integers(-(2**63), 2**63 - 1), max_size=400),
     wanted=st.lists(st.integers(-(2**63), 2**63 - 1)),
 )
-def test_lookup_is_a_dictionary(known: set[int], wanted: list[int]) -> None:
+def test_lookup_equals_a_dictionary(known: set[int], wanted: list[int]) -> None:
     ids = np.array(sorted(known), np.int64)
     row_of = {int(i): row for row, i in enumerate(ids)}
     asked = np.array([*wanted, *row_of], np.int64)
@@ -74,7 +74,7 @@ def test_lookup_is_a_dictionary(known: set[int], wanted: list[int]) -> None:
     assert rows.tolist() == [row_of.get(int(i), -1) for i in asked]
 
 
-def test_a_lookup_keeps_rows_that_are_known_and_finds_the_others(index: ItemIndex) -> None:
+def test_lookup_keeps_known_rows_and_finds_the_others(index: ItemIndex) -> None:
     asked = [*IDS.tolist(), 999]
     found = index.lookup(asked)
     for missing in ([], [0, 3], [4], range(5)):
@@ -84,7 +84,7 @@ def test_a_lookup_keeps_rows_that_are_known_and_finds_the_others(index: ItemInde
         assert again.tolist() == found.tolist() and index.has_rows(again)
 
 
-def test_known_rows_of_another_index_generation_or_length_are_refused(index: ItemIndex) -> None:
+def test_lookup_refuses_known_rows_of_another_index(index: ItemIndex) -> None:
     before = index.lookup(IDS)
     with pytest.raises(ValueError, match=r"^known has shape \(4,\), expected \(3,\) as ids has$"):
         index.lookup(IDS[:3], before)
@@ -96,7 +96,7 @@ def test_known_rows_of_another_index_generation_or_length_are_refused(index: Ite
             index.lookup(IDS, elsewhere)
 
 
-def test_input_that_is_not_contiguous_or_of_another_dtype_is_converted(index: ItemIndex) -> None:
+def test_index_converts_strided_input_and_other_dtypes(index: ItemIndex) -> None:
     query = np.array([1.0, 9.0, 0.0, 9.0, 0.0])[::2]
     rows = np.array([3, 0, 1, 0], np.int64)[::2]
     assert index.scores(query, rows=rows).tolist() == [9.0, 3.0]
@@ -105,7 +105,7 @@ def test_input_that_is_not_contiguous_or_of_another_dtype_is_converted(index: It
     np.testing.assert_array_equal(strided.embeddings([0, 1]), VECTORS[::2])
 
 
-def test_contiguous_input_is_not_copied() -> None:
+def test_index_does_not_copy_contiguous_input() -> None:
     """The search reads the caller's arrays: an address that NumPy would have to copy is the only way to tell,
     so the memory that a search of 10 million rows takes is compared with the size of a copy."""
     import tracemalloc

@@ -19,7 +19,7 @@ def index() -> ItemIndex:
     return ItemIndex.build(IDS, VECTORS, columns=columns, model_version=7)
 
 
-def test_a_work_keeps_the_columns_that_an_upsert_does_not_give(index: ItemIndex) -> None:
+def test_upsert_keeps_columns_that_are_not_given(index: ItemIndex) -> None:
     before = {name: index.gather(name, index.lookup(IDS)) for name in index.columns}
     index.upsert(IDS[:2], VECTORS[:2], {"quality": [5, 6]})
     rows = index.lookup(IDS)
@@ -63,7 +63,7 @@ def test_a_work_keeps_the_columns_that_an_upsert_does_not_give(index: ItemIndex)
         ({"creator_id": [1, 2], "quality": [1, 1], "other": [1, 1]}, "the index has no column 'other'"),
     ],
 )
-def test_an_upsert_names_the_column_the_dtypes_and_the_value_that_does_not_fit(
+def test_upsert_names_the_value_that_does_not_fit_its_column(
     index: ItemIndex, columns: dict[str, ArrayLike], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -71,13 +71,13 @@ def test_an_upsert_names_the_column_the_dtypes_and_the_value_that_does_not_fit(
     assert index.generation == 1
 
 
-def test_a_column_of_another_dtype_is_taken_where_no_value_changes(index: ItemIndex) -> None:
+def test_upsert_converts_a_column_if_no_value_changes(index: ItemIndex) -> None:
     index.upsert(IDS[:1], VECTORS[:1], {"creator_id": [3.0], "quality": np.array([np.nan])})
     row = index.lookup(IDS[:1])
     assert index.gather("creator_id", row) == [3] and np.isnan(index.gather("quality", row)[0])
 
 
-def test_a_whole_number_that_a_float64_rounds_is_refused() -> None:
+def test_upsert_refuses_an_integer_that_float64_rounds() -> None:
     index = ItemIndex.build(IDS, VECTORS, columns={"number": np.zeros(4)})
     index.upsert(IDS[:2], VECTORS[:2], {"number": [2**53, 2**53 + 2]})
     with pytest.raises(

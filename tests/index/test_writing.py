@@ -11,7 +11,7 @@ from four_works import IDS
 from karec.index import ItemIndex
 
 
-def test_a_work_is_adjusted_blocked_and_freed(index: ItemIndex) -> None:
+def test_search_follows_adjust_block_and_remove(index: ItemIndex) -> None:
     assert index.adjust([7, 99, 40], scale=[2, 5, 1], offset=[-1, 5, 0.5]) == 1
     scores, ids = index.search([1, 0, 0], ids=IDS, k=4)
     assert dict(zip(ids.tolist(), scores.tolist(), strict=True)) == {7: 17.0, 2**62: 6.0, -3: 3.0, 40: 0.5}
@@ -25,7 +25,7 @@ def test_a_work_is_adjusted_blocked_and_freed(index: ItemIndex) -> None:
     assert index.generation == 5
 
 
-def test_upserts_keep_blocks_and_adjustments_and_removed_rows_are_used_again(index: ItemIndex) -> None:
+def test_upsert_keeps_blocks_and_uses_removed_rows_again(index: ItemIndex) -> None:
     columns = {"creator_id": [1, 2], "quality": [0.5, 0.25]}
     index.block([7])
     index.adjust([-3], offset=100)
@@ -48,7 +48,7 @@ def test_upserts_keep_blocks_and_adjustments_and_removed_rows_are_used_again(ind
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
-def test_a_save_drops_free_rows_and_keeps_every_write(tmp_path: Path, dtype: str) -> None:
+def test_save_drops_free_rows_and_keeps_every_write(tmp_path: Path, dtype: str) -> None:
     rng = np.random.default_rng(0)
     index = ItemIndex.build(np.arange(100), rng.standard_normal((100, 9)), dtype, rescore=dtype == "int8")  # type: ignore[arg-type]
     index.remove(np.arange(0, 100, 3))
@@ -83,7 +83,7 @@ BAD_WRITES = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD_WRITES)
-def test_a_write_that_is_refused_changes_nothing(index: ItemIndex, call, message: str) -> None:
+def test_refused_write_changes_nothing(index: ItemIndex, call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(index)
     assert index.generation == 1 and len(index) == 4

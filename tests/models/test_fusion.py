@@ -29,7 +29,7 @@ def plain_fusion(logits, weights, kind):
     st.sampled_from(["sum", "product"]),
     st.booleans(),
 )
-def test_fusion_is_the_weighted_mean_or_geometric_mean_of_probabilities(logits, weights, kind, named):
+def test_fusion_is_weighted_arithmetic_or_geometric_mean(logits, weights, kind, named):
     """A weight of 0 is that of a task which is not named."""
     tasks = ("click", "like", "share")
     given = {task: w for task, w in zip(tasks, weights, strict=True) if w or named}
@@ -38,14 +38,14 @@ def test_fusion_is_the_weighted_mean_or_geometric_mean_of_probabilities(logits, 
     np.testing.assert_allclose(fused, [plain_fusion(row, weights, kind) for row in logits], rtol=2e-7)
 
 
-def test_sum_is_the_kind_where_none_is_given():
+def test_fusion_kind_is_sum_by_default():
     fused = ObjectiveWeights({"click": 3.0, "like": 1.0})(LOGITS, TASKS)
     np.testing.assert_allclose(fused, [0.5, (3 * 0.75 + 0.25) / 4], rtol=1e-6)
     assert ObjectiveWeights({"click": 1.0}).kind == "sum"
 
 
 @pytest.mark.parametrize("kind", ["sum", "product"])
-def test_whole_numbers_are_weights_as_floats_are(kind):
+def test_fusion_accepts_integer_weights(kind):
     np.testing.assert_array_equal(
         ObjectiveWeights({"click": 1, "like": 3}, kind)(LOGITS, TASKS),
         ObjectiveWeights({"click": 1.0, "like": 3.0}, kind)(LOGITS, TASKS),
@@ -53,7 +53,7 @@ def test_whole_numbers_are_weights_as_floats_are(kind):
 
 
 @pytest.mark.parametrize(("kind", "least"), [("sum", 1 / (1 + math.exp(60))), ("product", EPSILON)])
-def test_extreme_logits_count_as_60(kind, least):
+def test_fusion_clips_logits_at_60(kind, least):
     """exp(1e9) is infinite; what is cut at 60 is finite, and a probability of almost nothing is not 0."""
     fused = ObjectiveWeights({"click": 1.0}, kind)(np.array([[1e9, 0], [-1e9, 0]], np.float32), TASKS)
     np.testing.assert_allclose(fused, [1.0 + (kind == "product") * EPSILON, least], rtol=1e-6)
@@ -63,18 +63,18 @@ def test_extreme_logits_count_as_60(kind, least):
     "weights",
     [{}, {"click": float("nan")}, {"click": float("inf")}, {"click": 0.0}, {"click": -1.0, "like": 2.0}],
 )
-def test_weights_must_be_a_share(weights):
+def test_fusion_refuses_weights_without_a_positive_sum(weights):
     message = f"fusion weights must be ≥ 0 with a positive sum, got {weights}"
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         ObjectiveWeights(weights)
 
 
-def test_the_kind_is_sum_or_product():
+def test_fusion_refuses_an_unknown_kind():
     with pytest.raises(ValueError, match=r"^fusion kind must be 'sum' or 'product', got 'mean'$"):
         ObjectiveWeights({"click": 1.0}, "mean")
 
 
-def test_a_task_that_the_ranker_does_not_predict_is_named():
+def test_fusion_names_tasks_that_the_ranker_does_not_predict():
     message = (
         "fusion weighs ['gift', 'tip'], which the ranker does not predict; it predicts ['click', 'like']"
     )

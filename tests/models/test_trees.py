@@ -45,7 +45,7 @@ def grown(generator, *leaves):
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 80))
-def test_trees_have_onnx_runtime_s_bits_whatever_the_rows_hold(tmp_path_factory, seed, leaves, n):
+def test_trees_have_the_bits_of_onnx_runtime(tmp_path_factory, seed, leaves, n):
     generator = np.random.default_rng(seed)
     trees = grown(generator, *leaves)
     path = tmp_path_factory.getbasetemp() / "random.onnx"
@@ -63,7 +63,7 @@ def mixed(generator, path):
     return write_model(path, nodes, {"dense": 4, "other": 5}, [weight], width=5), parts
 
 
-def test_a_graph_of_trees_and_other_parts_has_the_same_inputs_and_bits(tmp_path):
+def test_graph_with_trees_keeps_its_inputs_and_bits(tmp_path):
     generator = np.random.default_rng(2)
     path, parts = mixed(generator, tmp_path / "mixed.onnx")
     inputs = {
@@ -78,7 +78,7 @@ def test_a_graph_of_trees_and_other_parts_has_the_same_inputs_and_bits(tmp_path)
     }
 
 
-def test_rows_of_another_width_or_number_are_what_they_were_without_the_library(tmp_path):
+def test_rows_of_another_shape_fail_as_in_onnx_runtime(tmp_path):
     path, _ = mixed(np.random.default_rng(2), tmp_path / "mixed.onnx")
     export_trees(path)
     with pytest.raises(Unavailable, match=r"mixed\.onnx failed"):
@@ -116,7 +116,7 @@ STAY = {
 
 
 @pytest.mark.parametrize("what", STAY)
-def test_other_trees_stay_with_onnx_runtime_for_a_reason(tmp_path, what):
+def test_unsupported_trees_stay_with_onnx_runtime(tmp_path, what):
     changed, reason = STAY[what]
     node = tree_node(FEW, "dense", "trees", **changed)
     sums = helper.make_node("ReduceSum", ["trees", "axis"], ["logits"], keepdims=1)
@@ -127,7 +127,7 @@ def test_other_trees_stay_with_onnx_runtime_for_a_reason(tmp_path, what):
     assert left.startswith("trees: ") and reason in left
 
 
-def test_one_ensemble_may_stay_while_another_is_taken(tmp_path):
+def test_export_takes_one_ensemble_and_leaves_another(tmp_path):
     large = [random_tree(np.random.default_rng(5), 257, 4)]
     nodes = [tree_node(FEW, "dense", "small"), tree_node(large, "dense", "large")]
     nodes.append(helper.make_node("Add", ["small", "large"], ["logits"]))
@@ -136,14 +136,14 @@ def test_one_ensemble_may_stay_while_another_is_taken(tmp_path):
     assert left == ("large: a tree has 257 leaves, more than 256",)
 
 
-def test_trees_of_what_the_graph_computes_stay(tmp_path):
+def test_trees_that_read_computed_values_stay(tmp_path):
     nodes = [helper.make_node("Abs", ["dense"], ["x"]), tree_node(FEW, "x", "logits")]
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
     _, left = same_bits(path, {"dense": random_rows(np.random.default_rng(7), FEW, 20, 4)}, 0)
     assert "it reads no input of the graph" in left[0]
 
 
-def test_trees_beside_weights_in_another_file_stay(tmp_path):
+def test_trees_of_a_model_with_external_weights_stay(tmp_path):
     path, _ = mixed(np.random.default_rng(8), tmp_path / "r.onnx")
     onnx.save_model(
         onnx.load(path), str(path), save_as_external_data=True, location="weights", size_threshold=0
@@ -162,7 +162,7 @@ def outside(values, name, path):
     return tensor
 
 
-def test_trees_stay_where_a_node_has_its_weights_in_another_file(tmp_path):
+def test_trees_of_a_node_with_external_weights_stay(tmp_path):
     constant = helper.make_node(
         "Constant", [], ["c"], value=outside(np.ones((1, 1), np.float32), "c", tmp_path / "w")
     )
@@ -172,7 +172,7 @@ def test_trees_stay_where_a_node_has_its_weights_in_another_file(tmp_path):
     assert same_bits(path, {"dense": rows}, 0)[1] == ("weights of the model lie outside of its file",)
 
 
-def test_an_input_may_have_as_many_rows_as_it_likes_whatever_its_axis_is_called(tmp_path):
+def test_trees_accept_any_name_of_the_row_axis(tmp_path):
     nodes = [helper.make_node("Abs", ["other"], ["o"]), helper.make_node("Exp", ["o"], ["p"])]
     nodes += [tree_node(FEW, "dense", "trees"), helper.make_node("ReduceSum", ["p", "axes"], ["s"])]
     nodes += [helper.make_node("Add", ["s", "trees"], ["z"]), helper.make_node("Neg", ["trees"], ["u"])]
@@ -190,7 +190,7 @@ def test_an_input_may_have_as_many_rows_as_it_likes_whatever_its_axis_is_called(
     same_bits(path, {"dense": rows, "other": np.ones((1, 1), np.float32)}, 2)
 
 
-def test_an_input_with_a_value_of_its_own_keeps_its_trees(tmp_path):
+def test_trees_of_an_input_with_a_default_value_are_exported(tmp_path):
     nodes = [tree_node(FEW, "w", "trees"), helper.make_node("Add", ["trees", "dense"], ["logits"])]
     value = numpy_helper.from_array(random_rows(np.random.default_rng(1), FEW, 3, 4), "w")
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 1, "w": 4}, [value])
@@ -210,7 +210,7 @@ def test_an_input_with_a_value_of_its_own_keeps_its_trees(tmp_path):
     ],
     ids=["no number of targets", "one name of two nodes", "a name of a weight", "a name of an input"],
 )
-def test_what_onnx_runtime_refuses_is_refused(tmp_path, nodes, weights):
+def test_export_refuses_models_that_onnx_runtime_refuses(tmp_path, nodes, weights):
     ort.set_default_logger_severity(4)
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4}, weights)
     with suppress(BundleError):  # two nodes of one name: no trees file
@@ -220,12 +220,12 @@ def test_what_onnx_runtime_refuses_is_refused(tmp_path, nodes, weights):
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "."])
-def test_what_is_no_file_is_refused(tmp_path, name):
+def test_export_refuses_a_path_that_is_not_a_file(tmp_path, name):
     with pytest.raises(BundleError, match="does not load as an ONNX model"):
         OnnxModel(tmp_path / name)
 
 
-def test_a_split_by_a_feature_below_0_is_no_leaf(tmp_path):
+def test_split_by_a_negative_feature_is_not_a_leaf(tmp_path):
     lone = Tree([0], [7.0], [[0, 0]], [False])
     node = tree_node([*FEW, lone], "dense", "logits")
     features = next(each for each in node.attribute if each.name == "nodes_featureids")
@@ -255,7 +255,7 @@ def of_tree(**changed):
         (of_tree(values=(3, float("inf"))), "tree 0: node 3 has a weight that is not finite"),
     ],
 )
-def test_damaged_trees_are_refused_by_file_tree_and_node(tmp_path, tree, reason):
+def test_damaged_trees_are_refused_with_tree_and_node(tmp_path, tree, reason):
     path = write_model(tmp_path / "r.onnx", [tree_node([tree], "dense", "logits")], {"dense": 4})
     with pytest.raises(BundleError, match=re.escape(f"{path} has damaged trees: {reason}")):
         export_trees(path)
@@ -378,7 +378,7 @@ def of_rest(rest, name="dense", columns=None, elem_type=None, metadata=True):
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_trees_file_is_refused_by_file_and_reason(stored, name):
+def test_damaged_trees_file_is_refused_with_a_reason(stored, name):
     member, change, reason = DAMAGES[name]
     stored.write(**{member: change(stored.members[member])})
     assert re.search(reason, refusal(stored.path))

@@ -28,7 +28,7 @@ class Fusion(Scorer):
     ) -> None:
         self.tasks = ranker_model(ranker, model, config_folder).tasks
         self.fusion = ObjectiveWeights(weights, kind)  # type: ignore[arg-type]  # ObjectiveWeights checks the name
-        self.shares = self.fusion.shares(self.tasks)
+        self.weights = self.fusion.normalise(self.tasks)
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         if "logits" not in candidates.columns:
@@ -39,4 +39,4 @@ class Fusion(Scorer):
                 f"fusion reads the logits of {list(self.tasks)}, the ranker gave {logits.shape[1:]} of a "
                 "work: let both steps take the same model"
             )
-        return self.fusion.fused(logits, self.shares)
+        return self.fusion.fuse(logits, self.weights)

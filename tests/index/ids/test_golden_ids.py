@@ -24,7 +24,7 @@ IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_a_golden_file_opens_with_what_was_written(name: str, tmp_path: Path) -> None:
+def test_golden_file_opens_with_its_contents(name: str, tmp_path: Path) -> None:
     ids = IdMap.open(GOLDEN / f"{name}.karec")
     numbers = ids.numbers(IDS[name])
     assert ids.names(numbers).tolist() == list(IDS[name])
@@ -32,7 +32,7 @@ def test_a_golden_file_opens_with_what_was_written(name: str, tmp_path: Path) ->
     assert (tmp_path / "now").read_bytes() == (GOLDEN / f"{name}.karec").read_bytes()
 
 
-def test_numbers_are_what_they_were() -> None:
+def test_golden_id_file_keeps_its_numbers() -> None:
     """A log, an index and a model hold them."""
     ids = IdMap.open(GOLDEN / "v1-strings.karec")
     numbers = [248859882108956831, 7144600966661981200, 5437897582507297005]

@@ -31,7 +31,7 @@ def refused(path: Path, content: bytes, verify: bool) -> str:
     return ""
 
 
-def test_a_file_cut_anywhere_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_truncated_id_file_is_refused(saved: Path, tmp_path: Path) -> None:
     whole = saved.read_bytes()
     for length in range(len(whole)):
         assert refused(tmp_path / "cut", whole[:length], verify=False)
@@ -39,14 +39,14 @@ def test_a_file_cut_anywhere_is_refused(saved: Path, tmp_path: Path) -> None:
     assert "its header says" in refused(tmp_path / "cut", whole + b"\0", verify=True)
 
 
-def test_a_file_with_any_byte_changed_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_id_file_with_a_changed_byte_is_refused(saved: Path, tmp_path: Path) -> None:
     whole = saved.read_bytes()
     for at in range(len(whole)):
         changed = whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :]
         assert refused(tmp_path / "changed", changed, verify=True)
 
 
-def test_a_file_altered_at_random_is_refused_or_read_within_its_bounds(saved: Path, tmp_path: Path) -> None:
+def test_altered_id_file_is_refused_or_read_within_its_bounds(saved: Path, tmp_path: Path) -> None:
     whole = np.frombuffer(saved.read_bytes(), np.uint8)
     rng = np.random.default_rng(3)
     numbers = IdMap.open(saved).numbers(NAMES)
@@ -61,13 +61,13 @@ def test_a_file_altered_at_random_is_refused_or_read_within_its_bounds(saved: Pa
         ids = IdMap.open(path, verify=False)
         try:
             assert len(ids.names(numbers, missing="none")) == len(NAMES)
-            ids.known(NAMES)
+            ids.contains(NAMES)
         except IndexFormatError as error:
             assert "a string lies outside its text" in str(error)  # noqa: PT017
     assert opened > 100
 
 
-def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+def test_id_file_of_another_format_is_refused(tmp_path: Path) -> None:
     from karec.index import ItemIndex
 
     ItemIndex.build([1], np.ones((1, 2))).save(tmp_path / "index.karec")
@@ -75,7 +75,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         IdMap.open(tmp_path / "index.karec")
 
 
-def test_a_later_version_is_refused_by_its_number(saved: Path, tmp_path: Path) -> None:
+def test_id_file_of_a_later_version_is_refused(saved: Path, tmp_path: Path) -> None:
     whole = bytearray(saved.read_bytes())
     whole[8] = 2
     assert (
@@ -84,14 +84,14 @@ def test_a_later_version_is_refused_by_its_number(saved: Path, tmp_path: Path) -
     )
 
 
-def test_a_file_can_be_replaced_under_its_readers(saved: Path) -> None:
+def test_id_file_can_be_replaced_while_it_is_open(saved: Path) -> None:
     reader = IdMap.open(saved)
     IdMap.build(["a"], saved)
     assert reader.names(reader.numbers(NAMES)).tolist() == NAMES and len(IdMap.open(saved)) == 1
     assert os.listdir(saved.parent) == ["ids.karec"]
 
 
-def test_what_cannot_be_read_or_written_is_an_os_error(tmp_path: Path) -> None:
+def test_id_map_raises_os_errors_for_bad_paths(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         IdMap.open(tmp_path / "absent")
     with pytest.raises(IsADirectoryError):
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_or_written_is_an_os_error(tmp_path: Path) -> None:
         IdMap.build(["a"], tmp_path)
 
 
-def test_ten_bytes_a_string_beside_its_text(tmp_path: Path) -> None:
+def test_id_file_has_at_most_11_bytes_for_each_string(tmp_path: Path) -> None:
     names = [f"{i:012d}" for i in range(50_000)]
     IdMap.build(names, tmp_path / "ids.karec")
     assert ((tmp_path / "ids.karec").stat().st_size - 12 * len(names)) / len(names) <= 11
