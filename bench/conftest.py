@@ -62,8 +62,7 @@ def world(request, tmp_path_factory):
     from karec.evaluate.quality import read_run
     from karec.lab.simulate.world import make_world
     from karec.learn.run.train import train_all
-    from karec.learn.settings.sections import EvaluationSettings, RankerSettings, TowerSettings
-    from karec.learn.settings.train import TrainSettings
+    from karec.learn.settings.settings import EvaluationSettings, RankerSettings, TowerSettings, TrainSettings
 
     out = tmp_path_factory.mktemp("world")
     dataset = make_world(*workloads.WORLD, seed=0).dataset

@@ -6,11 +6,21 @@ mistakes of the caller and are never swallowed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def one_line(text: str) -> str:
     """``text``, which may hold names from outside, as one printable line of at most 1,000 characters."""
     line = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
     return line if len(line) <= 1000 else f"{line[:1000]}…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns ` (did you mean 'popular'?)`, or nothing if no known word is near."""
+    from difflib import get_close_matches  # only for messages, `import karec` does without
+
+    matches = get_close_matches(word, list(known))
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 class KarecError(Exception):

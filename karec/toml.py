@@ -1,45 +1,55 @@
-"""Reads TOML files and checks their tables: known keys, kinds of values, and the place of every mistake.
+"""Reads TOML files into typed settings and reports every mistake of a table at once.
 
-    table = read_toml(path)                         {key: value}; ConfigError when the file is absent or not
-                                                    TOML
-    settings = fill(Settings, table, Place(path))   a dataclass, or any class, from the table
+    table = read_toml(path)                          {key: value}; ConfigError if the file is not TOML
+    settings = convert(TrainSettings, table, Place(path))
 
-``fill`` takes the keys of a table as parameters of a class's ``__init__``, and their types from its
-annotations:
+`convert` takes a `Settings` struct or a dataclass. Their annotations give the types, and `msgspec.Meta` in an
+annotation gives the range of a number:
 
-    annotation              TOML                    what the class gets
-    int, str, bool          the same kind           as it is; true and false are no int
-    float                   int or float            float
-    Literal["a", "b"]       one of the values       as it is
-    tuple[X, ...]           list                    tuple of X; any other sequence type gets a list
-    tuple[X, Y]             list of two             tuple
-    Mapping[str, X]         table                   dict of X
-    a dataclass             table                   an instance, filled by the same rules
-    X | None, X | Y         as X, or as Y           the first kind that fits; None is the absent key
-    Any                     anything                as it is
+    annotation                           TOML                    value
+    int, str, bool, date                 the same type           unchanged; true and false are not an int
+    float                                int or float            float, finite
+    Literal["a", "b"]                    one of the values       unchanged
+    tuple[X, ...]                        list                    tuple of X; another sequence type: list
+    tuple[X, Y]                          list of two             tuple
+    Mapping[str, X]                      table                   dict of X
+    a Settings struct or a dataclass     table                   an instance
+    X | None, X | Y                      as X, or as Y           the first type that fits
+    Annotated[int, Meta(ge=1, le=9)]     int from 1 to 9         int
 
-Every mistake is a ConfigError of one line, ``file: place: what is wrong``, with the nearest known name.
+A mistake is one line: `file:line: table: key = value, expected …`, with the nearest known key.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
+import json
+import math
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from karec.errors import ConfigError, ContractError
+import msgspec
+
+from karec.errors import ConfigError, ContractError, nearest
 
 T = TypeVar("T")
+Keys = tuple[str | int, ...]
 
-_KINDS = {Sequence: "a list", Mapping: "a table"}
+MAX_INT = 2**63 - 1
+Count = Annotated[int, msgspec.Meta(ge=1)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+_NATIVE = (date, datetime)  # TOML has them, so a string is not converted to them
 
 REMOVED: Mapping[str, str] = {
     "ranker.first": "Delete it. To save time, lower limits.prerank of the scene.",
@@ -73,14 +83,45 @@ REMOVED: Mapping[str, str] = {
 """Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
 
 
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings from a TOML table or from Python. Values from Python are checked like those of a file.
+
+    Raises ConfigError that names the field and the expected value.
+    """
+
+    def __post_init__(self) -> None:
+        errors: list[ConfigError] = []
+        for field in msgspec.structs.fields(type(self)):
+            place = Place(Path(), field.name, (field.name,))
+            value = _convert(field.type, getattr(self, field.name), place, Place(Path()), errors)
+            msgspec.structs.force_setattr(self, field.name, value)
+        if errors:
+            raise ConfigError("; ".join(str(error).removeprefix(f"{Path()}: ") for error in errors))
+
+    def replace(self, **values: Any) -> Self:
+        """Returns a copy with other values. A dict changes fields of the settings in that field."""
+        nested = {
+            name: old.replace(**value)
+            for name, value in values.items()
+            if isinstance(value, Mapping) and isinstance(old := getattr(self, name), Settings)
+        }
+        return msgspec.structs.replace(self, **{**values, **nested})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the values as JSON has them: settings as dicts, tuples as lists."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+
 @dataclass(frozen=True)
 class Place:
-    """A table in a file, written ``file: scenes.home.recall[0]``. ``place[key]`` is the place of what it
-    holds."""
+    """A place in a TOML file, written `file: scenes.home.recall[0]`. `place[key]` is one level deeper.
+
+    `keys` is the text that messages show, `path` the keys and positions from the top of the file.
+    """
 
     file: Path
     keys: str = ""
-    path: tuple[str | int, ...] = ()
+    path: Keys = ()
 
     def __getitem__(self, key: str | int) -> Place:
         path = (*self.path, key)
@@ -89,257 +130,478 @@ class Place:
         return Place(self.file, f"{self.keys}.{key}" if self.keys else key, path)
 
     def called(self, keys: str) -> Place:
-        """The same place, written ``keys``."""
+        """Returns the same place with another text for messages."""
         return Place(self.file, keys, self.path)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.keys}" if self.keys else str(self.file)
 
-    def refusal(self, message: object) -> ConfigError:
-        """The error to raise for a mistake here, in one line."""
+    def refusal(self, message: object, key: str | int | None = None) -> ConfigError:
+        """Returns the one-line error for a mistake in this place, or in its `key`."""
         error = ConfigError(" ".join(f"{self}: {message}".split()))
-        error.path = self.path
+        error.path = self.path if key is None else (*self.path, key)
         return error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's top-level table. Raises ConfigError when it cannot be read or is not TOML."""
+    """Returns the top-level table. Raises ConfigError if the file cannot be read or is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with more digits than Python reads
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def fill(cls: type[T], table: object, place: Place, base: T | None = None) -> T:
-    """An instance of ``cls`` from ``table``; a key that is absent has the value of ``base``, else the class's
-    default.
+def convert(
+    cls: type[T],
+    table: object,
+    place: Place,
+    *,
+    base: T | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> T:
+    """Returns an instance of `cls`, a Settings struct or a dataclass, from `table`.
 
-    ``base`` needs a dataclass; a nested dataclass takes what its table lacks from the nested value of
-    ``base``.
+    Args:
+        base: values of absent keys, also in nested tables; None: the defaults of `cls`.
+        given: values of fields that no key may set.
+    Raises:
+        ConfigError with one line for each mistake, in the order of the file's lines.
     """
-    return construct(cls, keywords(cls, table, place, base=base), place, base)
-
-
-def keywords(
-    cls: type[Any], table: object, place: Place, given: Collection[str] = (), base: object | None = None
-) -> dict[str, Any]:
-    """The checked keyword arguments that ``table`` gives ``cls``. ``given`` are parameters that no key may
-    set."""
-    if not isinstance(table, dict):
-        raise place.refusal(f"expected a table, got {table!r}")
-    settable = {name: each for name, each in parameters(cls).items() if name not in given}
-    known_keys(table, settable, place)
-    hints = _hints(cls, place)
-    values = {}
-    for name, value in table.items():
-        hint = hints.get(name, Any)
-        if dataclasses.is_dataclass(hint):
-            values[name] = fill(typing.cast(type, hint), value, place[name], getattr(base, name, None))
-        else:
-            values[name] = checked(value, hint, name, place)
-    if base is None:
-        for name, parameter in settable.items():
-            if name not in table and parameter.default is inspect.Parameter.empty:
-                raise place.refusal(f"the key {name!r} is missing")
-    return values
+    errors: list[ConfigError] = []
+    settings = _convert_table(cls, table, place, errors, base, given or {})
+    if errors:
+        raise _with_lines(errors, place.file)
+    return cast(T, settings)
 
 
 def mistakes(
-    cls: type[Any], table: object, place: Place, given: Collection[str] = ()
-) -> Iterator[ConfigError]:
-    """What ``keywords`` refuses, and what dataclasses in it do: every mistake, and not the first alone."""
-    if not isinstance(table, dict):
-        yield place.refusal(f"expected a table, got {table!r}")
-        return
-    settable = {name: each for name, each in parameters(cls).items() if name not in given}
-    hints = _hints(cls, place)
-    for name, value in table.items():
-        try:
-            known_keys({name: value}, settable, place)
-            yield from _mistakes_of_value(value, hints.get(name, Any), name, place)
-        except ConfigError as error:
-            error.path = (*place.path, name)
-            yield error
-    for name, parameter in settable.items():
-        if name not in table and parameter.default is inspect.Parameter.empty:
-            yield place.refusal(f"the key {name!r} is missing")
+    cls: type[Any], table: object, place: Place, given: Mapping[str, Any] | None = None
+) -> list[ConfigError]:
+    """Returns the mistakes that `convert` reports, one error each, without line numbers."""
+    errors: list[ConfigError] = []
+    _convert_table(cls, table, place, errors, None, given or {})
+    return errors
 
 
-def _mistakes_of_value(value: Any, hint: Any, name: str, place: Place) -> list[ConfigError]:
-    """Of dataclasses each; else what ``checked`` raises."""
-    options = [option for option in typing.get_args(hint) if option is not types.NoneType]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType) and len(options) == 1:
-        return _mistakes_of_value(value, options[0], name, place)
-    of = next(iter(typing.get_args(hint)), None)
-    if isinstance(value, list) and dataclasses.is_dataclass(of):
-        each_of = [(each, of, place[name][at]) for at, each in enumerate(value)]
-    elif dataclasses.is_dataclass(hint):
-        each_of = [(value, hint, place[name])]
-    else:
-        checked(value, hint, name, place)
-        return []
-    found: list[ConfigError] = []
-    for each, kind, at in each_of:
-        of_keys = list(mistakes(typing.cast(type, kind), each, at))
-        found += of_keys
-        if not of_keys:
-            try:
-                fill(typing.cast(type, kind), each, at)
-            except ConfigError as error:
-                found.append(error)
-    return found
-
-
-def construct(cls: type[T], arguments: Mapping[str, Any], place: Place, base: T | None = None) -> T:
-    """``cls(**arguments)``, or ``base`` with them replaced; what the class refuses is told with its place."""
+def _with_lines(errors: Sequence[ConfigError], file: Path) -> ConfigError:
+    """Returns one error with the lines of all errors. A line number is missing if the file lacks the key."""
     try:
-        return cls(**arguments) if base is None else dataclasses.replace(base, **arguments)  # type: ignore[type-var]
+        lines = toml_lines(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        lines = {}
+    texts = []
+    for error in sorted(errors, key=lambda error: lines.get(error.path, math.inf)):
+        line = lines.get(error.path)
+        text = str(error)
+        texts.append(text if line is None else f"{file}:{line}{text.removeprefix(str(file))}")
+    combined = ConfigError("\n".join(texts))
+    combined.path = errors[0].path
+    return combined
+
+
+def _convert_table(
+    cls: type[Any],
+    table: object,
+    place: Place,
+    errors: list[ConfigError],
+    base: object | None,
+    given: Mapping[str, Any],
+) -> Any:
+    """Returns an instance of `cls`; None if mistakes of the table were added to `errors`."""
+    if not isinstance(table, dict):
+        errors.append(place.refusal(f"expected a table, got {table!r}"))
+        return None
+    n_before = len(errors)
+    fields = {name: field for name, field in _fields(cls).items() if name not in given}
+    values = {name: getattr(base, name) for name in fields} if base is not None else {}
+    for key, value in table.items():
+        if key not in fields:
+            nested = [name for name, field in fields.items() if _has_field(field.hint, key)]
+            errors.append(unknown_key(key, fields, place, nested))
+            continue
+        old = getattr(base, key, None)
+        values[key] = _convert(fields[key].hint, value, place[key], place, errors, old)
+    errors += [
+        place.refusal(f"the key {name!r} is missing")
+        for name, field in fields.items()
+        if field.is_required and name not in table and base is None
+    ]
+    if len(errors) > n_before:
+        return None
+    try:
+        return cls(**{**values, **given})
     except (ValueError, TypeError, ConfigError, ContractError) as error:
-        raise place.refusal(error) from error
+        errors.append(place.refusal(error))
+        return None
 
 
-def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:
-    """The named parameters of ``cls.__init__``, without ``self``, ``*args`` and ``**kwargs``."""
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+def _has_field(hint: Any, key: str) -> bool:
+    return is_settings(hint) and key in _fields(hint)
+
+
+@dataclass(frozen=True)
+class _Field:
+    hint: Any
+    is_required: bool
+
+
+def _fields(cls: type[Any]) -> dict[str, _Field]:
+    if issubclass(cls, msgspec.Struct):
+        return {field.name: _Field(field.type, field.required) for field in msgspec.structs.fields(cls)}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    absent = dataclasses.MISSING
     return {
-        name: each for name, each in inspect.signature(cls).parameters.items() if each.kind not in variadic
+        field.name: _Field(hints[field.name], field.default is absent and field.default_factory is absent)
+        for field in dataclasses.fields(cls)
+        if field.init
     }
 
 
-def known_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> None:
-    """Raises ConfigError for the first key that is not among ``known``."""
-    known = list(known)
-    for key in table:
-        if key not in known:
-            # An entry of a list may be named: recall.popular.min_items, scenes.home.limits.
-            names = [name for name in place.path if isinstance(name, str)][-2:]
-            advice = next((REMOVED[old] for name in names if (old := f"{name}.{key}") in REMOVED), None)
-            if advice is not None:
-                raise place.refusal(f"the key {key!r} was removed. {advice}")
-            raise place.refusal(f"unknown key {key!r}{nearest(key, known)}; known are {sorted(known)}")
-
-
-def refuse_removed(key: str, value: object) -> None:
-    """Raises ConfigError if ``value`` of ``key`` was removed."""
-    named = f"{key} = {value!r}"
-    if named in REMOVED:
-        raise ConfigError(f"{named} was removed. {REMOVED[named]}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'popular'?)``, or nothing where no known word is near."""
-    close = difflib.get_close_matches(word, list(known))
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def required(table: Mapping[str, Any], key: str, hint: Any, place: Place) -> Any:
-    """The value of ``key``, checked against ``hint``; ConfigError when it is absent."""
-    if key not in table:
-        raise place.refusal(f"the key {key!r} is missing")
-    return checked(table[key], hint, key, place)
-
-
-def tables(value: object, place: Place) -> Sequence[dict[str, Any]]:
-    """``value`` as a list of tables."""
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise place.refusal("must be a list of tables")
-    return value
-
-
-def checked(value: Any, hint: Any, key: str, place: Place) -> Any:
-    """``value`` converted to the annotation ``hint``. ``key`` names the value within ``place``:
-    ``rules[0].window``."""
-    origin = typing.get_origin(hint)
-    if hint is Any:
-        return value
+def _convert(
+    hint: Any, value: Any, place: Place, table: Place, errors: list[ConfigError], base: object | None = None
+) -> Any:
+    """Returns `value` as the annotation `hint`. Messages name the key in `table`, which contains `place`."""
+    plain, inner = _without_meta(hint), typing.get_args(_without_meta(hint))
+    origin = typing.get_origin(plain) or plain
     if origin in (typing.Union, types.UnionType):
-        return _one_of(value, hint, key, place)
-    if origin is typing.Literal:
-        if any(value == each and type(value) is type(each) for each in typing.get_args(hint)):
-            return value
-        raise place.refusal(
-            f"{key} = {value!r}, expected one of {', '.join(map(repr, typing.get_args(hint)))}"
-        )
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return _as_float(value, key, place)
-    kind, inner = origin or hint, typing.get_args(hint)
-    if isinstance(value, dict) and _is(kind, Mapping):
-        of = inner[1] if inner else Any
-        return {name: checked(each, of, f"{key}.{name}", place) for name, each in value.items()}
-    # a text is a sequence only to Python
-    if isinstance(value, list) and kind is not str and _is(kind, Sequence):
-        each_of = _kinds_of_places(kind, inner, len(value))
-        if each_of is not None:
-            found = [
-                checked(each, of, f"{key}[{i}]", place)
-                for i, (each, of) in enumerate(zip(value, each_of, strict=True))
+        return _convert_union(inner, value, place, table, errors, base)
+    if is_settings(plain):
+        is_instance = isinstance(value, plain)
+        return value if is_instance else _convert_table(plain, value, place, errors, base, {})
+    if isinstance(value, Mapping) and _is_subclass(origin, Mapping):
+        item = inner[1] if inner else Any
+        return {key: _convert(item, each, place[key], table, errors) for key, each in value.items()}
+    # str is a Sequence in Python, a list is not a str in TOML
+    if isinstance(value, list | tuple) and origin is not str and _is_subclass(origin, Sequence):
+        items = _item_hints(origin, inner, len(value))
+        if items is not None:
+            converted = [
+                _convert(item, each, place[i], table, errors)
+                for i, (item, each) in enumerate(zip(items, value, strict=True))
             ]
-            return tuple(found) if kind is tuple else found
-    elif dataclasses.is_dataclass(hint):
-        return fill(typing.cast(type, hint), value, place[key])
-    elif type(value) in (bool, str):  # a bool is an int and a str is a sequence only to Python
-        if kind in (type(value), object):
-            return value
-    elif (
-        isinstance(kind, type)
-        and isinstance(value, kind)
-        and not (kind is date and isinstance(value, datetime))
-    ):
-        return value
-    raise place.refusal(f"{key} = {value!r}, expected {_spelled(hint)}")
+            return tuple(converted) if origin is tuple else converted
+    try:
+        converted = msgspec.convert(value, hint, builtin_types=_NATIVE)
+        if not _is_out_of_range(converted):
+            return converted
+    except msgspec.ValidationError:
+        pass
+    errors.append(_wrong_value(value, _expected(hint, value), place, table))
+    return None
 
 
-def _one_of(value: Any, hint: Any, key: str, place: Place) -> Any:
-    options = [option for option in typing.get_args(hint) if option is not types.NoneType]
+def _convert_union(
+    options: Sequence[Any],
+    value: Any,
+    place: Place,
+    table: Place,
+    errors: list[ConfigError],
+    base: object | None,
+) -> Any:
+    if value is None and types.NoneType in options:
+        return None
+    options = [option for option in options if option is not types.NoneType]
     if len(options) == 1:
-        return checked(value, options[0], key, place)
+        return _convert(options[0], value, place, table, errors, base)
     for option in options:
-        try:
-            return checked(value, option, key, place)
-        except ConfigError:
-            continue
-    raise place.refusal(f"{key} = {value!r}, expected {' or '.join(map(_spelled, options))}")
+        refused: list[ConfigError] = []
+        converted = _convert(option, value, place, table, refused)
+        if not refused:
+            return converted
+    errors.append(_wrong_value(value, " or ".join(map(_type_name, options)), place, table))
+    return None
 
 
-def _kinds_of_places(kind: Any, inner: tuple[Any, ...], n: int) -> list[Any] | None:
-    """The annotation of each of ``n`` places of a sequence; None where the sequence has another length."""
-    if kind is not tuple or (len(inner) == 2 and inner[1] is Ellipsis):
+def _wrong_value(value: object, expected: str, place: Place, table: Place) -> ConfigError:
+    assignment = f"{place.keys.removeprefix(table.keys).removeprefix('.')} = {value!r}"
+    if assignment in REMOVED:
+        error = table.refusal(f"{assignment} was removed. {REMOVED[assignment]}")
+    else:
+        error = table.refusal(f"{assignment}, expected {expected}")
+    error.path = place.path
+    return error
+
+
+def _item_hints(origin: Any, inner: tuple[Any, ...], n: int) -> list[Any] | None:
+    """Returns the annotation of each item of a sequence of `n`; None if the annotation has another length."""
+    if origin is not tuple or (len(inner) == 2 and inner[1] is Ellipsis):
         return [inner[0] if inner else Any] * n
     if not inner:
         return [Any] * n
     return list(inner) if len(inner) == n else None
 
 
-def _as_float(value: int, key: str, place: Place) -> float:
+def _is_out_of_range(value: object) -> bool:
+    """Returns True for a number that no setting may have: not finite, or above 64 bits."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, int) and abs(value) > MAX_INT
+
+
+def _expected(hint: Any, value: Any) -> str:
+    """Returns what the message of a wrong scalar calls expected."""
+    plain = _without_meta(hint)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (plain is float or (plain is int and isinstance(value, int))):
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
+        return f"at most {MAX_INT}" if abs(value) > MAX_INT else _range_in_words(hint)
+    if plain is str and isinstance(value, str):
+        return "a text that is not empty"
+    if typing.get_origin(plain) is Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(plain)))}"
+    return _type_name(plain)
+
+
+def _range_in_words(hint: Any) -> str:
+    bounds = {
+        name: getattr(meta, name)
+        for meta in getattr(hint, "__metadata__", ())
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(meta, name, None) is not None
+    }
+    if {*bounds} == {"ge", "le"}:
+        return f"{bounds['ge']} to {bounds['le']}"
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    return ", ".join(f"{words[name]} {bound}" for name, bound in bounds.items())
+
+
+def _type_name(hint: Any) -> str:
+    plain = _without_meta(hint)
+    origin = typing.get_origin(plain) or plain
+    if origin is Literal:
+        return " or ".join(map(repr, typing.get_args(plain)))
+    if origin is tuple and Ellipsis not in typing.get_args(plain) and typing.get_args(plain):
+        return f"a list of {len(typing.get_args(plain))}"
+    if is_settings(plain) or _is_subclass(origin, Mapping):
+        return "a table"
+    if origin is not str and _is_subclass(origin, Sequence):
+        return "a list"
+    return origin.__name__ if isinstance(origin, type) else str(plain)
+
+
+def _without_meta(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def _is_subclass(origin: Any, abstract: type) -> bool:
+    return isinstance(origin, type) and issubclass(origin, abstract)
+
+
+def is_settings(hint: Any) -> bool:
+    """Returns True if `convert` makes a table into an instance of `hint`."""
+    is_class = isinstance(hint, type) and typing.get_origin(hint) is None
+    return is_class and (issubclass(hint, msgspec.Struct) or dataclasses.is_dataclass(hint))
+
+
+def read_key(
+    table: Mapping[str, Any], key: str, hint: Any, place: Place, default: Any = msgspec.UNSET
+) -> Any:
+    """Returns the value of one key. Raises ConfigError if it is absent without a default, or wrong."""
+    if key not in table:
+        if default is msgspec.UNSET:
+            raise place.refusal(f"the key {key!r} is missing")
+        return default
+    errors: list[ConfigError] = []
+    value = _convert(hint, table[key], place[key], place, errors)
+    if errors:
+        raise errors[0]
+    return value
+
+
+def read_tables(value: object, place: Place) -> Sequence[dict[str, Any]]:
+    """Returns `value` if it is a list of tables, else raises ConfigError."""
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise place.refusal("must be a list of tables")
+    return value
+
+
+def construct(cls: type[T], arguments: Mapping[str, Any], place: Place) -> T:
+    """Returns `cls(**arguments)`. What the class refuses is a ConfigError with the place."""
     try:
-        return float(value)
-    except OverflowError as error:
-        raise place.refusal(f"{key} is too large for a number with a point") from error
+        return cls(**arguments)
+    except (ValueError, TypeError, ConfigError, ContractError) as error:
+        raise place.refusal(error) from error
 
 
-def _hints(cls: type[Any], place: Place) -> dict[str, Any]:
+def unknown_key(key: str, known: Iterable[str], place: Place, nested: Sequence[str] = ()) -> ConfigError:
+    """Returns the error for a key that is not `known`. `nested`: tables in `place` that have this key."""
+    known = sorted(known)
+    # An entry of a list may be named: recall.popular.min_items, scenes.home.limits.
+    tables = [name for name in place.path if isinstance(name, str)][-2:]
+    advice = next((REMOVED[old] for name in tables if (old := f"{name}.{key}") in REMOVED), None)
+    if advice is not None:
+        return place.refusal(f"the key {key!r} was removed. {advice}", key)
+    if nested:
+        places = " or ".join(f"{name}.{key}" for name in nested)
+        return place.refusal(f"the key {key!r} belongs to a section. Write it at {places}.", key)
+    return place.refusal(f"unknown key {key!r}{nearest(key, known)}; known are {known}", key)
+
+
+def check_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> None:
+    """Raises ConfigError for the first key that is not `known`."""
+    known = list(known)
+    for key in table:
+        if key not in known:
+            raise unknown_key(key, known, place)
+
+
+def refuse_removed(key: str, value: object) -> None:
+    """Raises ConfigError if `value` of `key` was removed."""
+    assignment = f"{key} = {value!r}"
+    if assignment in REMOVED:
+        raise ConfigError(f"{assignment} was removed. {REMOVED[assignment]}")
+
+
+def toml_key(key: str) -> str:
+    """Returns `key` as TOML writes it, quoted if needed."""
+    return key if _BARE_KEY.fullmatch(key) else _toml_string(key)
+
+
+def toml_value(value: object) -> str:
+    """Returns a value as TOML writes it. Keys with the value None are left out of tables."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:_}"
+    if isinstance(value, float):
+        return repr(value)
+    if is_settings(type(value)):
+        value = msgspec.to_builtins(value)
+    if isinstance(value, Mapping):
+        items = [
+            f"{toml_key(str(key))} = {toml_value(item)}" for key, item in value.items() if item is not None
+        ]
+        return f"{{ {', '.join(items)} }}" if items else "{}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return _toml_string(str(value))
+
+
+def _toml_string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_lines(text: str) -> Mapping[Keys, int]:
+    """Returns {path: line, from 1} of each key, table and list entry in `text`. Empty if it is not TOML.
+
+    tomllib does not report lines. Cost: O(text).
+    """
     try:
-        return typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)
-    except NameError as error:
-        raise place.refusal(
-            f"the annotations of {cls.__name__} cannot be read, {error}: import it plainly"
-        ) from error
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+    return _LineScan(text).scan()
 
 
-def _is(kind: Any, abstract: type) -> bool:
-    return isinstance(kind, type) and issubclass(kind, abstract)
+_SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_STRING = re.compile(r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'', re.DOTALL)
+_OTHER_VALUE = re.compile(r"[^,\]}\n#]+")
 
 
-def _spelled(hint: Any) -> str:
-    kind = typing.get_origin(hint) or hint
-    if kind is typing.Literal:
-        return " or ".join(map(repr, typing.get_args(hint)))
-    if kind is tuple and Ellipsis not in typing.get_args(hint) and typing.get_args(hint):
-        return f"a list of {len(typing.get_args(hint))}"
-    if isinstance(kind, type) and kind is not str:
-        for abstract, name in _KINDS.items():
-            if issubclass(kind, abstract):
-                return name
-    return kind.__name__ if isinstance(kind, type) else str(hint)
+class _LineScan:
+    """A scan of a valid TOML text, from `at` on."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+        self.lines: dict[Keys, int] = {}
+        self.n_entries: dict[Keys, int] = {}  # entries so far in each list of tables
+
+    def scan(self) -> Mapping[Keys, int]:
+        table: Keys = ()
+        self._skip()
+        while self.at < len(self.text):
+            if self._take("[["):
+                table = self._table(entry=True)
+            elif self._take("["):
+                table = self._table(entry=False)
+            else:
+                self._pair(table)
+            self._skip()
+        return self.lines
+
+    def _table(self, entry: bool) -> Keys:
+        line = self._line()
+        path = self._inside(self._key())
+        if entry:
+            self.lines.setdefault(path, line)
+            self.n_entries[path] = self.n_entries.get(path, 0) + 1
+        if path in self.n_entries:
+            path = (*path, self.n_entries[path] - 1)
+        self._store(path, line)
+        self._take("]]" if entry else "]")
+        return path
+
+    def _inside(self, keys: list[str]) -> Keys:
+        """Returns the path of a table header. A list of tables on the way continues in its last entry."""
+        path: Keys = ()
+        for key in keys[:-1]:
+            path = (*path, key)
+            if path in self.n_entries:
+                path = (*path, self.n_entries[path] - 1)
+        return (*path, keys[-1])
+
+    def _pair(self, table: Keys) -> None:
+        line = self._line()
+        path = (*table, *self._key())
+        self._skip()
+        self._take("=")
+        self._skip()
+        self._store(path, line)
+        self._value(path)
+
+    def _value(self, path: Keys) -> None:
+        if self._take("["):
+            number = 0
+            self._skip()
+            while not self._take("]"):
+                self.lines.setdefault((*path, number), self._line())
+                self._value((*path, number))
+                number += 1
+                self._skip()
+                self._take(",")
+                self._skip()
+        elif self._take("{"):
+            self._skip()
+            while not self._take("}"):
+                self._pair(path)
+                self._skip()
+                self._take(",")
+                self._skip()
+        else:
+            match = _STRING.match(self.text, self.at) or _OTHER_VALUE.match(self.text, self.at)
+            self.at = match.end() if match else self.at + 1
+
+    def _key(self) -> list[str]:
+        keys: list[str] = []
+        while True:
+            self._skip()
+            match = _BARE_KEY.match(self.text, self.at) or _STRING.match(self.text, self.at)
+            if match is None:
+                return keys
+            self.at = match.end()
+            keys.append(match[0].strip("\"'"))
+            self._skip()
+            if not self._take("."):
+                return keys
+
+    def _store(self, path: Keys, line: int) -> None:
+        """Stores the line of `path`, and of tables above it that have no line yet."""
+        for n in range(1, len(path) + 1):
+            self.lines.setdefault(path[:n], line)
+
+    def _line(self) -> int:
+        return self.text.count("\n", 0, self.at) + 1
+
+    def _skip(self) -> None:
+        match = _SPACE.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+
+    def _take(self, token: str) -> bool:
+        if not self.text.startswith(token, self.at):
+            return False
+        self.at += len(token)
+        return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import sys
 import tempfile
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from karec.catalog.dataset import Dataset
     from karec.cli.progress import ProgressBars
     from karec.lab.simulate.world import World
-    from karec.learn.settings.train import TrainSettings
+    from karec.learn.settings.settings import TrainSettings
 
 DEMO_BASELINES: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr", "hard")
 PIPED_WIDTH = 140  # columns of a table that goes into a file or another program
@@ -96,13 +95,11 @@ def train_settings(arguments: argparse.Namespace) -> TrainSettings:
     so that its report shows what distillation gives. In the world's demo MMoE and LightGBM rank as one: there
     the MMoE alone is behind LightGBM, and teaches the towers less.
     """
-    from karec.learn.settings.train import TrainSettings
+    from karec.learn.settings.settings import TrainSettings
 
     settings = TrainSettings() if arguments.settings is None else TrainSettings.from_toml(arguments.settings)
     if arguments.command == "demo" and arguments.settings is None:
-        settings = dataclasses.replace(
-            settings, evaluation=dataclasses.replace(settings.evaluation, baselines=DEMO_BASELINES)
-        )
+        settings = settings.replace(evaluation={"baselines": DEMO_BASELINES})
         if arguments.data == "world":
-            settings = dataclasses.replace(settings, ranker=dataclasses.replace(settings.ranker, kind="both"))
-    return settings if arguments.seed is None else dataclasses.replace(settings, seed=arguments.seed)
+            settings = settings.replace(ranker={"kind": "both"})
+    return settings if arguments.seed is None else settings.replace(seed=arguments.seed)

@@ -12,7 +12,7 @@ from karec.catalog.dataset import Dataset
 from karec.config.project import main_scene
 from karec.config.scenes import Config
 from karec.config.starting import starting_config
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 
 LOG_ROW = 24  # bytes in a rank log's part, beside four for each logit
 INDEX_ROW = 80  # bytes of a work in the index, beside two for each dimension

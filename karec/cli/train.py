@@ -4,7 +4,6 @@ worse."""
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,14 +38,14 @@ def learn(
     from karec.learn.run.train import train_all
 
     version = next_version(arguments.out / "bundles")
-    settings = dataclasses.replace(train_settings(arguments), model_version=version)
+    settings = train_settings(arguments).replace(model_version=version)
     if getattr(arguments, "quick", False):
         settings = settings.quick(len(data.dataset.split()[0]))
     check_outputs(data.dataset, settings, arguments.out, getattr(arguments, "report", None), serves=serves)
     run = _run_folder(arguments)
     minutes, choice = getattr(arguments, "choose", None), None
     if minutes is not None:
-        check_run(data.dataset, settings.of(data.dataset))
+        check_run(data.dataset, settings.resolve(data.dataset))
         choice = choose_settings(
             data.dataset, settings, arguments.out / "choice", minutes, progress, resume=resume
         )
@@ -101,7 +100,7 @@ def _learn_from_log(
         data.dataset,
         run,
         arguments.log,
-        dataclasses.replace(settings, model_version=version),
+        settings.replace(model_version=version),
         _run_folder(arguments),
         progress,
         version=arguments.log_version,

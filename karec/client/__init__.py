@@ -1,7 +1,7 @@
 """A service that `karec serve` runs, called from Python: `Client`, and `AsyncClient` with the same calls as
 coroutines.
 
-Loads httpx and msgspec (extra ``client``) and nothing of the engine.
+Loads httpx (extra ``client``) and msgspec, and nothing of the engine.
 """
 
 from karec.errors import MissingExtra

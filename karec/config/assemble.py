@@ -13,7 +13,7 @@ from karec.config.registry import SUBSTITUTE, build_steering, build_step, step_c
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import check_steered, check_wiring
-from karec.errors import ConfigError
+from karec.errors import ConfigError, nearest
 from karec.online.follow import Follower
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
@@ -29,7 +29,7 @@ from karec.pipeline.step import (
     Stage,
     Step,
 )
-from karec.toml import Place, construct, known_keys, nearest, required, tables
+from karec.toml import Place, check_keys, construct, read_key, read_tables
 
 S = TypeVar("S", bound=Step)
 STAGE_KEYS = ("name", "steps", SUBSTITUTE)
@@ -158,9 +158,9 @@ def check_steps(scene: Scene) -> None:
     named = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
     for i, stage in enumerate(scene.stages):
         place = scene.place["stages"][i]["steps"]
-        named += [(table, place[j]) for j, table in enumerate(tables(stage.get("steps"), place))]
+        named += [(table, place[j]) for j, table in enumerate(read_tables(stage.get("steps"), place))]
     for table, place in named:
-        step_class(required(table, "use", str, place), place)
+        step_class(read_key(table, "use", str, place), place)
 
 
 def _bundle_of(config: Config) -> Bundle:
@@ -215,9 +215,9 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
 
 
 def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stage:
-    known_keys(table, STAGE_KEYS, place)
-    name = required(table, "name", str, place)
-    entries = tables(table.get("steps"), place["steps"])
+    check_keys(table, STAGE_KEYS, place)
+    name = read_key(table, "name", str, place)
+    entries = read_tables(table.get("steps"), place["steps"])
     steps = _steps(entries, STAGE_ROLES, resources, place["steps"])
     instead = None
     if table.get(SUBSTITUTE, False) is not False:
@@ -226,7 +226,7 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
             steps[entries.index(entry)]
             if entry in entries
             else build_step(entry, STAGE_ROLES, resources, at[i])
-            for i, entry in enumerate(tables(table[SUBSTITUTE], at))
+            for i, entry in enumerate(read_tables(table[SUBSTITUTE], at))
         )
     return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: instead}, place)
 

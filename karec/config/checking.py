@@ -12,8 +12,7 @@ from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refuse
 from karec.config.inheriting import LISTS
 from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
-from karec.config.registry import SUBSTITUTE, hollow_step, step_mistakes
-from karec.config.resources import GIVEN
+from karec.config.registry import SUBSTITUTE, hollow_step, settings_type, step_mistakes
 from karec.config.scenes import (
     COUNTED,
     RECALL,
@@ -30,7 +29,7 @@ from karec.errors import ConfigError, KarecError
 from karec.exposure.controller import Steering
 from karec.pipeline.step import Merger, QueryHydrator, SideEffect, Source, Stage, Step
 from karec.screening.settings import read_settings
-from karec.toml import Place, checked, construct, known_keys, mistakes, read_toml, tables
+from karec.toml import Place, check_keys, construct, mistakes, read_key, read_tables, read_toml
 
 ROLES: Mapping[str, tuple[type[Step], ...]] = {
     "query": (QueryHydrator,),
@@ -89,9 +88,8 @@ def _without_unknown(config: Config) -> dict[str, list[ConfigError]]:
     for name, table in config.scenes.items():
         for key in [key for key in table if key not in SCENE_KEYS] if isinstance(table, dict) else ():
             try:
-                known_keys({key: table.pop(key)}, SCENE_KEYS, Place(config.path)["scenes"][name])
+                check_keys({key: table.pop(key)}, SCENE_KEYS, Place(config.path)["scenes"][name])
             except ConfigError as error:
-                error.path = (*error.path, key)
                 found.setdefault(name, []).append(error)
     return found
 
@@ -119,12 +117,12 @@ def _inherited(
 def _top_mistakes(config: Config) -> Iterator[ConfigError]:
     for key in config.table:
         try:
-            known_keys({key: None}, TOP_KEYS, Place(config.path))
+            check_keys({key: None}, TOP_KEYS, Place(config.path))
         except ConfigError as error:
             error.path = (key,)
             yield error
-    of_live = list(mistakes(LiveSettings, config.table.get("live", LEAST), Place(config.path)["live"]))
-    of_serve = list(mistakes(ServeSettings, config.table.get("serve", {}), Place(config.path)["serve"]))
+    of_live = mistakes(LiveSettings, config.table.get("live", LEAST), Place(config.path)["live"])
+    of_serve = mistakes(ServeSettings, config.table.get("serve", {}), Place(config.path)["serve"])
     yield from (*of_live, *of_serve)
     tables_read = [name for name, found in (("live", of_live), ("serve", of_serve)) if not found]
     for read in ("bundle", "bundle_key", "threads", *tables_read):
@@ -186,12 +184,13 @@ def _scene_mistakes(
             )
     for key, hint, absent in _KEYS_OF_SCENES:
         try:
-            checked(table.get(key, absent), hint, key, place)
+            read_key(table, key, hint, place, absent)
         except ConfigError as error:
             error.path = (*place.path, key)
             found.append(error)
     if isinstance(table.get("exposure"), dict):
-        found += mistakes(Steering, table["exposure"], place["exposure"], GIVEN)
+        steering = settings_type(Steering, place["exposure"])
+        found += mistakes(steering, table["exposure"], place["exposure"])
     if not lists["recall"] and not found:
         found.append(place["recall"].refusal("a scene needs at least one recall channel"))
     limit = None
@@ -240,7 +239,7 @@ def _entries(
     try:
         if isinstance(value, dict):
             raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
-        each = tables(value, place)
+        each = read_tables(value, place)
     except ConfigError as error:
         found.append(error)
         return []
@@ -271,7 +270,7 @@ def _steps(
     """The steps of a stage, or of its substitute, by the ``key`` of their list."""
     if key == "steps":
         try:
-            known_keys(stage, STAGE_KEYS, at)
+            check_keys(stage, STAGE_KEYS, at)
         except ConfigError as error:
             found.append(error)
         if not isinstance(stage.get("name"), str):

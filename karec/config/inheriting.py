@@ -24,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from karec.toml import Place, nearest, required, tables
+from karec.errors import nearest
+from karec.toml import Place, read_key, read_tables
 
 LISTS = ("query", "recall", "stages", "side_effects")
 
@@ -70,9 +71,9 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
     """The entries of ``parent`` changed by name: a table overrides keys or adds an entry, false leaves an
     entry out."""
     entries: dict[str, Mapping[str, Any]] = {
-        entry_name(entry, i): entry for i, entry in enumerate(tables(parent, place))
+        entry_name(entry, i): entry for i, entry in enumerate(read_tables(parent, place))
     }
-    if len(entries) < len(tables(parent, place)):
+    if len(entries) < len(read_tables(parent, place)):
         raise place.refusal(
             "two entries of the inherited list have one name: give one of them another `name`"
         )
@@ -91,7 +92,7 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
         else:
             entries[name] = _changed(entries.get(name, {"name": name}), name, change, place[name])
             if "before" in change:
-                before = str(required(change, "before", str, place[name]))
+                before = str(read_key(change, "before", str, place[name]))
                 entries = _moved(entries, name, before, place[name])
     return list(entries.values())
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from karec.config.inheriting import entry_name
 from karec.config.scenes import Config
-from karec.config.toml_lines import toml_lines
 from karec.errors import ConfigError
+from karec.toml import toml_lines
 
 Path = tuple[str | int, ...]
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
+import msgspec
+
 from karec.config.resources import GIVEN, Resources
-from karec.errors import ConfigError, ContractError
+from karec.errors import ConfigError, ContractError, nearest
 from karec.exposure.controller import Steering
 from karec.pipeline._substitute import NOTHING, check_substitute
 from karec.pipeline.step import Source, Step
-from karec.toml import (
-    REMOVED,
-    Place,
-    checked,
-    construct,
-    keywords,
-    mistakes,
-    nearest,
-    parameters,
-    required,
-)
+from karec.toml import REMOVED, Place, construct, convert, mistakes, read_key
 
 # keys of every step
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
@@ -40,19 +34,17 @@ T = TypeVar("T")
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
     """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of
     another role."""
-    use = required(table, "use", str, place)
+    use = read_key(table, "use", str, place)
     cls = step_class(use, place)
     _check_role(cls, use, roles, place)
     step: S = _filled(cls, use, table, resources, place)
-    on_failure = checked(
-        table.get("on_failure", cls.on_failure), Literal["fail", "skip"], "on_failure", place
-    )
+    on_failure = read_key(table, "on_failure", EVERY_STEP["on_failure"], place, cls.on_failure)
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
     object.__setattr__(step, "on_failure", on_failure)
     if isinstance(step, Source):
         for key, kind in EVERY_SOURCE.items():
             if key in table:
-                object.__setattr__(step, key, checked(table[key], kind, key, place))
+                object.__setattr__(step, key, read_key(table, key, kind, place))
         _check_source(step, place)
     told = substitute_of(table, cls, place)
     if told is not None:
@@ -72,7 +64,7 @@ def substitute_of(table: Mapping[str, Any], cls: type[Any], place: Place) -> str
     if isinstance(told, dict):
         if SUBSTITUTE in told:
             raise place[SUBSTITUTE].refusal("a substitute cannot have a substitute of its own")
-        other = step_class(required(told, "use", str, place[SUBSTITUTE]), place[SUBSTITUTE])
+        other = step_class(read_key(told, "use", str, place[SUBSTITUTE]), place[SUBSTITUTE])
         taken = {key: table[key] for key in LIKE_THE_STEP if key in table and key in parameters(other)}
         return {**taken, **told}
     if told != NOTHING:
@@ -101,7 +93,7 @@ def step_mistakes(
 ) -> Iterator[ConfigError]:
     """Every mistake of ``table`` that shows without a bundle."""
     try:
-        use = required(table, "use", str, place)
+        use = read_key(table, "use", str, place)
         cls = step_class(use, place)
         _check_role(cls, use, roles, place)
     except ConfigError as error:
@@ -110,10 +102,10 @@ def step_mistakes(
         return
     inside = place.called(f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in _common(cls)}
-    found = list(mistakes(cls, options, inside, [name for name in parameters(cls) if name in GIVEN]))
+    found = mistakes(settings_type(cls, inside), options, inside)
     for key in _common(cls) & table.keys() - {SUBSTITUTE}:
         try:
-            checked(table[key], {**EVERY_STEP, **EVERY_SOURCE}[key], key, inside)
+            read_key(table, key, {**EVERY_STEP, **EVERY_SOURCE}[key], inside)
         except ConfigError as error:
             error.path = (*place.path, key)
             found.append(error)
@@ -178,8 +170,8 @@ def build_steering(table: Mapping[str, Any], resources: Resources, place: Place)
 def step_name(table: Mapping[str, Any], place: Place) -> str:
     """The key ``name``, else ``use`` without its module."""
     if "name" in table:
-        return str(required(table, "name", str, place))
-    return str(required(table, "use", str, place)).rsplit(":", 1)[-1]
+        return str(read_key(table, "name", str, place))
+    return str(read_key(table, "use", str, place)).rsplit(":", 1)[-1]
 
 
 def step_classes() -> dict[str, type[Step]]:
@@ -230,6 +222,47 @@ def steps_that_give(feature: str) -> list[str]:
     return [use for use, cls in step_classes().items() if feature in cls.gives]
 
 
+def parameters(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
+    """Returns the named parameters of the constructor of `cls`."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = inspect.signature(cls).parameters
+    return {name: parameter for name, parameter in named.items() if parameter.kind not in variadic}
+
+
+def _same(value: T) -> T:
+    return value
+
+
+@functools.cache
+def _settings_type(cls: type[Any]) -> type[msgspec.Struct]:
+    hints = typing.get_type_hints(cls.__init__, include_extras=True)
+    fields: list[Any] = []
+    for name, parameter in parameters(cls).items():
+        if name in GIVEN:
+            continue
+        default: Any = parameter.default
+        if default is inspect.Parameter.empty:
+            fields.append((name, hints.get(name, Any)))
+            continue
+        is_plain = default is None or isinstance(default, bool | int | float | str)
+        default = default if is_plain else msgspec.field(default_factory=functools.partial(_same, default))
+        fields.append((name, hints.get(name, Any), default))
+    return msgspec.defstruct(
+        cls.__name__, fields, kw_only=True, forbid_unknown_fields=True, namespace={"__doc__": cls.__doc__}
+    )
+
+
+def settings_type(cls: type[Any], place: Place) -> type[msgspec.Struct]:
+    """Returns the struct of the settings of `cls`: the parameters of its constructor but the resources."""
+    try:
+        return _settings_type(cls)  # type: ignore[arg-type]
+    except NameError as error:
+        raise place.refusal(
+            f"the annotations of {cls.__name__} cannot be read: {error}. Import the name at the top of its "
+            "module, not under TYPE_CHECKING."
+        ) from error
+
+
 def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
     inside = place.called(f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in _common(cls)}
@@ -237,10 +270,10 @@ def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resourc
 
 
 def _constructed(cls: type[T], options: Mapping[str, Any], resources: Resources, place: Place) -> T:
-    given = [name for name in parameters(cls) if name in GIVEN]
-    arguments = keywords(cls, options, place, given)
+    settings = convert(settings_type(cls, place), options, place)
+    arguments = {name: getattr(settings, name) for name in settings.__struct_fields__}
     try:
-        parts = {name: resources.get(name) for name in given}
+        parts = {name: resources.get(name) for name in parameters(cls) if name in GIVEN}
     except LookupError as error:
         raise place.refusal(error.args[0]) from error
     return construct(cls, parts | arguments, place)

@@ -8,8 +8,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 
-from karec.errors import ConfigError
-from karec.toml import nearest
+from karec.errors import ConfigError, nearest
 
 HOME = "home"
 OTHERS = ("following", "city", "live", "song_request", "room", "comment", "comment_users", "creators")

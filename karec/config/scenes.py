@@ -45,8 +45,8 @@ from karec.config.inheriting import LISTS, merged
 from karec.config.live_settings import LiveSettings
 from karec.config.registry import SUBSTITUTE
 from karec.config.serve_settings import SHOWN, ServeSettings
-from karec.errors import ConfigError
-from karec.toml import Place, checked, fill, known_keys, nearest, read_toml, required, tables
+from karec.errors import ConfigError, nearest
+from karec.toml import Place, check_keys, convert, read_key, read_tables, read_toml
 
 TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "serve", "scenes")
 SCENE_KEYS = (
@@ -120,14 +120,14 @@ class Config:
         if kind is not None:
             raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)
-        known_keys(table, TOP_KEYS, Place(path))
+        check_keys(table, TOP_KEYS, Place(path))
         return cls.of_table(path, table)
 
     @classmethod
     def of_table(cls, path: Path, table: dict[str, Any]) -> Config:
         """The file's ``table``, whose other keys are not looked at."""
         place = Place(path)
-        scenes = required(table, "scenes", dict, place)
+        scenes = read_key(table, "scenes", dict, place)
         if not scenes:
             raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")
         return cls(path, scenes, table)
@@ -135,27 +135,27 @@ class Config:
     @property
     def bundle(self) -> Path:
         """The folder that holds the bundles, or one bundle."""
-        return self.path.parent / str(required(self.table, "bundle", str, Place(self.path)))
+        return self.path.parent / str(read_key(self.table, "bundle", str, Place(self.path)))
 
     @property
     def bundle_key(self) -> Path | None:
         """The PEM file of the public key that bundles must be signed for; None: any bundle is taken."""
         if "bundle_key" not in self.table:
             return None
-        return self.path.parent / str(required(self.table, "bundle_key", str, Place(self.path)))
+        return self.path.parent / str(read_key(self.table, "bundle_key", str, Place(self.path)))
 
     @property
     def live(self) -> LiveSettings | None:
         """Where what happens is kept; None where the file does not say it."""
-        return (
-            fill(LiveSettings, self.table["live"], Place(self.path)["live"]) if "live" in self.table else None
-        )
+        if "live" not in self.table:
+            return None
+        return convert(LiveSettings, self.table["live"], Place(self.path)["live"])
 
     @property
     def serve(self) -> ServeSettings:
         """How ``karec serve`` answers; what the file does not say is as ``ServeSettings`` has it."""
         place = Place(self.path)["serve"]
-        found = fill(ServeSettings, self.table.get("serve", {}), place)
+        found = convert(ServeSettings, self.table.get("serve", {}), place)
         if found.exposure == SHOWN and "live" not in self.table:
             raise place["exposure"].refusal(
                 f'exposure = "{SHOWN}" counts events: add [live] with state and events'
@@ -168,7 +168,7 @@ class Config:
         if "threads" not in self.table:
             return None
         place = Place(self.path)
-        threads = int(required(self.table, "threads", int, place))
+        threads = int(read_key(self.table, "threads", int, place))
         if threads <= 0:
             raise place.refusal(f"threads = {threads}, expected at least 1")
         return threads
@@ -187,13 +187,11 @@ class Config:
             raise place["limits"].refusal(
                 f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for'
             )
-        exposure = (
-            checked(table["exposure"], Mapping[str, Any], "exposure", place) if "exposure" in table else None
-        )
-        consumed = checked(table.get("consumed", []), Sequence[str], "consumed", place)
-        item_type = str(required(table, "item_type", str, place)) if "item_type" in table else WORKS
+        exposure = read_key(table, "exposure", Mapping[str, Any], place, None)
+        consumed = read_key(table, "consumed", Sequence[str], place, [])
+        item_type = read_key(table, "item_type", str, place, WORKS)
         own_type = None if item_type == WORKS else item_type
-        again = bool(required(table, "show_again", bool, place)) if "show_again" in table else False
+        again = read_key(table, "show_again", bool, place, False)
         lists |= {"exposure": exposure, "item_type": own_type, "consumed": consumed, "show_again": again}
         return Scene(name, place, limit, **lists)
 
@@ -219,16 +217,16 @@ class Config:
         table = self.scenes[name]
         if not isinstance(table, dict):
             raise place.refusal("must be a table")
-        known_keys(table, SCENE_KEYS, place)
+        check_keys(table, SCENE_KEYS, place)
         if "inherits" not in table:
             return table, ()
-        parent = required(table, "inherits", str, place)
+        parent = read_key(table, "inherits", str, place)
         above, parents = self.inherited(parent, (*children, name))
         return merged(above, table, place), (parent, *parents)
 
 
 def limits_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
-    limits: Mapping[str, int] = checked(table.get("limits", {}), Mapping[str, int], "limits", place)
+    limits: Mapping[str, int] = read_key(table, "limits", Mapping[str, int], place, {})
     for name, count in limits.items():
         _check_count(f"limits.{name}", count, place)
     return limits
@@ -248,7 +246,7 @@ def limit_of(table: Mapping[str, Any], limits: Mapping[str, int], place: Place) 
             "candidates and limits.recall both say how many works leave recall; keep limits.recall"
         )
     if "candidates" in table:
-        limit = int(required(table, "candidates", int, place))
+        limit = int(read_key(table, "candidates", int, place))
         _check_count("candidates", limit, place)
         return limit
     return limits.get(RECALL)
@@ -259,7 +257,7 @@ def _counted(value: object, limits: Mapping[str, int], used: set[str], place: Pl
     ``used``."""
     if isinstance(value, dict):
         raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
-    return [counted_entry(table, limits, used, place[i]) for i, table in enumerate(tables(value, place))]
+    return [counted_entry(table, limits, used, place[i]) for i, table in enumerate(read_tables(value, place))]
 
 
 def counted_entry(

@@ -15,14 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import EVERY_SOURCE, SUBSTITUTE, step_classes
+from karec.config.registry import EVERY_SOURCE, SUBSTITUTE, parameters, step_classes
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
 from karec.exposure.controller import Steering
 from karec.pipeline._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
 from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source, Step
-from karec.toml import parameters
 
 Schema = dict[str, Any]
 

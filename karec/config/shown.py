@@ -12,10 +12,10 @@ from typing import Any
 
 from karec.config.inheriting import LISTS
 from karec.config.origins import Origins
-from karec.config.registry import EVERY_STEP, SUBSTITUTE, step_class
+from karec.config.registry import EVERY_STEP, SUBSTITUTE, parameters, step_class
 from karec.config.resources import GIVEN
 from karec.config.scenes import Config
-from karec.toml import Place, parameters
+from karec.toml import Place
 
 WIDTH = 60  # where the comments begin, at least
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from karec.catalog.schema import CREATOR, PUBLISHED, SONG, TAG, TYPE, Meaning
 from karec.data.cells import Check, Log
 from karec.errors import ConfigError
-from karec.toml import Place, construct, keywords, read_toml
+from karec.toml import Place, convert, read_toml
 
 FILE = "data.toml"
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
@@ -385,7 +385,5 @@ def read_contract(folder: Path) -> Contract:
 
 def contract_of(path: Path, folder: Path) -> Contract:
     """The data.toml at ``path``, of files in ``folder``."""
-    said = keywords(
-        Contract, {"name": folder.resolve().name, **read_toml(path)}, Place(path), given=("folder",)
-    )
-    return construct(Contract, {**said, "folder": folder}, Place(path))
+    table = {"name": folder.resolve().name, **read_toml(path)}
+    return convert(Contract, table, Place(path), given={"folder": folder})

@@ -20,8 +20,7 @@ from karec.data.contract import Files
 from karec.data.database import Database, told
 from karec.data.lines import count_lines, open_file
 from karec.data.places import lines_at, lines_of_rows, opened
-from karec.errors import DataError
-from karec.toml import nearest
+from karec.errors import DataError, nearest
 
 FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".dat": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 FORMATS |= {".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from karec.toml import nearest
+from karec.errors import nearest
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from karec.errors import DataError, MissingExtra, one_line
-from karec.toml import nearest
+from karec.errors import DataError, MissingExtra, nearest, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,9 +21,8 @@ import math
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from karec.toml import Place, construct, keywords, read_toml
+from karec.toml import Place, convert, read_toml
 
 Value = str | int | bool
 MOST_QUOTAS = 62  # bits of an integer
@@ -255,9 +254,5 @@ def finite(**numbers: float | None) -> None:
 
 
 def read_settings(path: Path) -> Settings:
-    """ConfigError of one line, with the place of the mistake."""
-    said: dict[str, Any] = read_toml(path)
-    place = Place(path)
-    return construct(
-        Settings, {**keywords(Settings, said, place, given=("folder",)), "folder": path.parent}, place
-    )
+    """Reads a screen.toml. Raises ConfigError with a line for each mistake."""
+    return convert(Settings, read_toml(path), Place(path), given={"folder": path.parent})

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from karec.errors import nearest
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import EMPTY, Page, Request
 from karec.serve import wire
 from karec.serve.problems import ProblemError
 from karec.serve.reasons import reasons
 from karec.serve.service import Served
-from karec.toml import nearest
 
 
 def request_of(served: Served, asked: wire.Asked, place: str) -> Request:

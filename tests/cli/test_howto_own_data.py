@@ -11,7 +11,7 @@ from own_logs import shop_actions
 
 from karec.cli import main
 from karec.data.contract import Contract
-from karec.toml import Place, keywords
+from karec.toml import Place, convert
 
 HOWTO = (Path(__file__).parents[2] / "docs" / "howto-own-data.md").read_text(encoding="utf-8")
 STEPS = re.findall(r"```sh\n([^`]*)\n```\n\n```text\n([^`]*)\n```", HOWTO)
@@ -77,4 +77,4 @@ def test_each_data_toml_of_the_document_is_one(text):
     said = tomllib.loads(text)
     if "events" not in said:
         said["events"] = {"path": "log.csv", "columns": {"user": "u", "item": "i", "time": "t"}}
-    Contract(**keywords(Contract, said, Place(Path("data.toml")), given=("folder",)), folder=Path())
+    convert(Contract, said, Place(Path("data.toml")), given={"folder": Path()})

@@ -5,7 +5,7 @@ import os
 
 import pytest
 from small_dataset import make_dataset
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec import cli
 from karec.cli.preflight import check_outputs
@@ -51,7 +51,7 @@ def test_a_place_that_cannot_be_written_or_served_is_told_before(
 
 
 def test_too_little_room_is_told_with_both_numbers(tmp_path):
-    vast = changed(SMALL, towers={"vector": 10**12})
+    vast = SMALL.replace(towers={"vector": 10**12})
     dataset = make_dataset()
     with pytest.raises(
         OSError,

@@ -14,6 +14,7 @@ from karec.bundle.item_types import ItemTypeBundle
 from karec.config import load_cascade, open_bundle
 from karec.config.project import KindsOf
 from karec.config.scene_templates import HOME, OTHERS
+from karec.errors import nearest
 from karec.lab.demo.serve import asked_users
 from karec.lab.simulate.world import World
 from karec.lab.simulate.world.item_types import WorldKind, make_kinds
@@ -22,7 +23,6 @@ from karec.lab.studies.scenes import ValueOf, fill, scene_row
 from karec.pipeline.types import Request
 from karec.steps.scorers.live_indicators import LiveIndicators
 from karec.times import HOUR_MS, Progress
-from karec.toml import nearest
 
 ALL = "all"
 MINUTE_MS = HOUR_MS // 60

@@ -149,7 +149,7 @@ def learn_from_served(
     served."""
     first = ServedRun.read(trained.folder)
     version = next_version(out / "bundles")
-    settings = replace(first.settings, model_version=version, towers=replace(first.settings.towers, epochs=1))
+    settings = first.settings.replace(model_version=version, towers={"epochs": 1})
     return train_from_log(
         dataset,
         first,

@@ -35,9 +35,9 @@ from typing import Any
 from karec.catalog.snapshot import Snapshot
 from karec.config.scenes import Config
 from karec.config.starting import QUOTAS, starting_config
-from karec.errors import ConfigError
+from karec.errors import ConfigError, nearest
 from karec.lab.simulate.sessions import SCENE
-from karec.toml import Place, fill, nearest, read_toml
+from karec.toml import Place, convert, read_toml
 
 # Arms files that come with karec.
 SETS = (
@@ -164,7 +164,7 @@ def read_arms(path: str | Path) -> Arms:
         raise ConfigError(
             f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
         )
-    return fill(Arms, read_toml(Path(path)), Place(Path(path)))
+    return convert(Arms, read_toml(Path(path)), Place(Path(path)))
 
 
 def _limits_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:

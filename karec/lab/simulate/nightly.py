@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from karec.lab.simulate.write_dataset import write_dataset
 
 READS = """import sys
 from pathlib import Path
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 for path in sys.argv[1:]:
     TrainSettings.from_toml(Path(path))"""
 VALIDATION, TEST = 0.04, 0.02  # shares of an arm's exposures, the last ones
@@ -54,8 +55,10 @@ def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
         )
     if done.returncode:
         last = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        arm, _, why = last.rpartition(f"{folder}/")[2].partition(".toml: ")
-        raise ConfigError(f"the arm {arm!r}: [learn] holds what karec train refuses: {why}" if why else last)
+        match = re.search(rf"{re.escape(folder)}/(.*?)\.toml:(?:\d+:)? (.*)", last)
+        if match is None:
+            raise ConfigError(last)
+        raise ConfigError(f"the arm {match[1]!r}: [learn] has settings that karec train refuses: {match[2]}")
 
 
 def first_training(world: World, settings: Mapping[str, Any], seed: int, folder: Path) -> Path:

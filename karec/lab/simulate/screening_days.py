@@ -36,11 +36,9 @@ from karec.screening.screen import KEPT, read_screened, screen
 from karec.screening.selection import kept_ids
 from karec.screening.settings import Settings
 from karec.times import DAY_MS
-from karec.toml import Place, construct, keywords
+from karec.toml import Place, convert
 
 UPLOADS = "uploads"
-# of screen.toml: a simulation has its own uploads and days
-NOT_HERE = ("folder", "uploads", "learn", "missing_days")
 COLUMNS = (
     *(
         "work_id",
@@ -64,8 +62,8 @@ def screening_of(arm: Arm, folder: Path) -> Settings | None:
     if arm.screen is None:
         return None
     place = Place(Path(f"the arm {arm.name!r}"))["screen"]
-    said = keywords(Settings, arm.screen, place, given=NOT_HERE)
-    settings = construct(Settings, {**said, "folder": folder.absolute(), "uploads": UPLOADS}, place)
+    given = {"folder": folder.absolute(), "uploads": UPLOADS, "learn": None, "missing_days": ()}
+    settings = convert(Settings, arm.screen, place, given=given)
     ages = {
         "rules": [rule.age_days for rule in settings.rules],
         "quotas": [quota.age_days for quota in settings.quotas],

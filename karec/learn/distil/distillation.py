@@ -14,7 +14,7 @@ from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers, UserOutputs
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.lists import LoggedLists
 from karec.samples.soft_labels import SoftLabels
 from karec.times import Progress

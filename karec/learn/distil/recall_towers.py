@@ -26,7 +26,7 @@ from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers, UserTower
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.examples import Examples
 from karec.samples.sampled_items import Library
 from karec.times import Progress

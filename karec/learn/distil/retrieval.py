@@ -25,7 +25,7 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.distil.losses import contrastive_loss
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 
 SCORED_AT = 100
 MOST_USERS, MOST_WORKS = 2_000, 200_000  # of the validation score

@@ -13,8 +13,7 @@ from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
 from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers
-from karec.learn.settings.sections import DistilSettings
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import DistilSettings, TrainSettings
 from karec.samples.lists import LoggedLists
 from karec.times import Progress
 

@@ -18,7 +18,7 @@ from karec.learn.fit.predictions import task_weights
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.towers import Towers
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import auxiliary_chances
 from karec.samples.lists import LoggedLists
 

@@ -18,8 +18,7 @@ from karec.learn.fit.batches import Batches
 from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
-from karec.learn.settings.sections import RunSettings
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import RunSettings, TrainSettings
 from karec.samples.examples import Examples, as_known, build_examples
 from karec.samples.leak_check import check_no_leak
 from karec.samples.served_log import ServedLog, joined

@@ -22,7 +22,7 @@ from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import recordings
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.second_process import can_use_second_process
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.times import Progress
 
 FEWEST_ROWS = 50_000  # training rows; of fewer, a process takes longer to start than it saves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -32,7 +32,7 @@ from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import Material, TrainResult
 from karec.learn.settings.check import check_training, fingerprint
-from karec.learn.settings.train import TrainSettings, run_settings
+from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
 from karec.samples.lists import DRAWS, LoggedLists, lists_of
@@ -56,7 +56,7 @@ class ServedRun:
     def read(cls, folder: Path) -> ServedRun:
         """Raises DataError when ``folder`` is no run folder."""
         facts = read_run(folder)
-        return cls(folder, facts, run_settings(folder, facts))
+        return cls(folder, facts, read_run_settings(folder, facts))
 
     @property
     def towers(self) -> Path:
@@ -87,7 +87,7 @@ def train_from_log(
     run's, DataError data of other tasks, LogSchemaError a log that cannot teach (``read_served_log``),
     CheckpointError towers that are missing.
     """
-    settings = _with_models_of(run, _encoded_as(run, settings).of(dataset))
+    settings = _with_models_of(run, _encoded_as(run, settings).resolve(dataset))
     _check_run(dataset, run, settings, out)
     check_training(dataset, settings)
     ranker = OnnxModel(run.folder / "ranker.onnx")
@@ -147,7 +147,7 @@ def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: P
 
 def _shape(settings: TrainSettings) -> dict[str, Any]:
     """What towers must have in common with those whose weights they begin from, by key."""
-    features = {f"features.{key}": value for key, value in asdict(settings.features).items()}
+    features = {f"features.{key}": value for key, value in settings.features.to_dict().items()}
     return features | {f"towers.{key}": getattr(settings.towers, key) for key in SIZES}
 
 
@@ -155,13 +155,13 @@ def _encoded_as(run: ServedRun, settings: TrainSettings) -> TrainSettings:
     """``settings`` that need as many rows of a value as the encoder of ``run`` did, where they leave that to
     the data, which have grown since."""
     wanted = settings.features.min_count or run.settings.features.min_count
-    return replace(settings, features=replace(settings.features, min_count=wanted))
+    return settings.replace(features={"min_count": wanted})
 
 
 def _with_models_of(run: ServedRun, settings: TrainSettings) -> TrainSettings:
     """``settings`` that say of ranker and baselines, which stay, how ``run`` trained them."""
-    evaluation = replace(settings.evaluation, baselines=run.settings.evaluation.baselines)
-    return replace(settings, ranker=run.settings.ranker, evaluation=evaluation)
+    baselines = run.settings.evaluation.baselines
+    return settings.replace(ranker=run.settings.ranker, evaluation={"baselines": baselines})
 
 
 def _copy_models(run: Path, out: Path, model_version: int) -> None:

@@ -17,7 +17,7 @@ from karec.learn.fit.predictions import predict
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import Calibrated, fit_calibration
 from karec.learn.nets.towers import Towers
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.times import Progress
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError, MissingExtra
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.logs.parts import arrow_parquet
 from karec.samples.replay import pool_requests
 

@@ -25,7 +25,7 @@ from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
 from karec.learn.run.lightgbm import fit_lightgbm
 from karec.learn.run.mixed_ranker import PARTS, part_path, write_both
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import PLAY_TIME, auxiliary_labels, auxiliary_tasks
 from karec.times import Progress
 

@@ -18,7 +18,7 @@ from karec.files import remove_folder, write_text_aside
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import FitState, Recording
 from karec.learn.run.tensorboard import EventFiles
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 
 
 def make_folder(out: Path, resume: bool) -> None:
@@ -74,7 +74,7 @@ def run_facts(
     """What run.json says, but for the seconds; ``notes`` stand after the data's."""
     return {
         "format": RUN_FORMAT,
-        "settings": asdict(settings),
+        "settings": settings.to_dict(),
         "tasks": dataset.tasks,
         "towers": heads,
         "data": {"name": dataset.name, "notes": [*dataset.notes, *notes], "columns": dataset.columns},

@@ -35,9 +35,7 @@ from karec.learn.fit.prepare import TrainingData, prepare
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.rankers import train_ranker
 from karec.learn.settings.check import check_training, fingerprint
-from karec.learn.settings.recipes import RECIPES
-from karec.learn.settings.toml import settings_toml
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import RECIPES, TrainSettings
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
 from karec.samples.lists import LoggedLists, read_lists
@@ -59,8 +57,7 @@ class Change:
     keys: Mapping[str, Mapping[str, Any]]
 
     def of(self, settings: TrainSettings) -> TrainSettings:
-        sections = {name: replace(getattr(settings, name), **values) for name, values in self.keys.items()}
-        return replace(settings, **sections)
+        return settings.replace(**self.keys)
 
 
 AS_GIVEN = Change("as given", {})
@@ -74,7 +71,7 @@ TOWERS = (
     Change("matching", {"towers": {"matching": True}}),
     Change("without matching", {"towers": {"matching": False}}),
     *(
-        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]}})
+        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]["distil"]}})
         for name in ("list", "feature-distillation", "pools")
     ),
     Change("10 epochs", {"towers": {"epochs": 10}}),
@@ -128,7 +125,7 @@ def choose_settings(
     """
     if not minutes > 0:
         raise ValueError(f"--choose {minutes:g}: minutes above 0 are wanted")
-    settings = settings.of(dataset)
+    settings = settings.resolve(dataset)
     check_training(dataset, settings)
     facts = fingerprint(dataset, settings)
     if resume and (kept := _kept(folder, facts, settings)) is not None:
@@ -141,7 +138,7 @@ def choose_settings(
     shutil.rmtree(folder)
     folder.mkdir()
     choice = Choice(settings, tuple(search.tried))
-    write_text_aside(folder / CHOSEN, settings_toml(settings))
+    write_text_aside(folder / CHOSEN, settings.to_toml())
     write_text_aside(
         folder / CHOICE, json.dumps({"format": FORMAT, "of": facts, **choice.as_dict()}, indent=1)
     )
@@ -157,7 +154,7 @@ def _kept(folder: Path, facts: str, settings: TrainSettings) -> Choice | None:
         return None
     chosen = TrainSettings.from_toml(folder / CHOSEN)
     tried = tuple(Tried(**row) for row in said["tried"])
-    return Choice(replace(chosen, model_version=settings.model_version), tried)
+    return Choice(chosen.replace(model_version=settings.model_version), tried)
 
 
 def _lacking(settings: TrainSettings, tasks: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from karec.catalog.dataset import Dataset
 from karec.learn.fit.prepare import TrainingData, prepare_served
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import DRAWS, LoggedLists, example_of, list_bounds, lists_of

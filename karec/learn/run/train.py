@@ -34,7 +34,7 @@ from karec.learn.run.served_pools import named, read_served_pools, with_served_p
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.second_process import SecondProcess
 from karec.learn.settings.check import check_training, fingerprint
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.lists import LoggedLists, read_lists
 from karec.samples.served_log import ServedLog
 from karec.samples.soft_labels import SoftLabels, read_soft_labels
@@ -90,7 +90,7 @@ def train_all(
     DataError works without counters, ValueError a label that is neither 0 nor 1, LogSchemaError or DataError
     a ``log`` that cannot teach, and ``check_run`` refuses what could not end.
     """
-    settings = settings.of(dataset)
+    settings = settings.resolve(dataset)
     check_training(dataset, settings)
     check_run(dataset, settings)
     served = None if log is None else read_served_pools(log, dataset, settings, log_version)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError, DataError, MissingExtra
 from karec.learn._torch import torch
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import auxiliary_tasks
 
 
@@ -88,7 +87,7 @@ def _check_enjoyed(dataset: Dataset) -> None:
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
     """A line that names a training: the data by name, size and content, and the settings that change its
     result."""
-    known = asdict(settings)
+    known = settings.to_dict()
     for section, key in (("run", "checkpoint_steps"), ("run", "tensorboard"), ("evaluation", "resamples")):
         known[section][key] = None
     # it names the models and changes none: a kill after publishing has moved it on

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from karec.catalog.snapshot import Snapshot
+from karec.errors import nearest
 from karec.index import IndexView, Rows
 from karec.kernels.merge import merge_channels, sole_counts
 from karec.kernels.merge_rows import MOST_CHANNELS, merge_rows
 from karec.pipeline.step import Merger
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.postings import related_now
-from karec.toml import nearest
 
 NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations that hold ids of people and songs
 

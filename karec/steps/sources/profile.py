@@ -9,6 +9,7 @@ import numpy as np
 
 from karec.catalog.schema import CREATOR, ERA, SONG, TAG
 from karec.catalog.snapshot import Snapshot
+from karec.errors import nearest
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.postings import (
@@ -22,7 +23,6 @@ from karec.steps.shared.postings import (
     works_at,
     works_by,
 )
-from karec.toml import nearest
 
 EVIDENCE: Mapping[str, float] = {"history": 1.0, "liked": 1.0, "sung": 1.0, "searched": 1.0}
 MOST_ENTRIES = 200  # of each kind of evidence, the latest

@@ -10,7 +10,7 @@ from karec.cli.preflight import bytes_of_run
 from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.lab.simulate.world import make_world
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.logs.read import read_rank_log
 from karec.pipeline.types import Request
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from small_settings import LISTS, SMALL, changed
+from small_settings import LISTS, SMALL
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import auc
@@ -15,8 +15,7 @@ from karec.lab.studies.ablation.study import run_ablation
 
 pytestmark = pytest.mark.long
 
-SETTINGS = changed(
-    SMALL,
+SETTINGS = SMALL.replace(
     ranker={"epochs": 1},
     towers={"epochs": 1},
     distil=LISTS,
@@ -95,7 +94,7 @@ def test_a_row_says_how_far_it_is_ahead_of_the_ranker(run):
 
 
 def test_the_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
-    mixed = changed(SETTINGS, ranker={"kind": "both"})
+    mixed = SETTINGS.replace(ranker={"kind": "both"})
     rows = ["lightgbm", "mmoe", "both", "teacher"]
     report = run_ablation(dataset, mixed, tmp_path, seeds=(0,), only=rows, **SIZES)
     kept = {path.name for path in (tmp_path / "models").glob("*.onnx")}
@@ -137,9 +136,7 @@ def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
 
 def test_a_folder_of_other_settings_is_refused(dataset, run):
     with pytest.raises(DataError, match="holds an ablation of tiny"):
-        run_ablation(
-            dataset, changed(SETTINGS, features={"dim": 8}), run[0], seeds=(0, 1), only=ROWS, **SIZES
-        )
+        run_ablation(dataset, SETTINGS.replace(features={"dim": 8}), run[0], seeds=(0, 1), only=ROWS, **SIZES)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_settings import LISTS, SMALL, changed
+from small_settings import LISTS, SMALL
 
 from karec.learn.distil.round import train_round
 from karec.learn.distil.targets import Targets
@@ -20,8 +20,7 @@ from karec.samples.lists import read_lists
 from karec.samples.replay import write_rank_log, write_shadow_log
 from karec.samples.soft_labels import read_soft_labels
 
-SETTINGS = changed(
-    SMALL,
+SETTINGS = SMALL.replace(
     optimizer={"learning_rate": 0.01},
     ranker={"epochs": 1},
     towers={"epochs": 1},

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_settings import LISTS, SMALL, changed
+from small_settings import LISTS, SMALL
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import auc
@@ -17,10 +17,10 @@ from karec.learn.distil.tower_logits import item_vectors, list_logits
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.towers import Towers, UserTower
-from karec.learn.settings.recipes import RECIPES
+from karec.learn.settings.settings import RECIPES
 from karec.samples.lists import LoggedLists, item_numbers
 
-SETTINGS = changed(SMALL, optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
+SETTINGS = SMALL.replace(optimizer={"learning_rate": 0.01}, distil=LISTS, shadow={"works": 20})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def loss_at(prepared, targets, lists, settings, step):
 
 
 def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
-    settings = changed(SETTINGS.with_recipe("list"), distil={"warm_up": 0.5})
+    settings = SETTINGS.with_recipe("list").replace(distil={"warm_up": 0.5})
     n_steps = 2 * -(-len(prepared.train) // 64)
     alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
     assert loss_at(prepared, targets, lists, settings, n_steps // 2 - 1) == pytest.approx(alone, rel=1e-6)
@@ -91,7 +91,7 @@ def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight, monkeypat
     monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
     base = SETTINGS.with_recipe("hard")
     losses = [
-        loss_at(prepared, targets, lists, changed(base, distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)
+        loss_at(prepared, targets, lists, base.replace(distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)
     ]
     assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
@@ -111,7 +111,7 @@ def test_lists_teach_their_order(prepared, targets, lists):
     even = (lists.works % 2 == 0).ravel()
     found = {}
     for recipe in ("hard", "list"):
-        settings = changed(SETTINGS.with_recipe(recipe), towers={"epochs": 1}, optimizer={"batch_size": 8})
+        settings = SETTINGS.with_recipe(recipe).replace(towers={"epochs": 1}, optimizer={"batch_size": 8})
         model, _ = train_round(prepared, targets, lists, settings)
         found[recipe] = auc(even, logits_of_lists(model, prepared, lists)[..., 0].ravel())
     assert found["hard"] < 0.6 and found["list"] > 0.7, found
@@ -119,7 +119,7 @@ def test_lists_teach_their_order(prepared, targets, lists):
 
 def test_the_mean_vector_of_the_lists_works_is_kept_short(prepared, targets, lists, monkeypatch):
     """By its squared length, of all lists at once, so that which are drawn does not matter."""
-    settings = changed(SETTINGS.with_recipe("list"), distil={"lists_per_step": len(lists)})
+    settings = SETTINGS.with_recipe("list").replace(distil={"lists_per_step": len(lists)})
     taught = step_loss(prepared, targets, lists, settings)
     with_it = taught(torch.arange(40), 10**6).item()
     vectors = item_vectors(
@@ -136,9 +136,9 @@ def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_
     """The sum over the heads, each with its weight; of all lists at once, so that which are drawn does not
     matter."""
     monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
-    base = changed(SETTINGS.with_recipe("hard"), distil={"lists_per_step": len(lists)})
-    base = replace(base, task_weights={"fused": 0.5, "like": 2.0})
-    taught = step_loss(prepared, targets, lists, changed(base, distil={"pool_weight": 3.0}))
+    base = SETTINGS.with_recipe("hard").replace(distil={"lists_per_step": len(lists)})
+    base = base.replace(task_weights={"fused": 0.5, "like": 2.0})
+    taught = step_loss(prepared, targets, lists, base.replace(distil={"pool_weight": 3.0}))
     loss = taught(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
     s, t = (
         logits_of_lists(taught.model, prepared, lists).astype(np.float64),
@@ -165,9 +165,7 @@ def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(
         DataError, match="'list' learns from what the ranker said, and the rank log has no row of"
     ):
         train_round(prepared, strange, lists, SETTINGS.with_recipe("list"))
-    train_round(
-        prepared, strange, lists, changed(SETTINGS, distil={"soft_weight": 0.0}, towers={"epochs": 1})
-    )
+    train_round(prepared, strange, lists, SETTINGS.replace(distil={"soft_weight": 0.0}, towers={"epochs": 1}))
 
 
 def counters_turned(inputs, encoder):

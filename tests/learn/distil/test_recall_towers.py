@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.errors import DataError
 from karec.learn.distil.recall_towers import (
@@ -23,9 +23,9 @@ from karec.learn.run.train import train_all
 from karec.learn.settings.check import check_training
 from karec.models.onnx_model import OnnxModel
 
-SETTINGS = changed(
-    SMALL, recall={"on": True, "epochs": 2, "vector": 6, "negatives": 20}, optimizer={"learning_rate": 0.01}
-).of
+SETTINGS = SMALL.replace(
+    recall={"on": True, "epochs": 2, "vector": 6, "negatives": 20}, optimizer={"learning_rate": 0.01}
+).resolve
 STEPS = 4  # before the kill
 
 
@@ -152,13 +152,13 @@ def test_what_is_exported_computes_what_the_towers_do(prepared, settings, tmp_pa
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-5)
 
 
-QUICK = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
+QUICK = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
 
 
 def test_a_run_leaves_recall_towers_where_its_settings_want_them_and_removes_those_of_an_earlier_run(
     dataset, tmp_path
 ):
-    on = changed(QUICK, recall={"on": True, "epochs": 1, "vector": 6, "negatives": 20})
+    on = QUICK.replace(recall={"on": True, "epochs": 1, "vector": 6, "negatives": 20})
     result = train_all(dataset, on, tmp_path)
     files = {f"{name}.onnx" for name in NAMES.values()}
     assert files <= {path.name for path in tmp_path.iterdir()}

@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.learn.distil.retrieval import Cases, Retrieval, validation_score
 from karec.learn.fit.prepare import prepare
 from karec.learn.fit.sampled_negatives import sampling_log_probabilities
 from karec.learn.nets.towers import Towers
 
-SETTINGS = changed(
-    SMALL.with_recipe("retrieval"),
+SETTINGS = SMALL.with_recipe("retrieval").replace(
     optimizer={"batch_size": 32},
     distil={"library_works": 20},
     features={"min_count": 1},

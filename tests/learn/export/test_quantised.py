@@ -5,16 +5,14 @@ import json
 
 import numpy as np
 import pytest
-from small_settings import changed
 
 from karec.learn.export.golden import read_golden
 from karec.learn.export.quantised import MODELS, export_run
 from karec.learn.run.train import train_all
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.models.onnx_model import OnnxModel
 
-SETTINGS = changed(
-    TrainSettings(),
+SETTINGS = TrainSettings().replace(
     features={"history_length": 8, "min_count": 3},
     optimizer={"batch_size": 64},
     ranker={"epochs": 1},

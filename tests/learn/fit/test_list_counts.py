@@ -1,7 +1,5 @@
 """Tests that precomputed code counts of lists equal those of each batch."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from small_settings import SMALL
@@ -36,7 +34,7 @@ def test_list_counts_equal_the_codes_in_the_lists(prepared):
 
 
 def test_towers_and_gradients_have_equal_bits_with_list_counts(prepared):
-    settings = replace(SMALL, towers=replace(SMALL.towers, matching=True))
+    settings = SMALL.replace(towers={"matching": True})
     rows, results = torch.arange(40), []
     for counted in (True, False):
         towers = new_towers(prepared, settings, vector=8)

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.lab.simulate.world import make_world
 from karec.learn.fit.cowatch import DIMENSIONS, MIN_WATCHERS, fit_cowatch
 from karec.learn.fit.prepare import count_items_without_id, prepare
 
-SETTINGS = changed(SMALL, seed=5)
+SETTINGS = SMALL.replace(seed=5)
 SHOWN = ("user_id", "work_id", "scene")
 
 
@@ -93,7 +93,7 @@ def test_notes_count_items_without_an_embedding(world, prepared, tmp_path):
         len(shown),
     )
     assert prepared.notes(SETTINGS.features.min_count) == ()
-    rare = changed(SETTINGS, features={"min_count": int(np.sort(counts)[len(counts) * 3 // 4]) + 1})
+    rare = SETTINGS.replace(features={"min_count": int(np.sort(counts)[len(counts) * 3 // 4]) + 1})
     (note,) = prepare(world, rare, tmp_path).notes(rare.features.min_count)
     without = (counts < rare.features.min_count).sum()
     assert (

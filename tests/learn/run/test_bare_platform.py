@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.aggregates.advance import advance
 from karec.catalog.dataset import Dataset
@@ -34,10 +34,10 @@ def bare(dataset):
 
 
 def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
-    settings = changed(
-        SMALL, fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
+    settings = SMALL.replace(
+        fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
     )
-    settings = changed(settings, distil={"list_works": 10}, shadow={"works": 20})
+    settings = settings.replace(distil={"list_works": 10}, shadow={"works": 20})
     trained = train_all(bare, settings, tmp_path / "run")
     served = serve(bare, set_up(bare, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
     report = report_on(bare, served, trained.quality, loss_of(served))

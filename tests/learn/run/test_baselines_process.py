@@ -1,7 +1,5 @@
 """Baselines trained in a second process equal those trained in turn."""
 
-from dataclasses import replace
-
 import pytest
 
 from karec.learn._torch import torch
@@ -11,8 +9,7 @@ from karec.learn.run import baselines
 from karec.learn.run.baselines import Baselines, baselines_of, second_process_threads, train_baselines
 from karec.learn.run.run_folder import recordings
 from karec.learn.second_process import SecondProcess
-from karec.learn.settings.sections import EvaluationSettings, RankerSettings, RunSettings
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import EvaluationSettings, RankerSettings, RunSettings, TrainSettings
 
 NAMES = ("lr", "hard")
 
@@ -20,7 +17,7 @@ NAMES = ("lr", "hard")
 @pytest.fixture
 def settings(dataset):
     built_in = TrainSettings(run=RunSettings(threads=2), evaluation=EvaluationSettings(baselines=NAMES))
-    return replace(built_in, towers=replace(built_in.towers, epochs=1)).of(dataset)
+    return built_in.replace(towers={"epochs": 1}).resolve(dataset)
 
 
 @pytest.mark.long
@@ -67,9 +64,9 @@ def test_second_process_raises_error_of_training(dataset, settings, tmp_path):
 
 
 def test_baseline_that_is_part_of_the_ranker_is_trained_once(settings):
-    wanted = replace(settings, evaluation=EvaluationSettings(baselines=("lr", "lightgbm", "hard")))
+    wanted = settings.replace(evaluation=EvaluationSettings(baselines=("lr", "lightgbm", "hard")))
     kinds = {"mmoe": ("lr", "lightgbm", "hard"), "lr": ("lightgbm", "hard"), "both": NAMES, "lightgbm": NAMES}
-    assert kinds == {kind: baselines_of(replace(wanted, ranker=RankerSettings(kind=kind))) for kind in kinds}
+    assert kinds == {kind: baselines_of(wanted.replace(ranker=RankerSettings(kind=kind))) for kind in kinds}
 
 
 def test_each_process_gets_half_of_the_threads_if_rows_are_many(settings, monkeypatch):
@@ -77,9 +74,9 @@ def test_each_process_gets_half_of_the_threads_if_rows_are_many(settings, monkey
     many = baselines.FEWEST_ROWS
     assert second_process_threads(settings, many) == 1
     assert second_process_threads(settings, many - 1) == 0
-    assert second_process_threads(replace(settings, run=RunSettings(threads=1)), many) == 0, (
+    assert second_process_threads(settings.replace(run=RunSettings(threads=1)), many) == 0, (
         "one thread was asked for"
     )
-    assert second_process_threads(replace(settings, run=RunSettings(threads=9)), many) == 4
-    without = replace(settings, evaluation=EvaluationSettings(baselines=("lr",)))
+    assert second_process_threads(settings.replace(run=RunSettings(threads=9)), many) == 4
+    without = settings.replace(evaluation=EvaluationSettings(baselines=("lr",)))
     assert second_process_threads(without, many) == 0

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import onnx
 import pytest
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.errors import ConfigError, MissingExtra
 from karec.evaluate.metrics.accuracy import auc
@@ -23,8 +23,7 @@ from karec.learn.run.train import train_all
 from karec.models.onnx_model import OnnxModel
 from karec.samples.replay import pool_logits, ranker_logits
 
-BOTH = changed(
-    SMALL,
+BOTH = SMALL.replace(
     ranker={"kind": "both", "epochs": 1},
     towers={"epochs": 1},
     evaluation={"baselines": ("lightgbm",)},
@@ -158,7 +157,7 @@ def test_without_lightgbm_it_is_refused_by_name_before_training(
         rf"'{package}'.*karec.train.",
     ):
         train_all(
-            dataset, changed(BOTH, ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step)
+            dataset, BOTH.replace(ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step)
         )
     assert not told and not (tmp_path / "run").exists()
 
@@ -176,8 +175,8 @@ def test_int8_leaves_the_trees_as_they_are(dataset, run):
 
 @pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])
 def test_fusion_may_weigh_what_the_mmoe_learns_besides(dataset, tmp_path, weights):
-    settings = changed(BOTH, fusion=weights, evaluation={"baselines": ()})
-    settings = changed(settings, ranker={"kind": "mmoe"})
+    settings = BOTH.replace(fusion=weights, evaluation={"baselines": ()})
+    settings = settings.replace(ranker={"kind": "mmoe"})
     folder = train_all(dataset, settings, tmp_path).folder
     written = json.loads((folder / "run.json").read_text())["settings"]["fusion"]
     assert set(written) == {"click", "follow" if "followed" in weights else "play_time"}
@@ -185,14 +184,14 @@ def test_fusion_may_weigh_what_the_mmoe_learns_besides(dataset, tmp_path, weight
 
 @pytest.mark.parametrize("kind", ["lr", "lightgbm"])
 def test_fusion_of_what_the_ranker_does_not_learn_is_refused_before_training(dataset, tmp_path, kind):
-    settings = changed(BOTH, ranker={"kind": kind}, fusion={"click": 1.0, "followed": 1.0})
+    settings = BOTH.replace(ranker={"kind": kind}, fusion={"click": 1.0, "followed": 1.0})
     with pytest.raises(ConfigError, match=r"fusion weighs \['follow'\], which is not learned here"):
         train_all(dataset, settings, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["both", "lightgbm", "lr"])
 def test_a_ranker_that_sees_cross_features_cannot_be_the_towers_peer(dataset, tmp_path, kind):
-    settings = changed(BOTH, ranker={"kind": kind}).with_recipe("model-distillation")
+    settings = BOTH.replace(ranker={"kind": kind}).with_recipe("model-distillation")
     with pytest.raises(ConfigError, match=rf"ranker_features = 'towers' with ranker.kind = '{kind}'"):
         train_all(dataset, settings, tmp_path)
 

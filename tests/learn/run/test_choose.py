@@ -5,16 +5,14 @@ import json
 
 import numpy as np
 import pytest
-from small_settings import LISTS, SMALL, changed
+from small_settings import LISTS, SMALL
 
 from karec.learn.run import search as choose
 from karec.learn.run.search import Change, choose_settings
 from karec.learn.run.train import train_all
-from karec.learn.settings.recipes import RECIPES
-from karec.learn.settings.toml import settings_toml
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import RECIPES, TrainSettings
 
-TINY = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
+TINY = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
 RANKERS = (Change("mmoe", {"ranker": {"kind": "mmoe"}}), Change("lr", {"ranker": {"kind": "lr"}}))
 TOWERS = (
     Change("matching", {"towers": {"matching": True}}),
@@ -70,7 +68,7 @@ def test_the_test_days_do_not_move_a_choice(dataset, made, tmp_path):
 
 def test_without_time_the_settings_stay_as_given_and_the_table_says_so(dataset, tmp_path):
     choice = choose_settings(dataset, TINY, tmp_path / "choice", minutes=1e-9)
-    assert choice.settings == TINY.of(dataset)
+    assert choice.settings == TINY.resolve(dataset)
     assert [each.why_not for each in choice.tried] == ["", "no time", "", "no time"]
 
 
@@ -88,16 +86,16 @@ def test_a_choice_is_resumed_for_the_same_data_and_settings_alone(dataset, made,
 @pytest.mark.long
 def test_a_ranker_that_lacks_what_fusion_weighs_is_not_tried(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "TOWERS", ())
-    settings = changed(TINY, fusion={"click": 1.0, "follow": 1.0})
+    settings = TINY.replace(fusion={"click": 1.0, "follow": 1.0})
     tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).tried
     assert [(each.name, each.why_not) for each in tried if each.why_not] == [("lr", "fusion weighs follow")]
 
 
 def test_a_settings_file_holds_every_setting(tmp_path):
-    settings = changed(
-        TINY, fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
+    settings = TINY.replace(
+        fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
     )
-    (tmp_path / "chosen.toml").write_text(settings_toml(settings))
+    (tmp_path / "chosen.toml").write_text(settings.to_toml())
     assert TrainSettings.from_toml(tmp_path / "chosen.toml") == settings
 
 
@@ -111,11 +109,12 @@ def test_no_minutes_are_refused(dataset, tmp_path, minutes):
 def test_where_the_log_has_no_lists_no_recipe_that_learns_from_them_is_tried(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "RANKERS", ())
     recipes = (
-        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]}}) for name in ("list", "hard")
+        Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]["distil"]}})
+        for name in ("list", "hard")
     )
     monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
-    taught = changed(TINY, shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
-    settings = changed(taught, distil={"list_works": 41})
+    taught = TINY.replace(shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
+    settings = taught.replace(distil={"list_works": 41})
     tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).tried
     assert [(each.name, each.why_not) for each in tried if each.part == "towers"] == [
         ("as given", ""),

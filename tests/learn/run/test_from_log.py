@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_settings import LISTS, SMALL, changed
+from small_settings import LISTS, SMALL
 
 from karec.config import load_cascade
 from karec.config.project import set_up
@@ -27,8 +27,8 @@ from karec.samples.lists import list_bounds
 from karec.steps.side_effects.rank_log import RankLog
 from karec.steps.side_effects.shadow import Shadow
 
-SETTINGS = changed(
-    SMALL, distil=LISTS, towers={"matching": True}, evaluation={"baselines": (), "resamples": 5}, fusion={}
+SETTINGS = SMALL.replace(
+    distil=LISTS, towers={"matching": True}, evaluation={"baselines": (), "resamples": 5}, fusion={}
 )
 
 
@@ -145,7 +145,7 @@ def test_a_value_needs_as_many_rows_as_when_the_run_was_trained(world, served, t
     """Left to the data, it would follow how many rows there are now, and towers would not fit the run's
     encoder."""
     run, log, _ = served
-    left = changed(run.settings, features={"min_count": 0})
+    left = run.settings.replace(features={"min_count": 0})
     found = train_from_log(
         world.dataset, run, log, replace(left, model_version=2), tmp_path / "run", evaluated=False
     )
@@ -163,9 +163,7 @@ def test_the_same_log_teaches_the_same_towers(world, first, served, taught, tmp_
 def test_towers_begin_from_those_that_served(world, served, tmp_path):
     """At a rate of almost nothing they stay where they were; drawn anew they would be elsewhere."""
     run, log, _ = served
-    settings = changed(
-        replace(run.settings, model_version=2), optimizer={"learning_rate": 1e-9, "weight_decay": 0.0}
-    )
+    settings = run.settings.replace(model_version=2, optimizer={"learning_rate": 1e-9, "weight_decay": 0.0})
     still = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
     assert furthest(towers_of(still.folder), towers_of(run.folder)) < 1e-4
 
@@ -197,7 +195,7 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_towers(world, served, ta
 
     run, log, feeds = served
     outcomes = answers(world.truth, world.dataset.snapshot, feeds)
-    settings = changed(replace(run.settings, model_version=2), run={"checkpoint_steps": 2})
+    settings = run.settings.replace(model_version=2, run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
         train_from_log(world.dataset, run, log, settings, tmp_path / "run", stop, answers=outcomes)
     again = train_from_log(world.dataset, run, log, settings, tmp_path / "run", answers=outcomes, resume=True)
@@ -223,7 +221,7 @@ def test_settings_that_make_other_towers_are_refused_before_training(
             world.dataset,
             run,
             log,
-            changed(run.settings, **change),
+            run.settings.replace(**change),
             tmp_path / "run",
             lambda *step: told.append(step),
         )
@@ -232,10 +230,10 @@ def test_settings_that_make_other_towers_are_refused_before_training(
 
 def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
     run, log, _ = served
-    settings = changed(
-        run.settings, ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1}
+    settings = run.settings.replace(
+        ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1}
     )
-    settings = replace(settings, model_version=2)
+    settings = settings.replace(model_version=2)
     result = train_from_log(world.dataset, run, log, settings, tmp_path / "run")
     assert list(result.quality["models"]) == ["popularity", "rates", "towers", "mmoe"]
 
@@ -260,7 +258,7 @@ def test_data_of_other_tasks_are_refused_before_training(world, served, tmp_path
 
 def test_a_log_of_another_training_is_refused_before_training(world, served, tmp_path):
     other = train_all(
-        world.dataset, changed(SETTINGS, seed=1, ranker={"epochs": 1}), tmp_path / "other"
+        world.dataset, SETTINGS.replace(seed=1, ranker={"epochs": 1}), tmp_path / "other"
     ).folder
     with pytest.raises(LogSchemaError, match="which has an encoder of its own"):
         train_from_log(world.dataset, ServedRun.read(other), served[1], SETTINGS, tmp_path / "run")

@@ -17,7 +17,7 @@ from karec.models.onnx_model import OnnxModel
 
 @pytest.fixture(scope="module")
 def prepared(dataset, tmp_path_factory):
-    return prepare(dataset, SMALL.of(dataset), tmp_path_factory.mktemp("prepared"))
+    return prepare(dataset, SMALL.resolve(dataset), tmp_path_factory.mktemp("prepared"))
 
 
 def test_trees_read_what_the_encoder_gives_them_when_serving(prepared):

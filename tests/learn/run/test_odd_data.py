@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.aggregates.advance import advance
 from karec.catalog.snapshot import Snapshot
@@ -15,8 +15,8 @@ from karec.evaluate.quality import read_run
 from karec.lab.demo.serve import serve
 from karec.learn.run.train import train_all
 
-QUICK = changed(
-    SMALL, ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5}
+QUICK = SMALL.replace(
+    ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5}
 )
 
 

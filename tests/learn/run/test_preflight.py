@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.errors import DataError, MissingExtra
 from karec.lab.curves import write_curves
@@ -45,7 +45,7 @@ def test_a_package_that_a_later_step_needs_is_told_before(
     dataset, tmp_path, monkeypatch, package, change, message
 ):
     monkeypatch.setitem(sys.modules, package, None)  # what an import then finds is nothing
-    refused(dataset, changed(SMALL, **change), tmp_path, MissingExtra, message)
+    refused(dataset, SMALL.replace(**change), tmp_path, MissingExtra, message)
 
 
 def test_an_ablation_with_lightgbm_tells_it_before(dataset, tmp_path, monkeypatch):
@@ -79,14 +79,14 @@ def test_days_without_exposures_are_named(dataset, tmp_path, days, cuts):
 )
 def test_lists_that_the_log_would_not_hold_are_refused(dataset, tmp_path, change):
     message = r"recipe 'list' learns from lists of 4\d works, and the rank log would have none so long"
-    refused(dataset, changed(SMALL, **change), tmp_path, DataError, message)
-    check_run(dataset, changed(SMALL, **change).with_recipe("feature-distillation"))
+    refused(dataset, SMALL.replace(**change), tmp_path, DataError, message)
+    check_run(dataset, SMALL.replace(**change).with_recipe("feature-distillation"))
 
 
 def test_long_feeds_are_lists_without_pools(dataset):
     """Exposures of a user at one moment are one request, whose works are a list however few pools there
     are."""
-    settings = changed(SMALL, shadow={"share": 0.0}, distil={"list_works": 12})
+    settings = SMALL.replace(shadow={"share": 0.0}, distil={"list_works": 12})
     with pytest.raises(DataError, match="lists of 12 works"):
         check_run(dataset, settings)
     start = dataset.snapshot.time_ms

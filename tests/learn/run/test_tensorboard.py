@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import small_dataset
-from small_settings import SMALL, changed
+from small_settings import SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from karec.errors import MissingExtra
@@ -18,7 +18,7 @@ from karec.learn.run.tensorboard import EventFiles
 from karec.learn.run.train import train_all
 from karec.learn.settings.check import fingerprint
 
-SETTINGS = changed(SMALL, run={"checkpoint_steps": 4, "tensorboard": True})
+SETTINGS = SMALL.replace(run={"checkpoint_steps": 4, "tensorboard": True})
 IN_RUN_JSON = {"ranker": "mmoe", "baseline_lr": "lr", "towers": "towers"}
 
 
@@ -97,7 +97,7 @@ def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, 
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_all(dataset, changed(SETTINGS, run={"tensorboard": False}), tmp_path, stop)
+        train_all(dataset, SETTINGS.replace(run={"tensorboard": False}), tmp_path, stop)
     assert not (tmp_path / "tensorboard").exists()
     train_all(dataset, SETTINGS, tmp_path, resume=True)
     for name in IN_RUN_JSON:
@@ -105,9 +105,9 @@ def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, 
 
 
 def test_the_tensorboard_setting_is_no_part_of_the_fingerprint(dataset):
-    without = fingerprint(dataset, changed(SETTINGS, run={"tensorboard": False}))
+    without = fingerprint(dataset, SETTINGS.replace(run={"tensorboard": False}))
     assert fingerprint(dataset, SETTINGS) == without
-    assert fingerprint(dataset, changed(SETTINGS, seed=1)) != without
+    assert fingerprint(dataset, SETTINGS.replace(seed=1)) != without
 
 
 def test_scalars_can_be_read_before_the_files_are_closed(tmp_path):
@@ -138,8 +138,7 @@ def test_event_files_that_a_kill_left_are_written_anew(tmp_path):
 
 def test_event_files_of_an_earlier_run_are_removed(dataset, tmp_path):
     (tmp_path / "tensorboard" / "hard").mkdir(parents=True)
-    quick = changed(
-        SETTINGS,
+    quick = SETTINGS.replace(
         ranker={"epochs": 1},
         towers={"epochs": 1},
         evaluation={"baselines": ()},

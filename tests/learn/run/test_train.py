@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_settings import SMALL, changed
+from small_settings import SMALL
 
 from karec.aggregates.advance import advance
 from karec.catalog.table import Table
@@ -26,7 +26,7 @@ from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.samples.replay import ranker_logits
 
-QUICK = changed(SMALL, ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
+QUICK = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
         if (done, what) == (9, where):
             raise Stopped
 
-    settings = changed(SMALL, run={"checkpoint_steps": 2})
+    settings = SMALL.replace(run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
         train_all(dataset, settings, tmp_path, stop)
     told = []
@@ -158,7 +158,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
 
 def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run):
     with pytest.raises(CheckpointError, match=r"ranker\.pt belongs to another training"):
-        train_all(dataset, changed(SMALL, optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
+        train_all(dataset, SMALL.replace(optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
 
 
 def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
@@ -172,7 +172,7 @@ def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
 
 @pytest.mark.long
 def test_hard_towers_are_a_baseline_and_equal_the_towers_of_the_recipe_hard(dataset, tmp_path):
-    settings = changed(SMALL, evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
+    settings = SMALL.replace(evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
     result = train_all(dataset, settings, tmp_path / "list")
     assert list(result.quality["models"]) == ["popularity", "rates", "hard", "towers", "lr"]
     assert set(result.epochs) == {"lr", "hard", "towers"}
@@ -214,26 +214,26 @@ def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path,
 def test_another_seed_gives_another_ranker(dataset, run, tmp_path):
     prepared = prepare(dataset, SMALL, tmp_path)
     seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
-    train_ranker("mmoe", prepared, changed(SMALL, seed=1), tmp_path / "ranker.onnx")
+    train_ranker("mmoe", prepared, SMALL.replace(seed=1), tmp_path / "ranker.onnx")
     assert np.abs(ranker_logits(prepared.valid, OnnxModel(tmp_path / "ranker.onnx")) - seen).max() > 1e-3
 
 
 @pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
 def test_logistic_regression_and_lightgbm_teach_the_towers_too(dataset, tmp_path, ranker):
-    settings = changed(QUICK, ranker={"kind": ranker})
+    settings = QUICK.replace(ranker={"kind": ranker})
     quality = train_all(dataset, settings, tmp_path).quality
     assert list(quality["models"]) == ["popularity", "rates", "towers", ranker]
 
 
 def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
-        train_all(dataset, changed(SMALL, fusion={"gift": 1.0}), tmp_path)
+        train_all(dataset, SMALL.replace(fusion={"gift": 1.0}), tmp_path)
 
 
 def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):
     """It failed after the ranker was trained, when its log was written: an integer array took no quotient."""
     one_task = dataclasses.replace(dataset, tasks=("click",))
-    settings = changed(QUICK.with_recipe("hard"), fusion={"click": 1}, ranker={"kind": "lr"})
+    settings = QUICK.with_recipe("hard").replace(fusion={"click": 1}, ranker={"kind": "lr"})
     quality = train_all(one_task, settings, tmp_path).quality
     assert list(quality["models"]) == ["popularity", "rates", "towers", "lr"]
 
@@ -271,13 +271,13 @@ def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(datas
         match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', "
         r"'play_time'",
     ):
-        train_all(dataset, changed(SMALL, task_weights={**known, "lik": 1.0}), tmp_path)
+        train_all(dataset, SMALL.replace(task_weights={**known, "lik": 1.0}), tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_told_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"run\.device = 'cuda', and torch finds no CUDA device"):
-        train_all(dataset, changed(SMALL, run={"device": "cuda"}), tmp_path)
+        train_all(dataset, SMALL.replace(run={"device": "cuda"}), tmp_path)
 
 
 @pytest.mark.parametrize("value", [2.0, -1.0, np.nan])
@@ -290,14 +290,14 @@ def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
 
 
 def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(dataset, tmp_path):
-    settings = changed(SMALL, optimizer={"learning_rate": 1e6}, run={"checkpoint_steps": 1})
+    settings = SMALL.replace(optimizer={"learning_rate": 1e6}, run={"checkpoint_steps": 1})
     path = tmp_path / "checkpoints" / "ranker.pt"
     with pytest.raises(
         TrainingDiverged, match=r"training the ranker: .* (at|after) step \d+.*lower the rate"
     ) as caught:
         train_all(dataset, settings, tmp_path)
     assert str(path) in str(caught.value)
-    state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings.of(dataset))}").load()
+    state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings.resolve(dataset))}").load()
     assert all(torch.isfinite(value).all() for value in state["model"].values())
 
 
@@ -312,7 +312,7 @@ def test_resuming_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
 
 def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
     """What is published next has another version, and the models are those that were trained."""
-    assert fingerprint(dataset, changed(SMALL, model_version=2)) == fingerprint(dataset, SMALL)
+    assert fingerprint(dataset, SMALL.replace(model_version=2)) == fingerprint(dataset, SMALL)
 
 
 CHANGES = {

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from thirty_works import candidates, selected, thirty_works
 
 from karec.bundle.ids import BundleIds
+from karec.config.registry import settings_type
 from karec.errors import ConfigError
 from karec.index import IdMap, ItemIndex
 from karec.pipeline.types import Candidates, Request
 from karec.steps.selectors.page_rules import PageRules
 from karec.steps.shared.page_rules import Boost, Boosts, Position, Rule
 from karec.toml import Place as File
-from karec.toml import keywords
+from karec.toml import convert
 
+FILE = File(Path("f"))
 REQUEST = Request(user_id=1, k=4)
 APART = Rule("song_id"), Rule("creator_id")
 
@@ -281,7 +283,7 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
 )
 def test_a_mistake_in_a_table_is_refused_with_its_place(table, message):
     with pytest.raises((ConfigError, ValueError), match=message):
-        keywords(PageRules, table, File(Path("f")), ("schema",))
+        convert(settings_type(PageRules, FILE), table, FILE)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from karec.errors import DataError
 from karec.lab.studies.ablation.table import EvaluationSet
 from karec.learn.fit.batches import Batches
 from karec.learn.fit.prepare import TrainingData, prepare
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.samples.examples import Examples
 from karec.samples.lists import item_numbers
 from karec.times import Progress

@@ -12,7 +12,6 @@ What rows share is made once: a seed's ranker, its log, its lists.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from karec.learn.run.first_log import write_first_log
 from karec.learn.run.mixed_ranker import PARTS, part_path
 from karec.learn.run.rankers import train_ranker
 from karec.learn.second_process import peak_gib, reset_peak
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import LoggedLists, read_lists
@@ -70,7 +69,7 @@ class AblationModels:
         if not path.exists():
             reset_peak()
             start = time.perf_counter()
-            arrays = self._train(row, replace(self._settings, seed=seed))
+            arrays = self._train(row, self._settings.replace(seed=seed))
             arrays |= {"seconds": np.array(time.perf_counter() - start), "peak_gib": np.array(peak_gib())}
             with file_aside(path) as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -89,10 +88,8 @@ class AblationModels:
 
     def _ranker(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
         if row.startswith("peer-"):
-            settings = replace(
-                settings,
-                distil=replace(settings.distil, ranker_features="towers"),
-                towers=replace(settings.towers, kind=_towers_of(row)),
+            settings = settings.replace(
+                distil={"ranker_features": "towers"}, towers={"kind": _towers_of(row)}
             )
         inputs, path = self._inputs, self._onnx(row, settings.seed)
         path.parent.mkdir(exist_ok=True)
@@ -132,7 +129,7 @@ class AblationModels:
 
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
         recipe, towers, seed = row.rsplit("-", 1)[0], _towers_of(row), settings.seed
-        settings = replace(settings, towers=replace(settings.towers, kind=towers)).with_recipe(recipe)
+        settings = settings.replace(towers={"kind": towers}).with_recipe(recipe)
         teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
         soft, lists = self._logged(teacher, seed)
         targets, inputs = Targets.of(soft, lists), self._inputs

@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from karec.lab.studies.ablation.table import EvaluationSet, Measured, Row, ablat
 from karec.learn._torch import torch_threads
 from karec.learn.run.lightgbm import lightgbm_packages
 from karec.learn.settings.check import check_training, fingerprint
-from karec.learn.settings.train import TrainSettings
+from karec.learn.settings.settings import TrainSettings
 from karec.times import Progress
 
 
@@ -55,7 +54,7 @@ def run_ablation(
         raise ValueError(f"seeds must be different, and at least one: {list(seeds)}")
     if whole < 0:
         raise ValueError(f"whole = {whole}: users whose whole order is compared, 0 or more")
-    settings = settings.of(dataset)
+    settings = settings.resolve(dataset)
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
         lightgbm_packages()
@@ -81,7 +80,7 @@ def run_ablation(
         "whole": {"pools": len(inputs.whole_rows), "works": len(inputs.library)},
         "seeds": list(seeds),
         "tasks": list(dataset.tasks),
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.to_dict(),
         "rows": ablation_table(rows, measured, costs, dataset.tasks),
     }
 

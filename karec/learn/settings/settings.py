@@ -1,0 +1,290 @@
+"""Settings of a training run, from Python or from a TOML file with one table for each section.
+
+docs/howto-train.md explains each key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from msgspec import Meta
+
+from karec.catalog.dataset import Dataset
+from karec.errors import ConfigError
+from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps, min_count
+from karec.models.fusion import ObjectiveWeights
+from karec.toml import (
+    REMOVED,
+    Count,
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Place,
+    Positive,
+    Settings,
+    convert,
+    read_toml,
+    toml_value,
+)
+
+QUICK_STEPS = 2000
+AUTO = "auto"
+RecipeName = Literal[
+    "auto", "hard", "model-distillation", "feature-distillation", "pools", "list", "retrieval"
+]
+AtLeastTwo = Annotated[int, Meta(ge=2)]
+
+
+def _read_recipes() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    folder = files("karec.learn.settings").joinpath("recipes")
+    recipes = {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in folder.iterdir()}
+    return {name: tomllib.loads(text) for name, text in sorted(recipes.items())}
+
+
+RECIPES = _read_recipes()
+"""{recipe: {table: {key: value}}}. `distil` sets the losses of the towers. The other tables hold for keys
+that the settings leave at their defaults."""
+
+
+class FeatureSettings(Settings, frozen=True):
+    """[features]: inputs of the models and the sizes of their embeddings."""
+
+    history_length: NonNegativeInt = 0  # last works of a user; 0: 100 if towers match, else 30
+    min_count: NonNegativeInt = 0  # training rows of a value with its own embedding; 0: by the number of rows
+    user_min_count: Count = 3  # the same for users, in the user tower
+    refresh_hours: NonNegative = 24.0  # features are as of the last multiple; 0: of the row's own moment
+    dim: Count = 16  # of an item code's embedding; even, since a user's code has half
+    bins: Count = 8  # pieces of a number's piecewise linear effect
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dim % 2:
+            raise ConfigError(f"dim = {self.dim}, expected an even number")
+
+
+class OptimizerSettings(Settings, frozen=True):
+    """[optimizer]: one-cycle AdamW with early stopping, for the ranker and for the towers."""
+
+    batch_size: Count = 256  # rows in a step
+    learning_rate: Positive = 1e-3  # the highest of the one-cycle schedule
+    weight_decay: NonNegative = 1.0  # of embeddings; other weights have none
+    patience: Count = 2  # epochs without a better validation score before training stops
+
+
+class RankerSettings(Settings, frozen=True):
+    """[ranker]: the model that ranks, and whose log the towers learn from."""
+
+    kind: Literal["mmoe", "lr", "lightgbm", "both"] = "mmoe"  # both: the calibrated mean of mmoe and lightgbm
+    epochs: Count = 3  # at most; the best on validation is kept
+    members: Count = 4  # small MMoEs over the same embeddings, whose mean ranks
+    experts: Count = 4  # of a member
+    hidden: AtLeastTwo = 32  # width of an expert
+    dropout: Fraction = 0.1  # of hidden units, in training
+    id_dropout: Fraction = 0.3  # of work, creator and song ids, in training
+    # learned in addition to the tasks; names that the data cannot teach are skipped
+    auxiliary: tuple[str, ...] = ("followed", "play_time")
+
+
+class TowerSettings(Settings, frozen=True):
+    """[towers]: the user tower and the item tower."""
+
+    kind: Literal["full", "static"] = "full"  # static: without counters and rates, for rare refreshes
+    matching: bool | Literal["auto"] = "auto"  # a work is also compared with the user's lists, by code
+    epochs: Count = 5  # at most; the best on validation is kept
+    hidden: Count = 128  # width of the hidden layers
+    vector: Count = 64  # D, the dimensions of the vectors
+    id_dropout: Fraction = 0.1  # of work, creator, song and user ids, in training
+    profile_dropout: Fraction = 0.05  # of rows whose user's profile is hidden, as a new user's is
+
+
+class DistilSettings(Settings, frozen=True):
+    """[distil]: the losses that teach the towers."""
+
+    recipe: RecipeName = "auto"  # auto: retrieval for a log of positives only, list for any other
+    ranker_features: Literal["all", "towers"] = "all"  # towers: a ranker without cross features
+    label_weight: NonNegative = 1.0  # of hard and soft labels of the log's rows
+    soft_weight: Fraction = 0.8  # λ, the part of soft labels in the loss; the rest is hard labels
+    list_weight: NonNegative = 1.0  # β, of the list loss
+    pool_weight: NonNegative = 1.0  # of soft labels for works in logged lists, shown or not
+    retrieval_weight: NonNegative = 0.0  # of the contrast of a taken work with taken and library works
+    library_works: Count = 2048  # drawn uniformly in a step of that contrast
+    history_dropout: Fraction = 0.5  # of a history that is hidden while that contrast learns from the rest
+    temperature: Positive = 2.0  # T, of the soft labels
+    list_temperature: Positive = 0.5  # τ, of the list loss
+    contrast_temperature: Positive = 0.1
+    list_works: AtLeastTwo = 40  # works of a logged pool that make a list, at most shadow.works
+    lists_per_step: Count = 16
+    warm_up: Fraction = 0.05  # of the towers' steps, before soft labels and lists count
+
+    @property
+    def needs_lists(self) -> bool:
+        """True if a loss reads logged lists."""
+        return max(self.list_weight, self.pool_weight) > 0
+
+
+class RecallSettings(Settings, frozen=True):
+    """[recall]: separate towers for the source `model`, which learn the set that a user enjoys."""
+
+    on: bool = False  # else the source searches with the vectors of prerank
+    epochs: Count = 2  # at most; the best on validation is kept
+    vector: Count = 64  # dimensions
+    temperature: Positive = 0.1  # of the softmax over candidates
+    negatives: Count = 512  # works drawn uniformly from the library in a step, with those of the batch
+
+
+class ShadowSettings(Settings, frozen=True):
+    """[shadow]: whole pools in the first rank log, which the ranker writes over the training days."""
+
+    share: Fraction = 0.05  # of the requests of the training days that have a pool
+    at_most: Count = 10_000  # requests with a pool
+    works: Count = 200  # in a pool
+
+
+class EvaluationSettings(Settings, frozen=True):
+    """[evaluation]: models that are trained only for comparison on the test days."""
+
+    baselines: tuple[Literal["lr", "lightgbm", "hard"], ...] = ("lr",)
+    resamples: Count = 200  # bootstrap draws of users, for the intervals
+
+
+class RunSettings(Settings, frozen=True):
+    """[run]: the machine, and files written in training. Device and threads change only rounding."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: NonNegativeInt = 0  # of the CPU; 0: as many as torch finds
+    checkpoint_steps: Count = 200
+    tensorboard: bool = False  # curves are also written as event files of TensorBoard
+
+
+class TrainSettings(Settings, frozen=True):
+    """The settings of a training run."""
+
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0  # LightGBM's is an int32
+    model_version: NonNegativeInt = 1  # written into every model; `karec train` sets it
+    fusion: Mapping[str, NonNegative] = {}  # task weights in the fused score; empty: those of the data
+    task_weights: Mapping[str, NonNegative] = {}  # in the losses, and of the head `fused`; others: 1
+    features: FeatureSettings = FeatureSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    ranker: RankerSettings = RankerSettings()
+    towers: TowerSettings = TowerSettings()
+    distil: DistilSettings = DistilSettings()
+    recall: RecallSettings = RecallSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    run: RunSettings = RunSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            ObjectiveWeights(self.fusion or {"": 1.0})
+        except ValueError as error:
+            raise ConfigError(f"fusion = {dict(self.fusion)}: {error}") from error
+        if self.distil.list_works > self.shadow.works:
+            raise ConfigError(
+                f"distil.list_works = {self.distil.list_works}, expected at most shadow.works = "
+                f"{self.shadow.works}"
+            )
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Reads a TOML file. Raises ConfigError with a line for each mistake."""
+        table = read_toml(path)
+        distil = table.get("distil")
+        recipe = distil.get("recipe") if isinstance(distil, dict) else None
+        is_known = isinstance(recipe, str) and recipe in RECIPES
+        return convert(cls, table, Place(path), base=cls().with_recipe(str(recipe)) if is_known else cls())
+
+    def to_toml(self) -> str:
+        """Returns the text of a file that `from_toml` reads as these settings, without the model version."""
+        values = {key: value for key, value in self.to_dict().items() if key != "model_version"}
+        sections = {key for key in values if isinstance(getattr(self, key), Settings)}
+        lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if key not in sections]
+        for section in (name for name in values if name in sections):
+            lines += ["", f"[{section}]"]
+            lines += [f"{key} = {toml_value(value)}" for key, value in values[section].items()]
+        return "\n".join(lines) + "\n"
+
+    def with_recipe(self, name: str) -> Self:
+        """Returns these settings with the losses of a recipe. Raises ConfigError if it does not exist."""
+        return self.replace(distil={"recipe": name, **RECIPES.get(name, {}).get("distil", {})})
+
+    def quick(self, rows: int) -> Self:
+        """Returns settings for a first look at `rows` training rows.
+
+        Epochs are as many as make QUICK_STEPS steps, at least one and at most those of these settings. If one
+        epoch is enough, the ranker has one member. Towers match, which learns most in the first epoch.
+        """
+        epochs = -(-QUICK_STEPS * self.optimizer.batch_size // max(rows, 1))
+        ranker = {"epochs": min(epochs, self.ranker.epochs), **({"members": 1} if epochs == 1 else {})}
+        return self.replace(
+            ranker=ranker,
+            towers={"epochs": min(epochs, self.towers.epochs), "matching": True},
+            features={"history_length": self.features.history_length or HISTORY},
+            evaluation={"resamples": 50},
+        )
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Returns the settings of a training on `dataset`: what they leave to the data is set."""
+        meaning = asdict(dataset.snapshot.meaning)
+        auxiliary = [label for name in self.ranker.auxiliary for label in meaning.get(name, (name,))]
+        weights = {
+            label: weight for name, weight in self.fusion.items() for label in meaning.get(name, (name,))
+        }
+        settings = self.replace(
+            fusion=weights or dataset.objectives, ranker={"auxiliary": tuple(dict.fromkeys(auxiliary))}
+        )._resolve_recipe(has_only_positives=dataset.drawn is not None)
+        if settings.towers.matching == AUTO:
+            is_matching = matching_helps(dataset)
+            settings = settings._set_where_default(OF_MATCHING) if is_matching else settings
+            settings = settings.replace(towers={"matching": is_matching})
+        if settings.features.history_length == 0:
+            length = history_length(settings.towers.matching is True)
+            settings = settings.replace(features={"history_length": length})
+        if settings.features.min_count == 0:
+            settings = settings.replace(features={"min_count": min_count(len(dataset.split()[0]))})
+        return settings
+
+    def _resolve_recipe(self, *, has_only_positives: bool) -> Self:
+        """Returns settings with the recipe of "auto". Losses that were set without a recipe stay."""
+        settings = self
+        if self.distil.recipe == AUTO:
+            defaults = DistilSettings()
+            losses = RECIPES["list"]["distil"]
+            is_default = all(getattr(self.distil, key) == getattr(defaults, key) for key in losses)
+            name = "retrieval" if has_only_positives and is_default else "list"
+            settings = self.with_recipe(name) if is_default else self.replace(distil={"recipe": name})
+        recipe = RECIPES[settings.distil.recipe]
+        return settings._set_where_default({name: keys for name, keys in recipe.items() if name != "distil"})
+
+    def _set_where_default(self, values: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Returns settings with `values`, {section: {key: value}}, of keys that have their defaults."""
+        changes = {}
+        for name, keys in values.items():
+            section = getattr(self, name)
+            defaults = type(section)()
+            changes[name] = {
+                key: value for key, value in keys.items() if getattr(section, key) == getattr(defaults, key)
+            }
+        return self.replace(**changes)
+
+
+def read_run_settings(folder: Path, run: Mapping[str, Any]) -> TrainSettings:
+    """Returns the settings of the run in `folder`; `run` is the content of its run.json.
+
+    Removed keys are skipped: models trained with them serve as before. Raises ConfigError for a wrong value.
+    """
+    settings, place = run["settings"], Place(folder / "run.json")
+    if settings["distil"].get("born_again"):  # its towers.pt does not contain the towers that served
+        raise place["distil"].refusal(f"born_again was removed. {REMOVED['distil.born_again']}")
+    kept = {
+        name: {key: item for key, item in value.items() if f"{name}.{key}" not in REMOVED}
+        if isinstance(value, dict)
+        else value
+        for name, value in settings.items()
+    }
+    return convert(TrainSettings, kept, place)
