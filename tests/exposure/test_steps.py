@@ -174,7 +174,7 @@ def test_steps_say_what_they_read_and_why_they_drop(index):
         Quota(index.schema, "tone", 1),
     )
     assert (freshness.needs, tone.needs, quota.needs) == (("rows", "scores"), ("rows",), ("rows", "scores"))
-    assert (tone.reason, quota.reason) == ("below the floor of tone", "over the quota of its group")
+    assert (tone.reason, quota.reason) == ("below the tone limit", "over the quota of its group")
     assert all(step.schema is index.schema for step in (freshness, tone, quota)), (
         "a cascade compares it with its own"
     )

@@ -14,18 +14,22 @@ FOLLOWS = "follows"
 
 
 class Followed(Filter):
-    """Keeps what creators made whom the user follows. O(N log follows)."""
+    """Keeps items of creators that the user follows. Drops items without a row.
 
-    reason = "of nobody whom the user follows"
+    Cost: O(N log F) for F followed creators.
+    """
+
+    reason = "creator not followed"
     needs = ("rows",)
-    wanted = True
+    keeps_followed = True
 
     def __init__(self, schema: IndexSchema, snapshot: Snapshot) -> None:
         schema.check_column(CREATOR)
         if FOLLOWS not in snapshot.relations:
             raise ValueError(
-                f"nobody knows who follows whom: the snapshot has no relation {FOLLOWS!r}, it has "
-                f"{list(snapshot.relations)}"
+                f"the snapshot has no relation {FOLLOWS!r}, it has {list(snapshot.relations)}: publish "
+                f"follows, "
+                "or remove the step"
             )
         self.schema = schema
         self.snapshot = snapshot
@@ -35,5 +39,5 @@ class Followed(Filter):
         if follows is None:
             user = self.snapshot.users.row(request.user_number)
             follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].of(user)
-        made_by = request.index.gather(CREATOR, candidates.rows)
-        return np.asarray((candidates.rows >= 0) & (np.isin(made_by, follows) == self.wanted))
+        creators = request.index.gather(CREATOR, candidates.rows)
+        return np.asarray((candidates.rows >= 0) & (np.isin(creators, follows) == self.keeps_followed))

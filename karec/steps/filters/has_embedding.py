@@ -9,7 +9,7 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class HasEmbedding(Filter):
-    """Drops works that the item index does not know; the trace says how many."""
+    """Drops items without a row in the item index. The trace counts them."""
 
     reason = "no embedding in the item index"
     needs = ("rows",)

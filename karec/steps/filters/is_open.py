@@ -8,10 +8,9 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class IsOpen(Filter):
-    """Drops items that the index blocks at this moment: rooms that are off, works that are taken down.
-    O(N)."""
+    """Drops items that the index blocks now, for example closed rooms and removed works. Cost: O(N)."""
 
-    reason = "off, or blocked"
+    reason = "closed or blocked"
 
     def __init__(self, schema: IndexSchema) -> None:
         self.schema = schema

@@ -6,7 +6,7 @@ from karec.steps.filters.followed import Followed
 
 
 class NotFollowed(Followed):
-    """Drops what creators made whom the user follows already. O(N log follows)."""
+    """Drops items of creators that the user follows, and items without a row."""
 
     reason = "followed already"
-    wanted = False
+    keeps_followed = False

@@ -11,9 +11,12 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class NotOwn(Filter):
-    """Drops what the user made, and among creators the user. O(N)."""
+    """Drops items that the user made, and items without a row. A creator's item is the creator.
 
-    reason = "one's own"
+    Cost: O(N).
+    """
+
+    reason = "made by the user"
     needs = ("rows",)
 
     def __init__(self, schema: IndexSchema) -> None:
@@ -21,7 +24,7 @@ class NotOwn(Filter):
         self.schema = schema
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
-        made_by = request.index.gather(CREATOR, candidates.rows)
-        # a stranger's number is as negative as nobody's
-        own = (made_by == request.user_number) & (made_by >= 0)
+        creators = request.index.gather(CREATOR, candidates.rows)
+        # Unknown users and unknown creators both have negative numbers.
+        own = (creators == request.user_number) & (creators >= 0)
         return np.asarray((candidates.rows >= 0) & ~own)

@@ -1,4 +1,4 @@
-"""What the user has seen on other days: the lists that the platform keeps of it."""
+"""Filter that drops items that the user saw on other days."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ LISTS = ("history", "skipped")
 
 
 class NotSeen(Filter):
-    """Drops works of the user's history and of those passed over, as they are known now: the last 100 of
-    each.
+    """Drops items in the user's lists ``history`` and ``skipped``.
 
-    What the session was shown is ``not_shown``'s. A user whom the snapshot does not know has seen nothing.
-    O(N log seen).
+    The lists are those of the online store if it has them, else those of the snapshot. An unknown user has
+    empty lists. The step ``not_shown`` drops what this session was shown.
+
+    Cost: O(N log S) for lists of S items.
     """
 
     reason = "seen on another day"
@@ -28,9 +29,9 @@ class NotSeen(Filter):
         user = self.snapshot.users.row(request.user_number)
         seen = [np.empty(0, np.int64)]
         for name in LISTS:
-            now = request.online_list(name)
-            if now is not None:
-                seen.append(now)
+            newest = request.online_list(name)
+            if newest is not None:
+                seen.append(newest)
             elif user >= 0 and name in self.snapshot.relations:
                 seen.append(np.asarray(self.snapshot.relations[name].of(user)))
         return np.isin(candidates.ids, np.concatenate(seen), invert=True)

@@ -9,7 +9,7 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class NotShown(Filter):
-    """Drops what this session has shown already (``request.shown``). O(N · shown)."""
+    """Drops the items in ``request.shown``. Cost: O(N log S) for S shown items."""
 
     reason = "shown already"
 

@@ -1,4 +1,4 @@
-"""Quota: at most so many works of one creator or song."""
+"""Filter that limits the items of one creator, song or other group."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class Quota(Filter):
-    """At most ``at_most`` works of one value of ``column`` (a creator, a song), the best-scored ones. O(N log
-    N)."""
+    """Keeps the ``at_most`` items with the highest scores of each value of ``column``. Cost: O(N log N)."""
 
     reason = "over the quota of its group"
     needs = ("rows", "scores")

@@ -12,9 +12,9 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class SameAsUser(Filter):
-    """Keeps items whose ``column`` has the value that the user's column of that name has, as one's own city.
+    """Keeps items whose ``column`` has the value of the user's ``column``, for example of the user's city.
 
-    A user who is unknown, or whose value is (below 0, or no family), keeps nothing. O(N).
+    Drops all items if the user is unknown or has no value. Drops items without a row. Cost: O(N).
     """
 
     needs = ("rows",)

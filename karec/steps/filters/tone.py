@@ -1,4 +1,4 @@
-"""Tone: a floor under a score that screening or moderation gave."""
+"""Filter that drops items below a score of screening or moderation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class Tone(Filter):
-    """Drops works whose ``column`` (a number that screening or moderation gave) is below ``at_least``.
+    """Drops items whose ``column`` is below ``at_least``.
 
-    A floating column is compared in its own dtype, so that a float32 0.7 passes a floor of 0.7.
+    A floating-point column is compared in its own dtype: a float32 0.7 passes ``at_least = 0.7``.
     """
 
-    reason = "below the floor of tone"
+    reason = "below the tone limit"
     needs = ("rows",)
 
     def __init__(self, schema: IndexSchema, column: str, at_least: float) -> None:

@@ -10,10 +10,9 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class IndexRows(Hydrator):
-    """``rows`` of the item index; −1 for a work whose embedding is missing, which the trace counts as
-    unknown.
+    """Adds ``rows`` of the request's index view; −1 for an item without a vector, counted by the trace.
 
-    Works whose rows recall found in the request's view are not looked up again.
+    Rows that recall found in the same view are not looked up again.
     """
 
     gives = ("rows",)

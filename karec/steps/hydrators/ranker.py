@@ -1,5 +1,4 @@
-"""The ranking steps: the model's logits, their fusion, the best k. Any ranker that was exported to ONNX
-serves here."""
+"""Logits of the ranker for each candidate."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ from karec.steps.shared.ranker_model import ranker_model
 
 
 class Ranker(Hydrator):
-    """``logits (N, T) float32``: one pass over user, item, context and cross features.
+    """Adds ``logits (N, T) float32`` of T tasks: one pass over user, item, context and cross features.
 
-    Counters, and works that came since the snapshot, are those of the request's moment where it knows them. A
-    work that nobody knows is ranked by its out-of-vocabulary slots. ``model``: another ONNX file of the same
-    encoder, relative to ``config_folder``; None: the bundle's ranker.
+    Counters and new items come from the online store if the request has it. An unknown item is encoded with
+    its out-of-vocabulary slots. ``model``: another ONNX file of the same encoder, relative to
+    ``config_folder``; None: the bundle's ranker.
     """
 
     needs = tuple(f"request.{name}" for name in USER_SIDE)
@@ -50,9 +49,7 @@ class Ranker(Hydrator):
             raise ValueError("a request needs time_ms before its candidates can be ranked")
         user = request.features
         if "history" not in user:
-            raise ContractError(
-                "the ranker needs the user's features: put the step user_features into the request"
-            )
+            raise ContractError("the ranker needs the user's features: put the step user_features into query")
         items = self._items(request.online, candidates.ids, request.time_ms)
         inputs = {**items, **self.encoder.encode_crosses(user, items)}
         if "dense" in self.ranker.inputs:
@@ -60,7 +57,9 @@ class Ranker(Hydrator):
         (logits,) = self.ranker.run({**user, **inputs}, "logits")
         return {"logits": logits}
 
-    def _items(self, live: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
-        if live is None:
+    def _items(self, online: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
+        if online is None:
             return self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(ids), time_ms)
-        return encode_live_items(self.encoder, self.snapshot, live.items, live.counter_names, ids, time_ms)
+        return encode_live_items(
+            self.encoder, self.snapshot, online.items, online.counter_names, ids, time_ms
+        )

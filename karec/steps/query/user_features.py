@@ -1,4 +1,4 @@
-"""The user's features as model inputs, as of the request's moment and scene."""
+"""Model inputs of the user."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from karec.pipeline.types import Array, Request
 
 
 class UserFeatures(QueryHydrator):
-    """The encoder's user inputs, each (1, …), as of the request's moment and scene, and ``cold_start`` (1,)
-    bool.
+    """Adds the user inputs of the encoder, each (1, …), and ``cold_start (1,)`` bool.
 
-    A user never seen gets the out-of-vocabulary slots and an empty history, and ``cold_start`` is true. Where
-    the request knows what happened since the snapshot, it is in the inputs.
+    The inputs are those of the request's time and scene, with the events of the online store if there is one.
+    An unknown user gets the out-of-vocabulary slots, an empty history and ``cold_start`` true.
     """
 
     gives = tuple(f"request.{name}" for name in (*USER_SIDE, "cold_start"))
@@ -26,26 +25,27 @@ class UserFeatures(QueryHydrator):
     def __init__(self, snapshot: Snapshot, encoder: Encoder) -> None:
         self.snapshot = snapshot
         self.encoder = encoder
-        encoder.tables(snapshot)  # encoded here, so that no request waits for it
+        encoder.tables(snapshot)  # encoded now, so that the first request does not wait
         self._scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
 
     def hydrate_request(self, request: Request) -> Mapping[str, Array]:
         if request.time_ms is None:
             raise ValueError("a request needs time_ms before its features can be computed")
         scene = self._scenes.get(request.scene, -1)
-        known = self.snapshot.users.row(request.user_number) >= 0
-        user, live = request.user_number, request.online
-        if live is None or live.user is None:
+        is_known = self.snapshot.users.row(request.user_number) >= 0
+        user = request.user_number
+        online = request.online
+        if online is None or online.user is None:
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
-            return {**features, "cold_start": np.array([not known])}
+            return {**features, "cold_start": np.array([not is_known])}
         features = encode_live_user(
             self.encoder,
             self.snapshot,
-            live.user,
-            live.counter_names,
+            online.user,
+            online.counter_names,
             user,
             request.time_ms,
             scene,
-            live.items,
+            online.items,
         )
-        return {**features, "cold_start": np.array([not known and not live.user.counters.any()])}
+        return {**features, "cold_start": np.array([not is_known and not online.user.counters.any()])}

@@ -1,4 +1,4 @@
-"""The user vectors, computed once a request by the user towers."""
+"""User vectors by the user towers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from karec.pipeline.types import Array, Request
 
 
 class UserTower(QueryHydrator):
-    """``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``: for each model
-    version that rows of the index are of, ascending, one pass of that version's user tower in ONNX Runtime.
+    """Adds ``user_vector (V, D) float32``, unit length, and ``user_vector_versions (V,) int64``, ascending.
 
-    ``user_towers``: {model version: tower}. Works of a version that has no tower meet no user vector: steps
-    that ask with it leave them out and count them. Unavailable: none of the index's versions has a tower.
+    There is one vector for each model version in the index, by one pass of that version's user tower in ONNX
+    Runtime. ``user_towers``: {model version: tower}. Later steps skip and count items of a version without a
+    tower. Raises Unavailable if no version of the index has a tower.
     """
 
     gives = (f"request.{VECTOR}", f"request.{VERSIONS}")

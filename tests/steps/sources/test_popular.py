@@ -1,4 +1,4 @@
-"""Works that do well: with everybody, in one's segment, by live indicators."""
+"""Popular items: of all users, of one segment, of one scene."""
 
 from dataclasses import replace
 
@@ -11,27 +11,26 @@ from random_platform import make_platform, platforms
 
 from karec.catalog.relation import Relation
 from karec.catalog.table import Table
-from karec.pipeline.types import Candidates, Request
-from karec.steps.scorers.live_indicators import LiveIndicators
+from karec.pipeline.types import Request
 from karec.steps.shared.postings import popularity
 from karec.steps.shared.segments import PRIOR_SEEN
 from karec.steps.sources.indicators import Indicators
 from karec.steps.sources.popular import Popular
 
-A_STRANGER = Request(user_id=999)
+UNKNOWN_USER = Request(user_id=999)
 
 
 def found(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
-def test_popular_is_by_satisfied_plays(platform):
+def test_popular_orders_by_satisfied_plays(platform):
     assert found(Popular(platform, quota=3)) == [109, 108, 107]
-    assert Popular(platform, quota=3).recall(A_STRANGER).ids.tolist() == [109, 108, 107]
+    assert Popular(platform, quota=3).recall(UNKNOWN_USER).ids.tolist() == [109, 108, 107]
 
 
 @given(platforms, st.integers(1, 50))
-def test_popular_is_by_smoothed_rate_and_ties_are_by_row(platform, quota):
+def test_popular_orders_by_smoothed_rate_then_row(platform, quota):
     assert found(Popular(platform, quota)) == platform.works.ids[by_popularity(platform)[:quota]].tolist()
 
 
@@ -44,7 +43,7 @@ def segmented(platform):
     return replace(platform, users=users, relations={"skipped": passed, "history": liked})
 
 
-def test_in_a_segment_works_are_by_their_rate_among_its_users(platform):
+def test_popular_in_segment_orders_by_rate_among_its_users(platform):
     """Smoothed towards the rate with everybody, of 20 shows at .55 imagined: 103 has .885, 108 .842, 107
     .758."""
     here = Popular(segmented(platform), quota=3, segment="age_band")
@@ -55,13 +54,13 @@ def test_in_a_segment_works_are_by_their_rate_among_its_users(platform):
     )
 
 
-def test_in_a_segment_of_which_nobody_has_seen_anything_works_are_as_with_everybody(platform):
+def test_popular_in_segment_without_entries_equals_all_users(platform):
     for relations in ({}, {"history": Relation.from_pairs(np.empty(0, int), np.empty(0, int), 4)}):
         unseen = replace(segmented(platform), relations=relations)
         assert found(Popular(unseen, quota=3, segment="age_band")) == [109, 108, 107]
 
 
-def test_who_are_of_no_family_are_no_segment(platform):
+def test_popular_treats_users_without_family_as_no_segment(platform):
     users = Table(platform.users.ids, {"family": np.array([0, 0, 7, -1], np.int32)})
     here = Popular(replace(segmented(platform), users=users), quota=3, segment="family")
     assert [found(here, user) for user in (1, 2, 3, 4)] == [[109, 108, 107]] * 4
@@ -107,9 +106,7 @@ def rates_in(platform, scene, segment):
 
 @settings(max_examples=30)
 @given(platforms, st.integers(0, 99), st.integers(1, 12))
-def test_in_a_scene_works_are_by_their_rate_there_and_with_a_segment_by_that_of_ones_own_there(
-    platform, seed, quota
-):
+def test_popular_by_scene_orders_by_rate_in_the_scene(platform, seed, quota):
     platform = in_scenes(platform, seed)
     here, own = (
         Popular(platform, quota, by_scene=True),
@@ -125,7 +122,7 @@ def test_in_a_scene_works_are_by_their_rate_there_and_with_a_segment_by_that_of_
                 np.testing.assert_allclose([rates[work] for work in got], best, rtol=1e-9)
 
 
-def test_a_scene_of_which_no_list_has_an_entry_gets_what_is_popular_in_all_and_says_so(platform):
+def test_popular_by_scene_notes_a_scene_without_entries(platform):
     known = in_scenes(platform)
     bare = {name: replace(of, scenes=None) for name, of in known.relations.items()}
     before = replace(known, relations=bare)  # as bundles of before were written
@@ -138,13 +135,13 @@ def test_a_scene_of_which_no_list_has_an_entry_gets_what_is_popular_in_all_and_s
             }
 
 
-def test_lists_by_scene_are_made_once_a_snapshot(platform):
+def test_popular_builds_lists_by_scene_once_per_snapshot(platform):
     platform = in_scenes(platform)
     one, other = (Popular(platform, 3, segment="age_band", by_scene=True) for _ in range(2))
     assert one.of_scene is other.of_scene and one.of_scene.keys() == {"home", "city"}
 
 
-def test_works_seen_where_little_is_enjoyed_are_not_behind_those_never_seen_there(platform):
+def test_popular_by_scene_corrects_for_rates_of_the_scene(platform):
     """City's viewers pass over nine of ten works; 109, which most enjoy, is enjoyed there twice as often as
     others."""
     works = np.repeat([109, 108, 107], [10, 10, 20])
@@ -160,7 +157,7 @@ def test_works_seen_where_little_is_enjoyed_are_not_behind_those_never_seen_ther
     assert Popular(there, 1, by_scene=True).recall(Request(1, scene="city")).ids.tolist() == [109]
 
 
-def test_a_segment_is_an_integer_column_of_users(platform):
+def test_popular_rejects_a_segment_that_is_not_an_integer_column(platform):
     for segment in ("height", "mood"):
         with pytest.raises(
             ValueError, match=f"segment = '{segment}' is no integer column of users; these are"
@@ -168,29 +165,13 @@ def test_a_segment_is_an_integer_column_of_users(platform):
             Popular(segmented(platform), quota=3, segment=segment)
 
 
-def test_indicators_are_those_of_the_prerank_step(platform):
-    step = LiveIndicators(platform, {"long_view": 1.0})
-    every = Candidates.from_ids(platform.works.ids)
-    order = np.argsort(-step.score(A_STRANGER, every), kind="stable")
-    assert found(Indicators(platform, 4, {"long_view": 1.0})) == platform.works.ids[order[:4]].tolist()
-    assert (
-        Indicators(platform, 4, {"long_view": 1.0}).best is Indicators(platform, 4, {"long_view": 1.0}).best
-    )
-    with pytest.raises(
-        ValueError,
-        match=r"live indicators of \['smile'\]: works count \['exposed', "
-        r"'long_view'\]",
-    ):
-        Indicators(platform, 4, {"smile": 1.0})
-
-
 @pytest.mark.parametrize("kind", [Popular, Indicators])
-def test_quotas_are_positive(platform, kind):
+def test_popular_sources_reject_a_quota_of_zero(platform, kind):
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
         kind(platform, 0)
 
 
-def test_one_lucky_show_does_not_make_a_work_popular(platform):
+def test_popular_smooths_the_rate_of_an_item_shown_once(platform):
     """Twenty shows at the mean rate, .6 here, are imagined for each work: 1 of 1 is 13 of 21, behind 70 of
     100."""
     platform.works["count_exposed"][0] = platform.works["count_long_view"][0] = 1
@@ -202,7 +183,7 @@ def test_one_lucky_show_does_not_make_a_work_popular(platform):
     assert rate[0] == pytest.approx((1 + 20 * mean) / 21, rel=1e-12)
 
 
-def test_without_counters_popularity_falls_with_age_from_1_to_0():
+def test_popularity_without_counters_falls_with_age_from_1_to_0():
     platform = make_platform(seed=1, n_works=9, counters=(), family=False)
     upload = platform.works["upload_ms"].astype(float)
     expected = (upload - upload.min()) / (upload.max() - upload.min())
@@ -215,7 +196,7 @@ def test_without_counters_popularity_falls_with_age_from_1_to_0():
         assert popularity(platform).tolist() == expected, "where no work is newer than another all are alike"
 
 
-def test_without_moments_popular_works_are_in_order_of_rows(platform):
+def test_popular_without_times_orders_by_row(platform):
     timeless = replace(platform, works=Table(platform.works.ids, {}))
     assert popularity(timeless).tolist() == [0.0] * 10 and found(Popular(timeless, quota=3)) == [
         100,
@@ -225,10 +206,10 @@ def test_without_moments_popular_works_are_in_order_of_rows(platform):
 
 
 @pytest.mark.parametrize("counters", [(), ("count_click",)])
-def test_a_platform_without_works_has_no_popular_ones(counters):
+def test_popular_is_empty_without_items(counters):
     assert found(Popular(make_platform(seed=0, n_works=0, counters=counters, family=False), 5)) == []
 
 
-def test_channels_of_one_quota_share_what_they_found_and_of_two_do_not(platform):
+def test_popular_shares_lists_of_equal_quota(platform):
     assert Popular(platform, 3).best is Popular(platform, 3).best
-    assert [len(Popular(platform, quota).recall(A_STRANGER)) for quota in (3, 4)] == [3, 4]
+    assert [len(Popular(platform, quota).recall(UNKNOWN_USER)) for quota in (3, 4)] == [3, 4]

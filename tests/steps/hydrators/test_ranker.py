@@ -1,8 +1,6 @@
-"""The ranker as a step: the model gets what the encoder says of user, works and both, as of the request's
-moment."""
+"""The ranker's inputs are those of the encoder at the request's time."""
 
 import json
-import re
 
 import numpy as np
 import onnx
@@ -15,7 +13,6 @@ from karec.features.encoder import USER_SIDE, Encoder
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Candidates, Request
 from karec.steps.hydrators.ranker import Ranker
-from karec.steps.scorers.fusion import Fusion
 
 TASKS = ("click", "like")
 
@@ -55,7 +52,7 @@ def linear_model(path, inputs):
 
 
 @pytest.mark.parametrize("names", [("user_numbers", "item_numbers", "crosses"), ("dense",)])
-def test_logits_are_the_model_s_for_user_works_and_crosses_at_the_moment(encoder, snapshot, tmp_path, names):
+def test_ranker_feeds_the_model_with_user_items_and_crosses(encoder, snapshot, tmp_path, names):
     """Of known works in any order and one that nobody knows, which has the inputs of row −1."""
     later = snapshot.time_ms + 12_345_678
     user = encoder.encode_user(snapshot, 3, later, 1)
@@ -71,54 +68,21 @@ def test_logits_are_the_model_s_for_user_works_and_crosses_at_the_moment(encoder
     assert logits.shape == (4, 2) and logits.dtype == np.float32
 
 
-def test_without_candidates_no_model_runs(ranker, snapshot, encoder):
+def test_ranker_runs_no_model_without_candidates(ranker, snapshot, encoder):
     given = Ranker(ranker, snapshot, encoder).hydrate(Request(1), Candidates.empty())
     assert (
         given.keys() == {"logits"} and given["logits"].shape == (0, 2) and given["logits"].dtype == np.float32
     )
 
 
-def test_a_ranker_without_a_moment_or_the_users_features_says_what_is_missing(ranker, snapshot, encoder):
+def test_ranker_names_missing_time_or_user_features(ranker, snapshot, encoder):
     step, one = Ranker(ranker, snapshot, encoder), Candidates.from_ids(np.arange(1))
     with pytest.raises(ValueError, match=r"^a request needs time_ms before its candidates can be ranked$"):
         step.hydrate(Request(1), one)
-    message = "the ranker needs the user's features: put the step user_features into the request"
+    message = "the ranker needs the user's features: put the step user_features into query"
     with pytest.raises(ContractError, match=f"^{message}$"):
         step.hydrate(Request(1, time_ms=1), one)
     assert step.needs == tuple(f"request.{name}" for name in USER_SIDE) and step.gives == ("column.logits",)
-
-
-@pytest.mark.parametrize(("kind", "fused"), [({}, 0.4), ({"kind": "product"}, 0.75**0.3 * 0.25**0.7)])
-def test_the_fused_score_reads_logits_in_the_order_of_the_ranker_s_tasks(ranker, kind, fused):
-    step = Fusion(ranker, {"like": 7.0, "click": 3.0}, **kind)
-    logits = np.float32([[np.log(3.0), -np.log(3.0)]])  # probabilities .75 of click, .25 of like
-    scores = step.score(Request(1), Candidates.from_ids(np.arange(1), logits=logits))
-    np.testing.assert_allclose(scores, [fused], rtol=1e-4)
-    assert step.needs == ("column.logits",)
-
-
-def test_a_fusion_is_checked_against_the_ranker_when_it_is_built(ranker):
-    with pytest.raises(
-        ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")
-    ):
-        Fusion(ranker, {"gift": 1.0})
-
-
-def test_fusion_without_logits_says_which_step_is_missing(ranker):
-    with pytest.raises(
-        ContractError,
-        match=r"^fusion needs the ranker's logits: put the step ranker before "
-        r"it$",
-    ):
-        Fusion(ranker, {"click": 1.0}).score(Request(1), Candidates.from_ids(np.arange(1)))
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_a_fusion_of_another_model_s_logits_is_refused(ranker, n):
-    with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
-        Fusion(ranker, {"click": 1.0}).score(
-            Request(1), Candidates.from_ids(np.arange(1), logits=np.zeros((1, n)))
-        )
 
 
 def test_ranker_rejects_a_removed_model_with_its_replacement(ranker, snapshot, encoder):

@@ -1,5 +1,4 @@
-"""Prerank without a model: live indicators against a plain oracle, any order at all, and what was seen
-before."""
+"""Live indicators against an oracle in plain Python."""
 
 from dataclasses import replace
 
@@ -8,9 +7,7 @@ import pytest
 from small_dataset import make_dataset
 
 from karec.catalog.relation import Relation
-from karec.lab.simulate.random_order import RandomOrder
 from karec.pipeline.types import Candidates, Request
-from karec.steps.filters.not_seen import NotSeen
 from karec.steps.scorers.live_indicators import LiveIndicators
 
 PRIOR = 20.0
@@ -35,7 +32,7 @@ def rate(snapshot, row, label):
     return (positives[row] + PRIOR * creator) / (shows[row] + PRIOR)
 
 
-def test_live_indicators_are_smoothed_rates_of_work_and_creator(snapshot):
+def test_live_indicators_are_smoothed_rates_of_item_and_creator(snapshot):
     works = Candidates.from_ids(np.asarray(snapshot.works.ids))
     step = LiveIndicators(snapshot, {"click": 0.5, "like": 2.0})
     expected = [
@@ -44,17 +41,17 @@ def test_live_indicators_are_smoothed_rates_of_work_and_creator(snapshot):
     np.testing.assert_allclose(step.score(Request(1), works), expected, rtol=1e-5)
 
 
-def test_live_indicators_are_of_long_views_and_likes_unless_told(snapshot):
+def test_live_indicators_weigh_long_views_and_likes_by_default(snapshot):
     assert LiveIndicators(snapshot).weights == {"long_view": 1.0, "like": 1.0}
 
 
-def test_a_work_that_nobody_knows_has_the_mean_of_all(snapshot):
+def test_live_indicators_score_an_unknown_item_with_the_mean(snapshot):
     step = LiveIndicators(snapshot, {"click": 1.0})
     mean = np.asarray(snapshot.works["count_click"], float).sum() / snapshot.works["count_exposed"].sum()
     np.testing.assert_allclose(step.score(Request(1), Candidates.from_ids(np.array([3]))), mean, rtol=1e-5)
 
 
-def test_indicators_that_works_do_not_count_are_refused(snapshot):
+def test_live_indicators_reject_labels_without_counters(snapshot):
     with pytest.raises(ValueError, match=r"live indicators of \['gift'\]: works count \['click'"):
         LiveIndicators(snapshot, {"gift": 1.0})
 
@@ -83,7 +80,7 @@ def lift(snapshot, work, city):
     return (sum(of_city) + PRIOR * rate) / (len(of_city) + PRIOR) / rate
 
 
-def test_a_segments_indicators_are_lifted_by_what_its_users_enjoyed_lately(snapshot):
+def test_live_indicators_are_multiplied_by_the_lift_of_the_segment(snapshot):
     snapshot = in_segments(snapshot)
     works = Candidates.from_ids(np.asarray(snapshot.works.ids))
     plain = LiveIndicators(snapshot, {"click": 1.0}).score(Request(1), works)
@@ -95,7 +92,7 @@ def test_a_segments_indicators_are_lifted_by_what_its_users_enjoyed_lately(snaps
         np.testing.assert_allclose(found, plain * expected, rtol=1e-5)
 
 
-def test_a_user_without_a_segment_gets_everybodys_indicators(snapshot):
+def test_live_indicators_have_no_lift_for_users_without_segment(snapshot):
     snapshot = in_segments(snapshot)
     works = Candidates.from_ids(np.append(np.asarray(snapshot.works.ids), 3))
     plain = LiveIndicators(snapshot).score(Request(1), works)
@@ -104,7 +101,7 @@ def test_a_user_without_a_segment_gets_everybodys_indicators(snapshot):
         np.testing.assert_array_equal(step.score(Request(user), works), plain)
 
 
-def test_segments_without_entries_lift_nothing(snapshot):
+def test_live_indicators_have_no_lift_if_lists_are_empty(snapshot):
     snapshot = in_segments(snapshot)
     nothing = Relation.from_pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), len(snapshot.users))
     snapshot = replace(snapshot, relations={**snapshot.relations, "history": nothing, "skipped": nothing})
@@ -121,32 +118,9 @@ def test_segments_without_entries_lift_nothing(snapshot):
         ("city", False, "needs the lists history and skipped, the platform keeps none"),
     ],
 )
-def test_a_segment_that_the_platform_cannot_tell_is_refused(snapshot, column, relations, message):
+def test_live_indicators_reject_a_segment_without_column_or_lists(snapshot, column, relations, message):
     snapshot = in_segments(snapshot)
     if not relations:
         snapshot = replace(snapshot, relations={})
     with pytest.raises(ValueError, match=message):
         LiveIndicators(snapshot, segment=column)
-
-
-def test_random_order_is_fixed_by_user_and_moment():
-    works = Candidates.from_ids(np.arange(1000))
-    asked = Request(7, time_ms=5)
-    once = RandomOrder().score(asked, works)
-    np.testing.assert_array_equal(once, RandomOrder().score(asked, works))
-    for other in (replace(asked, user_id=8), replace(asked, time_ms=6), replace(asked, user_id=-7)):
-        assert not np.array_equal(once, RandomOrder().score(other, works))
-    np.testing.assert_allclose(np.histogram(once, 5, (0, 1))[0] / 1000, 0.2, atol=0.05)
-
-
-def test_works_of_the_history_and_passed_over_are_dropped(snapshot):
-    ids = np.asarray(snapshot.works.ids)
-    seen = {
-        "history": Relation.from_pairs(np.array([0, 0, 1]), ids[[3, 4, 5]], 12),
-        "skipped": Relation.from_pairs(np.array([0, 2]), ids[[6, 7]], 12),
-    }
-    step = NotSeen(replace(snapshot, relations={**snapshot.relations, **seen}))
-    kept = step.keep(Request(int(snapshot.users.ids[0])), Candidates.from_ids(ids))
-    assert np.flatnonzero(~kept).tolist() == [3, 4, 6]
-    assert step.keep(Request(999), Candidates.from_ids(ids)).all()
-    assert NotSeen(replace(snapshot, relations={})).keep(Request(1), Candidates.from_ids(ids)).all()

@@ -1,4 +1,4 @@
-"""Rows of the index, and the filters that need no score: known works, and works that were not shown."""
+"""Rows of the item index, looked up or known from recall."""
 
 import numpy as np
 from hypothesis import given
@@ -14,7 +14,7 @@ works = st.lists(st.integers(0, 40), max_size=12, unique=True)
 
 
 @given(works, works)
-def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wanted):
+def test_index_rows_gives_rows_and_has_embedding_drops_unknown(held, wanted):
     index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
     step = IndexRows(index.schema)
     rows = step.hydrate(Request(1, view=index.pinned()), Candidates.from_ids(wanted))["rows"]
@@ -25,7 +25,7 @@ def test_rows_are_those_of_the_index_and_works_without_one_are_dropped(held, wan
 
 
 @given(works, works, st.data())
-def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wanted, data):
+def test_index_rows_keeps_rows_that_recall_found_in_the_view(held, wanted, data):
     index = ItemIndex.build(np.array(held, np.int64), np.ones((len(held), 2)))
     with index.pinned() as view:
         looked_up = view.lookup(np.array(wanted, np.int64))
@@ -39,7 +39,7 @@ def test_rows_that_recall_found_here_are_those_that_a_lookup_would_find(held, wa
         )
 
 
-def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_are_looked_up():
+def test_index_rows_looks_up_rows_of_another_view():
     index = ItemIndex.build([10, 20, 30], np.ones((3, 2)))
     other = ItemIndex.build([30, 20, 10], np.ones((3, 2)))
     before = index.lookup([10, 20, 30])
@@ -52,21 +52,7 @@ def test_rows_of_another_generation_of_another_index_or_of_nobody_knows_which_ar
             assert found.tolist() == view.lookup([10, 20, 30]).tolist() == [before[0], -1, before[2]]
 
 
-@given(works, works)
-def test_what_was_shown_is_not_shown_again(found, shown):
-    keep = NotShown().keep(Request(user_id=1, shown=tuple(shown)), Candidates.from_ids(found))
-    assert keep.dtype == np.bool_ and keep.tolist() == [work not in shown for work in found]
-
-
-def test_shown_ids_that_no_float64_holds_are_told_apart():
-    """2⁶² and 2⁶² + 1 are one float64."""
-    keep = NotShown().keep(
-        Request(user_id=1, shown=(2**62,)), Candidates.from_ids(np.array([2**62, 2**62 + 1]))
-    )
-    assert keep.tolist() == [False, True]
-
-
-def test_steps_say_what_they_read_and_give_and_why_they_drop():
+def test_row_steps_declare_needs_gives_and_reasons():
     """The wiring check reads the first, people the second."""
     assert (IndexRows.needs, IndexRows.gives) == ((), ("rows",))
     assert (HasEmbedding.needs, HasEmbedding.reason) == (("rows",), "no embedding in the item index")

@@ -1,0 +1,43 @@
+"""Fusion of logits into one score."""
+
+import re
+
+import numpy as np
+import pytest
+
+from karec.errors import ContractError
+from karec.pipeline.types import Candidates, Request
+from karec.steps.scorers.fusion import Fusion
+
+
+@pytest.mark.parametrize(("kind", "fused"), [({}, 0.4), ({"kind": "product"}, 0.75**0.3 * 0.25**0.7)])
+def test_fusion_reads_logits_in_the_order_of_the_tasks(ranker, kind, fused):
+    step = Fusion(ranker, {"like": 7.0, "click": 3.0}, **kind)
+    logits = np.float32([[np.log(3.0), -np.log(3.0)]])  # probabilities .75 of click, .25 of like
+    scores = step.score(Request(1), Candidates.from_ids(np.arange(1), logits=logits))
+    np.testing.assert_allclose(scores, [fused], rtol=1e-4)
+    assert step.needs == ("column.logits",)
+
+
+def test_fusion_rejects_weights_of_unknown_tasks(ranker):
+    with pytest.raises(
+        ValueError, match=re.escape("fusion weighs ['gift'], which the ranker does not predict")
+    ):
+        Fusion(ranker, {"gift": 1.0})
+
+
+def test_fusion_names_the_missing_ranker(ranker):
+    with pytest.raises(
+        ContractError,
+        match=r"^fusion needs the ranker's logits: put the step ranker before "
+        r"it$",
+    ):
+        Fusion(ranker, {"click": 1.0}).score(Request(1), Candidates.from_ids(np.arange(1)))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_fusion_rejects_logits_of_another_model(ranker, n):
+    with pytest.raises(ContractError, match=rf"the ranker gave \({n},\) of a work: let both steps take"):
+        Fusion(ranker, {"click": 1.0}).score(
+            Request(1), Candidates.from_ids(np.arange(1), logits=np.zeros((1, n)))
+        )
