@@ -11,7 +11,7 @@ from pathlib import Path
 from karec.catalog.dataset import Dataset
 from karec.config.project import main_scene
 from karec.config.scenes import Config
-from karec.config.starting import starting_config
+from karec.config.templates import home_scene_text
 from karec.learn.settings.settings import TrainSettings
 
 LOG_ROW = 24  # bytes in a rank log's part, beside four for each logit
@@ -36,7 +36,7 @@ def check_outputs(
         _check_writable(folder)
     scene, config = main_scene(dataset), out / "karec.toml"
     if not config.exists():
-        starting_config(scene, dataset.snapshot, dataset.objectives)
+        home_scene_text(scene, dataset.snapshot, dataset.objectives)
     elif serves:
         Config.read(config).scene(scene)
     else:

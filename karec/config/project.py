@@ -13,8 +13,7 @@ from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
 from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stage
-from karec.config.scene_templates import scene_text
-from karec.config.starting import starting_config
+from karec.config.templates import added_scene_text, home_scene_text
 from karec.files import write_text_aside
 from karec.refresh.item_types import KindOfWorks
 from karec.refresh.next_version import roll_in
@@ -65,7 +64,7 @@ def set_up(
     if not config.exists():  # its owner may have changed it
         scene = main_scene(dataset)
         by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
-        text = starting_config(scene, snapshot, settings["fusion"], by_towers=by_towers)
+        text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
         write_text_aside(config, "\n".join([text, *_texts(scenes, scene, Bundle.open(folder, verify=False))]))
         export_stage(config, scene, "prerank", out / f"prerank-{scene}.txt")
     return config
@@ -74,7 +73,7 @@ def set_up(
 def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
     """The templates of ``scenes``, for the items that ``bundle`` holds."""
     kinds = {name: bundle.kind(name).index.columns.keys() for name in bundle.kinds}
-    return [scene_text(name, main, kinds) for name in scenes if name != main]
+    return [added_scene_text(name, main, kinds) for name in scenes if name != main]
 
 
 def main_scene(dataset: Dataset) -> str:

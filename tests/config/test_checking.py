@@ -9,10 +9,10 @@ import pytest
 from karec.cli import main
 from karec.config import load_cascade
 from karec.config.checking import config_mistakes
-from karec.config.scene_templates import HOME as HOME_SCENE
-from karec.config.scene_templates import OTHERS
 from karec.config.scenes import Config
 from karec.config.shown import shown_scene
+from karec.config.templates import HOME as HOME_SCENE
+from karec.config.templates import OTHERS
 from karec.errors import ConfigError
 
 GOOD = """bundle = "bundles"

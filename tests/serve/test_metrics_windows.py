@@ -12,8 +12,7 @@ from karec import Request
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.config import open_hot_swap
-from karec.config.scene_templates import HOME, scene_text
-from karec.config.starting import starting_config
+from karec.config.templates import HOME, added_scene_text, home_scene_text
 from karec.serve.metrics import Metrics
 from karec.serve.metrics.between_workers import Workers
 from karec.serve.metrics.exposed import Catalogue, Exposures, Tally
@@ -164,9 +163,11 @@ def test_a_damaged_file_of_a_minute_is_passed_over(tmp_path):
 
 def test_items_of_other_kinds_are_no_exposures_of_works(tmp_path):
     bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
-    texts = [starting_config(HOME, bundle.snapshot, {"click": 1.0})]
+    texts = [home_scene_text(HOME, bundle.snapshot, {"click": 1.0})]
     texts += [
-        scene_text("song_request", HOME, {name: bundle.kind(name).index.columns for name in bundle.kinds})
+        added_scene_text(
+            "song_request", HOME, {name: bundle.kind(name).index.columns for name in bundle.kinds}
+        )
     ]
     path = bundle.path.parent.parent / "karec.toml"
     path.write_text("\n".join(texts))

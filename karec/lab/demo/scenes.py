@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from karec.bundle.item_types import ItemTypeBundle
 from karec.config import load_cascade, open_bundle
 from karec.config.project import KindsOf
-from karec.config.scene_templates import HOME, OTHERS
+from karec.config.templates import HOME, OTHERS
 from karec.errors import nearest
 from karec.lab.demo.serve import asked_users
 from karec.lab.simulate.world import World

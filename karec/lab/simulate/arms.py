@@ -34,7 +34,7 @@ from typing import Any
 
 from karec.catalog.snapshot import Snapshot
 from karec.config.scenes import Config
-from karec.config.starting import QUOTAS, starting_config
+from karec.config.templates import home_scene_text, sized_quotas
 from karec.errors import ConfigError, nearest
 from karec.lab.simulate.sessions import SCENE
 from karec.toml import Place, convert, read_toml
@@ -140,14 +140,14 @@ class Arms:
         if arm.config is not None:
             read = Config.read(folder / arm.config)
             return Config(path, read.scenes, {**read.table, "bundle": "bundles"})
-        start = tomllib.loads(starting_config(SCENE, snapshot, weights))["scenes"][SCENE]
+        start = tomllib.loads(home_scene_text(SCENE, snapshot, weights))["scenes"][SCENE]
         base = tomllib.loads(files("karec.lab.simulate").joinpath("sets/scene.toml").read_text("utf-8"))
         layers = {"start": start, "base": base, "all": dict(self.scene), SCENE: dict(arm.scene)}
         recall = [_recall_of(arm, layer) for layer in layers.values() if "recall" in _limits_of(arm, layer)][
             -1
         ]
-        channels = [entry["use"] for entry in start["recall"]]
-        quotas = {name: {"quota": max(int(QUOTAS[name] * recall), 1)} for name in channels}
+        sources = {entry["use"] for entry in start["recall"]}
+        quotas = {name: {"quota": quota} for name, quota in sized_quotas(recall).items() if name in sources}
         scenes, above = {"start": start}, "start"
         for name, changes in (("pool", {"recall": quotas}), *list(layers.items())[1:]):
             scenes[name] = {"inherits": above, **changes}

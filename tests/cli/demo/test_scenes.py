@@ -7,7 +7,7 @@ import pytest
 
 from karec import cli
 from karec.config import load_cascade, scene_names
-from karec.config.scene_templates import HOME, OTHERS
+from karec.config.templates import HOME, OTHERS
 from karec.pipeline.types import Request
 
 

@@ -6,7 +6,7 @@ import pytest
 from small_loop import RANDOM, TOWERS, arms_of
 
 from karec.config.scenes import Config
-from karec.config.starting import starting_config
+from karec.config.templates import home_scene_text
 from karec.errors import ConfigError
 from karec.lab.simulate.arms import SETS, read_arms
 from karec.lab.simulate.population import Sizes, make_population
@@ -49,7 +49,7 @@ def test_the_arm_starting_reranks_as_a_new_karec_toml_does(name, population, tmp
     (arm,) = [arm for arm in arms.arms if arm.name == "starting"]
     scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
     path = tmp_path / "starting.toml"
-    path.write_text(starting_config(SCENE, population.snapshot, WEIGHTS))
+    path.write_text(home_scene_text(SCENE, population.snapshot, WEIGHTS))
     new = [dict(step) for step in Config.read(path).scene(SCENE).stages[-1]["steps"]]
     for step in new:
         step.pop("substitute", None)  # of a deadline, which a simulation does not set

@@ -13,7 +13,7 @@ from karec import cli
 from karec.aggregates.histories import KEPT
 from karec.bundle import Bundle
 from karec.config.assemble import build_cascade
-from karec.config.starting import starting_config
+from karec.config.templates import home_scene_text
 from karec.errors import ConfigError, DataError
 from karec.lab.simulate.arm_log import BEFORE, NEVER, ArmLog
 from karec.lab.simulate.arms import SETS, read_arms
@@ -263,7 +263,7 @@ def test_a_simulation_of_which_no_day_was_played_is_begun_anew_with_other_arms(m
 def test_another_text_of_an_arms_own_config_is_another_simulation(population, models, tmp_path):
     own = tmp_path / "own.toml"
     weights = {"click": 1.0, "long_view": 1.0, "like": 2.0}
-    own.write_text(starting_config(SCENE, population.snapshot, weights), encoding="utf-8")
+    own.write_text(home_scene_text(SCENE, population.snapshot, weights), encoding="utf-8")
     arm = '[[arms]]\nname = "own"\nconfig = "own.toml"\n'
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path, models, arm, cores=1, progress=StopAfter("own: day 2"))

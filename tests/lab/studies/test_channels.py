@@ -11,7 +11,7 @@ from small_dataset import make_dataset
 
 import karec
 from karec.config.scenes import Config
-from karec.config.starting import starting_config
+from karec.config.templates import home_scene_text
 from karec.errors import DataError
 from karec.lab.studies.channels import TOGETHER, Found, channel_rows, channel_study, found_by_channels
 from karec.lab.studies.feed_channels import channels_left_out, channels_of_feeds, feed_channel_rows
@@ -61,7 +61,7 @@ def served(tmp_path_factory):
     root = tmp_path_factory.mktemp("served")
     bundle = publish_small_bundle(root)
     config = root / "karec.toml"
-    text = starting_config("home", bundle.snapshot, make_dataset().objectives)
+    text = home_scene_text("home", bundle.snapshot, make_dataset().objectives)
     config.write_text(text.replace('use = "follow"\n', 'use = "follow"\nfloor = 1\ntimeout_ms = 60_000\n'))
     with karec.open(config, "home") as cascade:
         yield Config.read(config), cascade

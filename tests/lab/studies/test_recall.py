@@ -9,7 +9,7 @@ from small_dataset import make_dataset
 
 import karec
 from karec.cli.inspection import inspection
-from karec.config.starting import starting_config
+from karec.config.templates import home_scene_text
 from karec.errors import DataError
 from karec.lab.studies.recall import (
     ENJOYED,
@@ -63,7 +63,7 @@ def served(request, tmp_path_factory):
     bundle = publish_small_bundle(root, recall=request.param)
     config = root / "karec.toml"
     scene = bundle.snapshot.labels["scene"][0]
-    config.write_text(starting_config(scene, bundle.snapshot, make_dataset().objectives))
+    config.write_text(home_scene_text(scene, bundle.snapshot, make_dataset().objectives))
     with karec.open(config, scene) as cascade:
         yield request.param, cascade
 

@@ -8,8 +8,7 @@ from small_bundle import publish_small_bundle
 from small_kinds import FIRST, rooms_of
 
 from karec.config import load_cascade
-from karec.config.scene_templates import HOME, scene_text
-from karec.config.starting import starting_config
+from karec.config.templates import HOME, added_scene_text, home_scene_text
 from karec.lab.studies.scenes import Filled, fill, scene_row, scenes_table
 from karec.pipeline.types import Request
 
@@ -19,8 +18,8 @@ def live(tmp_path_factory):
     bundle = publish_small_bundle(tmp_path_factory.mktemp("worth"), kinds=rooms_of)
     path = bundle.path.parent.parent / "karec.toml"
     kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
-    home = starting_config(HOME, bundle.snapshot, {"click": 1.0})
-    path.write_text("\n".join([home, scene_text("live", HOME, kinds)]))
+    home = home_scene_text(HOME, bundle.snapshot, {"click": 1.0})
+    path.write_text("\n".join([home, added_scene_text("live", HOME, kinds)]))
     return replace(load_cascade(path, "live", bundle), side_effects=())
 
 

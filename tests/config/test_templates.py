@@ -8,8 +8,7 @@ from small_bundle import publish_small_bundle
 from small_kinds import FIRST, rooms_of
 
 from karec.config import load_cascade, load_cascades
-from karec.config.scene_templates import HOME, OTHERS, scene_text
-from karec.config.starting import starting_config
+from karec.config.templates import HOME, OTHERS, added_scene_text, home_scene_text
 from karec.errors import ConfigError
 from karec.pipeline.types import Request
 
@@ -26,8 +25,8 @@ def bundle(tmp_path_factory):
 def config(bundle):
     kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
     texts = [
-        starting_config(HOME, bundle.snapshot, OBJECTIVES),
-        *(scene_text(name, HOME, kinds) for name in OTHERS),
+        home_scene_text(HOME, bundle.snapshot, OBJECTIVES),
+        *(added_scene_text(name, HOME, kinds) for name in OTHERS),
     ]
     path = bundle.path.parent.parent / "karec.toml"
     text = "\n".join(texts)
@@ -197,18 +196,18 @@ def test_a_scene_that_cannot_be_is_refused_by_name_when_it_is_built(config, bund
 
 def test_templates_that_are_not_there_or_have_no_items_are_refused_by_name():
     with pytest.raises(ConfigError, match=r"no template of a scene 'lives' \(did you mean 'live'\?\)"):
-        scene_text("lives", HOME, {})
+        added_scene_text("lives", HOME, {})
     with pytest.raises(
-        ConfigError, match="live recommends items of the kind 'live', and the bundle has only"
+        ConfigError, match="live recommends items of the type 'live', and the bundle has only"
     ):
-        scene_text("live", HOME, {"song": ()})
+        added_scene_text("live", HOME, {"song": ()})
 
 
 def test_a_step_that_reads_a_column_which_the_kind_lacks_is_left_out():
     step = 'column = "accompaniment"'
-    assert step in scene_text("song_request", HOME, {"song": ("accompaniment",)})
-    assert step not in scene_text("song_request", HOME, {"song": ("tag",)})
+    assert step in added_scene_text("song_request", HOME, {"song": ("accompaniment",)})
+    assert step not in added_scene_text("song_request", HOME, {"song": ("tag",)})
 
 
 def test_a_template_inherits_the_main_scene_of_its_config():
-    assert 'inherits = "feed"' in scene_text("city", "feed", {})
+    assert 'inherits = "feed"' in added_scene_text("city", "feed", {})

@@ -1,5 +1,4 @@
-"""The karec.toml that a new project starts from: valid TOML, sized for its catalogue, with its scene and its
-tasks."""
+"""The karec.toml of a new project is valid TOML, sized for its library, with its scene and its tasks."""
 
 import tomllib
 from dataclasses import replace
@@ -10,7 +9,7 @@ import pytest
 from karec.catalog.relation import Relation
 from karec.catalog.table import Table
 from karec.config.scenes import Config
-from karec.config.starting import starting_config
+from karec.config.templates import home_scene_text
 
 
 def snapshot_of(platform, n_works, *, without=()):
@@ -23,7 +22,7 @@ def snapshot_of(platform, n_works, *, without=()):
 
 def config_of(tmp_path, scene, snapshot, objectives):
     path = tmp_path / "karec.toml"
-    path.write_text(starting_config(scene, snapshot, objectives), encoding="utf-8")
+    path.write_text(home_scene_text(scene, snapshot, objectives), encoding="utf-8")
     return Config.read(path)
 
 
@@ -41,7 +40,7 @@ def steps_of(scene):
         (1, {"recall": 1, "scored": 1, "prerank": 1, "rank": 1, "rerank": 1}),
     ],
 )
-def test_the_counts_fit_the_catalogue(tmp_path, platform, n_works, limits):
+def test_limits_fit_the_number_of_works(tmp_path, platform, n_works, limits):
     config = config_of(tmp_path, "home", snapshot_of(platform, n_works), {"click": 1.0})
     assert config.scenes["home"]["limits"] == limits
     scene = config.scene("home")
@@ -50,7 +49,7 @@ def test_the_counts_fit_the_catalogue(tmp_path, platform, n_works, limits):
     assert ks == [limits[name] for name in ("scored", "prerank", "rank", "rerank")]
 
 
-def test_quotas_are_shares_of_what_leaves_recall(tmp_path, platform):
+def test_quotas_are_in_proportion_to_limits_recall(tmp_path, platform):
     scene = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
     assert {channel["use"]: channel["quota"] for channel in scene.recall} == {
         "follow": 50,
@@ -62,22 +61,24 @@ def test_quotas_are_shares_of_what_leaves_recall(tmp_path, platform):
     }
 
 
-def test_the_fused_score_weighs_the_tasks_of_the_data(tmp_path, platform):
+def test_fusion_has_the_weights_of_the_objectives(tmp_path, platform):
     objectives = {"click": 1.0, "like": 2.0, "gift sent": 0.5}
     scene = config_of(tmp_path, "home", snapshot_of(platform, 1000), objectives).scene("home")
     (fusion,) = (step for step in steps_of(scene) if step["use"] == "fusion")
     assert fusion["weights"] == objectives
 
 
-def test_the_towers_may_order_what_the_ranker_scores(tmp_path, platform):
+def test_rank_ends_with_inner_product_if_ranked_by_towers(tmp_path, platform):
     path, snapshot = tmp_path / "karec.toml", snapshot_of(platform, 1000)
-    path.write_text(starting_config("home", snapshot, {"click": 1.0}, by_towers=True), encoding="utf-8")
+    path.write_text(
+        home_scene_text("home", snapshot, {"click": 1.0}, is_ranked_by_towers=True), encoding="utf-8"
+    )
     rank = next(stage for stage in Config.read(path).scene("home").stages if stage["name"] == "rank")
     assert [step["use"] for step in rank["steps"]] == ["ranker", "fusion", "inner_product"]
     assert rank["steps"][-1]["k"] == 40
 
 
-def test_works_are_alike_and_spread_by_what_the_platform_has(tmp_path, platform):
+def test_columns_of_home_are_those_of_the_snapshot(tmp_path, platform):
     def said(*without):
         scene = config_of(
             tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}
@@ -91,8 +92,8 @@ def test_works_are_alike_and_spread_by_what_the_platform_has(tmp_path, platform)
 
 
 @pytest.mark.parametrize("name", ["home", "new_feed", "scene 1", 'say "hi"', "a.b", "a\\b"])
-def test_any_scene_name_is_written_as_a_key(platform, name):
-    assert list(tomllib.loads(starting_config(name, platform, {"click": 1.0}))["scenes"]) == [name]
+def test_scene_name_is_written_as_a_toml_key(platform, name):
+    assert list(tomllib.loads(home_scene_text(name, platform, {"click": 1.0}))["scenes"]) == [name]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_any_scene_name_is_written_as_a_key(platform, name):
         ),
     ],
 )
-def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform, without, channels, steps):
+def test_steps_of_missing_roles_are_left_out(tmp_path, platform, without, channels, steps):
     whole = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
     scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene(
         "home"
@@ -121,7 +122,7 @@ def test_steps_that_need_a_role_that_works_lack_are_left_out(tmp_path, platform,
     assert not [role for role in without if f'"{role}"' in text]
 
 
-def test_social_and_follow_recall_are_left_out_where_nobody_knows_anybody(tmp_path, platform):
+def test_social_and_follow_are_left_out_without_relations(tmp_path, platform):
     alone = replace(snapshot_of(platform, 100), users=Table(np.arange(3), {}), relations={})
     assert not {"social", "follow"} & channels_of(tmp_path, alone)
 
@@ -132,9 +133,7 @@ def channels_of(folder, snapshot):
     }
 
 
-def test_social_recall_is_there_where_users_have_friends_or_families_and_follow_where_they_follow_creators(
-    tmp_path, platform
-):
+def test_social_and_follow_are_kept_with_their_relations(tmp_path, platform):
     works = snapshot_of(platform, 100, without=["creator_id"])
     nobody, families = Table(np.arange(3), {}), Table(np.arange(3), {"family": np.zeros(3, np.int32)})
     some = Relation(np.array([0, 1, 1, 1]), np.array([2]))
