@@ -56,7 +56,7 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
     """
     from karec.config.live_settings import MEMORY
     from karec.config.scenes import Config
-    from karec.features.online_inputs import places
+    from karec.features.online_inputs import find_columns
     from karec.online.event_log.head import read_head
     from karec.online.read_state import StateReader
     from karec.online.store.contents import StoreContents
@@ -72,7 +72,10 @@ def counters_since(path: Path, bundle: Bundle) -> Iterator[Callable[[Array], Arr
     folded = StoreContents(bundle.snapshot, read_head(folder / settings.events))
     store = open_store(settings.address(folder))
     try:
-        reader, wanted = StateReader(store, folded), places(folded.counters, bundle.encoder.works.counters)
+        reader, wanted = (
+            StateReader(store, folded),
+            find_columns(folded.counters, bundle.encoder.works.counters),
+        )
         yield lambda ids: reader.read_item_counters(ids)[:, wanted]
     finally:
         store.close()

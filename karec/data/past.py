@@ -24,7 +24,7 @@ from karec.data.database import Database, told
 from karec.data.files import FILE_NUMBER, ROW, Source, quoted
 from karec.data.report import TableReport
 from karec.errors import DataError
-from karec.features.table import counter_numbers
+from karec.features.table import scale_counters
 from karec.index import IdMap
 
 MOST_SHOWN = 10**9  # items to one user
@@ -122,7 +122,7 @@ def read_lists(
 
 
 def _log_odds(positives: NDArray[Any], exposed: NDArray[Any], prior: float) -> NDArray[Any]:
-    return counter_numbers(np.column_stack([exposed, positives]), np.array([prior]))[:, 1]
+    return scale_counters(np.column_stack([exposed, positives]), np.array([prior]))[:, 1]
 
 
 def known_of(lists: Lists, past: Past, said: Meaning, items: Table) -> Known:

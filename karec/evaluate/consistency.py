@@ -20,7 +20,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
-from karec.features.pool_scores import PoolScorer, stage_named
+from karec.features.pool_scores import PoolScorer, find_stage
 from karec.logs.read import logged_tasks, read_rank_log
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Candidates, Request
@@ -68,7 +68,7 @@ def drawn_pools(
     if size > len(snapshot.works):
         raise DataError(f"{bundle.path} has {len(snapshot.works)} works: pools of {size} cannot be drawn")
     generator = np.random.default_rng(seed)
-    scorer = PoolScorer(stage_named(cascade.stages, "rank"))
+    scorer = PoolScorer(find_stage(cascade.stages, "rank"))
     users = np.asarray(snapshot.users.ids)[generator.permutation(known_users(snapshot))[:n_pools]]
     for done, user in enumerate(users, 1):
         ids = np.asarray(snapshot.works.ids)[generator.choice(len(snapshot.works), size, replace=False)]

@@ -27,7 +27,7 @@ from karec.errors import DataError
 from karec.evaluate.consistency import known_users
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ranks
-from karec.features.pool_scores import PoolScorer, stage_named
+from karec.features.pool_scores import PoolScorer, find_stage
 from karec.index import ItemIndex
 from karec.logs.read import logged_tasks, read_rank_log
 from karec.pipeline.cascade import Cascade
@@ -86,7 +86,7 @@ def recalled_pools(
     requests run at once. Sizes that are not below a pool's are left out. Requests name users by numbers and
     have a moment. ValueError where the cascade lacks one of the two stages.
     """
-    scorer = PoolScorer(stage_named(cascade.stages, "rank"))
+    scorer = PoolScorer(find_stage(cascade.stages, "rank"))
 
     def pools_of(request: Request) -> list[FunnelPool]:
         return _pools_of_request(cascade, index, scorer, request, sizes)
@@ -100,7 +100,7 @@ def recalled_pools(
 def _pools_of_request(
     cascade: Cascade, index: ItemIndex, scorer: PoolScorer, request: Request, sizes: Sequence[int]
 ) -> list[FunnelPool]:
-    prerank = stage_named(cascade.stages, "prerank")
+    prerank = find_stage(cascade.stages, "prerank")
     with index.pinned() as view:
         # goes with the request
         recall_view = None if cascade.recall_index is None else cascade.recall_index.pinned()

@@ -1,1 +1,1 @@
-"""Features: what the platform knows of users and works, as model inputs. One encoder trains and serves."""
+"""Model inputs from the catalog, aggregates and online state. One encoder serves and prepares training."""

@@ -1,9 +1,9 @@
-"""Cross features: what a user and a work have in common, from the codes of their inputs alone.
+"""Cross features of a user and an item, from the codes of their inputs.
 
-For each category of works (the work itself, creator, song, …) how many works of the user's history and of the
-skipped works have the candidate's value, and how recent the newest is; whether the user follows the creator
-or is a friend; whether user and work agree in the categories that both have; and how much those who watched
-the user's works watched the candidate (``karec.features.cowatch``).
+They are: for each category of items (the item itself, creator, song, …) the number of items in the user's
+history and of skipped items with the candidate's value, and the recency of the newest; whether the user
+follows the creator or is a friend; whether user and item agree in the categories that both have; and co-watch
+cosines (``karec.features.cowatch``).
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from karec.catalog.once import computed_once
 from karec.catalog.schema import CREATOR
 from karec.features.cowatch import CROSSES, CowatchVectors
 
-# relation of the user: cross feature
-SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}
-MOST_EDGES = 100  # so many latest ones are looked at
+SOCIAL_EDGES = {"follows": "creator_followed", "friends": "creator_is_friend"}  # by user relation
+MAX_EDGES = 100  # the latest edges of a user that are compared
 _MATCHES = ("in_history", "in_skipped", "newest_in_history", "newest_in_skipped")
 
 
 @dataclass(frozen=True, eq=False)
 class CrossFeatures:
-    """``categories`` of works in the order of item_ids; ``shared`` are those that users have by the same
-    name."""
+    """Computes cross features. Any number of threads may call.
+
+    categories  of items, in the order of item_ids
+    shared      those that users have by the same name
+    """
 
     categories: tuple[str, ...]
     shared: tuple[str, ...]
@@ -36,7 +38,7 @@ class CrossFeatures:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the X columns of ``of`` are."""
+        """The names of the X columns of ``compute``."""
         return (
             *(f"{category}_{match}" for match in _MATCHES for category in self.categories),
             *(SOCIAL_EDGES.values() if CREATOR in self.categories else ()),
@@ -44,12 +46,11 @@ class CrossFeatures:
             *(() if self.cowatch is None else CROSSES),
         )
 
-    def of(self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """(N, X) float32 from inputs of ``Encoder``: the user's side of one row, or of as many as there are
-        items.
+    def compute(self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Returns (N, X) float32 from inputs of ``Encoder``. The user has one row, or one for each item.
 
-        Of one row O(N·(I + V·D) + (H + S)·I) for H history and S skipped slots, I categories, V works of the
-        history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
+        Cost: O(N·(I + V·D) + (H + S)·I) for one row, with H history and S skipped slots, I categories, and V
+        items of the history with a co-watch vector of D dimensions (``native/src/features/crosses.hpp``).
         """
         cowatch = None
         if self.cowatch is not None:
@@ -69,5 +70,5 @@ class CrossFeatures:
 
     @computed_once
     def _creator(self) -> int:
-        """The column of creators, −1 where works have none."""
+        """The column of creators, −1 if items have no creators."""
         return self.categories.index(CREATOR) if CREATOR in self.categories else -1

@@ -1,4 +1,4 @@
-"""A snapshot encoded once, for every request and training row that reads it."""
+"""Encodes a snapshot once, for all requests and training rows that read it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from karec.features.vocabulary import Vocabulary
 
 @dataclass(frozen=True, eq=False)
 class EncodedSnapshot:
-    """Both tables, and more of each; the last row of every array belongs to an unknown user or work, and is
-    zero.
+    """The encoded tables of users and items. The last row of every array is zero, for unknown ids.
 
-    alike    (users + 1, P) int64  users' values in the P categories that works have too, in the works' codes
-    people   (users + 1, 1) int64  codes of the users themselves
-    cowatch  (works + 1,) int64    the row of ``CowatchVectors.vectors`` of each work
+    alike    (users + 1, P) int64  values of users in the P categories that items have too, in codes of items
+    people   (users + 1, 1) int64  codes of user ids
+    cowatch  (works + 1,) int64    rows of ``CowatchVectors.vectors``
     """
 
     users: EncodedTable
@@ -34,7 +33,7 @@ class EncodedSnapshot:
     cowatch: NDArray[Any]
 
     @classmethod
-    def of(
+    def from_snapshot(
         cls,
         snapshot: Snapshot,
         users: TableCoder,
@@ -43,12 +42,12 @@ class EncodedSnapshot:
         people: Vocabulary,
         cowatch: CowatchVectors | None,
     ) -> EncodedSnapshot:
-        """O(rows · columns). Raises ValueError naming a column that a table lacks."""
+        """Encodes both tables. O(rows · columns). Raises ValueError for a missing column."""
         n_users, n_works = len(snapshot.users), len(snapshot.works)
         encoded_users, encoded_works = users.encode(snapshot.users), works.encode(snapshot.works)
         alike = np.zeros((n_users + 1, len(shared)), np.int64)
         for at, name in enumerate(shared):
-            alike[:-1, at] = works.code(name, snapshot.users[name])
+            alike[:-1, at] = works.encode_category(name, snapshot.users[name])
         own = np.zeros((n_users + 1, 1), np.int64)
         own[:-1, 0] = people.encode(snapshot.users.ids)
         watched = np.zeros(n_works + 1, np.int64)
@@ -57,43 +56,44 @@ class EncodedSnapshot:
         return cls(encoded_users, encoded_works, alike, own, watched)
 
 
-def at_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[Any]) -> NDArray[Any]:
-    """``values`` at ``rows``; a row behind its own is one of ``others``. Both end with the zeros of row
-    −1."""
+def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[Any]) -> NDArray[Any]:
+    """Returns ``values`` at ``rows``. Rows from len(values) − 1 on are rows of ``others``.
+
+    Both arrays end with a row of zeros, for row −1.
+    """
     if others is None:
         return values.take(rows, axis=0)  # half the time of ``values[rows]``
     n = len(values) - 1
-    found = values[np.where(rows < n, rows, -1)]
-    behind = rows >= n
-    found[behind] = others[rows[behind] - n]
-    return found
+    taken = values[np.where(rows < n, rows, -1)]
+    is_other = rows >= n
+    taken[is_other] = others[rows[is_other] - n]
+    return taken
 
 
-def beside(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:
-    """The rows ``rows (N,)`` alone, those behind the table's own from ``others``, and a last one of zeros."""
+def select_rows(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:
+    """Returns the table of ``rows`` (N,) and a last row of zeros, by the rule of ``take_rows``."""
     last = np.append(rows, -1)
     return EncodedTable(
         *(
-            at_rows(getattr(table, name), getattr(others, name), last)
+            take_rows(getattr(table, name), getattr(others, name), last)
             for name in ("ids", "numbers", "moments")
         )
     )
 
 
-class EncodedOnce:
-    """Snapshots, each encoded by whichever thread asks first; an encoding is kept while its snapshot
-    lives."""
+class EncodingCache:
+    """Encodings of snapshots, each kept while its snapshot lives. Any number of threads may call."""
 
     def __init__(self) -> None:
-        self._found: WeakKeyDictionary[Snapshot, EncodedSnapshot] = WeakKeyDictionary()
-        self._encoding = Lock()
+        self._encodings: WeakKeyDictionary[Snapshot, EncodedSnapshot] = WeakKeyDictionary()
+        self._lock = Lock()
 
     def get(self, snapshot: Snapshot, encode: Callable[[Snapshot], EncodedSnapshot]) -> EncodedSnapshot:
-        """What ``encode`` made of ``snapshot``; other threads that ask meanwhile wait for it."""
-        found = self._found.get(snapshot)
-        if found is None:
-            with self._encoding:
-                found = self._found.get(snapshot)
-                if found is None:
-                    found = self._found[snapshot] = encode(snapshot)
-        return found
+        """Returns the encoding of ``snapshot``. Threads that call during the encoding wait for it."""
+        cached = self._encodings.get(snapshot)
+        if cached is None:
+            with self._lock:
+                cached = self._encodings.get(snapshot)
+                if cached is None:
+                    cached = self._encodings[snapshot] = encode(snapshot)
+        return cached

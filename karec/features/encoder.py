@@ -1,13 +1,12 @@
-"""Raw features into model inputs: one object, fitted on training data, trains and serves, so the two cannot
-differ.
+"""Encodes users, items and their crosses as model inputs. Training and serving use the same encoder.
 
-It reads a snapshot's columns by the rules of ``karec.catalog.schema``: of a category it makes a code, of a
-moment its age, of counters a log count and a smoothed rate for each label, of the user and of the user in the
-request's scene. A work's own id is its first category.
+It reads the columns of a snapshot by the rules of ``karec.catalog.schema``: a category becomes a code, a
+moment its age, and counters a log count and a smoothed rate for each label, of the user and of the user in
+the scene of the request. The id of an item is its first category.
 
-Codes: 0 is missing, unknown or padding; 1 … K are the values that training saw at least ``min_count`` times,
-most frequent first; any other value has a code ≥ FIRST_UNSEEN of its own, so that a song too rare for an
-embedding can still be found in a history. Models read every code above K as 0.
+Codes: 0 is missing, unknown or padding. 1 … K are the values with at least ``min_count`` occurrences in
+training, most frequent first. Every other value has its own code ≥ FIRST_UNSEEN, so that a song that is too
+rare for an embedding can still be found in a history. Models read codes above K as 0.
 """
 
 from __future__ import annotations
@@ -30,41 +29,44 @@ from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError
 from karec.features.cowatch import CowatchVectors
-from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES, CrossFeatures
-from karec.features.encoded_snapshot import EncodedOnce, EncodedSnapshot, at_rows, beside
+from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES, CrossFeatures
+from karec.features.encoded_snapshot import EncodedSnapshot, EncodingCache, select_rows, take_rows
 from karec.features.scene_counters import SceneCounterCoder
-from karec.features.stored_head import entry, part, texts, whole
+from karec.features.stored_head import read_entry, read_integer, read_object, read_texts
 from karec.features.table import TableCoder
-from karec.features.vocabulary import Vocabulary, known_codes, stored_vocabulary, vocabulary
+from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary
 from karec.files import file_aside
 from karec.times import HOUR_MS
 
 CONTEXT = ("scene", "hour", "weekday")
 LENGTHS = ("log_history", "log_skipped")
-USER_SIDE = (  # what encode_users gives
+USER_SIDE = (  # outputs of encode_users
     *("user_id", "user_ids", "user_numbers", "history", "skipped", "context"),
     *("alike", "history_cowatch", "skipped_cowatch", *SOCIAL_EDGES),
 )
-LONGEST_HISTORY = 100_000  # of a stored encoder; the user's side of a request has that many rows
+MAX_HISTORY = 100_000  # slots of a stored encoder; each request has as many rows of the user
 FORMAT = 4
-FORMER = 3  # the same but for the name of a key; it is read too
+FORMER = 3  # differs in the name of one key, and is still read
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """The inputs of every model, by name, for U users and N items; H history slots, I item categories:
+    """Encodes the inputs of all models, by name. Any number of threads may call.
 
-    user_id (U, 1) int64            the user's own code
-    user_ids (U, ·) int64           codes of the profile's categories
+    For U users and N items, H history slots and I item categories:
+
+    user_id (U, 1) int64            code of the user
+    user_ids (U, ·) int64           codes of the user's categories
     user_numbers (U, ·) float32
-    history, skipped (U, H, I)      item_ids of those works, newest first, padded with 0
+    history, skipped (U, H, I)      item_ids of these items, newest first, padded with 0
     context (U, 3) int64            scene, hour and weekday (UTC)
-    item_ids (N, I) int64           item_numbers (N, ·) float32
+    item_ids (N, I) int64
+    item_numbers (N, ·) float32
     crosses (N, ·) float32
 
-    Read by the crosses alone: follows, friends (U, MOST_EDGES) int64, codes of creators; alike (U, P) int64,
-    the user's values in the categories that works have too, in the works' codes; history_cowatch,
-    skipped_cowatch (U, H) and the items' cowatch (N,) int64, rows of ``cowatch.vectors``.
+    Only the crosses read the others: follows, friends (U, MAX_EDGES) int64, codes of creators; alike (U, P)
+    int64, values of the user in the categories that items have too, in codes of items; history_cowatch,
+    skipped_cowatch (U, H) and cowatch (N,) int64, rows of ``cowatch.vectors``.
     """
 
     tasks: tuple[str, ...]
@@ -75,7 +77,7 @@ class Encoder:
     scenes: Vocabulary
     people: Vocabulary
     cowatch: CowatchVectors | None = None
-    _encoded: EncodedOnce = field(default_factory=EncodedOnce, init=False, repr=False)
+    _encoded: EncodingCache = field(default_factory=EncodingCache, init=False, repr=False)
 
     @classmethod
     def fit(
@@ -89,11 +91,13 @@ class Encoder:
         user_min_count: int = 5,
         cowatch: CowatchVectors | None = None,
     ) -> Encoder:
-        """Vocabularies, number scales and prior rates from training ``exposures`` that follow ``snapshot``.
+        """Fits vocabularies, number scales and prior rates to training ``exposures`` after ``snapshot``.
 
-        It reads columns that do not change with time and the means of labels, so nothing of a single row's
-        future enters. Raises ValueError when a task has no label or labels of one class alone, naming it, and
-        when no exposure names a known work and user.
+        It reads columns that do not change with time, and means of labels: no single row's future enters.
+
+        Raises:
+            ValueError: a task without labels or with labels of one class, or no impression of a known user
+                and item.
         """
         missing = [task for task in tasks if task not in exposures.labels]
         if missing:
@@ -117,7 +121,7 @@ class Encoder:
                     f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class"
                 )
         time = exposures.time_ms[known]
-        scenes = vocabulary(exposures.scene[known], 1)
+        scenes = build_vocabulary(exposures.scene[known], 1)
         labels = {task: exposures.labels[task][known] for task in tasks}
         return cls(
             tasks=tuple(tasks),
@@ -128,7 +132,7 @@ class Encoder:
                 snapshot, scenes.encode(exposures.scene[known]), len(scenes), labels
             ),
             scenes=scenes,
-            people=vocabulary(exposures.user_id[known], user_min_count),
+            people=build_vocabulary(exposures.user_id[known], user_min_count),
             cowatch=cowatch,
         )
 
@@ -145,7 +149,7 @@ class Encoder:
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
-        """For each input, what its columns are."""
+        """The names of the columns of each input."""
         return {
             "user_id": ("id",),
             "user_ids": self.users.category_names,
@@ -158,7 +162,7 @@ class Encoder:
 
     @property
     def inputs(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """{input: (dtype, shape of one row)}: everything above that a model may read."""
+        """{input: (dtype, shape of one row)} of all inputs that a model may read."""
         n = {name: len(columns) for name, columns in self.names.items()}
         lists = (self.history_length, n["item_ids"])
         codes: dict[str, tuple[int, ...]] = {
@@ -166,7 +170,7 @@ class Encoder:
         }
         codes |= {"history": lists, "skipped": lists, "alike": (len(self.shared),), "cowatch": ()}
         codes |= dict.fromkeys(("history_cowatch", "skipped_cowatch"), (self.history_length,))
-        codes |= dict.fromkeys(SOCIAL_EDGES, (MOST_EDGES,))
+        codes |= dict.fromkeys(SOCIAL_EDGES, (MAX_EDGES,))
         numbers = {name: (n[name],) for name in ("user_numbers", "item_numbers", "crosses")}
         numbers |= {"dense": (sum(n.values()) - n["user_id"],)}
         return {
@@ -176,15 +180,15 @@ class Encoder:
 
     @computed_once
     def shared(self) -> tuple[str, ...]:
-        """Categories that users and works have by the same name."""
+        """The categories that users and items have by the same name."""
         return tuple(name for name in self.works.categories if name in self.users.categories)
 
     @property
-    def described(self) -> dict[str, Any]:
-        """What models read of users and works, {column: in words}, and the names of the crosses."""
+    def descriptions(self) -> dict[str, Any]:
+        """The inputs of users and items, {column: in words}, and the names of the crosses."""
         return {
-            "users": self.users.described,
-            "works": self.works.described,
+            "users": self.users.descriptions,
+            "works": self.works.descriptions,
             "crosses": list(self._crosses.names),
         }
 
@@ -193,18 +197,19 @@ class Encoder:
         return CrossFeatures(self.works.category_names, self.shared, self.cowatch)
 
     def tables(self, snapshot: Snapshot) -> EncodedSnapshot:
-        """``snapshot`` encoded once, by whichever thread asks first: O(rows); kept while the snapshot
-        lives."""
+        """Returns the encoded snapshot. O(rows) in the first call; it is kept while the snapshot lives."""
         return self._encoded.get(snapshot, self._encode)
 
     def _encode(self, snapshot: Snapshot) -> EncodedSnapshot:
         self.scene_counters.check(snapshot)
-        return EncodedSnapshot.of(snapshot, self.users, self.works, self.shared, self.people, self.cowatch)
+        return EncodedSnapshot.from_snapshot(
+            snapshot, self.users, self.works, self.shared, self.people, self.cowatch
+        )
 
     def encode_user(
         self, snapshot: Snapshot, user_id: int, time_ms: int, scene_code: int
     ) -> dict[str, NDArray[Any]]:
-        """The user's side of one request, U = 1. An unknown user has codes 0, mean numbers and no history."""
+        """Encodes the user of one request. An unknown user has codes 0, mean numbers and no history."""
         row = int(snapshot.users.lookup(np.array([user_id]))[0])
         history, skipped = (
             _latest(snapshot, name, row, self.history_length)[0] for name in ("history", "skipped")
@@ -216,7 +221,7 @@ class Encoder:
             np.array([scene_code]),
             history=snapshot.works.lookup(history)[None],
             skipped=snapshot.works.lookup(skipped)[None],
-            edges={name: _latest(snapshot, name, row, MOST_EDGES) for name in SOCIAL_EDGES},
+            edges={name: _latest(snapshot, name, row, MAX_EDGES) for name in SOCIAL_EDGES},
         )
 
     def encode_users(
@@ -233,42 +238,45 @@ class Encoder:
         scene_counts: NDArray[Any] | None = None,
         more: Snapshot | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """The user's side of many moments: ``rows, time_ms, scenes (U,)``.
+        """Encodes the users of U requests.
 
-        ``history, skipped (U, H)`` are work rows, ``edges`` {follows, friends: (U, L)} ids of creators; −1
-        padded. ``counts (U, 1 + labels) float32`` are the users' counters at those moments, ``scene_counts
-        (U, 1 + tasks)`` those in the scenes; without them the snapshot's count. ``more``: works beside the
-        snapshot's, whose rows go on where these end.
+        Args:
+            rows, time_ms, scenes: (U,) rows of users, times and codes of scenes.
+            history, skipped: (U, H) rows of items, padded with −1.
+            edges: {follows, friends: (U, L)} ids of creators, padded with −1.
+            counts: (U, 1 + labels) float32 counters of the users at these times. None: of the snapshot.
+            scene_counts: (U, 1 + tasks) float32 counters in the scenes. None: of the snapshot.
+            more: further items, whose rows follow those of the snapshot.
         """
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
         others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
-        kept, passed = (at_rows(tables.works.ids, others_ids, rows) for rows in (history, skipped))
-        lengths = np.stack([_native.log1p((each >= 0).sum(axis=1)) for each in (history, skipped)], axis=1)
+        watched, passed = (take_rows(tables.works.ids, others_ids, items) for items in (history, skipped))
+        lengths = np.stack([_native.log1p((items >= 0).sum(axis=1)) for items in (history, skipped)], axis=1)
         hours = np.asarray(time_ms) // HOUR_MS
-        codes = known_codes(self.scenes, scenes)
+        codes = encode_known(self.scenes, scenes)
         context = np.stack([codes, hours % 24 + 1, (hours // 24 + 3) % 7 + 1], axis=1)
-        numbers = self.users.numbers_at(tables.users, rows, time_ms, counts)
+        numbers = self.users.compute_numbers(tables.users, rows, time_ms, counts)
         if scene_counts is None:
-            scene_counts = self.scene_counters.counts(snapshot, rows, scenes)
-        in_scene = self.scene_counters.numbers(scene_counts, codes)
+            scene_counts = self.scene_counters.read_counts(snapshot, rows, scenes)
+        in_scene = self.scene_counters.scale(scene_counts, codes)
         return {
             "user_id": tables.people[rows],
             "user_ids": tables.users.ids[rows],
             "user_numbers": np.concatenate([numbers, lengths.astype(np.float32), in_scene], axis=1),
-            "history": kept,
+            "history": watched,
             "skipped": passed,
             "context": context,
             "alike": tables.alike[rows],
-            "history_cowatch": at_rows(tables.cowatch, others_cowatch, history),
-            "skipped_cowatch": at_rows(tables.cowatch, others_cowatch, skipped),
-            **{name: self._creator_codes(ids) for name, ids in edges.items()},
+            "history_cowatch": take_rows(tables.cowatch, others_cowatch, history),
+            "skipped_cowatch": take_rows(tables.cowatch, others_cowatch, skipped),
+            **{name: self._encode_creators(ids) for name, ids in edges.items()},
         }
 
-    def _creator_codes(self, ids: NDArray[Any]) -> NDArray[Any]:
-        """The codes of creators, in the shape of ``ids``; 0 where works have no creators."""
+    def _encode_creators(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns codes of creators in the shape of ``ids``, 0 if items have no creators."""
         if CREATOR not in self.works.categories:
             return np.zeros(ids.shape, np.int64)
-        return self.works.code(CREATOR, ids.ravel()).reshape(ids.shape)
+        return self.works.encode_category(CREATOR, ids.ravel()).reshape(ids.shape)
 
     def encode_items(
         self,
@@ -278,35 +286,33 @@ class Encoder:
         counts: NDArray[Any] | None = None,
         more: Snapshot | None = None,
     ) -> dict[str, NDArray[Any]]:
-        """The items' side: ``work_rows (N,)`` of the snapshot (−1: unknown, all 0) at one moment or ``(N,)``
-        moments.
+        """Encodes N items.
 
-        ``counts (N, 1 + labels) float32`` are the works' counters at those moments; without them the
-        snapshot's count. ``more``: as for ``encode_users``.
+        Args:
+            work_rows: (N,) rows of the snapshot; an unknown item, −1, has all inputs 0.
+            time_ms: one time or (N,).
+            counts: (N, 1 + labels) float32 counters of the items at these times. None: of the snapshot.
+            more: as for ``encode_users``.
         """
         tables, others = self.tables(snapshot), None if more is None else self.tables(more)
-        works = tables.works if others is None else beside(tables.works, others.works, work_rows)
+        works = tables.works if others is None else select_rows(tables.works, others.works, work_rows)
         rows = work_rows if others is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
         return {
-            "item_ids": at_rows(works.ids, None, rows),
-            "item_numbers": self.works.numbers_at(works, rows, time_ms, counts),
-            "cowatch": at_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
+            "item_ids": take_rows(works.ids, None, rows),
+            "item_numbers": self.works.compute_numbers(works, rows, time_ms, counts),
+            "cowatch": take_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
         }
 
     def encode_crosses(
         self, user: Mapping[str, NDArray[Any]], items: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
-        """crosses (N, X) float32: what user and items have in common (see ``karec.features.crosses``). The
-        user has one row, or as many as there are items.
-        """
-        return {"crosses": self._crosses.of(user, items)}
+        """Encodes crosses (N, X) float32. The user has one row, or one for each item."""
+        return {"crosses": self._crosses.compute(user, items)}
 
     def dense(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Every input but the histories in one ``(N, F) float32``, for models over plain columns (trees,
-        linear ones).
+        """Returns all inputs but the histories as (N, F) float32, for trees and linear models.
 
-        Codes that models read as 0 are 0; the others are ordered by frequency, so that a tree can split on
-        them.
+        Codes that models read as 0 are 0. The others are ordered by frequency, so that a tree can split them.
         """
         parts = [
             np.where(inputs[name] < np.array(self.sizes[name]), inputs[name], 0).astype(np.float32)
@@ -317,58 +323,63 @@ class Encoder:
         return np.concatenate([np.broadcast_to(part, (n, part.shape[1])) for part in parts], axis=1)
 
     def save(self, path: Path) -> None:
-        """Writes one .npz of arrays and a JSON head; loading it executes nothing."""
+        """Writes an .npz file of arrays and a JSON head. Loading it executes no code."""
         head = {
             "format": FORMAT,
             "tasks": self.tasks,
             "history_length": self.history_length,
-            "users": self.users.head(),
-            "works": self.works.head(),
-            "scene_counters": self.scene_counters.head(),
+            "users": self.users.to_head(),
+            "works": self.works.to_head(),
+            "scene_counters": self.scene_counters.to_head(),
         }
-        arrays = {**self.users.arrays("users"), **self.works.arrays("works"), "scenes": self.scenes.keys}
-        arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.arrays())
+        arrays = {
+            **self.users.to_arrays("users"),
+            **self.works.to_arrays("works"),
+            "scenes": self.scenes.keys,
+        }
+        arrays |= {"people": self.people.keys} | ({} if self.cowatch is None else self.cowatch.to_arrays())
         with file_aside(path) as file:
             np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Encoder:
-        """Raises BundleError when the file is no encoder, a damaged one, or one of a format that is not
-        read."""
+        """Reads an encoder. Raises BundleError for a damaged file or one of another format."""
         try:
             arrays = read_npz(path)
             if "head" not in arrays:
                 raise ValueError("it lacks the table 'head'")
-            return cls._restore(json_of(arrays["head"].tobytes()), arrays)
+            return cls._from_head(json_of(arrays["head"].tobytes()), arrays)
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error
 
     @classmethod
-    def _restore(cls, head: Any, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
+    def _from_head(cls, head: Any, arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         if not isinstance(head, dict):
             raise ValueError(f"its head is {type(head).__name__}, expected an object")
-        version = entry(head, "format")
+        version = read_entry(head, "format")
         if version not in (FORMER, FORMAT):
             raise ValueError(f"encoder format {version}, this version reads {FORMER} and {FORMAT}")
-        scenes = stored_vocabulary(arrays, "scenes")
-        scene_counters = part(head, "visits" if version == FORMER else "scene_counters")
-        works = TableCoder.restore(part(head, "works"), arrays, "works")
+        scenes = read_vocabulary(arrays, "scenes")
+        scene_counters = read_object(head, "visits" if version == FORMER else "scene_counters")
+        works = TableCoder.from_head(read_object(head, "works"), arrays, "works")
         if not works.own_id:
             raise ValueError("its works have no codes of their own ids")
         return cls(
-            tasks=texts(head, "tasks"),
-            history_length=whole(head, "history_length", 1, LONGEST_HISTORY),
-            users=TableCoder.restore(part(head, "users"), arrays, "users"),
+            tasks=read_texts(head, "tasks"),
+            history_length=read_integer(head, "history_length", 1, MAX_HISTORY),
+            users=TableCoder.from_head(read_object(head, "users"), arrays, "users"),
             works=works,
-            scene_counters=SceneCounterCoder.restore(scene_counters, len(scenes)),
+            scene_counters=SceneCounterCoder.from_head(scene_counters, len(scenes)),
             scenes=scenes,
-            people=stored_vocabulary(arrays, "people"),
-            cowatch=CowatchVectors.restore(arrays) if "cowatch.works" in arrays else None,
+            people=read_vocabulary(arrays, "people"),
+            cowatch=CowatchVectors.from_arrays(arrays) if "cowatch.works" in arrays else None,
         )
 
 
 def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> NDArray[Any]:
-    """(1, width) int64: the last ids of a user's relation, newest first, padded with −1; none for the user
-    row −1."""
+    """Returns (1, width) int64, the last ids of a user's relation, newest first, padded with −1.
+
+    The list of row −1 is empty.
+    """
     relation = snapshot.relations.get(name) if row >= 0 else None
     return Lists.unchanged(relation, np.array([row])).latest(width)

@@ -1,5 +1,4 @@
-"""Model inputs of a user and of works as the state store knows them, where ``Encoder.encode_user`` reads a
-snapshot."""
+"""Encodes a user and items with the values of the online store in place of those of the snapshot."""
 
 from __future__ import annotations
 
@@ -11,15 +10,15 @@ from numpy.typing import NDArray
 
 from karec.aggregates.id_lists import Lists
 from karec.catalog.snapshot import Snapshot
-from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 
-if TYPE_CHECKING:  # a process without a state store loads no compiler of folds
+if TYPE_CHECKING:  # a process without an online store must not load Numba
     from karec.online.changed_items import ChangedItems
     from karec.online.read_state import UserState
 
 
-def encode_live_user(
+def encode_online_user(
     encoder: Encoder,
     snapshot: Snapshot,
     state: UserState,
@@ -29,9 +28,13 @@ def encode_live_user(
     scene_code: int,
     works: ChangedItems | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """The user's side of one request, U = 1: the snapshot's columns, and the lists and counters of ``state``,
-    whose counters are ``counters``. Relations that no fold changes are the snapshot's. ``works``: those that
-    came since.
+    """Encodes the user of one request, U = 1, as ``Encoder.encode_user``.
+
+    Lists and counters are those of ``state``, other columns and relations those of the snapshot.
+
+    Args:
+        counters: names of the counters of ``state``.
+        works: items that changed since the snapshot.
     """
     row = snapshot.users.lookup(np.array([user_id]))
 
@@ -49,7 +52,9 @@ def encode_live_user(
     history, skipped = rows.reshape(lists.shape)[:, None]
     in_scene = np.zeros((1, len(encoder.scene_counters.counters)), np.float32)
     if 0 <= scene_code < len(state.scene_counters):
-        in_scene[0] = state.scene_counters[scene_code, places(counters, encoder.scene_counters.counters)]
+        in_scene[0] = state.scene_counters[
+            scene_code, find_columns(counters, encoder.scene_counters.counters)
+        ]
     return encoder.encode_users(
         snapshot,
         row,
@@ -57,14 +62,14 @@ def encode_live_user(
         np.array([scene_code]),
         history=history,
         skipped=skipped,
-        edges={name: latest(name, MOST_EDGES) for name in SOCIAL_EDGES},
-        counts=state.counters[None, places(counters, encoder.users.counters)],
+        edges={name: latest(name, MAX_EDGES) for name in SOCIAL_EDGES},
+        counts=state.counters[None, find_columns(counters, encoder.users.counters)],
         scene_counts=in_scene,
         more=more,
     )
 
 
-def encode_live_items(
+def encode_online_items(
     encoder: Encoder,
     snapshot: Snapshot,
     works: ChangedItems,
@@ -72,21 +77,23 @@ def encode_live_items(
     ids: NDArray[Any],
     time_ms: int,
 ) -> dict[str, NDArray[Any]]:
-    """The items' side of one request, of ``ids (N,)``: columns and counters, called ``names`` there, of
-    ``works`` where they came, changed or moved since, else of the snapshot.
+    """Encodes the items of one request, ``ids`` (N,).
+
+    Columns and counters, with ``names``, are those of ``works`` if the item changed since the snapshot,
+    otherwise those of the snapshot.
     """
     rows, more = works.compact(snapshot, works.find_rows(snapshot, ids))
     items, wanted = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
     at, counts = works.find_counters(ids)
-    if len(at) and wanted:  # they are the last of a work's numbers
-        items["item_numbers"][at, -len(wanted) :] = encoder.works.counter_numbers(
-            counts[:, places(names, wanted)]
+    if len(at) and wanted:  # counters are the last numbers of an item
+        items["item_numbers"][at, -len(wanted) :] = encoder.works.scale_counters(
+            counts[:, find_columns(names, wanted)]
         )
     return items
 
 
-def places(counters: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """The places of ``wanted`` in ``counters``. ValueError naming one that is not counted."""
+def find_columns(counters: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Returns the indices of ``wanted`` in ``counters``. Raises ValueError for one that is missing."""
     missing = [name for name in wanted if name not in counters]
     if missing:
         raise ValueError(f"the state counts {list(counters)}, the encoder also reads {missing}")

@@ -1,4 +1,4 @@
-"""Both scorings of a whole pool: the ranker's and prerank's."""
+"""Scores a pool of candidates with the ranker and with pre-ranking."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from karec.features.user_vectors import VECTOR, user_query
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
 
-CHUNK = 4096  # works that are ranked at once: bounds memory, and costs no time
+CHUNK = 4096  # candidates ranked at once; limits memory without a measurable cost
 COLUMNS = ("ids", "rows", "scores", "sources")
 
 
 class PoolScorer:
-    """Both scorings of a pool, the ranker's and prerank's, as ``stage`` and the request's view of the item
-    index would give them in serving."""
+    """Scores pools as serving does, by the steps of ``stage`` before its first selector."""
 
     def __init__(self, stage: Stage) -> None:
         roles = [step.role for step in stage.steps]
@@ -31,14 +30,14 @@ class PoolScorer:
         self.stage = Stage(stage.name, stage.steps[:end])
 
     def score(self, request: Request, pool: Candidates) -> tuple[Candidates, NDArray[Any]]:
-        """(the pool with its ``logits`` and fused scores, (N,) prerank's scores).
+        """Returns the pool with logits and fused scores, and (N,) float32 scores of pre-ranking.
 
-        Prerank's are NaN for works without a vector, and where there is no user vector for its model version.
-
-        Works that the stage filters out are left out. Raises Unavailable when a logit is not finite.
+        Items that the stage filters out are missing. The pre-ranking score is NaN for an item without a
+        vector or without a user vector of its model version. Raises Unavailable for a logit that is not
+        finite.
         """
         parts = [pool.take(rows) for rows in np.split(np.arange(len(pool)), range(CHUNK, len(pool), CHUNK))]
-        ranked = _joined([self.stage.run(request, part).candidates for part in parts])
+        ranked = _join([self.stage.run(request, part).candidates for part in parts])
         if not np.isfinite(ranked.columns["logits"]).all():
             raise Unavailable("the ranker gave a logit that is not finite: the pool is not logged")
         if VECTOR not in request.features:
@@ -47,15 +46,15 @@ class PoolScorer:
         return ranked, np.where(np.isneginf(scores), np.float32(np.nan), scores)
 
 
-def stage_named(stages: Sequence[Stage], name: str) -> Stage:
-    """The stage called ``name``; ValueError when there is none."""
+def find_stage(stages: Sequence[Stage], name: str) -> Stage:
+    """Returns the stage with this name. Raises ValueError if there is none."""
     for stage in stages:
         if stage.name == name:
             return stage
     raise ValueError(f"no stage {name!r}; there are {[stage.name for stage in stages]}")
 
 
-def _joined(parts: Sequence[Candidates]) -> Candidates:
+def _join(parts: Sequence[Candidates]) -> Candidates:
     if "logits" not in parts[0].columns:
         raise ContractError("the stage gives no logits: it needs the step ranker")
     columns = {"logits": np.concatenate([part.columns["logits"] for part in parts])}

@@ -1,9 +1,8 @@
-"""How a user behaved in the scene of a request, as model inputs: a log count and, of each task, a smoothed
-rate.
+"""Inputs from a user's counters in the scene of a request: a log count and a smoothed rate for each task.
 
-Formula and scale are those of ``karec.features.table``, with p the task's rate in that scene: the number is
-the user's difference from others there, and 0 for a user who was never there. A scene's own rate is smoothed
-towards the overall rate by PRIOR_WEIGHT exposures.
+Formula and scale are those of ``karec.features.table``, with p the rate of the task in the scene. The input
+is the difference of the user from others in the scene, and 0 for a user without impressions in it. The rate
+of a scene is smoothed towards the overall rate by PRIOR_WEIGHT impressions.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from numpy.typing import NDArray
 from karec.aggregates.rates import smoothed_rate
 from karec.catalog import schema
 from karec.catalog.snapshot import Snapshot
-from karec.features.stored_head import entry, rates, texts
-from karec.features.table import PRIOR_WEIGHT, counter_numbers
+from karec.features.stored_head import check_rates, read_entry, read_texts
+from karec.features.table import PRIOR_WEIGHT, scale_counters
 
 
 @dataclass(frozen=True, eq=False)
 class SceneCounterCoder:
-    """``counted``: T tasks; ``priors (K + 1, T) float64``: their rates by scene code, code 0 being no known
-    scene.
+    """Encodes counters by user and scene. Any number of threads may call.
 
-    No tasks where the snapshot that it was fitted on names no scenes, or no exposure was in one.
+    counted  T tasks; none if the fitted snapshot had no scenes or no impression was in one
+    priors   (K + 1, T) float64 rates by scene code; code 0 is an unknown scene
     """
 
     counted: tuple[str, ...]
@@ -37,8 +36,11 @@ class SceneCounterCoder:
     def fit(
         cls, snapshot: Snapshot, codes: NDArray[Any], n_codes: int, labels: Mapping[str, NDArray[Any]]
     ) -> SceneCounterCoder:
-        """From training exposures: ``codes (M,)`` of their scenes, 0 … ``n_codes``, and ``labels`` {task:
-        (M,)}, both classes in each.
+        """Fits to training impressions.
+
+        Args:
+            codes: (M,) codes of their scenes, 0 … ``n_codes``.
+            labels: {task: (M,)}, each with both classes.
         """
         counters = snapshot.user_scene_counters
         counted = tuple(task for task in labels if counters is None or schema.counter(task) in counters)
@@ -53,17 +55,17 @@ class SceneCounterCoder:
 
     @property
     def number_names(self) -> tuple[str, ...]:
-        """What the columns of ``numbers`` are."""
+        """The names of the columns of ``scale``."""
         rates = (f"rate_{task}_in_scene" for task in self.counted)
         return ("log_exposed_in_scene", *rates) if self.counted else ()
 
     @property
     def counters(self) -> tuple[str, ...]:
-        """The columns of ``Snapshot.user_scene_counters`` that counts hold, in order."""
+        """The columns of ``Snapshot.user_scene_counters`` in the order of ``counts``."""
         return (schema.EXPOSED, *map(schema.counter, self.counted)) if self.counted else ()
 
     def check(self, snapshot: Snapshot) -> None:
-        """Raises ValueError naming the columns that the snapshot's counters, where it has any, lack."""
+        """Raises ValueError for columns that the snapshot's counters by user and scene do not have."""
         if snapshot.user_scene_counters is not None:
             missing = [name for name in self.counters if name not in snapshot.user_scene_counters]
             if missing:
@@ -71,38 +73,39 @@ class SceneCounterCoder:
                     f"user_scene_counters lack the columns {missing} that the encoder was fitted on"
                 )
 
-    def counts(self, snapshot: Snapshot, user_rows: NDArray[Any], scenes: NDArray[Any]) -> NDArray[Any]:
-        """(U, 1 + T) float32: the snapshot's counters of ``user_rows (U,)`` in ``scenes (U,)``, 0 where it
-        has none."""
-        found = np.zeros((len(user_rows), len(self.counters)), np.float32)
+    def read_counts(self, snapshot: Snapshot, user_rows: NDArray[Any], scenes: NDArray[Any]) -> NDArray[Any]:
+        """Returns (U, 1 + T) float32, the snapshot's counters of ``user_rows`` (U,) in ``scenes`` (U,)."""
+        counts = np.zeros((len(user_rows), len(self.counters)), np.float32)
         if snapshot.user_scene_counters is None:
-            return found
+            return counts
         rows = snapshot.user_scene_rows(user_rows, scenes)
-        known = rows >= 0
+        has_row = rows >= 0
         for at, name in enumerate(self.counters):
-            found[known, at] = snapshot.user_scene_counters[name][rows[known]]
-        return found
+            counts[has_row, at] = snapshot.user_scene_counters[name][rows[has_row]]
+        return counts
 
-    def numbers(self, counts: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
-        """(U, 1 + T) float32 from ``counts (U, 1 + T)`` in scenes of ``codes (U,)``; 0 in a scene new to
-        training."""
+    def scale(self, counts: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+        """Returns (U, 1 + T) float32 inputs of ``counts`` (U, 1 + T) in scenes of ``codes`` (U,).
+
+        They are 0 in a scene that training did not see.
+        """
         if counts.shape != (len(codes), len(self.counters)):
             raise ValueError(
                 f"scene_counts has shape {counts.shape}, expected {(len(codes), len(self.counters))}"
             )
-        return counter_numbers(np.where(codes[:, None] > 0, counts, 0), self.priors[codes])
+        return scale_counters(np.where(codes[:, None] > 0, counts, 0), self.priors[codes])
 
-    def head(self) -> dict[str, Any]:
-        """All of it, as JSON."""
+    def to_head(self) -> dict[str, Any]:
+        """Returns the coder for JSON."""
         return {"counted": self.counted, "priors": self.priors.tolist()}
 
     @classmethod
-    def restore(cls, head: Mapping[str, Any], n_scenes: int) -> SceneCounterCoder:
-        """The coder that gave ``head``, of ``n_scenes``; ValueError naming what of it is wrong."""
-        counted, rows = texts(head, "counted"), entry(head, "priors")
+    def from_head(cls, head: Mapping[str, Any], n_scenes: int) -> SceneCounterCoder:
+        """Returns the coder of ``to_head``. Raises ValueError with the name of a wrong value."""
+        counted, rows = read_texts(head, "counted"), read_entry(head, "priors")
         if not isinstance(rows, list) or len(rows) != n_scenes + 1:
             raise ValueError(
                 f"the priors of the scene counters are not {n_scenes + 1} rows, one for each scene code"
             )
-        priors = [rates(row, "a row of the scene counters' priors", len(counted)) for row in rows]
+        priors = [check_rates(row, "a row of the scene counters' priors", len(counted)) for row in rows]
         return cls(counted, np.array(priors, np.float64).reshape(len(rows), len(counted)))

@@ -1,10 +1,9 @@
-"""One table of a snapshot as model inputs: codes of its categories, scaled numbers, ages, log counts,
-smoothed rates.
+"""Encodes a table of a snapshot: codes of categories, scaled numbers, ages, log counts and smoothed rates.
 
-A rate of c positives in n exposures is smoothed towards the overall rate p by m = PRIOR_WEIGHT exposures, and
-given as the log odds against p:
+A rate of c positives in n impressions is smoothed towards the overall rate p by m = PRIOR_WEIGHT impressions.
+The input is its log odds relative to p:
     log((c + m·p) / (n − c + m·(1 − p))) − log(p / (1 − p)) = log((c/p + m) / ((n − c)/(1 − p) + m))
-It is 0 without exposures, and rare labels have the same scale as common ones.
+It is 0 without impressions, and rare labels have the same scale as frequent ones.
 """
 
 from __future__ import annotations
@@ -19,20 +18,21 @@ from numpy.typing import NDArray
 from karec import _native
 from karec.catalog import schema
 from karec.catalog.table import Table
-from karec.features.stored_head import entry, flag, rates, scales, texts
-from karec.features.vocabulary import Vocabulary, stored_vocabulary, vocabulary
+from karec.features.stored_head import check_rates, read_entry, read_flag, read_scales, read_texts
+from karec.features.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
 
 PRIOR_WEIGHT = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedTable:
-    """R rows, and a last one of zeros (row −1) for unknown ids.
+    """R rows, and a last row of zeros (row −1) for unknown ids.
 
-    ids (R+1, ·) int64 codes; moments (R+1, ·) int64 Unix ms; numbers (R+1, J) float32: scaled numbers, a
-    place for each age, which depends on the moment of a request, and log count and rates as of the snapshot.
-    A row's numbers lie together, as ``TableCoder.numbers_at`` gives them: a request reads each work's once,
-    mostly from memory.
+    ids      (R + 1, ·) int64 codes
+    numbers  (R + 1, J) float32: scaled numbers, zeros for ages, which depend on the time of a request, log
+             count and rates of the snapshot. Rows have the layout of ``TableCoder.compute_numbers``: a
+             request reads the row of each item once, mostly from memory
+    moments  (R + 1, ·) int64 Unix ms
     """
 
     ids: NDArray[Any]
@@ -42,7 +42,7 @@ class EncodedTable:
 
 @dataclass(frozen=True)
 class NumberScale:
-    """x → (x − mean) / scale, of log1p(x) where ``log``."""
+    """Maps x to (x − mean) / scale, or log1p(x) if ``log``."""
 
     name: str
     log: bool
@@ -51,8 +51,7 @@ class NumberScale:
 
     @classmethod
     def fit(cls, name: str, values: NDArray[Any]) -> NumberScale:
-        """Scale of the finite ``values``; log where they are ≥ 0 and the largest is more than 20 times their
-        mean."""
+        """Returns the scale of the finite values: log if they are ≥ 0 and the largest exceeds 20 means."""
         finite = np.asarray(values, np.float64)[np.isfinite(values)]
         if not len(finite):
             return cls(name, False, 0.0, 1.0)
@@ -62,19 +61,21 @@ class NumberScale:
         return cls(name, log, float(finite.mean()), float(finite.std()) or 1.0)
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(N,) float32 of ``values (N,)``; NaN gives the mean, 0, and results are cut at ±8."""
+        """Returns (N,) float32, 0 for NaN, clipped at ±8."""
         return _native.scaled(values, self.log, self.mean, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
 class TableCoder:
-    """How a table's columns become inputs, each kind in order of its fields.
+    """Encodes the columns of a table. Any number of threads may call.
 
-    own_id       the row's own id is the first category
-    categories   their names; ``vocabularies`` has one for each, the own id's first
-    numbers      floating columns
-    moments      moments, whose ages are inputs
-    counted      labels with a counter; ``priors`` are their overall rates
+    own_id        True if the id of the row is the first category
+    categories    names of category columns
+    vocabularies  one for each category, that of the row's id first
+    numbers       floating columns
+    moments       columns of moments, whose ages are inputs
+    counted       labels with a counter
+    priors        overall rates of these labels
     """
 
     own_id: bool
@@ -96,14 +97,18 @@ class TableCoder:
         *,
         own_id: bool,
     ) -> TableCoder:
-        """From the rows that training exposures name: ``rows (M,)`` at ``time_ms (M,)``; overall ``rates`` by
-        label."""
+        """Fits to the rows of training impressions.
+
+        Args:
+            rows: (M,) rows of the table.
+            time_ms: (M,) times of the impressions.
+            rates: overall rate by label.
+        """
         counters = {name for name in table.columns if schema.is_counter(name)}
         plain = [name for name in sorted(table.columns) if name not in counters]
         integers = [name for name in plain if table[name].dtype.kind in "iub"]
         moments = [name for name in integers if name.endswith("_ms")]
-        # ids (creator, song) first
-        ranked = sorted(
+        ranked = sorted(  # ids (creator, song) first
             (name for name in integers if name not in moments),
             key=lambda name: (not name.endswith("_id"), name),
         )
@@ -116,7 +121,7 @@ class TableCoder:
         return cls(
             own_id=own_id,
             categories=tuple(ranked),
-            vocabularies=tuple(vocabulary(np.asarray(column)[rows], min_count) for column in ids),
+            vocabularies=tuple(build_vocabulary(np.asarray(column)[rows], min_count) for column in ids),
             numbers=tuple(
                 NumberScale.fit(name, table[name][rows]) for name in plain if table[name].dtype.kind == "f"
             ),
@@ -143,24 +148,22 @@ class TableCoder:
         )
 
     @property
-    def described(self) -> dict[str, str]:
-        """What the models read of each column, in words."""
+    def descriptions(self) -> dict[str, str]:
+        """The inputs made from each column, in words."""
         categories = zip(self.category_names, self.vocabularies, strict=True)
-        found = {
-            name: f"category, {len(known):,} values and one for all others" for name, known in categories
-        }
-        found |= {each.name: "logarithm of a number" if each.log else "number" for each in self.numbers}
-        found |= {each.name: "logarithm of the age in hours" for each in self.moments}
-        found |= dict.fromkeys(self.counters[1:], "smoothed rate")
-        return found | dict.fromkeys(self.counters[:1], "logarithm of a count")
+        texts = {name: f"category, {len(keys):,} values and one for all others" for name, keys in categories}
+        texts |= {number.name: "logarithm of a number" if number.log else "number" for number in self.numbers}
+        texts |= {moment.name: "logarithm of the age in hours" for moment in self.moments}
+        texts |= dict.fromkeys(self.counters[1:], "smoothed rate")
+        return texts | dict.fromkeys(self.counters[:1], "logarithm of a count")
 
     @property
     def counters(self) -> tuple[str, ...]:
-        """The counter columns in the order of ``counts``; none when the table had no counters."""
+        """The counter columns in the order of ``counts``, empty if the table had no counters."""
         return (schema.EXPOSED, *map(schema.counter, self.counted)) if self.counted else ()
 
     def encode(self, table: Table) -> EncodedTable:
-        """The whole table. O(R · columns). Raises ValueError naming a column that the table lacks."""
+        """Encodes all rows. O(R · columns). Raises ValueError for a column that the table does not have."""
         wanted = [
             *self.categories,
             *(number.name for number in (*self.numbers, *self.moments)),
@@ -172,8 +175,8 @@ class TableCoder:
         n = len(table)
         ids = np.zeros((n + 1, len(self.vocabularies)), np.int64)
         columns = ([table.ids] if self.own_id else []) + [table[name] for name in self.categories]
-        for at, (known, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
-            ids[:n, at] = known.encode(column)
+        for at, (keys, column) in enumerate(zip(self.vocabularies, columns, strict=True)):
+            ids[:n, at] = keys.encode(column)
         numbers = np.zeros((n + 1, len(self.number_names)), np.float32)
         for at, number in enumerate(self.numbers):
             numbers[:n, at] = number(table[number.name])
@@ -183,37 +186,39 @@ class TableCoder:
         counts = np.zeros((n + 1, len(self.counters)), np.float32)
         for at, name in enumerate(self.counters):
             counts[:n, at] = table[name]
-        numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
+        numbers[:, len(self.numbers) + len(self.moments) :] = self.scale_counters(counts)
         return EncodedTable(ids, numbers, moments)
 
-    def code(self, category: str, values: NDArray[Any]) -> NDArray[Any]:
-        """(N,) int64 codes of ``values`` in the column ``category``."""
+    def encode_category(self, category: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) int64 codes of ``values`` of the column ``category``."""
         return self.vocabularies[self.category_names.index(category)].encode(values)
 
-    def numbers_at(
+    def compute_numbers(
         self,
         table: EncodedTable,
         rows: NDArray[Any],
         time_ms: int | NDArray[Any],
         counts: NDArray[Any] | None,
     ) -> NDArray[Any]:
-        """(N, J) float32: numbers, ages at ``time_ms``, counters (as of the snapshot, or from ``counts`` (N,
-        ·))."""
+        """Returns (N, J) float32: numbers, ages at ``time_ms``, and counters.
+
+        The counters are those of ``counts`` (N, 1 + labels), or of the snapshot.
+        """
         numbers = table.numbers.take(rows, axis=0)
         for at, moment in enumerate(self.moments):
             numbers[:, len(self.numbers) + at] = moment(log_hours(table.moments[rows, at], time_ms))
         if counts is not None:
-            numbers[:, len(self.numbers) + len(self.moments) :] = self.counter_numbers(counts)
+            numbers[:, len(self.numbers) + len(self.moments) :] = self.scale_counters(counts)
         return numbers
 
-    def counter_numbers(self, counts: NDArray[Any]) -> NDArray[Any]:
-        """``counts (N, 1 + labels)``: exposures, then positives by label → (N, 1 + labels) float32."""
+    def scale_counters(self, counts: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N, 1 + labels) float32 inputs of ``counts``: impressions, then positives by label."""
         if counts.shape[1] != len(self.counters):
             raise ValueError(f"counts has shape {counts.shape}, expected (N, {len(self.counters)})")
-        return counter_numbers(counts, np.array(self.priors))
+        return scale_counters(counts, np.array(self.priors))
 
-    def head(self) -> dict[str, Any]:
-        """All but the vocabularies, as JSON."""
+    def to_head(self) -> dict[str, Any]:
+        """Returns all but the vocabularies, for JSON."""
         scales = {
             kind: [[n.name, n.log, n.mean, n.scale] for n in numbers]
             for kind, numbers in (("numbers", self.numbers), ("moments", self.moments))
@@ -226,36 +231,42 @@ class TableCoder:
             **scales,
         }
 
-    def arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """The vocabularies' keys, named ``<prefix>.<number>``."""
+    def to_arrays(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Returns the keys of the vocabularies by the name ``<prefix>.<number>``."""
         return {f"{prefix}.{at}": vocabulary.keys for at, vocabulary in enumerate(self.vocabularies)}
 
     @classmethod
-    def restore(cls, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> TableCoder:
-        """The coder that gave ``head`` and ``arrays``; ValueError naming what of them is wrong."""
-        own_id, categories, counted = flag(head, "own_id"), texts(head, "categories"), texts(head, "counted")
+    def from_head(
+        cls, head: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str
+    ) -> TableCoder:
+        """Returns the coder of ``to_head`` and ``to_arrays``. Raises ValueError that names a wrong value."""
+        own_id, categories, counted = (
+            read_flag(head, "own_id"),
+            read_texts(head, "categories"),
+            read_texts(head, "counted"),
+        )
         tables = [f"{prefix}.{at}" for at in range(len(categories) + own_id)]
         return cls(
             own_id=own_id,
             categories=categories,
-            vocabularies=tuple(stored_vocabulary(arrays, table) for table in tables),
-            numbers=tuple(NumberScale(*row) for row in scales(head, "numbers")),
-            moments=tuple(NumberScale(*row) for row in scales(head, "moments")),
+            vocabularies=tuple(read_vocabulary(arrays, table) for table in tables),
+            numbers=tuple(NumberScale(*row) for row in read_scales(head, "numbers")),
+            moments=tuple(NumberScale(*row) for row in read_scales(head, "moments")),
             counted=counted,
-            priors=rates(entry(head, "priors"), "priors", len(counted)),
+            priors=check_rates(read_entry(head, "priors"), "priors", len(counted)),
         )
 
 
-def counter_numbers(counts: NDArray[Any], priors: NDArray[Any]) -> NDArray[Any]:
-    """(N, 1 + labels) float32: log count and rates of ``counts (N, 1 + labels)``, exposures then positives by
-    label.
+def scale_counters(counts: NDArray[Any], priors: NDArray[Any]) -> NDArray[Any]:
+    """Returns (N, 1 + labels) float32, the log count and the smoothed rates of counters.
 
-    ``priors`` (labels,) or (N, labels) lie between 0 and 1. Counts without columns give none.
+    Args:
+        counts: (N, 1 + labels), impressions, then positives by label; without columns the result has none.
+        priors: (labels,) or (N, labels) rates in (0, 1).
     """
     return _native.counter_numbers(counts, priors)
 
 
 def log_hours(moments: NDArray[Any], time_ms: int | NDArray[Any]) -> NDArray[Any]:
-    """(N,) log1p of the hours from ``moments (N,)`` to ``time_ms``, not below 0; NaN where the moment is not
-    known."""
+    """Returns (N,) log1p of the hours from ``moments`` (N,) to ``time_ms``, ≥ 0, NaN if unknown."""
     return _native.log_hours(moments, np.broadcast_to(time_ms, len(moments)))

@@ -1,8 +1,8 @@
-"""The user vector as steps read it: one for each model version that rows of the item index are of.
+"""User vectors of a request, one for each model version in the item index.
 
-A request has the features ``user_vector (V, D) float32``, one row a model version, and ``user_vector_versions
-(V,) int64``, which versions they are; without the latter, ``user_vector (1, D)`` fits every row of an index
-of one version.
+A request has the features ``user_vector`` (V, D) float32, one row for each model version, and
+``user_vector_versions`` (V,) int64. Without the latter, ``user_vector`` (1, D) is the query for an index with
+one version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from karec.errors import ContractError, Unavailable
 from karec.index import IndexView
 from karec.pipeline.types import Request
 
-if TYPE_CHECKING:  # a host of an index alone needs no ONNX Runtime
+if TYPE_CHECKING:  # a process with only an index needs no ONNX Runtime
     from karec.models.onnx_model import OnnxModel
 
 VECTOR, VERSIONS = "user_vector", "user_vector_versions"
@@ -25,20 +25,22 @@ VECTOR, VERSIONS = "user_vector", "user_vector_versions"
 Query = NDArray[Any] | dict[int, NDArray[Any]]  # (D,), or (D,) by model version
 
 
-def vectors_by_version(
+def run_user_towers(
     user_towers: Mapping[int, OnnxModel], view: IndexView, features: Mapping[str, NDArray[Any]]
 ) -> dict[int, NDArray[Any]]:
-    """{model version: user vector (D,) float32} of each version that rows of ``view`` are of and that has a
-    tower, ascending: one pass each in ONNX Runtime, over the user's ``features``. Of an empty index: of every
-    tower.
+    """Returns {model version: user vector (D,) float32} for the versions of ``view`` with a tower, ascending.
 
-    ContractError: an input of a tower is not there. Unavailable: none of the versions has a tower.
+    Each tower runs once, on ``features``. An empty index has the vectors of all towers.
+
+    Raises:
+        ContractError: an input of a tower is missing.
+        Unavailable: none of the versions has a tower.
     """
-    standing = view.model_versions or tuple(user_towers)
-    vectors = {v: user_towers[v].run(features, VECTOR)[0][0] for v in standing if v in user_towers}
+    versions = view.model_versions or tuple(user_towers)
+    vectors = {v: user_towers[v].run(features, VECTOR)[0][0] for v in versions if v in user_towers}
     if not vectors:
         raise Unavailable(
-            f"the index holds vectors of model versions {list(standing)}, there are user towers of "
+            f"the index holds vectors of model versions {list(versions)}, there are user towers of "
             f"{sorted(user_towers)}"
         )
     return vectors
@@ -56,16 +58,15 @@ def user_query(request: Request) -> Query:
             f"the request has no {VECTOR}: the step that gives it failed, or the scene has none (user_tower)"
         )
     vectors = request.features[VECTOR]
-    standing = request.index.model_versions
+    versions = request.index.model_versions
     if VERSIONS not in request.features:
-        if len(vectors) != 1 or len(standing) > 1:
+        if len(vectors) != 1 or len(versions) > 1:
             raise ContractError(
-                f"the index holds vectors of model versions {list(standing)}, and the request has "
-                f"{len(vectors)} user "
-                f"vectors without {VERSIONS}: whoever gives {VECTOR} must say which versions they are of"
+                f"the index holds vectors of model versions {list(versions)}, and the request has "
+                f"{len(vectors)} user vectors without {VERSIONS}: the step that gives {VECTOR} must give both"
             )
         return np.asarray(vectors[0])
-    return select_query(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), standing)
+    return select_query(dict(zip(request.features[VERSIONS].tolist(), vectors, strict=True)), versions)
 
 
 def select_query(by_version: dict[int, NDArray[Any]], versions: tuple[int, ...]) -> Query:

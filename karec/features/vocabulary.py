@@ -1,4 +1,4 @@
-"""Codes of a category's values."""
+"""Codes for the values of a category."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from karec import _native
 
-FIRST_UNSEEN = 1 << 62  # codes from here on belong to ids that a vocabulary does not hold
+FIRST_UNSEEN = 1 << 62  # codes from here on are those of ids that a vocabulary does not have
 
 
 class Vocabulary:
-    """Codes for K distinct non-negative ids: ``keys[k]`` has the code k + 1. ``keys`` is a read-only copy.
+    """Codes of K distinct ids ≥ 0: ``keys[k]`` has the code k + 1. ``keys`` is a read-only copy.
 
-    Nothing changes after construction: any number of threads may use one vocabulary. Raises ValueError for a
-    negative or repeated key, or 2³⁰ keys or more. O(K).
+    It never changes: any number of threads may use it. Raises ValueError for a negative or repeated key, or
+    2³⁰ keys or more. O(K).
     """
 
     def __init__(self, keys: NDArray[Any]) -> None:
@@ -28,29 +28,30 @@ class Vocabulary:
         return len(self.keys)
 
     def encode(self, ids: NDArray[Any]) -> NDArray[Any]:
-        """``(N,)`` codes: 0 for a negative id (missing), 1 … K for a known one, ≥ FIRST_UNSEEN for any other.
+        """Returns (N,) codes: 0 for a negative id (missing), 1 … K for keys, ≥ FIRST_UNSEEN for other ids.
 
-        Equal unseen ids get equal codes, different ones different codes but for a chance of about N² / 2⁶³:
-        codes can be compared where no embedding exists. A model reads every code above K as 0. O(N).
+        Equal unseen ids have equal codes. Different ids have different codes except with a probability of
+        about N² / 2⁶³, so that codes without an embedding can be compared. Models read codes above K as 0.
+        O(N).
         """
         return self._codes.encode(ids)
 
 
-def vocabulary(values: NDArray[Any], min_count: int) -> Vocabulary:
-    """The values ≥ 0 that stand at least ``min_count`` times in ``values (M,)``, most frequent first."""
+def build_vocabulary(values: NDArray[Any], min_count: int) -> Vocabulary:
+    """Returns the values ≥ 0 that occur at least ``min_count`` times in ``values``, most frequent first."""
     keys, counts = np.unique(values[values >= 0], return_counts=True)
     keys, counts = keys[counts >= min_count], counts[counts >= min_count]
     return Vocabulary(keys[np.argsort(-counts, kind="stable")])
 
 
-def known_codes(vocabulary: Vocabulary, values: NDArray[Any]) -> NDArray[Any]:
-    """(N,) int64 codes of ``values``; 0 for those that the vocabulary does not hold."""
+def encode_known(vocabulary: Vocabulary, values: NDArray[Any]) -> NDArray[Any]:
+    """Returns (N,) int64 codes of ``values``, 0 for values that the vocabulary does not have."""
     codes = vocabulary.encode(values)
     return np.where(codes <= len(vocabulary), codes, 0)
 
 
-def stored_vocabulary(arrays: Mapping[str, NDArray[Any]], name: str) -> Vocabulary:
-    """The vocabulary whose keys are stored as ``name``; ValueError naming it."""
+def read_vocabulary(arrays: Mapping[str, NDArray[Any]], name: str) -> Vocabulary:
+    """Returns the vocabulary with the keys ``arrays[name]``. Raises ValueError with the name."""
     if name not in arrays:
         raise ValueError(f"it lacks the table {name!r}")
     try:

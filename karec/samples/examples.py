@@ -22,7 +22,7 @@ from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.dataset import Dataset
 from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
-from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.times import HOUR_MS
 
@@ -120,7 +120,7 @@ class Examples:
             self.exposures.scene[rows],
             history=lists["history"].latest(width),
             skipped=lists["skipped"].latest(width),
-            edges={name: lists[name].latest(MOST_EDGES) for name in SOCIAL_EDGES},
+            edges={name: lists[name].latest(MAX_EDGES) for name in SOCIAL_EDGES},
             counts=self.user_counts[rows],
             scene_counts=self.scene_counts[rows],
         )

@@ -21,7 +21,7 @@ def encoder(dataset):
     )
 
 
-def test_an_encoder_gives_cosines_with_the_works_last_watched_and_passed_over(dataset, encoder):
+def test_crosses_have_cosines_with_watched_and_skipped_items(dataset, encoder):
     then = advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
     vector_of = dict(zip(encoder.cowatch.works.keys.tolist(), encoder.cowatch.vectors[1:], strict=True))
 
@@ -41,7 +41,7 @@ def test_an_encoder_gives_cosines_with_the_works_last_watched_and_passed_over(da
             )
 
 
-def test_a_saved_encoder_keeps_its_vectors_and_a_damaged_one_is_refused(dataset, encoder, tmp_path):
+def test_loaded_encoder_keeps_vectors_and_refuses_damaged_ones(dataset, encoder, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     loaded = Encoder.load(tmp_path / "encoder.npz")
     assert encoder.names["crosses"][-3:] == CROSSES == loaded.names["crosses"][-3:]

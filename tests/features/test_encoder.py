@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from karec.aggregates.advance import advance
 from karec.catalog.table import Table
 from karec.errors import BundleError
-from karec.features.crosses import MOST_EDGES
+from karec.features.crosses import MAX_EDGES
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import FIRST_UNSEEN
 
@@ -22,7 +22,7 @@ def later(dataset):
     return advance(dataset.snapshot, dataset.exposures, dataset.train_until_ms)
 
 
-def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
+def test_encoder_inputs_have_their_shapes_and_dtypes(dataset, encoder, later):
     user = encoder.encode_user(later, 3, later.time_ms, 0)
     items = encoder.encode_items(later, np.arange(17), later.time_ms)
     inputs = {**user, **items, **encoder.encode_crosses(user, items)}
@@ -38,8 +38,8 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
         "item_ids": (17, n_columns),
         "item_numbers": (17, len(encoder.names["item_numbers"])),
         "crosses": (17, 4 * n_columns + 3),
-        "follows": (1, MOST_EDGES),
-        "friends": (1, MOST_EDGES),
+        "follows": (1, MAX_EDGES),
+        "friends": (1, MAX_EDGES),
         "alike": (1, 1),
         "history_cowatch": (1, 8),
         "skipped_cowatch": (1, 8),
@@ -54,7 +54,7 @@ def test_shapes_and_dtypes_are_those_of_the_contract(dataset, encoder, later):
     assert encoder.dense(inputs).shape == (17, n_features)
 
 
-def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
+def test_users_have_codes_from_user_min_count_rows_on(dataset, later):
     train = dataset.split()[0]
     shown = int(np.sort(np.unique(train.user_id, return_counts=True)[1])[len(later.users) // 2])
     encoder = Encoder.fit(dataset.snapshot, train, dataset.tasks, user_min_count=shown)
@@ -65,7 +65,7 @@ def test_users_have_codes_of_their_own_from_so_many_rows_on(dataset, later):
     assert encoder.encode_user(later, 999_999, later.time_ms, 0)["user_id"].item() == 0
 
 
-def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
+def test_encoder_chooses_an_input_for_each_column(encoder):
     assert encoder.names["item_ids"] == ("id", "creator_id", "song_id", "city", "tag", "type")
     assert encoder.names["item_numbers"] == (
         *(
@@ -99,7 +99,7 @@ def test_columns_become_codes_numbers_ages_counts_or_rates(encoder):
     st.datetimes(datetime(1960, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
     st.sampled_from([0, 1, 9]),
 )
-def test_the_context_is_the_scene_and_the_hour_and_weekday_of_utc(encoder, later, moment, scene):
+def test_context_is_scene_and_hour_and_weekday_in_utc(encoder, later, moment, scene):
     """Hours from 1 on, weekdays from Monday, 1, to Sunday, 7; a scene that training did not see is 0."""
     time_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     context = encoder.encode_user(later, 3, time_ms, scene)["context"]
@@ -117,7 +117,7 @@ def test_history_is_newest_first_and_padded(dataset, encoder, later):
     assert not user["history"][0, len(works) :].any()
 
 
-def test_crosses_count_what_is_alike(encoder, later):
+def test_crosses_count_common_values(encoder, later):
     user_id = 2
     user = encoder.encode_user(later, user_id, later.time_ms, 0)
     items = encoder.encode_items(later, np.arange(40), later.time_ms)
@@ -146,7 +146,7 @@ def test_crosses_count_what_is_alike(encoder, later):
         assert crosses[item, names.index("creator_id_newest_in_history")] == pytest.approx(newest)
 
 
-def test_a_user_row_may_be_repeated_or_not(encoder, later):
+def test_crosses_accept_one_user_row_or_one_for_each_item(encoder, later):
     user = encoder.encode_user(later, 2, later.time_ms, 0)
     items = encoder.encode_items(later, np.arange(9), later.time_ms)
     repeated = {name: np.repeat(value, 9, axis=0) for name, value in user.items()}
@@ -157,14 +157,14 @@ def test_a_user_row_may_be_repeated_or_not(encoder, later):
     )
 
 
-def test_an_unknown_user_is_encoded_as_zeros_but_for_the_moment(encoder, later):
+def test_unknown_user_is_encoded_as_zeros_except_for_time(encoder, later):
     user = encoder.encode_user(later, 10**12, later.time_ms, 99)
     assert not user["user_ids"].any() and not user["history"].any() and not user["skipped"].any()
     assert not user["user_numbers"].any() and not user["follows"].any() and not user["alike"].any()
     assert user["context"][0, 0] == 0 and user["context"][0, 1:].all()
 
 
-def test_an_unknown_work_is_all_zero_and_a_new_one_keeps_its_creator(encoder, later):
+def test_unknown_item_is_zero_and_new_item_keeps_its_creator(encoder, later):
     items = encoder.encode_items(later, np.array([-1, 0]), later.time_ms)
     assert not items["item_ids"][0].any() and items["item_ids"][1].any()
     columns = {name: np.concatenate([values, values[:1]]) for name, values in later.works.columns.items()}
@@ -180,11 +180,11 @@ def test_missing_categories_match_nothing(encoder, later):
     np.testing.assert_array_equal(items[:, song] == 0, later.works["song_id"] < 0)
 
 
-def test_rates_are_log_odds_against_the_mean(dataset, encoder):
+def test_rates_are_log_odds_relative_to_the_mean(dataset, encoder):
     prior = encoder.works.priors[encoder.works.counted.index("like")]
     counts = np.zeros((2, 5), np.float32)
     counts[1] = [90, 0, 0, 20, 0]
-    numbers = encoder.works.counter_numbers(counts)
+    numbers = encoder.works.scale_counters(counts)
     assert not numbers[0].any()
     like = 1 + encoder.works.counted.index("like")
     expected = np.log((20 + 10 * prior) / (70 + 10 * (1 - prior))) - np.log(prior / (1 - prior))
@@ -198,7 +198,7 @@ def in_scene(encoder, snapshot, user_id, scene):
     return encoder.encode_user(snapshot, user_id, snapshot.time_ms, scene)["user_numbers"][0, at]
 
 
-def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(dataset, encoder, later):
+def test_scene_rates_are_relative_to_the_rate_of_the_scene(dataset, encoder, later):
     train = dataset.split()[0]
     told = np.empty((2, 2))
     for scene in (0, 1):
@@ -215,7 +215,7 @@ def test_what_a_user_did_in_the_scene_is_told_against_the_scenes_own_rate(datase
     assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
 
 
-def test_numbers_by_scene_are_0_where_a_user_was_never_seen(dataset, encoder, later):
+def test_scene_numbers_are_0_without_impressions(dataset, encoder, later):
     assert in_scene(encoder, later, 3, 1).all()
     for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
         assert not in_scene(encoder, later, user_id, scene).any()
@@ -227,7 +227,7 @@ def test_numbers_by_scene_are_0_where_a_user_was_never_seen(dataset, encoder, la
     assert not in_scene(home, later, 3, 1).any(), "training never saw the scene"
 
 
-def test_without_scenes_there_are_no_numbers_by_scene(dataset, tmp_path):
+def test_encoder_without_scenes_has_no_scene_numbers(dataset, tmp_path):
     train = dataset.split()[0]
     nameless = replace(dataset.snapshot, labels={}, user_scene_counters=None)
     nowhere = replace(train, scene=np.full(len(train), -1, np.int32))
@@ -240,7 +240,7 @@ def test_without_scenes_there_are_no_numbers_by_scene(dataset, tmp_path):
             assert user["user_numbers"].shape == (1, len(each.names["user_numbers"]))
 
 
-def test_a_saved_encoder_encodes_the_same(encoder, later, tmp_path):
+def test_loaded_encoder_encodes_the_same_inputs(encoder, later, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     loaded = Encoder.load(tmp_path / "encoder.npz")
     assert (loaded.tasks, loaded.sizes, loaded.names) == (encoder.tasks, encoder.sizes, encoder.names)
@@ -250,7 +250,7 @@ def test_a_saved_encoder_encodes_the_same(encoder, later, tmp_path):
             np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_a_file_that_is_no_encoder_is_refused(tmp_path):
+def test_load_refuses_a_file_that_is_not_an_encoder(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"not an archive")
     np.savez(tmp_path / "b.npz", head=np.zeros(3, np.uint8))
     for path in (tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "absent.npz"):
@@ -258,7 +258,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path):
             Encoder.load(path)
 
 
-def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
+def test_load_refuses_another_format(encoder, tmp_path):
     encoder.save(tmp_path / "encoder.npz")
     with np.load(tmp_path / "encoder.npz") as arrays:
         older = dict(arrays)
@@ -268,7 +268,7 @@ def test_an_encoder_of_another_format_is_refused(encoder, tmp_path):
         Encoder.load(tmp_path / "older.npz")
 
 
-def test_tasks_without_labels_or_of_one_class_and_missing_columns_are_refused(dataset):
+def test_fit_refuses_tasks_without_two_classes_and_missing_columns(dataset):
     train = dataset.split()[0]
     with pytest.raises(ValueError, match=r"tasks \['gift'\] have no label"):
         Encoder.fit(dataset.snapshot, train, ("click", "gift"))

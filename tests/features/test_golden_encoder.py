@@ -14,12 +14,12 @@ from karec.features.encoder import FORMAT, FORMER, Encoder
 FILES = sorted(ENCODERS.glob("encoder-*.npz"))
 
 
-def test_every_format_that_is_read_has_a_golden_file():
+def test_every_encoder_format_has_a_golden_file():
     assert [path.stem for path in FILES] == [f"encoder-{number}" for number in (FORMER, FORMAT)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_golden_encoder_gives_the_stored_inputs(path):
+def test_golden_encoder_gives_the_stored_inputs(path):
     encoder = Encoder.load(path)
     assert (encoder.names, encoder.sizes) == (golden_encoder().names, golden_encoder().sizes)
     found = golden_inputs(encoder, golden_snapshot())
@@ -31,7 +31,7 @@ def test_a_golden_encoder_gives_the_stored_inputs(path):
     assert any(value.dtype == np.float32 and value.any() for value in found.values())
 
 
-def test_what_is_written_holds_what_the_golden_file_holds(tmp_path):
+def test_saved_encoder_has_the_contents_of_the_golden_file(tmp_path):
     golden_encoder().save(tmp_path / "encoder.npz")
     with np.load(tmp_path / "encoder.npz") as written, np.load(ENCODERS / f"encoder-{FORMAT}.npz") as golden:
         assert set(written) == set(golden)
@@ -41,7 +41,7 @@ def test_what_is_written_holds_what_the_golden_file_holds(tmp_path):
     assert heads[0].keys() == heads[1].keys() and heads[0]["format"] == heads[1]["format"] == FORMAT
 
 
-def test_a_newer_encoder_is_refused_by_its_format(tmp_path):
+def test_load_refuses_a_newer_format(tmp_path):
     with np.load(ENCODERS / f"encoder-{FORMAT}.npz") as arrays:
         held = dict(arrays)
     head = json.loads(held.pop("head").tobytes()) | {"format": FORMAT + 1}
@@ -52,7 +52,7 @@ def test_a_newer_encoder_is_refused_by_its_format(tmp_path):
         Encoder.load(tmp_path / "newer.npz")
 
 
-def test_an_encoder_that_was_cut_short_or_altered_is_refused(tmp_path):
+def test_load_refuses_truncated_and_altered_encoders(tmp_path):
     """An archive whose part does not have its checksum raised zipfile's own error once, which no caller
     expects."""
     whole = (ENCODERS / f"encoder-{FORMAT}.npz").read_bytes()

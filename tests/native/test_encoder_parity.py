@@ -13,7 +13,7 @@ from small_bundle import publish_small_bundle
 from karec.bundle import Bundle, publish_folder
 from karec.catalog.relation import Relation
 from karec.features.encoder import USER_SIDE
-from karec.features.online_inputs import encode_live_user
+from karec.features.online_inputs import encode_online_user
 from karec.index import ItemIndex
 from karec.online.read_state import UserState
 from karec.times import HOUR_MS
@@ -131,8 +131,8 @@ def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(
             lists={name: Relation(np.array([0, len(ids)]), ids) for name, ids in given.items()},
             counters=counters[0],
             scene_counters=counters[1:],
-            shown=np.empty(0, np.int64),
-            earlier=np.empty((0, 0), np.uint64),
+            recent_shown=np.empty(0, np.int64),
+            earlier_filters=np.empty((0, 0), np.uint64),
         )
         time = snapshot.time_ms + int(rng.integers(0, 10**9))
         requests.append(
@@ -140,7 +140,7 @@ def test_lists_and_counters_that_a_host_brings_take_the_place_of_the_snapshots(
                 *(user, time, snapshot.labels["scene"][scene]), given, names, counters[0], counters[1 + scene]
             )
         )
-        expected.append(encode_live_user(encoder, snapshot, state, names, user, time, scene))
+        expected.append(encode_online_user(encoder, snapshot, state, names, user, time, scene))
     told = encoded(native_programs, bundle, requests, tmp_path)
     for found, wanted in zip(told, expected, strict=True):
         assert_same_bits(found, wanted)

@@ -8,7 +8,7 @@ from replayed_log import differing_rows, events_of, head_of
 from small_dataset import make_dataset
 
 from karec.features.encoder import Encoder
-from karec.features.online_inputs import encode_live_user
+from karec.features.online_inputs import encode_online_user
 from karec.online.apply_events import EventApplier
 from karec.online.event_log.tail import Cursor
 from karec.online.read_state import StateReader
@@ -50,7 +50,7 @@ def test_comparison_detects_one_event_too_many(dataset, encoder, tmp_path):
 def test_unknown_user_is_encoded_as_without_a_store(dataset, encoder):
     contents = StoreContents(dataset.snapshot, head_of(dataset))
     state = StateReader(MemoryStore(), contents).read_user(987_654)
-    online = encode_live_user(
+    online = encode_online_user(
         encoder, dataset.snapshot, state, contents.counters, 987_654, dataset.valid_until_ms, 0
     )
     plain = encoder.encode_user(dataset.snapshot, 987_654, dataset.valid_until_ms, 0)

@@ -16,7 +16,7 @@ from karec.bundle import Bundle, publish_folder
 from karec.bundle.vector_spaces import PRERANK, RECALL, space_id_of
 from karec.catalog.table import Table
 from karec.errors import BundleError
-from karec.features.user_vectors import vectors_by_version
+from karec.features.user_vectors import run_user_towers
 from karec.index import ItemIndex
 from karec.refresh.calibration import LEVELS, line_between
 from karec.refresh.follow import LibraryFollower
@@ -68,7 +68,7 @@ def test_a_row_s_score_is_that_of_its_version_s_towers_on_the_new_one_s_scale(be
         pytest.skip("of two spaces")
     bundle = rolled(before, published[1])
     index, ids = bundle.index_of(space), np.asarray(bundle.snapshot.works.ids)
-    asked = vectors_by_version(
+    asked = run_user_towers(
         bundle.user_towers_of(space), index, features(bundle, int(bundle.snapshot.users.ids[0]))
     )
     line = {each.number: (each.scale, each.offset) for each in index.versions}
@@ -95,7 +95,7 @@ def test_the_refresh_moves_every_work_and_the_former_version_is_dropped(before, 
         np.testing.assert_array_equal(
             index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids))
         )
-        assert list(vectors_by_version(bundle.user_towers_of(space), index, features(bundle, 1))) == [2]
+        assert list(run_user_towers(bundle.user_towers_of(space), index, features(bundle, 1))) == [2]
     for kind in bundle.kinds:
         assert bundle.kind(kind).index.model_versions == (2,)
 

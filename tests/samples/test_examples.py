@@ -85,7 +85,7 @@ def test_what_was_shown_in_a_scene_without_a_name_counts_in_none(dataset, encode
     assert not examples.scene_counts[~named].any()
     assert examples.scene_counts[named].any()
     rows = dataset.snapshot.users.lookup(exposures.user_id)
-    served = encoder.scene_counters.counts(
+    served = encoder.scene_counters.read_counts(
         advance(dataset.snapshot, exposures, int(exposures.time_ms[-1])), rows, scene
     )
     np.testing.assert_array_equal(examples.scene_counts[-1], served[-1])

@@ -24,7 +24,7 @@ from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.tables import with_interval
-from karec.features.pool_scores import PoolScorer, stage_named
+from karec.features.pool_scores import PoolScorer, find_stage
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.checks import recall
 from karec.pipeline.step import Source
@@ -169,7 +169,7 @@ def _channels(bundle: Bundle) -> dict[str, Source]:
 def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[NDArray[Any], NDArray[Any]]:
     ids = np.asarray(bundle.snapshot.works.ids)
     pool = Candidates.from_ids(ids).with_rows(request.index.lookup(ids))
-    ranked, _ = PoolScorer(stage_named(cascade.stages, "rank")).score(request, pool)
+    ranked, _ = PoolScorer(find_stage(cascade.stages, "rank")).score(request, pool)
     return ranked.ids, ranked.scores
 
 

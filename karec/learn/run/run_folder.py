@@ -78,7 +78,7 @@ def run_facts(
         "tasks": dataset.tasks,
         "towers": heads,
         "data": {"name": dataset.name, "notes": [*dataset.notes, *notes], "columns": dataset.columns},
-        "inputs": encoder.described,
+        "inputs": encoder.descriptions,
         "epochs": {name: [asdict(epoch) for epoch in state.history] for name, state in runs.items()},
         "curves": {name: state.curve for name, state in runs.items()},
     }

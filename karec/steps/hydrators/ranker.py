@@ -10,7 +10,7 @@ import numpy as np
 from karec.catalog.snapshot import Snapshot
 from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
-from karec.features.online_inputs import encode_live_items
+from karec.features.online_inputs import encode_online_items
 from karec.models.onnx_model import OnnxModel
 from karec.online.view import OnlineView
 from karec.pipeline.step import Hydrator
@@ -60,6 +60,6 @@ class Ranker(Hydrator):
     def _items(self, online: OnlineView | None, ids: Array, time_ms: int) -> Mapping[str, Array]:
         if online is None:
             return self.encoder.encode_items(self.snapshot, self.snapshot.works.lookup(ids), time_ms)
-        return encode_live_items(
+        return encode_online_items(
             self.encoder, self.snapshot, online.items, online.counter_names, ids, time_ms
         )

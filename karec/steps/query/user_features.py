@@ -8,7 +8,7 @@ import numpy as np
 
 from karec.catalog.snapshot import Snapshot
 from karec.features.encoder import USER_SIDE, Encoder
-from karec.features.online_inputs import encode_live_user
+from karec.features.online_inputs import encode_online_user
 from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Array, Request
 
@@ -38,7 +38,7 @@ class UserFeatures(QueryHydrator):
         if online is None or online.user is None:
             features = self.encoder.encode_user(self.snapshot, user, request.time_ms, scene)
             return {**features, "cold_start": np.array([not is_known])}
-        features = encode_live_user(
+        features = encode_online_user(
             self.encoder,
             self.snapshot,
             online.user,

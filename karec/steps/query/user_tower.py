@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from karec.errors import ContractError
-from karec.features.user_vectors import VECTOR, VERSIONS, vectors_by_version
+from karec.features.user_vectors import VECTOR, VERSIONS, run_user_towers
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import QueryHydrator
 from karec.pipeline.types import Array, Request
@@ -34,5 +34,5 @@ class UserTower(QueryHydrator):
             raise ContractError(
                 "the user tower needs the user's features: put the step user_features before it"
             )
-        vectors = vectors_by_version(self.user_towers, request.index, request.features)
+        vectors = run_user_towers(self.user_towers, request.index, request.features)
         return {VECTOR: np.stack(list(vectors.values())), VERSIONS: np.array(list(vectors), np.int64)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from karec.features.pool_scores import PoolScorer, stage_named
+from karec.features.pool_scores import PoolScorer, find_stage
 from karec.index import IndexSchema
 from karec.logs.write import PART_ROWS
 from karec.models.onnx_model import OnnxModel
@@ -56,7 +56,7 @@ class Shadow(RankRows):
         self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
         self.stages = (pool,)
         self.schema = schema
-        self.scorer = PoolScorer(stage_named(stages, stage))
+        self.scorer = PoolScorer(find_stage(stages, stage))
 
     def is_enabled(self, request: Request) -> bool:
         """Whether the request is a shadow request."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from types import MappingProxyType
 
-from karec.features.user_vectors import select_query, user_query, vectors_by_version
+from karec.features.user_vectors import run_user_towers, select_query, user_query
 from karec.index import IndexSchema, IndexView
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Source
@@ -62,7 +62,7 @@ class Model(Source):
             query, view = user_query(request), request.index
         else:
             view = request.recall_index
-            vectors = vectors_by_version(self.recall_user_towers, view, request.features)
+            vectors = run_user_towers(self.recall_user_towers, view, request.features)
             query = select_query(vectors, view.model_versions)
         found = view.search(query, self.quota, n_probe=self._n_probe(view))
         nearest = Candidates.from_ids(found.ids, found.scores)

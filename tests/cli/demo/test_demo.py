@@ -7,7 +7,7 @@ from small_job import TASKS, WORLD
 from karec.cli.arguments import parser
 from karec.cli.inputs import train_settings
 from karec.cli.preflight import bytes_of_run
-from karec.features.crosses import MOST_EDGES, SOCIAL_EDGES
+from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.lab.simulate.world import make_world
 from karec.learn.settings.settings import TrainSettings
@@ -171,7 +171,7 @@ def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job,
             np.array([at_home]),
             history=bundle.snapshot.works.lookup(lists["history"][: trained.history_length])[None],
             skipped=bundle.snapshot.works.lookup(lists["skipped"][: trained.history_length])[None],
-            edges={name: lists[name][None, :MOST_EDGES] for name in SOCIAL_EDGES},
+            edges={name: lists[name][None, :MAX_EDGES] for name in SOCIAL_EDGES},
         )
         for name, value in expected.items():
             np.testing.assert_array_equal(feed.request.features[name], value, err_msg=name)
