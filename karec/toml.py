@@ -79,6 +79,14 @@ REMOVED: Mapping[str, str] = {
     "scenes.observers": "Use 'side_effects'.",
     "scenes.counts": "Use 'limits'.",
     "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
+    ".debuts": "Use 'new_creators_per_day'.",
+    "exposure.floors": "Use 'guarantees'.",
+    "exposure.spread": "Use 'fairness'.",
+    "exposure.places_a_day": "Use 'impressions_per_day'.",
+    **dict.fromkeys(
+        ("use = 'exposure'", "use = 'exposures'", "use = 'exposure_prices'"),
+        "Delete the entry: a scene with a table `exposure` has exposure_control and exposure_counter.",
+    ),
 }
 """Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
 

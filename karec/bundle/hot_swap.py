@@ -289,7 +289,7 @@ class HotSwap:
             if before is None:
                 continue
             if before.exposure is not None and cascade.exposure is not None:
-                before.exposure.hand_over(cascade.exposure)
+                before.exposure.transfer_to(cascade.exposure)
             cascade.usual.begin_from(before.usual)
         self._serving = new
         self._leaving = old

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
-from karec.config.registry import SUBSTITUTE, build_steering, build_step, step_class
+from karec.config.registry import SUBSTITUTE, build_exposure_step, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
-from karec.config.wiring import check_steered, check_wiring
+from karec.config.wiring import check_wiring, with_exposure_control
 from karec.errors import ConfigError, nearest
+from karec.exposure.constraints import ExposureSettings
+from karec.exposure.controller import ExposureController
 from karec.online.follow import Follower
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
@@ -29,7 +31,7 @@ from karec.pipeline.step import (
     Stage,
     Step,
 )
-from karec.toml import Place, check_keys, construct, read_key, read_tables
+from karec.toml import Place, check_keys, construct, convert, read_key, read_tables
 
 S = TypeVar("S", bound=Step)
 STAGE_KEYS = ("name", "steps", SUBSTITUTE)
@@ -54,14 +56,14 @@ def build_cascade(
     resources = _resources(scene, bundle, config)
     items, place = resources.bundle, scene.place
     recall = _recall(scene, resources)
-    stages = tuple(_stage(table, resources, place["stages"][i]) for i, table in enumerate(scene.stages))
+    stages = tuple(_scene_stage(scene, i, resources) for i in range(len(scene.stages)))
     query = _steps(scene.query, (QueryHydrator,), replace(resources, bundle=bundle), place["query"])
     side_effects = _steps(
         scene.side_effects, (SideEffect,), replace(resources, stages=stages), place["side_effects"]
     )
+    if resources.exposure is not None:
+        side_effects = (build_exposure_step("exposure_counter", resources.exposure), *side_effects)
     check_wiring(query, recall, stages, side_effects, place)
-    steps = [*query, *recall.sources, *(step for stage in stages for step in stage.steps)]
-    check_steered(resources.exposure, steps, side_effects, place)
     return Cascade(
         name,
         query,
@@ -115,9 +117,10 @@ def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) 
 
 def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
     """As ``load_stage``, of a config that has been read."""
-    table, place = config.scene(scene).stage(name)
+    table, _ = config.scene(scene).stage(name)
     bundle = _bundle_of(config) if bundle is None else bundle
-    return _stage(table, _resources(config.scene(scene), bundle, config), place)
+    at = config.scene(scene).stages.index(table)
+    return _scene_stage(config.scene(scene), at, _resources(config.scene(scene), bundle, config))
 
 
 def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota: int | None = None) -> Recall:
@@ -171,14 +174,20 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
     resources = Resources(_of_kind(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
-    state = scene.exposure.get("state")
+    place = scene.place["exposure"]
+    settings = convert(ExposureSettings, scene.exposure, place)
+    state = settings.state
     for other in config.scenes if state is not None else ():
         if other != scene.name and (config.scene(other).exposure or {}).get("state") == state:
-            raise scene.place["exposure"].refusal(
-                f"state = {state!r} is where the scene {other!r} keeps its prices too: name another file for "
-                f"one"
+            raise place.refusal(
+                f"state = {state!r} is also the state file of the scene {other!r}: name two files"
             )
-    return replace(resources, exposure=build_steering(scene.exposure, resources, scene.place["exposure"]))
+    items = resources.bundle
+    try:
+        controller = ExposureController(settings, items.index, items.snapshot, resources.config_folder)
+    except ValueError as error:
+        raise place.refusal(error) from error
+    return replace(resources, exposure=controller)
 
 
 def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
@@ -201,6 +210,8 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     sources = tuple(sorted(sources, key=lambda source: -source.priority))
     if not sources:
         raise place.refusal("a scene needs at least one recall channel")
+    if resources.exposure is not None and resources.exposure.settings.explore:
+        sources = (build_exposure_step("underexposed", resources.exposure), *sources)
     if scene.limit is None:
         raise scene.place.refusal("the key 'limits.recall' is missing: how many works leave recall at most")
     merge = {
@@ -212,6 +223,14 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
         "show_again": scene.show_again,
     }
     return Recall(sources, build_step(merge, (Merger,), resources, place))
+
+
+def _scene_stage(scene: Scene, at: int, resources: Resources) -> Stage:
+    """Returns the stage at position ``at``; the last one with the scene's exposure control."""
+    stage = _stage(scene.stages[at], resources, scene.place["stages"][at])
+    if resources.exposure is None or at + 1 < len(scene.stages):
+        return stage
+    return with_exposure_control(stage, build_exposure_step("exposure_control", resources.exposure))
 
 
 def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stage:

@@ -12,7 +12,7 @@ from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refuse
 from karec.config.inheriting import LISTS
 from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
-from karec.config.registry import SUBSTITUTE, hollow_step, settings_type, step_mistakes
+from karec.config.registry import SUBSTITUTE, build_exposure_step, hollow_step, step_mistakes
 from karec.config.scenes import (
     COUNTED,
     RECALL,
@@ -24,9 +24,9 @@ from karec.config.scenes import (
     limits_of,
 )
 from karec.config.serve_settings import ServeSettings
-from karec.config.wiring import wiring_mistakes
+from karec.config.wiring import wiring_mistakes, with_exposure_control
 from karec.errors import ConfigError, KarecError
-from karec.exposure.controller import Steering
+from karec.exposure.constraints import ExposureSettings
 from karec.pipeline.step import Merger, QueryHydrator, SideEffect, Source, Stage, Step
 from karec.screening.settings import read_settings
 from karec.toml import Place, check_keys, construct, mistakes, read_key, read_tables, read_toml
@@ -189,8 +189,7 @@ def _scene_mistakes(
             error.path = (*place.path, key)
             found.append(error)
     if isinstance(table.get("exposure"), dict):
-        steering = settings_type(Steering, place["exposure"])
-        found += mistakes(steering, table["exposure"], place["exposure"])
+        found += mistakes(ExposureSettings, table["exposure"], place["exposure"])
     if not lists["recall"] and not found:
         found.append(place["recall"].refusal("a scene needs at least one recall channel"))
     limit = None
@@ -204,7 +203,7 @@ def _scene_mistakes(
         found.append(error)
     yield from found
     if not found:
-        yield from _wiring(lists, stages, limit, place)
+        yield from _wiring(lists, stages, limit, table.get("exposure"), place)
 
 
 def _names(limits: object, name: str) -> bool:
@@ -295,6 +294,7 @@ def _wiring(
     lists: Mapping[str, Sequence[tuple[dict[str, Any], Place]]],
     stages: Sequence[tuple[Mapping[str, Any], Place, list[dict[str, Any]], list[dict[str, Any]] | None]],
     limit: int | None,
+    exposure: Mapping[str, Any] | None,
     place: Place,
 ) -> Iterator[ConfigError]:
     """Of steps that were never built: needs that a step finds out when it is built are not among them."""
@@ -309,6 +309,11 @@ def _wiring(
     except ConfigError as error:
         yield error
         return
+    if exposure is not None and chain:
+        chain[-1] = with_exposure_control(chain[-1], build_exposure_step("exposure_control", None))
+        observers = [build_exposure_step("exposure_counter", None), *observers]
+        if exposure.get("explore"):
+            sources = [build_exposure_step("underexposed", None), *sources]
     yield from wiring_mistakes(request, sources, merger, chain, observers, place)
 
 

@@ -13,11 +13,12 @@ import msgspec
 
 from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError, ContractError, nearest
-from karec.exposure.controller import Steering
+from karec.exposure.controller import ExposureController
 from karec.pipeline._substitute import NOTHING, check_substitute
 from karec.pipeline.step import Source, Step
 from karec.toml import REMOVED, Place, construct, convert, mistakes, read_key
 
+EXPOSURE_STEPS = ("underexposed", "exposure_control", "exposure_counter")  # added for a table `exposure`
 # keys of every step
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
 MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
@@ -162,9 +163,15 @@ def _check_source(source: Source, place: Place) -> None:
         raise place.refusal('timeout_ms leaves a late channel out: give it on_failure = "skip" too')
 
 
-def build_steering(table: Mapping[str, Any], resources: Resources, place: Place) -> Any:
-    """What the table ``exposure`` of a scene describes. Raises ConfigError for a wrong key or value."""
-    return _constructed(Steering, table, resources, place)
+def build_exposure_step(use: str, controller: ExposureController | None) -> Any:
+    """Returns a step of ``EXPOSURE_STEPS``; without a controller, one to check a scene with, not to run."""
+    cls = step_classes()[use]
+    if controller is None:
+        step = object.__new__(cls)
+    else:
+        step = cls(**({"exposure": controller} if "exposure" in parameters(cls) else {}))
+    step.name = use
+    return step
 
 
 def step_name(table: Mapping[str, Any], place: Place) -> str:
@@ -186,6 +193,8 @@ def step_classes() -> dict[str, type[Step]]:
 def step_class(use: str, place: Place) -> type[Any]:
     """Returns the class of the step ``use``: a name of ``step_classes()``, or ``"package.module:Class"``."""
     module, colon, name = use.partition(":")
+    if use in EXPOSURE_STEPS:
+        raise place.refusal(f"the scene's table `exposure` adds the step {use!r}: delete this entry")
     if not colon:
         known = step_classes()
         if use in known:

@@ -1,8 +1,7 @@
-"""The objects that steps and the exposure controller are given by parameter name.
+"""The objects that steps are given by parameter name.
 
 schema, recall_schema               columns and dimension of the item index and of recall's own index (None if
                                     there is none); a step reads vectors and rows from the request's view
-index                               the item index; for the exposure controller only
 snapshot, encoder, ranker           parts of the bundle, loaded on first use
 user_tower, user_towers             the newest user tower, and {model version: user tower}
 recall_user_towers                  {model version: user tower} of recall's own vector space
@@ -22,11 +21,12 @@ from typing import Any
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
+from karec.exposure.controller import ExposureController
 from karec.index import IndexSchema
 from karec.pipeline.step import Stage
 
 PARTS = (
-    *("index", "snapshot", "encoder", "user_tower", "user_towers", "ranker"),
+    *("snapshot", "encoder", "user_tower", "user_towers", "ranker"),
     *("recall_user_towers", "n_probe", "naming"),
 )
 GIVEN = (*PARTS, "schema", "recall_schema", "bundle", "config_folder", "stages", "exposure")
@@ -39,7 +39,7 @@ class Resources:
     bundle: Bundle | ItemTypeBundle
     config_folder: Path
     stages: tuple[Stage, ...] = ()
-    exposure: Any = None
+    exposure: ExposureController | None = None
 
     @property
     def schema(self) -> IndexSchema:

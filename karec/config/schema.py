@@ -15,11 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import EVERY_SOURCE, SUBSTITUTE, parameters, step_classes
+from karec.config.registry import EVERY_SOURCE, EXPOSURE_STEPS, SUBSTITUTE, parameters, step_classes
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
-from karec.exposure.controller import Steering
+from karec.exposure.constraints import ExposureSettings
 from karec.pipeline._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
 from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source, Step
 
@@ -32,6 +32,7 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
     "steps": (Hydrator, Filter, Scorer, Selector),
     "side_effects": (SideEffect,),
 }
+ADDED = ("merge", *EXPOSURE_STEPS)  # steps that no file lists
 OF_STAGE = "substitute of a stage"  # beside the steps' names in $defs
 COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
 PLAIN: Mapping[Any, Schema] = {
@@ -44,7 +45,7 @@ PLAIN: Mapping[Any, Schema] = {
 
 def config_schema() -> Schema:
     """Of the whole file; ``$defs`` holds a table for each step."""
-    defs = {use: _step(use, cls) for use, cls in step_classes().items() if use != "merge"}
+    defs = {use: _step(use, cls) for use, cls in step_classes().items() if use not in ADDED}
     scene = {
         "type": "object",
         "additionalProperties": False,
@@ -182,7 +183,7 @@ def _said(cls: type[Any]) -> str:
 
 
 def _uses(key: str) -> list[str]:
-    return [use for use, cls in step_classes().items() if use != "merge" and issubclass(cls, ROLES[key])]
+    return [use for use, cls in step_classes().items() if use not in ADDED and issubclass(cls, ROLES[key])]
 
 
 def _entry(key: str) -> Schema:
@@ -245,6 +246,6 @@ def _stages() -> Schema:
 
 def _exposure() -> Schema:
     """None of its keys is needed in a scene that inherits others."""
-    table = _of_class(Steering, GIVEN)
+    table = _of_class(ExposureSettings)
     keys = {name: {"anyOf": [each, {"const": False}]} for name, each in table["properties"].items()}
     return {**table, "properties": keys, "required": []}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import TypeVar
 
-from karec.config.registry import steps_that_give
+from karec.config.registry import EXPOSURE_STEPS, steps_that_give
 from karec.errors import ConfigError
 from karec.pipeline.cascade import Recall
 from karec.pipeline.step import Merger, QueryHydrator, Selector, SideEffect, Source, Stage, Step
 from karec.toml import Place
 
+S = TypeVar("S", bound=Step)
 Entry = tuple[Step, Place]
 
 
@@ -43,35 +46,23 @@ def wiring_mistakes(
     yield from _needs(request, sources, merger, stages, observers, place)
 
 
-class Steered(Protocol):
-    """What a scene wants of exposure, and how things stand."""
+def with_exposure_control(stage: Stage, control: Step) -> Stage:
+    """Returns ``stage`` with ``control`` before its first selector, also in its substitute."""
 
-    shared: bool
+    def inserted(steps: Sequence[Step]) -> tuple[Step, ...]:
+        at = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
+        return (*steps[:at], control, *steps[at:])
 
-    def snapshot(self) -> Mapping[str, Any]:
-        """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
-
-    def hand_over(self, heir: Any) -> None:
-        """``heir``, of the same scene in a newer cascade, goes on from how things stand here."""
+    substitute = None if stage.substitute is None else inserted(stage.substitute)
+    return replace(stage, steps=inserted(stage.steps), substitute=substitute)
 
 
-def check_steered(
-    exposure: Steered | None, steps: Sequence[Step], observers: Sequence[Step], place: Place
-) -> None:
-    """Raises ConfigError for a table ``exposure`` that no step reads, or whose feeds nobody counts."""
-    if exposure is None:
-        return
-    if not any(getattr(step, "exposure", None) is exposure for step in (*steps, *observers)):
-        raise place["exposure"].refusal(
-            'no step reads it: put { use = "exposure" } into a stage, after its scores'
-        )
-    if not exposure.shared and not any(
-        getattr(observer, "exposure", None) is exposure for observer in observers
-    ):
-        raise place["exposure"].refusal(
-            'nobody counts what feeds show: put { use = "exposures" } into side_effects, or name the state '
-            "of a process that does"
-        )
+def _entries(steps: Iterable[S], place: Place, scene: Place) -> list[tuple[S, Place]]:
+    """Returns each step with its place: of a step that the table ``exposure`` added, the table's."""
+    position = count()
+    return [
+        (step, scene["exposure"] if step.name in EXPOSURE_STEPS else place[next(position)]) for step in steps
+    ]
 
 
 def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
@@ -111,7 +102,8 @@ def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
         if isinstance(step, Selector) and step.k is not None
     ]
     for i, stage in enumerate(stages):
-        of_steps = [(step.substitute, place["stages"][i]["steps"][j]) for j, step in enumerate(stage.steps)]
+        entries = _entries(stage.steps, place["stages"][i]["steps"], place)
+        of_steps = [(step.substitute, at) for step, at in entries]
         of_stage = [(step, place["stages"][i]["substitute"]) for step in stage.substitute or ()]
         for step, at in (*of_steps, *of_stage):
             if isinstance(step, Selector) and step.k is not None and step.k < min(limits, default=step.k + 1):
@@ -123,16 +115,14 @@ def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
 
 def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) -> Iterator[ConfigError]:
     names = [stage.name for stage in stages]
-    for i, observer in enumerate(observers):
+    for observer, at in _entries(observers, place["side_effects"], place):
         if observer.on_failure == "fail":
-            yield place["side_effects"][i].refusal(
+            yield at.refusal(
                 f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
             )
         for stage in getattr(observer, "stages", None) or ():
             if stage not in names:
-                yield place["side_effects"][i].refusal(
-                    f"{observer.name} watches the stage {stage!r}; there are {names}"
-                )
+                yield at.refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
 
 
 def _needs(
@@ -150,13 +140,10 @@ def _needs(
     need it; what only a step gives that has a substitute, or only the steps of a stage that has one, no step
     may need that runs whichever does. Observers look at what each answer has.
     """
-    channels = [(source, place["recall"][i]) for i, source in enumerate(sources)]
-    before: list[Entry] = [(step, place["query"][i]) for i, step in enumerate(request)]
-    after = [
-        [(step, place["stages"][i]["steps"][j]) for j, step in enumerate(of.steps)]
-        for i, of in enumerate(stages)
-    ]
-    watching: list[Entry] = [(observer, place["side_effects"][i]) for i, observer in enumerate(observers)]
+    channels = _entries(sources, place["recall"], place)
+    before = _entries(request, place["query"], place)
+    after = [_entries(of.steps, place["stages"][i]["steps"], place) for i, of in enumerate(stages)]
+    watching = _entries(observers, place["side_effects"], place)
     everybody = (
         *before,
         (merger, place["recall"]),
@@ -175,8 +162,7 @@ def _needs(
         given_before, unsure_before = dict(given), dict(unsure)
         yield from _chain(entries, given, unsure, every, place)
         if stage.substitute is not None:
-            at = place["stages"][i]["substitute"]
-            instead = [(step, at[j]) for j, step in enumerate(stage.substitute)]
+            instead = _entries(stage.substitute, place["stages"][i]["substitute"], place)
             yield from _chain(instead, given_before, unsure_before, every, place)
             unsure |= dict.fromkeys(given.keys() - given_before.keys(), f"the stage {stage.name}")
             unsure |= unsure_before

@@ -1,106 +1,216 @@
-"""What works and creators behind a floor are lifted by, and which of their works exploration draws from.
+"""Score boosts of new items and creators below their guarantee, and the items that exploration draws from.
 
-All of it is made anew once a minute of the feeds' clock; in between, what a feed showed is looked at again,
-and nothing else: O(new units) a minute, O(shown + MOST_BEHIND · log units) a publication.
+All boosts are computed once per minute of the pages' clock; between two minutes only those of shown units.
+Cost: O(units) per minute, O(shown + MAX_UNDEREXPOSED · log units) per update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.exposure.by_id import Keyed, merged
-from karec.exposure.guarantees import FloorCounts
-from karec.exposure.rates import Rates
+from karec.aggregates.rates import PRIOR_SHOWS, mean_rate
+from karec.catalog import schema
+from karec.catalog.snapshot import Snapshot
+from karec.exposure.by_id import SparseValues
+from karec.exposure.guarantees import NO_IDS, GuaranteeCounts, PublishedItems, newest_per_creator
+from karec.index import ItemIndex
+from karec.times import HOUR_MS
 
-MOST_BEHIND = 4_096  # works that exploration draws from, those farthest behind
+MAX_UNDEREXPOSED = 4_096  # most items that exploration draws from: those with the largest lag
+N_DRAWS = 32  # underexposed items per request of which Thompson sampling takes the best
+MIN_MEAN_RATE = 0.01  # for a platform without positive outcomes
+BOOST_MS = HOUR_MS // 60  # period of the computation of all boosts, by the pages' clock
+NEW_UNITS_MS = HOUR_MS // 6  # period of the search of the index for new units, by the requests' time
 
-Units = tuple[
-    NDArray[Any], NDArray[Any]
-]  # works, and of each the unit whose floor it serves: itself, or its creator
+ItemsOfUnits = tuple[NDArray[Any], NDArray[Any]]  # items, and the unit of each: itself, or its creator
+
+
+class SnapshotRates:
+    """Impressions and positive outcomes of items up to the snapshot's time; 0 if it has none."""
+
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        columns = {} if snapshot is None else snapshot.works.columns
+        counters = [] if snapshot is None else [schema.counter(label) for label in snapshot.meaning.enjoyed]
+        counters = [name for name in counters if name in columns]
+        self._items = None if snapshot is None else snapshot.works
+        self._impressions = columns.get(schema.EXPOSED)
+        self._positives = None
+        self._mean = 0.5
+        if counters and self._impressions is not None:
+            self._positives = columns[counters[-1]]
+            self._mean = max(mean_rate(self._positives, self._impressions), MIN_MEAN_RATE)
+
+    def impressions(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) float64; 0 for unknown items."""
+        return self._counts(self._impressions, ids)
+
+    def beta(self, ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (α (N,), β (N,)) of each item's rate of positive outcomes.
+
+        The prior is ``PRIOR_SHOWS`` impressions at the mean rate.
+        """
+        positives, impressions = self._counts(self._positives, ids), self.impressions(ids)
+        alpha = PRIOR_SHOWS * self._mean + positives
+        return alpha, PRIOR_SHOWS * (1.0 - self._mean) + np.maximum(impressions - positives, 0.0)
+
+    def _counts(self, column: NDArray[Any] | None, ids: NDArray[Any]) -> NDArray[Any]:
+        if column is None or self._items is None or not len(ids):
+            return np.zeros(len(ids))
+        rows = self._items.lookup(ids)
+        return np.where(rows >= 0, np.asarray(column)[rows], 0.0).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
-class Behind:
-    """Works that serve a unit that lags behind a floor, most first: ``ids (B,)``, their units (B,) and the
-    floor (B,) by number, and their Beta rates ``alpha (B,)``, ``beta (B,)``.
+class UnderexposedItems:
+    """Items whose unit is below its guarantee, largest lag first. Nothing changes it.
+
+    ids         (B,) int64
+    units       (B,) int64: the item itself, or its creator
+    guarantees  (B,) int64: the position of the unit's guarantee
+    alpha, beta (B,) parameters of the Beta distribution of the item's rate
     """
 
     ids: NDArray[Any]
     units: NDArray[Any]
-    floors: NDArray[Any]
+    guarantees: NDArray[Any]
     alpha: NDArray[Any]
     beta: NDArray[Any]
 
     @classmethod
-    def of(cls, floors: Sequence[FloorCounts], units: Sequence[Units], now_ms: int, rates: Rates) -> Self:
-        ids, of, number = (np.empty(0, np.int64) for _ in range(3))
+    def from_counts(
+        cls,
+        counts: Sequence[GuaranteeCounts],
+        items: Sequence[ItemsOfUnits],
+        now_ms: int,
+        rates: SnapshotRates,
+    ) -> Self:
+        ids, units, numbers = NO_IDS, NO_IDS, NO_IDS
         lags = np.empty(0)
-        for i, (counts, (works, keys)) in enumerate(zip(floors, units, strict=True)):
-            late = counts.lags_of(keys, now_ms)
-            first = np.flatnonzero(late > 0)
-            if len(first) > MOST_BEHIND:
-                first = first[np.argpartition(-late[first], MOST_BEHIND)[:MOST_BEHIND]]
-            ids, of = np.append(ids, works[first]), np.append(of, keys[first])
-            number, lags = np.append(number, np.full(len(first), i)), np.append(lags, late[first])
+        for i, (guarantee, (candidates, keys)) in enumerate(zip(counts, items, strict=True)):
+            lag = guarantee.lags(keys, now_ms)
+            at = np.flatnonzero(lag > 0)
+            if len(at) > MAX_UNDEREXPOSED:
+                at = at[np.argpartition(-lag[at], MAX_UNDEREXPOSED)[:MAX_UNDEREXPOSED]]
+            ids, units = np.append(ids, candidates[at]), np.append(units, keys[at])
+            numbers, lags = np.append(numbers, np.full(len(at), i)), np.append(lags, lag[at])
         order = np.lexsort((ids, -lags))
-        order = order[np.sort(np.unique(ids[order], return_index=True)[1])][:MOST_BEHIND]
-        return cls(ids[order], of[order], number[order], *rates.beta(ids[order]))
+        order = order[np.sort(np.unique(ids[order], return_index=True)[1])][:MAX_UNDEREXPOSED]
+        return cls(ids[order], units[order], numbers[order], *rates.beta(ids[order]))
 
-    def still(self, floors: Sequence[FloorCounts], now_ms: int) -> Behind:
-        """Without those whose unit has caught up."""
-        late = np.zeros(len(self.ids))
-        for i, counts in enumerate(floors):
-            of = self.floors == i
-            late[of] = counts.lags_of(self.units[of], now_ms)
-        keep = late > 0
+    def without_caught_up(self, counts: Sequence[GuaranteeCounts], now_ms: int) -> UnderexposedItems:
+        """Returns the items whose unit is still below its guarantee."""
+        lags = np.zeros(len(self.ids))
+        for i, guarantee in enumerate(counts):
+            is_member = self.guarantees == i
+            lags[is_member] = guarantee.lags(self.units[is_member], now_ms)
+        keep = lags > 0
         if keep.all():
             return self
-        return Behind(self.ids[keep], self.units[keep], self.floors[keep], self.alpha[keep], self.beta[keep])
+        fields = (self.ids, self.units, self.guarantees, self.alpha, self.beta)
+        return UnderexposedItems(*(values[keep] for values in fields))
+
+    def sample(self, seed: int, seen_ids: Collection[int], n: int) -> NDArray[Any]:
+        """Returns (≤ n,) int64 ids by Thompson sampling, the largest draw first.
+
+        ``N_DRAWS`` items, those with a larger lag more often, draw from their Beta distributions. The same
+        seed gives the same items; ``seen_ids`` are left out.
+        """
+        if not n or not len(self.ids):
+            return NO_IDS
+        rng = np.random.default_rng(seed)
+        at = np.unique((len(self.ids) * rng.random(N_DRAWS) ** 2).astype(np.int64))
+        draws = rng.beta(self.alpha[at], self.beta[at])
+        ids = self.ids[at[np.argsort(-draws, kind="stable")]]
+        return np.array([item for item in ids.tolist() if item not in seen_ids][:n], np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class Boosts:
-    """Prices ≤ 0 by work and by creator, and the works to explore."""
+class GuaranteeBoosts:
+    """Boosts (≤ 0) of the units of ``counts``, kept up to date with their impressions and with the index.
 
-    works: Keyed
-    creators: Keyed
-    behind: Behind
+    by_item       values by item id
+    by_creator    values by creator id
+    underexposed  items to explore
 
-    @classmethod
-    def of(
-        cls, floors: Sequence[FloorCounts], units: Sequence[Units], now_ms: int, bound: float, rates: Rates
-    ) -> Self:
-        def prices(of_works: bool) -> Keyed:
-            parts = [
-                (c.keys, c.prices_of(c.keys, now_ms, bound)) for c in floors if c.floor.of_works == of_works
-            ]
-            return Keyed.sum_of(
-                [merged([(keys[price < 0], price[price < 0]) for keys, price in parts], least=True)]
-            )
+    One thread calls its methods. The three attributes are replaced, never changed.
+    """
 
-        return cls(prices(True), prices(False), Behind.of(floors, units, now_ms, rates))
-
-    def after(
+    def __init__(
         self,
-        floors: Sequence[FloorCounts],
-        works: NDArray[Any],
-        creators: NDArray[Any],
-        now_ms: int,
+        counts: Sequence[GuaranteeCounts],
         bound: float,
-    ) -> Boosts:
-        """With the prices of the shown ``works`` and ``creators`` as they are now."""
+        index: ItemIndex,
+        snapshot: Snapshot | None,
+        now_ms: int,
+    ) -> None:
+        self._counts = counts
+        self._bound = bound
+        self._index = index
+        self._rates = SnapshotRates(snapshot)
+        self._searched_ms: int | None = None
+        self._items: list[ItemsOfUnits] = [(NO_IDS, NO_IDS) for _ in counts]
+        self.rebuild(now_ms)
 
-        def now(keys: NDArray[Any], of_works: bool) -> NDArray[Any]:
-            each = [c.prices_of(keys, now_ms, bound) for c in floors if c.floor.of_works == of_works]
-            return np.min(each, axis=0) if each else np.zeros(len(keys))
+    def rebuild(self, now_ms: int) -> None:
+        """Computes all boosts."""
+        self.by_item = self._all_boosts(now_ms, is_for_items=True)
+        self.by_creator = self._all_boosts(now_ms, is_for_items=False)
+        self.underexposed = UnderexposedItems.from_counts(self._counts, self._items, now_ms, self._rates)
+        self._rebuilt_for = self._rebuild_key(now_ms)
 
-        return Boosts(
-            self.works.with_values(works, now(works, True)),
-            self.creators.with_values(creators, now(creators, False)),
-            self.behind.still(floors, now_ms),
+    def update(self, ids: NDArray[Any], creators: NDArray[Any], now_ms: int) -> None:
+        """Computes the boosts of ``ids`` and ``creators``, which were shown; once per minute, all boosts."""
+        if not self._counts:
+            return
+        if self._rebuilt_for != self._rebuild_key(now_ms):
+            self.rebuild(now_ms)
+            return
+        self.by_item = self.by_item.with_values(ids, self._boosts(ids, now_ms, is_for_items=True))
+        self.by_creator = self.by_creator.with_values(
+            creators, self._boosts(creators, now_ms, is_for_items=False)
         )
+        self.underexposed = self.underexposed.without_caught_up(self._counts, now_ms)
+
+    def find_new_units(self, now_ms: int) -> None:
+        """Adds the new units of the index to the counts, once per ``NEW_UNITS_MS``."""
+        if not self._counts or (self._searched_ms is not None and now_ms < self._searched_ms + NEW_UNITS_MS):
+            return
+        self._searched_ms = now_ms
+        with_creators = any(not counts.guarantee.is_for_items for counts in self._counts)
+        published = PublishedItems.from_index(self._index, with_creators=with_creators)
+        for i, counts in enumerate(self._counts):
+            hours = counts.guarantee.hours
+            if counts.guarantee.is_for_items:
+                keys, births = published.new_items(hours, now_ms)
+                self._items[i] = keys, keys
+                impressions = self._rates.impressions(keys)
+            else:
+                keys, births, ids, creators, moments = published.new_creators(hours, now_ms)
+                self._items[i] = newest_per_creator(ids, creators, moments)
+                positions = np.searchsorted(keys, creators)
+                impressions = np.bincount(positions, self._rates.impressions(ids), len(keys))
+            counts.set_new_units(keys, births, impressions, now_ms)
+
+    def _all_boosts(self, now_ms: int, *, is_for_items: bool) -> SparseValues:
+        keys = np.concatenate(
+            [NO_IDS, *(c.keys for c in self._counts if c.guarantee.is_for_items == is_for_items)]
+        )
+        keys = np.unique(keys)
+        boosts = self._boosts(keys, now_ms, is_for_items=is_for_items)
+        return SparseValues(keys[boosts < 0], boosts[boosts < 0])
+
+    def _boosts(self, keys: NDArray[Any], now_ms: int, *, is_for_items: bool) -> NDArray[Any]:
+        boosts = [
+            counts.boosts(keys, now_ms, self._bound)
+            for counts in self._counts
+            if counts.guarantee.is_for_items == is_for_items
+        ]
+        return np.min(boosts, axis=0) if boosts else np.zeros(len(keys))
+
+    def _rebuild_key(self, now_ms: int) -> tuple[object, ...]:
+        """Returns what changes all boosts at once: the minute, the search for new units, spent budgets."""
+        return now_ms // BOOST_MS, self._searched_ms, *(counts.has_budget for counts in self._counts)

@@ -1,17 +1,17 @@
-"""What a scene wants of exposure, as its table ``exposure`` says it, and what contradicts itself there.
+"""Constraints on the exposure of items in one scene: the table ``[scenes.NAME.exposure]`` of a karec.toml.
 
-    targets = [{ column = "type", share = { "1" = 0.3 } }, { age_hours = 72, share = 0.4 }]
-    caps    = [{ column = "creator_id", share = 0.01 }]
-    floors  = [{ new_work_hours = 24, exposures = 20, budget = 40_000 }]
-    spread  = [{ column = "creator_id", weight = 1.0, exposures = 20 }, { weight = 1.0 }]
+    targets    = [{ column = "type", share = { "1" = 0.3 } }, { age_hours = 72, share = 0.4 }]
+    caps       = [{ column = "creator_id", share = 0.01 }]
+    guarantees = [{ new_work_hours = 24, exposures = 20, budget = 40_000 }]
+    fairness   = [{ column = "creator_id", weight = 1.0, exposures = 20 }, { weight = 1.0 }]
 
-Shares are of the places that feeds show. Each class refuses by ValueError what is wrong in itself;
-``check_together`` refuses what two entries cannot both have.
+A share is a fraction of the scene's impressions. Each class checks its own values; ``ExposureSettings`` also
+checks that no two constraints contradict each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,19 +20,20 @@ import numpy as np
 from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.index import ItemIndex
 
-HOURS_A_DAY = 24.0
-MOST_HOURS = 1e6  # over a hundred years
-MOST_WEIGHT = 100.0  # standard deviations
-MOST_EXPOSURES = 1e9
+HOURS_PER_DAY = 24.0
+MAX_HOURS = 1e6  # over a hundred years
+MAX_WEIGHT = 100.0  # standard deviations
+MAX_EXPOSURES = 1e9
 
 
 @dataclass(frozen=True)
 class Target:
-    """A share of the places, for each named value of an integer ``column``, or for works younger than
+    """Desired share of the impressions for values of an integer ``column``, or for items younger than
     ``age_hours``.
 
-    share      {value: share}, or one share for ``age_hours``; in [0, 1]
-    tolerance  a target farther off than this with its price at the bound is told as unmet
+    share      {value: share}, or one share with ``age_hours``; in [0, 1]
+    tolerance  largest accepted distance from the share; a target that is farther off while its dual variable
+               is at the bound is reported as unmet
     """
 
     share: Mapping[str, float] | float
@@ -48,30 +49,31 @@ class Target:
                 f'share = {self.share}, expected a share for each value: share = {{ "1" = 0.3 }}'
             )
         if self.age_hours is not None and (
-            isinstance(self.share, Mapping) or not 0 < self.age_hours < MOST_HOURS
+            isinstance(self.share, Mapping) or not 0 < self.age_hours < MAX_HOURS
         ):
             raise ValueError("a target by age needs age_hours above 0 and one number as its share")
         if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must be above 0 and below 1, got {self.tolerance}")
-        for value, share in self.shares().items():
+            raise ValueError(f"tolerance is {self.tolerance:g}, expected above 0 and below 1")
+        shares = self.shares()
+        for value, share in shares.items():
             _check_share(f"the share of {value}" if value else "share", share)
-            if isinstance(self.share, Mapping) and not _is_number(value):
-                raise ValueError(f"share: {value!r} is no whole number; the keys are values of the column")
-        if sum(self.shares().values()) > 1 + 1e-9:
+            if isinstance(self.share, Mapping) and not _is_int64(value):
+                raise ValueError(f"share: {value!r} is not a whole number; the keys are values of the column")
+        if sum(shares.values()) > 1 + 1e-9:
             raise ValueError(
-                f"the shares of {self.column} sum to {sum(self.shares().values()):g}, expected at most 1"
+                f"the shares of {self.column} sum to {sum(shares.values()):g}, expected at most 1"
             )
-        if not self.shares():
+        if not shares:
             raise ValueError("share is empty: name a value and its share")
 
     def shares(self) -> dict[str, float]:
-        """{value: share}; the value of a target by age is ""."""
+        """Returns {value: share}; the value of a target by age is ""."""
         return dict(self.share) if isinstance(self.share, Mapping) else {"": self.share}
 
 
 @dataclass(frozen=True)
 class Cap:
-    """Each value of the integer ``column`` gets at most ``share`` of the places; negative values have no
+    """Largest ``share`` of the impressions of each value of the integer ``column``; negative values have no
     cap."""
 
     column: str
@@ -80,16 +82,16 @@ class Cap:
     def __post_init__(self) -> None:
         _check_share("share", self.share)
         if self.share == 0:
-            raise ValueError("share = 0 would leave every feed empty; block works in the index instead")
+            raise ValueError("share = 0 would leave every page empty; block the items in the index instead")
 
 
 @dataclass(frozen=True)
-class Floor:
-    """Each new work, or each new creator, is shown ``exposures`` times while it is new.
+class GuaranteedExposure:
+    """Number of impressions that each new item, or each new creator, gets while it is new.
 
-    new_work_hours    a work is new for so long after it is published
-    new_creator_days  a creator is new for so long after the first of its works is published
-    budget            at most so many places a day go to works and creators that are behind this floor
+    new_work_hours    an item is new for this time after its publication
+    new_creator_days  a creator is new for this time after the publication of their first item
+    budget            most impressions per day of items and creators that are below this guarantee
     """
 
     exposures: int
@@ -99,46 +101,44 @@ class Floor:
 
     def __post_init__(self) -> None:
         if (self.new_work_hours is None) == (self.new_creator_days is None):
-            raise ValueError("a floor names either new_work_hours or new_creator_days")
-        if not 0 < self.hours < MOST_HOURS:
-            raise ValueError(f"new must last longer than 0, got {self.hours:g} hours")
+            raise ValueError("a guarantee names either new_work_hours or new_creator_days")
+        if not 0 < self.hours < MAX_HOURS:
+            raise ValueError(f"new is {self.hours:g} hours, expected above 0")
         if self.exposures <= 0:
-            raise ValueError(f"exposures must be positive, got {self.exposures}")
+            raise ValueError(f"exposures is {self.exposures}, expected above 0")
         if self.budget < self.exposures:
             raise ValueError(
-                f"a budget of {self.budget} places a day is below the floor of {self.exposures} exposures"
+                f"a budget of {self.budget} impressions per day is below the guarantee of {self.exposures} "
+                f"exposures"
             )
 
     @property
     def hours(self) -> float:
-        return (
-            self.new_work_hours
-            if self.new_work_hours is not None
-            else (self.new_creator_days or 0) * HOURS_A_DAY
-        )
+        if self.new_work_hours is not None:
+            return self.new_work_hours
+        return (self.new_creator_days or 0) * HOURS_PER_DAY
 
     @property
-    def of_works(self) -> bool:
+    def is_for_items(self) -> bool:
         return self.new_work_hours is not None
 
     @property
     def name(self) -> str:
-        return (
-            f"works of {self.new_work_hours:g} h"
-            if self.of_works
-            else f"creators of {self.new_creator_days:g} d"
-        )
+        """The name in reports and in the state file."""
+        if self.is_for_items:
+            return f"works of {self.new_work_hours:g} h"
+        return f"creators of {self.new_creator_days:g} d"
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Each exposure of a value of the integer ``column`` makes its next one cost more; without a column, of a
-    work.
+class FairnessPenalty:
+    """Score penalty of recent exposure, for each value of the integer ``column``; without a column, for each
+    item.
 
-    A value that was shown n times in the window costs weight · n / (n + exposures).
+    A value with n impressions in the window has the penalty weight · n / (n + exposures).
 
-    weight     what a value costs at most, in standard deviations of a request's scores
-    exposures  a value that was shown so often costs half of that
+    weight     the limit of the penalty, in standard deviations of a request's scores
+    exposures  impressions at which the penalty is half of the weight
     """
 
     weight: float
@@ -146,142 +146,175 @@ class Spread:
     exposures: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value, most in (
-            ("weight", self.weight, MOST_WEIGHT),
-            ("exposures", self.exposures, MOST_EXPOSURES),
+        for name, value, limit in (
+            ("weight", self.weight, MAX_WEIGHT),
+            ("exposures", self.exposures, MAX_EXPOSURES),
         ):
-            if not 0 < value <= most:
-                raise ValueError(f"{name} is {value:g}, expected a number above 0 and at most {most:g}")
+            if not 0 < value <= limit:
+                raise ValueError(f"{name} is {value:g}, expected a number above 0 and at most {limit:g}")
 
     @property
     def name(self) -> str:
+        """The name in reports and in the state file."""
         return "works" if self.column is None else f"column {self.column}"
 
 
-def check_together(
-    targets: Sequence[Target],
-    caps: Sequence[Cap],
-    floors: Sequence[Floor],
-    spread: Sequence[Spread],
-    places_a_day: int | None,
-) -> None:
-    """Raises ValueError naming two entries that contradict each other, or budgets that the places do not
-    cover.
+@dataclass(frozen=True)
+class ExposureSettings:
+    """Exposure control of one scene: its constraints and how scores follow them.
 
-    ``places_a_day``: how many works the scene shows a day; floors need it.
+    impressions_per_day  impressions of the scene per day; guarantees need it
+    explore              most items of a page that are chosen among those below their guarantee
+    rate                 step of a dual variable after ten impressions; it converges in about 1/rate pages
+    bound                dual variables stay in −bound … bound standard deviations, those of caps in 0 … bound
+    window_hours         time constant of the exposure counters
+    state                file with the exposure state, shared by processes; relative to karec.toml
     """
-    _check_once(targets, caps)
-    _check_names_once("spread", [each.name for each in spread])
-    _check_ages(targets)
-    if not floors:
-        return
-    if places_a_day is None or places_a_day <= 0:
-        raise ValueError(
-            f"floors need places_a_day, how many works the scene shows a day, got {places_a_day}"
-        )
-    budgets = sum(floor.budget for floor in floors)
-    if budgets > places_a_day:
-        raise ValueError(
-            f"floors: the budgets sum to {budgets:,} places a day, the scene has {places_a_day:,}"
-        )
-    _check_names_once("floors", [f"new {floor.name}" for floor in floors])
-    for i, floor in enumerate(floors):
-        for j, cap in enumerate(caps):
-            most = cap.share * places_a_day * floor.hours / HOURS_A_DAY
-            # a creator's works may differ in every other column
-            capped = floor.of_works or cap.column == CREATOR
-            if capped and floor.exposures > most:
-                raise ValueError(
-                    f"floors[{i}] is above caps[{j}]: a new {'work' if floor.of_works else 'creator'} is to "
-                    f"be shown "
-                    f"{floor.exposures} times, and the cap lets {most:g} through in {floor.hours:g} hours"
-                )
 
+    targets: tuple[Target, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    guarantees: tuple[GuaranteedExposure, ...] = ()
+    fairness: tuple[FairnessPenalty, ...] = ()
+    impressions_per_day: int | None = None
+    explore: int = 0
+    rate: float = 0.01
+    bound: float = 3.0
+    window_hours: float = 24.0
+    state: str | None = None
 
-def check_columns(
-    index: ItemIndex,
-    targets: Sequence[Target],
-    caps: Sequence[Cap],
-    floors: Sequence[Floor],
-    spread: Sequence[Spread],
-) -> None:
-    named = [(f"targets[{i}]", target.column or PUBLISHED) for i, target in enumerate(targets)]
-    named += [(f"caps[{i}]", cap.column) for i, cap in enumerate(caps)]
-    named += [(f"spread[{i}]", each.column) for i, each in enumerate(spread) if each.column is not None]
-    for i, floor in enumerate(floors):
-        named += [(f"floors[{i}]", column) for column in ([] if floor.of_works else [CREATOR]) + [PUBLISHED]]
-    for place, column in named:
-        if column not in index.columns:
+    def __post_init__(self) -> None:
+        if not (self.targets or self.caps or self.guarantees or self.fairness):
+            raise ValueError("name a target, a cap, a guarantee or a fairness penalty")
+        _check_columns_differ(self.targets, self.caps)
+        _check_names_differ("fairness", [penalty.name for penalty in self.fairness])
+        _check_ages(self.targets)
+        if self.guarantees:
+            self._check_guarantees()
+        if self.explore < 0 or (self.explore and not self.guarantees):
             raise ValueError(
-                f"{place}: the item index has no column {column!r}; it has {sorted(index.columns)}"
+                f"explore = {self.explore}, expected 0 or, with guarantees, a number of items of a page"
             )
-        dtype = index.columns[column].dtype
-        if dtype.kind not in "iub":
-            raise ValueError(f"{place}: the column {column!r} has dtype {dtype}, expected integers")
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"rate is {self.rate:g}, expected above 0 and at most 1")
+        if not 0 < self.bound <= 100:
+            raise ValueError(f"bound is {self.bound:g}, expected above 0 and at most 100 standard deviations")
+        if not 0 < self.window_hours < MAX_HOURS:
+            raise ValueError(f"window_hours is {self.window_hours:g}, expected above 0")
+
+    def _check_guarantees(self) -> None:
+        per_day = self.impressions_per_day
+        if per_day is None or per_day <= 0:
+            raise ValueError(f"guarantees need impressions_per_day of the scene, got {per_day}")
+        budgets = sum(guarantee.budget for guarantee in self.guarantees)
+        if budgets > per_day:
+            raise ValueError(
+                f"guarantees: the budgets sum to {budgets:,} impressions per day, the scene has {per_day:,}"
+            )
+        _check_names_differ("guarantees", [f"new {guarantee.name}" for guarantee in self.guarantees])
+        for i, guarantee in enumerate(self.guarantees):
+            for j, cap in enumerate(self.caps):
+                limit = cap.share * per_day * guarantee.hours / HOURS_PER_DAY
+                # the items of one creator may differ in every other column
+                is_capped = guarantee.is_for_items or cap.column == CREATOR
+                if is_capped and guarantee.exposures > limit:
+                    kind = "work" if guarantee.is_for_items else "creator"
+                    raise ValueError(
+                        f"guarantees[{i}] is above caps[{j}]: a new {kind} gets {guarantee.exposures} "
+                        f"impressions, the cap allows {limit:g} in {guarantee.hours:g} hours"
+                    )
+
+    @property
+    def reads_creators(self) -> bool:
+        """Whether a guarantee is for creators."""
+        return any(not guarantee.is_for_items for guarantee in self.guarantees)
+
+    def check_columns(self, index: ItemIndex) -> None:
+        """Raises ValueError if ``index`` lacks a column of a constraint, or has no integers there."""
+        for where, column in self._columns():
+            if column not in index.columns:
+                raise ValueError(
+                    f"{where}: the item index has no column {column!r}; it has {sorted(index.columns)}"
+                )
+            dtype = index.columns[column].dtype
+            if dtype.kind not in "iub":
+                raise ValueError(f"{where}: the column {column!r} has dtype {dtype}, expected integers")
+
+    def _columns(self) -> Iterator[tuple[str, str]]:
+        for i, target in enumerate(self.targets):
+            yield f"targets[{i}]", target.column or PUBLISHED
+        for i, cap in enumerate(self.caps):
+            yield f"caps[{i}]", cap.column
+        for i, penalty in enumerate(self.fairness):
+            if penalty.column is not None:
+                yield f"fairness[{i}]", penalty.column
+        for i, guarantee in enumerate(self.guarantees):
+            if not guarantee.is_for_items:
+                yield f"guarantees[{i}]", CREATOR
+            yield f"guarantees[{i}]", PUBLISHED
+
+    def absent_values(self, index: ItemIndex) -> list[str]:
+        """Returns a line for each value with a target share above 0 that no item of ``index`` has."""
+        lines = []
+        for target in self.targets:
+            if target.column is not None:
+                present = np.unique(index.columns[target.column][index.present])
+                lines += [
+                    f"{target.column} {value}: no work has it"
+                    for value, share in target.shares().items()
+                    if share > 0 and int(value) not in present
+                ]
+        return lines
 
 
-def absent_values(index: ItemIndex, targets: Sequence[Target]) -> list[str]:
-    """A line for each value that is to have a share and that no work of the index has."""
-    lines = []
-    for target in targets:
-        if target.column is not None:
-            there = np.unique(index.columns[target.column][index.present])
-            wanted = [
-                value for value, share in target.shares().items() if share > 0 and int(value) not in there
-            ]
-            lines += [f"{target.column} {value}: no work has it" for value in wanted]
-    return lines
-
-
-def _check_once(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
+def _check_columns_differ(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
     for kind, columns in (("targets", [t.column for t in targets]), ("caps", [cap.column for cap in caps])):
         for i, column in enumerate(columns):
             if column is not None and column in columns[:i]:
                 first = columns.index(column)
                 raise ValueError(
-                    f"{kind}[{i}] and {kind}[{first}] both name the column {column!r}: make one of them"
+                    f"{kind}[{i}] and {kind}[{first}] both name the column {column!r}: merge them"
                 )
     for i, target in enumerate(targets):
         for j, cap in enumerate(caps):
             for value, share in target.shares().items():
                 if target.column == cap.column and share > cap.share:
                     raise ValueError(
-                        f"targets[{i}] is above caps[{j}]: {cap.column} {value} is to have {share:g} of the "
-                        f"places, the cap is {cap.share:g}"
+                        f"targets[{i}] is above caps[{j}]: {cap.column} {value} has the target {share:g}, "
+                        f"the cap is {cap.share:g}"
                     )
 
 
-def _check_names_once(what: str, names: Sequence[str]) -> None:
+def _check_names_differ(key: str, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise ValueError(
-                f"{what}[{i}] and {what}[{names.index(name)}] are both of {name}: make one of them"
-            )
+            raise ValueError(f"{key}[{i}] and {key}[{names.index(name)}] are both for {name}: merge them")
 
 
 def _check_ages(targets: Sequence[Target]) -> None:
-    """Works younger than 24 h are among those younger than 72 h, and so their share is at most as large."""
+    """Raises ValueError if a younger age group has a larger share than an older one, which contains it."""
     ages = sorted(
-        (t.age_hours, t.shares()[""], f"targets[{i}]") for i, t in enumerate(targets) if t.age_hours
+        (target.age_hours, target.shares()[""], f"targets[{i}]")
+        for i, target in enumerate(targets)
+        if target.age_hours
     )
-    for (age, share, name), (older, of_older, other) in pairwise(ages):
-        if age == older:
-            raise ValueError(f"{name} and {other} both name works younger than {age:g} h: make one of them")
-        if share > of_older:
+    for (age, share, name), (older_age, older_share, older_name) in pairwise(ages):
+        if age == older_age:
+            raise ValueError(f"{name} and {older_name} both name items younger than {age:g} h: merge them")
+        if share > older_share:
             raise ValueError(
-                f"{name} wants {share:g} of the places for works younger than {age:g} h, and {other} "
-                f"{of_older:g} for those younger than {older:g} h, which hold them"
+                f"{name} has the share {share:g} for items younger than {age:g} h, and {older_name} "
+                f"{older_share:g} for items younger than {older_age:g} h, which include them"
             )
 
 
-def _is_number(value: str) -> bool:
-    """Whether ``value`` is a 64-bit integer in its one plain spelling: "01" would be "1" once more."""
+def _is_int64(value: str) -> bool:
+    """Returns True for a 64-bit integer in its one plain spelling: "01" would be "1" again."""
     try:
         return str(int(value)) == value and -(2**63) <= int(value) < 2**63
     except ValueError:
         return False
 
 
-def _check_share(what: str, share: float) -> None:
+def _check_share(name: str, share: float) -> None:
     if not 0 <= share <= 1:
-        raise ValueError(f"{what} is {share:g}, expected 0 … 1")
+        raise ValueError(f"{name} is {share:g}, expected 0 … 1")

@@ -1,35 +1,37 @@
-"""Steering of exposure in one scene: constraints, their prices, and what feeds showed.
-``[scenes.NAME.exposure]``.
+"""Exposure control of one scene: counts pages, updates the dual variables and publishes them for requests.
 
-Threads    Requests read: each takes one version of the prices, an immutable struct, for all its steps
-           (``at``). The observer ``exposures`` writes: it counts feeds on its own thread, after the answer,
-           and puts a new version in place by one assignment. A lock admits one writer; no reader waits for
-           it.
-Processes  With ``state``, the processes that serve a scene share one ledger: a file. Each keeps the feeds
-           that it has not counted yet, and then, under a lock on a file beside it, reads the ledger, counts
-           them, and puts the new one in place, once a second: the file is read and written whole. Without,
-           every process has prices of its own. What others showed reaches a process's boosts within a minute,
-           and its other prices with its own next feeds.
-Fork       ``os.fork()`` waits for a writer that has begun. The child goes on from the same ledger, without
-           the feeds that were held back: the parent counts those.
-Swap       A cascade that takes the place of another one hands the ledger on: ``hand_over``.
-Loop       A simulation asks in several processes and counts in one: ``feed`` there, ``count`` here,
-           ``follow`` there.
-Order      The ledger depends on the feeds and their order alone. Prices are published every ``PUBLISH_FEEDS``
-           feeds, with ``state`` once a second, or when the observer flushes.
-Moments    A feed that says that it is of the future counts as of now, by this machine's clock: else nothing
-           that was shown would fade until then. Whoever calls ``count`` says what the time is.
+Threads    A request reads one version of the dual variables (``newest``), which never changes. The side
+           effect ``exposure_counter`` adds pages on its own thread, after the response, and publishes a new
+           version by one assignment. A lock admits one writer; no reader waits for it.
+Processes  With ``state``, the processes of a scene share one state file. Once a second, a process locks the
+           file, reads it, adds its pending pages and writes it: it is read and written as a whole. Without
+           ``state``, each process has its own dual variables. Impressions of other processes change boosts
+           within a minute, and other dual variables with the process's next pages.
+Fork       ``os.fork()`` waits for a running writer. The child continues from the same state without pending
+           pages: the parent counts those.
+Hot swap   ``transfer_to`` continues the state in the controller of a new cascade.
+Simulation A simulation runs requests in several processes and counts in one: ``page_impressions`` there,
+           ``add_pages`` here, ``set_newest`` there.
+Order      The state depends only on the pages and their order. A version is published every
+           ``PAGES_PER_UPDATE`` pages, with ``state`` once a second, or when the side effect flushes.
+Time       A page with a time in the future counts as of now, by this machine's clock: otherwise its
+           impressions would not decay until then. The caller of ``add_pages`` gives the time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,277 +39,313 @@ from numpy.typing import NDArray
 from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
-from karec.exposure.by_id import Keyed
-from karec.exposure.constraints import (
-    MOST_HOURS,
-    Cap,
-    Floor,
-    Spread,
-    Target,
-    absent_values,
-    check_columns,
-    check_together,
-)
-from karec.exposure.control import Law
-from karec.exposure.counters import ExposureCounters, Feed
-from karec.exposure.dual_variables import Prices, groups_of
-from karec.exposure.forked import safe_in_forks
-from karec.exposure.lifted import Lifted
-from karec.exposure.locked import locked, shared_file
-from karec.exposure.rates import Rates
+from karec.exposure.boosts import GuaranteeBoosts
+from karec.exposure.by_id import SparseValues
+from karec.exposure.constraints import ExposureSettings
+from karec.exposure.counters import ExposureCounters, PageImpressions
+from karec.exposure.dual_variables import DualVariables, TargetGroup
 from karec.files import write_text_aside
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
 
-PUBLISH_FEEDS = 10
-KEPT_VERSIONS = 64  # a request that outlives so many takes the newest prices
-SHARED_SECONDS = 1.0  # between two times that a process reads and writes the file of its state
-MOST_HELD = 10_000  # feeds that are held back while the state file cannot be written
+PAGES_PER_UPDATE = 10
+STATE_FILE_SECONDS = 1.0  # between two reads and writes of the state file by a process
+MAX_PENDING = 10_000  # pages that are kept while the state file cannot be written
+
+_controllers: WeakSet[ExposureController] = WeakSet()
+_creation_order = count()
 
 
-class Steering:
-    """What a scene wants of exposure, and the prices that it has come to.
+class ExposureController:
+    """Exposure counters, boosts and the published dual variables of one scene. Any thread may call it.
 
-    targets, caps, floors,
-    spread                  see ``karec.exposure.constraints``
-    places_a_day            how many works the scene shows a day; floors need it
-    explore                 at most so many places of a feed go to works that are behind a floor
-    rate                    step of a price after a feed of ten works; a price converges in about 1/rate feeds
-                            (``karec.exposure.control``)
-    bound                   prices stay in −bound … bound standard deviations, a cap's in 0 … bound
-    window_hours            hours over which shares are reported
-    state                   a file that keeps the prices, and shares them with other processes; relative to
-                            karec.toml
+    Args:
+        settings: the scene's table ``exposure``.
+        index: read for columns and new items; it is no step, so it may read the newest generation.
+        snapshot: impressions and outcomes so far; None: none.
+        folder: the folder that ``settings.state`` is relative to.
 
-    ValueError: constraints that contradict each other, a column that the index lacks or that holds no
-    integers, a state file that is damaged.
+    Raises:
+        ValueError: the index lacks a column, or has no integers there; the state file is damaged.
     """
 
     def __init__(
         self,
+        settings: ExposureSettings,
         index: ItemIndex,
         snapshot: Snapshot | None = None,
-        config_folder: Path | None = None,
-        targets: tuple[Target, ...] = (),
-        caps: tuple[Cap, ...] = (),
-        floors: tuple[Floor, ...] = (),
-        spread: tuple[Spread, ...] = (),
-        places_a_day: int | None = None,
-        explore: int = 0,
-        rate: float = 0.01,
-        bound: float = 3.0,
-        window_hours: float = 24.0,
-        state: str | None = None,
+        folder: Path | None = None,
     ) -> None:
-        if not targets and not caps and not floors and not spread:
-            raise ValueError("name a target, a cap, a floor or a spread")
-        check_together(targets, caps, floors, spread, places_a_day)
-        check_columns(index, targets, caps, floors, spread)
-        if explore < 0 or (explore and not floors):
-            raise ValueError(f"explore = {explore}, expected 0 or, with floors, how many places of a feed")
-        if not 0 < window_hours < MOST_HOURS:
-            raise ValueError(f"window_hours must be positive, got {window_hours}")
-        self.index, self.explore, self.shared = index, explore, state is not None
-        self._groups, self._absent = groups_of(targets), absent_values(index, targets)
-        self._ledger = ExposureCounters(self._groups, caps, floors, spread, Law(rate, bound), window_hours)
-        self._file = None if state is None else shared_file((config_folder or Path()) / state)
+        settings.check_columns(index)
+        self.settings = settings
+        self.index = index
+        self._absent_values = settings.absent_values(index)
+        self._counters = ExposureCounters(settings, TargetGroup.from_targets(settings.targets))
+        self._state_file = None if settings.state is None else (folder or Path()) / settings.state
         self._writer = Lock()
-        self._held: list[Feed] = []
-        self._next_s = 0.0  # when the file is read and written again, by time.monotonic
-        self._heir: Steering | None = None
-        safe_in_forks(self)
-        if self._file is not None and self._file.exists():
-            self._restore(self._file)
-        self._lifted = Lifted(self._ledger, index, Rates(snapshot))
-        self._versions: dict[int, Prices] = {}
-        self._newest = self._priced()
-        self._keep()
+        self._pending: list[PageImpressions] = []
+        self._next_write_s = 0.0  # of the state file, by time.monotonic
+        self._successor: ExposureController | None = None
+        self._number = next(_creation_order)
+        _controllers.add(self)
+        if self._state_file is not None and self._state_file.is_dir():
+            raise ValueError(f"state: {self._state_file} is a folder, expected a file")
+        if self._state_file is not None and self._state_file.exists():
+            self._read_state(self._state_file)
+        counters = self._counters
+        self._boosts = GuaranteeBoosts(counters.guarantees, settings.bound, index, snapshot, counters.time_ms)
+        self._newest = self._version(0)
 
     @property
-    def newest(self) -> Prices:
-        """The prices that were published last."""
+    def newest(self) -> DualVariables:
+        """The version published last."""
         return self._newest
 
-    def at(self, version: int) -> Prices:
-        """The prices of ``version``; the newest where that one is not kept any more."""
-        return self._versions.get(version, self._newest)
+    @property
+    def n_pending(self) -> int:
+        """Pages that are not counted yet."""
+        return len(self._pending)
 
-    def show(self, request: Request, shown: Candidates) -> None:
-        """Count a feed; ``shown`` have rows in the request's view. Every ``PUBLISH_FEEDS`` feeds, prices
-        move."""
-        feed, now_ms = self.feed(request, shown), time.time_ns() // 1_000_000
+    def add_page(self, request: Request, candidates: Candidates) -> None:
+        """Adds the page ``candidates``, with rows in the request's view; counted at the next update.
+
+        Raises:
+            OSError: the state file cannot be read or written; the pages stay pending.
+        """
+        page, now_ms = self.page_impressions(request, candidates), time.time_ns() // 1_000_000
         with self._writer:
-            heir = self._heir
-            if heir is None:
-                self._held.append(replace(feed, time_ms=min(feed.time_ms, now_ms)))
-                if len(self._held) >= PUBLISH_FEEDS and (
-                    self._file is None or time.monotonic() >= self._next_s
+            successor = self._successor
+            if successor is None:
+                self._pending.append(replace(page, time_ms=min(page.time_ms, now_ms)))
+                if len(self._pending) >= PAGES_PER_UPDATE and (
+                    self._state_file is None or time.monotonic() >= self._next_write_s
                 ):
-                    self._settle()
-        if heir is not None:
-            heir.show(request, shown)
+                    self._apply_pending()
+        if successor is not None:
+            successor.add_page(request, candidates)
 
-    def settle(self) -> None:
-        """Count what is held back, and publish prices. OSError: the state file cannot be read or written."""
+    def apply_pending(self) -> None:
+        """Counts the pending pages and publishes a version. Raises OSError as ``add_page``."""
         with self._writer:
-            if self._held:
-                self._settle()
+            if self._pending:
+                self._apply_pending()
 
-    def begin(self, saved: Mapping[str, Any] | None, now_ms: int) -> None:
-        """Go on from what ``kept`` gave, or from prices of 0, and look who is new. ValueError: it is
-        something else."""
+    def add_pages(self, pages: Sequence[PageImpressions]) -> None:
+        """Counts pages in their order and publishes one version."""
         with self._writer:
-            if saved is not None:
-                self._ledger.restore(saved)
-            self._lifted.look(now_ms)
-            self._lifted.anew()
-            self._publish()
+            self._pending += pages
+            self._apply_pending()
 
-    def hand_over(self, heir: Steering) -> None:
-        """``heir``, of the same scene and made later, goes on from this ledger; what this one is shown from
-        now on is counted there. An heir with a ``state`` file goes on from the file; what this one still
-        holds is written there.
+    def page_impressions(self, request: Request, candidates: Candidates) -> PageImpressions:
+        """Returns what the counters need of a page; ``candidates`` have rows in the request's view."""
+        now_ms = 0 if request.time_ms is None else request.time_ms
+        known = candidates.take(candidates.rows >= 0) if candidates.n_unknown else candidates
+
+        def integers(column: str) -> NDArray[Any]:
+            return request.index.gather(column, known.rows).astype(np.int64)
+
+        counts = [
+            int(group.members(request.index.gather(group.column, known.rows), now_ms).sum())
+            for group in self._counters.groups
+        ]
+        return PageImpressions(
+            time_ms=now_ms,
+            n=len(candidates),
+            groups=np.array(counts, np.float64),
+            caps=tuple(integers(cap.column) for cap in self.settings.caps),
+            ids=known.ids,
+            creators=integers(CREATOR) if self.settings.reads_creators else np.empty(0, np.int64),
+            fairness=tuple(
+                known.ids if penalty.column is None else integers(penalty.column)
+                for penalty in self.settings.fairness
+            ),
+        )
+
+    def set_newest(self, dual_variables: DualVariables) -> None:
+        """Publishes ``dual_variables``, which another process computed."""
+        with self._writer:
+            self._newest = dual_variables
+
+    def restore(self, saved: Mapping[str, Any] | None, now_ms: int) -> None:
+        """Continues from the values of ``to_dict``; None: from dual variables of 0.
+
+        Args:
+            now_ms: the time at which the index is searched for new items.
+
+        Raises:
+            ValueError: ``saved`` is something else.
         """
         with self._writer:
-            if self._held and not heir.shared:
-                self._count()
-            if self._ledger.time_ms:
-                heir.begin(None if heir.shared else self._ledger.as_dict(), self._ledger.time_ms)
-            self._heir = None if heir.shared else heir
+            if saved is not None:
+                self._counters.restore(saved)
+            self._boosts.find_new_units(now_ms)
+            self._boosts.rebuild(self._counters.time_ms)
+            self._publish()
 
-    def count(self, feeds: Sequence[Feed]) -> None:
-        """Count feeds, in their order, and publish prices once."""
+    def transfer_to(self, successor: ExposureController) -> None:
+        """Transfers the exposure state to ``successor``, the controller of this scene in a newer cascade.
+
+        Pages added here from now on are counted there. A successor with a state file continues from the
+        file, and pages that are still pending here are written there.
+        """
+        has_file = successor.settings.state is not None
         with self._writer:
-            self._held += feeds
-            self._settle()
+            if self._pending and not has_file:
+                self._count_pending()
+            if self._counters.time_ms:
+                saved = None if has_file else self._counters.to_dict()
+                successor.restore(saved, self._counters.time_ms)
+            self._successor = None if has_file else successor
 
-    def follow(self, prices: Prices) -> None:
-        """Take ``prices`` of another process's steering as the newest."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the state, without pending pages, as plain values for JSON."""
         with self._writer:
-            self._newest = prices
-            self._keep()
-
-    def kept(self) -> dict[str, Any]:
-        """The ledger as plain values for JSON, without what is held back."""
-        with self._writer:
-            return self._ledger.as_dict()
-
-    @property
-    def held(self) -> int:
-        """How many feeds are held back."""
-        return len(self._held)
+            return self._counters.to_dict()
 
     def snapshot(self) -> dict[str, Any]:
-        """Plain values for metrics: shares and prices of targets, caps, floors, what is unmet."""
+        """Returns plain values for metrics and reports: the state of each constraint."""
         with self._writer:
-            ledger = self._ledger
-            prices, measured = ledger.prices.tolist(), ledger.measured().tolist()
-            capped = map(ledger.cap_prices, range(len(ledger.caps)))
+            counters = self._counters
+            duals, shares = counters.group_values.tolist(), counters.shares().tolist()
+            caps = []
+            for number, cap in enumerate(counters.caps):
+                _, values = counters.cap_values(number)
+                largest = float(values.max(initial=0.0))
+                caps.append(
+                    {"column": cap.column, "share": cap.share, "active": len(values), "largest": largest}
+                )
             return {
                 "version": self._newest.version,
-                "feeds": ledger.feeds,
+                "pages": counters.n_pages,
                 "targets": [
-                    {"name": group.name, "wanted": group.share, "share": share, "price": price}
-                    for group, share, price in zip(self._groups, measured, prices, strict=True)
+                    {"name": group.name, "wanted": group.share, "share": share, "price": dual}
+                    for group, share, dual in zip(counters.groups, shares, duals, strict=True)
                 ],
-                "caps": [
-                    {
-                        "column": cap.column,
-                        "share": cap.share,
-                        "priced": len(of),
-                        "highest": float(of.max(initial=0.0)),
-                    }
-                    for cap, (_, of) in zip(ledger.caps, capped, strict=True)
-                ],
-                "floors": [counts.told(ledger.time_ms) for counts in ledger.floors],
-                "spread": [counts.told(ledger.time_ms) for counts in ledger.spread],
-                "unmet": [*self._absent, *ledger.unmet()],
+                "caps": caps,
+                "guarantees": [counts.summary(counters.time_ms) for counts in counters.guarantees],
+                "fairness": [counts.summary(counters.time_ms) for counts in counters.fairness],
+                "unmet": [*self._absent_values, *counters.unmet()],
             }
 
-    def feed(self, request: Request, shown: Candidates) -> Feed:
-        """What the ledger counts of a feed; ``shown`` have rows in the request's view."""
-        now = 0 if request.time_ms is None else request.time_ms
-        known = shown.take(shown.rows >= 0) if shown.n_unknown else shown
-
-        def values(column: str) -> NDArray[Any]:
-            return request.index.gather(column, known.rows)
-
-        members = [int(group.members(values(group.column), now).sum()) for group in self._groups]
-        caps = tuple(values(cap.column).astype(np.int64) for cap in self._ledger.caps)
-        creators = values(CREATOR).astype(np.int64) if self._ledger.names_creators else np.empty(0, np.int64)
-        spread = tuple(
-            known.ids if counts.spread.column is None else values(counts.spread.column).astype(np.int64)
-            for counts in self._ledger.spread
-        )
-        return Feed(now, len(shown), np.array(members, np.float64), caps, known.ids, creators, spread)
-
-    def _settle(self) -> None:
-        """Under the lock of writers."""
-        if self._file is None:
-            self._count()
+    def _apply_pending(self) -> None:
+        """Counts the pending pages. The caller holds the writers' lock."""
+        if self._state_file is None:
+            self._count_pending()
             return
-        self._next_s = time.monotonic() + SHARED_SECONDS
-        del self._held[:-MOST_HELD]
-        with locked(self._file):
-            if self._file.exists():
-                self._restore(self._file)
-            held = list(self._held)
-            self._count()
+        self._next_write_s = time.monotonic() + STATE_FILE_SECONDS
+        del self._pending[:-MAX_PENDING]
+        with _file_lock(self._state_file):
+            if self._state_file.exists():
+                self._read_state(self._state_file)
+            pending = list(self._pending)
+            self._count_pending()
             try:
-                write_text_aside(self._file, json.dumps(self._ledger.as_dict()))
+                write_text_aside(self._state_file, json.dumps(self._counters.to_dict()))
             except OSError:
-                self._held = held  # they are in no file yet
+                self._pending = pending  # no file has them yet
                 raise
 
-    def _restore(self, path: Path) -> None:
+    def _read_state(self, path: Path) -> None:
         try:
-            self._ledger.restore(json_of(read_bytes(path, MOST_JSON_BYTES)))
+            self._counters.restore(json_of(read_bytes(path, MOST_JSON_BYTES)))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; remove it to begin with prices of 0") from error
+            raise ValueError(f"{path}: {error}; remove it to start with dual variables of 0") from error
 
-    def _count(self) -> None:
-        for feed in self._held:
-            self._ledger.show(feed)
-            self._lifted.look(feed.time_ms)
-        self._lifted.after(self._held)
-        self._held = []
+    def _count_pending(self) -> None:
+        for page in self._pending:
+            self._counters.add_page(page)
+            self._boosts.find_new_units(page.time_ms)
+        if self._pending:
+            ids = np.concatenate([page.ids for page in self._pending])
+            creators = np.concatenate([page.creators for page in self._pending])
+            self._boosts.update(ids, creators, self._counters.time_ms)
+        self._pending = []
         self._publish()
 
     def _publish(self) -> None:
-        self._newest = self._priced(self._newest.version + 1)
-        self._keep()
+        self._newest = self._version(self._newest.version + 1)
 
-    def _keep(self) -> None:
-        self._versions[self._newest.version] = self._newest
-        while len(self._versions) > KEPT_VERSIONS:
-            del self._versions[next(iter(self._versions))]
-
-    def _priced(self, version: int = 0) -> Prices:
-        """What the ledger says by now, for requests."""
-        ledger, boosts = self._ledger, self._lifted.boosts
-        capped = {cap.column: ledger.cap_prices(i) for i, cap in enumerate(ledger.caps)}
-        groups = ledger.prices.copy()
-        groups.setflags(write=False)
-        notes: dict[str, object] = {"version": version, "feeds": ledger.feeds}
-        if self._groups:
-            named = zip(self._groups, groups.tolist(), strict=True)
-            notes["prices"] = {group.name: round(price, 4) for group, price in named}
-        notes |= {f"priced {column}": len(values) for column, (values, _) in capped.items()}
-        if ledger.floors:
-            notes["behind"] = len(boosts.behind.ids)
-        spent = [counts.floor.name for counts in ledger.floors if not counts.has_budget]
-        notes |= {"budget_spent": spent} if spent else {}
-        unmet = [*self._absent, *ledger.unmet()]
-        notes |= {"unmet": unmet} if unmet else {}
-        parts = {column: [values] for column, values in capped.items() if len(values[0])}
-        if len(boosts.creators):
-            parts.setdefault(CREATOR, []).append((boosts.creators.keys, boosts.creators.values))
-        columns = [(column, Keyed.sum_of(each)) for column, each in parts.items()]
-        works = [boosts.works] if len(boosts.works) else []
-        for counts in ledger.spread:
-            costs = counts.costs(ledger.time_ms)
-            if counts.spread.column is None:
-                works += costs
+    def _version(self, version: int) -> DualVariables:
+        counters, boosts = self._counters, self._boosts
+        caps = {cap.column: counters.cap_values(number) for number, cap in enumerate(counters.caps)}
+        parts = {column: [values] for column, values in caps.items() if len(values[0])}
+        if len(boosts.by_creator):
+            parts.setdefault(CREATOR, []).append((boosts.by_creator.keys, boosts.by_creator.values))
+        by_column = [(column, SparseValues.from_parts(values)) for column, values in parts.items()]
+        by_item = [boosts.by_item] if len(boosts.by_item) else []
+        for counts in counters.fairness:
+            penalties = counts.penalties(counters.time_ms)
+            if counts.penalty.column is None:
+                by_item += penalties
             else:
-                columns += [(counts.spread.column, each) for each in costs]
-        return Prices(version, self._groups, groups, tuple(columns), tuple(works), boosts.behind, notes)
+                by_column += [(counts.penalty.column, values) for values in penalties]
+        group_values = counters.group_values.copy()
+        group_values.setflags(write=False)
+        return DualVariables(
+            version=version,
+            groups=counters.groups,
+            group_values=group_values,
+            by_column=tuple(by_column),
+            by_item=tuple(by_item),
+            underexposed=boosts.underexposed,
+            max_explored=self.settings.explore,
+            notes=self._notes(version, {column: len(values) for column, (values, _) in caps.items()}),
+        )
+
+    def _notes(self, version: int, n_capped: Mapping[str, int]) -> dict[str, object]:
+        """Returns the notes of ``version`` for the trace. ``n_capped``: values above each cap's column."""
+        counters = self._counters
+        notes: dict[str, object] = {"version": version, "pages": counters.n_pages}
+        if counters.groups:
+            named = zip(counters.groups, counters.group_values.tolist(), strict=True)
+            notes["dual_variables"] = {group.name: round(value, 4) for group, value in named}
+        notes |= {f"capped {column}": n for column, n in n_capped.items()}
+        if counters.guarantees:
+            notes["underexposed"] = len(self._boosts.underexposed.ids)
+        spent = [counts.guarantee.name for counts in counters.guarantees if not counts.has_budget]
+        notes |= {"budget_spent": spent} if spent else {}
+        unmet = [*self._absent_values, *counters.unmet()]
+        notes |= {"unmet": unmet} if unmet else {}
+        return notes
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    """Runs the block while no other process or thread runs such a block for ``path``.
+
+    The file NAME.lock stays: if a process removed it while another one waits, two would enter.
+
+    Raises:
+        OSError: the lock file cannot be created.
+    """
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# In the order of creation: ``transfer_to`` locks itself, then its successor, which was created later.
+_locked_for_fork: list[ExposureController] = []
+
+
+def _before_fork() -> None:
+    _locked_for_fork[:] = sorted(_controllers, key=lambda controller: controller._number)
+    for controller in _locked_for_fork:
+        controller._writer.acquire()
+
+
+def _after_fork(*, is_child: bool) -> None:
+    for controller in _locked_for_fork:
+        if is_child:
+            controller._pending = []
+        controller._writer.release()
+    _locked_for_fork.clear()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(is_child=False),
+    after_in_child=lambda: _after_fork(is_child=True),
+)

@@ -1,8 +1,9 @@
-"""What feeds showed, folded into the state of prices: one feed at a time, in their order.
+"""Exposure counters of one scene: pages are added one by one and change the dual variables.
 
-The same feeds in the same order give the same state, bit for bit, however they are grouped. Shares and
-budgets are read off a window that forgets: a feed that is t hours old counts e^(−t/window), so that a window
-of 24 hours holds as many places as a day has. O(k · caps + G + window's priced values, now and then) a feed.
+The same pages in the same order give the same state, bit for bit, however they are grouped. Shares and
+budgets are counted in a decaying window: a page that is t hours old counts e^(−t/window), so a window of 24
+hours holds as many impressions as a day has.
+Cost: O(k · caps + G) per page of k items with G target groups.
 """
 
 from __future__ import annotations
@@ -15,23 +16,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.exposure.constraints import Cap, Floor, Spread
-from karec.exposure.control import Law
-from karec.exposure.dual_variables import Group
-from karec.exposure.guarantees import FloorCounts
-from karec.exposure.spread import SpreadCounts
+from karec.exposure.constraints import ExposureSettings
+from karec.exposure.dual_variables import DualUpdate, TargetGroup
+from karec.exposure.fairness import FairnessCounts
+from karec.exposure.guarantees import GuaranteeCounts
 from karec.times import HOUR_MS
 
 FORMAT = 1
 LAST_MS = 253_402_300_799_999  # the end of the year 9999
-NAMED = 5  # values of a cap that a line of ``unmet`` names
+MAX_NAMED_VALUES = 5  # of a cap, in one line of ``unmet``
 
 
 @dataclass(frozen=True, eq=False)
-class Feed:
-    """One feed of n works as it was shown: how many are in each group (G,), values of each cap's column (n,)
-    each, works ``ids (n,)`` and their ``creators (n,)``, empty where no floor needs them, and values of each
-    spread's column, or works, (n,) each.
+class PageImpressions:
+    """The impressions of one page of n items.
+
+    groups    (G,) float64 items in each target group
+    caps      (n,) int64 values of each cap's column
+    ids       (n,) int64
+    creators  (n,) int64; empty if no guarantee is for creators
+    fairness  (n,) int64 values, or item ids, for each fairness penalty
     """
 
     time_ms: int
@@ -40,189 +44,181 @@ class Feed:
     caps: tuple[NDArray[Any], ...]
     ids: NDArray[Any]
     creators: NDArray[Any]
-    spread: tuple[NDArray[Any], ...] = ()
+    fairness: tuple[NDArray[Any], ...] = ()
 
 
 class ExposureCounters:
-    """The state of prices. One thread writes it; what requests read is made from it
-    (``karec.exposure.controller``)."""
+    """Counts and dual variables of all constraints of a scene. One thread uses it.
 
-    def __init__(
-        self,
-        groups: Sequence[Group],
-        caps: Sequence[Cap],
-        floors: Sequence[Floor],
-        spread: Sequence[Spread],
-        law: Law,
-        window_hours: float,
-    ) -> None:
-        self.groups, self.caps, self.law, self.window_hours = tuple(groups), tuple(caps), law, window_hours
-        self.shares = np.array([group.share for group in groups])
-        self.prices = np.zeros(len(self.groups))
-        self.shown = np.zeros(len(self.groups))  # decayed, as ``places``
-        self.places = 0.0
-        self.total = 0  # places ever
-        self.feeds = 0
+    groups        (G) the target groups
+    group_values  (G,) float64 dual variables
+    n_pages       pages counted, ever
+    time_ms       time of the newest page
+    guarantees    counts of each guarantee; the list stays the same object
+    fairness      counts of each fairness penalty
+    """
+
+    def __init__(self, settings: ExposureSettings, groups: Sequence[TargetGroup]) -> None:
+        self.groups = tuple(groups)
+        self.caps = settings.caps
+        self.group_values = np.zeros(len(self.groups))
+        self.n_pages = 0
         self.time_ms = 0
-        # value → (price, total at that moment)
-        self.priced: list[dict[int, tuple[float, int]]] = [{} for _ in caps]
-        self.floors = [FloorCounts(floor) for floor in floors]
-        self.spread = [SpreadCounts(each, window_hours) for each in spread]
+        self.guarantees = [GuaranteeCounts(guarantee) for guarantee in settings.guarantees]
+        self.fairness = [FairnessCounts(penalty, settings.window_hours) for penalty in settings.fairness]
+        self._update = DualUpdate(settings.rate, settings.bound)
+        self._window_hours = settings.window_hours
+        self._shares = np.array([group.share for group in self.groups])
+        self._group_counts = np.zeros(len(self.groups))  # decayed, as ``_impressions``
+        self._impressions = 0.0
+        self._total = 0  # impressions, ever
+        # by value: (dual variable, total at that moment)
+        self._cap_states: list[dict[int, tuple[float, int]]] = [{} for _ in self.caps]
 
-    @property
-    def names_creators(self) -> bool:
-        """Whether some floor is of creators, so that feeds say whose works they showed."""
-        return any(not counts.floor.of_works for counts in self.floors)
-
-    def show(self, feed: Feed) -> None:
-        """Count ``feed``, and move the prices. A feed that is older than the newest decays nothing."""
-        decay = (
-            math.exp(-max(feed.time_ms - self.time_ms, 0) / (self.window_hours * HOUR_MS))
-            if self.time_ms
-            else 1.0
-        )
-        self.time_ms = max(self.time_ms, feed.time_ms)
-        for counts in self.floors:
-            counts.show(feed.ids if counts.floor.of_works else feed.creators, feed.time_ms, decay)
-        if not feed.n:
+    def add_page(self, page: PageImpressions) -> None:
+        """Counts ``page`` and updates the dual variables. A page older than the newest one decays nothing."""
+        decay = 1.0
+        if self.time_ms:
+            decay = math.exp(-max(page.time_ms - self.time_ms, 0) / (self._window_hours * HOUR_MS))
+        self.time_ms = max(self.time_ms, page.time_ms)
+        for guarantee in self.guarantees:
+            keys = page.ids if guarantee.guarantee.is_for_items else page.creators
+            guarantee.add_page(keys, page.time_ms, decay)
+        if not page.n:
             return
-        for spread, values in zip(self.spread, feed.spread, strict=True):
-            spread.show(values, self.time_ms)
-        self.feeds += 1
-        self.shown, self.places = self.shown * decay + feed.groups, self.places * decay + feed.n
-        self.prices = self.law.moved(self.prices, self.shares, feed.groups, feed.n)
-        before, self.total = self.total, self.total + feed.n
-        for cap, priced, values in zip(self.caps, self.priced, feed.caps, strict=True):
-            each, times = np.unique(values[values >= 0], return_counts=True)
-            for value, n in zip(each.tolist(), times.tolist(), strict=True):
-                price, at = priced.get(value, (0.0, before))
-                rested = self.law.capped(price, cap.share, 0, before - at)
-                priced[value] = self.law.capped(rested, cap.share, n, feed.n), self.total
+        for fairness, values in zip(self.fairness, page.fairness, strict=True):
+            fairness.add_page(values, self.time_ms)
+        self.n_pages += 1
+        self._group_counts = self._group_counts * decay + page.groups
+        self._impressions = self._impressions * decay + page.n
+        self.group_values = self._update.update_targets(self.group_values, self._shares, page.groups, page.n)
+        self._add_to_caps(page)
 
-    def cap_prices(self, cap: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(values, prices > 0) of a cap by now; values whose price has come down to 0 are forgotten."""
-        share, now = self.caps[cap].share, {}
-        for value, (price, at) in self.priced[cap].items():
-            rested = self.law.capped(price, share, 0, self.total - at)
-            if rested > 0:
-                now[value] = rested
-        self.priced[cap] = {value: self.priced[cap][value] for value in now}
-        return np.fromiter(now, np.int64, len(now)), np.fromiter(now.values(), np.float64, len(now))
+    def _add_to_caps(self, page: PageImpressions) -> None:
+        before = self._total
+        self._total += page.n
+        for cap, states, values in zip(self.caps, self._cap_states, page.caps, strict=True):
+            shown, counts = np.unique(values[values >= 0], return_counts=True)
+            for value, count in zip(shown.tolist(), counts.tolist(), strict=True):
+                dual, at = states.get(value, (0.0, before))
+                dual = self._update.update_cap(dual, cap.share, 0, before - at)
+                states[value] = self._update.update_cap(dual, cap.share, count, page.n), self._total
 
-    def measured(self) -> NDArray[Any]:
-        """(G,) the share of the window's places that each group has; 0 before the first feed."""
-        return np.asarray(self.shown / self.places) if self.places else np.zeros(len(self.groups))
+    def cap_values(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (values, dual variables > 0) of a cap; values whose dual variable is 0 are removed."""
+        share, states, current = self.caps[number].share, self._cap_states[number], {}
+        for value, (dual, at) in states.items():
+            now = self._update.update_cap(dual, share, 0, self._total - at)
+            if now > 0:
+                current[value] = now
+        self._cap_states[number] = {value: states[value] for value in current}
+        n = len(current)
+        return np.fromiter(current, np.int64, n), np.fromiter(current.values(), np.float64, n)
+
+    def shares(self) -> NDArray[Any]:
+        """Returns (G,) each group's share of the window's impressions; 0 before the first page."""
+        if not self._impressions:
+            return np.zeros(len(self.groups))
+        return np.asarray(self._group_counts / self._impressions)
 
     def unmet(self) -> list[str]:
-        """A line for each target that is farther off than its tolerance while its price stands at the bound,
-        and for each cap of which values stand there.
+        """Returns a line for each target outside its tolerance and each cap whose dual variables are at the
+        bound.
         """
         lines = []
-        prices, measured = self.prices.tolist(), self.measured().tolist()
-        for group, price, share in zip(self.groups, prices, measured, strict=True):
-            if abs(price) >= self.law.bound and abs(share - group.share) > group.tolerance:
+        bound = self._update.bound
+        duals, shares = self.group_values.tolist(), self.shares().tolist()
+        for group, dual, share in zip(self.groups, duals, shares, strict=True):
+            if abs(dual) >= bound and abs(share - group.share) > group.tolerance:
                 lines.append(
-                    f"{group.name}: {share:.3f} of the places, wanted {group.share:g}, price {price:+g}"
+                    f"{group.name}: share {share:.3f}, target {group.share:g}, dual variable {dual:+g}"
                 )
-        for at, cap in enumerate(self.caps):
-            values, of_values = self.cap_prices(at)
-            bound = values[of_values >= self.law.bound]
-            if len(bound):
-                named = ", ".join(map(str, sorted(bound.tolist())[:NAMED]))
+        for number, cap in enumerate(self.caps):
+            values, cap_duals = self.cap_values(number)
+            at_bound = values[cap_duals >= bound]
+            if len(at_bound):
+                named = ", ".join(map(str, sorted(at_bound.tolist())[:MAX_NAMED_VALUES]))
                 lines.append(
-                    f"{cap.column} {named}: above the cap of {cap.share:g}, price {self.law.bound:+g}"
+                    f"{cap.column} {named}: above the cap of {cap.share:g}, dual variable {bound:+g}"
                 )
         return lines
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; ``restore`` reads them."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON; ``restore`` reads them. The keys are the state file's."""
+        duals, counts = self.group_values.tolist(), self._group_counts.tolist()
         return {
             "format": FORMAT,
-            "feeds": self.feeds,
+            "feeds": self.n_pages,
             "time_ms": self.time_ms,
-            "total": self.total,
-            "places": self.places,
+            "total": self._total,
+            "places": self._impressions,
             "groups": {
-                # format 1 has the price twice and the wanted share: a controller that was removed read them
-                group.name: [price, price, group.share, shown]
-                for group, price, shown in zip(
-                    self.groups, self.prices.tolist(), self.shown.tolist(), strict=True
-                )
+                # format 1 has the dual variable twice and the share, for a controller that was removed
+                group.name: [dual, dual, group.share, count]
+                for group, dual, count in zip(self.groups, duals, counts, strict=True)
             },
             "caps": {
-                cap.column: {str(value): [*at] for value, at in priced.items()}
-                for cap, priced in zip(self.caps, self.priced, strict=True)
+                cap.column: {str(value): [*state] for value, state in states.items()}
+                for cap, states in zip(self.caps, self._cap_states, strict=True)
             },
-            "floors": {
-                counts.floor.name: {
-                    "keys": counts.keys.tolist(),
-                    "births": counts.births.tolist(),
-                    "counts": counts.counts.tolist(),
-                    "spent": counts.spent,
-                    "has_budget": counts.has_budget,
-                    "reached": counts.reached,
-                    "missed": counts.missed,
-                }
-                for counts in self.floors
-            },
-            "spread": {counts.spread.name: counts.as_dict() for counts in self.spread},
+            "floors": {counts.guarantee.name: counts.to_dict() for counts in self.guarantees},
+            "spread": {counts.penalty.name: counts.to_dict() for counts in self.fairness},
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """What ``as_dict`` gave, of this ledger or of one with other constraints: those of the same name go
-        on from it, with prices clipped to the bound of now. ValueError, and nothing changed, where it is
-        something else.
+        """Continues from the values of ``to_dict``, of these counters or of other constraints.
+
+        Constraints of the same name continue, with dual variables clipped to the bound; others begin at 0.
+
+        Raises:
+            ValueError: ``saved`` is something else; then nothing changes.
         """
+        bound = self._update.bound
         try:
             if saved["format"] != FORMAT:
                 raise ValueError(f"format {saved['format']}, this version reads {FORMAT}")
-            numbers = [int(saved[name]) for name in ("feeds", "time_ms", "total")]
-            if not 0 <= numbers[1] <= LAST_MS:
-                raise ValueError(f"time_ms is {numbers[1]}")
-            places = _finite(saved["places"])
-            prices, shown = self.prices.copy(), self.shown.copy()
+            n_pages, time_ms, total = (int(saved[name]) for name in ("feeds", "time_ms", "total"))
+            if not 0 <= time_ms <= LAST_MS:
+                raise ValueError(f"time_ms is {time_ms}")
+            impressions = _finite(saved["places"])
+            group_values, group_counts = self.group_values.copy(), self._group_counts.copy()
             for i, group in enumerate(self.groups):
                 if group.name in saved["groups"]:
-                    _, price, _, shown[i] = map(_finite, saved["groups"][group.name])
-                    prices[i] = np.clip(price, -self.law.bound, self.law.bound)
-            priced = [
+                    _, dual, _, group_counts[i] = map(_finite, saved["groups"][group.name])
+                    group_values[i] = np.clip(dual, -bound, bound)
+            cap_states = [
                 {
-                    int(value): (min(max(_finite(price), 0.0), self.law.bound), int(at))
-                    for value, (price, at) in saved["caps"].get(cap.column, {}).items()
+                    int(value): (min(max(_finite(dual), 0.0), bound), int(at))
+                    for value, (dual, at) in saved["caps"].get(cap.column, {}).items()
                 }
                 for cap in self.caps
             ]
-            floors = [_floor(counts.floor, saved["floors"].get(counts.floor.name)) for counts in self.floors]
-            were = saved.get("spread", {})  # ledgers of before have none
-            spread = [
-                SpreadCounts.restored(
-                    counts.spread, self.window_hours, were.get(counts.spread.name), numbers[1]
+            guarantees = [
+                GuaranteeCounts.from_dict(counts.guarantee, saved["floors"].get(counts.guarantee.name))
+                for counts in self.guarantees
+            ]
+            saved_fairness = saved.get("spread", {})  # missing in files of older versions
+            fairness = [
+                FairnessCounts.from_dict(
+                    counts.penalty, self._window_hours, saved_fairness.get(counts.penalty.name), time_ms
                 )
-                for counts in self.spread
+                for counts in self.fairness
             ]
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
-            raise ValueError(f"it is no ledger of a scene's exposure: {error!r}") from error
-        self.feeds, self.time_ms, self.total = numbers
-        self.places, self.prices, self.shown, self.priced = places, prices, shown, priced
-        self.floors, self.spread = floors, spread
-
-
-def _floor(floor: Floor, saved: Mapping[str, Any] | None) -> FloorCounts:
-    if saved is None:
-        return FloorCounts(floor)
-    keys, births, counts = (np.array(saved[name], np.int64) for name in ("keys", "births", "counts"))
-    if not keys.ndim == births.ndim == counts.ndim == 1 or not len(keys) == len(births) == len(counts):
-        raise ValueError(
-            f"the floor {floor.name} has {len(keys)} keys, {len(births)} births and {len(counts)} counts"
-        )
-    if np.any(keys[1:] <= keys[:-1]):
-        raise ValueError(f"the keys of the floor {floor.name} do not ascend")
-    spent, reached, missed = _finite(saved["spent"]), int(saved["reached"]), int(saved["missed"])
-    return FloorCounts(floor, keys, births, counts, spent, bool(saved["has_budget"]), reached, missed)
+            raise ValueError(f"not the exposure state of a scene: {error!r}") from error
+        self.n_pages = n_pages
+        self.time_ms = time_ms
+        self.group_values = group_values
+        self.guarantees[:] = guarantees
+        self.fairness = fairness
+        self._total = total
+        self._impressions = impressions
+        self._group_counts = group_counts
+        self._cap_states = cap_states
 
 
 def _finite(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{number} is no finite number")
+        raise ValueError(f"{number} is not a finite number")
     return number

@@ -1,9 +1,23 @@
-"""The prices of one moment, and what they do to the candidates of a request. Nothing here is ever written
-again."""
+"""Dual variables of exposure constraints: their update from impressions, and the score penalties they give.
+
+A constraint "group g has the share s of the impressions" has a dual variable λ, in standard deviations of a
+request's scores; items of the group are ordered by score − λ. After a page of n items, n_g of them in the
+group, with w = s·(1 − s):
+
+    λ ← clip(λ + rate · (n_g − s·n) / (10·w), −bound, bound)               λ of a cap: clip to 0 … bound
+
+A share answers its dual variable by about −w per unit, as a logistic function does, so the division by w
+gives every group the same pace: λ converges in about 1/rate pages of ten items. While λ is inside its bounds,
+dual ascent keeps |n_g − s·n|, summed over all pages, at most 20·bound·w/rate: the sum of all changes of λ is
+at most 2·bound.
+
+Source: online mirror descent for allocation (Balseiro, Lu and Mirrokni 2020, "Dual mirror descent for online
+allocation problems"), with the Euclidean mirror map.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +25,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import PUBLISHED
-from karec.exposure.boosts import Behind
-from karec.exposure.by_id import Keyed
+from karec.exposure.boosts import UnderexposedItems
+from karec.exposure.by_id import SparseValues
 from karec.exposure.constraints import Target
-from karec.pipeline.types import Candidates, Request
 from karec.times import HOUR_MS
+
+STEP_IMPRESSIONS = 10.0  # impressions that move a dual variable by ``rate``
+MIN_W = 0.005  # for shares near 0 and 1
+SPARE = 2  # items drawn for each that may be on the page: a filter may remove one
 
 
 @dataclass(frozen=True)
-class Group:
-    """Works that one target speaks of: ``column`` equals ``value``, or younger than ``age_hours`` at the
-    request."""
+class DualUpdate:
+    """Update rule of all dual variables: step size ``rate``, bounds ±``bound``."""
+
+    rate: float
+    bound: float
+
+    def update_targets(
+        self, values: NDArray[Any], shares: NDArray[Any], counts: NDArray[Any], n: int
+    ) -> NDArray[Any]:
+        """Returns the dual variables (G,) float64 after a page of ``n`` items.
+
+        Args:
+            values: (G,) dual variables before the page; 0 before the first page.
+            shares: (G,) desired shares.
+            counts: (G,) items of the page in each group.
+        """
+        w = np.maximum(shares * (1.0 - shares), MIN_W)
+        step = self.rate * (counts - shares * n) / (STEP_IMPRESSIONS * w)
+        return np.asarray(np.clip(values + step, -self.bound, self.bound))
+
+    def update_cap(self, value: float, share: float, count: int, n: float) -> float:
+        """Returns the dual variable of a cap after ``n`` impressions, ``count`` of its group.
+
+        O(1) for any ``n``.
+        """
+        step = self.rate * (count - share * n) / (STEP_IMPRESSIONS * max(share * (1.0 - share), MIN_W))
+        return min(max(value + step, 0.0), self.bound)
+
+
+@dataclass(frozen=True)
+class TargetGroup:
+    """The items of one target share: ``column`` equals ``value``, or younger than ``age_hours``."""
 
     name: str
     share: float
@@ -30,78 +76,93 @@ class Group:
     value: int = 0
     age_hours: float | None = None
 
+    @classmethod
+    def from_targets(cls, targets: Sequence[Target]) -> tuple[TargetGroup, ...]:
+        """Returns a group for each share of ``targets``."""
+        groups = []
+        for target in targets:
+            column, hours, tolerance = target.column, target.age_hours, target.tolerance
+            for value, share in target.shares().items():
+                if column is None:
+                    name = f"younger than {hours:g} h"
+                    groups.append(cls(name, share, tolerance, PUBLISHED, age_hours=hours))
+                else:
+                    groups.append(cls(f"{column} {value}", share, tolerance, column, int(value)))
+        return tuple(groups)
+
     def members(self, values: NDArray[Any], now_ms: int) -> NDArray[Any]:
-        """(N,) bool, by ``values (N,)`` of the column."""
+        """Returns (N,) bool, from the column's ``values (N,)``."""
         if self.age_hours is None:
             return np.asarray(values == self.value)
         return np.asarray(values > now_ms - self.age_hours * HOUR_MS)
 
 
 @dataclass(frozen=True, eq=False)
-class Prices:
-    """What works cost, in standard deviations of a request's scores; negative lifts.
+class DualVariables:
+    """One version of a scene's dual variables, in standard deviations of a request's scores.
 
-    groups   (G,) λ of each target's group
-    columns  (column, λ by its values): caps, creators behind a floor, spread; those of one column are added
-    works    λ by id: works behind a floor, spread; they are added
-    behind   what exploration draws from
-    notes    for the trace
+    A positive value lowers the scores of its items, a negative one raises them. Nothing changes it, so any
+    number of threads may read it.
+
+    groups        the groups of all targets
+    group_values  (G,) float64, one per group
+    by_column     (column, values by its value): caps, guarantees of creators, fairness
+    by_item       values by item id: guarantees of items, fairness
+    underexposed  items to explore
+    max_explored  most of them on a page
+    notes         for the trace
     """
 
     version: int
-    of_groups: tuple[Group, ...]
-    groups: NDArray[Any]
-    columns: tuple[tuple[str, Keyed], ...]
-    works: tuple[Keyed, ...]
-    behind: Behind
+    groups: tuple[TargetGroup, ...]
+    group_values: NDArray[Any]
+    by_column: tuple[tuple[str, SparseValues], ...]
+    by_item: tuple[SparseValues, ...]
+    underexposed: UnderexposedItems
+    max_explored: int
     notes: Mapping[str, object]
 
-    def of(self, request: Request, candidates: Candidates) -> NDArray[Any] | None:
-        """(N,) float64: each candidate's price; None where no price stands. O(N · priced groups)."""
-        priced = [
-            (group, price) for group, price in zip(self.of_groups, self.groups.tolist(), strict=True) if price
+    def penalties(
+        self, ids: NDArray[Any], read_column: Callable[[str], NDArray[Any]], now_ms: int
+    ) -> NDArray[Any] | None:
+        """Returns (N,) float64, the sum of all dual variables of each item; None if all are 0.
+
+        ``read_column`` returns the values (N,) of a column of the item index.
+        """
+        active = [
+            (group, value)
+            for group, value in zip(self.groups, self.group_values.tolist(), strict=True)
+            if value
         ]
-        if not priced and not self.columns and not self.works:
+        if not active and not self.by_column and not self.by_item:
             return None
-        now = 0 if request.time_ms is None else request.time_ms
-        total = np.zeros(len(candidates))
-        read: dict[str, NDArray[Any]] = {}
+        total = np.zeros(len(ids))
+        columns: dict[str, NDArray[Any]] = {}
 
-        def values(column: str) -> NDArray[Any]:
-            if column not in read:
-                read[column] = request.column(column, candidates)
-            return read[column]
+        def column_values(column: str) -> NDArray[Any]:
+            if column not in columns:
+                columns[column] = read_column(column)
+            return columns[column]
 
-        for group, price in priced:
-            total += price * group.members(values(group.column), now)
-        for column, by_value in self.columns:
-            by_value.add_to(total, values(column))
-        for by_id in self.works:
-            by_id.add_to(total, candidates.ids)
+        for group, value in active:
+            total += value * group.members(column_values(group.column), now_ms)
+        for column, values in self.by_column:
+            values.add_to(total, column_values(column))
+        for values in self.by_item:
+            values.add_to(total, ids)
         return total
 
+    def explored_ids(self, seed: int, seen_ids: Collection[int]) -> NDArray[Any]:
+        """Returns (≤ SPARE · max_explored,) int64 ids to explore, best draw first, none of ``seen_ids``."""
+        return self.underexposed.sample(seed, seen_ids, SPARE * self.max_explored)
 
-def steered(scores: NDArray[Any], prices: NDArray[Any]) -> NDArray[Any]:
-    """(N,) float32 score − price · deviation of the scores, in float64; a work without a price keeps its
-    bits.
 
-    Where all scores are the same, the deviation counts as 1: prices alone give the order.
+def subtract_penalties(scores: NDArray[Any], penalties: NDArray[Any]) -> NDArray[Any]:
+    """Returns (N,) float32: score − penalty · standard deviation of the scores.
+
+    A score whose penalty is 0 keeps its bits. If all scores are equal, the deviation counts as 1, so the
+    penalties decide the order.
     """
     wide = scores.astype(np.float64)
     deviation = float(wide.std()) if len(wide) else 0.0
-    return np.asarray(wide - prices * (deviation or 1.0), np.float32)
-
-
-def groups_of(targets: Sequence[Target]) -> tuple[Group, ...]:
-    """One group for each share that ``targets`` name."""
-    groups = []
-    for target in targets:
-        column, hours, tolerance = target.column, target.age_hours, target.tolerance
-        for value, share in target.shares().items():
-            if column is None:
-                groups.append(
-                    Group(f"younger than {hours:g} h", share, tolerance, PUBLISHED, age_hours=hours)
-                )
-            else:
-                groups.append(Group(f"{column} {value}", share, tolerance, column, int(value)))
-    return tuple(groups)
+    return np.asarray(wide - penalties * (deviation or 1.0), np.float32)

@@ -1,165 +1,206 @@
-"""Who is new, how often each was shown since, and how far each lags behind its floor.
+"""Exposure guarantees of new items and creators: which are new, and their impressions so far.
 
-A work is due floor · age / (half of the time that it is new), at most the floor: the second half is for those
-that were late. Its price is the dual of "shown as often as due", −λ with λ = clip(bound · lag / (floor/4), 0,
-bound): dual ascent on each unit's own constraint, in closed form, as the ascent has added up exactly due −
-shown.
+A unit is an item or a creator with a guarantee. It is due guarantee · age / (half of the time that it is
+new), at most the guarantee: the second half is left for late units. Its boost is the dual variable of
+"impressions = due", −λ with λ = clip(bound · lag / (guarantee/4), 0, bound), lag = due − impressions. This is
+dual ascent on each unit's own constraint in closed form: the ascent sums up exactly due − impressions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR, PUBLISHED
-from karec.exposure.constraints import Floor
+from karec.exposure.by_id import find_keys
+from karec.exposure.constraints import GuaranteedExposure
 from karec.index import ItemIndex
 from karec.times import HOUR_MS
 
-DUE_WITHIN = 0.5  # of the time that a unit is new
-# of a budget: spent, it is open again below that, so that it does not open and close at every feed
-BACK = 0.98
-WORKS_OF_A_CREATOR = 4  # that exploration may draw for a creator's floor
-FULL_LAG = 0.25  # of the floor: from there on the boost is the whole bound
+DUE_FRACTION = 0.5  # of the time that a unit is new
+REOPEN_FRACTION = 0.98  # of the budget; hysteresis, so that boosts do not switch at every page
+FULL_BOOST_LAG = 0.25  # of the guarantee; from this lag on the boost is the bound
+ITEMS_PER_CREATOR = 4  # most items of one creator that exploration draws from
 
-_NONE = np.empty(0, np.int64)
+NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass
-class FloorCounts:
-    """The units (works or creators) that are new: ``keys (U,)`` ascending, ``births (U,)`` ms, ``counts
-    (U,)``.
+class GuaranteeCounts:
+    """Impressions of all units of one guarantee. One thread uses it.
 
-    spent            places of the decayed window that went to units behind the floor
-    has_budget       False from when the budget is spent until a fiftieth of it has come back
-    reached, missed  units that are not new any more, by whether they had their floor
+    keys        (U,) int64, ascending: ids of items or creators
+    births      (U,) int64 ms: publication
+    counts      (U,) int64 impressions
+    spent       impressions in the decayed window that went to units below the guarantee
+    has_budget  False from the moment that the budget is spent until 2 % of it is free again
+    reached     units that are no longer new and had the guarantee
+    missed      units that are no longer new and had less
     """
 
-    floor: Floor
-    keys: NDArray[Any] = field(default_factory=lambda: _NONE)
-    births: NDArray[Any] = field(default_factory=lambda: _NONE)
-    counts: NDArray[Any] = field(default_factory=lambda: _NONE)
+    guarantee: GuaranteedExposure
+    keys: NDArray[Any] = field(default_factory=lambda: NO_IDS)
+    births: NDArray[Any] = field(default_factory=lambda: NO_IDS)
+    counts: NDArray[Any] = field(default_factory=lambda: NO_IDS)
     spent: float = 0.0
     has_budget: bool = True
     reached: int = 0
     missed: int = 0
 
-    def watch(self, keys: NDArray[Any], births: NDArray[Any], before: NDArray[Any], now_ms: int) -> None:
-        """Watch ``keys`` (distinct) too, shown ``before`` times so far, and let go of those that are not new
-        any more.
+    def set_new_units(
+        self, keys: NDArray[Any], births: NDArray[Any], counts: NDArray[Any], now_ms: int
+    ) -> None:
+        """Adds units and removes those that are no longer new; a unit that is present keeps its count.
 
-        A unit that is watched keeps its count. O(U log U).
+        ``keys`` are distinct. O(U log U).
         """
-        known = np.isin(keys, self.keys)
-        keys = np.concatenate([self.keys, keys[~known]])
-        births = np.concatenate([self.births, births[~known]])
-        counts = np.concatenate([self.counts, np.asarray(before[~known], np.int64)])
-        new = births > now_ms - self.floor.hours * HOUR_MS
-        done = counts[~new] >= self.floor.exposures
-        self.reached += int(done.sum())
-        self.missed += int((~done).sum())
-        order = np.argsort(keys[new], kind="stable")
-        self.keys, self.births, self.counts = keys[new][order], births[new][order], counts[new][order]
+        is_known = np.isin(keys, self.keys)
+        keys = np.concatenate([self.keys, keys[~is_known]])
+        births = np.concatenate([self.births, births[~is_known]])
+        counts = np.concatenate([self.counts, np.asarray(counts[~is_known], np.int64)])
+        is_new = births > now_ms - self.guarantee.hours * HOUR_MS
+        has_reached = counts[~is_new] >= self.guarantee.exposures
+        self.reached += int(has_reached.sum())
+        self.missed += int((~has_reached).sum())
+        order = np.argsort(keys[is_new], kind="stable")
+        self.keys = keys[is_new][order]
+        self.births = births[is_new][order]
+        self.counts = counts[is_new][order]
 
-    def show(self, keys: NDArray[Any], now_ms: int, decay: float) -> None:
-        """Count a feed's ``keys``; those that are not watched count nowhere. ``decay``: the window's since
-        the feed before."""
+    def add_page(self, keys: NDArray[Any], now_ms: int, decay: float) -> None:
+        """Counts the ``keys`` of a page; other keys than units are ignored.
+
+        ``decay``: the window's factor since the page before.
+        """
         self.spent *= decay
-        if len(self.keys) and len(keys):
-            at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-            at = at[self.keys[at] == keys]
-            self.spent += float((self.counts[at] < self._due(self.births[at], now_ms)).sum())
-            np.add.at(self.counts, at, 1)
-        back = BACK * self.floor.budget if not self.has_budget else self.floor.budget
-        self.has_budget = self.spent < back
+        at, is_unit = find_keys(self.keys, keys)
+        at = at[is_unit]
+        self.spent += float((self.counts[at] < self._due(self.births[at], now_ms)).sum())
+        np.add.at(self.counts, at, 1)
+        budget = self.guarantee.budget
+        self.has_budget = self.spent < (budget if self.has_budget else REOPEN_FRACTION * budget)
 
-    def lags(self, now_ms: int) -> NDArray[Any]:
-        """(U,) how far each lags behind what is due, in parts of the floor; 0 for one that does not."""
-        return np.asarray(
-            np.maximum(self._due(self.births, now_ms) - self.counts, 0.0) / self.floor.exposures
-        )
+    def lags(self, keys: NDArray[Any], now_ms: int) -> NDArray[Any]:
+        """Returns (M,) due − impressions of ``keys (M,)`` as a fraction of the guarantee, at least 0.
 
-    def lags_of(self, keys: NDArray[Any], now_ms: int) -> NDArray[Any]:
-        """(M,) the same of ``keys``: 0 too for one that is not watched, and for all when the budget is
-        spent."""
+        0 for other keys than units, and for all of them while the budget is spent.
+        """
         if not len(self.keys) or not self.has_budget:
             return np.zeros(len(keys))
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        lags = np.maximum(self._due(self.births[at], now_ms) - self.counts[at], 0.0) / self.floor.exposures
-        return np.where(self.keys[at] == keys, lags, 0.0)
+        at, is_unit = find_keys(self.keys, keys)
+        return np.where(is_unit, self._lags(self.births[at], self.counts[at], now_ms), 0.0)
 
-    def prices_of(self, keys: NDArray[Any], now_ms: int, bound: float) -> NDArray[Any]:
-        """(M,) −λ of ``keys``, in −bound … 0."""
-        return np.asarray(-bound * np.minimum(self.lags_of(keys, now_ms) / FULL_LAG, 1.0))
+    def boosts(self, keys: NDArray[Any], now_ms: int, bound: float) -> NDArray[Any]:
+        """Returns (M,) −λ of ``keys (M,)``, in −bound … 0."""
+        return np.asarray(-bound * np.minimum(self.lags(keys, now_ms) / FULL_BOOST_LAG, 1.0))
 
-    def told(self, now_ms: int) -> dict[str, Any]:
-        """Plain values for metrics."""
+    def summary(self, now_ms: int) -> dict[str, Any]:
+        """Returns plain values for reports."""
         return {
-            "name": self.floor.name,
+            "name": self.guarantee.name,
             "new": len(self.keys),
-            "behind": int((self.lags(now_ms) > 0).sum()),
+            "underexposed": int((self._lags(self.births, self.counts, now_ms) > 0).sum()),
             "spent": self.spent,
-            "budget": self.floor.budget,
+            "budget": self.guarantee.budget,
             "reached": self.reached,
             "missed": self.missed,
         }
 
+    def _lags(self, births: NDArray[Any], counts: NDArray[Any], now_ms: int) -> NDArray[Any]:
+        return np.asarray(np.maximum(self._due(births, now_ms) - counts, 0.0) / self.guarantee.exposures)
+
     def _due(self, births: NDArray[Any], now_ms: int) -> NDArray[Any]:
-        age = np.maximum(now_ms - births, 0) / (self.floor.hours * HOUR_MS * DUE_WITHIN)
-        return np.asarray(np.ceil(self.floor.exposures * np.minimum(age, 1.0)))
+        age = np.maximum(now_ms - births, 0) / (self.guarantee.hours * HOUR_MS * DUE_FRACTION)
+        return np.asarray(np.ceil(self.guarantee.exposures * np.minimum(age, 1.0)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON; ``from_dict`` reads them."""
+        return {
+            "keys": self.keys.tolist(),
+            "births": self.births.tolist(),
+            "counts": self.counts.tolist(),
+            "spent": self.spent,
+            "has_budget": self.has_budget,
+            "reached": self.reached,
+            "missed": self.missed,
+        }
+
+    @classmethod
+    def from_dict(cls, guarantee: GuaranteedExposure, saved: Mapping[str, Any] | None) -> Self:
+        """Returns the counts that ``to_dict`` gave; None: no units yet.
+
+        Raises:
+            ValueError, TypeError, KeyError: ``saved`` is something else.
+        """
+        if saved is None:
+            return cls(guarantee)
+        keys, births, counts = (np.array(saved[name], np.int64) for name in ("keys", "births", "counts"))
+        if not keys.ndim == births.ndim == counts.ndim == 1 or not len(keys) == len(births) == len(counts):
+            raise ValueError(
+                f"guarantee {guarantee.name}: {len(keys)} keys, {len(births)} births, {len(counts)} counts"
+            )
+        if np.any(keys[1:] <= keys[:-1]):
+            raise ValueError(f"guarantee {guarantee.name}: the keys are not ascending")
+        spent = float(saved["spent"])
+        if not np.isfinite(spent):
+            raise ValueError(f"guarantee {guarantee.name}: spent is {spent}, expected a finite number")
+        has_budget, reached, missed = bool(saved["has_budget"]), int(saved["reached"]), int(saved["missed"])
+        return cls(guarantee, keys, births, counts, spent, has_budget, reached, missed)
 
 
 @dataclass(frozen=True)
-class Library:
-    """Works, creators and moments of publication of the newest index generation, by row without gaps."""
+class PublishedItems:
+    """The items of one index generation: ids (N,), publication in ms (N,), creators (N,) or empty."""
 
     ids: NDArray[Any]
     published: NDArray[Any]
     creators: NDArray[Any]
 
     @classmethod
-    def of(cls, index: ItemIndex, with_creators: bool) -> Library:
-        """O(works); ``creators`` is empty where no floor is of creators."""
+    def from_index(cls, index: ItemIndex, *, with_creators: bool) -> Self:
         present = index.present
-        creators = index.columns[CREATOR][present].astype(np.int64) if with_creators else _NONE
+        creators = index.columns[CREATOR][present].astype(np.int64) if with_creators else NO_IDS
         return cls(index.ids[present], index.columns[PUBLISHED][present], creators)
 
-    def new_works(self, hours: float, now_ms: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(ids, moments of publication) of works younger than ``hours``."""
-        new = (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms)
-        return self.ids[new], self.published[new]
+    def new_items(self, hours: float, now_ms: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns (ids, publication) of the items younger than ``hours``."""
+        is_new = (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms)
+        return self.ids[is_new], self.published[is_new]
 
     def new_creators(
         self, hours: float, now_ms: int
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """(creators, first publication of each; works of them, the creator and the moment of each work), none
-        of them with a work older than ``hours`` or without a moment. O(N log new).
+        """Returns the creators without an item that is older than ``hours``. O(N log new).
+
+        Returns:
+            (creators (C,), first publication of each (C,), their items (M,), the creator of each item (M,),
+            publication of each item (M,)).
         """
-        new = (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms) & (self.creators >= 0)
-        works, creators, moments = self.ids[new], self.creators[new], self.published[new]
-        keys, first = np.unique(creators, return_inverse=True)
+        is_new = (
+            (self.published > now_ms - hours * HOUR_MS) & (self.published <= now_ms) & (self.creators >= 0)
+        )
+        items, creators, published = self.ids[is_new], self.creators[is_new], self.published[is_new]
+        keys, key_of_item = np.unique(creators, return_inverse=True)
         births = np.full(len(keys), np.iinfo(np.int64).max)
-        np.minimum.at(births, first, moments)
-        older = self.creators[self.published <= now_ms - hours * HOUR_MS]
-        at = np.minimum(np.searchsorted(keys, older), max(len(keys) - 1, 0))
-        known_before = np.zeros(len(keys), bool)
-        if len(keys):
-            known_before[at[keys[at] == older]] = True
-        keep = ~known_before[first]
-        return keys[~known_before], births[~known_before], works[keep], creators[keep], moments[keep]
+        np.minimum.at(births, key_of_item, published)
+        at, is_key = find_keys(keys, self.creators[self.published <= now_ms - hours * HOUR_MS])
+        has_older_item = np.zeros(len(keys), bool)
+        has_older_item[at[is_key]] = True
+        keep = ~has_older_item[key_of_item]
+        return keys[~has_older_item], births[~has_older_item], items[keep], creators[keep], published[keep]
 
 
-def newest_of_each(
-    works: NDArray[Any], creators: NDArray[Any], moments: NDArray[Any]
+def newest_per_creator(
+    items: NDArray[Any], creators: NDArray[Any], published: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(works, creators): the ``WORKS_OF_A_CREATOR`` works of each creator that were published last. O(N log
-    N)."""
-    order = np.lexsort((-moments, creators))
-    works, creators = works[order], creators[order]
-    first = np.append(True, creators[1:] != creators[:-1])[: len(creators)]
-    begins = np.maximum.accumulate(np.where(first, np.arange(len(creators)), 0))
-    newest = np.arange(len(creators)) - begins < WORKS_OF_A_CREATOR
-    return works[newest], creators[newest]
+    """Returns (items, creators): the ``ITEMS_PER_CREATOR`` newest items of each creator. O(N log N)."""
+    order = np.lexsort((-published, creators))
+    items, creators = items[order], creators[order]
+    is_first = np.append(True, creators[1:] != creators[:-1])[: len(creators)]
+    first = np.maximum.accumulate(np.where(is_first, np.arange(len(creators)), 0))
+    is_newest = np.arange(len(creators)) - first < ITEMS_PER_CREATOR
+    return items[is_newest], creators[is_newest]

@@ -28,7 +28,7 @@ from karec.pipeline.types import EMPTY, Candidates, IdNames, Page, Request
 if TYPE_CHECKING:
     from karec.bundle import Bundle
     from karec.bundle.item_types import ItemTypeBundle
-    from karec.exposure.controller import Steering
+    from karec.exposure.controller import ExposureController
     from karec.index import ItemIndex
     from karec.online.follow import Follower
 
@@ -125,8 +125,9 @@ class Cascade:
     ``karec.pipeline._slots`` states the rules. ``clock``: seconds; what steps take, and
     whether a deadline is near, is read off it.
     ``usual``: what each step has usually taken, of requests with and without a deadline.
-    ``bundle`` and ``exposure``: the bundle (or its part for one item type) that the steps were built from,
-    and the controller of the scene's exposure. The cascade does not read them; None if built by hand.
+    ``exposure``: the exposure controller of the scene; each request reads one version of its dual variables.
+    ``bundle``: the bundle, or its part for one item type, that the steps were built from. The cascade does
+    not read it; None if built by hand.
     """
 
     scene: str
@@ -141,7 +142,7 @@ class Cascade:
     recall_index: ItemIndex | None = field(default=None, kw_only=True)
     online: Follower | None = field(default=None, repr=False, kw_only=True)
     bundle: Bundle | ItemTypeBundle | None = field(default=None, repr=False, kw_only=True)
-    exposure: Steering | None = field(default=None, repr=False, kw_only=True)
+    exposure: ExposureController | None = field(default=None, repr=False, kw_only=True)
     clock: Clock = field(default=time.perf_counter, repr=False, kw_only=True)
     usual: UsualTimes = field(init=False, repr=False, compare=False)
     units: tuple[Unit, ...] = field(init=False, repr=False, compare=False)
@@ -195,7 +196,10 @@ class Cascade:
             budget = Budget(self.clock, ends, self.units)
             views = [None if index is None else index.pinned() for index in (self.index, self.recall_index)]
             try:
-                request, answer = self._feed(request.with_view(*views), budget)
+                request = request.with_view(*views)
+                if self.exposure is not None:
+                    request = request.with_dual_variables(self.exposure.newest)
+                request, answer = self._feed(request, budget)
             except BaseException:
                 for view in views:
                     if view is not None:
@@ -281,7 +285,7 @@ class Cascade:
             )
         cold = request.features.get("cold_start")
         return request, Page(
-            request=request.with_view(None).with_online(None),
+            request=request.with_view(None).with_online(None).with_dual_variables(None),
             candidates=candidates,
             scored=scored,
             trace=Trace((*request_traces, *traces)),

@@ -22,6 +22,7 @@ from karec.errors import ContractError
 from karec.pipeline.trace import Short, Trace
 
 if TYPE_CHECKING:
+    from karec.exposure.dual_variables import DualVariables
     from karec.index import IndexView
     from karec.online.view import OnlineView
 
@@ -78,7 +79,8 @@ class Request:
     cascade sets it; steps read it as ``request.index``. The request of an answer has none, so that no answer
     holds on to old rows. ``recall_view`` is the same of recall's own space, where there is one: its rows are
     other rows, ids are the same. ``online`` is what happened since the bundle was made, as of one moment;
-    None: nobody keeps it.
+    None: nobody keeps it. ``dual_variables`` is the version of exposure control that this request reads;
+    None: the scene has none.
 
     ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``;
     who kept it in a queue before says what is left. Steps then give way to their substitutes where time is
@@ -96,6 +98,7 @@ class Request:
     view: IndexView | None = field(default=None, repr=False, kw_only=True)
     recall_view: IndexView | None = field(default=None, repr=False, kw_only=True)
     online: OnlineView | None = field(default=None, repr=False, kw_only=True)
+    dual_variables: DualVariables | None = field(default=None, repr=False, kw_only=True)
     deadline_ms: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -161,6 +164,10 @@ class Request:
     def with_online(self, online: OnlineView | None) -> Request:
         """A copy that has ``online``; None: no more than the bundle."""
         return _with(self, online=online)
+
+    def with_dual_variables(self, dual_variables: DualVariables | None) -> Request:
+        """Returns a copy that reads this version of exposure control."""
+        return _with(self, dual_variables=dual_variables)
 
     def named(self, request_id: str, time_ms: int) -> Request:
         """A copy with an id and a moment."""

@@ -13,10 +13,8 @@ HOME = """
 bundle = "bundles"
 
 [scenes.home]
-query = [{ use = "exposure_prices" }]
-recall = [{ use = "underexposed", quota = 4 }, { use = "popular", quota = 10 }]
-stages = [{ name = "rank", steps = [{ use = "index_rows" }, { use = "exposure" }, { use = "top_k" }] }]
-side_effects = [{ use = "exposures" }]
+recall = [{ use = "popular", quota = 10 }]
+stages = [{ name = "rank", steps = [{ use = "index_rows" }, { use = "top_k" }] }]
 
 [scenes.home.limits]
 recall = 14
@@ -27,47 +25,63 @@ TABLE = """
 [scenes.home.exposure]
 targets = [{ column = "song_id", share = { "50" = 0.5 } }, { age_hours = 4, share = 0.3 }]
 caps = [{ column = "creator_id", share = 0.4 }]
-floors = [{ new_work_hours = 3, exposures = 5, budget = 500 }]
-places_a_day = 1000
+guarantees = [{ new_work_hours = 3, exposures = 5, budget = 500 }]
+impressions_per_day = 1000
 explore = 1
 """
 
 
-def test_a_scene_with_a_table_steers_and_tells_how_things_stand(write_config):
+def test_scene_with_a_table_exposure_counts_its_pages(write_config):
     with load_cascade(write_config(HOME + TABLE), "home") as cascade:
-        assert cascade.exposure.snapshot()["feeds"] == 0
+        assert cascade.exposure.snapshot()["pages"] == 0
         for i in range(40):
-            feed = cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS + i, request_id=str(i)))
+            page = cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS + i, request_id=str(i)))
         cascade.close()
-        told = cascade.exposure.snapshot()
-        assert told["feeds"] == 40 and len(feed) == 4
-        assert [target["name"] for target in told["targets"]] == ["song_id 50", "younger than 4 h"]
-        assert [cap["column"] for cap in told["caps"]] == ["creator_id"]
-        (step,) = [step for step in feed.trace.steps if step.step == "exposure"]
-        assert set(step.notes["prices"]) == {"song_id 50", "younger than 4 h"}
+        state = cascade.exposure.snapshot()
+        assert state["pages"] == 40 and len(page) == 4
+        assert [target["name"] for target in state["targets"]] == ["song_id 50", "younger than 4 h"]
+        assert [cap["column"] for cap in state["caps"]] == ["creator_id"]
+        (step,) = [step for step in page.trace.steps if step.step == "exposure_control"]
+        assert set(step.notes["dual_variables"]) == {"song_id 50", "younger than 4 h"}
 
 
-def test_metrics_tell_shares_prices_and_what_cannot_be_met(write_config):
+def test_metrics_report_shares_dual_variables_and_unmet_targets(write_config):
     path = write_config(HOME + TABLE.replace('"50" = 0.5', '"50" = 0.5, "777" = 0.1'))
     with open_hot_swap(path, None) as live:
         live.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
-        told = Standing(live, "1").readings(Counted())
+        readings = Standing(live, "1").readings(Counted())
         targets = live.cascades["home"].exposure.snapshot()["targets"]
-        assert set(told["karec_exposure_price"]) == {("home", target["name"]) for target in targets}
-        assert told["karec_exposure_share"].keys() == told["karec_exposure_price"].keys()
-        assert told["karec_exposure_unmet"] == {("home", "song_id 777"): 1}
+        assert set(readings["karec_exposure_price"]) == {("home", target["name"]) for target in targets}
+        assert readings["karec_exposure_share"].keys() == readings["karec_exposure_price"].keys()
+        assert readings["karec_exposure_unmet"] == {("home", "song_id 777"): 1}
 
 
-def test_a_scene_without_the_table_has_none(write_config):
-    text = HOME.replace('{ use = "exposure_prices" }', "").replace(
-        '{ use = "underexposed", quota = 4 }, ', ""
-    )
-    text = text.replace('{ use = "exposure" }, ', "").replace('side_effects = [{ use = "exposures" }]', "")
-    with load_cascade(write_config(text), "home") as cascade:
+def test_scene_without_a_table_exposure_has_no_exposure_steps(write_config):
+    with load_cascade(write_config(HOME), "home") as cascade:
         assert cascade.exposure is None
+        assert [source.name for source in cascade.recall.sources] == ["popular"]
+        assert [step.name for step in cascade.stages[0].steps] == ["index_rows", "top_k"]
+        assert cascade.side_effects == ()
 
 
-def test_a_scene_inherits_the_table_and_may_change_its_keys(write_config):
+def test_underexposed_is_added_only_with_exploration(write_config):
+    with load_cascade(write_config(HOME + TABLE.replace("explore = 1", "")), "home") as cascade:
+        assert [source.name for source in cascade.recall.sources] == ["popular"]
+
+
+def test_exposure_control_is_in_the_substitute_of_the_last_stage_too(write_config):
+    text = HOME.replace(
+        '{ use = "index_rows" }, { use = "top_k" }] }',
+        '{ use = "index_rows" }] },\n'
+        '    { name = "rerank", steps = [{ use = "top_k" }], substitute = [{ use = "top_k" }] }',
+    )
+    with load_cascade(write_config(text + TABLE), "home") as cascade:
+        _, stage = cascade.stages
+        assert [step.name for step in stage.steps] == ["exposure_control", "top_k"]
+        assert [step.name for step in stage.substitute] == ["exposure_control", "top_k"]
+
+
+def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):
     live = '\n[scenes.live]\ninherits = "home"\n'
     own = live + '[scenes.live.exposure]\ncaps = [{ column = "song_id", share = 0.5 }]\n'
     path = write_config(HOME + TABLE + live)
@@ -79,12 +93,12 @@ def test_a_scene_inherits_the_table_and_may_change_its_keys(write_config):
         assert cascade.exposure.snapshot()["caps"][0]["column"] == "song_id"
 
 
-def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config):
+def test_two_scenes_with_one_state_file_are_rejected(write_config):
     live = '\n[scenes.live]\ninherits = "home"\n'
-    path = write_config(HOME + TABLE + 'state = "prices.json"\n' + live)
-    with pytest.raises(ConfigError, match=r"'prices.json' is where the scene 'home' keeps its prices too"):
+    path = write_config(HOME + TABLE + 'state = "exposure.json"\n' + live)
+    with pytest.raises(ConfigError, match=r"'exposure.json' is also the state file of the scene 'home'"):
         load_cascade(path, "live")
-    with pytest.raises(ConfigError, match=r"the scene 'live' keeps its prices too"):
+    with pytest.raises(ConfigError, match=r"also the state file of the scene 'live'"):
         load_cascade(path, "home")
 
 
@@ -102,7 +116,7 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         (
             '"50" = 0.5',
             "fifty = 0.5",
-            "exposure.targets[0]: share: 'fifty' is no whole number; the keys are values of the column",
+            "exposure.targets[0]: share: 'fifty' is not a whole number; the keys are values of the column",
         ),
         (
             'share = { "50" = 0.5 }',
@@ -128,72 +142,72 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         (
             "share = 0.3 }",
             "share = 0.3, tolerance = 0 }",
-            "exposure.targets[1]: tolerance must be above 0 and below 1, got 0",
+            "exposure.targets[1]: tolerance is 0, expected above 0 and below 1",
         ),
         (
             "share = 0.3 }",
             "shares = 0.3 }",
             "exposure.targets[1]: unknown key 'shares' (did you mean 'share'?)",
         ),
-        ("share = 0.4", "share = 0", "exposure.caps[0]: share = 0 would leave every feed empty"),
+        ("share = 0.4", "share = 0", "exposure.caps[0]: share = 0 would leave every page empty"),
         ("share = 0.4", "share = 2", "exposure.caps[0]: share is 2, expected 0 … 1"),
-        ("exposures = 5", "exposures = 0", "exposure.floors[0]: exposures must be positive, got 0"),
+        ("exposures = 5", "exposures = 0", "exposure.guarantees[0]: exposures is 0, expected above 0"),
         (
             "budget = 500",
             "budget = 4",
-            "exposure.floors[0]: a budget of 4 places a day is below the floor of 5 exposures",
+            "exposure.guarantees[0]: a budget of 4 impressions per day is below the guarantee of 5 exposures",
         ),
         (
             "new_work_hours = 3",
             "new_work_hours = 0",
-            "exposure.floors[0]: new must last longer than 0, got 0 hours",
+            "exposure.guarantees[0]: new is 0 hours, expected above 0",
         ),
         (
             "new_work_hours = 3, ",
             "",
-            "exposure.floors[0]: a floor names either new_work_hours or new_creator_days",
+            "exposure.guarantees[0]: a guarantee names either new_work_hours or new_creator_days",
         ),
         (
             '"50" = 0.5',
             '"050" = 0.5',
-            "exposure.targets[0]: share: '050' is no whole number; the keys are values of the column",
+            "exposure.targets[0]: share: '050' is not a whole number; the keys are values of the column",
         ),
-        ('"50" = 0.5', '"" = 0.5', "exposure.targets[0]: share: '' is no whole number"),
+        ('"50" = 0.5', '"" = 0.5', "exposure.targets[0]: share: '' is not a whole number"),
         (
             "new_work_hours = 3",
             "new_work_hours = inf",
-            "exposure.floors[0]: new must last longer than 0, got inf hours",
+            "exposure.guarantees[0]: new_work_hours = inf, expected a finite number",
         ),
         (
             TARGET,
-            "spread = [{ weight = 0 }]\n" + TARGET,
-            "exposure.spread[0]: weight is 0, expected a number above 0",
+            "fairness = [{ weight = 0 }]\n" + TARGET,
+            "exposure.fairness[0]: weight is 0, expected a number above 0",
         ),
         (
             TARGET,
-            "spread = [{ weight = nan }]\n" + TARGET,
-            "exposure.spread[0]: weight is nan, expected a number",
+            "fairness = [{ weight = nan }]\n" + TARGET,
+            "exposure.fairness[0]: weight = nan, expected a finite number",
         ),
         (
             TARGET,
-            "spread = [{ weight = 101 }]\n" + TARGET,
+            "fairness = [{ weight = 101 }]\n" + TARGET,
             "weight is 101, expected a number above 0 and at most 100",
         ),
         (
             TARGET,
-            "spread = [{ weight = 1, exposures = 0 }]\n" + TARGET,
-            "exposure.spread[0]: exposures is 0, expected a number",
+            "fairness = [{ weight = 1, exposures = 0 }]\n" + TARGET,
+            "exposure.fairness[0]: exposures is 0, expected a number",
         ),
-        (TARGET, "spread = [{ exposures = 1.0 }]\n" + TARGET, "exposure.spread[0]: "),
+        (TARGET, "fairness = [{ exposures = 1.0 }]\n" + TARGET, "exposure.fairness[0]: "),
         (
             TARGET,
-            "spread = [{ weight = 1 }, { weight = 2 }]\n" + TARGET,
-            "spread[0] are both of works: make one of them",
+            "fairness = [{ weight = 1 }, { weight = 2 }]\n" + TARGET,
+            "fairness[0] are both for works: merge them",
         ),
         (
             TARGET,
-            'spread = [{ weight = 1, column = "song" }]\n' + TARGET,
-            "exposure: spread[0]: the item index has no column 'song'",
+            'fairness = [{ weight = 1, column = "song" }]\n' + TARGET,
+            "exposure: fairness[0]: the item index has no column 'song'",
         ),
         # against the index
         (
@@ -210,7 +224,7 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         (
             "caps = [",
             'caps = [{ column = "song_id", share = 0.4 }, ',
-            "exposure: targets[0] is above caps[0]: song_id 50 is to have 0.5 of the places, the cap is 0.4",
+            "exposure: targets[0] is above caps[0]: song_id 50 has the target 0.5, the cap is 0.4",
         ),
         (
             "caps = [",
@@ -225,68 +239,90 @@ def test_two_scenes_that_keep_their_prices_in_one_file_are_refused(write_config)
         (
             "targets = [",
             "targets = [{ age_hours = 2, share = 0.4 }, ",
-            "targets[0] wants 0.4 of the places for works younger than 2 h, and targets[2] 0.3 for those",
+            "targets[0] has the share 0.4 for items younger than 2 h, and targets[2] 0.3 for items",
         ),
         (
             "targets = [",
             "targets = [{ age_hours = 4, share = 0.3 }, ",
-            "both name works younger than 4 h: make one of them",
+            "both name items younger than 4 h: merge them",
         ),
         (
-            "places_a_day = 1000",
-            "places_a_day = 400",
-            "exposure: floors: the budgets sum to 500 places a day, the scene has 400",
+            "impressions_per_day = 1000",
+            "impressions_per_day = 400",
+            "exposure: guarantees: the budgets sum to 500 impressions per day, the scene has 400",
         ),
         (
-            "places_a_day = 1000",
+            "impressions_per_day = 1000",
             "",
-            "exposure: floors need places_a_day, how many works the scene shows a day, got None",
+            "exposure: guarantees need impressions_per_day of the scene, got None",
         ),
         (
-            "floors = [",
-            "floors = [{ new_work_hours = 3, exposures = 6, budget = 6 }, ",
-            "floors[1] and floors[0] are both of new works of 3 h: make one of them",
+            "guarantees = [",
+            "guarantees = [{ new_work_hours = 3, exposures = 6, budget = 6 }, ",
+            "guarantees[1] and guarantees[0] are both for new works of 3 h: merge them",
         ),
         (
-            "floors = [",
-            "floors = [{ new_work_hours = 24, exposures = 450, budget = 450 }, ",
-            "floors[0] is above caps[0]: a new work is to be shown 450 times, and the cap lets 400 through",
+            "guarantees = [",
+            "guarantees = [{ new_work_hours = 24, exposures = 450, budget = 450 }, ",
+            "guarantees[0] is above caps[0]: a new work gets 450 impressions, the cap allows 400",
         ),
         (
-            "floors = [",
-            "floors = [{ new_creator_days = 1, exposures = 450, budget = 450 }, ",
-            "floors[0] is above caps[0]: a new creator is to be shown 450 times, and the cap lets 400 "
-            "through",
+            "guarantees = [",
+            "guarantees = [{ new_creator_days = 1, exposures = 450, budget = 450 }, ",
+            "guarantees[0] is above caps[0]: a new creator gets 450 impressions, the cap allows 400",
         ),
         (
             "explore = 1",
             "explore = -1",
-            "exposure: explore = -1, expected 0 or, with floors, how many places of a feed",
+            "exposure: explore = -1, expected 0 or, with guarantees, a number of items of a page",
         ),
         (
             "explore = 1",
             'controller = "pid"',
             "exposure: the key 'controller' was removed. Delete it: the only controller is dual ascent",
         ),
-        ("explore = 1", "rate = 0", "exposure: rate must be above 0 and at most 1, got 0"),
-        ("explore = 1", "window_hours = 0", "exposure: window_hours must be positive, got 0"),
-        (TABLE, "[scenes.home.exposure]\n", "exposure: name a target, a cap, a floor or a spread"),
-        (TABLE, "[[scenes.home.exposure]]\n", "exposure = [{}], expected a table"),
-        # the steps and their table
-        (TABLE, "", "scenes.home.recall[0] (underexposed): the scene has no table `exposure`"),
+        ("explore = 1", "rate = 0", "exposure: rate is 0, expected above 0 and at most 1"),
+        ("explore = 1", "window_hours = 0", "exposure: window_hours is 0, expected above 0"),
         (
-            '{ use = "exposure_prices" }',
-            "",
-            "the step underexposed needs request.explored: put exposure_prices into scenes.home.query",
+            TABLE,
+            "[scenes.home.exposure]\n",
+            "exposure: name a target, a cap, a guarantee or a fairness penalty",
+        ),
+        (TABLE, "[[scenes.home.exposure]]\n", "exposure = [{}], expected a table"),
+        # keys and steps of earlier versions
+        ("guarantees = [", "floors = [", "exposure: the key 'floors' was removed. Use 'guarantees'."),
+        ("caps = [", "spread = [", "exposure: the key 'spread' was removed. Use 'fairness'."),
+        ("impressions_per_day", "places_a_day", "'places_a_day' was removed. Use 'impressions_per_day'."),
+        (
+            'recall = [{ use = "popular"',
+            'query = [{ use = "exposure_prices" }]\nrecall = [{ use = "popular"',
+            "use = 'exposure_prices' was removed. Delete the entry",
+        ),
+        ('{ use = "top_k" }', '{ use = "exposure" }, { use = "top_k" }', "use = 'exposure' was removed"),
+        (
+            'recall = [{ use = "popular"',
+            'side_effects = [{ use = "exposures" }]\nrecall = [{ use = "popular"',
+            "use = 'exposures' was removed",
+        ),
+        # steps that the table adds
+        (
+            '{ use = "top_k" }',
+            '{ use = "exposure_control" }, { use = "top_k" }',
+            "the scene's table `exposure` adds the step 'exposure_control': delete this entry",
         ),
         (
-            'side_effects = [{ use = "exposures" }]',
+            "recall = [",
+            'recall = [{ use = "underexposed", quota = 4 }, ',
+            "the scene's table `exposure` adds the step 'underexposed': delete this entry",
+        ),
+        (
+            '{ use = "index_rows" }, ',
             "",
-            'exposure: nobody counts what feeds show: put { use = "exposures" } into side_effects',
+            "scenes.home.exposure: the step exposure_control needs rows: put index_rows before it",
         ),
     ],
 )
-def test_what_contradicts_itself_is_refused_with_its_place(write_config, old, new, message):
+def test_table_exposure_with_a_mistake_is_rejected_with_its_place(write_config, old, new, message):
     text = HOME + TABLE
     assert text.count(old) >= 1
     with pytest.raises(ConfigError) as refused:
@@ -294,30 +330,13 @@ def test_what_contradicts_itself_is_refused_with_its_place(write_config, old, ne
     assert message in str(refused.value) and "scenes.home" in str(refused.value)
 
 
-def test_a_table_that_no_step_reads_is_refused(write_config):
-    text = HOME.replace('{ use = "exposure_prices" }', "").replace(
-        '{ use = "underexposed", quota = 4 }, ', ""
+def test_fairness_penalties_need_no_other_constraint(write_config):
+    text = HOME + (
+        '[scenes.home.exposure]\nfairness = [{ column = "creator_id", weight = 0.5 }, { weight = 1.0 }]\n'
     )
-    text = text.replace('{ use = "exposure" }, ', "").replace('side_effects = [{ use = "exposures" }]', "")
-    with pytest.raises(
-        ConfigError,
-        match=r"scenes\.home\.exposure: no step reads it: put \{ use = "
-        r"\"exposure\" \}",
-    ):
-        load_cascade(write_config(text + TABLE), "home")
-
-
-def test_a_process_that_does_not_count_may_read_the_state_of_one_that_does(write_config):
-    text = HOME.replace('side_effects = [{ use = "exposures" }]', "") + TABLE + 'state = "exposure.json"\n'
     with load_cascade(write_config(text), "home") as cascade:
-        assert len(cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS))) == 4
-
-
-def test_a_spread_alone_is_enough_and_prices_what_was_shown(write_config):
-    text = HOME.replace('{ use = "underexposed", quota = 4 }, ', "")
-    text += '[scenes.home.exposure]\nspread = [{ column = "creator_id", weight = 0.5 }, { weight = 1.0 }]\n'
-    with load_cascade(write_config(text), "home") as cascade:
-        feed = cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
+        page = cascade.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
         cascade.close()
-        of_creators, of_works = cascade.exposure.snapshot()["spread"]
-        assert (of_works["values"], of_works["most"], of_creators["weight"]) == (len(feed), 1.0, 0.5)
+        of_creators, of_items = cascade.exposure.snapshot()["fairness"]
+        assert (of_items["values"], of_items["max_exposures"]) == (len(page), 1.0)
+        assert of_creators["weight"] == 0.5

@@ -84,7 +84,7 @@ def test_columns_of_home_are_those_of_the_snapshot(tmp_path, platform):
             tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}
         ).scene("home")
         (dpp,) = (step for step in scene.stages[-1]["steps"] if step["use"] == "dpp")
-        return dpp.get("similarity"), [each.get("column") for each in scene.exposure["spread"]]
+        return dpp.get("similarity"), [penalty.get("column") for penalty in scene.exposure["fairness"]]
 
     assert said() == ({"facets": {"tag": 0.2}}, ["creator_id", None])
     assert said("tag") == (None, ["creator_id", None])

@@ -57,7 +57,7 @@ def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
         assert cascade.bundle.path == bundle.path
 
 
-def test_scenes_with_a_spread_count_what_they_show_each_by_itself(config, bundle):
+def test_scenes_with_a_table_exposure_count_their_own_pages(config, bundle):
     counting = {
         name: cascade
         for name, cascade in load_cascades(config, bundle).items()
@@ -68,8 +68,9 @@ def test_scenes_with_a_spread_count_what_they_show_each_by_itself(config, bundle
         with cascade:
             feed = cascade.run(Request(3, k=4, scene=name, time_ms=bundle.snapshot.time_ms))
             cascade.close()
-            assert [each["values"] for each in cascade.exposure.snapshot()["spread"]][1] == len(feed), name
-    assert all(cascade.exposure.snapshot()["feeds"] == 1 for cascade in counting.values())
+            _, of_items = cascade.exposure.snapshot()["fairness"]
+            assert of_items["values"] == len(feed), name
+    assert all(cascade.exposure.snapshot()["pages"] == 1 for cascade in counting.values())
 
 
 @pytest.mark.parametrize("scene", [HOME, *OTHERS])

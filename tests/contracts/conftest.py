@@ -1,6 +1,7 @@
 """One small bundle for all contracts, and cascades from the text of a karec.toml."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,14 +43,22 @@ def bundle(published: Path) -> Bundle:
 
 @pytest.fixture
 def build(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[[str], Cascade]]:
-    """A scene's text → its cascade, closed at the end."""
+    """A scene's text → its cascade, closed at the end.
+
+    Exposure control has items to explore, and counts no pages, so that equal requests get equal pages.
+    """
     built: list[Cascade] = []
 
     def of(text: str) -> Cascade:
         path = tmp_path / "karec.toml"
         path.write_text(text)
-        built.append(load_cascade(path, "home", bundle))
-        return built[-1]
+        cascade = load_cascade(path, "home", bundle)
+        if cascade.exposure is not None:
+            cascade.exposure.restore(None, bundle.snapshot.time_ms)
+            queues = (q for q in cascade.side_effects if q.side_effect.name != "exposure_counter")
+            cascade = replace(cascade, side_effects=tuple(queues))
+        built.append(cascade)
+        return cascade
 
     yield of
     for cascade in built:

@@ -29,16 +29,19 @@ class Case:
 
 # these steps read a column of the index for each work, and refuse works without a row
 KNOWN_ROWS = ("has_embedding",)
-# they read the scene's table `exposure`
-STEERED = ("exposure_prices", "underexposed", "exposure", "exposures")
 EXPOSURE = """
 [scenes.home.exposure]
 targets = [{ column = "tag", share = { "1" = 0.5 } }, { age_hours = 72, share = 0.5 }]
 caps = [{ column = "creator_id", share = 0.2 }]
-floors = [{ new_work_hours = 100000, exposures = 5, budget = 1000 }]
-places_a_day = 1000
+guarantees = [{ new_work_hours = 100000, exposures = 5, budget = 1000 }]
+impressions_per_day = 1000
 explore = 1
 state = "exposure.json"
+"""
+# a cap that is never reached: counted pages change no later page
+NEUTRAL_EXPOSURE = """
+[scenes.home.exposure]
+caps = [{ column = "creator_id", share = 1.0 }]
 """
 CASES = {
     "user_features": Case(),
@@ -71,10 +74,9 @@ CASES = {
     "freshness": Case("weight = 0.5", after=KNOWN_ROWS),
     "tone": Case('column = "log_duration", at_least = 4.0', after=KNOWN_ROWS),
     "quota": Case('column = "creator_id", at_most = 2', after=KNOWN_ROWS),
-    "exposure_prices": Case(),
-    "underexposed": Case("quota = {quota}"),
-    "exposure": Case(after=KNOWN_ROWS),
-    "exposures": Case(),
+    "underexposed": Case(after=("index_rows", *KNOWN_ROWS)),
+    "exposure_control": Case(after=KNOWN_ROWS),
+    "exposure_counter": Case(),
     "ranker": Case(),
     "fusion": Case("weights = { click = 1.0, like = 2.0 }"),
     "top_k": Case(),
@@ -88,13 +90,14 @@ CASES = {
 GIVERS = (
     "user_features",
     "user_tower",
-    "exposure_prices",
     "index_rows",
     "ranker",
 )  # in the order of a chain; the merger gives scores
 
 
 def step_class(use: str) -> type[Step]:
+    if use in registry.EXPOSURE_STEPS:
+        return registry.step_classes()[use]
     return registry.step_class(use, Place(Path("karec.toml")))
 
 
@@ -115,7 +118,10 @@ def most(use: str, k: int) -> int:
 
 
 def table(use: str, keys: str = "") -> str:
-    """The step's table in karec.toml."""
+    """The step's table in karec.toml; exposure steps, which the config adds, are named by their class."""
+    if use in registry.EXPOSURE_STEPS:
+        cls = step_class(use)
+        use = f"{cls.__module__}:{cls.__name__}"
     return f'{{ use = "{use}", {keys} }}' if keys else f'{{ use = "{use}" }}'
 
 
@@ -129,12 +135,10 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
 
     Stages: ``before``, which ends by keeping what the step is handed, ``tested``, the step alone, which ends
     by keeping what the step hands on, and ``rank``. ``chain`` are steps of GIVERS, those that stand before
-    it. An observer is left out where it is not ``watched``. The step ``exposures`` moves prices that later
-    requests read: in its scene nobody reads them.
+    it. An observer is left out where it is not ``watched``. Pages counted by ``exposure_counter`` change no
+    later page of its scene.
     """
     whole = chain == GIVERS
-    if use == "exposures":
-        chain = [name for name in chain if name not in STEERED]
     role, case = step_class(use).role, CASES[use]
     own = table(
         use, ", ".join([*filter(None, [case.keys.replace("{quota}", str(quota))]), 'name = "tested"'])
@@ -159,9 +163,9 @@ def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watch
         rank, observers = [*(scored if "ranker" in chain else []), *rank], [own] if watched else []
     else:
         tested = [own]
-    steered = any(name in STEERED for name in (*chain, *([use] if watched else [])))
+    exposure = {"exposure_counter": NEUTRAL_EXPOSURE, "exposure_control": EXPOSURE, "underexposed": EXPOSURE}
     return TEXT.format(
-        exposure=EXPOSURE if steered else "",
+        exposure=exposure.get(use, ""),
         limit=limit,
         request=", ".join(request),
         recall=", ".join(sources),

@@ -11,7 +11,6 @@ from karec.config.registry import step_classes
 from . import test_observers, test_recall, test_request_hydrators, test_stage_steps
 
 STEPS_FOLDER = Path(karec.steps.__file__).parent
-ELSEWHERE = {"exposure_prices", "underexposed", "exposure", "exposures"}  # all in exposure_control.py
 
 
 def test_every_step_of_the_registry_has_a_case():
@@ -27,11 +26,10 @@ def test_every_role_has_a_contract():
 
 def test_step_name_matches_its_file_and_class():
     for use, cls in step_classes().items():
-        if use not in ELSEWHERE:
-            assert cls.__module__.rpartition(".")[2] == use
-            assert cls.__name__ == "".join(part.capitalize() for part in use.split("_"))
+        assert cls.__module__.rpartition(".")[2] == use
+        assert cls.__name__ == "".join(part.capitalize() for part in use.split("_"))
 
 
 def test_every_step_file_is_registered():
     files = {path.stem for path in STEPS_FOLDER.glob("*/*.py") if path.parent.name != "shared"}
-    assert files - {"__init__", "exposure_control"} == step_classes().keys() - ELSEWHERE
+    assert files - {"__init__"} == step_classes().keys()

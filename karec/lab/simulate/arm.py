@@ -18,11 +18,11 @@ from karec.catalog.snapshot import Snapshot
 from karec.config.assemble import build_cascade
 from karec.config.scenes import Config
 from karec.errors import ConfigError
-from karec.exposure.controller import Steering
+from karec.exposure.controller import ExposureController
 from karec.lab.simulate.arm_log import EXPOSURES, ArmLog, read_day, write_day
 from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.checkpoint import State, advanced, platform_at, read_events, write_events
-from karec.lab.simulate.exposure_days import play_steered
+from karec.lab.simulate.exposure_days import play_controlled
 from karec.lab.simulate.nightly import joined, learn_on
 from karec.lab.simulate.population import Population, Sizes
 from karec.lab.simulate.screening_days import screened_day, told_of
@@ -34,7 +34,7 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.refresh.publish_run import publish_bundle
 from karec.screening.settings import Settings
-from karec.steps.scorers.exposure_control import Exposures
+from karec.steps.side_effects.exposure_counter import ExposureCounter
 from karec.steps.side_effects.rank_log import RankLog
 from karec.times import DAY_MS, Progress
 
@@ -81,10 +81,10 @@ class ArmRun:
         for model in self.first.glob("baseline_*.onnx"):
             copy_model(model, self.place / model.name)  # an arm's steps may name one
         cascade = self._cascade(Bundle.open(self.first.parent / "bundles", verify=False))
-        if cascade.exposure is not None and cascade.exposure.shared:
+        if cascade.exposure is not None and cascade.exposure.settings.state is not None:
             raise ConfigError(
-                f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the prices "
-                "in its checkpoint: leave it out"
+                f"the arm {self.arm.name!r}: exposure.state names a file, and a simulation keeps the "
+                "exposure state in its checkpoint: delete the key"
             )
         logs = any(isinstance(queue.side_effect, RankLog) for queue in cascade.side_effects)
         if self._learns(cascade) and not logs:
@@ -143,13 +143,13 @@ class ArmRun:
         cascade = self._cascade(bundle)
         learns = self._learns(cascade)
         logged = replace(cascade, side_effects=_logging(cascade)) if learns else None
-        steering = self._steering(cascade, state)
-        today = Today(population, day, bundle.snapshot, replace(cascade, side_effects=()), logged, steering)
-        if steering is None:
+        controller = self._controller(cascade, state)
+        today = Today(population, day, bundle.snapshot, replace(cascade, side_effects=()), logged, controller)
+        if controller is None:
             played = play_day(today, state.levels, state.lately, self.cores, say)
         else:
-            played = play_steered(today, steering, state.levels, state.lately, self.cores, say)
-            state.exposure = json.dumps(steering.kept())
+            played = play_controlled(today, controller, state.levels, state.lately, self.cores, say)
+            state.exposure = json.dumps(controller.to_dict())
         self._write(day, played)
         state.levels[played.users] = played.levels
         state.lately[played.users] = played.lately
@@ -163,15 +163,13 @@ class ArmRun:
             self._learn(state)
         return advanced(snapshot, self.place, day, population)
 
-    def _steering(self, cascade: Cascade, state: State) -> Steering | None:
-        """The prices that ``cascade`` reads, as they stood when the days so far were over; None: it steers
-        nothing."""
-        steering = cascade.exposure
-        if not isinstance(steering, Steering):
-            return None
-        saved = json.loads(state.exposure) if state.exposure else None
-        steering.begin(saved, self.population.first_ms + state.day * DAY_MS)
-        return steering
+    def _controller(self, cascade: Cascade, state: State) -> ExposureController | None:
+        """Returns the exposure controller of ``cascade`` with the state at the end of the last day."""
+        controller = cascade.exposure
+        if controller is not None:
+            saved = json.loads(state.exposure) if state.exposure else None
+            controller.restore(saved, self.population.first_ms + state.day * DAY_MS)
+        return controller
 
     def _learns(self, cascade: Cascade) -> bool:
         """Whether nights can change anything: some step reads the towers' user vector."""
@@ -231,7 +229,7 @@ class ArmRun:
 
     def _end(self, state: State) -> None:
         bundle = Bundle.open(self.place / "bundles", verify=False)
-        steering = self._steering(replace(self._cascade(bundle), side_effects=()), state)
+        controller = self._controller(replace(self._cascade(bundle), side_effects=()), state)
         population, scene = self.population, self.config.scene(SCENE)
         facts = {
             "sizes": asdict(self.sizes),
@@ -243,7 +241,7 @@ class ArmRun:
             "run": state.run,
             "model_version": bundle.model_version,
             "screening": self._told_of_screening(state),
-            "exposure": None if steering is None else steering.snapshot(),
+            "exposure": None if controller is None else controller.snapshot(),
             "requests": state.requests,
             "ms_a_request": state.ms / max(state.requests, 1),
             "seconds": state.seconds,
@@ -277,5 +275,7 @@ class ArmRun:
 
 
 def _logging(cascade: Cascade) -> tuple[SideEffectQueue, ...]:
-    """Its observers without the one that counts exposure by itself: a simulation counts in order of time."""
-    return tuple(queue for queue in cascade.side_effects if not isinstance(queue.side_effect, Exposures))
+    """Returns the side effects without the exposure counter: a simulation counts pages in order of time."""
+    return tuple(
+        queue for queue in cascade.side_effects if not isinstance(queue.side_effect, ExposureCounter)
+    )

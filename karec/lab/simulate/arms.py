@@ -2,7 +2,7 @@
 
     train_every = 4                      # nights between two trainings; 0: the models of the first day stay
     satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
-    debuts = 0                           # users who upload for the first time on each day
+    new_creators_per_day = 0             # users who upload for the first time on each day
     baseline = "rules only"              # of the report; absent: the first arm
     pair = ["no diversity", "DPP"]       # arms without and with diversity; the report's pictures mark them
 
@@ -91,7 +91,7 @@ class Arms:
     learn: Mapping[str, Any] = field(default_factory=dict)
     train_every: int = 4
     satiation: float = 1.0
-    debuts: int = 0
+    new_creators_per_day: int = 0
     baseline: str | None = None
     pair: tuple[str, str] | None = None
 
@@ -111,8 +111,10 @@ class Arms:
             )
         if self.train_every < 0:
             raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
-        if self.debuts < 0:
-            raise ValueError(f"debuts = {self.debuts}, expected a number of users a day, or 0 for none")
+        if self.new_creators_per_day < 0:
+            raise ValueError(
+                f"new_creators_per_day = {self.new_creators_per_day}, expected a number of users, or 0"
+            )
 
     def only(self, names: Sequence[str]) -> Arms:
         """Those arms alone. ConfigError: one is not there."""

@@ -45,7 +45,7 @@ class State:
     sessions  (days, U) int32, as far as days were played
     run       the run folder of the models that serve, relative to the arm's; "" for the first ones
     logged    the parts of the arm's rank log, names
-    exposure  the ledger of what the arm steers, JSON; "" where it steers nothing, and before the first day
+    exposure  the arm's exposure state, JSON; "" without exposure control, and before the first day
     requests, ms, seconds   so far: how many, what they took, and the days with their nights
     """
 

@@ -1,13 +1,12 @@
-"""A day of an arm that steers exposure, on all cores: every user asks with the same prices.
+"""Plays a day of an arm with exposure control on all cores: all users read the same dual variables.
 
-The day goes in slots of SLOT_MS. Within a slot prices stand still, so that no page depends on another user's,
-and each of ``cores`` processes plays its users' pages alone. When all are there, their feeds are counted in
-one ledger, here, in order of moment and user, and the prices that come of it go to all processes for the next
-slot. So what is played does not depend on how many processes play it. A live platform moves its prices every
-ten feeds; so do 2,000 users in a slot.
+The day has slots of SLOT_MS. Within a slot the dual variables stay the same, so no page depends on another
+user's, and each of ``cores`` processes plays the pages of its users. At the end of a slot, this process adds
+their pages to the exposure counters in order of time and user, and sends the new dual variables to all
+processes. The pages therefore do not depend on the number of processes. A live platform updates its dual
+variables every ten pages; 2,000 users do the same in a slot.
 
-Cost  as a day without steering, and per slot one exchange with each process: prices out, what exposure counts
-      back.
+Cost: a day without exposure control, and per slot one exchange with each process.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import Unavailable
-from karec.exposure.controller import Steering
-from karec.exposure.dual_variables import Prices
+from karec.exposure.controller import ExposureController
+from karec.exposure.dual_variables import DualVariables
 from karec.lab.simulate.sessions import NEVER, Counted, Played, Players, Today
 from karec.lab.simulate.workers import end_with_parent
 from karec.times import DAY_MS, HOUR_MS
@@ -34,7 +33,7 @@ SLOT_MS = HOUR_MS // 6
 class Team(Protocol):
     """Some users, wherever they are played."""
 
-    def begin(self, until_ms: int, prices: Prices) -> None:
+    def begin(self, until_ms: int, dual_variables: DualVariables) -> None:
         """Play the pages before ``until_ms``."""
 
     def counted(self) -> list[Counted]:
@@ -44,16 +43,17 @@ class Team(Protocol):
         """The whole day."""
 
 
-def play_steered(
+def play_controlled(
     today: Today,
-    steering: Steering,
+    controller: ExposureController,
     levels: NDArray[Any],
     lately: NDArray[Any],
     cores: int,
     said: Callable[[int, int], None],
 ) -> Played:
-    """Every potential session of the day; ``steering``, which the cascades of ``today`` read, moves on by a
-    day. ``said(done, total)`` is called after each slot.
+    """Plays every potential session of the day, and adds its pages to ``controller``.
+
+    The cascades of ``today`` read ``controller``. ``said(done, total)`` is called after each slot.
     """
     of, begin = today.population.visits, today.population.first_ms + today.day * DAY_MS
     rows = np.arange(len(of.day))[of.of_day(today.day)]
@@ -62,15 +62,15 @@ def play_steered(
         rows[np.isin(of.user[rows], users[core::cores])] for core in range(min(cores, max(len(users), 1)))
     ]
     slots = DAY_MS // SLOT_MS
-    with _teams(today, steering, parts, levels, lately) as teams:
+    with _teams(today, controller, parts, levels, lately) as teams:
         for slot in range(1, slots + 1):
             until = begin + slot * SLOT_MS if slot < slots else NEVER
             for team in teams:
-                team.begin(until, steering.newest)
+                team.begin(until, controller.newest)
             counted = [each for team in teams for each in team.counted()]
             if counted:
                 counted.sort(key=lambda each: each[:2])
-                steering.count([feed for _, _, feed in counted])
+                controller.add_pages([feed for _, _, feed in counted])
             said(slot, slots)
         return Played.joined([team.played() for team in teams])
 
@@ -78,7 +78,7 @@ def play_steered(
 @contextmanager
 def _teams(
     today: Today,
-    steering: Steering,
+    controller: ExposureController,
     parts: Sequence[NDArray[Any]],
     levels: NDArray[Any],
     lately: NDArray[Any],
@@ -86,7 +86,7 @@ def _teams(
     if len(parts) == 1:
         yield [_Here(Players(today, parts[0], levels, lately))]
         return
-    teams = [_There(today, steering, part, levels, lately) for part in parts]
+    teams = [_There(today, controller, part, levels, lately) for part in parts]
     try:
         yield teams
     finally:
@@ -95,12 +95,12 @@ def _teams(
 
 
 class _Here:
-    """In this process, whose prices are the newest already."""
+    """Plays in this process, which has the newest dual variables."""
 
     def __init__(self, players: Players) -> None:
         self._players, self._counted = players, list[Counted]()
 
-    def begin(self, until_ms: int, prices: Prices) -> None:
+    def begin(self, until_ms: int, dual_variables: DualVariables) -> None:
         self._counted = self._players.play(until_ms)
 
     def counted(self) -> list[Counted]:
@@ -116,7 +116,7 @@ class _There:
     def __init__(
         self,
         today: Today,
-        steering: Steering,
+        controller: ExposureController,
         visits: NDArray[Any],
         levels: NDArray[Any],
         lately: NDArray[Any],
@@ -124,13 +124,13 @@ class _There:
         context = multiprocessing.get_context("fork")
         self._line, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, today, steering, visits, levels, lately), daemon=True
+            target=_serve, args=(theirs, today, controller, visits, levels, lately), daemon=True
         )
         self._process.start()
         theirs.close()
 
-    def begin(self, until_ms: int, prices: Prices) -> None:
-        self._ask((until_ms, prices))
+    def begin(self, until_ms: int, dual_variables: DualVariables) -> None:
+        self._ask((until_ms, dual_variables))
 
     def counted(self) -> list[Counted]:
         counted: list[Counted] = self._answer()
@@ -146,7 +146,7 @@ class _There:
         self._process.terminate()
         self._process.join()
 
-    def _ask(self, what: tuple[int, Prices] | None) -> None:
+    def _ask(self, what: tuple[int, DualVariables] | None) -> None:
         with self._told():
             self._line.send(what)
 
@@ -174,7 +174,7 @@ class _There:
 def _serve(
     line: Connection,
     today: Today,
-    steering: Steering,
+    controller: ExposureController,
     visits: NDArray[Any],
     levels: NDArray[Any],
     lately: NDArray[Any],
@@ -183,8 +183,8 @@ def _serve(
     try:
         players = Players(today, visits, levels, lately)
         while (asked := line.recv()) is not None:
-            until, prices = asked
-            steering.follow(prices)
+            until, dual_variables = asked
+            controller.set_newest(dual_variables)
             line.send(players.play(until))
         line.send(players.played())
     except Exception as error:

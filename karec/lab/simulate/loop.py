@@ -116,7 +116,9 @@ def _simulate(
     told = {"format": FORMAT, **asdict(sizes), "arms": asdict(arms), "configs": written, "files": files}
     head = json.dumps(told, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
-    population = make_population(sizes, replace(KUAIRAND, scale=arms.satiation), progress, arms.debuts)
+    population = make_population(
+        sizes, replace(KUAIRAND, scale=arms.satiation), progress, arms.new_creators_per_day
+    )
     configs = _configs(arms, folder, out, population)
     for arm, screening in zip(arms.arms, screenings, strict=True):
         if screening is not None:

@@ -76,24 +76,27 @@ class Population:
 
 
 def make_population(
-    sizes: Sizes, satiation: Satiation = KUAIRAND, progress: Progress | None = None, debuts: int = 0
+    sizes: Sizes,
+    satiation: Satiation = KUAIRAND,
+    progress: Progress | None = None,
+    n_new_creators: int = 0,
 ) -> Population:
-    """The same sizes, satiation and debuts give the same population; of more days, the same first days."""
+    """Equal arguments give equal populations; one of more days has the same first days."""
     world = make_world(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
         progress=progress,
     )  # fmt: skip
-    return population_of(world, sizes.days, sizes.seed, debuts=debuts)
+    return population_of(world, sizes.days, sizes.seed, n_new_creators=n_new_creators)
 
 
 def population_of(
-    world: World, days: int, seed: int, part: Part | None = None, debuts: int = 0
+    world: World, days: int, seed: int, part: Part | None = None, n_new_creators: int = 0
 ) -> Population:
-    """The days that follow the weeks of ``world``, of all of it or of a ``part``; ``debuts`` as in
+    """The days that follow the weeks of ``world``, of all of it or of a ``part``; ``n_new_creators`` as in
     ``uploads``."""
     seeds = [int(each) for each in np.random.SeedSequence([seed, 1]).generate_state(5)]
     old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
-    debutants = draw_debutants(people, debuts, days, seeds[4])
+    debutants = draw_debutants(people, n_new_creators, days, seeds[4])
     works = draw_works(old, WORLD_DAYS, debutants, seeds[0])
     truth = replace(old, works=works, time_ms=first_ms + days * DAY_MS)
     before = world.dataset.exposures

@@ -14,15 +14,15 @@ from karec.lab.simulate.pictures import draw_days, draw_frontier
 from karec.lab.simulate.report_tables import (
     CREATORS_SIDE,
     DRAWN_SIDE,
+    EXPOSURE_HEAD,
     PRICES_HEAD,
     REACH,
     SCREENED_HEAD,
-    STEERED_HEAD,
     USERS_SIDE,
     arm_rows,
+    exposure_rows,
     price_rows,
     screened_rows,
-    steered_rows,
 )
 from karec.lab.simulate.sums import sums_of
 
@@ -132,12 +132,12 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
         "world, of mean 0 and spread 1 over all works; screening sees what the platform hears of it.",
     )
     yield from _table(
-        "What was steered",
-        STEERED_HEAD,
-        steered_rows(arms),
-        "What was wanted of exposure and how it stood after the last day: shares of the places of the last "
-        "24 hours, works and creators that are not new any more, by whether they had their floor. Prices "
-        "are in standard deviations of a request's scores.",
+        "Exposure control",
+        EXPOSURE_HEAD,
+        exposure_rows(arms),
+        "Exposure constraints and their state after the last day: shares of the impressions of the last "
+        "24 hours, and items and creators that are no longer new, by whether they got their guarantee. Dual "
+        "variables are in standard deviations of a request's scores.",
     )
 
 

@@ -45,7 +45,7 @@ DRAWN_SIDE: Columns = {
     "drawn_follows": ("follows", 4),
 }
 SCREENED_HEAD = ("arm", "what", "works", "mean quality")
-STEERED_HEAD = ("arm", "what", "wanted", "reached", "price")
+EXPOSURE_HEAD = ("arm", "constraint", "target", "reached", "dual variable")
 PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a day", "s for each")
 
 
@@ -64,9 +64,8 @@ def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
     return ["arm", *(head for head, _ in columns.values())], rows
 
 
-def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row for each target, cap, floor and spread of each arm that steers exposure, as it stood after the
-    last day."""
+def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Yields a row for each exposure constraint of each arm, with its state after the last day."""
     for name, arm in arms.items():
         told = arm["facts"].get("exposure")
         if not isinstance(told, Mapping):
@@ -84,18 +83,19 @@ def steered_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
                 name,
                 f"each {cap['column']}",
                 f"≤ {cap['share']:.1%}",
-                f"{cap['priced']} priced",
-                f"{cap['highest']:+.2f}",
+                f"{cap['active']} active",
+                f"{cap['largest']:+.2f}",
             ]
-        for floor in told["floors"]:
-            over = floor["reached"] + floor["missed"]
-            kept = (
-                f"{floor['reached']:,} of {over:,}; {floor['behind']:,} of {floor['new']:,} new ones are late"
+        for counts in told["guarantees"]:
+            total = counts["reached"] + counts["missed"]
+            reached = (
+                f"{counts['reached']:,} of {total:,}; "
+                f"{counts['underexposed']:,} of {counts['new']:,} new ones are below it"
             )
-            yield [name, f"new {floor['name']}", "each", kept, "–"]
-        for spread in told.get("spread", ()):  # arms that were played before there was one have none
-            shown = f"{spread['values']:,} were shown, one {spread['most']:,.0f} times"
-            yield [name, f"spread of {spread['of']}", "–", shown, f"≤ {spread['weight']:+.2f}"]
+            yield [name, f"new {counts['name']}", "each", reached, "–"]
+        for counts in told["fairness"]:
+            shown = f"{counts['values']:,} were shown, one {counts['max_exposures']:,.0f} times"
+            yield [name, f"fairness of {counts['name']}", "–", shown, f"≤ {counts['weight']:+.2f}"]
 
 
 def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.catalog.snapshot import Snapshot
-from karec.exposure.controller import Steering
-from karec.exposure.counters import Feed
+from karec.exposure.controller import ExposureController
+from karec.exposure.counters import PageImpressions
 from karec.lab.simulate.population import PAGE, Population
 from karec.lab.simulate.returns import MORE, MOST_PAGES, PAGE_MS, chance, moved
 from karec.lab.simulate.world.answers import coins_of, expected_play_ms, outcomes, play_ms_of
@@ -33,14 +33,14 @@ EXPECTED = ("p_play_s", "p_long_view", "p_like", "p_follow")
 NEVER = 2**63 - 1  # ms
 COLUMNS = ("user", "session", "position", "work", "time_ms", "play_ms", *TASKS, *EXPECTED)
 
-Counted = tuple[int, int, Feed]  # moment, user, what was shown: their order is that of the ledger
+Counted = tuple[int, int, PageImpressions]  # time, user, impressions: counted in this order
 
 
 @dataclass(frozen=True, eq=False)
 class Today:
     """What serves on one day: ``cascade`` answers, ``logged`` answers and logs (None: nothing is logged),
-    both of the bundle of ``snapshot``, the platform as it was when the day began. ``steering``: the prices
-    that both read; None where the arm steers no exposure.
+    both of the bundle of ``snapshot``, the platform as it was when the day began. ``exposure``: the
+    controller of both; None if the arm has no exposure control.
     """
 
     population: Population
@@ -48,7 +48,7 @@ class Today:
     snapshot: Snapshot
     cascade: Cascade
     logged: Cascade | None = None
-    steering: Steering | None = None
+    exposure: ExposureController | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Players:
         self._width = lately.shape[1]
 
     def play(self, until_ms: int = NEVER) -> list[Counted]:
-        """Every page before ``until_ms``: what exposure counts of them, where the arm steers it."""
+        """Plays every page before ``until_ms``; returns their impressions if the arm has exposure control."""
         for at, pages in enumerate(self._pages):
             while self._next[at] < until_ms:
                 self._next[at] = next(pages, NEVER)
@@ -202,9 +202,9 @@ class _User:
                     queue.flush()
         ids = feed.candidates.ids
         self.shown += ids.tolist()
-        if today.steering is not None:
-            with today.steering.index.pinned() as view:
-                counted = today.steering.feed(request.with_view(view), feed.candidates)
+        if today.exposure is not None:
+            with today.exposure.index.pinned() as view:
+                counted = today.exposure.page_impressions(request.with_view(view), feed.candidates)
             diary.counted.append((moment, self.user, counted))
         return population.snapshot.works.lookup(ids)
 

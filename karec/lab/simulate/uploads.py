@@ -12,7 +12,7 @@ itself rewards spreading. A creator with works on the platform none of which was
 a row quits, and uploads no more; patience is drawn once: LEAST_PATIENCE days and a geometric number more.
 None of these numbers is fitted to any data.
 
-With ``debuts``, so many users who are no creators upload for the first time on each day, in every arm. From
+With ``n_new_creators``, that many users who are no creators upload their first item on each day. From
 then on they have as many potential uploads as a mean creator, which are realised by what they are shown, as
 others' are.
 """
@@ -60,15 +60,20 @@ class Potential:
         return np.searchsorted(self.creators, user)
 
 
-def draw_debutants(people: People, debuts: int, days: int, seed: int) -> NDArray[Any]:
-    """(days, debuts) user rows of who uploads for the first time on each day. ValueError: there are too few
-    users."""
+def draw_debutants(people: People, n_new_creators: int, days: int, seed: int) -> NDArray[Any]:
+    """Returns (days, n_new_creators) rows of the users who upload for the first time on each day.
+
+    Raises:
+        ValueError: there are too few users who are no creators.
+    """
     others = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
-    if debuts * days > len(others):
+    if n_new_creators * days > len(others):
         raise ValueError(
-            f"debuts = {debuts} on each of {days} days, of {len(others)} users who are no creators"
+            f"new_creators_per_day = {n_new_creators} on {days} days, of {len(others)} users without items"
         )
-    return np.random.default_rng(seed).permutation(others)[: debuts * days].reshape(days, debuts)
+    return (
+        np.random.default_rng(seed).permutation(others)[: n_new_creators * days].reshape(days, n_new_creators)
+    )
 
 
 def draw_works(truth: Truth, world_days: int, debutants: NDArray[Any], seed: int) -> Works:

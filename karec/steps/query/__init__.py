@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from karec.pipeline.step import QueryHydrator
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
-from karec.steps.scorers.exposure_control import ExposurePrices
 
 STEPS: Mapping[str, type[QueryHydrator]] = {
-    "exposure_prices": ExposurePrices,
     "user_features": UserFeatures,
     "user_tower": UserTower,
 }

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from karec.pipeline.step import Scorer
 from karec.steps.scorers.blend import Blend
-from karec.steps.scorers.exposure_control import Exposure
+from karec.steps.scorers.exposure_control import ExposureControl
 from karec.steps.scorers.freshness import Freshness
 from karec.steps.scorers.fusion import Fusion
 from karec.steps.scorers.live_indicators import LiveIndicators
 
 STEPS: Mapping[str, type[Scorer]] = {
     "blend": Blend,
-    "exposure": Exposure,
+    "exposure_control": ExposureControl,
     "freshness": Freshness,
     "fusion": Fusion,
     "live_indicators": LiveIndicators,

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from karec.pipeline.step import Step
-from karec.steps.scorers.exposure_control import Underexposed
 from karec.steps.sources.city import City
 from karec.steps.sources.community import Community
 from karec.steps.sources.follow import Follow
@@ -16,6 +15,7 @@ from karec.steps.sources.open_now import OpenNow
 from karec.steps.sources.popular import Popular
 from karec.steps.sources.profile import Profile
 from karec.steps.sources.social import Social
+from karec.steps.sources.underexposed import Underexposed
 
 STEPS: Mapping[str, type[Step]] = {
     "city": City,

@@ -12,14 +12,11 @@ from karec.bundle import Bundle
 from karec.lab.demo import loop
 from karec.pipeline.types import Request
 
-# The scene home without steering of exposure: a feed does not depend on what others were shown.
+# The scene home without exposure control: a page does not depend on earlier pages.
 STILL = """
 [scenes.still]
 inherits = "home"
 exposure = false
-query.exposure_prices = false
-side_effects.exposures = false
-stages.rerank.steps.exposure = false
 """
 
 

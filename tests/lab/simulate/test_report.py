@@ -67,17 +67,18 @@ def test_page_shows_arms_as_text(written):
     assert "nan" not in page
 
 
-def test_what_was_steered_is_told_with_what_was_reached(tmp_path):
+def test_report_shows_the_state_of_each_exposure_constraint(tmp_path):
     exposure = {
         "targets": [{"name": "type 1", "wanted": 0.3, "share": 0.295, "price": -0.4}],
-        "caps": [{"column": "creator_id", "share": 0.02, "priced": 7, "highest": 1.25}],
-        "floors": [{"name": "works of 48 h", "reached": 98, "missed": 2, "behind": 3, "new": 40}],
+        "caps": [{"column": "creator_id", "share": 0.02, "active": 7, "largest": 1.25}],
+        "guarantees": [{"name": "works of 48 h", "reached": 98, "missed": 2, "underexposed": 3, "new": 40}],
+        "fairness": [{"name": "works", "weight": 2.0, "values": 9, "max_exposures": 4.0}],
     }
     _, page = write_simulation(
         report_on([arm("plain", NARROW, facts={"exposure": exposure})], "plain", resamples=20), tmp_path
     )
     shown = page.read_text()
-    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 priced", "+1.25", "98 of 100; 3 of 40 new ones are late"):
+    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 active", "+1.25", "98 of 100; 3 of 40 new ones are below it"):
         assert text in shown
 
 

@@ -12,7 +12,7 @@ from karec.lab.simulate.loop import simulate
 from karec.lab.simulate.population import make_population
 
 TWO_DAYS = replace(SIZES, days=2)
-DEBUTS = 3
+NEW_CREATORS = 3
 KEEP = 15
 RULES = """
     { reason = "too short", column = "duration_s", least = 100 },
@@ -29,22 +29,20 @@ quotas = [
     {{ column = "creator_works", below = 1, floor = 0.2 }},
 ]
 """
-FLOORS = """[[arms]]
-name = "floors"
+GUARANTEES = """[[arms]]
+name = "guarantees"
 [arms.scene]
-query = [{ use = "user_features" }, { use = "user_tower" }, { use = "exposure_prices" }]
-side_effects = [{ use = "exposures" }]
-recall.underexposed = { use = "underexposed", quota = 10 }
-stages.rerank.steps = [{ use = "exposure" }, { use = "top_k" }]
-exposure.floors = [{ new_creator_days = 2, exposures = 3, budget = 200 }]
-exposure.places_a_day = 1_000
+side_effects = []
+stages.rerank.steps = [{ use = "top_k" }]
+exposure.guarantees = [{ new_creator_days = 2, exposures = 3, budget = 200 }]
+exposure.impressions_per_day = 1_000
 exposure.explore = 1
 """
 
 
 @pytest.fixture(scope="module")
 def population():
-    return make_population(TWO_DAYS, debuts=DEBUTS)
+    return make_population(TWO_DAYS, n_new_creators=NEW_CREATORS)
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +63,14 @@ def blocked(population, debutants):
 @pytest.fixture(scope="module")
 def played(tmp_path_factory, models, blocked):
     return play_blocking(
-        tmp_path_factory.mktemp("played"), models, TOWERS + SCREENED + FLOORS, blocked, cores=1
+        tmp_path_factory.mktemp("played"), models, TOWERS + SCREENED + GUARANTEES, blocked, cores=1
     )
 
 
 def play_blocking(folder, models, text, creator, **options):
     folder.mkdir(exist_ok=True)
     (folder / "blocked.txt").write_text(f"# creators\n{creator}\n")
-    return play(folder, models, text, sizes=TWO_DAYS, debuts=DEBUTS, **options)
+    return play(folder, models, text, sizes=TWO_DAYS, new_creators=NEW_CREATORS, **options)
 
 
 def uploaded(log, day, population):
@@ -110,7 +108,7 @@ def test_what_comes_in_breaks_no_rule_and_is_the_best_that_quotas_allow(played, 
 
 
 def test_nobody_is_shown_what_was_refused(played):
-    for name in ("screened", "floors", "towers"):
+    for name in ("screened", "guarantees", "towers"):
         log = ArmLog.read(played / name)
         assert (log.work_upload_day[log.exposures["work"]] < log.exposures["day"]).all()
 
@@ -172,15 +170,15 @@ def test_what_screening_cannot_read_is_refused_before_the_first_training(change,
 
 def test_each_day_so_many_users_upload_for_the_first_time_in_every_arm(played, population, debutants):
     potential, (rows, users) = population.potential, debutants
-    assert len(np.unique(users)) == TWO_DAYS.days * DEBUTS
-    np.testing.assert_array_equal(np.bincount(potential.day[rows]), TWO_DAYS.days * [DEBUTS])
+    assert len(np.unique(users)) == TWO_DAYS.days * NEW_CREATORS
+    np.testing.assert_array_equal(np.bincount(potential.day[rows]), TWO_DAYS.days * [NEW_CREATORS])
     assert (
         not np.isin(users, population.truth.people.creators).any()
         and np.isin(users, potential.creators).all()
     )
     for user, first in zip(users, rows, strict=True):
         assert np.flatnonzero(potential.creator == user)[0] == first
-    for name in ("towers", "floors"):
+    for name in ("towers", "guarantees"):
         log = ArmLog.read(played / name)
         np.testing.assert_array_equal(log.work_upload_day[rows], potential.day[rows])
     assert (potential.day == BEFORE).sum() == SIZES.works
@@ -188,17 +186,17 @@ def test_each_day_so_many_users_upload_for_the_first_time_in_every_arm(played, p
 
 def test_a_floor_of_new_creators_shows_those_who_just_began(played, debutants):
     _, users = debutants
-    plain, steered = ArmLog.read(played / "towers"), ArmLog.read(played / "floors")
-    shown = [np.isin(log.exposures["creator"], users).sum() for log in (plain, steered)]
+    plain, controlled = ArmLog.read(played / "towers"), ArmLog.read(played / "guarantees")
+    shown = [np.isin(log.exposures["creator"], users).sum() for log in (plain, controlled)]
     assert shown[1] > shown[0]
-    (floor,) = steered.facts["exposure"]["floors"]
+    (counts,) = controlled.facts["exposure"]["guarantees"]
     # those of the last day come the morning after
-    assert floor["name"] == "creators of 2 d" and floor["new"] == DEBUTS
+    assert counts["name"] == "creators of 2 d" and counts["new"] == NEW_CREATORS
 
 
-def test_debuts_change_nothing_of_other_days_and_users(population):
-    """More days have the same first ones, and without debuts nothing of who is there."""
-    longer = make_population(SIZES, debuts=DEBUTS)
+def test_new_creators_change_nothing_for_other_days_and_users(population):
+    """More days have the same first ones; without new creators all other users are the same."""
+    longer = make_population(SIZES, n_new_creators=NEW_CREATORS)
     n = len(population.truth.works)
     np.testing.assert_array_equal(longer.potential.coin[:n], population.potential.coin)
     np.testing.assert_array_equal(longer.truth.works.duration_ms[:n], population.truth.works.duration_ms)
@@ -210,10 +208,15 @@ def test_debuts_change_nothing_of_other_days_and_users(population):
 
 
 @pytest.mark.parametrize(
-    ("debuts", "why"), [(-1, "debuts = -1, expected"), (100, "debuts = 100 on each of 2 days")]
+    ("new_creators", "message"),
+    [(-1, "new_creators_per_day = -1, expected"), (100, "new_creators_per_day = 100 on 2 days")],
 )
-def test_debuts_that_no_users_are_left_for_are_refused(debuts, why, models, tmp_path):
-    with pytest.raises((ConfigError, ValueError), match=why):
+def test_more_new_creators_than_users_are_rejected(new_creators, message, models, tmp_path):
+    with pytest.raises((ConfigError, ValueError), match=message):
         simulate(
-            arms_of(tmp_path, TOWERS, debuts=debuts), tmp_path, TWO_DAYS, tmp_path / "out", models=models
+            arms_of(tmp_path, TOWERS, new_creators=new_creators),
+            tmp_path,
+            TWO_DAYS,
+            tmp_path / "out",
+            models=models,
         )

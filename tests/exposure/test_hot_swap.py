@@ -1,11 +1,11 @@
-"""Prices and logs of a scene that steers go on when its cascade is replaced while it serves."""
+"""Hot swap of a scene with exposure control: its state continues, and no page is lost."""
 
 import shutil
 
 import pyarrow.parquet
 import pytest
+from exposure_setup import SCENE
 from small_bundle import publish_small_bundle
-from steered_scene import SCENE
 
 from karec.config import load_cascade, open_hot_swap
 from karec.pipeline.types import Request
@@ -13,7 +13,7 @@ from karec.pipeline.types import Request
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    root = tmp_path_factory.mktemp("steered")
+    root = tmp_path_factory.mktemp("published")
     publish_small_bundle(root)
     return root
 
@@ -30,8 +30,8 @@ def serve(cascade, now, asked):
         cascade.run(Request(i % 12, 4, time_ms=now + i, request_id=str(i)))
 
 
-@pytest.mark.parametrize("state", ["", '\nstate = "prices.json"'])
-def test_prices_go_on_and_no_feed_or_logged_row_is_lost_over_swaps(path, state):
+@pytest.mark.parametrize("state", ["", '\nstate = "exposure.json"'])
+def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path, state):
     scene = SCENE.replace("\nexplore = 1", f"\nexplore = 1{state}")
     path.write_text(scene)
     with open_hot_swap(path) as live:
@@ -42,59 +42,54 @@ def test_prices_go_on_and_no_feed_or_logged_row_is_lost_over_swaps(path, state):
             old = live.cascades["home"]
             for observer in old.side_effects:
                 observer.flush()
-            prices = old.exposure.kept()
-            assert prices["feeds"] == asked
+            saved = old.exposure.to_dict()
+            assert saved["feeds"] == asked
             path.write_text(f"# {swap}\n{scene}")
             assert live.reload()
             new = live.cascades["home"]
             assert new.exposure is not old.exposure
-            assert new.exposure.kept() == prices
+            assert new.exposure.to_dict() == saved
             before, after = old.exposure.newest, new.exposure.newest
-            assert (after.groups == before.groups).all() and after.groups.any()
-            assert set(after.behind.ids.tolist()) == set(before.behind.ids.tolist())
+            assert (after.group_values == before.group_values).all() and after.group_values.any()
+            assert set(after.underexposed.ids.tolist()) == set(before.underexposed.ids.tolist())
     log = pyarrow.parquet.read_table(path.parent / "rank_log")
     assert sorted(set(log["request_id"].to_pylist()), key=int) == [str(i) for i in range(asked)]
     assert len(log) == 16 * asked, "what prerank leaves is ranked and logged"
 
 
-def test_what_the_old_cascade_shows_after_the_hand_over_is_counted_in_the_new_one(path):
+def test_pages_of_the_old_cascade_after_the_transfer_are_counted_in_the_new_one(path):
     with load_cascade(path, "home") as old, load_cascade(path, "home") as new:
         now = old.bundle.snapshot.time_ms
         serve(old, now, range(15))
         old.side_effects[0].flush()
-        old.exposure.hand_over(new.exposure)
+        old.exposure.transfer_to(new.exposure)
         serve(old, now, range(15, 22))
         serve(new, now, range(22, 30))
         for cascade in (old, new):
             cascade.close()
-        assert new.exposure.kept()["feeds"] == 30
-        assert old.exposure.kept()["feeds"] == 15
+        assert new.exposure.to_dict()["feeds"] == 30
+        assert old.exposure.to_dict()["feeds"] == 15
 
 
-def test_a_new_scene_with_other_constraints_goes_on_with_those_of_the_same_name(path):
+def test_swap_continues_constraints_of_the_same_name(path):
     with open_hot_swap(path) as live:
         now = live.cascades["home"].bundle.snapshot.time_ms
         serve(live, now, range(30))
         live.cascades["home"].side_effects[0].flush()
-        before = live.cascades["home"].exposure.kept()
+        before = live.cascades["home"].exposure.to_dict()
         path.write_text(SCENE.replace('share = { "2" = 0.6 }', 'share = { "2" = 0.6, "1" = 0.1 }'))
         assert live.reload()
-        after = live.cascades["home"].exposure.kept()
+        after = live.cascades["home"].exposure.to_dict()
         assert after["groups"]["tag 2"] == before["groups"]["tag 2"] and after["groups"].keys() > {"tag 2"}
         assert after["caps"] == before["caps"]
 
 
-def test_a_scene_that_begins_to_steer_begins_with_prices_of_0(path):
-    plain = SCENE.replace(', { use = "exposure_prices" }', "").replace(
-        '{ use = "underexposed", quota = 4 }, ', ""
-    )
-    plain = plain.replace('    { use = "exposure" },\n', "").replace('{ use = "exposure" }, ', "")
-    plain = plain.replace('{ use = "exposures" }, ', "")
-    start, end = plain.index("[scenes.home.exposure]"), plain.index("[[scenes.home.stages]]")
-    path.write_text(plain[:start] + plain[end:])
+def test_scene_that_gets_a_table_exposure_starts_with_dual_variables_of_0(path):
+    start, end = SCENE.index("[scenes.home.exposure]"), SCENE.index("[[scenes.home.stages]]")
+    path.write_text(SCENE[:start] + SCENE[end:])
     with open_hot_swap(path) as live:
         now = live.cascades["home"].bundle.snapshot.time_ms
         serve(live, now, range(5))
         path.write_text(SCENE)
         assert live.reload()
-        assert live.cascades["home"].exposure.kept()["feeds"] == 0
+        assert live.cascades["home"].exposure.to_dict()["feeds"] == 0

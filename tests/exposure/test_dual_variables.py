@@ -1,0 +1,93 @@
+"""The update of dual variables against a plain loop, and the penalties that follow from them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karec.exposure.constraints import Cap, ExposureSettings
+from karec.exposure.dual_variables import MIN_W, DualUpdate, subtract_penalties
+
+pages = st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), max_size=60)
+shares = st.floats(0, 1)
+rates = st.floats(1e-6, 1)
+bounds = st.floats(1e-3, 10)
+
+
+def dual_after(update, share, pages):
+    duals = np.zeros(1)
+    for count, n in pages:
+        duals = update.update_targets(duals, np.array([share]), np.array([count], np.float64), n)
+    return duals[0]
+
+
+@given(rates, bounds, shares, pages)
+def test_dual_variable_of_a_target_stays_within_its_bounds(rate, bound, share, pages):
+    assert abs(dual_after(DualUpdate(rate, bound), share, pages)) <= bound
+
+
+@given(rates, bounds, st.floats(0.001, 1), pages)
+def test_dual_variable_of_a_cap_stays_within_0_and_bound(rate, bound, share, pages):
+    update, dual = DualUpdate(rate, bound), 0.0
+    for count, n in pages:
+        dual = update.update_cap(dual, share, count, n)
+        assert 0 <= dual <= bound
+
+
+@given(rates, bounds, shares, pages)
+def test_dual_ascent_sums_impressions_beyond_the_share(rate, bound, share, pages):
+    dual, w = 0.0, max(share * (1 - share), MIN_W)
+    for count, n in pages:
+        dual = min(max(dual + rate * (count - share * n) / (10 * w), -bound), bound)
+    assert dual_after(DualUpdate(rate, bound), share, pages) == pytest.approx(dual, rel=1e-9, abs=1e-9)
+
+
+@given(rates, bounds, st.floats(0.01, 1), st.floats(0, 10), st.integers(1, 50), st.integers(1, 50))
+def test_cap_decreases_equally_in_one_step_and_in_two(rate, bound, share, dual, n, m):
+    update, dual = DualUpdate(rate, bound), min(dual, bound)
+    in_steps = update.update_cap(update.update_cap(dual, share, 0, n), share, 0, m)
+    assert update.update_cap(dual, share, 0, n + m) == pytest.approx(in_steps, abs=1e-9)
+
+
+def test_dual_variables_of_all_shares_converge_at_one_pace():
+    """A group whose share answers its dual variable by −s·(1 − s) per unit converges as fast for every s."""
+    update = DualUpdate(0.01, 3.0)
+    left = []
+    for share in (0.05, 0.3, 0.6):
+        duals = np.zeros(1)
+        for _ in range(100):
+            natural = share + share * (1 - share) * (0.5 - duals[0])  # half a deviation too much
+            duals = update.update_targets(duals, np.array([share]), np.array([10 * natural]), 10)
+        left.append(0.5 - duals[0])
+    np.testing.assert_allclose(left, 0.5 * np.exp(-1), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 3.0), "rate is 0, expected above 0 and at most 1"),
+        ((1.5, 3.0), "rate is 1.5, expected above 0 and at most 1"),
+        ((float("nan"), 3.0), "rate is nan, expected above 0 and at most 1"),
+        ((0.01, 0.0), "bound is 0, expected above 0 and at most 100 standard deviations"),
+        ((0.01, 101.0), "bound is 101, expected above 0 and at most 100 standard deviations"),
+    ],
+)
+def test_settings_reject_rate_and_bound_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        ExposureSettings(caps=(Cap("type", 0.5),), rate=arguments[0], bound=arguments[1])
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), st.data())
+def test_penalties_are_in_deviations_and_penalty_0_changes_no_bit(scores, data):
+    scores = np.array(scores, np.float32)
+    penalties = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, 0.5, -2.0]), min_size=len(scores), max_size=len(scores)))
+    )
+    found = subtract_penalties(scores, penalties)
+    wide = scores.astype(np.float64)
+    deviation = wide.std() if wide.std() > 0 else 1.0
+    np.testing.assert_allclose(
+        found, wide - penalties * deviation, rtol=1e-6, atol=1e-6 * abs(wide).max() + 1e-40
+    )
+    is_free = penalties == 0
+    assert found[is_free].tobytes() == scores[is_free].tobytes() and found.dtype == np.float32
