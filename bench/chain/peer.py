@@ -78,7 +78,7 @@ def refuse_unwritten(cascade: Cascade) -> None:
     steps = [*cascade.query_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
     lacks = [step.name for step in steps if type(step) not in MAKERS]
     lacks += [source.name for source in cascade.recall.sources if type(source) not in (*CHANNELS, Model)]
-    lacks += ["merge's floors or consumed"] if any(merger.floors) or merger.consumed else []
+    lacks += ["merge's min_items or consumed"] if any(merger.min_items) or merger.consumed else []
     lacks += [] if any(type(step) is UserTower for step in steps) else ["a request without user_tower"]
     lacks += (
         ["a vector space of recall's own"] if model is not None and model.recall_index is not None else []

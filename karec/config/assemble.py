@@ -217,7 +217,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     merge = {
         "use": "merge",
         "quotas": [source.quota for source in sources],
-        "floors": [source.min_items for source in sources],
+        "min_items": [source.min_items for source in sources],
         "limit": scene.limit,
         "consumed": scene.consumed,
         "show_again": scene.show_again,

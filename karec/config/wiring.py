@@ -40,7 +40,7 @@ def wiring_mistakes(
 ) -> Iterator[ConfigError]:
     """Every mistake of ``check_wiring``."""
     yield from _names(sources, stages, place)
-    yield from _floors(sources, merger, place)
+    yield from _min_items(sources, merger, place)
     yield from _end(stages, place)
     yield from _observed(stages, observers, place)
     yield from _needs(request, sources, merger, stages, observers, place)
@@ -72,11 +72,12 @@ def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> It
             yield place[key].refusal(f"the name {twice[0]!r} stands twice; give one of them another `name`")
 
 
-def _floors(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
-    floors = sum(source.min_items for source in sources)
-    if merger.limit is not None and floors > merger.limit:
+def _min_items(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
+    total = sum(source.min_items for source in sources)
+    if merger.limit is not None and total > merger.limit:
         yield place["recall"].refusal(
-            f"the floors sum to {floors}, {merger.limit} works leave recall: make them smaller"
+            f"min_items of the sources sum to {total}, above limits.recall = {merger.limit}: make them "
+            f"smaller"
         )
 
 

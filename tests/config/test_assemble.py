@@ -105,7 +105,7 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
     cascade = karec.open(config)
     assert [source.name for source in cascade.recall.sources] == ["new", "popular"]
     merger = cascade.recall.merger
-    assert (merger.floors, merger.consumed) == ((2, 0), ("history",))
+    assert (merger.min_items, merger.consumed) == ((2, 0), ("history",))
     found, _ = cascade.recall.run(Request(user_id=1))
     assert found.ids.tolist() == [101, 102, 103, 109, 108, 107, 106, 105], "user 1 watched 100 and 104"
 
@@ -233,7 +233,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         ),
         ("quota = 5 }, {", "quota = 5, min_items = -1 }, {", "min_items = -1, expected 0 … 5"),
         ("quota = 5 }, {", "quota = 5, min_items = 4.5 }, {", "min_items = 4.5, expected int"),
-        ("candidates = 8", "candidates = 3", r"the floors sum to 4, 3 works leave recall: make them smaller"),
+        ("candidates = 8", "candidates = 3", r"min_items of the sources sum to 4, above limits.recall = 3"),
         ("quota = 5 }, {", "quota = 5, priority = 'x' }, {", "priority = 'x', expected int"),
         ("draws = 0, on", "timeout_ms = 0, on", r"recall\[1\]: timeout_ms = 0.0, expected a time above 0"),
         ("draws = 0, on", "timeout_ms = inf, on", "timeout_ms = inf, expected a finite number"),
@@ -251,15 +251,17 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         (
             "candidates = 8",
             "candidates = 8\nconsumed = ['watched']",
-            "consumed names 'watched'; lists of items are",
+            "consumed contains 'watched'; relations of items are",
         ),
         ("candidates = 8", "candidates = 8\nconsumed = 'history'", "consumed = 'history', expected"),
-        ('use = "popular"', 'use = "city"', "city recall needs the column 'city' of users and of works"),
-        ('use = "popular"', 'use = "community"', "community recall needs the users' column 'community'"),
+        ('use = "popular"', 'use = "city"', "the source city needs the column 'city' of users and of works"),
+        ('use = "popular"', 'use = "community"', "the source community needs the users' column 'community'"),
     ],
 )
 def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, new, message):
-    floored = GOOD.replace("draws = 0, on", "draws = 0, min_items = 4, on") if "floors" in message else GOOD
+    floored = (
+        GOOD.replace("draws = 0, on", "draws = 0, min_items = 4, on") if "min_items of" in message else GOOD
+    )
     assert old in floored
     config.write_text(floored.replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):

@@ -198,7 +198,7 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
             "quota = 5 }",
             "quota = 9, min_items = 9 }",
             4,
-            "the floors sum to 9, 8 works leave recall: make them smaller",
+            "min_items of the sources sum to 9, above limits.recall = 8: make them smaller",
         ),
         ("quota = 5 }", "quota = 5_000_000_000 }", 4, r"quota = 5000000000, expected at most 2147483647"),
         (

@@ -1,5 +1,4 @@
-"""A list of works that is the same in many requests, with its rows in the item index as the newest of them
-saw it."""
+"""A list of items that is the same in many requests, with its rows in the newest index view."""
 
 from __future__ import annotations
 
@@ -9,30 +8,32 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class FixedList:
-    """``works``, whose rows are looked up once for each generation of the index, by the first request that
-    sees it.
+    """Items whose rows are looked up once per index generation, by the first request that sees it.
 
-    Any thread may ask: whoever sees an older generation meanwhile looks up its rows again.
+    Any thread may call it. A thread that sees an older generation meanwhile looks up the rows again.
     """
 
-    def __init__(self, works: Candidates) -> None:
-        self._works = works
+    def __init__(self, items: Candidates) -> None:
+        self._items = items
 
     @classmethod
-    def of(cls, ids: Array) -> Self:
+    def from_ids(cls, ids: Array) -> Self:
         return cls(Candidates.from_ids(ids))
 
     def __len__(self) -> int:
-        return len(self._works)
+        return len(self._items)
 
     @property
     def ids(self) -> Array:
-        return self._works.ids
+        return self._items.ids
 
-    def seen_by(self, request: Request) -> Candidates:
-        """The works, with their rows where the request has an index. O(1), and O(N) in another generation."""
-        works, view = self._works, request.view
-        if view is None or view.has_rows(works.rows):
-            return works
-        self._works = works = works.with_rows(view.lookup(works.ids))
-        return works
+    def candidates(self, request: Request) -> Candidates:
+        """Returns the items, with rows if the request has an index view.
+
+        Cost: O(1), or O(N) for the first request of an index generation.
+        """
+        items, view = self._items, request.view
+        if view is None or view.has_rows(items.rows):
+            return items
+        self._items = items = items.with_rows(view.lookup(items.ids))
+        return items

@@ -1,6 +1,6 @@
-"""Inverted lists: for each key (a song, a creator, a tag) the works that have it, best first.
+"""Inverted lists: for each key (a song, a creator, a tag) the rows of its works, best first.
 
-The lists of a snapshot are built once and kept in ``snapshot.built``: the channels of all scenes share them.
+The lists of a snapshot are built once and kept in ``snapshot.built``. The sources of all scenes share them.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ from karec.kernels.turns import in_turns
 from karec.pipeline.types import Array, Candidates, Request
 
 Spans = tuple[Array, Array, Array]
-"""Lists of rows: ``rows`` int32, and of each list where it begins and ends there."""
+"""Lists of rows: ``rows`` int32, and the first and last position of each list in it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Postings:
-    """``rows[indptr[i]:indptr[i+1]]``, int32, are the work rows of ``keys[i]``, by descending priority, ties
-    by row."""
+    """``rows[indptr[i]:indptr[i+1]]``, int32, are the rows of ``keys[i]``, by descending priority, ties by
+    row."""
 
     keys: Array
     indptr: Array
     rows: Array
 
     @classmethod
-    def build(cls, key_of_work: Array, priority: Array) -> Self:
-        """``key_of_work (N,) int``, ``priority (N,)`` → the lists. O(N log N)."""
-        return cls.of_order(key_of_work, np.argsort(-priority, kind="stable"))
+    def build(cls, keys: Array, priority: Array) -> Self:
+        """Returns the lists of ``keys (N,)`` int, one of each row, by ``priority (N,)``. Cost: O(N log N)."""
+        return cls.from_order(keys, np.argsort(-priority, kind="stable"))
 
     @classmethod
-    def of_order(cls, key_of_work: Array, order: Array) -> Self:
-        """As ``build``, of rows ``order (N,)`` that are by priority already: a radix sort by 16 bits of the
-        keys, the lowest first (Knuth, TAOCP 3, 5.2.5), which is NumPy's stable sort of uint16. O(N), and 4
-        passes at most.
+    def from_order(cls, key_of_row: Array, order: Array) -> Self:
+        """Returns the lists of ``key_of_row (N,)``, with rows in the order of ``order (N,)``.
+
+        Radix sort by 16 bits of the keys, the lowest first (Knuth, TAOCP 3, 5.2.5); NumPy's stable sort of
+        uint16 is one. Cost: O(N), at most 4 passes.
         """
         rows = np.asarray(order, np.int32)
         if not len(rows):
             return cls(np.empty(0, np.int64), np.zeros(1, np.int64), rows)
-        keys = np.asarray(key_of_work)
-        # without a sign, modulo 2^64
+        keys = np.asarray(key_of_row)
+        # Differences to the smallest key, without a sign, modulo 2^64.
         above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)
         for shift in range(0, int(above.max()).bit_length(), 16):
             digit = (above >> np.uint64(shift)).astype(np.uint16)
@@ -56,14 +57,13 @@ class Postings:
         first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
         return cls(ordered[first], np.append(first, len(rows)), rows)
 
-    def of(self, key: int, limit: int) -> Array:
-        """The first ``limit`` work rows of ``key``; empty for a key that no work has. O(log keys)."""
+    def rows_of(self, key: int, limit: int) -> Array:
+        """Returns the first ``limit`` rows of ``key``; empty for an unknown key. Cost: O(log keys)."""
         rows, begins, ends = self.spans(np.array([key]), limit)
         return rows[begins[0] : ends[0]]
 
     def spans(self, keys: Array, limit: int | Array) -> Spans:
-        """The first ``limit`` rows of each key, of all alike or of each its own; empty for a key that no work
-        has."""
+        """Returns the first ``limit`` rows of each key, one limit or one per key; empty for unknown keys."""
         if not len(self.keys):
             none = np.zeros(len(keys), np.int64)
             return self.rows, none, none
@@ -74,9 +74,10 @@ class Postings:
 
 
 @dataclass(frozen=True, eq=False)
-class ListsOfUsers:
-    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u; ``scenes`` those of the
-    entries, where the relation knows them.
+class UserLists:
+    """``rows[indptr[u]:indptr[u+1]]``, int32, are the work rows of user row u.
+
+    ``scenes``: scene codes of the entries; None if the relation has none.
     """
 
     indptr: Array
@@ -84,55 +85,55 @@ class ListsOfUsers:
     scenes: Array | None = None
 
     def spans(self, users: Array, limit: int) -> Spans:
-        """The first ``limit`` rows of each user row."""
+        """Returns the first ``limit`` rows of each user row."""
         begins = self.indptr[users]
         return self.rows, begins, np.minimum(begins + limit, self.indptr[users + 1])
 
 
 def works_by(snapshot: Snapshot, column: str) -> Postings:
-    """Work rows by their value of ``column``, most popular first (``popularity``)."""
+    """Returns the work rows by their value of ``column``, most popular first (``popularity``)."""
     return snapshot.built.get(
         ("works by popularity", column),
-        lambda: Postings.of_order(category(snapshot.works, column), most_popular(snapshot)),
+        lambda: Postings.from_order(category(snapshot.works, column), most_popular(snapshot)),
     )
 
 
 def newest_by(snapshot: Snapshot, column: str) -> Postings:
-    """Work rows by their value of ``column``, published last first, most popular first where nobody knows
-    when."""
+    """Returns the work rows by their value of ``column``, newest first, or most popular first without
+    times."""
     return snapshot.built.get(
         ("newest works", column),
-        lambda: Postings.of_order(category(snapshot.works, column), newest(snapshot)),
+        lambda: Postings.from_order(category(snapshot.works, column), newest(snapshot)),
     )
 
 
 def newest_by_creator(snapshot: Snapshot) -> Postings | None:
-    """``newest_by`` creators; None where works have none."""
+    """Returns ``newest_by`` creator; None if works have no creators."""
     return newest_by(snapshot, CREATOR) if CREATOR in snapshot.works.columns else None
 
 
-def latest_of_users(snapshot: Snapshot, relation: str) -> ListsOfUsers | None:
-    """``lists_of_users``, kept: 4 bytes an entry beside the relation's own. None without the relation."""
+def latest_of_users(snapshot: Snapshot, relation: str) -> UserLists | None:
+    """Returns ``lists_of_users``, built once: 4 bytes an entry. None if there is no such relation."""
     if relation not in snapshot.relations:
         return None
     return snapshot.built.get(("latest works of users", relation), lambda: lists_of_users(snapshot, relation))
 
 
-def lists_of_users(snapshot: Snapshot, relation: str) -> ListsOfUsers:
-    """The works of a relation by user, latest first, those that the snapshot knows. O(M log works)."""
-    of = snapshot.relations[relation]
-    user = np.repeat(np.arange(len(of)), np.diff(of.indptr))[::-1]
-    rows = snapshot.works.lookup(np.asarray(of.values)[::-1])
+def lists_of_users(snapshot: Snapshot, relation: str) -> UserLists:
+    """Returns the known works of a relation by user, latest first. Cost: O(M log works) for M entries."""
+    entries = snapshot.relations[relation]
+    user = np.repeat(np.arange(len(entries)), np.diff(entries.indptr))[::-1]
+    rows = snapshot.works.lookup(np.asarray(entries.values)[::-1])
     known = rows >= 0
     user = user[known]
     order = np.argsort(user, kind="stable")
-    indptr = np.append(0, np.cumsum(np.bincount(user, minlength=len(of))))
-    scenes = None if of.scenes is None else np.asarray(of.scenes)[::-1][known][order]
-    return ListsOfUsers(indptr, rows[known][order].astype(np.int32), scenes)
+    indptr = np.append(0, np.cumsum(np.bincount(user, minlength=len(entries))))
+    scenes = None if entries.scenes is None else np.asarray(entries.scenes)[::-1][known][order]
+    return UserLists(indptr, rows[known][order].astype(np.int32), scenes)
 
 
 def users_by(snapshot: Snapshot, column: str) -> Postings | None:
-    """User rows by their value of ``column``, in the order of the rows; None where users have no such
+    """Returns the user rows by their value of ``column``, in order of rows; None if users have no such
     column."""
     users = snapshot.users
     if column not in users.columns:
@@ -143,20 +144,21 @@ def users_by(snapshot: Snapshot, column: str) -> Postings | None:
 
 
 def category(table: Table, column: str) -> Array:
-    """The column, whose values are lists' keys; ValueError for one that does not hold whole numbers."""
+    """Returns the column, whose values are keys of lists.
+
+    Raises ValueError if it is not an integer column.
+    """
     values = np.asarray(table[column])
     if values.dtype.kind not in "iu":
-        raise ValueError(
-            f"the column {column!r} holds {values.dtype}, recall by its values needs whole numbers"
-        )
+        raise ValueError(f"the column {column!r} holds {values.dtype}, expected integers")
     return values
 
 
 def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
-    """(≤ limit,) int32 work rows of the lists read in turns (first of each, second of each, …), repeats left
-    out.
+    """Returns (≤ limit,) int32 distinct work rows of the lists: the first of each list, the second of each,
+    and so on.
 
-    So the first works of every list are kept however small ``limit`` is. O(rows read).
+    So a small ``limit`` still keeps the first works of every list. Cost: O(rows read).
     """
     if not lists:
         return np.empty(0, np.int32)
@@ -166,13 +168,12 @@ def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
 
 
 def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
-    """The works of ``rows (N,)`` int32, in their order. ``take`` costs a third of an index of int32."""
+    """Returns the works of ``rows (N,)`` int32, in their order."""
     return Candidates.from_ids(np.asarray(snapshot.works.ids).take(rows))
 
 
 def newest(snapshot: Snapshot) -> Array:
-    """(N,) int32 work rows, published last first, or most popular first where nobody knows when; ties by
-    row."""
+    """Returns (N,) int32 work rows, newest first, or most popular first without times; ties by row."""
     if PUBLISHED not in snapshot.works.columns:
         return most_popular(snapshot)
     return snapshot.built.get(
@@ -181,24 +182,24 @@ def newest(snapshot: Snapshot) -> Array:
 
 
 def popularity(snapshot: Snapshot) -> Array:
-    """(N,) float64 in [0, 1]: the smoothed rate, per show, of the last label that says enjoyed and is
-    counted.
+    """Returns (N,) float64 in [0, 1]: the smoothed rate per impression of the last counted label that means
+    enjoyed.
 
-    Works without counters are ordered by when they were published, newest 1, oldest 0; all are 0 where nobody
-    knows.
+    Without counters works are ordered by time of publishing, newest 1, oldest 0; without times all are 0.
     """
     return snapshot.built.get("popularity", lambda: _popularity(snapshot))
 
 
 def most_popular(snapshot: Snapshot) -> Array:
-    """(N,) int32 work rows, most popular first, ties by row."""
+    """Returns (N,) int32 work rows, most popular first, ties by row."""
     return snapshot.built.get("works by popularity", lambda: descending(popularity(snapshot)))
 
 
 def descending(values: Array) -> Array:
-    """(N,) int32 rows by falling ``values (N,)`` float64, ties by row; NaN comes last. As a stable sort in a
-    quarter of its time: NumPy sorts doubles and whole numbers by AVX-512 or AVX2, but not stably, so that
-    rows of equal values are put in order by a second sort, of (rank of the value, row) in one number.
+    """Returns (N,) int32 rows by descending ``values (N,)`` float64, ties by row; NaN comes last.
+
+    NumPy sorts float64 and integers by AVX-512 or AVX2, but not stably. A second sort, of (rank of the value,
+    row) in one integer, puts rows of equal values in order. Both take a quarter of the time of a stable sort.
     """
     n = len(values)
     if n >= 1 << 31 or np.isnan(values).any():
@@ -206,7 +207,7 @@ def descending(values: Array) -> Array:
     rows = np.argsort(-values)
     ordered = values[rows]
     rank = np.cumsum(ordered[1:] != ordered[:-1])
-    if n < 2 or rank[-1] == n - 1:  # no two are equal
+    if n < 2 or rank[-1] == n - 1:  # all values differ
         return rows.astype(np.int32)
     keyed = np.append(0, rank) << 31 | rows
     keyed.sort()
@@ -228,30 +229,40 @@ def _popularity(snapshot: Snapshot) -> Array:
 
 
 def user_row(snapshot: Snapshot, user: int) -> int:
-    """The row of the user, −1 for one that the snapshot does not know."""
+    """Returns the row of the user; −1 for an unknown user."""
     return snapshot.users.row(user)
 
 
 def related_now(request: Request, snapshot: Snapshot, relation: str) -> Array:
-    """The ids that a relation has for the user as of the request, oldest first; the snapshot's where nothing
-    newer is known.
-    """
-    now = request.online_list(relation)
-    if now is not None:
-        return now
+    """Returns the ids of a relation for the user, oldest first, from the online store or else from the
+    snapshot."""
+    newest_ids = request.online_list(relation)
+    if newest_ids is not None:
+        return newest_ids
     user = user_row(snapshot, request.user_number)
     return np.empty(0, np.int64) if user < 0 else related(snapshot, relation, user)
 
 
 def latest_rows(request: Request, snapshot: Snapshot, relation: str, limit: int) -> Array:
-    """(≤ limit,) int32 rows of the latest works that a relation has for the user as of the request, latest
-    first, those that the snapshot knows. O(entries).
+    """Returns (≤ limit,) int32 rows of the latest known works of a relation for the user, latest first.
+
+    Cost: O(entries).
     """
     rows = snapshot.works.lookup(related_now(request, snapshot, relation)[::-1])
     return rows[rows >= 0][:limit].astype(np.int32)
 
 
+def uploads_of(request: Request) -> Snapshot | None:
+    """Returns the items uploaded after the snapshot, with its columns; None if there are none.
+
+    Their ids are not in the snapshot.
+    """
+    if request.online is None or not len(request.online.items.uploads.works):
+        return None
+    return request.online.items.uploads
+
+
 def related(snapshot: Snapshot, relation: str, user: int) -> Array:
-    """The ids that a relation has for a user row; none without the relation."""
+    """Returns the ids of a relation for a user row; empty without the relation."""
     known = snapshot.relations.get(relation)
     return np.empty(0, np.int64) if known is None else np.asarray(known.of(user))

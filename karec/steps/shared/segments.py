@@ -1,16 +1,15 @@
-"""How works do among the users of one segment (one age band, one community), in one scene, and among both.
+"""Rates of works among the users of a segment (an age band, a community), in a scene, or both.
 
-    rate = (enjoyed / l + m·r) / (seen + m)    seen = enjoyed + passed over, by the segment's users, in the
-                                               scene, as users' lists say; m = PRIOR_SEEN
-                                               r    = the work's popularity with everybody; of a segment in a
-                                                    scene its
-                                                      rate in the scene
-                                               l    = how much oftener a work is enjoyed in the scene than in
-                                                    all
+    rate = (enjoyed / l + m·r) / (seen + m)    seen: enjoyed or skipped by users of the segment, in the scene,
+                                               according to the users' lists; m = PRIOR_SEEN
+                                               r: rate of the work among all users; for a segment in a scene,
+                                                  its rate in the scene
+                                               l: how much more often works are enjoyed in the scene than in
+                                               all
 
-A work that nobody of the segment has seen in the scene has the rate r. Lists are as long as the snapshot
-keeps them, so that a rate is of what its users saw last. By l works seen in a scene where little is enjoyed
-do not stand behind those that were never seen there.
+A work that no user of the segment has seen in the scene has the rate r. The lists hold the last entries of
+each user, so rates are recent. The factor l keeps works seen in a scene with few enjoyed works from ranking
+behind works that were never seen there.
 """
 
 from __future__ import annotations
@@ -26,13 +25,14 @@ from karec.pipeline.types import Array
 from karec.steps.shared.postings import Postings, lists_of_users, popularity
 
 PRIOR_SEEN = 5.0
-EVERYBODY = -1  # the segment of who is in none
+ALL_USERS = -1  # segment of all users
 
 
 @dataclass(frozen=True, eq=False)
 class SeenBySegment:
-    """M pairs of a segment and a work that its users saw: ``segment``, ``row``, how many of them ``enjoyed``
-    it, and the smoothed ``rate``; ordered by segment.
+    """M pairs of a segment and a work that its users saw, in order of segments.
+
+    ``row``: the work's row. ``enjoyed``: number of users who enjoyed it. ``rate``: the smoothed rate.
     """
 
     segment: Array
@@ -42,10 +42,10 @@ class SeenBySegment:
 
 
 def enjoyed_in(snapshot: Snapshot, column: str) -> Postings:
-    """For each value of the users' ``column`` the works that its users enjoyed, by rate."""
+    """Returns, for each value of the users' ``column``, the works that its users enjoyed, by rate."""
 
     def build() -> Postings:
-        seen = seen_by(snapshot, column)
+        seen = seen_by_segment(snapshot, column)
         enjoyed = seen.enjoyed > 0
         lists = Postings.build(seen.segment[enjoyed], seen.rate[enjoyed])
         return Postings(lists.keys, lists.indptr, seen.row[enjoyed].astype(np.int32)[lists.rows])
@@ -53,42 +53,48 @@ def enjoyed_in(snapshot: Snapshot, column: str) -> Postings:
     return snapshot.built.get(("enjoyed in segment", column), build)
 
 
-def seen_by(snapshot: Snapshot, column: str) -> SeenBySegment:
-    """Of each value of the users' ``column``; one that is missing is no segment. O(entries of the lists ·
-    log)."""
+def seen_by_segment(snapshot: Snapshot, column: str) -> SeenBySegment:
+    """Returns the works seen by the users of each value of ``column``. Missing values are no segment.
+
+    Cost: O(E log E) for E entries of the lists.
+    """
     return _rated(snapshot, _entries(snapshot, column), popularity(snapshot))
 
 
 def seen_in_scenes(
     snapshot: Snapshot, column: str | None
 ) -> dict[int, tuple[SeenBySegment, SeenBySegment | None]]:
-    """{code of a scene: (what was seen there, all of it in the segment EVERYBODY; by value of ``column``,
-    None without a column)}, of the scenes in which a list has an entry. O(scenes · (entries · log + works)).
+    """Returns {scene code: (works seen by all users, works seen by value of ``column``)} of scenes with
+    entries.
+
+    The first has the segment ALL_USERS. The second is None without a column.
+    Cost: O(scenes · (E log E + works)) for E entries.
     """
-    everybody = _entries(snapshot, None)
+    all_users = _entries(snapshot, None)
     segments = None if column is None else _entries(snapshot, column)
-    overall, found = everybody.enjoyed.mean() if len(everybody.enjoyed) else 0.0, {}
-    for scene in np.unique(everybody.scene[everybody.scene >= 0]).tolist():
-        there = everybody.take(everybody.scene == scene)
+    overall = all_users.enjoyed.mean() if len(all_users.enjoyed) else 0.0
+    rates = {}
+    for scene in np.unique(all_users.scene[all_users.scene >= 0]).tolist():
+        there = all_users.take(all_users.scene == scene)
         n = len(there.enjoyed)
-        oftener = (
-            (there.enjoyed.sum() + PRIOR_SEEN * overall) / ((n + PRIOR_SEEN) * overall) if overall else 1.0
-        )
+        lift = (there.enjoyed.sum() + PRIOR_SEEN * overall) / ((n + PRIOR_SEEN) * overall) if overall else 1.0
         rate = popularity(snapshot)
-        all_of_it = _rated(snapshot, there, rate, oftener)
+        of_all_users = _rated(snapshot, there, rate, lift)
         by_segment = None
         if segments is not None:
             rate = rate.copy()
-            rate[all_of_it.row] = all_of_it.rate
-            by_segment = _rated(snapshot, segments.take(segments.scene == scene), rate, oftener)
-        found[scene] = all_of_it, by_segment
-    return found
+            rate[of_all_users.row] = of_all_users.rate
+            by_segment = _rated(snapshot, segments.take(segments.scene == scene), rate, lift)
+        rates[scene] = of_all_users, by_segment
+    return rates
 
 
 @dataclass(frozen=True, eq=False)
 class _Entries:
-    """Of users' lists: the ``segment`` of the user, the work's ``row``, 1.0 where it was ``enjoyed``, and the
-    ``scene``, −1 where it is not known."""
+    """Entries of the users' lists.
+
+    ``segment``: of the user. ``row``: of the work. ``enjoyed``: 1.0 or 0.0. ``scene``: −1 if unknown.
+    """
 
     segment: Array
     row: Array
@@ -100,9 +106,9 @@ class _Entries:
 
 
 def _entries(snapshot: Snapshot, column: str | None) -> _Entries:
-    """Of the users who are in a segment; without ``column`` of all, in EVERYBODY."""
+    """Returns the entries of users in a segment; without ``column`` of all users, in ALL_USERS."""
     if column is None:
-        segment_of = np.full(len(snapshot.users), EVERYBODY)
+        segment_of = np.full(len(snapshot.users), ALL_USERS)
         is_in = np.ones(len(segment_of), bool)
     else:
         segment_of = np.asarray(snapshot.users[column], np.int64)
@@ -127,12 +133,12 @@ def _entries(snapshot: Snapshot, column: str | None) -> _Entries:
     return _Entries(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
-def _rated(snapshot: Snapshot, entries: _Entries, near: Array, oftener: float = 1.0) -> SeenBySegment:
-    """Pairs of segment and work, whose rates are smoothed towards ``near (works,)``."""
+def _rated(snapshot: Snapshot, entries: _Entries, near: Array, lift: float = 1.0) -> SeenBySegment:
+    """Returns the pairs of segment and work, with rates smoothed towards ``near (works,)``."""
     n = max(len(snapshot.works), 1)
     pairs, which = np.unique(entries.segment * n + entries.row, return_inverse=True)
     positives = np.bincount(which, weights=entries.enjoyed, minlength=len(pairs))
     seen = np.bincount(which, minlength=len(pairs))
     segment, row = np.divmod(pairs, n)
-    rate = smoothed_rate(positives / oftener, seen, near[row], PRIOR_SEEN)
+    rate = smoothed_rate(positives / lift, seen, near[row], PRIOR_SEEN)
     return SeenBySegment(segment, row, positives, rate)

@@ -1,4 +1,4 @@
-"""City recall: works of the user's own city."""
+"""Source of items from the user's city."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from karec.steps.shared.postings import category, interleave, newest_by, user_ro
 
 
 class City(Source):
-    """In turns: the works of the user's city that are popular, and those that are new. Nothing for a user of
-    none.
+    """Alternates popular and new items of the user's city. Empty if the user has no city.
 
-    ``column``, of users and of works: integers that mean the same in both, negative where nobody knows.
+    ``column``: an integer column of users and of items with the same codes; negative if unknown.
     """
 
     is_verified = True  # tests/steps/sources/test_city.py
-    reason = "works of the user's city"
+    reason = "of the user's city"
 
     def __init__(self, snapshot: Snapshot, quota: int, column: str = "city") -> None:
         if quota <= 0:
@@ -27,19 +26,20 @@ class City(Source):
         for name, table in (("users", snapshot.users), ("works", snapshot.works)):
             if column not in table.columns:
                 raise ValueError(
-                    f"city recall needs the column {column!r} of users and of works; columns of {name} are "
+                    f"the source city needs the column {column!r} of users and of works; columns of {name} "
+                    f"are "
                     f"{list(table.columns)}"
                 )
         self.snapshot = snapshot
         self.quota = quota
         self.column = column
         self.lists = (works_by(snapshot, column), newest_by(snapshot, column))
-        self.city_of = category(snapshot.users, column)
+        self.city_codes = category(snapshot.users, column)
 
     def recall(self, request: Request) -> Candidates:
         user = user_row(self.snapshot, request.user_number)
-        if user < 0 or not is_named(self.column, city := self.city_of[user]):
+        if user < 0 or not is_named(self.column, city := self.city_codes[user]):
             return Candidates.empty()
-        here = np.array([city])
-        rows = interleave(self.snapshot, [of.spans(here, self.quota) for of in self.lists], self.quota)
+        spans = [lists.spans(np.array([city]), self.quota) for lists in self.lists]
+        rows = interleave(self.snapshot, spans, self.quota)
         return works_at(self.snapshot, rows)

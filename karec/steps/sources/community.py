@@ -1,8 +1,7 @@
-"""Community recall: what people of the user's community enjoy, and what they make.
+"""Source of items that the user's community enjoys or makes.
 
-A community is a group of the graph of who follows, befriends and watches the same as whom; it is found
-offline and stands in the snapshot as the users' column ``community`` (``karec.refresh.communities``),
-negative for a user of none.
+A community is a group of users in the graph of follows, friendships and common items. Publishing computes it
+(``karec.refresh.communities``) as the column ``community`` of users, negative for users without one.
 """
 
 from __future__ import annotations
@@ -18,21 +17,23 @@ from karec.steps.shared.segments import enjoyed_in
 
 
 class Community(Source):
-    """In turns: works that the community's members enjoyed, by their rate among them, and works that members
-    made, newest first. Nothing for a user of no community.
+    """Alternates items that the community enjoyed, by their rate there, and items that members made, newest
+    first.
+
+    Empty if the user has no community.
     """
 
     is_verified = True  # tests/steps/sources/test_community.py
-    reason = "works that the user's community enjoys or makes"
+    reason = "enjoyed or made by the user's community"
 
     def __init__(self, snapshot: Snapshot, quota: int) -> None:
         if quota <= 0:
             raise ValueError(f"quota must be positive, got {quota}")
         if COMMUNITY not in snapshot.users.columns:
             raise ValueError(
-                f"community recall needs the users' column {COMMUNITY!r}, which publishing finds from "
-                f"follows, friends "
-                f"and histories (pip install 'karec[train]'); columns are {list(snapshot.users.columns)}"
+                f"the source community needs the users' column {COMMUNITY!r}; columns are "
+                f"{list(snapshot.users.columns)}. Publishing computes it from follows, friends and histories "
+                "(pip install 'karec[train]')"
             )
         self.snapshot = snapshot
         self.quota = quota
@@ -43,19 +44,21 @@ class Community(Source):
         user = user_row(self.snapshot, request.user_number)
         if user < 0 or (community := int(self.snapshot.users[COMMUNITY][user])) < 0:
             return Candidates.empty()
-        here = np.array([community])
-        lists = [of.spans(here, self.quota) for of in (self.enjoyed, self.made) if of is not None]
-        return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+        members = np.array([community])
+        lists = [self.enjoyed] if self.made is None else [self.enjoyed, self.made]
+        spans = [postings.spans(members, self.quota) for postings in lists]
+        return works_at(self.snapshot, interleave(self.snapshot, spans, self.quota))
 
 
 def _made_in(snapshot: Snapshot) -> Postings | None:
-    """For each community the works that its members made, newest first; None where works have no creators."""
+    """Returns the items of each community's members, newest first; None if items have no creators."""
     if CREATOR not in snapshot.works.columns:
         return None
 
     def build() -> Postings:
-        maker = snapshot.users.lookup(snapshot.works[CREATOR])
-        community = np.append(snapshot.users[COMMUNITY], -1)[maker]  # the last is of who is no user
-        return Postings.of_order(community, newest(snapshot))
+        creators = snapshot.users.lookup(snapshot.works[CREATOR])
+        # the last entry is for creators who are not users
+        community = np.append(snapshot.users[COMMUNITY], -1)[creators]
+        return Postings.from_order(community, newest(snapshot))
 
     return snapshot.built.get("works made in communities", build)

@@ -1,18 +1,15 @@
-"""Fresh recall: new works, with a bonus for works and creators that were hardly shown.
+"""Source of new items, with exploration of items and creators that were rarely shown.
 
-Thompson sampling. Of the newest works each draws its chance to be enjoyed from what is known of it, and the
-best draws win:
+Thompson sampling: each of the newest items draws its probability to be enjoyed, and the best draws are taken.
 
-    creator  θ_c ~ Beta(m·r + p_c, m·(1 − r) + n_c − p_c)             r: mean rate of all, m = PRIOR_SHOWS
-             imagined shows
-    work     θ_w ~ Beta(m·θ_c + p_w, m·(1 − θ_c) + n_w − p_w)         p of n shows were enjoyed
+    creator  θ_c ~ Beta(m·r + p_c, m·(1 − r) + n_c − p_c)       r: mean rate of all items, m = PRIOR_SHOWS
+    item     θ_i ~ Beta(m·θ_c + p_i, m·(1 − θ_c) + n_i − p_i)   p of n impressions were enjoyed
 
-The fewer the shows, the wider the draw: works and creators of whom little is known come up in some requests,
-and what was shown often in vain in none. ``draws`` such orders are made once a bundle; the request's id says
-which one it gets, so that a request can be replayed.
+Few impressions give a wide distribution, so that little known items appear in some requests. ``draws`` orders
+are drawn once per bundle. The request's id chooses one of them, so that a request can be replayed.
 
-Source   W. R. Thompson, Biometrika 25, 1933; O. Chapelle, L. Li, An empirical evaluation of Thompson
-         sampling, 2011.
+Source: W. R. Thompson, Biometrika 25, 1933; O. Chapelle, L. Li, An empirical evaluation of Thompson sampling,
+2011.
 """
 
 from __future__ import annotations
@@ -26,25 +23,26 @@ from karec.catalog.snapshot import Snapshot
 from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.fixed_list import FixedList
-from karec.steps.shared.postings import descending, newest
+from karec.steps.shared.postings import descending, newest, uploads_of
 
-LEAST_MEAN = 0.01  # of a platform where nothing was enjoyed yet
+MIN_MEAN = 0.01  # of a platform without enjoyed items
 
 
 class Fresh(Source):
-    """The ``quota`` best draws of the ``pool`` works that were published last (twice the quota, unless told).
-    Before them those that came since the bundle was made, newest first.
+    """The ``quota`` best draws of the ``pool`` newest items (by default twice the quota).
 
-    Where works have no counters, or ``draws = 0``, the ``quota`` works that were published last. O(1) a
-    request; building takes O(draws · pool · log pool).
+    Items uploaded after the snapshot come first, newest first. Without counters of items, or with
+    ``draws = 0``, the ``quota`` newest items.
+
+    Cost: O(1) per request, O(draws · pool · log pool) to build.
     """
 
     is_verified = True  # tests/steps/sources/test_fresh.py
-    reason = "new works, those the more of which little is known"
+    reason = "new, preferring little known items"
 
     def __init__(self, snapshot: Snapshot, quota: int, pool: int | None = None, draws: int = 16) -> None:
         if PUBLISHED not in snapshot.works.columns:
-            raise ValueError("fresh recall needs the moment when works were published; these works have none")
+            raise ValueError(f"the source fresh needs the column {PUBLISHED!r} of works")
         pool = 2 * quota if pool is None else pool
         if quota <= 0 or pool < quota or draws < 0:
             raise ValueError(
@@ -59,13 +57,11 @@ class Fresh(Source):
 
     def recall(self, request: Request) -> Candidates:
         drawn = self.orders[request.seed % len(self.orders)]
-        came = None if request.online is None else request.online.items.uploads
-        if came is None or not len(came.works):
-            return drawn.seen_by(request)
-        new = np.asarray(came.works.ids)[newest(came)[: self.quota]]
-        return Candidates.from_ids(
-            np.concatenate([new, drawn.ids])[: self.quota]
-        )  # the snapshot has none of them
+        uploads = uploads_of(request)
+        if uploads is None:
+            return drawn.candidates(request)
+        new = np.asarray(uploads.works.ids)[newest(uploads)[: self.quota]]
+        return Candidates.from_ids(np.concatenate([new, drawn.ids])[: self.quota])
 
 
 def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[FixedList, ...]:
@@ -73,9 +69,9 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Fixe
     latest = newest(snapshot)[:pool]
     counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns]
     if not draws or not counted or schema.EXPOSED not in works.columns or not len(latest):
-        return (FixedList.of(ids[latest[:quota]]),)
+        return (FixedList.from_ids(ids[latest[:quota]]),)
     positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
-    mean = min(max(mean_rate(positives, shows), LEAST_MEAN), 1.0 - LEAST_MEAN)
+    mean = min(max(mean_rate(positives, shows), MIN_MEAN), 1.0 - MIN_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
     alone = maker < 0  # nobody knows who made it: it says nothing of another such work
     maker[alone] = maker.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
@@ -87,7 +83,7 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Fixe
         rng = np.random.default_rng(seed)
         rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
         best = descending(_beta(rng, positives[latest], shows[latest], rate))[:quota]
-        orders.append(FixedList.of(ids[latest[best]]))
+        orders.append(FixedList.from_ids(ids[latest[best]]))
     return tuple(orders)
 
 

@@ -14,14 +14,13 @@ from karec.steps.shared.fixed_list import FixedList
 
 
 class Indicators(Source):
-    """The ``quota`` works with the best live indicators: Σ weight · rate of a label
-    (``platform.indicators``).
+    """The ``quota`` items with the largest sum of weight · rate of a label (``karec.aggregates.indicators``).
 
-    ``weights``: {label: weight}, as the prerank step ``live_indicators`` takes them.
+    ``weights``: {label: weight}, as in the scorer ``live_indicators``.
     """
 
-    is_verified = True  # tests/steps/sources/test_popular.py
-    reason = "works with the best indicators now"
+    is_verified = True  # tests/steps/sources/test_indicators.py
+    reason = "with the best live indicators"
 
     def __init__(self, snapshot: Snapshot, quota: int, weights: Mapping[str, float] | None = None) -> None:
         if quota <= 0:
@@ -34,9 +33,9 @@ class Indicators(Source):
         )
 
     def recall(self, request: Request) -> Candidates:
-        return self.best.seen_by(request)
+        return self.best.candidates(request)
 
 
 def _top_works(snapshot: Snapshot, priority: Array, quota: int) -> FixedList:
     """The ``quota`` works of the highest priority, ties by row."""
-    return FixedList.of(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])
+    return FixedList.from_ids(np.asarray(snapshot.works.ids)[np.argsort(-priority, kind="stable")[:quota]])

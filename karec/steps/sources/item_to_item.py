@@ -1,7 +1,7 @@
-"""Item-to-item recall: the works that are watched by the same people as what the user liked last.
+"""Source of items that are nearest neighbours of the items that the user liked last.
 
-The vectors are those of who watched what together (``karec.features.cowatch``); their inner products are
-cosines. They are searched exactly: O(seeds · works with a vector · D) a request.
+The vectors are co-watch vectors (``karec.features.cowatch``): an inner product is a cosine. The search is
+exact: O(seeds · items with a vector · D) per request.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.postings import interleave, latest_of_users, latest_rows, user_row, works_at
 
-LOOKED_AT = 50  # latest works of a list, of which those with a vector are seeds
+MAX_LIST_ITEMS = 50  # latest items of a list that may be seeds
 
 
 class ItemToItem(Source):
-    """The seeds' nearest works read in turns, ``per_seed`` of each at most, none of them a seed.
+    """Alternates between the nearest items of each seed, at most ``per_seed`` of each. Seeds are left out.
 
-    The seeds are the ``seeds`` works that the user liked last and, where those are fewer, watched last, those
-    that have a co-watch vector: some users must have watched a work before training.
+    The seeds are the ``seeds`` items that the user liked last, then those watched last, if they have a
+    co-watch vector. An item has one if enough users had watched it before the training.
     """
 
     is_verified = True  # tests/steps/sources/test_item_to_item.py
-    reason = "watched by those who watched what the user liked last"
+    reason = "watched by users who watched what this user liked last"
 
     def __init__(
         self, snapshot: Snapshot, encoder: Encoder, quota: int, seeds: int = 10, per_seed: int = 1000
@@ -46,7 +46,7 @@ class ItemToItem(Source):
         self.seeds = seeds
         self.per_seed = per_seed
         lists = {name: latest_of_users(snapshot, name) for name in ("liked", "history")}
-        self.lists = {name: of for name, of in lists.items() if of is not None}
+        self.lists = {name: items for name, items in lists.items() if items is not None}
         cowatch = encoder.cowatch
         self.vectors, self.neighbours = snapshot.built.get(
             "co-watch neighbours", lambda: _index(snapshot, cowatch)
@@ -57,22 +57,22 @@ class ItemToItem(Source):
         if not len(seeds):
             return Candidates.empty()
         k = min(self.per_seed + len(seeds), len(self.neighbours))
-        found = self.neighbours.search(self.vectors[self.neighbours.lookup(seeds)], k=k).ids
+        nearest_ids = self.neighbours.search(self.vectors[self.neighbours.lookup(seeds)], k=k).ids
         lists = []
-        for nearest in found:
+        for nearest in nearest_ids:
             rows = nearest[(nearest >= 0) & ~np.isin(nearest, seeds)].astype(np.int32)
             lists.append((rows, np.array([0]), np.array([min(len(rows), self.per_seed)])))
         return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _seeds(self, request: Request) -> Array:
-        """(≤ seeds,) work rows with a vector, each once, liked ones first, latest first."""
+        """Returns (≤ seeds,) distinct rows of works with a vector: liked ones first, latest first."""
         user = user_row(self.snapshot, request.user_number)
         lists = [np.empty(0, np.int64)]
-        for name, of in self.lists.items():
+        for name, items in self.lists.items():
             if request.online_list(name) is not None:
-                lists.append(latest_rows(request, self.snapshot, name, LOOKED_AT))
+                lists.append(latest_rows(request, self.snapshot, name, MAX_LIST_ITEMS))
             elif user >= 0:
-                all_rows, begins, ends = of.spans(np.array([user]), LOOKED_AT)
+                all_rows, begins, ends = items.spans(np.array([user]), MAX_LIST_ITEMS)
                 lists.append(all_rows[begins[0] : ends[0]])
         rows = np.concatenate(lists)
         known = rows[self.neighbours.lookup(rows) >= 0]
@@ -80,8 +80,8 @@ class ItemToItem(Source):
 
 
 def _index(snapshot: Snapshot, cowatch: CowatchVectors) -> tuple[Array, ItemIndex]:
-    """(vectors (K, D) float32, an index of them by work row): of the snapshot's works, those that have a
-    vector."""
+    """Returns (K, D) float32 co-watch vectors of the works that have one, and an index of them by work
+    row."""
     rows = np.arange(len(snapshot.works))
     codes = cowatch.codes(np.asarray(snapshot.works.ids))
     vectors = cowatch.vectors[codes[codes > 0]]

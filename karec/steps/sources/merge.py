@@ -1,4 +1,4 @@
-"""Recall channels merged into one list without repeats; each work knows which channels found it."""
+"""Merger of the sources' candidates into one list of distinct items."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from karec.pipeline.step import Merger
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.postings import related_now
 
-NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations that hold ids of people and songs
+NOT_OF_ITEMS = ("follows", "friends", "searched")  # relations with ids of users, creators and songs
 
 
 class Merge(Merger):
-    """At most ``quotas[c]`` works that channel c brings first, and ``limit`` in all; the order of the
-    channels is their priority. Where the request has a view of the index, works have their rows there: those
-    that a channel found, and of other channels they are looked up. O(works found).
+    """Takes at most ``quotas[c]`` first items of source c, and ``limit`` items in all. Sources are in order
+    of priority.
 
-    floors    at least so many works that channel c found are there, as far as it found so many; together at
-              most limit
-    consumed  relations of the snapshot, such as history and skipped: works that they list for the user are
-              left out
+    Each item has the bits of all sources that found it. If the request has an index view, items have their
+    rows in it: rows that a source found are kept, others are looked up. Cost: O(items found).
 
-    Where the request knows what happened since the bundle was made, works that were deleted or blocked are
-    left out, and those that the user was shown, unless ``show_again``.
+    min_items  minimum number of items of each source, if it found so many; their sum is at most ``limit``
+    consumed   relations of the snapshot, for example history; their items for the user are left out
 
-    Notes: ``sole (C,)``, how many works each channel alone found.
+    If the request has the online store, deleted and blocked items are left out, and items that the user was
+    shown unless ``show_again``.
+
+    Notes: ``sole (C,)``, the number of items that only source c found.
     """
 
     is_verified = True  # tests/kernels/test_merge.py
@@ -41,24 +41,21 @@ class Merge(Merger):
         self,
         quotas: Sequence[int],
         limit: int,
-        floors: Sequence[int] | None = None,
+        min_items: Sequence[int] | None = None,
         consumed: Sequence[str] = (),
         snapshot: Snapshot | None = None,
         show_again: bool = False,
     ) -> None:
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")
-        floors = [0] * len(quotas) if floors is None else list(floors)
-        above = [
-            (floor, quota) for floor, quota in zip(floors, quotas, strict=True) if not 0 <= floor <= quota
-        ]
+        min_items = [0] * len(quotas) if min_items is None else list(min_items)
+        above = [(n, quota) for n, quota in zip(min_items, quotas, strict=True) if not 0 <= n <= quota]
         if above:
+            raise ValueError(f"min_items of a source is {above[0][0]}, expected 0 … {above[0][1]}, its quota")
+        if sum(min_items) > limit:
             raise ValueError(
-                f"a channel's floor lies in 0 … its quota, got {above[0][0]} with the quota {above[0][1]}"
-            )
-        if sum(floors) > limit:
-            raise ValueError(
-                f"the floors sum to {sum(floors)}, {limit} works leave recall: make them smaller"
+                f"min_items of the sources sum to {sum(min_items)}, above limits.recall = {limit}: make them "
+                f"smaller"
             )
         relations = (
             () if snapshot is None else tuple(name for name in snapshot.relations if name not in NOT_OF_ITEMS)
@@ -66,12 +63,12 @@ class Merge(Merger):
         for relation in consumed:
             if relation not in relations:
                 raise ValueError(
-                    f"consumed names {relation!r}{nearest(relation, relations)}; lists of items are "
+                    f"consumed contains {relation!r}{nearest(relation, relations)}; relations of items are "
                     f"{relations}"
                 )
         self.quotas = tuple(quotas)
         self.limit = limit
-        self.floors = tuple(floors)
+        self.min_items = tuple(min_items)
         self.consumed = tuple(consumed)
         self.snapshot = snapshot
         self.show_again = show_again
@@ -88,7 +85,7 @@ class Merge(Merger):
     ) -> Candidates:
         given, scored = [part.ids for part in parts], [part.scores for part in parts]
         rows = [part.rows if view is not None and view.has_rows(part.rows) else None for part in parts]
-        how = self.quotas, self.limit, self.floors, left_out
+        how = self.quotas, self.limit, self.min_items, left_out
         if view is None or len(parts) > MOST_CHANNELS:
             ids, scores, found, sources = merge_channels(given, scored, *how, rows)
         else:

@@ -1,5 +1,4 @@
-"""Model recall: the works whose item vectors lie nearest to the user's, by exact scan or by lists of
-works."""
+"""Source of the items with the largest inner product with the user vector."""
 
 from __future__ import annotations
 
@@ -13,24 +12,23 @@ from karec.models.onnx_model import OnnxModel
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request, StepOutput
 
-MORE = 2  # works that are scored for one that is recalled
+CANDIDATE_RATIO = 2  # scored items per recalled item
 
 
 class Model(Source):
-    """The top ``quota`` of the whole library by inner product with the user vector of each row's model
+    """The ``quota`` best items of the index by inner product with the user vector of each row's model
     version.
 
-    It searches in recall's own space where the bundle has one (``recall_schema``), with the vectors that
-    ``recall_user_towers`` {model version: tower} make of the user's features. Else it searches the item index
-    with prerank's user vector.
+    The source searches recall's own vector space if the bundle has one (``recall_schema``), with the vectors
+    of ``recall_user_towers`` {model version: tower}; else the item index with pre-ranking's user vector.
 
-    ``exact`` False: of an index with lists, only the works of the lists nearest to the user are scored: of
-    ``n_probe`` lists, the bundle's number, at which recall@1000 was measured to be .95 or more, or of as many
-    as hold MORE times the quota on average, if these are more; where lists near the user are small, fewer
-    works than the quota are found. An index without lists, as of a small catalogue, is scanned.
+    ``exact`` False: in an index with lists, only the items of the lists nearest to the user are scored. The
+    number of lists is ``n_probe``, the bundle's number for a measured recall@1000 of at least 0.95, or as
+    many as hold CANDIDATE_RATIO times the quota on average, if that is more. Fewer items than the quota are
+    found if these lists are small. An index without lists is scanned.
 
-    Blocked works are left out, so that fewer than ``quota`` may be found, and works of a version that has no
-    user vector, which the notes count (``without_user_vector``).
+    Blocked items are left out, and items of a version without a user vector, which the notes count
+    (``without_user_vector``).
     """
 
     is_verified = True  # tests/steps/sources/test_model.py
@@ -66,11 +64,11 @@ class Model(Source):
             query = select_query(vectors, view.model_versions)
         found = view.search(query, self.quota, n_probe=self._n_probe(view))
         nearest = Candidates.from_ids(found.ids, found.scores)
-        if self.recall_schema is None:  # rows of the index that later steps read
+        if self.recall_schema is None:  # these rows are of the index that later steps read
             nearest = nearest.with_rows(found.rows)
         return StepOutput(nearest, {"without_user_vector": found.n_unknown}) if found.n_unknown else nearest
 
     def _n_probe(self, view: IndexView) -> int | None:
         if self.exact or self.n_probe is None or not view.n_lists:
             return None
-        return max(self.n_probe, ceil(MORE * self.quota * view.n_lists / max(len(view), 1)))
+        return max(self.n_probe, ceil(CANDIDATE_RATIO * self.quota * view.n_lists / max(len(view), 1)))

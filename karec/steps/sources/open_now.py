@@ -1,5 +1,4 @@
-"""Live rooms and song rooms: which of them are on changes by the minute, and is read off the index's
-blocks."""
+"""Source of live rooms and song rooms that are open."""
 
 from __future__ import annotations
 
@@ -13,11 +12,10 @@ from karec.steps.shared.postings import popularity
 
 
 class OpenNow(Source):
-    """The ``quota`` most popular of the items that are on: in the index, and not blocked there.
+    """The ``quota`` most popular items that are in the index and not blocked there.
 
-    Computed once for each generation of the index, by the first request that sees it: O(N·D). Presence
-    changes by ``block`` and ``unblock`` of the index (``karec.bundle.item_types.ItemTypeBundle.show_only``),
-    and nothing is published.
+    The first request that sees an index generation computes the list: O(N·D). Rooms open and close by
+    ``unblock`` and ``block`` of the index, without publishing.
     """
 
     def __init__(self, schema: IndexSchema, snapshot: Snapshot, quota: int) -> None:
@@ -26,18 +24,19 @@ class OpenNow(Source):
         self.schema = schema
         self.quota = quota
         self.snapshot = snapshot
-        self._found: tuple[int, Array] = (-1, np.empty(0, np.int64))
+        self._open: tuple[int, Array] = (-1, np.empty(0, np.int64))  # index generation, ids
 
     def recall(self, request: Request) -> Candidates:
-        generation, ids = self._found
+        generation, ids = self._open
         if generation != request.index.generation:
-            ids = self._on(request)
-            self._found = request.index.generation, ids
+            ids = self._best_open(request)
+            self._open = request.index.generation, ids
         return Candidates.from_ids(ids)
 
-    def _on(self, request: Request) -> Array:
+    def _best_open(self, request: Request) -> Array:
         ids = request.index.ids[request.index.present]
         ids = ids[request.index.is_open(ids=ids)]
         row = self.snapshot.works.lookup(ids)
-        liked = np.append(popularity(self.snapshot), 0.0)  # the last is of an item that came since
+        # the last entry is for items that the snapshot lacks
+        liked = np.append(popularity(self.snapshot), 0.0)
         return np.asarray(ids[np.argsort(-liked[row], kind="stable")[: self.quota]])

@@ -1,4 +1,4 @@
-"""Recall of works that do well: with everybody, with users of one's segment, by live indicators."""
+"""Source of popular items: of all users, of one segment, of one scene."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from karec.pipeline.step import Source
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 from karec.steps.shared.fixed_list import FixedList
 from karec.steps.shared.postings import most_popular, popularity, user_row, works_at
-from karec.steps.shared.segments import EVERYBODY, SeenBySegment, seen_by, seen_in_scenes
+from karec.steps.shared.segments import ALL_USERS, SeenBySegment, seen_by_segment, seen_in_scenes
 
 
 class Popular(Source):
-    """The ``quota`` works that are enjoyed most often when they are shown (``postings.popularity``).
+    """The ``quota`` items with the highest rate of enjoyed impressions (``postings.popularity``).
 
-    ``segment``: an integer column of users (an age band, a gender); then a work's rate is that among the
-    users of one's own segment (``segments``), and for a user of none that among all. ``by_scene``: the rate
-    is that in the scene of the request, with ``segment`` among one's own there. A scene of which users' lists
-    have no entry, and any scene of a snapshot whose lists know no scenes, has the works of all scenes, and
-    the notes say so (``scene``).
+    ``segment``: an integer column of users, for example an age band. An item's rate is then the rate among
+    the user's segment (``segments``), or among all users if the user has none. ``by_scene``: the rate is the
+    one in the scene of the request, within the segment if there is one. If the users' lists have no entry of
+    the scene, the rate of all scenes is used, and the notes say so (``scene``).
     """
 
     is_verified = True  # tests/steps/sources/test_popular.py
-    reason = "works that most enjoy"
+    reason = "enjoyed most often"
 
     def __init__(
         self, snapshot: Snapshot, quota: int, segment: str | None = None, by_scene: bool = False
@@ -37,75 +36,80 @@ class Popular(Source):
             segment not in users or np.asarray(users[segment]).dtype.kind not in "iu"
         ):
             integers = [name for name, column in users.items() if np.asarray(column).dtype.kind in "iu"]
-            raise ValueError(f"segment = {segment!r} is no integer column of users; these are {integers}")
+            raise ValueError(f"segment = {segment!r} is not an integer column of users; these are {integers}")
         self.snapshot = snapshot
         self.quota = quota
         self.segment = segment
         self.by_scene = by_scene
         ids = snapshot.works.ids
         self.best = snapshot.built.get(
-            ("most popular", quota), lambda: FixedList.of(ids[most_popular(snapshot)[:quota]])
+            ("most popular", quota), lambda: FixedList.from_ids(ids[most_popular(snapshot)[:quota]])
         )
-        self.of_segment: Mapping[int, Array] = {}
-        self.of_scene: Mapping[str, Mapping[int, Array]] = {}
+        self.best_by_segment: Mapping[int, Array] = {}
+        self.best_by_scene: Mapping[str, Mapping[int, Array]] = {}
         if segment is not None:
-            key = ("most popular in", segment, quota)
-            self.of_segment = snapshot.built.get(key, lambda: _top_in_each(snapshot, segment, quota))
+            self.best_by_segment = snapshot.built.get(
+                ("most popular in", segment, quota), lambda: _top_in_each(snapshot, segment, quota)
+            )
         if by_scene:
-            of_scenes = ("most popular in scenes", segment, quota)
-            self.of_scene = snapshot.built.get(of_scenes, lambda: _top_in_scenes(snapshot, segment, quota))
+            self.best_by_scene = snapshot.built.get(
+                ("most popular in scenes", segment, quota), lambda: _top_in_scenes(snapshot, segment, quota)
+            )
 
     def recall(self, request: Request) -> Candidates | StepOutput[Candidates]:
         if not self.by_scene:
-            return self._best(self.of_segment, request)
-        here = self.of_scene.get(request.scene)
-        if here is not None:
-            return self._best(here, request)
-        told = f"nobody's list knows the scene {request.scene!r}: works popular in all scenes"
-        return StepOutput(self._best(self.of_segment, request), {"scene": told})
+            return self._best(self.best_by_segment, request)
+        by_segment = self.best_by_scene.get(request.scene)
+        if by_segment is not None:
+            return self._best(by_segment, request)
+        note = f"the users' lists have no entry of the scene {request.scene!r}: items popular in all scenes"
+        return StepOutput(self._best(self.best_by_segment, request), {"scene": note})
 
-    def _best(self, of_segment: Mapping[int, Array], request: Request) -> Candidates:
-        segment = EVERYBODY
+    def _best(self, by_segment: Mapping[int, Array], request: Request) -> Candidates:
+        segment = ALL_USERS
         if self.segment is not None and (user := user_row(self.snapshot, request.user_number)) >= 0:
             segment = int(self.snapshot.users[self.segment][user])
-        rows = of_segment.get(segment, of_segment.get(EVERYBODY))
-        return self.best.seen_by(request) if rows is None else works_at(self.snapshot, rows)
+        rows = by_segment.get(segment, by_segment.get(ALL_USERS))
+        return self.best.candidates(request) if rows is None else works_at(self.snapshot, rows)
 
 
 def _top_in_each(snapshot: Snapshot, column: str, quota: int) -> Mapping[int, Array]:
-    """{segment: (quota,) int32 work rows}. O(works log works + segments · (works + quota · log) + entries ·
-    log)."""
-    return _top_of(seen_by(snapshot, column), most_popular(snapshot), popularity(snapshot), quota)
+    """Returns {segment: (quota,) int32 work rows}.
+
+    Cost: O(works · log works + segments · (works + quota · log quota) + E log E) for E entries of the lists.
+    """
+    return _top_of(seen_by_segment(snapshot, column), most_popular(snapshot), popularity(snapshot), quota)
 
 
 def _top_in_scenes(snapshot: Snapshot, column: str | None, quota: int) -> Mapping[str, Mapping[int, Array]]:
-    """{scene: {segment, or EVERYBODY: (quota,) int32 work rows}}, of the scenes in which something was
-    seen."""
+    """Returns {scene: {segment or ALL_USERS: (quota,) int32 work rows}} of the scenes with entries."""
     names, rate, order = snapshot.labels.get("scene", ()), popularity(snapshot), most_popular(snapshot)
     best = {}
-    for scene, (all_of_it, by_segment) in seen_in_scenes(snapshot, column).items():
+    for scene, (of_all_users, by_segment) in seen_in_scenes(snapshot, column).items():
         deep = quota if by_segment is None else quota + len(by_segment.row)
-        of_all = _moved(order, rate, all_of_it.row, all_of_it.rate, deep)
-        best[names[scene]] = {EVERYBODY: of_all[:quota]}
+        of_all = _rerank(order, rate, of_all_users.row, of_all_users.rate, deep)
+        best[names[scene]] = {ALL_USERS: of_all[:quota]}
         if by_segment is not None:
             there = rate.copy()
-            there[all_of_it.row] = all_of_it.rate
+            there[of_all_users.row] = of_all_users.rate
             best[names[scene]] |= _top_of(by_segment, of_all, there, quota)
     return best
 
 
 def _top_of(seen: SeenBySegment, order: Array, rate: Array, quota: int) -> dict[int, Array]:
-    """{segment: its (quota,) best}; ``order``: rows by ``rate``, which is that of what a segment has not
-    seen."""
+    """Returns {segment: its (quota,) best rows}.
+
+    ``order``: rows by ``rate``, the rate of works that a segment has not seen.
+    """
     segments, first = np.unique(seen.segment, return_index=True)
     parts = zip(segments.tolist(), first, np.append(first, len(seen.segment))[1:], strict=True)
     return {
-        of: _moved(order, rate, seen.row[begin:end], seen.rate[begin:end], quota) for of, begin, end in parts
+        of: _rerank(order, rate, seen.row[begin:end], seen.rate[begin:end], quota) for of, begin, end in parts
     }
 
 
-def _moved(order: Array, rate: Array, rows: Array, rates: Array, n: int) -> Array:
-    """(n,) int32: the first n of ``order``, rows by ``rate``, once ``rows`` have the rates ``rates``. Ties by
+def _rerank(order: Array, rate: Array, rows: Array, rates: Array, n: int) -> Array:
+    """Returns (n,) int32: the first n of ``order``, rows by ``rate``, after ``rows`` got ``rates``. Ties by
     row."""
     changed = np.zeros(len(rate), bool)
     changed[rows] = True

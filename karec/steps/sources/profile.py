@@ -1,5 +1,4 @@
-"""Profile recall: works of the songs, creators, tags and eras that a user's history, likes, songs and
-searches favour."""
+"""Source of items of the songs, creators, tags and eras that the user prefers."""
 
 from __future__ import annotations
 
@@ -19,33 +18,32 @@ from karec.steps.shared.postings import (
     newest_by,
     newest_by_creator,
     related_now,
+    uploads_of,
     user_row,
     works_at,
     works_by,
 )
 
 EVIDENCE: Mapping[str, float] = {"history": 1.0, "liked": 1.0, "sung": 1.0, "searched": 1.0}
-MOST_ENTRIES = 200  # of each kind of evidence, the latest
-NEW_SHARE = (
-    # of a value's part, at most: works that came since the snapshot, of which nobody knows how good they are
-    0.25
-)
+MAX_ENTRIES = 200  # latest entries of each kind of evidence
+# maximum part of a value's share for uploads after the snapshot, which have no counters yet
+NEW_FRACTION = 0.25
 
 
 class Profile(Source):
-    """Each facet (a column of works) has an equal part of ``quota``. Within a facet the ``keys_per_facet``
-    values that weigh most in the user's evidence share it in proportion to their weights. Works that came
-    since the snapshot are first, the newest before others, up to a quarter of each value's part.
+    """Divides ``quota`` equally between facets, columns of items. Within a facet, the ``keys_per_facet``
+    values with the largest weight in the user's evidence share it in proportion to their weights. Items
+    uploaded after the snapshot come first, newest first, up to a quarter of each value's share.
 
-    facets    song, creator, tag and era, those of them that works have
-    evidence  {kind: weight}: ``history`` and ``liked`` are works; ``sung``: the works that the user made;
-              ``searched``: songs, which weigh in the facet song alone. The latest entry of a kind weighs its
-              weight, each older one ``decay`` times the next. What the platform does not record weighs
-              nothing, nor does a value below 0, which is one that nobody knows.
+    facets    song, creator, tag and era, those that items have
+    evidence  {kind: weight}: ``history`` and ``liked`` are items; ``sung``: the items that the user made;
+              ``searched``: songs, which count for the facet song only. The latest entry of a kind has the
+              weight of the kind, each older one ``decay`` times the next newer. Kinds that the platform does
+              not record have no weight. Values below 0 mean unknown and have no weight.
     """
 
     is_verified = True  # tests/steps/sources/test_profile.py
-    reason = "of songs, creators, tags or eras of what the user watched, liked, sang or searched"
+    reason = "of songs, creators, tags or eras that the user prefers"
 
     def __init__(
         self,
@@ -63,11 +61,12 @@ class Profile(Source):
         if unknown:
             near = nearest(unknown[0], columns)
             raise ValueError(
-                f"facets {unknown} are no columns of the works{near}; columns are {list(columns)}"
+                f"facets {unknown} are not columns of the works{near}; columns are {list(columns)}"
             )
         if not facets:
             raise ValueError(
-                f"profile needs facets, columns of works whose values a user may favour; columns are "
+                f"the source profile needs facets, columns of works whose values a user may prefer; columns "
+                f"are "
                 f"{list(columns)}"
             )
         if quota <= 0 or keys_per_facet <= 0 or not 0 < decay <= 1:
@@ -78,9 +77,11 @@ class Profile(Source):
         self.evidence = dict(EVIDENCE if evidence is None else evidence)
         for kind, weight in self.evidence.items():
             if kind not in EVIDENCE:
-                raise ValueError(f"no evidence {kind!r}{nearest(kind, EVIDENCE)}; kinds are {list(EVIDENCE)}")
+                raise ValueError(
+                    f"evidence {kind!r} is unknown{nearest(kind, EVIDENCE)}; kinds are {list(EVIDENCE)}"
+                )
             if not 0 <= weight < np.inf:
-                raise ValueError(f"evidence {kind} = {weight}, weights are ≥ 0")
+                raise ValueError(f"evidence {kind} = {weight}, expected a finite weight ≥ 0")
         self.snapshot = snapshot
         self.quota = quota
         self.facets = tuple(facets)
@@ -95,47 +96,43 @@ class Profile(Source):
         if user < 0 and request.online is None:
             return Candidates.empty()
         works, weights = self._works(user, request)
-        songs = related_now(request, self.snapshot, "searched")[::-1][:MOST_ENTRIES]
-        of_songs = self._weights("searched", len(songs))
-        came = (
-            None
-            if request.online is None or not len(request.online.items.uploads.works)
-            else request.online.items.uploads
-        )
+        songs = related_now(request, self.snapshot, "searched")[::-1][:MAX_ENTRIES]
+        song_weights = self._weights("searched", len(songs))
+        uploads = uploads_of(request)
         lists, newer = [], []
         for facet in self.facets:
             keys, weight = self.snapshot.works[facet][works], weights
             if facet == SONG and len(songs):
-                keys, weight = np.concatenate([keys, songs]), np.concatenate([weight, of_songs])
-            named = keys >= 0  # works whose song or tag nobody knows are of no song and no tag
-            keys, weight = keys[named], weight[named]
+                keys, weight = np.concatenate([keys, songs]), np.concatenate([weight, song_weights])
+            is_known = keys >= 0
+            keys, weight = keys[is_known], weight[is_known]
             if len(keys) and weight.any():
                 keys, share = self._shares(keys, weight)
                 lists.append(self.postings[facet].spans(keys, np.ceil(share).astype(np.int64)))
-                if came is not None:
-                    most = np.ceil(NEW_SHARE * share).astype(np.int64)
-                    newer.append(newest_by(came, facet).spans(keys, most))
+                if uploads is not None:
+                    n_new = np.ceil(NEW_FRACTION * share).astype(np.int64)
+                    newer.append(newest_by(uploads, facet).spans(keys, n_new))
         found = works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
-        if came is None or not newer:
+        if uploads is None or not newer:
             return found
-        new = came.works.ids[interleave(came, newer, self.quota)]
-        return Candidates.from_ids(
-            np.concatenate([new, found.ids])[: self.quota]
-        )  # the snapshot has none of them
+        new = uploads.works.ids[interleave(uploads, newer, self.quota)]
+        return Candidates.from_ids(np.concatenate([new, found.ids])[: self.quota])
 
     def _works(self, user: int, request: Request) -> tuple[Array, Array]:
-        """Rows of the works that say what the user favours, and how much each weighs."""
+        """Returns the rows of the works in the user's evidence, and the weight of each."""
         lists = {
-            kind: of
-            for kind, of in self.lists.items()
-            if of is not None and request.online_list(kind) is None
+            kind: items
+            for kind, items in self.lists.items()
+            if items is not None and request.online_list(kind) is None
         }
-        found = {kind: of.spans(np.array([user]), MOST_ENTRIES) for kind, of in lists.items() if user >= 0}
+        spans = {
+            kind: items.spans(np.array([user]), MAX_ENTRIES) for kind, items in lists.items() if user >= 0
+        }
         if self.made is not None:
-            found["sung"] = self.made.spans(np.array([request.user_number]), MOST_ENTRIES)
-        rows = {kind: of[begins[0] : ends[0]] for kind, (of, begins, ends) in found.items()}
+            spans["sung"] = self.made.spans(np.array([request.user_number]), MAX_ENTRIES)
+        rows = {kind: items[begins[0] : ends[0]] for kind, (items, begins, ends) in spans.items()}
         newer = [kind for kind in self.lists if request.online_list(kind) is not None]
-        rows |= {kind: latest_rows(request, self.snapshot, kind, MOST_ENTRIES) for kind in newer}
+        rows |= {kind: latest_rows(request, self.snapshot, kind, MAX_ENTRIES) for kind in newer}
         parts = [self._weights(kind, len(part)) for kind, part in rows.items()]
         return np.concatenate([*rows.values(), np.empty(0, np.int32)]), np.concatenate([*parts, np.empty(0)])
 
@@ -143,7 +140,7 @@ class Profile(Source):
         return np.asarray(self.evidence.get(kind, 0.0) * self.decay ** np.arange(n))
 
     def _shares(self, values: Array, weights: Array) -> tuple[Array, Array]:
-        """(the values that weigh most, how many works of the quota each has)."""
+        """Returns the values with the largest weights, and the number of items of the quota for each."""
         keys, which = np.unique(values, return_inverse=True)
         interest = np.bincount(which, weights=weights)
         top = np.argsort(-interest, kind="stable")[: self.keys_per_facet]

@@ -1,4 +1,4 @@
-"""Social recall: what friends made, and what friends and family liked or watched."""
+"""Source of items that friends made, and that friends and family liked or watched."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from karec.steps.shared.postings import (
 
 
 class Social(Source):
-    """Lists read in turns: of each friend the own works, newest first; then of each friend and family member
-    (where users have the column ``family``) the works they liked, and of each those they watched, latest
-    first.
+    """Alternates between lists: each friend's own items, newest first; then the items that each friend and
+    family member liked, and those they watched, latest first.
 
-    quota       works in all
-    people      friends at most, and family members at most
-    per_person  works of a list
+    quota       number of items
+    people      maximum number of friends, and of family members
+    per_person  maximum number of items of one list
     """
 
     is_verified = True  # tests/steps/sources/test_social.py
-    reason = "works of friends, and works that friends or family liked or watched"
+    reason = "made by friends, or liked or watched by friends or family"
 
     def __init__(self, snapshot: Snapshot, quota: int, people: int = 200, per_person: int = 200) -> None:
         if quota <= 0 or people <= 0 or per_person <= 0:
@@ -46,7 +45,7 @@ class Social(Source):
         self.lists = [latest_of_users(snapshot, relation) for relation in ("liked", "history")]
         if self.families is None and "friends" not in snapshot.relations:
             raise ValueError(
-                "social recall needs people: a relation friends, or users with a family; relations are "
+                "the source social needs a relation friends, or a column family of users; relations are "
                 f"{list(snapshot.relations)}"
             )
 
@@ -63,10 +62,10 @@ class Social(Source):
             if self.made is None
             else [self.made.spans(friends[friends != request.user_number], self.per_person)]
         )
-        lists += [of.spans(circle, self.per_person) for of in self.lists if of is not None]
+        lists += [items.spans(circle, self.per_person) for items in self.lists if items is not None]
         return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _family(self, user: int) -> Array:
         if self.families is None or not is_named(FAMILY, family := self.snapshot.users[FAMILY][user]):
             return np.empty(0, np.int64)
-        return self.families.of(int(family), self.people)
+        return self.families.rows_of(int(family), self.people)

@@ -9,12 +9,12 @@ from karec.steps.shared.fixed_list import FixedList
 
 def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_request_came_before():
     index = ItemIndex.build([10, 20, 30], np.ones((3, 2)))
-    works = FixedList.of(np.array([30, 99, 10]))
+    works = FixedList.from_ids(np.array([30, 99, 10]))
     with index.pinned() as before:
         index.remove([10])
         with index.pinned() as after:
             for view in (before, after, before):
-                seen = works.seen_by(Request(1, view=view))
+                seen = works.candidates(Request(1, view=view))
                 assert seen.ids.tolist() == [30, 99, 10]
                 assert seen.rows.tolist() == view.lookup([30, 99, 10]).tolist() and view.has_rows(seen.rows)
     assert len(works) == 3 and works.ids.tolist() == [30, 99, 10]
@@ -22,10 +22,10 @@ def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_reques
 
 def test_they_are_looked_up_once_for_a_generation():
     index = ItemIndex.build([10, 20], np.ones((2, 2)))
-    works = FixedList.of(np.array([20, 10]))
+    works = FixedList.from_ids(np.array([20, 10]))
     with index.pinned() as first, index.pinned() as second:
-        assert works.seen_by(Request(1, view=first)) is works.seen_by(Request(2, view=second))
+        assert works.candidates(Request(1, view=first)) is works.candidates(Request(2, view=second))
 
 
 def test_without_an_index_no_row_is_known():
-    assert FixedList.of(np.array([20, 10])).seen_by(Request(1)).rows.tolist() == [-1, -1]
+    assert FixedList.from_ids(np.array([20, 10])).candidates(Request(1)).rows.tolist() == [-1, -1]

@@ -23,7 +23,7 @@ def test_postings_are_sorted_lists_by_key(pairs, key, limit):
     expected = sorted(
         (row for row, (k, _) in enumerate(pairs) if k == key), key=lambda row: (-priority[row], row)
     )
-    assert Postings.build(keys, priority).of(key, limit).tolist() == expected[:limit]
+    assert Postings.build(keys, priority).rows_of(key, limit).tolist() == expected[:limit]
 
 
 @given(st.lists(st.sampled_from([-(2**63), -1, 0, 1, 2**16, 2**33, 2**48 + 1, 2**63 - 1]), max_size=9))
@@ -31,7 +31,7 @@ def test_keys_may_be_any_whole_numbers(keys):
     lists = Postings.build(np.array(keys, np.int64), np.arange(len(keys))[::-1])
     assert lists.keys.tolist() == sorted(set(keys)) and lists.rows.dtype == np.int32
     for key in set(keys):
-        assert lists.of(key, 9).tolist() == [row for row, of in enumerate(keys) if of == key]
+        assert lists.rows_of(key, 9).tolist() == [row for row, of in enumerate(keys) if of == key]
 
 
 @given(st.lists(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 5e-324, 1.0, np.inf, np.nan]), max_size=40))

@@ -38,7 +38,9 @@ def test_the_column_stands_in_both_tables(cities, platform):
         (replace(cities, users=platform.users), "users"),
         (replace(cities, works=platform.works), "works"),
     ):
-        with pytest.raises(ValueError, match=f"city recall needs the column 'city' .* columns of {of} are"):
+        with pytest.raises(
+            ValueError, match=f"the source city needs the column 'city' .* columns of {of} are"
+        ):
             City(snapshot, quota=3)
     with pytest.raises(
         ValueError, match="needs the column 'town' of users and of works; columns of users are"
@@ -50,9 +52,7 @@ def test_the_column_stands_in_both_tables(cities, platform):
 
 def test_a_column_of_other_than_whole_numbers_is_refused_when_the_channel_is_built(cities):
     towns = replace(cities, users=Table(cities.users.ids, {"city": np.array([0.0, np.nan, 5.0, 1.5])}))
-    with pytest.raises(
-        ValueError, match="the column 'city' holds float64, recall by its values needs whole numbers"
-    ):
+    with pytest.raises(ValueError, match="the column 'city' holds float64, expected integers"):
         City(towns, quota=3)
 
 

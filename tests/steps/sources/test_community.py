@@ -8,7 +8,7 @@ import pytest
 from karec.catalog.relation import Relation
 from karec.catalog.table import Table
 from karec.pipeline.types import Request
-from karec.steps.shared.segments import PRIOR_SEEN, enjoyed_in, seen_by
+from karec.steps.shared.segments import PRIOR_SEEN, enjoyed_in, seen_by_segment
 from karec.steps.sources.community import Community
 
 
@@ -28,7 +28,7 @@ def grouped(platform):
 def test_what_members_enjoyed_and_what_they_made_take_turns(grouped):
     """Enjoyed: 109 (1 of 2, mostly 1.0 elsewhere) and 100 (2 of 2, .1 elsewhere); made by 1 and 2, newest
     first."""
-    seen = seen_by(grouped, "community")
+    seen = seen_by_segment(grouped, "community")
     rate = {(int(s), int(r)): x for s, r, x in zip(seen.segment, seen.row, seen.rate, strict=True)}
     popular = {0: (10 + 20 * 0.55) / 120, 9: (100 + 20 * 0.55) / 120}
     assert rate[0, 0] == pytest.approx((2 + PRIOR_SEEN * popular[0]) / (2 + PRIOR_SEEN))
@@ -46,7 +46,11 @@ def test_a_user_of_no_community_gets_nothing(grouped, user_id):
 
 def test_what_was_passed_over_alone_is_not_enjoyed(grouped):
     lists = enjoyed_in(grouped, "community")
-    assert lists.of(0, 9).tolist() == [9, 0] and lists.of(4, 9).tolist() == [5] and not len(lists.of(-1, 9))
+    assert (
+        lists.rows_of(0, 9).tolist() == [9, 0]
+        and lists.rows_of(4, 9).tolist() == [5]
+        and not len(lists.rows_of(-1, 9))
+    )
 
 
 def test_a_platform_without_users_brings_nothing(grouped):
@@ -56,7 +60,9 @@ def test_a_platform_without_users_brings_nothing(grouped):
 
 
 def test_without_communities_it_says_where_they_come_from(platform):
-    with pytest.raises(ValueError, match="needs the users' column 'community', which publishing finds"):
+    with pytest.raises(
+        ValueError, match=r"needs the users' column 'community'; columns are .* Publishing computes it"
+    ):
         Community(platform, quota=3)
 
 

@@ -45,7 +45,7 @@ def test_a_platform_where_nobody_can_be_followed_is_refused(platform):
     nobody = replace(platform, relations={}, meaning=Meaning())
     with pytest.raises(
         ValueError,
-        match=r"^follow recall needs creators of works, and users who follow "
+        match=r"^the source follow needs creators of works, and users who follow "
         r"them; columns",
     ):
         Follow(nobody, quota=1)

@@ -72,7 +72,7 @@ def test_works_without_counters_are_by_moment_and_without_moments_refused(platfo
         101,
         102,
     ]
-    message = "fresh recall needs the moment when works were published; these works have none"
+    message = "the source fresh needs the column 'upload_ms' of works"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Fresh(replace(platform, works=Table(platform.works.ids, {})), quota=3)
 

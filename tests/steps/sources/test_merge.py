@@ -58,13 +58,13 @@ def test_the_merger_keeps_quotas_of_its_own():
     assert merger.limit == 9 and len(merger.merge(Request(1), [Candidates.from_ids(np.arange(9))]).value) == 2
 
 
-def test_floors_are_kept_and_what_they_leave_free_is_filled():
+def test_merge_keeps_min_items_of_each_source():
     parts = [
         Candidates.from_ids(np.arange(8)),
         Candidates.from_ids(np.array([1, 100])),
         Candidates.from_ids(np.arange(200, 209)),
     ]
-    merged, _ = unpacked(Merge([8, 8, 9], 6, floors=[0, 2, 2]).merge(Request(1), parts))
+    merged, _ = unpacked(Merge([8, 8, 9], 6, min_items=[0, 2, 2]).merge(Request(1), parts))
     assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], (
         "work 1 is of the second channel too, so one more has room"
     )
@@ -89,14 +89,20 @@ def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platfo
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"floors": [4, 0]}, "a channel's floor lies in 0 … its quota, got 4 with the quota 3"),
-        ({"floors": [-1, 0]}, "a channel's floor lies in 0 … its quota, got -1 with the quota 3"),
-        ({"floors": [3, 2]}, "the floors sum to 5, 4 works leave recall: make them smaller"),
-        ({"consumed": ["histroy"]}, "consumed names 'histroy' (did you mean 'history'?); lists of items are"),
-        ({"consumed": ["follows"]}, "consumed names 'follows'; lists of items are"),
+        ({"min_items": [4, 0]}, "min_items of a source is 4, expected 0 … 3, its quota"),
+        ({"min_items": [-1, 0]}, "min_items of a source is -1, expected 0 … 3, its quota"),
+        (
+            {"min_items": [3, 2]},
+            "min_items of the sources sum to 5, above limits.recall = 4: make them smaller",
+        ),
+        (
+            {"consumed": ["histroy"]},
+            "consumed contains 'histroy' (did you mean 'history'?); relations of items are",
+        ),
+        ({"consumed": ["follows"]}, "consumed contains 'follows'; relations of items are"),
     ],
 )
-def test_floors_and_relations_that_make_no_sense_are_refused(platform, settings, message):
+def test_merge_rejects_wrong_min_items_and_relations(platform, settings, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         Merge([3, 3], 4, snapshot=platform, **settings)
 

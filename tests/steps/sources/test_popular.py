@@ -131,14 +131,14 @@ def test_popular_by_scene_notes_a_scene_without_entries(platform):
             told = Popular(snapshot, 3, segment=segment, by_scene=True).recall(Request(1, scene=scene))
             assert told.value.ids.tolist() == found(Popular(snapshot, 3, segment=segment))
             assert told.notes == {
-                "scene": f"nobody's list knows the scene '{scene}': works popular in all scenes"
+                "scene": f"the users' lists have no entry of the scene '{scene}': items popular in all scenes"
             }
 
 
 def test_popular_builds_lists_by_scene_once_per_snapshot(platform):
     platform = in_scenes(platform)
     one, other = (Popular(platform, 3, segment="age_band", by_scene=True) for _ in range(2))
-    assert one.of_scene is other.of_scene and one.of_scene.keys() == {"home", "city"}
+    assert one.best_by_scene is other.best_by_scene and one.best_by_scene.keys() == {"home", "city"}
 
 
 def test_popular_by_scene_corrects_for_rates_of_the_scene(platform):
@@ -160,7 +160,7 @@ def test_popular_by_scene_corrects_for_rates_of_the_scene(platform):
 def test_popular_rejects_a_segment_that_is_not_an_integer_column(platform):
     for segment in ("height", "mood"):
         with pytest.raises(
-            ValueError, match=f"segment = '{segment}' is no integer column of users; these are"
+            ValueError, match=f"segment = '{segment}' is not an integer column of users; these are"
         ):
             Popular(segmented(platform), quota=3, segment=segment)
 

@@ -142,25 +142,25 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
     [
         (
             {"facets": ["mood", "tag"]},
-            "facets ['mood'] are no columns of the works; columns are ['creator_id', 's",
+            "facets ['mood'] are not columns of the works; columns are ['creator_id', 's",
         ),
         (
             {"facets": ["song"]},
-            "facets ['song'] are no columns of the works (did you mean 'song_id'?); columns are",
+            "facets ['song'] are not columns of the works (did you mean 'song_id'?); columns are",
         ),
         ({"quota": 0}, SETTINGS + "0, 20 and 0.95"),
         ({"keys_per_facet": 0}, SETTINGS + "9, 0 and 0.95"),
         (
             {"facets": []},
-            "profile needs facets, columns of works whose values a user may favour; columns are ['creator_id",
+            "the source profile needs facets, columns of works whose values a user may prefer; columns are",
         ),
         ({"decay": 0.0}, SETTINGS + "9, 20 and 0.0"),
         ({"decay": 1.5}, SETTINGS + "9, 20 and 1.5"),
         (
             {"evidence": {"watched": 1.0}},
-            "no evidence 'watched' (did you mean 'searched'?); kinds are ['history', ",
+            "evidence 'watched' is unknown (did you mean 'searched'?); kinds are ['history', ",
         ),
-        ({"evidence": {"like": 1.0}}, "no evidence 'like' (did you mean 'liked'?); kinds are"),
+        ({"evidence": {"like": 1.0}}, "evidence 'like' is unknown (did you mean 'liked'?); kinds are"),
         ({"evidence": {"liked": -1.0}}, "evidence liked = -1.0"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_friend_of_oneself_and_friends_whom_nobody_knows_bring_nothing(platfor
 
 def test_social_of_a_platform_without_people_is_refused(platform):
     message = (
-        "social recall needs people: a relation friends, or users with a family; relations are ['liked']"
+        "the source social needs a relation friends, or a column family of users; relations are ['liked']"
     )
     nobody = replace(platform, users=Table(platform.users.ids, {}), meaning=Meaning())
     alone = replace(nobody, relations={"liked": platform.relations["liked"]})
