@@ -51,7 +51,7 @@ class Peer:
 
 
 def comparable(cascade: Cascade) -> Cascade:
-    """``cascade`` as both sides run it: without steering of exposure, a DPP by vectors alone, as peers have
+    """``cascade`` as both sides run it: without exposure control, a DPP by vectors alone, as peers have
     no more."""
 
     def plain(step: Any) -> Any:

@@ -25,7 +25,7 @@ def _add_simulation(names: Any) -> None:
         required=True,
         metavar="FILE",
         help="what is compared: a TOML file, or a set that comes with karec: prerank, diversity, kernels, "
-        "pools, steered, reach, spread, screened, nights, demo",
+        "pools, exposure, reach, fairness, screened, nights, demo",
     )
     loop.add_argument(
         "--only",

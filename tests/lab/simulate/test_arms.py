@@ -43,7 +43,7 @@ def test_sets_that_come_with_karec_are_scenes(name, population, tmp_path):
         assert "not_seen" in [step["use"] for step in scene.stages[0]["steps"]]
 
 
-@pytest.mark.parametrize("name", ["demo", "nights", "spread"])
+@pytest.mark.parametrize("name", ["demo", "nights", "fairness"])
 def test_the_arm_starting_reranks_as_a_new_karec_toml_does(name, population, tmp_path):
     arms = read_arms(name)
     (arm,) = [arm for arm in arms.arms if arm.name == "starting"]
