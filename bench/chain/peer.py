@@ -26,7 +26,7 @@ from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
 from karec.steps.scorers.exposure_control import Exposure, ExposurePrices
 from karec.steps.selectors.dpp import Dpp
-from karec.steps.shared.similarity import PLAIN, Alike
+from karec.steps.shared.similarity import PLAIN, CandidateSimilarity
 from karec.steps.sources.model import Model
 
 DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
@@ -55,10 +55,12 @@ def comparable(cascade: Cascade) -> Cascade:
     no more."""
 
     def plain(step: Any) -> Any:
-        if not isinstance(step, Dpp) or step.alike.wanted == PLAIN:
+        if not isinstance(step, Dpp) or step.similarity.settings == PLAIN:
             return step
         other = copy(step)
-        other.alike = Alike(step.schema, cascade.bundle, PLAIN, float(step.options["type_weight"]))
+        other.similarity = CandidateSimilarity(
+            step.schema, cascade.bundle, PLAIN, float(step.options["type_weight"])
+        )
         return other
 
     stages = tuple(

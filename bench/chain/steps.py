@@ -120,7 +120,7 @@ def _quota(shop: Workshop, step: Quota, _: Select) -> Step:
 
 
 def _dpp(shop: Workshop, step: Dpp, select: Select) -> Step:
-    if step.typed or step.weights or step.alike.wanted != PLAIN or step.options["ridge"] != RIDGE:
+    if step.typed or step.weights or step.similarity.settings != PLAIN or step.options["ridge"] != RIDGE:
         raise SystemExit(
             "a dpp with types, weights, a similarity or a ridge is not written for the other side"
         )

@@ -97,8 +97,8 @@ def step_line(step: Step) -> str:
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
-    wanted = step.alike.wanted
-    if step.alike.own is not None:
+    wanted = step.similarity.settings
+    if step.similarity.own_vectors is not None:
         raise ConfigError(
             f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host "
             "knows 'item'"

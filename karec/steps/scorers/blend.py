@@ -1,8 +1,8 @@
-"""What the towers say of an item for this user, blended with how the item does with everybody.
+"""Scorer that blends the inner product of the towers with rates of all users.
 
-Items other than works have no ranker: ⟨user, item⟩ says whose taste they meet, and what a scene is for (songs
-that are sung, minutes in a room, follows) is in the labels of the rates. Minutes are weights of labels that
-say how long: an expected time is Σ (length of the step) · P(at least so long).
+Item types other than works have no ranker. The inner product measures the user's taste; the rates measure the
+purpose of the scene (songs sung, minutes in a room, follows). Minutes are weights of labels of length: an
+expected time is Σ (length of the step) · P(at least this long).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from karec.pipeline.types import Array, Candidates, Request
 class Blend(Scorer):
     """score = (1 − share) · standardised score + share · standardised Σ weight · rate, over the candidates.
 
-    ``weights``: {label: weight} as ``live_indicators`` has them; None: its own. O(N log items).
+    ``weights``: {label: weight}, as in ``live_indicators``; None: its default. Cost: O(N log items).
     """
 
     needs = ("scores",)
@@ -34,15 +34,13 @@ class Blend(Scorer):
 
     def score(self, request: Request, candidates: Candidates) -> Array:
         row = self.snapshot.works.lookup(candidates.ids)
-        with_everybody = np.where(row < 0, self.mean, self.rates[row])
-        score = (1.0 - self.share) * standardised(candidates.scores) + self.share * standardised(
-            with_everybody
-        )
+        rates = np.where(row < 0, self.mean, self.rates[row])
+        score = (1.0 - self.share) * standardise(candidates.scores) + self.share * standardise(rates)
         return np.asarray(score, np.float32)
 
 
-def standardised(values: Array) -> Array:
-    """(N,) float64 of mean 0 and deviation 1; zeros where all values are the same."""
+def standardise(values: Array) -> Array:
+    """Returns (N,) float64 of mean 0 and standard deviation 1; zeros if all values are equal."""
     values = np.asarray(values, np.float64)
     deviation = values.std() if len(values) else 0.0
     return (values - values.mean()) / deviation if deviation > 0 else np.zeros(len(values))

@@ -1,4 +1,4 @@
-"""Freshness: newer works score higher. The arithmetic is the native library's (``karec/ecosystem.hpp``)."""
+"""Scorer that raises new items. The native library computes it (``karec/ecosystem.hpp``)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from karec.pipeline.types import Array, Candidates, Request
 
 
 class Freshness(Scorer):
-    """score + weight · 2^(−age / half life): a new work gets ``weight`` more, one a half life old half of
-    that."""
+    """score + weight · 2^(−age / half life)."""
 
     needs = ("rows", "scores")
 
@@ -27,6 +26,6 @@ class Freshness(Scorer):
         self.half_life_hours = half_life_hours
 
     def score(self, request: Request, candidates: Candidates) -> Array:
-        now = 0 if request.time_ms is None else request.time_ms
-        uploaded = request.column("upload_ms", candidates)
-        return _native.freshness(candidates.scores, uploaded, now, self.weight, self.half_life_hours)
+        now_ms = 0 if request.time_ms is None else request.time_ms
+        upload_ms = request.column("upload_ms", candidates)
+        return _native.freshness(candidates.scores, upload_ms, now_ms, self.weight, self.half_life_hours)

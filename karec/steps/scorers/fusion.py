@@ -14,7 +14,10 @@ from karec.steps.shared.ranker_model import ranker_model
 
 
 class Fusion(Scorer):
-    """The fusion of ``logits`` into one score in [0, 1]; see ``karec.models.fusion``. ``model`` as there."""
+    """One score in [0, 1] from the column ``logits`` (``karec.models.fusion``).
+
+    ``model``: the ONNX file of the step ``ranker``, if it is not the bundle's ranker.
+    """
 
     needs = ("column.logits",)
 

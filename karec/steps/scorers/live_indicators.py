@@ -1,17 +1,16 @@
-"""Prerank as a continuation of recall: works ordered by how they do with everybody, or with people like the
-user.
+"""Scorer by live indicators: rates of items among all users, multiplied by the lift in the user's segment.
 
-The talk's first road: real-time indicators sort what recall found, and no model. An indicator is a label's
-rate among a work's shows, smoothed towards its creator's rate, which is smoothed towards the mean of all
-works. As live as the snapshot is.
+An indicator is the rate of a label per impression of an item. It is smoothed towards the rate of the item's
+creator, which is smoothed towards the mean of all items. It is as new as the snapshot.
 
-A segment is the users of one value of a column: an age group, a city. What they enjoyed and passed over
-lately, as the snapshot lists it, makes the work's lift with them: the share of it that they enjoyed over the
-share that all did.
+A segment is the users with one value of a column, for example an age group or a city. The lift of an item is
+the fraction of the segment's latest list entries of the item that were enjoyed, over the same fraction of all
+users.
 
-    r    = (E + m·e) / (N + m)          E of N entries of the work were enjoyed, e of all works' entries; m =
-                                        20
-    lift = (E_s + m·r) / (N_s + m) / r  the same of the segment's entries, near 1 while there are few
+    r    = (E + m·e) / (N + m)          E of N entries of the item were enjoyed; e is this fraction of all
+    items;
+                                        m = 20
+    lift = (E_s + m·r) / (N_s + m) / r  the same for the segment's entries; near 1 if there are few
 """
 
 from __future__ import annotations
@@ -28,18 +27,20 @@ from karec.index import ItemIndex
 from karec.pipeline.step import Scorer
 from karec.pipeline.types import Array, Candidates, Request
 
-# lists of the snapshot: the last works that a user enjoyed, and passed over
-ENJOYED, PASSED = "history", "skipped"
+# relations of the snapshot: the last works that a user enjoyed, and those skipped
+ENJOYED, SKIPPED = "history", "skipped"
 
 
 class LiveIndicators(Scorer):
-    """score = Σ weight · rate of the work, over the labels of ``weights``; times its lift with the user's
+    """score = Σ weight · rate of the item, over the labels of ``weights``, times its lift in the user's
     segment.
 
-    ``weights``: {label: weight}; None: of what says enjoyed the label that is counted last, and of what says
-    liked, 1 each. ``segment``: an integer column of users; None: everybody alike. A work that the snapshot
-    does not know has the mean of all, a user whom it does not know no segment. Built once a snapshot, as an
-    index whose vectors are the rates of W works in S segments: W·(S + 1)·4 bytes. O(N·S) a request.
+    ``weights``: {label: weight}; None: 1 for the last counted label that means enjoyed and 1 for the one that
+    means liked. ``segment``: an integer column of users; None: no lift. An unknown item has the mean of all
+    items; an unknown user has no segment.
+
+    Cost: built once per snapshot, as an index whose vectors are the rates of W items in S segments: W·(S +
+    1)·4 bytes. O(N·S) per request.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class LiveIndicators(Scorer):
         user = self.snapshot.users.row(request.user_number)
         segment = -1 if user < 0 else self.segments[user]
         picks = np.zeros(self.rates.dim, np.float32)
-        picks[segment] = 1.0  # the last one is everybody
+        picks[segment] = 1.0  # the last column is of all users
         scores = self.rates.scores(picks, ids=candidates.ids)
         return np.where(np.isneginf(scores), np.float32(self.mean), scores)
 
 
 def _rates(snapshot: Snapshot, weights: Mapping[str, float], segments: Array) -> tuple[ItemIndex, float]:
-    """(an index of the works with their rates in each segment and with everybody, the mean of all works)."""
+    """Returns an index of the works by their rates in each segment and among all users, and the mean rate."""
     rates, mean = indicators(snapshot, weights)
     lifts = _lifts(snapshot, segments)
     return ItemIndex.build(
@@ -70,39 +71,44 @@ def _rates(snapshot: Snapshot, weights: Mapping[str, float], segments: Array) ->
 
 
 def _segments(snapshot: Snapshot, column: str) -> Array:
-    """(users,) 0 … S − 1, one for each value of ``column``; −1 where the value is missing."""
+    """Returns (users,) 0 … S − 1, one for each value of ``column``; −1 if the value is missing."""
     values = np.asarray(snapshot.users.columns.get(column, ()))
     if values.dtype.kind not in "iu" or column not in snapshot.users.columns:
-        there = sorted(name for name, each in snapshot.users.columns.items() if each.dtype.kind in "iu")
-        raise ValueError(f"segment = {column!r} is no integer column of users; there are {there}")
-    if ENJOYED not in snapshot.relations or PASSED not in snapshot.relations:
+        integers = sorted(name for name, array in snapshot.users.columns.items() if array.dtype.kind in "iu")
+        raise ValueError(f"segment = {column!r} is not an integer column of users; these are {integers}")
+    if ENJOYED not in snapshot.relations or SKIPPED not in snapshot.relations:
         raise ValueError(
-            f"segment = {column!r} needs the lists {ENJOYED} and {PASSED}, the platform keeps none"
+            f"segment = {column!r} needs the relations {ENJOYED} and {SKIPPED}; there are "
+            f"{list(snapshot.relations)}"
         )
-    named = is_named(column, values)
+    has_value = is_named(column, values)
     segments = np.full(len(values), -1, np.int64)
-    segments[named] = np.unique(values[named], return_inverse=True)[1]
+    segments[has_value] = np.unique(values[has_value], return_inverse=True)[1]
     return segments
 
 
 def _lifts(snapshot: Snapshot, segments: Array) -> Array:
-    """(works, S + 1) float32: the lift of each work with each segment, 1 with everybody."""
+    """Returns (works, S + 1) float32: the lift of each work in each segment, then 1 for all users."""
     n_works, n_segments = len(snapshot.works), int(segments.max(initial=-1)) + 1
     lifts = np.ones((n_works, n_segments + 1), np.float32)
     if not n_segments:
         return lifts
-    enjoyed, passed = (_works_by_segment(snapshot, name, segments, n_segments) for name in (ENJOYED, PASSED))
-    of_all = np.bincount(np.concatenate(enjoyed), minlength=n_works)
-    shown = of_all + np.bincount(np.concatenate(passed), minlength=n_works)
-    rate = smoothed_rate(of_all, shown, mean_rate(of_all, shown))
-    for segment in range(n_segments if of_all.any() else 0):
-        liked, left = (np.bincount(works[segment], minlength=n_works) for works in (enjoyed, passed))
-        lifts[:, segment] = smoothed_rate(liked, liked + left, rate) / rate
+    enjoyed, skipped = (
+        _works_by_segment(snapshot, name, segments, n_segments) for name in (ENJOYED, SKIPPED)
+    )
+    n_enjoyed_by_all = np.bincount(np.concatenate(enjoyed), minlength=n_works)
+    n_seen = n_enjoyed_by_all + np.bincount(np.concatenate(skipped), minlength=n_works)
+    rate = smoothed_rate(n_enjoyed_by_all, n_seen, mean_rate(n_enjoyed_by_all, n_seen))
+    for segment in range(n_segments if n_enjoyed_by_all.any() else 0):
+        n_enjoyed, n_skipped = (
+            np.bincount(works[segment], minlength=n_works) for works in (enjoyed, skipped)
+        )
+        lifts[:, segment] = smoothed_rate(n_enjoyed, n_enjoyed + n_skipped, rate) / rate
     return lifts
 
 
 def _works_by_segment(snapshot: Snapshot, name: str, segments: Array, n_segments: int) -> list[Array]:
-    """The work rows of the list ``name``, for the users of each segment."""
+    """Returns the work rows in the relation ``name`` of the users of each segment."""
     relation = snapshot.relations[name]
     segment = np.repeat(segments, np.diff(relation.indptr))
     work = snapshot.works.lookup(relation.values)

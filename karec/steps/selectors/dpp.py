@@ -1,6 +1,4 @@
-"""DPP as a step: relevance is the score so far, similarity what its scene says. It runs after prerank, where
-the score is user · item, and after rank, where it is the fused prediction, each with settings of its own.
-"""
+"""Selector by a determinantal point process over scores and similarity."""
 
 from __future__ import annotations
 
@@ -16,33 +14,33 @@ from karec.index import IndexSchema
 from karec.kernels.arguments import DIVERSITY, RIDGE, positive_or_none
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, Request, Selection
-from karec.steps.shared.similarity import PLAIN, Alike, Compared, Similarity
+from karec.steps.shared.similarity import PLAIN, CandidateSimilarity, ComparedItems, Similarity
 from karec.steps.shared.vectors import Parts
 
 UNKNOWN_TYPE = -1
 
 
 class Dpp(Selector):
-    """Greedy MAP of a determinantal point process over the candidates; the definition stands at
+    """Greedy MAP of a determinantal point process over the candidates, as defined at
     ``karec.diversity.dpp_select``.
 
-    Scores are standardised first (mean 0, deviation 1), so that one ``diversity`` means the same for inner
-    products and for probabilities. ``k``: how many to select, None = ``request.k``. ``window``: only so many
-    places count as near. A work without an embedding has a zero vector: it can only gain q²·(ridge +
-    type_weight), not q²·(1 + ridge), and so it goes far down the list.
+    Scores are standardised first (mean 0, standard deviation 1), so that ``diversity`` has the same effect on
+    inner products and probabilities. ``k``: number of items, None for the request's k. ``window``: number of
+    neighbouring positions that count as near. An item without a row has a zero vector: its gain is at most
+    q²·(ridge + type_weight), not q²·(1 + ridge), and it is placed near the end.
 
-    weights       {column: {value: factor ≥ 0}}: more or less of the traffic, by any integer column of the
-                  index (``weights = { type = { "1" = 1.3 } }``); a work's factors are multiplied, a value not
-                  named has 1
-    types         the integer column that says what a work's type is; type −1 for works that the index does
-                  not know
-    type_weight   how alike two works of one type are beyond their vectors, in [0, 1]
-    max_per_type  at most so many works of one type
-    similarity    which vectors, mapped or not, and by which columns works are alike (``Similarity``)
-    min_per_type  at least so many of each type among the candidates, as far as there are so many and k has
-                  places
+    weights       {column: {value: factor ≥ 0}}: more or less traffic by an integer column of the index, for
+    example
+                  ``weights = { type = { "1" = 1.3 } }``. Factors of an item are multiplied; other values have
+                  1.
+    types         the integer column of the item's type; type −1 for items without a row
+    type_weight   similarity of two items of one type beyond their vectors, in [0, 1]
+    max_per_type  maximum number of items of one type
+    similarity    the vectors and columns that are compared (``Similarity``)
+    min_per_type  minimum number of items of each type among the candidates, as far as there are so many and k
+                  has positions
 
-    A request that asks (``Request.explain``) finds ``explanation`` in the step's notes.
+    A request with ``Request.explain`` finds ``explanation`` in the step's notes.
     """
 
     needs = ("rows", "scores")
@@ -82,12 +80,14 @@ class Dpp(Selector):
                 f"types names {types!r}, but type_weight, max_per_type and min_per_type ask for no types"
             )
         self.schema = schema
-        self.alike = Alike(schema, bundle, similarity or PLAIN, float(self.options["type_weight"]))
+        self.similarity = CandidateSimilarity(
+            schema, bundle, similarity or PLAIN, float(self.options["type_weight"])
+        )
         self.types = types
         self.weights = {column: _factors(schema, column, table) for column, table in (weights or {}).items()}
 
     def with_diversity(self, diversity: float) -> Self:
-        """This step with another ``diversity``; all else is shared."""
+        """Returns a step with another ``diversity`` that shares all else."""
         other = copy(self)
         other.options = {**self.options, "diversity": diversity}
         check_dpp_options(**other.options)
@@ -97,13 +97,13 @@ class Dpp(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        compared = self.alike.compared(request, candidates, in_place=not request.explain)
+        compared = self.similarity.compare(request, candidates, is_in_place=not request.explain)
         options: DppOptions = {
             **self.options,
             "types": self._types(request, candidates) if self.typed else None,
             "weights": self._traffic(request, candidates),
             "facets": compared.facets,
-            "facet_weights": self.alike.weights,
+            "facet_weights": self.similarity.weights,
         }
         if len(compared.shown):
             options |= {"shown": compared.shown, "shown_facets": compared.shown_facets}
@@ -114,7 +114,7 @@ class Dpp(Selector):
             result = dpp_select(compared.vectors, candidates.scores, k, **options)
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
-            notes["explanation"] = explanation(candidates, result, compared, self.alike.wanted.facets)
+            notes["explanation"] = explanation(candidates, result, compared, self.similarity.settings.facets)
         return Selection(result.indices, None, notes)
 
     def _types(self, request: Request, candidates: Candidates) -> Array:
@@ -137,7 +137,7 @@ def _factors(schema: IndexSchema, column: str, table: Mapping[str, float]) -> di
     for value, factor in table.items():
         if not value.removeprefix("-").isdecimal():
             raise ValueError(
-                f"weights.{column}: {value!r} is no whole number; the keys are values of the column"
+                f"weights.{column}: {value!r} is not an integer; the keys are values of the column"
             )
         if not (factor >= 0 and np.isfinite(factor)):
             raise ValueError(f"weights.{column}: the factor of {value} must be finite and ≥ 0, got {factor}")
@@ -145,21 +145,22 @@ def _factors(schema: IndexSchema, column: str, table: Mapping[str, float]) -> di
 
 
 def explanation(
-    candidates: Candidates, result: DiversityResult, compared: Compared, facets: Mapping[str, float]
+    candidates: Candidates, result: DiversityResult, compared: ComparedItems, facets: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Plain values for a trace: ``works``, in the order of selection, and ``top_k``, the ids that relevance
-    alone would have put in their places. Of each work:
+    """Returns values for a trace: ``works`` in the order of selection, and ``top_k``, the best ids by
+    relevance only.
 
-    id          the work
-    relevance   the score that it came with
-    gain        d² when it was picked; 0 in the fill
-    closest     the id that it is most alike, of those before it: picks, and what the session was shown; None:
-                nothing
-    similarity  with that one: of the vectors and of ``facets`` {column: weight}, without types
-    cosine      the vectors' with that one
-    same        the columns of ``facets`` in which both have one value
+    Each item has:
+
+    id          the item
+    relevance   its score before the step
+    gain        d² when it was selected; 0 if it was filled in
+    closest     id of the most similar item before it, selected or shown in the session; None if there is none
+    similarity  with ``closest``: of the vectors and of ``facets`` {column: weight}, without types
+    cosine      of the vectors with ``closest``
+    same        columns of ``facets`` in which both have the same value
     """
-    assert compared.vectors is not None  # copied for a request that asks
+    assert compared.vectors is not None  # a request with explain has copies
     order = result.indices
     shown_ids, weights = compared.shown_ids, np.array(list(facets.values()))
     ids = np.concatenate([shown_ids, candidates.ids[order]])

@@ -1,4 +1,4 @@
-"""Inner product of the user vector with the candidates' item vectors, and the best k, in one native call."""
+"""Selector of the candidates with the largest inner product of user and item vector."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from karec.pipeline.types import Candidates, Request, Selection
 
 
 class InnerProduct(Selector):
-    """The ``k`` candidates with the largest ⟨user vector, item vector⟩, rows → dot → top-k in one native
-    call.
+    """The ``k`` candidates with the largest ⟨user vector, item vector⟩, in one native call.
 
     Each row meets the user vector of its own model version. Skipped, and counted in the notes: ``unknown``
-    candidates without a row, and those ``without_user_vector`` for their version.
+    candidates without a row, and candidates ``without_user_vector`` for their version.
     """
 
     needs = ("request.user_vector", "rows")
     gives = ("scores",)
-    is_rule = True  # a search leaves out what the index blocks
+    is_rule = True  # a search leaves out blocked items
     k: int
 
     def __init__(self, schema: IndexSchema, k: int) -> None:

@@ -7,6 +7,6 @@ from karec.steps.shared.marginal import Marginal
 
 
 class Mmr(Marginal):
-    """Maximal marginal relevance; defined at ``karec.diversity.mmr_select``."""
+    """Maximal marginal relevance, as defined at ``karec.diversity.mmr_select``."""
 
     choose = staticmethod(mmr_select)

@@ -7,6 +7,6 @@ from karec.steps.shared.marginal import Marginal
 
 
 class Ssd(Marginal):
-    """Sliding spectrum decomposition; defined at ``karec.diversity.ssd_select``."""
+    """Sliding spectrum decomposition, as defined at ``karec.diversity.ssd_select``."""
 
     choose = staticmethod(ssd_select)

@@ -9,7 +9,10 @@ from karec.pipeline.types import Array, Candidates, Request, Selection
 
 
 class TopK(Selector):
-    """The ``k`` best by score (``request.k`` when none is given), ties by position. O(N + k log k)."""
+    """The ``k`` candidates with the highest scores (None: the request's k), ties by position.
+
+    Cost: O(N + k log k).
+    """
 
     needs = ("scores",)
 
@@ -23,7 +26,7 @@ class TopK(Selector):
 
 
 def _best(scores: Array, k: int) -> Array:
-    """The positions of the ``k`` largest of ``scores (N,)``, largest first, ties by position."""
+    """Returns the positions of the ``k`` largest of ``scores (N,)``, largest first, ties by position."""
     falling = -scores
     near = (
         np.arange(len(scores))

@@ -1,4 +1,4 @@
-"""MMR and SSD as steps: relevance is the score so far, similarity what the scene says, as in ``dpp``."""
+"""Base class of the selectors MMR and SSD."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from karec.index import IndexSchema
 from karec.kernels.arguments import DIVERSITY, between, positive_or_none
 from karec.pipeline.step import Selector
 from karec.pipeline.types import Candidates, Request, Selection
-from karec.steps.shared.similarity import PLAIN, Alike, Similarity
+from karec.steps.shared.similarity import PLAIN, CandidateSimilarity, Similarity
 from karec.steps.shared.vectors import Parts
 
 
 class Marginal(Selector):
-    """Selects by standardised score and distance from what was picked and shown.
+    """Selects by standardised score and by distance from the selected and the shown items.
 
-    ``k`` None = ``request.k``; ``similarity`` as in ``dpp``.
+    ``k``: number of items, None for the request's k. ``similarity``: as in ``dpp``.
     """
 
     needs = ("rows", "scores")
@@ -36,13 +36,13 @@ class Marginal(Selector):
         bundle: Parts | None = None,
     ) -> None:
         self.schema = schema
-        self.alike = Alike(schema, bundle, similarity or PLAIN)
+        self.similarity = CandidateSimilarity(schema, bundle, similarity or PLAIN)
         self.k = positive_or_none("k", k)
         self.diversity = between("diversity", diversity, 1.0)
         self.window = positive_or_none("window", window)
 
     def with_diversity(self, diversity: float) -> Self:
-        """This step with another ``diversity``; all else is shared."""
+        """Returns a step with another ``diversity`` that shares all else."""
         other = copy(self)
         other.diversity = between("diversity", diversity, 1.0)
         return other
@@ -50,7 +50,7 @@ class Marginal(Selector):
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        compared = self.alike.compared(request, candidates)
+        compared = self.similarity.compare(request, candidates)
         result = self.choose(
             compared.vectors,
             candidates.scores,
@@ -60,7 +60,7 @@ class Marginal(Selector):
             standardise=True,
             shown=compared.shown,
             facets=compared.facets,
-            facet_weights=self.alike.weights,
+            facet_weights=self.similarity.weights,
             shown_facets=compared.shown_facets,
         )
         return Selection(result.indices)

@@ -22,34 +22,35 @@ ITEM, COWATCH = "item", "cowatch"
 
 @dataclass(frozen=True, eq=False)
 class OwnVectors:
-    """Vectors that the platform brought for its works, of audio, covers or texts: ``matrix (works, C)
-    float32``, zeros where a work has none."""
+    """Vectors of the platform for its works, for example of audio, covers or texts.
+
+    ``matrix``: (works, C) float32, zeros for a work without a vector.
+    """
 
     works: Table
     matrix: Array
 
-    def of(self, ids: Array) -> Array:
-        """(N, C) float32; zeros for a work that the snapshot does not know."""
+    def vectors_of(self, ids: Array) -> Array:
+        """Returns (N, C) float32; zeros for unknown works."""
         rows = self.works.lookup(ids)
-        found = self.matrix[rows]
-        found[rows < 0] = 0.0
-        return np.asarray(found)
+        vectors = self.matrix[rows]
+        vectors[rows < 0] = 0.0
+        return np.asarray(vectors)
 
 
 @dataclass(frozen=True, eq=False)
-class Cowatch:
-    """Vectors of works from who watched them together, as the encoder holds them; zeros where a work has
-    none."""
+class CowatchItemVectors:
+    """Co-watch vectors of works, from the encoder; zeros for a work without one."""
 
     vectors: CowatchVectors
 
-    def of(self, ids: Array) -> Array:
-        """(N, C) float32."""
+    def vectors_of(self, ids: Array) -> Array:
+        """Returns (N, C) float32."""
         return np.asarray(self.vectors.vectors[self.vectors.codes(ids)])
 
 
 class Parts(Protocol):
-    """A bundle: each part is opened when it is asked for."""
+    """The parts of a bundle that a similarity reads. Each is opened at its first use."""
 
     @property
     def snapshot(self) -> Snapshot: ...
@@ -59,12 +60,12 @@ class Parts(Protocol):
     def vector_statistics(self) -> VectorStatistics | None: ...
 
 
-def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
-    """The vectors that the columns ``name_00``, ``name_01``, … of works hold, or those of "cowatch"; None for
-    "item", the index's own, for which a bundle needs no snapshot.
+def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | CowatchItemVectors | None:
+    """Returns the vectors of the columns ``name_00``, ``name_01``, … of works, or of "cowatch"; None for
+    "item".
 
-    Read once a snapshot, for the steps of all scenes. ValueError: there are no such columns, or no such
-    vectors.
+    They are read once per snapshot, for the steps of all scenes.
+    Raises ValueError if there are no such columns or vectors.
     """
     if name == ITEM:
         return None
@@ -75,13 +76,13 @@ def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | Cowatch | None:
                 f"similarity.vectors = {COWATCH!r}: the bundle's encoder has none; train with the cross "
                 f"features of who watched what, or take {ITEM!r}"
             )
-        return Cowatch(cowatch)
+        return CowatchItemVectors(cowatch)
     snapshot = None if bundle is None else bundle.snapshot
     columns = {} if snapshot is None else snapshot.works.columns
-    parts = sorted(each for each in columns if re.fullmatch(re.escape(name) + r"_\d\d", each))
+    parts = sorted(column for column in columns if re.fullmatch(re.escape(name) + r"_\d\d", column))
     if snapshot is None or not parts:
-        groups = sorted({each[:-3] for each in columns if re.fullmatch(r".+_\d\d", each)})
-        there = f"works have vectors {groups}" if groups else "works have none: say roles.vector in data.toml"
+        groups = sorted({column[:-3] for column in columns if re.fullmatch(r".+_\d\d", column)})
+        there = f"works have vectors {groups}" if groups else "works have none: set roles.vector in data.toml"
         known = f"{ITEM!r} or {COWATCH!r}"
         raise ValueError(
             f"similarity.vectors = {name!r}: no columns {name}_00, … of works; {there}, or take {known}"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from karec.pipeline.types import Candidates, Request
-from karec.steps.scorers.blend import Blend, standardised
+from karec.steps.scorers.blend import Blend, standardise
 from karec.steps.scorers.live_indicators import LiveIndicators
 
 
@@ -26,9 +26,9 @@ def test_a_share_of_0_keeps_the_order_of_the_scores_and_1_takes_that_of_the_rate
 @given(share=st.floats(0, 1), scale=st.floats(0.01, 1e4), offset=st.floats(-1e3, 1e3))
 def test_scores_count_by_their_order_of_magnitude_among_the_candidates_alone(share, scale, offset):
     scores = np.array([0.25, 1.0, -0.5, 2.0])
-    np.testing.assert_allclose(standardised(scores * scale + offset), standardised(scores), atol=1e-6)
-    assert abs(standardised(scores).mean()) < 1e-12
-    assert standardised(scores).std() == pytest.approx(1.0)
+    np.testing.assert_allclose(standardise(scores * scale + offset), standardise(scores), atol=1e-6)
+    assert abs(standardise(scores).mean()) < 1e-12
+    assert standardise(scores).std() == pytest.approx(1.0)
 
 
 def test_equal_scores_and_no_candidates_say_nothing(platform):

@@ -114,8 +114,8 @@ def test_live_indicators_have_no_lift_if_lists_are_empty(snapshot):
 @pytest.mark.parametrize(
     ("column", "relations", "message"),
     [
-        ("town", True, r"segment = 'town' is no integer column of users; there are \['city'"),
-        ("city", False, "needs the lists history and skipped, the platform keeps none"),
+        ("town", True, r"segment = 'town' is not an integer column of users; these are \['city'"),
+        ("city", False, r"needs the relations history and skipped; there are \[\]"),
     ],
 )
 def test_live_indicators_reject_a_segment_without_column_or_lists(snapshot, column, relations, message):

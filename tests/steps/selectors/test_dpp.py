@@ -181,10 +181,10 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
         ({"weights": {"tone": {"1": 2.0}}}, "weights: column 'tone' has dtype float64, expected integers$"),
         (
             {"weights": {"type": {"video": 2.0}}},
-            r"weights\.type: 'video' is no whole number; the keys are values of the column$",
+            r"weights\.type: 'video' is not an integer; the keys are values of the column$",
         ),
-        ({"weights": {"type": {"-": 2.0}}}, r"weights\.type: '-' is no whole number"),
-        ({"weights": {"type": {"1.5": 2.0}}}, r"weights\.type: '1.5' is no whole number"),
+        ({"weights": {"type": {"-": 2.0}}}, r"weights\.type: '-' is not an integer"),
+        ({"weights": {"type": {"1.5": 2.0}}}, r"weights\.type: '1.5' is not an integer"),
         (
             {"weights": {"type": {"1": -1.0}}},
             r"weights\.type: the factor of 1 must be finite and ≥ 0, got "

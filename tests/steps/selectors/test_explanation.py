@@ -5,7 +5,7 @@ import numpy as np
 from karec.diversity import DiversityResult
 from karec.pipeline.types import Candidates
 from karec.steps.selectors.dpp import explanation
-from karec.steps.shared.similarity import Compared
+from karec.steps.shared.similarity import ComparedItems
 
 
 def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), shown_codes=()):
@@ -18,7 +18,7 @@ def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), show
     facets = facets or {}
     codes = np.asarray(codes, np.int64).reshape(len(facets), n)
     shown_codes = np.asarray(shown_codes, np.int64).reshape(len(facets), len(shown))
-    compared = Compared(vectors, shown_vectors, shown_ids, codes, shown_codes)
+    compared = ComparedItems(vectors, shown_vectors, shown_ids, codes, shown_codes)
     return explanation(Candidates.from_ids(np.arange(10, 10 + n), scores), result, compared, facets)
 
 

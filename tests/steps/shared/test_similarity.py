@@ -16,7 +16,7 @@ from karec.pipeline.types import Request
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.mmr import Mmr
 from karec.steps.selectors.ssd import Ssd
-from karec.steps.shared.similarity import Alike, Similarity
+from karec.steps.shared.similarity import CandidateSimilarity, Similarity
 
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 VERSION = 1
@@ -57,8 +57,8 @@ def all_works(index):
 
 @pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
 def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bundle, whiten):
-    alike = Alike(index.schema, bundle, Similarity(centre=True, whiten=whiten))
-    found = alike.compared(REQUEST.with_view(index.pinned()), all_works(index))
+    alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True, whiten=whiten))
+    found = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
     expected = unit(mapped(index.embeddings(np.arange(30, dtype=np.int32)), whiten))
     np.testing.assert_allclose(unit(found.vectors), expected, atol=2e-5)
     np.testing.assert_allclose(unit(found.shown), expected[[2, 25]], atol=2e-5)
@@ -66,8 +66,8 @@ def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bu
 
 def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_facet(index, bundle):
     c = candidates([4, 9, 1, 8]).with_rows(np.array([4, -1, 1, -1]))
-    alike = Alike(index.schema, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
-    found = alike.compared(REQUEST.with_view(index.pinned()), c)
+    alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
+    found = alike.compare(REQUEST.with_view(index.pinned()), c)
     assert not found.vectors[[1, 3]].any() and found.vectors[[0, 2]].any(axis=1).all()
     assert len({*found.facets[0, [1, 3]]}) == 2 and (found.facets[0, [1, 3]] < 0).all()
     np.testing.assert_array_equal(found.facets[0, [0, 2]], index.columns["creator_id"][[4, 1]])
@@ -76,7 +76,7 @@ def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_fac
 
 def test_works_without_a_value_are_like_no_other(index, bundle):
     tags = index.columns["tag"]
-    found = Alike(index.schema, bundle, Similarity(facets={"tag": 0.5})).compared(
+    found = CandidateSimilarity(index.schema, bundle, Similarity(facets={"tag": 0.5})).compare(
         REQUEST.with_view(index.pinned()), all_works(index)
     )
     codes = np.concatenate([found.facets[0], found.shown_facets[0]])
@@ -120,8 +120,8 @@ def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step
 
 def test_rows_of_another_model_version_are_compared_as_they_are_with_each_other_alone(index, bundle):
     move_to_another_version(index, np.arange(20, 30))
-    alike = Alike(index.schema, bundle, Similarity(centre=True))
-    found = alike.compared(REQUEST.with_view(index.pinned()), all_works(index))
+    alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True))
+    found = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
     rows = index.lookup(np.arange(30))
     vectors = index.embeddings(rows)
     np.testing.assert_array_equal(found.vectors[20:, 8:], vectors[20:])

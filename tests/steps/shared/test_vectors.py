@@ -13,7 +13,7 @@ from karec.pipeline.types import Request
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.selectors.mmr import Mmr
 from karec.steps.selectors.ssd import Ssd
-from karec.steps.shared.similarity import PLAIN, Alike, Similarity
+from karec.steps.shared.similarity import PLAIN, CandidateSimilarity, Similarity
 
 AUDIO = Similarity(vectors="audio")
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
@@ -22,7 +22,7 @@ REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 def test_vectors_of_one_version_are_as_the_index_gives_them():
     index = thirty_works()
     c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
-    found = Alike(index.schema, None, PLAIN).compared(REQUEST.with_view(index.pinned()), c)
+    found = CandidateSimilarity(index.schema, None, PLAIN).compare(REQUEST.with_view(index.pinned()), c)
     np.testing.assert_array_equal(found.vectors, index.embeddings(c.rows))
     np.testing.assert_array_equal(found.shown, index.embeddings(np.array([2, 25])))
     assert not found.vectors[1].any() and found.shown_ids.tolist() == [2, 25]
@@ -86,6 +86,6 @@ def test_vectors_that_works_do_not_have_are_refused_by_the_names_that_there_are(
     ):
         step(thirty_works(), similarity=Similarity("adio"), bundle=with_own_vectors(**columns))
     with pytest.raises(
-        ValueError, match=r"works have none: say roles\.vector in data\.toml, or take 'item' or 'cowatch'"
+        ValueError, match=r"works have none: set roles\.vector in data\.toml, or take 'item' or 'cowatch'"
     ):
         step(thirty_works(), similarity=AUDIO, bundle=with_own_vectors())
