@@ -51,10 +51,10 @@ from karec.lab.simulate.world.answers import answers
 from karec.learn.export.trees import export_trees
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Page
-from karec.refresh.next_version import roll_in
+from karec.refresh.next_version import publish_next_version
 from karec.refresh.pace import Pace
 from karec.refresh.publish_run import publish_bundle
-from karec.refresh.rolling import refreshing
+from karec.refresh.rolling import open_refresh
 from karec.times import HOUR_MS
 
 MOST_MB = 100.0
@@ -229,10 +229,10 @@ def act(command: Sequence[str]) -> None:
     what, root, told = command
     bundle = Bundle.open(root, verify=False)
     if what == "roll in":
-        roll_in(Path(told), bundle.snapshot, Path(root))
+        publish_next_version(Path(told), bundle.snapshot, Path(root))
         return
-    with refreshing(bundle) as work:
-        work.run(work.begin(int(told)), Pace(0.5))
+    with open_refresh(bundle) as work:
+        work.run(work.start_round(int(told)), Pace(0.5))
 
 
 def in_a_process(command: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def demo(arguments: argparse.Namespace) -> None:
         if twice:
             taught = serve_to_teach(dataset, data.world, config, arguments.requests, progress)
             last = learn_from_served(dataset, first, taught, arguments.out, progress)
-            first = dataclasses.replace(first, material=None)  # a quarter of a gigabyte
+            first = dataclasses.replace(first, tower_inputs=None)  # a quarter of a gigabyte
             publish_run(arguments, data, last.folder, progress, **published)
         quality, playing = evaluation.result(), None
         if data.world is not None:

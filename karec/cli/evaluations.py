@@ -35,7 +35,7 @@ def consistency(arguments: argparse.Namespace) -> None:
     from karec.cli.tables import consistency_table, funnel_loss_table
     from karec.config import load_cascade, open_bundle, scene_names
     from karec.errors import DataError
-    from karec.evaluate.consistency import consistency, drawn_pools, logged_pools
+    from karec.evaluate.consistency import consistency, logged_pools, sampled_pools
     from karec.evaluate.funnel import funnel_loss, logged_funnel, recalled_pools, requests_of_known_users
 
     if arguments.config is None and arguments.log is None:
@@ -48,7 +48,7 @@ def consistency(arguments: argparse.Namespace) -> None:
         cascade = load_cascade(arguments.config, arguments.scene or scene_names(arguments.config)[0], bundle)
         cascade = dataclasses.replace(cascade, side_effects=(), naming=None)
         with progress_bars() as progress:
-            pools = drawn_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
+            pools = sampled_pools(cascade, bundle, arguments.pools, arguments.size, arguments.seed, progress)
             report["drawn"] = consistency(pools, seed=arguments.seed)
         if arguments.recalled > 0:
             requests = requests_of_known_users(

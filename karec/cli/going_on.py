@@ -17,7 +17,7 @@ from karec.errors import DataError
 if TYPE_CHECKING:
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
-    from karec.learn.run.unfinished import Begun
+    from karec.learn.run.unfinished import UnfinishedRun
 
 T = TypeVar("T")
 
@@ -36,10 +36,10 @@ def gone_on_with(
     would learn from the same data with the same settings, else anew.
     """
     from karec.learn.fit.checkpoint import CheckpointError
-    from karec.learn.run.unfinished import Begun
+    from karec.learn.run.unfinished import UnfinishedRun
 
     by_itself = arguments.margin is not None and arguments.choose is None
-    cut_off = Begun.cut_off(run, _now_ms()) if by_itself or arguments.resume else None
+    cut_off = UnfinishedRun.from_folder(run, _now_ms()) if by_itself or arguments.resume else None
     try:
         return _trained(arguments, run, read, events, train, cut_off)
     except CheckpointError as error:
@@ -55,10 +55,10 @@ def _trained(
     data: Loaded,
     events: Path | None,
     train: Callable[[Loaded, bool], T],
-    cut_off: Begun | None,
+    cut_off: UnfinishedRun | None,
 ) -> T:
     from karec.learn.fit.checkpoint import CheckpointError
-    from karec.learn.run.unfinished import Begun
+    from karec.learn.run.unfinished import UnfinishedRun
     from karec.learn.settings.check import fingerprint
     from karec.samples.from_events import newest_append_ms, with_events
 
@@ -69,12 +69,12 @@ def _trained(
         data = data._replace(dataset=with_events(data.dataset, events, until))
     if arguments.margin is None and events is None:
         return train(data, arguments.resume)
-    begun = Begun(_now_ms(), until, fingerprint(data.dataset, train_settings(arguments)))
+    begun = UnfinishedRun(_now_ms(), until, fingerprint(data.dataset, train_settings(arguments)))
     if cut_off is not None:
         begun = dataclasses.replace(begun, begun_ms=cut_off.begun_ms)
         if cut_off != begun:
-            raise CheckpointError(f"{run} is of {cut_off.of}; this one is of {begun.of}")
-    with begun.running(run):
+            raise CheckpointError(f"{run} is of {cut_off.fingerprint}; this one is of {begun.fingerprint}")
+    with begun.mark(run):
         return train(data, arguments.resume or cut_off is not None)
 
 

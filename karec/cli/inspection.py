@@ -71,7 +71,7 @@ def _inspect_bundle(path: Path) -> Iterator[Table]:
         from karec.refresh.library_state import library_state
 
         state = library_state(bundle, time.time_ns() // 1_000_000)
-        yield facts_table("Library: the index above, and the shards of karec refresh", state.facts())
+        yield facts_table("Library: the index above, and the shards of karec refresh", state.to_text())
 
 
 def _model_row(name: str, model: OnnxModel) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def ablation(arguments: argparse.Namespace) -> None:
 
 def fusion(arguments: argparse.Namespace) -> None:
     console = lab_console()
-    from karec.evaluate.quality import days_begin, trained_run
+    from karec.evaluate.quality import days_start, trained_run
     from karec.lab.studies.fusion import (
         chosen_objectives,
         drawn,
@@ -134,7 +134,7 @@ def fusion(arguments: argparse.Namespace) -> None:
         run, measured = trained_run(dataset, arguments.folder, arguments.on)
         settings, ranker = run["settings"], OnnxModel(arguments.folder / "ranker.onnx", threads=0)
         objectives = chosen_objectives(ranker, arguments.objectives)
-        lists = {"replayed": replayed(measured, ranker, objectives, days_begin(dataset, arguments.on))}
+        lists = {"replayed": replayed(measured, ranker, objectives, days_start(dataset, arguments.on))}
         if world is not None:
             sizes = {"n_pools": arguments.pools, "size": arguments.size, "seed": settings["seed"]}
             lists["drawn"] = drawn(measured, ranker, objectives, world.outcomes, **sizes, progress=progress)

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from karec.cli.tables import facts_table
     from karec.refresh.library_state import library_state
     from karec.refresh.pace import Pace
-    from karec.refresh.rolling import refreshing, remove_retired
+    from karec.refresh.rolling import open_refresh, remove_retired_libraries
 
     pace, root = Pace(arguments.share), arguments.root
     if not arguments.once:
@@ -37,10 +37,10 @@ def run(arguments: argparse.Namespace) -> None:
             bundle = Bundle.open(root)
         named = identity_of(bundle.path)
         since = nullcontext() if arguments.config is None else counters_since(arguments.config, bundle)
-        with since as counts, refreshing(bundle, counts) as refresh, progress_bars() as progress:
-            refresh.run(refresh.begin(_now_ms()), pace, progress, partial(_is_served, root, named))
-        remove_retired(bundle.path.parent)
-        console.print(facts_table(f"Library of {bundle.path}", library_state(bundle, _now_ms()).facts()))
+        with since as counts, open_refresh(bundle, counts) as refresh, progress_bars() as progress:
+            refresh.run(refresh.start_round(_now_ms()), pace, progress, partial(_is_served, root, named))
+        remove_retired_libraries(bundle.path.parent)
+        console.print(facts_table(f"Library of {bundle.path}", library_state(bundle, _now_ms()).to_text()))
         if arguments.once:
             return
         pace.rest()

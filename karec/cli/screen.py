@@ -11,20 +11,20 @@ from karec.cli.inputs import need_lab, progress_bars, table_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from karec.screening.screen import Screened
+    from karec.screening.screen import ScreeningResult
 
 
 def run(arguments: argparse.Namespace) -> None:
     console = table_console()
     if arguments.report is not None:
         need_lab("--report")
-    from karec.screening.outcomes import learn_of
+    from karec.screening.outcomes import require_learn
     from karec.screening.screen import screen
     from karec.screening.settings import read_settings
 
     settings, threads = read_settings(arguments.settings), len(os.sched_getaffinity(0))
     if arguments.report is not None:
-        learn_of(settings, arguments.settings)  # what the report needs
+        require_learn(settings, arguments.settings)  # what the report needs
         arguments.report.mkdir(parents=True, exist_ok=True)  # one that cannot be written is told now
     with progress_bars() as progress:
         if arguments.train:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"report: {page}")
 
 
-def _print(console: Console, screened: Screened) -> None:
+def _print(console: Console, screened: ScreeningResult) -> None:
     from karec.cli.tables import text_table
 
     uploads = screened.uploads

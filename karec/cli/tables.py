@@ -15,10 +15,10 @@ from karec.evaluate.tables import (
     FUNNEL_TITLE,
     consistency_rows,
     consistency_sentence,
+    format_measure,
     funnel_rows,
     history_rows,
     quality_rows,
-    with_interval,
 )
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Page
@@ -83,7 +83,7 @@ def compared_table(compared: Mapping[str, Any]) -> Table:
             name,
             f"{each['new']:.4f}",
             f"{each['in_service']:.4f}",
-            with_interval(each["gain"], each["gain_ci"]),
+            format_measure(each["gain"], each["gain_ci"]),
         )
         for name, each in compared["models"].items()
     ]
@@ -97,7 +97,7 @@ def choice_table(choice: Mapping[str, Any]) -> Table:
     rows = []
     for row in choice["tried"]:
         scores = [f"{row['by_task'][task]:.4f}" if row["by_task"] else "–" for task in tasks]
-        gain = "" if row["gain"] is None else with_interval(row["gain"], row["gain_ci"])
+        gain = "" if row["gain"] is None else format_measure(row["gain"], row["gain_ci"])
         mean = row["why_not"] if row["score"] is None else f"{row['score']:.4f}"
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         rows.append((row["part"], row["name"] + (" *" if row["kept"] else ""), mean, gain, *scores, seconds))

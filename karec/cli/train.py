@@ -58,7 +58,7 @@ def learn(
         progress,
         resume=resume,
         choice=choice,
-        evaluated=not serves,
+        evaluate=not serves,
         **_log(arguments),
     )
 
@@ -92,7 +92,7 @@ def _learn_from_log(
     from karec.cli.preflight import check_outputs
     from karec.learn.run.from_log import ServedRun, train_from_log
 
-    run = ServedRun.read(arguments.run_folder or _run_that_served(arguments))
+    run = ServedRun.from_folder(arguments.run_folder or _run_that_served(arguments))
     version = next_version(arguments.out / "bundles")
     settings = run.settings if arguments.settings is None else train_settings(arguments)
     check_outputs(data.dataset, settings, arguments.out)
@@ -234,7 +234,7 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
     from karec.bundle.signing import read_signing_key
-    from karec.refresh.next_version import rolled_in
+    from karec.refresh.next_version import open_refreshed_bundle
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
         raise ValueError("--run and --log-version say whose log teaches: they need --log DIR")
@@ -257,7 +257,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.margin is not None and not 0 <= arguments.margin < math.inf:
         raise ValueError(f"--publish-if-no-worse {arguments.margin:g}: expected an AUC difference, 0 or more")
     if arguments.rolling:
-        rolled_in(arguments.out / "bundles")
+        open_refreshed_bundle(arguments.out / "bundles")
     if arguments.signing_key is not None:
         read_signing_key(arguments.signing_key)
 

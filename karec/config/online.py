@@ -70,7 +70,7 @@ def _upload_rules(path: Path | None) -> Refuse:
 
     def refuse(columns: Mapping[str, Any], number: int) -> str:
         creator = columns.get("creator", columns.get(CREATOR))
-        broken = rules.broken_by({**columns, CREATOR: creator, id_column: columns.get(ID, number)})
+        broken = rules.find_broken_rule({**columns, CREATOR: creator, id_column: columns.get(ID, number)})
         return f"screened: {broken}" if broken else ""
 
     return refuse

@@ -15,12 +15,12 @@ from karec.catalog.snapshot import Snapshot
 from karec.config.host_stage import export_stage
 from karec.config.templates import added_scene_text, home_scene_text
 from karec.files import write_text_aside
-from karec.refresh.item_types import KindOfWorks
-from karec.refresh.next_version import roll_in
+from karec.refresh.item_types import DerivedItemType
+from karec.refresh.next_version import publish_next_version
 from karec.refresh.publish_run import KEEP, publish_bundle
 from karec.times import Progress
 
-KindsOf = Callable[[Snapshot], Mapping[str, KindOfWorks]]
+KindsOf = Callable[[Snapshot], Mapping[str, DerivedItemType]]
 
 
 def set_up(
@@ -58,7 +58,7 @@ def set_up(
         "kinds": kinds,
         "lists": lists,
     }
-    publisher = roll_in if rolling else publish_bundle
+    publisher = publish_next_version if rolling else publish_bundle
     folder = publisher(run, snapshot, out / "bundles", progress, **published)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it

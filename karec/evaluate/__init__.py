@@ -1,2 +1,1 @@
-"""Evaluation: measures on arrays, and studies (quality, ablation, consistency, diversity) with their
-reports."""
+"""Evaluation: measures on arrays, and reports on quality, consistency and the retrieval funnel."""

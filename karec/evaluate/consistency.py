@@ -1,8 +1,7 @@
-"""Consistency of prerank and rank on whole pools: logged ones, from shadow requests, and ones drawn offline.
+"""Consistency of pre-ranking and ranking on whole pools, logged by shadow requests or sampled offline.
 
-Both are pools with two scores for every work, and are measured by the same function. Logged pools are what
-recall found, as large as it was; offline ones are drawn from the catalogue at random, so they are easier, and
-comparable between models.
+Both kinds are pools with two scores per item, measured by the same function. Logged pools are what recall
+found. Offline pools are random samples of the catalog, so they are easier, and comparable between models.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from karec.times import Progress
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100), (100, 1000))
 OVERLAPS = (10, 50, 100)
 NDCG_AT = 50
-TOPS = (10, 50)  # of the ranker, whose places in prerank's order the curve shows
-SHARES = np.geomspace(0.001, 1.0, 61)
+TOPS = (10, 50)  # of the ranker; the curve shows their positions in pre-ranking's order
+SHARES = np.geomspace(0.001, 1.0, 61)  # fractions of the pool at which the curve is measured
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredPool:
-    """A user's pool of N works: scores ``prerank (N,)`` and ``rank (N,)``, higher is better."""
+    """A user's pool of N items with two scores, higher is better."""
 
     user_id: int
     prerank: NDArray[Any]
@@ -43,30 +42,33 @@ class ScoredPool:
 
 
 def logged_pools(folder: Path) -> Iterator[ScoredPool]:
-    """The shadow requests of the rank log in ``folder``; works that prerank had no score for are left out.
+    """Yields the shadow requests of the rank log in ``folder``, without items that pre-ranking did not score.
 
-    Raises DataError when the log has none, LogSchemaError as ``read_rank_log`` does.
+    Raises DataError if there are none, LogSchemaError like ``read_rank_log``.
     """
     log = read_rank_log(folder, logged_tasks(folder))
     log = log.take(log.shadow & np.isfinite(log.prerank))
     if not len(log):
         raise DataError(
-            f"{folder} holds no shadow request: serve some with the observer shadow, share above 0"
+            f"{folder}: no shadow request. Serve some with the side effect shadow and share above 0."
         )
     return (ScoredPool(int(pool.user_id[0]), pool.prerank, pool.fused) for pool in log.requests())
 
 
-def drawn_pools(
+def sampled_pools(
     cascade: Cascade, bundle: Bundle, n_pools: int, size: int, seed: int = 0, progress: Progress | None = None
 ) -> Iterator[ScoredPool]:
-    """``n_pools`` users with a history, each with ``size`` works of the bundle, both drawn from ``seed``.
+    """Yields pools of ``n_pools`` users with a history, each with ``size`` items of the bundle, both sampled
+    with ``seed``.
 
-    A pool is scored as ``cascade`` would at the bundle's moment, by its request steps and its stage ``rank``.
-    Raises DataError when the bundle has too few works, Unavailable when the scene has no user tower.
+    ``cascade`` scores a pool as of the bundle's time, with its query hydrators and its stage ``rank``. Raises
+    DataError if the bundle has too few items, Unavailable if the scene has no user tower.
     """
     snapshot = bundle.snapshot
     if size > len(snapshot.works):
-        raise DataError(f"{bundle.path} has {len(snapshot.works)} works: pools of {size} cannot be drawn")
+        raise DataError(
+            f"{bundle.path} has {len(snapshot.works)} items, expected at least {size} for pools of {size}"
+        )
     generator = np.random.default_rng(seed)
     scorer = PoolScorer(find_stage(cascade.stages, "rank"))
     users = np.asarray(snapshot.users.ids)[generator.permutation(known_users(snapshot))[:n_pools]]
@@ -76,25 +78,24 @@ def drawn_pools(
         with bundle.index.pinned() as view:
             request, _ = cascade.hydrated(request.with_view(view))
             ranked, prerank = scorer.score(request, Candidates.from_ids(ids).with_rows(view.lookup(ids)))
-        scored = np.isfinite(prerank)
+        is_scored = np.isfinite(prerank)
         if progress is not None:
             progress(done, len(users), "scoring pools twice")
-        yield ScoredPool(int(user), prerank[scored], ranked.scores[scored])
+        yield ScoredPool(int(user), prerank[is_scored], ranked.scores[is_scored])
 
 
 def known_users(snapshot: Snapshot) -> NDArray[Any]:
-    """Rows of the users with a history; of all of them where the platform keeps none."""
+    """Returns the rows of users with a history, or of all users if the platform stores no history."""
     history = snapshot.relations.get("history")
     return np.arange(len(snapshot.users)) if history is None else np.flatnonzero(np.diff(history.indptr) > 0)
 
 
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Measures of ``evaluate.metrics.agreement``, means over pools with 95 % intervals from resampling
+    """Returns means over pools of the measures in ``metrics.agreement``, with 95 % intervals from resampling
     users.
 
-    Keys are documented in docs/formats.md. A measure that needs more works than a pool has leaves that pool
-    out; ``pools`` counts those it took. One pool is held in memory at a time. Raises DataError when there is
-    no pool.
+    docs/formats.md documents the keys. A measure leaves out pools with too few items; ``pools`` counts the
+    others. One pool at a time is in memory. Raises DataError if there is no pool.
     """
     users: list[int] = []
     sizes: list[int] = []
@@ -113,7 +114,7 @@ def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0
         "pools": len(users),
         "users": len(set(users)),
         "pool_size": {"least": min(sizes), "median": int(np.median(sizes)), "most": max(sizes)},
-        "measures": {name: _with_interval(each, users, resamples, seed) for name, each in values.items()},
+        "measures": {name: _with_interval(v, users, resamples, seed) for name, v in values.items()},
         "curve": {
             "share_of_pool": SHARES.tolist(),
             **{f"top_{top}": (sums / len(users)).tolist() for top, sums in curve.items()},
@@ -123,33 +124,35 @@ def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0
 
 def _measures(pool: ScoredPool) -> dict[str, float]:
     n = len(pool.rank)
-    found = {
+    measures = {
         f"ranker's top {m} in {k}": float(normalised_hit_rate(pool.prerank, pool.rank, m, k))
         if n > k
         else np.nan
         for m, k in HITS
     }
-    found[f"NDCG@{NDCG_AT}"] = (
+    measures[f"NDCG@{NDCG_AT}"] = (
         float(ndcg_against(pool.prerank, pool.rank, NDCG_AT)) if n > NDCG_AT else np.nan
     )
-    return found | {
+    return measures | {
         f"overlap@{k}": float(overlap(pool.prerank, pool.rank, k)) if n > k else np.nan for k in OVERLAPS
     }
 
 
 def _found_within(pool: ScoredPool, top: int) -> NDArray[Any]:
-    """For each of SHARES: the share of the ranker's ``top`` works that are within this share of prerank's
+    """Returns for each of SHARES the fraction of the ranker's ``top`` items within this part of pre-ranking's
     order."""
     n = len(pool.rank)
-    places = np.sort(ranks(pool.prerank)[ranks(pool.rank) < top])
-    return np.searchsorted(places, np.maximum(np.round(SHARES * n), 1), side="left") / max(len(places), 1)
+    positions = np.sort(ranks(pool.prerank)[ranks(pool.rank) < top])
+    return np.searchsorted(positions, np.maximum(np.round(SHARES * n), 1), side="left") / max(
+        len(positions), 1
+    )
 
 
 def _with_interval(values: list[float], users: list[int], resamples: int, seed: int) -> dict[str, Any]:
-    each = np.array(values)
-    there = np.isfinite(each)
-    if not there.any():
+    array = np.array(values)
+    is_defined = np.isfinite(array)
+    if not is_defined.any():
         return {"value": None, "ci": None, "pools": 0}
-    bootstrap = UserBootstrap(np.array(users)[there], resamples, seed)
-    interval = bootstrap_interval(bootstrap.mean(each[there]))
-    return {"value": float(each[there].mean()), "ci": interval, "pools": int(there.sum())}
+    bootstrap = UserBootstrap(np.array(users)[is_defined], resamples, seed)
+    interval = bootstrap_interval(bootstrap.mean(array[is_defined]))
+    return {"value": float(array[is_defined].mean()), "ci": interval, "pools": int(is_defined.sum())}

@@ -1,15 +1,14 @@
-"""The funnel's loss: how many of the works that the ranker would put on top of a whole pool pass prerank.
+"""Funnel loss: the fraction of the ranker's best items of a pool that pre-ranking selects.
 
-Of the ranker's best m works of a pool, two shares that are kept:
+Of the ranker's best m items of a pool, two fractions are measured:
 
-prerank         by the stage prerank as it served: inner product, ecosystem steps and DPP together
-inner_product   by the inner product alone, had it let through as many works as the stage did
-on_purpose      the second less the first: what ecosystem steps and DPP take beyond what the inner product
-                lost
+prerank         selected by the stage prerank as it served: inner product, exposure steps and DPP together
+inner_product   selected by the inner product alone, if it selects as many items as the stage did
+on_purpose      the second minus the first: the loss by exposure steps and DPP
 
-A work without an item vector is lost by the inner product. Pools are those of requests that are served anew
-(``recalled_pools``), where smaller ones are drawn from the whole pool and go through prerank again, or those
-of a log's shadow requests (``logged_funnel``), where the works that were ranked are those that passed.
+The inner product loses items without a vector. Pools are those of requests served again (``recalled_pools``),
+which also gives smaller pools sampled from the whole pool and pre-ranked again, or those of a log's shadow
+requests (``logged_funnel``), where the ranked items are those that were selected.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from karec.logs.read import logged_tasks, read_rank_log
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
-from karec.samples.threads import in_order
+from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 TOPS = (10, 100)
@@ -43,7 +42,7 @@ PARTS = ("inner_product", "prerank", "on_purpose")
 
 
 def requests_of_known_users(snapshot: Snapshot, scene: str, n: int, seed: int = 0) -> list[Request]:
-    """Requests of ``n`` users with a history, drawn from ``seed``, at the snapshot's moment."""
+    """Returns requests of ``n`` users with a history, sampled with ``seed``, at the snapshot's time."""
     rows = np.random.default_rng(seed).permutation(known_users(snapshot))[:n]
     users = np.asarray(snapshot.users.ids)[rows].tolist()
     return [Request(user, scene=scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}") for user in users]
@@ -51,9 +50,12 @@ def requests_of_known_users(snapshot: Snapshot, scene: str, n: int, seed: int = 
 
 @dataclass(frozen=True, eq=False)
 class FunnelPool:
-    """A user's pool of N works. ``rank (N,)`` and ``prerank (N,)`` are scores, higher is better, prerank's
-    NaN where a work has no vector; ``passed (N,) bool``: the stage prerank let it through. ``size`` names the
-    kind of pool.
+    """A user's pool of N items.
+
+    rank      (N,) scores, higher is better
+    prerank   (N,) scores, NaN for an item without a vector
+    passed    (N,) bool: pre-ranking selected the item
+    size      kind of pool: WHOLE or a number of items
     """
 
     user_id: int
@@ -62,14 +64,20 @@ class FunnelPool:
     passed: NDArray[Any]
     size: str = WHOLE
 
-    def kept(self, top: int) -> dict[str, float]:
-        """{part of PARTS: share of the ranker's best ``top``}; NaN in a pool of fewer works. O(N log N)."""
+    def kept_fractions(self, top: int) -> dict[str, float]:
+        """Returns {part of PARTS: fraction of the ranker's best ``top``}; NaN for a smaller pool. O(N log
+        N)."""
         if len(self.rank) < top:
             return dict.fromkeys(PARTS, np.nan)
         best = ranks(self.rank) < top
-        first = (ranks(self.prerank) < int(self.passed.sum())) & np.isfinite(self.prerank)
-        by_product, by_stage = float((best & first).sum() / top), float((best & self.passed).sum() / top)
-        return dict(zip(PARTS, (by_product, by_stage, by_product - by_stage), strict=True))
+        by_inner_product = (ranks(self.prerank) < int(self.passed.sum())) & np.isfinite(self.prerank)
+        product_fraction, stage_fraction = (
+            float((best & by_inner_product).sum() / top),
+            float((best & self.passed).sum() / top),
+        )
+        return dict(
+            zip(PARTS, (product_fraction, stage_fraction, product_fraction - stage_fraction), strict=True)
+        )
 
 
 def recalled_pools(
@@ -79,20 +87,20 @@ def recalled_pools(
     sizes: Sequence[int] = SIZES,
     progress: Progress | None = None,
 ) -> Iterator[FunnelPool]:
-    """What each request recalls, whole and as smaller pools of ``sizes`` works drawn from it by the user's
+    """Yields the pool that each request recalls, and smaller pools of ``sizes`` items sampled from it by user
     id.
 
-    ``cascade`` runs each request up to its stage ``prerank``; its stage ``rank`` scores the whole pool; a few
-    requests run at once. Sizes that are not below a pool's are left out. Requests name users by numbers and
-    have a moment. ValueError where the cascade lacks one of the two stages.
+    ``cascade`` runs each request until its stage ``prerank``; its stage ``rank`` scores the whole pool. A few
+    requests run at once. Sizes that are not below a pool's size are left out. Requests have numeric user ids
+    and a time. Raises ValueError if the cascade lacks one of the two stages.
     """
     scorer = PoolScorer(find_stage(cascade.stages, "rank"))
 
-    def pools_of(request: Request) -> list[FunnelPool]:
+    def request_pools(request: Request) -> list[FunnelPool]:
         return _pools_of_request(cascade, index, scorer, request, sizes)
 
-    for done, found in enumerate(in_order(pools_of, requests), 1):
-        yield from found
+    for done, pools in enumerate(map_in_order(request_pools, requests), 1):
+        yield from pools
         if progress is not None:
             progress(done, len(requests), "ranking whole pools")
 
@@ -102,27 +110,28 @@ def _pools_of_request(
 ) -> list[FunnelPool]:
     prerank = find_stage(cascade.stages, "prerank")
     with index.pinned() as view:
-        # goes with the request
         recall_view = None if cascade.recall_index is None else cascade.recall_index.pinned()
         request, _ = cascade.hydrated(request.with_view(view, recall_view))
         recalled, _ = cascade.recall.run(request)
         for stage in cascade.stages[: cascade.stages.index(prerank)]:
             recalled = stage.run(request, recalled).candidates
-        pool, passed = _through(prerank, request, recalled)
-        ranked, inner = scorer.score(request, pool)
-        found = [_pool(request, ranked, inner, passed, WHOLE)]
+        pool, passed = _run_prerank(prerank, request, recalled)
+        ranked, prerank_scores = scorer.score(request, pool)
+        pools = [_pool(request, ranked, prerank_scores, passed, WHOLE)]
         generator = np.random.default_rng([abs(request.user_number), len(recalled)])
         for size in sizes:
             if size < len(recalled):
                 part = recalled.take(np.sort(generator.choice(len(recalled), size, replace=False)))
-                pool, passed = _through(prerank, request, part)
-                there = np.isin(ranked.ids, pool.ids)
-                found.append(_pool(request, ranked.take(there), inner[there], passed, str(size)))
-    return found
+                pool, passed = _run_prerank(prerank, request, part)
+                is_in_part = np.isin(ranked.ids, pool.ids)
+                pools.append(
+                    _pool(request, ranked.take(is_in_part), prerank_scores[is_in_part], passed, str(size))
+                )
+    return pools
 
 
-def _through(prerank: Stage, request: Request, recalled: Candidates) -> tuple[Candidates, NDArray[Any]]:
-    """(what the stage could choose from, the ids that it let through)."""
+def _run_prerank(prerank: Stage, request: Request, recalled: Candidates) -> tuple[Candidates, NDArray[Any]]:
+    """Returns the items that the stage scored, and the ids that it selected."""
     outcome = prerank.run(request, recalled)
     return outcome.scored, outcome.candidates.ids
 
@@ -134,28 +143,28 @@ def _pool(
 
 
 def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
-    """The shadow requests of the rank log in ``folder`` of which the log also holds what was ranked to be
-    shown.
+    """Yields the shadow requests of the rank log in ``folder`` whose ranked items are logged too.
 
-    A shadow pool that the observer drew as a sample (its ``at_most``) is measured as the pool that it is.
-    Raises DataError when there is none, LogSchemaError as ``read_rank_log`` does.
+    A shadow pool that is a sample (``at_most``) is measured as that pool. Raises DataError if there is none,
+    LogSchemaError like ``read_rank_log``.
     """
     log = read_rank_log(folder, logged_tasks(folder))
-    shadowed = np.unique(log.request_id[log.shadow])
-    log = log.take(np.isin(log.request_id, shadowed))
+    shadow_ids = np.unique(log.request_id[log.shadow])
+    log = log.take(np.isin(log.request_id, shadow_ids))
     served = log.take(~log.shadow)
     order = np.argsort(served.request_id, kind="stable")
-    names, begins = np.unique(served.request_id[order], return_index=True)
-    ranked = dict(zip(names, np.split(served.item_id[order], begins[1:]), strict=True)) if len(names) else {}
+    names, starts = np.unique(served.request_id[order], return_index=True)
+    ranked = dict(zip(names, np.split(served.item_id[order], starts[1:]), strict=True)) if len(names) else {}
     if not ranked:
         raise DataError(
-            f"{folder} holds no shadow request beside what was ranked: serve some with the observers "
-            "rank_log and shadow, into one folder"
+            f"{folder}: no shadow request whose ranked items are logged too. Serve some with the side "
+            f"effects rank_log "
+            "and shadow, both into this folder."
         )
-    return _pools_of(log.take(log.shadow).requests(), ranked)
+    return _logged_pools(log.take(log.shadow).requests(), ranked)
 
 
-def _pools_of(shadows: Iterable[Any], ranked: Mapping[str, NDArray[Any]]) -> Iterator[FunnelPool]:
+def _logged_pools(shadows: Iterable[Any], ranked: Mapping[str, NDArray[Any]]) -> Iterator[FunnelPool]:
     for pool in shadows:
         name = str(pool.request_id[0])
         if name in ranked:
@@ -165,18 +174,18 @@ def _pools_of(shadows: Iterable[Any], ranked: Mapping[str, NDArray[Any]]) -> Ite
 
 
 def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Means over pools of ``FunnelPool.kept``, with 95 % intervals from resampling users.
+    """Returns means over pools of ``FunnelPool.kept_fractions``, with 95 % intervals from resampling users.
 
-    ``requests``, ``pool`` (median works), ``passed`` (median works that prerank let through), and for each of
-    PARTS {"top10", "top10_ci", "top100", "top100_ci"}; under ``by_pool_size`` the same for each smaller size.
-    A pool of fewer than m works says nothing of the best m. Pools are taken one by one, and none is kept.
-    DataError when there is none.
+    Keys: ``requests``, ``pool`` (median items), ``passed`` (median selected items), for each of PARTS
+    {"top10", "top10_ci", "top100", "top100_ci"}, and the same per smaller size in ``by_pool_size``. Pools of
+    fewer than m items are left out of the best m. Pools are read one by one. Raises DataError if there is
+    none.
     """
     rows: dict[str, list[dict[str, float]]] = {}
     for pool in pools:
         row = {"user": float(pool.user_id), "pool": float(len(pool.rank)), "passed": float(pool.passed.sum())}
         for top in TOPS:
-            row |= {f"{part}.top{top}": value for part, value in pool.kept(top).items()}
+            row |= {f"{part}.top{top}": value for part, value in pool.kept_fractions(top).items()}
         rows.setdefault(pool.size, []).append(row)
     if WHOLE not in rows:
         raise DataError("no pool to measure")
@@ -187,19 +196,19 @@ def funnel_loss(pools: Iterable[FunnelPool], resamples: int = 200, seed: int = 0
 
 def _means(rows: Sequence[Mapping[str, float]], resamples: int, seed: int) -> dict[str, Any]:
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    found: dict[str, Any] = {"requests": len(rows)}
-    found |= {name: int(np.median(columns[name])) for name in ("pool", "passed")}
+    means: dict[str, Any] = {"requests": len(rows)}
+    means |= {name: int(np.median(columns[name])) for name in ("pool", "passed")}
     for part in PARTS:
-        found[part] = {}
+        means[part] = {}
         for top in TOPS:
             values = columns[f"{part}.top{top}"]
-            there = np.isfinite(values)
+            is_defined = np.isfinite(values)
             value, interval = None, None
-            if there.any():
-                bootstrap = UserBootstrap(columns["user"][there].astype(np.int64), resamples, seed)
+            if is_defined.any():
+                bootstrap = UserBootstrap(columns["user"][is_defined].astype(np.int64), resamples, seed)
                 value, interval = (
-                    float(values[there].mean()),
-                    bootstrap_interval(bootstrap.mean(values[there])),
+                    float(values[is_defined].mean()),
+                    bootstrap_interval(bootstrap.mean(values[is_defined])),
                 )
-            found[part] |= {f"top{top}": value, f"top{top}_ci": interval}
-    return found
+            means[part] |= {f"top{top}": value, f"top{top}_ci": interval}
+    return means

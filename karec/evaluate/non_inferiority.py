@@ -1,10 +1,9 @@
-"""Whether a new version is no worse than the one in service: the mean AUC over tasks on the newest day,
-paired by user.
+"""Compares a new version with the current one: mean AUC over tasks on the newest day, paired by user.
 
-For ranker and towers: the AUC of each task that has both values on that day, their mean, and the gain of the
-new version with its 95 % interval; users are resampled, the same draws for both versions. A version is a
-folder of models and their encoder, a run's or a bundle's. Of towers the scores before the heads' scales and
-biases, which a bundle does not hold and no order depends on.
+For ranker and towers: the AUC of each task with both values on that day, their mean, and the gain of the new
+version with its 95 % interval from resampling users, the same resamples for both versions. A version is a
+folder with models and their encoder, of a run or a bundle. Towers are measured without the heads' scales and
+biases, which bundles lack and which do not change the order.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interv
 from karec.evaluate.quality import TOWERS, tower_logits
 from karec.features.encoder import Encoder
 from karec.models.onnx_model import OnnxModel
-from karec.samples.examples import as_known, build_examples
+from karec.samples.examples import build_examples, feature_times
 from karec.samples.replay import logits_of_rankers
 from karec.times import Progress
 
@@ -41,12 +40,12 @@ def compare_versions(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """What run.json holds as ``compared``: {"margin", "versions", "tasks", "exposures", "users", "models",
-    "no_worse"}.
+    """Returns the content of ``compared`` in run.json: "margin", "versions", "tasks", "exposures", "users",
+    "models", "no_worse".
 
-    ``models`` {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}; ``no_worse``: of both the lower end
-    of gain_ci, which is None where the draws have no AUC, is at least −``margin``. DataError: the test days
-    have no exposure, no task has both values there, or a version predicts other tasks.
+    ``models``: {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}. ``no_worse``: for both the lower
+    end of gain_ci is at least −``margin``; gain_ci is None if resamples have no AUC. Raises DataError if the
+    test days have no exposure, no task has both values there, or a version predicts other tasks.
     """
     test = dataset.split()[2]
     tasks = [task for task in dataset.tasks if test.labels[task].any() and not test.labels[task].all()]
@@ -58,13 +57,19 @@ def compare_versions(
     bootstrap = UserBootstrap(test.user_id, resamples, seed)
     models, lowest = {}, np.inf
     for name in (RANKER, TOWERS):
-        (own, own_draws), (theirs, their_draws) = (
-            _mean_auc(dataset, tasks, found[name], test.labels, bootstrap) for found in scores
+        (new_auc, new_draws), (current_auc, current_draws) = (
+            _mean_auc(dataset, tasks, version_scores[name], test.labels, bootstrap)
+            for version_scores in scores
         )
-        low, high = bootstrap_interval(own_draws - their_draws)
+        low, high = bootstrap_interval(new_draws - current_draws)
         lowest = min(low, lowest) if np.isfinite(low) else -np.inf
         interval = (low, high) if np.isfinite(low) else None
-        models[name] = {"new": own, "in_service": theirs, "gain": own - theirs, "gain_ci": interval}
+        models[name] = {
+            "new": new_auc,
+            "in_service": current_auc,
+            "gain": new_auc - current_auc,
+            "gain_ci": interval,
+        }
     return {
         "margin": margin,
         "versions": [OnnxModel(folder / "ranker.onnx").model_version for folder in (new, in_service)],
@@ -79,14 +84,16 @@ def compare_versions(
 def _scores(
     dataset: Dataset, folder: Path, refresh_hours: float, threads: int, progress: Progress | None
 ) -> dict[str, NDArray[Any]]:
-    """{ranker, towers: (M, T) scores of the test rows} in the order of the data's tasks."""
+    """Returns {ranker, towers: (M, T) scores of the test rows}, in the order of the dataset's tasks."""
     encoder = Encoder.load(folder / "encoder.npz")
     if tuple(encoder.tasks) != tuple(dataset.tasks):
         raise DataError(
-            f"{folder} predicts the tasks {list(encoder.tasks)}, {dataset.name} has {list(dataset.tasks)}"
+            f"{folder}: tasks are {list(encoder.tasks)}, expected {list(dataset.tasks)} as in {dataset.name}"
         )
-    every = build_examples(encoder, dataset.snapshot, dataset.exposures, as_known(dataset, refresh_hours))
-    test = every.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
+    examples = build_examples(
+        encoder, dataset.snapshot, dataset.exposures, feature_times(dataset, refresh_hours)
+    )
+    test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
     (ranked,) = logits_of_rankers(test, [OnnxModel(folder / "ranker.onnx")], progress, threads)
     heads = {part: dict.fromkeys(encoder.tasks, value) for part, value in (("scale", 1.0), ("bias", 0.0))}
     user, item = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
@@ -100,7 +107,7 @@ def _mean_auc(
     labels: Mapping[str, NDArray[Any]],
     bootstrap: UserBootstrap,
 ) -> tuple[float, NDArray[Any]]:
-    """(the mean of the tasks' AUCs, its draws (R,), NaN where a draw lacks a class)."""
+    """Returns the mean AUC of the tasks and its resampled values (R,), NaN if a resample lacks a class."""
     columns = [(labels[task], scores[:, dataset.tasks.index(task)]) for task in tasks]
     draws = np.stack([bootstrap.auc(y, s) for y, s in columns])
     return float(np.mean([auc(y, s) for y, s in columns])), draws.mean(axis=0)

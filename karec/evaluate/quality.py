@@ -1,4 +1,4 @@
-"""Quality of a training run's models on the test days: AUC, GAUC, ECE on the same rows, served by ONNX
+"""Quality of a training run's models on the test days: AUC, GAUC and ECE on the same rows, run by ONNX
 Runtime."""
 
 from __future__ import annotations
@@ -21,31 +21,30 @@ from karec.evaluate.metrics.accuracy import UserBootstrap, auc, bootstrap_interv
 from karec.features.encoder import Encoder
 from karec.files import write_text_aside
 from karec.models.onnx_model import OnnxModel
-from karec.samples.examples import Examples, as_known, build_examples
+from karec.samples.examples import Examples, build_examples, feature_times
 from karec.samples.rate_baselines import popularity_logits, rate_logits
 from karec.samples.replay import logits_of_rankers
-from karec.samples.threads import in_order
+from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 RUN_FORMAT = 3  # of run.json; format 1, without a number: settings in one flat table; 2: no slopes, levels
-QUALITY_FORMAT = 3  # of quality.json; 1 and 2 are told in docs/formats.md
+QUALITY_FORMAT = 3  # of quality.json; docs/formats.md describes 1 and 2
 TOWERS = "towers"
 Measures = dict[str, float | tuple[float, float] | None]
-# of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes up to ten times as long
+# with 2048 rows and long histories ONNX Runtime needs gigabytes and up to ten times as long
 BATCH = 256
-# {group of users: least and most exposures that were known before a row}
+# {group of users: minimum and maximum of exposures known before a row}
 GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)}
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """What quality.json holds beside its format, of the models in a run folder, on the test days; it is
-    written too.
+    """Measures the models in a run folder on the test days. Writes and returns the content of quality.json,
+    without its format.
 
-    ``models`` is ``quality_table`` of all rows; ``by_history`` has the same for each group of
-    ``GROUPS``, beside how many ``exposures`` and ``users`` the group has; one without rows has
-    no models. Models are popularity, rates, the baselines that were trained, towers, and last the ranker,
-    named by its kind: mmoe, lr, lightgbm, or both, whose two parts have a row each. Raises DataError as
-    ``trained_run`` does.
+    ``models``: ``quality_table`` of all rows. ``by_history``: the same for each group of GROUPS, with its
+    numbers of ``exposures`` and ``users``; a group without rows has no models. Models are popularity, rates,
+    the trained baselines, towers, and last the ranker by its kind: mmoe, lr, lightgbm, or both, whose two
+    parts also have a row. Raises DataError like ``trained_run``.
     """
     run, test = trained_run(dataset, folder)
     settings = run["settings"]
@@ -62,7 +61,9 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
             settings["seed"],
         )
 
-    seen = exposures_before(dataset, as_known(dataset, settings["features"]["refresh_hours"]))[-len(test) :]
+    n_before = exposures_before(dataset, feature_times(dataset, settings["features"]["refresh_hours"]))[
+        -len(test) :
+    ]
     quality = {
         "models": models(np.ones(len(test), bool)),
         "by_history": {
@@ -71,7 +72,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
                 "users": len(np.unique(test.exposures.user_id[rows])),
                 "models": models(rows) if rows.any() else {},
             }
-            for group, rows in rows_by_history(seen).items()
+            for group, rows in rows_by_history(n_before).items()
         },
     }
     write_text_aside(folder / "quality.json", quality_json(quality))
@@ -81,7 +82,7 @@ def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = Non
 def _logits(
     run: Mapping[str, Any], test: Examples, folder: Path, progress: Progress | None
 ) -> dict[str, NDArray[Any]]:
-    """{model: (M, T) logits of the test rows}, in the order of the tables; the ranker is last."""
+    """Returns {model: (M, T) logits of the test rows} in the order of the tables; the ranker is last."""
     kind, tasks, threads = (
         run["settings"]["ranker"]["kind"],
         test.encoder.tasks,
@@ -95,7 +96,7 @@ def _logits(
         files |= {part: f"ranker_{part}.onnx" for part in ("lightgbm", "mmoe")}
     models = [OnnxModel(folder / file) for file in (*files.values(), "ranker.onnx")]
     *others, ranked = logits_of_rankers(test, models, progress, threads)
-    logits |= {name: found[:, : len(tasks)] for name, found in zip(files, others, strict=True)}
+    logits |= {name: values[:, : len(tasks)] for name, values in zip(files, others, strict=True)}
     user_tower, item_tower = (OnnxModel(folder / f"{side}_tower.onnx") for side in ("user", "item"))
     logits[TOWERS] = tower_logits(test, user_tower, item_tower, run["towers"], threads)
     logits[kind] = ranked[:, : len(tasks)]  # the ranker's auxiliary tasks come after the encoder's
@@ -103,7 +104,7 @@ def _logits(
 
 
 def quality_json(quality: Mapping[str, Any]) -> str:
-    """The text of a quality.json: what ``evaluate_run`` returns, beside the format."""
+    """Returns the text of quality.json for the result of ``evaluate_run``."""
     return json.dumps({"format": QUALITY_FORMAT, **quality}, indent=1)
 
 
@@ -115,13 +116,15 @@ def quality_table(
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, dict[str, Measures]]:
-    """{model: {task: measures}}: auc, gauc and ece, and how far auc and gauc lie behind the last model's
-    (auc_behind, gauc_behind) and, where there are towers, behind theirs (auc_behind_towers,
-    gauc_behind_towers).
+    """Returns {model: {task: measures}}: auc, gauc, ece and differences to the last model and to the towers.
 
-    ``predictions`` {model: (N, T) probabilities} in the order of ``tasks``; GAUC by (user, day from
-    ``start_ms``). Each measure has a 95 % interval over users, …_ci; differences are paired: the same draws
-    of users for both. None stands for what the rows do not determine, as the AUC of labels of one class.
+    auc_behind and gauc_behind: how far the model is behind the last model; …_behind_towers: behind the
+    towers, if there are any. Each measure has a 95 % interval over users, …_ci. Differences are paired: both
+    use the same resamples of users. None means that the rows do not determine the value, such as the AUC of
+    labels of one class.
+
+    ``predictions``: {model: (N, T) probabilities} in the order of ``tasks``. GAUC groups by (user, day from
+    ``start_ms``).
     """
     bootstrap = UserBootstrap(exposures.user_id, resamples, seed)
     group = user_days(exposures.user_id, exposures.time_ms, start_ms)
@@ -130,23 +133,28 @@ def quality_table(
             raise ValueError(f"{model}: predictions {p.shape}, expected {(len(exposures), len(tasks))}")
     behind = {"behind": list(predictions)[-1]} | ({"behind_towers": TOWERS} if TOWERS in predictions else {})
     table: dict[str, dict[str, Measures]] = {model: {} for model in predictions}
-    for at, task in enumerate(tasks):
+    for column, task in enumerate(tasks):
         y = exposures.labels[task]
-        drawn = {model: _drawn(y, p[:, at], group, bootstrap) for model, p in predictions.items()}
-        for model, mine in drawn.items():
-            found = dict(mine)
+        draws = {
+            model: _resampled_measures(y, p[:, column], group, bootstrap) for model, p in predictions.items()
+        }
+        for model, own_measures in draws.items():
+            measures = dict(own_measures)
             for name, other in behind.items():
                 for measure in ("auc", "gauc"):
-                    (theirs, their_draws), (own, own_draws) = drawn[other][measure], mine[measure]
-                    found[f"{measure}_{name}"] = theirs - own, their_draws - own_draws
-            table[model][task] = _with_intervals(found)
+                    (other_value, other_draws), (own_value, own_draws) = (
+                        draws[other][measure],
+                        own_measures[measure],
+                    )
+                    measures[f"{measure}_{name}"] = other_value - own_value, other_draws - own_draws
+            table[model][task] = _with_intervals(measures)
     return table
 
 
-def _drawn(
+def _resampled_measures(
     y: NDArray[Any], p: NDArray[Any], group: NDArray[Any], bootstrap: UserBootstrap
 ) -> dict[str, tuple[float, NDArray[Any]]]:
-    """{measure: (its value, its bootstrap draws (R,))} of one model and task."""
+    """Returns {measure: (value, resampled values (R,))} of one model and task."""
     return {
         "auc": (auc(y, p), bootstrap.auc(y, p)),
         "gauc": (gauc(y, p, group), bootstrap.gauc(y, p, group)),
@@ -154,9 +162,9 @@ def _drawn(
     }
 
 
-def _with_intervals(found: Mapping[str, tuple[float, NDArray[Any]]]) -> Measures:
+def _with_intervals(resampled: Mapping[str, tuple[float, NDArray[Any]]]) -> Measures:
     measures: Measures = {}
-    for name, (value, draws) in found.items():
+    for name, (value, draws) in resampled.items():
         interval = bootstrap_interval(draws)
         measures[name] = value if np.isfinite(value) else None
         measures[f"{name}_ci"] = interval if np.isfinite(interval).all() else None
@@ -164,17 +172,17 @@ def _with_intervals(found: Mapping[str, tuple[float, NDArray[Any]]]) -> Measures
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """run.json of a run folder. Raises DataError when ``folder`` is none, or its run.json is of another
-    format."""
+    """Returns run.json of a run folder. Raises DataError if ``folder`` is not one, or of another format."""
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is not a run folder of karec train: {error}") from error
+        raise DataError(f"{folder}: not a run folder of karec train: {error}") from error
     if not isinstance(run, dict) or run.get("format") != RUN_FORMAT:
-        found = run.get("format") if isinstance(run, dict) else None
+        actual = run.get("format") if isinstance(run, dict) else None
         raise DataError(
-            f"{folder}/run.json has format {found}, this version reads {RUN_FORMAT}: train the run again, or "
-            "evaluate it with the version that trained it"
+            f"{folder}/run.json: format is {actual}, expected {RUN_FORMAT}. Train the run again, or evaluate "
+            f"it with the "
+            "version that trained it."
         )
     return run
 
@@ -182,23 +190,23 @@ def read_run(folder: Path) -> dict[str, Any]:
 def trained_run(
     dataset: Dataset, folder: Path, on: Literal["validation", "test"] = "test"
 ) -> tuple[dict[str, Any], Examples]:
-    """(run.json of a run folder, the days ``on`` as its encoder sees them).
+    """Returns run.json of a run folder and the days ``on`` as its encoder encodes them.
 
-    Raises DataError when ``folder`` is no run folder of this format or those days have no exposures.
+    Raises DataError if ``folder`` is not a run folder of this format or those days have no exposures.
     """
     run = read_run(folder)
     encoder = Encoder.load(folder / "encoder.npz")
-    as_of = as_known(dataset, run["settings"]["features"]["refresh_hours"])
-    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
-    time_ms, start_ms = dataset.exposures.time_ms, days_begin(dataset, on)
+    times = feature_times(dataset, run["settings"]["features"]["refresh_hours"])
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
+    time_ms, start_ms = dataset.exposures.time_ms, days_start(dataset, on)
     measured = examples.take((time_ms >= start_ms) & ((on == "test") | (time_ms < dataset.valid_until_ms)))
     if not len(measured):
-        raise DataError(f"{dataset.name} has no exposures from {start_ms} ms on: nothing to measure on")
+        raise DataError(f"{dataset.name}: no exposures from {start_ms} ms on, so there is nothing to measure")
     return run, measured
 
 
-def days_begin(dataset: Dataset, on: Literal["validation", "test"]) -> int:
-    """The moment at which validation, or test, begins."""
+def days_start(dataset: Dataset, on: Literal["validation", "test"]) -> int:
+    """Returns the start of the validation or test days, Unix ms."""
     return dataset.valid_until_ms if on == "test" else dataset.train_until_ms
 
 
@@ -209,40 +217,47 @@ def tower_logits(
     heads: Mapping[str, Mapping[str, float]],
     threads: int = 0,
 ) -> NDArray[Any]:
-    """(M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers; ``heads``
-    as in run.json, ``threads`` as ``in_order``. The user tower runs once a request.
+    """Returns (M, T): scale · (slope · ⟨task vector, item vector⟩ + level) + bias from the exported towers.
+
+    The user tower runs once per request. ``heads``: see run.json; ``threads``: see ``map_in_order``.
     """
     scale, bias = (
         np.array([heads[part][task] for task in examples.encoder.tasks]) for part in ("scale", "bias")
     )
     first, request = examples.requests()
 
-    def of_users(begin: int) -> tuple[NDArray[Any], ...]:
+    def run_users(begin: int) -> tuple[NDArray[Any], ...]:
         return user_tower.run(
             examples.users(first[begin : begin + BATCH]), "task_vectors", "slopes", "levels"
         )
 
-    asked = list(in_order(of_users, range(0, len(first), BATCH), threads))
-    users, slopes, levels = (np.concatenate(part) for part in zip(*asked, strict=True))
+    user_outputs = list(map_in_order(run_users, range(0, len(first), BATCH), threads))
+    users, slopes, levels = (np.concatenate(part) for part in zip(*user_outputs, strict=True))
 
-    def of_rows(begin: int) -> NDArray[Any]:
+    def run_rows(begin: int) -> NDArray[Any]:
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
-        of = request[rows]
-        cosines = np.einsum("ntd,nd->nt", users[of], items)
-        return np.asarray(scale * (slopes[of, 1:] * cosines + levels[of, 1:]) + bias)
+        requests_of_rows = request[rows]
+        cosines = np.einsum("ntd,nd->nt", users[requests_of_rows], items)
+        return np.asarray(
+            scale * (slopes[requests_of_rows, 1:] * cosines + levels[requests_of_rows, 1:]) + bias
+        )
 
-    return np.concatenate(list(in_order(of_rows, range(0, len(examples), BATCH), threads)))
+    return np.concatenate(list(map_in_order(run_rows, range(0, len(examples), BATCH), threads)))
 
 
 def exposures_before(dataset: Dataset, as_of: NDArray[Any]) -> NDArray[Any]:
-    """(M,) float32: how often anything was shown to each exposure's user before ``as_of (M,)`` ms, those that
-    the snapshot counted included. O(M log M)."""
+    """Returns (M,) float32: exposures of each row's user before ``as_of (M,)`` ms, with those counted in the
+    snapshot.
+
+    O(M log M).
+    """
     events = LocatedEvents.of(dataset.snapshot, dataset.exposures)
     counters = BY_USER.over_time(dataset.snapshot, events, (EXPOSED,))
     return np.asarray(counters.at(events.user, as_of)[:, 0])
 
 
-def rows_by_history(seen: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """{group: (M,) bool} for ``seen (M,)`` exposures before each row; every row is in one group."""
-    return {name: (seen >= least) & (seen <= most) for name, (least, most) in GROUPS.items()}
+def rows_by_history(n_before: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Returns {group: (M,) bool} for ``n_before (M,)``, exposures before each row; every row is in one
+    group."""
+    return {name: (n_before >= lowest) & (n_before <= highest) for name, (lowest, highest) in GROUPS.items()}

@@ -1,4 +1,4 @@
-"""Rows of text that tables show in a terminal and on a page."""
+"""Text rows of tables for a terminal or a page."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ COLUMNS = {
     "gauc": "GAUC (user, day)",
     "ece": "ECE",
 }
-FUNNEL_TITLE = "Of the ranker's best works of a pool, the share that passes prerank"
+FUNNEL_TITLE = "Fraction of the ranker's best items of a pool that pre-ranking selects"
 FUNNEL_NOTE = (
-    "By the inner product alone; by prerank as it served, with ecosystem steps and DPP; the difference is "
-    "what those take on purpose. The same number of works passes in both. In brackets: 95 % intervals from "
-    "resampling users."
+    "By the inner product alone; by pre-ranking as it served, with exposure steps and DPP; the difference is "
+    "the "
+    "part that these steps remove on purpose. Both select the same number of items. In brackets: 95 % "
+    "intervals "
+    "from resampling users."
 )
 FUNNEL_HEAD = ("pools", "passed", "best", "inner product", "prerank", "taken on purpose")
 
 
-def with_interval(
+def format_measure(
     value: float | None, interval: Sequence[float] | None, digits: int = 4, *, signed: bool = False
 ) -> str:
     """Returns ``0.7523 [0.7467, 0.7582]``; a dash if there is no value. ``signed``: with + above 0."""
@@ -36,24 +38,27 @@ def with_interval(
 def quality_rows(
     models: Mapping[str, Any], task: str, columns: Mapping[str, str]
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """(head, rows) of one task: a row for each model, a column for each of ``columns`` {measure: heading}
-    that a model has. Every measure has its interval but ECE, to save width.
+    """Returns (head, rows) for one task: a row per model, a column per measure in ``columns`` {measure:
+    heading}.
+
+    Columns that no model has are left out. ECE has no interval, to save width.
     """
     rows = {model: by_task[task] for model, by_task in models.items() if task in by_task}
-    there = [name for name in columns if any(name in measures for measures in rows.values())]
+    names = [name for name in columns if any(name in measures for measures in rows.values())]
     body = [
         (
             model,
-            *(with_interval(m.get(name), None if name == "ece" else m.get(f"{name}_ci")) for name in there),
+            *(format_measure(m.get(name), None if name == "ece" else m.get(f"{name}_ci")) for name in names),
         )
         for model, m in rows.items()
     ]
-    return ["model", *(columns[name] for name in there)], body
+    return ["model", *(columns[name] for name in names)], body
 
 
 def history_rows(by_history: Mapping[str, Any], task: str) -> tuple[list[str], list[tuple[str, ...]]]:
-    """(head, rows) of one task: a row for each model, a column for each group of users that has exposures. A
-    cell is ``AUC [its interval]; GAUC``, with a dash for what the group does not determine.
+    """Returns (head, rows) for one task: a row per model, a column per user group with exposures.
+
+    A cell is ``AUC [interval]; GAUC``, with a dash for a value that the group does not determine.
     """
     groups = {name: group for name, group in by_history.items() if group["exposures"]}
     head = [
@@ -65,32 +70,34 @@ def history_rows(by_history: Mapping[str, Any], task: str) -> tuple[list[str], l
 
 
 def _cell(measures: Mapping[str, Any]) -> str:
-    auc = with_interval(measures["auc"], measures["auc_ci"], 3)
-    return f"{auc}; {with_interval(measures['gauc'], None, 3)}"
+    auc = format_measure(measures["auc"], measures["auc_ci"], 3)
+    return f"{auc}; {format_measure(measures['gauc'], None, 3)}"
 
 
 def consistency_sentence(measured: Mapping[str, Any]) -> str:
-    """How many pools, works and users were measured, in a line."""
+    """Returns the numbers of pools, items and users in one line."""
     size = measured["pool_size"]
-    of = f"{size['median']:,}" if size["least"] == size["most"] else f"{size['least']:,} to {size['most']:,}"
-    return f"{measured['pools']:,} pools of {of} works, {measured['users']:,} users"
+    n_items = (
+        f"{size['median']:,}" if size["least"] == size["most"] else f"{size['least']:,} to {size['most']:,}"
+    )
+    return f"{measured['pools']:,} pools of {n_items} items, {measured['users']:,} users"
 
 
 def consistency_rows(measured: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(measure, mean with interval, pools) for each measure."""
-    for name, found in measured["measures"].items():
-        yield name, with_interval(found["value"], found["ci"], 3), f"{found['pools']:,}"
+    """Yields (measure, mean with interval, pools) for each measure."""
+    for name, measure in measured["measures"].items():
+        yield name, format_measure(measure["value"], measure["ci"], 3), f"{measure['pools']:,}"
 
 
 def funnel_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A row for each kind of pool and each top of the ranker's; ``loss`` as ``funnel_loss`` returns it."""
-    of = {f"{loss['requests']:,} of {loss['pool']:,} works": loss}
+    """Yields a row for each kind of pool and each top of the ranker. ``loss``: result of ``funnel_loss``."""
+    losses_by_name = {f"{loss['requests']:,} of {loss['pool']:,} items": loss}
     for size, measured in loss["by_pool_size"].items():
-        of[f"{measured['requests']:,} of {int(size):,} drawn"] = measured
-    for name, measured in of.items():
+        losses_by_name[f"{measured['requests']:,} of {int(size):,} sampled"] = measured
+    for name, measured in losses_by_name.items():
         for top in TOPS:
-            shares = [
-                with_interval(measured[part][f"top{top}"], measured[part][f"top{top}_ci"], 3)
+            fractions = [
+                format_measure(measured[part][f"top{top}"], measured[part][f"top{top}_ci"], 3)
                 for part in PARTS
             ]
-            yield (name, f"{measured['passed']:,}", f"{top}", *shares)
+            yield (name, f"{measured['passed']:,}", f"{top}", *fractions)

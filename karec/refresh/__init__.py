@@ -1,2 +1,1 @@
-"""Refresh: the item tower over the whole catalogue, again and again, into an index that is published
-atomically."""
+"""Publishes trained runs as bundles, and refreshes item vectors while a service runs."""

@@ -1,12 +1,11 @@
-"""Scores of two model versions on one scale: a straight line from the cosines of one to those of the other.
+"""Calibration between two model versions: a linear map from the cosines of one to those of the other.
 
-Fitted   For each user, the quantiles of the cosines with the same works by either version's towers; of their
-         means over users, the least squares line through the upper tenth: what decides is the order near the
-         top, and the relation between two versions is not quite straight.
-Why      User and item vectors of both versions have length 1, but cosines of one version may lie higher or
-         wider than those of the other, which would favour its works (docs/results.md, "Two model versions in
-         one index").
-Cost     O(users · works · D).
+Fit      For each user, the quantiles of the cosines with the same items by both versions' towers. The least
+         squares line through their means over users, in the upper tenth: the order near the top decides, and
+         the relation of two versions is not quite linear.
+Reason   User and item vectors of both versions have length 1, but one version's cosines may be higher or more
+         spread, which would favor its items (docs/results.md, "Two model versions in one index").
+Cost     O(users · items · D).
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from numpy.typing import NDArray
 LEVELS = np.linspace(0.9, 0.999, 21)
 
 
-def line_between(old: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
-    """(scale > 0, offset): old·scale + offset lies on the scale of ``new``; both (users, works), of the same
-    pairs.
+def fit_line(old: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
+    """Returns (scale > 0, offset): old·scale + offset is on the scale of ``new``; both (users, items), of the
+    same pairs.
 
-    (1, 0) where the works tell nothing, since all have one cosine.
+    (1, 0) if all cosines are equal.
     """
-    x, y = (np.quantile(each, LEVELS, axis=1).mean(axis=1) for each in (old, new))
+    x, y = (np.quantile(cosines, LEVELS, axis=1).mean(axis=1) for cosines in (old, new))
     if not x.std() > 0 or not y.std() > 0:
         return 1.0, 0.0
     scale, offset = np.polyfit(x, y, 1)

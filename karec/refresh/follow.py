@@ -13,7 +13,7 @@ from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL, spaces_of
 from karec.errors import DataError, one_line
 from karec.index import ItemIndex
-from karec.refresh.shards import KINDS, Shard, library_of, shards_in
+from karec.refresh.shards import KINDS, Shard, library_folder, list_shards
 
 MAX_TRIES = 8  # of a shard, if items are removed while it is written
 
@@ -65,7 +65,7 @@ class LibraryFollower:
         if self._bundle is None or self._bundle() is not bundle:
             self._bundle, self._after = weakref.ref(bundle), (0, 0)
         before = self.n_written_rows
-        shards = shards_in(library_of(bundle.path))
+        shards = list_shards(library_folder(bundle.path))
         # if the library was removed, rounds start at 1 again
         if not shards or (shards[-1].round, shards[-1].number) < self._after:
             self._after = (0, 0)
@@ -78,33 +78,36 @@ class LibraryFollower:
         return self.n_written_rows - before
 
     def _add(self, bundle: Bundle, shard: Shard, space: int, recall_space: int) -> None:
-        several = len(bundle.index.model_versions) > 1
+        was_mixed = len(bundle.index.model_versions) > 1
         if bundle.recall_index is not None:
             self._upsert(bundle, shard, RECALL.index, bundle.recall_index, recall_space)
         self.n_written_rows += self._upsert(bundle, shard, PRERANK.index, bundle.index, space)
         for kind in bundle.kinds:
             self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.kind(kind).index, space)
-        if several and len(bundle.index.model_versions) == 1:
+        if was_mixed and len(bundle.index.model_versions) == 1:
             for index in (bundle.index, bundle.recall_index):
                 if index is not None and index.n_lists:
                     index.build_lists(min(index.n_lists, len(index)))
 
     @staticmethod
-    def _upsert(bundle: Bundle, shard: Shard, file: str, into: ItemIndex, space: int) -> int:
-        found = shard.index(file)
-        if found is None or not len(found):
+    def _upsert(bundle: Bundle, shard: Shard, file: str, index: ItemIndex, space: int) -> int:
+        shard_index = shard.index(file)
+        if shard_index is None or not len(shard_index):
             return 0
-        (made,) = found.versions
-        if (made.number, made.space_id) != (bundle.model_version, space):
+        (version,) = shard_index.versions
+        if (version.number, version.space_id) != (bundle.model_version, space):
             raise DataError(
-                f"{shard.path / file} holds vectors of model version {made.number} in the space "
-                f"{made.space_id:016x}, the bundle's item tower makes {bundle.model_version} in "
-                f"{space:016x}: remove {shard.path.parent}"
+                f"{shard.path / file}: vectors have model version {version.number} and space "
+                f"{version.space_id:016x}, "
+                f"expected {bundle.model_version} and {space:016x} of the bundle's item tower. Remove "
+                f"{shard.path.parent}."
             )
 
         def write() -> int:
-            ids = found.ids[into.lookup(found.ids) >= 0]
-            into.upsert(ids, found.embeddings(found.lookup(ids)), None, made.number, made.space_id)
+            ids = shard_index.ids[index.lookup(shard_index.ids) >= 0]
+            index.upsert(
+                ids, shard_index.embeddings(shard_index.lookup(ids)), None, version.number, version.space_id
+            )
             return len(ids)
 
         for _ in range(MAX_TRIES):

@@ -1,13 +1,13 @@
-"""Kinds of items that are made of works: their vectors, and those kinds that every platform has, songs and
-creators.
+"""Item types derived from works, with their vectors: songs and creators on all platforms, live rooms and
+others.
 
-    vector of an item = the mean of the vectors of its works
+    vector of an item = mean of the vectors of its works
 
-so that ⟨user, item⟩ is the mean of what the towers say of its works: no training of its own, one space, one
-user vector for all kinds. A live room is made of its host's works, a song room of the works of its songs. An
-item without a work that the index knows has no vector and no row.
+So ⟨user, item⟩ is the mean of the towers' scores of its works. This needs no training and no other space, and
+one user vector serves all item types. A live room has the works of its host, a song room those of its songs.
+An item without a work in the index has no vector and no row.
 
-Cost  O(entries · D), in pieces.
+Cost  O(entries · D), in chunks.
 """
 
 from __future__ import annotations
@@ -27,112 +27,116 @@ from karec.index import ItemIndex
 from karec.refresh.item_vectors import served_columns
 
 ROLES = {"song": SONG, "creator": CREATOR}
-OF_USERS = ("city", "family")  # columns that a creator who is a user has from there
+USER_COLUMNS = ("city", "family")  # copied for a creator who is a user
 LISTS = ("history", "skipped", "liked")
-AT_ONCE = 1 << 16  # works whose vectors are read at once
+CHUNK = 1 << 16  # works whose vectors are read at once
 
 
 @dataclass(frozen=True, eq=False)
-class KindOfWorks:
-    """``works_of``: for each row of ``kind.items`` the ids of the works that it is made of. ValueError: for
-    others."""
+class DerivedItemType:
+    """An item type whose items consist of works. ``works_of``: the work ids of each row of
+    ``item_type.items``.
 
-    kind: ItemType
+    Raises ValueError if their numbers differ.
+    """
+
+    item_type: ItemType
     works_of: Relation
 
     def __post_init__(self) -> None:
-        if len(self.works_of) != len(self.kind.items):
+        if len(self.works_of) != len(self.item_type.items):
             raise ValueError(
-                f"works_of has {len(self.works_of)} lists, the kind has {len(self.kind.items)} items"
+                f"works_of has {len(self.works_of)} lists, expected {len(self.item_type.items)}, one per item"
             )
 
 
-def songs_and_creators(snapshot: Snapshot) -> dict[str, KindOfWorks]:
-    """The kinds ``song`` and ``creator``, those of them whose role works have. Counters are the sums of their
-    works'.
+def songs_and_creators(snapshot: Snapshot) -> dict[str, DerivedItemType]:
+    """Returns the item types ``song`` and ``creator``, each if works have the column. O(W log W + entries).
 
-    A song's or creator's ``tag`` is the one that most of the works have, ``upload_ms`` the last one's. Lists
-    of users hold the songs and creators of the works in their lists. O(W log W + entries).
+    Counters are sums over the works, ``tag`` is the most frequent tag, ``upload_ms`` the latest. Users' lists
+    have the songs and creators of the works in their lists.
     """
     return {
-        name: _by_value(snapshot, role, OF_USERS if role == CREATOR else ())
+        name: _derive_by_column(snapshot, role, USER_COLUMNS if role == CREATOR else ())
         for name, role in ROLES.items()
         if role in snapshot.works.columns
     }
 
 
-def kind_index(made: KindOfWorks, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:
-    """The index of a kind: in the space and of the model version of ``works``, with the columns that steps
-    read.
+def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:
+    """Returns the index of an item type, in the space and model version of ``works``, with the columns that
+    steps read.
 
-    ValueError: ``works`` holds vectors of several model versions, whose mean means nothing.
+    Raises ValueError if ``works`` has vectors of several model versions, which have no meaningful mean.
     """
     if len(works.model_versions) > 1:
         raise ValueError(
-            f"the works' vectors are of model versions {list(works.model_versions)}: a mean needs one"
+            f"works have vectors of model versions {list(works.model_versions)}, expected one for a mean"
         )
-    item = np.repeat(np.arange(len(made.works_of)), np.diff(made.works_of.indptr))
-    sums = np.zeros((len(made.kind.items), works.dim))
-    count = np.zeros(len(made.kind.items), np.int64)
+    item_rows = np.repeat(np.arange(len(derived.works_of)), np.diff(derived.works_of.indptr))
+    sums = np.zeros((len(derived.item_type.items), works.dim))
+    count = np.zeros(len(derived.item_type.items), np.int64)
     with works.pinned() as view:
-        for begin in range(0, len(item), AT_ONCE):
-            piece = slice(begin, begin + AT_ONCE)
-            rows = view.lookup(made.works_of.values[piece])
-            known = rows >= 0
-            if not known.any():
+        for begin in range(0, len(item_rows), CHUNK):
+            chunk = slice(begin, begin + CHUNK)
+            rows = view.lookup(derived.works_of.values[chunk])
+            is_known = rows >= 0
+            if not is_known.any():
                 continue
-            owner = item[piece][known]
+            owner = item_rows[chunk][is_known]
             first = np.flatnonzero(np.diff(owner, prepend=-1))
             sums[owner[first]] += np.add.reduceat(
-                view.embeddings(rows[known]), first, axis=0, dtype=np.float64
+                view.embeddings(rows[is_known]), first, axis=0, dtype=np.float64
             )
             count += np.bincount(owner, minlength=len(count))
-    have = np.flatnonzero(count)
-    columns = served_columns(made.kind.over(snapshot))
+    has_works = np.flatnonzero(count)
+    columns = served_columns(derived.item_type.over(snapshot))
     return ItemIndex.build(
-        np.asarray(made.kind.items.ids)[have],
-        (sums[have] / count[have, None]).astype(np.float32),
-        columns={name: column[have] for name, column in columns.items()},
+        np.asarray(derived.item_type.items.ids)[has_works],
+        (sums[has_works] / count[has_works, None]).astype(np.float32),
+        columns={name: column[has_works] for name, column in columns.items()},
         model_version=works.model_version,
-        space_id=next((each.space_id for each in works.versions if each.number == works.model_version), 0),
+        space_id=next((v.space_id for v in works.versions if v.number == works.model_version), 0),
     )
 
 
-def _by_value(snapshot: Snapshot, role: str, of_users: tuple[str, ...]) -> KindOfWorks:
+def _derive_by_column(snapshot: Snapshot, role: str, user_columns: tuple[str, ...]) -> DerivedItemType:
     works = snapshot.works
     value = np.asarray(works[role])
-    named = np.flatnonzero(value >= 0)
-    ids, which = np.unique(value[named], return_inverse=True)
+    has_value = np.flatnonzero(value >= 0)
+    ids, group = np.unique(value[has_value], return_inverse=True)
     columns = {role: ids}
     for name, column in works.columns.items():
         if is_counter(name):
-            columns[name] = np.bincount(which, weights=column[named], minlength=len(ids)).astype(np.float32)
+            columns[name] = np.bincount(group, weights=column[has_value], minlength=len(ids)).astype(
+                np.float32
+            )
     if TAG in works.columns:
-        columns[TAG] = _most_frequent(which, np.asarray(works[TAG])[named], len(ids))
+        columns[TAG] = _most_frequent(group, np.asarray(works[TAG])[has_value], len(ids))
     if PUBLISHED in works.columns:
         columns[PUBLISHED] = np.zeros(len(ids), np.int64)
-        np.maximum.at(columns[PUBLISHED], which, np.asarray(works[PUBLISHED])[named])
+        np.maximum.at(columns[PUBLISHED], group, np.asarray(works[PUBLISHED])[has_value])
     user = snapshot.users.lookup(ids)
-    for name in of_users:
+    for name in user_columns:
         if name in snapshot.users.columns:
             column = np.asarray(snapshot.users[name])
             columns[name] = np.where(user >= 0, column[user], column.dtype.type(-1))
-    lists = {name: _of_values(snapshot, name, value) for name in LISTS if name in snapshot.relations}
+    lists = {name: _map_relation(snapshot, name, value) for name in LISTS if name in snapshot.relations}
     kind = ItemType(Table(ids, columns), lists, snapshot.meaning)
-    return KindOfWorks(kind, Relation.from_pairs(which, np.asarray(works.ids)[named], len(ids)))
+    return DerivedItemType(kind, Relation.from_pairs(group, np.asarray(works.ids)[has_value], len(ids)))
 
 
-def _most_frequent(which: NDArray[Any], tag: NDArray[Any], n: int) -> NDArray[Any]:
-    """(n,) the tag that stands most often among the rows of each of n items, the lowest of several."""
-    pair, count = np.unique(np.stack([which, tag.astype(np.int64)]), axis=1, return_counts=True)
+def _most_frequent(group: NDArray[Any], tag: NDArray[Any], n: int) -> NDArray[Any]:
+    """Returns (n,) the most frequent tag of each of n items, the lowest if several are."""
+    pair, count = np.unique(np.stack([group, tag.astype(np.int64)]), axis=1, return_counts=True)
     order = np.lexsort((-pair[1], count, pair[0]))
-    most = np.full(n, -1, np.int64)
-    most[pair[0][order]] = pair[1][order]
-    return most.astype(tag.dtype)
+    result = np.full(n, -1, np.int64)
+    result[pair[0][order]] = pair[1][order]
+    return result.astype(tag.dtype)
 
 
-def _of_values(snapshot: Snapshot, name: str, value: NDArray[Any]) -> Relation:
-    """The list ``name`` with the ``value`` of each work in the work's place; works without one are left
+def _map_relation(snapshot: Snapshot, name: str, value: NDArray[Any]) -> Relation:
+    """Returns the relation ``name`` with each work replaced by its ``value``; works without one are left
     out."""
     relation = snapshot.relations[name]
     rows = snapshot.works.lookup(relation.values)

@@ -1,4 +1,4 @@
-"""The item tower over every work of a snapshot → an item index with the columns that serving needs by row."""
+"""Item vectors of all works of a snapshot, as an index with the columns that serving reads by row."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BATCH = 8192
 
 
 def served_columns(snapshot: Snapshot) -> dict[str, NDArray[Any]]:
-    """The works' columns that steps may read by row: one value a work, counters left out, since they age at
-    once."""
+    """Returns the columns of works that steps may read by row: one value per work, without counters, which
+    change too fast."""
     return {
         name: np.asarray(column)
         for name, column in snapshot.works.columns.items()
@@ -38,13 +38,14 @@ def build_index(
     columns: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> ItemIndex:
-    """One row a work, in the snapshot's order, as of its moment, with ``columns`` and the tower's version.
+    """Returns an index with one row per work in the snapshot's order, as of its time, with the tower's model
+    version.
 
-    ``columns`` None: those of the works that steps may read.
+    ``columns`` None: those that steps may read.
     """
     rows, vectors = np.arange(len(snapshot.works)), []
-    for piece in item_vectors(snapshot, encoder, item_tower, rows, snapshot.time_ms):
-        vectors.append(piece)
+    for chunk in item_vectors(snapshot, encoder, item_tower, rows, snapshot.time_ms):
+        vectors.append(chunk)
         if progress is not None:
             progress(sum(map(len, vectors)), len(rows), "item tower over the catalogue")
     return ItemIndex.build(
@@ -65,13 +66,14 @@ def item_vectors(
     time_ms: int,
     counts: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """The vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, piece by piece, as of ``time_ms``.
+    """Yields the vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, as of ``time_ms``, chunk by
+    chunk.
 
-    ``counts(ids)`` (N, ·) float32: counters of works, in the order of ``encoder.works.counters``; None: the
+    ``counts(ids)``: (N, ·) float32 counters of works in the order of ``encoder.works.counters``; None: the
     snapshot's.
     """
     for begin in range(0, len(rows), BATCH):
-        piece = rows[begin : begin + BATCH]
-        counted = None if counts is None else counts(np.asarray(snapshot.works.ids)[piece])
-        items = encoder.encode_items(snapshot, piece, time_ms, counted)
+        chunk = rows[begin : begin + BATCH]
+        counters = None if counts is None else counts(np.asarray(snapshot.works.ids)[chunk])
+        items = encoder.encode_items(snapshot, chunk, time_ms, counters)
         yield item_tower.run(items, "item_vector")[0]

@@ -1,5 +1,4 @@
-"""How far a refresh is, and how old the vectors of a library are: numbers for metrics and for ``karec
-inspect``."""
+"""Progress of a refresh and age of a library's vectors, for metrics and ``karec inspect``."""
 
 from __future__ import annotations
 
@@ -12,27 +11,30 @@ from numpy.typing import NDArray
 
 from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK
-from karec.refresh.rounds import Round
-from karec.refresh.shards import library_of, shards_in, works_of
+from karec.refresh.shards import Round, library_folder, list_shards, read_items
 from karec.times import HOUR_MS
 
-MADE = "refreshed_ms"  # fact of a manifest: {model version: when the first vectors of that version were made}
+REFRESHED = "refreshed_ms"  # manifest fact: {model version: time of its oldest vectors}
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """Of each work of a bundle's snapshot: whether it has a vector (``works`` 1 or 0), its moment, its
+class VectorStates:
+    """State of each work's vector in a bundle: ``has_vector`` 1 or 0, the time of its features, its model
     version."""
 
-    works: NDArray[Any]
-    moments: NDArray[Any]
+    has_vector: NDArray[Any]
+    times_ms: NDArray[Any]
     versions: NDArray[Any]
 
 
 @dataclass(frozen=True)
 class LibraryState:
-    """Of works that have a vector. ``round`` 0: none was begun; ``refreshed`` of ``works`` are done in it.
-    Ages are of vectors, in milliseconds; ``rows`` {model version: works}, the bundle's own among them."""
+    """State of the works that have a vector.
+
+    round      0: none was started; ``refreshed`` of ``works`` are done in it
+    rows       {model version: works}, also of the bundle's own version
+    ..._ms     ages of vectors
+    """
 
     model_version: int
     works: int
@@ -43,17 +45,13 @@ class LibraryState:
     median_ms: int
     oldest_ms: int
 
-    @property
-    def is_mixed(self) -> bool:
-        return len(self.rows) > 1
-
-    def facts(self) -> dict[str, str]:
-        """For people: {what: how much}."""
-        share = self.refreshed / max(self.works, 1)
+    def to_text(self) -> dict[str, str]:
+        """Returns the state as text: {name: value}."""
+        fraction = self.refreshed / max(self.works, 1)
         ages = (f"{age / HOUR_MS:,.1f} h" for age in (self.youngest_ms, self.median_ms, self.oldest_ms))
-        done = f"{self.round}, {self.refreshed:,} of {self.works:,} works ({share:.0%})"
+        progress = f"{self.round}, {self.refreshed:,} of {self.works:,} works ({fraction:.0%})"
         return {
-            "round": done if self.round else "none",
+            "round": progress if self.round else "none",
             "works by model version": ", ".join(
                 f"{version}: {n:,}" for version, n in sorted(self.rows.items())
             ),
@@ -61,32 +59,35 @@ class LibraryState:
         }
 
 
-def known_of(bundle: Bundle) -> Known:
-    """What the bundle's index file and its shards say, the newest of each work. O(works of bundle and
+def vector_states(bundle: Bundle) -> VectorStates:
+    """Returns the newest state of each work from the bundle's index and shards. O(works of bundle and
     shards)."""
     works = bundle.snapshot.works
     rows = bundle.index.lookup(np.asarray(works.ids))
     versions = bundle.index.model_versions_of(rows)
-    made: Mapping[str, Any] = bundle.facts.get(MADE, {})
-    moments = np.full(len(works), bundle.snapshot.time_ms)
-    for number, moment in made.items():
-        moments[versions == int(number)] = int(moment)
-    for ids, refreshed_ms, version in works_of(shards_in(library_of(bundle.path)), PRERANK.index):
-        at = works.lookup(ids)
-        moments[at[at >= 0]], versions[at[at >= 0]] = refreshed_ms[at >= 0], version
-    return Known(np.asarray(rows >= 0, np.int64), moments, versions)
+    first_times: Mapping[str, Any] = bundle.facts.get(REFRESHED, {})
+    times_ms = np.full(len(works), bundle.snapshot.time_ms)
+    for number, moment in first_times.items():
+        times_ms[versions == int(number)] = int(moment)
+    for ids, refreshed_ms, version in read_items(list_shards(library_folder(bundle.path)), PRERANK.index):
+        found = works.lookup(ids)
+        times_ms[found[found >= 0]], versions[found[found >= 0]] = refreshed_ms[found >= 0], version
+    return VectorStates(np.asarray(rows >= 0, np.int64), times_ms, versions)
 
 
 def library_state(bundle: Bundle, now_ms: int) -> LibraryState:
-    """Read from the files, whoever refreshes. DataError: the round's file is damaged."""
-    known, library = known_of(bundle), library_of(bundle.path)
-    begun = Round.open(library)
-    number = 0 if begun is None else begun.number
-    done = [shard for shard in shards_in(library) if shard.round == number and not shard.ends_round]
-    have = known.works > 0
-    numbers, counts = np.unique(known.versions[have], return_counts=True)
-    ages = np.maximum(now_ms - known.moments[have], 0)
+    """Reads the state from the files, also if another process refreshes. Raises DataError if the round's file
+    is damaged."""
+    states, library = vector_states(bundle), library_folder(bundle.path)
+    current_round = Round.open(library)
+    number = 0 if current_round is None else current_round.number
+    finished = [shard for shard in list_shards(library) if shard.round == number and not shard.ends_round]
+    has_vector = states.has_vector > 0
+    numbers, counts = np.unique(states.versions[has_vector], return_counts=True)
+    ages = np.maximum(now_ms - states.times_ms[has_vector], 0)
     quantiles = np.quantile(ages, [0, 0.5, 1]).astype(np.int64).tolist() if len(ages) else [0, 0, 0]
-    refreshed = 0 if begun is None else sum(len(begun.ids(shard.number)) for shard in done)
+    refreshed = (
+        0 if current_round is None else sum(len(current_round.ids(shard.number)) for shard in finished)
+    )
     rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    return LibraryState(bundle.model_version, int(have.sum()), number, refreshed, rows, *quantiles)
+    return LibraryState(bundle.model_version, int(has_vector.sum()), number, refreshed, rows, *quantiles)

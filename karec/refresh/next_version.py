@@ -1,16 +1,13 @@
-"""A new model version beside the one that serves: published at once, and rolled in work by work while it
-serves.
+"""Publishes a new model version next to the serving one; its vectors replace the old ones while it serves.
 
-Published  The models and the snapshot of the new version; the vectors of the version before, as far as works
-           have them; and the user towers of both, so that each row meets the user vector of its own version.
-           A sample of works, and those that had no vector, are of the new version from the start.
-One scale  On the sample both versions have vectors: scores of the version before are brought to the new one's
-           scale by a straight line (``refresh.calibration``), which the index applies in every search, in
-           recall and prerank.
-Then       ``karec refresh`` moves the other works (``refresh.rolling``). When no row of the version before is
-           left, no user vector of it is made.
-Cost       The item tower over the sample, in place of the whole library: seconds, however many works there
-           are.
+Published     Models and snapshot of the new version, the item vectors of the old version, and the user towers
+              of both, so that each row is scored by the user vector of its version. A sample of works, and
+              those without a vector, have the new version from the start.
+Calibration   The sample has vectors of both versions. A linear map (``refresh.calibration``) brings old
+              scores to the new scale; the index applies it in each search, in recall and pre-ranking.
+Refresh       ``karec refresh`` moves the other works (``refresh.rolling``). When the last row of the old
+              version is gone, its user vector is no longer computed.
+Cost          The item tower over the sample instead of the whole library: seconds for any library.
 """
 
 from __future__ import annotations
@@ -29,31 +26,31 @@ from karec.errors import BundleError
 from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
-from karec.refresh.calibration import line_between
-from karec.refresh.communities import unbound
+from karec.refresh.calibration import fit_line
+from karec.refresh.communities import ignored_pairs
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.item_types import ROLES, KindOfWorks
+from karec.refresh.item_types import ROLES, DerivedItemType
 from karec.refresh.item_vectors import item_vectors, served_columns
 from karec.refresh.ivf_lists import user_vectors
-from karec.refresh.library_state import MADE, known_of
+from karec.refresh.library_state import REFRESHED, vector_states
 from karec.refresh.publish_run import (
     COMMUNITIES,
     KEEP,
-    NO_KINDS,
+    NO_ITEM_TYPES,
     UNBOUND,
-    Library,
-    check_counted_by_scene,
+    LibraryVectors,
     check_names,
+    check_scene_counters,
     measured_lists,
     publish_library,
     with_communities,
 )
 from karec.times import Progress
 
-SAMPLE = 16_384  # works whose vectors are of the new version from the start
+SAMPLE = 16_384  # works that have vectors of the new version from the start
 
 
-def roll_in(
+def publish_next_version(
     run: Path,
     snapshot: Snapshot,
     root: Path,
@@ -63,101 +60,106 @@ def roll_in(
     keep: int = KEEP,
     signing_key: Path | None = None,
     lists: bool = True,
-    kinds: Mapping[str, KindOfWorks] = NO_KINDS,
+    item_types: Mapping[str, DerivedItemType] = NO_ITEM_TYPES,
     sample: int = SAMPLE,
 ) -> Path:
-    """As ``publish_bundle``, beside the version that ``root/current`` serves; the new bundle's folder.
+    """Publishes like ``publish_bundle``, next to the version that ``root/current`` serves. Returns the new
+    bundle's folder.
 
-    BundleError: nothing is published yet; the version before is still being rolled in; the run reads features
-    by another encoder than it, so that one of the two user towers would read wrong codes; only one of the two
-    has recall's own space; it has kinds of items beside songs and creators, whose vectors a refresh cannot
-    make.
+    Raises BundleError if nothing is published yet; the previous version is not fully refreshed; the run has
+    another encoder, so one of the two user towers would read wrong codes; only one of the two has recall's
+    own space; or there are item types besides songs and creators, whose vectors a refresh cannot compute.
     """
-    check_names(kinds)
-    before = rolled_in(root)
-    _check_beside(before, run, kinds)
+    check_names(item_types)
+    before = open_refreshed_bundle(root)
+    _check_compatible(before, run, item_types)
     encoder = Encoder.load(run / "encoder.npz")
-    check_counted_by_scene(encoder, snapshot)
-    snapshot, given = with_communities(snapshot, root)
-    new = OnnxModel(run / PRERANK.item).model_version
-    facts: dict[str, Any] = {COMMUNITIES: given, UNBOUND: unbound(snapshot)}
-    facts |= {MADE: {str(before.model_version): _oldest(before)}}
+    check_scene_counters(encoder, snapshot)
+    snapshot, highest_id = with_communities(snapshot, root)
+    new_version = OnnxModel(run / PRERANK.item).model_version
+    facts: dict[str, Any] = {COMMUNITIES: highest_id, UNBOUND: ignored_pairs(snapshot)}
+    facts |= {REFRESHED: {str(before.model_version): _oldest_vector_ms(before)}}
     spaces = [space for space in SPACES if (run / space.item).exists()]
     mixed, towers = {}, {}
     for space in spaces:
         columns = served_columns(snapshot) if space is PRERANK else {}
-        index = mixed[space] = _carried(before, space, snapshot, columns)
+        index = mixed[space] = _previous_index(before, space, snapshot, columns)
         if lists and space is spaces[-1]:
             facts |= measured_lists(index, snapshot, encoder, before.path, space)
-        _mix(index, before, run, space, snapshot, encoder, columns, sample, progress)
+        _add_sample(index, before, run, space, snapshot, encoder, columns, sample, progress)
         if before.model_version in index.model_versions:
-            towers[space.user_tower_of(before.model_version, new)] = before.path / space.own
-    works = mixed[PRERANK]
-    of_kinds = _carried(before, PRERANK, snapshot, {}) if len(works.model_versions) > 1 else works
-    library = Library(works, mixed.get(RECALL), of_kinds, facts, towers)
+            towers[space.user_tower_of(before.model_version, new_version)] = before.path / space.own
+    works_index = mixed[PRERANK]
+    type_vectors = (
+        _previous_index(before, PRERANK, snapshot, {}) if len(works_index.model_versions) > 1 else works_index
+    )
+    library = LibraryVectors(works_index, mixed.get(RECALL), type_vectors, facts, towers)
     return publish_library(
-        run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds
+        run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )
 
 
-def rolled_in(root: Path) -> Bundle:
-    """The bundle in service, whose works have vectors of one version. BundleError: nothing is published yet;
-    the version before is still being rolled in.
+def open_refreshed_bundle(root: Path) -> Bundle:
+    """Returns the current bundle, whose works have vectors of one version.
+
+    Raises BundleError if nothing is published yet or the current version is not fully refreshed.
     """
     before = Bundle.open(root)
     LibraryFollower().catch_up(before)
     if len(before.index.model_versions) > 1:
         raise BundleError(
-            f"{before.path} holds vectors of model versions {list(before.index.model_versions)}: let karec "
-            "refresh end its round before another version rolls in"
+            f"{before.path}: vectors have model versions {list(before.index.model_versions)}, expected one. "
+            f"Let karec "
+            "refresh finish its round before publishing another version."
         )
     return before
 
 
-def _check_beside(before: Bundle, run: Path, kinds: Mapping[str, KindOfWorks]) -> None:
+def _check_compatible(before: Bundle, run: Path, item_types: Mapping[str, DerivedItemType]) -> None:
     if (run / "encoder.npz").read_bytes() != (before.path / "encoder.npz").read_bytes():
         raise BundleError(
-            f"{run / 'encoder.npz'} is another encoder than that of {before.path}: towers of both versions "
-            f"read one "
-            "user's inputs. Train with --log, which keeps the encoder, or publish the whole library at once"
+            f"{run / 'encoder.npz'}: not the encoder of {before.path}, but the towers of both versions read "
+            f"the same "
+            "user inputs. Train with --log, which keeps the encoder, or publish the whole library at once."
         )
     if (run / RECALL.item).exists() != (before.recall_index is not None):
         raise BundleError(
-            f"{run} and {before.path}: one of them has recall's own space and the other has none; publish "
-            "the whole library at once"
+            f"{run} and {before.path}: only one of them has recall's own space. Publish the whole library at "
+            f"once."
         )
-    others = sorted({*before.kinds, *kinds} - ROLES.keys())
+    others = sorted({*before.kinds, *item_types} - ROLES.keys())
     if others:
         raise BundleError(
-            f"{before.path} or the new version has the kinds {others}, whose vectors a refresh cannot make: "
-            "publish the whole library at once"
+            f"{before.path} or the new version has the item types {others}, whose vectors a refresh cannot "
+            f"compute. "
+            "Publish the whole library at once."
         )
 
 
-def _oldest(before: Bundle) -> int:
-    known = known_of(before)
-    return int(known.moments[known.works > 0].min(initial=before.snapshot.time_ms))
+def _oldest_vector_ms(before: Bundle) -> int:
+    states = vector_states(before)
+    return int(states.times_ms[states.has_vector > 0].min(initial=before.snapshot.time_ms))
 
 
-def _carried(
+def _previous_index(
     before: Bundle, space: Space, snapshot: Snapshot, columns: Mapping[str, NDArray[Any]]
 ) -> ItemIndex:
-    """The vectors of the works of ``snapshot`` that ``before`` has, under the columns of the new snapshot."""
+    """Returns an index of the vectors that ``before`` has for works of ``snapshot``, with the new columns."""
     index = before.index_of(space)
     rows = np.asarray(index.lookup(np.asarray(snapshot.works.ids)), np.int32)
-    there = rows >= 0
+    is_found = rows >= 0
     (version,) = index.versions
     return ItemIndex.build(
-        np.asarray(snapshot.works.ids)[there],
-        index.embeddings(rows[there]),
+        np.asarray(snapshot.works.ids)[is_found],
+        index.embeddings(rows[is_found]),
         dtype="float16" if index.dtype == np.float16 else "float32",
-        columns={name: column[there] for name, column in columns.items()},
+        columns={name: column[is_found] for name, column in columns.items()},
         model_version=version.number,
         space_id=version.space_id or space_id_of(before.path / space.item),
     )
 
 
-def _mix(
+def _add_sample(
     index: ItemIndex,
     before: Bundle,
     run: Path,
@@ -168,27 +170,32 @@ def _mix(
     sample: int,
     progress: Progress | None,
 ) -> None:
-    """Puts the new version's vectors of the sample into ``index``, and brings both versions to one scale."""
-    known = np.asarray(index.lookup(np.asarray(snapshot.works.ids)))
-    old = np.flatnonzero(known >= 0)
-    drawn = np.sort(np.random.default_rng(0).permutation(old)[:sample])
-    at = np.union1d(drawn, np.flatnonzero(known < 0))
+    """Adds the new version's vectors of the sample to ``index`` and calibrates the old version's scores."""
+    old_rows = np.asarray(index.lookup(np.asarray(snapshot.works.ids)))
+    has_old = np.flatnonzero(old_rows >= 0)
+    sampled = np.sort(np.random.default_rng(0).permutation(has_old)[:sample])
+    encoded = np.union1d(sampled, np.flatnonzero(old_rows < 0))
     tower, vectors = OnnxModel(run / space.item, threads=0), []
-    for piece in item_vectors(snapshot, encoder, tower, at, snapshot.time_ms):
-        vectors.append(piece)
+    for chunk in item_vectors(snapshot, encoder, tower, encoded, snapshot.time_ms):
+        vectors.append(chunk)
         if progress is not None:
-            progress(sum(map(len, vectors)), len(at), "item tower over a sample")
-    made = np.concatenate(vectors) if vectors else np.zeros((0, index.dim), np.float32)
-    if made.shape[1] != index.dim:
+            progress(sum(map(len, vectors)), len(encoded), "item tower over a sample")
+    new_vectors = np.concatenate(vectors) if vectors else np.zeros((0, index.dim), np.float32)
+    if new_vectors.shape[1] != index.dim:
         raise BundleError(
-            f"{tower.path} makes vectors of {made.shape[1]} numbers, {before.path / space.index} has "
-            f"{index.dim}: publish the whole library at once"
+            f"{tower.path}: vectors have {new_vectors.shape[1]} dimensions, expected {index.dim} as in "
+            f"{before.path / space.index}. Publish the whole library at once."
         )
-    both = np.searchsorted(at, drawn)
-    before_them = index.embeddings(known[drawn].astype(np.int32))
-    ids, served = np.asarray(snapshot.works.ids)[at], {name: column[at] for name, column in columns.items()}
-    index.upsert(ids, made, served, tower.model_version, space_id_of(tower.path))
+    sampled_rows = np.searchsorted(encoded, sampled)
+    old_vectors = index.embeddings(old_rows[sampled].astype(np.int32))
+    ids, sample_columns = (
+        np.asarray(snapshot.works.ids)[encoded],
+        {name: column[encoded] for name, column in columns.items()},
+    )
+    index.upsert(ids, new_vectors, sample_columns, tower.model_version, space_id_of(tower.path))
     if before.model_version in index.model_versions:
-        asked = (user_vectors(snapshot, encoder, OnnxModel(each / space.own)) for each in (before.path, run))
-        scale, offset = line_between(next(asked) @ before_them.T, next(asked) @ made[both].T)
+        users = (
+            user_vectors(snapshot, encoder, OnnxModel(folder / space.own)) for folder in (before.path, run)
+        )
+        scale, offset = fit_line(next(users) @ old_vectors.T, next(users) @ new_vectors[sampled_rows].T)
         index.calibrate(before.model_version, scale=scale, offset=offset)

@@ -1,4 +1,4 @@
-"""A share of a core: who works in pieces rests between them."""
+"""Limits the CPU time of a process that works in pieces."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class Pace:
-    """``rest()`` after each piece of work: the process uses ``share`` of a core's time on average, at most.
+    """``rest()`` after each piece of work limits the process to ``share`` of a core on average; 1: no limit.
 
-    ``share`` 1 never rests. ``wait(seconds)``, and ``worked()``, the process's seconds of processor time, are
-    the clock's. ValueError: a share that is not above 0 and at most 1.
+    ``wait(seconds)``, ``worked()`` (CPU seconds of the process) and ``now()`` replace the clock in tests.
+    Raises ValueError unless 0 < share ≤ 1.
     """
 
     def __init__(
@@ -21,13 +21,14 @@ class Pace:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0 < share <= 1:
-            raise ValueError(f"share = {share:g}: expected a share of a core, above 0 and at most 1")
+            raise ValueError(f"share is {share:g}, expected a fraction of a core above 0 and at most 1")
         self.share, self._wait, self._worked, self._now = share, wait, worked, now
-        self._began = (worked(), now())
+        self._start = (worked(), now())
 
     def rest(self) -> None:
-        worked, passed = self._worked() - self._began[0], self._now() - self._began[1]
-        pause = worked / self.share - passed
+        cpu_s = self._worked() - self._start[0]
+        elapsed_s = self._now() - self._start[1]
+        pause = cpu_s / self.share - elapsed_s
         if self.share < 1 and pause > 0:
             self._wait(pause)
-        self._began = (self._worked(), self._now())
+        self._start = (self._worked(), self._now())

@@ -1,5 +1,4 @@
-"""From what was learned to what serves: models, encoder, snapshot and a fresh index become one published
-bundle."""
+"""Publishes a trained run: models, encoder, snapshot and a new index become one bundle."""
 
 from __future__ import annotations
 
@@ -23,17 +22,17 @@ from karec.features.encoder import Encoder
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
-from karec.refresh.communities import NONE, communities, unbound
-from karec.refresh.item_types import KindOfWorks, kind_index, songs_and_creators
+from karec.refresh.communities import NONE, communities, ignored_pairs
+from karec.refresh.item_types import DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import build_index
-from karec.refresh.ivf_lists import FROM, build_measured_lists, user_vectors
+from karec.refresh.ivf_lists import MIN_ITEMS, build_measured_lists, user_vectors
 from karec.times import Progress
 
 KEEP = 10  # versions that stay published
-WORKS = "work"  # what ``items`` of a scene says of works
-NO_KINDS: Mapping[str, KindOfWorks] = MappingProxyType({})
-COMMUNITIES = "communities"  # fact of the manifest: the highest id of a community that was ever given
-UNBOUND = "unbound"  # fact of the manifest: follows and friendships that bind nobody, by reason
+WORKS = "work"  # item type of works in a scene
+NO_ITEM_TYPES: Mapping[str, DerivedItemType] = MappingProxyType({})
+COMMUNITIES = "communities"  # manifest fact: the highest community id that was ever used
+UNBOUND = "unbound"  # manifest fact: numbers of follows and friendships without an edge, by reason
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
@@ -48,33 +47,32 @@ def publish_bundle(
     signing_key: Path | None = None,
     lists: bool = True,
     grouped: bool = True,
-    kinds: Mapping[str, KindOfWorks] = NO_KINDS,
+    item_types: Mapping[str, DerivedItemType] = NO_ITEM_TYPES,
 ) -> Path:
-    """Publish the models and the encoder of the run folder ``run``, serving ``snapshot``, as
-    ``root/current``. ``ids`` is a folder with the maps of the platform's ids, where they are not the
-    snapshot's numbers.
+    """Publishes the models and encoder of the run folder ``run`` with ``snapshot`` as ``root/current``.
+    Returns the folder.
 
-    The snapshot gets the users' column ``community`` (``refresh.communities``), whose ids are those of the
-    bundle before as far as its communities are; the manifest's fact ``communities`` is the highest id that
-    was ever given, ``unbound`` how many follows and friendships bind nobody: loops, and people who are no
-    users. ``grouped`` False leaves communities out, for a bundle that no scene with the channel ``community``
-    is served from. Where the run has recall towers, the bundle has recall's own vectors too. The statistics
-    of the item vectors are always written, so that a scene may begin to centre or whiten without another
-    publication: .1 s for 1e5 of 64. From ``karec.refresh.ivf_lists.FROM`` works on, the index that the
-    channel ``model`` searches gets lists, for scenes that say ``exact = false``, and the manifest says what
-    recall@1000 users get; ``lists`` False leaves them out. Songs and creators are published as kinds of items
-    where works have these roles, and ``kinds``, which take the place of those of the same name: scenes
-    recommend them (``item_type = "song"``).
+    The model version is the one that training wrote into the models. Statistics of the item vectors are
+    always written, so that a scene can center or whiten without another publication (0.1 s for 1e5 items of
+    64 dimensions). With recall towers in the run, the bundle also has recall's own vectors.
 
-    Returns the bundle's folder. The model version is the one that training wrote into the models. ``keep``
-    versions stay published, as ``karec.bundle.publish`` says. Raises DataError when the encoder reads
-    counters by user and scene and the snapshot has none, and BundleError as ``publish``, or where that recall
-    is below .95.
+    Args
+      ids          folder with the maps of the platform's ids, if they are not the snapshot's numbers
+      keep         number of versions that stay published, see ``karec.bundle.publish``
+      lists        from ``ivf_lists.MIN_ITEMS`` works on, build lists for the index that the source ``model``
+                   searches, for scenes with ``exact = false``; the manifest has their recall@1000
+      grouped      add the users' column ``community`` (``refresh.communities``), which the source
+                   ``community`` needs. Ids continue those of the previous bundle
+      item_types   derived item types, in addition to songs and creators, which are published if works have
+                   the columns; scenes recommend them (``item_type = "song"``)
+
+    Raises DataError if the encoder reads counters by user and scene and the snapshot has none, BundleError
+    like ``publish`` or if recall is below 0.95.
     """
-    check_names(kinds)
+    check_names(item_types)
     encoder = Encoder.load(run / "encoder.npz")
-    check_counted_by_scene(encoder, snapshot)
-    facts: dict[str, Any] = {UNBOUND: unbound(snapshot)}
+    check_scene_counters(encoder, snapshot)
+    facts: dict[str, Any] = {UNBOUND: ignored_pairs(snapshot)}
     if grouped:
         snapshot, facts[COMMUNITIES] = with_communities(snapshot, root)
     index = build_index(snapshot, encoder, OnnxModel(run / PRERANK.item, threads=0), progress=progress)
@@ -82,21 +80,26 @@ def publish_bundle(
     if lists:
         space, searched = (PRERANK, index) if recall is None else (RECALL, recall)
         facts |= measured_lists(searched, snapshot, encoder, run, space)
-    library = Library(index, recall, index, facts)
+    library = LibraryVectors(index, recall, index, facts)
     return publish_library(
-        run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, kinds=kinds
+        run, snapshot, root, library, ids=ids, keep=keep, signing_key=signing_key, item_types=item_types
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Library:
-    """What is published of works' vectors: in prerank's space, in recall's own or None, and those that kinds
-    of items are made of; ``facts`` for the manifest; ``towers`` {file of the bundle: the user tower of an
-    earlier version}."""
+class LibraryVectors:
+    """Vectors of works to publish.
+
+    index          in prerank's space
+    recall         in recall's own space, or None
+    type_vectors   those from which item types are derived
+    facts          for the manifest
+    towers         {file of the bundle: user tower of an earlier version}
+    """
 
     index: ItemIndex
     recall: ItemIndex | None
-    of_kinds: ItemIndex
+    type_vectors: ItemIndex
     facts: Mapping[str, Any]
     towers: Mapping[str, Path] = field(default_factory=dict)
 
@@ -105,17 +108,18 @@ def publish_library(
     run: Path,
     snapshot: Snapshot,
     root: Path,
-    library: Library,
+    library: LibraryVectors,
     *,
     ids: Path | None,
     keep: int,
     signing_key: Path | None,
-    kinds: Mapping[str, KindOfWorks],
+    item_types: Mapping[str, DerivedItemType],
 ) -> Path:
-    """The models and the encoder of ``run``, ``snapshot`` and ``library`` as one bundle; its folder."""
+    """Publishes the models and encoder of ``run``, ``snapshot`` and ``library`` as one bundle. Returns its
+    folder."""
     item_tower = OnnxModel(run / PRERANK.item)
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
-    made = {**songs_and_creators(snapshot), **kinds}
+    derived_types = {**songs_and_creators(snapshot), **item_types}
 
     def write(folder: Path) -> None:
         for name in MODELS:
@@ -129,7 +133,7 @@ def publish_library(
             library.recall.save(folder / RECALL.index)
         for name, tower in library.towers.items():
             shutil.copyfile(tower, folder / name)
-        _save_kinds(made, folder / KINDS, snapshot, library.of_kinds)
+        _save_item_types(derived_types, folder / KINDS, snapshot, library.type_vectors)
         snapshot.save(folder / "snapshot")
         if ids is not None:
             shutil.copytree(ids, folder / IDS)
@@ -138,41 +142,43 @@ def publish_library(
     return publish_folder(root, version, write, all_facts, keep=keep, signing_key=signing_key)
 
 
-def check_names(kinds: Mapping[str, KindOfWorks]) -> None:
-    """ValueError: a kind's name is none."""
-    for name in kinds:
+def check_names(item_types: Mapping[str, DerivedItemType]) -> None:
+    """Raises ValueError if the name of an item type is not an identifier or is that of works."""
+    for name in item_types:
         if not name.isidentifier() or name == WORKS:
             raise ValueError(
-                f"a kind of items is named {name!r}: expected letters, digits and _, and not {WORKS!r}"
+                f"name of an item type is {name!r}, expected letters, digits and _, and not {WORKS!r}"
             )
 
 
 def measured_lists(
     index: ItemIndex, snapshot: Snapshot, encoder: Encoder, models: Path, space: Space
 ) -> Mapping[str, Any]:
-    """Puts the works of ``index`` into lists, where they are so many, and gives the facts that say so.
+    """Builds the lists of ``index`` if it is large enough. Returns the manifest facts on them.
 
-    ``models``: the folder of the user tower whose vectors ``index`` meets.
+    ``models``: folder of the user tower that is used with ``index``.
     """
-    if len(index) < FROM or len(snapshot.users) < 2:  # of users one chooses, one judges
+    if len(index) < MIN_ITEMS or len(snapshot.users) < 2:  # one user chooses, one measures
         return {}
-    asked = user_vectors(snapshot, encoder, OnnxModel(models / space.own))
-    return build_measured_lists(index, asked, space.index).facts()
+    users = user_vectors(snapshot, encoder, OnnxModel(models / space.own))
+    return build_measured_lists(index, users, space.index).to_facts()
 
 
-def _save_kinds(made: Mapping[str, KindOfWorks], folder: Path, snapshot: Snapshot, index: ItemIndex) -> None:
-    for name, kind in made.items():
-        place = folder / name
-        place.mkdir(parents=True)
-        kind.kind.save(place)
-        kind_index(kind, snapshot, index).save(place / PRERANK.index)
+def _save_item_types(
+    derived_types: Mapping[str, DerivedItemType], folder: Path, snapshot: Snapshot, index: ItemIndex
+) -> None:
+    for name, derived in derived_types.items():
+        type_folder = folder / name
+        type_folder.mkdir(parents=True)
+        derived.item_type.save(type_folder)
+        build_item_type_index(derived, snapshot, index).save(type_folder / PRERANK.index)
 
 
 def _recall_index(
     run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None
 ) -> ItemIndex | None:
-    """The works' vectors by the recall tower of ``run``; None where it has none. Steps read no column
-    there."""
+    """Returns the works' vectors by the recall tower of ``run``, or None if it has none. Steps read no
+    columns of it."""
     if not (run / RECALL.item).exists():
         return None
     tower = OnnxModel(run / RECALL.item, threads=0)
@@ -180,26 +186,29 @@ def _recall_index(
 
 
 def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
-    """The snapshot with the column ``community``, and the highest id that a publication gave, −1 for none."""
+    """Returns the snapshot with the column ``community``, and the highest id that a publication used, −1 for
+    none."""
     try:
         bundle = Bundle.open(root, verify=False)
-        former, given = bundle.snapshot, int(bundle.facts.get(COMMUNITIES, NONE))
-    except (BundleError, DataError):  # the first one, or one that cannot be read: ids begin at 0
-        former, given = None, NONE
-    found = communities(snapshot, former, given)
-    if found is None:
-        return snapshot, given
-    users = Table(snapshot.users.ids, {**snapshot.users.columns, COMMUNITY: found})
-    return replace(snapshot, users=users), int(found.max(initial=given))
+        former, highest_id = bundle.snapshot, int(bundle.facts.get(COMMUNITIES, NONE))
+    except (BundleError, DataError):  # first publication, or not readable: ids start at 0
+        former, highest_id = None, NONE
+    members = communities(snapshot, former, highest_id)
+    if members is None:
+        return snapshot, highest_id
+    users = Table(snapshot.users.ids, {**snapshot.users.columns, COMMUNITY: members})
+    return replace(snapshot, users=users), int(members.max(initial=highest_id))
 
 
-def check_counted_by_scene(encoder: Encoder, snapshot: Snapshot) -> None:
-    """DataError: the encoder reads counters by user and scene that the snapshot has not: without them every
-    user would look new to every scene, as no user in training did.
+def check_scene_counters(encoder: Encoder, snapshot: Snapshot) -> None:
+    """Raises DataError if the encoder reads counters by user and scene that the snapshot lacks.
+
+    Without them each user would look new in each scene, unlike in training.
     """
     if encoder.scene_counters.counted and snapshot.user_scene_counters is None:
         raise DataError(
-            "the snapshot has no user_scene_counters, but the encoder reads "
-            f"{list(encoder.scene_counters.counted)} by user and scene: advance the snapshot that training "
-            "began with (platform.folds.advance counts them)"
+            "snapshot: user_scene_counters are missing, but the encoder reads "
+            f"{list(encoder.scene_counters.counted)} by user and scene. Advance the snapshot that training "
+            f"started "
+            "with (karec.aggregates.advance counts them)."
         )

@@ -1,16 +1,16 @@
-"""Rolling refresh: the item tower over the library of a bundle, shard after shard, round after round.
+"""Rolling refresh: the item tower over the library of a bundle, shard by shard, round by round.
 
-    features of the works as of the round's beginning → item tower → a shard beside the bundles
-    (``refresh.shards``) counters as the state store has them when a shard is made, where there is one
+    features of works as of the round's start → item tower → a shard next to the bundles (``refresh.shards``);
+    counters are those of the online store when the shard is computed, if there is one
 
-A service adds shards to its index while it serves (``refresh.following``). Where an earlier model version has
-rows in the bundle's index (``refresh.roll_in``), each shard moves its works to the bundle's own version, and
-the first round ends it.
+A service adds shards to its index while it serves (``refresh.follow``). If the bundle's index has rows of an
+earlier model version (``refresh.next_version``), each shard moves its works to the bundle's version, and the
+first round completes it.
 
-Killed    At any moment: what is there is whole. The next refresh goes on with the round that was begun, at
-          the first shard that is missing, and ends in the same vectors as one that was not interrupted.
-Cost      The item tower, once a work and round, at the share of a core that ``Pace`` leaves it; disk for two
-          rounds.
+Kill   At any time; all shards are whole. The next refresh continues the round at the first missing shard and
+       ends with the same vectors.
+Cost   The item tower once per work and round, at the fraction of a core that ``Pace`` allows; disk space for
+       two rounds.
 """
 
 from __future__ import annotations
@@ -33,56 +33,57 @@ from karec.errors import DataError
 from karec.index import ItemIndex
 from karec.models.onnx_model import OnnxModel
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.item_types import ROLES, kind_index, songs_and_creators
+from karec.refresh.item_types import ROLES, build_item_type_index, songs_and_creators
 from karec.refresh.item_vectors import item_vectors
-from karec.refresh.library_state import known_of
+from karec.refresh.library_state import vector_states
 from karec.refresh.pace import Pace
-from karec.refresh.rounds import Round, order_of
 from karec.refresh.shards import (
     KINDS,
     LAST,
     LIBRARY,
-    MOMENT,
-    library_of,
+    REFRESHED_MS,
+    Round,
+    library_folder,
+    list_shards,
+    refresh_order,
+    remove_earlier_rounds,
     remove_unfinished,
-    retire_before,
-    shards_in,
     write_shard,
 )
 from karec.times import Progress
 
 Counts = Callable[[NDArray[Any]], NDArray[Any]]
-SIZE = 16_384  # works of a shard: a second of one core
+SIZE = 16_384  # works per shard: one second of one core
 
 
 @contextmanager
-def refreshing(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refresh]:
-    """The one refresh of ``bundle``'s library, until the block ends. DataError: another one is at work.
+def open_refresh(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refresh]:
+    """Context that gives the only refresh of ``bundle``'s library. Raises DataError if another one is
+    running.
 
-    ``counts(ids)`` gives the counters of works as they are now, as ``refresh.item_vectors`` says; None: the
-    snapshot's.
+    ``counts(ids)``: current counters of works, see ``item_vectors``; None: the snapshot's.
     """
-    library = library_of(bundle.path)
+    library = library_folder(bundle.path)
     library.mkdir(parents=True, exist_ok=True)
-    with alone_in(library, wait=False) as alone:
-        if not alone:
-            raise DataError(f"another refresh works in {library}: one at a time")
+    with alone_in(library, wait=False) as is_alone:
+        if not is_alone:
+            raise DataError(f"{library}: another refresh is running. Wait until it ends.")
         remove_unfinished(library)
         yield Refresh(bundle, library, counts)
 
 
 @dataclass(frozen=True, eq=False)
 class Refresh:
-    """Makes the rounds of one bundle's library. ``refreshing`` gives it."""
+    """Computes the rounds of one bundle's library. Opened by ``open_refresh``."""
 
     bundle: Bundle
     library: Path
     counts: Counts | None = None
 
-    def begin(self, now_ms: int, size: int = SIZE) -> Round:
-        """The round that is not whole yet, or else the next one, as of ``now_ms``.
+    def start_round(self, now_ms: int, size: int = SIZE) -> Round:
+        """Returns the unfinished round, or the next one, as of ``now_ms``.
 
-        DataError: the round that was begun is of other item towers than the bundle's.
+        Raises DataError if the unfinished round is of other item towers than the bundle's.
         """
         spaces = {space.index: name for space, name in self._spaces().items()}
         former = Round.open(self.library)
@@ -90,99 +91,105 @@ class Refresh:
             spaces,
             self.bundle.model_version,
         ):
-            raise DataError(f"{self.library} is of other item towers than {self.bundle.path}: remove it")
+            raise DataError(f"{self.library}: not of the item towers of {self.bundle.path}. Remove it.")
         if former is not None and not self._is_whole(former):
             return former
-        known = known_of(self.bundle)
+        states = vector_states(self.bundle)
         works = self.bundle.snapshot.works
-        exposed = np.asarray(works[EXPOSED]) if EXPOSED in works.columns else np.zeros(len(works))
-        at = np.flatnonzero(known.works > 0)
-        order = order_of(np.asarray(works.ids)[at], now_ms - known.moments[at], exposed[at])
-        begun = Round(
+        exposures = np.asarray(works[EXPOSED]) if EXPOSED in works.columns else np.zeros(len(works))
+        has_vector = np.flatnonzero(states.has_vector > 0)
+        order = refresh_order(
+            np.asarray(works.ids)[has_vector], now_ms - states.times_ms[has_vector], exposures[has_vector]
+        )
+        new_round = Round(
             1 if former is None else former.number + 1, now_ms, size, order, self.bundle.model_version, spaces
         )
-        begun.save(self.library)
-        return begun
+        new_round.save(self.library)
+        return new_round
 
     def run(
         self,
-        begun: Round,
+        current: Round,
         pace: Pace,
         progress: Progress | None = None,
-        goes_on: Callable[[], bool] = lambda: True,
+        should_continue: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Makes the shards of ``begun`` that are missing; then those of earlier rounds go. ``goes_on`` is
-        asked before each shard: where it is False, the rest stays missing."""
-        done = {shard.number for shard in shards_in(self.library) if shard.round == begun.number}
-        for number in range(begun.n_shards):
-            if not goes_on():
+        """Computes the missing shards of ``current``, then removes earlier rounds.
+
+        Stops before a shard if ``should_continue`` returns False.
+        """
+        done = {shard.number for shard in list_shards(self.library) if shard.round == current.number}
+        for number in range(current.n_shards):
+            if not should_continue():
                 return
             if number not in done:
-                ids = begun.ids(number)
-                made = {
-                    space.index: self._refreshed(space, ids, begun.began_ms, pace) for space in self._spaces()
+                ids = current.ids(number)
+                indices = {
+                    space.index: self._encode(space, ids, current.began_ms, pace) for space in self._spaces()
                 }
-                write_shard(self.library, begun.number, number, made)
+                write_shard(self.library, current.number, number, indices)
             if progress is not None:
                 progress(
-                    min((number + 1) * begun.size, len(begun.order)),
-                    len(begun.order),
-                    f"round {begun.number}",
+                    min((number + 1) * current.size, len(current.order)),
+                    len(current.order),
+                    f"round {current.number}",
                 )
         if LAST not in done:
-            write_shard(self.library, begun.number, LAST, self._kinds())
-        retire_before(self.library, begun.number)
+            write_shard(self.library, current.number, LAST, self._item_types())
+        remove_earlier_rounds(self.library, current.number)
 
     def _spaces(self) -> dict[Space, int]:
-        """The item towers that the bundle has, of the spaces in which it has vectors. DataError: none for its
-        works."""
-        found = spaces_of(self.bundle.path)
-        if PRERANK not in found:
-            raise DataError(f"{self.bundle.path} has no {PRERANK.item}: nothing can refresh its vectors")
-        if self.bundle.recall_index is None:
-            found.pop(RECALL, None)
-        elif RECALL not in found:
+        """Returns the bundle's item towers, of the spaces with vectors. Raises DataError if there is none for
+        its works."""
+        spaces = spaces_of(self.bundle.path)
+        if PRERANK not in spaces:
             raise DataError(
-                f"{self.bundle.path} has {RECALL.index} and no {RECALL.item}: nothing can refresh it"
+                f"{self.bundle.path}: {PRERANK.item} is missing, so its vectors cannot be refreshed"
             )
-        return found
+        if self.bundle.recall_index is None:
+            spaces.pop(RECALL, None)
+        elif RECALL not in spaces:
+            raise DataError(
+                f"{self.bundle.path}: {RECALL.item} is missing, so {RECALL.index} cannot be refreshed"
+            )
+        return spaces
 
-    def _is_whole(self, begun: Round) -> bool:
-        return any(shard.round == begun.number and shard.ends_round for shard in shards_in(self.library))
+    def _is_whole(self, current: Round) -> bool:
+        return any(shard.round == current.number and shard.ends_round for shard in list_shards(self.library))
 
-    def _refreshed(self, space: Space, ids: NDArray[Any], time_ms: int, pace: Pace) -> ItemIndex:
-        """The vectors of works in ``space`` as of ``time_ms``, with their moment."""
+    def _encode(self, space: Space, ids: NDArray[Any], time_ms: int, pace: Pace) -> ItemIndex:
+        """Returns the vectors of works in ``space`` as of ``time_ms``, with that time as column."""
         bundle, vectors = self.bundle, []
         tower: OnnxModel = bundle.item_tower_of(space)
         rows = bundle.snapshot.works.lookup(ids)
-        for piece in item_vectors(bundle.snapshot, bundle.encoder, tower, rows, time_ms, self.counts):
-            vectors.append(piece)
+        for chunk in item_vectors(bundle.snapshot, bundle.encoder, tower, rows, time_ms, self.counts):
+            vectors.append(chunk)
             pace.rest()
         dtype = bundle.index_of(space).dtype
         return ItemIndex.build(
             ids,
             np.concatenate(vectors),
             dtype="float16" if dtype == np.float16 else "float32",
-            columns={MOMENT: np.full(len(ids), time_ms)},
+            columns={REFRESHED_MS: np.full(len(ids), time_ms)},
             model_version=bundle.model_version,
             space_id=self._spaces()[space],
         )
 
-    def _kinds(self) -> dict[str, ItemIndex]:
-        """The vectors of songs and creators, of the works' newest ones."""
+    def _item_types(self) -> dict[str, ItemIndex]:
+        """Returns the vectors of songs and creators, from the works' newest ones."""
         if not set(self.bundle.kinds) & ROLES.keys():
             return {}
         LibraryFollower().catch_up(self.bundle)
-        made = songs_and_creators(self.bundle.snapshot)
-        kinds = {name: made[name] for name in self.bundle.kinds if name in made}
+        derived = songs_and_creators(self.bundle.snapshot)
+        published = {name: derived[name] for name in self.bundle.kinds if name in derived}
         works = self.bundle.index
         return {
-            f"{KINDS}/{name}.karec": kind_index(each, self.bundle.snapshot, works)
-            for name, each in kinds.items()
+            f"{KINDS}/{name}.karec": build_item_type_index(item_type, self.bundle.snapshot, works)
+            for name, item_type in published.items()
         }
 
 
-def remove_retired(root: Path) -> None:
+def remove_retired_libraries(root: Path) -> None:
     """Removes the libraries of bundles that are no longer published under ``root``."""
     for library in (root / LIBRARY).glob("v*"):
         if not (root / library.name).exists():

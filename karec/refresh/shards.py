@@ -1,23 +1,24 @@
-"""Shards of a library: what one step of a refresh made, as files beside the bundles that a service adds to
-its index.
+"""Rounds and shards of a library: what a refresh computes, as files next to the bundles.
 
     ROOT/library/v0000000007/                           of the bundle v0000000007
-        round.npz                                       the round that is being made: its order, and when it
-                                                        began
-        0000000003-0000000012/index.karec               shard 12 of round 3: index files without other columns
-                                                        than
-                              recall.karec              ``refreshed_ms``; recall's own space where the bundle
-                                                        has one
-        0000000003-9999999999/kinds/song.karec          the last shard of a round: the kinds of items, all of
-                                                        each
+        round.npz                                       the current round: its order and start
+        0000000003-0000000012/index.karec               shard 12 of round 3: index files with the only column
+                              recall.karec              ``refreshed_ms``; recall's own space if the bundle has
+                              one
+        0000000003-9999999999/kinds/song.karec          last shard of a round: the item types, all of each
 
-A shard appears whole, by one rename, and never changes. A round's shards hold every work once. When a round
-is whole, those of the round before go: whoever begins with the oldest shard that is there, and adds all in
-their order, has the newest vector of every work.
+A shard appears complete, by one rename, and never changes. The shards of a round contain each work once. When
+a round is complete, the shards of the previous one are removed. A process that adds all shards from the
+oldest on, in order, has the newest vector of each work.
+
+Order   Largest age · (1 + log(1 + exposures)) first, then by id. So no vector becomes older than a round, and
+        frequently shown works are refreshed first.
+Time    All features of a round are as of its start, so a killed round resumes with the same vectors.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -29,12 +30,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.files import ASIDE, folder_aside, remove_folder
+from karec._stored import json_of, read_npz
+from karec.errors import DataError
+from karec.files import ASIDE, file_aside, folder_aside, remove_folder
 from karec.index import ItemIndex
 
 LIBRARY = "library"
-LAST = 9_999_999_999  # the number of the shard that ends a round
-MOMENT = "refreshed_ms"  # the column of a shard: when the features were what its vectors say
+LAST = 9_999_999_999  # number of the last shard of a round
+REFRESHED_MS = "refreshed_ms"  # column of a shard: time of the features
+ROUND_FILE, ROUND_FORMAT = "round.npz", 1
 KINDS = "kinds"
 _NAME = re.compile(r"([0-9]{10})-([0-9]{10})")
 _LEFTOVER = re.compile(_NAME.pattern + ASIDE)
@@ -42,7 +46,7 @@ _LEFTOVER = re.compile(_NAME.pattern + ASIDE)
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """A shard's place in the order of all shards, and its folder."""
+    """Position of a shard in the order of all shards, and its folder."""
 
     round: int
     number: int
@@ -53,32 +57,96 @@ class Shard:
         return self.number == LAST
 
     def index(self, name: str) -> ItemIndex | None:
-        """The index file ``name`` of the shard, checked; None where it has none. FileNotFoundError: it is
-        gone."""
+        """Returns the checked index file ``name``, or None if the shard lacks it. Raises FileNotFoundError if
+        the shard is gone."""
         path = self.path / name
         if not path.exists() and self.path.exists():
             return None
         return ItemIndex.open(path, copy=True)
 
 
-def library_of(bundle: Path) -> Path:
-    """Where the shards of the bundle in the folder ``bundle`` lie."""
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round: each work of a bundle's snapshot with a vector, once, in shards.
+
+    order    (N,) work ids; shard n has those from n·size on
+    spaces   {file: space_id} of the item towers
+    """
+
+    number: int
+    began_ms: int
+    size: int
+    order: NDArray[Any]
+    model_version: int
+    spaces: dict[str, int]
+
+    @property
+    def n_shards(self) -> int:
+        return -(-len(self.order) // self.size)
+
+    def ids(self, shard: int) -> NDArray[Any]:
+        return np.asarray(self.order[shard * self.size : (shard + 1) * self.size])
+
+    def save(self, library: Path) -> None:
+        """Writes the round's file atomically; until then the previous round is the current one."""
+        head = {
+            "format": ROUND_FORMAT,
+            "round": self.number,
+            "began_ms": self.began_ms,
+            "size": self.size,
+            "model_version": self.model_version,
+            "spaces": {name: f"{space:016x}" for name, space in self.spaces.items()},
+        }
+        with file_aside(library / ROUND_FILE) as file:
+            np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), order=self.order)
+
+    @classmethod
+    def open(cls, library: Path) -> Round | None:
+        """Returns None if no round was started. Raises DataError if the file is damaged."""
+        path = library / ROUND_FILE
+        if not path.exists():
+            return None
+        try:
+            arrays = read_npz(path)
+            head: Any = json_of(arrays["head"].tobytes())
+            if head["format"] != ROUND_FORMAT:
+                raise ValueError(f"format is {head['format']}, expected {ROUND_FORMAT}")
+            spaces = {str(name): int(space, 16) for name, space in head["spaces"].items()}
+            numbers = [int(head[name]) for name in ("round", "began_ms", "size", "model_version")]
+            order = arrays["order"]
+            if order.dtype != np.int64 or order.ndim != 1 or numbers[0] < 1 or numbers[2] < 1:
+                raise ValueError("order is not a list of ids, or a number is below 1")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}: not a round of a refresh ({error}). Remove it; then a new round starts."
+            ) from error
+        return cls(numbers[0], numbers[1], numbers[2], order, numbers[3], spaces)
+
+
+def refresh_order(ids: NDArray[Any], age_ms: NDArray[Any], exposures: NDArray[Any]) -> NDArray[Any]:
+    """Returns ``ids (N,)`` in the order of a round. O(N log N)."""
+    priority = np.maximum(age_ms, 0) * (1.0 + np.log1p(np.maximum(exposures, 0)))
+    return np.asarray(ids[np.lexsort((ids, -priority))], np.int64)
+
+
+def library_folder(bundle: Path) -> Path:
+    """Returns the folder of the shards of the bundle in the folder ``bundle``."""
     return bundle.parent / LIBRARY / bundle.name
 
 
-def shards_in(library: Path) -> list[Shard]:
-    """In their order; none where the folder is not there."""
-    found = []
+def list_shards(library: Path) -> list[Shard]:
+    """Returns the shards in their order; none if the folder does not exist."""
+    shards = []
     with suppress(FileNotFoundError):
         for name in os.listdir(library):
             parts = _NAME.fullmatch(name)
             if parts is not None:
-                found.append(Shard(int(parts[1]), int(parts[2]), library / name))
-    return sorted(found)
+                shards.append(Shard(int(parts[1]), int(parts[2]), library / name))
+    return sorted(shards)
 
 
 def write_shard(library: Path, round_number: int, number: int, indices: dict[str, ItemIndex]) -> Shard:
-    """Puts ``indices`` {file: index} there as one shard: whole and on the disk when this returns."""
+    """Writes ``indices`` {file: index} as one shard, atomically and durably."""
     path = library / f"{round_number:010d}-{number:010d}"
     with folder_aside(path) as aside:
         for name, index in indices.items():
@@ -87,27 +155,26 @@ def write_shard(library: Path, round_number: int, number: int, indices: dict[str
     return Shard(round_number, number, path)
 
 
-def retire_before(library: Path, round_number: int) -> None:
-    """Removes the shards of earlier rounds."""
-    for shard in shards_in(library):
+def remove_earlier_rounds(library: Path, round_number: int) -> None:
+    """Removes the shards of rounds before ``round_number``."""
+    for shard in list_shards(library):
         if shard.round < round_number:
             remove_folder(shard.path)
 
 
 def remove_unfinished(library: Path) -> None:
-    """Removes what a writer that was killed left. Only the one writer of the folder may call it."""
+    """Removes files of a killed writer. Only the single writer of the folder may call it."""
     for path in list(library.iterdir()):
         if _LEFTOVER.fullmatch(path.name):
             remove_folder(path)
 
 
-def works_of(shards: list[Shard], file: str) -> Iterator[tuple[NDArray[Any], NDArray[Any], int]]:
-    """(ids, moments, model version) of each of ``shards`` that has ``file``; one that is retired meanwhile is
-    left out.
+def read_items(shards: list[Shard], file: str) -> Iterator[tuple[NDArray[Any], NDArray[Any], int]]:
+    """Yields (ids, times, model version) of each shard that has ``file``, without shards removed meanwhile.
 
     O(works); vectors are not read.
     """
     for shard in shards:
         with suppress(FileNotFoundError):
             index = ItemIndex.open(shard.path / file, verify=False)
-            yield np.asarray(index.ids), np.asarray(index.columns[MOMENT]), index.model_version
+            yield np.asarray(index.ids), np.asarray(index.columns[REFRESHED_MS]), index.model_version

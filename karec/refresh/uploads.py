@@ -1,5 +1,4 @@
-"""Works that came since the bundle was made: through the item towers into the bundle's indices, and out
-again."""
+"""Encodes items that were uploaded or edited since the bundle was published, and adds them to its indices."""
 
 from __future__ import annotations
 
@@ -13,26 +12,29 @@ from karec.refresh.item_vectors import BATCH, served_columns
 
 
 class Uploads:
-    """Writes to the indices of ``bundle`` in this process. Vectors are made of a work's columns, as of its
-    newest upload or edit, in every process and after each start the same; its counters enter them when the
-    library is published anew. Raises BundleError where the index has columns that works do not have.
+    """Writes to the indices of ``bundle`` in this process.
+
+    Vectors depend only on an item's columns as of its newest upload or edit, so they are equal in all
+    processes and after a restart. Counters are used when the library is published again. Raises BundleError
+    if the index has columns that works lack.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle, self._encoder = bundle, bundle.encoder
         spaces = [(PRERANK, bundle.index), (RECALL, bundle.recall_index)]
         towers = [(space, index, bundle.item_tower_of(space)) for space, index in spaces if index is not None]
-        self._spaces = [(*each, space_id_of(each[2].path)) for each in towers]
-        self._columns = (*bundle.index.columns,)  # asked once: each time after a write all rows are copied
+        self._spaces = [(space, index, tower, space_id_of(tower.path)) for space, index, tower in towers]
+        self._columns = (*bundle.index.columns,)  # read once: after a write this property copies all rows
         missing = sorted({*self._columns} - served_columns(bundle.snapshot).keys())
         if missing:
             raise BundleError(
-                f"{bundle.path}: the index has the columns {missing}, works lack them: no upload can fill"
+                f"{bundle.path}: the index has the columns {missing}, which works lack, so uploads cannot "
+                f"fill them"
             )
 
     def take(self, items: ChangedItems, update: IndexUpdate) -> None:
-        """From the next request on searches find the changed works, and no hidden one, with scores as
-        adjusted."""
+        """Applies changed, hidden and restored items and score adjustments to the indices, effective from the
+        next request."""
         for _, index, _, _ in self._spaces:
             index.block(update.hidden_ids)
             index.unblock(update.restored_ids)
@@ -41,8 +43,8 @@ class Uploads:
         ids, served = items.updates.works.ids, served_columns(items.updates)
         for begin in range(0, len(update.rows), BATCH):
             rows = update.rows[begin : begin + BATCH]
-            put, moments = np.arange(len(rows)), update.time_ms[begin : begin + BATCH]
-            inputs = self._encoder.encode_items(items.take(rows), put, moments)
+            item_indices, times = np.arange(len(rows)), update.time_ms[begin : begin + BATCH]
+            inputs = self._encoder.encode_items(items.take(rows), item_indices, times)
             for space, index, tower, space_id in self._spaces:
                 (vectors,) = tower.run(inputs, "item_vector")
                 columns = {name: served[name][rows] for name in self._columns} if space is PRERANK else {}

@@ -1,1 +1,1 @@
-"""Training rows as of their moment, soft labels, candidate lists, leak check. Needs no torch."""
+"""Training rows as of their time, soft labels, candidate lists and the leak check. Needs no torch."""

@@ -1,9 +1,9 @@
-"""Training rows as serving would have seen them: histories, social edges and counters as of each row's
-moment.
+"""Training rows as serving would have computed them: histories, social edges and counters as of each row's
+time.
 
-They hold what was strictly before it (``karec.aggregates``): rows of one moment (one feed) do not know
-each other's outcome. The encoder that serves makes the inputs, batch by batch, so that memory holds exposures
-and not features.
+They contain events strictly before that time (``karec.aggregates``), so rows of one request do not contain
+each other's outcome. The serving encoder computes the inputs in batches, so memory holds exposures, not
+features.
 """
 
 from __future__ import annotations
@@ -26,20 +26,19 @@ from karec.features.crosses import MAX_EDGES, SOCIAL_EDGES
 from karec.features.encoder import Encoder
 from karec.times import HOUR_MS
 
-COUNTED = ("user_counts", "work_counts", "scene_counts")
+COUNTS = ("user_counts", "item_counts", "scene_counts")
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """M exposures with what was known before each.
+    """M exposures and their features.
 
-    as_of (M,)                 the moment, Unix ms, before which a row knows what happened
-    user_rows, work_rows (M,)  rows of the snapshot
-    user_counts, work_counts   (M, ·) float32 counters of the user and of the work, in the order of the
-                               encoder's
+    as_of (M,)                 Unix ms; a row's features contain events before it
+    user_rows, item_rows (M,)  rows of the snapshot
+    user_counts, item_counts   (M, ·) float32 counters of user and item, in the encoder's order
     scene_counts               (M, ·) float32 counters of the user in the row's scene
-    works_past                 the counters of any work at any moment
-    relations                  {name: the user's list}; histories hold work rows, social edges ids
+    item_counters              counters of any item at any time
+    relations                  {name: the user's list}; histories contain item rows, social edges contain ids
     labels (M, T) float32      in the order of the encoder's tasks
     """
 
@@ -47,11 +46,11 @@ class Examples:
     snapshot: Snapshot
     exposures: Impressions
     as_of: NDArray[Any]
-    works_past: CountersOverTime
+    item_counters: CountersOverTime
     user_rows: NDArray[Any]
-    work_rows: NDArray[Any]
+    item_rows: NDArray[Any]
     user_counts: NDArray[Any]
-    work_counts: NDArray[Any]
+    item_counts: NDArray[Any]
     scene_counts: NDArray[Any]
     relations: Mapping[str, Lists]
     labels: NDArray[Any]
@@ -60,59 +59,62 @@ class Examples:
         return len(self.user_rows)
 
     def take(self, rows: NDArray[Any]) -> Examples:
-        """The examples at ``rows`` (indices or a boolean mask)."""
+        """Returns the examples at ``rows`` (indices or a boolean mask)."""
         return replace(
             self,
             exposures=self.exposures.take(rows),
             **{
                 name: getattr(self, name)[rows]
-                for name in ("as_of", "user_rows", "work_rows", "labels", *COUNTED)
+                for name in ("as_of", "user_rows", "item_rows", "labels", *COUNTS)
             },
             relations={name: lists.take(rows) for name, lists in self.relations.items()},
         )
 
     def between(self, start_ms: int, end_ms: int) -> Examples:
-        """Those with start_ms ≤ time < end_ms."""
+        """Returns the examples with start_ms ≤ time < end_ms."""
         time = self.exposures.time_ms
         return self.take((time >= start_ms) & (time < end_ms))
 
     def inputs(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Every model input (see ``Encoder``) of the examples at ``rows``, user and item side with a row
-        each."""
+        """Returns all model inputs (see ``Encoder``) of the examples at ``rows``; user and item inputs have a
+        row each."""
         user, items = self.users(rows), self.own_items(rows)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
-    def pool(self, row: int, works: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The ranker's inputs of ``works (N,)`` (rows of works), as if they had been ranked with example
-        ``row``: one row for the user, N for the items.
+    def pool(self, row: int, items: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Returns the ranker's inputs of the item rows ``items (N,)``, ranked in the request of example
+        ``row``.
+
+        The user's inputs have one row, the items' N.
         """
         user = self.users(np.array([row]))
-        items = self.items(np.full(len(works), row), works)
-        return {**user, **items, **self.encoder.encode_crosses(user, items)}
+        item_inputs = self.items(np.full(len(items), row), items)
+        return {**user, **item_inputs, **self.encoder.encode_crosses(user, item_inputs)}
 
-    def items(self, rows: NDArray[Any], works: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The items' side of ``works (N,)`` (rows of works), each as of the moment of the example ``rows
+    def items(self, rows: NDArray[Any], items: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Returns the item inputs of the item rows ``items (N,)`` as of the times of the examples ``rows
         (N,)``."""
-        counts = self.works_past.at(works, self.as_of[rows])
-        return self.encoder.encode_items(self.snapshot, works, self.exposures.time_ms[rows], counts)
+        counts = self.item_counters.at(items, self.as_of[rows])
+        return self.encoder.encode_items(self.snapshot, items, self.exposures.time_ms[rows], counts)
 
     def own_items(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The items' side of the examples at ``rows``: of the works that were shown."""
-        time, counts = self.exposures.time_ms[rows], self.work_counts[rows]
-        return self.encoder.encode_items(self.snapshot, self.work_rows[rows], time, counts)
+        """Returns the item inputs of the examples' own items."""
+        time, counts = self.exposures.time_ms[rows], self.item_counts[rows]
+        return self.encoder.encode_items(self.snapshot, self.item_rows[rows], time, counts)
 
     def requests(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(R,) the first example of each request, which is a user at a moment in a scene, and (M,) the
-        request of each example: the users' side of a request's examples is the same.
+        """Returns the first example of each request (R,) and the request of each example (M,).
+
+        A request is a user at a time in a scene. Its examples have equal user inputs.
         """
-        asked = np.stack([self.user_rows, self.as_of, self.exposures.time_ms, self.exposures.scene])
-        _, first, of = np.unique(asked, axis=1, return_index=True, return_inverse=True)
-        return first, of
+        keys = np.stack([self.user_rows, self.as_of, self.exposures.time_ms, self.exposures.scene])
+        _, first, request = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+        return first, request
 
     def users(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """The users' side of the examples at ``rows``."""
+        """Returns the user inputs of the examples at ``rows``."""
         width = self.encoder.history_length
-        lists = {name: of_all.take(rows) for name, of_all in self.relations.items()}
+        lists = {name: relation.take(rows) for name, relation in self.relations.items()}
         return self.encoder.encode_users(
             self.snapshot,
             self.user_rows[rows],
@@ -134,78 +136,84 @@ def build_examples(
     *,
     happened: Impressions | None = None,
 ) -> Examples:
-    """All ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
+    """Returns all ``exposures``, which follow ``snapshot`` in order of time, as examples. O(M log M).
 
-    ``happened`` are the exposures that rows know of, by default ``exposures`` themselves. Where they are
-    given, ``exposures`` need no order: requests and feeds that no history holds.
+    A row's features equal those encoded from ``advance(snapshot, exposures, until_ms=as_of)``.
 
-    ``as_of_ms (M,)``: the moment before which a row knows what happened, by default its own. A service that
-    works on a published snapshot knows only what was before its publication, whose moments ``refreshed``
-    gives. For every row the result equals encoding ``advance(snapshot, exposures, until_ms=as_of)``.
+    Args
+      as_of_ms   (M,) time before which a row knows events, default its own time. A service with a published
+                 snapshot knows only events before its publication, see ``refresh_times``
+      happened   exposures that rows know of, default ``exposures``. If given, ``exposures`` need no order:
+                 requests and pages that no history contains
 
-    Raises ValueError for rows before the snapshot or out of order, for as_of_ms after the row's own moment,
-    for unknown users or works, for exposures without a label that says enjoyed, and for a label that is
-    missing or neither 0 nor 1.
+    Raises ValueError for rows before the snapshot or out of order, as_of_ms after the row's time, unknown
+    users or items, exposures without a label that means enjoyed, and a label that is missing or neither 0 nor
+    1.
     """
     _check_labels(encoder, exposures)
     time = exposures.time_ms
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
-    past = exposures if happened is None else happened
-    _check_moments(snapshot, past.time_ms, time, as_of)
-    events = LocatedEvents.of(snapshot, past)
+    known_exposures = exposures if happened is None else happened
+    _check_times(snapshot, known_exposures.time_ms, time, as_of)
+    events = LocatedEvents.of(snapshot, known_exposures)
     rows = events if happened is None else LocatedEvents.of(snapshot, exposures)
-    works_past = BY_WORK.over_time(snapshot, events, encoder.works.counters)
-    users_past = BY_USER.over_time(snapshot, events, encoder.users.counters)
-    scenes_past = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
+    item_counters = BY_WORK.over_time(snapshot, events, encoder.works.counters)
+    user_counters = BY_USER.over_time(snapshot, events, encoder.users.counters)
+    scene_counters = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
     return Examples(
         encoder=encoder,
         snapshot=snapshot,
         exposures=exposures,
         as_of=as_of,
-        works_past=works_past,
+        item_counters=item_counters,
         user_rows=rows.user,
-        work_rows=rows.work,
-        user_counts=users_past.at(rows.user, as_of),
-        work_counts=works_past.at(rows.work, as_of),
-        scene_counts=scenes_past.at(rows.user_scene, as_of),
+        item_rows=rows.work,
+        user_counts=user_counters.at(rows.user, as_of),
+        item_counts=item_counters.at(rows.work, as_of),
+        scene_counts=scene_counters.at(rows.user_scene, as_of),
         relations=_relations(events, snapshot, rows.user, as_of),
         labels=np.stack([exposures.labels[task] for task in encoder.tasks], axis=1).astype(np.float32),
     )
 
 
-def refreshed(time_ms: NDArray[Any], every_ms: int, origin_ms: int) -> NDArray[Any]:
-    """(M,) the last moment ``origin_ms + n·every_ms`` at or before each of ``time_ms``."""
+def refresh_times(time_ms: NDArray[Any], every_ms: int, origin_ms: int) -> NDArray[Any]:
+    """Returns (M,) the last time ``origin_ms + n·every_ms`` at or before each of ``time_ms``."""
     if every_ms <= 0:
-        raise ValueError(f"every_ms must be positive, got {every_ms}")
+        raise ValueError(f"every_ms is {every_ms}, expected above 0")
     return np.asarray(origin_ms + (time_ms - origin_ms) // every_ms * every_ms)
 
 
-def as_known(dataset: Dataset, refresh_hours: float) -> NDArray[Any]:
-    """(M,) the moment as of which the features of each exposure are known: every ``refresh_hours``, counted
-    from the start of the test days; with 0 the exposure's own moment.
+def feature_times(dataset: Dataset, refresh_hours: float) -> NDArray[Any]:
+    """Returns (M,) Unix ms: the time before which the features of each exposure know events.
+
+    Features refresh every ``refresh_hours``, counted from the start of the test days; 0: at each exposure's
+    own time.
     """
     time_ms = dataset.exposures.time_ms
     if refresh_hours == 0:
         return time_ms
-    moments = refreshed(time_ms, round(refresh_hours * HOUR_MS), dataset.valid_until_ms)
-    return np.asarray(np.maximum(moments, dataset.snapshot.time_ms))
+    times = refresh_times(time_ms, round(refresh_hours * HOUR_MS), dataset.valid_until_ms)
+    return np.asarray(np.maximum(times, dataset.snapshot.time_ms))
 
 
-def _check_moments(snapshot: Snapshot, past: NDArray[Any], time: NDArray[Any], as_of: NDArray[Any]) -> None:
-    wrong = np.flatnonzero(np.diff(past, prepend=snapshot.time_ms) < 0)
-    if len(wrong):
+def _check_times(
+    snapshot: Snapshot, known_times: NDArray[Any], time: NDArray[Any], as_of: NDArray[Any]
+) -> None:
+    unordered = np.flatnonzero(np.diff(known_times, prepend=snapshot.time_ms) < 0)
+    if len(unordered):
         raise ValueError(
-            f"exposures must follow the snapshot in order of time; row {int(wrong[0])} is too early"
+            f"exposures: row {int(unordered[0])} is before the snapshot or its predecessor, expected order "
+            f"of time"
         )
-    early = np.flatnonzero(as_of < snapshot.time_ms)
-    if len(early):
-        raise ValueError(f"as_of_ms[{int(early[0])}] is before the snapshot, which knows what came later")
+    too_early = np.flatnonzero(as_of < snapshot.time_ms)
+    if len(too_early):
+        raise ValueError(f"as_of_ms[{int(too_early[0])}] is before the snapshot, expected at or after it")
     if as_of.shape != time.shape:
         raise ValueError(f"as_of_ms has shape {as_of.shape}, expected {time.shape}")
-    ahead = np.flatnonzero(as_of > time)
-    if len(ahead):
+    too_late = np.flatnonzero(as_of > time)
+    if len(too_late):
         raise ValueError(
-            f"as_of_ms[{int(ahead[0])}] is after the row's own moment: its inputs would hold its future"
+            f"as_of_ms[{int(too_late[0])}] is after the row's own time: its inputs would contain its future"
         )
 
 
@@ -222,12 +230,11 @@ def _check_labels(encoder: Encoder, exposures: Impressions) -> None:
 def _relations(
     events: LocatedEvents, snapshot: Snapshot, users: NDArray[Any], as_of: NDArray[Any]
 ) -> dict[str, Lists]:
-    """The users' lists that the encoder reads, as of each row's moment: histories as work rows, social edges
-    as ids."""
-    found = {
+    """Returns the users' lists as of each row's time: histories as item rows, social edges as ids."""
+    lists_by_name = {
         fold.name: fold.over_time(snapshot, events).at(users, as_of) for fold in (HISTORY, SKIPPED, FOLLOWS)
     }
     for fold in (HISTORY, SKIPPED):
-        lists = found[fold.name]
-        found[fold.name] = replace(lists, values=snapshot.works.lookup(lists.values))
-    return {**found, "friends": Lists.unchanged(snapshot.relations.get("friends"), users)}
+        lists = lists_by_name[fold.name]
+        lists_by_name[fold.name] = replace(lists, values=snapshot.works.lookup(lists.values))
+    return {**lists_by_name, "friends": Lists.unchanged(snapshot.relations.get("friends"), users)}

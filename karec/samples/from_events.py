@@ -1,13 +1,12 @@
-"""A dataset that goes on with what an event log holds: more exposures with labels, and the newest day to
-measure on.
+"""Extends a dataset by an event log: more exposures with labels, and the newest day as test day.
 
-Impressions  Those that the data lack and whose user and work the data hold. A label or a play that came later
-           belongs to the user's last exposure of the work before it; one without, or of one that is left out,
-           is left out, and counted. So is one that came on the newest day and belongs to an exposure before
-           it: no row of that day may know it, and a bundle of the moment at which the day begins leaves it to
-           the state store, which would count it once more.
-Days       The newest day, the 24 hours that end with the last exposure, is measured on; the last day before
-           it that has exposures is validation; everything before is training.
+Exposures  Those that the data lack and whose user and item the data have. A later label or play belongs to
+           the user's last exposure of the item before it. Labels and plays without such an exposure are left
+           out and counted. So are those that occur on the newest day and belong to an earlier exposure: no
+           row of that day may know them, and the online store counts them after a bundle of the start of the
+           day is published.
+Days       The newest day (24 hours until the last exposure) is the test day. The last day with exposures
+           before it is the validation day, everything before is training.
 Cost       O(M log M) for M exposures; memory: the log's events since the snapshot.
 """
 
@@ -33,144 +32,156 @@ from karec.times import DAY_MS
 
 
 def check_event_log(folder: Path) -> None:
-    """What is cheap to see before data are read: LogSchemaError for no event log, DataError for an empty
-    one."""
+    """Raises LogSchemaError if there is no event log, DataError if it is empty. Reads no data."""
     read_head(folder)
     if not hours(folder):
-        raise DataError(f"{folder}: the event log is empty, and nothing can be learned from it")
+        raise DataError(f"{folder}: the event log is empty")
 
 
 def newest_append_ms(folder: Path) -> int:
-    """The moment of the last append to the event log in ``folder``; LogSchemaError for a damaged part."""
+    """Returns the time of the last append to the event log. Raises LogSchemaError for a damaged part."""
     head = read_head(folder)
     parts = (read_part(part, head) for part in parts_of(folder, hours(folder)[-1]))
     return max((int(events.logged_ms.max()) for events in parts if len(events)), default=LATEST_MS)
 
 
 def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS) -> Dataset:
-    """``dataset`` with the exposures of the event log in ``folder``, cut anew by days, and notes on what was
-    left out. Events that were appended after ``logged_until_ms`` are not read.
+    """Returns ``dataset`` plus the exposures of the event log, split again by days, with notes on events left
+    out.
 
-    Raises LogSchemaError for a log that lacks labels of the data, or a damaged part; DataError where no
-    exposure can teach, where the days before the newest one are too few, and where no task has both values on
-    the newest day, so that nothing could be measured.
+    Events appended after ``logged_until_ms`` are not read. Raises LogSchemaError for a log without the data's
+    labels or with a damaged part. Raises DataError if no exposure is usable, if there are too few days before
+    the newest, or if no task has both values on the newest day.
     """
     head = read_head(folder)
-    lacking = [label for label in dataset.exposures.labels if label not in head.labels]
-    if lacking:
+    missing = [label for label in dataset.exposures.labels if label not in head.labels]
+    if missing:
         raise LogSchemaError(
-            f"{folder} is a log of the labels {list(head.labels)}, the data have {lacking} besides: name the "
-            "log of the service on these data"
+            f"{folder}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the log "
+            f"of a "
+            "service on these data."
         )
     events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
     events = events.take(events.logged_ms <= logged_until_ms)
     shown = events.take(events.kind == EXPOSURE)
-    later = events.take((events.kind == LABEL) | (events.kind == PLAY))
-    # of all that were shown: what is said of one that is left out is said of no other
-    of = _exposure_of(shown, later)
+    feedback = events.take((events.kind == LABEL) | (events.kind == PLAY))
+    # among all exposures: feedback on one that is left out must not move to another one
+    exposure_index = _find_exposures(shown, feedback)
     counts = {
-        "of users that the data do not hold": dataset.snapshot.users.lookup(shown.user_id) < 0,
-        "of works that the data do not hold": dataset.snapshot.works.lookup(shown.item_id) < 0,
-        "that the data hold already": _held(shown, dataset.exposures),
+        "of users that the data do not contain": dataset.snapshot.users.lookup(shown.user_id) < 0,
+        "of items that the data do not contain": dataset.snapshot.works.lookup(shown.item_id) < 0,
+        "that the data contain already": _is_in_data(shown, dataset.exposures),
     }
-    kept = np.ones(len(shown), bool)
+    is_kept = np.ones(len(shown), bool)
     left_out = []
-    for why, bad in counts.items():
-        if (kept & bad).any():
-            left_out.append(f"event log: {int((kept & bad).sum()):,} exposures {why}, left out")
-        kept &= ~bad
-    if not kept.any():
+    for reason, is_bad in counts.items():
+        if (is_kept & is_bad).any():
+            left_out.append(f"event log: {int((is_kept & is_bad).sum()):,} exposures {reason}, left out")
+        is_kept &= ~is_bad
+    if not is_kept.any():
         raise DataError(
-            f"{folder}: none of {len(shown):,} exposures can teach. {'; '.join(left_out)}".rstrip(". ")
+            f"{folder}: none of {len(shown):,} exposures is usable. {'; '.join(left_out)}".rstrip(". ")
         )
-    train_until, valid_until = _cuts(
-        folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[kept]))
+    train_until, valid_until = _split_times(
+        folder, np.sort(np.append(dataset.exposures.time_ms, shown.time_ms[is_kept]))
     )
-    without = (of < 0) | ~kept[of]
-    too_late = ~without & (shown.time_ms[of] < valid_until) & (later.time_ms >= valid_until)
+    has_no_exposure = (exposure_index < 0) | ~is_kept[exposure_index]
+    too_late = (
+        ~has_no_exposure & (shown.time_ms[exposure_index] < valid_until) & (feedback.time_ms >= valid_until)
+    )
     reasons = (
-        (without, "without an exposure that teaches"),
+        (has_no_exposure, "without a usable exposure"),
         (too_late, "on the newest day of exposures before it"),
     )
-    for said, why in reasons:
-        if said.any():
-            left_out.append(f"event log: {int(said.sum()):,} labels and plays {why}, left out")
-    teaches = ~(without | too_late)
-    place = np.cumsum(kept) - 1  # of those that are kept, among themselves
-    more = _exposures(dataset, head, shown.take(kept), later.take(teaches), place[of[teaches]])
-    shown = shown.take(kept)
-    exposures = _in_order(dataset.exposures, more)
-    told = f"event log {folder}: {len(shown):,} exposures beside {len(dataset.exposures):,} of the data"
-    found = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
-    _check_newest_day(folder, found)
-    begins = np.datetime64(valid_until, "ms")
-    return replace(found, notes=(*dataset.notes, f"{told}; the newest day begins at {begins} UTC", *left_out))
+    for is_unused, reason in reasons:
+        if is_unused.any():
+            left_out.append(f"event log: {int(is_unused.sum()):,} labels and plays {reason}, left out")
+    is_used = ~(has_no_exposure | too_late)
+    new_index = np.cumsum(is_kept) - 1  # of a kept exposure among the kept ones
+    new_exposures = _exposures(
+        dataset, head, shown.take(is_kept), feedback.take(is_used), new_index[exposure_index[is_used]]
+    )
+    shown = shown.take(is_kept)
+    exposures = _merge_by_time(dataset.exposures, new_exposures)
+    note = f"event log {folder}: {len(shown):,} exposures added to {len(dataset.exposures):,} of the data"
+    extended = replace(dataset, exposures=exposures, train_until_ms=train_until, valid_until_ms=valid_until)
+    _check_newest_day(folder, extended)
+    newest_day = np.datetime64(valid_until, "ms")
+    return replace(
+        extended, notes=(*dataset.notes, f"{note}; the newest day begins at {newest_day} UTC", *left_out)
+    )
 
 
-def _held(shown: Events, exposures: Impressions) -> NDArray[Any]:
-    """(M,) bool: which of the events are exposures of the data: the same user, work and moment."""
-    near = exposures.take(np.isin(exposures.time_ms, shown.time_ms))
-    theirs = {*zip(near.time_ms.tolist(), near.user_id.tolist(), near.work_id.tolist(), strict=True)}
-    ours = zip(shown.time_ms.tolist(), shown.user_id.tolist(), shown.item_id.tolist(), strict=True)
-    return np.array([each in theirs for each in ours], bool)
+def _is_in_data(shown: Events, exposures: Impressions) -> NDArray[Any]:
+    """Returns (M,) bool: the event is an exposure of the data, with equal user, item and time."""
+    same_time = exposures.take(np.isin(exposures.time_ms, shown.time_ms))
+    known = {
+        *zip(same_time.time_ms.tolist(), same_time.user_id.tolist(), same_time.work_id.tolist(), strict=True)
+    }
+    keys = zip(shown.time_ms.tolist(), shown.user_id.tolist(), shown.item_id.tolist(), strict=True)
+    return np.array([key in known for key in keys], bool)
 
 
-def _exposure_of(shown: Events, later: Events) -> NDArray[Any]:
-    """(L,) for each of ``later`` the place in ``shown`` of the user's last exposure of the work until then,
-    or −1."""
-    both, n = Events.joined([shown, later]), len(shown)
-    order = np.lexsort((np.arange(len(both)), both.time_ms, both.item_id, both.user_id))
+def _find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
+    """Returns (L,) for each of ``feedback`` the index of the user's last exposure of the item until then, or
+    −1."""
+    events, n = Events.joined([shown, feedback]), len(shown)
+    order = np.lexsort((np.arange(len(events)), events.time_ms, events.item_id, events.user_id))
     last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
-    of = np.where(last >= 0, order[last], -1)
-    same = (both.user_id[of] == both.user_id[order]) & (both.item_id[of] == both.item_id[order])
-    found = np.empty(len(both), np.int64)
-    found[order] = np.where((of >= 0) & same, of, -1)
-    return found[n:]
+    index = np.where(last >= 0, order[last], -1)
+    same = (events.user_id[index] == events.user_id[order]) & (events.item_id[index] == events.item_id[order])
+    result = np.empty(len(events), np.int64)
+    result[order] = np.where((index >= 0) & same, index, -1)
+    return result[n:]
 
 
-def _exposures(dataset: Dataset, head: Head, shown: Events, later: Events, of: NDArray[Any]) -> Impressions:
-    """``shown`` as exposures of the data's labels and scenes, with what ``later`` says of the exposures
-    ``of``."""
+def _exposures(
+    dataset: Dataset, head: Head, shown: Events, feedback: Events, index: NDArray[Any]
+) -> Impressions:
+    """Returns ``shown`` as exposures with the data's labels and scenes and the ``feedback`` on exposures
+    ``index``."""
     bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
-    np.bitwise_or.at(bits, of, later.labels)
-    np.maximum.at(play_ms, of, later.play_ms)
-    named = (shown.scene >= 0) & (shown.scene < len(head.scenes))
+    np.bitwise_or.at(bits, index, feedback.labels)
+    np.maximum.at(play_ms, index, feedback.play_ms)
+    is_known_scene = (shown.scene >= 0) & (shown.scene < len(head.scenes))
     scenes = head.codes_of(dataset.snapshot.labels.get("scene", ()))[
-        np.where(named, shown.scene, len(head.scenes))
+        np.where(is_known_scene, shown.scene, len(head.scenes))
     ]
     labels = {
         label: (bits >> np.uint64(head.labels.index(label)) & np.uint64(1)).astype(np.uint8)
         for label in dataset.exposures.labels
     }
-    # nothing told: nothing played
+    # without a play event, play time is 0
     play = None if dataset.exposures.play_ms is None else np.maximum(play_ms, 0)
     return Impressions(shown.user_id, shown.item_id, shown.time_ms, scenes.astype(np.int32), labels, play)
 
 
-def _in_order(first: Impressions, more: Impressions) -> Impressions:
-    def each(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+def _merge_by_time(first: Impressions, new: Impressions) -> Impressions:
+    def concat(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         return np.concatenate([one, other.astype(one.dtype, copy=False)])
 
     labels: Mapping[str, NDArray[Any]] = {
-        name: each(first.labels[name], more.labels[name]) for name in first.labels
+        name: concat(first.labels[name], new.labels[name]) for name in first.labels
     }
-    play = None if first.play_ms is None or more.play_ms is None else each(first.play_ms, more.play_ms)
-    user, work = each(first.user_id, more.user_id), each(first.work_id, more.work_id)
+    play = None if first.play_ms is None or new.play_ms is None else concat(first.play_ms, new.play_ms)
+    user, work = concat(first.user_id, new.user_id), concat(first.work_id, new.work_id)
     joined = Impressions(
-        user, work, each(first.time_ms, more.time_ms), each(first.scene, more.scene), labels, play
+        user, work, concat(first.time_ms, new.time_ms), concat(first.scene, new.scene), labels, play
     )
     return joined.take(np.argsort(joined.time_ms, kind="stable"))
 
 
-def _cuts(folder: Path, time_ms: NDArray[Any]) -> tuple[int, int]:
-    """(the moment at which validation begins, that of the newest day) of exposures in order of time."""
+def _split_times(folder: Path, time_ms: NDArray[Any]) -> tuple[int, int]:
+    """Returns the start times of the validation day and of the newest day, given exposures in order of
+    time."""
     valid_until = int(time_ms[-1]) + 1 - DAY_MS
     before = time_ms[time_ms < valid_until]
     train_until = int(before[-1]) + 1 - DAY_MS if len(before) else valid_until
     if not (time_ms < train_until).any():
         raise DataError(
-            f"{folder} and the data span too few days: the newest is measured on, the one before is "
-            "validation, and nothing is left to learn from"
+            f"{folder} and the data span too few days: no day is left for training before the validation day "
+            f"and the "
+            "test day"
         )
     return train_until, valid_until
 
@@ -179,6 +190,7 @@ def _check_newest_day(folder: Path, dataset: Dataset) -> None:
     newest = dataset.split()[2]
     if not any(newest.labels[task].any() and not newest.labels[task].all() for task in dataset.tasks):
         raise DataError(
-            f"{folder}: of {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} has "
-            "one value alone, so that nothing can be measured: train when more labels have come"
+            f"{folder}: in the {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} "
+            f"has only one "
+            "value, so quality cannot be measured. Train when there are more labels."
         )

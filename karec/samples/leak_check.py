@@ -1,4 +1,4 @@
-"""The leak check: no input of a training row may depend on what happened at or after the row's moment."""
+"""Leak check: no input of a training row may depend on events at or after the row's time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ import numpy as np
 from karec.catalog.impressions import Impressions
 from karec.samples.examples import Examples
 
-LOOKED_AT = 50_000
-LOOKED_BACK = 4096
+CHECKED_EXPOSURES = 50_000
+CHECKED_ROWS = 4096
 
 
 def check_no_leak(build: Callable[[Impressions], Examples], exposures: Impressions) -> None:
-    """Refuse a ``build`` whose inputs change with outcomes of their own moment or later: ValueError names
-    them.
+    """Raises ValueError with the inputs of ``build`` that change with outcomes of their own time or later.
 
-    All outcomes from the middle row's moment on are inverted, and the rows up to and at that moment are
-    encoded with and without that; their inputs must be equal. Looks at the first LOOKED_AT of ``exposures``
-    and, of the rows before the moment, the last LOOKED_BACK.
+    All outcomes from the middle row's time on are inverted. The inputs of the rows until that time must not
+    change. Reads the first CHECKED_EXPOSURES of ``exposures`` and encodes the last CHECKED_ROWS until that
+    time.
     """
-    exposures = exposures.take(np.arange(min(LOOKED_AT, len(exposures))))
-    moment = exposures.time_ms[len(exposures) // 2]
-    later = exposures.time_ms >= moment
+    exposures = exposures.take(np.arange(min(CHECKED_EXPOSURES, len(exposures))))
+    middle_ms = exposures.time_ms[len(exposures) // 2]
+    later = exposures.time_ms >= middle_ms
     inverted = replace(
         exposures,
         labels={
@@ -33,10 +32,10 @@ def check_no_leak(build: Callable[[Impressions], Examples], exposures: Impressio
         },
         play_ms=None if exposures.play_ms is None else exposures.play_ms + np.where(later, 60_000, 0),
     )
-    until = np.flatnonzero(exposures.time_ms <= moment)[-LOOKED_BACK:]
-    inputs, of_inverted = (build(each).inputs(until) for each in (exposures, inverted))
-    leaking = [name for name in inputs if not np.array_equal(inputs[name], of_inverted[name])]
+    rows = np.flatnonzero(exposures.time_ms <= middle_ms)[-CHECKED_ROWS:]
+    inputs, inputs_inverted = (build(part).inputs(rows) for part in (exposures, inverted))
+    leaking = [name for name in inputs if not np.array_equal(inputs[name], inputs_inverted[name])]
     if leaking:
         raise ValueError(
-            f"the inputs {leaking} change with outcomes that come later: training on them leaks labels"
+            f"inputs {leaking} change with later outcomes, so training on them would leak labels"
         )

@@ -1,4 +1,4 @@
-"""LoggedLists of the rank log: whole pools that the ranker ordered, most of whose works were not shown."""
+"""Lists of the rank log: whole pools that the ranker scored; most of their items were not shown."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from karec.samples.examples import Examples
 from karec.samples.soft_labels import read_teacher_log
 
 CHUNK = 1000
-DRAWS = 8  # lists from one served pool: its best works, and other ones of the rest each time
-BEST = 0.25  # share of a list taken from the top of its pool, where the pool is larger
+DRAWS = 8  # lists sampled from one served pool: its best items, and each time other ones of the rest
+BEST_FRACTION = 0.25  # of a list that is taken from the top of a larger pool
 
 
 @dataclass(frozen=True, eq=False)
 class LoggedLists:
-    """L lists of N works: ``rows (L,)`` the example of the list's request, ``works (L, N)`` rows of works,
-    ``numbers (L, N, J)`` their item_numbers at that moment, ``logits (L, N, T)`` and ``fused (L, N)`` the
-    ranker's.
+    """L lists of N items.
+
+    rows      (L,) the example of the list's request
+    items     (L, N) item rows
+    numbers   (L, N, J) item_numbers at the time of the request
+    logits    (L, N, T) of the ranker
+    fused     (L, N) of the ranker
     """
 
     rows: NDArray[Any]
-    works: NDArray[Any]
+    items: NDArray[Any]
     numbers: NDArray[Any]
     logits: NDArray[Any]
     fused: NDArray[Any]
@@ -36,9 +40,9 @@ class LoggedLists:
         return len(self.rows)
 
     @classmethod
-    def joined(cls, parts: Sequence[LoggedLists]) -> LoggedLists:
-        """The lists of ``parts``, all of the same number of works, one after the other."""
-        return cls(*[np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)])
+    def concat(cls, parts: Sequence[LoggedLists]) -> LoggedLists:
+        """Returns the lists of ``parts``, all with the same number of items, concatenated."""
+        return cls(*[np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)])
 
 
 def read_lists(
@@ -49,38 +53,41 @@ def read_lists(
     seed: int,
     model_versions: Collection[int] | None = None,
 ) -> LoggedLists:
-    """The rank log's lists of at least ``size`` works, shadow pools or not, of requests that ``examples``
-    hold.
+    """Returns the rank log's lists, shadow pools or not, with at least ``size`` items and a request in
+    ``examples``.
 
-    From a longer list, ``size`` works are taken: the ``size``/4 best, and the rest at random from ``seed``.
-    Works that the snapshot does not hold are left out. Raises LogSchemaError as ``read_teacher_log`` does.
+    From a longer list ``size`` items are taken: the ``size``/4 best and a random sample of the rest. Items
+    that the snapshot lacks are left out. Raises LogSchemaError like ``read_teacher_log``.
     """
-    return lists_of(examples, read_teacher_log(folder, tasks, model_versions), size, seed)
+    return select_lists(examples, read_teacher_log(folder, tasks, model_versions), size, seed)
 
 
-def lists_of(examples: Examples, log: RankLog, size: int, seed: int, draws: int = 1) -> LoggedLists:
-    """``read_lists`` of a log that has been read; a list that is longer than ``size`` gives ``draws`` of
-    them."""
+def select_lists(examples: Examples, log: RankLog, size: int, seed: int, draws: int = 1) -> LoggedLists:
+    """Returns the lists of a log, see ``read_lists``. A list longer than ``size`` gives ``draws`` lists."""
     log = log.take(examples.snapshot.works.lookup(log.item_id) >= 0)
     starts, ends = list_bounds(log)
-    row = example_of(examples, log.user_id[starts], log.time_ms[starts])
-    wanted = np.flatnonzero((ends - starts >= size) & (row >= 0))
-    wanted = np.repeat(wanted, np.where(ends - starts > size, draws, 1)[wanted])
+    row = find_examples(examples, log.user_id[starts], log.time_ms[starts])
+    chosen = np.flatnonzero((ends - starts >= size) & (row >= 0))
+    chosen = np.repeat(chosen, np.where(ends - starts > size, draws, 1)[chosen])
     generator = np.random.default_rng(seed)
-    taken = np.empty((len(wanted), size), np.int64)
-    for out, start, end in zip(taken, starts[wanted], ends[wanted], strict=True):
+    log_rows = np.empty((len(chosen), size), np.int64)
+    for out, start, end in zip(log_rows, starts[chosen], ends[chosen], strict=True):
         order = start + np.argsort(-log.fused[start:end], kind="stable")
-        n_best = size if end - start == size else round(BEST * size)
+        n_best = size if end - start == size else round(BEST_FRACTION * size)
         out[:n_best] = order[:n_best]
         out[n_best:] = generator.choice(order[n_best:], size - n_best, replace=False)
-    works = examples.snapshot.works.lookup(log.item_id[taken.ravel()]).reshape(taken.shape)
+    items = examples.snapshot.works.lookup(log.item_id[log_rows.ravel()]).reshape(log_rows.shape)
     return LoggedLists(
-        row[wanted], works, item_numbers(examples, row[wanted], works), log.logits[taken], log.fused[taken]
+        row[chosen],
+        items,
+        item_numbers(examples, row[chosen], items),
+        log.logits[log_rows],
+        log.fused[log_rows],
     )
 
 
 def list_bounds(log: RankLog) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(starts, ends) of the log's lists: of each request what was ranked, and apart from it its whole
+    """Returns (starts, ends) of the log's lists: the ranked items of each request and, separately, its whole
     pool."""
     new = np.ones(len(log), bool)
     new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])
@@ -88,26 +95,27 @@ def list_bounds(log: RankLog) -> tuple[NDArray[Any], NDArray[Any]]:
     return starts, np.r_[starts[1:], len(log)].astype(np.int64)
 
 
-def item_numbers(examples: Examples, rows: NDArray[Any], works: NDArray[Any]) -> NDArray[Any]:
-    """(L, N, J) float32: item_numbers of ``works (L, N)`` as of the moments of the examples ``rows (L,)``."""
+def item_numbers(examples: Examples, rows: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
+    """Returns (L, N, J) float32: item_numbers of the item rows ``items (L, N)`` as of the examples ``rows
+    (L,)``."""
     width = len(examples.encoder.names["item_numbers"])
-    numbers = np.empty((*works.shape, width), np.float32)
+    numbers = np.empty((*items.shape, width), np.float32)
     for begin in range(0, len(rows), CHUNK):
-        part = works[begin : begin + CHUNK]
-        of = np.repeat(rows[begin : begin + CHUNK], works.shape[1])
-        numbers[begin : begin + CHUNK] = examples.items(of, part.ravel())["item_numbers"].reshape(
+        part = items[begin : begin + CHUNK]
+        example_rows = np.repeat(rows[begin : begin + CHUNK], items.shape[1])
+        numbers[begin : begin + CHUNK] = examples.items(example_rows, part.ravel())["item_numbers"].reshape(
             *part.shape, width
         )
     return numbers
 
 
-def example_of(examples: Examples, user_id: NDArray[Any], time_ms: NDArray[Any]) -> NDArray[Any]:
-    """(R,) the first example of each (user, moment), −1 where there is none."""
+def find_examples(examples: Examples, user_id: NDArray[Any], time_ms: NDArray[Any]) -> NDArray[Any]:
+    """Returns (R,) the first example of each (user, time), −1 if there is none."""
     exposures = examples.exposures
-    _, moment = np.unique(np.concatenate([exposures.time_ms, time_ms]), return_inverse=True)
+    _, time = np.unique(np.concatenate([exposures.time_ms, time_ms]), return_inverse=True)
     users, user = np.unique(np.concatenate([exposures.user_id, user_id]), return_inverse=True)
-    key = moment * len(users) + user
-    known, asked = key[: len(exposures)], key[len(exposures) :]
+    key = time * len(users) + user
+    known, queries = key[: len(exposures)], key[len(exposures) :]
     order = np.argsort(known, kind="stable")
-    at = np.minimum(np.searchsorted(known[order], asked), len(known) - 1)
-    return np.where(known[order][at] == asked, order[at], -1)
+    index = np.minimum(np.searchsorted(known[order], queries), len(known) - 1)
+    return np.where(known[order][index] == queries, order[index], -1)

@@ -1,4 +1,5 @@
-"""Two baselines that nothing has to train: the rates of works, and those of users beside them, as logits."""
+"""Two baselines without training: the rates of items, and these combined with the rates of users, as
+logits."""
 
 from __future__ import annotations
 
@@ -15,57 +16,63 @@ RATES = (1e-6, 1 - 1e-6)  # a mean rate of 0 or 1 has no logit
 EXPOSED = "count_exposed"
 
 
-def popularity_logits(examples: Examples, works: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(M, T) float32: the logit of each work's smoothed rate (``platform.rates``) before the row's moment.
+def popularity_logits(examples: Examples, items: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Returns (M, T) float32: the logit of each item's smoothed rate (``aggregates.rates``) before the row's
+    time.
 
-    The mean is taken over the examples' own works. The baseline knows the work and nothing of the user.
-    ``works (M,)``, rows of works, are scored in place of the examples' own.
+    The mean rate is taken over the examples' own items. ``items (M,)``: item rows to score instead of the
+    examples' own.
     """
     counters = examples.encoder.works.counters
-    own = examples.work_counts
-    counts = own if works is None else examples.works_past.at(works, examples.as_of)
+    own_counts = examples.item_counts
+    counts = own_counts if items is None else examples.item_counters.at(items, examples.as_of)
     logits = []
     for task in examples.encoder.tasks:
-        positives, shows = _counted(own, counters, task)
+        positives, shows = _task_counts(own_counts, counters, task)
         mean = float(np.clip(mean_rate(positives, shows), *RATES))
-        logits.append(_logit(smoothed_rate(*_counted(counts, counters, task), mean)))
+        logits.append(_logit(smoothed_rate(*_task_counts(counts, counters, task), mean)))
     return np.stack(logits, axis=1).astype(np.float32)
 
 
-def rate_logits(examples: Examples, works: NDArray[Any] | None = None) -> NDArray[Any]:
-    """(M, T) float32: popularity's logit, and how far the user's rate in the row's scene lies from the mean,
-    in logits.
+def rate_logits(examples: Examples, items: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Returns (M, T) float32: the popularity logit plus the logit difference of the user's rate in the scene
+    and the mean.
 
-    All rates are as of before the row's moment. The user's rate in the scene is smoothed towards the user's
-    rate over all scenes, shifted by how far the scene's rate on training days lies from the overall one; the
-    user's rate over all scenes towards the mean. Rates that the platform does not count add nothing.
-    ``works`` as for ``popularity_logits``.
+    All rates are as of before the row's time. The user's rate in the scene is smoothed towards the user's
+    rate over all scenes, shifted by the difference of the scene's rate and the overall rate on training days.
+    The user's rate over all scenes is smoothed towards the mean. Rates that the platform does not count add
+    0. ``items``: see ``popularity_logits``.
     """
-    return np.asarray((popularity_logits(examples, works) + _user_logits(examples)).astype(np.float32))
+    return np.asarray((popularity_logits(examples, items) + _user_logits(examples)).astype(np.float32))
 
 
 def _user_logits(examples: Examples) -> NDArray[Any]:
-    """(M, T) float64: logit of the user's smoothed rate in the scene − logit of the mean rate of users."""
+    """Returns (M, T) float64: logit of the user's smoothed rate in the scene − logit of the users' mean
+    rate."""
     users, scenes = examples.encoder.users, examples.encoder.scene_counters
     codes = examples.encoder.scenes.encode(examples.exposures.scene)
     shift = np.zeros((len(examples), len(examples.encoder.tasks)))
-    for at, task in enumerate(examples.encoder.tasks):
+    for column, task in enumerate(examples.encoder.tasks):
         if task not in users.counted:
             continue
-        positives, shows = _counted(examples.user_counts, users.counters, task)
+        positives, shows = _task_counts(examples.user_counts, users.counters, task)
         mean = float(np.clip(mean_rate(positives, shows), *RATES))
         logit = _logit(smoothed_rate(positives, shows, mean))
         if task in scenes.counted:
-            of_scene = np.clip(scenes.priors[:, scenes.counted.index(task)], *RATES)[codes]
+            scene_rate = np.clip(scenes.priors[:, scenes.counted.index(task)], *RATES)[codes]
             overall = users.priors[users.counted.index(task)]
-            expected = 1.0 / (1.0 + np.exp(-(logit + _logit(of_scene) - _logit(np.array(overall)))))
-            logit = _logit(smoothed_rate(*_counted(examples.scene_counts, scenes.counters, task), expected))
-        shift[:, at] = logit - _logit(np.array(mean))
+            expected = 1.0 / (1.0 + np.exp(-(logit + _logit(scene_rate) - _logit(np.array(overall)))))
+            logit = _logit(
+                smoothed_rate(*_task_counts(examples.scene_counts, scenes.counters, task), expected)
+            )
+        shift[:, column] = logit - _logit(np.array(mean))
     return shift
 
 
-def _counted(counts: NDArray[Any], counters: Sequence[str], task: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(positives, shows), each (M,), from ``counts (M, ·)`` in the order of ``counters``."""
+def _task_counts(
+    counts: NDArray[Any], counters: Sequence[str], task: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns (positives, exposures), each (M,), from ``counts (M, ·)`` in the order of ``counters``."""
     return counts[:, counters.index(f"count_{task}")], counts[:, counters.index(EXPOSED)]
 
 

@@ -1,8 +1,8 @@
-"""The first rank log: a new ranker scores every past exposure, as if it had served them.
+"""First rank log: a new ranker scores all past exposures as if it had served them.
 
-Serving appends to a log of the same form (``logs.rank_log``); this one stands in while nothing has been
-served. The ranker runs in ONNX Runtime, as in serving. For a share of the requests it also ranks a whole
-pool, as shadow requests do: works drawn uniformly from those uploaded by then.
+It has the form of a served log (``logs.rank_log``) and replaces it until something was served. The ranker
+runs in ONNX Runtime, as in serving. For a fraction of the requests it also ranks a whole pool, like shadow
+requests: items sampled uniformly from those published by then.
 """
 
 from __future__ import annotations
@@ -22,37 +22,35 @@ from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import Examples
 from karec.samples.lists import list_bounds
-from karec.samples.threads import in_order
+from karec.samples.threads import map_in_order
 from karec.times import Progress
 
-BATCH = 256  # of 2048 rows with long histories ONNX Runtime holds gigabytes, and takes twice the time
+BATCH = 256  # with 2048 rows and long histories ONNX Runtime needs gigabytes and twice the time
 
 
 def ranker_logits(
     examples: Examples, ranker: OnnxModel, progress: Progress | None = None, threads: int = 0
 ) -> NDArray[Any]:
-    """(M, T) float32: the ranker's logits of every example, in ONNX Runtime, batch by batch; ``threads`` as
-    ``in_order``.
-    """
+    """Returns (M, T) float32: the ranker's logits of each example. ``threads``: see ``map_in_order``."""
     return logits_of_rankers(examples, [ranker], progress, threads)[0]
 
 
 def logits_of_rankers(
     examples: Examples, rankers: Sequence[OnnxModel], progress: Progress | None = None, threads: int = 0
 ) -> list[NDArray[Any]]:
-    """``ranker_logits`` of each: examples are encoded once for all, which takes longer than most rankers
-    do."""
+    """Returns ``ranker_logits`` of each ranker. Examples are encoded once, which takes longer than most
+    rankers."""
     n, dense = len(examples), any("dense" in ranker.inputs for ranker in rankers)
 
-    def of_batch(begin: int) -> list[NDArray[Any]]:
+    def run_batch(begin: int) -> list[NDArray[Any]]:
         inputs = examples.inputs(np.arange(begin, min(begin + BATCH, n)))
         if dense:
             inputs["dense"] = examples.encoder.dense(inputs)
         return [ranker.run(inputs, "logits")[0] for ranker in rankers]
 
     batches: list[list[NDArray[Any]]] = []
-    for done, found in enumerate(in_order(of_batch, range(0, n, BATCH), threads), 1):
-        batches.append(found)
+    for done, logits in enumerate(map_in_order(run_batch, range(0, n, BATCH), threads), 1):
+        batches.append(logits)
         if progress is not None:
             progress(min(done * BATCH, n), n, "ranker over past exposures")
     empty = [np.empty((0, len(ranker.tasks)), np.float32) for ranker in rankers]
@@ -67,26 +65,25 @@ def write_rank_log(
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Rank every example and log it, in order of time. Impressions of one user at one moment are one
-    request."""
+    """Ranks and logs each example in order of time. Exposures of one user at one time are one request."""
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress, threads)
     fused = fusion(logits, ranker.tasks)
     scenes = examples.snapshot.labels.get("scene", [])
     order = np.lexsort((exposures.user_id, exposures.time_ms))
-    user, moment = exposures.user_id[order], exposures.time_ms[order]
-    cuts = np.flatnonzero((user[1:] != user[:-1]) | (moment[1:] != moment[:-1])) + 1
+    user, time = exposures.user_id[order], exposures.time_ms[order]
+    cuts = np.flatnonzero((user[1:] != user[:-1]) | (time[1:] != time[:-1])) + 1
     bounds = np.concatenate([[0], cuts, [len(order)]])
     with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
         for begin, end in pairwise(bounds):
             rows = order[begin:end]
             scene = int(exposures.scene[rows[0]])
             writer.append(
-                request_id=f"u{user[begin]}-{moment[begin]}",
+                request_id=f"u{user[begin]}-{time[begin]}",
                 user_id=int(user[begin]),
                 item_ids=exposures.work_id[rows],
                 scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
-                time_ms=int(moment[begin]),
+                time_ms=int(time[begin]),
                 model_version=ranker.model_version,
                 logits=logits[rows],
                 fused=fused[rows],
@@ -94,12 +91,12 @@ def write_rank_log(
 
 
 def pool_requests(
-    exposures: Impressions, share: float, most: int, generator: np.random.Generator
+    exposures: Impressions, share: float, max_requests: int, generator: np.random.Generator
 ) -> NDArray[Any]:
-    """(P,) in order: an exposure of each request whose whole pool is logged: a ``share`` of all, ``most`` at
-    most."""
+    """Returns (P,) ascending: one exposure of each request whose pool is logged, a ``share`` of all, at most
+    ``max_requests``."""
     requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
-    return np.sort(generator.permutation(requests)[: min(round(share * len(requests)), most)])
+    return np.sort(generator.permutation(requests)[: min(round(share * len(requests)), max_requests)])
 
 
 def write_shadow_log(
@@ -109,44 +106,44 @@ def write_shadow_log(
     folder: Path,
     *,
     share: float,
-    most: int,
-    works: int,
+    max_requests: int,
+    n_items: int,
     seed: int,
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Log the ranker's logits of ``works`` works for a ``share`` of the examples' requests, ``most`` of them
-    at most.
+    """Logs the ranker's logits of ``n_items`` items for a ``share`` of the requests, at most
+    ``max_requests``.
 
-    Requests and works are drawn from ``seed``.
+    Requests and items are sampled with ``seed``.
     """
     generator = np.random.default_rng(seed)
     exposures, snapshot = examples.exposures, examples.snapshot
-    chosen = pool_requests(exposures, share, most, generator)
+    chosen = pool_requests(exposures, share, max_requests, generator)
     upload_ms = snapshot.published_ms
     by_upload = np.argsort(upload_ms, kind="stable")
-    n_there = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
+    n_published_by = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
     scenes = snapshot.labels.get("scene", [])
-    drawn = (
-        (row, by_upload[generator.choice(there, min(works, there), replace=False)])
-        for row, there in zip(chosen.tolist(), n_there.tolist(), strict=True)
+    pools = (
+        (row, by_upload[generator.choice(n_published, min(n_items, n_published), replace=False)])
+        for row, n_published in zip(chosen.tolist(), n_published_by.tolist(), strict=True)
     )
 
-    def ranked(request: tuple[int, NDArray[Any]]) -> tuple[int, NDArray[Any], NDArray[Any]]:
+    def rank_pool(request: tuple[int, NDArray[Any]]) -> tuple[int, NDArray[Any], NDArray[Any]]:
         row, pool = request
         return row, pool, pool_logits(examples, row, pool, ranker)
 
     with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for done, (row, pool, logits) in enumerate(in_order(ranked, drawn, threads), 1):
-            user, moment, scene = (
+        for done, (row, pool, logits) in enumerate(map_in_order(rank_pool, pools, threads), 1):
+            user, time, scene = (
                 int(column[row]) for column in (exposures.user_id, exposures.time_ms, exposures.scene)
             )
             writer.append(
-                request_id=f"u{user}-{moment}",
+                request_id=f"u{user}-{time}",
                 user_id=user,
                 item_ids=snapshot.works.ids[pool],
                 scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
-                time_ms=moment,
+                time_ms=time,
                 model_version=ranker.model_version,
                 logits=logits,
                 fused=fusion(logits, ranker.tasks),
@@ -156,10 +153,10 @@ def write_shadow_log(
                 progress(done, len(chosen), "ranker over whole pools")
 
 
-def pool_logits(examples: Examples, row: int, works: NDArray[Any], ranker: OnnxModel) -> NDArray[Any]:
-    """(N, T) float32: the ranker's logits of ``works (N,)``, rows of works, for example ``row``'s user and
-    moment."""
-    inputs = examples.pool(row, works)
+def pool_logits(examples: Examples, row: int, items: NDArray[Any], ranker: OnnxModel) -> NDArray[Any]:
+    """Returns (N, T) float32: the ranker's logits of the item rows ``items (N,)`` for the request of example
+    ``row``."""
+    inputs = examples.pool(row, items)
     if "dense" in ranker.inputs:
         inputs["dense"] = examples.encoder.dense(inputs)
     return np.asarray(ranker.run(inputs, "logits")[0])
@@ -175,23 +172,23 @@ def write_served_pools(
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Log a new ranker's logits of the works that served requests had, pool by pool, as whole pools.
+    """Logs a new ranker's logits of served pools, as whole pools.
 
-    The pool of example ``rows[p]`` is the p-th list of ``served``, whose works the snapshot holds.
+    The pool of example ``rows[p]`` is list p of ``served``, whose items are in the snapshot.
     """
     starts, ends = list_bounds(served)
-    works = examples.snapshot.works.lookup(served.item_id)
+    items = examples.snapshot.works.lookup(served.item_id)
 
-    def ranked(at: int) -> tuple[int, NDArray[Any]]:
-        return at, pool_logits(examples, int(rows[at]), works[starts[at] : ends[at]], ranker)
+    def rank_pool(pool: int) -> tuple[int, NDArray[Any]]:
+        return pool, pool_logits(examples, int(rows[pool]), items[starts[pool] : ends[pool]], ranker)
 
     with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for done, (at, logits) in enumerate(in_order(ranked, range(len(rows)), threads), 1):
-            begin = starts[at]
+        for done, (pool, logits) in enumerate(map_in_order(rank_pool, range(len(rows)), threads), 1):
+            begin = starts[pool]
             writer.append(
-                request_id=f"{at} {served.request_id[begin]}",
+                request_id=f"{pool} {served.request_id[begin]}",
                 user_id=int(served.user_id[begin]),
-                item_ids=served.item_id[begin : ends[at]],
+                item_ids=served.item_id[begin : ends[pool]],
                 scene=str(served.scene[begin]),
                 time_ms=int(served.time_ms[begin]),
                 model_version=ranker.model_version,

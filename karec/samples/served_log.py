@@ -1,5 +1,4 @@
-"""The log of a service as a teacher: whose ranker wrote it, which of its rows can teach, and what was left
-out."""
+"""Reads a service's rank log for training: checks its ranker, and selects the usable rows."""
 
 from __future__ import annotations
 
@@ -22,18 +21,20 @@ from karec.samples.lists import list_bounds
 
 @dataclass(frozen=True, eq=False)
 class ServedLog:
-    """``log``: the rows that teach. ``notes``: what was read and why rows were left out, a line each."""
+    """``log``: the usable rows. ``notes``: what was read and why rows were left out, a line each."""
 
     log: RankLog
     notes: tuple[str, ...]
 
     def requests(self, snapshot: Snapshot, size: int) -> Impressions:
-        """The R requests that have a list of at least ``size`` works, as rows that training can look up: no
-        outcome belongs to them, so that their labels are 0, and each names the first work of its list."""
+        """Returns the R requests with a list of at least ``size`` items as rows for training.
+
+        They have no outcome: labels are 0, and each names the first item of its list.
+        """
         starts, ends = list_bounds(self.log)
         starts = starts[ends - starts >= size]
-        moments = np.stack([self.log.time_ms[starts], self.log.user_id[starts]])
-        starts = starts[np.unique(moments, axis=1, return_index=True)[1]]
+        keys = np.stack([self.log.time_ms[starts], self.log.user_id[starts]])
+        starts = starts[np.unique(keys, axis=1, return_index=True)[1]]
         scenes = {name: code for code, name in enumerate(snapshot.labels.get("scene", []))}
         scene = np.array([scenes.get(name, -1) for name in self.log.scene[starts]], np.int32)
         labels = {task: np.zeros(len(starts), np.uint8) for task in self.log.tasks}
@@ -50,75 +51,86 @@ def read_served_log(
     until_ms: int,
     version: int | None = None,
 ) -> ServedLog:
-    """The log in ``folder``, which ``ranker`` wrote while it served; its logits of ``tasks``. None: which
-    works met which requests is asked alone, and rankers of any versions may have written it.
+    """Returns the log in ``folder``, which ``ranker`` wrote while serving, with its logits of ``tasks``.
 
-    Left out and counted: repeats of (request, work, shadow), rows of users or works that ``snapshot`` does
-    not hold, and requests before it or after ``until_ms``, where the test begins. With ``version``, rows of
-    other model versions are passed over.
+    Left out and counted: repeats of (request, item, shadow), rows of users or items that ``snapshot`` lacks,
+    and requests before it or after ``until_ms``, the start of the test.
 
-    Raises LogSchemaError, naming versions with their rows, for rows of several versions that are not all this
-    ranker's, for a ``version`` that the log lacks, and for a part that another ranker wrote, which had an
-    encoder of its own; DataError when no row is left; and LogSchemaError as ``read_rank_log``.
+    Args
+      ranker    None: only the items of requests are used, so rankers of any version may have written the log
+      version   use only rows of this model version
+
+    Raises
+      LogSchemaError   rows of several versions that are not all this ranker's, a ``version`` that the log
+                       lacks, a part of another ranker (it has another encoder), or as ``read_rank_log``
+      DataError        no row is left
     """
     contents = log_contents(folder)
     by_version = _checked_versions(folder, contents, ranker, version)
     log = read_rank_log(folder, tasks, version=version)
     rows = sum(by_version.values()) if version is None else by_version[version]
-    early, late = log.time_ms < snapshot.time_ms, log.time_ms > until_ms
-    users = snapshot.users.lookup(log.user_id) < 0
-    works = snapshot.works.lookup(log.item_id) < 0
+    is_early, is_late = log.time_ms < snapshot.time_ms, log.time_ms > until_ms
+    has_unknown_user = snapshot.users.lookup(log.user_id) < 0
+    has_unknown_item = snapshot.works.lookup(log.item_id) < 0
     reasons = {
-        "of users that the data do not hold": users,
-        "of works that the data do not hold": works & ~users,
-        "of requests before the data begin": early & ~users & ~works,
-        "of requests after the test begins": late & ~users & ~works,
+        "of users that the data do not contain": has_unknown_user,
+        "of items that the data do not contain": has_unknown_item & ~has_unknown_user,
+        "of requests before the start of the data": is_early & ~has_unknown_user & ~has_unknown_item,
+        "of requests after the start of the test": is_late & ~has_unknown_user & ~has_unknown_item,
     }
-    kept = ~(users | works | early | late)
-    counts = {"repeated": rows - len(log), **{why: int(found.sum()) for why, found in reasons.items()}}
-    left_out = [f"{count:,} rows {why}" for why, count in counts.items() if count]
-    if not kept.any():
-        raise DataError(f"{folder}: no row can teach: {'; '.join(left_out)}: is it of these data?")
-    told = (
+    is_usable = ~(has_unknown_user | has_unknown_item | is_early | is_late)
+    counts = {
+        "repeated": rows - len(log),
+        **{reason: int(is_left_out.sum()) for reason, is_left_out in reasons.items()},
+    }
+    left_out = [f"{count:,} rows {reason}" for reason, count in counts.items() if count]
+    if not is_usable.any():
+        raise DataError(
+            f"{folder}: no usable row: {'; '.join(left_out)}. Check that log and data belong together."
+        )
+    note = (
         f"served log {folder}: {rows:,} rows of model version {_listed(by_version, version)}, "
-        f"{int(kept.sum()):,} teach"
+        f"{int(is_usable.sum()):,} usable"
     )
-    return ServedLog(log.take(kept), (told, *[f"served log: {why}, left out" for why in left_out]))
+    return ServedLog(log.take(is_usable), (note, *[f"served log: {reason}, left out" for reason in left_out]))
 
 
 def _checked_versions(
     folder: Path, contents: Sequence[PartContents], ranker: OnnxModel | None, version: int | None
 ) -> dict[int, int]:
-    """{model version: rows}, once it is clear that ``ranker``, where there is one, wrote the rows that are
-    wanted."""
+    """Returns {model version: rows} if ``ranker`` (if not None) wrote the selected rows. Raises
+    LogSchemaError otherwise."""
     rows = rows_by_version(contents)
-    told = ", ".join(f"{each} ({count:,} rows)" for each, count in rows.items())
+    listed = ", ".join(f"{number} ({count:,} rows)" for number, count in rows.items())
     if version is not None and version not in rows:
-        raise LogSchemaError(f"{folder} has no row of model version {version}; it has {told}")
+        raise LogSchemaError(f"{folder}: no row of model version {version}, only of {listed}")
     if ranker is None:
         return rows
-    wanted = [part for part in contents if version is None or version in part.rows]
-    own = all(part.ranker == ranker.fingerprint for part in wanted)
-    if own and ranker.fingerprint:
+    selected = [part for part in contents if version is None or version in part.rows]
+    is_own = all(part.ranker == ranker.fingerprint for part in selected)
+    if is_own and ranker.fingerprint:
         return rows
     if version is None and len(rows) > 1:
         raise LogSchemaError(
-            f"{folder} holds rows of the model versions {told}, and not all are of the ranker {ranker.path}: "
-            "take those of one with --log-version"
+            f"{folder}: rows have the model versions {listed}, and not all are of the ranker {ranker.path}. "
+            f"Select one "
+            "with --log-version."
         )
-    for part in wanted:
+    for part in selected:
         if part.ranker and ranker.fingerprint and part.ranker != ranker.fingerprint:
             raise LogSchemaError(
-                f"{part.part} was written by the ranker {part.ranker}, which has an encoder of its own; "
-                f"{ranker.path} is {ranker.fingerprint}: name the run whose ranker served with --run, or its "
-                "rows with --log-version"
+                f"{part.part}: written by the ranker {part.ranker}, which has another encoder, expected "
+                f"{ranker.fingerprint} as {ranker.path}. Name the run whose ranker served with --run, or "
+                f"select its "
+                "rows with --log-version."
             )
-    (only,) = rows if version is None else (version,)
-    if only != ranker.model_version and version is None:
+    (version_of_rows,) = rows if version is None else (version,)
+    if version_of_rows != ranker.model_version and version is None:
         raise LogSchemaError(
-            f"{folder} is of model version {told} and does not name its ranker; {ranker.path} is of version "
-            f"{ranker.model_version}: name the run whose ranker served with --run, or say that it is with "
-            f"--log-version {only}"
+            f"{folder}: rows have model version {listed} and do not name their ranker, expected version "
+            f"{ranker.model_version} as {ranker.path}. Name the run whose ranker served with --run, or "
+            f"confirm the "
+            f"version with --log-version {version_of_rows}."
         )
     return rows
 
@@ -127,13 +139,13 @@ def _listed(by_version: dict[int, int], version: int | None) -> str:
     return ", ".join(map(str, by_version)) if version is None else str(version)
 
 
-def joined(parts: Sequence[Impressions], tasks: Sequence[str]) -> Impressions:
-    """The exposures of ``parts``, one after the other, with the labels ``tasks``."""
+def concat_impressions(parts: Sequence[Impressions], tasks: Sequence[str]) -> Impressions:
+    """Returns the exposures of ``parts``, concatenated, with the labels ``tasks``."""
 
-    def each(name: str) -> NDArray[Any]:
+    def column(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     labels = {task: np.concatenate([part.labels[task] for part in parts]) for task in tasks}
     return Impressions(
-        each("user_id"), each("work_id"), each("time_ms"), each("scene").astype(np.int32), labels
+        column("user_id"), column("work_id"), column("time_ms"), column("scene").astype(np.int32), labels
     )

@@ -1,6 +1,6 @@
-"""Soft labels: the ranker's logits of each exposure, read back from the rank log.
+"""Soft labels: the ranker's logits of each exposure, read from the rank log.
 
-A request is identified by user and moment, which exposures and log both hold; its id is the host's choice.
+User and time identify a request in exposures and log; the request id depends on the host.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from karec.logs.read import RankLog, read_rank_log
 
 @dataclass(frozen=True, eq=False)
 class SoftLabels:
-    """For M exposures: ``logits (M, T)``, ``fused (M,)``, and ``known (M,) bool``: the log has them; others
-    are 0."""
+    """Logits (M, T) and fused scores (M,) of M exposures. ``known (M,) bool``: the log has them; others are
+    0."""
 
     logits: NDArray[Any]
     fused: NDArray[Any]
     known: NDArray[Any]
 
     def or_else(self, other: SoftLabels) -> SoftLabels:
-        """These, and what ``other`` knows of the same exposures where these know nothing."""
+        """Returns these, with ``other`` for exposures that are unknown here."""
         logits = np.where(self.known[:, None], self.logits, other.logits)
         fused = np.where(self.known, self.fused, other.fused)
         return replace(self, logits=logits, fused=fused, known=self.known | other.known)
 
-    def followed_by_unknown(self, n: int) -> SoftLabels:
-        """These, and ``n`` more exposures of which nothing is known."""
+    def pad_unknown(self, n: int) -> SoftLabels:
+        """Returns these with ``n`` more, unknown exposures."""
         arrays = self.logits, self.fused, self.known
         logits, fused, known = (
-            np.concatenate([own, np.zeros((n, *own.shape[1:]), own.dtype)]) for own in arrays
+            np.concatenate([array, np.zeros((n, *array.shape[1:]), array.dtype)]) for array in arrays
         )
         return SoftLabels(logits, fused, known)
 
@@ -45,26 +45,26 @@ class SoftLabels:
 def read_soft_labels(
     exposures: Impressions, folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
 ) -> SoftLabels:
-    """Join the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
+    """Joins the rank log in ``folder`` to ``exposures`` by (request, item). O((M + log) log).
 
-    The order of the log and repeated rows do not matter. Shadow rows are left out. An exposure without a row
-    is unknown. Raises LogSchemaError as ``read_teacher_log`` does.
+    Order and repeated rows of the log do not matter. Shadow rows are left out. Exposures without a row are
+    unknown. Raises LogSchemaError like ``read_teacher_log``.
     """
-    return soft_labels_of(exposures, read_teacher_log(folder, tasks, model_versions))
+    return join_soft_labels(exposures, read_teacher_log(folder, tasks, model_versions))
 
 
-def soft_labels_of(exposures: Impressions, log: RankLog) -> SoftLabels:
-    """``read_soft_labels`` of a log that has been read."""
+def join_soft_labels(exposures: Impressions, log: RankLog) -> SoftLabels:
+    """Joins a log to ``exposures``, see ``read_soft_labels``."""
     log = log.take(~log.shadow)
     n = len(log)
-    request = _paired(np.r_[log.user_id, exposures.user_id], np.r_[log.time_ms, exposures.time_ms])
-    key = _paired(request, np.r_[log.item_id, exposures.work_id])
-    logged, wanted = key[:n], key[n:]
+    request = _pair_keys(np.r_[log.user_id, exposures.user_id], np.r_[log.time_ms, exposures.time_ms])
+    key = _pair_keys(request, np.r_[log.item_id, exposures.work_id])
+    logged, keys = key[:n], key[n:]
     order = np.argsort(logged, kind="stable")
-    at = np.minimum(np.searchsorted(logged[order], wanted), max(n - 1, 0))
-    known = logged[order][at] == wanted if n else np.zeros(len(wanted), bool)
-    logits, fused = np.zeros((len(wanted), len(log.tasks)), np.float32), np.zeros(len(wanted), np.float32)
-    rows = order[at[known]]
+    index = np.minimum(np.searchsorted(logged[order], keys), max(n - 1, 0))
+    known = logged[order][index] == keys if n else np.zeros(len(keys), bool)
+    logits, fused = np.zeros((len(keys), len(log.tasks)), np.float32), np.zeros(len(keys), np.float32)
+    rows = order[index[known]]
     logits[known], fused[known] = log.logits[rows], log.fused[rows]
     return SoftLabels(logits, fused, known)
 
@@ -72,22 +72,23 @@ def soft_labels_of(exposures: Impressions, log: RankLog) -> SoftLabels:
 def read_teacher_log(
     folder: Path, tasks: Sequence[str], model_versions: Collection[int] | None = None
 ) -> RankLog:
-    """The rank log in ``folder``, whose ranker is to teach.
+    """Returns the rank log in ``folder`` for use as teacher.
 
-    Logits of two rankers are not comparable, so that the log must be of one model version, or of those that
-    ``model_versions`` names. Raises LogSchemaError for a log of others, and as ``read_rank_log`` does.
+    Logits of two rankers are not comparable, so the log must have one model version, or only those in
+    ``model_versions``. Raises LogSchemaError for another version, and like ``read_rank_log``.
     """
     log = read_rank_log(folder, tasks, model_versions)
     versions = np.unique(log.model_version)
     if model_versions is None and len(versions) > 1:
         raise LogSchemaError(
-            f"{folder} is a log of the model versions {versions.tolist()}: say which may teach"
+            f"{folder}: rows have the model versions {versions.tolist()}, expected one. Name the version to "
+            f"use."
         )
     return log
 
 
-def _paired(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """(M,) int64: one number for each pair of values."""
+def _pair_keys(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Returns (M,) int64: one number per pair of values."""
     _, one = np.unique(first, return_inverse=True)
     values, other = np.unique(second, return_inverse=True)
     return np.asarray(one * len(values) + other, np.int64)

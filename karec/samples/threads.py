@@ -1,4 +1,4 @@
-"""One function over many arguments on a few threads, results in the order of the arguments."""
+"""Calls a function for many arguments on a few threads; results are in the order of the arguments."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import TypeVar
 A = TypeVar("A")
 R = TypeVar("R")
 
-# Python runs on one of them at a time; NumPy's and ONNX Runtime's parts run beside each other
-MOST_THREADS = 4
-AHEAD = 2  # calls a thread that are begun before the first result is taken: results in memory stay few
+# only NumPy and ONNX Runtime run in parallel; Python code holds the GIL
+MAX_THREADS = 4
+AHEAD = 2  # calls per thread that start before a result is taken; bounds the results in memory
 
 
-def cores() -> int:
-    """Of the machine, those that this process may use."""
+def count_cores() -> int:
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[A], R], arguments: Iterable[A], threads: int = 0) -> Iterator[R]:
-    """``function(a)`` for each of ``arguments``, as ``map`` gives them; what a call raises is raised at its
+def map_in_order(function: Callable[[A], R], arguments: Iterable[A], threads: int = 0) -> Iterator[R]:
+    """Yields ``function(a)`` for each of ``arguments`` in order, like ``map``; an error is raised at its
     place.
 
-    ``threads`` 0: as many as this process has cores, MOST_THREADS at most. Arguments are drawn by the
-    caller's thread, in order. Results do not depend on the number of threads, as long as a call reads nothing
-    that another one writes. A caller that stops early waits for the calls that have begun.
+    ``threads`` 0: the number of cores, at most MAX_THREADS. The caller's thread iterates over the arguments.
+    Results do not depend on the number of threads if calls do not write what others read. If the caller stops
+    early, it waits for running calls.
     """
-    threads = threads or min(cores(), MOST_THREADS)
+    threads = threads or min(count_cores(), MAX_THREADS)
     with ThreadPoolExecutor(threads, thread_name_prefix="karec-in-order") as pool:
-        begun: deque[Future[R]] = deque()
+        running: deque[Future[R]] = deque()
         try:
             for argument in arguments:
-                begun.append(pool.submit(function, argument))
-                if len(begun) > AHEAD * threads:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                running.append(pool.submit(function, argument))
+                if len(running) > AHEAD * threads:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
         finally:
-            for left in begun:
-                left.cancel()
+            for future in running:
+                future.cancel()

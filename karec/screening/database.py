@@ -1,4 +1,5 @@
-"""DuckDB: reads Parquet, evaluates rules, joins; out of core, in a folder of its own, in bounded memory."""
+"""DuckDB: reads Parquet, evaluates rules and joins in bounded memory, with a temporary folder for larger
+data."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ from typing import Any
 from karec.errors import DataError, MissingExtra, one_line
 
 BATCH = 2**17  # rows
-SPILL = ".spill-"  # how the name of that folder begins
-MEMORY = "1200MB"  # what does not fit lies in the folder
+SPILL = ".spill-"  # prefix of the temporary folder's name
+MEMORY = "1200MB"  # larger data are stored in the folder
 
 
 class Database:
-    """One thread uses it. Rows come in the order of files and of rows in them, but from a query with a
+    """A connection for one thread. Rows are in the order of files and of their rows, except in a query with a
     join."""
 
     def __init__(self, connection: Any) -> None:
@@ -27,16 +28,16 @@ class Database:
         self._connection.execute(query, list(parameters)).fetchall()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
+        return rows
 
     def batches(self, query: str) -> Iterator[Any]:
-        """pyarrow.RecordBatch by RecordBatch."""
+        """Yields the result as pyarrow.RecordBatch."""
         yield from self._connection.sql(query).to_arrow_reader(BATCH)
 
     @contextmanager
     def table(self, name: str, table: Any) -> Iterator[None]:
-        """Within the block, the pyarrow.Table is the table ``name``."""
+        """Registers the pyarrow.Table as table ``name`` during the block."""
         self._connection.register(name, table)
         try:
             yield
@@ -45,8 +46,8 @@ class Database:
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[Database]:
-    """What does not fit into memory lies in a folder in ``folder``, while the block runs. MissingExtra."""
+def open_database(folder: Path) -> Iterator[Database]:
+    """Opens a database during the block, with its temporary folder in ``folder``. Raises MissingExtra."""
     try:
         import duckdb
     except ImportError as error:
@@ -67,9 +68,9 @@ def database(folder: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def told(what: Path) -> Iterator[None]:
-    """What DuckDB cannot read, in the block, is a DataError of one line; it names the file where DuckDB
-    does."""
+def database_errors(path: Path) -> Iterator[None]:
+    """Raises DataError in one line for data that DuckDB cannot read in the block, with the file if DuckDB
+    names it."""
     import duckdb
 
     try:
@@ -82,24 +83,25 @@ def told(what: Path) -> Iterator[None]:
     ):
         raise
     except duckdb.Error as error:
-        said = str(error).partition("\nLINE ")[0]  # then comes the query
-        raise DataError(f"{what} cannot be read: {one_line(said)}") from error
+        message = str(error).partition("\nLINE ")[0]  # the query follows
+        raise DataError(f"{path}: not readable: {one_line(message)}") from error
 
 
-def name(column: str) -> str:
-    """A column in SQL."""
+def quote_name(column: str) -> str:
+    """Returns a column name in SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
-def text(value: str) -> str:
-    """A text in SQL."""
+def quote_text(value: str) -> str:
+    """Returns a text literal in SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
-def scan(paths: Sequence[str]) -> str:
-    """A table in SQL: the rows of Parquet files, without columns made of the folders' names.
+def scan_sql(paths: Sequence[str]) -> str:
+    """Returns a table in SQL: the rows of Parquet files, without columns from the folders' names.
 
-    Parquet's least and most of a column leave NaN out; ``can_have_nan`` keeps DuckDB from believing that
-    there is none.
+    Parquet's minimum and maximum of a column ignore NaN; with ``can_have_nan`` DuckDB does not rely on them.
     """
-    return f"read_parquet([{', '.join(map(text, paths))}], hive_partitioning = false, can_have_nan = true)"
+    return (
+        f"read_parquet([{', '.join(map(quote_text, paths))}], hive_partitioning = false, can_have_nan = true)"
+    )

@@ -1,5 +1,7 @@
-"""The file of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``, and what else is known of the
-day in its footer. A cell is stored as its place in the footer's list of cells.
+"""File of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``; the footer has further facts on
+the day.
+
+A cell is stored as its index in the footer's list of cells.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.files import file_aside
-from karec.screening.levels import LOW, Levels, order_of
+from karec.screening.levels import LOW, Levels, to_order
 from karec.screening.library import Day
-from karec.screening.quality import Judge
-from karec.screening.rules import Blocked
+from karec.screening.quality import QualityScorer
+from karec.screening.rules import BlockList
 from karec.screening.settings import Settings
 
 FORMAT = 1
@@ -30,8 +32,11 @@ BATCH = 2**18  # rows
 
 @dataclass(frozen=True)
 class DayFacts:
-    """``made_of``: digest of all that the candidates depend on. ``rejected``: {reason: works}, in the order
-    in which a work meets them. ``listed``: {reason: places of the rule's list that the uploads hold}.
+    """Facts on a screened day.
+
+    made_of    digest of everything that the candidates depend on
+    rejected   {reason: works}, in the order in which a work is checked
+    listed     {reason: positions in the rule's list of the ids that the uploads have}
     """
 
     made_of: str
@@ -45,15 +50,18 @@ class DayFacts:
         return self.uploads - sum(self.rejected.values())
 
 
-def digest_of(settings: Settings, day: Day, quality: Judge, blocked: Mapping[str, Blocked]) -> str:
-    """Of all that a day's candidates depend on; ``keep``, floors, caps and ages are not among it."""
+def day_digest(
+    settings: Settings, day: Day, scorer: QualityScorer, block_lists: Mapping[str, BlockList]
+) -> str:
+    """Returns a digest of everything that a day's candidates depend on, which excludes ``keep``, floors, caps
+    and ages."""
     parts = {
         "format": FORMAT,
         "rules": [asdict(rule) for rule in settings.rules if rule.age_days is None],
-        "listed": {reason: each.values for reason, each in blocked.items()},
+        "listed": {reason: block_list.values for reason, block_list in block_lists.items()},
         "cells": [None if quota.condition is None else asdict(quota.condition) for quota in settings.quotas],
         "columns": asdict(settings.columns),
-        "quality": [settings.quality.column, quality.digest],
+        "quality": [settings.quality.column, scorer.digest],
         "near_duplicates": settings.near_duplicates and asdict(settings.near_duplicates),
         "shards": [(shard.path.name, shard.digest) for shard in day.shards],
     }
@@ -61,11 +69,11 @@ def digest_of(settings: Settings, day: Day, quality: Judge, blocked: Mapping[str
 
 
 def write_day(path: Path, ids: Any, cell: NDArray[Any], quality: NDArray[Any], facts: DayFacts) -> None:
-    """``ids``: a pyarrow.ChunkedArray of all candidates."""
+    """Writes the day's file. ``ids``: a pyarrow.ChunkedArray of all candidates."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    levels = Levels.count_of(cell, order_of(quality) >> LOW)
+    levels = Levels.from_works(cell, to_order(quality) >> LOW)
     cells = levels.cells
     table = pa.table(
         {
@@ -87,7 +95,7 @@ def write_day(path: Path, ids: Any, cell: NDArray[Any], quality: NDArray[Any], f
 
 
 class DayFile:
-    """A day's file, opened; its rows are read only by ``batches``. OSError, ValueError: it is none."""
+    """A day's file; ``batches`` reads its rows. Raises OSError or ValueError if the file is not one."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
@@ -95,17 +103,17 @@ class DayFile:
         self.path = path
         metadata = pq.read_metadata(path).metadata or {}
         if not {FACTS, CELLS, LEVELS} <= set(metadata):
-            raise ValueError(f"{path} is no file of a screened day")
-        said = json.loads(metadata[FACTS])
-        if said.pop("format") != FORMAT:
-            raise ValueError(f"{path} is of another format")
-        self.facts = DayFacts(**said)
+            raise ValueError(f"{path}: not a file of a screened day")
+        facts = json.loads(metadata[FACTS])
+        if facts.pop("format") != FORMAT:
+            raise ValueError(f"{path}: unsupported format")
+        self.facts = DayFacts(**facts)
         self.cells = np.array(json.loads(metadata[CELLS]), np.int64)
         packed = np.frombuffer(zlib.decompress(base64.b64decode(metadata[LEVELS])), "<i8").reshape(3, -1)
         self.levels = Levels(*packed.astype(np.int64))
 
     def batches(self, columns: Sequence[str]) -> Iterator[Any]:
-        """pyarrow.RecordBatch by RecordBatch, in order."""
+        """Yields rows as pyarrow.RecordBatch, in order."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.path) as file:
@@ -113,7 +121,7 @@ class DayFile:
 
 
 def read_day_file(path: Path) -> DayFile | None:
-    """None: there is none, or what is there is none."""
+    """Returns the day's file, or None if it is missing or not readable."""
     try:
         return DayFile(path)
     except (OSError, ValueError, TypeError, KeyError, zlib.error):

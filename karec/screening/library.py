@@ -1,4 +1,4 @@
-"""The folder of uploads: its days, their shards, and whether they are whole. Footers alone are read.
+"""The folder of uploads: its days, their shards, and checks of their files. Only footers are read.
 
 uploads/day=2026-11-03/part-0.parquet …
 """
@@ -19,21 +19,21 @@ from karec.errors import DataError, MissingExtra, nearest, one_line
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["integer", "number", "boolean", "text", "numbers", "other"]
-IDS: tuple[Kind, ...] = ("integer", "text")
-LISTS: tuple[Kind, ...] = ("numbers",)
+ColumnType = Literal["integer", "number", "boolean", "text", "numbers", "other"]
+IDS: tuple[ColumnType, ...] = ("integer", "text")
+LISTS: tuple[ColumnType, ...] = ("numbers",)
 FOLDER = re.compile(r"day=(\d{4}-\d{2}-\d{2})")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """``digest`` is of its size and its footer, which tells the extent, the least and the most of every
+    """A Parquet file. ``digest``: of its size and footer, which has the minimum and maximum of every
     column."""
 
     path: Path
     rows: int
     digest: str
-    kinds: Mapping[str, Kind]
+    column_types: Mapping[str, ColumnType]
     names: tuple[str, ...]
 
 
@@ -47,8 +47,8 @@ class Day:
         return sum(shard.rows for shard in self.shards)
 
     @property
-    def kinds(self) -> Mapping[str, Kind]:
-        return self.shards[0].kinds
+    def column_types(self) -> Mapping[str, ColumnType]:
+        return self.shards[0].column_types
 
     @property
     def paths(self) -> list[str]:
@@ -56,104 +56,104 @@ class Day:
 
 
 def day_folders(folder: Path) -> dict[date, Path]:
-    """{day: its folder}, by day. What begins with . or _ is passed over, and so are files that are not
-    Parquet.
+    """Returns {day: its folder}, by day, without names that start with . or _ and files that are not Parquet.
 
-    DataError: ``folder`` has no day, or a folder or Parquet file that is none.
+    Raises DataError if there is no day, or a folder or Parquet file that is not a day.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: days are wanted there, day=YYYY-MM-DD/*.parquet")
-    found: dict[date, Path] = {}
-    for path in _told(folder):
+        raise DataError(f"{folder}: not a folder, expected one with day=YYYY-MM-DD/*.parquet")
+    folders: dict[date, Path] = {}
+    for path in _visible_paths(folder):
         match = FOLDER.fullmatch(path.name)
         try:
             day = date.fromisoformat(match[1] if match else "")
         except ValueError:
-            raise DataError(f"{path}: {path.name!r} is no day: day=YYYY-MM-DD is wanted") from None
-        found[day] = path
-    if not found:
-        raise DataError(f"{folder} holds no days: day=YYYY-MM-DD/*.parquet are wanted there")
-    return found
+            raise DataError(f"{path}: name is {path.name!r}, expected day=YYYY-MM-DD") from None
+        folders[day] = path
+    if not folders:
+        raise DataError(f"{folder}: no days, expected day=YYYY-MM-DD/*.parquet")
+    return folders
 
 
 def window_days(
-    folders: Mapping[date, Path], last: date | None, most: int | None, missing: Collection[date]
+    folders: Mapping[date, Path], last: date | None, max_days: int | None, missing: Collection[date]
 ) -> tuple[list[date], list[date]]:
-    """(days of the window until ``last``, by default the last there is, at ``most`` so many; those before
-    it).
+    """Returns the days of the window until ``last`` (None: the latest), at most ``max_days``, and the days
+    before it.
 
-    DataError: ``last`` is not there, or a day of the window is neither there nor said to be ``missing``.
+    Raises DataError if ``last`` is not there, or a day of the window is neither there nor in ``missing``.
     """
     last = max(folders) if last is None else last
     if last not in folders:
-        raise DataError(
-            f"there are no uploads of {last}: the days there are go from {min(folders)} to {max(folders)}"
-        )
-    first = min(folders) if most is None else max(min(folders), last - timedelta(most - 1))
+        raise DataError(f"no uploads of {last}; there are days from {min(folders)} to {max(folders)}")
+    first = min(folders) if max_days is None else max(min(folders), last - timedelta(max_days - 1))
     days = [first + timedelta(n) for n in range((last - first).days + 1)]
     absent = [day for day in days if day not in folders and day not in missing]
     if absent:
-        more = f" and {len(absent) - 1} more days" if len(absent) > 1 else ""
+        others = f" and {len(absent) - 1} more days" if len(absent) > 1 else ""
         raise DataError(
-            f"{folders[last].parent} lacks {absent[0]}{more}: put them there, or say missing_days = "
-            f"[{absent[0]}] in screen.toml"
+            f"{folders[last].parent}: {absent[0]}{others} missing. Add the uploads, or set missing_days = "
+            f"[{absent[0]}] in screen.toml."
         )
     return [day for day in days if day in folders], [day for day in sorted(folders) if day < first]
 
 
 def read_day(day: date, folder: Path) -> Day:
-    """Its shards, by name. DataError names one that is no Parquet file or is cut short, or whose columns are
-    not those of the first; or what lies beside them and would not be read.
+    """Returns the day with its shards, by name.
+
+    Raises DataError for a file that is not Parquet or truncated, for columns that differ from the first
+    shard, and for other entries, which would not be read.
     """
-    paths = _told(folder)
+    paths = _visible_paths(folder)
     for path in paths:
         if path.suffix != ".parquet" or path.is_dir():
-            raise DataError(f"{path} is no file *.parquet: move what it holds to {folder}, or name it so")
+            raise DataError(f"{path}: not a file *.parquet. Move its content to {folder}, or rename it.")
     if not paths:
         raise DataError(
-            f"{folder} holds no *.parquet: remove it and say missing_days = [{day}], or put one there"
+            f"{folder}: no *.parquet. Add one, or remove the folder and set missing_days = [{day}]."
         )
     shards = tuple(map(_read_shard, paths))
     for shard in shards:
-        for name, kind in shards[0].kinds.items():
-            if shard.kinds.get(name) != kind:
-                held = f"holds {shard.kinds[name]}" if name in shard.kinds else "is missing"
+        for name, column_type in shards[0].column_types.items():
+            if shard.column_types.get(name) != column_type:
+                actual = f"is {shard.column_types[name]}" if name in shard.column_types else "is missing"
                 raise DataError(
-                    f"{shard.path}: column {name!r} {held}, in {shards[0].path.name} it holds {kind}"
+                    f"{shard.path}: column {name!r} {actual}, expected {column_type} as in "
+                    f"{shards[0].path.name}"
                 )
     return Day(day, shards)
 
 
-def check_days(days: Sequence[Day], needed: Mapping[str, Collection[Kind]]) -> None:
-    """DataError: a day lacks a column that is ``needed`` or holds something else there; or a shard is there
-    twice."""
+def check_days(days: Sequence[Day], needed: Mapping[str, Collection[ColumnType]]) -> None:
+    """Raises DataError if a ``needed`` column is missing or of another type, or a shard appears twice."""
     seen: dict[str, Path] = {}
     for day in days:
-        for name, kinds in needed.items():
-            held = day.kinds.get(name)
-            if held is None:
-                raise DataError(f"{day.shards[0].path}: no column {name!r}{nearest(name, day.kinds)}")
+        for name, types in needed.items():
+            actual = day.column_types.get(name)
+            if actual is None:
+                raise DataError(f"{day.shards[0].path}: no column {name!r}{nearest(name, day.column_types)}")
             for shard in day.shards:
-                alike = [other for other in shard.names if other.casefold() == name.casefold()]
-                if len(alike) > 1:
-                    both = " and ".join(map(repr, alike))
+                similar = [other for other in shard.names if other.casefold() == name.casefold()]
+                if len(similar) > 1:
+                    columns = " and ".join(map(repr, similar))
                     raise DataError(
-                        f"{shard.path}: columns {both} differ in capitals at most: rename one of them"
+                        f"{shard.path}: columns {columns} differ at most in capital letters. Rename one of "
+                        f"them."
                     )
-            if held not in kinds:
+            if actual not in types:
                 raise DataError(
-                    f"{day.shards[0].path}: column {name!r} holds {held}, wanted: {' or '.join(kinds)}"
+                    f"{day.shards[0].path}: column {name!r} is {actual}, expected {' or '.join(types)}"
                 )
-            if held != days[0].kinds[name]:
+            if actual != days[0].column_types[name]:
                 first = days[0].shards[0].path
                 raise DataError(
-                    f"{day.shards[0].path}: column {name!r} holds {held}, in {first} it holds "
-                    f"{days[0].kinds[name]}"
+                    f"{day.shards[0].path}: column {name!r} is {actual}, expected "
+                    f"{days[0].column_types[name]} as in {first}"
                 )
         for shard in day.shards:
             other = seen.setdefault(shard.digest, shard.path)
             if other != shard.path and shard.rows and other.read_bytes() == shard.path.read_bytes():
-                raise DataError(f"{shard.path} is {other} once more: remove one of them")
+                raise DataError(f"{shard.path} and {other} have the same content. Remove one of them.")
 
 
 def _read_shard(path: Path) -> Shard:
@@ -165,22 +165,22 @@ def _read_shard(path: Path) -> Shard:
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
         digest = hashlib.sha256(_footer(path)).hexdigest()[:32]
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors or OSErrors
-        raise DataError(f"{path} is no whole Parquet file: {one_line(str(error))}") from error
-    kinds = {field.name: _kind(field.type) for field in schema}
-    return Shard(path, metadata.num_rows, digest, kinds, tuple(schema.names))
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these two
+        raise DataError(f"{path}: truncated or not a Parquet file: {one_line(str(error))}") from error
+    column_types = {field.name: _column_type(field.type) for field in schema}
+    return Shard(path, metadata.num_rows, digest, column_types, tuple(schema.names))
 
 
-def _told(folder: Path) -> list[Path]:
-    """Folders and Parquet files in ``folder``, by name, that are not hidden."""
-    found = (path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+def _visible_paths(folder: Path) -> list[Path]:
+    """Returns folders and Parquet files in ``folder``, by name, that are not hidden."""
+    paths = (path for path in folder.iterdir() if not path.name.startswith((".", "_")))
     return sorted(
-        path for path in found if path.is_dir() or path.suffix.lower() in (".parquet", ".parq", ".pq")
+        path for path in paths if path.is_dir() or path.suffix.lower() in (".parquet", ".parq", ".pq")
     )
 
 
 def _footer(path: Path) -> bytes:
-    """The file's size and its footer: the length of the footer stands in the eighth byte from the end."""
+    """Returns the file's size and its footer; the footer's length is 8 bytes before the end."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 8, 0))
@@ -189,10 +189,10 @@ def _footer(path: Path) -> bytes:
         return str(size).encode() + file.read(length)
 
 
-def _kind(kind: pa.DataType) -> Kind:
+def _column_type(data_type: pa.DataType) -> ColumnType:
     from pyarrow import types
 
-    value: Any = kind.value_type if types.is_dictionary(kind) else kind
+    value: Any = data_type.value_type if types.is_dictionary(data_type) else data_type
     if types.is_integer(value):
         return "integer"
     if types.is_floating(value) or types.is_decimal(value):
@@ -207,14 +207,14 @@ def _kind(kind: pa.DataType) -> Kind:
     return "other"
 
 
-def needs(names: Iterable[tuple[str, Collection[Kind]]]) -> dict[str, Collection[Kind]]:
-    """{column: the kinds that all who need it can read}. DataError: there is none."""
-    found: dict[str, Collection[Kind]] = {}
-    for name, kinds in names:
-        before = found.get(name, kinds)
-        found[name] = [kind for kind in kinds if kind in before]
-        if not found[name]:
+def merge_needs(names: Iterable[tuple[str, Collection[ColumnType]]]) -> dict[str, Collection[ColumnType]]:
+    """Returns {column: types that all its readers can read}. Raises DataError if there are none."""
+    needed: dict[str, Collection[ColumnType]] = {}
+    for name, types in names:
+        before = needed.get(name, types)
+        needed[name] = [kind for kind in types if kind in before]
+        if not needed[name]:
             raise DataError(
-                f"screen.toml reads column {name!r} as {' or '.join(before)} and as {' or '.join(kinds)}"
+                f"screen.toml reads column {name!r} as {' or '.join(before)} and as {' or '.join(types)}"
             )
-    return found
+    return needed

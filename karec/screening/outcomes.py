@@ -1,6 +1,5 @@
-"""What later became of works, beside what was known of them: rows that the quality model learns from, and
-what became of those that screening let through.
-"""
+"""Later outcomes of works with their columns at upload: training rows of the quality model, and works that
+became popular."""
 
 from __future__ import annotations
 
@@ -15,20 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import ConfigError, DataError
-from karec.screening.database import Database, name, scan, told
-from karec.screening.library import IDS, Day, Kind, check_days, day_folders, needs, read_day
-from karec.screening.quality import needed, numbers
-from karec.screening.rules import Blocked, reasons
-from karec.screening.rules import needed as needed_by_rules
+from karec.screening.database import Database, database_errors, quote_name, scan_sql
+from karec.screening.library import IDS, ColumnType, Day, check_days, day_folders, merge_needs, read_day
+from karec.screening.quality import needed_columns, to_float32
+from karec.screening.rules import BlockList, rejection_reasons
+from karec.screening.rules import needed_columns as rule_columns
 from karec.screening.selection import KEPT_DAY, KEPT_ID
 from karec.screening.settings import Learn, Settings
 
-COUNTS: tuple[Kind, ...] = ("integer",)
+COUNTS: tuple[ColumnType, ...] = ("integer",)
+SHOWN, VIEWED = "karec.exposures", "karec.long_views"  # columns of a query's result
+SHOWN, VIEWED = "karec.exposures", "karec.long_views"  # columns of a query's result
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A day whose outcomes are known."""
+    """A day with known outcomes."""
 
     uploads: Day
     outcomes: Day
@@ -38,44 +39,44 @@ class Outcome:
         return self.uploads.day
 
 
-def learn_of(settings: Settings, path: Path) -> Learn:
-    """The table ``[learn]``; ConfigError where there is none."""
+def require_learn(settings: Settings, path: Path) -> Learn:
+    """Returns the table ``[learn]``. Raises ConfigError if it is missing."""
     if settings.learn is None:
         raise ConfigError(
-            f"{path}: the table 'learn' is missing: it says where outcomes are and what is learned from"
+            f"{path}: the table 'learn' is missing. It names the outcomes and the training columns."
         )
     return settings.learn
 
 
 def read_outcomes(settings: Settings, learn: Learn) -> list[Outcome]:
-    """The days that have both uploads and outcomes, whose columns are checked. DataError."""
+    """Returns the days with uploads and outcomes, after checking their columns. Raises DataError."""
     uploads = day_folders(settings.folder / settings.uploads)
     outcomes = day_folders(settings.folder / learn.outcomes)
-    both = sorted(set(uploads) & set(outcomes))
-    if not both:
-        raise DataError(f"no day has both uploads and outcomes: {settings.folder / learn.outcomes}")
-    found = [Outcome(read_day(day, uploads[day]), read_day(day, outcomes[day])) for day in both]
-    wanted = needs(chain([(settings.columns.work, IDS)], needed_by_rules(settings)))
-    check_days([each.uploads for each in found], wanted)
-    later = {learn.work: IDS, learn.exposures: COUNTS, learn.long_views: COUNTS}
-    check_days([each.outcomes for each in found], later)
-    return found
+    common_days = sorted(set(uploads) & set(outcomes))
+    if not common_days:
+        raise DataError(f"{settings.folder / learn.outcomes}: no day has both uploads and outcomes")
+    days = [Outcome(read_day(day, uploads[day]), read_day(day, outcomes[day])) for day in common_days]
+    needed_types = merge_needs(chain([(settings.columns.work, IDS)], rule_columns(settings)))
+    check_days([outcome.uploads for outcome in days], needed_types)
+    outcome_types = {learn.work: IDS, learn.exposures: COUNTS, learn.long_views: COUNTS}
+    check_days([outcome.outcomes for outcome in days], outcome_types)
+    return days
 
 
-def holes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
-    """A note for each day between the first and the last of ``days`` that is not among them; those
-    ``missing`` are known to be.
-    """
-    there = {each.day for each in days} | set(missing)
+def missing_day_notes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
+    """Returns a note for each day between the first and last of ``days`` that is not among them or in
+    ``missing``."""
+    known_days = {outcome.day for outcome in days} | set(missing)
     between = (days[0].day + timedelta(n) for n in range((days[-1].day - days[0].day).days))
-    return [f"{day} is left out: it has no outcomes, or no uploads" for day in between if day not in there]
+    return [
+        f"{day} is left out: it has no outcomes, or no uploads" for day in between if day not in known_days
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class LearningRows:
-    """N works that passed the rules and had a fair exposure: ``features (N, F) float32``, NaN where a cell is
-    missing; ``exposures``, ``long_views (N,)``.
-    """
+    """N works that passed the rules and had a fair exposure; ``features (N, F) float32``, NaN for a missing
+    cell."""
 
     features: NDArray[Any]
     exposures: NDArray[Any]
@@ -87,56 +88,59 @@ def learning_rows(
     settings: Settings,
     learn: Learn,
     days: Sequence[Outcome],
-    blocked: Mapping[str, Blocked],
-    most: int,
+    block_lists: Mapping[str, BlockList],
+    max_rows: int,
 ) -> LearningRows:
-    """Of ``days``, one of so many works, by a hash of the id, that about ``most`` are left. DataError: a
-    count of long views above that of exposures, or below 0.
+    """Returns about ``max_rows`` works of ``days``, sampled by a hash of the id.
+
+    Raises DataError if long views are below 0 or above exposures.
     """
-    check_days([each.uploads for each in days], needs(needed(learn.features)))
-    every = max(-(-sum(each.uploads.rows for each in days) // most), 1)
-    shown, viewed = name(learn.exposures), name(learn.long_views)
+    check_days([day.uploads for day in days], merge_needs(needed_columns(learn.features)))
+    stride = max(-(-sum(day.uploads.rows for day in days) // max_rows), 1)
+    exposures, long_views = quote_name(learn.exposures), quote_name(learn.long_views)
     parts = []
-    for each in days:
-        why = reasons(settings, each.uploads.kinds, blocked)
-        features = ", ".join(f"u.{name(column)}" for column in learn.features)
-        work = f"u.{name(settings.columns.work)}"
+    for day in days:
+        rejection = rejection_reasons(settings, day.uploads.column_types, block_lists)
+        features = ", ".join(f"u.{quote_name(column)}" for column in learn.features)
+        work = f"u.{quote_name(settings.columns.work)}"
         query = (
-            f"SELECT {features}, o.{shown} AS {name(SHOWN)}, o.{viewed} AS {name(VIEWED)} FROM (SELECT * "
-            f"FROM {scan(each.uploads.paths)} WHERE {why.sql} = 0) AS u JOIN {scan(each.outcomes.paths)} AS "
-            f"o ON {work} = o.{name(learn.work)} WHERE o.{shown} >= {learn.fair} AND hash({work}) % {every} "
-            f"= 0 ORDER BY {work}"
+            f"SELECT {features}, o.{exposures} AS {quote_name(SHOWN)}, o.{long_views} AS "
+            f"{quote_name(VIEWED)} "
+            f"FROM (SELECT * FROM {scan_sql(day.uploads.paths)} WHERE {rejection.sql} = 0) AS u "
+            f"JOIN {scan_sql(day.outcomes.paths)} AS o ON {work} = o.{quote_name(learn.work)} "
+            f"WHERE o.{exposures} >= {learn.fair} AND hash({work}) % {stride} = 0 ORDER BY {work}"
         )
-        folder = each.outcomes.shards[0].path.parent
-        with told(folder):
-            odd = database.rows(
-                f"SELECT {name(learn.work)} FROM {scan(each.outcomes.paths)} "
-                f"WHERE {viewed} < 0 OR {viewed} > {shown} LIMIT 1"
+        folder = day.outcomes.shards[0].path.parent
+        with database_errors(folder):
+            invalid = database.rows(
+                f"SELECT {quote_name(learn.work)} FROM {scan_sql(day.outcomes.paths)} "
+                f"WHERE {long_views} < 0 OR {long_views} > {exposures} LIMIT 1"
             )
-            if odd:
+            if invalid:
                 raise DataError(
-                    f"{folder}: work {odd[0][0]} has more {learn.long_views} than {learn.exposures}"
+                    f"{folder}: work {invalid[0][0]} has more {learn.long_views} than {learn.exposures}"
                 )
             for batch in database.batches(query):
-                matrix = np.stack([numbers(batch.column(at)) for at in range(len(learn.features))], axis=1)
+                matrix = np.stack([to_float32(batch.column(at)) for at in range(len(learn.features))], axis=1)
                 counts = [batch.column(key).to_numpy(zero_copy_only=False) for key in (SHOWN, VIEWED)]
                 parts.append((matrix, *counts))
     if not parts:
         names = f"{days[0].day} … {days[-1].day}"
         raise DataError(
-            f"no work of {names} passed the rules and had {learn.fair} exposures: lower learn.fair"
+            f"no work of {names} passed the rules and had {learn.fair} exposures. Lower learn.fair."
         )
-    return LearningRows(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-
-
-SHOWN, VIEWED = "karec.exposures", "karec.long_views"
+    return LearningRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
 class PopularDay:
-    """A day of the window, and the works of it that became popular. ``uploads``, ``candidates``, ``kept``:
-    works; ``popular``: those of them that did, and of these ``rejected`` by rule, ``quality (P,)`` of the
-    candidates and ``popular_kept``.
+    """A day of the window and its works that became popular.
+
+    uploads, passed, kept   numbers of works
+    popular                 works that became popular; of these
+    rejected                those rejected by a rule, by reason
+    quality                 (P,) of the candidates
+    popular_kept            those that were kept
     """
 
     day: date
@@ -149,18 +153,19 @@ class PopularDay:
     popular_kept: int
 
 
-def popular_from(database: Database, learn: Learn, days: Sequence[Outcome], share: float) -> int:
-    """Long views from which a work is among the ``share`` of all works of ``days`` that had the most."""
-    paths = [path for each in days for path in each.outcomes.paths]
-    with told(days[0].outcomes.shards[0].path.parent):
+def popular_threshold(database: Database, learn: Learn, days: Sequence[Outcome], share: float) -> int:
+    """Returns the smallest number of long views of the ``share`` of works of ``days`` with the most."""
+    paths = [path for day in days for path in day.outcomes.paths]
+    with database_errors(days[0].outcomes.shards[0].path.parent):
         counts = database.rows(
-            f"SELECT {name(learn.long_views)} AS n, count(*) FROM {scan(paths)} GROUP BY 1 ORDER BY 1 DESC "
+            f"SELECT {quote_name(learn.long_views)} AS n, count(*) FROM {scan_sql(paths)} GROUP BY 1 ORDER "
+            f"BY 1 DESC "
             f"NULLS LAST"
         )
-    total, so_far = sum(count for _, count in counts), 0
+    total, cumulative = sum(count for _, count in counts), 0
     for long_views, count in counts:
-        so_far += count
-        if so_far >= share * total or long_views is None:
+        cumulative += count
+        if cumulative >= share * total or long_views is None:
             return int(long_views or 0)
     return 0
 
@@ -169,41 +174,52 @@ def popular_day(
     database: Database,
     settings: Settings,
     learn: Learn,
-    each: Outcome,
-    blocked: Mapping[str, Blocked],
+    day: Outcome,
+    block_lists: Mapping[str, BlockList],
     candidates: Path,
     kept: Path,
-    least: int,
+    min_long_views: int,
 ) -> PopularDay:
-    """``candidates``: the day's file; ``kept``: the window's; popular: ``least`` long views or more."""
-    why, work = reasons(settings, each.uploads.kinds, blocked), name(settings.columns.work)
-    on_day = f"FROM {scan([str(kept)])} WHERE {name(KEPT_DAY)} = DATE '{each.day}'"
-    among = f"IN (SELECT {name(learn.work)} FROM popular)"
-    with told(each.outcomes.shards[0].path.parent):
+    """Returns the popular works of a day, those with at least ``min_long_views``.
+
+    Args
+      candidates   the day's file
+      kept         the window's file
+    """
+    rejection, work = (
+        rejection_reasons(settings, day.uploads.column_types, block_lists),
+        quote_name(settings.columns.work),
+    )
+    on_day = f"FROM {scan_sql([str(kept)])} WHERE {quote_name(KEPT_DAY)} = DATE '{day.day}'"
+    is_popular = f"IN (SELECT {quote_name(learn.work)} FROM popular)"
+    with database_errors(day.outcomes.shards[0].path.parent):
         database.run(
-            f"CREATE OR REPLACE TEMP TABLE popular AS SELECT DISTINCT {name(learn.work)} FROM "
-            f"{scan(each.outcomes.paths)} WHERE {name(learn.long_views)} >= {least}"
+            f"CREATE OR REPLACE TEMP TABLE popular AS SELECT DISTINCT {quote_name(learn.work)} FROM "
+            f"{scan_sql(day.outcomes.paths)} WHERE {quote_name(learn.long_views)} >= {min_long_views}"
         )
-        uploads = scan(each.uploads.paths)
+        uploads = scan_sql(day.uploads.paths)
         by_rule = dict(
             database.rows(
-                f"SELECT {why.sql} AS reason, count(*) FROM {uploads} WHERE {work} {among} GROUP BY 1"
+                f"SELECT {rejection.sql} AS reason, count(*) FROM {uploads} WHERE {work} {is_popular} GROUP "
+                f"BY 1"
             )
         )
-        passed = database.rows(f"SELECT count(*) FROM {uploads} WHERE {why.sql} = 0")[0][0]
+        passed = database.rows(f"SELECT count(*) FROM {uploads} WHERE {rejection.sql} = 0")[0][0]
         quality = [
             batch.column(0).to_numpy()
-            for batch in database.batches(f"SELECT quality FROM {scan([str(candidates)])} WHERE id {among}")
+            for batch in database.batches(
+                f"SELECT quality FROM {scan_sql([str(candidates)])} WHERE id {is_popular}"
+            )
         ]
         n_kept = database.rows(f"SELECT count(*) {on_day}")[0][0]
-        popular_kept = database.rows(f"SELECT count(*) {on_day} AND {name(KEPT_ID)} {among}")[0][0]
+        popular_kept = database.rows(f"SELECT count(*) {on_day} AND {quote_name(KEPT_ID)} {is_popular}")[0][0]
     return PopularDay(
-        each.day,
-        each.uploads.rows,
+        day.day,
+        day.uploads.rows,
         int(passed),
         int(n_kept),
         sum(by_rule.values()),
-        {why.names[code]: n for code, n in sorted(by_rule.items()) if code},
+        {rejection.names[code]: n for code, n in sorted(by_rule.items()) if code},
         np.concatenate(quality) if quality else np.empty(0, np.float32),
         int(popular_kept),
     )

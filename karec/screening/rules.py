@@ -1,4 +1,4 @@
-"""Rules and quotas in SQL: the first reason why a work is rejected, and which kinds it is of."""
+"""Rules and quotas in SQL: the first reason why a work is rejected, and its cell."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from karec.errors import DataError
-from karec.screening.database import Database, name, text
-from karec.screening.library import Kind
+from karec.screening.database import Database, quote_name, quote_text
+from karec.screening.library import ColumnType
 from karec.screening.settings import Condition, Rule, Settings
 
 INTEGER = re.compile(r"-?[0-9]{1,18}")
-NUMBERS: tuple[Kind, ...] = ("integer", "number")
+NUMBERS: tuple[ColumnType, ...] = ("integer", "number")
 
 
 @dataclass(frozen=True)
-class Blocked:
-    """The lines of a rule's file ``not_in``; in the database they are the table ``table``."""
+class BlockList:
+    """Ids of a rule's file ``not_in``; ``table`` is their table in the database."""
 
     rule: Rule
     table: str
@@ -32,84 +32,90 @@ class Blocked:
         return self.rule.column
 
 
-def read_blocked(settings: Settings, kinds: Mapping[str, Kind]) -> dict[str, Blocked]:
-    """{reason: its list}. A file has an id a line; empty lines and those that begin with # are passed over.
+def read_block_lists(settings: Settings, column_types: Mapping[str, ColumnType]) -> dict[str, BlockList]:
+    """Returns {reason: its list}. A file has one id per line; empty lines and lines that start with # are
+    ignored.
 
-    DataError names the line that is no integer where the column's ids are.
+    Raises DataError for a line that is not an integer if the column's ids are.
     """
-    found = {}
-    for at, rule in enumerate(settings.rules):
+    lists = {}
+    for index, rule in enumerate(settings.rules):
         if rule.not_in is None or rule.column is None:
             continue
         path = settings.folder / rule.not_in
-        integers = kinds.get(rule.column) == "integer"
-        values: list[int] | list[str] = _lines(path, integers)
-        found[rule.reason] = Blocked(rule, f"blocked_{at}", tuple(dict.fromkeys(values)), integers)  # type: ignore[arg-type]
-    return found
+        has_integers = column_types.get(rule.column) == "integer"
+        values: list[int] | list[str] = _lines(path, has_integers)
+        lists[rule.reason] = BlockList(rule, f"blocked_{index}", tuple(dict.fromkeys(values)), has_integers)  # type: ignore[arg-type]
+    return lists
 
 
-def _lines(path: Path, integers: bool) -> list[int] | list[str]:
+def _lines(path: Path, has_integers: bool) -> list[int] | list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of ids: {error}") from error
-    said = [
-        (at, line.strip()) for at, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")
+        raise DataError(f"{path}: not readable as a list of ids: {error}") from error
+    content = [
+        (number, line.strip())
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
     ]
-    if not integers:
-        return [line for _, line in said]
+    if not has_integers:
+        return [line for _, line in content]
     ids = []
-    for at, line in said:
+    for number, line in content:
         if INTEGER.fullmatch(line) is None:
-            raise DataError(f"{path}, line {at}: {line[:40]!r} is no integer, as the column's ids are")
+            raise DataError(
+                f"{path}, line {number}: id is {line[:40]!r}, expected an integer as in the column"
+            )
         ids.append(int(line))
     return ids
 
 
-def load_blocked(database: Database, blocked: Mapping[str, Blocked]) -> None:
-    """Each list as a table of one column ``id``."""
+def load_block_lists(database: Database, block_lists: Mapping[str, BlockList]) -> None:
+    """Loads each list as a table with the column ``id``."""
     import pyarrow as pa
 
-    for each in blocked.values():
-        with database.table("listed", pa.table({"id": _values(each)})):
-            database.run(f"CREATE OR REPLACE TABLE {each.table} AS SELECT * FROM listed")
+    for block_list in block_lists.values():
+        with database.table("listed", pa.table({"id": _values(block_list)})):
+            database.run(f"CREATE OR REPLACE TABLE {block_list.table} AS SELECT * FROM listed")
 
 
-def listed_sql(blocked: Blocked) -> str:
-    """What of a row is looked for in the list: NULL where the rule is not for it."""
-    only = "true" if blocked.rule.where is None else condition_sql(blocked.rule.where)
-    cell = f"TRY_CAST({name(blocked.column)} AS {'BIGINT' if blocked.integers else 'VARCHAR'})"
-    return f"CASE WHEN {only} THEN {cell} END"
+def listed_sql(block_list: BlockList) -> str:
+    """Returns the value of a row to look up in the list; NULL if the rule does not apply to the row."""
+    applies = "true" if block_list.rule.where is None else condition_sql(block_list.rule.where)
+    cell = f"TRY_CAST({quote_name(block_list.column)} AS {'BIGINT' if block_list.integers else 'VARCHAR'})"
+    return f"CASE WHEN {applies} THEN {cell} END"
 
 
-def without_listed(batch: Any, lists: Mapping[str, Blocked]) -> Any:
-    """Rows of the pyarrow.RecordBatch that no list has; ``lists``: {column made by listed_sql: its list}."""
+def without_listed(batch: Any, lists: Mapping[str, BlockList]) -> Any:
+    """Returns the rows of the pyarrow.RecordBatch that are in no list; ``lists``: {column from listed_sql:
+    its list}."""
     import pyarrow.compute as pc
 
-    for column, each in lists.items():
-        batch = batch.filter(pc.invert(pc.is_in(batch.column(column), value_set=_values(each))))
+    for column, block_list in lists.items():
+        batch = batch.filter(pc.invert(pc.is_in(batch.column(column), value_set=_values(block_list))))
     return batch
 
 
-def _values(blocked: Blocked) -> Any:
+def _values(block_list: BlockList) -> Any:
     import pyarrow as pa
 
-    return pa.array(blocked.values, pa.int64() if blocked.integers else pa.string())
+    return pa.array(block_list.values, pa.int64() if block_list.integers else pa.string())
 
 
-def needed(settings: Settings) -> Iterator[tuple[str, Collection[Kind]]]:
-    """(column, kinds that rules and quotas can read)."""
+def needed_columns(settings: Settings) -> Iterator[tuple[str, Collection[ColumnType]]]:
+    """Yields (column, types that rules and quotas can read)."""
     for rule in settings.rules:
         if rule.column is not None:
             yield rule.column, ("integer", "text") if rule.not_in is not None else NUMBERS
         if rule.where is not None:
-            yield rule.where.column, _kinds_of(rule.where)
+            yield rule.where.column, _condition_types(rule.where)
     for quota in settings.quotas:
         if quota.condition is not None:
-            yield quota.condition.column, _kinds_of(quota.condition)
+            yield quota.condition.column, _condition_types(quota.condition)
 
 
-def _kinds_of(condition: Condition) -> tuple[Kind, ...]:
+def _condition_types(condition: Condition) -> tuple[ColumnType, ...]:
     value = condition.value
     if value is None:
         return NUMBERS
@@ -117,60 +123,66 @@ def _kinds_of(condition: Condition) -> tuple[Kind, ...]:
 
 
 @dataclass(frozen=True)
-class Reasons:
-    """``names[n]`` is the reason of code n; 0: none. ``sql`` gives a row's code."""
+class RejectionReasons:
+    """``names[n]`` is the reason of code n, 0: accepted. ``sql`` gives a row's code."""
 
     names: tuple[str, ...]
     sql: str
 
 
-def reasons(settings: Settings, kinds: Mapping[str, Kind], blocked: Mapping[str, Blocked]) -> Reasons:
-    """In the order of the rules; before them, works without an id. A list that ``blocked`` lacks rejects
-    none."""
-    names, cases = ["", "no id"], [f"{name(settings.columns.work)} IS NULL"]
+def rejection_reasons(
+    settings: Settings, column_types: Mapping[str, ColumnType], block_lists: Mapping[str, BlockList]
+) -> RejectionReasons:
+    """Returns the reasons in the order of the rules, after works without an id. Lists not in ``block_lists``
+    reject none."""
+    names, cases = ["", "no id"], [f"{quote_name(settings.columns.work)} IS NULL"]
     for rule in settings.rules:
         if rule.column is None:
             continue
-        column, only = name(rule.column), "true"
+        column, applies = quote_name(rule.column), "true"
         if rule.where is not None:
             names.append(f"{rule.reason}: {rule.where.column} is missing")
-            cases.append(_missing(rule.where.column, kinds))
-            only = condition_sql(rule.where)
+            cases.append(_missing(rule.where.column, column_types))
+            applies = condition_sql(rule.where)
         names.append(f"{rule.reason}: {rule.column} is missing")
-        cases.append(f"{only} AND {_missing(rule.column, kinds)}")
-        broken = []
+        cases.append(f"{applies} AND {_missing(rule.column, column_types)}")
+        violations = []
         if rule.least is not None:
-            broken.append(f"{column} < {rule.least!r}")
+            violations.append(f"{column} < {rule.least!r}")
         if rule.most is not None:
-            broken.append(f"{column} > {rule.most!r}")
-        if rule.reason in blocked:
-            broken.append(f"{column} IN (SELECT id FROM {blocked[rule.reason].table})")
+            violations.append(f"{column} > {rule.most!r}")
+        if rule.reason in block_lists:
+            violations.append(f"{column} IN (SELECT id FROM {block_lists[rule.reason].table})")
         names.append(rule.reason)
-        cases.append(f"{only} AND ({' OR '.join(broken) or 'false'})")
+        cases.append(f"{applies} AND ({' OR '.join(violations) or 'false'})")
     whens = " ".join(f"WHEN {case} THEN {code}" for code, case in enumerate(cases, 1))
-    return Reasons(tuple(names), f"CASE {whens} ELSE 0 END")
+    return RejectionReasons(tuple(names), f"CASE {whens} ELSE 0 END")
 
 
-def _missing(column: str, kinds: Mapping[str, Kind]) -> str:
-    absent = f"{name(column)} IS NULL"
-    return f"({absent} OR isnan({name(column)}))" if kinds[column] == "number" else f"({absent})"
+def _missing(column: str, column_types: Mapping[str, ColumnType]) -> str:
+    is_null = f"{quote_name(column)} IS NULL"
+    return (
+        f"({is_null} OR isnan({quote_name(column)}))" if column_types[column] == "number" else f"({is_null})"
+    )
 
 
 def condition_sql(condition: Condition) -> str:
-    """True or false, never NULL; a missing cell is of no kind."""
-    column, value = name(condition.column), condition.value
+    """Returns SQL that is true or false, never NULL; a missing cell is false."""
+    column, value = quote_name(condition.column), condition.value
     if value is not None:
-        literal = text(value) if isinstance(value, str) else str(value).lower()
+        literal = quote_text(value) if isinstance(value, str) else str(value).lower()
         return f"coalesce({column} = {literal}, false)"
     bounds = [] if condition.least is None else [f"{column} >= {condition.least!r}"]
     bounds += [] if condition.below is None else [f"{column} < {condition.below!r}"]
-    # NaN is more than any number
+    # DuckDB orders NaN above all numbers
     return f"coalesce({' AND '.join(bounds)} AND NOT isnan({column}::DOUBLE), false)"
 
 
 def cell_sql(conditions: Sequence[Condition | None]) -> str:
-    """A row's cell: bit n is set where it meets condition n; of a None, an age, no bit is."""
+    """Returns SQL of a row's cell: bit n is set if it meets condition n; None (an age) sets no bit."""
     bits = [
-        f"(({condition_sql(each)})::BIGINT << {n})" for n, each in enumerate(conditions) if each is not None
+        f"(({condition_sql(condition)})::BIGINT << {n})"
+        for n, condition in enumerate(conditions)
+        if condition is not None
     ]
     return " | ".join(bits) or "0::BIGINT"

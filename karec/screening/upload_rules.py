@@ -1,5 +1,4 @@
-"""Screening's hard rules for one work, as it is uploaded: the reason that ``rules.py`` finds in SQL, in
-Python."""
+"""Screening's rules for one upload in Python; the reasons equal those of ``rules.py`` in SQL."""
 
 from __future__ import annotations
 
@@ -8,23 +7,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from karec.screening.rules import read_blocked
+from karec.screening.rules import read_block_lists
 from karec.screening.settings import Condition, Rule, Settings, read_settings
 
 
 class UploadRules:
-    """The rules of a ``screen.toml`` but for the age, which no upload has yet. Lists of ids are read once.
+    """Rules of a ``screen.toml`` except the age, which an upload has not yet. Block lists are read once.
 
-    ConfigError and DataError as screening raises them.
+    Raises ConfigError and DataError like screening.
     """
 
     def __init__(self, path: Path) -> None:
         self.settings: Settings = read_settings(path)
-        texts = read_blocked(self.settings, {})
-        self._listed = {reason: frozenset(map(str, blocked.values)) for reason, blocked in texts.items()}
+        block_lists = read_block_lists(self.settings, {})
+        self._listed = {
+            reason: frozenset(map(str, block_list.values)) for reason, block_list in block_lists.items()
+        }
 
-    def broken_by(self, columns: Mapping[str, Any]) -> str:
-        """The reason of the first rule that a work breaks, "" for none; a column that it lacks is missing."""
+    def find_broken_rule(self, columns: Mapping[str, Any]) -> str:
+        """Returns the reason of the first rule that a work breaks, or "". A column that it lacks counts as
+        missing."""
         for rule in self.settings.rules:
             if rule.column is None:
                 continue
@@ -43,10 +45,10 @@ class UploadRules:
     def _breaks(self, rule: Rule, value: Any) -> bool:
         if rule.not_in is not None:
             return str(value) in self._listed[rule.reason]
-        if isinstance(value, str):  # no number: as good as missing
+        if isinstance(value, str):  # not a number, so treated as missing
             return True
-        too_little = rule.least is not None and value < rule.least
-        return too_little or (rule.most is not None and value > rule.most)
+        is_too_small = rule.least is not None and value < rule.least
+        return is_too_small or (rule.most is not None and value > rule.most)
 
 
 def _is_missing(value: Any) -> bool:

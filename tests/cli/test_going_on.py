@@ -12,7 +12,7 @@ from karec.cli.going_on import gone_on_with
 from karec.cli.inputs import Loaded
 from karec.learn.fit.checkpoint import CheckpointError
 from karec.learn.run.run_folder import remove_runs
-from karec.learn.run.unfinished import Begun
+from karec.learn.run.unfinished import UnfinishedRun
 from karec.online.event_log.append import EventLogWriter
 
 KNOWN = 500  # exposures that the data hold; the log has the rest
@@ -130,7 +130,7 @@ def test_a_training_that_nobody_asked_to_compare_goes_on_by_resume_alone(trainin
         training(Killed(), margin=None)
     training.append(slice(60, 100))
     assert training(margin=None, resume=True) == (KNOWN + 60, True)
-    assert Begun.cut_off(training.run, 0) is None
+    assert UnfinishedRun.from_folder(training.run, 0) is None
     assert training(margin=None) == (KNOWN + 100, False)
 
 

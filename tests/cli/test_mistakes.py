@@ -39,7 +39,7 @@ def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
         ),
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
         ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),
-        ("", ["--resume"], "run holds no run to go on with: begin one without resume"),
+        ("", ["--resume"], "run: no run to resume. Start without --resume"),
         ("", ["--signing-key", "nowhere.pem"], "nowhere.pem cannot be read: No such file or directory"),
         ("", ["--data", "kuairand"], "--data kuairand needs --root DIR"),
     ],

@@ -82,7 +82,7 @@ def test_a_version_that_may_be_worse_stays_unpublished_and_the_next_takes_its_pl
     assert train(copy, out, *arguments, "0.9") == 0
     assert Bundle.open(out / "bundles").model_version == 2
     told = " ".join(capsys.readouterr().out.split())
-    assert "200 exposures beside" in told and "1, in service" in told and "published" in told
+    assert "200 exposures added to" in told and "1, in service" in told and "published" in told
     facts = json.loads((out / "run-2" / "run.json").read_text())
     compared = facts["compared"]
     assert compared["versions"] == [2, 1] and compared["margin"] == 0.9 and compared["no_worse"]
@@ -131,7 +131,7 @@ def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as
     arguments = ["--publish-if-no-worse", "0.9", "--events"]
     assert train(copy, out, *arguments, str(out / "events"), settings="steps.toml") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "200 exposures beside" in told and "begins anew" not in told
+    assert "200 exposures added to" in told and "begins anew" not in told
     assert train(copy, whole, *arguments, str(whole / "events"), settings="steps.toml") == 0
     for name in ("ranker", "user_tower", "item_tower"):
         both = [(folder / "run-2" / f"{name}.onnx").read_bytes() for folder in (out, whole)]

@@ -1,5 +1,4 @@
-"""Consistency of prerank and rank over pools: the means of the measures, who is left out, what a log
-gives."""
+"""Tests of the consistency of pre-ranking and ranking over pools."""
 
 import json
 
@@ -20,7 +19,7 @@ def pools(n_pools, n_works, noise=1.0, seed=0):
         yield ScoredPool(at % 7, rank + noise * generator.standard_normal(n_works), rank)
 
 
-def test_each_measure_is_the_mean_over_pools():
+def test_consistency_is_the_mean_over_pools():
     found = consistency(pools(20, 300))
     prerank, rank = (
         np.stack([getattr(pool, side) for pool in pools(20, 300)]) for side in ("prerank", "rank")
@@ -44,7 +43,7 @@ def test_each_measure_is_the_mean_over_pools():
     assert (found["pools"], found["users"], found["pool_size"]["median"]) == (20, 7, 300)
 
 
-def test_prerank_that_is_the_ranker_agrees_in_everything():
+def test_consistency_is_1_if_prerank_equals_rank():
     found = consistency(pools(5, 1200, noise=0.0))
     assert all(measured["value"] == pytest.approx(1.0) for measured in found["measures"].values())
     shares = np.array(found["curve"]["share_of_pool"])
@@ -53,20 +52,20 @@ def test_prerank_that_is_the_ranker_agrees_in_everything():
     np.testing.assert_allclose(found["curve"]["top_50"], np.minimum(kept / 50, 1))
 
 
-def test_prerank_by_chance_lies_on_the_diagonal():
+def test_consistency_curve_of_random_prerank_is_diagonal():
     generator = np.random.default_rng(4)
     chance = (ScoredPool(at, generator.random(1000), generator.random(1000)) for at in range(300))
     np.testing.assert_allclose(consistency(chance)["curve"]["top_50"], SHARES, atol=0.01)
 
 
-def test_a_pool_too_small_for_a_measure_is_left_out_of_it():
+def test_consistency_leaves_out_small_pools_per_measure():
     found = consistency([*pools(3, 300), *pools(2, 60)])
     counted = {name: measured["pools"] for name, measured in found["measures"].items()}
     assert counted["ranker's top 50 in 50"] == 5 and counted["ranker's top 50 in 100"] == 3
     assert found["pool_size"] == {"least": 60, "median": 300, "most": 300}
 
 
-def test_no_pool_and_a_log_without_shadow_requests_are_refused(tmp_path):
+def test_consistency_refuses_no_pool_and_no_shadow_requests(tmp_path):
     with pytest.raises(DataError, match="no pool"):
         consistency([])
     with RankLogWriter(tmp_path, ("click",)) as writer:
@@ -91,7 +90,7 @@ def log(writer, request_id, fused, prerank, user_id=1):
     )
 
 
-def test_a_log_gives_the_pools_that_were_scored(tmp_path):
+def test_logged_pools_equal_the_scored_pools(tmp_path):
     generator = np.random.default_rng(2)
     fused, prerank = generator.random((2, 3, 40)).astype(np.float32)
     prerank[1, 5] = np.nan  # a work that prerank does not know
@@ -107,11 +106,11 @@ def test_a_log_gives_the_pools_that_were_scored(tmp_path):
         np.testing.assert_array_equal(pool.rank, fused[at, known])
 
 
-def test_the_report_is_json_and_a_page_with_its_pictures_inside(tmp_path):
+def test_consistency_report_is_json_and_a_page_with_pictures(tmp_path):
     report = {"drawn": consistency(pools(5, 300)), "logged": consistency(pools(4, 200))}
     data, page = write_consistency(report, {}, tmp_path / "out")
     assert json.loads(data.read_text()) == json.loads(json.dumps({"format": 2, **report, "funnel_loss": {}}))
     text = page.read_text()
-    assert text.count("<svg") == 2 and "5 pools of 300 works" in text
+    assert text.count("<svg") == 2 and "5 pools of 300 items" in text
     for reference in ("src=", 'href="http', "@import", "url(http"):
         assert reference not in text

@@ -1,5 +1,4 @@
-"""The funnel's loss: what passes prerank of the ranker's best works, measured on pools that are small enough
-to see."""
+"""Tests of the funnel loss on pools small enough for values by hand."""
 
 import numpy as np
 import pytest
@@ -73,20 +72,20 @@ def requests(n):
     return [Request(user, scene="home", time_ms=1, request_id=f"r{user}") for user in range(n)]
 
 
-def test_shares_are_those_of_the_ranker_s_best_that_pass(cascade):
+def test_funnel_fractions_are_of_the_rankers_best_items(cascade):
     (pool,) = recalled_pools(cascade, cascade.index, requests(1), sizes=())
     product = VECTORS.astype(np.float64) @ np.ones(DIM)
     order = np.argsort(-product)
     passed = [work for work in order[:400] if work % 2 == 0][:150]
     best = set(np.argsort(-LIKED)[:100].tolist())
     assert pool.passed.sum() == len(passed) == 150
-    kept = pool.kept(100)
+    kept = pool.kept_fractions(100)
     assert kept["prerank"] == len(best & set(passed)) / 100
     assert kept["inner_product"] == len(best & set(order[:150].tolist())) / 100
     assert kept["on_purpose"] == pytest.approx(kept["inner_product"] - kept["prerank"])
 
 
-def test_smaller_pools_are_drawn_from_the_whole_and_go_through_prerank_again(cascade):
+def test_smaller_pools_are_samples_that_are_preranked_again(cascade):
     pools = list(recalled_pools(cascade, cascade.index, requests(3), sizes=(500, 1_000, WORKS)))
     assert [(pool.user_id, pool.size, len(pool.rank)) for pool in pools] == [
         (user, size, n) for user in range(3) for size, n in (("whole", WORKS), ("500", 500), ("1000", 1_000))
@@ -103,31 +102,31 @@ def test_smaller_pools_are_drawn_from_the_whole_and_go_through_prerank_again(cas
     assert len(rows) == 6 and all(len(row) == len(FUNNEL_HEAD) for row in rows)
 
 
-def test_a_ranker_that_is_prerank_loses_nothing_to_the_inner_product():
+def test_inner_product_loses_nothing_if_rank_equals_prerank():
     scores = GENERATOR.standard_normal(500)
     passed = np.zeros(500, bool)
     passed[np.argsort(-scores)[:100]] = True
-    assert FunnelPool(1, scores, scores, passed).kept(100) == {
+    assert FunnelPool(1, scores, scores, passed).kept_fractions(100) == {
         "inner_product": 1,
         "prerank": 1,
         "on_purpose": 0,
     }
 
 
-def test_a_work_without_a_vector_is_lost_by_the_inner_product():
+def test_item_without_a_vector_is_lost_by_the_inner_product():
     rank = -np.arange(20.0)
     prerank = np.where(np.arange(20) < 3, np.nan, rank)
-    assert FunnelPool(1, rank, prerank, np.ones(20, bool)).kept(10)["inner_product"] == 0.7
+    assert FunnelPool(1, rank, prerank, np.ones(20, bool)).kept_fractions(10)["inner_product"] == 0.7
 
 
-def test_a_pool_of_fewer_works_says_nothing_of_the_best():
+def test_funnel_of_a_small_pool_is_nan():
     pools = [FunnelPool(user, np.arange(50.0), np.arange(50.0), np.arange(50) >= 40) for user in range(3)]
     loss = funnel_loss(pools)
     assert loss["prerank"] == {"top10": 1.0, "top10_ci": (1.0, 1.0), "top100": None, "top100_ci": None}
     assert all("–" in row[3] for row in funnel_rows(loss) if row[2] == "100")
 
 
-def test_no_pool_is_refused():
+def test_funnel_refuses_no_pool():
     with pytest.raises(DataError, match="no pool"):
         funnel_loss([])
 
@@ -153,7 +152,7 @@ def write(folder, of):
                     )
 
 
-def test_a_log_tells_what_passed_by_what_was_ranked(tmp_path):
+def test_logged_funnel_uses_ranked_items_as_selected(tmp_path):
     scores = np.linspace(1, 0, 30)
     other = np.random.default_rng(1).permutation(scores)
     write(
@@ -161,11 +160,11 @@ def test_a_log_tells_what_passed_by_what_was_ranked(tmp_path):
     )
     (pool,) = logged_funnel(tmp_path)
     assert pool.passed.sum() == 5
-    assert pool.kept(10)["prerank"] == 0.5
-    assert pool.kept(10)["inner_product"] == len(set(np.argsort(-other)[:5]) & set(range(10))) / 10
+    assert pool.kept_fractions(10)["prerank"] == 0.5
+    assert pool.kept_fractions(10)["inner_product"] == len(set(np.argsort(-other)[:5]) & set(range(10))) / 10
 
 
-def test_a_log_without_what_was_ranked_is_refused(tmp_path):
+def test_logged_funnel_refuses_a_log_without_ranked_items(tmp_path):
     write(tmp_path, {"b": (np.arange(30.0), np.arange(30.0), [])})
-    with pytest.raises(DataError, match="beside what was ranked"):
+    with pytest.raises(DataError, match="whose ranked items are logged too"):
         list(logged_funnel(tmp_path))

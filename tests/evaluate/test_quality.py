@@ -1,4 +1,4 @@
-"""The quality table: measures of every model and task, with intervals, on the same rows."""
+"""Tests of the quality table: measures of all models and tasks with intervals."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from karec.catalog.impressions import Impressions
 from karec.evaluate.quality import GROUPS, exposures_before, quality_json, quality_table, rows_by_history
 from karec.evaluate.tables import COLUMNS, history_rows, quality_rows
-from karec.samples.examples import as_known
+from karec.samples.examples import feature_times
 
 
 def shown(n, y, generator):
@@ -22,7 +22,7 @@ def shown(n, y, generator):
     )
 
 
-def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
+def test_quality_table_has_all_models_and_tasks_with_intervals():
     generator = np.random.default_rng(1)
     n = 600
     y = generator.integers(0, 2, n).astype(np.uint8)
@@ -45,7 +45,7 @@ def test_quality_reports_every_model_and_task_with_intervals_around_the_value():
         quality_table({"a": guess[:, :1]}, exposures, ("click", "like"), start_ms=0)
 
 
-def test_auc_and_gauc_are_compared_with_the_towers_too_where_there_are_some():
+def test_quality_table_compares_with_towers_if_there_are_any():
     generator = np.random.default_rng(2)
     y = generator.integers(0, 2, 500).astype(np.uint8)
     guesses = {
@@ -65,7 +65,7 @@ def test_auc_and_gauc_are_compared_with_the_towers_too_where_there_are_some():
     assert head == ["model", "AUC", "behind the ranker", "GAUC (user, day)", "ECE"] and len(rows[0]) == 5
 
 
-def test_labels_of_one_class_have_no_auc_and_quality_json_stays_json():
+def test_labels_of_one_class_have_auc_none_in_json():
     exposures = shown(50, np.zeros(50, np.uint8), np.random.default_rng(3))
     table = quality_table(
         {"towers": np.full((50, 2), 0.2)}, exposures, ("click", "like"), start_ms=0, resamples=5
@@ -82,10 +82,10 @@ def test_labels_of_one_class_have_no_auc_and_quality_json_stays_json():
     )
 
 
-def test_every_row_is_in_the_group_of_what_was_shown_to_its_user_before_the_last_refresh(dataset):
+def test_rows_are_grouped_by_exposures_before_the_last_refresh(dataset):
     exposures = dataset.exposures
     counted = dataset.snapshot.users["count_exposed"]
-    as_of = as_known(dataset, 24.0)
+    as_of = feature_times(dataset, 24.0)
     seen = exposures_before(dataset, as_of)
     for row in range(0, len(exposures), 41):
         before = (exposures.user_id == exposures.user_id[row]) & (exposures.time_ms < as_of[row])

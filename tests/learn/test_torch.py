@@ -1,4 +1,4 @@
-"""torch is loaded in one place, after OpenMP has been told how threads wait."""
+"""Tests that torch is loaded in one place, after the OpenMP wait policy is set."""
 
 import os
 import re
@@ -21,17 +21,17 @@ def policy_after(code, **environment):
     return done.stdout.strip()
 
 
-def test_importing_the_package_changes_nothing():
-    assert policy_after("import karec.learn, karec.learn.settings.settings") == "None"
+def test_importing_karec_does_not_set_omp_wait_policy():
+    assert policy_after("import karec.learn, karec.learn.settings.train") == "None"
 
 
 @pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(given, policy):
+def test_importing_torch_sets_omp_wait_policy_if_missing(given, policy):
     assert policy_after("import karec.learn.nets.layers", **given) == policy
 
 
-def test_no_module_loads_torch_by_itself():
-    """One that did, imported first, would load OpenMP before the policy is set."""
+def test_modules_import_torch_only_from_torch_module():
+    """A module that imports torch first would load OpenMP before the policy is set."""
     by_itself = [
         str(path.relative_to(ROOM))
         for path in ROOM.rglob("*.py")

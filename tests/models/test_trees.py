@@ -96,9 +96,9 @@ N_LEAVES = 9
 MODES = ["BRANCH_EQ" if feature >= 0 else "LEAF" for tree in FEW for feature in tree.features]
 STAY = {
     "categories": ({"nodes_modes": MODES}, "it splits by BRANCH_EQ"),
-    "an average": ({"aggregate_function": "AVERAGE"}, "its aggregate_function is another than b'SUM'"),
-    "a transform": ({"post_transform": "LOGISTIC"}, "its post_transform is another than b'NONE'"),
-    "two targets": ({"n_targets": 2, "target_ids": [0, 1] * 4 + [0]}, "its n_targets is another than 1"),
+    "an average": ({"aggregate_function": "AVERAGE"}, "its aggregate_function is not b'SUM'"),
+    "a transform": ({"post_transform": "LOGISTIC"}, "its post_transform is not b'NONE'"),
+    "two targets": ({"n_targets": 2, "target_ids": [0, 1] * 4 + [0]}, "its n_targets is not 1"),
     "a base": ({"base_values": [0.5]}, "it has base_values"),
     "a leaf without a weight": (
         {
@@ -110,7 +110,7 @@ STAY = {
                 if each.name == f"target_{name}"
             },
         },
-        "its leaves have not one weight each",
+        "its leaves do not have exactly one weight",
     ),
 }
 
@@ -149,7 +149,7 @@ def test_trees_of_a_model_with_external_weights_stay(tmp_path):
         onnx.load(path), str(path), save_as_external_data=True, location="weights", size_threshold=0
     )
     inputs = {name: np.ones((3, n), np.float32) for name, n in (("dense", 4), ("other", 5))}
-    assert same_bits(path, inputs, 0)[1] == ("weights of the model lie outside of its file",)
+    assert same_bits(path, inputs, 0)[1] == ("weights of the model are stored outside of its file",)
 
 
 def outside(values, name, path):
@@ -169,7 +169,7 @@ def test_trees_of_a_node_with_external_weights_stay(tmp_path):
     nodes = [tree_node(FEW, "dense", "trees"), constant, helper.make_node("Add", ["trees", "c"], ["logits"])]
     path = write_model(tmp_path / "r.onnx", nodes, {"dense": 4})
     rows = random_rows(np.random.default_rng(1), FEW, 9, 4)
-    assert same_bits(path, {"dense": rows}, 0)[1] == ("weights of the model lie outside of its file",)
+    assert same_bits(path, {"dense": rows}, 0)[1] == ("weights of the model are stored outside of its file",)
 
 
 def test_trees_accept_any_name_of_the_row_axis(tmp_path):

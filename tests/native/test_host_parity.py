@@ -26,7 +26,7 @@ from karec.config.host_stage import export_stage
 from karec.errors import BundleError, ConfigError
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
-from karec.refresh.next_version import roll_in
+from karec.refresh.next_version import publish_next_version
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
 from karec.times import HOUR_MS
@@ -234,7 +234,7 @@ def test_a_cpp_host_answers_a_user_by_raw_ids_as_python_does(native_programs, tm
     bundle = publish_small_bundle(tmp_path)
     if version_of_towers == "two versions":
         run_folder = write_next_run(bundle, tmp_path / "next")
-        bundle = Bundle.open(roll_in(run_folder, bundle.snapshot, tmp_path / "bundles"))
+        bundle = Bundle.open(publish_next_version(run_folder, bundle.snapshot, tmp_path / "bundles"))
     stage = load_stage(configure(tmp_path, RAW_STAGE), "home", "prerank", bundle)
     export_stage(tmp_path / "karec.toml", "home", "prerank", tmp_path / "stage.txt", bundle)
     snapshot = bundle.snapshot

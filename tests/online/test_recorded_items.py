@@ -310,7 +310,7 @@ quality = { column = "duration_s" }
         }
 
 
-def test_ids_that_are_texts_come_back_as_they_went_in(tmp_path, now):
+def test_text_ids_are_kept_unchanged(tmp_path, now):
     path = live_config(tmp_path, state="state", ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
         before = ask(live, "u1", time_ms=now)

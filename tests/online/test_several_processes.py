@@ -12,10 +12,10 @@ from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.config import open_hot_swap
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.next_version import roll_in
+from karec.refresh.next_version import publish_next_version
 from karec.refresh.pace import Pace
-from karec.refresh.rolling import refreshing
-from karec.refresh.shards import library_of, shards_in
+from karec.refresh.rolling import open_refresh
+from karec.refresh.shards import library_folder, list_shards
 
 HOUR = 3_600_000
 USER, NEW, CREATOR = 1, 9001, 4
@@ -60,8 +60,8 @@ def bundle_of(live):
 
 def refresh(bundle, now):
     """A round of the bundle's library, as another process makes it."""
-    with refreshing(Bundle.open(bundle.path, verify=False)) as work:
-        work.run(work.begin(now, 7), Pace(1.0))
+    with open_refresh(Bundle.open(bundle.path, verify=False)) as work:
+        work.run(work.start_round(now, 7), Pace(1.0))
 
 
 def vectors(index, ids):
@@ -124,7 +124,7 @@ def test_a_model_that_rolls_in_goes_on_after_the_reload_and_ends_the_former_one(
     refresh(before, now)
     live.add_refreshed()
     live.record([{"kind": "adjust", "work": int(before.snapshot.works.ids[0]), "scale": 2.0}], now_ms=now)
-    roll_in(made / "run-2", before.snapshot, before.path.parent, sample=5)
+    publish_next_version(made / "run-2", before.snapshot, before.path.parent, sample=5)
     assert live.reload()
     bundle = bundle_of(live)
     assert bundle.index.model_versions == (1, 2) and not ask(live, USER, time_ms=now).degraded
@@ -155,7 +155,7 @@ def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, cap
     was = vectors(bundle.index, ids)
     live.close()
     refresh(bundle, now)
-    path = shards_in(library_of(bundle.path))[0].path / PRERANK.index
+    path = list_shards(library_folder(bundle.path))[0].path / PRERANK.index
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-9])
     live = worker()
@@ -172,7 +172,7 @@ def test_a_damaged_shard_takes_no_edit_back(worker, now):
     bundle = bundle_of(live)
     live.close()
     refresh(bundle, now + HOUR)
-    first, *_, last = shards_in(library_of(bundle.path))
+    first, *_, last = list_shards(library_folder(bundle.path))
     edited = int(first.index(PRERANK.index).ids[0])
     damaged = next(iter(last.path.rglob("*.karec")))
     damaged.chmod(0o644)

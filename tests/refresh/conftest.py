@@ -1,4 +1,4 @@
-"""A published bundle, and a run of the next model version beside it."""
+"""A published bundle and a run of the next model version."""
 
 from pathlib import Path
 

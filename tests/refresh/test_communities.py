@@ -1,4 +1,4 @@
-"""Communities of users: who is bound to whom, and ids that stay."""
+"""Tests of communities of users and their ids."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
-from karec.refresh.communities import _edges, communities, unbound, with_former_ids
+from karec.refresh.communities import _edges, communities, ignored_pairs, keep_former_ids
 
 IDS = np.arange(100, 112)  # twelve users: two rings of five, and two who know nobody
 
@@ -36,30 +36,33 @@ def rings(users=IDS):
 
 
 @pytest.mark.parametrize("relation", ["friends", "follows"])
-def test_who_are_bound_are_of_one_community_and_who_knows_nobody_is_of_none(relation):
+def test_communities_contain_linked_users_and_no_others(relation):
     found = communities(snapshot(**{relation: rings()}))
     assert found.dtype == np.int32
     assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
     assert found[10:].tolist() == [-1, -1]
 
 
-def test_who_watch_the_same_are_bound():
+def test_users_with_common_items_share_a_community():
     watched = [(user, 1 + user // 5) for user in range(10)]
     found = communities(snapshot(history=watched))
     assert len(set(found[:5].tolist())) == len(set(found[5:10].tolist())) == 1 and found[0] != found[5]
 
 
-def test_loops_and_strangers_bind_nobody_and_are_counted():
+def test_loops_and_unknown_users_are_ignored_and_counted():
     loops_and_strangers = snapshot(friends=[(0, 100), (1, 777), (2, -3)])
     assert communities(loops_and_strangers) is None
-    assert unbound(loops_and_strangers) == {"loops": 1, "unknown": 2}
-    assert unbound(snapshot(friends=rings(), follows=[(3, 103), (4, 103)])) == {"loops": 1, "unknown": 0}
+    assert ignored_pairs(loops_and_strangers) == {"loops": 1, "unknown": 2}
+    assert ignored_pairs(snapshot(friends=rings(), follows=[(3, 103), (4, 103)])) == {
+        "loops": 1,
+        "unknown": 0,
+    }
     assert communities(snapshot()) is None
     alone = replace(snapshot(follows=rings()), works=Table(np.arange(9), {}))
     assert communities(alone) is None, "whom users follow are works' creators, who are not known here"
 
 
-def test_an_edge_weighs_each_bond_and_a_work_that_many_watched_less():
+def test_edge_weight_adds_links_and_discounts_popular_items():
     pairs, weights = _edges(snapshot(friends=[(0, 101), (1, 100)], follows=[(0, 101)]))
     assert pairs.tolist() == [[0, 1]] and weights.tolist() == [3.0]
     pairs, weights = _edges(snapshot(history=[(user, 1) for user in (0, 1, 2)] + [(0, 2), (1, 2)]))
@@ -70,7 +73,7 @@ def test_an_edge_weighs_each_bond_and_a_work_that_many_watched_less():
     }
 
 
-def test_the_same_snapshot_has_the_same_communities():
+def test_communities_are_reproducible():
     rng = np.random.default_rng(0)
     friends = [(int(a), int(IDS[b])) for a, b in rng.integers(0, 12, (40, 2))]
     first = communities(snapshot(friends=friends))
@@ -78,8 +81,8 @@ def test_the_same_snapshot_has_the_same_communities():
         np.testing.assert_array_equal(communities(snapshot(friends=friends)), first)
 
 
-def test_ids_are_those_of_the_former_snapshot_whoever_stands_where():
-    """The former has ids 7 and 3, and other rows; a user came, and one left."""
+def test_communities_keep_former_ids_if_rows_move():
+    """The former snapshot has ids 7 and 3 and other rows; one user is new, one is gone."""
     before = snapshot(friends=rings())
     former_users = np.append(IDS[:11][::-1], 500)
     of = np.array([-1, 3, 3, 3, 3, 3, 7, 7, 7, 7, 7, 3])
@@ -88,28 +91,28 @@ def test_ids_are_those_of_the_former_snapshot_whoever_stands_where():
     assert communities(before, before).max() == 1, "a former snapshot without communities says nothing"
 
 
-def test_an_id_that_a_publication_gave_is_given_to_no_other_community_later():
-    """The highest one, 9, stood in an earlier publication than the former one."""
+def test_community_ids_of_earlier_publications_are_not_reused():
+    """The highest id, 9, was used before the former publication."""
     before = snapshot(friends=rings())
     strangers = replace(before, users=Table(np.arange(12), {"community": np.full(12, 4, np.int32)}))
     for former in (None, before, strangers):
-        assert set(communities(before, former, given=9)[:10].tolist()) == {10, 11}
+        assert set(communities(before, former, highest_id=9)[:10].tolist()) == {10, 11}
 
 
-def test_the_largest_overlap_takes_the_id_and_what_is_new_gets_an_id_that_was_never_given():
+def test_largest_overlap_keeps_the_id_and_others_get_new_ids():
     found = np.array([0, 0, 0, 1, 1, 2, -1])
     was = np.array([4, 4, 9, 9, 4, -1, 9])
-    assert with_former_ids(found, was, most=20).tolist() == [4, 4, 4, 9, 9, 21, -1]
-    split = with_former_ids(np.array([0, 0, 1, 1, 1]), np.full(5, 6), most=6)
+    assert keep_former_ids(found, was, highest_id=20).tolist() == [4, 4, 4, 9, 9, 21, -1]
+    split = keep_former_ids(np.array([0, 0, 1, 1, 1]), np.full(5, 6), highest_id=6)
     assert split.tolist() == [7, 7, 6, 6, 6], "of two parts of a former community the larger one keeps its id"
 
 
 @given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 6)), min_size=1, max_size=30))
-def test_renaming_keeps_the_groups_and_gives_no_id_twice(pairs):
+def test_keep_former_ids_keeps_groups_and_ids_are_unique(pairs):
     dense = {group: at for at, group in enumerate(sorted({g for g, _ in pairs} - {-1}))}
     found = np.array([dense.get(group, -1) for group, _ in pairs])
     was = np.array([before for _, before in pairs])
-    named = with_former_ids(found, was, most=6)
+    named = keep_former_ids(found, was, highest_id=6)
     assert len({(a, b) for a, b in zip(found.tolist(), named.tolist(), strict=True)}) == len(
         set(found.tolist())
     )

@@ -1,4 +1,4 @@
-"""Songs and creators of a platform as kinds of items, and vectors that are means of their works'."""
+"""Tests of songs and creators as item types, and of their vectors."""
 
 from dataclasses import replace
 
@@ -12,12 +12,12 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
 from karec.index import ItemIndex
-from karec.refresh.item_types import KindOfWorks, kind_index, songs_and_creators
+from karec.refresh.item_types import DerivedItemType, build_item_type_index, songs_and_creators
 from karec.refresh.publish_run import publish_bundle
 
 
-def test_a_songs_counters_are_the_sums_of_its_works_and_its_tag_the_most_frequent(platform):
-    songs = songs_and_creators(platform)["song"].kind.items
+def test_song_counters_are_sums_and_its_tag_is_the_most_frequent(platform):
+    songs = songs_and_creators(platform)["song"].item_type.items
     assert songs.ids.tolist() == songs["song_id"].tolist() == [50, 51, 52]
     works = platform.works
     for song in (50, 51, 52):
@@ -30,36 +30,36 @@ def test_a_songs_counters_are_the_sums_of_its_works_and_its_tag_the_most_frequen
         assert songs["tag"][row] == tags[np.argmax(count)]
 
 
-def test_lists_of_users_hold_the_songs_and_creators_of_their_works_in_their_order(platform):
+def test_lists_have_songs_and_creators_in_the_order_of_works(platform):
     made = songs_and_creators(platform)
-    assert made["song"].kind.relations["history"].of(0).tolist() == [50, 51]
-    assert made["creator"].kind.relations["history"].of(0).tolist() == [1, 3]
-    assert made["creator"].kind.relations["liked"].of(2).tolist() == [3]
-    assert len(made["song"].kind.relations["history"].of(3)) == 0
+    assert made["song"].item_type.relations["history"].of(0).tolist() == [50, 51]
+    assert made["creator"].item_type.relations["history"].of(0).tolist() == [1, 3]
+    assert made["creator"].item_type.relations["liked"].of(2).tolist() == [3]
+    assert len(made["song"].item_type.relations["history"].of(3)) == 0
 
 
-def test_a_creator_who_is_a_user_has_the_users_family_and_another_none(platform):
-    creators = songs_and_creators(platform)["creator"].kind.items
+def test_creator_has_user_columns_only_if_they_are_a_user(platform):
+    creators = songs_and_creators(platform)["creator"].item_type.items
     assert creators.ids.tolist() == [1, 2, 3]
     assert creators["family"].tolist() == [-1, 7, 7]
     strangers = replace(
         platform, works=Table(platform.works.ids, {"creator_id": platform.works["creator_id"] + 90})
     )
-    assert songs_and_creators(strangers)["creator"].kind.items["family"].tolist() == [-1, -1, -1]
+    assert songs_and_creators(strangers)["creator"].item_type.items["family"].tolist() == [-1, -1, -1]
 
 
-def test_works_without_a_song_are_in_no_song_and_a_platform_without_roles_has_no_kinds(platform):
+def test_works_without_song_and_platform_without_roles_give_no_items(platform):
     song = np.where(np.arange(10) < 5, -1, 60)
     partly = replace(platform, works=Table(platform.works.ids, {"song_id": song}))
     made = songs_and_creators(partly)
     assert list(made) == ["song"]
     assert made["song"].works_of.of(0).tolist() == [105, 106, 107, 108, 109]
-    assert made["song"].kind.relations["history"].of(0).tolist() == []
+    assert made["song"].item_type.relations["history"].of(0).tolist() == []
     assert songs_and_creators(replace(platform, works=Table(platform.works.ids, {}))) == {}
 
 
 @given(data=st.data())
-def test_an_items_vector_is_the_mean_of_its_works_and_an_item_without_known_works_has_none(data):
+def test_item_vector_is_the_mean_of_its_works_or_missing(data):
     n_items, n_works = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
     pairs = data.draw(
         st.lists(st.tuples(st.integers(0, n_items - 1), st.integers(0, n_works + 2)), max_size=30)
@@ -69,8 +69,8 @@ def test_an_items_vector_is_the_mean_of_its_works_and_an_item_without_known_work
     vectors = np.random.default_rng(n_works).standard_normal((n_works, 4)).astype(np.float32)
     works = ItemIndex.build(np.arange(n_works), vectors, dtype="float32", model_version=3)
     table = Table(np.arange(n_items) + 40, {"tag": np.arange(n_items, dtype=np.int32)})
-    made = KindOfWorks(ItemType(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
-    index = kind_index(made, empty_platform(), works)
+    made = DerivedItemType(ItemType(table, {}, Meaning()), Relation.from_pairs(item, work, n_items))
+    index = build_item_type_index(made, empty_platform(), works)
     known = work < n_works
     expected = {
         40 + i: vectors[work[known & (item == i)]].astype(np.float64).mean(0) for i in np.unique(item[known])
@@ -89,8 +89,8 @@ def empty_platform():
     return Snapshot(0, nobody, nobody, {}, {})
 
 
-def test_a_kind_is_read_back_as_it_was_saved(platform, tmp_path):
-    kind = replace(songs_and_creators(platform)["song"].kind, labels={"tag": ["a", "b", "c"]})
+def test_saved_item_type_is_read_back(platform, tmp_path):
+    kind = replace(songs_and_creators(platform)["song"].item_type, labels={"tag": ["a", "b", "c"]})
     kind.save(tmp_path)
     again = ItemType.open(tmp_path)
     assert again.meaning == kind.meaning
@@ -106,7 +106,7 @@ def test_a_kind_is_read_back_as_it_was_saved(platform, tmp_path):
     assert served.users is platform.users
 
 
-def test_lists_of_another_number_of_users_are_refused(platform):
+def test_lists_for_another_number_of_users_are_refused(platform):
     kind = ItemType(
         Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning()
     )
@@ -115,16 +115,14 @@ def test_lists_of_another_number_of_users_are_refused(platform):
 
 
 @pytest.mark.parametrize("more", [-1, 1])
-def test_every_item_has_its_list_of_works(platform, more):
+def test_derived_item_type_refuses_another_number_of_lists(platform, more):
     song = songs_and_creators(platform)["song"]
-    of = Relation.from_pairs(np.zeros(1, int), platform.works.ids[:1], len(song.kind.items) + more)
-    with pytest.raises(ValueError, match=rf"works_of has {3 + more} lists, the kind has 3 items"):
-        KindOfWorks(song.kind, of)
+    of = Relation.from_pairs(np.zeros(1, int), platform.works.ids[:1], len(song.item_type.items) + more)
+    with pytest.raises(ValueError, match=rf"works_of has {3 + more} lists, expected 3, one per item"):
+        DerivedItemType(song.item_type, of)
 
 
 @pytest.mark.parametrize("name", ["work", "a/b", "..", ""])
-def test_a_kind_has_a_name_of_its_own_that_a_folder_can_have(platform, tmp_path, name):
-    with pytest.raises(
-        ValueError, match=f"a kind of items is named '{name}': expected letters, digits and _"
-    ):
-        publish_bundle(tmp_path, platform, tmp_path, kinds={name: songs_and_creators(platform)["song"]})
+def test_publish_refuses_invalid_item_type_names(platform, tmp_path, name):
+    with pytest.raises(ValueError, match=f"name of an item type is '{name}', expected letters, digits and _"):
+        publish_bundle(tmp_path, platform, tmp_path, item_types={name: songs_and_creators(platform)["song"]})

@@ -1,4 +1,4 @@
-"""How many lists are read is chosen on users and judged on others; a recall below .95 is refused."""
+"""Tests of the choice of the number of IVF lists to read."""
 
 import json
 
@@ -12,7 +12,7 @@ from karec.errors import BundleError
 from karec.index import ItemIndex
 from karec.refresh import ivf_lists as lists
 from karec.refresh import publish_run as publish
-from karec.refresh.ivf_lists import LEAST, K, build_measured_lists
+from karec.refresh.ivf_lists import MIN_RECALL, K, build_measured_lists
 
 
 def gathered(n, seed):
@@ -31,28 +31,27 @@ def recalls(index, users, n_probe):
     return [len(set(a) & set(b)) / K for a, b in zip(exact.ids.tolist(), some.ids.tolist(), strict=True)]
 
 
-def test_the_fewest_lists_are_read_that_the_choosing_half_needs(vectors):
+def test_n_probe_is_the_smallest_for_the_choosing_half(vectors):
     index, users = ItemIndex.build(np.arange(len(vectors)), vectors), gathered(80, 2)
     told = build_measured_lists(index, users, "index.karec")
     assert told.n_lists == index.n_lists and 1 < told.n_probe < told.n_lists / 2
     for n_probe, enough in ((told.n_probe, True), (told.n_probe - 1, False)):
         of_half = np.array(recalls(index, users[:40], n_probe))
-        assert (of_half.mean() - lists.ERRORS * of_half.std() / 40**0.5 >= LEAST) == enough
+        assert (of_half.mean() - lists.ERRORS * of_half.std() / 40**0.5 >= MIN_RECALL) == enough
     judged = recalls(index, users[40:], told.n_probe)
     assert (told.file, told.k, told.users) == ("index.karec", K, 40)
-    assert told.recall == pytest.approx(np.mean(judged), abs=1e-4) and told.recall >= LEAST
+    assert told.recall == pytest.approx(np.mean(judged), abs=1e-4) and told.recall >= MIN_RECALL
     assert told.lowest == pytest.approx(min(judged), abs=1e-4)
 
 
-def test_a_recall_below_the_least_is_refused_with_what_to_do(vectors):
-    """Those who choose lie in the middle of a list; those who judge between all of them."""
+def test_recall_below_the_minimum_is_refused_with_the_remedy(vectors):
+    """The choosing users are in the middle of a list, the measuring ones between lists."""
     index = ItemIndex.build(np.arange(len(vectors)), vectors)
     among = 30 * np.random.default_rng(3).standard_normal((12, 16)).astype(np.float32)
     choosing = np.repeat(vectors[:1], 12, axis=0)
     with pytest.raises(
         BundleError,
-        match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without "
-        r"lists",
+        match=r"index.karec: recall@1,000 is 0\.\d+ over 12 users .* without lists",
     ):
         build_measured_lists(index, np.concatenate([choosing, among]), "index.karec")
 
@@ -60,23 +59,21 @@ def test_a_recall_below_the_least_is_refused_with_what_to_do(vectors):
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A bundle of 40 works, which is enough here."""
-    monkeypatch.setattr(publish, "FROM", 40)
+    monkeypatch.setattr(publish, "MIN_ITEMS", 40)
     return publish_small_bundle
 
 
 @pytest.mark.parametrize("recall", [False, True])
-def test_the_index_that_model_searches_is_published_with_lists_and_the_manifest_says_so(
-    published, tmp_path, recall
-):
+def test_searched_index_is_published_with_lists_and_a_manifest_fact(published, tmp_path, recall):
     bundle = published(tmp_path, recall)
     told = bundle.facts["lists"]
     searched, other = (bundle.recall_index, bundle.index) if recall else (bundle.index, None)
     assert told["file"] == ("recall.karec" if recall else "index.karec")
     assert searched.n_lists == told["n_lists"] > 1 and (other is None or other.n_lists == 0)
-    assert bundle.n_probe == told["n_probe"] and told["recall"] >= LEAST and told["users"] == 6
+    assert bundle.n_probe == told["n_probe"] and told["recall"] >= MIN_RECALL and told["users"] == 6
 
 
-def test_a_small_catalogue_has_no_lists(tmp_path):
+def test_small_catalog_has_no_lists(tmp_path):
     bundle = publish_small_bundle(tmp_path)
     assert bundle.index.n_lists == 0 and bundle.n_probe is None and "lists" not in bundle.facts
 
@@ -91,7 +88,7 @@ def test_a_small_catalogue_has_no_lists(tmp_path):
         {"file": "index.karec", "n_probe": 999},
     ],
 )
-def test_a_manifest_whose_lists_no_index_has_is_refused(published, tmp_path, told):
+def test_manifest_with_lists_of_no_index_is_refused(published, tmp_path, told):
     folder = published(tmp_path).path
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["facts"]["lists"] = told

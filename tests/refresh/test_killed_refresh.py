@@ -15,9 +15,8 @@ from killed_publishers import ended, forked
 from karec.bundle import Bundle
 from karec.index import ItemIndex
 from karec.refresh.pace import Pace
-from karec.refresh.rolling import refreshing
-from karec.refresh.rounds import Round
-from karec.refresh.shards import library_of, shards_in
+from karec.refresh.rolling import open_refresh
+from karec.refresh.shards import Round, library_folder, list_shards
 from karec.times import HOUR_MS
 
 KILLS = 24
@@ -26,10 +25,10 @@ SIZE = 3  # works of a shard: 14 in a round
 
 def next_round(bundle, told=lambda: True):
     """Goes on with the round that was begun, or begins the next one, of a moment that its number gives."""
-    with refreshing(bundle) as work:
+    with open_refresh(bundle) as work:
         former = Round.open(work.library)
         number = 1 if former is None else former.number + 1
-        work.run(work.begin(number * HOUR_MS, SIZE), Pace(1.0), goes_on=told)
+        work.run(work.start_round(number * HOUR_MS, SIZE), Pace(1.0), should_continue=told)
 
 
 def refresh_for_ever(folder, told):
@@ -49,7 +48,7 @@ def vectors_by_file(library):
             index.ids,
             index.embeddings(index.lookup(index.ids)),
         )
-        for shard in shards_in(library)
+        for shard in list_shards(library)
         for file in sorted(shard.path.rglob("*.karec"))
         for index in [ItemIndex.open(file)]
     }
@@ -63,7 +62,7 @@ def copies(published, tmp_path):
     return [Bundle.open(tmp_path / name, verify=False).path for name in ("killed", "unbroken")]
 
 
-def test_what_was_written_is_whole_and_ends_as_if_nobody_had_been_killed(copies):
+def test_killed_refreshes_leave_whole_shards_and_end_equal(copies):
     killed, unbroken = copies
     rng = random.Random(0)
     for _ in range(KILLS):
@@ -78,13 +77,13 @@ def test_what_was_written_is_whole_and_ends_as_if_nobody_had_been_killed(copies)
         os.kill(child, signal.SIGKILL)
         assert ended(child) == -signal.SIGKILL
         os.close(reading)
-        vectors_by_file(library_of(killed))  # opens and checks every file
+        vectors_by_file(library_folder(killed))  # opens and checks every file
     next_round(Bundle.open(killed, verify=False))  # ends the round that was begun, if one is open
-    last = Round.open(library_of(killed))
+    last = Round.open(library_folder(killed))
     reference = Bundle.open(unbroken, verify=False)
-    while (former := Round.open(library_of(unbroken))) is None or former.number < last.number:
+    while (former := Round.open(library_folder(unbroken))) is None or former.number < last.number:
         next_round(reference)
-    found, expected = vectors_by_file(library_of(killed)), vectors_by_file(library_of(unbroken))
+    found, expected = vectors_by_file(library_folder(killed)), vectors_by_file(library_folder(unbroken))
     assert last.number > 3 and found.keys() == expected.keys()
     for file, (ids, vectors) in expected.items():
         np.testing.assert_array_equal(found[file][0], ids)

@@ -1,5 +1,4 @@
-"""While a model rolls in beside another, every row meets the user vector of its own, with scores on one
-scale."""
+"""Tests of two model versions in one index."""
 
 import re
 import shutil
@@ -18,12 +17,12 @@ from karec.catalog.table import Table
 from karec.errors import BundleError
 from karec.features.user_vectors import run_user_towers
 from karec.index import ItemIndex
-from karec.refresh.calibration import LEVELS, line_between
+from karec.refresh.calibration import LEVELS, fit_line
 from karec.refresh.follow import LibraryFollower
 from karec.refresh.library_state import library_state
-from karec.refresh.next_version import roll_in
+from karec.refresh.next_version import publish_next_version
 from karec.refresh.pace import Pace
-from karec.refresh.rolling import refreshing
+from karec.refresh.rolling import open_refresh
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def before(published, tmp_path):
 
 
 def rolled(before, run, sample=10):
-    roll_in(run, before.snapshot, before.path.parent, sample=sample)
+    publish_next_version(run, before.snapshot, before.path.parent, sample=sample)
     return Bundle.open(before.path.parent)
 
 
@@ -46,7 +45,7 @@ def features(bundle, user):
     return bundle.encoder.encode_user(bundle.snapshot, user, bundle.snapshot.time_ms, -1)
 
 
-def test_it_serves_both_versions_at_once_each_with_its_user_tower(before, published):
+def test_next_version_serves_each_row_with_its_versions_user_tower(before, published):
     bundle = rolled(before, published[1])
     assert bundle.model_version == 2 and library_state(bundle, 0).rows == {1: 30, 2: 10}
     for space in spaces_of(bundle):
@@ -63,7 +62,7 @@ def test_it_serves_both_versions_at_once_each_with_its_user_tower(before, publis
 
 
 @pytest.mark.parametrize("space", [PRERANK, RECALL])
-def test_a_row_s_score_is_that_of_its_version_s_towers_on_the_new_one_s_scale(before, published, space):
+def test_scores_of_both_versions_are_on_the_new_scale(before, published, space):
     if space is RECALL and before.recall_index is None:
         pytest.skip("of two spaces")
     bundle = rolled(before, published[1])
@@ -82,11 +81,11 @@ def test_a_row_s_score_is_that_of_its_version_s_towers_on_the_new_one_s_scale(be
     np.testing.assert_allclose(found.scores, np.sort(expected)[::-1], atol=1e-6)
 
 
-def test_the_refresh_moves_every_work_and_the_former_version_is_dropped(before, published):
+def test_refresh_moves_all_works_and_drops_the_old_version(before, published):
     bundle = rolled(before, published[1])
     whole = Bundle.open(rolled(before_of(published), published[1], sample=40).path, verify=False)
-    with refreshing(Bundle.open(bundle.path, verify=False)) as work:
-        work.run(work.begin(bundle.snapshot.time_ms, 7), Pace(1.0))
+    with open_refresh(Bundle.open(bundle.path, verify=False)) as work:
+        work.run(work.start_round(bundle.snapshot.time_ms, 7), Pace(1.0))
     LibraryFollower().catch_up(bundle)
     ids = np.asarray(bundle.snapshot.works.ids)
     for space in spaces_of(bundle):
@@ -108,11 +107,11 @@ def before_of(published):
     return Bundle.open(root, verify=False)
 
 
-def test_a_new_work_is_there_at_once_and_one_that_is_gone_is_not(before, published):
+def test_next_version_has_new_works_and_no_removed_ones(before, published):
     known, which = before.snapshot.works, np.array([*range(1, 40), 39, 38])
     columns = {name: column[which] for name, column in known.columns.items()}
     works = Table(np.append(known.ids[1:40], [7001, 7002]), columns)
-    roll_in(published[1], replace(before.snapshot, works=works), before.path.parent, sample=5)
+    publish_next_version(published[1], replace(before.snapshot, works=works), before.path.parent, sample=5)
     bundle = Bundle.open(before.path.parent, verify=False)
     for space in spaces_of(bundle):
         index = bundle.index_of(space)
@@ -121,44 +120,43 @@ def test_a_new_work_is_there_at_once_and_one_that_is_gone_is_not(before, publish
         assert versions[-2:].tolist() == [2, 2] and np.bincount(versions).tolist() == [0, 34, 7]
 
 
-def test_another_version_waits_until_the_one_before_is_through(before, published, tmp_path):
+def test_next_version_is_refused_until_the_refresh_ends(before, published, tmp_path):
     bundle = rolled(before, published[1])
     third = write_next_run(bundle, tmp_path / "run-3", 3)
-    with pytest.raises(BundleError, match=r"holds vectors of model versions \[1, 2\]: let karec refresh end"):
+    with pytest.raises(
+        BundleError, match=r"vectors have model versions \[1, 2\], expected one\. Let karec refresh"
+    ):
         rolled(bundle, third)
-    with refreshing(bundle) as work:
-        work.run(work.begin(0), Pace(1.0))
+    with open_refresh(bundle) as work:
+        work.run(work.start_round(0), Pace(1.0))
     after = rolled(bundle, third)
     assert [each.number for each in after.index.versions] == [2, 3]
 
 
-def test_another_encoder_is_refused(before, published, tmp_path):
+def test_next_version_refuses_another_encoder(before, published, tmp_path):
     shutil.copytree(published[1], tmp_path / "run")
     with (tmp_path / "run" / "encoder.npz").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(
-        BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz is another encoder than that of")
-    ):
+    with pytest.raises(BundleError, match=re.escape(f"{tmp_path}/run/encoder.npz: not the encoder of")):
         rolled(before, tmp_path / "run")
 
 
-def test_recall_s_own_space_of_one_version_alone_is_refused(before, published, tmp_path):
+def test_next_version_refuses_recall_space_of_only_one_version(before, published, tmp_path):
     shutil.copytree(published[1], tmp_path / "run")
     if before.recall_index is None:
         shutil.copyfile(tmp_path / "run" / "item_tower.onnx", tmp_path / "run" / RECALL.item)
     else:
         (tmp_path / "run" / RECALL.item).unlink()
-    with pytest.raises(BundleError, match="one of them has recall's own space and the other has none"):
+    with pytest.raises(BundleError, match="only one of them has recall's own space"):
         rolled(before, tmp_path / "run")
 
 
-def test_kinds_that_a_refresh_cannot_make_are_refused(tmp_path):
+def test_next_version_refuses_item_types_without_refresh(tmp_path):
     bundle = publish_small_bundle(tmp_path, kinds=rooms_of)
     run = write_next_run(bundle, tmp_path / "run-2")
     with pytest.raises(
         BundleError,
-        match=r"has the kinds \['live', 'room'\], whose vectors a refresh cannot "
-        r"make",
+        match=r"has the item types \['live', 'room'\], whose vectors a refresh cannot compute",
     ):
         rolled(bundle, run)
 
@@ -176,7 +174,7 @@ def republished(bundle, root, change):
     return Bundle.open(root)
 
 
-def test_rows_that_no_user_vector_meets_are_refused_by_version_and_space(before, published, tmp_path):
+def test_rows_without_a_user_vector_are_refused_with_version_and_space(before, published, tmp_path):
     bundle = rolled(before, published[1])
     space = f"{bundle.index.versions[0].space_id:016x}"
     told = (
@@ -188,7 +186,7 @@ def test_rows_that_no_user_vector_meets_are_refused_by_version_and_space(before,
         )
 
 
-def test_an_index_of_another_item_tower_is_refused_by_its_space(before, tmp_path):
+def test_index_of_another_item_tower_is_refused_with_its_space(before, tmp_path):
     def change(folder):
         index = ItemIndex.open(folder / "index.karec", copy=True)
         other = ItemIndex.build(
@@ -208,18 +206,18 @@ def test_an_index_of_another_item_tower_is_refused_by_its_space(before, tmp_path
 
 
 @given(scale=st.floats(0.2, 5), offset=st.floats(-2, 2), noise=st.floats(0, 0.2), seed=st.integers(0, 99))
-def test_the_line_brings_scores_of_the_same_pairs_to_one_scale(scale, offset, noise, seed):
+def test_fit_line_maps_scores_to_one_scale(scale, offset, noise, seed):
     rng = np.random.default_rng(seed)
     old = rng.normal(size=(20, 400))
     new = old * scale + offset
-    a, b = line_between(old, new)
+    a, b = fit_line(old, new)
     assert a == pytest.approx(scale, rel=1e-6) and b == pytest.approx(offset, abs=1e-6)
     apart = new + rng.normal(size=new.shape) * noise * scale
-    a, b = line_between(old, apart)
+    a, b = fit_line(old, apart)
     assert a > 0
     for level in LEVELS[[0, 10, 18]]:  # near the top too
         assert np.quantile(old * a + b, level) == pytest.approx(np.quantile(apart, level), abs=0.15 * scale)
 
 
-def test_scores_that_tell_nothing_stay_as_they_are():
-    assert line_between(np.zeros((3, 5)), np.ones((3, 5))) == (1.0, 0.0)
+def test_fit_line_is_identity_for_constant_scores():
+    assert fit_line(np.zeros((3, 5)), np.ones((3, 5))) == (1.0, 0.0)

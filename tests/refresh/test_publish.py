@@ -1,4 +1,4 @@
-"""A run and a snapshot become a bundle, unless the snapshot lacks what the encoder reads."""
+"""Tests of publishing a run with a snapshot."""
 
 import shutil
 from dataclasses import replace
@@ -12,7 +12,7 @@ from karec.bundle import Bundle, publish_folder
 from karec.catalog.relation import Relation
 from karec.errors import DataError
 from karec.features.encoder import Encoder
-from karec.refresh.communities import unbound
+from karec.refresh.communities import ignored_pairs
 from karec.refresh.publish_run import MODELS, publish_bundle, with_communities
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
@@ -37,7 +37,7 @@ def fit(dataset, snapshot, path):
     Encoder.fit(snapshot, dataset.split()[0], dataset.tasks, min_count=3).save(path)
 
 
-def test_counters_by_user_and_scene_are_published_as_they_were_counted(dataset, later, run, tmp_path):
+def test_counters_by_user_and_scene_are_published_unchanged(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     publish_bundle(run, later, tmp_path / "bundles")
     bundle = Bundle.open(tmp_path / "bundles", verify=False)  # the models are of another encoder
@@ -48,26 +48,25 @@ def test_counters_by_user_and_scene_are_published_as_they_were_counted(dataset, 
     assert len(bundle.index) == len(later.works)
 
 
-def test_a_snapshot_without_counters_by_scene_is_refused_where_the_encoder_reads_them(
-    dataset, later, run, tmp_path
-):
+def test_snapshot_without_needed_scene_counters_is_refused(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     told = (
-        r"no user_scene_counters, but the encoder reads \['click', 'long_view', 'like'\] by user and scene: "
-        r"advance"
+        r"user_scene_counters are missing, but the encoder reads \['click', 'long_view', 'like'\] by user "
+        r"and "
+        r"scene\. Advance"
     )
     with pytest.raises(DataError, match=told):
         publish_bundle(run, replace(later, user_scene_counters=None), tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
 
 
-def test_an_encoder_without_counters_by_scene_needs_none_in_the_snapshot(dataset, later, run, tmp_path):
+def test_encoder_without_scene_counters_needs_none_in_the_snapshot(dataset, later, run, tmp_path):
     fit(dataset, replace(dataset.snapshot, labels={}, user_scene_counters=None), run / "encoder.npz")
     publish_bundle(run, replace(later, labels={}, user_scene_counters=None), tmp_path / "bundles")
     assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters is None
 
 
-def test_training_may_begin_without_counters_by_scene(dataset, run, tmp_path):
+def test_training_may_start_without_scene_counters(dataset, run, tmp_path):
     """It counts from there, and so does the snapshot that is published: the same one, advanced."""
     start = replace(dataset.snapshot, user_scene_counters=None)
     fit(dataset, start, run / "encoder.npz")
@@ -75,7 +74,7 @@ def test_training_may_begin_without_counters_by_scene(dataset, run, tmp_path):
     assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters["count_click"].any()
 
 
-def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, later, run, tmp_path):
+def test_manifest_has_the_highest_community_id_ever_used(dataset, later, run, tmp_path):
     """Everybody's bonds end and begin anew: who are bound again are other communities than before."""
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     root = tmp_path / "bundles"
@@ -83,7 +82,7 @@ def test_the_manifest_says_which_ids_of_communities_were_ever_given(dataset, lat
     first = Bundle.open(root, verify=False)
     given = first.facts["communities"]
     assert given == first.snapshot.users["community"].max() >= 0
-    assert first.facts["unbound"] == unbound(first.snapshot)
+    assert first.facts["unbound"] == ignored_pairs(first.snapshot)
     none = {name: Relation(of.indptr * 0, of.values[:0]) for name, of in later.relations.items()}
     alone, still = with_communities(replace(later, relations=none), root)
     assert still == given and "community" not in alone.users.columns

@@ -1,4 +1,4 @@
-"""``karec refresh`` and what ``karec inspect`` says of it, as somebody types them."""
+"""Tests of ``karec refresh`` and of its state in ``karec inspect``."""
 
 import shutil
 
@@ -11,10 +11,10 @@ from karec.cli import main
 from karec.cli.refresh import counters_since
 from karec.config import open_hot_swap
 from karec.refresh.library_state import library_state
-from karec.refresh.next_version import roll_in
+from karec.refresh.next_version import publish_next_version
 from karec.refresh.pace import Pace
-from karec.refresh.rolling import refreshing
-from karec.refresh.shards import shards_in
+from karec.refresh.rolling import open_refresh
+from karec.refresh.shards import list_shards
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def root(published, tmp_path):
     return tmp_path / "bundles"
 
 
-def test_one_round_moves_the_library_to_the_model_that_rolls_in(root, published, capsys):
-    roll_in(published[1], published[0].snapshot, root, sample=10)
+def test_refresh_once_moves_the_library_to_the_next_version(root, published, capsys):
+    publish_next_version(published[1], published[0].snapshot, root, sample=10)
     assert main(["inspect", str(root)]) == 0
     assert "1: 30, 2: 10" in capsys.readouterr().out
     assert main(["refresh", str(root), "--once", "--share", "1"]) == 0
@@ -33,32 +33,32 @@ def test_one_round_moves_the_library_to_the_model_that_rolls_in(root, published,
     assert library_state(Bundle.open(root, verify=False), 0).rows == {2: 40}
 
 
-def test_a_training_that_could_not_roll_in_yet_is_refused_before_it_begins(root, published, capsys):
-    roll_in(published[1], published[0].snapshot, root, sample=10)
+def test_training_is_refused_while_a_refresh_is_unfinished(root, published, capsys):
+    publish_next_version(published[1], published[0].snapshot, root, sample=10)
     assert main(["train", "--out", str(root.parent), "--log", "nowhere", "--rolling"]) == 2
-    assert "let karec refresh end its round before another version rolls in" in capsys.readouterr().err
+    assert "Let karec refresh finish its round before publishing another version" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--share", "0"], "share = 0: expected a share of a core, above 0 and at most 1"),
-        (["--share", "nan"], "share = nan: expected a share of a core"),
+        (["--share", "0"], "share is 0, expected a fraction of a core above 0 and at most 1"),
+        (["--share", "nan"], "share is nan, expected a fraction of a core"),
         (["--config", "absent.toml"], "absent.toml"),
     ],
 )
-def test_what_it_cannot_do_is_told_in_a_line(root, capsys, options, told):
+def test_refresh_names_wrong_options_in_one_line(root, capsys, options, told):
     assert main(["refresh", str(root), "--once", *options]) == 2
     error = capsys.readouterr().err
     assert error.startswith("karec refresh: ") and told in error and error.count("\n") == 1
 
 
-def test_what_is_no_bundle_is_refused(tmp_path, capsys):
+def test_refresh_refuses_a_folder_without_bundles(tmp_path, capsys):
     assert main(["refresh", str(tmp_path), "--once"]) == 2
     assert str(tmp_path) in capsys.readouterr().err
 
 
-def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
+def test_refreshed_vectors_use_counters_of_the_online_store(tmp_path):
     pytest.importorskip("lmdb")
     config = live_config(tmp_path / "demo", state="state")
     live = open_hot_swap(config)
@@ -81,10 +81,10 @@ def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
     names, at = bundle.encoder.works.counters, bundle.snapshot.works.lookup(np.array([work]))
     before = np.array([bundle.snapshot.works[name][at[0]] for name in names])
     for moment in (now, now + 1):  # round after round, in one process
-        with counters_since(config, bundle) as counts, refreshing(bundle, counts) as refresh:
+        with counters_since(config, bundle) as counts, open_refresh(bundle, counts) as refresh:
             counted = counts(np.array([work]))
-            refresh.run(refresh.begin(moment, 40), Pace(1.0))
-            shard, _ = shards_in(refresh.library)
+            refresh.run(refresh.start_round(moment, 40), Pace(1.0))
+            shard, _ = list_shards(refresh.library)
     assert dict(zip(names, counted[0] - before, strict=True))["count_exposed"] == 3
     index = shard.index("index.karec")
     items = bundle.encoder.encode_items(bundle.snapshot, at, now + 1, counted)
@@ -96,7 +96,7 @@ def test_vectors_are_of_the_counters_that_the_state_store_has(tmp_path):
     ("written", "told"),
     [("memory:", r"keeps its state in the memory of the service alone"), (None, r"has no table \[live\]")],
 )
-def test_a_config_that_leads_to_no_store_is_refused(tmp_path, written, told):
+def test_refresh_refuses_a_config_without_a_shared_store(tmp_path, written, told):
     config = live_config(tmp_path / "demo")
     if written is None:
         text = config.read_text()

@@ -1,5 +1,4 @@
-"""A round has every work once, whoever is stopped when, and a service that follows has what the round
-made."""
+"""Tests of the rolling refresh and its followers."""
 
 import shutil
 from dataclasses import replace
@@ -14,12 +13,11 @@ from karec.bundle import Bundle
 from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.errors import DataError, IndexFormatError
 from karec.refresh.follow import LibraryFollower
-from karec.refresh.item_types import kind_index, songs_and_creators
+from karec.refresh.item_types import build_item_type_index, songs_and_creators
 from karec.refresh.library_state import library_state
 from karec.refresh.pace import Pace
-from karec.refresh.rolling import refreshing, remove_retired
-from karec.refresh.rounds import FILE, Round, order_of
-from karec.refresh.shards import library_of, shards_in
+from karec.refresh.rolling import open_refresh, remove_retired_libraries
+from karec.refresh.shards import ROUND_FILE, Round, library_folder, list_shards, refresh_order
 from karec.times import HOUR_MS
 
 FULL = Pace(1.0)
@@ -40,9 +38,9 @@ def again(bundle):
 def refresh(bundle, now_ms, shards=10**6):
     """The round, begun or gone on with, of seven works a shard, until so many shards were made."""
     left = iter([True] * shards)
-    with refreshing(again(bundle)) as work:
-        begun = work.begin(now_ms, 7)
-        work.run(begun, FULL, goes_on=lambda: next(left, False))
+    with open_refresh(again(bundle)) as work:
+        begun = work.start_round(now_ms, 7)
+        work.run(begun, FULL, should_continue=lambda: next(left, False))
     return begun
 
 
@@ -56,10 +54,10 @@ def towers_say(bundle, ids, time_ms, space=PRERANK):
     return bundle.item_tower_of(space).run(items, "item_vector")[0].astype(np.float16).astype(np.float32)
 
 
-def test_a_round_has_every_work_once_with_the_vectors_of_its_beginning(bundle):
+def test_round_has_each_work_once_with_features_of_its_start(bundle):
     now = now_of(bundle)
     refresh(bundle, now)
-    shards = [shard for shard in shards_in(library_of(bundle.path)) if not shard.ends_round]
+    shards = [shard for shard in list_shards(library_folder(bundle.path)) if not shard.ends_round]
     indices = [shard.index(PRERANK.index) for shard in shards]
     assert [len(index) for index in indices] == [7] * 5 + [5]
     ids = np.concatenate([index.ids for index in indices])
@@ -71,7 +69,7 @@ def test_a_round_has_every_work_once_with_the_vectors_of_its_beginning(bundle):
         )
 
 
-def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
+def test_follower_has_refreshed_vectors_and_item_type_means(bundle):
     now, ids = now_of(bundle), bundle.snapshot.works.ids
     bundle.index.block(ids[:2])
     bundle.index.adjust(ids[3:4], offset=2.0)
@@ -89,20 +87,22 @@ def test_who_follows_has_the_refreshed_vectors_and_the_means_of_kinds(bundle):
         )
     assert bundle.index.search(np.zeros(8), ids=ids[:5], k=5).n_blocked == 2
     assert bundle.index.scores(np.zeros(8), ids=ids[3:4]).tolist() == [2.0]
-    made = kind_index(songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index)
+    made = build_item_type_index(
+        songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index
+    )
     kind = bundle.kind("creator").index
     np.testing.assert_array_equal(
         kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids))
     )
 
 
-def test_a_library_that_was_removed_is_followed_from_its_new_beginning(bundle):
+def test_follower_restarts_if_the_library_was_removed(bundle):
     now, ids = now_of(bundle), bundle.snapshot.works.ids
     follower = LibraryFollower()
     refresh(bundle, now)
     refresh(bundle, now, 2)
     follower.catch_up(bundle)
-    shutil.rmtree(library_of(bundle.path))
+    shutil.rmtree(library_folder(bundle.path))
     assert refresh(bundle, now + HOUR_MS).number == 1
     assert follower.catch_up(bundle) == 40 and follower.catch_up(bundle) == 0
     np.testing.assert_array_equal(
@@ -110,7 +110,7 @@ def test_a_library_that_was_removed_is_followed_from_its_new_beginning(bundle):
     )
 
 
-def test_works_that_were_removed_stay_out(bundle):
+def test_follower_leaves_out_removed_works(bundle):
     refresh(bundle, now_of(bundle))
     gone = bundle.snapshot.works.ids[:3]
     bundle.index.remove(gone)
@@ -119,7 +119,7 @@ def test_works_that_were_removed_stay_out(bundle):
 
 
 @pytest.mark.parametrize("shards", [0, 1, 5])
-def test_a_round_that_was_stopped_ends_in_the_same_vectors(bundle, shards):
+def test_stopped_round_ends_with_the_same_vectors(bundle, shards):
     now = now_of(bundle)
     begun = refresh(bundle, now, shards)
     assert refresh(bundle, now + 9 * HOUR_MS).number == begun.number == 1
@@ -130,86 +130,84 @@ def test_a_round_that_was_stopped_ends_in_the_same_vectors(bundle, shards):
     )
 
 
-def test_a_round_leaves_its_shards_alone_and_the_next_begins_with_the_oldest_vectors(bundle):
+def test_finished_round_keeps_only_its_shards_and_next_starts_with_oldest(bundle):
     now = now_of(bundle)
     refresh(bundle, now)
     second = refresh(bundle, now + HOUR_MS, 2)
-    library = library_of(bundle.path)
-    assert second.number == 2 and {shard.round for shard in shards_in(library)} == {1, 2}
+    library = library_folder(bundle.path)
+    assert second.number == 2 and {shard.round for shard in list_shards(library)} == {1, 2}
     state = library_state(again(bundle), now + 3 * HOUR_MS)
     assert (state.round, state.refreshed, state.works, dict(state.rows)) == (2, 14, 40, {1: 40})
     assert (state.youngest_ms, state.oldest_ms) == (2 * HOUR_MS, 3 * HOUR_MS)
     refresh(bundle, now)
-    assert {shard.round for shard in shards_in(library)} == {2}
+    assert {shard.round for shard in list_shards(library)} == {2}
     assert library_state(again(bundle), now + HOUR_MS).oldest_ms == 0
 
 
-def test_before_a_round_ages_are_of_the_snapshot_s_moment(bundle):
+def test_library_ages_before_a_round_are_of_the_snapshot(bundle):
     state = library_state(bundle, bundle.snapshot.time_ms + 7)
     assert (state.round, state.refreshed, state.youngest_ms, state.oldest_ms) == (0, 0, 7, 7)
-    assert state.facts()["round"] == "none" and not state.is_mixed
+    assert state.to_text()["round"] == "none" and len(state.rows) == 1
 
 
-def test_two_refreshes_of_one_library_are_refused(bundle):
+def test_second_refresh_of_a_library_is_refused(bundle):
     with (
-        refreshing(bundle),
+        open_refresh(bundle),
         pytest.raises(
             DataError,
-            match=r"another refresh works in "
-            r".*library/v0000000001",
+            match=r"library/v0000000001: another refresh is running",
         ),
     ):
         refresh(bundle, 0)
 
 
-def test_a_damaged_shard_is_refused_by_name(bundle):
+def test_damaged_shard_is_refused_with_its_file(bundle):
     refresh(bundle, now_of(bundle))
-    path = shards_in(library_of(bundle.path))[0].path / PRERANK.index
+    path = list_shards(library_folder(bundle.path))[0].path / PRERANK.index
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(IndexFormatError, match=str(path)):
         LibraryFollower().catch_up(bundle)
 
 
-def test_shards_of_another_item_tower_are_refused(bundle, published):
+def test_shards_of_another_item_tower_are_refused_with_the_space(bundle, published):
     begun = refresh(bundle, now_of(bundle), 1)
-    library = library_of(bundle.path)
+    library = library_folder(bundle.path)
     shutil.copyfile(published[1] / "item_tower.onnx", bundle.path / "item_tower.onnx")
     with pytest.raises(
-        DataError, match=rf"index\.karec holds vectors of model version 1 in the space .*remove {library}"
+        DataError, match=rf"index\.karec: vectors have model version 1 and space .*Remove {library}"
     ):
         LibraryFollower().catch_up(again(bundle))
-    with pytest.raises(DataError, match=f"{library} is of other item towers than"):
+    with pytest.raises(DataError, match=f"{library}: not of the item towers of"):
         refresh(bundle, 0)
     assert begun.spaces[PRERANK.index] != 0
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 400])
-def test_a_damaged_round_is_refused_by_name(bundle, content):
+def test_damaged_round_is_refused_with_its_file(bundle, content):
     refresh(bundle, now_of(bundle), 1)
-    path = library_of(bundle.path) / FILE
+    path = library_folder(bundle.path) / ROUND_FILE
     path.write_bytes(content)
     with pytest.raises(
         DataError,
-        match=rf"{path} is not a round of a refresh .*: remove it, and a new round "
-        rf"begins",
+        match=rf"{path}: not a round of a refresh .*\. Remove it; then a new round starts",
     ):
         Round.open(path.parent)
 
 
-def test_a_bundle_without_an_item_tower_is_refused(bundle):
+def test_refresh_refuses_a_bundle_without_an_item_tower(bundle):
     (bundle.path / "item_tower.onnx").unlink()
-    with pytest.raises(DataError, match=r"has no item_tower\.onnx: nothing can refresh its vectors"):
+    with pytest.raises(DataError, match=r"item_tower\.onnx is missing, so its vectors cannot be refreshed"):
         refresh(bundle, 0)
 
 
-def test_libraries_of_retired_bundles_go(bundle):
+def test_libraries_of_unpublished_bundles_are_removed(bundle):
     refresh(bundle, 0, 1)
-    root, library = bundle.path.parent, library_of(bundle.path)
-    remove_retired(root)
+    root, library = bundle.path.parent, library_folder(bundle.path)
+    remove_retired_libraries(root)
     assert library.exists()
     shutil.rmtree(bundle.path)
-    remove_retired(root)
+    remove_retired_libraries(root)
     assert not library.exists()
 
 
@@ -218,13 +216,13 @@ def test_libraries_of_retired_bundles_go(bundle):
         st.tuples(st.integers(0, 50), st.integers(-5, 100), st.integers(0, 9)), unique_by=lambda each: each[0]
     )
 )
-def test_older_and_more_shown_works_come_first(works):
+def test_refresh_order_prefers_older_and_more_shown_works(works):
     ids, ages, exposed = (
         (np.array(column, np.int64) for column in zip(*works, strict=True))
         if works
         else [np.zeros(0, int)] * 3
     )
-    order = order_of(ids, ages, exposed).tolist()
+    order = refresh_order(ids, ages, exposed).tolist()
     assert sorted(order) == sorted(ids.tolist())
     of = {each[0]: (max(each[1], 0), each[2]) for each in works}
     for before, after in pairwise(order):
@@ -234,7 +232,7 @@ def test_older_and_more_shown_works_come_first(works):
         )
 
 
-def test_at_a_share_of_a_core_it_rests_until_it_has_used_no_more():
+def test_pace_rests_until_the_cpu_share_is_kept():
     clock = {"worked": 0.0, "now": 0.0}
     rests = []
 
@@ -247,11 +245,11 @@ def test_at_a_share_of_a_core_it_rests_until_it_has_used_no_more():
         clock = {"worked": clock["worked"] + worked, "now": clock["now"] + passed}
         pace.rest()
     assert rests == [3.0, 2.0]
-    with pytest.raises(ValueError, match="share = 0: expected a share of a core"):
+    with pytest.raises(ValueError, match="share is 0, expected a fraction of a core"):
         Pace(0)
 
 
-def test_works_without_a_vector_are_left_out(bundle):
+def test_round_leaves_out_works_without_a_vector(bundle):
     gone = bundle.snapshot.works.ids[:4]
     bundle.index.remove(gone)
     bundle.index.save(bundle.path / PRERANK.index)

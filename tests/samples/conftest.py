@@ -1,4 +1,4 @@
-"""A ranker that can say something of every example."""
+"""A ranker that scores any example."""
 
 import numpy as np
 import pytest

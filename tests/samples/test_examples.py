@@ -1,4 +1,4 @@
-"""Training rows see the platform as serving would have at their moment, and nothing of the future."""
+"""Tests that training rows have the inputs of serving at their time, and nothing later."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from karec.aggregates.advance import advance
 from karec.features.cowatch import CROSSES, CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
-from karec.samples.examples import build_examples, refreshed
+from karec.samples.examples import build_examples, refresh_times
 from karec.times import HOUR_MS
 
 
@@ -27,12 +27,14 @@ def with_cowatch(dataset):
 
 @pytest.mark.parametrize("every_hours", [None, 24])
 @pytest.mark.parametrize("kind", ["encoder", "with_cowatch"])
-def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, every_hours, request):
+def test_examples_equal_serving_inputs_at_the_rows_time(dataset, kind, every_hours, request):
     """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other
     candidates."""
     encoder = request.getfixturevalue(kind)
     time = dataset.exposures.time_ms
-    as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
+    as_of = (
+        time if every_hours is None else refresh_times(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
+    )
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures, as_of)
     rows = np.array([0, 1, 7, 100, 333, 480, 599])
     batch = examples.inputs(rows)
@@ -54,7 +56,7 @@ def test_a_row_is_encoded_as_serving_would_have_at_its_moment(dataset, kind, eve
         assert (crosses != 0).any(axis=0).all()  # or their equality says nothing
 
 
-def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder):
+def test_scene_counters_continue_those_of_the_snapshot(dataset, encoder):
     """From the start, from the middle, and from an older snapshot that never counted by scene."""
     start, exposures = dataset.snapshot, dataset.exposures
     middle = int(exposures.time_ms[300])
@@ -75,7 +77,7 @@ def test_in_scene_counters_go_on_from_what_the_snapshot_counted(dataset, encoder
             np.testing.assert_array_equal(trained[row], served[0, at], err_msg=f"row {row}")
 
 
-def test_what_was_shown_in_a_scene_without_a_name_counts_in_none(dataset, encoder):
+def test_exposures_in_unknown_scenes_count_in_no_scene(dataset, encoder):
     """Not even in the next one such exposure, as if all scenes without a name were one."""
     scene = dataset.exposures.scene.copy()
     scene[::3], scene[1::3] = -1, 2
@@ -91,7 +93,7 @@ def test_what_was_shown_in_a_scene_without_a_name_counts_in_none(dataset, encode
     np.testing.assert_array_equal(examples.scene_counts[-1], served[-1])
 
 
-def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
+def test_rows_of_one_time_do_not_contain_each_other(dataset, encoder):
     time = dataset.exposures.time_ms
     assert (np.diff(time) == 0).sum() > 50  # or this test shows nothing
     examples = build_examples(encoder, dataset.snapshot, dataset.exposures)
@@ -101,10 +103,10 @@ def test_rows_of_one_moment_do_not_know_each_other(dataset, encoder):
         same_scene = same_user & (dataset.exposures.scene == dataset.exposures.scene[row])
         assert examples.scene_counts[row, 0] == same_scene.sum()
         same_work = (dataset.exposures.work_id == dataset.exposures.work_id[row]) & (time < time[row])
-        assert examples.work_counts[row, 0] == same_work.sum()
+        assert examples.item_counts[row, 0] == same_work.sum()
 
 
-def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encoder):
+def test_inputs_do_not_depend_on_later_outcomes(dataset, encoder):
     """Outcomes from a moment on are turned around: nothing that a row up to that moment sees may change."""
     at = 400
     moment = dataset.exposures.time_ms[at]
@@ -132,7 +134,7 @@ def test_nothing_up_to_a_moment_changes_with_what_comes_after_it(dataset, encode
     assert (seen["user_numbers"][:, rates] != seen_other["user_numbers"][:, rates]).any(axis=0).all()
 
 
-def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
+def test_encoder_is_fitted_only_on_training_rows(dataset, encoder):
     later = dataset.exposures.time_ms >= dataset.train_until_ms
     turned = {
         task: np.where(later, 1 - label, label).astype(np.uint8)
@@ -144,15 +146,15 @@ def test_the_encoder_is_fitted_on_training_rows_alone(dataset, encoder):
     np.testing.assert_array_equal(refitted.scene_counters.priors, encoder.scene_counters.priors)
 
 
-def test_rows_too_early_out_of_order_unlabelled_or_of_strangers_are_refused(dataset, encoder):
+def test_early_unordered_unlabelled_or_unknown_rows_are_refused(dataset, encoder):
     exposures = dataset.exposures
-    with pytest.raises(ValueError, match="row 0 is too early"):
+    with pytest.raises(ValueError, match="row 0 is before the snapshot"):
         build_examples(encoder, replace(dataset.snapshot, time_ms=int(exposures.time_ms[0]) + 1), exposures)
     swapped = exposures.time_ms.copy()
     swapped[3] = exposures.time_ms[0] - 1
-    with pytest.raises(ValueError, match="in order of time; row 3"):
+    with pytest.raises(ValueError, match=r"row 3 is before .*, expected order of time"):
         build_examples(encoder, replace(dataset.snapshot, time_ms=0), replace(exposures, time_ms=swapped))
-    with pytest.raises(ValueError, match=r"as_of_ms\[0\] is after the row's own moment"):
+    with pytest.raises(ValueError, match=r"as_of_ms\[0\] is after the row's own time"):
         build_examples(encoder, dataset.snapshot, exposures, exposures.time_ms + 1)
     labels = {task: label for task, label in exposures.labels.items() if task != "like"}
     with pytest.raises(ValueError, match=r"tasks \['like'\] have no label"):

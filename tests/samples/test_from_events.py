@@ -1,5 +1,4 @@
-"""An event log continues a dataset: its exposures are rows as those of the data, and the newest day is
-measured on."""
+"""Tests that an event log extends a dataset."""
 
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from karec.samples.from_events import check_event_log, with_events
 from karec.times import DAY_MS
 
 pytest.importorskip("pyarrow")
-KNOWN = 500  # exposures that the data hold; the log has the rest
+KNOWN = 500  # exposures that the data contain; the log has the rest
 
 
 @pytest.fixture
@@ -50,27 +49,27 @@ def rows(exposures):
     return sorted(zip(*(each.tolist() for each in (*columns, *exposures.labels.values())), strict=True))
 
 
-def test_a_log_gives_back_the_rows_that_the_data_lack(dataset, known, since):
+def test_with_events_restores_rows_that_the_data_lack(dataset, known, since):
     found = with_events(known, since)
     assert rows(found.exposures) == rows(dataset.exposures)
     assert (np.diff(found.exposures.time_ms) >= 0).all()
-    assert "100 exposures beside 500 of the data" in found.notes[-1]
+    assert "100 exposures added to 500 of the data" in found.notes[-1]
 
 
-def test_what_the_data_hold_already_counts_once(dataset, since):
+def test_exposures_in_data_and_log_count_once(dataset, since):
     with pytest.raises(
         DataError,
-        match=r"none of 100 exposures can teach.*100 exposures that the data hold "
+        match=r"none of 100 exposures is usable.*100 exposures that the data contain "
         r"already",
     ):
         with_events(dataset, since)
     most = replace(dataset, exposures=dataset.exposures.take(slice(0, KNOWN + 60)))
     found = with_events(most, since)
     assert rows(found.exposures) == rows(dataset.exposures)
-    assert "60 exposures that the data hold already, left out" in found.notes[-1]
+    assert "60 exposures that the data contain already, left out" in found.notes[-1]
 
 
-def test_the_newest_day_is_measured_on_and_the_last_day_before_it_is_validation(known, since):
+def test_newest_day_is_test_and_the_day_before_is_validation(known, since):
     found = with_events(known, since)
     train, valid, test = found.split()
     assert len(train) and len(valid) and len(test)
@@ -80,7 +79,7 @@ def test_the_newest_day_is_measured_on_and_the_last_day_before_it_is_validation(
     assert train.time_ms[-1] <= valid.time_ms[-1] - DAY_MS
 
 
-def test_validation_is_a_day_with_exposures_though_days_without_lie_between(dataset, tmp_path):
+def test_validation_day_skips_days_without_exposures(dataset, tmp_path):
     head, late = head_of(dataset), dataset.exposures.take(slice(-30, None))
     late = replace(late, time_ms=late.time_ms + 40 * DAY_MS)
     found = with_events(dataset, write(tmp_path / "events", events_of(late, head), head=head))
@@ -88,9 +87,7 @@ def test_validation_is_a_day_with_exposures_though_days_without_lie_between(data
     assert len(test) <= 30 and valid.time_ms[-1] == dataset.exposures.time_ms[-1]
 
 
-def test_a_label_and_a_play_that_come_later_belong_to_the_last_exposure_of_the_work_before(
-    known, since, dataset
-):
+def test_later_label_and_play_belong_to_the_last_exposure_before(known, since, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]), int(dataset.snapshot.works.ids[3])
     like = np.uint64(1 << head_of(dataset).labels.index("like"))
     write(
@@ -110,7 +107,7 @@ def test_a_label_and_a_play_that_come_later_belong_to_the_last_exposure_of_the_w
     assert late.labels["click"].tolist() == [0, 0, 0]
 
 
-def test_what_came_on_the_newest_day_is_said_of_no_exposure_before_it(known, since, dataset):
+def test_feedback_of_the_newest_day_is_not_used_for_earlier_exposures(known, since, dataset):
     moment, works = int(dataset.exposures.time_ms[-1]), dataset.snapshot.works.ids[:3].tolist()
     like, late = np.uint64(1 << head_of(dataset).labels.index("like")), moment + 2 * DAY_MS
     write(
@@ -136,7 +133,7 @@ def test_what_came_on_the_newest_day_is_said_of_no_exposure_before_it(known, sin
     assert told in found.notes
 
 
-def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(dataset, tmp_path):
+def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path):
     head, last = head_of(dataset), dataset.exposures.take(slice(-1, None))
     before = replace(
         last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()}
@@ -153,20 +150,20 @@ def test_what_is_said_of_an_exposure_that_the_data_hold_is_said_of_no_other(data
     assert found.exposures.work_id[row].tolist() == [work] and found.exposures.labels["like"][
         row
     ].tolist() == [0]
-    assert "event log: 1 labels and plays without an exposure that teaches, left out" in found.notes
+    assert "event log: 1 labels and plays without a usable exposure, left out" in found.notes
 
 
-def test_users_and_works_that_the_data_do_not_hold_are_left_out_and_counted(known, since, dataset):
+def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
     strange = Events.of("exposure", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work)
     write(since, strange, of_user_1("exposure", moment, 10**9, 2), head=head_of(dataset))
     found = with_events(known, since)
     assert len(found.exposures) == len(dataset.exposures)
-    assert "event log: 1 exposures of users that the data do not hold, left out" in found.notes
-    assert "event log: 1 exposures of works that the data do not hold, left out" in found.notes
+    assert "event log: 1 exposures of users that the data do not contain, left out" in found.notes
+    assert "event log: 1 exposures of items that the data do not contain, left out" in found.notes
 
 
-def test_a_scene_that_the_log_alone_names_is_no_scene(known, dataset, tmp_path):
+def test_scene_only_in_the_log_becomes_unknown(known, dataset, tmp_path):
     head = Head(tuple(dataset.exposures.labels), ("elsewhere", "city"))
     moment, works = int(dataset.exposures.time_ms[-1]) + 1, dataset.snapshot.works.ids[:3].tolist()
     shown = [of_user_1("exposure", moment + at, work, at, scene=at - 1) for at, work in enumerate(works)]
@@ -176,39 +173,38 @@ def test_a_scene_that_the_log_alone_names_is_no_scene(known, dataset, tmp_path):
     assert found.exposures.scene[-4:].tolist() == [-1, -1, scenes.index("city"), -1]
 
 
-def test_an_empty_log_is_refused(known, dataset, tmp_path):
+def test_empty_event_log_is_refused_for_training(known, dataset, tmp_path):
     folder = write(tmp_path / "events", head=head_of(dataset))
     with pytest.raises(DataError, match="the event log is empty"):
         check_event_log(folder)
-    with pytest.raises(DataError, match="none of 0 exposures can teach"):
+    with pytest.raises(DataError, match="none of 0 exposures is usable"):
         with_events(known, folder)
     with pytest.raises(LogSchemaError, match="holds no event log"):
         check_event_log(tmp_path)
 
 
-def test_a_log_without_labels_of_the_data_is_refused(known, tmp_path):
+def test_event_log_without_the_datas_labels_is_refused(known, tmp_path):
     folder = write(tmp_path / "events", head=Head(("click", "like")))
     with pytest.raises(
         LogSchemaError,
-        match=r"labels \['click', 'like'\], the data have \['long_view', "
+        match=r"labels are \['click', 'like'\], expected also \['long_view', "
         r"'follow'\]",
     ):
         with_events(known, folder)
 
 
-def test_a_newest_day_of_one_class_is_refused(known, dataset, tmp_path):
+def test_newest_day_with_one_class_is_refused(known, dataset, tmp_path):
     moment = int(dataset.exposures.time_ms[-1]) + 10 * DAY_MS
     shown = of_user_1("exposure", moment, dataset.snapshot.works.ids, np.arange(len(dataset.snapshot.works)))
     folder = write(tmp_path / "events", shown, head=head_of(dataset))
     with pytest.raises(
         DataError,
-        match=r"of 40 exposures of the newest day each task .* has one value "
-        r"alone",
+        match=r"in the 40 exposures of the newest day each task .* has only one value",
     ):
         with_events(known, folder)
 
 
-def test_days_too_few_to_learn_from_are_refused(dataset, tmp_path):
+def test_too_few_days_for_training_are_refused(dataset, tmp_path):
     head, last = head_of(dataset), dataset.exposures.take(slice(-20, None))
     none = replace(dataset, exposures=dataset.exposures.take(slice(0, 0)))
     with pytest.raises(DataError, match="span too few days"):

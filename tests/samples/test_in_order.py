@@ -1,13 +1,13 @@
-"""Several threads, results in order."""
+"""Tests of calls on several threads with results in order."""
 
 import threading
 
 import pytest
 
-from karec.samples.threads import in_order
+from karec.samples.threads import map_in_order
 
 
-def test_results_come_in_the_order_of_the_arguments_whichever_call_ends_first():
+def test_map_in_order_keeps_the_order_of_arguments():
     second_done = threading.Event()
 
     def work(at):
@@ -17,10 +17,10 @@ def test_results_come_in_the_order_of_the_arguments_whichever_call_ends_first():
             second_done.set()
         return at * at
 
-    assert list(in_order(work, range(50), threads=2)) == [at * at for at in range(50)]
+    assert list(map_in_order(work, range(50), threads=2)) == [at * at for at in range(50)]
 
 
-def test_arguments_are_drawn_a_few_ahead_and_by_the_callers_thread():
+def test_map_in_order_reads_arguments_in_the_callers_thread():
     drawn = []
 
     def arguments():
@@ -28,24 +28,24 @@ def test_arguments_are_drawn_a_few_ahead_and_by_the_callers_thread():
             drawn.append((at, threading.get_ident()))
             yield at
 
-    results = in_order(lambda at: at, arguments(), threads=2)
+    results = map_in_order(lambda at: at, arguments(), threads=2)
     assert next(results) == 0
     assert len(drawn) < 10 and {thread for _, thread in drawn} == {threading.get_ident()}
     results.close()
     assert len(drawn) < 10
 
 
-def test_an_error_is_raised_at_its_place():
+def test_map_in_order_raises_an_error_at_its_place():
     def work(at):
         if at == 3:
             raise LookupError("three")
         return at
 
-    results = in_order(work, range(9), threads=3)
+    results = map_in_order(work, range(9), threads=3)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(LookupError, match="three"):
         next(results)
 
 
-def test_of_nothing_comes_nothing():
-    assert list(in_order(str, [])) == []
+def test_map_in_order_of_no_arguments_is_empty():
+    assert list(map_in_order(str, [])) == []

@@ -1,20 +1,20 @@
-"""The leak check finds inputs that know what happens at their row's moment or later."""
+"""Tests that the leak check finds inputs that depend on the row's time or later."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from karec.samples.examples import build_examples, refreshed
+from karec.samples.examples import build_examples, refresh_times
 from karec.samples.leak_check import check_no_leak
 from karec.times import HOUR_MS
 
 
 def leaks_own_label(examples):
     """A counter of the work that has seen the row itself."""
-    counts = examples.work_counts.copy()
+    counts = examples.item_counts.copy()
     counts[:, examples.encoder.works.counters.index("count_click")] += examples.exposures.labels["click"]
-    return replace(examples, work_counts=counts)
+    return replace(examples, item_counts=counts)
 
 
 def leaks_the_future(examples):
@@ -53,13 +53,15 @@ def leaks_by_history(examples):
     ],
 )
 @pytest.mark.parametrize("every_hours", [None, 24])
-def test_a_leak_that_is_planted_is_caught_and_named(dataset, encoder, leak, inputs, every_hours):
+def test_leak_check_names_a_planted_leak(dataset, encoder, leak, inputs, every_hours):
     time = dataset.exposures.time_ms
-    as_of = time if every_hours is None else refreshed(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
+    as_of = (
+        time if every_hours is None else refresh_times(time, every_hours * HOUR_MS, dataset.snapshot.time_ms)
+    )
 
     def honest(exposures):
         return build_examples(encoder, dataset.snapshot, exposures, as_of[: len(exposures)])
 
     check_no_leak(honest, dataset.exposures)
-    with pytest.raises(ValueError, match=f"the inputs .*{inputs}.* change with outcomes that come later"):
+    with pytest.raises(ValueError, match=f"inputs .*{inputs}.* change with later outcomes"):
         check_no_leak(lambda exposures: leak(honest(exposures)), dataset.exposures)

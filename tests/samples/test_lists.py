@@ -1,4 +1,4 @@
-"""Lists that teach an order come from the rank log, whatever was logged around them."""
+"""Tests that lists of the rank log are read independent of other logged rows."""
 
 from dataclasses import replace
 
@@ -38,20 +38,20 @@ def first_of_request(examples, row):
     return int(np.flatnonzero((e.user_id == e.user_id[row]) & (e.time_ms == e.time_ms[row]))[0])
 
 
-def test_a_pool_becomes_the_list_that_was_logged(examples, tmp_path):
+def test_lists_equal_the_logged_pools(examples, tmp_path):
     fused = np.linspace(0.9, 0.1, 12)
     works = np.random.default_rng(0).permutation(40)[:12]
     with RankLogWriter(tmp_path, TASKS) as writer:
         log_pool(writer, examples, 300, works, fused)
     lists = read_lists(examples, tmp_path, TASKS, 12, seed=0)
     assert lists.rows.tolist() == [first_of_request(examples, 300)]
-    assert sorted(lists.works[0]) == sorted(works)
+    assert sorted(lists.items[0]) == sorted(works)
     said = dict(zip(works, fused, strict=True))
-    np.testing.assert_allclose(lists.fused[0], [said[work] for work in lists.works[0]], rtol=1e-6)
+    np.testing.assert_allclose(lists.fused[0], [said[work] for work in lists.items[0]], rtol=1e-6)
     np.testing.assert_allclose(lists.logits[0], lists.fused[0][:, None] + [0, 1, 2], rtol=1e-6)
 
 
-def test_the_numbers_of_a_list_are_those_that_serving_had(dataset, examples, tmp_path):
+def test_item_numbers_equal_those_of_serving(dataset, examples, tmp_path):
     """As the encoder gives them from the snapshot of the request's moment."""
     row, works = 300, np.arange(12)
     with RankLogWriter(tmp_path, TASKS) as writer:
@@ -59,22 +59,22 @@ def test_the_numbers_of_a_list_are_those_that_serving_had(dataset, examples, tmp
     lists = read_lists(examples, tmp_path, TASKS, 12, seed=0)
     moment = int(examples.exposures.time_ms[row])
     then = advance(dataset.snapshot, dataset.exposures, moment)
-    served = examples.encoder.encode_items(then, lists.works[0], moment)["item_numbers"]
+    served = examples.encoder.encode_items(then, lists.items[0], moment)["item_numbers"]
     np.testing.assert_allclose(lists.numbers[0], served, atol=1e-6)
 
 
-def test_of_a_longer_pool_the_best_quarter_and_a_draw_are_taken(examples, tmp_path):
+def test_longer_pool_gives_its_best_quarter_and_a_sample(examples, tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         log_pool(writer, examples, 300, np.arange(40), np.linspace(0.9, 0.1, 40))
     lists = read_lists(examples, tmp_path, TASKS, 8, seed=0)
-    assert lists.works[0, :2].tolist() == [0, 1]
-    assert len(set(lists.works[0].tolist())) == 8
+    assert lists.items[0, :2].tolist() == [0, 1]
+    assert len(set(lists.items[0].tolist())) == 8
     again, other = (read_lists(examples, tmp_path, TASKS, 8, seed=seed) for seed in (0, 1))
-    np.testing.assert_array_equal(again.works, lists.works)
-    assert (other.works != lists.works).any()
+    np.testing.assert_array_equal(again.items, lists.items)
+    assert (other.items != lists.items).any()
 
 
-def test_short_lists_and_requests_without_an_example_are_passed_over(examples, tmp_path):
+def test_short_lists_and_unknown_requests_are_left_out(examples, tmp_path):
     """Lists that are too short, and requests that no example answers to; ranked lists count like shadow
     pools."""
     with RankLogWriter(tmp_path, TASKS) as writer:
@@ -89,10 +89,10 @@ def test_short_lists_and_requests_without_an_example_are_passed_over(examples, t
     ]
 
 
-def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, tmp_path):
+def test_log_of_two_versions_is_used_only_if_both_are_named(examples, tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         for row, version in ((300, 4), (400, 5)):
             log_pool(writer, examples, row, np.arange(12), np.linspace(0.9, 0.1, 12), model_version=version)
-    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\]: say which may teach"):
+    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\], expected one"):
         read_lists(examples, tmp_path, TASKS, 12, seed=0)
     assert len(read_lists(examples, tmp_path, TASKS, 12, seed=0, model_versions=[4, 5])) == 2

@@ -1,5 +1,4 @@
-"""Rates as baselines: a work's, and the user's in the scene beside it, smoothed and as of each row's
-moment."""
+"""Tests of the rate baselines."""
 
 from dataclasses import replace
 
@@ -11,12 +10,12 @@ from karec.samples.examples import build_examples
 from karec.samples.rate_baselines import popularity_logits, rate_logits
 
 
-def test_popularity_is_the_smoothed_rate_of_what_was_shown_before(examples):
+def test_popularity_is_the_smoothed_rate_of_earlier_exposures(examples):
     logits = popularity_logits(examples)
     rate = 1 / (1 + np.exp(-logits.astype(np.float64)))
     counters = list(examples.encoder.works.counters)
     shown, clicked = (
-        examples.work_counts[:, counters.index(f"count_{name}")] for name in ("exposed", "click")
+        examples.item_counts[:, counters.index(f"count_{name}")] for name in ("exposed", "click")
     )
     mean = clicked.sum() / shown.sum()
     np.testing.assert_allclose(rate[:, 0], (clicked + 20 * mean) / (shown + 20), rtol=1e-4)
@@ -26,7 +25,7 @@ def logit(p):
     return np.log(p / (1 - p))
 
 
-def test_rates_add_the_users_rate_in_the_scene_smoothed_to_the_users_own_and_the_scenes(dataset, examples):
+def test_rate_logits_add_the_users_smoothed_scene_rate(dataset, examples):
     encoder, exposures = examples.encoder, dataset.exposures
     users = list(encoder.users.counters)
     shown, clicked = (examples.user_counts[:, users.index(f"count_{name}")] for name in ("exposed", "click"))
@@ -43,7 +42,7 @@ def test_rates_add_the_users_rate_in_the_scene_smoothed_to_the_users_own_and_the
     np.testing.assert_allclose(added, logit(there) - logit(mean), atol=1e-5)
 
 
-def test_where_users_are_not_counted_rates_are_those_of_works(dataset):
+def test_rate_logits_equal_popularity_without_user_counters(dataset):
     users = Table(dataset.snapshot.users.ids, {})
     snapshot = replace(dataset.snapshot, users=users, user_scene_counters=None)
     encoder = Encoder.fit(snapshot, dataset.split()[0], dataset.tasks)

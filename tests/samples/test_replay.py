@@ -1,4 +1,4 @@
-"""The first log, replayed from past exposures: whole pools, ranked as if their works had been shown."""
+"""Tests of the first rank log, replayed from past exposures."""
 
 from dataclasses import replace
 
@@ -27,9 +27,9 @@ def late_works(examples):
     return replace(examples, snapshot=replace(examples.snapshot, works=table)), middle
 
 
-def test_the_first_log_holds_whole_pools_of_a_share_of_the_requests(examples, ranker, tmp_path):
+def test_shadow_log_has_pools_of_a_fraction_of_requests(examples, ranker, tmp_path):
     late, middle = late_works(examples)
-    write_shadow_log(late, ranker, FUSION, tmp_path, share=0.1, most=1000, works=20, seed=0)
+    write_shadow_log(late, ranker, FUSION, tmp_path, share=0.1, max_requests=1000, n_items=20, seed=0)
     log = read_rank_log(tmp_path, ranker.tasks)
     requests = np.unique(np.stack([examples.exposures.user_id, examples.exposures.time_ms]), axis=1).shape[1]
     pools = list(log.requests())
@@ -45,16 +45,16 @@ def test_the_first_log_holds_whole_pools_of_a_share_of_the_requests(examples, ra
     np.testing.assert_allclose(pool.fused, FUSION(said, ranker.tasks), atol=1e-6)
 
 
-def test_a_pool_is_ranked_as_if_its_works_had_been_shown(examples, ranker):
+def test_pool_logits_equal_those_of_the_exposure(examples, ranker):
     """For the work that was shown, the pool's logits are those of the exposure itself."""
     row = 200
-    shown = int(examples.work_rows[row])
+    shown = int(examples.item_rows[row])
     pool = np.array([3, shown, 5])
     said = pool_logits(examples, row, pool, ranker)
     np.testing.assert_allclose(said[1], ranker_logits(examples.take(np.array([row])), ranker)[0], atol=1e-5)
 
 
-def test_no_more_pools_than_are_wanted(examples, ranker, tmp_path):
-    write_shadow_log(examples, ranker, FUSION, tmp_path, share=1.0, most=7, works=500, seed=0)
+def test_shadow_log_has_at_most_max_requests(examples, ranker, tmp_path):
+    write_shadow_log(examples, ranker, FUSION, tmp_path, share=1.0, max_requests=7, n_items=500, seed=0)
     pools = list(read_rank_log(tmp_path, ranker.tasks).requests())
     assert len(pools) == 7 and {len(pool) for pool in pools} == {40}, "as many works as there are"

@@ -1,5 +1,4 @@
-"""What a served log may teach: rows of the ranker that is named, of these users and works, until the test
-begins."""
+"""Tests which rows of a served log are used for training."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +13,10 @@ from karec.logs.write import RankLogWriter
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
 from karec.samples.examples import build_examples
-from karec.samples.lists import lists_of
+from karec.samples.lists import select_lists
 from karec.samples.replay import write_rank_log, write_shadow_log
-from karec.samples.served_log import joined, read_served_log
-from karec.samples.soft_labels import read_soft_labels, soft_labels_of
+from karec.samples.served_log import concat_impressions, read_served_log
+from karec.samples.soft_labels import join_soft_labels, read_soft_labels
 
 FUSION = ObjectiveWeights({"click": 1.0, "like": 2.0})
 TASKS = ("click", "long_view", "like")
@@ -47,15 +46,17 @@ def append(log, ranker, version=4, fingerprint=None, **changes):
         )
 
 
-def test_rows_until_the_test_begins_teach_and_the_rest_is_counted(dataset, ranker, log):
+def test_rows_after_the_start_of_the_test_are_counted_and_dropped(dataset, ranker, log):
     served = read(log, ranker, dataset)
     late = int((dataset.exposures.time_ms > dataset.valid_until_ms).sum())
     assert served.log.time_ms.max() <= dataset.valid_until_ms and late > 0
     assert "rows of model version 4" in served.notes[0]
-    assert any(f"{late:,} rows of requests after the test begins, left out" in note for note in served.notes)
+    assert any(
+        f"{late:,} rows of requests after the start of the test, left out" in note for note in served.notes
+    )
 
 
-def test_repeats_and_rows_of_strangers_are_counted_and_dropped(dataset, ranker, log):
+def test_repeats_and_unknown_rows_are_counted_and_dropped(dataset, ranker, log):
     clean = read(log, ranker, dataset)
     (part,) = log.glob("*.parquet")
     table = pq.read_table(part)
@@ -68,14 +69,14 @@ def test_repeats_and_rows_of_strangers_are_counted_and_dropped(dataset, ranker, 
     own = sum(int(note.split()[2]) for note in clean.notes if note.endswith("rows repeated, left out"))
     for told in (
         f"{own + 50} rows repeated",
-        "2 rows of users that the data do not hold",
-        "1 rows of works that the data do not hold",
-        "2 rows of requests before the data begin",
+        "2 rows of users that the data do not contain",
+        "1 rows of items that the data do not contain",
+        "2 rows of requests before the start of the data",
     ):
         assert f"served log: {told}, left out" in served.notes
 
 
-def test_versions_of_one_ranker_teach_together(dataset, ranker, log, tmp_path):
+def test_versions_of_one_ranker_are_used_together(dataset, ranker, log, tmp_path):
     copy_as_version(ranker.path, tmp_path / "again.onnx", 5)
     again = OnnxModel(tmp_path / "again.onnx")
     assert (again.model_version, again.fingerprint) == (5, ranker.fingerprint)
@@ -86,57 +87,53 @@ def test_versions_of_one_ranker_teach_together(dataset, ranker, log, tmp_path):
     assert set(read(log, again, dataset, version=5).log.model_version) == {5}
 
 
-def test_versions_of_two_rankers_are_refused_with_their_rows(dataset, ranker, log):
+def test_versions_of_two_rankers_are_refused_with_row_counts(dataset, ranker, log):
     append(log, ranker, version=5, fingerprint="another")
     with pytest.raises(LogSchemaError, match=r"model versions 4 \(\d+ rows\), 5 \(2 rows\), .*--log-version"):
         read(log, ranker, dataset)
     assert set(read(log, ranker, dataset, version=4).log.model_version) == {4}
-    with pytest.raises(
-        LogSchemaError, match="was written by the ranker another, which has an encoder of its own"
-    ):
+    with pytest.raises(LogSchemaError, match="written by the ranker another, which has another encoder"):
         read(log, ranker, dataset, version=5)
     with pytest.raises(
         LogSchemaError,
-        match=r"no row of model version 6; it has 4 \(\d+ rows\), 5 \(2 "
+        match=r"no row of model version 6, only of 4 \(\d+ rows\), 5 \(2 "
         r"rows\)",
     ):
         read(log, ranker, dataset, version=6)
 
 
-def test_a_log_of_another_encoder_is_refused(dataset, ranker, tmp_path):
+def test_log_of_another_encoder_is_refused(dataset, ranker, tmp_path):
     append(tmp_path, ranker, fingerprint="another")
-    with pytest.raises(LogSchemaError, match=r"part-.*another, which has an encoder of its own.*--run"):
+    with pytest.raises(LogSchemaError, match=r"part-.*another, which has another encoder.*--run"):
         read(tmp_path, ranker, dataset)
 
 
-def test_a_log_of_other_tasks_is_refused_by_column(dataset, ranker, log):
+def test_log_of_other_tasks_is_refused_with_the_column(dataset, ranker, log):
     with pytest.raises(LogSchemaError, match="column 'logit_gift' is missing"):
         read_served_log(log, ranker, ("click", "gift"), dataset.snapshot, dataset.valid_until_ms)
 
 
-def test_a_log_that_does_not_name_its_ranker_is_taken_by_its_version(dataset, ranker, tmp_path):
+def test_log_without_ranker_name_is_identified_by_version(dataset, ranker, tmp_path):
     moment = dataset.snapshot.time_ms
     append(tmp_path / "same", ranker, fingerprint="", time_ms=moment)
     assert len(read(tmp_path / "same", ranker, dataset).log) == 2
     append(tmp_path / "other", ranker, version=7, fingerprint="", time_ms=moment)
     with pytest.raises(
         LogSchemaError,
-        match=r"model version 7 \(2 rows\) and does not name its "
+        match=r"model version 7 \(2 rows\) and do not name their "
         r"ranker.*version 4",
     ):
         read(tmp_path / "other", ranker, dataset)
     assert len(read(tmp_path / "other", ranker, dataset, version=7).log) == 2
 
 
-def test_a_log_of_other_data_is_refused(dataset, ranker, tmp_path):
+def test_log_of_other_data_is_refused(dataset, ranker, tmp_path):
     append(tmp_path, ranker, user_id=10**12)
-    with pytest.raises(DataError, match="no row can teach: 2 rows of users that the data do not hold"):
+    with pytest.raises(DataError, match="no usable row: 2 rows of users that the data do not contain"):
         read(tmp_path, ranker, dataset)
 
 
-def test_requests_without_an_outcome_are_encoded_as_serving_did_and_have_their_lists(
-    dataset, examples, ranker, tmp_path
-):
+def test_requests_without_outcome_have_serving_inputs_and_lists(dataset, examples, ranker, tmp_path):
     """Pools of a moment that no exposure has: each request becomes a row, and adds nothing to what
     happened."""
     past = dataset.exposures
@@ -154,8 +151,10 @@ def test_requests_without_an_outcome_are_encoded_as_serving_did_and_have_their_l
     served = read(tmp_path, ranker, dataset)
     requests = served.requests(dataset.snapshot, 12)
     assert requests.user_id.tolist() == [3, 5]
-    rows = build_examples(examples.encoder, dataset.snapshot, joined([past, requests], TASKS), happened=past)
-    lists = lists_of(rows, served.log, 12, seed=0)
+    rows = build_examples(
+        examples.encoder, dataset.snapshot, concat_impressions([past, requests], TASKS), happened=past
+    )
+    lists = select_lists(rows, served.log, 12, seed=0)
     assert lists.rows.tolist() == [len(past), len(past) + 1]
     then = advance(dataset.snapshot, past, moment)
     inputs = rows.inputs(lists.rows)
@@ -168,20 +167,20 @@ def test_requests_without_an_outcome_are_encoded_as_serving_did_and_have_their_l
         np.testing.assert_array_equal(value, own[name], err_msg=name)
 
 
-def test_a_longer_list_gives_several_draws_of_its_rest(examples, ranker, tmp_path):
-    write_shadow_log(examples, ranker, FUSION, tmp_path, share=0.05, most=5, works=30, seed=0)
+def test_longer_list_gives_several_samples_of_its_rest(examples, ranker, tmp_path):
+    write_shadow_log(examples, ranker, FUSION, tmp_path, share=0.05, max_requests=5, n_items=30, seed=0)
     log = read_rank_log(tmp_path, TASKS)
-    once, often = (lists_of(examples, log, 8, seed=0, draws=draws) for draws in (1, 3))
+    once, often = (select_lists(examples, log, 8, seed=0, draws=draws) for draws in (1, 3))
     assert len(once) == 5 and len(often) == 15
     np.testing.assert_array_equal(np.repeat(once.rows, 3), often.rows)
-    first, second = often.works[0], often.works[1]
+    first, second = often.items[0], often.items[1]
     assert first[:2].tolist() == second[:2].tolist() and set(first.tolist()) != set(second.tolist())
 
 
-def test_what_one_log_lacks_another_teaches(examples, ranker, log):
+def test_soft_labels_missing_in_one_log_come_from_the_other(examples, ranker, log):
     every = read_soft_labels(examples.exposures, log, TASKS)
     whole = read_rank_log(log, TASKS)
-    half = soft_labels_of(examples.exposures, whole.take(np.arange(0, len(whole), 2)))
+    half = join_soft_labels(examples.exposures, whole.take(np.arange(0, len(whole), 2)))
     assert 0 < half.known.sum() < len(half.known)
     both = half.or_else(every)
     np.testing.assert_array_equal(both.known, every.known)

@@ -1,4 +1,4 @@
-"""Soft labels come from the rank log, whatever state the log is in."""
+"""Tests that soft labels are read from the rank log in any state."""
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ def unique_rows(examples):
     return count[inverse.ravel()] == 1
 
 
-def test_every_exposure_finds_what_the_ranker_said_of_it(examples, ranker, log):
+def test_soft_labels_equal_the_rankers_logits(examples, ranker, log):
     soft = read_soft_labels(examples.exposures, log, ranker.tasks)
     logits = ranker_logits(examples, ranker)
     alone = unique_rows(examples)
@@ -42,7 +42,7 @@ def rewrite(log, change):
     pq.write_table(change(pq.read_table(part)), part)
 
 
-def test_a_log_out_of_order_and_with_repeats_teaches_the_same(examples, ranker, log):
+def test_soft_labels_do_not_depend_on_order_and_repeats(examples, ranker, log):
     clean = read_soft_labels(examples.exposures, log, ranker.tasks)
     shuffle = np.random.default_rng(0).permutation
     rewrite(log, lambda table: pa.concat_tables([table, table.slice(0, 50)]).take(shuffle(len(table) + 50)))
@@ -51,7 +51,7 @@ def test_a_log_out_of_order_and_with_repeats_teaches_the_same(examples, ranker, 
     np.testing.assert_array_equal(dirty.known, clean.known)
 
 
-def test_rows_that_the_log_lacks_are_unknown(examples, ranker, log):
+def test_soft_labels_missing_in_the_log_are_unknown(examples, ranker, log):
     clean = read_soft_labels(examples.exposures, log, ranker.tasks)
     rewrite(log, lambda table: table.slice(100))
     short = read_soft_labels(examples.exposures, log, ranker.tasks)
@@ -60,7 +60,7 @@ def test_rows_that_the_log_lacks_are_unknown(examples, ranker, log):
     assert not short.logits[~short.known].any()
 
 
-def test_whoever_served_chose_the_ids_of_requests(examples, ranker, log):
+def test_soft_labels_do_not_depend_on_request_ids(examples, ranker, log):
     clean = read_soft_labels(examples.exposures, log, ranker.tasks)
 
     def renamed(table):
@@ -73,7 +73,7 @@ def test_whoever_served_chose_the_ids_of_requests(examples, ranker, log):
     )
 
 
-def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
+def test_soft_labels_leave_out_shadow_rows(examples, ranker, log):
     clean = read_soft_labels(examples.exposures, log, ranker.tasks)
 
     def with_shadow(table):
@@ -93,7 +93,7 @@ def test_shadow_rows_are_no_labels_of_what_was_shown(examples, ranker, log):
     assert not read_soft_labels(examples.exposures, log, ranker.tasks).known.any()
 
 
-def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, ranker, log):
+def test_log_of_two_versions_is_used_only_if_both_are_named(examples, ranker, log):
     def mixed(table):
         at = table.column_names.index("model_version")
         return table.set_column(
@@ -101,13 +101,13 @@ def test_two_rankers_in_one_log_teach_only_where_both_are_wanted(examples, ranke
         )
 
     rewrite(log, mixed)
-    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\]: say which may teach"):
+    with pytest.raises(LogSchemaError, match=r"model versions \[4, 5\], expected one"):
         read_soft_labels(examples.exposures, log, ranker.tasks)
     with pytest.raises(LogSchemaError, match="column 'model_version', row 3: 5, expected one of"):
         read_soft_labels(examples.exposures, log, ranker.tasks, [4])
     assert read_soft_labels(examples.exposures, log, ranker.tasks, [4, 5]).known.all()
 
 
-def test_a_log_of_another_ranker_is_refused_by_column(examples, log):
+def test_log_of_another_ranker_is_refused_with_the_column(examples, log):
     with pytest.raises(LogSchemaError, match="column 'logit_gift' is missing"):
         read_soft_labels(examples.exposures, log, ("click", "gift"))

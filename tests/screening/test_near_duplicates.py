@@ -1,4 +1,4 @@
-"""Near-duplicates: the better one stays, and nothing is dropped that has no better one like it."""
+"""Tests that of near-duplicates the best stays, and nothing else is dropped."""
 
 from datetime import date
 
@@ -22,7 +22,7 @@ def better(quality, one, other):
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80), st.sampled_from([0.8, 0.95, 0.99]))
 @settings(max_examples=40)
-def test_a_dropped_work_has_a_better_one_of_its_song_that_stays_and_is_as_near_as_asked(seed, n, cosine):
+def test_dropped_work_has_a_better_near_one_that_stays(seed, n, cosine):
     rng = np.random.default_rng(seed)
     songs, quality = rng.integers(-1, 4, n), rng.integers(0, 5, n).astype(np.float32)
     vectors = rng.standard_normal((n, 6))[rng.integers(0, n, n)] + 0.1 * rng.standard_normal((n, 6))
@@ -34,29 +34,29 @@ def test_a_dropped_work_has_a_better_one_of_its_song_that_stays_and_is_as_near_a
 
 
 @pytest.mark.parametrize("n", [2, 30, 5000])
-def test_of_works_that_are_the_same_the_best_alone_stays(n):
+def test_of_equal_vectors_only_the_best_work_stays(n):
     quality = np.random.default_rng(n).random(n).astype(np.float32)
     dropped = near_duplicates(np.zeros(n, np.int64), np.ones((n, 8), np.int8), quality, 0.95)
     assert np.flatnonzero(~dropped).tolist() == [quality.argmax()]
 
 
-def test_of_equal_quality_the_earlier_row_stays():
+def test_of_equal_quality_the_earlier_row_is_kept():
     dropped = near_duplicates(np.zeros(3, np.int64), np.ones((3, 4), np.int8), np.zeros(3, np.float32), 0.95)
     assert dropped.tolist() == [False, True, True]
 
 
-def test_works_of_other_songs_and_works_of_no_song_are_not_compared():
+def test_works_of_other_or_no_song_are_not_compared():
     songs = np.array([0, 1, -1, -1])
     assert not near_duplicates(songs, np.ones((4, 4), np.int8), np.arange(4, dtype=np.float32), 0.95).any()
 
 
-def test_a_row_of_zeros_is_like_nothing():
+def test_zero_vector_is_near_to_none():
     assert not near_duplicates(
         np.zeros(3, np.int64), np.zeros((3, 4), np.int8), np.zeros(3, np.float32), 0.5
     ).any()
 
 
-def test_a_work_stays_whose_better_likeness_was_itself_dropped():
+def test_work_stays_if_its_better_near_work_was_dropped():
     """In a chain the second is dropped for the first, and then the third has nothing that it is like."""
     angle = np.radians([0.0, 15.0, 30.0])
     vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
@@ -64,7 +64,7 @@ def test_a_work_stays_whose_better_likeness_was_itself_dropped():
     assert dropped.tolist() == [False, True, False]
 
 
-def test_nearly_all_planted_copies_are_found_and_little_else():
+def test_near_duplicates_finds_almost_only_copies():
     """Of 60,000 works 5 % are copies, in songs of one to hundreds of works."""
     drawn = Library(60_000, date(2026, 10, 1)).day(0)
     song = drawn.columns["song_id"].astype(np.int64)

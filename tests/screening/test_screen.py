@@ -1,5 +1,4 @@
-"""What a screening promises: one fate a work, the same bytes again, a day's work for a day, the best of each
-kind."""
+"""Tests of a whole screening."""
 
 import json
 import shutil
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from small_uploads import SETTINGS, day, draw, plain, write_uploads
 
 from karec.screening.near_duplicates import near_duplicates
-from karec.screening.screen import read_screened, screen
+from karec.screening.screen import read_result, screen
 from karec.screening.settings import read_settings
 
 
@@ -60,8 +59,8 @@ def fates(columns):
     return found
 
 
-def test_each_work_is_counted_under_the_first_reason_that_it_meets(days, out):
-    said = read_screened(out).days
+def test_work_counts_under_its_first_reason(days, out):
+    said = read_result(out).days
     assert said[str(day(0))] == {
         "uploads": len(days[0]["id"]),
         "rejected": {"too old": len(days[0]["id"])},
@@ -74,8 +73,8 @@ def test_each_work_is_counted_under_the_first_reason_that_it_meets(days, out):
         assert told == dict(wanted)
 
 
-def test_rejected_and_kept_works_add_up_to_the_uploads(days, out):
-    screened, kept = read_screened(out), kept_of(out)
+def test_rejected_and_kept_works_sum_to_uploads(days, out):
+    screened, kept = read_result(out), kept_of(out)
     for number, columns in days.items():
         said = screened.days[str(day(number))]
         assert said["uploads"] == len(columns["id"]) == sum(said["rejected"].values()) + said["kept"]
@@ -83,7 +82,7 @@ def test_rejected_and_kept_works_add_up_to_the_uploads(days, out):
     assert sum(screened.total().values()) == screened.uploads
 
 
-def test_a_kept_work_is_a_candidate_with_its_own_quality_and_day(days, out):
+def test_kept_work_has_its_quality_and_day(days, out):
     candidates = {}
     for number in range(1, 5):
         for row, fate in enumerate(fates(days[number])):
@@ -106,7 +105,7 @@ def cells_of(days):
     return found
 
 
-def test_of_works_of_one_kind_the_best_are_kept(days, out):
+def test_best_works_of_each_cell_are_kept(days, out):
     kept = kept_of(out)
     for works in cells_of(days).values():
         inside = [score for score, work in works if work in kept]
@@ -114,7 +113,7 @@ def test_of_works_of_one_kind_the_best_are_kept(days, out):
         assert not inside or not outside or min(inside) >= max(outside)
 
 
-def test_of_equal_works_the_newest_day_is_kept(tmp_path):
+def test_of_equal_works_those_of_the_newest_day_are_kept(tmp_path):
     """All qualities are equal, so what is kept of the 40 is the last day's and the first rows of the day
     before."""
     text = 'keep = 25\nuploads = "uploads"\n[columns]\nwork = "id"\n[quality]\ncolumn = "score"\n'
@@ -123,31 +122,31 @@ def test_of_equal_works_the_newest_day_is_kept(tmp_path):
     assert sorted(kept_of(tmp_path / "out")) == [*range(5), *range(100, 120)]
 
 
-def test_quotas_are_met_where_they_can_be(days, out):
+def test_quotas_are_satisfied_if_possible(days, out):
     kept = kept_of(out)
     of = {kind: sum(work in kept for _, work in works) for kind, works in cells_of(days).items()}
     video = sum(n for (is_video, _, _), n in of.items() if is_video)
     small = sum(n for (_, is_small, _), n in of.items() if is_small)
     new = sum(n for (_, _, is_new), n in of.items() if is_new)
     assert 18 <= video <= 30 and small >= 12 and new >= 12
-    told = {quota["name"]: (quota["kept"], quota["violation"]) for quota in read_screened(out).quotas}
+    told = {quota["name"]: (quota["kept"], quota["violation"]) for quota in read_result(out).quotas}
     assert told == {"type is video": (video, 0), "small": (small, 0), "younger than 1 days": (new, 0)}
-    assert not read_screened(out).violations
+    assert not read_result(out).violations
 
 
-def test_screening_again_changes_no_byte_and_reads_no_day(library, out):
+def test_second_screening_reads_no_day_and_gives_equal_bytes(library, out):
     before = files(out)
     screened = screen(read_settings(library), out)
     assert screened.redone == [] and files(out) == before
 
 
-def test_day_by_day_gives_the_bytes_of_all_at_once(library, out, tmp_path):
+def test_daily_screening_gives_the_bytes_of_one_run(library, out, tmp_path):
     for number in range(5):
         screen(read_settings(library), tmp_path, last=day(number))
     assert files(tmp_path) == files(out)
 
 
-def test_only_a_day_that_changed_is_screened_again(days, library, out, tmp_path):
+def test_only_changed_days_are_screened_again(days, library, out, tmp_path):
     folder, screened = tmp_path / "library", tmp_path / "screened"
     shutil.copytree(library.parent, folder)
     shutil.copytree(out, screened)
@@ -168,7 +167,7 @@ def test_only_a_day_that_changed_is_screened_again(days, library, out, tmp_path)
         ("below = 100", "below = 50", 4),
     ],
 )
-def test_what_a_change_of_the_settings_screens_again(days, library, out, tmp_path, old, new, n_redone):
+def test_changed_settings_screen_dependent_days_again(days, library, out, tmp_path, old, new, n_redone):
     folder, screened = tmp_path / "library", tmp_path / "screened"
     shutil.copytree(library.parent, folder)
     shutil.copytree(out, screened)
@@ -179,7 +178,7 @@ def test_what_a_change_of_the_settings_screens_again(days, library, out, tmp_pat
     assert files(tmp_path / "fresh") == files(screened)
 
 
-def test_a_changed_list_of_blocked_creators_screens_again(library, out, tmp_path):
+def test_changed_block_list_screens_days_again(library, out, tmp_path):
     folder, screened = tmp_path / "library", tmp_path / "screened"
     shutil.copytree(library.parent, folder)
     shutil.copytree(out, screened)
@@ -187,7 +186,7 @@ def test_a_changed_list_of_blocked_creators_screens_again(library, out, tmp_path
     assert len(screen(read_settings(folder / "screen.toml"), screened).redone) == 4
 
 
-def test_a_shard_that_is_written_again_with_the_same_footer_is_screened_again(days, tmp_path):
+def test_rewritten_shard_with_equal_footer_is_screened_again(days, tmp_path):
     path = write_uploads(tmp_path, {0: days[0]})
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
     plain_pages = {"compression": "none", "use_dictionary": False}
@@ -204,7 +203,7 @@ def test_a_shard_that_is_written_again_with_the_same_footer_is_screened_again(da
     assert footers[0] == footers[1]
 
 
-def test_what_a_killed_run_spilled_is_removed(library, out, tmp_path):
+def test_temporary_folder_of_a_killed_run_is_removed(library, out, tmp_path):
     screened = tmp_path / "screened"
     shutil.copytree(out, screened)
     (screened / ".spill-killed").mkdir()
@@ -213,7 +212,7 @@ def test_what_a_killed_run_spilled_is_removed(library, out, tmp_path):
     assert files(screened) == files(out)
 
 
-def test_a_file_of_a_day_that_was_damaged_is_made_anew(library, out, tmp_path):
+def test_damaged_day_file_is_written_again(library, out, tmp_path):
     screened = tmp_path / "screened"
     shutil.copytree(out, screened)
     path = screened / "days" / f"{day(2)}.parquet"
@@ -222,15 +221,15 @@ def test_a_file_of_a_day_that_was_damaged_is_made_anew(library, out, tmp_path):
     assert files(screened) == files(out)
 
 
-def test_a_day_in_parts_has_the_candidates_of_a_day_at_once(library, out, tmp_path, monkeypatch):
+def test_day_in_parts_has_the_candidates_of_a_whole_day(library, out, tmp_path, monkeypatch):
     monkeypatch.setattr("karec.screening.day.VECTORS", 1000)
     screened = screen(read_settings(library), tmp_path)
-    before = read_screened(out)
+    before = read_result(out)
     assert screened.days == before.days and screened.quotas == before.quotas
     assert {value for _, value in kept_of(tmp_path).values()} == {value for _, value in kept_of(out).values()}
 
 
-def test_candidates_stand_in_the_order_of_the_uploads_whatever_the_threads_do(tmp_path):
+def test_candidates_keep_the_order_of_uploads_with_threads(tmp_path):
     columns = draw(60_000, np.random.default_rng(3))
     path = write_uploads(tmp_path, {0: columns}, SETTINGS.replace("[near_duplicates]\ncosine = 0.95", ""))
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
@@ -246,14 +245,14 @@ def test_candidates_stand_in_the_order_of_the_uploads_whatever_the_threads_do(tm
     assert np.array_equal(ids, columns["id"][np.isin(columns["id"], ids)])
 
 
-def test_a_list_that_blocks_nobody_yet_is_one(days, tmp_path):
+def test_empty_block_list_is_accepted(days, tmp_path):
     path = write_uploads(tmp_path, days)
     (tmp_path / "blocked.txt").write_text("# nobody\n")
     screened = screen(read_settings(path), tmp_path / "out")
     assert "blocked" not in screened.total() and sum(screened.total().values()) == screened.uploads
 
 
-def test_ids_that_are_texts_come_back_as_they_went_in(days, library, tmp_path):
+def test_text_ids_are_kept_unchanged(days, library, tmp_path):
     as_texts = {
         number: c | {"id": (np.arange(len(c["id"]), dtype=np.int32), [f"w{work}" for work in c["id"]])}
         for number, c in days.items()
@@ -265,7 +264,7 @@ def test_ids_that_are_texts_come_back_as_they_went_in(days, library, tmp_path):
     }
 
 
-def test_a_work_that_stands_in_several_rows_of_a_day_counts_once(tmp_path):
+def test_repeated_work_of_a_day_counts_once(tmp_path):
     columns = draw(120, np.random.default_rng(1))
     columns |= {
         "seconds": np.full(120, 60.0),
@@ -282,31 +281,29 @@ def test_a_work_that_stands_in_several_rows_of_a_day_counts_once(tmp_path):
     )  # the first row is the one that counts
 
 
-def test_an_empty_day_is_told(days, tmp_path):
+def test_empty_day_is_noted(days, tmp_path):
     nothing = {name: (v[0][:0], v[1]) if isinstance(v, tuple) else v[:0] for name, v in days[1].items()}
     screened = screen(read_settings(write_uploads(tmp_path, {0: days[0], 1: nothing})), tmp_path / "out")
     assert screened.days[str(day(1))] == {"uploads": 0, "rejected": {}, "kept": 0}
     assert f"{day(1)}: no uploads" in screened.notes
 
 
-def test_blocked_creators_that_nobody_knows_are_told(days, tmp_path):
+def test_unused_block_list_ids_are_noted(days, tmp_path):
     path = write_uploads(tmp_path, days)
     (tmp_path / "blocked.txt").write_text("3\n999\n7\n")
     notes = screen(read_settings(path), tmp_path / "out").notes
-    assert "blocked.txt: 1 of 3 ids uploaded nothing in these days, 999 among them" in notes
+    assert "blocked.txt: 1 of 3 ids have no uploads in these days, for example 999" in notes
 
 
-def test_a_quota_of_a_kind_that_no_work_is_of_is_told(days, tmp_path):
+def test_quota_without_candidates_is_noted(days, tmp_path):
     text = SETTINGS.replace('column = "fans", below = 100', 'column = "type", value = "vidio"').replace(
         'floor = 0.2, name = "small"', "cap = 0.2"
     )
     notes = screen(read_settings(write_uploads(tmp_path, days, text)), tmp_path / "out").notes
-    assert "quota 'type is vidio': no candidate is of this kind" in notes
+    assert "quota 'type is vidio': no candidate belongs to it" in notes
 
 
-def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_parts(
-    days, tmp_path, monkeypatch
-):
+def test_works_without_song_are_not_compared_in_any_part(days, tmp_path, monkeypatch):
     path = write_uploads(tmp_path, {0: days[0]})
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
     table = pq.read_table(shard)
@@ -319,7 +316,7 @@ def test_works_without_a_song_are_compared_with_none_in_a_day_of_any_number_of_p
         assert any("without a song or a content vector were not compared" in note for note in screened.notes)
 
 
-def test_an_empty_vector_among_others_is_a_missing_one(tmp_path):
+def test_empty_vector_counts_as_missing(tmp_path):
     path = write_uploads(tmp_path, {0: draw(50, np.random.default_rng(1))})
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
     table = pq.read_table(shard)
@@ -336,7 +333,7 @@ def test_an_empty_vector_among_others_is_a_missing_one(tmp_path):
 
 
 @pytest.mark.parametrize("vectors", [[0.0] * 8, [float("nan")] * 8, [], None])
-def test_works_without_a_vector_are_told_and_not_compared(tmp_path, vectors):
+def test_works_without_vector_are_noted_and_not_compared(tmp_path, vectors):
     path = write_uploads(tmp_path, {0: draw(50, np.random.default_rng(1))})
     shard = next((tmp_path / "uploads").rglob("*.parquet"))
     table = pq.read_table(shard)
@@ -347,23 +344,23 @@ def test_works_without_a_vector_are_told_and_not_compared(tmp_path, vectors):
     assert any("without a song or a content vector were not compared" in note for note in screened.notes)
 
 
-def test_fewer_candidates_than_wanted_are_all_kept_and_told(days, tmp_path):
+def test_too_few_candidates_are_all_kept_and_reported(days, tmp_path):
     text = SETTINGS.replace("keep = 60", "keep = 100_000").replace(
         "floor = 0.3, cap = 0.5", "cap = 1.0, floor = 0.0001"
     )
     screened = screen(read_settings(write_uploads(tmp_path, days, text)), tmp_path / "out")
     assert screened.total().get("quota", 0) == 0
-    assert screened.violations[-1].startswith("keep: 100,000 works were wanted")
+    assert screened.violations[-1].endswith("expected 100,000; quotas allow no more")
 
 
-def test_the_summary_says_what_the_kept_works_are_made_of(out):
+def test_summary_and_kept_works_have_the_same_digest(out):
     said = json.loads((out / "screen.json").read_text())
     assert pq.read_schema(out / "kept.parquet").metadata[b"screening.made_of"].decode() == said["made_of"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 3))
 @settings(max_examples=15)
-def test_every_work_of_any_library_has_one_fate(tmp_path_factory, seed, keep, n_days):
+def test_each_work_of_a_random_library_counts_once(tmp_path_factory, seed, keep, n_days):
     folder, rng = tmp_path_factory.mktemp("any"), np.random.default_rng(seed)
     days = {number: draw(int(rng.integers(1, 120)), rng, number * 1000) for number in range(n_days)}
     path = write_uploads(folder, days, SETTINGS.replace("keep = 60", f"keep = {keep}"))

@@ -1,4 +1,4 @@
-"""screen.toml: what is said is kept, and a mistake is told in one line with its place."""
+"""Tests that screen.toml is read, and that mistakes are reported in one line with the place."""
 
 from importlib.resources import files
 
@@ -15,7 +15,7 @@ def read(folder, text):
     return read_settings(folder / "screen.toml")
 
 
-def test_the_starting_file_is_a_whole_one(tmp_path):
+def test_starting_screen_toml_is_valid(tmp_path):
     settings = read(tmp_path, files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8"))
     assert settings.most_days == 60 and settings.old_reason == "too old"
     assert settings.rules[2].where == Condition("type", "video")
@@ -23,7 +23,7 @@ def test_the_starting_file_is_a_whole_one(tmp_path):
     assert settings.learn is not None and settings.near_duplicates is not None
 
 
-def test_little_is_needed(tmp_path):
+def test_minimal_screen_toml_is_valid(tmp_path):
     settings = read(tmp_path, LEAST)
     assert (settings.rules, settings.quotas, settings.near_duplicates, settings.learn) == ((), (), None, None)
     assert settings.columns.work == "work_id" and settings.most_days is None
@@ -94,7 +94,7 @@ def quotas(*lines):
         (LEAST + "[learn]\nfeatures = []\n", "features names columns"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(tmp_path, text, told):
+def test_mistake_in_screen_toml_is_reported_with_its_place(tmp_path, text, told):
     with pytest.raises(ConfigError) as error:
         read(tmp_path, text)
     message = str(error.value)

@@ -1,12 +1,12 @@
-"""A single upload is refused for the reason that screening finds in SQL."""
+"""Tests that the rules for one upload equal those in SQL."""
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.screening.database import database
-from karec.screening.rules import load_blocked, read_blocked, reasons
+from karec.screening.database import open_database
+from karec.screening.rules import load_block_lists, read_block_lists, rejection_reasons
 from karec.screening.settings import read_settings
 from karec.screening.upload_rules import UploadRules
 
@@ -53,17 +53,17 @@ def path(tmp_path_factory):
 
 @settings(max_examples=15)
 @given(rows=st.lists(Row, min_size=40, max_size=40))
-def test_rules_say_the_same_in_sql_and_of_one_work(path, rows):
+def test_upload_rules_equal_rules_in_sql(path, rows):
     said = read_settings(path)
-    blocked = read_blocked(said, KINDS)
-    found = reasons(said, KINDS, blocked)
+    blocked = read_block_lists(said, KINDS)
+    found = rejection_reasons(said, KINDS, blocked)
     named = [{"work_id": f"w{at}", **row} for at, row in enumerate(rows)]
     columns = {name: pa.array([row[name] for row in named], TYPES.get(name, pa.string())) for name in KINDS}
-    with database(path.parent) as base:
-        load_blocked(base, blocked)
+    with open_database(path.parent) as base:
+        load_block_lists(base, blocked)
         with base.table("works", pa.table(columns)):
             codes = [
                 code for (code,) in base.rows(f"SELECT {found.sql} FROM works ORDER BY work_id[2:]::INT")
             ]
     rules = UploadRules(path)
-    assert [found.names[code] for code in codes] == [rules.broken_by(row) for row in rows]
+    assert [found.names[code] for code in codes] == [rules.find_broken_rule(row) for row in rows]

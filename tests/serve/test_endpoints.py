@@ -77,7 +77,7 @@ def test_without_an_event_log_events_and_works_say_what_to_add(of_texts):
         assert answer.status_code == 409 and "[live]" in answer.json()["detail"]
 
 
-def test_ids_that_are_texts_come_back_as_they_went_in(of_texts):
+def test_text_ids_are_kept_unchanged(of_texts):
     answer = of_texts.ask("u1", shown=["w100"])
     assert answer["user"] == "u1" and not answer["cold_start"]
     assert all(item["id"].startswith("w") for item in answer["items"])

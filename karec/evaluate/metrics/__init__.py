@@ -1,1 +1,1 @@
-"""Measures of accuracy, agreement and diversity: arrays in, numbers out, NumPy only."""
+"""Measures of accuracy, agreement, diversity, exposure and retrieval on NumPy arrays."""

@@ -1,8 +1,8 @@
 """AUC, GAUC and calibration error of scores against labels, with bootstrap intervals over users.
 
-Intervals resample users and not rows, because the rows of one user are correlated. A resample is a weight for
-each user, the number of times it was drawn, and every measure is computed from sums with these weights: rows
-are sorted once, and two models measured with the same weights give a paired difference.
+Intervals resample users, not rows, because the rows of one user are correlated. A resample is a weight per
+user: how often it was drawn. Measures are computed from sums with these weights, so rows are sorted once, and
+two models measured with the same weights give a paired difference.
 
 Sources  T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27 (2006): AUC as a rank
          statistic, ties count one half. G. Zhou et al., Deep interest network, KDD 2018: GAUC. C. Guo et al.,
@@ -23,11 +23,14 @@ BINS = 15
 
 
 def auc(y: NDArray[Any], s: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
-    """P(a positive scores above a negative), ties one half: ``y (N,)`` 0/1, ``s (N,)`` finite, optional row
-    weights.
+    """Returns P(a positive scores above a negative), ties one half; NaN if a class has no weight. O(N log N).
 
-    NaN when a class has no weight. O(N log N). Raises ValueError for wrong shapes or scores that are not
-    finite.
+    Args
+      y         (N,) 0 or 1
+      s         (N,) finite scores
+      weights   (N,) of rows; None: 1
+
+    Raises ValueError for wrong shapes or scores that are not finite.
     """
     y, s = _checked(y, s)
     order = np.argsort(s, kind="stable")
@@ -36,8 +39,8 @@ def auc(y: NDArray[Any], s: NDArray[Any], weights: NDArray[Any] | None = None) -
 
 
 def gauc(y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> float:
-    """Mean of the AUCs within groups, weighted by rows; groups with one class do not count. NaN when none
-    counts.
+    """Returns the mean AUC within groups, weighted by rows, without groups of one class; NaN if no group is
+    left.
 
     ``group (N,)``: integers, for example of (user, day). O(N log N).
     """
@@ -46,22 +49,21 @@ def gauc(y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> float:
 
 
 def ece(y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> float:
-    """Expected calibration error: Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability ``p``.
-    O(N)."""
+    """Returns the expected calibration error Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability
+    ``p``. O(N)."""
     y, p = _checked(y, p)
     return float(np.abs(np.bincount(_bin(p, bins), weights=y - p, minlength=bins)).sum() / max(len(y), 1))
 
 
 class UserBootstrap:
-    """``resamples`` draws of users, the same for every measure and model. ``users (N,)``: the user of each
-    row."""
+    """``resamples`` of users, the same for all measures and models. ``users (N,)``: the user of each row."""
 
     def __init__(self, users: NDArray[Any], resamples: int = 200, seed: int = 0) -> None:
         unique, self._user = np.unique(users, return_inverse=True)
         self._weights = resampling_weights(len(unique), resamples, seed)
 
     def auc(self, y: NDArray[Any], s: NDArray[Any]) -> NDArray[Any]:
-        """(resamples,) AUCs. O(N log N + resamples·N)."""
+        """Returns (resamples,) AUCs. O(N log N + resamples·N)."""
         y, s = _checked(y, s)
         order = np.argsort(s, kind="stable")
         starts, user, y = _tie_starts(s[order]), self._user[order], y[order]
@@ -70,7 +72,7 @@ class UserBootstrap:
         )
 
     def gauc(self, y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> NDArray[Any]:
-        """(resamples,) GAUCs; a group belongs to one user. O(N log N + resamples·users)."""
+        """Returns (resamples,) GAUCs; a group belongs to one user. O(N log N + resamples·users)."""
         first, value, n = _group_aucs(y, s, group)
         user = self._user[first]
         users = self._weights.shape[1]
@@ -81,7 +83,7 @@ class UserBootstrap:
         return ratio
 
     def ece(self, y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> NDArray[Any]:
-        """(resamples,) ECEs. O(N + resamples·users·bins)."""
+        """Returns (resamples,) ECEs. O(N + resamples·users·bins)."""
         y, p = _checked(y, p)
         users = self._weights.shape[1]
         cell = self._user * bins + _bin(p, bins)
@@ -90,7 +92,7 @@ class UserBootstrap:
         return np.asarray(np.abs(self._weights @ gaps).sum(axis=1) / rows)
 
     def mean(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(resamples,) means of ``values (N,)``, one a row. O(N + resamples·users)."""
+        """Returns (resamples,) means of ``values (N,)``, one per row. O(N + resamples·users)."""
         users = self._weights.shape[1]
         sums, rows = (
             np.bincount(self._user, weights=part, minlength=users) for part in (values, np.ones(len(values)))
@@ -98,14 +100,15 @@ class UserBootstrap:
         return np.asarray((self._weights @ sums) / (self._weights @ rows))
 
     def mean_with_interval(self, values: NDArray[Any]) -> dict[str, Any]:
-        """{"value", "ci"}: the mean of ``values (N,)``, one a row, and its 95 % interval."""
+        """Returns {"value", "ci"}: the mean of ``values (N,)``, one per row, and its 95 % interval."""
         return {"value": float(values.mean()), "ci": bootstrap_interval(self.mean(values))}
 
 
 def resampling_weights(n: int, resamples: int, seed: int) -> NDArray[Any]:
-    """(resamples, n) float32: how often each of ``n`` units was drawn, n draws a resample. O(resamples·n)."""
+    """Returns (resamples, n) float32: how often each of ``n`` units was drawn, n draws per resample.
+    O(resamples·n)."""
     if resamples <= 0:
-        raise ValueError(f"resamples must be positive, got {resamples}")
+        raise ValueError(f"resamples is {resamples}, expected above 0")
     generator = np.random.default_rng(seed)
     weights = np.empty((resamples, n), np.float32)
     for draw in weights:
@@ -114,7 +117,7 @@ def resampling_weights(n: int, resamples: int, seed: int) -> NDArray[Any]:
 
 
 def bootstrap_interval(samples: NDArray[Any], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled values of a measure or a paired difference; NaNs are left out."""
+    """Returns the percentile interval of resampled values, without NaNs; (NaN, NaN) if none is left."""
     finite = samples[np.isfinite(samples)]
     if not len(finite):
         return float("nan"), float("nan")
@@ -123,7 +126,7 @@ def bootstrap_interval(samples: NDArray[Any], level: float = 0.95) -> tuple[floa
 
 
 def user_days(user_id: NDArray[Any], time_ms: NDArray[Any], start_ms: int) -> NDArray[Any]:
-    """(N,) int64: one number for each (user, day), days counted from ``start_ms``."""
+    """Returns (N,) int64: one number per (user, day), with days counted from ``start_ms``."""
     day = (time_ms - start_ms) // DAY_MS
     _, user = np.unique(user_id, return_inverse=True)
     return np.asarray(
@@ -142,7 +145,7 @@ def _checked(y: NDArray[Any], s: NDArray[Any]) -> tuple[NDArray[Any], NDArray[An
 
 
 def _tie_starts(ordered: NDArray[Any]) -> NDArray[Any]:
-    """Where each run of equal values begins."""
+    """Returns the start of each run of equal values."""
     return (
         np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
         if len(ordered)
@@ -151,7 +154,7 @@ def _tie_starts(ordered: NDArray[Any]) -> NDArray[Any]:
 
 
 def _auc_of_sorted(y: NDArray[Any], starts: NDArray[Any], weights: NDArray[Any]) -> float:
-    """Rows in order of score; ``starts`` of the runs of ties."""
+    """Returns the AUC of rows in order of score; ``starts``: of the runs of ties."""
     if not len(y):
         return float("nan")
     positive = np.add.reduceat(weights * y, starts)
@@ -164,9 +167,10 @@ def _auc_of_sorted(y: NDArray[Any], starts: NDArray[Any], weights: NDArray[Any])
 def _group_aucs(
     y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """For each group with both classes: (a row of it, its AUC, its number of rows), each (G,). O(N log N).
+    """Returns (a row, the AUC, the number of rows), each (G,), of each group with both classes. O(N log N).
 
-    Within a group AUC = (sum of the positives' mid-ranks − P(P + 1)/2) / (P·Q), P positives and Q negatives.
+    Within a group AUC = (sum of the positives' mid-ranks − P(P + 1)/2) / (P·Q) with P positives and Q
+    negatives.
     """
     y, s = _checked(y, s)
     group = np.asarray(group)
@@ -186,8 +190,8 @@ def _group_aucs(
     n = np.diff(np.concatenate([starts, [len(y)]]))
     p = np.add.reduceat(positive, starts)
     u = np.add.reduceat(positive * rank, starts) - p * (p + 1) / 2
-    both = (p > 0) & (p < n)
-    return order[starts[both]], u[both] / (p[both] * (n - p)[both]), n[both]
+    has_both = (p > 0) & (p < n)
+    return order[starts[has_both]], u[has_both] / (p[has_both] * (n - p)[has_both]), n[has_both]
 
 
 def _bin(p: NDArray[Any], bins: int) -> NDArray[Any]:

@@ -1,15 +1,13 @@
-"""Agreement of two scorings of one pool: how much of the ranker's top prerank finds.
+"""Agreement of two scorings of a pool: how much of the ranker's top pre-ranking finds.
 
-Both score the same pools, ``found`` (prerank) and ``reference`` (the ranker): arrays of one shape (…, N), a
-pool along the last axis. Every measure is (…) float64, one value a pool, so that callers can average and
-resample by user. Order is by score descending, ties by position, lowest first. Measures depend on the order
-alone: an increasing function of either side's scores changes none.
+``found`` (pre-ranking) and ``reference`` (the ranker) score the same pools: arrays of one shape (…, N), a
+pool along the last axis. Each measure is (…) float64, one value per pool, so callers can average and resample
+by user. Order is by score descending, ties by position. Measures depend only on the order.
 
 hit rate     HR = |top m of reference ∩ top k of found| / m
-normalised   (HR − k/N) / (1 − k/N)                0 = a random order, 1 = all found; comparable between N and
-             k
-NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is its best), discount 1/log₂(2 + place)
-overlap@k    |top k ∩ top k| / k                   the hit rate with m = k
+normalised   (HR − k/N) / (1 − k/N)        0 = random order, 1 = all found; comparable between N and k
+NDCG@k       gain g = max(1 − rank/k, 0) of the reference's rank (0 is best), discount 1/log₂(2 + place)
+overlap@k    |top k ∩ top k| / k           the hit rate with m = k
 
 Source  K. Järvelin, J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (2002), for
         NDCG.
@@ -24,37 +22,38 @@ from numpy.typing import NDArray
 
 
 def hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
-    """Share of the reference's top ``m`` that is in the top ``k`` of ``found``. O(N log N) a pool.
+    """Returns the fraction of the reference's top ``m`` in the top ``k`` of ``found``. O(N log N) per pool.
 
-    Raises ValueError for shapes that differ, scores that are not finite, and unless 1 ≤ m ≤ N and 1 ≤ k ≤ N.
+    Raises ValueError for different shapes, scores that are not finite, or m or k outside of [1, N].
     """
     found, reference = _checked(found, reference)
     n = found.shape[-1]
     for name, value in (("m", m), ("k", k)):
         if not 1 <= value <= n:
-            raise ValueError(f"{name} = {value} for pools of {n}: expected 1 to {n}")
+            raise ValueError(f"{name} is {value}, expected 1 to {n}, the size of the pool")
     hits = (ranks(reference) < m) & (ranks(found) < k)
     return np.asarray(hits.sum(axis=-1) / m)
 
 
 def normalised_hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
-    """(HR − k/N) / (1 − k/N) of ``hit_rate``; k = N, where every order is as good, is a ValueError too."""
+    """Returns (HR − k/N) / (1 − k/N) of ``hit_rate``. Raises ValueError also if k = N, where all orders are
+    equal."""
     rate = hit_rate(found, reference, m, k)
     n = np.shape(found)[-1]
     if k == n:
-        raise ValueError(f"k = {k} is the whole pool: nothing can be missed")
+        raise ValueError(f"k is {k}, expected less than the size of the pool")
     return np.asarray((rate - k / n) / (1 - k / n))
 
 
 def ndcg_against(found: NDArray[Any], reference: NDArray[Any], k: int = 50) -> NDArray[Any]:
-    """NDCG of the top ``k`` of ``found``, gains from the reference's order. O(N log N) a pool.
+    """Returns NDCG of the top ``k`` of ``found`` with gains from the reference's order. O(N log N) per pool.
 
-    In a pool of fewer than ``k`` works, k is N. Raises ValueError as ``hit_rate`` does, and for empty pools.
+    In a pool of fewer than ``k`` items k is N. Raises ValueError like ``hit_rate``, and for empty pools.
     """
     found, reference = _checked(found, reference)
     n = found.shape[-1]
     if k <= 0 or n == 0:
-        raise ValueError(f"k = {k} for pools of {n}: both must be positive")
+        raise ValueError(f"k is {k} and the size of the pool {n}, expected both above 0")
     k = min(k, n)
     top = np.argsort(-found, axis=-1, kind="stable")[..., :k]
     gain = np.maximum(1.0 - np.take_along_axis(ranks(reference), top, axis=-1) / k, 0.0)
@@ -64,13 +63,12 @@ def ndcg_against(found: NDArray[Any], reference: NDArray[Any], k: int = 50) -> N
 
 
 def overlap(found: NDArray[Any], reference: NDArray[Any], k: int) -> NDArray[Any]:
-    """Share of the top ``k`` that both have in common. Raises ValueError as ``hit_rate`` does."""
+    """Returns the fraction of the top ``k`` that both have in common. Raises ValueError like ``hit_rate``."""
     return hit_rate(found, reference, k, k)
 
 
 def ranks(scores: NDArray[Any]) -> NDArray[Any]:
-    """``scores (…, N)`` → (…, N) int64: the place of each work in its pool, 0 is the best. O(N log N) a
-    pool."""
+    """Returns the position of each item in its pool, (…, N) int64, 0 is the best. O(N log N) per pool."""
     order = np.argsort(-scores, axis=-1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.broadcast_to(np.arange(scores.shape[-1]), order.shape), axis=-1)

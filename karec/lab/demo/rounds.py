@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from karec.evaluate.metrics.accuracy import UserBootstrap
 from karec.evaluate.metrics.agreement import hit_rate
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.features.user_vectors import VECTOR
 from karec.index import ItemIndex
 from karec.lab.report import Table
@@ -97,7 +97,7 @@ def rounds_table(rounds: Mapping[str, Any]) -> Table:
         top = name.removeprefix("kept.top")
         told = f"{name.removesuffix('.auc')}, AUC of towers" if top == name else f"ranker's top {top} kept"
         cells = (
-            with_interval(rounds[part][name]["value"], rounds[part][name]["ci"], signed=part == "gain")
+            format_measure(rounds[part][name]["value"], rounds[part][name]["ci"], signed=part == "gain")
             for part in ("first", "second", "gain")
         )
         rows.append((told, *cells))

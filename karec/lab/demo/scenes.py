@@ -128,7 +128,7 @@ def _of_comments(world: World, kind: WorldKind) -> ValueOf:
     works_of, comment = kind.made.works_of, _of_works(world, "comment")
 
     def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
-        rows = kind.made.kind.items.lookup(ids)
+        rows = kind.made.item_type.items.lookup(ids)
         works = [works_of.of(row) for row in rows.tolist()]
         chances = comment(request, np.concatenate([np.empty(0, np.int64), *works]))
         owner = np.repeat(np.arange(len(ids)), [len(each) for each in works])

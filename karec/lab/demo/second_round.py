@@ -147,7 +147,7 @@ def learn_from_served(
 ) -> TrainResult:
     """The second round's towers: one pass, from those that were ``trained``, over the first log and what was
     served."""
-    first = ServedRun.read(trained.folder)
+    first = ServedRun.from_folder(trained.folder)
     version = next_version(out / "bundles")
     settings = first.settings.replace(model_version=version, towers={"epochs": 1})
     return train_from_log(
@@ -157,9 +157,9 @@ def learn_from_served(
         settings,
         out / f"run-{version}",
         progress,
-        answers=taught.answers,
-        evaluated=False,  # ``rounds_of`` measures the towers, which alone have changed
-        first=trained.material,
+        outcomes=taught.answers,
+        evaluate=False,  # ``rounds_of`` measures the towers, which alone have changed
+        first=trained.tower_inputs,
     )
 
 
@@ -187,7 +187,7 @@ def _tower_quality(dataset: Dataset, runs: tuple[Path, Path]) -> dict[str, Any]:
     facts, test = trained_run(dataset, runs[0])
     predictions = {}
     for name, run in zip(("first", "second"), runs, strict=True):
-        heads = ServedRun.read(run).facts["towers"]
+        heads = ServedRun.from_folder(run).facts["towers"]
         user, item = (OnnxModel(run / f"{side}_tower.onnx") for side in ("user", "item"))
         predictions[name] = 1.0 / (1.0 + np.exp(-tower_logits(test, user, item, heads)))
     settings = facts["settings"]

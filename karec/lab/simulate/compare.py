@@ -18,7 +18,7 @@ import numpy as np
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.exposure import Resampled, interval_of, measured, price, resampled
+from karec.evaluate.metrics.exposure import Resampled, confidence_interval, resample, summarize, unit_cost
 from karec.lab.simulate.sums import ArmSums
 
 RESAMPLES = 400
@@ -60,7 +60,7 @@ def compare_arms(
     of_users = resampling_weights(first.n_users, resamples, seed)
     of_creators = resampling_weights(len(first.creators), resamples, seed + 1)
     found = {
-        name: {**resampled(arm.by_user, of_users), **resampled(arm.by_creator, of_creators)}
+        name: {**resample(arm.by_user, of_users), **resample(arm.by_creator, of_creators)}
         for name, arm in by_name.items()
     }
     return {
@@ -77,7 +77,7 @@ def compare_arms(
                 "knob": _plain(turned[name]),
                 "on_frontier": _on_frontier(name, found),
                 "measures": {
-                    measure: measured(own, None if name == baseline else found[baseline][measure])
+                    measure: summarize(own, None if name == baseline else found[baseline][measure])
                     for measure, own in found[name].items()
                 },
                 "by_day": {
@@ -163,12 +163,12 @@ def _step(found: Mapping[str, Mapping[str, Resampled]], start: str, end: str, us
     step: dict[str, Any] = {"from": start, "to": end, "play_s_a_day": _with_ci(less)}
     for measure in REACH:
         more = change(measure)
-        step[measure] = {"more": _with_ci(more), "price_s": price(less, more)}
+        step[measure] = {"more": _with_ci(more), "price_s": unit_cost(less, more)}
     return step
 
 
 def _with_ci(part: Resampled) -> dict[str, Any]:
-    return {"value": float(part.value) if np.isfinite(part.value) else None, "ci": interval_of(part)}
+    return {"value": float(part.value) if np.isfinite(part.value) else None, "ci": confidence_interval(part)}
 
 
 def _plain(knob: Knob | None) -> dict[str, Any] | None:

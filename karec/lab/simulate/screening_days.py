@@ -32,7 +32,7 @@ from karec.lab.simulate.arms import Arm
 from karec.lab.simulate.day_shards import write_day_shards
 from karec.lab.simulate.population import Population
 from karec.lab.simulate.uploads import Creators
-from karec.screening.screen import KEPT, read_screened, screen
+from karec.screening.screen import KEPT, read_result, screen
 from karec.screening.selection import kept_ids
 from karec.screening.settings import Settings
 from karec.times import DAY_MS
@@ -129,7 +129,7 @@ def told_of(place: Path, days: int, creators: Creators, population: Population) 
     rejected, unmet = Counter[str](), Counter[str]()
     for out in (_folder(place, day) for day in range(days)):
         if out.is_dir():
-            found = read_screened(out)
+            found = read_result(out)
             total = found.total()
             rejected.update({reason: total[reason] for reason in found.reasons})
             unmet.update(quota["name"] for quota in found.quotas if quota["violation"])

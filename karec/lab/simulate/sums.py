@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from karec.errors import DataError
 from karec.evaluate.metrics.diversity import gini
-from karec.evaluate.metrics.exposure import THRESHOLDS, Spread, Sums, daily_counts
+from karec.evaluate.metrics.exposure import THRESHOLDS, Concentration, Sums, daily_counts
 from karec.lab.simulate.arm_log import BEFORE, ArmLog
 from karec.times import DAY_MS, HOUR_MS
 
@@ -56,7 +56,7 @@ class ArmSums:
     creators: NDArray[Any]
     works: int
     by_user: Mapping[str, Sums]
-    by_creator: Mapping[str, Sums | Spread]
+    by_creator: Mapping[str, Sums | Concentration]
     by_day: Mapping[str, NDArray[Any]]
     facts: Mapping[str, Any]
 
@@ -153,14 +153,14 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
 
 def _by_creator(
     log: ArmLog, counts: Mapping[str, NDArray[Any]], there: NDArray[Any], owner: NDArray[Any]
-) -> dict[str, Sums | Spread]:
+) -> dict[str, Sums | Concentration]:
     """``there`` are the works that were uploaded, ``owner`` the creator of each, from 0."""
     n = len(log.creators)
 
     def of_creators(values: NDArray[Any] | None = None) -> NDArray[Any]:
         return np.bincount(owner, weights=values, minlength=n).astype(np.float64)
 
-    measures: dict[str, Sums | Spread] = {}
+    measures: dict[str, Sums | Concentration] = {}
     for what, daily in counts.items():
         total = daily.sum(axis=0)
         for least in THRESHOLDS:
@@ -172,8 +172,8 @@ def _by_creator(
     return measures | {
         "debutants": Sums(debutants.astype(np.float64)),
         "debutants_1": Sums((debutants & counts["creators"].any(axis=0)).astype(np.float64)),
-        "gini_creators": Spread(counts["creators"].sum(axis=0), np.arange(n)),
-        "gini_works": Spread(counts["works"].sum(axis=0)[there], owner),
+        "gini_creators": Concentration(counts["creators"].sum(axis=0), np.arange(n)),
+        "gini_works": Concentration(counts["works"].sum(axis=0)[there], owner),
         "works_available": Sums(of_creators()),
         "uploads": Sums(of_creators(log.work_upload_day[there] != BEFORE)),
         "quits": Sums((log.quit_day >= 0).astype(np.float64)),

@@ -26,7 +26,7 @@ from karec.config import scaled_recall
 from karec.config.scenes import Config
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.lab.studies.recall import ENJOYED, FAVOURITES, Truth, best_by_truth, enjoyed_later
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.checks import merge, recall
@@ -136,14 +136,14 @@ def channel_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple
     for each in report["measures"]:
         about = each["reference"], f"{each['k']:,}", f"{each['users']:,}"
         rows.append(
-            (*about, TOGETHER, with_interval(each[TOGETHER]["value"], each[TOGETHER]["ci"], 3), "", "", "")
+            (*about, TOGETHER, format_measure(each[TOGETHER]["value"], each[TOGETHER]["ci"], 3), "", "", "")
         )
         for channel, of in each["channels"].items():
             values = (
-                with_interval(of[what]["value"], of[what]["ci"], 3) for what in ("alone", "ahead", "sole")
+                format_measure(of[what]["value"], of[what]["ci"], 3) for what in ("alone", "ahead", "sole")
             )
             rows.append(
-                (*about, channel, *values, with_interval(of["without"]["value"], of["without"]["ci"], 3))
+                (*about, channel, *values, format_measure(of["without"]["value"], of["without"]["ci"], 3))
             )
     return ("recall of", "@", "users", "channel", "found", "together ahead by", "sole", "lost without"), rows
 

@@ -23,7 +23,7 @@ from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.lab.studies.recall import Truth, values_of
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.step import Source
@@ -124,7 +124,7 @@ def feed_channel_rows(
         (
             channel,
             *(
-                with_interval(of[name]["value"], of[name]["ci"], 4 if name == "worth" else 3)
+                format_measure(of[name]["value"], of[name]["ci"], 4 if name == "worth" else 3)
                 for name in measures
             ),
         )

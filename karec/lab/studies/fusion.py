@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from karec.errors import ConfigError, DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval, user_days
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.lab.report import BLUE, GREY, ORANGE, Chart, Part, Table, write_report
 from karec.models.fusion import ObjectiveWeights
 from karec.models.onnx_model import OnnxModel
@@ -258,7 +258,7 @@ def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequ
         (
             " : ".join(f"{row['shares'][name]:.2f}" for name in objectives)
             + (" (the run's)" if row is own else ""),
-            *(with_interval(row["values"][name]["value"], row["values"][name]["ci"]) for name in objectives),
+            *(format_measure(row["values"][name]["value"], row["values"][name]["ci"]) for name in objectives),
         )
         for row in (own, *best)
     ]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.catalog.table import Table
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.exposure import Spread, Sums, measured, resampled
-from karec.evaluate.tables import with_interval
+from karec.evaluate.metrics.exposure import Concentration, Sums, resample, summarize
+from karec.evaluate.tables import format_measure
 from karec.lab.report import Table as TextTable
 from karec.times import HOUR_MS
 
@@ -58,10 +58,10 @@ def compare_reach(
     creators = resampling_weights(len(named), resamples, seed + 1)
     found = []
     for lists in (cascade, top_k):
-        of_users = resampled(_of_users(lists, works, time_ms), users)
-        found.append({**of_users, **resampled(_of_creators(lists, works, unit, named), creators)})
-    told = {name: measured(found[0][name], found[1][name]) for name in found[0]}
-    others = {name: measured(found[1][name]) for name in found[0]}
+        of_users = resample(_of_users(lists, works, time_ms), users)
+        found.append({**of_users, **resample(_of_creators(lists, works, unit, named), creators)})
+    told = {name: summarize(found[0][name], found[1][name]) for name in found[0]}
+    others = {name: summarize(found[1][name]) for name in found[0]}
     return {
         "library": {"works": len(works), "creators": int(named.sum()) if CREATOR in works.columns else None},
         "cascade": {name: {"value": m["value"], "ci": m["ci"]} for name, m in told.items()},
@@ -80,7 +80,7 @@ def reach_table(reach: Mapping[str, Any]) -> TextTable:
     for name, measure in reach["cascade"].items():
         digits = 1 if (measure["value"] or 0.0) >= LARGE else 4
         cells = (
-            with_interval(reach[way][name]["value"], reach[way][name]["ci"], digits, signed=way == "change")
+            format_measure(reach[way][name]["value"], reach[way][name]["ci"], digits, signed=way == "change")
             for way in WAYS
         )
         rows.append((name, *cells))
@@ -123,16 +123,16 @@ def _of_users(lists: Lists, works: Table, time_ms: int) -> dict[str, Sums]:
 
 def _of_creators(
     lists: Lists, works: Table, unit: NDArray[Any], named: NDArray[Any]
-) -> dict[str, Sums | Spread]:
+) -> dict[str, Sums | Concentration]:
     shown = np.bincount(lists.work, minlength=len(works))
     reached = np.bincount(unit, weights=shown > 0, minlength=len(named))
-    measures: dict[str, Sums | Spread] = {
+    measures: dict[str, Sums | Concentration] = {
         "works reached": Sums(reached),
-        "Gini over all works": Spread(shown, unit),
+        "Gini over all works": Concentration(shown, unit),
     }
     if CREATOR in works.columns:
         of_creators = np.bincount(unit, weights=shown, minlength=len(named))
         creators = np.flatnonzero(named)
         measures["creators reached"] = Sums((of_creators > 0) & named)
-        measures["Gini over all creators"] = Spread(of_creators[creators], creators)
+        measures["Gini over all creators"] = Concentration(of_creators[creators], creators)
     return measures

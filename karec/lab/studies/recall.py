@@ -23,7 +23,7 @@ from karec.bundle import Bundle
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.features.pool_scores import PoolScorer, find_stage
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.checks import recall
@@ -137,7 +137,7 @@ def recall_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
     rows = []
     for each in report["measures"]:
         shown = each["recall"] | ({} if each["gain"] is None else {"gain": each["gain"]})
-        values = (with_interval(of["value"], of["ci"], 3) for of in shown.values())
+        values = (format_measure(of["value"], of["ci"], 3) for of in shown.values())
         known = "all" if each["known"] is None else each["known"]
         rows.append((each["reference"], f"{each['k']:,}", known, f"{each['users']:,}", *values))
     gain = ("own − prerank's",) if OWN in channels else ()

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from karec.catalog.dataset import Dataset
 from karec.errors import DataError, MissingExtra
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
-from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_of
+from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_items
 from karec.evaluate.quality import trained_run
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.lab.report import Part, Table, note, write_report
 from karec.lab.studies.retrieval_peers import PEERS, Peer, Settings, choose, top_of_peer
 from karec.models.onnx_model import OnnxModel
@@ -177,7 +177,7 @@ def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArr
             for at in range(0, len(works), PIECE)
         ]
     )
-    best = top_of(users, items, test.known, RANKED)
+    best = top_items(users, items, test.known, RANKED)
     ranked = np.full((len(best), TOPS[-1]), -1, np.int64)
     tasks, weights = examples.encoder.tasks, run["settings"]["fusion"]
     weight = np.array([weights.get(task, 0.0) for task in tasks])
@@ -230,8 +230,8 @@ def retrieval_tables(report: Mapping[str, Any]) -> Iterator[Table]:
         rows = [
             (
                 model,
-                with_interval(found[name]["value"], found[name]["ci"]),
-                with_interval(found[name]["over"], found[name]["over_ci"]),
+                format_measure(found[name]["value"], found[name]["ci"]),
+                format_measure(found[name]["over"], found[name]["over_ci"]),
             )
             for model, found in models.items()
         ]

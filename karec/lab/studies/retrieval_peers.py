@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.evaluate.metrics.retrieval import best_of
+from karec.evaluate.metrics.retrieval import top_columns
 
 Settings = dict[str, Any]
 LEAST = -1e30  # a score below it fills up an answer that is too short
@@ -91,7 +91,7 @@ def _popular(matrix: Any, users: NDArray[Any], k: int) -> NDArray[Any]:
         width = int(np.diff(rows.indptr).max(initial=0))
         known = np.full((rows.shape[0], width), -1, np.int64)
         known[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
-        parts.append(best_of(np.broadcast_to(taken, (rows.shape[0], len(taken))), known, k))
+        parts.append(top_columns(np.broadcast_to(taken, (rows.shape[0], len(taken))), known, k))
     return np.concatenate(parts)
 
 

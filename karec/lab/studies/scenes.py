@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.exposure import Sums, measured, resampled
-from karec.evaluate.tables import with_interval
+from karec.evaluate.metrics.exposure import Sums, resample, summarize
+from karec.evaluate.tables import format_measure
 from karec.lab.report import Table
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Stage
@@ -101,12 +101,12 @@ def scene_row(filled: Filled, what: str, *, resamples: int = RESAMPLES, seed: in
         return row
     weights = resampling_weights(n, resamples, seed)
     sums = {way: Sums(values, np.ones(n)) for way, values in filled.values.items()}
-    means = resampled(sums, weights)
+    means = resample(sums, weights)
     row["eligible"] = int(np.median(filled.eligible))
-    row["ways"] = {way: {key: measured(means[way])[key] for key in ("value", "ci")} for way in WAYS}
+    row["ways"] = {way: {key: summarize(means[way])[key] for key in ("value", "ci")} for way in WAYS}
     row["gain"] = {}
     for way in WAYS[:2]:
-        told = measured(means["cascade"], means[way])
+        told = summarize(means["cascade"], means[way])
         row["gain"][way] = {"percent": told["relative"], "ci": told["relative_ci"]}
     return row
 
@@ -120,9 +120,9 @@ def scenes_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
             rows.append((*head, *["–"] * 5))
             continue
         digits = 1 if scene["ways"]["cascade"]["value"] >= 10.0 else 4
-        ways = (with_interval(way["value"], way["ci"], digits) for way in scene["ways"].values())
+        ways = (format_measure(way["value"], way["ci"], digits) for way in scene["ways"].values())
         gain = scene["gain"]["popular"]
-        rows.append((*head, f"{scene['eligible']:,}", *ways, with_interval(gain["percent"], gain["ci"], 0)))
+        rows.append((*head, f"{scene['eligible']:,}", *ways, format_measure(gain["percent"], gain["ci"], 0)))
     return Table(
         "What scenes are worth",
         ("scene", "for", "requests", "items each", *WAYS, "against popular, %"),

@@ -23,14 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.errors import DataError
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.lab.report import Chart, Part, Table, lines, note, write_report
-from karec.screening.database import database
+from karec.screening.database import open_database
 from karec.screening.day_file import read_day_file
-from karec.screening.levels import LOW, order_of
-from karec.screening.outcomes import PopularDay, holes, learn_of, popular_day, popular_from, read_outcomes
-from karec.screening.rules import load_blocked, read_blocked
-from karec.screening.screen import DAYS, KEPT, Screened, read_screened
+from karec.screening.levels import LOW, to_order
+from karec.screening.outcomes import (
+    PopularDay,
+    missing_day_notes,
+    popular_day,
+    popular_threshold,
+    read_outcomes,
+    require_learn,
+)
+from karec.screening.rules import load_block_lists, read_block_lists
+from karec.screening.screen import DAYS, KEPT, ScreeningResult, read_result
 from karec.screening.settings import Settings
 from karec.times import Progress
 
@@ -54,7 +61,7 @@ def judge_screening(
 
     DataError: no day of the window has outcomes and lies after what the model learned from.
     """
-    screened, learn = read_screened(out), learn_of(settings, file)
+    screened, learn = read_result(out), require_learn(settings, file)
     known = [
         each
         for each in read_outcomes(settings, learn)
@@ -70,10 +77,10 @@ def judge_screening(
         )
         raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
     days, levels = [], []
-    with TemporaryDirectory(prefix="karec-screening-") as folder, database(Path(folder)) as duckdb:
-        blocked = read_blocked(settings, known[0].uploads.kinds)
-        load_blocked(duckdb, blocked)
-        least = popular_from(duckdb, learn, known, SHARE)
+    with TemporaryDirectory(prefix="karec-screening-") as folder, open_database(Path(folder)) as duckdb:
+        blocked = read_block_lists(settings, known[0].uploads.column_types)
+        load_block_lists(duckdb, blocked)
+        least = popular_threshold(duckdb, learn, known, SHARE)
         for n, each in enumerate(known, 1):
             found, path = files[each.day], out / DAYS / f"{each.day}.parquet"
             assert found is not None  # days without a file were left out
@@ -84,11 +91,14 @@ def judge_screening(
     counts = np.zeros(1 << (32 - LOW), np.int64)
     for level in levels:
         np.add.at(counts, level.level, level.count)
-    return {**_report(screened, days, counts, least), "judged_notes": holes(known, settings.missing_days)}
+    return {
+        **_report(screened, days, counts, least),
+        "judged_notes": missing_day_notes(known, settings.missing_days),
+    }
 
 
 def _report(
-    screened: Screened, days: Sequence[PopularDay], counts: NDArray[Any], least: int
+    screened: ScreeningResult, days: Sequence[PopularDay], counts: NDArray[Any], least: int
 ) -> dict[str, Any]:
     uploads, passed, kept, popular = (
         sum(getattr(day, what) for day in days) for what in ("uploads", "passed", "kept", "popular")
@@ -124,7 +134,7 @@ def _recalls(days: Sequence[PopularDay], size: float, counts: NDArray[Any]) -> d
         "popular passed": [day.popular - sum(day.rejected.values()) for day in days],
         "kept": [day.kept for day in days],
         "popular kept": [day.popular_kept for day in days],
-        "by quality": [int((order_of(day.quality) >> LOW >= level).sum()) for day in days],
+        "by quality": [int((to_order(day.quality) >> LOW >= level).sum()) for day in days],
     }
     table = {name: np.array(values, np.float64) for name, values in columns.items()}
     drawn = np.random.default_rng(0).multinomial(len(days), np.full(len(days), 1 / len(days)), RESAMPLES)
@@ -162,7 +172,7 @@ def _curve(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, list[f
     """Shares of the uploads that are kept, and the recall of each way at that size."""
     uploads, popular = sum(day.uploads for day in days), sum(day.popular for day in days)
     above = np.cumsum(counts[::-1])[::-1]
-    order = np.concatenate([order_of(day.quality) >> LOW for day in days])
+    order = np.concatenate([to_order(day.quality) >> LOW for day in days])
     found = np.cumsum(np.bincount(order, minlength=len(counts))[::-1])[::-1]
     levels = np.flatnonzero(counts)[::-1]
     places = np.unique(np.searchsorted(above[levels], np.linspace(0, above[levels[-1]], POINTS)[1:]))
@@ -178,7 +188,7 @@ def _curve(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, list[f
     }
 
 
-def _funnel(screened: Screened, days: Sequence[PopularDay]) -> list[dict[str, Any]]:
+def _funnel(screened: ScreeningResult, days: Sequence[PopularDay]) -> list[dict[str, Any]]:
     """For each reason, works that it rejected on these days and the popular ones among them; last, what is
     kept."""
     rejected = [screened.days[str(day.day)]["rejected"] for day in days]
@@ -232,7 +242,7 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
             {**curves, WAYS["kept"]: kept}, "works kept, share of the uploads", "share of the later popular"
         ),
     )
-    rows = [(told, with_interval(recall[way]["value"], recall[way]["ci"], 3)) for way, told in WAYS.items()]
+    rows = [(told, format_measure(recall[way]["value"], recall[way]["ci"], 3)) for way, told in WAYS.items()]
     yield Table("At the size of what is kept", ("", "recall, 95 % over days"), rows)
     yield Table(
         "The funnel: the first reason that a work meets",

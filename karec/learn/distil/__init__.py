@@ -1,1 +1,2 @@
-"""Distillation: towers learn from labels and from what the ranker, their teacher, wrote into the rank log."""
+"""Distillation: towers learn from labels and from the logits that the ranker (teacher) wrote into the rank
+log."""

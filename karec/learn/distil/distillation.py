@@ -1,20 +1,22 @@
-"""The whole distillation: towers learn from labels and the rank log, and are exported."""
+"""Trains the towers from labels and the rank log, and exports them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from karec.errors import DataError
 from karec.learn._torch import Tensor, torch
-from karec.learn.distil.round import train_round
+from karec.learn.distil.retrieval import validation_score
+from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
-from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording
-from karec.learn.fit.predictions import predict
+from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
+from karec.learn.fit.predictions import mean_auc, predict
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.nets.towers import Towers, UserOutputs
-from karec.learn.settings.settings import TrainSettings
+from karec.learn.settings.settings import DistilSettings, TrainSettings
 from karec.samples.lists import LoggedLists
 from karec.samples.soft_labels import SoftLabels
 from karec.times import Progress
@@ -30,22 +32,106 @@ def train_towers(
     recording: Recording = NOT_RECORDED,
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[FitState, dict[str, dict[str, float]]]:
-    """Train the towers as the settings' recipe says, and write user_tower.onnx and item_tower.onnx to
+    """Trains the towers by the recipe in the settings and writes user_tower.onnx and item_tower.onnx to
     ``folder``.
 
-    Returns the training, and the scale and bias that turn the towers' outputs into logits, calibrated on
-    validation days: {"scale": {task: …}, "bias": {task: …}}. ``start``: the weights to begin from. Raises
-    DataError as ``train_round`` does.
+    Returns the training's state, and the scale and bias of each task's logit, calibrated on validation days:
+    {"scale": {task: …}, "bias": {task: …}}. ``start``, DataError: see ``fit_towers``.
     """
-    targets = Targets.of(soft, lists)
-    model, state = train_round(prepared, targets, lists, settings, progress, recording, start=start)
+    targets = Targets.from_logs(soft, lists)
+    model, state = fit_towers(prepared, targets, lists, settings, progress, recording, start=start)
     heads = _calibrated_heads(model, prepared)
     _export(model, prepared, settings.model_version, folder)
     return state, heads
 
 
+def fit_towers(
+    prepared: TrainingData,
+    targets: Targets,
+    lists: LoggedLists | None,
+    settings: TrainSettings,
+    progress: Progress | None = None,
+    recording: Recording = NOT_RECORDED,
+    title: str = "training the towers",
+    start: Mapping[str, Tensor] | None = None,
+) -> tuple[Towers, FitState]:
+    """Trains towers on ``targets`` and keeps the best epoch on validation: by recall@100 with retrieval,
+    otherwise by AUC.
+
+    Args
+      title   name of the training in progress reports
+      start   initial weights, of towers of the same encoder and sizes; None: random
+
+    Raises DataError if a loss needs lists or soft labels of training rows and there are none.
+    """
+    _check_targets(settings.distil, targets, lists)
+    valid = prepared.valid_batches
+    towers, optimizer = settings.towers, settings.optimizer
+    model = new_towers(prepared, settings, vector=towers.vector)
+    if start is not None:
+        model.load_state_dict(start)
+
+    def score() -> float:
+        if settings.distil.retrieval_weight:
+            return validation_score(model, prepared, settings.seed)
+        return mean_auc(predict(model, valid)[:, 1:], prepared.valid.labels)
+
+    state = fit(
+        model,
+        prepared.n_shown,
+        StepLoss(model, prepared, targets, lists, settings),
+        score,
+        epochs=towers.epochs,
+        batch_size=optimizer.batch_size,
+        rate=optimizer.learning_rate,
+        weight_decay=optimizer.weight_decay,
+        patience=optimizer.patience,
+        seed=settings.seed,
+        title=title,
+        recording=recording,
+        progress=progress,
+    )
+    return model, state
+
+
+def new_towers(
+    prepared: TrainingData, settings: TrainSettings, *, vector: int, by_task: bool = True
+) -> Towers:
+    """Returns untrained towers with the sizes of [towers] and ``vector`` dimensions; weights depend on the
+    seed."""
+    torch.manual_seed(settings.seed)
+    towers, train = settings.towers, prepared.train_batches
+    return Towers(
+        prepared.encoder,
+        train.edges(settings.features.bins),
+        towers=towers.kind,
+        dim=settings.features.dim,
+        hidden=towers.hidden,
+        vector=vector,
+        id_dropout=towers.id_dropout,
+        profile_dropout=towers.profile_dropout,
+        matching=towers.matching is True,
+        by_task=by_task,
+    ).to(train.device)
+
+
+def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists | None) -> None:
+    if distil.needs_lists and (lists is None or not len(lists)):
+        raise DataError(
+            f"recipe {distil.recipe!r} needs lists of {distil.list_works} items, and the rank log has none "
+            f"of a "
+            "training request. Raise shadow.share, or set the weights of the list losses to 0."
+        )
+    if distil.soft_weight and not targets.known.any():
+        raise DataError(
+            f"recipe {distil.recipe!r} needs the ranker's logits, and the rank log has no row of a training "
+            "exposure. Check that both use the same users, items and times (in ms), or set "
+            "distil.soft_weight to 0."
+        )
+
+
 def _calibrated_heads(model: Towers, prepared: TrainingData) -> dict[str, dict[str, float]]:
-    """The scale and bias of each task's head, with the calibration on validation days multiplied in."""
+    """Returns scale and bias of each task's head, combined with the calibration on validation days."""
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     model.cpu()
     tasks = prepared.encoder.tasks

@@ -1,13 +1,12 @@
-"""Losses of the towers, and of play time. Each is a mean over rows or lists; its weight in the settings
-switches it on.
+"""Losses of the towers, and of play time. Each is a mean over rows or lists; a weight of 0 switches it off.
 
     hard       BCE(y, s)                                labels of what users did
-    soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the gradient's size
+    soft       T²·KL(σ(t/T) ‖ σ(s/T))                   the ranker's logits; T² keeps the size of the gradient
     list       CE(softmax(t/τ), softmax(s/τ))           the ranker's logits of a whole logged list
-    contrast   CE over (own work, the batch's others, works of the library), logits less log Q
-    play time  t·softplus(−s) + softplus(s)             least where e^s = E[t]
+    contrast   CE over (own item, other items of the batch, sampled items), logits minus log Q
+    play time  t·softplus(−s) + softplus(s)             smallest at e^s = E[t]
 
-t the logits of the teacher (the ranker), s the student's (the towers'), y labels.
+t: logits of the teacher (the ranker), s: of the student (the towers), y: labels.
 Sources  G. Hinton et al., Distilling the knowledge in a neural network, 2015 (Bernoulli case); Z. Cao et al.,
          Learning to rank: from pairwise approach to listwise approach, ICML 2007; X. Yi et al.,
          Sampling-bias-corrected neural modeling, RecSys 2019, and J. Yang et al., Mixed negative sampling,
@@ -21,7 +20,7 @@ from karec.learn._torch import Tensor, functional, torch
 
 
 def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T²·KL(σ(t/T) ‖ σ(s/T)), elementwise, for logits ``student`` and ``teacher`` of one shape."""
+    """Returns T²·KL(σ(t/T) ‖ σ(s/T)), elementwise, for logits ``student`` and ``teacher`` of one shape."""
     s, t = student / temperature, teacher / temperature
     p = torch.sigmoid(t)
     kl = p * (functional.logsigmoid(t) - functional.logsigmoid(s))
@@ -39,46 +38,49 @@ def distillation_loss(
     temperature: float,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean over rows of Σ_head w·[(1 − λ)·hard + λ·soft]: ``student, labels, teacher (B, H)``, ``known (B,)
-    bool``.
+    """Returns the mean over rows of Σ_head w·[(1 − λ)·hard + λ·soft]; ``student, labels, teacher``: (B, H).
 
-    A row that the rank log lacks (``known`` false) learns from its hard label alone.
+    Rows with ``known (B,) bool`` False are not in the rank log and use only their hard label.
     """
     hard = functional.binary_cross_entropy_with_logits(student, labels, reduction="none")
     soft = soft_label_loss(student, teacher, temperature)
-    share = soft_weight * known.unsqueeze(1)
-    loss = (1 - share) * hard + share * soft
+    soft_fraction = soft_weight * known.unsqueeze(1)
+    loss = (1 - soft_fraction) * hard + soft_fraction * soft
     return (loss if weights is None else loss * weights).sum(dim=1).mean()
 
 
 def list_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Mean over lists of CE(softmax(t/τ), softmax(s/τ)): ``student, teacher (L, N)``, N works a list."""
+    """Returns the mean over lists of CE(softmax(t/τ), softmax(s/τ)); ``student, teacher``: (L, N), N items
+    per list."""
     target = torch.softmax(teacher / temperature, dim=1)
     return -(target * torch.log_softmax(student / temperature, dim=1)).sum(dim=1).mean()
 
 
 def contrastive_loss(
     users: Tensor,
-    works: Tensor,
+    items: Tensor,
     own: Tensor,
     ids: Tensor,
     log_q: Tensor,
     temperature: float,
 ) -> Tensor:
-    """Mean over users of −log softmax(⟨u, v⟩/τ − log Q) at each user's own work.
+    """Returns the mean over users of −log softmax(⟨u, v⟩/τ − log Q) at each user's own item.
 
-    ``users (P, D)`` and ``works (C, D)`` of unit length; ``own (P,)`` the position of a user's work among the
-    C candidates; ``ids (C,)`` the works, so that the user's own work, drawn again, is no negative. ``log_q
-    (C,)``: log of the count expected of a work among the candidates, without which popular works would be
-    pushed down for being drawn often.
+    Args
+      users   (P, D), unit length
+      items   (C, D), unit length: the candidates
+      own     (P,) index of each user's own item among the candidates
+      ids     (C,) ids of the candidates; a repeated own item is not a negative
+      log_q   (C,) log of an item's expected count among the candidates; without it popular items get too low
+              scores
     """
-    logits = users @ works.T / temperature - log_q
-    again = ids.unsqueeze(0) == ids[own].unsqueeze(1)
-    again.scatter_(1, own.unsqueeze(1), False)
-    return functional.cross_entropy(logits.masked_fill(again, -1e9), own)
+    logits = users @ items.T / temperature - log_q
+    is_repeat = ids.unsqueeze(0) == ids[own].unsqueeze(1)
+    is_repeat.scatter_(1, own.unsqueeze(1), False)
+    return functional.cross_entropy(logits.masked_fill(is_repeat, -1e9), own)
 
 
 def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:
-    """Mean of t·softplus(−s) + softplus(s): ``logit, played`` of one shape, played ≥ 0 in any unit; e^s
-    learns it."""
+    """Returns the mean of t·softplus(−s) + softplus(s); e^s learns ``played`` (≥ 0, any unit), of the shape
+    of ``logit``."""
     return (played * functional.softplus(-logit) + functional.softplus(logit)).mean()

@@ -1,10 +1,10 @@
-"""The recall towers: which works of the whole library a user will enjoy, learned by sampled softmax.
+"""Recall towers: they learn by sampled softmax which items of the whole library a user enjoys.
 
-Prerank's towers learn the order within a pool, from what was shown and from the ranker. These learn the set
-that recall takes from the library. Each row is a user with a work that was enjoyed; its negatives are the
-works of the batch's other rows and works drawn evenly from all that were published by the row's moment. The
-logit of a candidate has the log of the count that the step expects of it taken off, so that a work is not
-pushed down for being drawn often.
+The pre-ranking towers learn the order within a pool, from exposures and from the ranker. Recall towers learn
+which items to retrieve. A training row is a user with an enjoyed item. Its negatives are the items of the
+other rows in the batch, and items sampled uniformly from those published by the row's time. log Q, the log of
+a candidate's expected count in the step, is subtracted from its logit, so that frequently sampled items do
+not get too low scores.
 
 Source  J. Yang et al., Mixed negative sampling for learning two-tower neural networks in recommendations, WWW
         2020.
@@ -20,19 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.learn._torch import Tensor, nn, torch
+from karec.learn.distil.distillation import new_towers
 from karec.learn.distil.losses import contrastive_loss
-from karec.learn.distil.round import new_towers
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording, fit
 from karec.learn.fit.prepare import TrainingData
 from karec.learn.nets.towers import Towers, UserTower
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.examples import Examples
-from karec.samples.sampled_items import Library
+from karec.samples.sampled_items import PublishedItems
 from karec.times import Progress
 
-VALIDATION_ROWS, VALIDATION_WORKS = 2_000, 10_000
-FOUND_WITHIN = 0.01  # of the drawn works: a validation row counts whose own work stands above all but so many
+VALIDATION_ROWS, VALIDATION_ITEMS = 2_000, 10_000
+TOP_FRACTION = 0.01  # of the sampled items; a validation row counts if its own item is within this top
 NAMES = {"user": "recall_user_tower", "item": "recall_item_tower"}
 
 
@@ -43,10 +43,9 @@ def train_recall_towers(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Train the recall towers and write recall_user_tower.onnx and recall_item_tower.onnx to ``folder``.
+    """Trains the recall towers and writes recall_user_tower.onnx and recall_item_tower.onnx to ``folder``.
 
-    The best epoch by ``Validation.score`` is kept. Some training rows and some validation rows must have been
-    enjoyed.
+    The epoch with the best ``Validation.score`` is kept. Training and validation days must have enjoyed rows.
     """
     recall, optimizer = settings.recall, settings.optimizer
     enjoyed = enjoyed_rows(prepared.train)
@@ -83,82 +82,83 @@ def train_recall_towers(
 
 
 def enjoyed_rows(examples: Examples) -> NDArray[Any]:
-    """The examples whose work was enjoyed, as the snapshot's meaning says."""
+    """Returns the indices of the examples whose item was enjoyed, as defined by the snapshot."""
     return np.flatnonzero(examples.snapshot.meaning.is_enjoyed(examples.exposures.labels))
 
 
 class SampledSoftmax:
-    """``step_loss(rows, step)``: the loss of a batch; ``rows`` point into ``enjoyed``, rows of the training
-    examples.
+    """Loss of one step; called with (rows, step), where ``rows`` are indices into ``enjoyed``, rows of the
+    training examples.
 
-    The negatives of a step depend on the settings' seed and the step alone, so that a resumed training draws
-    the same.
+    The negatives of a step depend only on seed and step, so a resumed training samples the same ones.
     """
 
     def __init__(
         self, model: Towers, prepared: TrainingData, enjoyed: NDArray[Any], settings: TrainSettings
     ) -> None:
-        self.model, self.prepared, self.recall, self.seed = model, prepared, settings.recall, settings.seed
+        self.model, self.prepared = model, prepared
+        self.recall, self.seed = settings.recall, settings.seed
         self.enjoyed = torch.from_numpy(enjoyed)
-        self.library = Library(prepared.train.snapshot)
-        works = prepared.train.work_rows[enjoyed]
-        counts = np.bincount(works, minlength=len(prepared.train.snapshot.works))
-        self.share = counts / len(works)
+        self.library = PublishedItems(prepared.train.snapshot)
+        items = prepared.train.item_rows[enjoyed]
+        counts = np.bincount(items, minlength=len(prepared.train.snapshot.works))
+        self.item_fraction = counts / len(items)
 
     def __call__(self, rows: Tensor, step: int) -> Tensor:
         model, batches, examples = self.model, self.prepared.train_batches, self.prepared.train
-        at = self.enjoyed[rows]
-        inputs = batches.inputs(at, model.inputs)
+        enjoyed = self.enjoyed[rows]
+        inputs = batches.inputs(enjoyed, model.inputs)
         users = model.user(inputs).user_vector
-        own, moments, drawn = at.numpy(), *self._drawn(at.numpy(), step)
-        works = torch.cat(
-            [model.item(inputs), model.item(tensors(examples.items(moments, drawn), batches.device))]
+        own = enjoyed.numpy()
+        time_rows, sampled = self._sample(own, step)
+        items = torch.cat(
+            [model.item(inputs), model.item(tensors(examples.items(time_rows, sampled), batches.device))]
         )
-        ids = np.concatenate([examples.work_rows[own], drawn])
-        there = self.library.n_there(examples.as_of[own]).mean()
-        expected = len(own) * self.share[ids] + len(drawn) / there
+        ids = np.concatenate([examples.item_rows[own], sampled])
+        n_published = self.library.n_published(examples.as_of[own]).mean()
+        expected = len(own) * self.item_fraction[ids] + len(sampled) / n_published
         return contrastive_loss(
             users,
-            works,
+            items,
             torch.arange(len(own), device=users.device),
             torch.from_numpy(ids).to(users.device),
             torch.from_numpy(np.log(expected).astype(np.float32)).to(users.device),
             self.recall.temperature,
         )
 
-    def _drawn(self, rows: NDArray[Any], step: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(examples whose moments are taken, works there then): ``recall.negatives`` of each."""
+    def _sample(self, rows: NDArray[Any], step: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Returns ``recall.negatives`` examples, whose times are used, and an item published by then for
+        each."""
         generator = np.random.default_rng((self.seed, step))
-        moments = generator.choice(rows, self.recall.negatives)
-        return moments, self.library.draw(self.prepared.train.as_of[moments], generator)
+        time_rows = generator.choice(rows, self.recall.negatives)
+        return time_rows, self.library.sample(self.prepared.train.as_of[time_rows], generator)
 
 
 class Validation:
-    """What the towers find on validation days: rows that were enjoyed against works drawn from the
-    library."""
+    """Measures retrieval on validation days: enjoyed rows against items sampled from the library."""
 
     def __init__(self, prepared: TrainingData, seed: int) -> None:
         valid, generator = prepared.valid, np.random.default_rng(seed)
         rows = generator.permutation(enjoyed_rows(valid))[:VALIDATION_ROWS]
         self.batches, self.rows = prepared.valid_batches, torch.from_numpy(np.sort(rows))
-        moments = generator.choice(rows, VALIDATION_WORKS)
-        self.works = tensors(
-            valid.items(moments, Library(valid.snapshot).draw(valid.as_of[moments], generator)),
+        time_rows = generator.choice(rows, VALIDATION_ITEMS)
+        self.items = tensors(
+            valid.items(time_rows, PublishedItems(valid.snapshot).sample(valid.as_of[time_rows], generator)),
             self.batches.device,
         )
 
     def score(self, model: Towers) -> float:
-        """The share of the rows whose own work scores above all but ``FOUND_WITHIN`` of the drawn works."""
+        """Returns the fraction of rows whose own item is within the top TOP_FRACTION of the sampled items."""
         with torch.no_grad():
             inputs = self.batches.inputs(self.rows, model.inputs)
             users = model.user(inputs).user_vector
             own = (users * model.item(inputs)).sum(dim=1, keepdim=True)
-            above = (users @ model.item(self.works).T > own).float().mean(dim=1)
-            return float((above < FOUND_WITHIN).float().mean())
+            above = (users @ model.item(self.items).T > own).float().mean(dim=1)
+            return float((above < TOP_FRACTION).float().mean())
 
 
 class _FusedVector(nn.Module):
-    """A user tower without the vectors of tasks."""
+    """User tower that returns only its fused vector."""
 
     def __init__(self, tower: UserTower) -> None:
         super().__init__()

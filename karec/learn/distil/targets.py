@@ -1,4 +1,4 @@
-"""What the towers are taught with: labels of what users did, and the ranker's logits from its log."""
+"""Training targets of the towers: labels of what users did, and the ranker's logits from its log."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """The ranker's logits, the fused one first: ``rows (M, 1 + T)`` of the training rows, ``known (M,) bool``
-    where the log has them, and ``lists (L, N, 1 + T)`` of the logged lists. Without lists L is 0.
+    """The ranker's logits, fused head first.
+
+    rows    (M, 1 + T) of the training rows
+    known   (M,) bool: the log has the row
+    lists   (L, N, 1 + T) of the logged lists; L is 0 without lists
     """
 
     rows: NDArray[Any]
@@ -27,7 +30,7 @@ class Targets:
     lists: NDArray[Any]
 
     @classmethod
-    def of(cls, soft: SoftLabels, lists: LoggedLists | None) -> Targets:
+    def from_logs(cls, soft: SoftLabels, lists: LoggedLists | None) -> Targets:
         rows = np.concatenate([_logit(soft.fused)[:, None], soft.logits], axis=1)
         if lists is None:
             return cls(rows, soft.known, np.empty((0, 2, rows.shape[1]), np.float32))
@@ -35,7 +38,7 @@ class Targets:
 
 
 def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, float]) -> Tensor:
-    """(M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``, whose mean is the fused
+    """Returns (M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``. Its mean is the fused
     probability."""
     w = torch.tensor([fusion.get(task, 0.0) for task in tasks], device=labels.device)
     return labels @ (w / w.sum().clamp(min=EPSILON))

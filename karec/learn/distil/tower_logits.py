@@ -1,4 +1,4 @@
-"""Logits of towers for works in lists, encoded as of the lists' moments."""
+"""Logits and vectors of towers for items encoded as of the time of a list."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from karec.learn._torch import Tensor, torch
 from karec.learn.fit.batches import Batches
 from karec.learn.nets.towers import Towers, UserOutputs
 
-ITEM_ROWS = 50_000  # item vectors in memory at once
+ITEM_ROWS = 50_000  # item vectors computed at once
 
 
 def list_logits(
-    model: Towers, users: UserOutputs, batches: Batches, works: NDArray[Any], numbers: NDArray[Any]
+    model: Towers, users: UserOutputs, batches: Batches, items: NDArray[Any], numbers: NDArray[Any]
 ) -> NDArray[Any]:
-    """(L, N, 1 + T): of L users with N works each, ``works (L, N)`` rows of works, ``numbers (L, N, J)``."""
+    """Returns (L, N, 1 + T) for L users with N items each.
+
+    Args
+      items     (L, N) item rows
+      numbers   (L, N, J) their item_numbers
+    """
     model.eval()
-    out = np.empty((*works.shape, model.user.heads), np.float32)
-    step = max(ITEM_ROWS // works.shape[1], 1)
+    out = np.empty((*items.shape, model.user.heads), np.float32)
+    step = max(ITEM_ROWS // items.shape[1], 1)
     with torch.no_grad():
-        for begin in range(0, len(works), step):
+        for begin in range(0, len(items), step):
             part = slice(begin, begin + step)
             vectors = item_vectors(
-                model, batches, torch.from_numpy(works[part]), torch.from_numpy(numbers[part])
+                model, batches, torch.from_numpy(items[part]), torch.from_numpy(numbers[part])
             )
-            out[part] = model.logits(UserOutputs(*(each[part] for each in users)), vectors).cpu().numpy()
+            out[part] = model.logits(UserOutputs(*(values[part] for values in users)), vectors).cpu().numpy()
     return out
 
 
@@ -41,26 +46,24 @@ def user_side(model: Towers, batches: Batches, rows: NDArray[Any]) -> UserOutput
 
 
 def library_vectors(model: Towers, batches: Batches, items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Returns (L, D): the vectors of L encoded works. It computes on the device of ``batches``.
-
-    ``items``: {input: (L, …)}.
-    """
+    """Returns the vectors (L, D) of L encoded items, computed on the device of ``batches``. ``items``:
+    {input: (L, …)}."""
     model.eval()
     parts = []
     n = len(next(iter(items.values())))
     with torch.no_grad():
         for begin in range(0, n, ITEM_ROWS):
-            some = {name: items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs}
-            inputs = {name: torch.from_numpy(of).to(batches.device) for name, of in some.items()}
+            chunk = {name: items[name][begin : begin + ITEM_ROWS] for name in model.item.inputs}
+            inputs = {name: torch.from_numpy(values).to(batches.device) for name, values in chunk.items()}
             parts.append(model.item(inputs))
     return np.asarray(torch.cat(parts).cpu().numpy())
 
 
-def item_vectors(model: Towers, batches: Batches, works: Tensor, numbers: Tensor) -> Tensor:
-    """(L, N, D) vectors of ``works (L, N)``, rows of works, with their item_numbers ``numbers (L, N, J)``."""
+def item_vectors(model: Towers, batches: Batches, items: Tensor, numbers: Tensor) -> Tensor:
+    """Returns vectors (L, N, D) of the item rows ``items (L, N)`` with item_numbers ``numbers (L, N, J)``."""
     inputs = {
-        "item_ids": batches.item_ids(works.flatten()),
+        "item_ids": batches.item_ids(items.flatten()),
         "item_numbers": numbers.flatten(0, 1).to(batches.device),
     }
     vectors: Tensor = model.item(inputs)
-    return vectors.reshape(*works.shape, -1)
+    return vectors.reshape(*items.shape, -1)

@@ -1,1 +1,1 @@
-"""From torch to ONNX, int8 models, and golden files of models."""
+"""ONNX export of torch models, int8 models, and golden files of models."""

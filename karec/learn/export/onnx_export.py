@@ -1,5 +1,5 @@
-"""torch → ONNX: one file a model, dynamic batch; ONNX Runtime must compute what torch computes, or export
-fails."""
+"""Exports torch models to ONNX, one file per model, dynamic batch. Export fails if ONNX Runtime and torch
+differ."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ExportError(KarecError):
 
 
 class _Positional(nn.Module):
-    """Takes tensors by position, as the exporter passes them, and gives them to karec's model by name."""
+    """Passes positional tensors, as the exporter gives them, to a model that takes them by name."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -54,23 +54,26 @@ def export_onnx(
     shared: Sequence[str] = (),
     form: nn.Module | None = None,
 ) -> None:
-    """Write ``module`` as ``path``, its first axes dynamic, with metadata kind, tasks and model_version.
+    """Writes ``module`` to ``path`` with dynamic first axes and the metadata kind, tasks and model_version.
 
-    ``inputs`` is an example batch, at least two rows, of exactly what the module reads. ``shared`` names
-    inputs that may have one row for all rows of the others (one user, many works); the module must be written
-    so that they broadcast. ``form`` is written in place of ``module``: the same function of the same inputs,
-    in a form that serves quicker. Raises ExportError when ONNX Runtime's outputs on that batch, on its first
-    row, or with its first row shared differ from those of ``module`` in torch by more than 1e-5.
+    Args
+      inputs   example batch of at least two rows, with exactly the inputs that the module reads
+      shared   inputs that may have one row for all rows of the others (one user, many items); the module must
+               broadcast them
+      form     written instead of ``module``: the same function of the same inputs, faster when serving
+
+    Raises ExportError if ONNX Runtime's outputs for that batch, for its first row, or with its first row
+    shared differ from torch's by more than 1e-5.
     """
     module.eval()
-    written = module if form is None else form.eval()
+    exported_module = module if form is None else form.eval()
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
     rows = torch.export.Dim("rows")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _Positional(written, list(tensors)),
+            _Positional(exported_module, list(tensors)),
             tuple(tensors.values()),
             input_names=list(tensors),
             output_names=list(outputs),
@@ -80,7 +83,7 @@ def export_onnx(
             verbose=False,
         )
     if program is None:
-        raise ExportError(f"torch exported nothing for {path}")
+        raise ExportError(f"{path}: torch exported no program")
     proto = program.model_proto
     if shared:
         _let_broadcast(proto, shared)
@@ -91,7 +94,7 @@ def export_onnx(
 
 
 def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
-    """Give the ``shared`` inputs a dynamic axis of their own, and drop the shapes that were inferred without
+    """Gives the ``shared`` inputs their own dynamic axis and drops the shapes that were inferred without
     it."""
     del proto.graph.value_info[:]
     for value in proto.graph.input:
@@ -108,11 +111,11 @@ def write_onnx(
     model_version: int,
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Save ``proto`` as one file, with the metadata that serving reads, ``more`` of it, and without the
-    nodes' source lines. Write its trees file too if it has trees (``karec.learn.export.trees``).
+    """Saves ``proto`` as one file with the metadata for serving plus ``more``, without source lines of nodes.
 
-    ``fingerprint`` in the metadata is of graph and weights alone: a model keeps it under another version.
-    Raises ExportError if a weight is NaN.
+    Writes the trees file too if the model has trees (``karec.learn.export.trees``). The metadata
+    ``fingerprint`` depends only on graph and weights, so it stays equal in another version. Raises
+    ExportError if a weight is NaN.
     """
     _check_weights(proto.graph, path)
     for part in (
@@ -141,11 +144,11 @@ def _check_weights(graph: onnx.GraphProto, path: Path) -> None:
     for weight in graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
         if values.dtype.kind == "f" and np.isnan(values).any():
-            raise ExportError(f"{path}: weight {weight.name!r} holds NaN")
+            raise ExportError(f"{path}: weight {weight.name!r} contains NaN")
 
 
 def copy_as_version(path: Path, out: Path, model_version: int) -> None:
-    """Write the model ``path`` to ``out`` under another version: the same graph, weights, metadata and
+    """Writes the model ``path`` to ``out`` with another version and the same graph, weights, metadata and
     fingerprint."""
     model, proto = OnnxModel(path), onnx.load_model(path)
     facts = {entry.key: entry.value for entry in proto.metadata_props}
@@ -159,12 +162,13 @@ def _check_parity(
         expected = module(
             {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in inputs.items()}
         )
-    found = OnnxModel(path).run(inputs, *outputs)
-    for name, ours, theirs in zip(
-        outputs, found, expected if isinstance(expected, tuple) else (expected,), strict=True
+    outputs_onnx = OnnxModel(path).run(inputs, *outputs)
+    for name, value, expected_value in zip(
+        outputs, outputs_onnx, expected if isinstance(expected, tuple) else (expected,), strict=True
     ):
-        gap = float(np.abs(ours - theirs.numpy()).max(initial=0.0))
-        if not gap <= TOLERANCE:
+        difference = float(np.abs(value - expected_value.numpy()).max(initial=0.0))
+        if not difference <= TOLERANCE:
             raise ExportError(
-                f"{path}: output {name!r} of ONNX Runtime differs from torch's by {gap:.2e} > {TOLERANCE}"
+                f"{path}: output {name!r} of ONNX Runtime differs from torch's by {difference:.2e} > "
+                f"{TOLERANCE}"
             )

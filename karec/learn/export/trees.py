@@ -1,7 +1,7 @@
-"""Writes M.trees.npz beside M.onnx: its regression trees, for karec's library, and the rest of the model.
+"""Writes M.trees.npz next to M.onnx: its regression trees, for karec's library, and the rest of the model.
 
-A node ``TreeEnsembleRegressor`` that reads an input of the graph is taken out; its output becomes an input of
-the graph that is left. ``karec.models.trees`` loads the file.
+A node ``TreeEnsembleRegressor`` that reads an input of the graph is removed; its output becomes an input of
+the remaining graph. ``karec.models.trees`` loads the file.
 
 Source  https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html
 """
@@ -31,20 +31,19 @@ except ModuleNotFoundError as error:
 
 _ANY_TREES = "TreeEnsemble"  # start of the name of each ONNX node of trees
 _KIND, _DOMAIN = "TreeEnsembleRegressor", "ai.onnx.ml"
-_OF_NODES = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
-_OF_LEAVES = ("treeids", "nodeids", "ids", "weights")
+_NODE_LISTS = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
+_LEAF_LISTS = ("treeids", "nodeids", "ids", "weights")
 _MISSING = "missing_value_tracks_true"  # 0 for all nodes if it is missing
-_USUAL = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # the library computes only this
+_REQUIRED = {"aggregate_function": b"SUM", "post_transform": b"NONE"}  # the library computes only this
 _UNREAD = {"nodes_hitrates"}  # statistics of training
 _SPLIT, _LEAF = b"BRANCH_LEQ", b"LEAF"
 
-_TakenNode = tuple[
-    onnx.NodeProto, Mapping[str, NDArray[Any]]
-]  # a node and its arrays: ARRAYS without ``sums``
+# a node and its arrays: ARRAYS without ``sums``
+_TakenNode = tuple[onnx.NodeProto, Mapping[str, NDArray[Any]]]
 
 
-class NotTaken(Exception):
-    """Trees that ONNX defines and karec's library does not score; the message is the reason."""
+class UnsupportedTrees(Exception):
+    """Trees that ONNX defines and karec's library does not score. The message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +96,25 @@ def write_trees(proto: onnx.ModelProto, data: bytes, model: Path) -> TreesExport
     head = {
         "format": FORMAT,
         "model_sha256": hashlib.sha256(data).hexdigest(),
-        "ensembles": [each.head() for each in ensembles],
+        "ensembles": [ensemble.head() for ensemble in ensembles],
     }
-    rest = _without(proto, {name for each in ensembles for name in each.outputs})
-    members = {f"{key}.{e}": array for e, each in enumerate(ensembles) for key, array in each.arrays.items()}
+    rest = _without(proto, {name for ensemble in ensembles for name in ensemble.outputs})
+    members = {
+        f"{key}.{index}": array
+        for index, ensemble in enumerate(ensembles)
+        for key, array in ensemble.arrays.items()
+    }
     members["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     members["rest"] = np.frombuffer(rest.SerializeToString(), np.uint8)
     with file_aside(path) as file:
         np.savez(file, **members)  # type: ignore[arg-type]
-    return TreesExport(sum(each.n_trees for each in ensembles), tuple(left))
+    return TreesExport(sum(ensemble.n_trees for ensemble in ensembles), tuple(left))
 
 
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
-    """All trees that read one input: its columns are brought into order once.
-
-    arrays   those of ``karec.models.trees.ARRAYS``
-    """
+    """All trees that read one input, so that its columns are sorted once. ``arrays``: see
+    ``karec.models.trees.ARRAYS``."""
 
     input: str
     columns: int
@@ -124,9 +125,9 @@ class _Ensemble:
     @classmethod
     def from_nodes(cls, name: str, columns: int, taken: Sequence[_TakenNode]) -> _Ensemble:
         """Returns the ensemble of the nodes that read ``name``. Raises ValueError if they are damaged."""
-        of_input = [(node.output[0], arrays) for node, arrays in taken if node.input[0] == name]
-        outputs = [output for output, _ in of_input]
-        nodes = [arrays for _, arrays in of_input]
+        nodes_of_input = [(node.output[0], arrays) for node, arrays in taken if node.input[0] == name]
+        outputs = [output for output, _ in nodes_of_input]
+        nodes = [arrays for _, arrays in nodes_of_input]
         joined = {key: np.concatenate([arrays[key] for arrays in nodes]) for key in nodes[0]}
         joined["sums"] = np.repeat(np.arange(len(nodes)), [len(arrays["sizes"]) for arrays in nodes])
         n_trees = len(make_ensemble(joined, columns, len(outputs)))
@@ -140,14 +141,14 @@ class _Ensemble:
 def _columns(graph: onnx.GraphProto) -> dict[str, int]:
     """{input: its columns} of the inputs of float32 with two axes, the second of a fixed size."""
     weights = {weight.name for weight in graph.initializer}
-    found = {}
+    columns = {}
     for port in graph.input:
         tensor = port.type.tensor_type
         sizes = [axis.dim_value for axis in tensor.shape.dim]
         is_matrix = tensor.elem_type == onnx.TensorProto.FLOAT and len(sizes) == 2
         if is_matrix and 0 < sizes[1] <= MAX_COLUMNS and port.name not in weights:
-            found[port.name] = sizes[1]
-    return found
+            columns[port.name] = sizes[1]
+    return columns
 
 
 def _taken_nodes(graph: onnx.GraphProto, columns: Mapping[str, int]) -> tuple[list[_TakenNode], list[str]]:
@@ -159,71 +160,74 @@ def _taken_nodes(graph: onnx.GraphProto, columns: Mapping[str, int]) -> tuple[li
     trees = [node for node in graph.node if node.op_type.startswith(_ANY_TREES)]
     if trees and _has_weights_outside(graph):
         # The rest of the model is loaded from bytes, and ONNX Runtime reads other files for a file only.
-        return [], ["weights of the model lie outside of its file"]
+        return [], ["weights of the model are stored outside of its file"]
     for node in trees:
         try:
             arrays = _read_node(node, columns)
             if names[node.output[0]] > 1:
-                raise NotTaken("something else of the graph has this name")
+                raise UnsupportedTrees("something else of the graph has this name")
             taken.append((node, arrays))
-        except NotTaken as reason:
+        except UnsupportedTrees as reason:
             left.append(f"{', '.join(node.output)[:60]}: {reason}")
     return taken, left
 
 
 def _has_weights_outside(graph: onnx.GraphProto) -> bool:
     attributes = [attribute for node in graph.node for attribute in node.attribute]
-    tensors = [*graph.initializer, *(tensor for each in attributes for tensor in (each.t, *each.tensors))]
+    tensors = [
+        *graph.initializer,
+        *(tensor for attribute in attributes for tensor in (attribute.t, *attribute.tensors)),
+    ]
     return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors) or any(
-        _has_weights_outside(inner) for each in attributes for inner in (each.g, *each.graphs)
+        _has_weights_outside(inner) for attribute in attributes for inner in (attribute.g, *attribute.graphs)
     )
 
 
 def _read_node(node: onnx.NodeProto, columns: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     if (node.op_type, node.domain) != (_KIND, _DOMAIN):
-        raise NotTaken(f"it is a {node.op_type[:60]}")
+        raise UnsupportedTrees(f"it is a {node.op_type[:60]}")
     if len(node.input) != 1 or len(node.output) != 1 or node.input[0] not in columns:
-        raise NotTaken("it reads no input of the graph that is float32 (N, a fixed size)")
+        raise UnsupportedTrees("it reads no input of the graph that is float32 (N, a fixed size)")
     return _read_attributes(node.attribute)
 
 
 def _read_attributes(attributes: Iterable[onnx.AttributeProto]) -> dict[str, NDArray[Any]]:
     """Returns the arrays of ``_native.TreeEnsemble`` without ``sums``: nodes tree by tree, each root first.
 
-    Raises NotTaken if the library does not score such trees, and ValueError for a split by a feature below 0,
-    which the library would read as a leaf. ``make_ensemble`` checks the nodes later.
+    Raises UnsupportedTrees if the library does not score such trees, and ValueError for a split by a feature
+    below 0, which the library would read as a leaf. ``make_ensemble`` checks the nodes later.
     """
-    given = {each.name: _value_of(each) for each in attributes if each.name not in _UNREAD}
-    for name, usual in _USUAL.items():
-        value = given.pop(name, usual)
-        if type(value) is not bytes or value != usual:
-            raise NotTaken(f"its {name} is another than {usual!r}")
+    given = {item.name: _value_of(item) for item in attributes if item.name not in _UNREAD}
+    for name, required in _REQUIRED.items():
+        value = given.pop(name, required)
+        if type(value) is not bytes or value != required:
+            raise UnsupportedTrees(f"its {name} is not {required!r}")
     n_targets = given.pop("n_targets", None)
     if type(n_targets) is not int or n_targets != 1:
-        raise NotTaken("its n_targets is another than 1")
+        raise UnsupportedTrees("its n_targets is not 1")
     modes = given.get("nodes_modes")
     given.setdefault(f"nodes_{_MISSING}", np.zeros(len(modes) if isinstance(modes, list) else 0, np.int64))
     names = [
-        *(f"nodes_{name}" for name in (*_OF_NODES, _MISSING)),
-        *(f"target_{name}" for name in _OF_LEAVES),
+        *(f"nodes_{name}" for name in (*_NODE_LISTS, _MISSING)),
+        *(f"target_{name}" for name in _LEAF_LISTS),
     ]
-    lacking = [name for name in names if not _is_list_of(given.get(name), name)]
-    other = sorted(set(given) - set(names))
-    if lacking or other:
-        raise NotTaken(f"it has no list {lacking[0]}" if lacking else f"it has {other[0][:60]}")
-    nodes = {name: given[f"nodes_{name}"] for name in (*_OF_NODES, _MISSING)}
-    leaves = {name: given[f"target_{name}"] for name in _OF_LEAVES}
+    missing = [name for name in names if not _is_list_of(given.get(name), name)]
+    unknown = sorted(set(given) - set(names))
+    if missing or unknown:
+        raise UnsupportedTrees(f"it has no list {missing[0]}" if missing else f"it has {unknown[0][:60]}")
+    nodes = {name: given[f"nodes_{name}"] for name in (*_NODE_LISTS, _MISSING)}
+    leaves = {name: given[f"target_{name}"] for name in _LEAF_LISTS}
     for lists in (nodes, leaves):
-        if len({len(each) for each in lists.values()}) > 1 or not len(lists["treeids"]):
-            raise NotTaken("its lists are empty or have different lengths")
-    by = sorted({*nodes["modes"]} - {_SPLIT, _LEAF})
-    if by:
-        raise NotTaken(f"it splits by {by[0].decode('utf-8', 'replace')[:60]}")
+        if len({len(values) for values in lists.values()}) > 1 or not len(lists["treeids"]):
+            raise UnsupportedTrees("its lists are empty or have different lengths")
+    unsupported_modes = sorted({*nodes["modes"]} - {_SPLIT, _LEAF})
+    if unsupported_modes:
+        raise UnsupportedTrees(f"it splits by {unsupported_modes[0].decode('utf-8', 'replace')[:60]}")
     return _arrays_of(nodes, leaves)
 
 
 def _value_of(attribute: onnx.AttributeProto) -> Any:
-    """Returns the number, text, array or list of texts; None for any other type."""
+    """Returns the number, text, array or list of texts; None for another type."""
     kind = onnx.AttributeProto
     match attribute.type:
         case kind.INT:
@@ -240,28 +244,33 @@ def _value_of(attribute: onnx.AttributeProto) -> Any:
 
 
 def _arrays_of(nodes: Mapping[str, Any], leaves: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    trees, at = nodes["treeids"], nodes["nodeids"]
+    trees, node_ids = nodes["treeids"], nodes["nodeids"]
     starts = np.append(0, 1 + np.flatnonzero(trees[1:] != trees[:-1]))
     sizes = np.diff(starts, append=len(trees))
-    if (trees[1:] < trees[:-1]).any() or (at != np.arange(len(at)) - np.repeat(starts, sizes)).any():
-        raise NotTaken("its nodes do not stand tree by tree, numbered from 0 on")
+    if (trees[1:] < trees[:-1]).any() or (
+        node_ids != np.arange(len(node_ids)) - np.repeat(starts, sizes)
+    ).any():
+        raise UnsupportedTrees("its nodes are not ordered by tree and numbered from 0")
     leaf = np.fromiter((mode == _LEAF for mode in nodes["modes"]), bool, len(trees))
     order = np.lexsort((leaves["nodeids"], leaves["treeids"]))
-    of_nodes = [trees[leaf], at[leaf], np.zeros(leaf.sum(), np.int64)]
+    expected = [trees[leaf], node_ids[leaf], np.zeros(leaf.sum(), np.int64)]
     if any(
-        not np.array_equal(leaves[name][order], each)
-        for name, each in zip(_OF_LEAVES, of_nodes, strict=False)
+        not np.array_equal(leaves[name][order], values)
+        for name, values in zip(_LEAF_LISTS, expected, strict=False)
     ):
-        raise NotTaken("its leaves have not one weight each, of one target")
-    most = np.add.reduceat(leaf.astype(np.int64), starts).max()
-    if most > _native.TreeEnsemble.MOST_LEAVES:
-        raise NotTaken(f"a tree has {most} leaves, more than {_native.TreeEnsemble.MOST_LEAVES}")
+        raise UnsupportedTrees("its leaves do not have exactly one weight of one target each")
+    max_leaves = np.add.reduceat(leaf.astype(np.int64), starts).max()
+    if max_leaves > _native.TreeEnsemble.MOST_LEAVES:
+        raise UnsupportedTrees(
+            f"a tree has {max_leaves} leaves, more than {_native.TreeEnsemble.MOST_LEAVES}"
+        )
     values = nodes["values"].copy()
     values[leaf] = leaves["weights"][order]
-    below = np.flatnonzero(~leaf & (nodes["featureids"] < 0))
-    if len(below):
+    invalid = np.flatnonzero(~leaf & (nodes["featureids"] < 0))
+    if len(invalid):
         raise ValueError(
-            f"node {at[below[0]]} of tree {trees[below[0]]} splits by feature {nodes['featureids'][below[0]]}"
+            f"node {node_ids[invalid[0]]} of tree {trees[invalid[0]]} splits by feature "
+            f"{nodes['featureids'][invalid[0]]}"
         )
     features = np.where(leaf, -1, nodes["featureids"])
     children = np.stack([nodes["truenodeids"], nodes["falsenodeids"]], axis=1)

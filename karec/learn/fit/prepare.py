@@ -19,9 +19,9 @@ from karec.learn.fit.cowatch import fit_cowatch
 from karec.learn.nets.matching import MATCHED
 from karec.learn.nets.ranker import INPUTS
 from karec.learn.settings.settings import RunSettings, TrainSettings
-from karec.samples.examples import Examples, as_known, build_examples
+from karec.samples.examples import Examples, build_examples, feature_times
 from karec.samples.leak_check import check_no_leak
-from karec.samples.served_log import ServedLog, joined
+from karec.samples.served_log import ServedLog, concat_impressions
 from karec.times import Progress
 
 EXAMPLE_ROWS = 64
@@ -73,7 +73,7 @@ class TrainingData:
 def count_items_without_id(train: Examples) -> tuple[int, int]:
     """Returns (number of items in training rows that have no embedding of their own, number of items in
     training rows)."""
-    rows = np.unique(train.work_rows[train.work_rows >= 0])
+    rows = np.unique(train.item_rows[train.item_rows >= 0])
     codes = train.encoder.tables(train.snapshot).works.ids[rows, 0]
     return int((codes >= train.encoder.sizes["item_ids"][0]).sum()), len(rows)
 
@@ -98,9 +98,9 @@ def prepare(
         cowatch=fit_cowatch(dataset.snapshot, settings.seed),
     )
     encoder.save(folder / "encoder.npz")
-    feature_times = as_known(dataset, features.refresh_hours)
+    times = feature_times(dataset, features.refresh_hours)
     check_no_leak(
-        lambda part: build_examples(encoder, dataset.snapshot, part, feature_times[: len(part)]),
+        lambda part: build_examples(encoder, dataset.snapshot, part, times[: len(part)]),
         dataset.exposures,
     )
     return encode(encoder, dataset, settings, progress)
@@ -110,8 +110,8 @@ def encode(
     encoder: Encoder, dataset: Dataset, settings: TrainSettings, progress: Progress | None = None
 ) -> TrainingData:
     """Encodes the training and validation days with an ``encoder`` that was fitted on ``dataset``."""
-    feature_times = as_known(dataset, settings.features.refresh_hours)
-    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, feature_times)
+    times = feature_times(dataset, settings.features.refresh_hours)
+    examples = build_examples(encoder, dataset.snapshot, dataset.exposures, times)
     train = examples.between(dataset.snapshot.time_ms, dataset.train_until_ms)
     valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
     test = examples.take(dataset.exposures.time_ms >= dataset.valid_until_ms)
@@ -140,16 +140,16 @@ def prepare_served(
     snapshot, exposures, train = dataset.snapshot, dataset.exposures, dataset.split()[0]
     requests = served.requests(snapshot, settings.distil.list_works)
     impressions = [train, *([] if outcomes is None else [outcomes]), requests]
-    rows = joined(impressions, dataset.tasks)
-    row_times = as_known(replace(dataset, exposures=rows), settings.features.refresh_hours)
+    rows = concat_impressions(impressions, dataset.tasks)
+    row_times = feature_times(replace(dataset, exposures=rows), settings.features.refresh_hours)
     if first is not None:
         train_examples = build_examples(first.encoder, snapshot, rows, row_times, happened=exposures)
         batches = first.train_batches.concat(
             train_examples.take(np.arange(len(train), len(train_examples))), progress
         )
         return replace(first, train=train_examples, train_batches=batches, n_requests=len(requests))
-    feature_times = as_known(dataset, settings.features.refresh_hours)
-    examples = build_examples(encoder, snapshot, exposures, feature_times)
+    times = feature_times(dataset, settings.features.refresh_hours)
+    examples = build_examples(encoder, snapshot, exposures, times)
     valid = examples.between(dataset.train_until_ms, dataset.valid_until_ms)
     test = examples.take(exposures.time_ms >= dataset.valid_until_ms)
     del examples

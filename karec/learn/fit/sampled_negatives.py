@@ -24,9 +24,9 @@ def sampling_log_probabilities(data: TrainingData) -> Tensor | None:
     if data.drawn is None:
         return None
     train = data.train
-    n_positives = np.bincount(train.work_rows[train.labels[:, 0] > 0], minlength=len(train.snapshot.works))
+    n_positives = np.bincount(train.item_rows[train.labels[:, 0] > 0], minlength=len(train.snapshot.works))
     probability = (n_positives + 1.0) ** data.drawn
     log_probability = np.log(probability / probability.mean())
-    return torch.from_numpy(log_probability[train.work_rows].astype(np.float32)[:, None]).to(
+    return torch.from_numpy(log_probability[train.item_rows].astype(np.float32)[:, None]).to(
         data.train_batches.device
     )

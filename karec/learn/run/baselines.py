@@ -1,7 +1,8 @@
-"""Baselines, trained by a second process beside everything else: they need the encoded examples alone.
+"""Trains the baselines in a second process while this one trains ranker and towers.
 
-They are those that a process alone would train with as many threads. The process encodes the examples again
-with the run's encoder, and writes models and checkpoints where a training in turn would.
+They need only the encoded examples and equal those of a single process with the same number of threads. The
+process encodes the examples again with the run's encoder and writes models and checkpoints to the usual
+places.
 """
 
 from __future__ import annotations
@@ -25,37 +26,43 @@ from karec.learn.second_process import can_use_second_process
 from karec.learn.settings.settings import TrainSettings
 from karec.times import Progress
 
-FEWEST_ROWS = 50_000  # training rows; of fewer, a process takes longer to start than it saves
+MIN_PARALLEL_ROWS = 50_000  # training rows; with fewer, starting a process costs more time than it saves
 
 
-def baselines_of(settings: TrainSettings) -> tuple[str, ...]:
-    """The baselines to train: one that is a part of the ranker is trained once, as that."""
+def baseline_names(settings: TrainSettings) -> tuple[str, ...]:
+    """Returns the baselines to train: those that are not the ranker or a part of it."""
     kind = settings.ranker.kind
-    there = PARTS if kind == "both" else (kind,)
-    return tuple(name for name in settings.evaluation.baselines if name not in there)
+    parts = PARTS if kind == "both" else (kind,)
+    return tuple(name for name in settings.evaluation.baselines if name not in parts)
 
 
-def second_process_threads(settings: TrainSettings, n_rows: int) -> int:
-    """Returns the number of threads of each process if a second one trains the baselines, else 0.
+def parallel_threads(settings: TrainSettings, n_rows: int) -> int:
+    """Returns the threads of each process if baselines are trained in parallel with the towers, else 0.
 
-    0 on a GPU, with one thread, few rows or no hard towers, and if no second process can be used.
+    They are trained one after the other on a GPU, on one thread, with few rows, without hard towers, or if no
+    second process can run.
     """
     threads = settings.run.threads or torch.get_num_threads()
-    wanted = "hard" in settings.evaluation.baselines and n_rows >= FEWEST_ROWS
-    return threads // 2 if wanted and chosen_device(settings.run) == "cpu" and can_use_second_process() else 0
+    is_worthwhile = "hard" in settings.evaluation.baselines and n_rows >= MIN_PARALLEL_ROWS
+    return (
+        threads // 2
+        if is_worthwhile and chosen_device(settings.run) == "cpu" and can_use_second_process()
+        else 0
+    )
 
 
 def train_baselines(
     prepared: TrainingData,
     settings: TrainSettings,
     out: Path,
-    recording_of: Callable[[str], Recording],
+    make_recording: Callable[[str], Recording],
     progress: Progress | None = None,
 ) -> dict[str, FitState]:
-    """Each of ``baselines_of`` the settings, exported to ``out``: how its training went, by its name."""
+    """Trains each of ``baseline_names`` and exports it to ``out``. Returns the state of each training by
+    name."""
     runs = {}
-    for name in baselines_of(settings):
-        path, recording = out / f"baseline_{name}.onnx", recording_of(f"baseline_{name}")
+    for name in baseline_names(settings):
+        path, recording = out / f"baseline_{name}.onnx", make_recording(f"baseline_{name}")
         if name == "hard":
             runs[name] = train_hard_towers(prepared, settings, path, progress, recording)
         else:
@@ -65,9 +72,9 @@ def train_baselines(
 
 @dataclass(frozen=True)
 class Baselines:
-    """The work of the second process: the baselines of a run, into ``out``, where the run's encoder lies.
+    """Work of the second process: trains a run's baselines into ``out``, which has the run's encoder.
 
-    ``facts``: what the checkpoints are of.
+    ``facts``: identifies the training in checkpoints.
     """
 
     dataset: Dataset
@@ -80,7 +87,7 @@ class Baselines:
         torch.set_num_threads(self.threads)
         prepared = encode(Encoder.load(self.out / "encoder.npz"), self.dataset, self.settings)
         with ExitStack() as stack:
-            wanted = self.settings.run.tensorboard
-            events = stack.enter_context(EventFiles(self.out / "tensorboard")) if wanted else None
-            recording_of = recordings(self.out, self.settings, self.facts, events)
-            return train_baselines(prepared, self.settings, self.out, recording_of, progress)
+            has_events = self.settings.run.tensorboard
+            events = stack.enter_context(EventFiles(self.out / "tensorboard")) if has_events else None
+            make_recording = recordings(self.out, self.settings, self.facts, events)
+            return train_baselines(prepared, self.settings, self.out, make_recording, progress)

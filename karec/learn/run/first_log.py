@@ -1,4 +1,4 @@
-"""The first rank log: what the ranker says of the training days before it has ever served."""
+"""First rank log: the ranker's logits of the training days, before it has served."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def write_first_log(
     *,
     pools: bool,
 ) -> None:
-    """Log the model ``ranker`` over the examples ``train``; with ``pools``, whole pools of a share of the
-    requests."""
+    """Writes the rank log of the model ``ranker`` for the examples ``train``.
+
+    ``pools``: also log whole pools of a fraction of the requests.
+    """
     model, fusion, threads = OnnxModel(ranker), ObjectiveWeights(settings.fusion), settings.run.threads
     write_rank_log(train, model, fusion, folder, progress, threads)
     if pools:
@@ -33,8 +35,8 @@ def write_first_log(
             fusion,
             folder,
             share=shadow.share,
-            most=shadow.at_most,
-            works=shadow.works,
+            max_requests=shadow.at_most,
+            n_items=shadow.works,
             seed=settings.seed,
             progress=progress,
             threads=threads,

@@ -1,10 +1,8 @@
-"""A training from what was served: the towers learn on, from the log of the ranker that served; the ranker
-stays.
+"""Continues the training of the towers with a served rank log; the ranker stays.
 
-The towers begin from those of the run that served. They learn from the run's first log over the training
-days, and from the served log: its logits of what was shown, and its lists and pools, which are what prerank
-chooses from. Encoder, ranker and baselines are the run's own; the ranker is written under the new model
-version.
+The towers start from the weights of the serving run. They learn from its first log of the training days and
+from the served log: logits of exposures, and lists and pools, from which pre-ranking selects. Encoder, ranker
+and baselines are those of the serving run; the ranker gets the new model version.
 """
 
 from __future__ import annotations
@@ -30,37 +28,37 @@ from karec.learn.fit.checkpoint import best_weights
 from karec.learn.fit.prepare import TrainingData, prepare_served
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
 from karec.learn.run.tensorboard import EventFiles
-from karec.learn.run.train import Material, TrainResult
+from karec.learn.run.train import TowerInputs, TrainResult
 from karec.learn.settings.check import check_training, fingerprint
 from karec.learn.settings.settings import TrainSettings, read_run_settings
 from karec.models.onnx_model import OnnxModel
 from karec.models.trees import copy_model
-from karec.samples.lists import DRAWS, LoggedLists, lists_of
+from karec.samples.lists import DRAWS, LoggedLists, select_lists
 from karec.samples.served_log import ServedLog, read_served_log
-from karec.samples.soft_labels import SoftLabels, read_teacher_log, soft_labels_of
+from karec.samples.soft_labels import SoftLabels, join_soft_labels, read_teacher_log
 from karec.times import Progress
 
-TAUGHT = ("user_tower.onnx", "item_tower.onnx")
-SIZES = ("kind", "matching", "hidden", "vector")  # of towers that begin from others' weights
+TOWER_FILES = ("user_tower.onnx", "item_tower.onnx")
+SIZES = ("kind", "matching", "hidden", "vector")  # settings that must equal those of the start weights
 
 
 @dataclass(frozen=True)
 class ServedRun:
-    """The run ``folder`` whose ranker served, and what it was trained with."""
+    """A run folder whose ranker served, with the settings of its training."""
 
     folder: Path
     facts: dict[str, Any]
     settings: TrainSettings
 
     @classmethod
-    def read(cls, folder: Path) -> ServedRun:
-        """Raises DataError when ``folder`` is no run folder."""
+    def from_folder(cls, folder: Path) -> ServedRun:
+        """Raises DataError if ``folder`` is not a run folder."""
         facts = read_run(folder)
         return cls(folder, facts, read_run_settings(folder, facts))
 
     @property
     def towers(self) -> Path:
-        """The checkpoint of the towers that serve."""
+        """Path of the checkpoint of the serving towers."""
         return self.folder / "checkpoints" / "towers.pt"
 
 
@@ -73,21 +71,27 @@ def train_from_log(
     progress: Progress | None = None,
     *,
     version: int | None = None,
-    answers: Impressions | None = None,
+    outcomes: Impressions | None = None,
     resume: bool = False,
-    evaluated: bool = True,
-    first: Material | None = None,
+    evaluate: bool = True,
+    first: TowerInputs | None = None,
 ) -> TrainResult:
-    """Towers taught by the served ``log`` into the run folder ``out``, then quality on the test days, if
-    ``evaluated``.
+    """Trains towers from the served ``log`` into the run folder ``out``, and measures quality on the test
+    days.
 
-    ``version``: rows of that model version alone teach. ``answers``: what happened to served feeds, where the
-    dataset does not hold it. ``first``: what the training of ``run`` on this dataset left, where it has just
-    ended. Before anything is trained, ConfigError names a setting in which the towers would differ from the
-    run's, DataError data of other tasks, LogSchemaError a log that cannot teach (``read_served_log``),
-    CheckpointError towers that are missing.
+    Args
+      version    use only log rows of this model version
+      outcomes   outcomes of served pages that the dataset lacks
+      evaluate   False: skip the quality measurement
+      first      tower inputs of the training of ``run`` on this dataset, if it has just ended
+
+    Raises before training
+      ConfigError       settings with which the towers would differ from the run's
+      DataError         data with other tasks
+      LogSchemaError    a log without usable rows (``read_served_log``)
+      CheckpointError   missing towers
     """
-    settings = _with_models_of(run, _encoded_as(run, settings).resolve(dataset))
+    settings = _with_run_models(run, _with_run_min_count(run, settings).resolve(dataset))
     _check_run(dataset, run, settings, out)
     check_training(dataset, settings)
     ranker = OnnxModel(run.folder / "ranker.onnx")
@@ -102,7 +106,7 @@ def train_from_log(
         f"{rows:08x}"
     )
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
-    recording_of = recordings(out, settings, content, events)
+    make_recording = recordings(out, settings, content, events)
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -110,18 +114,18 @@ def train_from_log(
         if events is not None:
             stack.enter_context(events)
         _copy_models(run.folder, out, settings.model_version)
-        encoder, earlier = Encoder.load(out / "encoder.npz"), None if first is None else first.prepared
-        prepared = prepare_served(dataset, encoder, settings, served, answers, progress, earlier)
+        encoder, first_data = Encoder.load(out / "encoder.npz"), None if first is None else first.prepared
+        prepared = prepare_served(dataset, encoder, settings, served, outcomes, progress, first_data)
         clock.lap("examples")
-        soft, lists = _taught(prepared, served, run.folder / "rank_log", settings, first)
+        soft, lists = _soft_labels_and_lists(prepared, served, run.folder / "rank_log", settings, first)
         clock.lap("rank log")
-        recording = recording_of("towers")
+        recording = make_recording("towers")
         state, heads = train_towers(prepared, soft, lists, settings, out, progress, recording, start)
         runs = {"towers": state}
         clock.lap("towers")
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, served.notes)
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress) if evaluated else {}
+        quality = evaluate_run(dataset, out, progress) if evaluate else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
     epochs = {name: state.history for name, state in runs.items()}
@@ -131,66 +135,76 @@ def train_from_log(
 def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: Path) -> None:
     if out.resolve() == run.folder.resolve():
         raise ConfigError(
-            f"{out} is the run that served: towers that learn from its log need a folder of their own"
+            f"{out} is the serving run. Write the towers that learn from its log to another folder."
         )
     if tuple(run.facts["tasks"]) != tuple(dataset.tasks):
         raise DataError(
-            f"{run.folder} learned the tasks {run.facts['tasks']}, {dataset.name} has {list(dataset.tasks)}"
+            f"{dataset.name} has the tasks {list(dataset.tasks)}, expected those of {run.folder}: "
+            f"{run.facts['tasks']}"
         )
-    for key, value in _shape(settings).items():
-        theirs = _shape(run.settings)[key]
-        if value != theirs:
-            raise ConfigError(
-                f"{key} = {value!r}, and the towers of {run.folder} were trained with {theirs!r}"
-            )
+    for key, value in _shape_settings(settings).items():
+        expected = _shape_settings(run.settings)[key]
+        if value != expected:
+            raise ConfigError(f"{key} is {value!r}, expected {expected!r} as in the training of {run.folder}")
 
 
-def _shape(settings: TrainSettings) -> dict[str, Any]:
-    """What towers must have in common with those whose weights they begin from, by key."""
+def _shape_settings(settings: TrainSettings) -> dict[str, Any]:
+    """Returns the settings by key that must equal those of the start weights."""
     features = {f"features.{key}": value for key, value in settings.features.to_dict().items()}
     return features | {f"towers.{key}": getattr(settings.towers, key) for key in SIZES}
 
 
-def _encoded_as(run: ServedRun, settings: TrainSettings) -> TrainSettings:
-    """``settings`` that need as many rows of a value as the encoder of ``run`` did, where they leave that to
-    the data, which have grown since."""
-    wanted = settings.features.min_count or run.settings.features.min_count
-    return settings.replace(features={"min_count": wanted})
+def _with_run_min_count(run: ServedRun, settings: TrainSettings) -> TrainSettings:
+    """Returns settings with the run's ``min_count`` if it is unset: it would depend on the data, which have
+    grown."""
+    min_count = settings.features.min_count or run.settings.features.min_count
+    return settings.replace(features={"min_count": min_count})
 
 
-def _with_models_of(run: ServedRun, settings: TrainSettings) -> TrainSettings:
-    """``settings`` that say of ranker and baselines, which stay, how ``run`` trained them."""
+def _with_run_models(run: ServedRun, settings: TrainSettings) -> TrainSettings:
+    """Returns settings with the ranker and baselines of ``run``, which are not trained again."""
     baselines = run.settings.evaluation.baselines
     return settings.replace(ranker=run.settings.ranker, evaluation={"baselines": baselines})
 
 
 def _copy_models(run: Path, out: Path, model_version: int) -> None:
-    """What stays: encoder, baselines, the first log, and every model but the towers, under the new
-    version."""
+    """Copies encoder, baselines, first log, and, with the new version, each model except the towers."""
     shutil.copyfile(run / "encoder.npz", out / "encoder.npz")
     for path in run.glob("*.onnx"):
         if path.name.startswith("baseline_"):
             copy_model(path, out / path.name)
-        elif path.name not in TAUGHT and not path.name.endswith(".int8.onnx"):
+        elif path.name not in TOWER_FILES and not path.name.endswith(".int8.onnx"):
             copy_as_version(path, out / path.name, model_version)
     shutil.rmtree(out / "rank_log", ignore_errors=True)
     shutil.copytree(run / "rank_log", out / "rank_log")
 
 
-def _taught(
-    prepared: TrainingData, served: ServedLog, folder: Path, settings: TrainSettings, first: Material | None
+def _soft_labels_and_lists(
+    prepared: TrainingData,
+    served: ServedLog,
+    folder: Path,
+    settings: TrainSettings,
+    first: TowerInputs | None,
 ) -> tuple[SoftLabels, LoggedLists | None]:
-    """Soft labels and lists of both logs. What the served one says of an exposure comes first; its pools are
-    what prerank chooses from, those of the first log in ``folder`` are of many more users and moments.
+    """Returns soft labels and lists of both logs.
+
+    For an exposure in both logs the served one is used. Its pools are what pre-ranking selects from; the
+    pools of the first log in ``folder`` cover many more users and times.
     """
     train, distil = prepared.train, settings.distil
-    size, seed, own = distil.list_works, settings.seed, soft_labels_of(train.exposures, served.log)
+    size, seed, served_labels = (
+        distil.list_works,
+        settings.seed,
+        join_soft_labels(train.exposures, served.log),
+    )
     if first is not None:
-        soft, lists = first.soft.followed_by_unknown(len(train) - len(first.prepared.train)), first.lists
+        soft, lists = first.soft.pad_unknown(len(train) - len(first.prepared.train)), first.lists
     else:
         log = read_teacher_log(folder, prepared.encoder.tasks)
-        soft = soft_labels_of(train.exposures, log)
-        lists = lists_of(train, log, size, seed) if distil.needs_lists else None
+        soft = join_soft_labels(train.exposures, log)
+        lists = select_lists(train, log, size, seed) if distil.needs_lists else None
     if lists is None:
-        return own.or_else(soft), None
-    return own.or_else(soft), LoggedLists.joined([lists_of(train, served.log, size, seed, DRAWS), lists])
+        return served_labels.or_else(soft), None
+    return served_labels.or_else(soft), LoggedLists.concat(
+        [select_lists(train, served.log, size, seed, DRAWS), lists]
+    )

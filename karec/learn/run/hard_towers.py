@@ -1,5 +1,5 @@
-"""Towers that learn what users did and nothing of the ranker: a baseline, which shows what distillation
-gives."""
+"""Baseline towers that learn only from labels. The difference to the towers shows the gain of
+distillation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from karec.learn._torch import Tensor, nn
-from karec.learn.distil.round import train_round
+from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.targets import Targets
 from karec.learn.export.onnx_export import export_onnx
 from karec.learn.fit.loop import NOT_RECORDED, FitState, Recording
@@ -22,7 +22,7 @@ from karec.times import Progress
 
 
 class TaskLogits(nn.Module):
-    """Both towers as one model: ``inputs`` → logits (B, T), without the fused head's."""
+    """Both towers as one model: ``inputs`` → logits (B, T), without the fused head."""
 
     def __init__(self, towers: Towers) -> None:
         super().__init__()
@@ -40,19 +40,18 @@ def train_hard_towers(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Train towers of ``settings`` with the recipe *hard*, calibrate them, and write both as one model to
-    ``path``.
+    """Trains towers with recipe *hard*, calibrates them, and writes both to ``path`` as one model.
 
-    The model has a ranker's outputs, so that it is measured like one.
+    The model has the outputs of a ranker, so it is measured like one.
     """
     n, tasks = len(prepared.train), prepared.encoder.tasks
     heads = 1 + len(tasks)
-    nothing = Targets(
+    no_targets = Targets(
         np.zeros((n, heads), np.float32), np.zeros(n, bool), np.empty((0, 2, heads), np.float32)
     )
     hard = settings.with_recipe("hard")
-    model, state = train_round(
-        prepared, nothing, None, hard, progress, recording, what="training hard towers"
+    model, state = fit_towers(
+        prepared, no_targets, None, hard, progress, recording, title="training hard towers"
     )
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     export_onnx(

@@ -1,4 +1,4 @@
-"""LightGBM: boosted trees, one model a task, written as one ranker; a baseline, which serves as a ranker too.
+"""LightGBM: boosted trees, one model per task, exported as one ranker; a baseline that can also serve.
 
 Source  G. Ke et al., LightGBM, NeurIPS 2017.
 """
@@ -24,15 +24,22 @@ from karec.learn.fit.prepare import TrainingData
 from karec.times import Progress
 
 BATCH = 65_536
-ENCODED = ("user_ids", "context", "item_ids", "user_numbers", "item_numbers", "crosses")  # what trees read
-LEAVES, RATE = 15, 0.2  # a request pays for each tree: at a rate of 0.05 there are three times as many
+ENCODED = (
+    "user_ids",
+    "context",
+    "item_ids",
+    "user_numbers",
+    "item_numbers",
+    "crosses",
+)  # inputs of the trees
+LEAVES, RATE = 15, 0.2  # each tree costs time per request; a rate of 0.05 gives three times as many trees
 PATIENCE = 25  # trees without a better validation score
-# of all tasks together: a tree of 15 leaves has 321 fields, and a bundle opens models of 3,000,000
-MOST_TREES = 4000
+# for all tasks together: a tree of 15 leaves has 321 fields, and a bundle opens models of up to 3,000,000
+MAX_TREES = 4000
 
 
 def dense_matrix(encoder: Encoder, batches: Batches) -> NDArray[Any]:
-    """(M, F) float32: what ``Encoder.dense`` gives for every example, which ``batches`` holds encoded."""
+    """Returns (M, F) float32: ``Encoder.dense`` of each example in ``batches``."""
     parts = [
         encoder.dense({name: values.cpu().numpy() for name, values in inputs.items()})
         for inputs in batches.in_order(ENCODED, BATCH)
@@ -41,8 +48,7 @@ def dense_matrix(encoder: Encoder, batches: Batches) -> NDArray[Any]:
 
 
 def lightgbm_packages() -> tuple[Any, Any]:
-    """(the package lightgbm, what converts its models to ONNX); MissingExtra names one that is not
-    installed."""
+    """Returns the package lightgbm and its converter to ONNX. Raises MissingExtra if one is not installed."""
     try:
         import lightgbm
     except ImportError as error:
@@ -65,15 +71,15 @@ def fit_lightgbm(
     stopped: Event | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """One boosted model a task, stopped early on validation days, written together as a ranker: ``dense`` →
-    ``logits``.
+    """Trains one boosted model per task, stopped early on validation days, and writes them as one ranker.
 
-    A task has ``rounds`` trees at most, and fewer where all would have more than MOST_TREES. The trees do not
-    depend on ``threads``, by default torch's. Raises CancelledError soon after ``stopped`` is set.
+    The model maps ``dense`` to ``logits``. A task has at most ``rounds`` trees, fewer if all tasks would
+    exceed MAX_TREES. ``threads`` (None: as torch) does not change the trees. Raises CancelledError soon after
+    ``stopped`` is set.
     """
     lightgbm, _ = lightgbm_packages()
-    tasks, labels, held_labels = prepared.encoder.tasks, prepared.train.labels, prepared.valid.labels
-    features, held_out = (
+    tasks, labels, valid_labels = prepared.encoder.tasks, prepared.train.labels, prepared.valid.labels
+    features, valid_features = (
         dense_matrix(prepared.encoder, part) for part in (prepared.train_batches, prepared.valid_batches)
     )
     settings = {
@@ -88,23 +94,27 @@ def fit_lightgbm(
         "lambda_l2": 100.0,
         "seed": seed,
         "deterministic": True,
-        # else LightGBM times two ways of counting, whose sums differ in their last bits
+        # otherwise LightGBM chooses between two summations by timing, and their last bits differ
         "force_row_wise": True,
         "num_threads": threads or torch.get_num_threads(),
         "verbose": -1,
     }
 
-    def go_on(_: Any) -> None:
+    def check_stopped(_: Any) -> None:
         if stopped is not None and stopped.is_set():
             raise CancelledError
 
     boosters = []
-    rounds = min(rounds, max(MOST_TREES // len(tasks), 1))
+    rounds = min(rounds, max(MAX_TREES // len(tasks), 1))
     for t, task in enumerate(tasks):
-        label = lightgbm.Dataset(features, labels[:, t].copy(), free_raw_data=False)
-        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-        held = lightgbm.Dataset(held_out, held_labels[:, t].copy(), reference=label)
-        boosters.append(lightgbm.train(settings, label, rounds, valid_sets=[held], callbacks=[stop, go_on]))
+        train_set = lightgbm.Dataset(features, labels[:, t].copy(), free_raw_data=False)
+        early_stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
+        valid_set = lightgbm.Dataset(valid_features, valid_labels[:, t].copy(), reference=train_set)
+        boosters.append(
+            lightgbm.train(
+                settings, train_set, rounds, valid_sets=[valid_set], callbacks=[early_stopping, check_stopped]
+            )
+        )
         if progress is not None:
             progress(t + 1, len(tasks), f"LightGBM, {task}")
     proto = trees_to_onnx(boosters, features.shape[1])
@@ -112,15 +122,16 @@ def fit_lightgbm(
 
 
 def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
-    """One graph: ``dense (N, F)`` through each booster, raw scores side by side as ``logits (N, T)``."""
+    """Returns one graph: ``dense (N, F)`` through each booster, raw scores as columns of ``logits (N,
+    T)``."""
     _, convert_lightgbm = lightgbm_packages()
     from onnxmltools.convert.common.data_types import FloatTensorType
 
     nodes: list[onnx.NodeProto] = []
     opsets: dict[str, int] = {}
     for t, booster in enumerate(boosters):
-        takes = [("dense", FloatTensorType([None, n_features]))]
-        proto = convert_lightgbm(_in_float32(booster), initial_types=takes, zipmap=False, target_opset=15)
+        inputs = [("dense", FloatTensorType([None, n_features]))]
+        proto = convert_lightgbm(_in_float32(booster), initial_types=inputs, zipmap=False, target_opset=15)
         trees = next(node for node in proto.graph.node if node.op_type == "TreeEnsembleClassifier")
         nodes += _raw_scores(trees, t)
         opsets |= {entry.domain: entry.version for entry in proto.opset_import}
@@ -141,16 +152,19 @@ def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
 
 
 def _in_float32(booster: Any) -> Any:
-    """The same trees, each threshold rounded down to a float32: a float32 is below the one if it is below the
-    other. ONNX keeps thresholds as the nearest float32, and a value that equals that one would go the other
-    way.
+    """Returns the trees with each threshold rounded down to float32.
+
+    A float32 is below the rounded threshold exactly if it is below the original. ONNX stores the nearest
+    float32 instead, and a value equal to that would take the other branch.
     """
     lightgbm, _ = lightgbm_packages()
 
     def rounded(threshold: str) -> str:
-        near = np.float32(threshold)
+        nearest = np.float32(threshold)
         return repr(
-            float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf)))
+            float(
+                nearest if float(nearest) <= float(threshold) else np.nextafter(nearest, np.float32(-np.inf))
+            )
         )
 
     lines = []
@@ -158,24 +172,24 @@ def _in_float32(booster: Any) -> Any:
         name, _, values = line.partition("=")
         if name == "threshold":
             lines.append("threshold=" + " ".join(map(rounded, values.split())))
-        elif name != "tree_sizes":  # in letters of this text: without it trees are read one after the other
+        elif name != "tree_sizes":  # sizes of the old text; without them trees are read sequentially
             lines.append(line)
     return lightgbm.Booster(model_str="\n".join(lines))
 
 
 def _raw_scores(trees: onnx.NodeProto, t: int) -> list[onnx.NodeProto]:
-    """A TreeEnsembleClassifier's trees as a regressor: the sum of leaves, before any sigmoid."""
-    of_classifier = {
+    """Returns a TreeEnsembleClassifier's trees as a regressor: the sum of leaves, before the sigmoid."""
+    regressor_names = {
         "class_ids": "target_ids",
         "class_nodeids": "target_nodeids",
         "class_treeids": "target_treeids",
     }
-    of_classifier["class_weights"] = "target_weights"
+    regressor_names["class_weights"] = "target_weights"
     attributes: dict[str, Any] = {"n_targets": 1}
     for attribute in trees.attribute:
         value = onnx.helper.get_attribute_value(attribute)
-        if attribute.name in of_classifier:
-            attributes[of_classifier[attribute.name]] = value
+        if attribute.name in regressor_names:
+            attributes[regressor_names[attribute.name]] = value
         elif attribute.name.startswith("nodes_"):
             attributes[attribute.name] = value
     attributes["target_ids"] = [0] * len(attributes["target_ids"])

@@ -1,13 +1,12 @@
-"""The MMoE and LightGBM as one ranker: the calibrated mean of their logits, in one ONNX graph.
+"""MMoE and LightGBM as one ranker: the calibrated weighted mean of their logits, in one ONNX graph.
 
-For each task, on validation days,
+For each task, on validation days:
 
     m̂ = a_m·m + b_m,  l̂ = a_l·l + b_l        each part calibrated (``nets.calibration``)
-    s = a·(w·m̂ + (1 − w)·l̂) + b              w of 0, 0.05, … 1 with the least cross-entropy of s, the lowest
-                                               of equals
+    s = a·(w·m̂ + (1 − w)·l̂) + b              w in {0, 0.05, … 1} with the smallest cross-entropy of s,
+                                               lowest first
 
-so that s is again a scale for each part and one bias. What the MMoE alone predicts besides the tasks stays as
-it is.
+So s is again one scale per part and one bias. Auxiliary heads of the MMoE stay as they are.
 """
 
 from __future__ import annotations
@@ -33,46 +32,51 @@ from karec.times import Progress
 
 PARTS = ("mmoe", "lightgbm")
 SHARES = np.linspace(0.0, 1.0, 21)
-TOLERANCE = 1e-4  # of the one graph against the mean of its parts' logits
+TOLERANCE = 1e-4  # between the graph's logits and the mean of its parts' logits
 CHECKED_ROWS = 64
 
 
 def part_path(path: Path, kind: str) -> Path:
-    """Where the part ``kind`` of the ranker at ``path`` lies: ranker.onnx has ranker_mmoe.onnx beside it."""
+    """Returns the path of the part ``kind`` of the ranker at ``path``: ranker_mmoe.onnx for ranker.onnx."""
     return path.with_name(f"{path.stem}_{kind}{path.suffix}")
 
 
-def write_both(
+def write_mixed_ranker(
     prepared: TrainingData, path: Path, model_version: int, progress: Progress | None = None
 ) -> Mixture:
-    """Mix the exported parts that lie beside ``path`` as they do best on validation days, and write the
-    mixture there.
+    """Fits the mixture of the exported parts of ``path`` on validation days and writes it to ``path``.
 
-    Beside it goes ``<stem>_mixture.json``, which says what was fitted. Raises ExportError when ONNX Runtime's
-    logits of the one graph differ from the mean of its parts' by more than 1e-4.
+    Also writes the fitted weights to ``<stem>_mixture.json``. Raises ExportError if ONNX Runtime's logits of
+    the graph differ from the mean of its parts by more than 1e-4.
     """
     first, second = (part_path(path, kind) for kind in PARTS)
-    ours = ranker_logits(prepared.valid, OnnxModel(first), progress)
-    # the trees' input; no row is encoded again
+    mmoe_logits = ranker_logits(prepared.valid, OnnxModel(first), progress)
     dense = dense_matrix(prepared.encoder, prepared.valid_batches)
-    theirs = OnnxModel(second).run({"dense": dense}, "logits")[0]
-    mixture = fit_mixture(ours, theirs, prepared.valid.labels)
+    tree_logits = OnnxModel(second).run({"dense": dense}, "logits")[0]
+    mixture = fit_mixture(mmoe_logits, tree_logits, prepared.valid.labels)
     tasks = OnnxModel(first).tasks
     proto = mixed_onnx(onnx.load(first), onnx.load(second), mixture)
     write_onnx(proto, path, kind="ranker", tasks=tasks, model_version=model_version)
     write_text_aside(
         path.with_name(f"{path.stem}_mixture.json"), json.dumps(_facts(mixture, tasks), indent=1)
     )
-    few = prepared.valid.take(np.arange(min(CHECKED_ROWS, len(prepared.valid))))
-    found = ranker_logits(few, OnnxModel(path))
-    gap = float(np.abs(found - mixture(ours[: len(few)], theirs[: len(few)])).max(initial=0.0))
-    if not gap <= TOLERANCE:
-        raise ExportError(f"{path}: its logits differ from the mean of its parts' by {gap:.2e} > {TOLERANCE}")
+    checked_rows = prepared.valid.take(np.arange(min(CHECKED_ROWS, len(prepared.valid))))
+    logits = ranker_logits(checked_rows, OnnxModel(path))
+    difference = float(
+        np.abs(logits - mixture(mmoe_logits[: len(checked_rows)], tree_logits[: len(checked_rows)])).max(
+            initial=0.0
+        )
+    )
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"{path}: logits differ from the mean of the parts by {difference:.2e} > {TOLERANCE}"
+        )
     return mixture
 
 
 def fit_mixture(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any]) -> Mixture:
-    """The mixture of the logits ``first (N, H)`` and ``second (N, T)`` of ``labels (N, T)``, T ≤ H."""
+    """Returns the mixture of the logits ``first (N, H)`` and ``second (N, T)`` for ``labels (N, T)``, T ≤
+    H."""
     n_tasks = labels.shape[1]
     mixture = Mixture(
         np.ones(first.shape[1], np.float32),
@@ -82,8 +86,10 @@ def fit_mixture(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any])
     )
     for t in range(n_tasks):
         y = labels[:, t].astype(np.float64)
-        ours, theirs = _calibrated(first[:, t], y), _calibrated(second[:, t], y)
-        best = min((_mixed(share, ours, theirs, y) for share in SHARES), key=lambda tried: tried[0])
+        first_part, second_part = _calibrated(first[:, t], y), _calibrated(second[:, t], y)
+        best = min(
+            (_mixed(share, first_part, second_part, y) for share in SHARES), key=lambda mixed: mixed[0]
+        )
         _, mixture.share[t], mixture.first[t], mixture.second[t], mixture.bias[t] = best
     return mixture
 
@@ -98,13 +104,12 @@ def _calibrated(logits: NDArray[Any], y: NDArray[Any]) -> Part:
 
 
 def _mixed(
-    share: float, ours: Part, theirs: Part, y: NDArray[Any]
+    share: float, first: Part, second: Part, y: NDArray[Any]
 ) -> tuple[float, float, float, float, float]:
-    """(cross-entropy, share, scale of the first, scale of the second, bias) with this share, calibrated
-    again."""
-    scales = share * ours[1], (1 - share) * theirs[1]
-    shift = share * ours[2] + (1 - share) * theirs[2]
-    mixed = scales[0] * ours[0] + scales[1] * theirs[0] + shift
+    """Returns (cross-entropy, share, first scale, second scale, bias) with this share, calibrated again."""
+    scales = share * first[1], (1 - share) * second[1]
+    shift = share * first[2] + (1 - share) * second[2]
+    mixed = scales[0] * first[0] + scales[1] * second[0] + shift
     mixed, scale, bias = _calibrated(mixed, y)
     s = scale * mixed + bias
     loss = float((np.logaddexp(0.0, s) - y * s).mean()) if len(y) else 0.0
@@ -113,7 +118,7 @@ def _mixed(
 
 def _facts(mixture: Mixture, tasks: Sequence[str]) -> dict[str, object]:
     rows = zip(tasks, mixture.first, mixture.second, mixture.bias, mixture.share, strict=False)
-    of_task = {
+    by_task = {
         task: {
             **{kind: round(float(scale), 6) for kind, scale in zip(PARTS, scales, strict=True)},
             "bias": round(float(bias), 6),
@@ -121,4 +126,4 @@ def _facts(mixture: Mixture, tasks: Sequence[str]) -> dict[str, object]:
         }
         for task, *scales, bias, share in rows
     }
-    return {"format": 1, "tasks": of_task}
+    return {"format": 1, "tasks": by_task}

@@ -1,9 +1,9 @@
-"""The quality model of screening: boosted trees that tell, from what is known of a work at its upload, the
-share of long views that it will have.
+"""Quality model of screening: boosted trees that predict the fraction of long views of an upload from its
+columns.
 
-Learned from works that had a fair exposure: a row is a work, weighed by its exposures, MOST_WEIGHT at most,
-so that the works that were shown most do not decide alone. HIDDEN of the cells are hidden from training, so
-that the trees learn what to make of one that is missing. The last days are held out and say when to stop.
+A training row is an item with a fair exposure, weighted by its exposures (at most MAX_WEIGHT), so that the
+most shown items do not dominate. A fraction HIDDEN of the cells is hidden in training, so the trees handle
+missing cells. The last days are held out for early stopping.
 """
 
 from __future__ import annotations
@@ -22,25 +22,34 @@ from karec.evaluate.metrics.accuracy import auc
 from karec.learn.export.onnx_export import TOLERANCE, ExportError, write_onnx
 from karec.learn.run.lightgbm import lightgbm_packages, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
-from karec.screening.database import database
-from karec.screening.outcomes import LearningRows, Outcome, holes, learn_of, learning_rows, read_outcomes
+from karec.screening.database import open_database
+from karec.screening.outcomes import (
+    LearningRows,
+    Outcome,
+    learning_rows,
+    missing_day_notes,
+    read_outcomes,
+    require_learn,
+)
 from karec.screening.quality import KIND, OUTPUT
-from karec.screening.rules import load_blocked, read_blocked
+from karec.screening.rules import load_block_lists, read_block_lists
 from karec.screening.settings import Learn, Settings
 from karec.times import Progress
 
-MOST_ROWS = 500_000
-MOST_WEIGHT = 200.0  # exposures
-HELD_OUT = 0.25  # of the days
-HIDDEN = 0.02  # of the cells
+MAX_ROWS = 500_000
+MAX_WEIGHT = 200.0  # exposures
+HELD_OUT = 0.25  # fraction of the days
+HIDDEN = 0.02  # fraction of the cells
 ROUNDS, PATIENCE = 150, 15
 TASK = "long_view"
 
 
 @dataclass(frozen=True)
 class QualityModel:
-    """Where it is, what it learned from, and ``auc``: of long views of held-out days against views that were
-    not. ``notes``: days between the first and the last that it did not learn from.
+    """Result of a training.
+
+    auc     of long views against other views on held-out days
+    notes   days between the first and the last without outcomes
     """
 
     path: Path
@@ -56,27 +65,26 @@ class QualityModel:
 def train_quality(
     settings: Settings, file: Path, *, threads: int = 1, seed: int = 0, progress: Progress | None = None
 ) -> QualityModel:
-    """Write the model that ``[quality]`` names; ``file`` is the screen.toml. DataError, ConfigError,
+    """Trains the model that ``[quality]`` names. ``file``: the screen.toml. Raises DataError, ConfigError,
     MissingExtra."""
     lightgbm_packages()
-    learn = learn_of(settings, file)
+    learn = require_learn(settings, file)
     if settings.quality.model is None:
-        raise ConfigError(f"{file}: quality.model says where the model goes; it is missing")
-    days = [each for each in read_outcomes(settings, learn) if learn.until is None or each.day <= learn.until]
+        raise ConfigError(f"{file}: quality.model is missing. Set it to the path of the model.")
+    outcomes = read_outcomes(settings, learn)
+    days = [outcome for outcome in outcomes if learn.until is None or outcome.day <= learn.until]
     if len(days) < 2:
-        raise DataError(
-            f"{len(days)} days with outcomes until {learn.until}: two or more are wanted to learn from"
-        )
+        raise DataError(f"{len(days)} days with outcomes until {learn.until}, expected at least 2")
     path = settings.folder / settings.quality.model
-    held = max(round(len(days) * HELD_OUT), 1)
-    with TemporaryDirectory(prefix="karec-screening-") as folder, database(Path(folder)) as duckdb:
-        blocked = read_blocked(settings, days[0].uploads.kinds)
-        load_blocked(duckdb, blocked)
+    n_held_out = max(round(len(days) * HELD_OUT), 1)
+    with TemporaryDirectory(prefix="karec-screening-") as folder, open_database(Path(folder)) as duckdb:
+        blocked = read_block_lists(settings, days[0].uploads.column_types)
+        load_block_lists(duckdb, blocked)
 
         def rows(part: list[Outcome]) -> LearningRows:
-            return learning_rows(duckdb, settings, learn, part, blocked, MOST_ROWS)
+            return learning_rows(duckdb, settings, learn, part, blocked, MAX_ROWS)
 
-        train, valid = rows(days[:-held]), rows(days[-held:])
+        train, valid = rows(days[:-n_held_out]), rows(days[-n_held_out:])
     booster = _fit(train, valid, threads, seed, progress)
     facts = {"trained_until": str(days[-1].day)}
     _write(booster, learn, path, valid.features[:1000], facts)
@@ -85,16 +93,21 @@ def train_quality(
     measured = auc(y, score[row], weights)
     n_trees = booster.current_iteration() if booster.best_iteration <= 0 else booster.best_iteration
     first, last = (str(days[at].day) for at in (0, -1))
-    notes = tuple(holes(days, settings.missing_days))
+    notes = tuple(missing_day_notes(days, settings.missing_days))
     return QualityModel(path, len(train.features), len(valid.features), n_trees, first, last, measured, notes)
 
 
 def _two_rows(rows: LearningRows) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """(label, weight, row): each work once as seen long and once as not, weighed by how often it was."""
-    share = rows.long_views / rows.exposures
-    weight = np.minimum(rows.exposures, MOST_WEIGHT)
-    label = np.repeat([1.0, 0.0], len(share))
-    return label, np.concatenate([weight * share, weight * (1.0 - share)]), np.tile(np.arange(len(share)), 2)
+    """Returns (label, weight, row): each item once as a long view and once as another view, weighted by their
+    counts."""
+    fraction = rows.long_views / rows.exposures
+    weight = np.minimum(rows.exposures, MAX_WEIGHT)
+    label = np.repeat([1.0, 0.0], len(fraction))
+    return (
+        label,
+        np.concatenate([weight * fraction, weight * (1.0 - fraction)]),
+        np.tile(np.arange(len(fraction)), 2),
+    )
 
 
 def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, progress: Progress | None) -> Any:
@@ -124,44 +137,47 @@ def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, prog
         "verbose": -1,
     }
 
-    def told(environment: Any) -> None:
+    def report(environment: Any) -> None:
         if progress is not None:
             progress(environment.iteration + 1, ROUNDS, "quality, trees")
 
-    stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-    return lightgbm.train(settings, sets[0], ROUNDS, valid_sets=[sets[1]], callbacks=[stop, told])
+    early_stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
+    return lightgbm.train(settings, sets[0], ROUNDS, valid_sets=[sets[1]], callbacks=[early_stopping, report])
 
 
 def _write(booster: Any, learn: Learn, path: Path, rows: NDArray[Any], facts: dict[str, str]) -> None:
-    """The trees behind one input a column; ExportError: ONNX Runtime computes something else."""
+    """Writes the trees with one input per column. Raises ExportError if ONNX Runtime computes something
+    else."""
     proto = _by_columns(trees_to_onnx([booster], len(learn.features)), learn.features)
     with TemporaryDirectory(prefix="karec-screening-") as folder:
         aside = Path(folder) / "quality.onnx"
         write_onnx(proto, aside, kind=KIND, tasks=[TASK], model_version=1, more=facts)
         model = OnnxModel(aside)
-        holes = rows.copy()
-        holes[::3, ::2] = np.nan
-        for part in (rows, holes):
-            (found,) = model.run({name: part[:, [at]] for at, name in enumerate(learn.features)}, OUTPUT)
-            wanted = booster.predict(part)
-            gap = float(np.abs(found[:, 0] - wanted).max(initial=0.0))
-            if not gap <= TOLERANCE:
+        with_missing = rows.copy()
+        with_missing[::3, ::2] = np.nan
+        for part in (rows, with_missing):
+            (quality,) = model.run(
+                {name: part[:, [index]] for index, name in enumerate(learn.features)}, OUTPUT
+            )
+            expected = booster.predict(part)
+            difference = float(np.abs(quality[:, 0] - expected).max(initial=0.0))
+            if not difference <= TOLERANCE:
                 raise ExportError(
-                    f"{path}: ONNX Runtime's quality differs from LightGBM's by {gap:.2e} > {TOLERANCE}"
+                    f"{path}: ONNX Runtime's quality differs from LightGBM's by {difference:.2e} > "
+                    f"{TOLERANCE}"
                 )
     write_onnx(proto, path, kind=KIND, tasks=[TASK], model_version=1, more=facts)
 
 
 def _by_columns(proto: onnx.ModelProto, columns: tuple[str, ...]) -> onnx.ModelProto:
-    """``dense (N, F)`` → ``logits (N, 1)`` becomes: each of ``columns (N, 1)`` → ``quality (N, 1)``, a
-    probability."""
+    """Returns the model with one input (N, 1) per column and the output ``quality (N, 1)``, a probability."""
     helper, kind, graph = onnx.helper, onnx.TensorProto.FLOAT, proto.graph
-    joined = helper.make_node("Concat", list(columns), ["dense"], axis=1)
-    squashed = helper.make_node("Sigmoid", ["logits"], [OUTPUT])
-    whole = helper.make_graph(
-        [joined, *graph.node, squashed],
+    concat = helper.make_node("Concat", list(columns), ["dense"], axis=1)
+    sigmoid = helper.make_node("Sigmoid", ["logits"], [OUTPUT])
+    graph_by_columns = helper.make_graph(
+        [concat, *graph.node, sigmoid],
         "screening",
         [helper.make_tensor_value_info(column, kind, ["rows", 1]) for column in columns],
         [helper.make_tensor_value_info(OUTPUT, kind, ["rows", 1])],
     )
-    return helper.make_model(whole, opset_imports=list(proto.opset_import), ir_version=8)
+    return helper.make_model(graph_by_columns, opset_imports=list(proto.opset_import), ir_version=8)

@@ -1,4 +1,4 @@
-"""A ranker, trained, calibrated on validation days, and exported: MMoE, linear, LightGBM, or two as one."""
+"""Trains a ranker, calibrates it on validation days and exports it: MMoE, linear, LightGBM, or two mixed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from karec.learn.nets.logistic_regression import LogisticRegression
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.nets.served_ranker import ServedRanker
 from karec.learn.run.lightgbm import fit_lightgbm
-from karec.learn.run.mixed_ranker import PARTS, part_path, write_both
+from karec.learn.run.mixed_ranker import PARTS, part_path, write_mixed_ranker
 from karec.learn.settings.settings import TrainSettings
 from karec.samples.auxiliary_tasks import PLAY_TIME, auxiliary_labels, auxiliary_tasks
 from karec.times import Progress
 
 USER_SIDE = ("user_id", "user_ids", "user_numbers", "history", "skipped", "context")
-# what suits it, whatever the others take
+# of logistic regression, independent of [optimizer]
 LINEAR_RATE, LINEAR_DECAY, LINEAR_BATCH, LINEAR_EPOCHS = 1e-2, 0.01, 256, 3
 NAMES = {"mmoe": "the ranker", "lr": "logistic regression"}
 
@@ -43,16 +43,16 @@ def train_ranker(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Train a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrate it on validation days, export it to
-    ``path``.
+    """Trains a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrates it on validation days and exports it
+    to ``path``.
 
-    The MMoE learns ``settings.ranker.auxiliary`` besides, and predicts them after the encoder's tasks. "both"
-    trains MMoE and LightGBM, leaves them beside ``path`` (``both.part_path``) and mixes them; the state is
-    the MMoE's.
+    The MMoE also learns ``settings.ranker.auxiliary`` and predicts them after the encoder's tasks. "both"
+    trains MMoE and LightGBM, keeps them next to ``path`` (``mixed_ranker.part_path``) and mixes them; the
+    returned state is the MMoE's.
     """
     if kind == "both":
         state = _train_parts(prepared, settings, path, progress, recording)
-        write_both(prepared, path, settings.model_version, progress)
+        write_mixed_ranker(prepared, path, settings.model_version, progress)
         return state
     if kind == "lightgbm":
         version, seed = settings.model_version, settings.seed
@@ -69,10 +69,10 @@ def _train_network(
     progress: Progress | None,
     recording: Recording,
 ) -> FitState:
-    """The MMoE or logistic regression, fitted until it gains nothing more on the validation days."""
+    """Trains the MMoE or logistic regression with early stopping on the validation days."""
     train, valid = prepared.train_batches, prepared.valid_batches
-    exposures, wanted = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
-    extra = auxiliary_tasks(exposures, prepared.encoder.tasks, wanted)
+    exposures, auxiliary_names = prepared.train.exposures, settings.ranker.auxiliary if kind == "mmoe" else ()
+    extra = auxiliary_tasks(exposures, prepared.encoder.tasks, auxiliary_names)
     tasks = (*prepared.encoder.tasks, *extra)
     model = build_ranker(kind, prepared, settings, extra).to(train.device)
     names = model.inputs
@@ -80,12 +80,12 @@ def _train_network(
     labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
     batch = settings.optimizer.batch_size
-    log_chance = sampling_log_probabilities(prepared)
+    log_probability = sampling_log_probabilities(prepared)
 
     def loss(rows: Tensor, _: int) -> Tensor:
         logits = model.by_member(train.inputs(rows, names))
-        drawn = logits if log_chance is None else logits - log_chance[rows].unsqueeze(1)
-        return ranker_loss(drawn, labels[rows], tasks, weights)
+        corrected = logits if log_probability is None else logits - log_probability[rows].unsqueeze(1)
+        return ranker_loss(corrected, labels[rows], tasks, weights)
 
     state = fit(
         model,
@@ -113,8 +113,8 @@ def _train_parts(
     progress: Progress | None,
     recording: Recording,
 ) -> FitState:
-    """The MMoE, and LightGBM in a thread beside it, with half of torch's threads each; of one thread, in
-    turn."""
+    """Trains the MMoE and, in a thread, LightGBM, with half of torch's threads each; with one thread in
+    sequence."""
     network, trees = (part_path(path, part) for part in PARTS)
     threads = torch.get_num_threads()
     if threads == 1:
@@ -135,12 +135,12 @@ def _train_parts(
             progress=progress,
         )
 
-    with ThreadPoolExecutor(1, "karec-lightgbm") as beside, ExitStack() as stack:
+    with ThreadPoolExecutor(1, "karec-lightgbm") as executor, ExitStack() as stack:
         stack.callback(torch.set_num_threads, threads)
-        # what ends the MMoE ends LightGBM, and the other way round only at the end
+        # an error of the MMoE stops LightGBM; an error of LightGBM is raised after the MMoE
         stack.callback(stopped.set)
         torch.set_num_threads(threads - threads // 2)
-        boosted = beside.submit(boost)
+        boosted = executor.submit(boost)
         state = train_ranker("mmoe", prepared, settings, network, progress, recording)
         boosted.result()
     return state
@@ -154,10 +154,10 @@ def _calibrate_and_export(
     settings: TrainSettings,
     path: Path,
 ) -> None:
-    held_out = np.concatenate(
+    valid_labels = np.concatenate(
         [prepared.valid.labels, auxiliary_labels(prepared.valid.exposures, extra)], axis=1
     )
-    scale, bias = calibrate(predict(model, prepared.valid_batches), held_out, tasks)
+    scale, bias = calibrate(predict(model, prepared.valid_batches), valid_labels, tasks)
     model.cpu()
     calibrated = Calibrated(model, scale, bias)
     form = ServedRanker(calibrated, model) if isinstance(model, MmoeRanker) and model.crossed else None
@@ -177,7 +177,7 @@ def _calibrate_and_export(
 def build_ranker(
     kind: str, prepared: TrainingData, settings: TrainSettings, extra: Sequence[str]
 ) -> MmoeRanker | LogisticRegression:
-    """A ranker as it begins, its weights drawn from the settings' seed."""
+    """Returns an untrained ranker; its weights depend on the seed."""
     torch.manual_seed(settings.seed)
     if kind == "lr":
         return LogisticRegression(prepared.encoder)
@@ -197,29 +197,31 @@ def build_ranker(
 
 
 def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: Tensor) -> Tensor:
-    """The mean over rows and members of the weighted sum over tasks: ``logits (B, M, H)``, ``labels (B,
-    H)``."""
-    plain = [at for at, task in enumerate(tasks) if task != PLAY_TIME]
+    """Returns the mean over rows and members of the weighted sum over tasks; ``logits (B, M, H)``, ``labels
+    (B, H)``."""
+    binary = [i for i, task in enumerate(tasks) if task != PLAY_TIME]
     labels = labels.unsqueeze(1).expand_as(logits)
     loss = functional.binary_cross_entropy_with_logits(
-        logits[..., plain], labels[..., plain], reduction="none"
+        logits[..., binary], labels[..., binary], reduction="none"
     )
-    total = (loss * weights[plain]).sum(dim=2).mean()
+    total = (loss * weights[binary]).sum(dim=2).mean()
     if PLAY_TIME in tasks:
-        at = tasks.index(PLAY_TIME)
-        total = total + weights[at] * play_time_loss(logits[..., at], labels[..., at])
+        index = tasks.index(PLAY_TIME)
+        total = total + weights[index] * play_time_loss(logits[..., index], labels[..., index])
     return total
 
 
 def calibrate(
     logits: NDArray[Any], labels: NDArray[Any], tasks: Sequence[str]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(scale, bias) of each head. Play time is shifted alone, so that the mean prediction is the mean play
-    time."""
-    scale, bias = fit_calibration(logits, labels, [at for at, task in enumerate(tasks) if task != PLAY_TIME])
+    """Returns (scale, bias) of each head. Play time is only shifted: its mean prediction becomes the mean
+    play time."""
+    scale, bias = fit_calibration(
+        logits, labels, [index for index, task in enumerate(tasks) if task != PLAY_TIME]
+    )
     if PLAY_TIME in tasks:
-        at = tasks.index(PLAY_TIME)
-        predicted = np.exp(np.minimum(logits[:, at], 30.0).astype(np.float64)).mean()
-        played = float(labels[:, at].mean())
-        bias[at] = np.log(played / predicted) if played > 0 else 0.0
+        index = tasks.index(PLAY_TIME)
+        predicted = np.exp(np.minimum(logits[:, index], 30.0).astype(np.float64)).mean()
+        played = float(labels[:, index].mean())
+        bias[index] = np.log(played / predicted) if played > 0 else 0.0
     return scale, bias

@@ -1,5 +1,4 @@
-"""A run folder while a training writes it: begun or gone on with, where trainings are recorded, what run.json
-says."""
+"""The run folder during a training: start or resume, recording of trainings, content of run.json."""
 
 from __future__ import annotations
 
@@ -22,22 +21,24 @@ from karec.learn.settings.settings import TrainSettings
 
 
 def make_folder(out: Path, resume: bool) -> None:
-    """``out`` is there; without ``resume``, no checkpoint of an earlier run is."""
+    """Creates ``out``. Without ``resume`` it removes checkpoints and TensorBoard files of an earlier run."""
     if resume and not (out.is_dir() and any(out.iterdir())):
         raise CheckpointError(
-            f"{out} holds no run to go on with: begin one without resume, or name another folder"
+            f"{out}: no run to resume. Start without --resume, or name the folder of the interrupted run."
         )
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        for left in ("checkpoints", "tensorboard"):
-            shutil.rmtree(out / left, ignore_errors=True)
+        for name in ("checkpoints", "tensorboard"):
+            shutil.rmtree(out / name, ignore_errors=True)
 
 
 def remove_runs(out: Path) -> list[str]:
-    """Remove the folders ``out``/run-VERSION of versions before the one in service whose bundles are gone;
-    why some stay, a line each. ``out``/run, the first training, stays.
+    """Removes ``out``/run-VERSION of versions before the current one whose bundles are gone. Returns a line
+    per failure.
+
+    ``out``/run, the first training, stays.
     """
-    current, said = (out / "bundles" / "current").resolve().name, []
+    current, failures = (out / "bundles" / "current").resolve().name, []
     for folder in out.glob("run-*"):
         version = folder.name.removeprefix("run-")
         bundle = f"v{int(version):010d}" if version.isdecimal() else current
@@ -45,22 +46,26 @@ def remove_runs(out: Path) -> list[str]:
             try:
                 remove_folder(folder)
             except OSError as error:
-                said.append(f"{folder} is of no version that is published, but stays: {error}")
-    return said
+                failures.append(
+                    f"{folder}: not removed, although its version is no longer published: {error}"
+                )
+    return failures
 
 
 def recordings(
     out: Path, settings: TrainSettings, facts: str, events: EventFiles | None
 ) -> Callable[[str], Recording]:
-    """Where the training of a name is recorded: out/checkpoints/NAME.pt, and TensorBoard's event files."""
+    """Returns a function from a training's name to its Recording: out/checkpoints/NAME.pt and TensorBoard
+    files."""
 
-    def recording_of(name: str) -> Recording:
-        path, every = out / "checkpoints" / f"{name}.pt", settings.run.checkpoint_steps
+    def make_recording(name: str) -> Recording:
+        path, checkpoint_steps = out / "checkpoints" / f"{name}.pt", settings.run.checkpoint_steps
         return Recording(
-            Checkpoint(path, every, f"{name} of {facts}"), None if events is None else events.of(name)
+            Checkpoint(path, checkpoint_steps, f"{name} of {facts}"),
+            None if events is None else events.writer(name),
         )
 
-    return recording_of
+    return make_recording
 
 
 def run_facts(
@@ -71,7 +76,7 @@ def run_facts(
     runs: Mapping[str, FitState],
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What run.json says, but for the seconds; ``notes`` stand after the data's."""
+    """Returns the content of run.json except the seconds; ``notes`` are added to those of the data."""
     return {
         "format": RUN_FORMAT,
         "settings": settings.to_dict(),
@@ -89,7 +94,7 @@ def write_json(path: Path, facts: dict[str, Any]) -> None:
 
 
 class Clock:
-    """Seconds between laps, by name."""
+    """Measures seconds between laps, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -1,13 +1,12 @@
-"""Settings that choose themselves: a short list is tried on the validation days, and the best one trains.
+"""Searches settings: tries a short list on the validation days and trains with the best.
 
-First rankers are trained, each alone. The best one writes its log over the training days, and towers learn
-from that log, one change at a time: each is tried upon the best settings so far and stays when it is better.
-Better means a higher mean over the tasks of the AUC on the validation days, of the exported models. The test
-days are not looked at.
+First each ranker is trained. The best one writes its log of the training days, and towers learn from that log
+with one change at a time; a change stays if it is better. Better means a higher mean over the tasks of the
+AUC of the exported models on the validation days. The test days are not read.
 
-Nothing is tried that the time left would not cover, judged by the slowest try of its part; the first of each
-part always is. What time allows depends on the machine, so a choice is kept as a settings file that repeats
-its training.
+A trial is skipped if the slowest trial of its part would exceed the remaining time; the first of each part
+always runs. The time limit depends on the machine, so the choice is also written as a settings file that
+repeats its training.
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ CRITERION = "mean over the tasks of the AUC on the validation days"
 
 @dataclass(frozen=True)
 class Change:
-    """Settings that are tried: ``keys`` {section: {key: value}}."""
+    """Settings to try: ``keys`` {section: {key: value}}."""
 
     name: str
     keys: Mapping[str, Mapping[str, Any]]
 
-    def of(self, settings: TrainSettings) -> TrainSettings:
+    def apply_to(self, settings: TrainSettings) -> TrainSettings:
         return settings.replace(**self.keys)
 
 
@@ -81,9 +80,12 @@ TOWERS = (
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One row of the table. ``score``: of CRITERION; ``gain`` over the best before it, with its 95 %
-    interval, paired over users; all None where it was not tried, and ``why_not``.
+class Trial:
+    """One row of the table.
+
+    score     of CRITERION; None if it was not tried
+    gain      over the best trial before it, with its 95 % interval, paired over users
+    why_not   reason if it was not tried
     """
 
     part: Literal["ranker", "towers"]
@@ -99,13 +101,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """``settings``: those that were chosen, complete. ``tried``: every change of the list, in order."""
+    """The chosen settings, complete, and every change of the list in order."""
 
     settings: TrainSettings
-    tried: tuple[Tried, ...]
+    trials: tuple[Trial, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"criterion": CRITERION, "tried": [asdict(each) for each in self.tried]}
+    def to_dict(self) -> dict[str, Any]:
+        return {"criterion": CRITERION, "tried": [asdict(trial) for trial in self.trials]}
 
 
 def choose_settings(
@@ -117,19 +119,20 @@ def choose_settings(
     *,
     resume: bool = False,
 ) -> Choice:
-    """Try the list within ``minutes``, upon ``settings``; what was chosen, written to ``folder`` too.
+    """Tries the list, based on ``settings``, within ``minutes``. Returns the choice and writes it to
+    ``folder``.
 
-    ``folder`` afterwards: choice.json and chosen.toml, a settings file. With ``resume``, a choice that an
-    earlier call of the same data and settings finished there is taken as it is. Raises ValueError unless
-    minutes > 0, and what ``check_training`` raises.
+    ``folder`` then has choice.json and chosen.toml, a settings file. With ``resume``, a finished choice there
+    with the same data and settings is returned. Raises ValueError unless minutes > 0, and the errors of
+    ``check_training``.
     """
     if not minutes > 0:
-        raise ValueError(f"--choose {minutes:g}: minutes above 0 are wanted")
+        raise ValueError(f"--choose is {minutes:g}, expected minutes above 0")
     settings = settings.resolve(dataset)
     check_training(dataset, settings)
     facts = fingerprint(dataset, settings)
-    if resume and (kept := _kept(folder, facts, settings)) is not None:
-        return kept
+    if resume and (choice := _read_choice(folder, facts, settings)) is not None:
+        return choice
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with torch_threads(settings.run.threads):
@@ -137,104 +140,104 @@ def choose_settings(
         settings = search.towers(search.rankers(settings))
     shutil.rmtree(folder)
     folder.mkdir()
-    choice = Choice(settings, tuple(search.tried))
+    choice = Choice(settings, tuple(search.trials))
     write_text_aside(folder / CHOSEN, settings.to_toml())
     write_text_aside(
-        folder / CHOICE, json.dumps({"format": FORMAT, "of": facts, **choice.as_dict()}, indent=1)
+        folder / CHOICE, json.dumps({"format": FORMAT, "of": facts, **choice.to_dict()}, indent=1)
     )
     return choice
 
 
-def _kept(folder: Path, facts: str, settings: TrainSettings) -> Choice | None:
-    """The choice that ``folder`` holds, if it is one of these data and settings."""
+def _read_choice(folder: Path, facts: str, settings: TrainSettings) -> Choice | None:
+    """Returns the choice in ``folder`` if it has the same data and settings."""
     if not (folder / CHOICE).is_file():
         return None
-    said = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
-    if said.get("format") != FORMAT or said.get("of") != facts:
+    content = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
+    if content.get("format") != FORMAT or content.get("of") != facts:
         return None
     chosen = TrainSettings.from_toml(folder / CHOSEN)
-    tried = tuple(Tried(**row) for row in said["tried"])
-    return Choice(chosen.replace(model_version=settings.model_version), tried)
+    trials = tuple(Trial(**row) for row in content["tried"])
+    return Choice(chosen.replace(model_version=settings.model_version), trials)
 
 
-def _lacking(settings: TrainSettings, tasks: Sequence[str]) -> str:
-    """Why this ranker cannot be tried; an empty text where it can."""
-    kind, beside = settings.ranker.kind, sorted(set(settings.fusion) - set(tasks))
+def _missing_requirement(settings: TrainSettings, tasks: Sequence[str]) -> str:
+    """Returns why this ranker cannot be tried, or ""."""
+    kind, auxiliary = settings.ranker.kind, sorted(set(settings.fusion) - set(tasks))
     if kind in ("lightgbm", "both") and not find_spec("lightgbm"):
         return "lightgbm is not installed"
-    return f"fusion weighs {', '.join(beside)}" if beside and kind not in ("mmoe", "both") else ""
+    return f"fusion weighs {', '.join(auxiliary)}" if auxiliary and kind not in ("mmoe", "both") else ""
 
 
 class _Search:
-    """The tries of one choice: what was tried, and how much time is left."""
+    """The trials of one choice and the remaining time."""
 
     def __init__(
         self, prepared: TrainingData, folder: Path, seconds: float, progress: Progress | None
     ) -> None:
         self.prepared, self.folder, self.progress = prepared, folder, progress
-        self.tried: list[Tried] = []
+        self.trials: list[Trial] = []
         self._until = time.monotonic() + seconds
         self._slowest = {"ranker": 0.0, "towers": 0.0}
         self._bootstrap = UserBootstrap(prepared.valid.exposures.user_id, RESAMPLES)
 
-    def rankers(self, given: TrainSettings) -> TrainSettings:
-        """The settings with the best ranker, which is left in ``folder``/ranker.onnx."""
-        best, best_logits, seen = given, None, []
+    def rankers(self, base: TrainSettings) -> TrainSettings:
+        """Returns the settings with the best ranker, whose model is left in ``folder``/ranker.onnx."""
+        best, best_logits, seen = base, None, []
         for change in (AS_GIVEN, *RANKERS):
-            settings = change.of(given)
+            settings = change.apply_to(base)
             if settings in seen:
                 continue
             seen.append(settings)
-            needs = _lacking(settings, self.prepared.encoder.tasks)
-            if needs or not self._time_for("ranker"):
-                self.tried.append(Tried("ranker", change.name, why_not=needs or "no time"))
+            reason = _missing_requirement(settings, self.prepared.encoder.tasks)
+            if reason or not self._time_for("ranker"):
+                self.trials.append(Trial("ranker", change.name, why_not=reason or "no time"))
                 continue
             start, path = time.monotonic(), self.folder / "try.onnx"
             train_ranker(settings.ranker.kind, self.prepared, settings, path, self.progress)
             n_tasks = len(self.prepared.encoder.tasks)
             valid, threads = self.prepared.valid, settings.run.threads
             logits = ranker_logits(valid, OnnxModel(path), threads=threads)[:, :n_tasks]
-            if self._better("ranker", change.name, logits, best_logits, start):
+            if self._add_trial("ranker", change.name, logits, best_logits, start):
                 best, best_logits = settings, logits
                 copy_model(path, self.folder / "ranker.onnx")
         return best
 
-    def towers(self, given: TrainSettings) -> TrainSettings:
-        """The settings with the best towers, which learn from the log of ``folder``/ranker.onnx."""
+    def towers(self, base: TrainSettings) -> TrainSettings:
+        """Returns the settings with the best towers, which learn from the log of ``folder``/ranker.onnx."""
         log = self.folder / "rank_log"
         write_first_log(
-            self.prepared.train, self.folder / "ranker.onnx", given, log, self.progress, pools=True
+            self.prepared.train, self.folder / "ranker.onnx", base, log, self.progress, pools=True
         )
         tasks = self.prepared.encoder.tasks
         soft = read_soft_labels(self.prepared.train.exposures, log, tasks)
-        lists = read_lists(self.prepared.train, log, tasks, given.distil.list_works, given.seed)
-        best, best_logits, seen = given, None, []
+        lists = read_lists(self.prepared.train, log, tasks, base.distil.list_works, base.seed)
+        best, best_logits, seen = base, None, []
         for change in (AS_GIVEN, *TOWERS):
-            settings = change.of(best)
+            settings = change.apply_to(best)
             if settings in seen:
                 continue
             seen.append(settings)
-            without = settings.distil.needs_lists and not len(lists)
-            needs = f"the rank log holds no list of {settings.distil.list_works} works" if without else ""
-            if needs or not self._time_for("towers"):
-                self.tried.append(Tried("towers", change.name, why_not=needs or "no time"))
+            lacks_lists = settings.distil.needs_lists and not len(lists)
+            reason = f"the rank log has no list of {settings.distil.list_works} items" if lacks_lists else ""
+            if reason or not self._time_for("towers"):
+                self.trials.append(Trial("towers", change.name, why_not=reason or "no time"))
                 continue
             start = time.monotonic()
             logits = self._tower_logits(settings, soft, lists)
-            if self._better("towers", change.name, logits, best_logits, start):
+            if self._add_trial("towers", change.name, logits, best_logits, start):
                 best, best_logits = settings, logits
         return best
 
     def _tower_logits(self, settings: TrainSettings, soft: SoftLabels, lists: LoggedLists) -> NDArray[Any]:
-        wanted = lists if settings.distil.needs_lists else None
-        _, heads = train_towers(self.prepared, soft, wanted, settings, self.folder, self.progress)
+        used_lists = lists if settings.distil.needs_lists else None
+        _, heads = train_towers(self.prepared, soft, used_lists, settings, self.folder, self.progress)
         user, item = (OnnxModel(self.folder / f"{side}_tower.onnx") for side in ("user", "item"))
         return tower_logits(self.prepared.valid, user, item, heads, settings.run.threads)
 
     def _time_for(self, part: str) -> bool:
         return not self._slowest[part] or time.monotonic() + self._slowest[part] <= self._until
 
-    def _better(
+    def _add_trial(
         self,
         part: Literal["ranker", "towers"],
         name: str,
@@ -242,23 +245,23 @@ class _Search:
         best: NDArray[Any] | None,
         start: float,
     ) -> bool:
-        """Whether the try beats the best so far; its row joins the table."""
+        """Adds the trial to the table. Returns True if it is better than the best so far."""
         valid, tasks = self.prepared.valid, self.prepared.encoder.tasks
         score, seconds = mean_auc(logits, valid.labels), time.monotonic() - start
         self._slowest[part] = max(self._slowest[part], seconds)
         kept, gain, interval = True, None, None
         if best is not None:
             gain = score - mean_auc(best, valid.labels)
-            interval = bootstrap_interval(self._drawn(logits) - self._drawn(best))
+            interval = bootstrap_interval(self._resampled(logits) - self._resampled(best))
             kept = gain > 0
-        if kept and part == "ranker":  # one ranker is kept; what is kept of the towers adds up
-            self.tried = [replace(each, kept=False) for each in self.tried]
+        if kept and part == "ranker":  # only one ranker is kept; kept changes of the towers accumulate
+            self.trials = [replace(trial, kept=False) for trial in self.trials]
         by_task = {task: auc(valid.labels[:, at], logits[:, at]) for at, task in enumerate(tasks)}
-        self.tried.append(Tried(part, name, score, by_task, gain, interval, round(seconds, 1), kept))
+        self.trials.append(Trial(part, name, score, by_task, gain, interval, round(seconds, 1), kept))
         return kept
 
-    def _drawn(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """(RESAMPLES,) the criterion in each draw of users."""
+    def _resampled(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """Returns (RESAMPLES,) the criterion in each resample of users."""
         labels = self.prepared.valid.labels
         draws = [self._bootstrap.auc(labels[:, at], logits[:, at]) for at in range(labels.shape[1])]
         return np.asarray(np.nanmean(draws, axis=0))

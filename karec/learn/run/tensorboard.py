@@ -1,9 +1,7 @@
-"""The curves of a run's trainings, as event files that TensorBoard reads while they grow: one folder a
-training.
+"""Training curves as TensorBoard event files that grow during training, one folder per training.
 
-When a training begins, or goes on from a checkpoint, its folder is emptied and the whole curve until there is
-written again: no step stands twice and none is lost, whatever a kill left behind. In the end run.json holds
-the same numbers.
+When a training starts or resumes, its folder is emptied and the whole curve so far is written again, so no
+step is missing or duplicated after a kill. run.json has the same numbers at the end.
 """
 
 from __future__ import annotations
@@ -19,10 +17,10 @@ LOSS, EPOCH_LOSS, EPOCH_SCORE = "loss", "epoch/loss", "epoch/score"
 
 
 class EventFiles:
-    """``folder/<training>/events.out.tfevents.…``; a context, which closes the files.
+    """Context that writes ``folder/<training>/events.out.tfevents.…`` and closes the files.
 
-    Scalars: ``loss`` by step, as the training's curve has it; ``epoch/loss`` (mean) and ``epoch/score``
-    (validation) by epoch, the first of which is 1. Raises MissingExtra without the package tensorboard.
+    Scalars: ``loss`` by step, as in the training's curve; ``epoch/loss`` (mean) and ``epoch/score``
+    (validation) by epoch, starting at 1. Raises MissingExtra without the package tensorboard.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,8 +28,8 @@ class EventFiles:
         self.folder = folder
         self._opened: list[_Events] = []
 
-    def of(self, training: str) -> _Events:
-        """What writes the curve of ``training``, to be called with its state: ``Recording.watch``."""
+    def writer(self, training: str) -> _Events:
+        """Returns a callback for ``Recording.on_progress`` that writes the curve of ``training``."""
         self._opened.append(_Events(self.folder / training))
         return self._opened[-1]
 
@@ -44,24 +42,24 @@ class EventFiles:
 
 
 class _Events:
-    """The event files of one training; a call writes what its state has that is not yet written."""
+    """Event files of one training. A call writes the part of the state's curve that is not written yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
         self._points = self._epochs = 0
 
-    def __call__(self, at: FitState) -> None:
+    def __call__(self, state: FitState) -> None:
         if self._writer is None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._writer = _summary_writer()(str(self._folder))
-        for step, loss in at.curve[self._points :]:
+        for step, loss in state.curve[self._points :]:
             self._writer.add_scalar(LOSS, loss, step)
-        for epoch in range(self._epochs, len(at.history)):
-            self._writer.add_scalar(EPOCH_LOSS, at.history[epoch].loss, epoch + 1)
-            self._writer.add_scalar(EPOCH_SCORE, at.history[epoch].score, epoch + 1)
-        self._points, self._epochs = len(at.curve), len(at.history)
-        self._writer.flush()  # a training that diverges or is killed leaves its whole curve
+        for epoch in range(self._epochs, len(state.history)):
+            self._writer.add_scalar(EPOCH_LOSS, state.history[epoch].loss, epoch + 1)
+            self._writer.add_scalar(EPOCH_SCORE, state.history[epoch].score, epoch + 1)
+        self._points, self._epochs = len(state.curve), len(state.history)
+        self._writer.flush()  # keeps the curve of a training that diverges or is killed
 
     def close(self) -> None:
         if self._writer is not None:

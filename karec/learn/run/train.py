@@ -1,11 +1,10 @@
-"""A training: examples → ranker → its log → towers that learn from the log → models for serving → their
-quality.
+"""A training: examples, ranker, rank log, towers that learn from the log, export, quality.
 
-The run folder afterwards: encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx
-and recall_item_tower.onnx where the settings want them, baseline_<name>.onnx, rank_log/, checkpoints/,
-tensorboard/ where the settings want it, run.json (settings, model version, the data's notes, the towers'
-scales and biases, epochs and curves, seconds) and quality.json. A run that was killed goes on from its
-checkpoints and ends with the same models.
+The run folder then has encoder.npz, ranker.onnx, user_tower.onnx, item_tower.onnx, recall_user_tower.onnx and
+recall_item_tower.onnx (if the settings ask for them), baseline_<name>.onnx, rank_log/, checkpoints/,
+tensorboard/ (if on), run.json (settings, model version, notes of the data, scales and biases of the towers,
+epochs and curves, seconds) and quality.json. A killed run resumes from its checkpoints and ends with the same
+models.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from karec.learn.distil.distillation import train_towers
 from karec.learn.distil.recall_towers import NAMES, train_recall_towers
 from karec.learn.fit.loop import Epoch, FitState, Recording
 from karec.learn.fit.prepare import TrainingData, prepare
-from karec.learn.run.baselines import Baselines, second_process_threads, train_baselines
+from karec.learn.run.baselines import Baselines, parallel_threads, train_baselines
 from karec.learn.run.first_log import write_first_log
 from karec.learn.run.preflight import check_run
 from karec.learn.run.rankers import train_ranker
 from karec.learn.run.run_folder import Clock, make_folder, recordings, run_facts, write_json
 from karec.learn.run.search import Choice
-from karec.learn.run.served_pools import named, read_served_pools, with_served_pools
+from karec.learn.run.served_pools import describe_pools, read_served_pools, with_served_pools
 from karec.learn.run.tensorboard import EventFiles
 from karec.learn.second_process import SecondProcess
 from karec.learn.settings.check import check_training, fingerprint
@@ -42,9 +41,8 @@ from karec.times import Progress
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What the towers of a first training learned from: examples, and the first log's soft labels and
-    lists."""
+class TowerInputs:
+    """Examples of a training, and soft labels and lists of its first log, from which its towers learned."""
 
     prepared: TrainingData
     soft: SoftLabels
@@ -53,10 +51,15 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a training leaves: the run ``folder``, ``quality`` on the test days, the epochs and seconds of
-    each step, ``notes`` on what it learned from, beside the data's own, and ``peak_gib``: memory of two
-    processes together, at most, where baselines were trained beside; else 0. ``material``: what a second
-    training need not make again.
+    """Result of a training.
+
+    folder         the run folder
+    quality        on the test days
+    epochs         by step
+    seconds        by step
+    notes          on the training, in addition to those of the data
+    peak_gib       peak memory of both processes if baselines were trained in parallel, else 0
+    tower_inputs   for a second training, which need not compute them again
     """
 
     folder: Path
@@ -65,7 +68,7 @@ class TrainResult:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     peak_gib: float = 0.0
-    material: Material | None = None
+    tower_inputs: TowerInputs | None = None
 
 
 def train_all(
@@ -76,19 +79,27 @@ def train_all(
     resume: bool = False,
     choice: Choice | None = None,
     *,
-    evaluated: bool = True,
+    evaluate: bool = True,
     log: Path | None = None,
     log_version: int | None = None,
 ) -> TrainResult:
-    """Every step into the run folder ``out``, then quality on the test days, if ``evaluated``.
+    """Trains everything into the run folder ``out`` and measures quality on the test days.
 
-    What an earlier run left there is replaced; with ``resume`` its checkpoints are gone on from, and refused
-    by CheckpointError where they are of other settings or other data, or where there never was a run.
-    ``choice``: how the settings were chosen, for run.json. ``log``: a service's rank log, whose pools the new
-    ranker orders anew for the towers (``served_pools``), those of ``log_version`` alone where it is told.
-    Before anything is trained, ConfigError names a setting that these data or this machine cannot follow,
-    DataError works without counters, ValueError a label that is neither 0 nor 1, LogSchemaError or DataError
-    a ``log`` that cannot teach, and ``check_run`` refuses what could not end.
+    Files of an earlier run are replaced. With ``resume``, training continues from its checkpoints.
+
+    Args
+      choice        how the settings were chosen, for run.json
+      evaluate      False: skip the quality measurement
+      log           rank log of a service; the new ranker scores its pools for the towers (``served_pools``)
+      log_version   use only log rows of this model version
+
+    Raises before training
+      ConfigError                  settings that these data or this machine do not support
+      DataError                    items without counters
+      ValueError                   a label that is neither 0 nor 1
+      LogSchemaError, DataError    a ``log`` without usable rows
+      CheckpointError              with ``resume``: checkpoints of other settings or data, or no run
+    and the errors of ``check_run``.
     """
     settings = settings.resolve(dataset)
     check_training(dataset, settings)
@@ -96,8 +107,8 @@ def train_all(
     served = None if log is None else read_served_pools(log, dataset, settings, log_version)
     events = EventFiles(out / "tensorboard") if settings.run.tensorboard else None
     make_folder(out, resume)
-    trained_of = fingerprint(dataset, settings) + ("" if served is None else f", {named(served)}")
-    recording_of = recordings(out, settings, trained_of, events)
+    identity = fingerprint(dataset, settings) + ("" if served is None else f", {describe_pools(served)}")
+    make_recording = recordings(out, settings, identity, events)
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -108,48 +119,48 @@ def train_all(
         prepared = prepare(dataset, settings, out, progress)
         notes = (*prepared.notes(settings.features.min_count), *(() if served is None else served.notes))
         clock.lap("examples")
-        second, threads_each = None, second_process_threads(settings, len(prepared.train))
-        if (
-            threads_each
-        ):  # from the start: a core that waits for a longer training than its own trains them meanwhile
-            work = Baselines(dataset, settings, out, trained_of, threads_each)
-            second = stack.enter_context(SecondProcess(work, progress))
+        baselines, threads_each = None, parallel_threads(settings, len(prepared.train))
+        if threads_each:  # from the start, so that they use a core that would wait for a longer training
+            work = Baselines(dataset, settings, out, identity, threads_each)
+            baselines = stack.enter_context(SecondProcess(work, progress))
         kind: str = settings.ranker.kind
-        state = train_ranker(kind, prepared, settings, out / "ranker.onnx", progress, recording_of("ranker"))
+        state = train_ranker(
+            kind, prepared, settings, out / "ranker.onnx", progress, make_recording("ranker")
+        )
         runs = {"mmoe" if kind == "both" else kind: state}
         clock.lap("ranker")
-        if second is None:
-            runs |= train_baselines(prepared, settings, out, recording_of, progress)
+        if baselines is None:
+            runs |= train_baselines(prepared, settings, out, make_recording, progress)
             clock.lap("baselines")
-        taught, soft, lists = _logged(dataset, prepared, served, settings, out, progress)
+        tower_data, soft, lists = _write_and_read_log(dataset, prepared, served, settings, out, progress)
         clock.lap("rank log")
         if threads_each:
             torch.set_num_threads(threads_each)
         runs["towers"], heads = train_towers(
-            taught, soft, lists, settings, out, progress, recording_of("towers")
+            tower_data, soft, lists, settings, out, progress, make_recording("towers")
         )
         clock.lap("towers")
-        runs |= _train_recall(prepared, settings, out, recording_of, progress)
+        runs |= _train_recall(prepared, settings, out, make_recording, progress)
         clock.lap("recall towers")
-        if second is not None:
-            runs |= second.result()
+        if baselines is not None:
+            runs |= baselines.result()
             clock.lap("waiting for baselines")
         torch.set_num_threads(threads)
         facts = run_facts(dataset, settings, prepared.encoder, heads, runs, notes)
-        facts |= {} if choice is None else {"choice": choice.as_dict()}
+        facts |= {} if choice is None else {"choice": choice.to_dict()}
         write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-        quality = evaluate_run(dataset, out, progress) if evaluated else {}
+        quality = evaluate_run(dataset, out, progress) if evaluate else {}
         clock.lap("evaluation")
     write_json(out / "run.json", {**facts, "seconds": clock.seconds})
-    peak = 0.0 if second is None else second.peak_gib
+    peak = 0.0 if baselines is None else baselines.peak_gib
     return TrainResult(
         out,
         quality,
-        {name: each.history for name, each in runs.items()},
+        {name: threads_each.history for name, threads_each in runs.items()},
         clock.seconds,
         notes,
         peak,
-        Material(prepared, soft, lists),
+        TowerInputs(prepared, soft, lists),
     )
 
 
@@ -157,14 +168,14 @@ def _train_recall(
     prepared: TrainingData,
     settings: TrainSettings,
     out: Path,
-    recording_of: Callable[[str], Recording],
+    make_recording: Callable[[str], Recording],
     progress: Progress | None,
 ) -> dict[str, FitState]:
-    """The recall towers, where the settings want them; else those of an earlier run in ``out`` go."""
+    """Trains the recall towers if they are on; otherwise removes those of an earlier run in ``out``."""
     if settings.recall.on:
         return {
             "recall_towers": train_recall_towers(
-                prepared, settings, out, progress, recording_of("recall_towers")
+                prepared, settings, out, progress, make_recording("recall_towers")
             )
         }
     for name in NAMES.values():
@@ -172,7 +183,7 @@ def _train_recall(
     return {}
 
 
-def _logged(
+def _write_and_read_log(
     dataset: Dataset,
     prepared: TrainingData,
     served: ServedLog | None,
@@ -180,8 +191,9 @@ def _logged(
     out: Path,
     progress: Progress | None,
 ) -> tuple[TrainingData, SoftLabels, LoggedLists | None]:
-    """What towers learn from: the ranker's log over the training days, written to out/rank_log and read back,
-    and the pools of ``served``, where there are some.
+    """Writes the ranker's log of the training days to out/rank_log. Returns what the towers learn from.
+
+    That includes the pools of ``served``, if there are any.
     """
     log, train, tasks, distil = out / "rank_log", prepared.train, prepared.encoder.tasks, settings.distil
     shutil.rmtree(log, ignore_errors=True)

@@ -1,9 +1,8 @@
-"""What a training says of itself until it ends: one that was cut off is gone on with, where it would learn
-the same.
+"""Marks an unfinished training, so that the next one resumes it if it would learn the same.
 
-OUT/run-VERSION/begun.json is there from the moment at which the training knows its data until it ends; a
-training that is killed leaves it. It says until when the event log was read, so that the next one reads no
-further and its checkpoints are of the same data, and names these data.
+OUT/run-VERSION/begun.json exists from the time the training has read its data until it ends; a killed
+training leaves it. It names the data and the time until which the event log was read. The next training reads
+the log up to that time, so its checkpoints belong to the same data.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from karec.files import write_text_aside
@@ -22,34 +21,48 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Begun:
-    """``begun_ms``: when it first began; ``logged_until_ms``: events that were appended later are not read;
-    ``of``: the data, and the settings that change what is learned (``settings.check.fingerprint``).
+class UnfinishedRun:
+    """Content of begun.json.
+
+    begun_ms          start of the first attempt
+    logged_until_ms   events appended later are not read
+    fingerprint       data, and settings that change what is learned (``settings.check.fingerprint``)
     """
 
     begun_ms: int
     logged_until_ms: int | None
-    of: str
+    fingerprint: str
 
     @classmethod
-    def cut_off(cls, run: Path, now_ms: int) -> Begun | None:
-        """What the training that was cut off in ``run`` said; None where none was, or it began over a day
-        ago: its newest day is none any more.
-        """
+    def from_folder(cls, run: Path, now_ms: int) -> UnfinishedRun | None:
+        """Returns the marker in ``run``, or None if there is none or it is more than a day old (its data are
+        outdated)."""
         try:
-            said = json.loads((run / NAME).read_text(encoding="utf-8"))
-            found = cls(said["begun_ms"], said["logged_until_ms"], said["of"])
-            return found if said["format"] == FORMAT and abs(now_ms - found.begun_ms) <= DAY_MS else None
-        except (OSError, ValueError, KeyError, TypeError):  # nothing, or nothing that can be read
+            content = json.loads((run / NAME).read_text(encoding="utf-8"))
+            unfinished = cls(content["begun_ms"], content["logged_until_ms"], content["of"])
+            return (
+                unfinished
+                if content["format"] == FORMAT and abs(now_ms - unfinished.begun_ms) <= DAY_MS
+                else None
+            )
+        except (OSError, ValueError, KeyError, TypeError):  # missing or not readable
             return None
 
     @contextmanager
-    def running(self, run: Path) -> Iterator[None]:
-        """The block trains into ``run``. What it raises ends the training, but for a full disk or a signal,
-        after which it may be gone on with.
+    def mark(self, run: Path) -> Iterator[None]:
+        """Marks ``run`` as unfinished during the block.
+
+        An exception removes the mark, except OSError (such as a full disk), after which the training can be
+        resumed.
         """
         run.mkdir(parents=True, exist_ok=True)
-        write_text_aside(run / NAME, json.dumps({"format": FORMAT, **asdict(self)}))
+        content: dict[str, object] = {
+            "format": FORMAT,
+            "begun_ms": self.begun_ms,
+            "logged_until_ms": self.logged_until_ms,
+        }
+        content["of"] = self.fingerprint
+        write_text_aside(run / NAME, json.dumps(content))
         try:
             yield
         except OSError:

@@ -1,4 +1,4 @@
-"""AUC, GAUC, ECE and their intervals against plain loops and scikit-learn."""
+"""Tests of AUC, GAUC, ECE and their intervals against plain loops and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -36,30 +36,30 @@ def arrays(drawn):
 
 
 @given(rows)
-def test_auc_counts_pairs_and_halves_ties(drawn):
+def test_auc_is_the_fraction_of_ordered_pairs_ties_one_half(drawn):
     y, s, _ = arrays(drawn)
     assert auc(y, s) == pytest.approx(plain_auc(y, s), nan_ok=True)
 
 
 @given(rows)
-def test_weights_are_repeated_rows(drawn):
+def test_auc_weights_equal_repeated_rows(drawn):
     y, s, w = arrays(drawn)
     assert auc(y, s, w) == pytest.approx(plain_auc(np.repeat(y, w), np.repeat(s, w)), nan_ok=True)
 
 
 @given(rows)
-def test_gauc_is_the_mean_within_groups_weighted_by_rows(drawn):
+def test_gauc_is_the_row_weighted_mean_of_group_aucs(drawn):
     y, s, group = arrays(drawn)
     assert gauc(y, s, group) == pytest.approx(plain_gauc(y, s, group), nan_ok=True)
 
 
 @given(rows)
-def test_ece_is_the_gap_in_each_bin(drawn):
+def test_ece_is_the_weighted_gap_of_bins(drawn):
     y, s, _ = arrays(drawn)
     assert ece(y, s / 5) == pytest.approx(plain_ece(y, s / 5, 15))
 
 
-def test_auc_agrees_with_scikit_learn():
+def test_auc_equals_scikit_learn():
     metrics = pytest.importorskip(
         "sklearn.metrics", reason="scikit-learn is not installed: nothing to compare with"
     )
@@ -68,7 +68,7 @@ def test_auc_agrees_with_scikit_learn():
     assert auc(y, s) == pytest.approx(metrics.roc_auc_score(y, s))
 
 
-def test_a_resample_is_the_measure_on_the_rows_of_the_drawn_users():
+def test_bootstrap_equals_measures_on_rows_of_sampled_users():
     generator = np.random.default_rng(5)
     users = generator.integers(100, 112, 300)
     y, p, day = generator.integers(0, 2, 300), generator.random(300).round(1), generator.integers(0, 2, 300)
@@ -90,7 +90,7 @@ def test_a_resample_is_the_measure_on_the_rows_of_the_drawn_users():
         assert [values[at] for values in found] == pytest.approx(expected)
 
 
-def test_a_paired_difference_is_surer_than_two_intervals():
+def test_paired_difference_has_a_narrower_interval():
     generator = np.random.default_rng(0)
     users = generator.integers(0, 200, 4000)
     y = generator.integers(0, 2, 4000)
@@ -103,13 +103,13 @@ def test_a_paired_difference_is_surer_than_two_intervals():
     assert high - low < one_high - one_low
 
 
-def test_user_days_tell_users_and_days_apart():
+def test_user_days_distinguish_users_and_days():
     day = DAY_MS
     groups = user_days(np.array([7, 7, 9, 7]), np.array([50, day + 49, 60, day + 50]), start_ms=50)
     assert groups[0] == groups[1] and len({*groups[[0, 2, 3]]}) == 3
 
 
-def test_shapes_that_differ_nan_scores_and_no_resamples_are_refused():
+def test_accuracy_refuses_wrong_shapes_nan_and_no_resamples():
     with pytest.raises(ValueError, match=r"\(3,\) and scores \(2,\)"):
         auc(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match=r"scores\[1\] is nan"):

@@ -1,4 +1,4 @@
-"""Agreement of two scorings of a pool, against values computed by hand and plain loops in float64."""
+"""Tests of the agreement measures against values by hand and plain loops in float64."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def plain_ndcg(found, reference, k):
     return dcg / sum((1 - place / k) / np.log2(place + 2) for place in range(k))
 
 
-def test_hit_rate_overlap_and_ndcg_of_ten_works_are_those_computed_by_hand():
+def test_agreement_of_ten_items_equals_values_by_hand():
     # of the ranker's top 4 {0, 1, 2, 3} prerank's top 5 {0, 2, 4, 6, 8} holds 0 and 2
     assert hit_rate(PRERANK, RANKER, 4, 5) == 0.5
     assert normalised_hit_rate(PRERANK, RANKER, 4, 5) == pytest.approx((0.5 - 0.5) / 0.5)
@@ -42,7 +42,7 @@ def test_hit_rate_overlap_and_ndcg_of_ten_works_are_those_computed_by_hand():
 
 
 @given(pools)
-def test_hit_rates_and_ndcg_of_each_pool_equal_those_of_plain_loops(drawn):
+def test_agreement_of_pools_equals_plain_loops(drawn):
     found, reference = drawn
     n = found.shape[1]
     for m in range(1, n + 1):
@@ -61,7 +61,7 @@ def test_hit_rates_and_ndcg_of_each_pool_equal_those_of_plain_loops(drawn):
 
 
 @given(pools)
-def test_only_order_counts_and_a_scoring_agrees_with_itself(drawn):
+def test_agreement_depends_only_on_order_and_is_1_with_itself(drawn):
     found, reference = drawn
     curved = np.exp(2 * found) - 5
     np.testing.assert_array_equal(hit_rate(curved, reference, 2, 2), hit_rate(found, reference, 2, 2))
@@ -70,29 +70,29 @@ def test_only_order_counts_and_a_scoring_agrees_with_itself(drawn):
     np.testing.assert_allclose(ndcg_against(found, curved), 1.0)
 
 
-def test_a_random_order_scores_zero_on_average():
+def test_normalised_hit_rate_of_random_order_is_0_on_average():
     generator = np.random.default_rng(0)
     found, reference = generator.random((2, 4000, 100))
     for m, k in ((10, 10), (10, 50), (50, 80)):
         assert abs(normalised_hit_rate(found, reference, m, k).mean()) < 0.02
 
 
-def test_any_number_of_leading_axes_is_accepted():
+def test_agreement_accepts_any_number_of_leading_axes():
     assert hit_rate(PRERANK, RANKER, 4, 5).shape == ()
     several = np.broadcast_to(PRERANK, (2, 3, 10)), np.broadcast_to(RANKER, (2, 3, 10))
     assert ndcg_against(*several, 3).shape == (2, 3)
 
 
-def test_shapes_that_differ_nan_and_cuts_beyond_the_pool_are_refused():
+def test_agreement_refuses_wrong_shapes_nan_and_cuts():
     with pytest.raises(ValueError, match=r"found \(10,\) and reference \(9,\)"):
         hit_rate(PRERANK, RANKER[:9], 1, 1)
     with pytest.raises(ValueError, match=r"reference\[3\] is nan"):
         ndcg_against(PRERANK, np.where(np.arange(10) == 3, np.nan, RANKER), 3)
-    with pytest.raises(ValueError, match="k = 11 for pools of 10"):
+    with pytest.raises(ValueError, match="k is 11, expected 1 to 10"):
         hit_rate(PRERANK, RANKER, 1, 11)
-    with pytest.raises(ValueError, match="m = 0 for pools of 10"):
+    with pytest.raises(ValueError, match="m is 0, expected 1 to 10"):
         hit_rate(PRERANK, RANKER, 0, 1)
-    with pytest.raises(ValueError, match="whole pool"):
+    with pytest.raises(ValueError, match="expected less than the size of the pool"):
         normalised_hit_rate(PRERANK, RANKER, 1, 10)
-    with pytest.raises(ValueError, match="pools of 0"):
+    with pytest.raises(ValueError, match="size of the pool 0"):
         ndcg_against(np.empty((2, 0)), np.empty((2, 0)))

@@ -1,4 +1,4 @@
-"""Measures of diversity against plain loops."""
+"""Tests of the diversity measures against plain loops."""
 
 from itertools import combinations
 
@@ -25,7 +25,7 @@ def cosine(a, b):
 
 
 @given(lists())
-def test_pairs_are_counted_one_by_one(f):
+def test_pairwise_measures_equal_plain_loops(f):
     f = f.astype(float)
     cosines = [cosine(a, b) for a, b in combinations(f, 2)]
     expected = np.mean([1 - c for c in cosines]) if cosines else 0.0
@@ -35,14 +35,14 @@ def test_pairs_are_counted_one_by_one(f):
 
 
 @given(lists(), st.integers(2, 12))
-def test_a_windowed_distance_is_the_mean_over_neighbours(f, window):
+def test_windowed_distance_is_the_mean_over_neighbors(f, window):
     windows = [f[i : i + window] for i in range(len(f) - window + 1)] or [f]
     expected = np.mean([diversity.intra_list_distance(part) for part in windows])
     assert diversity.windowed_distance(f, window) == pytest.approx(expected, abs=1e-12)
 
 
 @given(lists())
-def test_log_det_is_the_product_of_eigenvalues_and_largest_where_all_differ(f):
+def test_log_det_equals_eigenvalues_and_has_its_upper_bound(f):
     k = len(f)
     g = diversity.unit_rows(f)
     eigenvalues = np.linalg.eigvalsh(g @ g.T + 0.01 * np.eye(k)) if k else np.ones(0)
@@ -52,13 +52,13 @@ def test_log_det_is_the_product_of_eigenvalues_and_largest_where_all_differ(f):
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
-def test_gini_is_half_the_mean_difference_over_the_mean(counts):
+def test_gini_is_half_the_relative_mean_difference(counts):
     x = np.array(counts, float)
     differences = np.abs(x[:, None] - x[None, :]).mean()
     expected = differences / (2 * x.mean()) if x.sum() else 0.0
     assert diversity.gini(x) == pytest.approx(expected)
 
 
-def test_the_gini_of_exposure_counts_what_was_never_shown():
+def test_exposure_gini_includes_values_never_shown():
     assert diversity.exposure_gini(np.array([5, 5, 5]), np.array([5, 9, 9, 7])) == pytest.approx(2 / 3)
     assert diversity.exposure_gini(np.array([5, 9, 7]), np.array([5, 9, 9, 7])) == pytest.approx(0.0)

@@ -1,4 +1,4 @@
-"""Recall and NDCG of held-out works, against a plain oracle in float64."""
+"""Tests of recall and NDCG of held-out items against plain loops in float64."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.evaluate.metrics.retrieval import best_of, ndcg_at, recall_at, top_of
+from karec.evaluate.metrics.retrieval import ndcg_at, recall_at, top_columns, top_items
 
 USERS, WORKS = 5, 30
 
@@ -39,18 +39,18 @@ def pairs(held):
 
 
 @given(problems())
-def test_the_top_is_by_score_then_by_place_without_what_is_known(problem):
+def test_top_columns_order_by_score_then_column_without_known(problem):
     scores, known, _, k = problem
-    top = best_of(scores, known, k)
+    top = top_columns(scores, known, k)
     for row in range(USERS):
         expected = oracle_top(scores[row], known[row], k)
         assert top[row].tolist() == expected + [-1] * (k - len(expected))
 
 
 @given(problems())
-def test_measures_are_the_oracles(problem):
+def test_recall_and_ndcg_equal_plain_loops(problem):
     scores, known, held, k = problem
-    top = best_of(scores, known, k)
+    top = top_columns(scores, known, k)
     recall, ndcg = recall_at(top, *pairs(held), k), ndcg_at(top, *pairs(held), k)
     for row, of in enumerate(held):
         if not len(of):
@@ -63,18 +63,18 @@ def test_measures_are_the_oracles(problem):
         assert ndcg[row] == pytest.approx(gain / ideal, abs=1e-12)
 
 
-def test_inner_products_are_taken_over_all_works_of_many_users():
+def test_top_items_search_all_items_for_many_users():
     generator = np.random.default_rng(0)
     users, works = generator.normal(size=(1200, 4)).astype(np.float32), generator.normal(size=(50, 4))
     known = generator.integers(-1, 50, (1200, 3))
-    top = top_of(users, works.astype(np.float32), known, 7)
+    top = top_items(users, works.astype(np.float32), known, 7)
     scores = (users @ works.astype(np.float32).T).astype(np.float32)
-    np.testing.assert_array_equal(top, best_of(scores, known, 7))
+    np.testing.assert_array_equal(top, top_columns(scores, known, 7))
 
 
-def test_what_is_out_of_bounds_is_refused():
+def test_retrieval_measures_refuse_values_out_of_bounds():
     top = np.zeros((3, 5), np.int64)
-    with pytest.raises(ValueError, match="k = 6 for the top 5"):
+    with pytest.raises(ValueError, match="k is 6, expected 1 to 5"):
         recall_at(top, np.array([0]), np.array([0]), 6)
-    with pytest.raises(ValueError, match=r"users 0 … 3 for 3 of them"):
+    with pytest.raises(ValueError, match=r"users are 0 … 3, expected 0 … 2"):
         recall_at(top, np.array([0, 3]), np.array([0, 0]), 5)

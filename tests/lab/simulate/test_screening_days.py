@@ -150,7 +150,7 @@ def test_another_list_of_blocked_creators_is_another_simulation(models, blocked,
             r"'screened': screen: .*no column 'voice' \(did you mean "
             r"'voice_score'\?\)",
         ),
-        (("duration_s", "tag"), r"screen: .*column 'tag' holds text, wanted: integer or number"),
+        (("duration_s", "tag"), r"screen: .*column 'tag' is text, expected integer or number"),
         (("blocked.txt", "absent.txt"), r"absent\.txt cannot be read: No such file"),
         (
             ('{ column = "type", value = "video", floor', "{ age_days = 3, floor"),

@@ -6,7 +6,7 @@ from small_arms import HOUR_MS, arm
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import resampling_weights
-from karec.evaluate.metrics.exposure import resampled
+from karec.evaluate.metrics.exposure import resample
 from karec.lab.simulate.arm_log import BEFORE, NEVER, REFUSED
 from karec.lab.simulate.sums import sums_of
 
@@ -20,8 +20,8 @@ def sums():
 
 
 def values(sums):
-    of_users = resampled(sums.by_user, resampling_weights(sums.n_users, 1, 0))
-    of_creators = resampled(sums.by_creator, resampling_weights(len(sums.creators), 1, 0))
+    of_users = resample(sums.by_user, resampling_weights(sums.n_users, 1, 0))
+    of_creators = resample(sums.by_creator, resampling_weights(len(sums.creators), 1, 0))
     return {name: part.value for name, part in {**of_users, **of_creators}.items()}
 
 

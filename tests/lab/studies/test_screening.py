@@ -116,7 +116,7 @@ def test_a_screening_whose_days_have_no_outcomes_is_refused(screened, tmp_path):
 
 
 def test_a_folder_that_is_no_screening_is_refused(screened, tmp_path):
-    with pytest.raises(DataError, match="is no result of karec screen"):
+    with pytest.raises(DataError, match="not a result of karec screen"):
         judge_screening(read_settings(screened[0]), screened[0], tmp_path)
 
 

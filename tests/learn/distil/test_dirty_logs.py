@@ -1,5 +1,4 @@
-"""Training from a rank log in whatever state: order and repeats change no weight, missing rows teach
-nothing."""
+"""Tests training from damaged rank logs: order and repeats do not matter, missing rows are left out."""
 
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from small_settings import LISTS, SMALL
 
-from karec.learn.distil.round import train_round
+from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.targets import Targets
 from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
@@ -35,12 +34,14 @@ def prepared(dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(prepared, tmp_path_factory):
-    """What a ranker logged of the training days, a few whole pools among it."""
+    """The ranker's log of the training days with a few whole pools."""
     folder = tmp_path_factory.mktemp("ranker")
     train_ranker("lr", prepared, SETTINGS, folder / "ranker.onnx")
     ranker, fusion = OnnxModel(folder / "ranker.onnx"), ObjectiveWeights(SETTINGS.fusion)
     write_rank_log(prepared.train, ranker, fusion, folder / "log")
-    write_shadow_log(prepared.train, ranker, fusion, folder / "log", share=0.1, most=100, works=20, seed=0)
+    write_shadow_log(
+        prepared.train, ranker, fusion, folder / "log", share=0.1, max_requests=100, n_items=20, seed=0
+    )
     return pa.concat_tables([pq.read_table(part) for part in sorted((folder / "log").glob("*.parquet"))])
 
 
@@ -53,7 +54,7 @@ def read(prepared, folder, *parts):
 
 
 def weights(prepared, soft, lists):
-    model, _ = train_round(prepared, Targets.of(soft, lists), lists, SETTINGS)
+    model, _ = fit_towers(prepared, Targets.from_logs(soft, lists), lists, SETTINGS)
     return model.state_dict()
 
 
@@ -61,7 +62,7 @@ def same(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_order_repeats_and_parts_change_no_weight(prepared, table, tmp_path_factory):
+def test_order_repeats_and_parts_of_a_log_do_not_change_weights(prepared, table, tmp_path_factory):
     clean = weights(prepared, *read(prepared, tmp_path_factory.mktemp("clean"), table))
     rows = np.random.default_rng(0).permutation(np.r_[np.arange(len(table)), np.arange(0, len(table), 3)])
     shuffled = table.take(rows)
@@ -70,8 +71,7 @@ def test_order_repeats_and_parts_change_no_weight(prepared, table, tmp_path_fact
     assert same(clean, weights(prepared, *dirty))
 
 
-def test_rows_that_are_missing_teach_nothing_and_change_no_other(prepared, table, tmp_path_factory):
-    """As if the ranker had been asked of these exposures and nobody had listened."""
+def test_missing_log_rows_do_not_change_other_targets(prepared, table, tmp_path_factory):
     soft, lists = read(prepared, tmp_path_factory.mktemp("clean"), table)
     shown = np.flatnonzero(~table["shadow"].to_numpy())
     gone = np.random.default_rng(1).choice(shown, 60, replace=False)

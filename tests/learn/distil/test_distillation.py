@@ -1,5 +1,4 @@
-"""How the towers are taught: what each switch turns on, which features they see, what a user never seen
-gets."""
+"""Tests of the towers' training: the switches of the losses, the inputs, and unseen users."""
 
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from small_settings import LISTS, SMALL
 
 from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import auc
-from karec.learn.distil.round import train_round
+from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.step_loss import StepLoss
 from karec.learn.distil.targets import Targets, fused_labels
 from karec.learn.distil.tower_logits import item_vectors, list_logits
@@ -30,7 +29,7 @@ def prepared(dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lists(prepared):
-    """Made up: works drawn at random, liked by the ranker when their row is even."""
+    """Random items whose ranker scores are higher for even rows."""
     generator = np.random.default_rng(0)
     rows = np.arange(0, len(prepared.train), 9)
     works = np.stack([generator.choice(40, 10, replace=False) for _ in rows])
@@ -61,14 +60,14 @@ def logits_of_lists(model, prepared, lists):
     batches = prepared.train_batches
     with torch.no_grad():
         users = model.eval().user(batches.inputs(torch.from_numpy(lists.rows), model.user.inputs))
-    return list_logits(model, users, batches, lists.works, lists.numbers)
+    return list_logits(model, users, batches, lists.items, lists.numbers)
 
 
 def loss_at(prepared, targets, lists, settings, step):
     return step_loss(prepared, targets, lists, settings)(torch.arange(40), step).item()
 
 
-def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
+def test_soft_labels_are_used_only_after_warm_up(prepared, targets, lists):
     settings = SETTINGS.with_recipe("list").replace(distil={"warm_up": 0.5})
     n_steps = 2 * -(-len(prepared.train) // 64)
     alone = loss_at(prepared, targets, lists, SETTINGS.with_recipe("hard"), 0)
@@ -76,9 +75,9 @@ def test_soft_labels_count_only_after_the_warm_up(prepared, targets, lists):
     assert loss_at(prepared, targets, lists, settings, n_steps // 2) != pytest.approx(alone, rel=1e-2)
 
 
-def test_each_recipe_is_another_loss(prepared, targets, lists):
+def test_recipes_have_different_losses(prepared, targets, lists):
     ours = {name: loss_at(prepared, targets, lists, SETTINGS.with_recipe(name), 10**6) for name in RECIPES}
-    # these differ in whom they learn from
+    # these two differ only in their teacher
     same = {"model-distillation": "feature-distillation"}
     for name, loss in ours.items():
         for other, another in ours.items():
@@ -87,8 +86,8 @@ def test_each_recipe_is_another_loss(prepared, targets, lists):
 
 
 @pytest.mark.parametrize("weight", ["list_weight", "pool_weight"])
-def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight, monkeypatch):
-    monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
+def test_loss_is_linear_in_its_weight(prepared, targets, lists, weight, monkeypatch):
+    monkeypatch.setattr("karec.learn.distil.step_loss.CENTERING_WEIGHT", 0.0)
     base = SETTINGS.with_recipe("hard")
     losses = [
         loss_at(prepared, targets, lists, base.replace(distil={weight: w}), 10**6) for w in (0.0, 1.0, 2.0)
@@ -97,7 +96,7 @@ def test_a_weight_of_zero_is_no_loss(prepared, targets, lists, weight, monkeypat
     assert losses[1] > losses[0]
 
 
-def test_the_fused_label_is_the_fusion_of_the_labels():
+def test_fused_label_is_the_weighted_mean_of_labels():
     labels = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
     assert fused_labels(labels, ("click", "long_view", "like"), {"click": 1.0, "like": 3.0}).tolist() == [
         0.25,
@@ -105,43 +104,40 @@ def test_the_fused_label_is_the_fusion_of_the_labels():
     ]
 
 
-def test_lists_teach_their_order(prepared, targets, lists):
-    """Made-up lists put works of even rows first: towers learn that from them, and not without them. In one
-    epoch, which is then the one that is kept: validation knows nothing of even rows."""
-    even = (lists.works % 2 == 0).ravel()
-    found = {}
+def test_list_loss_teaches_the_order_of_lists(prepared, targets, lists):
+    """Trains one epoch, so that this epoch is kept: validation does not favor even rows."""
+    even = (lists.items % 2 == 0).ravel()
+    auc_by_recipe = {}
     for recipe in ("hard", "list"):
         settings = SETTINGS.with_recipe(recipe).replace(towers={"epochs": 1}, optimizer={"batch_size": 8})
-        model, _ = train_round(prepared, targets, lists, settings)
-        found[recipe] = auc(even, logits_of_lists(model, prepared, lists)[..., 0].ravel())
-    assert found["hard"] < 0.6 and found["list"] > 0.7, found
+        model, _ = fit_towers(prepared, targets, lists, settings)
+        auc_by_recipe[recipe] = auc(even, logits_of_lists(model, prepared, lists)[..., 0].ravel())
+    assert auc_by_recipe["hard"] < 0.6 and auc_by_recipe["list"] > 0.7, auc_by_recipe
 
 
-def test_the_mean_vector_of_the_lists_works_is_kept_short(prepared, targets, lists, monkeypatch):
-    """By its squared length, of all lists at once, so that which are drawn does not matter."""
+def test_step_loss_includes_the_squared_mean_item_vector(prepared, targets, lists, monkeypatch):
+    """Uses all lists in one step, so the result does not depend on the order of lists."""
     settings = SETTINGS.with_recipe("list").replace(distil={"lists_per_step": len(lists)})
-    taught = step_loss(prepared, targets, lists, settings)
-    with_it = taught(torch.arange(40), 10**6).item()
+    loss = step_loss(prepared, targets, lists, settings)
+    with_centering = loss(torch.arange(40), 10**6).item()
     vectors = item_vectors(
-        taught.model, prepared.train_batches, torch.from_numpy(lists.works), torch.from_numpy(lists.numbers)
+        loss.model, prepared.train_batches, torch.from_numpy(lists.items), torch.from_numpy(lists.numbers)
     )
     mean = vectors.detach().double().numpy().reshape(-1, vectors.shape[-1]).mean(axis=0)
-    monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
-    assert with_it - taught(torch.arange(40), 10**6).item() == pytest.approx(0.5 * mean @ mean, rel=1e-3)
+    monkeypatch.setattr("karec.learn.distil.step_loss.CENTERING_WEIGHT", 0.0)
+    assert with_centering - loss(torch.arange(40), 10**6).item() == pytest.approx(0.5 * mean @ mean, rel=1e-3)
 
 
-def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_lists(
-    prepared, targets, lists, monkeypatch
-):
-    """The sum over the heads, each with its weight; of all lists at once, so that which are drawn does not
-    matter."""
-    monkeypatch.setattr("karec.learn.distil.step_loss.CENTRED", 0.0)
+def test_pool_loss_is_the_divergence_over_all_items_of_the_lists(prepared, targets, lists, monkeypatch):
+    """Sum over heads with their weights; all lists in one step, so the result does not depend on their
+    order."""
+    monkeypatch.setattr("karec.learn.distil.step_loss.CENTERING_WEIGHT", 0.0)
     base = SETTINGS.with_recipe("hard").replace(distil={"lists_per_step": len(lists)})
     base = base.replace(task_weights={"fused": 0.5, "like": 2.0})
-    taught = step_loss(prepared, targets, lists, base.replace(distil={"pool_weight": 3.0}))
-    loss = taught(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
+    step = step_loss(prepared, targets, lists, base.replace(distil={"pool_weight": 3.0}))
+    loss = step(torch.arange(40), 10**6).item() - loss_at(prepared, targets, lists, base, 10**6)
     s, t = (
-        logits_of_lists(taught.model, prepared, lists).astype(np.float64),
+        logits_of_lists(step.model, prepared, lists).astype(np.float64),
         targets.lists.astype(np.float64),
     )
     p, q = (1 / (1 + np.exp(-logit / SETTINGS.distil.temperature)) for logit in (t, s))
@@ -152,23 +148,19 @@ def test_the_pool_loss_is_the_divergence_from_the_ranker_over_every_work_of_the_
     )
 
 
-def test_losses_that_need_lists_refuse_a_log_without(prepared, targets):
-    with pytest.raises(
-        DataError, match="'list' learns from lists of 10 works, and the rank log has none so long"
-    ):
-        train_round(prepared, targets, None, SETTINGS.with_recipe("list"))
+def test_list_recipe_is_refused_if_the_log_has_no_lists(prepared, targets):
+    with pytest.raises(DataError, match="'list' needs lists of 10 items, and the rank log has none"):
+        fit_towers(prepared, targets, None, SETTINGS.with_recipe("list"))
 
 
-def test_a_log_that_knows_no_training_exposure_is_refused_where_it_should_teach(prepared, targets, lists):
+def test_soft_labels_are_refused_if_the_log_has_no_training_row(prepared, targets, lists):
     strange = replace(targets, known=np.zeros_like(targets.known))
-    with pytest.raises(
-        DataError, match="'list' learns from what the ranker said, and the rank log has no row of"
-    ):
-        train_round(prepared, strange, lists, SETTINGS.with_recipe("list"))
-    train_round(prepared, strange, lists, SETTINGS.replace(distil={"soft_weight": 0.0}, towers={"epochs": 1}))
+    with pytest.raises(DataError, match="'list' needs the ranker's logits, and the rank log has no row of"):
+        fit_towers(prepared, strange, lists, SETTINGS.with_recipe("list"))
+    fit_towers(prepared, strange, lists, SETTINGS.replace(distil={"soft_weight": 0.0}, towers={"epochs": 1}))
 
 
-def counters_turned(inputs, encoder):
+def with_other_counters(inputs, encoder):
     turned = dict(inputs)
     for name in ("user_numbers", "item_numbers"):
         counted = [n.startswith(("rate_", "log_exposed", "log_skipped")) for n in encoder.names[name]]
@@ -178,49 +170,48 @@ def counters_turned(inputs, encoder):
 
 
 @pytest.mark.parametrize("towers", ["full", "static"])
-def test_static_towers_see_no_counters(prepared, towers):
+def test_static_towers_do_not_read_counters(prepared, towers):
     torch.manual_seed(0)
     edges = prepared.train_batches.edges(3)
     model = Towers(prepared.encoder, edges, towers=towers, dim=4, hidden=16, vector=8).eval()
     inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
-    same = torch.equal(model(inputs), model(counters_turned(inputs, prepared.encoder)))
+    same = torch.equal(model(inputs), model(with_other_counters(inputs, prepared.encoder)))
     assert same == (towers == "static")
 
 
 @pytest.mark.parametrize("towers", ["full", "static"])
-def test_a_ranker_of_the_towers_features_sees_no_more_than_they_do(prepared, towers):
+def test_ranker_with_tower_features_reads_only_tower_inputs(prepared, towers):
     edges = prepared.train_batches.edges(3)
     peer = MmoeRanker(prepared.encoder, edges, towers=towers, dim=4, hidden=8, n_experts=2).eval()
     assert set(peer.inputs) == set(Towers.inputs)
     inputs = prepared.train_batches.inputs(torch.arange(50), Towers.inputs)
-    same = torch.equal(peer(inputs), peer(counters_turned(inputs, prepared.encoder)))
+    same = torch.equal(peer(inputs), peer(with_other_counters(inputs, prepared.encoder)))
     assert same == (towers == "static")
 
 
 @pytest.fixture(scope="module")
-def told_twice(dataset, tmp_path_factory):
-    """Who the user is decides the labels, nine times of ten, and the scene tells it too: each user has one
-    scene."""
+def user_in_one_scene(dataset, tmp_path_factory):
+    """User and scene both predict the labels nine times of ten: each user has one scene."""
     shown, generator = dataset.exposures, np.random.default_rng(0)
     scene = (shown.user_id % 2).astype(np.int32)
     chance = np.where(scene == 0, 0.9, 0.1)
     labels = {name: (generator.random(len(shown)) < chance).astype(np.uint8) for name in shown.labels}
     other = replace(dataset, exposures=replace(shown, scene=scene, labels=labels))
-    return prepare(other, SETTINGS, tmp_path_factory.mktemp("told_twice"))
+    return prepare(other, SETTINGS, tmp_path_factory.mktemp("user_in_one_scene"))
 
 
-def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(told_twice, targets):
-    """Of a stranger the scene alone is known: towers read it where ids and profiles were hidden in
+def test_id_and_profile_dropout_lower_the_loss_of_unseen_users(user_in_one_scene, targets):
+    """Only the scene of an unseen user is known. Towers use it if ids and profiles were hidden in
     training."""
-    rows, edges = torch.arange(len(told_twice.train)), told_twice.train_batches.edges(3)
-    stranger = told_twice.valid_batches.inputs(slice(None), Towers.inputs)
+    rows, edges = torch.arange(len(user_in_one_scene.train)), user_in_one_scene.train_batches.edges(3)
+    stranger = user_in_one_scene.valid_batches.inputs(slice(None), Towers.inputs)
     stranger |= {name: torch.zeros_like(stranger[name]) for name in UserTower.inputs[:3]}
     losses = []
     for hide in (0.0, 0.3):
         torch.manual_seed(0)
         sizes = {"dim": 4, "hidden": 16, "vector": 8}
-        model = Towers(told_twice.encoder, edges, id_dropout=hide, profile_dropout=hide, **sizes)
-        loss = StepLoss(model, told_twice, targets, None, SETTINGS.with_recipe("hard"))
+        model = Towers(user_in_one_scene.encoder, edges, id_dropout=hide, profile_dropout=hide, **sizes)
+        loss = StepLoss(model, user_in_one_scene, targets, None, SETTINGS.with_recipe("hard"))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         for step in range(30):
             optimizer.zero_grad()
@@ -229,12 +220,14 @@ def test_dropout_of_ids_and_profiles_lowers_the_loss_on_strangers(told_twice, ta
         with torch.no_grad():
             s = model.eval()(stranger)[:, 1:]
         losses.append(
-            torch.nn.functional.binary_cross_entropy_with_logits(s, told_twice.valid_batches.labels).item()
+            torch.nn.functional.binary_cross_entropy_with_logits(
+                s, user_in_one_scene.valid_batches.labels
+            ).item()
         )
     assert losses[1] < 0.8 * losses[0], losses
 
 
-def test_profiles_are_hidden_in_training_alone(prepared):
+def test_profile_dropout_hides_profiles_only_in_training(prepared):
     torch.manual_seed(0)
     tower = Towers(
         prepared.encoder,

@@ -1,4 +1,4 @@
-"""Every loss against values computed by hand."""
+"""Tests each loss against values computed by hand."""
 
 import math
 
@@ -22,7 +22,7 @@ def kl(p, q):
     return p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
 
 
-def test_the_soft_label_loss_is_the_divergence_times_the_temperature_squared():
+def test_soft_label_loss_is_divergence_times_squared_temperature():
     """σ(2/2) = 0.731059 against σ(0) = 0.5: KL = 0.110944, and T² = 4 times that."""
     loss = soft_label_loss(torch.tensor([0.0]), torch.tensor([2.0]), 2.0)
     assert loss.item() == pytest.approx(4 * 0.110944, abs=4e-6)
@@ -30,28 +30,28 @@ def test_the_soft_label_loss_is_the_divergence_times_the_temperature_squared():
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 @pytest.mark.parametrize(("s", "t"), [(0.3, -1.2), (-2.0, 2.0), (1.5, 1.5), (-6.0, 5.0)])
-def test_the_soft_label_loss_equals_float64_at_every_temperature(s, t, temperature):
+def test_soft_label_loss_equals_float64_at_each_temperature(s, t, temperature):
     loss = soft_label_loss(torch.tensor(s), torch.tensor(t), temperature)
     expected = temperature**2 * kl(sigmoid(t / temperature), sigmoid(s / temperature))
     assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_far_logits_stay_finite():
+def test_soft_label_loss_is_finite_for_extreme_logits():
     far = torch.tensor([80.0, -80.0])
     assert torch.isfinite(soft_label_loss(far, -far, 1.0)).all()
     assert soft_label_loss(far, far, 1.0).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 8.0])
-def test_the_gradient_of_soft_labels_keeps_its_size_at_every_temperature(temperature):
+def test_soft_label_gradient_does_not_depend_on_temperature(temperature):
     """d/ds of T²·KL is T·(σ(s/T) − σ(t/T)), about (s − t)/4 for small logits whatever T."""
     s = torch.tensor(0.01, requires_grad=True)
     soft_label_loss(s, torch.tensor(-0.01), temperature).backward()
     assert s.grad.item() == pytest.approx(0.02 / 4, rel=1e-3)
 
 
-def test_rows_that_the_log_lacks_learn_from_their_hard_labels_alone():
-    """Two rows, two tasks; the log does not know the second row, which learns from its hard label alone."""
+def test_distillation_loss_uses_hard_labels_if_the_log_lacks_a_row():
+    """Two rows, two tasks; the log lacks the second row."""
     s, y = [[0.5, -1.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]]
     t = [[1.0, -2.0], [9.0, 9.0]]
 
@@ -77,7 +77,7 @@ def softplus(x):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_without_soft_labels_the_loss_is_that_of_the_hard_labels(known):
+def test_distillation_loss_equals_hard_loss_if_soft_weight_is_0(known):
     """−ln σ(1) = 0.313262 and −ln(1 − σ(−2)) = 0.126928, the second task weighed twice; one row."""
     s, y, t = (torch.tensor([values]) for values in ([1.0, -2.0], [1.0, 0.0], [3.0, 4.0]))
     weights = torch.tensor([1.0, 2.0])
@@ -87,26 +87,25 @@ def test_without_soft_labels_the_loss_is_that_of_the_hard_labels(known):
     assert loss.item() == pytest.approx(0.313262 + 2 * 0.126928, abs=2e-6)
 
 
-def test_the_list_loss_is_the_cross_entropy_of_two_softmaxes():
-    """τ = 2. softmax(2/2, 0/2) = (0.731059, 0.268941), log softmax(0, ln 9 / 2) = (−ln 4, −ln(4/3)); one
-    list."""
+def test_list_loss_is_the_cross_entropy_of_two_softmaxes():
+    """τ = 2: softmax(2/2, 0/2) = (0.731059, 0.268941), log softmax(0, ln 9 / 2) = (−ln 4, −ln(4/3))."""
     s = torch.tensor([[0.0, math.log(9.0)]])
     loss = list_loss(s, torch.tensor([[2.0, 0.0]]), 2.0)
     assert loss.item() == pytest.approx(0.731059 * math.log(4) + 0.268941 * math.log(4 / 3), rel=1e-5)
 
 
-def test_the_list_loss_is_least_at_the_rankers_own_order():
+def test_list_loss_is_smallest_for_the_teachers_logits():
     t = torch.tensor([[1.5, 0.2, -0.7]])
     p = torch.softmax(t, dim=1)
     entropy = -(p * p.log()).sum().item()
-    # a constant more changes nothing
+    # adding a constant has no effect
     assert list_loss(t + 3.0, t, 1.0).item() == pytest.approx(entropy, rel=1e-6)
     assert list_loss(t.flip(1), t, 1.0).item() > entropy
 
 
-def test_the_contrastive_loss_corrects_for_log_q_and_leaves_out_repeats_of_the_own_work():
-    """One user, three candidates: its own at cosine 1, one at 0, and its own again, which is no negative. τ =
-    0.5.
+def test_contrastive_loss_subtracts_log_q_and_skips_repeated_own_items():
+    """One user, three candidates: the own item at cosine 1, one at 0, the own item again (not a negative); τ
+    = 0.5.
 
     Corrected logits 1/0.5 − ln 0.5 and 0 − ln 0.25: softmax of (2 + ln 2, ln 4) at the first.
     """
@@ -117,8 +116,8 @@ def test_the_contrastive_loss_corrects_for_log_q_and_leaves_out_repeats_of_the_o
     assert loss.item() == pytest.approx(-math.log(own / (own + other)), rel=1e-5)
 
 
-def test_a_work_drawn_often_is_pushed_down_less():
-    """The gradient on a negative's logit is its softmax share, which log Q lowers."""
+def test_contrastive_gradient_is_smaller_for_frequent_negatives():
+    """The gradient of a negative's logit is its softmax probability, which log Q lowers."""
     works = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]], requires_grad=True)
     log_q = torch.log(torch.tensor([0.1, 0.9, 0.1]))
     contrastive_loss(
@@ -127,13 +126,13 @@ def test_a_work_drawn_often_is_pushed_down_less():
     assert 0 < works.grad[1, 0] < works.grad[2, 0]
 
 
-def test_each_unit_played_counts_as_a_positive_and_each_row_as_one_negative():
+def test_play_time_loss_counts_units_as_positives_and_rows_as_negatives():
     loss = play_time_loss(torch.tensor([0.0, 1.0]), torch.tensor([3.0, 0.0]))
     assert loss.item() == pytest.approx((4 * math.log(2) + softplus(1.0)) / 2, rel=1e-6)
 
 
-def test_the_play_time_loss_is_least_where_the_odds_are_the_mean():
-    """The loss of rows played 0, 2 and 7 units is least at e^s = 3."""
+def test_play_time_loss_is_smallest_if_odds_equal_the_mean():
+    """The loss of rows played 0, 2 and 7 units is smallest at e^s = 3."""
     played = torch.tensor([0.0, 2.0, 7.0])
     s = torch.full((3,), math.log(3.0), requires_grad=True)
     play_time_loss(s, played).backward()

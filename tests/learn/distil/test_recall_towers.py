@@ -1,4 +1,4 @@
-"""The recall towers: their loss against float64, what a kill changes, and what is exported."""
+"""Tests of the recall towers: the loss in float64, resuming after a kill, and the export."""
 
 from dataclasses import replace
 
@@ -45,64 +45,64 @@ def towers(prepared, settings):
     return Towers(prepared.encoder, edges, dim=4, hidden=16, vector=6, id_dropout=0.0, by_task=False).eval()
 
 
-def test_the_loss_is_the_sampled_softmax_in_float64(prepared, settings):
-    """Candidates: the batch's own works, then 20 works of the library. log Q: 30 rows · share + 20 / works
-    there."""
+def test_sampled_softmax_equals_float64(prepared, settings):
+    """Candidates: the batch's own items, then 20 sampled items. log Q: 30 rows · fraction + 20 / published
+    items."""
     model, train = towers(prepared, settings), prepared.train
     enjoyed = enjoyed_rows(train)
     loss = SampledSoftmax(model, prepared, enjoyed, settings)
     rows = torch.arange(30)
-    at = enjoyed[:30]
-    moments, drawn = loss._drawn(at, 5)
+    own_rows = enjoyed[:30]
+    time_rows, sampled = loss._sample(own_rows, 5)
     with torch.no_grad():
         users = (
-            model.user(prepared.train_batches.inputs(torch.from_numpy(at), UserTower.inputs))[0]
+            model.user(prepared.train_batches.inputs(torch.from_numpy(own_rows), UserTower.inputs))[0]
             .double()
             .numpy()
         )
-        sides = [train.items(at, train.work_rows[at]), train.items(moments, drawn)]
+        sides = [train.items(own_rows, train.item_rows[own_rows]), train.items(time_rows, sampled)]
         items = [
             model.item({k: torch.from_numpy(v) for k, v in side.items()}).double().numpy() for side in sides
         ]
-    works, ids = np.concatenate(items), np.concatenate([train.work_rows[at], drawn])
+    items_all, ids = np.concatenate(items), np.concatenate([train.item_rows[own_rows], sampled])
     published = train.snapshot.published_ms
-    there = np.mean([(published <= moment).sum() for moment in train.as_of[at]])
+    n_published = np.mean([(published <= moment).sum() for moment in train.as_of[own_rows]])
     expected = []
     for row in range(30):
         logits = []
         for candidate, work in enumerate(ids):
-            share = (train.work_rows[enjoyed] == work).mean()
-            log_q = np.log(30 * share + 20 / there)
+            fraction = (train.item_rows[enjoyed] == work).mean()
+            log_q = np.log(30 * fraction + 20 / n_published)
             if work != ids[row] or candidate == row:
-                logits.append(works[candidate] @ users[row] / settings.recall.temperature - log_q)
+                logits.append(items_all[candidate] @ users[row] / settings.recall.temperature - log_q)
             if candidate == row:
                 own = logits[-1]
-        most = max(logits)
-        expected.append(most + np.log(np.sum(np.exp(np.array(logits) - most))) - own)
+        max_logit = max(logits)
+        expected.append(max_logit + np.log(np.sum(np.exp(np.array(logits) - max_logit))) - own)
     assert loss(rows, 5).item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-def test_a_step_draws_the_same_works_again_and_another_step_others(prepared, settings):
+def test_sampled_softmax_negatives_depend_only_on_the_step(prepared, settings):
     loss = SampledSoftmax(towers(prepared, settings), prepared, enjoyed_rows(prepared.train), settings)
     rows = torch.arange(10)
     assert loss(rows, 1).item() == loss(rows, 1).item() != loss(rows, 2).item()
 
 
-def test_works_are_drawn_as_they_were_at_the_moment_of_a_row(prepared, settings):
+def test_sampled_negatives_are_published_by_the_rows_time(prepared, settings):
     loss = SampledSoftmax(towers(prepared, settings), prepared, enjoyed_rows(prepared.train), settings)
-    moments, drawn = loss._drawn(np.arange(40), 0)
+    moments, drawn = loss._sample(np.arange(40), 0)
     assert len(drawn) == 20 and set(moments) <= set(range(40))
     assert (prepared.train.snapshot.published_ms[drawn] <= prepared.train.as_of[moments]).all()
 
 
-def test_the_score_is_the_share_of_rows_whose_work_stands_above_all_but_one_percent(prepared, settings):
+def test_validation_score_is_the_fraction_of_rows_in_the_top_percent(prepared, settings):
     model, valid = towers(prepared, settings), prepared.valid
     validation = Validation(prepared, settings.seed)
     rows = validation.rows.numpy()
     inputs = {name: torch.from_numpy(value) for name, value in valid.inputs(rows).items()}
     with torch.no_grad():
         users, own = model.user(inputs)[0].numpy(), model.item(inputs).numpy()
-        works = model.item(validation.works).numpy()
+        works = model.item(validation.items).numpy()
     above = (works @ users.T > (users * own).sum(axis=1)).mean(axis=0)
     assert set(rows) == set(enjoyed_rows(valid))
     assert validation.score(model) == pytest.approx((above < 0.01).mean(), abs=2 / len(rows))  # float32 ties
@@ -113,7 +113,7 @@ class Stopped(Exception):
 
 
 @pytest.mark.long
-def test_a_killed_training_goes_on_to_the_same_towers(prepared, settings, tmp_path):
+def test_killed_recall_training_resumes_to_the_same_towers(prepared, settings, tmp_path):
     def recording(folder):
         return Recording(Checkpoint(folder / "recall_towers.pt", 2, "recall"))
 
@@ -135,7 +135,7 @@ def test_a_killed_training_goes_on_to_the_same_towers(prepared, settings, tmp_pa
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_exported_computes_what_the_towers_do(prepared, settings, tmp_path):
+def test_exported_recall_towers_equal_torch(prepared, settings, tmp_path):
     recording = Recording(Checkpoint(tmp_path / "recall_towers.pt", 100, "recall"))
     train_recall_towers(prepared, settings, tmp_path, recording=recording)
     model = towers(prepared, settings)
@@ -155,9 +155,7 @@ def test_what_is_exported_computes_what_the_towers_do(prepared, settings, tmp_pa
 QUICK = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"baselines": ()})
 
 
-def test_a_run_leaves_recall_towers_where_its_settings_want_them_and_removes_those_of_an_earlier_run(
-    dataset, tmp_path
-):
+def test_run_writes_recall_towers_if_on_and_removes_older_ones(dataset, tmp_path):
     on = QUICK.replace(recall={"on": True, "epochs": 1, "vector": 6, "negatives": 20})
     result = train_all(dataset, on, tmp_path)
     files = {f"{name}.onnx" for name in NAMES.values()}
@@ -168,7 +166,7 @@ def test_a_run_leaves_recall_towers_where_its_settings_want_them_and_removes_tho
 
 
 @pytest.mark.parametrize("days", ["training", "validation"])
-def test_days_on_which_nothing_was_enjoyed_are_refused_before_training(dataset, settings, days):
+def test_days_without_enjoyed_items_are_refused_before_training(dataset, settings, days):
     exposures = dataset.exposures
     here = exposures.time_ms < dataset.train_until_ms
     if days == "validation":

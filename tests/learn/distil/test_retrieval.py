@@ -1,4 +1,4 @@
-"""Recipe retrieval: what a case is, what its user's side may know, and how towers are scored."""
+"""Tests of recipe retrieval: its cases, the user's inputs, and the validation score."""
 
 from dataclasses import replace
 
@@ -35,57 +35,57 @@ def towers(prepared):
     return Towers(prepared.encoder, edges, dim=4, hidden=16, vector=8, id_dropout=0.0, matching=True).eval()
 
 
-def test_of_a_log_with_times_the_cases_are_the_positive_rows(prepared):
-    cases = Cases.of(prepared)
+def test_cases_of_a_log_with_times_are_its_positive_rows(prepared):
+    cases = Cases.from_training_data(prepared)
     np.testing.assert_array_equal(cases.rows, np.flatnonzero(prepared.train.labels[:, 0]))
     assert cases.lists is None
 
 
-def test_of_a_log_without_times_everything_before_validation_is_a_case(timeless):
-    cases = Cases.of(timeless)
+def test_cases_of_a_log_without_times_are_all_items_before_validation(timeless):
+    cases = Cases.from_training_data(timeless)
     valid = timeless.valid
     for row, user in enumerate(valid.user_rows):
         history = valid.relations["history"].take(np.array([row])).latest(timeless.encoder.history_length)[0]
         of_user = timeless.train.user_rows[cases.rows] == user
         if of_user.any():
-            assert sorted(cases.works[of_user]) == sorted(history[history >= 0])
+            assert sorted(cases.items[of_user]) == sorted(history[history >= 0])
 
 
-def test_the_work_to_be_found_is_not_in_the_history_that_finds_it(timeless):
+def test_case_history_does_not_contain_the_cases_item(timeless):
     loss = Retrieval(towers(timeless), timeless, SETTINGS)
-    rows, own = loss.cases.rows, loss.cases.works
+    rows, own = loss.cases.rows, loss.cases.items
     inputs = loss._users(rows, own, np.random.default_rng(0))
-    codes = inputs["works"][inputs["history_at"]][:, :, 0]  # the id's code of each slot
+    codes = inputs["works"][inputs["history_at"]][:, :, 0]  # code of the item id in each slot
     own_codes = timeless.train.items(rows, own)["item_ids"][:, 0]
     assert (codes > 0).any()
     assert not (codes.numpy() == own_codes[:, None]).any()
 
 
-def test_a_step_is_the_same_again_and_another_step_another(timeless):
+def test_retrieval_loss_depends_only_on_the_step(timeless):
     loss = Retrieval(towers(timeless), timeless, SETTINGS)
     assert loss.loss(3).item() == loss.loss(3).item() != loss.loss(4).item()
 
 
-def test_the_score_is_the_recall_of_what_validation_holds(prepared):
+def test_validation_score_is_the_recall_of_validation_items(prepared):
     model, valid = towers(prepared), prepared.valid
-    everything = validation_score(model, prepared, 0)  # of 40 works, 100 are all but those in the history
+    everything = validation_score(model, prepared, 0)  # all of the 40 items except those in the history
     known = valid.relations["history"].latest(valid.encoder.history_length)
     shares = {}
     for user in np.unique(valid.user_rows):
         rows = np.flatnonzero((valid.user_rows == user) & (valid.labels[:, 0] > 0))
         if len(rows):
-            held = set(valid.work_rows[rows].tolist())
+            held = set(valid.item_rows[rows].tolist())
             shares[user] = len(held - set(known[rows[0]].tolist())) / len(held)
     assert everything == pytest.approx(np.mean(list(shares.values())))
 
 
-def test_without_drawn_negatives_nothing_is_corrected(prepared):
+def test_log_probabilities_are_none_without_sampled_negatives(prepared):
     assert sampling_log_probabilities(prepared) is None
 
 
-def test_a_work_that_is_drawn_often_is_not_held_to_be_disliked(prepared):
+def test_log_probabilities_follow_the_items_positives(prepared):
     log_chance = sampling_log_probabilities(replace(prepared, drawn=1.0)).numpy()[:, 0]
     train = prepared.train
-    taken = np.bincount(train.work_rows[train.labels[:, 0] > 0], minlength=40) + 1.0
-    np.testing.assert_allclose(log_chance, np.log(taken / taken.mean())[train.work_rows], rtol=1e-5)
+    taken = np.bincount(train.item_rows[train.labels[:, 0] > 0], minlength=40) + 1.0
+    np.testing.assert_allclose(log_chance, np.log(taken / taken.mean())[train.item_rows], rtol=1e-5)
     assert not sampling_log_probabilities(replace(prepared, drawn=0.0)).any()

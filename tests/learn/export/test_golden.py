@@ -1,6 +1,6 @@
-"""Golden files: tiny models with what torch made of their inputs, for hosts in any language.
+"""Tests of golden files: tiny models with torch's outputs, for hosts in any language.
 
-``PYTHONPATH=tests/fixtures python tests/learn/export/test_golden.py`` wrote those in tests/native/golden,
+``PYTHONPATH=tests/fixtures python tests/learn/export/test_golden.py`` writes those in tests/native/golden
 from the platform of small_dataset.py.
 """
 
@@ -30,7 +30,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("name", list(OUTPUTS))
-def test_a_golden_model_says_what_torch_said(name):
+def test_golden_model_gives_the_stored_outputs(name):
     inputs, outputs = read_golden(GOLDEN / f"{name}.golden")
     model = OnnxModel(GOLDEN / f"{name}.onnx")
     assert set(model.inputs) == set(inputs) and model.kind == name
@@ -40,10 +40,10 @@ def test_a_golden_model_says_what_torch_said(name):
         for value, expected in zip(found, outputs.values(), strict=True):
             np.testing.assert_allclose(value, expected[rows], atol=1e-5)
     spread = [np.ptp(value, axis=0).max() for value in outputs.values()]
-    assert min(spread) > 0.05, "rows that are all alike would hide a host that mixes them up"
+    assert min(spread) > 0.05, "equal rows would not reveal a host that permutes them"
 
 
-def test_a_golden_file_has_the_documented_bytes(tmp_path):
+def test_golden_file_has_the_documented_bytes(tmp_path):
     path = tmp_path / "a.golden"
     write_golden(path, {"ids": np.array([[3, -1]])}, {"vector": np.array([1.5, 2.5, -1.0], np.float32)})
     data = path.read_bytes()
@@ -55,7 +55,7 @@ def test_a_golden_file_has_the_documented_bytes(tmp_path):
     assert inputs["ids"].tolist() == [[3, -1]] and outputs["vector"].tolist() == [1.5, 2.5, -1.0]
 
 
-def test_a_golden_file_cut_short_or_of_another_version_is_refused(tmp_path):
+def test_truncated_or_newer_golden_file_is_refused(tmp_path):
     path = tmp_path / "a.golden"
     write_golden(path, {"x": np.zeros((2, 2), np.float32)}, {})
     whole = path.read_bytes()
@@ -71,7 +71,7 @@ def test_a_golden_file_cut_short_or_of_another_version_is_refused(tmp_path):
 
 
 def write_all() -> None:
-    """One tiny model of each kind; the first row is a user never seen with a work never seen."""
+    """Writes one tiny model per kind; the first row is an unseen user with an unseen item."""
     from small_dataset import make_dataset
 
     from karec.features.encoder import Encoder
@@ -96,15 +96,17 @@ def write_all() -> None:
     for module, name in ((towers.user, "user_tower"), (towers.item, "item_tower"), (ranker, "ranker")):
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-        fed = {key: inputs[key] for key in module.inputs}
+        model_inputs = {key: inputs[key] for key in module.inputs}
         path = GOLDEN / f"{name}.onnx"
-        export_onnx(module, fed, list(OUTPUTS[name]), path, kind=name, tasks=encoder.tasks, model_version=1)
+        export_onnx(
+            module, model_inputs, list(OUTPUTS[name]), path, kind=name, tasks=encoder.tasks, model_version=1
+        )
         with torch.no_grad():
-            said = module({key: torch.from_numpy(value) for key, value in fed.items()})
-        values = said if isinstance(said, tuple) else (said,)
+            outputs = module({key: torch.from_numpy(value) for key, value in model_inputs.items()})
+        values = outputs if isinstance(outputs, tuple) else (outputs,)
         write_golden(
             path.with_suffix(".golden"),
-            fed,
+            model_inputs,
             dict(zip(OUTPUTS[name], [v.numpy() for v in values], strict=True)),
         )
 

@@ -1,4 +1,4 @@
-"""An export is refused where ONNX Runtime does not compute what torch does."""
+"""Tests that an export is refused if ONNX Runtime and torch differ."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ import torch
 from karec.learn.export.onnx_export import ExportError, export_onnx
 
 
-def test_an_export_that_computes_something_else_is_refused(tmp_path):
+def test_export_is_refused_if_onnx_differs_from_torch(tmp_path):
     class Fickle(torch.nn.Module):
-        """In ONNX its answer is frozen; in torch it changes from call to call."""
+        """Returns a constant in ONNX, another value at each call in torch."""
 
         def __init__(self):
             super().__init__()
@@ -31,7 +31,7 @@ def test_an_export_that_computes_something_else_is_refused(tmp_path):
         )
 
 
-def test_a_form_that_is_another_function_than_its_module_is_refused(tmp_path):
+def test_export_is_refused_if_form_differs_from_module(tmp_path):
     class Times(torch.nn.Module):
         def __init__(self, factor):
             super().__init__()
@@ -41,11 +41,16 @@ def test_a_form_that_is_another_function_than_its_module_is_refused(tmp_path):
             return inputs["item_numbers"] * self.factor
 
     numbers = np.arange(8, dtype=np.float32).reshape(4, 2)
-    told = {"kind": "ranker", "tasks": ["click"], "model_version": 1}
+    metadata = {"kind": "ranker", "tasks": ["click"], "model_version": 1}
     export_onnx(
-        Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(2.0), **told
+        Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(2.0), **metadata
     )
     with pytest.raises(ExportError, match="differs from torch's"):
         export_onnx(
-            Times(2.0), {"item_numbers": numbers}, ["logits"], tmp_path / "x.onnx", form=Times(3.0), **told
+            Times(2.0),
+            {"item_numbers": numbers},
+            ["logits"],
+            tmp_path / "x.onnx",
+            form=Times(3.0),
+            **metadata,
         )

@@ -1,5 +1,4 @@
-"""int8 models take the place of float32 ones: same inputs, same outputs, nearly the same answers, fewer
-bytes."""
+"""Tests that int8 models replace float32 models: same inputs and outputs, similar results, fewer bytes."""
 
 import json
 
@@ -30,7 +29,7 @@ def exported(dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_an_int8_model_takes_the_place_of_its_float32_one(exported, name):
+def test_int8_model_replaces_the_float32_model(exported, name):
     folder = exported[0]
     plain, small = OnnxModel(folder / f"{name}.onnx"), OnnxModel(folder / f"{name}.int8.onnx")
     for attribute in ("inputs", "outputs", "kind", "tasks", "model_version"):
@@ -45,7 +44,7 @@ def test_an_int8_model_takes_the_place_of_its_float32_one(exported, name):
                 np.testing.assert_allclose(np.linalg.norm(value, axis=-1), 1.0, atol=1e-5)
 
 
-def test_the_cost_of_int8_is_reported_as_a_paired_difference_and_in_bytes(dataset, exported):
+def test_export_run_reports_paired_quality_loss_and_bytes(dataset, exported):
     report = exported[1]
     assert json.loads(json.dumps(report)).keys() == {"quality", "bytes"}
     for what in ("towers", "ranker"):
@@ -55,12 +54,12 @@ def test_the_cost_of_int8_is_reported_as_a_paired_difference_and_in_bytes(datase
             loss = table["int8"][task]["auc_behind"]
             assert loss == pytest.approx(table["float32"][task]["auc"] - table["int8"][task]["auc"])
             assert abs(loss) < 0.05
-    # of the ranker the user's side and the experts stay in float32
+    # the ranker's user side and experts stay float32
     for name, sizes in report["bytes"].items():
         assert sizes["int8"] < (0.7 if name == "ranker" else 0.6) * sizes["float32"]
 
 
-def test_golden_files_hold_what_the_models_say(exported):
+def test_golden_files_contain_the_models_outputs(exported):
     for name in MODELS:
         inputs, outputs = read_golden(exported[0] / f"{name}.golden")
         model = OnnxModel(exported[0] / f"{name}.onnx")

@@ -6,7 +6,7 @@ from small_settings import SMALL
 
 from karec.lab.simulate.world import make_world
 from karec.learn._torch import torch
-from karec.learn.distil.round import new_towers
+from karec.learn.distil.distillation import new_towers
 from karec.learn.fit import list_counts
 from karec.learn.fit.batches import LISTS, Batches
 from karec.learn.fit.prepare import prepare

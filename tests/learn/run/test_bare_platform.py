@@ -1,4 +1,4 @@
-"""A platform without any role, with labels of its own names, is trained and served like another."""
+"""Tests a platform without column roles and with its own label names."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def bare(dataset):
     )
 
 
-def test_a_platform_without_roles_is_trained_and_served(bare, tmp_path):
+def test_platform_without_roles_trains_and_serves(bare, tmp_path):
     settings = SMALL.replace(
         fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
     )

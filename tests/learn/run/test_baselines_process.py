@@ -6,7 +6,7 @@ from karec.learn._torch import torch
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.fit.prepare import prepare
 from karec.learn.run import baselines
-from karec.learn.run.baselines import Baselines, baselines_of, second_process_threads, train_baselines
+from karec.learn.run.baselines import Baselines, baseline_names, parallel_threads, train_baselines
 from karec.learn.run.run_folder import recordings
 from karec.learn.second_process import SecondProcess
 from karec.learn.settings.settings import EvaluationSettings, RankerSettings, RunSettings, TrainSettings
@@ -66,17 +66,17 @@ def test_second_process_raises_error_of_training(dataset, settings, tmp_path):
 def test_baseline_that_is_part_of_the_ranker_is_trained_once(settings):
     wanted = settings.replace(evaluation=EvaluationSettings(baselines=("lr", "lightgbm", "hard")))
     kinds = {"mmoe": ("lr", "lightgbm", "hard"), "lr": ("lightgbm", "hard"), "both": NAMES, "lightgbm": NAMES}
-    assert kinds == {kind: baselines_of(wanted.replace(ranker=RankerSettings(kind=kind))) for kind in kinds}
+    assert kinds == {kind: baseline_names(wanted.replace(ranker=RankerSettings(kind=kind))) for kind in kinds}
 
 
 def test_each_process_gets_half_of_the_threads_if_rows_are_many(settings, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
-    many = baselines.FEWEST_ROWS
-    assert second_process_threads(settings, many) == 1
-    assert second_process_threads(settings, many - 1) == 0
-    assert second_process_threads(settings.replace(run=RunSettings(threads=1)), many) == 0, (
+    many = baselines.MIN_PARALLEL_ROWS
+    assert parallel_threads(settings, many) == 1
+    assert parallel_threads(settings, many - 1) == 0
+    assert parallel_threads(settings.replace(run=RunSettings(threads=1)), many) == 0, (
         "one thread was asked for"
     )
-    assert second_process_threads(settings.replace(run=RunSettings(threads=9)), many) == 4
+    assert parallel_threads(settings.replace(run=RunSettings(threads=9)), many) == 4
     without = settings.replace(evaluation=EvaluationSettings(baselines=("lr",)))
-    assert second_process_threads(without, many) == 0
+    assert parallel_threads(without, many) == 0

@@ -1,5 +1,4 @@
-"""Towers learn on from what a cascade served: from its log, with its ranker, to the same towers every
-time."""
+"""Tests of training from a served rank log."""
 
 import json
 from dataclasses import replace
@@ -61,19 +60,19 @@ def served(world, first):
         users = dataset.snapshot.users.ids[:40]
         asked = [Request(int(u), time_ms=dataset.valid_until_ms, request_id=f"r{u}") for u in users]
         feeds = [logged.run(request) for request in asked]
-    return ServedRun.read(run), out / "log", feeds
+    return ServedRun.from_folder(run), out / "log", feeds
 
 
 def learn(world, served, out, **more):
     run, log, _ = served
-    settings = replace(run.settings, model_version=2)
+    settings = run.settings.replace(model_version=2)
     return train_from_log(world.dataset, run, log, settings, out, **more)
 
 
 @pytest.fixture(scope="module")
 def taught(world, served, tmp_path_factory):
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
-    return learn(world, served, tmp_path_factory.mktemp("taught") / "run", answers=feeds)
+    return learn(world, served, tmp_path_factory.mktemp("taught") / "run", outcomes=feeds)
 
 
 def towers_of(folder):
@@ -106,7 +105,7 @@ def on_pools(world, folder, log):
     return float(np.mean(found))
 
 
-def test_the_ranker_stays_and_bears_the_new_version(served, taught):
+def test_train_from_log_keeps_the_ranker_under_the_new_version(served, taught):
     before, after = (OnnxModel(folder / "ranker.onnx") for folder in (served[0].folder, taught.folder))
     assert (before.model_version, after.model_version) == (1, 2)
     assert before.fingerprint == after.fingerprint
@@ -115,12 +114,12 @@ def test_the_ranker_stays_and_bears_the_new_version(served, taught):
         assert (taught.folder / name).read_bytes() == (served[0].folder / name).read_bytes()
 
 
-def test_towers_agree_better_with_the_ranker_on_what_was_served(world, served, taught):
+def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, taught):
     before, after = (on_pools(world, folder, served[1]) for folder in (served[0].folder, taught.folder))
     assert after > before + 0.05
 
 
-def test_the_served_log_is_what_taught(world, served, taught, tmp_path):
+def test_towers_invert_if_the_served_ranker_scores_invert(world, served, taught, tmp_path):
     """The same training from a log whose ranker wants the opposite turns the towers around."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -136,31 +135,31 @@ def test_the_served_log_is_what_taught(world, served, taught, tmp_path):
     assert on_pools(world, other.folder, served[1]) < on_pools(world, taught.folder, served[1]) - 0.2
 
 
-def test_what_happened_to_served_feeds_counts(world, served, taught, tmp_path):
+def test_outcomes_of_served_pages_change_the_towers(world, served, taught, tmp_path):
     without = learn(world, served, tmp_path / "run")
     assert furthest(towers_of(without.folder), towers_of(taught.folder)) > 1e-4
 
 
-def test_a_value_needs_as_many_rows_as_when_the_run_was_trained(world, served, tmp_path):
+def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_path):
     """Left to the data, it would follow how many rows there are now, and towers would not fit the run's
     encoder."""
     run, log, _ = served
     left = run.settings.replace(features={"min_count": 0})
     found = train_from_log(
-        world.dataset, run, log, replace(left, model_version=2), tmp_path / "run", evaluated=False
+        world.dataset, run, log, left.replace(model_version=2), tmp_path / "run", evaluate=False
     )
     assert json.loads((found.folder / "run.json").read_text())["settings"]["features"]["min_count"] == 3
 
 
-def test_the_same_log_teaches_the_same_towers(world, first, served, taught, tmp_path):
+def test_train_from_log_is_reproducible(world, first, served, taught, tmp_path):
     """Whether what the first training made of its examples and log is taken from it, or made again."""
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
-    again = learn(world, served, tmp_path / "run", answers=feeds, first=first.material)
+    again = learn(world, served, tmp_path / "run", outcomes=feeds, first=first.tower_inputs)
     assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
     assert again.quality == taught.quality
 
 
-def test_towers_begin_from_those_that_served(world, served, tmp_path):
+def test_train_from_log_starts_from_the_serving_towers(world, served, tmp_path):
     """At a rate of almost nothing they stay where they were; drawn anew they would be elsewhere."""
     run, log, _ = served
     settings = run.settings.replace(model_version=2, optimizer={"learning_rate": 1e-9, "weight_decay": 0.0})
@@ -168,16 +167,16 @@ def test_towers_begin_from_those_that_served(world, served, tmp_path):
     assert furthest(towers_of(still.folder), towers_of(run.folder)) < 1e-4
 
 
-def test_the_new_run_is_a_run_that_can_be_evaluated_and_learned_on_from(world, served, taught, tmp_path):
+def test_run_from_log_can_be_evaluated_and_continued(world, served, taught, tmp_path):
     assert evaluate_run(world.dataset, taught.folder) == taught.quality
     facts = json.loads((taught.folder / "run.json").read_text())
     assert facts["settings"]["model_version"] == 2 and list(facts["epochs"]) == ["towers"]
     assert any("rows of model version 1" in note for note in facts["data"]["notes"])
     third = train_from_log(
         world.dataset,
-        ServedRun.read(taught.folder),
+        ServedRun.from_folder(taught.folder),
         served[1],
-        replace(SETTINGS, model_version=3),
+        SETTINGS.replace(model_version=3),
         tmp_path / "run",
     )
     assert OnnxModel(third.folder / "ranker.onnx").model_version == 3, (
@@ -185,7 +184,7 @@ def test_the_new_run_is_a_run_that_can_be_evaluated_and_learned_on_from(world, s
     )
 
 
-def test_a_training_that_is_stopped_goes_on_to_the_same_towers(world, served, taught, tmp_path):
+def test_stopped_training_from_log_resumes_to_the_same_towers(world, served, taught, tmp_path):
     class Stopped(Exception):
         pass
 
@@ -197,23 +196,23 @@ def test_a_training_that_is_stopped_goes_on_to_the_same_towers(world, served, ta
     outcomes = answers(world.truth, world.dataset.snapshot, feeds)
     settings = run.settings.replace(model_version=2, run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
-        train_from_log(world.dataset, run, log, settings, tmp_path / "run", stop, answers=outcomes)
-    again = train_from_log(world.dataset, run, log, settings, tmp_path / "run", answers=outcomes, resume=True)
+        train_from_log(world.dataset, run, log, settings, tmp_path / "run", stop, outcomes=outcomes)
+    again = train_from_log(
+        world.dataset, run, log, settings, tmp_path / "run", outcomes=outcomes, resume=True
+    )
     assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": {"dim": 8}}, r"features\.dim = 8, and the towers of .* were trained with 4"),
-        ({"features": {"history_length": 9}}, r"features\.history_length = 9"),
-        ({"towers": {"matching": False}}, r"towers\.matching = False, .* True"),
-        ({"towers": {"vector": 16}}, r"towers\.vector = 16"),
+        ({"features": {"dim": 8}}, r"features\.dim is 8, expected 4 as in the training of "),
+        ({"features": {"history_length": 9}}, r"features\.history_length is 9"),
+        ({"towers": {"matching": False}}, r"towers\.matching is False, expected True"),
+        ({"towers": {"vector": 16}}, r"towers\.vector is 16"),
     ],
 )
-def test_settings_that_make_other_towers_are_refused_before_training(
-    world, served, tmp_path, change, message
-):
+def test_settings_of_other_towers_are_refused_before_training(world, served, tmp_path, change, message):
     run, log, _ = served
     told = []
     with pytest.raises(ConfigError, match=message):
@@ -228,7 +227,7 @@ def test_settings_that_make_other_towers_are_refused_before_training(
     assert not told and not (tmp_path / "run").exists()
 
 
-def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
+def test_ranker_settings_do_not_change_training_from_log(world, served, tmp_path):
     run, log, _ = served
     settings = run.settings.replace(
         ranker={"kind": "lr"}, evaluation={"baselines": ("lr",)}, towers={"epochs": 1}
@@ -238,34 +237,33 @@ def test_other_settings_of_the_ranker_change_nothing(world, served, tmp_path):
     assert list(result.quality["models"]) == ["popularity", "rates", "towers", "mmoe"]
 
 
-def test_the_run_that_served_is_not_written_over(world, served):
+def test_train_from_log_refuses_to_overwrite_the_serving_run(world, served):
     run, log, _ = served
     with pytest.raises(
-        ConfigError, match="is the run that served: towers that learn from its log need a folder"
+        ConfigError, match=r"is the serving run\. Write the towers that learn from its log to another folder"
     ):
         train_from_log(world.dataset, run, log, run.settings, run.folder)
 
 
-def test_data_of_other_tasks_are_refused_before_training(world, served, tmp_path):
+def test_train_from_log_refuses_data_of_other_tasks(world, served, tmp_path):
     run, log, _ = served
     with pytest.raises(
         DataError,
-        match=r"learned the tasks \['click', 'long_view', 'like'\], world has "
-        r"\['click'\]",
+        match=r"world has the tasks \['click'\], expected those of .*: \['click', 'long_view', 'like'\]",
     ):
         train_from_log(replace(world.dataset, tasks=("click",)), run, log, run.settings, tmp_path / "run")
 
 
-def test_a_log_of_another_training_is_refused_before_training(world, served, tmp_path):
+def test_train_from_log_refuses_a_log_of_another_training(world, served, tmp_path):
     other = train_all(
         world.dataset, SETTINGS.replace(seed=1, ranker={"epochs": 1}), tmp_path / "other"
     ).folder
-    with pytest.raises(LogSchemaError, match="which has an encoder of its own"):
-        train_from_log(world.dataset, ServedRun.read(other), served[1], SETTINGS, tmp_path / "run")
+    with pytest.raises(LogSchemaError, match="which has another encoder"):
+        train_from_log(world.dataset, ServedRun.from_folder(other), served[1], SETTINGS, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taught, tmp_path):
+def test_train_from_log_refuses_a_run_without_tower_checkpoint(world, served, taught, tmp_path):
     import shutil
 
     shutil.copytree(served[0].folder, tmp_path / "bare")
@@ -274,7 +272,7 @@ def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taugh
         CheckpointError, match=r"bare/checkpoints/towers\.pt: does not contain trained towers"
     ):
         train_from_log(
-            world.dataset, ServedRun.read(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run"
+            world.dataset, ServedRun.from_folder(tmp_path / "bare"), served[1], SETTINGS, tmp_path / "run"
         )
     path = tmp_path / "unfinished.pt"
     state = torch.load(served[0].towers, weights_only=True)
@@ -287,13 +285,11 @@ def test_a_run_without_its_towers_cannot_be_learned_on_from(world, served, taugh
 def anew(world, served, tmp_path_factory):
     """A training from scratch whose towers learn the served pools too."""
     run, log, _ = served
-    settings = replace(run.settings, model_version=2)
+    settings = run.settings.replace(model_version=2)
     return train_all(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
 
 
-def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers_learn_them(
-    world, served, anew
-):
+def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, anew):
     run, folder, _ = served
     ranker = OnnxModel(anew.folder / "ranker.onnx")
     mine = read_rank_log(anew.folder / "served_log", world.dataset.tasks)
@@ -310,22 +306,20 @@ def test_from_scratch_the_new_ranker_orders_the_served_pools_anew_and_the_towers
         return sorted(pool for pool in each if len(pool) - 2 >= run.settings.distil.list_works)
 
     assert pools(mine) == pools(theirs) and len(pools(mine)) > 40
-    material = anew.material
+    material = anew.tower_inputs
     assert material.prepared.n_requests == 0, (
         "requests have no outcome, so the ranker must not learn from them"
     )
-    assert any("lists of at least 10 works teach" in note for note in anew.notes)
+    assert any("lists of at least 10 items are used" in note for note in anew.notes)
     assert furthest(towers_of(anew.folder), towers_of(run.folder)) > 1e-3
 
 
-def test_from_scratch_the_ranker_is_that_of_a_training_without_the_log(first, anew):
+def test_served_log_does_not_change_a_ranker_from_scratch(first, anew):
     one, other = (best_weights(each.folder / "checkpoints" / "ranker.pt") for each in (first, anew))
     assert furthest(one, other) == 0.0
 
 
-def test_from_scratch_a_log_that_nobody_can_read_is_refused_before_anything_is_trained(
-    world, served, tmp_path
-):
+def test_unreadable_served_log_is_refused_before_training(world, served, tmp_path):
     run, log, _ = served
     for folder, version, why in (
         (tmp_path / "nowhere", None, "holds no rank log"),

@@ -1,4 +1,4 @@
-"""LightGBM is written as a ranker whose ONNX scores are its raw scores."""
+"""Tests that LightGBM's ONNX scores equal its raw scores."""
 
 from concurrent.futures import CancelledError
 from threading import Event
@@ -20,13 +20,13 @@ def prepared(dataset, tmp_path_factory):
     return prepare(dataset, SMALL.resolve(dataset), tmp_path_factory.mktemp("prepared"))
 
 
-def test_trees_read_what_the_encoder_gives_them_when_serving(prepared):
+def test_dense_matrix_equals_the_encoder_when_serving(prepared):
     valid, encoder = prepared.valid, prepared.encoder
     served = encoder.dense(valid.inputs(np.arange(len(valid))))
     np.testing.assert_array_equal(dense_matrix(encoder, prepared.valid_batches), served)
 
 
-def test_lightgbm_in_onnx_gives_its_raw_scores(prepared, tmp_path):
+def test_lightgbm_onnx_gives_raw_scores(prepared, tmp_path):
     dense, labels = dense_matrix(prepared.encoder, prepared.train_batches), prepared.train.labels
     quiet = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "objective": "binary"}
     boosters = [lightgbm.train(quiet, lightgbm.Dataset(dense, labels[:, t]), 10 + t) for t in range(2)]
@@ -45,7 +45,7 @@ def test_lightgbm_in_onnx_gives_its_raw_scores(prepared, tmp_path):
 @pytest.mark.parametrize(
     "of", [{"num_leaves": 15}, {"num_leaves": 31, "use_missing": False}, {"num_leaves": 255}]
 )
-def test_its_trees_have_onnx_runtime_s_bits_and_its_scores_where_values_are_missing(tmp_path, of):
+def test_lightgbm_trees_equal_onnx_runtime_if_values_are_missing(tmp_path, of):
     generator = np.random.default_rng(1)
     x = generator.normal(size=(6000, 6)).astype(np.float32)
     x[generator.random(x.shape) < 0.1] = np.nan
@@ -69,7 +69,7 @@ def test_its_trees_have_onnx_runtime_s_bits_and_its_scores_where_values_are_miss
     np.testing.assert_allclose(model.run({"dense": rows}, "logits")[0], expected, atol=2e-6)
 
 
-def test_a_value_next_to_a_threshold_goes_the_way_it_went_in_training(tmp_path):
+def test_value_next_to_a_threshold_takes_the_branch_of_training(tmp_path):
     low = np.float32(1.0)
     values = np.array([low, np.nextafter(low, np.float32(2.0))], np.float32)  # between them only doubles
     dense = np.tile(values, 200)[:, None]
@@ -81,7 +81,7 @@ def test_a_value_next_to_a_threshold_goes_the_way_it_went_in_training(tmp_path):
     np.testing.assert_allclose(logits[:, 0], booster.predict(dense, raw_score=True), atol=1e-5)
 
 
-def test_lightgbm_is_fitted_and_written_as_a_ranker(prepared, tmp_path):
+def test_fit_lightgbm_writes_a_ranker(prepared, tmp_path):
     seen = []
     fit_lightgbm(
         prepared, tmp_path / "r.onnx", model_version=5, rounds=20, progress=lambda *a: seen.append(a)
@@ -93,13 +93,13 @@ def test_lightgbm_is_fitted_and_written_as_a_ranker(prepared, tmp_path):
     assert [done for done, _, _ in seen] == [1, 2, 3]
 
 
-def test_its_trees_do_not_depend_on_the_number_of_threads(prepared, tmp_path):
+def test_lightgbm_trees_do_not_depend_on_threads(prepared, tmp_path):
     for threads in (1, 2):
         fit_lightgbm(prepared, tmp_path / f"{threads}.onnx", model_version=1, rounds=20, threads=threads)
     assert (tmp_path / "1.onnx").read_bytes() == (tmp_path / "2.onnx").read_bytes()
 
 
-def test_it_stops_when_it_is_told_to_and_writes_nothing(prepared, tmp_path):
+def test_stopped_fit_lightgbm_writes_no_file(prepared, tmp_path):
     stopped = Event()
     stopped.set()
     with pytest.raises(CancelledError):

@@ -1,4 +1,4 @@
-"""Data at the edge of what can teach: trained around, or refused by name before anything is trained."""
+"""Tests of unusual data: training works, or is refused by name before it starts."""
 
 from dataclasses import replace
 
@@ -35,14 +35,14 @@ def bare(table, rows=slice(None)):
 
 
 def trained_and_served(dataset, folder, settings=QUICK):
-    """The quality, after feeds of the test users were served without a step that failed."""
+    """Returns the quality, after pages of the test users were served without a failed step."""
     quality = train_all(dataset, settings, folder / "run").quality
     served = serve(dataset, set_up(dataset, folder / "run", read_run(folder / "run")["settings"], folder), 3)
     assert served.feeds and all(len(feed) and not feed.degraded for feed in served.feeds)
     return quality
 
 
-def test_a_single_user_is_trained_around(dataset, tmp_path):
+def test_training_works_with_a_single_user(dataset, tmp_path):
     only = dataset.snapshot.users.ids[0]
     exposures = replace(dataset.exposures, user_id=np.full(len(dataset.exposures), only))
     alone = replaced(dataset, exposures, users=bare(dataset.snapshot.users, slice(1)), relations={})
@@ -52,7 +52,7 @@ def test_a_single_user_is_trained_around(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("days", ["validation", "test"])
-def test_a_label_of_one_class_on_later_days_is_trained_around(dataset, tmp_path, days):
+def test_training_works_if_later_labels_are_of_one_class(dataset, tmp_path, days):
     time, cuts = dataset.exposures.time_ms, (dataset.train_until_ms, dataset.valid_until_ms)
     of_days = (time >= cuts[0]) & (time < cuts[1]) if days == "validation" else time >= cuts[1]
     like = np.where(of_days, 0, dataset.exposures.labels["like"]).astype(np.uint8)
@@ -64,11 +64,11 @@ def test_a_label_of_one_class_on_later_days_is_trained_around(dataset, tmp_path,
     assert models["towers"]["click"]["auc"] is not None
 
 
-def test_users_without_histories_are_trained_around(dataset, tmp_path):
+def test_training_works_without_histories(dataset, tmp_path):
     trained_and_served(replaced(dataset, dataset.exposures, relations={}), tmp_path)
 
 
-def test_works_that_are_all_new_are_trained_around(dataset, tmp_path):
+def test_training_works_if_all_items_are_new(dataset, tmp_path):
     """No work is shown twice: none has an id of its own, and what is shown in the test was never shown
     before."""
     n, works = len(dataset.exposures), dataset.snapshot.works
@@ -79,15 +79,14 @@ def test_works_that_are_all_new_are_trained_around(dataset, tmp_path):
     assert quality["models"]["popularity"]["click"]["auc"] == 0.5
 
 
-def test_a_single_work_makes_no_list_and_trains_without_lists(dataset, tmp_path):
+def test_training_works_with_a_single_item_without_lists(dataset, tmp_path):
     works = bare(dataset.snapshot.works, slice(1))
     exposures = replace(dataset.exposures, work_id=np.full(len(dataset.exposures), works.ids[0]))
     one = replaced(dataset, exposures, works=works, relations={})
     told = []
     with pytest.raises(
         DataError,
-        match=r"lists of 40 works, .* have a pool, of at most 1 "
-        r"works.*feature-distillation",
+        match=r"lists of 40 items, .* have a pool, of at most 1 items.*feature-distillation",
     ):
         train_all(one, QUICK, tmp_path / "refused", lambda *step: told.append(step))
     assert not told and not (tmp_path / "refused").exists()

@@ -1,5 +1,4 @@
-"""What would fail at the end of a training is refused before it begins, by name; a missing picture library is
-not."""
+"""Tests that training is refused before it starts if a later step would fail."""
 
 import sys
 from dataclasses import replace
@@ -16,7 +15,7 @@ from karec.learn.run.train import train_all
 
 
 def refused(dataset, settings, folder, error, message):
-    """Training raises ``error`` before it says that it does anything, and makes no folder."""
+    """Checks that training raises ``error`` before any progress, and makes no folder."""
     told = []
     with pytest.raises(error, match=message):
         train_all(dataset, settings, folder / "run", lambda *step: told.append(step))
@@ -41,21 +40,21 @@ def refused(dataset, settings, folder, error, message):
         ("pyarrow", {}, "the rank log needs the package 'pyarrow'"),
     ],
 )
-def test_a_package_that_a_later_step_needs_is_told_before(
+def test_missing_package_of_a_later_step_is_named_before_training(
     dataset, tmp_path, monkeypatch, package, change, message
 ):
     monkeypatch.setitem(sys.modules, package, None)  # what an import then finds is nothing
     refused(dataset, SMALL.replace(**change), tmp_path, MissingExtra, message)
 
 
-def test_an_ablation_with_lightgbm_tells_it_before(dataset, tmp_path, monkeypatch):
+def test_ablation_names_missing_lightgbm_first(dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(MissingExtra, match="'lightgbm'"):
         run_ablation(dataset, SMALL, tmp_path / "ablation", only=["lightgbm"])
     assert not (tmp_path / "ablation").exists()
 
 
-def test_packages_that_nothing_asks_for_may_be_missing(dataset, monkeypatch):
+def test_unused_packages_may_be_missing(dataset, monkeypatch):
     for package in ("lightgbm", "onnxmltools", "matplotlib", "tensorboard"):
         monkeypatch.setitem(sys.modules, package, None)
     check_run(dataset, SMALL)
@@ -65,29 +64,27 @@ def test_packages_that_nothing_asks_for_may_be_missing(dataset, monkeypatch):
     ("days", "cuts"),
     [("training", (0, 500)), ("validation", (300, 300)), ("test", (300, 600))],
 )
-def test_days_without_exposures_are_named(dataset, tmp_path, days, cuts):
+def test_days_without_exposures_are_named_before_training(dataset, tmp_path, days, cuts):
     time = [*dataset.exposures.time_ms.tolist(), int(dataset.exposures.time_ms[-1]) + 1]
     cut = replace(dataset, train_until_ms=time[cuts[0]], valid_until_ms=time[cuts[1]])
-    refused(
-        cut, SMALL, tmp_path, DataError, f"tiny: no exposures on the {days} days; there are .* training, "
-    )
+    refused(cut, SMALL, tmp_path, DataError, rf"tiny: no exposures on the {days} days \(.* training, ")
 
 
 @pytest.mark.parametrize(
     "change",
     [{"distil": {"list_works": 41}}, {"shadow": {"share": 0.0}}, {"shadow": {"share": 1e-4}}],
 )
-def test_lists_that_the_log_would_not_hold_are_refused(dataset, tmp_path, change):
-    message = r"recipe 'list' learns from lists of 4\d works, and the rank log would have none so long"
+def test_missing_lists_are_refused_before_training(dataset, tmp_path, change):
+    message = r"recipe 'list' needs lists of 4\d items, and the rank log would have none"
     refused(dataset, SMALL.replace(**change), tmp_path, DataError, message)
     check_run(dataset, SMALL.replace(**change).with_recipe("feature-distillation"))
 
 
-def test_long_feeds_are_lists_without_pools(dataset):
+def test_long_pages_count_as_lists_without_pools(dataset):
     """Exposures of a user at one moment are one request, whose works are a list however few pools there
     are."""
     settings = SMALL.replace(shadow={"share": 0.0}, distil={"list_works": 12})
-    with pytest.raises(DataError, match="lists of 12 works"):
+    with pytest.raises(DataError, match="lists of 12 items"):
         check_run(dataset, settings)
     start = dataset.snapshot.time_ms
     feeds = replace(dataset.exposures, time_ms=start + np.arange(len(dataset.exposures)) // 200)
@@ -96,7 +93,7 @@ def test_long_feeds_are_lists_without_pools(dataset):
     check_run(replace(dataset, exposures=feeds, train_until_ms=start + 1, valid_until_ms=start + 2), settings)
 
 
-def test_curves_need_matplotlib(tmp_path, monkeypatch):
+def test_curves_name_missing_matplotlib(tmp_path, monkeypatch):
     run = {"curves": {"towers": [[0, 0.7], [1, 0.6]]}, "epochs": {"towers": [{"loss": 0.6, "score": 0.6}]}}
     write_curves(run, tmp_path / "drawn.svg")
     assert (tmp_path / "drawn.svg").exists()

@@ -1,4 +1,4 @@
-"""How the ranker is taught: its members, and what it learns besides its tasks."""
+"""Tests of the ranker's members and auxiliary tasks."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from small_settings import SMALL
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.ranker import MmoeRanker
 from karec.learn.run.rankers import ranker_loss
-from karec.samples.auxiliary_tasks import auxiliary_chances, auxiliary_labels, auxiliary_tasks
+from karec.samples.auxiliary_tasks import auxiliary_labels, auxiliary_probabilities, auxiliary_tasks
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def prepared(dataset, tmp_path_factory):
     return prepare(dataset, SMALL, tmp_path_factory.mktemp("prepared"))
 
 
-def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared):
+def test_ranker_loss_is_per_member_and_logit_is_their_mean(prepared):
     edges = prepared.train_batches.edges(3)
     tasks = prepared.encoder.tasks
     model = MmoeRanker(prepared.encoder, edges, dim=4, members=3, hidden=8, n_experts=2).eval()
@@ -36,7 +36,7 @@ def test_each_member_learns_from_its_own_mistakes_and_their_mean_ranks(prepared)
     assert [bool(grad.any()) for grad in model.heads.grad] == [False, True, False]
 
 
-def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
+def test_auxiliary_tasks_do_not_change_shared_weights(prepared):
     edges = prepared.train_batches.edges(3)
     extra = auxiliary_tasks(
         prepared.train.exposures, prepared.encoder.tasks, ("follow", "play_time", "gift", "click")
@@ -51,15 +51,16 @@ def test_auxiliary_tasks_change_no_weight_that_the_tasks_share(prepared):
     assert model.extra.weight.grad.abs().sum() > 0 and model.wide_item.weight.grad[-2:].abs().sum() > 0
 
 
-def test_play_time_is_learned_in_units_of_ten_seconds(prepared):
+def test_play_time_labels_are_in_units_of_ten_seconds(prepared):
     told = auxiliary_labels(prepared.train.exposures, ("play_time", "follow"))
     np.testing.assert_allclose(told[:, 0], prepared.train.exposures.play_ms / 10_000)
     np.testing.assert_array_equal(told[:, 1], prepared.train.exposures.labels["follow"])
 
 
-def test_as_a_chance_play_time_is_what_a_sigmoid_makes_of_its_logarithm(prepared):
+def test_play_time_probability_is_the_sigmoid_of_its_logarithm(prepared):
     played, chance = (
-        told(prepared.train.exposures, ("play_time",))[:, 0] for told in (auxiliary_labels, auxiliary_chances)
+        told(prepared.train.exposures, ("play_time",))[:, 0]
+        for told in (auxiliary_labels, auxiliary_probabilities)
     )
     some = played > 0
     np.testing.assert_allclose(chance[some], 1 / (1 + np.exp(-np.log(played[some]))), rtol=1e-5)

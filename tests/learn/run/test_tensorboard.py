@@ -1,4 +1,4 @@
-"""TensorBoard's event files hold what run.json holds, also of a run that was killed and resumed."""
+"""Tests that TensorBoard's event files equal run.json, also for a killed and resumed run."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def run(dataset, tmp_path_factory):
     return train_all(dataset, SETTINGS, tmp_path_factory.mktemp("run")).folder
 
 
-def test_each_training_has_the_curve_and_the_epochs_of_run_json(run):
+def test_event_files_equal_the_curves_in_run_json(run):
     facts = json.loads((run / "run.json").read_text())
     assert {folder.name for folder in (run / "tensorboard").iterdir()} == set(IN_RUN_JSON)
     for folder, name in IN_RUN_JSON.items():
@@ -71,9 +71,7 @@ train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
 
 @pytest.mark.long
 @pytest.mark.parametrize(("where", "training"), [("the ranker", "ranker"), ("the towers", "towers")])
-def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(
-    dataset, run, tmp_path, where, training
-):
+def test_event_files_of_a_resumed_run_equal_those_of_a_whole_run(dataset, run, tmp_path, where, training):
     folders = [os.path.dirname(path) for path in (small_dataset.__file__, __file__)]
     script = KILLED.format(folders=folders, out=str(tmp_path), where=f"training {where}")
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
@@ -88,7 +86,7 @@ def test_a_run_that_was_killed_and_resumed_has_the_scalars_of_one_that_was_not(
 
 
 @pytest.mark.long
-def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, tmp_path):
+def test_run_without_event_files_may_be_resumed_with_them(dataset, run, tmp_path):
     class Stopped(Exception):
         pass
 
@@ -104,15 +102,15 @@ def test_a_run_may_be_resumed_with_event_files_that_began_without(dataset, run, 
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
 
 
-def test_the_tensorboard_setting_is_no_part_of_the_fingerprint(dataset):
+def test_fingerprint_does_not_depend_on_the_tensorboard_setting(dataset):
     without = fingerprint(dataset, SETTINGS.replace(run={"tensorboard": False}))
     assert fingerprint(dataset, SETTINGS) == without
     assert fingerprint(dataset, SETTINGS.replace(seed=1)) != without
 
 
-def test_scalars_can_be_read_before_the_files_are_closed(tmp_path):
-    """Nothing is closed here: a training that diverges never is."""
-    tell = EventFiles(tmp_path).of("towers")
+def test_event_files_can_be_read_before_they_are_closed(tmp_path):
+    """A training that diverges never closes its files."""
+    tell = EventFiles(tmp_path).writer("towers")
     at = FitState(curve=[(0, 0.5)])
     for step in (1, 2):
         at.curve.append((step, 0.25))
@@ -123,20 +121,20 @@ def test_scalars_can_be_read_before_the_files_are_closed(tmp_path):
     assert read(tmp_path / "towers") == told
 
 
-def test_event_files_that_a_kill_left_are_written_anew(tmp_path):
-    """Steps that the checkpoint does not know of, and half a record, beyond which no reader goes."""
+def test_event_files_of_a_killed_run_are_written_again(tmp_path):
+    """Files with steps that the checkpoint lacks, and half a record, after which no reader continues."""
     with EventFiles(tmp_path) as files:
-        files.of("towers")(FitState(curve=[(0, 0.5), (1, 0.25), (2, 0.75)], history=[Epoch(0.5, 0.5)]))
+        files.writer("towers")(FitState(curve=[(0, 0.5), (1, 0.25), (2, 0.75)], history=[Epoch(0.5, 0.5)]))
     (left,) = (tmp_path / "towers").iterdir()
     os.truncate(left, left.stat().st_size - 3)
     with EventFiles(tmp_path) as files:
-        files.of("towers")(FitState(curve=[(0, 0.5), (1, 0.25)], history=[Epoch(0.5, 0.5)]))
+        files.writer("towers")(FitState(curve=[(0, 0.5), (1, 0.25)], history=[Epoch(0.5, 0.5)]))
     assert len(list((tmp_path / "towers").iterdir())) == 1
     told = {"loss": [(0, 0.5), (1, 0.25)], "epoch/loss": [(1, 0.5)], "epoch/score": [(1, 0.5)]}
     assert read(tmp_path / "towers") == told
 
 
-def test_event_files_of_an_earlier_run_are_removed(dataset, tmp_path):
+def test_event_files_of_an_earlier_run_are_removed_by_a_new_run(dataset, tmp_path):
     (tmp_path / "tensorboard" / "hard").mkdir(parents=True)
     quick = SETTINGS.replace(
         ranker={"epochs": 1},
@@ -148,7 +146,7 @@ def test_event_files_of_an_earlier_run_are_removed(dataset, tmp_path):
     assert not (tmp_path / "tensorboard").exists()
 
 
-def test_a_missing_package_is_told_before_anything_is_trained(dataset, tmp_path, monkeypatch):
+def test_missing_tensorboard_is_named_before_training(dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # what an import then finds is nothing
     for name in ("torch.utils.tensorboard", "torch.utils.tensorboard.writer"):
         monkeypatch.delitem(sys.modules, name, raising=False)

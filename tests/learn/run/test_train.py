@@ -1,4 +1,4 @@
-"""The steps of training on a tiny platform: what they leave, that a seed settles them, and how they stop."""
+"""Tests of a whole training on a tiny platform: files, reproducibility, resuming, and refusals."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def run(dataset, tmp_path_factory):
     return result, told
 
 
-def test_a_run_leaves_all_that_serving_needs(dataset, run):
+def test_run_folder_has_all_files_for_serving(dataset, run):
     folder = run[0].folder
     assert Encoder.load(folder / "encoder.npz").tasks == dataset.tasks
     for kind, outputs in (
@@ -55,7 +55,7 @@ def test_a_run_leaves_all_that_serving_needs(dataset, run):
     assert len(log) == pairs
 
 
-def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(dataset, run):
+def test_evaluate_run_repeats_the_quality_of_the_training(dataset, run):
     result = run[0]
     models = result.quality["models"]
     assert list(models) == ["popularity", "rates", "lr", "towers", "mmoe"]
@@ -72,10 +72,10 @@ def test_quality_of_every_model_is_the_same_when_computed_from_the_folder(datase
     assert json.loads(json.dumps(measured)) == as_json
 
 
-def test_quality_is_measured_on_as_many_threads_as_the_settings_say(dataset, run, monkeypatch):
-    """One, on a machine that has four cores to give."""
+def test_quality_uses_the_threads_of_the_settings(dataset, run, monkeypatch):
+    """One thread on a machine with four cores."""
     monkeypatch.setattr("karec.samples.replay.BATCH", 4)
-    monkeypatch.setattr("karec.samples.threads.cores", lambda: 4)
+    monkeypatch.setattr("karec.samples.threads.count_cores", lambda: 4)
     seen = set()
     evaluate_run(dataset, run[0].folder, lambda *_: seen.update(each.name for each in threading.enumerate()))
     assert [name for name in seen if name.startswith("karec-in-order")] == ["karec-in-order_0"]
@@ -93,7 +93,7 @@ def test_run_json_has_the_keys_of_its_golden_file(run):
         )
 
 
-def test_what_an_earlier_run_left_is_not_reported(dataset, run):
+def test_quality_does_not_report_models_of_an_earlier_run(dataset, run):
     folder = run[0].folder
     left = folder / "baseline_lightgbm.onnx"
     left.write_bytes((folder / "ranker.onnx").read_bytes())
@@ -109,7 +109,7 @@ def test_what_an_earlier_run_left_is_not_reported(dataset, run):
         left.unlink()
 
 
-def test_every_part_of_progress_ends_at_its_total(run):
+def test_progress_of_each_part_ends_at_its_total(run):
     last = {}
     for done, total, what in run[1]:
         assert 0 < done <= total
@@ -123,7 +123,7 @@ def test_every_part_of_progress_ends_at_its_total(run):
     assert all(done == total for done, total in last.values())
 
 
-def test_the_same_seed_gives_the_same_quality(dataset, run, tmp_path):
+def test_training_is_reproducible(dataset, run, tmp_path):
     again = train_all(dataset, SMALL, tmp_path / "again")
     assert again.quality == run[0].quality
 
@@ -136,7 +136,7 @@ class Stopped(Exception):
 @pytest.mark.parametrize(
     "where", ["training the ranker", "training logistic regression", "training the towers"]
 )
-def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path, where):
+def test_stopped_run_resumes_to_the_same_models(dataset, run, tmp_path, where):
     def stop(done, total, what):
         if (done, what) == (9, where):
             raise Stopped
@@ -156,12 +156,12 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_models(dataset, run, tmp_path
     assert heads[0] == heads[1]
 
 
-def test_a_run_of_other_settings_does_not_go_on_from_what_is_there(dataset, run):
+def test_resume_refuses_checkpoints_of_other_settings(dataset, run):
     with pytest.raises(CheckpointError, match=r"ranker\.pt belongs to another training"):
         train_all(dataset, SMALL.replace(optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
 
 
-def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
+def test_curves_of_run_json_can_be_drawn(run, tmp_path):
     facts = json.loads((run[0].folder / "run.json").read_text())
     assert set(facts["curves"]) == set(facts["epochs"]) == {"mmoe", "lr", "towers"}
     steps = [step for step, _ in facts["curves"]["towers"]]
@@ -171,7 +171,7 @@ def test_run_json_holds_curves_that_can_be_drawn(run, tmp_path):
 
 
 @pytest.mark.long
-def test_hard_towers_are_a_baseline_and_equal_the_towers_of_the_recipe_hard(dataset, tmp_path):
+def test_hard_towers_baseline_equals_towers_with_recipe_hard(dataset, tmp_path):
     settings = SMALL.replace(evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
     result = train_all(dataset, settings, tmp_path / "list")
     assert list(result.quality["models"]) == ["popularity", "rates", "hard", "towers", "lr"]
@@ -182,7 +182,7 @@ def test_hard_towers_are_a_baseline_and_equal_the_towers_of_the_recipe_hard(data
         assert measures["ece"] == pytest.approx(alone[task]["ece"], abs=1e-4)
 
 
-def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_path):
+def test_model_distillation_trains_a_ranker_with_tower_features(dataset, tmp_path):
     settings = QUICK.with_recipe("model-distillation")
     folder = train_all(dataset, settings, tmp_path).folder
     assert "crosses" not in OnnxModel(folder / "ranker.onnx").inputs
@@ -198,7 +198,7 @@ def test_model_distillation_trains_a_ranker_of_the_towers_features(dataset, tmp_
         ),
     ],
 )
-def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path, change, message):
+def test_unusable_labels_are_refused_before_training(dataset, tmp_path, change, message):
     exposures = dataclasses.replace(dataset.exposures, labels=change(dataset.exposures.labels))
     told = []
     with pytest.raises(ValueError, match=message):
@@ -211,7 +211,7 @@ def test_labels_that_cannot_teach_are_refused_before_training(dataset, tmp_path,
     assert not told
 
 
-def test_another_seed_gives_another_ranker(dataset, run, tmp_path):
+def test_other_seed_gives_another_ranker(dataset, run, tmp_path):
     prepared = prepare(dataset, SMALL, tmp_path)
     seen = ranker_logits(prepared.valid, OnnxModel(run[0].folder / "ranker.onnx"))
     train_ranker("mmoe", prepared, SMALL.replace(seed=1), tmp_path / "ranker.onnx")
@@ -219,19 +219,19 @@ def test_another_seed_gives_another_ranker(dataset, run, tmp_path):
 
 
 @pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
-def test_logistic_regression_and_lightgbm_teach_the_towers_too(dataset, tmp_path, ranker):
+def test_towers_learn_from_logistic_regression_and_lightgbm(dataset, tmp_path, ranker):
     settings = QUICK.replace(ranker={"kind": ranker})
     quality = train_all(dataset, settings, tmp_path).quality
     assert list(quality["models"]) == ["popularity", "rates", "towers", ranker]
 
 
-def test_a_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
+def test_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
         train_all(dataset, SMALL.replace(fusion={"gift": 1.0}), tmp_path)
 
 
-def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):
-    """It failed after the ranker was trained, when its log was written: an integer array took no quotient."""
+def test_integer_fusion_weight_trains_like_a_float(dataset, tmp_path):
+    """An integer weight once failed when the log was written, after the ranker was trained."""
     one_task = dataclasses.replace(dataset, tasks=("click",))
     settings = QUICK.with_recipe("hard").replace(fusion={"click": 1}, ranker={"kind": "lr"})
     quality = train_all(one_task, settings, tmp_path).quality
@@ -239,7 +239,7 @@ def test_a_whole_number_as_a_weight_trains_as_the_float_does(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("lacking", [("count_exposed",), ("count_like",), ("count_exposed", "count_click")])
-def test_works_without_counters_are_named_before_training_and_what_adds_them(dataset, tmp_path, lacking):
+def test_items_without_counters_are_refused_with_the_remedy(dataset, tmp_path, lacking):
     works = dataset.snapshot.works
     columns = {name: column for name, column in works.columns.items() if name not in lacking}
     bare = replaced(dataset, works=Table(works.ids, columns))
@@ -254,17 +254,17 @@ def test_works_without_counters_are_named_before_training_and_what_adds_them(dat
     check_training(counted, SMALL)
 
 
-def test_a_run_of_flat_settings_is_refused_by_its_format(dataset, run, tmp_path):
+def test_run_of_an_old_format_is_refused(dataset, run, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"settings": {"ranker": "mmoe"}}))
     with pytest.raises(
         DataError,
-        match=r"run\.json has format None, this version reads 3: train the run "
+        match=r"run\.json: format is None, expected 3\. Train the run "
         r"again",
     ):
         evaluate_run(dataset, tmp_path)
 
 
-def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(dataset, tmp_path):
+def test_weight_of_an_unknown_task_is_refused_before_training(dataset, tmp_path):
     known = {"like": 2.0, "fused": 1.0, "follow": 1.0, "play_time": 0.5}
     with pytest.raises(
         ConfigError,
@@ -275,13 +275,13 @@ def test_a_weight_of_a_task_that_nothing_learns_is_refused_before_training(datas
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_a_device_that_is_not_there_is_told_before_training(dataset, tmp_path):
+def test_missing_device_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"run\.device = 'cuda', and torch finds no CUDA device"):
         train_all(dataset, SMALL.replace(run={"device": "cuda"}), tmp_path)
 
 
 @pytest.mark.parametrize("value", [2.0, -1.0, np.nan])
-def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
+def test_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
     like = dataset.exposures.labels["like"].astype(np.float32)
     like[17] = value
     exposures = dataclasses.replace(dataset.exposures, labels={**dataset.exposures.labels, "like": like})
@@ -289,7 +289,7 @@ def test_a_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
         train_all(dataclasses.replace(dataset, exposures=exposures), SMALL, tmp_path)
 
 
-def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(dataset, tmp_path):
+def test_diverged_run_keeps_the_last_finite_checkpoint(dataset, tmp_path):
     settings = SMALL.replace(optimizer={"learning_rate": 1e6}, run={"checkpoint_steps": 1})
     path = tmp_path / "checkpoints" / "ranker.pt"
     with pytest.raises(
@@ -302,16 +302,16 @@ def test_a_rate_that_is_too_high_stops_the_run_and_leaves_the_last_good_state(da
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_resuming_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
+def test_resume_of_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
     if made:
         (tmp_path / "run").mkdir()
-    with pytest.raises(CheckpointError, match=r"run holds no run to go on with: begin one without resume"):
+    with pytest.raises(CheckpointError, match=r"run: no run to resume\. Start without --resume"):
         train_all(dataset, SMALL, tmp_path / "run", resume=True)
     assert (tmp_path / "run").exists() == made
 
 
-def test_a_run_killed_while_it_was_published_can_be_resumed(dataset):
-    """What is published next has another version, and the models are those that were trained."""
+def test_fingerprint_does_not_depend_on_the_model_version(dataset):
+    """So a run killed while it was published resumes under the next version."""
     assert fingerprint(dataset, SMALL.replace(model_version=2)) == fingerprint(dataset, SMALL)
 
 
@@ -335,11 +335,11 @@ def replaced(dataset, exposures=None, **of_snapshot):
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_checkpoint_of_data_that_differ_in_anything_learned_from_is_of_another_training(dataset, what):
+def test_fingerprint_depends_on_all_data_that_training_reads(dataset, what):
     assert fingerprint(replaced(dataset), SMALL) == fingerprint(dataset, SMALL)
     assert fingerprint(CHANGES[what](dataset), SMALL) != fingerprint(dataset, SMALL)
 
 
-def test_evaluating_a_folder_without_a_run_is_refused(dataset, tmp_path):
-    with pytest.raises(DataError, match="is not a run folder"):
+def test_evaluate_run_refuses_a_folder_without_a_run(dataset, tmp_path):
+    with pytest.raises(DataError, match="not a run folder"):
         evaluate_run(dataset, tmp_path)

@@ -39,7 +39,7 @@ from karec.lab.simulate.world.item_type_tastes import (
 from karec.lab.simulate.world.opening_hours import OpeningHours
 from karec.lab.simulate.world.platform import FIRST_SONG_ID, FIRST_USER_ID, World
 from karec.lab.simulate.world.sampling import weighted_rows
-from karec.refresh.item_types import KindOfWorks
+from karec.refresh.item_types import DerivedItemType
 
 FIRST_LIVE_ID, FIRST_ROOM_ID = 2_000_000_001, 3_000_000_001
 SHOWN = 20  # items of each kind that are shown to a user, on average
@@ -60,19 +60,19 @@ class WorldKind:
     """``made`` is published; ``tastes`` and ``hours`` (None: always there) are the truth, by row of its
     items."""
 
-    made: KindOfWorks
+    made: DerivedItemType
     tastes: KindTastes
     hours: OpeningHours | None
 
     def on_at(self, time_ms: int) -> NDArray[Any]:
         """Ids of the items that are there at a moment."""
-        ids = np.asarray(self.made.kind.items.ids)
+        ids = np.asarray(self.made.item_type.items.ids)
         return ids if self.hours is None else ids[self.hours.open_at(np.arange(len(ids)), time_ms)]
 
     def value(self, user_rows: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
         """(N,) what the scene is for, expected of ``user_rows (N,)`` and items ``ids (N,)``: a chance, or
         seconds."""
-        return self.tastes.value(user_rows, self.made.kind.items.lookup(ids))
+        return self.tastes.value(user_rows, self.made.item_type.items.lookup(ids))
 
 
 def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, WorldKind]:
@@ -99,7 +99,7 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
         of_kind = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
         lists = {each: after.relations[each] for each in of_kind}
         kinds[name] = WorldKind(
-            KindOfWorks(ItemType(after.works, lists, MEANING[name]), works_of), tastes, hours
+            DerivedItemType(ItemType(after.works, lists, MEANING[name]), works_of), tastes, hours
         )
     return kinds
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from karec.files import file_aside
 from karec.lab.studies.ablation.inputs import AblationInputs
 from karec.lab.studies.ablation.table import ModelScores
-from karec.learn.distil.round import train_round
+from karec.learn.distil.distillation import fit_towers
 from karec.learn.distil.targets import Targets
 from karec.learn.distil.tower_logits import library_vectors, list_logits, user_side
 from karec.learn.fit.predictions import predict
@@ -38,7 +38,7 @@ from karec.samples.lists import LoggedLists, read_lists
 from karec.samples.rate_baselines import popularity_logits, rate_logits
 from karec.samples.replay import pool_logits, ranker_logits
 from karec.samples.soft_labels import SoftLabels, read_soft_labels
-from karec.samples.threads import in_order
+from karec.samples.threads import map_in_order
 
 WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
 TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
@@ -124,7 +124,7 @@ class AblationModels:
                 asked["dense"] = encoder.dense(asked)
             return self._fusion(ranker.run(asked, "logits")[0], ranker.tasks)
 
-        parts = in_order(scored, range(0, len(inputs.library), WORKS_AT_ONCE), self._settings.run.threads)
+        parts = map_in_order(scored, range(0, len(inputs.library), WORKS_AT_ONCE), self._settings.run.threads)
         return np.concatenate(list(parts)).astype(np.float32)
 
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
@@ -132,8 +132,8 @@ class AblationModels:
         settings = settings.replace(towers={"kind": towers}).with_recipe(recipe)
         teacher = f"peer-{towers}" if settings.distil.ranker_features == "towers" else "teacher"
         soft, lists = self._logged(teacher, seed)
-        targets, inputs = Targets.of(soft, lists), self._inputs
-        model, _ = train_round(inputs.prepared, targets, lists, settings, inputs.progress)
+        targets, inputs = Targets.from_logs(soft, lists), self._inputs
+        model, _ = fit_towers(inputs.prepared, targets, lists, settings, inputs.progress)
         return self._scored_by(model)
 
     def _scored_by(self, model: Towers) -> dict[str, NDArray[Any]]:

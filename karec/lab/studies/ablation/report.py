@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from karec.evaluate.tables import with_interval
+from karec.evaluate.tables import format_measure
 from karec.files import write_text_aside
 from karec.lab.report import Table
 from karec.lab.studies.ablation.table import COMPARED_WITH, TOPS
@@ -110,7 +110,7 @@ def _over_tables(report: Mapping[str, Any], titles: Mapping[str, str]) -> Iterat
 
 
 def _with_interval(measure: Mapping[str, Any] | None, digits: int = 4) -> str:
-    return "" if measure is None else with_interval(measure["value"], measure["ci"], digits)
+    return "" if measure is None else format_measure(measure["value"], measure["ci"], digits)
 
 
 def _gain(row: Mapping[str, Any], name: str, digits: int = 4) -> str:

@@ -28,17 +28,17 @@ def kinds(world, snapshot):
 def test_the_same_seed_gives_the_same_kinds_and_another_one_others(world, snapshot, kinds):
     again, others = make_kinds(world, snapshot), make_kinds(world, snapshot, seed=1)
     for name, kind in kinds.items():
-        items = kind.made.kind.items
+        items = kind.made.item_type.items
         for column, values in items.columns.items():
-            np.testing.assert_array_equal(again[name].made.kind.items[column], values)
-        assert not np.array_equal(others[name].made.kind.items["count_exposed"], items["count_exposed"])
+            np.testing.assert_array_equal(again[name].made.item_type.items[column], values)
+        assert not np.array_equal(others[name].made.item_type.items["count_exposed"], items["count_exposed"])
 
 
 def test_what_users_did_was_as_likely_as_the_truth_says(kinds):
     rates = {"song": {"sing": 0.10}, "creator": {"follow": 0.02}, "room": {"join": 0.05}}
     rates["live"] = {"watch_1m": 0.25, "watch_5m": 0.10, "watch_30m": 0.025}
     for name, of_labels in rates.items():
-        columns = kinds[name].made.kind.items.columns
+        columns = kinds[name].made.item_type.items.columns
         shown = columns["count_exposed"].sum()
         for label, rate in of_labels.items():
             off = 4 * np.sqrt(rate * (1 - rate) / shown) + 0.01 * rate
@@ -49,12 +49,12 @@ def test_what_users_did_was_as_likely_as_the_truth_says(kinds):
 
 def test_lists_hold_items_of_the_kind_and_creators_followed_since_are_among_the_follows(kinds, snapshot):
     for kind in kinds.values():
-        history = kind.made.kind.relations["history"]
+        history = kind.made.item_type.relations["history"]
         assert len(history) == len(snapshot.users)
-        assert (kind.made.kind.items.lookup(history.values) >= 0).all()
-    follows = kinds["creator"].made.kind.relations["follows"]
+        assert (kind.made.item_type.items.lookup(history.values) >= 0).all()
+    follows = kinds["creator"].made.item_type.relations["follows"]
     assert len(follows.values) > len(snapshot.relations["follows"].values)
-    assert "follows" not in kinds["song"].made.kind.relations
+    assert "follows" not in kinds["song"].made.item_type.relations
 
 
 def test_a_vector_is_made_of_the_hosts_works_or_of_the_rooms_songs(kinds, snapshot):
@@ -62,7 +62,7 @@ def test_a_vector_is_made_of_the_hosts_works_or_of_the_rooms_songs(kinds, snapsh
     live, room = kinds["live"].made, kinds["room"].made
     for row in range(5):
         rows = works.lookup(live.works_of.of(row))
-        assert set(works["creator_id"][rows].tolist()) <= {int(live.kind.items["creator_id"][row])}
+        assert set(works["creator_id"][rows].tolist()) <= {int(live.item_type.items["creator_id"][row])}
         songs = works["song_id"][works.lookup(room.works_of.of(row))]
         assert set(songs.tolist()) <= set((1 + kinds["room"].tastes.songs[row]).tolist())
 
@@ -100,7 +100,7 @@ def test_rooms_open_and_close_by_the_minute_and_more_are_open_in_the_evening(kin
         live.on_at(snapshot.time_ms + 20 * HOUR_MS + minute * 60_000).tobytes() for minute in range(60)
     ]
     assert len(set(changes)) >= 5
-    assert len(kinds["song"].on_at(0)) == len(kinds["song"].made.kind.items)
+    assert len(kinds["song"].on_at(0)) == len(kinds["song"].made.item_type.items)
 
 
 def test_a_room_stays_open_past_midnight_and_never_longer_than_its_length(kinds):

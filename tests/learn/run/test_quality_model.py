@@ -1,5 +1,4 @@
-"""The quality model: learned from fair exposures of rows that passed the rules, and the same outside of
-LightGBM."""
+"""Tests of the quality model of screening."""
 
 import shutil
 from dataclasses import replace
@@ -14,7 +13,7 @@ import screened_library
 from karec.errors import ConfigError, DataError
 from karec.learn.run.quality_model import train_quality
 from karec.models.onnx_model import OnnxModel
-from karec.screening.quality import Model
+from karec.screening.quality import ModelScorer
 from karec.screening.settings import read_settings
 
 
@@ -35,47 +34,49 @@ def batch_of(path, day):
     return pq.read_table(path.parent / "uploads" / f"day={day}").combine_chunks().to_batches()[0]
 
 
-def test_it_tells_works_that_are_viewed_long_from_others(trained):
+def test_quality_separates_items_with_long_views(trained):
     path, model = trained
     assert model.auc > 0.6 and model.rows > 1000 and model.first == "2026-10-01"
     batch = batch_of(path, "2026-10-06")
     outcomes = pq.read_table(path.parent / "outcomes" / "day=2026-10-06")
-    quality = Model(path.parent / "quality.onnx").score(batch)
+    quality = ModelScorer(path.parent / "quality.onnx").score(batch)
     shown, viewed = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
     best, worst = quality >= np.quantile(quality, 0.8), quality <= np.quantile(quality, 0.2)
     assert viewed[best].sum() / shown[best].sum() > 1.4 * viewed[worst].sum() / shown[worst].sum()
 
 
-def test_quality_is_the_share_of_long_views_that_is_expected(trained):
+def test_quality_is_the_expected_fraction_of_long_views(trained):
     path, _ = trained
     batch = batch_of(path, "2026-10-06")
     outcomes = pq.read_table(path.parent / "outcomes" / "day=2026-10-06")
-    quality = Model(path.parent / "quality.onnx").score(batch)
+    quality = ModelScorer(path.parent / "quality.onnx").score(batch)
     shown, viewed = (outcomes[name].to_numpy() for name in ("exposures", "long_views"))
     assert (quality * shown).sum() == pytest.approx(viewed.sum(), rel=0.15)
 
 
-def test_its_inputs_are_the_columns_and_a_missing_cell_is_no_mistake(trained):
+def test_quality_model_reads_columns_and_accepts_missing_cells(trained):
     path, model = trained
     settings = read_settings(path)
     assert OnnxModel(model.path).inputs == settings.learn.features
     batch = batch_of(path, "2026-10-06")
     at = batch.schema.get_field_index("pitch_score")
     holes = batch.set_column(at, "pitch_score", pa.nulls(len(batch), pa.float32()))
-    assert np.isfinite(Model(model.path).score(holes)).all()
+    assert np.isfinite(ModelScorer(model.path).score(holes)).all()
 
 
-def test_it_says_until_when_it_learned(trained):
-    assert Model(trained[1].path).trained_until == date(2026, 10, 2) == date.fromisoformat(trained[1].last)
+def test_quality_model_reports_its_last_training_day(trained):
+    assert (
+        ModelScorer(trained[1].path).trained_until == date(2026, 10, 2) == date.fromisoformat(trained[1].last)
+    )
 
 
-def test_training_again_gives_the_same_file(trained, copy):
+def test_train_quality_is_reproducible(trained, copy):
     before = (copy.parent / "quality.onnx").read_bytes()
     train_quality(read_settings(copy), copy)
     assert (copy.parent / "quality.onnx").read_bytes() == before
 
 
-def test_days_after_until_are_not_read(trained, copy):
+def test_train_quality_does_not_read_days_after_until(trained, copy):
     for day in (3, 4, 5, 6):
         shutil.rmtree(copy.parent / "uploads" / f"day=2026-10-0{day}")
     before = (copy.parent / "quality.onnx").read_bytes()
@@ -83,7 +84,7 @@ def test_days_after_until_are_not_read(trained, copy):
     assert (copy.parent / "quality.onnx").read_bytes() == before
 
 
-def test_a_day_without_outcomes_is_told(trained, copy):
+def test_quality_model_notes_days_without_outcomes(trained, copy):
     assert trained[1].notes == ()
     copy.write_text(copy.read_text().replace("until = 2026-10-02", "until = 2026-10-04"))
     shutil.rmtree(copy.parent / "outcomes" / "day=2026-10-03")
@@ -98,42 +99,42 @@ def rewritten(copy, change):
     pq.write_table(pa.table(change(pq.read_table(path).to_pydict())), path)
 
 
-def test_more_long_views_than_exposures_are_refused(copy):
+def test_more_long_views_than_exposures_are_refused_in_training(copy):
     rewritten(copy, lambda rows: rows | {"long_views": [n + 1 for n in rows["exposures"]]})
     with pytest.raises(DataError, match="has more long_views than exposures"):
         train_quality(read_settings(copy), copy)
 
 
-def test_an_outcome_column_that_is_missing_is_refused(copy):
+def test_missing_outcome_column_is_refused_in_training(copy):
     rewritten(copy, lambda rows: {name: values for name, values in rows.items() if name != "long_views"})
     with pytest.raises(DataError, match="no column 'long_views'"):
         train_quality(read_settings(copy), copy)
 
 
-def test_no_fair_exposure_is_refused(copy):
+def test_train_quality_refuses_days_without_fair_exposure(copy):
     copy.write_text(copy.read_text().replace("fair = 20 ", "fair = 1_000_000 "))
     with pytest.raises(DataError, match="passed the rules and had 1000000 exposures"):
         train_quality(read_settings(copy), copy)
 
 
-def test_one_day_is_refused(copy):
+def test_train_quality_refuses_a_single_day(copy):
     copy.write_text(copy.read_text().replace("until = 2026-10-02", "until = 2026-10-01"))
-    with pytest.raises(DataError, match="two or more are wanted to learn from"):
+    with pytest.raises(DataError, match="expected at least 2"):
         train_quality(read_settings(copy), copy)
 
 
-def test_a_feature_that_is_a_text_is_refused(copy):
+def test_train_quality_refuses_a_text_feature(copy):
     copy.write_text(copy.read_text().replace('"is_duet"', '"is_duet", "tag"'))
-    with pytest.raises(DataError, match="column 'tag' holds text, wanted: integer or number or boolean"):
+    with pytest.raises(DataError, match="column 'tag' is text, expected integer or number or boolean"):
         train_quality(read_settings(copy), copy)
 
 
-def test_settings_without_learn_or_model_are_refused(trained):
+def test_train_quality_refuses_settings_without_learn_or_model(trained):
     path, _ = trained
     settings = read_settings(path)
     with pytest.raises(ConfigError, match="the table 'learn' is missing"):
         train_quality(replace(settings, learn=None), path)
-    with pytest.raises(ConfigError, match=r"quality\.model says where the model goes"):
+    with pytest.raises(ConfigError, match=r"quality\.model is missing"):
         train_quality(
             replace(settings, quality=replace(settings.quality, model=None, column="pitch_score")), path
         )

@@ -1,4 +1,4 @@
-"""Settings that choose themselves on the validation days: what is tried and kept, and what is not read."""
+"""Tests of the settings search: what is tried and kept, and what is not read."""
 
 import dataclasses
 import json
@@ -35,63 +35,63 @@ def made(dataset, short_lists, tmp_path_factory):
     return choose_settings(dataset, TINY, folder, minutes=60), folder
 
 
-def test_the_best_on_validation_days_is_kept_and_trains(dataset, made, tmp_path):
+def test_search_keeps_and_trains_the_best_on_validation_days(dataset, made, tmp_path):
     choice, _ = made
-    assert [(each.part, each.name) for each in choice.tried] == [
+    assert [(each.part, each.name) for each in choice.trials] == [
         ("ranker", "as given"),  # an mmoe: the change of that name is not tried again
         ("ranker", "lr"),
         ("towers", "as given"),  # without matching, which is not tried again
         ("towers", "matching"),
     ]
-    given, lr, towers, matching = choice.tried
+    given, lr, towers, matching = choice.trials
     assert [each.kept for each in (given, lr)] == [given.score >= lr.score, lr.score > given.score]
     assert choice.settings.ranker.kind == ("lr" if lr.kept else "mmoe")
     assert towers.kept and matching.kept == (matching.score > towers.score) == choice.settings.towers.matching
-    for each in choice.tried:
+    for each in choice.trials:
         assert each.score == pytest.approx(np.mean(list(each.by_task.values())))
     assert lr.gain == pytest.approx(lr.score - given.score) and lr.gain_ci[0] <= lr.gain_ci[1]
     result = train_all(dataset, choice.settings, tmp_path / "run", choice=choice)
     said = json.loads((result.folder / "run.json").read_text())
-    assert said["choice"] == json.loads(json.dumps(choice.as_dict()))
+    assert said["choice"] == json.loads(json.dumps(choice.to_dict()))
     assert said["settings"]["towers"]["matching"] == matching.kept
 
 
 @pytest.mark.long
-def test_the_test_days_do_not_move_a_choice(dataset, made, tmp_path):
-    """Their labels are turned over: the same scores, to the last bit."""
+def test_choice_does_not_depend_on_test_days(dataset, made, tmp_path):
+    """Labels of the test days are inverted; the scores keep their bits."""
     late, labels = dataset.exposures.time_ms >= dataset.valid_until_ms, dataset.exposures.labels
     labels = {name: np.where(late, 1 - label, label).astype(np.uint8) for name, label in labels.items()}
     other = dataclasses.replace(dataset, exposures=dataclasses.replace(dataset.exposures, labels=labels))
     theirs = choose_settings(other, TINY, tmp_path / "other", 60)
-    assert [each.score for each in theirs.tried] == [each.score for each in made[0].tried]
+    assert [each.score for each in theirs.trials] == [each.score for each in made[0].trials]
 
 
-def test_without_time_the_settings_stay_as_given_and_the_table_says_so(dataset, tmp_path):
+def test_search_without_time_keeps_the_given_settings(dataset, tmp_path):
     choice = choose_settings(dataset, TINY, tmp_path / "choice", minutes=1e-9)
     assert choice.settings == TINY.resolve(dataset)
-    assert [each.why_not for each in choice.tried] == ["", "no time", "", "no time"]
+    assert [each.why_not for each in choice.trials] == ["", "no time", "", "no time"]
 
 
 @pytest.mark.long
-def test_a_choice_is_resumed_for_the_same_data_and_settings_alone(dataset, made, monkeypatch):
+def test_choice_is_resumed_only_for_the_same_data_and_settings(dataset, made, monkeypatch):
     choice, folder = made
     monkeypatch.setattr(choose, "RANKERS", ())
     monkeypatch.setattr(choose, "TOWERS", ())
     kept = choose_settings(dataset, TINY, folder, 60, resume=True)
-    assert json.dumps(kept.as_dict()) == json.dumps(choice.as_dict()) and kept.settings == choice.settings
-    again = choose_settings(dataset, dataclasses.replace(TINY, seed=3), folder, 60, resume=True)
-    assert [each.part for each in again.tried] == ["ranker", "towers"]
+    assert json.dumps(kept.to_dict()) == json.dumps(choice.to_dict()) and kept.settings == choice.settings
+    again = choose_settings(dataset, TINY.replace(seed=3), folder, 60, resume=True)
+    assert [each.part for each in again.trials] == ["ranker", "towers"]
 
 
 @pytest.mark.long
-def test_a_ranker_that_lacks_what_fusion_weighs_is_not_tried(dataset, tmp_path, monkeypatch):
+def test_search_skips_rankers_without_the_fusion_tasks(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "TOWERS", ())
     settings = TINY.replace(fusion={"click": 1.0, "follow": 1.0})
-    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).tried
+    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
     assert [(each.name, each.why_not) for each in tried if each.why_not] == [("lr", "fusion weighs follow")]
 
 
-def test_a_settings_file_holds_every_setting(tmp_path):
+def test_settings_file_round_trips_every_setting(tmp_path):
     settings = TINY.replace(
         fusion={"click": 1.0, "a b": 2.5}, towers={"matching": True}, distil={"list_works": 3}
     )
@@ -100,13 +100,13 @@ def test_a_settings_file_holds_every_setting(tmp_path):
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
-def test_no_minutes_are_refused(dataset, tmp_path, minutes):
+def test_search_refuses_minutes_that_are_not_positive(dataset, tmp_path, minutes):
     with pytest.raises(ValueError, match="minutes above 0"):
         choose_settings(dataset, TINY, tmp_path, minutes)
 
 
 @pytest.mark.long
-def test_where_the_log_has_no_lists_no_recipe_that_learns_from_them_is_tried(dataset, tmp_path, monkeypatch):
+def test_search_skips_list_recipes_if_the_log_has_no_lists(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(choose, "RANKERS", ())
     recipes = (
         Change(f"recipe {name}", {"distil": {"recipe": name, **RECIPES[name]["distil"]}})
@@ -115,9 +115,9 @@ def test_where_the_log_has_no_lists_no_recipe_that_learns_from_them_is_tried(dat
     monkeypatch.setattr(choose, "TOWERS", tuple(recipes))
     taught = TINY.replace(shadow={"works": 41}).with_recipe("feature-distillation")  # of 40 works
     settings = taught.replace(distil={"list_works": 41})
-    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).tried
+    tried = choose_settings(dataset, settings, tmp_path / "choice", minutes=60).trials
     assert [(each.name, each.why_not) for each in tried if each.part == "towers"] == [
         ("as given", ""),
-        ("recipe list", "the rank log holds no list of 41 works"),
+        ("recipe list", "the rank log has no list of 41 items"),
         ("recipe hard", ""),
     ]

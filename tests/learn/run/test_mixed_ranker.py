@@ -1,5 +1,4 @@
-"""Two rankers as one: the graph is the mean of its parts, its numbers are those of least cross-entropy, it
-teaches."""
+"""Tests of the mixed ranker: graph, fitted weights, resuming, and refused settings."""
 
 import json
 import sys
@@ -41,7 +40,7 @@ def prepared(dataset, tmp_path_factory):
     return prepare(dataset, BOTH, tmp_path_factory.mktemp("prepared"))
 
 
-def test_the_one_graph_gives_the_mean_of_its_parts_logits(run, prepared, dataset):
+def test_mixed_ranker_gives_the_weighted_mean_of_its_parts(run, prepared, dataset):
     mmoe, trees, both = (OnnxModel(run.folder / f"ranker{part}.onnx") for part in ("_mmoe", "_lightgbm", ""))
     assert both.tasks == mmoe.tasks == (*dataset.tasks, "follow", "play_time")
     assert set(both.inputs) == {*mmoe.inputs, "dense"} and both.outputs == ("logits",)
@@ -58,7 +57,7 @@ def test_the_one_graph_gives_the_mean_of_its_parts_logits(run, prepared, dataset
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_lightgbm_beside_the_mmoe_grows_the_trees_it_grows_alone(prepared, tmp_path, threads):
+def test_lightgbm_trees_are_equal_if_the_mmoe_trains_in_parallel(prepared, tmp_path, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -70,7 +69,7 @@ def test_lightgbm_beside_the_mmoe_grows_the_trees_it_grows_alone(prepared, tmp_p
     assert (tmp_path / "both_lightgbm.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
 
 
-def test_what_ends_the_mmoe_ends_lightgbm_too(prepared, tmp_path):
+def test_error_of_the_mmoe_stops_lightgbm(prepared, tmp_path):
     def stop(done, total, what):
         if what == "training the ranker":
             raise Stopped
@@ -85,15 +84,15 @@ def test_what_ends_the_mmoe_ends_lightgbm_too(prepared, tmp_path):
     assert not any(thread.name.startswith("karec-lightgbm") for thread in threading.enumerate())
 
 
-def test_it_is_the_last_row_of_quality_after_its_parts_which_are_trained_once(run):
+def test_mixed_ranker_is_the_last_row_of_quality_after_its_parts(run):
     assert list(run.quality["models"]) == ["popularity", "rates", "lightgbm", "mmoe", "towers", "both"]
     assert not list(run.folder.glob("baseline_*"))
     assert list(run.epochs) == ["mmoe", "towers"]
     assert OnnxModel(run.folder / "ranker.onnx").kind == "ranker"
 
 
-def test_shares_scales_and_biases_are_those_of_least_cross_entropy():
-    """Against every share by hand: each part calibrated, mixed, calibrated again."""
+def test_fit_mixture_minimizes_cross_entropy():
+    """Compares with each share computed by hand: parts calibrated, mixed, calibrated again."""
     generator = np.random.default_rng(0)
     truth = generator.standard_normal((4000, 2))
     y = (generator.random((4000, 2)) < 1 / (1 + np.exp(-truth))).astype(np.float32)
@@ -111,14 +110,14 @@ def test_shares_scales_and_biases_are_those_of_least_cross_entropy():
             p = 1 / (1 + np.exp(-(scale * mixed + bias).astype(np.float64)))
             losses.append(-np.mean(np.where(y[:, t] > 0, np.log(p), np.log1p(-p))))
         assert mixture.share[t] == pytest.approx(SHARES[int(np.argmin(losses))])
-    assert 0 < mixture.share[0] < 1 and mixture.share[1] >= 0.8, "what is noise counts for little"
+    assert 0 < mixture.share[0] < 1 and mixture.share[1] >= 0.8, "a noisy part must get a small share"
     scores = mixture(np.concatenate([first, truth[:, :1]], axis=1, dtype=np.float32), second)
     assert auc(y[:, 0], scores[:, 0]) >= max(auc(y[:, 0], part[:, 0]) for part in (first, second))
     np.testing.assert_array_equal(scores[:, 2], truth[:, 0].astype(np.float32))
     assert np.mean(1 / (1 + np.exp(-scores[:, 0]))) == pytest.approx(y[:, 0].mean(), abs=1e-3)
 
 
-def test_labels_of_one_class_leave_finite_numbers():
+def test_fit_mixture_is_finite_if_labels_are_of_one_class():
     mixture = fit_mixture(
         np.ones((5, 1), np.float32), np.ones((5, 1), np.float32), np.zeros((5, 1), np.float32)
     )
@@ -131,7 +130,7 @@ class Stopped(Exception):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("where", "at"), [("training the ranker", 3), ("LightGBM, click", 1)])
-def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(dataset, run, tmp_path, where, at):
+def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, where, at):
     def stop(done, total, what):
         if (done, what) == (at, where):
             raise Stopped
@@ -146,9 +145,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(dataset, run, tmp_path,
 
 @pytest.mark.parametrize("package", ["lightgbm", "onnxmltools"])
 @pytest.mark.parametrize("kind", ["both", "lightgbm"])
-def test_without_lightgbm_it_is_refused_by_name_before_training(
-    dataset, tmp_path, monkeypatch, kind, package
-):
+def test_missing_lightgbm_is_refused_before_training(dataset, tmp_path, monkeypatch, kind, package):
     monkeypatch.setitem(sys.modules, package, None)
     told = []
     with pytest.raises(
@@ -162,7 +159,7 @@ def test_without_lightgbm_it_is_refused_by_name_before_training(
     assert not told and not (tmp_path / "run").exists()
 
 
-def test_int8_leaves_the_trees_as_they_are(dataset, run):
+def test_int8_export_keeps_the_trees(dataset, run):
     exported = export_run(dataset, run.folder)
 
     def trees(name):
@@ -174,7 +171,7 @@ def test_int8_leaves_the_trees_as_they_are(dataset, run):
 
 
 @pytest.mark.parametrize("weights", [{"click": 1.0, "followed": 2.0}, {"click": 1.0, "play_time": 0.5}])
-def test_fusion_may_weigh_what_the_mmoe_learns_besides(dataset, tmp_path, weights):
+def test_fusion_may_weigh_auxiliary_tasks_of_the_mmoe(dataset, tmp_path, weights):
     settings = BOTH.replace(fusion=weights, evaluation={"baselines": ()})
     settings = settings.replace(ranker={"kind": "mmoe"})
     folder = train_all(dataset, settings, tmp_path).folder
@@ -183,27 +180,27 @@ def test_fusion_may_weigh_what_the_mmoe_learns_besides(dataset, tmp_path, weight
 
 
 @pytest.mark.parametrize("kind", ["lr", "lightgbm"])
-def test_fusion_of_what_the_ranker_does_not_learn_is_refused_before_training(dataset, tmp_path, kind):
+def test_fusion_of_unlearned_tasks_is_refused_before_training(dataset, tmp_path, kind):
     settings = BOTH.replace(ranker={"kind": kind}, fusion={"click": 1.0, "followed": 1.0})
     with pytest.raises(ConfigError, match=r"fusion weighs \['follow'\], which is not learned here"):
         train_all(dataset, settings, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["both", "lightgbm", "lr"])
-def test_a_ranker_that_sees_cross_features_cannot_be_the_towers_peer(dataset, tmp_path, kind):
+def test_tower_features_are_refused_for_rankers_with_crosses(dataset, tmp_path, kind):
     settings = BOTH.replace(ranker={"kind": kind}).with_recipe("model-distillation")
     with pytest.raises(ConfigError, match=rf"ranker_features = 'towers' with ranker.kind = '{kind}'"):
         train_all(dataset, settings, tmp_path)
 
 
-def test_graphs_that_do_not_fit_are_refused(run):
+def test_mixed_onnx_refuses_incompatible_graphs(run):
     first, second = (onnx.load(run.folder / f"ranker_{part}.onnx") for part in ("mmoe", "lightgbm"))
     ones = np.ones(5, np.float32)
     mixture = Mixture(ones, ones[:3], ones, ones[:3])
     newer = onnx.ModelProto()
     newer.CopyFrom(second)
     next(entry for entry in newer.opset_import if not entry.domain).version += 1
-    with pytest.raises(ValueError, match=r"operators of 'ai\.onnx' are of version"):
+    with pytest.raises(ValueError, match=r"operators of 'ai\.onnx' have version"):
         mixed_onnx(first, newer, mixture)
     renamed = onnx.ModelProto()
     renamed.CopyFrom(second)

@@ -111,7 +111,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from test_fitting import train_dropping
+from test_loop import train_dropping
 from karec.learn.fit.checkpoint import Checkpoint
 
 def progress(done, total, what):
