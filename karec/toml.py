@@ -290,6 +290,7 @@ def _convert(
                 for i, (item, each) in enumerate(zip(items, value, strict=True))
             ]
             return tuple(converted) if origin is tuple else converted
+    value = float(value) if isinstance(value, float) else value  # np.float64 is a subclass of float
     try:
         converted = msgspec.convert(value, hint, builtin_types=_NATIVE)
         if not _is_out_of_range(converted):

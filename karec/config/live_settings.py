@@ -1,60 +1,47 @@
-"""The table ``live`` of a ``karec.toml``: where what happens is kept, and what ``karec live`` runs beside the
-service.
+"""The table `live` of a karec.toml: the online store, the event log, and the processes of `karec live`.
 
 [live]
 state = "state"                 # a folder (LMDB), "redis://HOST:PORT/DB", or "memory:"
-events = "events"               # the folder of the event log; made where it is missing
-screen = "screen.toml"          # optional: uploads that break a rule of it are not taken
-deadline_ms = 20                # a request waits so long at most for a store on a server
-refresh_share = 0.25            # karec live: of a core for karec refresh; 0: it does not run
-train_every_hours = 24          # karec live: from one training's begin to the next; 0: none
+events = "events"               # the folder of the event log; created if missing
+screen = "screen.toml"          # optional: uploads that break one of its rules are refused
+deadline_ms = 20                # max time that a request waits for a store on a server
+refresh_share = 0.25            # karec live: fraction of a core for karec refresh; 0: it does not run
+train_every_hours = 24          # karec live: between the starts of two trainings; 0: none
 margin = 0.005                  # karec live: of karec train --publish-if-no-worse
-train = ["--data", "shop", "--log", "rank_log"]     # karec live: what else karec train is told
+train = ["--data", "shop", "--log", "rank_log"]     # karec live: further arguments of karec train
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from karec.online.store.open import SERVERS
+from karec.toml import Fraction, NonNegative, Settings
 
 MEMORY = "memory:"
-MOST_MS = 10_000.0
+Text = Annotated[str, Meta(min_length=1)]
 
 
-@dataclass(frozen=True)
-class LiveSettings:
-    """Where what happens is kept: state store, event log, what uploads must not be; and what karec live
-    runs."""
+class LiveSettings(Settings, frozen=True):
+    """The online store, the event log, the rules for uploads, and the processes of `karec live`."""
 
-    state: str
-    events: str
+    state: Text
+    events: Text
     screen: str | None = None
-    deadline_ms: float = 20.0
-    refresh_share: float = 0.25
-    train_every_hours: float = 0.0
-    margin: float = 0.005
+    deadline_ms: Annotated[float, Meta(gt=0, le=10_000)] = 20.0
+    refresh_share: Fraction = 0.25
+    train_every_hours: NonNegative = 0.0
+    margin: NonNegative = 0.005
     train: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.state or not self.events:
-            raise ValueError("state and events name a store and a folder, and not nothing")
+        super().__post_init__()
         if self.on_a_server and not self.state.startswith(SERVERS):
-            raise ValueError(
-                f"no state store at {self.state!r}: expected memory:, one of {SERVERS} or a folder"
-            )
-        if not 0 < self.deadline_ms <= MOST_MS:
-            raise ValueError(
-                f"deadline_ms = {self.deadline_ms:g}, expected a time above 0, at most {MOST_MS:g}"
-            )
-        if not 0 <= self.refresh_share <= 1:
-            raise ValueError(f"refresh_share = {self.refresh_share:g}, expected a share of a core, 0 to 1")
-        for name in ("train_every_hours", "margin"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} = {getattr(self, name):g}, expected a number of 0 or more")
-        if self.train_every_hours and not any(each.startswith("--data") for each in self.train):
+            raise ValueError(f"state = {self.state!r}, expected memory:, one of {SERVERS} or a folder")
+        if self.train_every_hours and not any(argument.startswith("--data") for argument in self.train):
             raise ValueError(
                 'train_every_hours needs train = ["--data", …]: the data that karec train learns from'
             )
@@ -64,5 +51,5 @@ class LiveSettings:
         return "://" in self.state
 
     def address(self, folder: Path) -> str:
-        """Of the store; a folder's is relative to the karec.toml's ``folder``."""
+        """Returns the address of the store. A path is relative to `folder`, that of the karec.toml."""
         return self.state if self.state == MEMORY or self.on_a_server else str(folder / self.state)

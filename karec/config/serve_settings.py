@@ -1,59 +1,42 @@
-"""The table ``serve`` of a ``karec.toml``: where ``karec serve`` listens, what it lets in, and what it
-refuses.
+"""The table `serve` of a karec.toml: address, worker processes, limits and tokens of `karec serve`.
 
 [serve]
 host = "127.0.0.1"
 port = 8080
-workers = 2                     # processes; each answers as many requests at once as its share of the cores
+workers = 2                     # processes; each runs as many requests at once as its part of the cores
 wait_ms = 100                   # a request that would wait longer for a thread is refused at once
 requests_at_once = 256          # of each worker, running and waiting
 body_kb = 1024                  # a longer body is refused
-k = 500                         # most works of one answer
-shown = 10_000                  # most works of one request's shown
-batch = 64                      # most requests of one batch
-events = 1_000                  # most events, or works, of one call
-watch_seconds = 2.0             # so often karec.toml and the bundle's current are looked at
-drain_seconds = 30.0            # after SIGTERM requests have so long to end
-page = true                     # the page at /, and POST /v1/try; absent: on loopback, and elsewhere with a
-                                # token
-exposure = "sent"               # windows of /metrics count works in answers; "shown": exposures that are
-                                # reported
-token = "file:tokens/serve"     # or "env:NAME"; a token a line; needed where others than this machine reach
-                                # the port
-events_token = "env:EVENTS"     # of POST /v1/events alone; absent: token
-works_token = "env:WORKS"       # of POST /v1/works alone; absent: token
-spans = "http://localhost:4318/v1/traces"    # where spans are told, OTLP over HTTP; absent: none are; needs
-                                             # karec[otel]
-spans_share = 0.01              # of answers, beside the slow and the degraded
-spans_slow_ms = 200.0           # an answer that took so long is slow
+k = 500                         # max items of one page
+shown = 10_000                  # max items of a request's `shown`
+batch = 64                      # max requests of one batch
+events = 1_000                  # max events, or items, of one call
+watch_seconds = 2.0             # period of the checks of karec.toml and of the bundle's `current`
+drain_seconds = 30.0            # time that requests have to end after SIGTERM
+page = true                     # the page at / and POST /v1/try; absent: on loopback, or with a token
+exposure = "sent"               # windows of /metrics count items of pages; "shown": reported impressions
+token = "file:tokens/serve"     # or "env:NAME"; one token a line; needed if other machines reach the port
+events_token = "env:EVENTS"     # of POST /v1/events; absent: token
+works_token = "env:WORKS"       # of POST /v1/works; absent: token
+spans = "http://localhost:4318/v1/traces"    # receiver of spans, OTLP over HTTP; absent: none; extra `otel`
+spans_share = 0.01              # fraction of answers with spans, in addition to slow and degraded ones
+spans_slow_ms = 200.0           # an answer that took longer is slow
 """
 
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from karec.toml import Settings
 
 SENT, SHOWN = "sent", "shown"
 SOURCES = ("file:", "env:")
 TOKENS = ("token", "events_token", "works_token")
-BOUNDS = {  # key: least and most
-    "port": (0, 65_535),
-    "workers": (1, 256),
-    "wait_ms": (1, 60_000),
-    "requests_at_once": (1, 100_000),
-    "body_kb": (1, 1 << 20),
-    "k": (1, 100_000),
-    "shown": (0, 1_000_000),
-    "batch": (1, 1_000),
-    "events": (1, 100_000),
-    "watch_seconds": (0.1, 86_400),
-    "drain_seconds": (0.1, 3_600),
-    "spans_share": (0, 0.01),
-    "spans_slow_ms": (0.1, 3_600_000),
-}
+# Only a new start changes these settings.
 FIXED = (
     "host",
     "port",
@@ -63,44 +46,40 @@ FIXED = (
     "spans",
     "spans_share",
     "spans_slow_ms",
-)  # what only a new start changes
+)
+UpTo100000 = Annotated[int, Meta(ge=1, le=100_000)]
 
 
-@dataclass(frozen=True)
-class ServeSettings:
-    """Where ``karec serve`` listens, how many worker processes, what they let in, and which tokens they ask
-    for."""
+class ServeSettings(Settings, frozen=True):
+    """Address, worker processes, limits and tokens of `karec serve`."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
-    workers: int = 1
-    wait_ms: float = 100.0
-    requests_at_once: int = 256
-    body_kb: int = 1024
-    k: int = 500
-    shown: int = 10_000
-    batch: int = 64
-    events: int = 1_000
-    watch_seconds: float = 2.0
-    drain_seconds: float = 30.0
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    wait_ms: Annotated[float, Meta(ge=1, le=60_000)] = 100.0
+    requests_at_once: UpTo100000 = 256
+    body_kb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1024
+    k: UpTo100000 = 500
+    shown: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    batch: Annotated[int, Meta(ge=1, le=1_000)] = 64
+    events: UpTo100000 = 1_000
+    watch_seconds: Annotated[float, Meta(ge=0.1, le=86_400)] = 2.0
+    drain_seconds: Annotated[float, Meta(ge=0.1, le=3_600)] = 30.0
     page: bool | None = None
     exposure: Literal["sent", "shown"] = "sent"
     token: str | None = None
     events_token: str | None = None
     works_token: str | None = None
     spans: str | None = None
-    spans_share: float = 0.01
-    spans_slow_ms: float = 200.0
+    spans_share: Annotated[float, Meta(ge=0, le=0.01)] = 0.01
+    spans_slow_ms: Annotated[float, Meta(ge=0.1, le=3_600_000)] = 200.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.host or any(letter.isspace() for letter in self.host):
             raise ValueError(
                 f"host = {self.host!r}, expected a name or an address, such as 127.0.0.1, ::1 or 0.0.0.0"
             )
-        for name, (least, most) in BOUNDS.items():
-            value = getattr(self, name)
-            if not math.isfinite(value) or not least <= value <= most:
-                raise ValueError(f"{name} = {value:g}, expected {least:g} to {most:g}")
         if self.spans is not None and not re.match(r"https?://[^/\s]+", self.spans):
             raise ValueError(
                 f"spans = {self.spans!r}, expected a URL, such as http://localhost:4318/v1/traces"
@@ -121,7 +100,7 @@ class ServeSettings:
 
     @property
     def on_loopback(self) -> bool:
-        """Whether only this machine reaches ``host``."""
+        """True if only this machine reaches `host`."""
         if self.host == "localhost":
             return True
         try:

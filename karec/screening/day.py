@@ -25,14 +25,14 @@ from karec.screening.quality import QualityScorer, score_batches
 from karec.screening.quality import needed_columns as scorer_columns
 from karec.screening.rules import BlockList, cell_sql, listed_sql, rejection_reasons, without_listed
 from karec.screening.rules import needed_columns as rule_columns
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 
 # bytes of content vectors in memory at once; songs of a larger day are read in parts
 VECTORS = 768 * 2**20
 
 
 def needed_columns(
-    settings: Settings, quality: QualityScorer
+    settings: ScreeningSettings, quality: QualityScorer
 ) -> Iterator[tuple[str, Collection[ColumnType]]]:
     """Yields (column, types that screening can read)."""
     yield settings.columns.work, IDS
@@ -60,7 +60,7 @@ class DayScreening:
     def __init__(
         self,
         database: Database,
-        settings: Settings,
+        settings: ScreeningSettings,
         day: Day,
         scorer: QualityScorer,
         block_lists: Mapping[str, BlockList],

@@ -23,7 +23,7 @@ from karec.screening.levels import LOW, Levels, to_order
 from karec.screening.library import Day
 from karec.screening.quality import QualityScorer
 from karec.screening.rules import BlockList
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 
 FORMAT = 1
 FACTS, CELLS, LEVELS = b"screening.facts", b"screening.cells", b"screening.levels"
@@ -51,18 +51,20 @@ class DayFacts:
 
 
 def day_digest(
-    settings: Settings, day: Day, scorer: QualityScorer, block_lists: Mapping[str, BlockList]
+    settings: ScreeningSettings, day: Day, scorer: QualityScorer, block_lists: Mapping[str, BlockList]
 ) -> str:
     """Returns a digest of everything that a day's candidates depend on, which excludes ``keep``, floors, caps
     and ages."""
     parts = {
         "format": FORMAT,
-        "rules": [asdict(rule) for rule in settings.rules if rule.age_days is None],
+        "rules": [rule.to_dict() for rule in settings.rules if rule.age_days is None],
         "listed": {reason: block_list.values for reason, block_list in block_lists.items()},
-        "cells": [None if quota.condition is None else asdict(quota.condition) for quota in settings.quotas],
-        "columns": asdict(settings.columns),
+        "cells": [
+            None if quota.condition is None else quota.condition.to_dict() for quota in settings.quotas
+        ],
+        "columns": settings.columns.to_dict(),
         "quality": [settings.quality.column, scorer.digest],
-        "near_duplicates": settings.near_duplicates and asdict(settings.near_duplicates),
+        "near_duplicates": settings.near_duplicates and settings.near_duplicates.to_dict(),
         "shards": [(shard.path.name, shard.digest) for shard in day.shards],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -20,7 +20,7 @@ from karec.screening.quality import needed_columns, to_float32
 from karec.screening.rules import BlockList, rejection_reasons
 from karec.screening.rules import needed_columns as rule_columns
 from karec.screening.selection import KEPT_DAY, KEPT_ID
-from karec.screening.settings import Learn, Settings
+from karec.screening.settings import Learn, ScreeningSettings
 
 COUNTS: tuple[ColumnType, ...] = ("integer",)
 SHOWN, VIEWED = "karec.exposures", "karec.long_views"  # columns of a query's result
@@ -39,7 +39,7 @@ class Outcome:
         return self.uploads.day
 
 
-def require_learn(settings: Settings, path: Path) -> Learn:
+def require_learn(settings: ScreeningSettings, path: Path) -> Learn:
     """Returns the table ``[learn]``. Raises ConfigError if it is missing."""
     if settings.learn is None:
         raise ConfigError(
@@ -48,7 +48,7 @@ def require_learn(settings: Settings, path: Path) -> Learn:
     return settings.learn
 
 
-def read_outcomes(settings: Settings, learn: Learn) -> list[Outcome]:
+def read_outcomes(settings: ScreeningSettings, learn: Learn) -> list[Outcome]:
     """Returns the days with uploads and outcomes, after checking their columns. Raises DataError."""
     uploads = day_folders(settings.folder / settings.uploads)
     outcomes = day_folders(settings.folder / learn.outcomes)
@@ -85,7 +85,7 @@ class LearningRows:
 
 def learning_rows(
     database: Database,
-    settings: Settings,
+    settings: ScreeningSettings,
     learn: Learn,
     days: Sequence[Outcome],
     block_lists: Mapping[str, BlockList],
@@ -172,7 +172,7 @@ def popular_threshold(database: Database, learn: Learn, days: Sequence[Outcome],
 
 def popular_day(
     database: Database,
-    settings: Settings,
+    settings: ScreeningSettings,
     learn: Learn,
     day: Outcome,
     block_lists: Mapping[str, BlockList],

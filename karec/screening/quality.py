@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from karec.errors import DataError
 from karec.models.onnx_model import OnnxModel
 from karec.screening.library import ColumnType
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 
 KIND, OUTPUT = "screening", "quality"
 NUMBERS: tuple[ColumnType, ...] = ("integer", "number", "boolean")
@@ -74,7 +74,7 @@ class ModelScorer:
         return np.asarray(quality[:, 0])
 
 
-def make_scorer(settings: Settings) -> QualityScorer:
+def make_scorer(settings: ScreeningSettings) -> QualityScorer:
     if settings.quality.column is not None:
         return ColumnScorer(settings.quality.column)
     assert settings.quality.model is not None

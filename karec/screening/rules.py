@@ -11,7 +11,7 @@ from typing import Any
 from karec.errors import DataError
 from karec.screening.database import Database, quote_name, quote_text
 from karec.screening.library import ColumnType
-from karec.screening.settings import Condition, Rule, Settings
+from karec.screening.settings import Condition, Rule, ScreeningSettings
 
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 NUMBERS: tuple[ColumnType, ...] = ("integer", "number")
@@ -32,7 +32,9 @@ class BlockList:
         return self.rule.column
 
 
-def read_block_lists(settings: Settings, column_types: Mapping[str, ColumnType]) -> dict[str, BlockList]:
+def read_block_lists(
+    settings: ScreeningSettings, column_types: Mapping[str, ColumnType]
+) -> dict[str, BlockList]:
     """Returns {reason: its list}. A file has one id per line; empty lines and lines that start with # are
     ignored.
 
@@ -103,7 +105,7 @@ def _values(block_list: BlockList) -> Any:
     return pa.array(block_list.values, pa.int64() if block_list.integers else pa.string())
 
 
-def needed_columns(settings: Settings) -> Iterator[tuple[str, Collection[ColumnType]]]:
+def needed_columns(settings: ScreeningSettings) -> Iterator[tuple[str, Collection[ColumnType]]]:
     """Yields (column, types that rules and quotas can read)."""
     for rule in settings.rules:
         if rule.column is not None:
@@ -131,7 +133,7 @@ class RejectionReasons:
 
 
 def rejection_reasons(
-    settings: Settings, column_types: Mapping[str, ColumnType], block_lists: Mapping[str, BlockList]
+    settings: ScreeningSettings, column_types: Mapping[str, ColumnType], block_lists: Mapping[str, BlockList]
 ) -> RejectionReasons:
     """Returns the reasons in the order of the rules, after works without an id. Lists not in ``block_lists``
     reject none."""

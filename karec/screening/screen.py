@@ -31,7 +31,7 @@ from karec.screening.library import Day, check_days, day_folders, merge_needs, r
 from karec.screening.quality import QualityScorer, make_scorer
 from karec.screening.rules import BlockList, load_block_lists, read_block_lists
 from karec.screening.selection import KEPT_DAY, KEPT_ID, MADE_OF, Window, find_thresholds, write_kept
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 from karec.times import Progress
 
 FORMAT = 1
@@ -77,7 +77,7 @@ class ScreeningResult:
 
 
 def screen(
-    settings: Settings,
+    settings: ScreeningSettings,
     out: Path,
     *,
     last: date | None = None,
@@ -172,7 +172,7 @@ def _remove_days(folder: Path, days: Sequence[date]) -> None:
             (folder / f"{day}.parquet").unlink()
 
 
-def _ages(settings: Settings, last: date, day: date) -> int:
+def _ages(settings: ScreeningSettings, last: date, day: date) -> int:
     """Returns the bits of the quotas by age that include works of ``day``."""
     age = (last - day).days
     return sum(
@@ -183,12 +183,12 @@ def _ages(settings: Settings, last: date, day: date) -> int:
 
 
 def _digest(
-    settings: Settings, files: Mapping[date, DayFile], older_rows: Mapping[date, int], last: date
+    settings: ScreeningSettings, files: Mapping[date, DayFile], older_rows: Mapping[date, int], last: date
 ) -> str:
     parts = {
         "format": FORMAT,
         "keep": settings.keep,
-        "quotas": [asdict(quota) for quota in settings.quotas],
+        "quotas": [quota.to_dict() for quota in settings.quotas],
         "last": str(last),
         "old": [settings.old_reason, sorted((str(day), rows) for day, rows in older_rows.items())],
         "days": {str(day): file.facts.made_of for day, file in files.items()},
@@ -216,7 +216,7 @@ def _check_unique(duckdb: Database, path: Path) -> None:
 
 
 def _by_day(
-    settings: Settings,
+    settings: ScreeningSettings,
     files: Mapping[date, DayFile],
     kept: Mapping[date, int],
     older_rows: Mapping[date, int],
@@ -241,7 +241,7 @@ def _violations(allocation: Allocation, kept: int, keep: int) -> list[str]:
 
 
 def _notes(
-    settings: Settings,
+    settings: ScreeningSettings,
     files: Mapping[date, DayFile],
     block_lists: Mapping[str, BlockList],
     window_days_: Sequence[date],

@@ -1,13 +1,13 @@
-"""``screen.toml``, read and checked: what is uploaded, what is refused, what is kept.
+"""Settings of screening from a screen.toml: the uploads, the rules that reject them, and the works to keep.
 
 keep = 100_000                                   # works of the window that are kept
-uploads = "uploads"                              # day=YYYY-MM-DD/*.parquet, beside this file
+uploads = "uploads"                              # day=YYYY-MM-DD/*.parquet, next to this file
 rules = [                                        # the first that a work breaks is its reason
   { reason = "too short", column = "duration_s", least = 30 },
   { reason = "blocked creator", column = "creator_id", not_in = "blocked.txt" },
   { reason = "too old", age_days = 30 },
 ]
-quotas = [                                       # shares of `keep`
+quotas = [                                       # fractions of `keep`
   { column = "type", value = "video", floor = 0.3, cap = 0.7 },
   { age_days = 3, floor = 0.2 },
 ]
@@ -17,30 +17,29 @@ model = "quality.onnx"                           # or: column = "voice_score"
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
-from karec.toml import Place, convert, read_toml
+from msgspec import Meta
+
+from karec.toml import Count, Fraction, Place, Settings, convert, read_toml
 
 Value = str | int | bool
-MOST_QUOTAS = 62  # bits of an integer
+MAX_QUOTAS = 62  # bits of an integer
 OWN_REASONS = ("no id", "no quality", "same id", "near duplicate", "quota", "kept", "uploads")
 
 
-@dataclass(frozen=True)
-class Columns:
-    """What the uploads' columns are called."""
+class Columns(Settings, frozen=True):
+    """The names of the columns of the uploads."""
 
     work: str = "work_id"
     song: str = "song_id"
     vector: str = "content_vector"
 
 
-@dataclass(frozen=True)
-class Condition:
-    """Works whose ``column`` is ``value``, or at ``least`` so much, or ``below`` so much."""
+class Condition(Settings, frozen=True):
+    """Works whose `column` is `value`, or is at least `least`, or is below `below`."""
 
     column: str
     value: Value | None = None
@@ -48,13 +47,13 @@ class Condition:
     below: float | None = None
 
     def __post_init__(self) -> None:
-        bounds = self.least is not None or self.below is not None
-        if (self.value is not None) == bounds:
+        super().__post_init__()
+        has_bounds = self.least is not None or self.below is not None
+        if (self.value is not None) == has_bounds:
             raise ValueError(f"a condition on {self.column!r} needs value, or least and below")
-        finite(least=self.least, below=self.below)
         if self.least is not None and self.below is not None and self.least >= self.below:
             raise ValueError(
-                f"least = {self.least:g} is not less than below = {self.below:g}: no work is both"
+                f"least = {self.least:g}, expected less than below = {self.below:g}: no work is both"
             )
 
     def __str__(self) -> str:
@@ -64,12 +63,17 @@ class Condition:
         return f"{least}{self.column}" + ("" if self.below is None else f" < {self.below:g}")
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A work is rejected for ``reason`` where its ``column`` is less than ``least``, more than ``most``, or
-    among the lines of the file ``not_in``; where it was uploaded ``age_days`` or more days before the
-    window's last. With ``where`` the rule is for such works alone. A missing cell breaks the rule, under a
-    reason of its own.
+class Rule(Settings, frozen=True):
+    """Rejects a work if its `column` is out of range, or is a line of a file, or if the work is too old.
+
+    A missing cell breaks the rule, with a reason of its own.
+
+    reason     the name of the rejection
+    least      the smallest value that is kept
+    most       the largest value that is kept
+    not_in     a file; a work whose cell is one of its lines is rejected
+    age_days   works uploaded this many days or more before the last day of the window are rejected
+    where      the works that the rule applies to; None: all
     """
 
     reason: str
@@ -77,29 +81,29 @@ class Rule:
     least: float | None = None
     most: float | None = None
     not_in: str | None = None
-    age_days: int | None = None
+    age_days: Count | None = None
     where: Condition | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.reason or self.reason in OWN_REASONS:
             raise ValueError(
-                f"reason = {self.reason!r} is a reason of screening's own, or empty: name it otherwise"
+                f"reason = {self.reason!r}, expected a text that is none of screening's own {OWN_REASONS}"
             )
-        finite(least=self.least, most=self.most)
-        bounds = self.least is not None or self.most is not None
-        said = [bounds, self.not_in is not None, self.age_days is not None]
-        if sum(said) != 1 or (self.column is None) != (self.age_days is not None):
+        has_bounds = self.least is not None or self.most is not None
+        tests = [has_bounds, self.not_in is not None, self.age_days is not None]
+        if sum(tests) != 1 or (self.column is None) != (self.age_days is not None):
             raise ValueError(f"rule {self.reason!r} needs a column with least, most or not_in; or age_days")
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(
                 f"rule {self.reason!r}: least = {self.least:g} > most = {self.most:g} rejects every work"
             )
-        if self.age_days is not None and (self.age_days < 1 or self.where is not None):
-            raise ValueError(f"rule {self.reason!r}: age_days is at least 1, and is for all works")
+        if self.age_days is not None and self.where is not None:
+            raise ValueError(f"rule {self.reason!r}: age_days applies to all works, without where")
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """``reason``, and before it those of works whose cell in ``where``, or in ``column``, is missing."""
+        """`reason`, after the reasons of works whose cell in `where` or in `column` is missing."""
         where = None if self.where is None else self.where.column
         missing = tuple(
             f"{self.reason}: {column} is missing" for column in (where, self.column) if column is not None
@@ -107,42 +111,40 @@ class Rule:
         return (*dict.fromkeys(missing), self.reason)
 
 
-@dataclass(frozen=True)
-class Quota:
-    """The share of ``keep`` that works of a kind have: at least ``floor``, at most ``cap``. The kind: a
-    condition, as ``Condition`` says it, or uploaded less than ``age_days`` days before the window's end.
+class Quota(Settings, frozen=True):
+    """The fraction of `keep` that a group of works has: at least `floor`, at most `cap`.
+
+    The group is a condition, with the keys of `Condition`, or the works uploaded less than `age_days` days
+    before the end of the window.
     """
 
     column: str | None = None
     value: Value | None = None
     least: float | None = None
     below: float | None = None
-    age_days: int | None = None
-    floor: float = 0.0
-    cap: float = 1.0
+    age_days: Count | None = None
+    floor: Fraction = 0.0
+    cap: Fraction = 1.0
     name: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.column is None) == (self.age_days is None):
             raise ValueError("a quota needs a column or age_days, and not both")
-        if self.age_days is not None and (
-            self.age_days < 1 or (self.value, self.least, self.below) != (None,) * 3
-        ):
-            raise ValueError(
-                f"quota {self.named!r}: age_days is at least 1, and goes without value, least and below"
-            )
+        if self.age_days is not None and (self.value, self.least, self.below) != (None,) * 3:
+            raise ValueError(f"quota {self.named!r}: age_days goes without value, least and below")
         _ = self.condition
-        if not 0.0 <= self.floor <= 1.0 or not 0.0 <= self.cap <= 1.0:
-            raise ValueError(f"quota {self.named!r}: floor and cap are shares from 0 to 1")
         if self.floor > self.cap:
             raise ValueError(f"quota {self.named!r}: floor = {self.floor:g} > cap = {self.cap:g}")
         if (self.floor, self.cap) == (0.0, 1.0):
-            raise ValueError(f"quota {self.named!r}: it says neither floor nor cap")
+            raise ValueError(f"quota {self.named!r} needs floor or cap")
 
     @property
     def condition(self) -> Condition | None:
-        """None: the kind is an age."""
-        return None if self.column is None else Condition(self.column, self.value, self.least, self.below)
+        """The condition of the group; None if the group is an age."""
+        if self.column is None:
+            return None
+        return Condition(column=self.column, value=self.value, least=self.least, below=self.below)
 
     @property
     def named(self) -> str:
@@ -151,36 +153,34 @@ class Quota:
         )
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What the better work is judged by: an ONNX ``model`` (karec screen --train writes one), or a
-    ``column``."""
+class Quality(Settings, frozen=True):
+    """The score of a work: an ONNX `model` (karec screen --train writes one), or a `column`."""
 
     model: str | None = None
     column: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.model is None) == (self.column is None):
             raise ValueError("quality needs model or column, and not both")
 
 
-@dataclass(frozen=True)
-class NearDuplicates:
-    """Of two works of one song and day whose content vectors' cosine is ``cosine`` or more, the better one
-    stays."""
+class NearDuplicates(Settings, frozen=True):
+    """Of two works of one song and day with similar content vectors the better one is kept.
 
-    cosine: float = 0.95
+    cosine   of the content vectors, from which two works are similar
+    """
 
-    def __post_init__(self) -> None:
-        if not 0.5 <= self.cosine <= 1.0:
-            raise ValueError(f"cosine = {self.cosine:g}: from 0.5 to 1")
+    cosine: Annotated[float, Meta(ge=0.5, le=1)] = 0.95
 
 
-@dataclass(frozen=True)
-class Learn:
-    """What the quality model learns from: ``outcomes``, a folder of day=YYYY-MM-DD/*.parquet of what later
-    became of works; the uploads' columns ``features``, numbers; the days until ``until``. A work counts that
-    had ``fair`` exposures or more.
+class Learn(Settings, frozen=True):
+    """The training data of the quality model.
+
+    features   numeric columns of the uploads
+    outcomes   folder of day=YYYY-MM-DD/*.parquet with the later exposures and long views of works
+    fair       exposures from which a work is used
+    until      the last day that is used; None: all
     """
 
     features: tuple[str, ...]
@@ -188,23 +188,21 @@ class Learn:
     work: str = "work_id"
     exposures: str = "exposures"
     long_views: str = "long_views"
-    fair: int = 20
+    fair: Count = 20
     until: date | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.features or len(set(self.features)) < len(self.features):
-            raise ValueError("features names columns, each once")
-        if self.fair < 1:
-            raise ValueError(f"fair = {self.fair}: at least one exposure")
+            raise ValueError(f"features = {[*self.features]}, expected columns, each of them once")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """A whole screen.toml; paths are relative to its ``folder``."""
+class ScreeningSettings(Settings, frozen=True):
+    """A whole screen.toml. Paths are relative to its `folder`."""
 
     folder: Path
     uploads: str
-    keep: int
+    keep: Count
     quality: Quality
     rules: tuple[Rule, ...] = ()
     quotas: tuple[Quota, ...] = ()
@@ -214,21 +212,20 @@ class Settings:
     missing_days: tuple[date, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise ValueError(f"keep = {self.keep}: at least one work")
-        if len(self.quotas) > MOST_QUOTAS:
-            raise ValueError(f"{len(self.quotas)} quotas, at most {MOST_QUOTAS}")
+        super().__post_init__()
+        if len(self.quotas) > MAX_QUOTAS:
+            raise ValueError(f"{len(self.quotas)} quotas, expected at most {MAX_QUOTAS}")
         reasons = [reason for rule in self.rules for reason in rule.reasons]
-        for what, names in (("rules", reasons), ("quotas", [quota.named for quota in self.quotas])):
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise ValueError(f"{what}: {twice!r} stands there twice")
+        for table, names in (("rules", reasons), ("quotas", [quota.named for quota in self.quotas])):
+            repeated = next((name for name in names if names.count(name) > 1), None)
+            if repeated is not None:
+                raise ValueError(f"{table}: {repeated!r} appears twice")
         if sum(rule.age_days is not None for rule in self.rules) > 1:
-            raise ValueError("rules: age_days stands there twice")
+            raise ValueError("rules: age_days appears twice")
         self._check_floors()
 
     def _check_floors(self) -> None:
-        """Values of one column exclude each other, so their floors must leave room."""
+        """Values of one column exclude each other, so their floors must sum to 1 at most."""
         floors: dict[str, float] = {}
         for quota in self.quotas:
             if quota.column is not None and quota.value is not None:
@@ -239,20 +236,15 @@ class Settings:
 
     @property
     def most_days(self) -> int | None:
-        """Days of the window; None: all that there are."""
+        """The days of the window; None: all days that exist."""
         return next((rule.age_days for rule in self.rules if rule.age_days is not None), None)
 
     @property
     def old_reason(self) -> str | None:
+        """The reason of works older than the window."""
         return next((rule.reason for rule in self.rules if rule.age_days is not None), None)
 
 
-def finite(**numbers: float | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and not math.isfinite(number):
-            raise ValueError(f"{name} = {number}: a finite number is wanted")
-
-
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path) -> ScreeningSettings:
     """Reads a screen.toml. Raises ConfigError with a line for each mistake."""
-    return convert(Settings, read_toml(path), Place(path), given={"folder": path.parent})
+    return convert(ScreeningSettings, read_toml(path), Place(path), given={"folder": path.parent})

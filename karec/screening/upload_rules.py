@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.screening.rules import read_block_lists
-from karec.screening.settings import Condition, Rule, Settings, read_settings
+from karec.screening.settings import Condition, Rule, ScreeningSettings, read_settings
 
 
 class UploadRules:
@@ -18,7 +18,7 @@ class UploadRules:
     """
 
     def __init__(self, path: Path) -> None:
-        self.settings: Settings = read_settings(path)
+        self.settings: ScreeningSettings = read_settings(path)
         block_lists = read_block_lists(self.settings, {})
         self._listed = {
             reason: frozenset(map(str, block_list.values)) for reason, block_list in block_lists.items()

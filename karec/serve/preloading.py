@@ -3,7 +3,6 @@ postings."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,7 +31,7 @@ def _compile_folds(settings: LiveSettings, bundle: Bundle) -> None:
     from karec.config.online import bind_bundle, open_ingestion
 
     with TemporaryDirectory(prefix="karec-serve-") as folder:
-        of_none = replace(settings, state=MEMORY, events="events", screen=None)
+        of_none = settings.replace(state=MEMORY, events="events", screen=None)
         ingestion = open_ingestion(of_none, Path(folder), bundle)
         bind_bundle(ingestion, bundle)
         ingestion.close()

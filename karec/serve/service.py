@@ -60,8 +60,8 @@ def settings_of(config: Config, given: Mapping[str, Any]) -> ServeSettings:
     """What the file says, and over it what the command line does. ConfigError for what does not fit."""
     settings = config.serve
     try:
-        return replace(settings, **given)
-    except ValueError as error:
+        return settings.replace(**given)
+    except ConfigError as error:
         raise ConfigError(f"serve: {error}") from None
 
 
@@ -77,7 +77,7 @@ class Start:
     fixed: Mapping[str, Any]
 
     def settings(self, config: Config) -> ServeSettings:
-        return replace(settings_of(config, self.given), **self.fixed)
+        return settings_of(config, self.given).replace(**self.fixed)
 
     def waiting(self, config: Config) -> list[str]:
         """Names of the settings that need a new start."""

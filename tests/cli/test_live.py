@@ -95,10 +95,10 @@ def test_a_child_that_fails_is_told_with_its_last_line(config, tmp_path):
     ("table", "told"),
     [
         ("refresh_share = 0", "refresh_share and train_every_hours are 0"),
-        ("refresh_share = 1.5", "refresh_share = 1.5, expected a share of a core"),
-        ("train_every_hours = -1", "train_every_hours = -1, expected a number of 0 or more"),
+        ("refresh_share = 1.5", "refresh_share = 1.5, expected 0 to 1"),
+        ("train_every_hours = -1", "train_every_hours = -1, expected at least 0"),
         ("train_every_hours = 1", 'train_every_hours needs train = ["--data"'),
-        ("margin = nan", "margin = nan, expected a number of 0 or more"),
+        ("margin = nan", "margin = nan, expected a finite number"),
         ("train_hours = 1", "unknown key 'train_hours'"),
     ],
 )

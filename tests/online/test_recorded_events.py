@@ -503,8 +503,8 @@ def test_a_table_that_comes_with_what_is_refused_leaves_no_log_and_no_store_open
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ('state = "http://localhost"', "no state store at 'http://localhost'"),
-        ('state = "s"\ndeadline_ms = 0', "deadline_ms = 0, expected a time above 0"),
+        ('state = "http://localhost"', "state = 'http://localhost', expected memory:"),
+        ('state = "s"\ndeadline_ms = 0', "deadline_ms = 0, expected more than 0, at most 10000"),
         ('state = "s"\nevent = "e"', "unknown key 'event' (did you mean 'events'?)"),
         ("state = 3", "state"),
         ('state = "s"\nscreen = "nothing.toml"', "live.screen: "),

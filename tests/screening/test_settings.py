@@ -18,7 +18,7 @@ def read(folder, text):
 def test_starting_screen_toml_is_valid(tmp_path):
     settings = read(tmp_path, files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8"))
     assert settings.most_days == 60 and settings.old_reason == "too old"
-    assert settings.rules[2].where == Condition("type", "video")
+    assert settings.rules[2].where == Condition(column="type", value="video")
     assert [quota.named for quota in settings.quotas][:2] == ["younger than 3 days", "type is video"]
     assert settings.learn is not None and settings.near_duplicates is not None
 
@@ -48,15 +48,15 @@ def quotas(*lines):
         (rules('{ reason = "short", column = "s" }'), "needs a column with least, most or not_in"),
         (rules('{ reason = "short", column = "s", least = 3, most = 2 }'), "rejects every work"),
         (rules('{ reason = "short", column = "s", least = nan }'), "a finite number"),
-        (rules('{ reason = "quota", column = "s", least = 1 }'), "a reason of screening's own"),
-        (rules('{ reason = "old", age_days = 0 }'), "age_days is at least 1"),
+        (rules('{ reason = "quota", column = "s", least = 1 }'), "none of screening's own"),
+        (rules('{ reason = "old", age_days = 0 }'), "age_days = 0, expected at least 1"),
         (
             rules('{ reason = "a", column = "s", least = 1 }, { reason = "a", column = "t", least = 1 }'),
             "twice",
         ),
         (
             rules('{ reason = "a", age_days = 1 }, { reason = "b", age_days = 2 }'),
-            "age_days stands there twice",
+            "age_days appears twice",
         ),
         (rules("3"), "rules[0]: expected a table"),
         (LEAST.replace("[quality]", "rules = 3\n[quality]"), "rules = 3, expected a list"),
@@ -67,31 +67,31 @@ def quotas(*lines):
             ),
             "floors of values of 't' add up to 1.1, more than 1",
         ),
-        (quotas('{ column = "t", value = "a" }'), "neither floor nor cap"),
-        (quotas('{ column = "t", value = "a", floor = 2 }'), "shares from 0 to 1"),
+        (quotas('{ column = "t", value = "a" }'), "needs floor or cap"),
+        (quotas('{ column = "t", value = "a", floor = 2 }'), "expected 0 to 1"),
         (quotas('{ column = "t", floor = 0.1 }'), "needs value, or least and below"),
         (quotas('{ column = "t", least = 3, below = 2, floor = 0.1 }'), "no work is both"),
         (quotas('{ age_days = 2, column = "t", floor = 0.1 }'), "a column or age_days"),
         (
             quotas('{ age_days = 2, value = "a", floor = 0.1 }'),
-            "age_days is at least 1, and goes without value",
+            "age_days goes without value",
         ),
         ("rulse = []\n" + LEAST, "unknown key 'rulse' (did you mean 'rules'?)"),
-        (rules('{ reason = "kept", column = "s", least = 1 }'), "a reason of screening's own"),
+        (rules('{ reason = "kept", column = "s", least = 1 }'), "none of screening's own"),
         (
             rules(
                 '{ reason = "a: t is missing", column = "s", least = 1 }, { reason = "a", column = "t", '
                 "least = 1 }"
             ),
-            "'a: t is missing' stands there twice",
+            "'a: t is missing' appears twice",
         ),
         (
             rules('{ reason = "a", column = "s", not_in = ["blocked.txt"] }'),
             "not_in = ['blocked.txt'], expected str",
         ),
         ("missing_days = [2026-11-03T00:00:00]\n" + LEAST, "expected date"),
-        (LEAST + "[near_duplicates]\ncosine = 0.1\n", "from 0.5 to 1"),
-        (LEAST + "[learn]\nfeatures = []\n", "features names columns"),
+        (LEAST + "[near_duplicates]\ncosine = 0.1\n", "expected 0.5 to 1"),
+        (LEAST + "[learn]\nfeatures = []\n", "features = [], expected columns"),
     ],
 )
 def test_mistake_in_screen_toml_is_reported_with_its_place(tmp_path, text, told):

@@ -33,7 +33,7 @@ from karec.models.trees import copy_model
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.refresh.publish_run import publish_bundle
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 from karec.steps.side_effects.exposure_counter import ExposureCounter
 from karec.steps.side_effects.rank_log import RankLog
 from karec.times import DAY_MS, Progress
@@ -59,7 +59,7 @@ class ArmRun:
     out: Path
     first: Path
     settings: dict[str, Any]
-    screening: Settings | None
+    screening: ScreeningSettings | None
     nights: int
     population: Population
     sizes: Sizes

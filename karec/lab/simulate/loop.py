@@ -41,7 +41,7 @@ from karec.lab.simulate.screening_days import check_screening, files_of, screeni
 from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.workers import usable_cores
 from karec.lab.simulate.world.satiation import KUAIRAND
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 from karec.times import Progress
 
 FORMAT = 3
@@ -156,7 +156,7 @@ def _runs(
     arms: Arms,
     configs: Sequence[Config],
     first: Sequence[Path],
-    screenings: Sequence[Settings | None],
+    screenings: Sequence[ScreeningSettings | None],
     out: Path,
     population: Population,
     sizes: Sizes,

@@ -34,7 +34,7 @@ from karec.lab.simulate.population import Population
 from karec.lab.simulate.uploads import Creators
 from karec.screening.screen import KEPT, read_result, screen
 from karec.screening.selection import kept_ids
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 from karec.times import DAY_MS
 from karec.toml import Place, convert
 
@@ -56,14 +56,14 @@ COLUMNS = (
 )
 
 
-def screening_of(arm: Arm, folder: Path) -> Settings | None:
+def screening_of(arm: Arm, folder: Path) -> ScreeningSettings | None:
     """What uploads must pass in ``arm``, None for nothing; files that it names lie in ``folder``.
     ConfigError."""
     if arm.screen is None:
         return None
     place = Place(Path(f"the arm {arm.name!r}"))["screen"]
     given = {"folder": folder.absolute(), "uploads": UPLOADS, "learn": None, "missing_days": ()}
-    settings = convert(Settings, arm.screen, place, given=given)
+    settings = convert(ScreeningSettings, arm.screen, place, given=given)
     ages = {
         "rules": [rule.age_days for rule in settings.rules],
         "quotas": [quota.age_days for quota in settings.quotas],
@@ -74,7 +74,7 @@ def screening_of(arm: Arm, folder: Path) -> Settings | None:
     return settings
 
 
-def files_of(settings: Settings) -> dict[str, str]:
+def files_of(settings: ScreeningSettings) -> dict[str, str]:
     """{name: digest} of the files that ``settings`` name. ConfigError: one cannot be read."""
     named = [*(rule.not_in for rule in settings.rules), settings.quality.model]
     digests = {}
@@ -86,7 +86,7 @@ def files_of(settings: Settings) -> dict[str, str]:
     return digests
 
 
-def check_screening(arm: Arm, settings: Settings, population: Population) -> None:
+def check_screening(arm: Arm, settings: ScreeningSettings, population: Population) -> None:
     """Screens all that may be uploaded on the first day. ConfigError: ``settings`` do not fit to COLUMNS or
     to the files that they name. MissingExtra.
     """
@@ -104,7 +104,12 @@ def check_screening(arm: Arm, settings: Settings, population: Population) -> Non
 
 
 def screened_day(
-    settings: Settings, place: Path, day: int, creators: Creators, snapshot: Snapshot, population: Population
+    settings: ScreeningSettings,
+    place: Path,
+    day: int,
+    creators: Creators,
+    snapshot: Snapshot,
+    population: Population,
 ) -> Creators:
     """``creators``, who have uploaded the works of ``day``, without those that screening refuses.
     ``snapshot``: the platform as the day began. Writes ``place/day-….``
@@ -116,7 +121,7 @@ def screened_day(
     shutil.rmtree(out, ignore_errors=True)
     date = datetime.fromtimestamp((population.first_ms + day * DAY_MS) / 1000.0, UTC).date()
     write_day_shards(out / UPLOADS, date, _columns(works, day, creators, snapshot, population))
-    screen(replace(settings, uploads=str((out / UPLOADS).absolute())), out)
+    screen(settings.replace(uploads=str((out / UPLOADS).absolute())), out)
     kept = population.snapshot.works.lookup(kept_ids(out / KEPT))
     return creators.without(np.setdiff1d(works, kept))
 

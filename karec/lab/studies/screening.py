@@ -38,7 +38,7 @@ from karec.screening.outcomes import (
 )
 from karec.screening.rules import load_block_lists, read_block_lists
 from karec.screening.screen import DAYS, KEPT, ScreeningResult, read_result
-from karec.screening.settings import Settings
+from karec.screening.settings import ScreeningSettings
 from karec.times import Progress
 
 FORMAT = 1
@@ -54,7 +54,7 @@ RESAMPLES = 1000
 
 
 def judge_screening(
-    settings: Settings, file: Path, out: Path, progress: Progress | None = None
+    settings: ScreeningSettings, file: Path, out: Path, progress: Progress | None = None
 ) -> dict[str, Any]:
     """The report on ``out``, a finished screening by ``settings``, which ``file`` holds; as
     ``screening.json`` has it.

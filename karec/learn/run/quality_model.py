@@ -33,7 +33,7 @@ from karec.screening.outcomes import (
 )
 from karec.screening.quality import KIND, OUTPUT
 from karec.screening.rules import load_block_lists, read_block_lists
-from karec.screening.settings import Learn, Settings
+from karec.screening.settings import Learn, ScreeningSettings
 from karec.times import Progress
 
 MAX_ROWS = 500_000
@@ -63,7 +63,12 @@ class QualityModel:
 
 
 def train_quality(
-    settings: Settings, file: Path, *, threads: int = 1, seed: int = 0, progress: Progress | None = None
+    settings: ScreeningSettings,
+    file: Path,
+    *,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> QualityModel:
     """Trains the model that ``[quality]`` names. ``file``: the screen.toml. Raises DataError, ConfigError,
     MissingExtra."""

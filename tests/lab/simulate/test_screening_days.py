@@ -143,7 +143,7 @@ def test_another_list_of_blocked_creators_is_another_simulation(models, blocked,
     ("change", "why"),
     [
         (("keep = 15", ""), r"the arm 'screened': screen: the key 'keep' is missing"),
-        (("keep = 15", "keep = 0"), r"'screened': screen: keep = 0: at least one work"),
+        (("keep = 15", "keep = 0"), r"'screened': screen: keep = 0, expected at least 1"),
         (("keep = 15", 'keep = 15\nuploads = "here"'), r"screen: unknown key 'uploads'"),
         (
             ("voice_score", "voice"),

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -124,7 +123,7 @@ def test_settings_that_are_not_those_of_the_screening_are_refused(screened, tmp_
     path, out = screened
     settings = read_settings(path)
     shutil.copytree(out, tmp_path / "out")
-    screen(replace(settings, keep=100), tmp_path / "other")
+    screen(settings.replace(keep=100), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "kept.parquet", tmp_path / "out" / "kept.parquet")
     with pytest.raises(DataError, match="is not of the same screening"):
         judge_screening(settings, path, tmp_path / "out")

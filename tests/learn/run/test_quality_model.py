@@ -1,7 +1,6 @@
 """Tests of the quality model of screening."""
 
 import shutil
-from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -133,8 +132,6 @@ def test_train_quality_refuses_settings_without_learn_or_model(trained):
     path, _ = trained
     settings = read_settings(path)
     with pytest.raises(ConfigError, match="the table 'learn' is missing"):
-        train_quality(replace(settings, learn=None), path)
+        train_quality(settings.replace(learn=None), path)
     with pytest.raises(ConfigError, match=r"quality\.model is missing"):
-        train_quality(
-            replace(settings, quality=replace(settings.quality, model=None, column="pitch_score")), path
-        )
+        train_quality(settings.replace(quality={"model": None, "column": "pitch_score"}), path)
