@@ -1,4 +1,4 @@
-"""The last word on a feed's order: rules on neighbours, places that belong to works, boosts with caps."""
+"""Selector that applies the hard rules of a page: rules on neighbours, reserved positions, boosts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from karec.pipeline.step import Selector
 from karec.pipeline.types import Array, Candidates, IdNames, Request, Selection
 from karec.steps.shared.page_rules import Boosts, Position, Rule, check_together
 
-NONE = -1
+NONE = -1  # label of an item without a rule
 
 
 class PageRules(Selector):
-    """The first ``k`` (None = ``request.k``) of the candidates' order, changed as little as what is wanted
-    needs.
+    """The first ``k`` candidates (None: the request's k), in their order changed as little as the rules need.
 
-    First ``boosts`` move works up. Of all lists then one is taken in which the fewest ``places`` are missed,
-    of those one that breaks ``rules`` least, of those the first (``karec.diversity.arrange``). What is not
-    kept is counted in the trace's notes, and named there; so are places that stay free. A request with
-    ``explain`` finds before and after.
+    First, ``boosts`` move items up. Then the step takes the order with the fewest unfilled ``places``, of
+    these the one that breaks ``rules`` least, of these the first (``karec.diversity.arrange``). The notes
+    count and name broken rules, unfilled positions and free positions. A request with ``explain`` finds the
+    order before and after in the notes.
     """
 
     needs = ("rows",)
@@ -50,37 +49,37 @@ class PageRules(Selector):
 
     def _columns(self) -> list[str]:
         boosts = () if self.boosts is None else self.boosts.works
-        named = [rule.column for rule in self.rules] + [boost.column for boost in boosts]
-        named += [place.column for place in self.places if place.column is not None]
-        return list(dict.fromkeys(named))
+        columns = [rule.column for rule in self.rules] + [boost.column for boost in boosts]
+        columns += [place.column for place in self.places if place.column is not None]
+        return list(dict.fromkeys(columns))
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         k = request.k if self.k is None else self.k
-        seen = request.index.lookup(np.array(request.shown, np.int64))
-        rows = np.concatenate([seen, candidates.rows])
+        shown_rows = request.index.lookup(np.array(request.shown, np.int64))
+        rows = np.concatenate([shown_rows, candidates.rows])
         values = {column: _values(request, column, rows) for column in self._columns()}
-        of_works = {column: each[len(seen) :] for column, each in values.items()}
-        lifts = self._lifts(of_works, len(candidates), k)
+        item_values = {column: array[len(shown_rows) :] for column, array in values.items()}
+        lifts = self._lifts(item_values, len(candidates), k)
         order = np.lexsort((-lifts, np.arange(len(candidates)) - lifts))
-        rules, whose = self._marks(values, order, len(seen))
+        rules, rule_sources = self._native_rules(values, order, len(shown_rows))
         slots = [(at - 1, place) for place in self.places for at in place.places if at <= k]
-        given = [
-            Slot(at, None if place.free else self._fits(place, candidates, of_works)[order])
+        native_slots = [
+            Slot(at, None if place.is_free else self._fits(place, candidates, item_values)[order])
             for at, place in slots
         ]
-        only = np.zeros(len(order), bool)
+        is_slot_only = np.zeros(len(order), bool)
         for place in self.places:
             if place.only:
-                only |= self._fits(place, candidates, of_works)[order]
-        found = arrange(len(order), rules, k, slots=given, is_slot_only=only)
+                is_slot_only |= self._fits(place, candidates, item_values)[order]
+        found = arrange(len(order), rules, k, slots=native_slots, is_slot_only=is_slot_only)
         chosen = order[found.indices[found.indices >= 0]]
-        notes = self._notes(found, whose, slots)
+        notes = self._notes(found, rule_sources, slots)
         if request.explain:
             notes["explanation"] = self._explanation(found, order, chosen, candidates, lifts, notes)
         return Selection(chosen, None, notes)
 
     def _lifts(self, values: dict[str, Array], n: int, k: int) -> Array:
-        """(n,) by how many places each work moves up."""
+        """Returns (n,) int64: the number of positions by which each item moves up."""
         lifts = np.zeros(n, np.int64)
         if self.boosts is None:
             return lifts
@@ -93,21 +92,21 @@ class PageRules(Selector):
         lifts[np.setdiff1d(np.arange(n), moved[: self.boosts.at_most])] = 0
         return lifts
 
-    def _marks(
-        self, values: dict[str, Array], order: Array, n_seen: int
+    def _native_rules(
+        self, values: dict[str, Array], order: Array, n_shown: int
     ) -> tuple[list[NeighbourRule], list[Rule]]:
-        """The rules as marks of works in ``order``, and of each the rule that it is of."""
-        marks, whose = [], []
+        """Returns the native rules for items in ``order``, and the configured rule of each."""
+        native_rules, sources = [], []
         for rule in self.rules:
             column = values[rule.column]
             window = WHOLE_SESSION if isinstance(rule.window, str) else rule.window
-            for puts, looks in _pairs(rule, column):
-                of_works = puts[n_seen:][order], looks[n_seen:][order]
-                marks.append(
-                    NeighbourRule(*of_works, puts[:n_seen], window, 0 if rule.apart else rule.count - 1)
+            for labels, conflicts in _pairs(rule, column):
+                of_items = labels[n_shown:][order], conflicts[n_shown:][order]
+                native_rules.append(
+                    NeighbourRule(*of_items, labels[:n_shown], window, 0 if rule.apart else rule.count - 1)
                 )
-                whose.append(rule)
-        return marks, whose
+                sources.append(rule)
+        return native_rules, sources
 
     def _fits(self, place: Position, candidates: Candidates, values: dict[str, Array]) -> Array:
         if place.work is not None:
@@ -115,18 +114,20 @@ class PageRules(Selector):
         return np.asarray(np.isin(values[str(place.column)], place.values) & (candidates.rows >= 0))
 
     def _notes(
-        self, found: Arrangement, whose: list[Rule], slots: list[tuple[int, Position]]
+        self, found: Arrangement, rule_sources: list[Rule], slots: list[tuple[int, Position]]
     ) -> dict[str, Any]:
-        """Plain values; places count from 1."""
+        """Returns values for the trace. Positions count from 1."""
         notes: dict[str, Any] = {"violations": len(found.violations) + len(found.unmet_slots)}
-        told = [f"place {at + 1}: {whose[rule]} (+{excess})" for at, rule, excess in found.violations]
-        told += [
+        broken = [
+            f"place {at + 1}: {rule_sources[rule]} (+{excess})" for at, rule, excess in found.violations
+        ]
+        broken += [
             f"place {slots[slot][0] + 1}: {str(slots[slot][1]).partition(': ')[2]} is missing"
             for slot in found.unmet_slots
         ]
-        if told:
-            notes["broken"] = told
-        free = [at + 1 for at, place in slots if place.free]
+        if broken:
+            notes["broken"] = broken
+        free = [at + 1 for at, place in slots if place.is_free]
         if free:
             notes["free"] = sorted(free)
         if not found.is_exact:
@@ -142,9 +143,11 @@ class PageRules(Selector):
         lifts: Array,
         notes: dict[str, Any],
     ) -> dict[str, Any]:
-        """Plain values: ``before``, the ids that would stand in the list without the step, and ``arranged``,
-        its works with their ``place`` now, where they ``was``, how many places they were ``lifted``, and the
-        places' ``owner``.
+        """Returns values for the trace.
+
+        ``before``: the ids of the page without the step. ``arranged``: the items of the page with their
+        ``place``, the place where they ``was``, the positions by which they were ``lifted``, and the
+        ``owner`` of the place.
         """
         owners = {at: str(place).partition(": ")[2] for place in self.places for at in place.places}
         places = np.flatnonzero(found.indices >= 0) + 1
@@ -166,21 +169,21 @@ def _number(work: int | str, naming: IdNames | None) -> int:
     if naming is not None:
         return naming.number_of(work)
     if isinstance(work, str):
-        raise ValueError(
-            f"work = {work!r}: works of this bundle have no texts for ids, name it by its number"
-        )
+        raise ValueError(f"work = {work!r}: ids of this bundle are integers, expected an integer")
     return work
 
 
 def _values(request: Request, column: str, rows: Array) -> Array:
-    """(N,) int64 values; where one is missing, or the index does not know the work, one below 0 that no other
-    has."""
+    """Returns (N,) int64 values of the column.
+
+    A missing value and an item without a row get a negative value that no other item has.
+    """
     values = request.index.gather(column, rows).astype(np.int64)
     return np.where((rows < 0) | (values < 0), -1 - np.arange(len(rows)), values)
 
 
 def _pairs(rule: Rule, values: Array) -> list[tuple[Array, Array]]:
-    """What each work puts and looks for, a pair for each native rule."""
+    """Returns (labels, conflicts) of each item, a pair for each native rule."""
     if rule.apart:
         return [_apart(values, a, b) for a, b in rule.apart]
     codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
@@ -190,6 +193,9 @@ def _pairs(rule: Rule, values: Array) -> list[tuple[Array, Array]]:
 
 
 def _apart(values: Array, a: int, b: int) -> tuple[Array, Array]:
-    """Marks 0 and 1 for ``a`` and ``b``; each looks for the other one. ``a`` = ``b``: works of one value."""
-    puts = np.where(values == a, 0, np.where(values == b, 1, NONE))
-    return puts, puts if a == b else np.where(puts == NONE, NONE, 1 - puts)
+    """Returns labels 0 and 1 for items of ``a`` and ``b``; each conflicts with the other.
+
+    ``a`` = ``b``: items of this value conflict with each other.
+    """
+    labels = np.where(values == a, 0, np.where(values == b, 1, NONE))
+    return labels, labels if a == b else np.where(labels == NONE, NONE, 1 - labels)

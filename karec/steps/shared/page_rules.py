@@ -1,4 +1,4 @@
-"""What a feed must keep to, as karec.toml says it: rules on neighbours, places of works, boosts with caps."""
+"""Hard rules of a page in karec.toml: rules on neighbours, reserved positions, boosts with limits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Rule:
-    """Among any ``window`` neighbours at most ``max_count`` of one value of ``column``; what the session has
-    seen (``request.shown``) counts, as if it stood before the list.
+    """At most ``max_count`` items (default 1) with one value of ``column`` among any ``window`` neighbours.
 
-    ``window = "session"``: so many in the whole session. ``values``: of these values alone. ``apart``: pairs
-    of values that do not stand among ``window`` neighbours together, in place of ``max_count``.
+    The items of ``request.shown`` count as if they stood before the page. ``window = "session"``: the limit
+    is for the whole session. ``values``: only for these values. ``apart``: pairs of values that may not stand
+    among ``window`` neighbours together, instead of ``max_count``.
     """
 
     column: str
@@ -32,7 +32,7 @@ class Rule:
 
     @property
     def count(self) -> int:
-        """``max_count``, 1 unless told."""
+        """``max_count``, or its default 1."""
         return 1 if self.max_count is None else self.max_count
 
     def __str__(self) -> str:
@@ -45,11 +45,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Position:
-    """Places of the page, counted from 1, and whose they are: of ``work``; of the best works whose ``column``
-    has one of ``values``; of nobody: it stays free, and the trace says so.
+    """Positions of the page, counted from 1, and what they are reserved for.
 
-    ``work``: an id, a text where the platform's ids are texts. ``only``: works with these values stand in
-    such places, and nowhere else.
+    ``work``: one item, by its id, a string if the platform's ids are strings. ``column`` and ``values``: the
+    best items with one of these values. Neither: the position stays free, and the trace says so. ``only``:
+    items with these values stand in these positions and in no others.
     """
 
     at: int | tuple[int, ...]
@@ -60,9 +60,9 @@ class Position:
 
     def __post_init__(self) -> None:
         if not self.places or min(self.places) < 1 or len(set(self.places)) < len(self.places):
-            raise ValueError(f"at = {self.at!r}, expected places counted from 1, each once")
+            raise ValueError(f"at = {self.at!r}, expected places counted from 1, without repeats")
         if self.work is not None and (self.column is not None or len(self.places) > 1):
-            raise ValueError(f"{self}: a work has one place, and no column")
+            raise ValueError(f"{self}: a work has one position and no column")
         if (self.column is None) != (not self.values):
             raise ValueError(f"{self}: column and values go together")
         if self.only and self.column is None:
@@ -73,19 +73,21 @@ class Position:
         return (self.at,) if isinstance(self.at, int) else self.at
 
     @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         return self.work is None and self.column is None
 
     def __str__(self) -> str:
         at = f"place {', '.join(map(str, self.places))}"
         if self.work is not None:
             return f"{at}: work {self.work}"
-        return f"{at}: free" if self.free else f"{at}: {self.column} = {' or '.join(map(str, self.values))}"
+        return (
+            f"{at}: free" if self.is_free else f"{at}: {self.column} = {' or '.join(map(str, self.values))}"
+        )
 
 
 @dataclass(frozen=True)
 class Boost:
-    """Works whose ``column`` has one of ``values`` move up by at most ``places``."""
+    """Items whose ``column`` has one of ``values`` move up by at most ``places`` positions."""
 
     column: str
     values: tuple[int, ...]
@@ -98,8 +100,8 @@ class Boost:
 
 @dataclass(frozen=True)
 class Boosts:
-    """``works``: who is moved up; what several give adds up to ``most_places``. ``at_most`` works of a page
-    are moved, those that would stand first.
+    """``works``: the boosts; those of one item add up to at most ``most_places``. ``at_most``: the number of
+    items of a page that are moved; those that would stand first are.
     """
 
     works: tuple[Boost, ...]
@@ -108,7 +110,7 @@ class Boosts:
 
     def __post_init__(self) -> None:
         if not self.works:
-            raise ValueError("boosts without works lift nothing: name works, or leave boosts out")
+            raise ValueError("boosts have no works: add works, or remove boosts")
         if self.at_most < 1 or self.most_places < 1:
             raise ValueError(
                 f"at_most = {self.at_most} and most_places = {self.most_places}, expected at least 1"
@@ -122,18 +124,20 @@ class Boosts:
 
 
 def check_together(rules: Sequence[Rule], places: Sequence[Position]) -> None:
-    """ValueError, with the names of both, for rules and places that no feed could keep to together."""
+    """Raises ValueError with the names of both for rules and positions that contradict each other."""
     owners: dict[int, Position] = {}
     works: dict[int | str, Position] = {}
     for place in places:
         for at in place.places:
             if at in owners:
-                raise ValueError(f"{owners[at]!s} and {place!s} contradict each other: both want place {at}")
+                raise ValueError(
+                    f"{owners[at]!s} and {place!s} contradict each other: both reserve place {at}"
+                )
             owners[at] = place
         if place.work is not None:
             if place.work in works:
                 raise ValueError(
-                    f"{works[place.work]!s} and {place!s} contradict each other: one work, two places"
+                    f"{works[place.work]!s} and {place!s} contradict each other: one work has two places"
                 )
             works[place.work] = place
     _check_only(places)
@@ -148,12 +152,13 @@ def _check_only(places: Sequence[Position]) -> None:
             if shared and not other.only:
                 raise ValueError(
                     f"{place!s} and {other!s} contradict each other: works of {place.column} = {min(shared)} "
-                    "stand in places with only, and nowhere else"
+                    "stand only in places with only"
                 )
 
 
 def _check_rule(rule: Rule, owners: dict[int, Position]) -> None:
-    """Works of places with one value of the rule's column are known: they alone must not break it."""
+    """Raises ValueError if positions reserved for one value of the rule's column break the rule by
+    themselves."""
     known = {
         at: place.values[0]
         for at, place in owners.items()

@@ -42,7 +42,7 @@ def by_hand(version):
 
 
 @pytest.mark.parametrize("versions", [(6,), (7,), (6, 7)])
-def test_each_version_of_the_index_gets_its_own_towers_vector(towers, versions):
+def test_user_tower_uses_the_tower_of_each_version(towers, versions):
     features, notes = hydrate_request(UserTower(towers), asked(index_of(*versions)))
     assert features["user_vector_versions"].tolist() == list(versions)
     assert features["user_vector_versions"].dtype == np.int64
@@ -50,7 +50,7 @@ def test_each_version_of_the_index_gets_its_own_towers_vector(towers, versions):
     assert notes == {}
 
 
-def test_one_version_is_the_towers_output_bit_for_bit(towers):
+def test_user_tower_returns_the_towers_bits_for_one_version(towers):
     (features, _), (plain,) = (
         hydrate_request(UserTower(towers), asked(index_of(7))),
         towers[7].run({"user_numbers": NUMBERS}, "user_vector"),
@@ -58,12 +58,12 @@ def test_one_version_is_the_towers_output_bit_for_bit(towers):
     assert features["user_vector"].tobytes() == plain.tobytes() and features["user_vector"].shape == (1, DIM)
 
 
-def test_a_version_without_a_tower_has_no_user_vector(towers):
+def test_user_tower_skips_versions_without_a_tower(towers):
     features, _ = hydrate_request(UserTower(towers), asked(index_of(6, 8, 9)))
     assert features["user_vector_versions"].tolist() == [6] and len(features["user_vector"]) == 1
 
 
-def test_an_index_of_other_versions_alone_has_no_user_vector(towers):
+def test_user_tower_is_unavailable_without_a_tower_of_any_version(towers):
     with pytest.raises(
         Unavailable,
         match=r"vectors of model versions \[8\], there are user towers of \[6, "
@@ -80,7 +80,7 @@ def test_user_query_of_an_empty_index_finds_nothing(towers):
     assert len(index.search(query, 3, rows=np.zeros(0, np.int32)).ids) == 0
 
 
-def test_the_tower_says_what_it_needs(towers):
+def test_user_tower_needs_the_inputs_of_its_towers(towers):
     assert UserTower(towers).needs == ("request.user_numbers",)
     with pytest.raises(ContractError, match="put the step user_features before it"):
         UserTower(towers).hydrate_request(Request(1))

@@ -16,7 +16,7 @@ def blended(platform, share, ids, scores):
     return step.score(Request(1), Candidates.from_ids(np.array(ids), np.array(scores, np.float32)))
 
 
-def test_a_share_of_0_keeps_the_order_of_the_scores_and_1_takes_that_of_the_rates(platform):
+def test_blend_orders_by_scores_at_share_0_and_rates_at_1(platform):
     ids, scores = [100, 103, 108, 101], [0.3, 0.9, 0.1, 0.5]
     assert np.argsort(-blended(platform, 0.0, ids, scores)).tolist() == np.argsort(-np.array(scores)).tolist()
     rates = LiveIndicators(platform, {"long_view": 1.0}).score(Request(1), Candidates.from_ids(np.array(ids)))
@@ -24,14 +24,14 @@ def test_a_share_of_0_keeps_the_order_of_the_scores_and_1_takes_that_of_the_rate
 
 
 @given(share=st.floats(0, 1), scale=st.floats(0.01, 1e4), offset=st.floats(-1e3, 1e3))
-def test_scores_count_by_their_order_of_magnitude_among_the_candidates_alone(share, scale, offset):
+def test_blend_ignores_scale_and_offset_of_scores(share, scale, offset):
     scores = np.array([0.25, 1.0, -0.5, 2.0])
     np.testing.assert_allclose(standardise(scores * scale + offset), standardise(scores), atol=1e-6)
     assert abs(standardise(scores).mean()) < 1e-12
     assert standardise(scores).std() == pytest.approx(1.0)
 
 
-def test_equal_scores_and_no_candidates_say_nothing(platform):
+def test_blend_gives_zeros_for_equal_scores(platform):
     rates = blended(platform, 1.0, [100, 103, 108], [0.0, 0.0, 0.0])
     np.testing.assert_allclose(
         blended(platform, 0.5, [100, 103, 108], [7.0, 7.0, 7.0]), 0.5 * rates, rtol=1e-6
@@ -39,7 +39,7 @@ def test_equal_scores_and_no_candidates_say_nothing(platform):
     assert len(blended(platform, 0.5, np.empty(0, np.int64), [])) == 0
 
 
-def test_a_share_outside_0_to_1_and_a_label_that_nobody_counts_are_refused(platform):
+def test_blend_rejects_wrong_shares_and_labels(platform):
     with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got -0.1"):
         Blend(platform, -0.1)
     with pytest.raises(

@@ -51,7 +51,7 @@ WEIGHTS = st.fixed_dictionaries(
     st.booleans(),
     st.booleans(),
 )
-def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting(
+def test_dpp_equals_dpp_select_with_every_setting(
     seed, settings, weights, types, shown, strangers, looked_up
 ):
     """Settings that are not given have dpp_select's own defaults. Factors of several columns are multiplied.
@@ -88,7 +88,7 @@ def test_dpp_is_dpp_select_of_standardised_scores_and_vectors_with_every_setting
 
 
 @given(st.sampled_from([0.0, 0.5, 2.0]), st.sampled_from([0.25, 1.0, 4.0]), st.sampled_from([0.5, 3.0]))
-def test_of_works_alike_in_all_else_the_largest_product_of_factors_comes_first(by_type, by_creator, by_song):
+def test_dpp_orders_equal_items_by_their_traffic_weights(by_type, by_creator, by_song):
     """The last factor alone would put another work first."""
     index = ItemIndex.build(
         np.arange(4),
@@ -103,13 +103,13 @@ def test_of_works_alike_in_all_else_the_largest_product_of_factors_comes_first(b
     assert found.tolist() == sorted(range(4), key=lambda at: (-factors[at], at))
 
 
-def test_without_diversity_dpp_is_top_k(index):
+def test_dpp_without_diversity_equals_top_k(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     selection = selected(Dpp(index.schema, diversity=0.0), REQUEST, c, index)
     np.testing.assert_array_equal(selection.indices, np.argsort(-c.scores, kind="stable")[: REQUEST.k])
 
 
-def test_traffic_weights_shift_a_type(index):
+def test_dpp_selects_more_items_of_a_type_with_traffic_weight(index):
     c = candidates(range(30), np.zeros(30))
     favoured = selected(
         Dpp(index.schema, k=10, diversity=0.5, weights={"type": {"1": 5.0}}), REQUEST, c, index
@@ -120,7 +120,7 @@ def test_traffic_weights_shift_a_type(index):
     assert (favoured % 2).sum() > (disfavoured % 2).sum()
 
 
-def test_types_of_any_column_keep_to_their_quotas(index):
+def test_dpp_keeps_limits_of_types_of_any_column(index):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     creators = index.columns["creator_id"]
     most = selected(Dpp(index.schema, k=14, types="creator_id", max_per_type=2), REQUEST, c, index).indices
@@ -131,7 +131,7 @@ def test_types_of_any_column_keep_to_their_quotas(index):
     assert np.bincount(index.columns["type"][short]).tolist() == [4, 4]
 
 
-def test_a_dpp_explains_its_choice_to_a_request_that_asks(index):
+def test_dpp_explains_its_choice_if_the_request_asks(index):
     c = candidates(range(2, 30), np.random.default_rng(1).normal(size=28))
     step = Dpp(index.schema, k=5, diversity=0.7)
     assert "explanation" not in selected(step, Request(user_id=1), c, index).notes
@@ -200,12 +200,12 @@ NO_MOOD = r"the item index has no column 'mood'; it has \['creator_id', 'song_id
         ),
     ],
 )
-def test_dpp_settings_that_make_no_sense_are_named(index, settings, message):
+def test_dpp_rejects_wrong_settings_by_name(index, settings, message):
     with pytest.raises(ValueError, match="^" + message):
         Dpp(index.schema, **settings)
 
 
-def test_works_without_a_row_are_of_the_type_minus_1():
+def test_dpp_gives_items_without_a_row_the_type_minus_1():
     """As are works whose column says −1, missing: together they keep to one quota."""
     index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
     step = Dpp(index.schema, k=4, types="kind", max_per_type=1)
@@ -218,7 +218,7 @@ def test_works_without_a_row_are_of_the_type_minus_1():
     assert found.indices.tolist() == [0, 1, 2]
 
 
-def test_columns_of_every_kind_of_integers_have_types_and_weights():
+def test_dpp_reads_types_and_weights_of_any_integer_dtype():
     for dtype in (np.int8, np.uint16, np.int64, np.bool_):
         index = ItemIndex.build(np.arange(2), np.eye(2), columns={"kind": np.array([0, 1], dtype)})
         step = Dpp(index.schema, types="kind", max_per_type=1, weights={"kind": {"1": 3.0}})
@@ -227,21 +227,21 @@ def test_columns_of_every_kind_of_integers_have_types_and_weights():
         )
 
 
-def test_a_dpp_says_what_it_reads(index):
+def test_dpp_declares_needs_and_schema(index):
     """As the wiring check reads it; a cascade compares the index with its own."""
     step = Dpp(index.schema, k=3)
     assert step.needs == ("rows", "scores") and step.gives == ()
     assert step.schema is index.schema and step.k == 3 and Dpp(index.schema).k is None
 
 
-def test_a_type_weight_mixes_types(index):
+def test_dpp_with_type_weight_mixes_types(index):
     c = candidates(range(30), np.where(np.arange(30) % 2, 0.5, 0.0))
     alone = selected(Dpp(index.schema, k=10, diversity=0.4), REQUEST, c, index).indices
     mixed = selected(Dpp(index.schema, k=10, diversity=0.4, type_weight=0.9), REQUEST, c, index).indices
     assert abs((mixed % 2).mean() - 0.5) <= abs((alone % 2).mean() - 0.5)
 
 
-def test_a_work_like_one_that_was_shown_is_avoided(index):
+def test_dpp_avoids_items_similar_to_shown_ones(index):
     twin = ItemIndex.build(
         np.arange(3), np.array([[1, 0], [1, 0.01], [0, 1]], np.float32), columns={"type": [0, 0, 0]}
     )
@@ -252,7 +252,7 @@ def test_a_work_like_one_that_was_shown_is_avoided(index):
     ).indices.tolist() == [1]
 
 
-def test_a_dpp_explains_no_likeness_between_vectors_of_two_model_versions(index):
+def test_dpp_explains_cosine_0_between_model_versions(index):
     move_to_another_version(index, np.arange(20, 30))
     rows = index.lookup(np.arange(30))
     c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(rows)
@@ -261,20 +261,20 @@ def test_a_dpp_explains_no_likeness_between_vectors_of_two_model_versions(index)
     assert all(cosine == 0 for cosine in across)
 
 
-def test_equal_scores_standardise_to_zero():
+def test_dpp_standardises_equal_scores_to_zero():
     np.testing.assert_array_equal(standardise_scores(np.full(3, 7.0)), [0, 0, 0])
 
 
-def test_a_work_without_a_vector_goes_far_down():
+def test_dpp_places_items_without_a_vector_near_the_end():
     index = ItemIndex.build(np.arange(4), np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32))
     c = candidates([0, 1, 2, 3], np.array([1.0, 0.9, 0.8, 0.7]))
     assert selected(Dpp(index.schema, k=4), REQUEST, c, index).indices.tolist()[0] != 0
 
 
-def test_a_dpp_selects_works_without_a_row_too(index):
+def test_dpp_selects_items_without_a_row(index):
     c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
     assert len(selected(Dpp(index.schema, type_weight=0.5), REQUEST, c, index).indices) == 3
 
 
-def test_a_dpp_of_no_candidates_selects_nothing(index):
+def test_dpp_selects_nothing_without_candidates(index):
     assert len(selected(Dpp(index.schema), REQUEST, candidates([]), index).indices) == 0

@@ -22,7 +22,7 @@ def explained(vectors, order, scores=None, shown=(), facets=None, codes=(), show
     return explanation(Candidates.from_ids(np.arange(10, 10 + n), scores), result, compared, facets)
 
 
-def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_lengths():
+def test_explanation_names_the_most_similar_earlier_item():
     found = explained([[0.5, 0.0], [0.0, 3.0], [0.1, 0.1]], [0, 1, 2], shown=[[0.0, 0.25]])
     assert [work["id"] for work in found["works"]] == [10, 11, 12]
     assert [work["closest"] for work in found["works"]] == [900, 900, 900]
@@ -33,13 +33,13 @@ def test_each_work_names_the_one_before_it_that_it_is_most_alike_whatever_their_
     assert [work["relevance"] for work in found["works"]] == [3.0, 2.0, 1.0]
 
 
-def test_a_work_without_a_vector_is_like_nothing_and_the_first_has_nothing_before_it():
+def test_explanation_has_no_closest_item_for_the_first():
     found = explained([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [0, 1, 2])
     assert [work["closest"] for work in found["works"]] == [None, 10, 11]
     assert [work["cosine"] for work in found["works"]] == [None, 0.0, 1.0]
 
 
-def test_works_of_one_value_are_alike_by_the_weight_of_its_column_and_the_columns_are_named():
+def test_explanation_names_the_facets_of_equal_value():
     found = explained(
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]],
         [0, 1, 2],
@@ -54,7 +54,7 @@ def test_works_of_one_value_are_alike_by_the_weight_of_its_column_and_the_column
     assert [work["same"] for work in found["works"]] == [["creator_id"], ["tag"], ["creator_id"]]
 
 
-def test_relevance_alone_takes_works_of_one_score_in_their_order():
+def test_explanation_breaks_ties_of_relevance_by_position():
     n = 300
     found = explained(np.ones((n, 2)), [n - 1] * 200, scores=np.where(np.arange(n) % 3 == 0, 2.0, 1.0))
     first = [*range(10, 10 + n, 3)]

@@ -26,7 +26,7 @@ def asked(index):
     return Request(user_id=1, k=5, view=index.pinned()).with_features({"user_vector": user})
 
 
-def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
+def test_inner_product_scores_candidates_by_their_rows(index, asked):
     ids = np.array([1007, 5, 1003, 1049])
     stage = Stage("prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, k=10)))
     outcome = stage.run(asked, Candidates.from_ids(ids))
@@ -39,13 +39,13 @@ def test_ids_to_rows_to_scores_is_the_inner_product(index, asked):
     assert (has_embedding.n_removed, has_embedding.reason) == (1, "no embedding in the item index")
 
 
-def test_the_inner_product_counts_what_it_does_not_know(index, asked):
+def test_inner_product_counts_candidates_without_a_row(index, asked):
     selection = InnerProduct(index.schema, k=10).select(asked, Candidates.from_ids(np.array([1, 2, 3])))
     assert len(selection.indices) == 0
     assert selection.notes == {"unknown": 3}
 
 
-def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
+def test_inner_product_uses_the_user_vector_of_each_version(index, asked):
     rng = np.random.default_rng(3)
     index.upsert(np.arange(1000, 1020), rng.normal(size=(20, 16)), model_version=1)
     index.upsert(np.arange(1020, 1025), rng.normal(size=(5, 16)), model_version=2)
@@ -63,12 +63,12 @@ def test_each_row_meets_the_user_vector_of_its_own_version(index, asked):
     assert (np.diff(selection.scores) <= 0).all()
 
 
-def test_an_inner_product_of_k_0_is_refused(index):
+def test_inner_product_rejects_k_0(index):
     with pytest.raises(ValueError, match=r"^k must be positive, got 0$"):
         InnerProduct(index.schema, k=0)
 
 
-def test_the_inner_product_reads_vectors_and_rows_and_gives_scores(index):
+def test_inner_product_declares_needs_and_gives(index):
     """As the wiring check reads it; a cascade compares the index with its own."""
     step = InnerProduct(index.schema, k=1)
     assert (step.needs, step.gives) == (("request.user_vector", "rows"), ("scores",))
@@ -76,7 +76,7 @@ def test_the_inner_product_reads_vectors_and_rows_and_gives_scores(index):
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.lists(st.integers(-1, 49), max_size=60))
-def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, k, rows):
+def test_inner_product_returns_the_best_k_ties_by_position(seed, k, rows):
     """Whole numbers, whose inner products are exact and often equal; −1 is a work without a row."""
     rng = np.random.default_rng(seed)
     vectors, user = rng.integers(-2, 3, (50, 3)).astype(np.float32), rng.integers(-2, 3, 3).astype(np.float32)
@@ -90,7 +90,7 @@ def test_the_best_k_inner_products_come_out_in_order_and_ties_by_position(seed, 
     assert selection.notes == {"unknown": rows.count(-1)} and selection.scores.dtype == np.float32
 
 
-def test_a_stage_without_candidates_gives_none(index, asked):
+def test_inner_product_selects_nothing_without_candidates(index, asked):
     stage = Stage(
         "prerank", (IndexRows(index.schema), HasEmbedding(), InnerProduct(index.schema, k=5), NotShown())
     )

@@ -36,7 +36,7 @@ def notes(step, request, works, index):
     return selected(step, request, works, index).notes
 
 
-def test_rules_keep_songs_and_creators_apart(index):
+def test_page_rules_separate_songs_and_creators(index):
     chosen = selected(PageRules(index.schema, APART, k=30), REQUEST, candidates(range(30)), index).indices
     assert sorted(chosen) == list(range(30))
     for column in ("song_id", "creator_id"):
@@ -44,20 +44,20 @@ def test_rules_keep_songs_and_creators_apart(index):
         assert (values[1:] != values[:-1]).all()
 
 
-def test_rules_count_what_the_session_has_seen(index):
+def test_page_rules_count_shown_items(index):
     c = candidates([0, 3, 6, 9])
     step = PageRules(index.schema, [Rule("song_id", 20)], k=2)
     chosen = selected(step, Request(user_id=1, k=2, shown=(1, 4)), c, index)
     assert c.ids[chosen.indices].tolist() == [6, 9] and chosen.notes == {"violations": 0}
 
 
-def test_a_session_has_so_many_of_a_value_whatever_stands_between(index):
+def test_page_rules_limit_a_value_in_a_session(index):
     step = PageRules(index.schema, [Rule("song_id", "session", 2)])
     shown = (0, *range(20, 29), 1)  # two works of song 0, eleven works ago and last
     assert ids(step, Request(1, k=2, shown=shown), candidates([2, 5, 8]), index) == [5, 8]
 
 
-def test_a_rule_on_some_values_leaves_the_others_alone(index):
+def test_page_rules_on_some_values_ignore_other_values(index):
     works = candidates([0, 2, 4, 1, 3])
     assert ids(PageRules(index.schema, [Rule("type", values=(1,))]), Request(1, k=5), works, index) == [
         0,
@@ -68,13 +68,13 @@ def test_a_rule_on_some_values_leaves_the_others_alone(index):
     ]
 
 
-def test_kinds_that_do_not_stand_together_are_kept_apart(index):
+def test_page_rules_keep_pairs_of_values_apart(index):
     works = candidates([0, 3, 6, 9, 12])  # songs 0 … 4
     step = PageRules(index.schema, [Rule("song_id", apart=((0, 1), (2, 3)))])
     assert ids(step, Request(1, k=5), works, index) == [0, 6, 3, 9, 12]
 
 
-def test_rules_that_cannot_hold_are_counted_and_named(index):
+def test_page_rules_count_and_name_broken_rules(index):
     selection = selected(
         PageRules(index.schema, [Rule("song_id")], k=3), REQUEST, candidates([0, 1, 2]), index
     )
@@ -85,7 +85,7 @@ def test_rules_that_cannot_hold_are_counted_and_named(index):
     }
 
 
-def test_works_without_a_row_and_missing_values_are_alike_to_none(index):
+def test_page_rules_treat_missing_values_as_distinct(index):
     c = candidates([0, 3, 6]).with_rows(np.array([-1, -1, -1]))
     assert notes(PageRules(index.schema, [Rule("song_id")]), REQUEST, c, index) == {"violations": 0}
     missing = ItemIndex.build(np.arange(3), np.eye(3), columns={"song_id": np.full(3, -1)})
@@ -94,13 +94,13 @@ def test_works_without_a_row_and_missing_values_are_alike_to_none(index):
     }
 
 
-def test_a_place_belongs_to_a_work_or_to_the_best_works_of_a_value(index):
+def test_page_rules_reserve_a_place_for_an_item_or_a_value(index):
     works = candidates(range(10))
     pinned = PageRules(index.schema, places=[Position(3, work=9), Position(1, column="type", values=(1,))])
     assert ids(pinned, REQUEST, works, index) == [1, 0, 9, 2]
 
 
-def test_a_free_place_is_told_and_holds_nothing(index):
+def test_page_rules_note_free_places(index):
     selection = selected(
         PageRules(index.schema, [Rule("song_id")], [Position((2, 9))]),
         REQUEST,
@@ -112,14 +112,14 @@ def test_a_free_place_is_told_and_holds_nothing(index):
     assert selection.notes == {"violations": 0, "free": [2]}
 
 
-def test_reserved_places_are_filled_from_their_own_works_which_stand_nowhere_else(index):
+def test_page_rules_with_only_place_a_value_nowhere_else(index):
     works = candidates([1, 3, 0, 2, 4, 6])  # of type 1: 1 and 3
     step = PageRules(index.schema, places=[Position((2, 4, 6), column="type", values=(1,), only=True)])
     assert ids(step, Request(1, k=5), works, index) == [0, 1, 2, 3, 4]
     assert notes(step, Request(1, k=6), works, index)["broken"] == ["place 6: type = 1 is missing"]
 
 
-def test_a_pinned_work_that_was_not_found_is_named(index):
+def test_page_rules_name_a_reserved_item_that_is_missing(index):
     step = PageRules(index.schema, places=[Position(2, work=77)])
     assert ids(step, REQUEST, candidates([0, 1, 2]), index) == [0, 1, 2]
     assert notes(step, REQUEST, candidates([0, 1, 2]), index) == {
@@ -132,7 +132,7 @@ def boosts(at_most, most_places, *works):
     return Boosts(tuple(Boost(*work) for work in works), at_most, most_places)
 
 
-def test_boosted_works_move_up_by_so_many_places_and_no_more_of_them_than_a_page_may_have(index):
+def test_page_rules_boost_at_most_the_configured_items(index):
     works = candidates([0, 2, 4, 6, 1, 3, 5])  # of type 1: the last three
     three = boosts(3, 3, ("type", (1,), 3))
     assert ids(PageRules(index.schema, boosts=three), Request(1, k=7), works, index) == [0, 1, 2, 3, 4, 5, 6]
@@ -140,14 +140,14 @@ def test_boosted_works_move_up_by_so_many_places_and_no_more_of_them_than_a_page
     assert ids(PageRules(index.schema, boosts=one), Request(1, k=7), works, index) == [0, 1, 2, 4, 6, 3, 5]
 
 
-def test_what_several_boosts_give_adds_up_to_the_cap(index):
+def test_page_rules_add_boosts_up_to_most_places(index):
     works = candidates([3, 6, 9, 12, 15, 18, 1])  # of creator 1: 15 and 1; of song 0: 1
     step = PageRules(index.schema, boosts=boosts(2, 4, ("song_id", (0,), 3), ("creator_id", (1,), 2)))
     assert ids(step, Request(1, k=7), works, index) == [3, 6, 1, 15, 9, 12, 18]
 
 
 @given(st.permutations(range(12)), st.integers(1, 4), st.integers(1, 6), st.integers(1, 12))
-def test_no_work_moves_up_farther_than_the_cap_and_no_more_than_told_do(order, at_most, most, k):
+def test_page_rules_never_exceed_most_places_and_at_most(order, at_most, most, k):
     works = candidates(order)
     index = thirty_works()
     step = PageRules(index.schema, boosts=boosts(at_most, most, ("type", (1,), most)), k=12)
@@ -158,7 +158,7 @@ def test_no_work_moves_up_farther_than_the_cap_and_no_more_than_told_do(order, a
     assert all(work % 2 for work, move in zip(order, up, strict=True) if move > 0)
 
 
-def test_an_explanation_says_what_stood_where_before_and_whose_places_are(index):
+def test_page_rules_explain_the_order_before_and_after(index):
     step = PageRules(index.schema, [Rule("song_id")], [Position(3, work=9)], boosts(1, 1, ("type", (1,), 1)))
     told = notes(step, Request(1, k=3, explain=True), candidates([0, 2, 1, 9]), index)["explanation"]
     assert told["before"] == [0, 2, 1]
@@ -201,17 +201,17 @@ def test_an_explanation_says_what_stood_where_before_and_whose_places_are(index)
         (
             [],
             [Position(2, column="type", values=(1,), only=True), Position(4, column="type", values=(0, 1))],
-            "place 2: type = 1 and place 4: type = 0 or 1 contradict each other: works of type = 1 stand in "
-            "places",
+            "place 2: type = 1 and place 4: type = 0 or 1 contradict each other: works of type = 1 stand "
+            "only in places",
         ),
     ],
 )
-def test_what_no_feed_can_keep_to_is_refused_with_both_names(index, rules, places, message):
+def test_page_rules_reject_contradictions_with_both_names(index, rules, places, message):
     with pytest.raises(ValueError, match=message):
         PageRules(index.schema, rules, places)
 
 
-def test_rules_and_places_that_can_hold_together_are_taken(index):
+def test_page_rules_accept_compatible_rules_and_places(index):
     PageRules(
         index.schema,
         [Rule("type", values=(1,)), Rule("type", 2, apart=((0, 2),)), Rule("song_id", 3, 2)],
@@ -243,12 +243,12 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
             "apart goes without max_count and values",
         ),
         ({"rules": [{"column": "x", "apart": [[0]]}]}, r"apart\[0\] = \[0\], expected a list of 2"),
-        ({"places": [{"at": 0}]}, "at = 0, expected places counted from 1, each once"),
-        ({"places": [{"at": [2, 2]}]}, r"at = \(2, 2\), expected places counted from 1, each once"),
-        ({"places": [{"at": [1, 2], "work": 3}]}, "a work has one place, and no column"),
+        ({"places": [{"at": 0}]}, "at = 0, expected places counted from 1, without repeats"),
+        ({"places": [{"at": [2, 2]}]}, r"at = \(2, 2\), expected places counted from 1, without repeats"),
+        ({"places": [{"at": [1, 2], "work": 3}]}, "a work has one position and no column"),
         ({"places": [{"at": 1, "column": "type"}]}, "column and values go together"),
         ({"places": [{"at": 1, "only": True}]}, "only goes with column and values"),
-        ({"boosts": {"works": [], "at_most": 1, "most_places": 1}}, "boosts without works lift nothing"),
+        ({"boosts": {"works": [], "at_most": 1, "most_places": 1}}, "boosts have no works"),
         (
             {
                 "boosts": {
@@ -281,7 +281,7 @@ def test_rules_and_places_that_can_hold_together_are_taken(index):
         ),
     ],
 )
-def test_a_mistake_in_a_table_is_refused_with_its_place(table, message):
+def test_page_rules_reject_a_wrong_table_with_its_place(table, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         convert(settings_type(PageRules, FILE), table, FILE)
 
@@ -293,18 +293,18 @@ def test_a_mistake_in_a_table_is_refused_with_its_place(table, message):
         (Rule("tone"), "column 'tone' has dtype float64, expected integers"),
     ],
 )
-def test_a_column_that_the_index_cannot_group_by_is_refused(index, rule, message):
+def test_page_rules_reject_missing_and_float_columns(index, rule, message):
     with pytest.raises(ValueError, match=message):
         PageRules(index.schema, [rule])
 
 
-def test_rules_over_no_candidates_select_nothing(index):
+def test_page_rules_select_nothing_without_candidates(index):
     assert (
         len(selected(PageRules(index.schema, [Rule("song_id")]), REQUEST, candidates([]), index).indices) == 0
     )
 
 
-def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
+def test_page_rules_find_a_reserved_item_by_its_string_id(tmp_path):
     names = [f"song-{at}" for at in range(30)]
     works = IdMap.build(names, tmp_path / "items.karec")
     naming = BundleIds(IdMap.build(["ann"], tmp_path / "users.karec"), works)
@@ -319,15 +319,15 @@ def test_a_pinned_work_may_be_named_by_its_text(tmp_path):
     assert notes(absent, REQUEST, pool, index)["broken"] == ["place 2: work song-99 is missing"]
 
 
-def test_a_text_where_ids_are_numbers_is_refused(index, tmp_path):
-    with pytest.raises(ValueError, match="work = 'song-17': works of this bundle have no texts for ids"):
+def test_page_rules_reject_a_string_id_if_ids_are_integers(index, tmp_path):
+    with pytest.raises(ValueError, match="work = 'song-17': ids of this bundle are integers"):
         PageRules(index.schema, places=[Position(2, work="song-17")])
     numbers = BundleIds(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
     with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
         PageRules(index.schema, places=[Position(2, work="song-17")], naming=numbers)
 
 
-def test_a_number_where_ids_are_texts_is_refused_and_one_where_ids_are_integers_is_the_work(index, tmp_path):
+def test_page_rules_reject_an_integer_id_if_ids_are_strings(index, tmp_path):
     texts, numbers = (
         BundleIds(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
         for ids in (["ann", "bob"], [5, 7])

@@ -7,7 +7,7 @@ from karec.pipeline.types import Request
 from karec.steps.shared.fixed_list import FixedList
 
 
-def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_request_came_before():
+def test_fixed_list_has_the_rows_of_the_requests_generation():
     index = ItemIndex.build([10, 20, 30], np.ones((3, 2)))
     works = FixedList.from_ids(np.array([30, 99, 10]))
     with index.pinned() as before:
@@ -20,12 +20,12 @@ def test_the_works_have_the_rows_of_the_requests_own_generation_whichever_reques
     assert len(works) == 3 and works.ids.tolist() == [30, 99, 10]
 
 
-def test_they_are_looked_up_once_for_a_generation():
+def test_fixed_list_looks_rows_up_once_per_generation():
     index = ItemIndex.build([10, 20], np.ones((2, 2)))
     works = FixedList.from_ids(np.array([20, 10]))
     with index.pinned() as first, index.pinned() as second:
         assert works.candidates(Request(1, view=first)) is works.candidates(Request(2, view=second))
 
 
-def test_without_an_index_no_row_is_known():
+def test_fixed_list_has_no_rows_without_an_index():
     assert FixedList.from_ids(np.array([20, 10])).candidates(Request(1)).rows.tolist() == [-1, -1]

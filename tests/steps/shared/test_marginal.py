@@ -18,7 +18,7 @@ def index():
 
 
 @pytest.mark.parametrize(("step", "select"), [(Mmr, mmr_select), (Ssd, ssd_select)])
-def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_shown(index, step, select):
+def test_marginal_steps_equal_the_selections_of_standardised_scores(index, step, select):
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))
     request = Request(user_id=1, k=6, shown=(3, 999))
     chosen = selected(step(index.schema, diversity=0.7, window=4), request, c, index).indices
@@ -37,6 +37,6 @@ def test_marginal_steps_select_by_standardised_scores_item_vectors_and_what_was_
         ({"window": 0}, "window must be positive, got 0"),
     ],
 )
-def test_marginal_steps_refuse_settings_out_of_range_by_name(index, step, setting, message):
+def test_marginal_steps_reject_settings_out_of_range(index, step, setting, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         step(index.schema, **setting)

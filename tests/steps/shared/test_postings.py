@@ -27,7 +27,7 @@ def test_postings_are_sorted_lists_by_key(pairs, key, limit):
 
 
 @given(st.lists(st.sampled_from([-(2**63), -1, 0, 1, 2**16, 2**33, 2**48 + 1, 2**63 - 1]), max_size=9))
-def test_keys_may_be_any_whole_numbers(keys):
+def test_postings_accept_any_int64_keys(keys):
     lists = Postings.build(np.array(keys, np.int64), np.arange(len(keys))[::-1])
     assert lists.keys.tolist() == sorted(set(keys)) and lists.rows.dtype == np.int32
     for key in set(keys):
@@ -35,21 +35,21 @@ def test_keys_may_be_any_whole_numbers(keys):
 
 
 @given(st.lists(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 5e-324, 1.0, np.inf, np.nan]), max_size=40))
-def test_rows_fall_by_value_equal_ones_by_row_and_nan_is_last(values):
+def test_descending_sorts_ties_by_row_and_nan_last(values):
     unknown = [row for row, value in enumerate(values) if np.isnan(value)]
     known = [row for row, value in enumerate(values) if not np.isnan(value)]
     expected = [*sorted(known, key=lambda row: (-values[row], row)), *unknown]
     assert descending(np.array(values, np.float64)).tolist() == expected
 
 
-def test_many_rows_of_few_values_are_in_the_order_of_a_stable_sort():
+def test_descending_equals_a_stable_sort():
     values = np.random.default_rng(0).integers(0, 50, 20_000).astype(np.float64)
     found = descending(values)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, np.argsort(-values, kind="stable"))
 
 
-def test_interleaving_takes_turns_and_leaves_repeats_out(platform):
+def test_interleave_alternates_and_skips_repeats(platform):
     """The kernel's contract is tested beside it: here, that spans of two arrays are read as their lists."""
     some = np.array([9, 4, 4, 0], np.int32), np.array([0, 3]), np.array([2, 4])
     other = np.array([4, 7], np.int32), np.array([0]), np.array([2])
@@ -59,7 +59,7 @@ def test_interleaving_takes_turns_and_leaves_repeats_out(platform):
 
 
 @given(st.integers(0, 2**32), st.integers(0, 12))
-def test_lists_of_users_are_their_known_works_latest_first(seed, limit):
+def test_latest_of_users_lists_known_works_latest_first(seed, limit):
     platform = make_platform(seed, n_works=9, counters=(), family=False)
     lists = latest_of_users(platform, "history")
     rows = {int(work): row for row, work in enumerate(platform.works.ids)}
@@ -71,7 +71,7 @@ def test_lists_of_users_are_their_known_works_latest_first(seed, limit):
 
 
 @given(st.lists(st.integers(0, 5), max_size=9), st.lists(st.integers(-1, 6), max_size=5), st.integers(0, 4))
-def test_spans_are_the_lists_of_their_keys(key_of_work, keys, limit):
+def test_spans_of_postings_are_the_lists_of_their_keys(key_of_work, keys, limit):
     lists = Postings.build(np.array(key_of_work, np.int64), np.arange(len(key_of_work))[::-1])
     rows, begins, ends = lists.spans(np.array(keys, np.int64), limit)
     assert [rows[b:e].tolist() for b, e in zip(begins, ends, strict=True)] == [
@@ -79,7 +79,7 @@ def test_spans_are_the_lists_of_their_keys(key_of_work, keys, limit):
     ]
 
 
-def test_lists_are_built_once_for_a_snapshot():
+def test_postings_are_built_once_per_snapshot():
     platform = make_platform(seed=3, n_works=20, counters=("count_click",), family=True)
     for build in (lambda: works_by(platform, "tag"), lambda: newest_by_creator(platform)):
         assert build() is build()

@@ -56,7 +56,7 @@ def all_works(index):
 
 
 @pytest.mark.parametrize("whiten", [0.0, 0.5, 1.0])
-def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bundle, whiten):
+def test_similarity_centres_and_whitens_vectors(index, bundle, whiten):
     alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True, whiten=whiten))
     found = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
     expected = unit(mapped(index.embeddings(np.arange(30, dtype=np.int32)), whiten))
@@ -64,7 +64,7 @@ def test_vectors_are_centred_and_whitened_as_they_lie_in_the_catalogue(index, bu
     np.testing.assert_allclose(unit(found.shown), expected[[2, 25]], atol=2e-5)
 
 
-def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_facet(index, bundle):
+def test_similarity_gives_items_without_a_row_zero_vectors(index, bundle):
     c = candidates([4, 9, 1, 8]).with_rows(np.array([4, -1, 1, -1]))
     alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True, facets={"creator_id": 0.5}))
     found = alike.compare(REQUEST.with_view(index.pinned()), c)
@@ -74,7 +74,7 @@ def test_a_candidate_without_a_row_keeps_a_zero_vector_and_has_no_value_of_a_fac
     np.testing.assert_array_equal(found.shown_facets[0], index.columns["creator_id"][[2, 25]])
 
 
-def test_works_without_a_value_are_like_no_other(index, bundle):
+def test_similarity_treats_missing_values_as_distinct(index, bundle):
     tags = index.columns["tag"]
     found = CandidateSimilarity(index.schema, bundle, Similarity(facets={"tag": 0.5})).compare(
         REQUEST.with_view(index.pinned()), all_works(index)
@@ -90,7 +90,7 @@ def test_works_without_a_value_are_like_no_other(index, bundle):
 
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
-def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step, select):
+def test_selectors_compare_facets_of_candidates_and_shown_items(index, step, select):
     facets = {"creator_id": 0.5, "tag": 0.2}
     c = all_works(index)
     chosen = selected(
@@ -118,7 +118,7 @@ def test_a_step_selects_by_its_facets_and_by_those_of_what_was_shown(index, step
     np.testing.assert_array_equal(chosen.indices, expected.indices)
 
 
-def test_rows_of_another_model_version_are_compared_as_they_are_with_each_other_alone(index, bundle):
+def test_similarity_maps_only_rows_of_the_bundles_version(index, bundle):
     move_to_another_version(index, np.arange(20, 30))
     alike = CandidateSimilarity(index.schema, bundle, Similarity(centre=True))
     found = alike.compare(REQUEST.with_view(index.pinned()), all_works(index))
@@ -132,7 +132,7 @@ def test_rows_of_another_model_version_are_compared_as_they_are_with_each_other_
 
 
 @pytest.mark.parametrize("step", [Dpp, Mmr, Ssd])
-def test_similarity_can_be_that_of_who_watched_works_together(step):
+def test_similarity_reads_cowatch_vectors(step):
     works = Vocabulary(np.array([3, 4, 5]))
     vectors = np.concatenate([np.zeros((1, 2)), [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]).astype(np.float32)
     encoder = SimpleNamespace(cowatch=CowatchVectors(works, vectors))
@@ -174,14 +174,14 @@ def test_similarity_can_be_that_of_who_watched_works_together(step):
         (Similarity("audio", centre=True), r"similarity\.vectors = 'audio': no columns"),
     ],
 )
-def test_a_similarity_that_makes_no_sense_is_refused_by_its_key(index, similarity, message):
+def test_similarity_rejects_wrong_settings_by_key(index, similarity, message):
     options = {"type_weight": 0.1, "types": "tag"}
     with pytest.raises(ValueError, match=message):
         Dpp(index.schema, similarity=similarity, **options)
 
 
 @pytest.mark.parametrize("step", [Mmr, Ssd])
-def test_mmr_and_ssd_refuse_facets_that_are_not_there_or_weigh_too_much(index, step):
+def test_mmr_and_ssd_reject_wrong_facets(index, step):
     for facets, message in (
         ({"creator": 0.1}, r"similarity\.facets\.creator: the item index has no column 'creator'"),
         ({"tag": 0.6, "creator_id": 0.5}, r"similarity\.facets: the weights sum to 1\.1, expected at most 1"),
@@ -190,7 +190,7 @@ def test_mmr_and_ssd_refuse_facets_that_are_not_there_or_weigh_too_much(index, s
             step(index.schema, similarity=Similarity(facets=facets))
 
 
-def test_what_the_bundle_lacks_is_refused_with_what_to_do(index):
+def test_similarity_names_what_the_bundle_lacks(index):
     for bundle in (None, SimpleNamespace(vector_statistics=None)):
         with pytest.raises(
             ValueError, match=r"similarity\.centre: the bundle has no statistics of its vectors; publish"

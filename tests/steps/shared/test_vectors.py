@@ -19,7 +19,7 @@ AUDIO = Similarity(vectors="audio")
 REQUEST = Request(user_id=1, k=12, shown=(2, 777, 25))
 
 
-def test_vectors_of_one_version_are_as_the_index_gives_them():
+def test_similarity_keeps_vectors_of_one_version():
     index = thirty_works()
     c = candidates([4, 9, 1]).with_rows(np.array([4, -1, 1]))
     found = CandidateSimilarity(index.schema, None, PLAIN).compare(REQUEST.with_view(index.pinned()), c)
@@ -29,7 +29,7 @@ def test_vectors_of_one_version_are_as_the_index_gives_them():
 
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
-def test_vectors_of_two_versions_are_as_different_as_can_be(step, select):
+def test_similarity_gives_cosine_0_between_two_versions(step, select):
     """Towers of two versions map into two spaces, which have nothing in common: the cosine counts as 0."""
     index = thirty_works()
     move_to_another_version(index, np.arange(20, 30))
@@ -59,7 +59,7 @@ def audio():
 
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
-def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
+def test_similarity_reads_own_vectors(step, select):
     """A work without one, and a work that the snapshot does not know, have a zero vector."""
     columns, numbers = audio()
     index = thirty_works()
@@ -79,7 +79,7 @@ def test_similarity_can_be_that_of_vectors_of_one_s_own(step, select):
 
 
 @pytest.mark.parametrize("step", [Dpp, Mmr, Ssd])
-def test_vectors_that_works_do_not_have_are_refused_by_the_names_that_there_are(step):
+def test_similarity_names_available_vectors_if_missing(step):
     columns, _ = audio()
     with pytest.raises(
         ValueError, match=r"vectors = 'adio': no columns adio_00, … of works; works have vectors \['audio'\]"

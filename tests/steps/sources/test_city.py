@@ -22,18 +22,18 @@ def cities(platform):
     return replace(platform, works=works, users=Table(platform.users.ids, {"city": np.array([0, 5, 9, -1])}))
 
 
-def test_popular_and_new_works_of_the_city_take_turns(cities):
+def test_city_alternates_popular_and_new_items(cities):
     """Of the even works 108 is the most popular and 100 the newest, and so on to the middle."""
     assert found(City(cities, quota=20)) == [108, 100, 106, 102, 104]
     assert found(City(cities, quota=3), user_id=2) == [109, 101, 107]
 
 
 @pytest.mark.parametrize("user_id", [3, 4, 999])
-def test_a_city_without_works_or_a_user_of_none_brings_nothing(cities, user_id):
+def test_city_is_empty_for_users_without_city(cities, user_id):
     assert found(City(cities, quota=20), user_id) == []
 
 
-def test_the_column_stands_in_both_tables(cities, platform):
+def test_city_rejects_a_column_missing_in_users_or_works(cities, platform):
     for snapshot, of in (
         (replace(cities, users=platform.users), "users"),
         (replace(cities, works=platform.works), "works"),
@@ -50,11 +50,11 @@ def test_the_column_stands_in_both_tables(cities, platform):
         City(cities, quota=0)
 
 
-def test_a_column_of_other_than_whole_numbers_is_refused_when_the_channel_is_built(cities):
+def test_city_rejects_a_float_column(cities):
     towns = replace(cities, users=Table(cities.users.ids, {"city": np.array([0.0, np.nan, 5.0, 1.5])}))
     with pytest.raises(ValueError, match="the column 'city' holds float64, expected integers"):
         City(towns, quota=3)
 
 
-def test_every_work_is_there_once(cities):
+def test_city_returns_each_item_once(cities):
     assert len(set(found(City(cities, quota=9)))) == 5

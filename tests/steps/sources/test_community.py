@@ -25,7 +25,7 @@ def grouped(platform):
     return replace(platform, users=users, relations={"history": history, "skipped": skipped})
 
 
-def test_what_members_enjoyed_and_what_they_made_take_turns(grouped):
+def test_community_alternates_enjoyed_and_made_items(grouped):
     """Enjoyed: 109 (1 of 2, mostly 1.0 elsewhere) and 100 (2 of 2, .1 elsewhere); made by 1 and 2, newest
     first."""
     seen = seen_by_segment(grouped, "community")
@@ -40,11 +40,11 @@ def test_what_members_enjoyed_and_what_they_made_take_turns(grouped):
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
-def test_a_user_of_no_community_gets_nothing(grouped, user_id):
+def test_community_is_empty_for_users_without_community(grouped, user_id):
     assert found(Community(grouped, quota=20), user_id) == []
 
 
-def test_what_was_passed_over_alone_is_not_enjoyed(grouped):
+def test_community_leaves_out_items_that_were_only_skipped(grouped):
     lists = enjoyed_in(grouped, "community")
     assert (
         lists.rows_of(0, 9).tolist() == [9, 0]
@@ -53,20 +53,20 @@ def test_what_was_passed_over_alone_is_not_enjoyed(grouped):
     )
 
 
-def test_a_platform_without_users_brings_nothing(grouped):
+def test_community_is_empty_without_users(grouped):
     nobody = Table(np.empty(0, np.int64), {"community": np.empty(0, np.int32)})
     none = Relation(np.zeros(1, np.int64), np.empty(0, np.int64))
     assert found(Community(replace(grouped, users=nobody, relations={"history": none}), quota=20)) == []
 
 
-def test_without_communities_it_says_where_they_come_from(platform):
+def test_community_names_the_missing_column(platform):
     with pytest.raises(
         ValueError, match=r"needs the users' column 'community'; columns are .* Publishing computes it"
     ):
         Community(platform, quota=3)
 
 
-def test_without_creators_only_what_was_enjoyed_is_found(grouped):
+def test_community_returns_enjoyed_items_without_creators(grouped):
     works = Table(grouped.works.ids, {n: c for n, c in grouped.works.columns.items() if n != "creator_id"})
     assert found(Community(replace(grouped, works=works), quota=20)) == [109, 100]
     with pytest.raises(ValueError, match="quota must be positive, got 0"):

@@ -22,13 +22,13 @@ def found(source, user_id=1):
 
 
 @given(platforms, st.sampled_from([*USERS.tolist(), 999]), st.integers(1, 40), st.integers(1, 6))
-def test_follow_is_what_a_plain_walk_over_followed_creators_finds(platform, user_id, quota, per_creator):
+def test_follow_equals_a_walk_over_followed_creators(platform, user_id, quota, per_creator):
     candidates = Follow(platform, quota, per_creator).recall(Request(user_id))
     assert candidates.ids.tolist() == plain_follow(platform, user_id, quota, per_creator)
     assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
 
 
-def test_creators_take_turns_newest_works_and_newest_follows_first(platform):
+def test_follow_alternates_creators_newest_first(platform):
     follows = Relation.from_pairs(np.zeros(3, int), np.array([2, 3, 77]), 4)
     both = replace(platform, relations={"follows": follows})
     assert found(Follow(both, quota=20)) == [104, 102, 105, 103, 108, 107]
@@ -37,11 +37,11 @@ def test_creators_take_turns_newest_works_and_newest_follows_first(platform):
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
-def test_who_follows_nobody_gets_nothing(platform, user_id):
+def test_follow_is_empty_without_followed_creators(platform, user_id):
     assert found(Follow(platform, quota=20), user_id) == []
 
 
-def test_a_platform_where_nobody_can_be_followed_is_refused(platform):
+def test_follow_rejects_a_platform_without_follows(platform):
     nobody = replace(platform, relations={}, meaning=Meaning())
     with pytest.raises(
         ValueError,
@@ -59,7 +59,7 @@ def test_a_platform_where_nobody_can_be_followed_is_refused(platform):
 
 
 @pytest.mark.parametrize("settings", [(0, 1), (1, 0)])
-def test_settings_are_positive(platform, settings):
+def test_follow_rejects_settings_of_zero(platform, settings):
     with pytest.raises(
         ValueError, match="quota and per_creator must be positive, got {} and {}$".format(*settings)
     ):

@@ -18,29 +18,27 @@ def found(source, request_id="a"):
 
 
 @given(platforms, st.integers(1, 50))
-def test_without_draws_it_is_the_newest_works_and_ties_are_by_row(platform, quota):
+def test_fresh_without_draws_returns_the_newest_items(platform, quota):
     works = platform.works
     newest = sorted(range(len(works)), key=lambda row: (-works["upload_ms"][row], row))
     assert found(Fresh(platform, quota, draws=0)) == works.ids[newest[:quota]].tolist()
 
 
 @given(platforms, st.integers(1, 20), st.integers(0, 20), st.text())
-def test_every_draw_is_of_the_newest_works_each_once_and_a_request_is_replayed(
-    platform, quota, more, request_id
-):
+def test_fresh_repeats_the_draw_of_a_request_id(platform, quota, more, request_id):
     newest = found(Fresh(platform, quota + more, draws=0))
     drawn = found(Fresh(platform, quota, pool=quota + more), request_id)
     assert len(drawn) == min(quota, len(platform.works)) == len(set(drawn)) and set(drawn) <= set(newest)
     assert drawn == found(Fresh(platform, quota, pool=quota + more), request_id)
 
 
-def test_requests_meet_different_draws():
+def test_fresh_gives_requests_different_draws():
     platform = make_platform(seed=5, n_works=40, counters=("count_long_view",), family=False)
     source = Fresh(platform, 10, draws=8)
     assert len({tuple(found(source, f"request-{i}")) for i in range(100)}) == 8
 
 
-def test_what_was_shown_in_vain_comes_up_in_no_draw_and_what_was_hardly_shown_in_some():
+def test_fresh_explores_rarely_shown_items():
     """Forty new works: ten were shown a thousand times in vain, ten as often and half enjoyed, twenty
     never."""
     ids = np.arange(40)
@@ -65,7 +63,7 @@ def test_what_was_shown_in_vain_comes_up_in_no_draw_and_what_was_hardly_shown_in
     )
 
 
-def test_works_without_counters_are_by_moment_and_without_moments_refused(platform):
+def test_fresh_needs_times_and_orders_by_them_without_counters(platform):
     columns = {"upload_ms": platform.works["upload_ms"]}
     assert found(Fresh(replace(platform, works=Table(platform.works.ids, columns)), quota=3)) == [
         100,
@@ -77,16 +75,16 @@ def test_works_without_counters_are_by_moment_and_without_moments_refused(platfo
         Fresh(replace(platform, works=Table(platform.works.ids, {})), quota=3)
 
 
-def test_a_platform_without_works_has_no_new_ones():
+def test_fresh_is_empty_without_items():
     assert found(Fresh(make_platform(seed=0, n_works=0, counters=("count_click",), family=False), 5)) == []
 
 
-def test_channels_of_one_setting_share_their_draws(platform):
+def test_fresh_shares_draws_of_equal_settings(platform):
     assert Fresh(platform, 3).orders is Fresh(platform, 3).orders
     assert Fresh(platform, 3).orders is not Fresh(platform, 4).orders
 
 
 @pytest.mark.parametrize("settings", [(0, None, 1), (5, 4, 1), (5, 9, -1)])
-def test_settings_that_make_no_sense_are_refused(platform, settings):
+def test_fresh_rejects_wrong_settings(platform, settings):
     with pytest.raises(ValueError, match="fresh needs quota > 0, pool ≥ quota and draws ≥ 0, got"):
         Fresh(platform, *settings)

@@ -39,7 +39,7 @@ def lists(platform, **relations):
     return replace(platform, relations=built)
 
 
-def test_the_nearest_works_of_each_seed_take_turns_and_seeds_are_not_among_them(platform, encoder):
+def test_item_to_item_alternates_neighbours_without_seeds(platform, encoder):
     liked = lists(platform, liked=[107, 100])
     assert found(ItemToItem(liked, encoder, quota=4)) == [101, 106, 102, 105]
     assert found(ItemToItem(liked, encoder, quota=20)) == [101, 106, 102, 105, 103, 104]
@@ -47,7 +47,7 @@ def test_the_nearest_works_of_each_seed_take_turns_and_seeds_are_not_among_them(
     assert found(ItemToItem(liked, encoder, quota=20, seeds=1)) == [101, 102, 103, 104, 105, 106, 107]
 
 
-def test_what_was_watched_last_seeds_where_few_works_were_liked(platform, encoder):
+def test_item_to_item_adds_watched_seeds_if_few_are_liked(platform, encoder):
     """108 has no vector, and 100 was liked already."""
     both = lists(platform, liked=[100], history=[103, 107, 100, 108])
     assert found(ItemToItem(both, encoder, quota=2, seeds=2)) == [101, 106]
@@ -57,12 +57,12 @@ def test_what_was_watched_last_seeds_where_few_works_were_liked(platform, encode
 
 
 @pytest.mark.parametrize("user_id", [2, 999])
-def test_a_user_without_seeds_gets_nothing(platform, encoder, user_id):
+def test_item_to_item_is_empty_without_seeds(platform, encoder, user_id):
     assert found(ItemToItem(lists(platform, liked=[100]), encoder, quota=9), user_id) == []
     assert found(ItemToItem(lists(platform, liked=[108]), encoder, quota=9)) == [], "no vector, no neighbours"
 
 
-def test_training_without_co_watch_vectors_is_refused(platform, encoder):
+def test_item_to_item_rejects_an_encoder_without_cowatch_vectors(platform, encoder):
     with pytest.raises(ValueError, match="item_to_item needs co-watch vectors, and training made none"):
         ItemToItem(platform, Encoder(None), quota=3)
     with pytest.raises(ValueError, match="quota, seeds and per_seed must be positive, got 1, 0 and 5"):

@@ -28,7 +28,7 @@ def unpacked(merged):
 
 
 @given(channels, st.integers(1, 30))
-def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_the_limit(channels, limit):
+def test_merge_keeps_quotas_and_limit(channels, limit):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
     parts = [
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
@@ -44,14 +44,14 @@ def test_each_channel_brings_its_quota_of_works_that_are_new_and_all_together_th
 
 
 @pytest.mark.parametrize(("quotas", "limit"), [([1, 0], 1), ([-1], 1), ([1], 0), ([1], -1)])
-def test_quotas_and_the_limit_are_positive(quotas, limit):
+def test_merge_rejects_quotas_and_limits_of_zero(quotas, limit):
     with pytest.raises(
         ValueError, match=re.escape(f"quotas and the limit must be positive, got {quotas} and {limit}") + "$"
     ):
         Merge(quotas, limit)
 
 
-def test_the_merger_keeps_quotas_of_its_own():
+def test_merge_copies_its_quotas():
     quotas = [2]
     merger = Merge(quotas, 9)
     quotas[0] = 5
@@ -71,7 +71,7 @@ def test_merge_keeps_min_items_of_each_source():
     assert merged.sources.tolist() == [1, 3, 2, 4, 4, 1]
 
 
-def test_what_a_user_consumed_never_leaves_recall_and_takes_nobodys_place(platform):
+def test_merge_leaves_out_consumed_items(platform):
     """User 1 watched 100 and 104."""
     merger = Merge([3], 3, consumed=["history"], snapshot=platform)
     of = {
@@ -107,7 +107,7 @@ def test_merge_rejects_wrong_min_items_and_relations(platform, settings, message
         Merge([3, 3], 4, snapshot=platform, **settings)
 
 
-def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_found():
+def test_merge_gives_items_their_rows_in_the_view():
     index = ItemIndex.build(np.arange(10, 20), np.ones((10, 2)))
     older = index.lookup([17])
     index.block([19])  # another generation
@@ -127,7 +127,7 @@ def test_works_have_their_rows_in_the_requests_view_whichever_rows_channels_foun
 
 
 @given(channels, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
-def test_a_request_with_an_index_gets_the_works_of_one_without(channels, limit, known):
+def test_merge_by_rows_equals_merge_by_ids(channels, limit, known):
     found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
     parts = [
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))

@@ -15,7 +15,7 @@ from karec.steps.sources.model import Model
 A_STRANGER = Request(user_id=999)
 
 
-def test_model_brings_the_nearest_works_and_their_scores(platform):
+def test_model_returns_the_nearest_items_and_scores(platform):
     vectors = np.eye(10, dtype=np.float32)
     index = ItemIndex.build(platform.works.ids, vectors)
     user = np.linspace(1, 0.1, 10, dtype=np.float32)[None]
@@ -25,7 +25,7 @@ def test_model_brings_the_nearest_works_and_their_scores(platform):
     np.testing.assert_allclose(candidates.scores, [1, 0.9, 0.8], rtol=1e-3)
 
 
-def test_model_leaves_blocked_works_out_and_brings_no_sentinel(platform):
+def test_model_leaves_out_blocked_items(platform):
     """Ten works, nine blocked: one is found, not one and two places of id −1 with score −inf."""
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.block(platform.works.ids[:9])
@@ -36,7 +36,7 @@ def test_model_leaves_blocked_works_out_and_brings_no_sentinel(platform):
     assert candidates.ids.tolist() == [109] and np.isfinite(candidates.scores).all()
 
 
-def test_model_asks_each_version_with_its_own_user_vector(platform):
+def test_model_uses_the_user_vector_of_each_version(platform):
     """Works 100 … 104 stay of version 0, 105 … 109 move on: the old vector finds the old, the new one the
     new."""
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
@@ -50,7 +50,7 @@ def test_model_asks_each_version_with_its_own_user_vector(platform):
         assert candidates.ids.tolist() == found
 
 
-def test_model_counts_works_of_a_version_without_a_user_vector(platform):
+def test_model_counts_items_of_a_version_without_a_user_vector(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.upsert(np.arange(107, 110), np.eye(10)[:3], model_version=1)
     features = {"user_vector": np.ones((1, 10), np.float32), "user_vector_versions": np.array([0])}
@@ -59,19 +59,19 @@ def test_model_counts_works_of_a_version_without_a_user_vector(platform):
     assert noted.notes == {"without_user_vector": 3}
 
 
-def test_model_of_a_quota_of_0_is_refused(platform):
+def test_model_rejects_a_quota_of_zero(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
         Model(index.schema, quota=0)
 
 
-def test_model_without_a_user_vector_says_which_step_is_missing(platform):
+def test_model_names_the_step_of_a_missing_user_vector(platform):
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     with pytest.raises(Unavailable, match="user_tower"):
         Model(index.schema, quota=3).recall(A_STRANGER)
 
 
-def test_model_of_another_index_than_the_cascade_reads_is_refused(platform):
+def test_cascade_rejects_model_of_another_index(platform):
     index, other = (ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32)) for _ in range(2))
     recall = Recall((Model(index.schema, quota=3),), Merge([3], 3))
     Cascade("home", (), recall, (), index=index)
@@ -92,7 +92,7 @@ def listed_works(n=600, n_lists=30):
     return index, request
 
 
-def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact():
+def test_model_reads_n_probe_lists_if_not_exact():
     index, request = listed_works()
     exact = Model(index.schema, quota=20, n_probe=3).recall(request)
     some = Model(index.schema, quota=20, exact=False, n_probe=3).recall(request)
@@ -101,7 +101,7 @@ def test_model_reads_the_bundles_number_of_lists_where_it_need_not_be_exact():
     assert exact.ids.tolist() == request.index.search(request.features["user_vector"][0], 20).ids.tolist()
 
 
-def test_model_reads_as_many_lists_as_hold_twice_its_quota():
+def test_model_reads_lists_that_hold_twice_its_quota():
     index, request = listed_works()
     some = Model(index.schema, quota=150, exact=False, n_probe=1).recall(request)
     expected = request.index.search(request.features["user_vector"][0], 150, n_probe=15)
@@ -115,7 +115,7 @@ def test_model_scans_an_index_without_lists(n_probe):
     assert some.ids.tolist() == Model(index.schema, quota=20).recall(request).ids.tolist()
 
 
-def test_model_finds_an_upserted_work_at_once_by_its_lists():
+def test_model_finds_an_upserted_item_in_its_list():
     index, request = listed_works()
     index.upsert([5000], 50 * request.features["user_vector"])
     found = Model(index.schema, quota=1, exact=False, n_probe=1).recall(request.with_view(index.pinned()))
@@ -143,7 +143,7 @@ def asking(index, recall_index, **features):
     return A_STRANGER.with_features(features).with_view(index.pinned(), recall_index.pinned())
 
 
-def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, towers):
+def test_model_searches_recalls_space_with_its_user_vector(platform, towers):
     index, own = in_recall_space(platform)
     prerank = np.ones((1, 10), np.float32)
     found = Model(index.schema, 3, own.schema, towers).recall(asking(index, own, user_vector=prerank))
@@ -152,7 +152,7 @@ def test_model_searches_in_recalls_own_space_with_its_own_user_vector(platform, 
     np.testing.assert_allclose(found.scores, np.sort(scores)[::-1][:3], rtol=1e-5)
 
 
-def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(platform, towers):
+def test_model_uses_the_vector_of_each_version_in_recalls_space(platform, towers):
     index, own = in_recall_space(platform)
     moved = np.random.default_rng(4).standard_normal((5, 4)).astype(np.float32)
     own.upsert(platform.works.ids[5:], moved, model_version=1)
@@ -168,32 +168,32 @@ def test_each_row_of_recalls_space_meets_the_user_vector_of_its_own_version(plat
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
 
 
-def test_works_of_recalls_space_without_a_tower_are_counted(platform, towers):
+def test_model_counts_items_of_recalls_space_without_a_tower(platform, towers):
     index, own = in_recall_space(platform)
     own.upsert(platform.works.ids[7:], np.ones((3, 4)), model_version=9)
     noted = Model(index.schema, 10, own.schema, towers).recall(asking(index, own))
     assert len(noted.value) == 7 and noted.notes == {"without_user_vector": 3}
 
 
-def test_recalls_space_without_any_tower_of_its_versions_is_unavailable(platform, towers):
+def test_model_is_unavailable_without_a_tower_of_recalls_space(platform, towers):
     index, own = in_recall_space(platform)
     with pytest.raises(Unavailable, match=r"model versions \[0\], there are user towers of \[1\]"):
         Model(index.schema, 3, own.schema, {1: towers[1]}).recall(asking(index, own))
 
 
-def test_model_needs_prerank_s_user_vector_only_without_a_space_of_its_own(platform, towers):
+def test_model_needs_user_vector_only_without_recalls_space(platform, towers):
     index, own = in_recall_space(platform)
     assert Model(index.schema, 3).needs == ("request.user_vector",)
     assert Model(index.schema, 3, own.schema, towers).needs == ("request.user_numbers",)
 
 
-def test_a_request_without_a_view_of_recalls_space_is_refused(platform, towers):
+def test_model_rejects_a_request_without_view_of_recalls_space(platform, towers):
     index, own = in_recall_space(platform)
     with pytest.raises(ContractError, match="this request sees no recall index"):
         Model(index.schema, 3, own.schema, towers).recall(asking(index, own).with_view(index.pinned()))
 
 
-def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platform, towers):
+def test_cascade_rejects_model_of_another_recall_index(platform, towers):
     index, own = in_recall_space(platform)
     recall = Recall((Model(index.schema, 3, own.schema, towers),), Merge([3], 3))
     Cascade("home", (), recall, (), index=index, recall_index=own)
@@ -201,7 +201,7 @@ def test_model_of_another_recall_index_than_the_cascade_reads_is_refused(platfor
         Cascade("home", (), recall, (), index=index)
 
 
-def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(platform, towers):
+def test_request_reads_one_generation_of_recalls_space(platform, towers):
     """The writer empties the space after the request has begun: what was there is found, and the answer says
     so."""
     index, own = in_recall_space(platform)
@@ -219,7 +219,7 @@ def test_a_request_sees_one_generation_of_recalls_space_whoever_writes_to_it(pla
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_model_brings_no_work_twice(exact):
+def test_model_returns_each_item_once(exact):
     """Of lists, of works that came or changed since they were made, and of two model versions with a vector
     each."""
     rng = np.random.default_rng(5)

@@ -19,7 +19,7 @@ def found(step, index):
         return step.recall(Request(1).with_view(view)).ids.tolist()
 
 
-def test_it_brings_what_is_on_the_most_popular_first(platform, index):
+def test_open_now_returns_open_items_most_popular_first(platform, index):
     step = OpenNow(index.schema, platform, 4)
     assert found(step, index) == [109, 108, 107, 106]
     index.block([108, 107])
@@ -28,7 +28,7 @@ def test_it_brings_what_is_on_the_most_popular_first(platform, index):
     assert found(step, index) == [109, 108, 106, 105]
 
 
-def test_a_request_sees_who_was_on_when_it_began(platform, index):
+def test_open_now_reads_the_view_of_the_request(platform, index):
     step = OpenNow(index.schema, platform, 2)
     with index.pinned() as before:
         index.block([109])
@@ -36,7 +36,7 @@ def test_a_request_sees_who_was_on_when_it_began(platform, index):
         assert step.recall(Request(1).with_view(before)).ids.tolist() == [109, 108]
 
 
-def test_rooms_that_came_since_are_last_and_removed_ones_are_gone(platform, index):
+def test_open_now_places_new_rooms_last(platform, index):
     step = OpenNow(index.schema, platform, 20)
     index.upsert([500], np.ones((1, 10), np.float32))
     index.remove([100])
@@ -45,6 +45,6 @@ def test_rooms_that_came_since_are_last_and_removed_ones_are_gone(platform, inde
     assert found(step, index) == []
 
 
-def test_a_quota_must_be_positive(platform, index):
+def test_open_now_rejects_a_quota_of_zero(platform, index):
     with pytest.raises(ValueError, match="quota must be positive, got 0"):
         OpenNow(index.schema, platform, 0)

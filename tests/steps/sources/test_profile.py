@@ -23,7 +23,7 @@ def found(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
-def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform):
+def test_profile_returns_items_of_values_in_the_history(platform):
     history = {"history": 1.0}  # alone: the user also made works, which is evidence too
     # songs 50 and 51, best first
     by_song = found(Profile(platform, quota=10, facets=["song_id"], evidence=history))
@@ -33,7 +33,7 @@ def test_profile_brings_works_of_songs_creators_and_tags_in_the_history(platform
     assert set(by_creator) == {100, 101, 106, 109, 104, 105, 108}
 
 
-def test_each_kind_of_evidence_counts_and_one_without_weight_does_not(platform):
+def test_profile_weighs_each_kind_of_evidence(platform):
     """User 4 alone: liked a work of song 52, searched for song 51, and made one of song 50."""
     lists = {"liked": [102], "searched": [51]}
     relations = {
@@ -64,7 +64,7 @@ def since(platform, ids, **columns):
     return OnlineView(None, ChangedItems(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
 
 
-def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_part_at_most(platform):
+def test_profile_gives_uploads_a_quarter_of_each_share(platform):
     source = Profile(platform, 8, ["song_id"], evidence={"history": 1.0})
     before = found(source)
     live = since(platform, np.arange(900, 912), song_id=[50, 51, 77] * 4)
@@ -83,7 +83,7 @@ def test_works_that_came_since_are_first_newest_first_and_a_quarter_of_a_values_
     assert len(source.recall(Request(user_id=999, online=live))) == 0
 
 
-def test_a_tag_that_nobody_knows_is_no_tag(platform):
+def test_profile_ignores_unknown_tags(platform):
     works = Table(platform.works.ids, {**platform.works.columns, "tag": np.array([-1, 0] * 5, np.int32)})
     source = Profile(replace(platform, works=works), quota=10, facets=["tag"], evidence={"history": 1.0})
     assert found(source) == [], "user 1 watched 100 and 104, which have none"
@@ -99,7 +99,7 @@ def test_a_tag_that_nobody_knows_is_no_tag(platform):
     st.integers(1, 4),
     st.sampled_from([1.0, 0.5]),
 )
-def test_facets_share_the_quota_and_values_in_proportion_to_their_weight(
+def test_profile_divides_the_quota_by_facets_and_weights(
     platform, user_id, quota, facets, keys_per_facet, decay
 ):
     source = Profile(platform, quota, facets, keys_per_facet, decay)
@@ -108,7 +108,7 @@ def test_facets_share_the_quota_and_values_in_proportion_to_their_weight(
     assert candidates.ids.dtype == np.int64 and not candidates.scores.any()
 
 
-def test_profile_takes_twenty_values_of_a_column_each_weighing_5_percent_less(platform):
+def test_profile_defaults_to_20_keys_and_decay_0_95(platform):
     plain = Profile(platform, quota=7)
     assert (plain.facets, plain.keys_per_facet, plain.decay) == (("song_id", "creator_id", "tag"), 20, 0.95)
     assert plain.evidence == dict.fromkeys(["history", "liked", "sung", "searched"], 1.0)
@@ -117,7 +117,7 @@ def test_profile_takes_twenty_values_of_a_column_each_weighing_5_percent_less(pl
     assert Profile(replace(platform, works=works), quota=7).facets == ("song_id", "creator_id", "tag", "era")
 
 
-def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
+def test_profile_breaks_ties_by_the_lowest_value(platform):
     """Forty songs watched once each: above 16 entries a sort that is not stable shows."""
     columns = {name: np.resize(column, 40) for name, column in platform.works.columns.items()}
     works = Table(np.arange(40), {**columns, "song_id": np.arange(40)[::-1]})
@@ -128,7 +128,7 @@ def test_values_of_equal_weight_are_taken_from_the_lowest_on(platform):
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
-def test_profile_of_a_user_of_whom_nothing_is_known_is_empty(platform, user_id):
+def test_profile_is_empty_for_unknown_users(platform, user_id):
     assert found(Profile(platform, quota=10), user_id) == []
     nobody = replace(platform, relations={})
     assert found(Profile(nobody, quota=10, evidence={"history": 1.0})) == [], "a platform without histories"
@@ -164,6 +164,6 @@ SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got
         ({"evidence": {"liked": -1.0}}, "evidence liked = -1.0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_by_name(platform, settings, message):
+def test_profile_rejects_wrong_settings_by_name(platform, settings, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         Profile(platform, **{"quota": 9, "facets": ["tag"], **settings})

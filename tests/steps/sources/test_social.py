@@ -21,7 +21,7 @@ def found(source, user_id=1):
     return source.recall(Request(user_id=user_id)).ids.tolist()
 
 
-def test_social_brings_what_friends_made_and_enjoyed(platform):
+def test_social_returns_items_that_friends_made_and_enjoyed(platform):
     """In turns: 104, 105, 108 by the friend 3, who liked 105 and watched 108. Creator 2 is followed, and no
     friend."""
     assert found(Social(platform, quota=20)) == [104, 105, 108]
@@ -35,9 +35,7 @@ def test_social_brings_what_friends_made_and_enjoyed(platform):
     st.integers(1, 6),
     st.sets(st.sampled_from(["history", "liked", "follows", "friends"])),
 )
-def test_social_is_what_a_plain_walk_over_friends_and_family_finds(
-    platform, user_id, quota, people, per_person, absent
-):
+def test_social_equals_a_walk_over_friends_and_family(platform, user_id, quota, people, per_person, absent):
     relations = {name: relation for name, relation in platform.relations.items() if name not in absent}
     platform = replace(platform, relations=relations)
     assume("family" in platform.users.columns or "friends" not in absent)
@@ -47,48 +45,48 @@ def test_social_is_what_a_plain_walk_over_friends_and_family_finds(
 
 
 @pytest.mark.parametrize("relation", ["liked", "history"])
-def test_what_a_family_member_enjoyed_last_comes_first(platform, relation):
+def test_social_puts_latest_items_of_family_first(platform, relation):
     enjoyed = Relation.from_pairs(np.array([2, 2, 2]), np.array([105, 101, 109]), 4)
     alone = replace(platform, relations={relation: enjoyed})
     assert found(Social(alone, quota=20), user_id=2) == [109, 101, 105]
     assert found(Social(alone, quota=20, per_person=1), user_id=2) == [109]
 
 
-def test_by_default_200_people_and_200_works_of_each(platform):
+def test_social_defaults_to_200_people_and_200_items(platform):
     social = Social(platform, quota=3)
     assert (social.quota, social.people, social.per_person) == (3, 200, 200)
 
 
-def test_social_asks_the_family(platform):
+def test_social_reads_the_family(platform):
     assert found(Social(platform, quota=20), user_id=2) == [105, 108]
 
 
 @pytest.mark.parametrize("user_id", [4, 999])
-def test_social_of_a_loner_is_empty(platform, user_id):
+def test_social_is_empty_without_people(platform, user_id):
     assert found(Social(platform, quota=20), user_id) == []
 
 
 @pytest.mark.parametrize("none", [0, -1])
-def test_users_without_a_family_are_no_family(platform, none):
+def test_social_ignores_users_without_a_family(platform, none):
     """Code 0 says that there is none, as −1 does: once all such users were asked as if they were one
     family."""
     users = Table(platform.users.ids, {"family": np.array([7, none, none, none], np.int32)})
     assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []
 
 
-def test_a_user_never_seen_is_of_no_family(platform):
+def test_social_is_empty_for_unknown_users(platform):
     users = Table(platform.users.ids, {"family": np.full(4, 7, np.int32)})
     assert found(Social(replace(platform, users=users), quota=20), user_id=999) == []
 
 
-def test_a_friend_of_oneself_and_friends_whom_nobody_knows_bring_nothing(platform):
+def test_social_ignores_unknown_friends_and_the_user(platform):
     """A loop and a stranger in the graph: neither the user's own works nor an error."""
     friends = Relation.from_pairs(np.array([0, 0, 0]), np.array([1, 777, -5]), 4)
     alone = replace(platform, relations={**platform.relations, "friends": friends})
     assert found(Social(alone, quota=20), user_id=1) == []
 
 
-def test_social_of_a_platform_without_people_is_refused(platform):
+def test_social_rejects_a_platform_without_people(platform):
     message = (
         "the source social needs a relation friends, or a column family of users; relations are ['liked']"
     )
@@ -106,7 +104,7 @@ def test_social_of_a_platform_without_people_is_refused(platform):
 
 
 @pytest.mark.parametrize("setting", ["quota", "people", "per_person"])
-def test_settings_are_positive(platform, setting):
+def test_social_rejects_settings_of_zero(platform, setting):
     settings = {"quota": 1, "people": 1, "per_person": 1, setting: 0}
     message = "quota, people and per_person must be positive, got {quota}, {people} and {per_person}"
     with pytest.raises(ValueError, match="^" + re.escape(message.format(**settings)) + "$"):
