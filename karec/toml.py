@@ -63,6 +63,10 @@ REMOVED: Mapping[str, str] = {
     **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
     "model = 'first'": "Delete the stage. To save time, lower limits.prerank of the scene.",
     "recall.floor": "Use 'min_items'.",
+    **dict.fromkeys(
+        ("query.substitute", "recall.substitute", "steps.substitute", "stages.substitute"),
+        "Use 'fallback' of a stage: a list of steps with the filters and rules of the stage.",
+    ),
     **{
         f"use = {old!r}": f"Use {new!r}."
         for old, new in {

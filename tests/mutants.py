@@ -45,7 +45,7 @@ ROOMS = {  # as in the table → the modules
     "recall": ("karec.recall.",),
     "ecosystem": ("karec.ecosystem.",),
     "diversify": ("karec.diversify.",),
-    "stage": ("karec.pipeline.step.", "karec.pipeline._contract."),
+    "stage": ("karec.pipeline.step.", "karec.pipeline.checks."),
     "cascade": ("karec.pipeline.cascade.",),
     "config": ("karec.config.", "karec.toml."),
     "logs": ("karec.logs.",),

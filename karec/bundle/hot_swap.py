@@ -290,7 +290,7 @@ class HotSwap:
                 continue
             if before.exposure is not None and cascade.exposure is not None:
                 before.exposure.transfer_to(cascade.exposure)
-            cascade.usual.begin_from(before.usual)
+            cascade.run_times.copy_from(before.run_times)
         self._serving = new
         self._leaving = old
         _follow_events(new)

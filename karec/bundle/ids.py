@@ -27,7 +27,7 @@ class BundleIds:
     items: IdMap | PlainIds
     since: dict[int, int | str] = field(default_factory=dict, compare=False, repr=False)
 
-    def numbered(self, request: Request) -> Request:
+    def to_numbers(self, request: Request) -> Request:
         """ValueError: an id of another kind than the platform's, or none, naming it."""
         try:
             user = int(self.users.numbers([request.user_id])[0])
@@ -39,7 +39,7 @@ class BundleIds:
             ) from error
         return replace(request, user_id=user, shown=shown)
 
-    def named(self, answer: Page, request: Request) -> Page:
+    def to_ids(self, answer: Page, request: Request) -> Page:
         asked = replace(answer.request, user_id=request.user_id, shown=request.shown)
         names = tuple(self._names(answer.candidates.ids))
         trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace

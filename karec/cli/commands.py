@@ -40,7 +40,7 @@ def recommend(arguments: argparse.Namespace) -> None:
     # a look must not enter the log that teaches
     feed = dataclasses.replace(cascade, side_effects=()).run(request)
     if arguments.json:
-        print(json.dumps(feed.as_dict(), indent=1))
+        print(json.dumps(feed.to_dict(), indent=1))
         return
     of = cascade.bundle or bundle
     console.print(feed_table(feed, of.snapshot, of.name if isinstance(of, ItemTypeBundle) else "work"))

@@ -161,7 +161,7 @@ def trace_table(trace: Trace) -> Table:
             f"{step.n_removed:,} {step.reason}".strip() if step.n_removed else "",
             f"{step.ms:.2f}",
             step.failure
-            or (f"for {step.no_time.place}, {step.no_time}" if step.no_time else "")
+            or (f"fallback: {step.fallback}" if step.fallback else "")
             or ", ".join(
                 f"{name}={_short(value)}" for name, value in step.notes.items() if name != "explanation"
             )

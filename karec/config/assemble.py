@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
-from karec.config.registry import SUBSTITUTE, build_exposure_step, build_step, step_class
+from karec.config.registry import build_exposure_step, build_step, step_class
 from karec.config.resources import Resources
 from karec.config.scenes import Config, Scene
 from karec.config.wiring import check_wiring, with_exposure_control
@@ -34,7 +34,7 @@ from karec.pipeline.step import (
 from karec.toml import Place, check_keys, construct, convert, read_key, read_tables
 
 S = TypeVar("S", bound=Step)
-STAGE_KEYS = ("name", "steps", SUBSTITUTE)
+STAGE_KEYS = ("name", "steps", "fallback")
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 
 
@@ -94,7 +94,7 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
     ]
     for i, stage in enumerate(scene.stages):
         at = place["stages"][i]
-        lists += [(stage.get(key) or [], STAGE_ROLES, resources, at[key]) for key in ("steps", SUBSTITUTE)]
+        lists += [(stage.get(key) or [], STAGE_ROLES, resources, at[key]) for key in ("steps", "fallback")]
     for entries, roles, given, at in lists:
         for i, entry in enumerate(entries):
             try:
@@ -131,7 +131,7 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
     share = limit / (as_written.limit or limit)
 
     def scaled(entry: Mapping[str, Any]) -> dict[str, Any]:
-        own = {key: value for key, value in entry.items() if key not in ("timeout_ms", SUBSTITUTE)}
+        own = {key: value for key, value in entry.items() if key != "timeout_ms"}
         if quota is not None:
             return {**own, "quota": quota, "min_items": 0}
         return {
@@ -238,16 +238,16 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
     name = read_key(table, "name", str, place)
     entries = read_tables(table.get("steps"), place["steps"])
     steps = _steps(entries, STAGE_ROLES, resources, place["steps"])
-    instead = None
-    if table.get(SUBSTITUTE, False) is not False:
-        at = place[SUBSTITUTE]
-        instead = tuple(
+    fallback = None
+    if table.get("fallback", False) is not False:
+        at = place["fallback"]
+        fallback = tuple(
             steps[entries.index(entry)]
             if entry in entries
             else build_step(entry, STAGE_ROLES, resources, at[i])
-            for i, entry in enumerate(read_tables(table[SUBSTITUTE], at))
+            for i, entry in enumerate(read_tables(table["fallback"], at))
         )
-    return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: instead}, place)
+    return construct(Stage, {"name": name, "steps": steps, "fallback": fallback}, place)
 
 
 def _steps(

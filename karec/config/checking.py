@@ -12,7 +12,7 @@ from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refuse
 from karec.config.inheriting import LISTS
 from karec.config.live_settings import LiveSettings
 from karec.config.origins import Origins
-from karec.config.registry import SUBSTITUTE, build_exposure_step, hollow_step, step_mistakes
+from karec.config.registry import build_exposure_step, hollow_step, step_mistakes
 from karec.config.scenes import (
     COUNTED,
     RECALL,
@@ -173,7 +173,7 @@ def _scene_mistakes(
             stage,
             at,
             _steps(stage, "steps", limits, used, at, found),
-            _substitute(stage, limits, used, at, found),
+            _fallback(stage, limits, used, at, found),
         )
         for stage, at in lists["stages"]
     ]
@@ -266,7 +266,7 @@ def _steps(
     at: Place,
     found: list[ConfigError],
 ) -> list[dict[str, Any]]:
-    """The steps of a stage, or of its substitute, by the ``key`` of their list."""
+    """The steps of a stage, or of its fallback, by the ``key`` of their list."""
     if key == "steps":
         try:
             check_keys(stage, STAGE_KEYS, at)
@@ -282,12 +282,12 @@ def _steps(
     return [step for step, _ in steps]
 
 
-def _substitute(
+def _fallback(
     stage: Mapping[str, Any], limits: Mapping[str, int], used: set[str], at: Place, found: list[ConfigError]
 ) -> list[dict[str, Any]] | None:
-    if stage.get(SUBSTITUTE, False) is False:
+    if stage.get("fallback", False) is False:
         return None
-    return _steps(stage, SUBSTITUTE, limits, used, at, found)
+    return _steps(stage, "fallback", limits, used, at, found)
 
 
 def _wiring(
@@ -305,7 +305,7 @@ def _wiring(
     merger = hollow_step({"use": "merge", "limit": limit}, place)
     assert isinstance(merger, Merger)
     try:
-        chain = [_hollow_stage(stage["name"], steps, instead, at) for stage, at, steps, instead in stages]
+        chain = [_hollow_stage(stage["name"], steps, fallback, at) for stage, at, steps, fallback in stages]
     except ConfigError as error:
         yield error
         return
@@ -318,13 +318,13 @@ def _wiring(
 
 
 def _hollow_stage(
-    name: str, entries: list[dict[str, Any]], instead: list[dict[str, Any]] | None, place: Place
+    name: str, entries: list[dict[str, Any]], fallback: list[dict[str, Any]] | None, place: Place
 ) -> Stage:
     steps = tuple(hollow_step(entry, place) for entry in entries)
-    substitute = None
-    if instead is not None:
-        substitute = tuple(
+    fallback_steps = None
+    if fallback is not None:
+        fallback_steps = tuple(
             steps[entries.index(entry)] if entry in entries else hollow_step(entry, place)
-            for entry in instead
+            for entry in fallback
         )
-    return construct(Stage, {"name": name, "steps": steps, SUBSTITUTE: substitute}, place)
+    return construct(Stage, {"name": name, "steps": steps, "fallback": fallback_steps}, place)

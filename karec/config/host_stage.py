@@ -18,7 +18,6 @@ from karec import _native
 from karec._sealed_text import kind_of, line, sealed_text
 from karec.bundle import Bundle
 from karec.config.assemble import build_stage
-from karec.config.registry import SUBSTITUTE
 from karec.config.scenes import Config, Scene
 from karec.errors import ConfigError
 from karec.files import write_text_aside
@@ -70,14 +69,10 @@ def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
 
 
 def _source(scene: Scene, name: str) -> str:
-    """16 hexadecimal digits. Substitutes are Python's alone: a host runs the stage as it stands, without a
-    deadline."""
+    """Returns 16 hexadecimal digits of the stage without its fallback: hosts have no deadlines."""
     table, _ = scene.stage(name)
-    plain = {key: value for key, value in table.items() if key != SUBSTITUTE}
-    steps = [
-        {key: value for key, value in step.items() if key != SUBSTITUTE} for step in table.get("steps", [])
-    ]
-    canonical = json.dumps([scene.name, {**plain, "steps": steps}], sort_keys=True)
+    plain = {key: value for key, value in table.items() if key != "fallback"}
+    canonical = json.dumps([scene.name, plain], sort_keys=True)
     return f"{_native.xxh64(canonical.encode()):016x}"
 
 

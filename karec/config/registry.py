@@ -12,9 +12,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from karec.config.resources import GIVEN, Resources
-from karec.errors import ConfigError, ContractError, nearest
+from karec.errors import ConfigError, nearest
 from karec.exposure.controller import ExposureController
-from karec.pipeline._substitute import NOTHING, check_substitute
 from karec.pipeline.step import Source, Step
 from karec.toml import REMOVED, Place, construct, convert, mistakes, read_key
 
@@ -22,9 +21,6 @@ EXPOSURE_STEPS = ("underexposed", "exposure_control", "exposure_counter")  # add
 # keys of every step
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
 MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
-# of a step, or of a stage: what runs in its place when there is no time; false: nothing does
-SUBSTITUTE = "substitute"
-LIKE_THE_STEP = ("k", "quota")  # keys that a substitute has from the step where it does not say its own
 # keys that every recall channel takes besides
 EVERY_SOURCE = {"min_items": int, "priority": int, "timeout_ms": float}
 
@@ -47,46 +43,7 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
             if key in table:
                 object.__setattr__(step, key, read_key(table, key, kind, place))
         _check_source(step, place)
-    told = substitute_of(table, cls, place)
-    if told is not None:
-        built = (
-            told if isinstance(told, str) else build_step(told, (role_of(cls),), resources, place[SUBSTITUTE])
-        )
-        _stand_in(step, built, place)
     return step
-
-
-def substitute_of(table: Mapping[str, Any], cls: type[Any], place: Place) -> str | Mapping[str, Any] | None:
-    """What ``table`` says of its substitute, a table with the keys that it has from the step; None:
-    nothing."""
-    told = table.get(SUBSTITUTE, False)
-    if told is False:
-        return None
-    if isinstance(told, dict):
-        if SUBSTITUTE in told:
-            raise place[SUBSTITUTE].refusal("a substitute cannot have a substitute of its own")
-        other = step_class(read_key(told, "use", str, place[SUBSTITUTE]), place[SUBSTITUTE])
-        taken = {key: table[key] for key in LIKE_THE_STEP if key in table and key in parameters(other)}
-        return {**taken, **told}
-    if told != NOTHING:
-        raise place.refusal(
-            f"{SUBSTITUTE} = {told!r}, expected the table of another {cls.role}, {NOTHING!r} or false, for "
-            f"none"
-        )
-    return NOTHING
-
-
-def _stand_in(step: Step, substitute: Any, place: Place) -> None:
-    object.__setattr__(step, SUBSTITUTE, substitute)
-    try:
-        check_substitute(step)
-    except ContractError as error:
-        raise place.refusal(error) from error
-
-
-def role_of(cls: type[Any]) -> type[Any]:
-    """The class of ``karec.pipeline.step`` whose role ``cls`` plays."""
-    return next(each for each in cls.__mro__ if "role" in vars(each))
 
 
 def step_mistakes(
@@ -104,19 +61,12 @@ def step_mistakes(
     inside = place.called(f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in _common(cls)}
     found = mistakes(settings_type(cls, inside), options, inside)
-    for key in _common(cls) & table.keys() - {SUBSTITUTE}:
+    for key in _common(cls) & table.keys():
         try:
             read_key(table, key, {**EVERY_STEP, **EVERY_SOURCE}[key], inside)
         except ConfigError as error:
             error.path = (*place.path, key)
             found.append(error)
-    try:
-        told = substitute_of(table, cls, inside)
-        if isinstance(told, dict):
-            found += step_mistakes(told, (role_of(cls),), place[SUBSTITUTE])
-    except ConfigError as error:
-        error.path = (*place.path, SUBSTITUTE)
-        found.append(error)
     yield from found
     if found:
         return
@@ -130,7 +80,7 @@ def step_mistakes(
 
 def _common(cls: type[Any]) -> set[str]:
     """The keys that are no parameters of the class."""
-    return {*EVERY_STEP, SUBSTITUTE, *(EVERY_SOURCE if issubclass(cls, Source) else ())}
+    return {*EVERY_STEP, *(EVERY_SOURCE if issubclass(cls, Source) else ())}
 
 
 def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
@@ -140,11 +90,8 @@ def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
     step: Step = object.__new__(cls)
     defaults = {name: each.default for name, each in parameters(cls).items() if name not in GIVEN}
     for key, value in {**defaults, **table, "name": step_name(table, place)}.items():
-        if key not in ("use", SUBSTITUTE):
+        if key != "use":
             object.__setattr__(step, key, value)
-    told = substitute_of(table, cls, place)
-    if told is not None:
-        _stand_in(step, told if isinstance(told, str) else hollow_step(told, place[SUBSTITUTE]), place)
     return step
 
 

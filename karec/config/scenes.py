@@ -29,8 +29,8 @@
     inherits = "home"                               # all keys of home, but those that it changes:
                                                     # inheriting.py
 
-``k`` and ``quota`` of a step are a number or the name of a count. ``substitute`` of a step is a table of
-another step, of a stage a list of steps: what runs in its place when a request has no time for it.
+``k`` and ``quota`` of a step are a number or the name of a count. ``fallback`` of a stage is a list of
+steps that run instead if the time is short; it contains the filters and rules of the stage.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from typing import Any
 from karec._sealed_text import kind_of
 from karec.config.inheriting import LISTS, merged
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import SUBSTITUTE
 from karec.config.serve_settings import SHOWN, ServeSettings
 from karec.errors import ConfigError, nearest
 from karec.toml import Place, check_keys, convert, read_key, read_tables, read_toml
@@ -271,11 +270,9 @@ def counted_entry(
             entry[key] = _count(entry[key], key, limits, place)
         elif isinstance(entry.get(key), int) and not isinstance(entry[key], bool):
             _check_count(key, entry[key], place)
-    for key in ("steps", SUBSTITUTE):
+    for key in ("steps", "fallback"):
         if isinstance(entry.get(key), list):
             entry[key] = _counted(entry[key], limits, used, place[key])
-    if isinstance(entry.get(SUBSTITUTE), dict):
-        entry[SUBSTITUTE] = counted_entry(entry[SUBSTITUTE], limits, used, place[SUBSTITUTE])
     return entry
 
 

@@ -15,12 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import EVERY_SOURCE, EXPOSURE_STEPS, SUBSTITUTE, parameters, step_classes
+from karec.config.registry import EVERY_SOURCE, EXPOSURE_STEPS, parameters, step_classes
 from karec.config.resources import GIVEN
 from karec.config.scenes import COUNTED
 from karec.config.serve_settings import ServeSettings
 from karec.exposure.constraints import ExposureSettings
-from karec.pipeline._substitute import HAVE_SUBSTITUTES, MAY_BE_LEFT_OUT, NOTHING
 from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source, Step
 
 Schema = dict[str, Any]
@@ -33,7 +32,7 @@ ROLES: Mapping[str, tuple[type[Step], ...]] = {
     "side_effects": (SideEffect,),
 }
 ADDED = ("merge", *EXPOSURE_STEPS)  # steps that no file lists
-OF_STAGE = "substitute of a stage"  # beside the steps' names in $defs
+FALLBACK = "fallback of a stage"  # beside the steps' names in $defs
 COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
 PLAIN: Mapping[Any, Schema] = {
     int: {"type": "integer"},
@@ -97,7 +96,7 @@ def config_schema() -> Schema:
             "serve": {**_of_class(ServeSettings), "description": _said(ServeSettings)},
             "scenes": {"type": "object", "minProperties": 1, "additionalProperties": scene},
         },
-        "$defs": {**defs, OF_STAGE: _substitute_of_stage()},
+        "$defs": {**defs, FALLBACK: _fallback()},
     }
 
 
@@ -113,8 +112,6 @@ def _step(use: str, cls: type[Any]) -> Schema:
     }
     if issubclass(cls, Source):
         properties |= {key: _of_hint(kind) for key, kind in EVERY_SOURCE.items()}
-    if cls.role in HAVE_SUBSTITUTES and not cls.is_rule:
-        properties[SUBSTITUTE] = _substitute(cls)
     table = _of_class(cls, GIVEN)
     for key in COUNTED:
         if key in table["properties"]:
@@ -122,21 +119,9 @@ def _step(use: str, cls: type[Any]) -> Schema:
     return {**table, "description": _said(cls), "properties": {**properties, **table["properties"]}}
 
 
-def _substitute(cls: type[Any]) -> Schema:
-    names: list[Any] = [False, *([NOTHING] if cls.role in MAY_BE_LEFT_OUT else [])]
+def _fallback() -> Schema:
     return {
-        "description": "What runs in its place when a request has no time for it; k, quota: the step's, "
-        "unless told.",
-        "anyOf": [
-            {"enum": names},
-            {"type": "object", "required": ["use"], "properties": {"use": {"type": "string"}}},
-        ],
-    }
-
-
-def _substitute_of_stage() -> Schema:
-    return {
-        "description": "The steps that run in place of all of them when a request has no time for the stage.",
+        "description": "The steps that run if the time is short, with the filters and rules of the stage.",
         "anyOf": [{"const": False}, {"type": "array", "minItems": 1, "items": _entry("steps")}],
     }
 
@@ -223,7 +208,7 @@ def _stages() -> Schema:
         "properties": {
             "name": {"type": "string"},
             "steps": {"type": "array", "items": _entry("steps")},
-            SUBSTITUTE: {"$ref": f"#/$defs/{OF_STAGE}"},
+            "fallback": {"$ref": f"#/$defs/{FALLBACK}"},
         },
     }
     changed = {
@@ -233,7 +218,7 @@ def _stages() -> Schema:
             "name": {"type": "string"},
             "before": {"type": "string"},
             "steps": _list_or_changes("steps"),
-            SUBSTITUTE: {"$ref": f"#/$defs/{OF_STAGE}"},
+            "fallback": {"$ref": f"#/$defs/{FALLBACK}"},
         },
     }
     either = {"anyOf": [{"const": False}, changed]}

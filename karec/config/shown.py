@@ -12,7 +12,7 @@ from typing import Any
 
 from karec.config.inheriting import LISTS
 from karec.config.origins import Origins
-from karec.config.registry import EVERY_STEP, SUBSTITUTE, parameters, step_class
+from karec.config.registry import EVERY_STEP, parameters, step_class
 from karec.config.resources import GIVEN
 from karec.config.scenes import Config
 from karec.toml import Place
@@ -71,10 +71,10 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
             if key != "stages":
                 yield from step_lines(entry, (key, i))
                 continue
-            for of_stage in ("name", SUBSTITUTE):
+            for of_stage in ("name", "fallback"):
                 if of_stage in entry:
                     yield told(
-                        of_stage, entry[of_stage], (key, i, of_stage) if of_stage == SUBSTITUTE else (key, i)
+                        of_stage, entry[of_stage], (key, i, of_stage) if of_stage == "fallback" else (key, i)
                     )
             for j, step in enumerate(entry.get("steps", ())):
                 yield f"\n[[{name}.stages.steps]]"

@@ -74,9 +74,7 @@ def home_scene_text(
     text = _replace(r'(use = "fusion", weights = )\{[^}]*\}', f"{{ {weights} }}", text)
     if is_ranked_by_towers:
         text = _replace(r'(?m)^( +\{ use = )"top_k", k = "rank" \},$', BY_TOWERS, text)
-        text = _replace(
-            r'(?m)^(substitute = \[\{ use = )"top_k"(?=, k = "rank" \}\])', '"inner_product"', text
-        )
+        text = _replace(r'(?m)^(fallback = \[\{ use = )"top_k"(?=, k = "rank" \}\])', '"inner_product"', text)
     return _without_missing(text, snapshot).replace("[scenes.home", f"[scenes.{toml_key(scene)}")
 
 

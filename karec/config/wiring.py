@@ -47,14 +47,14 @@ def wiring_mistakes(
 
 
 def with_exposure_control(stage: Stage, control: Step) -> Stage:
-    """Returns ``stage`` with ``control`` before its first selector, also in its substitute."""
+    """Returns ``stage`` with ``control`` before its first selector, also in its fallback."""
 
     def inserted(steps: Sequence[Step]) -> tuple[Step, ...]:
         at = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
         return (*steps[:at], control, *steps[at:])
 
-    substitute = None if stage.substitute is None else inserted(stage.substitute)
-    return replace(stage, steps=inserted(stage.steps), substitute=substitute)
+    fallback = None if stage.fallback is None else inserted(stage.fallback)
+    return replace(stage, steps=inserted(stage.steps), fallback=fallback)
 
 
 def _entries(steps: Iterable[S], place: Place, scene: Place) -> list[tuple[S, Place]]:
@@ -86,16 +86,14 @@ def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
         yield place["stages"].refusal("the last step must be a selector without k, which takes the request's")
         return
-    ends = last.substitute if stages[-1].substitute is None else stages[-1].substitute[-1]
-    if (ends is not None and getattr(ends, "k", None) is not None) or getattr(
-        ends, "role", last.role
-    ) != last.role:
-        yield place["stages"].refusal("the substitute at the end must be a selector without k too")
+    fallback = stages[-1].fallback
+    if fallback is not None and not (isinstance(fallback[-1], Selector) and fallback[-1].k is None):
+        yield place["stages"].refusal("the fallback of the last stage must end with a selector without k too")
     yield from _least(stages, place)
 
 
 def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
-    """No substitute keeps fewer works than the stages keep without one."""
+    """No fallback keeps fewer items than the stages keep without it."""
     limits = [
         step.k
         for stage in stages
@@ -103,14 +101,11 @@ def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
         if isinstance(step, Selector) and step.k is not None
     ]
     for i, stage in enumerate(stages):
-        entries = _entries(stage.steps, place["stages"][i]["steps"], place)
-        of_steps = [(step.substitute, at) for step, at in entries]
-        of_stage = [(step, place["stages"][i]["substitute"]) for step in stage.substitute or ()]
-        for step, at in (*of_steps, *of_stage):
+        for step in stage.fallback or ():
             if isinstance(step, Selector) and step.k is not None and step.k < min(limits, default=step.k + 1):
                 least = f"{min(limits)}" if limits else "as many as a request wants"
-                yield at.refusal(
-                    f"the substitute {step.name} keeps {step.k} works; without it the stages keep {least}"
+                yield place["stages"][i]["fallback"].refusal(
+                    f"the fallback keeps {step.k} items ({step.name}), the stages keep {least}"
                 )
 
 
@@ -138,8 +133,8 @@ def _needs(
     steps count.
 
     What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may
-    need it; what only a step gives that has a substitute, or only the steps of a stage that has one, no step
-    may need that runs whichever does. Observers look at what each answer has.
+    need it. No later step may need what only the steps of a stage give, and its fallback does not; side
+    effects may.
     """
     channels = _entries(sources, place["recall"], place)
     before = _entries(request, place["query"], place)
@@ -157,14 +152,13 @@ def _needs(
     yield from _chain(before, given, unsure, every, place)
     for source, at in channels:
         yield from _lacking(source, given, unsure, every, at, place)
-        yield from _lacking_instead(source, given, unsure, every, at, place)
     yield from _chain([(merger, place["recall"])], given, unsure, every, place)
     for i, (stage, entries) in enumerate(zip(stages, after, strict=True)):
         given_before, unsure_before = dict(given), dict(unsure)
         yield from _chain(entries, given, unsure, every, place)
-        if stage.substitute is not None:
-            instead = _entries(stage.substitute, place["stages"][i]["substitute"], place)
-            yield from _chain(instead, given_before, unsure_before, every, place)
+        if stage.fallback is not None:
+            fallback = _entries(stage.fallback, place["stages"][i]["fallback"], place)
+            yield from _chain(fallback, given_before, unsure_before, every, place)
             unsure |= dict.fromkeys(given.keys() - given_before.keys(), f"the stage {stage.name}")
             unsure |= unsure_before
     yield from _chain(watching, given, {}, every, place)
@@ -177,19 +171,12 @@ def _chain(
     every: dict[str, str],
     place: Place,
 ) -> Iterator[ConfigError]:
-    """Of steps one after another; puts what they give into ``given``, and into ``unsure`` what is missing
-    when a step takes its substitute, by whose."""
+    """Mistakes of steps one after another. Adds what they give to ``given`` and removes it from ``unsure``:
+    {name: the stage whose fallback does not give it}."""
     for step, at in entries:
         yield from _lacking(step, given, unsure, every, at, place)
-        yield from _lacking_instead(step, given, unsure, every, at, place)
-        kept = step.gives
-        if step.substitute is not None:
-            kept = step.substitute.gives if isinstance(step.substitute, Step) else ()
         for name in step.gives:
-            if name in kept:
-                unsure.pop(name, None)
-            elif name not in given:
-                unsure[name] = step.name
+            unsure.pop(name, None)
         _add_gives(step, given)
 
 
@@ -198,13 +185,6 @@ def _add_gives(step: Step, given: dict[str, Step]) -> None:
     for name in step.gives:
         if name not in given or given[name].on_failure == "skip":
             given[name] = step
-
-
-def _lacking_instead(
-    step: Step, given: dict[str, Step], unsure: dict[str, str], every: dict[str, str], at: Place, scene: Place
-) -> Iterator[ConfigError]:
-    if isinstance(step.substitute, Step):
-        yield from _lacking(step.substitute, given, unsure, every, at["substitute"], scene)
 
 
 def _lacking(
@@ -216,8 +196,8 @@ def _lacking(
         for need in step.needs:
             if need in unsure:
                 yield at.refusal(
-                    f"the step {step.name} needs {need}, which is missing when {unsure[need]} takes its "
-                    "substitute: name one that gives it too, or give the stage a substitute as a whole"
+                    f"the step {step.name} needs {need}, which the fallback of {unsure[need]} does not give: "
+                    "add a step that gives it to the fallback"
                 )
         return
     need = missing[0]

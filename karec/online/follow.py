@@ -24,7 +24,7 @@ from karec.online.store import records
 from karec.online.store.contents import StoreContents
 from karec.online.store.store import Conflict, StateStore
 from karec.online.view import OnlineView
-from karec.pipeline.deadline import Deadline
+from karec.pipeline.deadline import TimedCalls
 
 MAX_PENDING_BATCHES = 50  # not yet in the store; later events wait in the log
 COUNTER_BATCH = 10_000  # items
@@ -64,7 +64,7 @@ class Follower:
         self._items_since = items_since
         self._update_index = update_index
         self._state = state
-        self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
+        self._timed_calls = None if deadline_ms is None else TimedCalls("the state store", deadline_ms)
         self._items = ChangedItems.empty(contents.base, len(contents.counters))
         self._reader: StateReader | None = None
         self._pending: deque[tuple[Events, Cursor]] = deque()
@@ -109,8 +109,8 @@ class Follower:
         if reader is None:
             return OnlineView(None, items, names), NOT_READY
         try:
-            if self._deadline:
-                user = self._deadline.begin(lambda: reader.read_user(user_id))()
+            if self._timed_calls:
+                user = self._timed_calls.start(lambda: reader.read_user(user_id)).result()
             else:
                 user = reader.read_user(user_id)
         except Unavailable as error:

@@ -25,7 +25,7 @@ from karec.online.poll import Poller
 from karec.online.reported import UNWRITTEN, Acknowledged, EventParser, exposed_of
 from karec.online.store.contents import StoreContents
 from karec.online.store.reopen import ReopeningStore
-from karec.pipeline.deadline import Deadline
+from karec.pipeline.deadline import TimedCalls
 
 POLL_PERIOD_S = 0.1  # for events that other processes appended
 
@@ -68,7 +68,7 @@ class Ingestion:
         self._online: OnlineBase | None = None
         self._writing = Lock()
         self._following = Lock()
-        self._deadline = None if deadline_ms is None else Deadline("the state store", deadline_ms)
+        self._timed_calls = None if deadline_ms is None else TimedCalls("the state store", deadline_ms)
         self._failure = ""
         self._poller = Poller(self, Ingestion.poll, POLL_PERIOD_S, "karec-follow")
 
@@ -152,14 +152,14 @@ class Ingestion:
 
     def _follow_append(self) -> str | None:
         """Follows after an append. Returns why the store has not taken all events; None if it has."""
-        if self._deadline is None:
+        if self._timed_calls is None:
             return self._follow_or_reason()
         try:
             self._current().follower.poll()  # needs no store
         except Exception as error:  # as in _follow
             self._warn(error)
         try:
-            return self._deadline.begin(self._follow_or_reason)()
+            return self._timed_calls.start(self._follow_or_reason).result()
         except Unavailable as error:
             return str(error)
 

@@ -1,1 +1,36 @@
-"""The engine: requests, candidates, step roles, the cascade that runs them."""
+"""The engine: requests, candidates, the roles of steps, and the cascade that runs them."""
+
+from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.side_effects import SideEffectQueue
+from karec.pipeline.step import (
+    Filter,
+    Hydrator,
+    Merger,
+    QueryHydrator,
+    Scorer,
+    Selector,
+    SideEffect,
+    Source,
+    Stage,
+)
+from karec.pipeline.types import Candidates, Page, Request, Selection, StepOutput
+
+__all__ = [
+    "Candidates",
+    "Cascade",
+    "Filter",
+    "Hydrator",
+    "Merger",
+    "Page",
+    "QueryHydrator",
+    "Recall",
+    "Request",
+    "Scorer",
+    "Selection",
+    "Selector",
+    "SideEffect",
+    "SideEffectQueue",
+    "Source",
+    "Stage",
+    "StepOutput",
+]

@@ -1,98 +1,191 @@
-"""Each role's step asked once: what it returned, held to its role's contract, as the next step reads it."""
+"""Runs one step and checks that its output satisfies the contract of its role.
+
+There is one function a role. It calls the step, raises ContractError with step and position if the output
+breaks the contract, and returns what the next step reads, with the notes for the trace.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from karec.pipeline import _contract
-from karec.pipeline.types import EMPTY, Array, Candidates, Request, StepOutput
+from karec.errors import ContractError, Unavailable
+from karec.pipeline.deadline import Clock
+from karec.pipeline.trace import StepTrace
+from karec.pipeline.types import EMPTY, Array, Candidates, Request, Selection, StepOutput
 
-Notes = Mapping[str, Any]  # for the trace
+if TYPE_CHECKING:
+    from karec.index import IndexView
+
+MAX_ROWS = 2**31  # Candidates.rows are int32
+SURVIVABLE = (Unavailable, OSError)  # failures of the world: a step with on_failure = "skip" may have them
+
+Notes = Mapping[str, Any]
+Step = Any  # a class of karec.pipeline.step, which imports this module
 V = TypeVar("V")
-Role = Any  # one of karec.pipeline.step, which imports this module
 
 
-def _plain(result: V | StepOutput[V]) -> tuple[V, Notes]:
-    return (result.value, result.notes) if isinstance(result, StepOutput) else (result, EMPTY)
+class StepRun(NamedTuple, Generic[V]):
+    """One run of a step. ``result`` is None if it failed and may be skipped."""
+
+    result: V | None
+    ms: float
+    failure: str | None
+    notes: Notes
+
+    def to_trace(self, step: Step, stage: str, n_in: int, n_out: int, **fields: Any) -> StepTrace:
+        return StepTrace(
+            stage,
+            step.name,
+            step.role,
+            n_in,
+            n_out,
+            self.ms,
+            failure=self.failure,
+            notes=self.notes,
+            **fields,
+        )
 
 
-def hydrate_request(step: Role, request: Request) -> tuple[Mapping[str, Array], Notes]:
-    """What ``step`` gives, checked, and its notes."""
-    features, notes = _plain(step.hydrate_request(request))
-    _contract.check_features(step, features)
+def run_step(step: Step, call: Callable[[], tuple[V, Notes]], clock: Clock = perf_counter) -> StepRun[V]:
+    """Measures ``call()`` for ``step``. Raises its failure unless the step may be skipped."""
+    start = clock()
+    result: V | None = None
+    notes: Notes = EMPTY
+    failure = None
+    try:
+        result, notes = call()
+    except SURVIVABLE as error:
+        if step.on_failure == "fail":
+            raise
+        failure = f"{type(error).__name__}: {error}"
+    return StepRun(result, (clock() - start) * 1e3, failure, notes)
+
+
+def hydrate_request(step: Step, request: Request) -> tuple[Mapping[str, Array], Notes]:
+    """Returns {name: array} of new request features, with each name that the step declares."""
+    features, notes = _split(step.hydrate_request(request))
+    if not isinstance(features, Mapping):
+        raise _error(step, f"returned {type(features).__name__}, expected {{name: array}}")
+    for name, value in features.items():
+        if not isinstance(name, str) or not isinstance(value, np.ndarray):
+            kind = type(value).__name__
+            raise _error(step, f"the feature {name!r} is {kind}, expected a name and a NumPy array")
+    _check_gives(step, {f"request.{name}" for name in features})
     return features, notes
 
 
-def recall(step: Role, request: Request) -> tuple[Candidates, Notes]:
-    """What ``step`` finds, checked, and its notes."""
-    found, notes = _plain(step.recall(request))
-    _contract.check_found(step, found, step.quota, unique="is_verified" in vars(type(step)))
+def recall(step: Step, request: Request) -> tuple[Candidates, Notes]:
+    """Returns the source's candidates: finite scores, at most its quota, unique ids."""
+    found, notes = _split(step.recall(request))
+    _check_candidates(step, found)
+    if len(found) > step.quota:
+        raise _error(step, f"returned {len(found)} items, its quota is {step.quota}")
+    if not _is_verified(step):
+        _check_unique(step, found)
     return found, notes
 
 
-def merge(step: Role, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
-    """What ``step`` makes of ``parts``, checked, and its notes."""
-    merged, notes = _plain(step.merge(request, parts))
-    if "is_verified" in vars(type(step)):
-        _contract.check_merged_size(step, merged, step.limit)
-    else:
-        _contract.check_merged(step, merged, parts, step.limit)
+def merge(step: Step, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
+    """Returns one list of the ``parts``: finite scores, at most the merger's limit, unique ids of the parts.
+
+    ``sources`` has the bit of each part that has the item. An item is pinned if one of them pins it.
+    Cost: O(M log M) for M candidates of all parts.
+    """
+    merged, notes = _split(step.merge(request, parts))
+    _check_candidates(step, merged)
+    if step.limit is not None and len(merged) > step.limit:
+        raise _error(step, f"returned {len(merged)} items, its limit is {step.limit}")
+    if not _is_verified(step):
+        _check_unique(step, merged)
+        _check_sources(step, merged, parts)
     pinned = [part.ids[part.pinned] for part in parts if part.pinned is not None]
     return (merged.with_pinned(np.isin(merged.ids, np.concatenate(pinned))) if pinned else merged), notes
 
 
-def _hydrate(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    given, notes = _plain(step.hydrate(request, candidates))
-    columns = _contract.check_columns(step, given, len(candidates), request.view)
-    rows = columns.pop("rows", None)
-    hydrated = candidates if rows is None else candidates.with_rows(rows)
-    return hydrated.with_columns(columns), notes
+def hydrate(step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    """Returns ``candidates`` with the hydrator's columns (N, …), and its rows if it returns "rows"."""
+    output, notes = _split(step.hydrate(request, candidates))
+    n = len(candidates)
+    if not isinstance(output, Mapping):
+        raise _error(step, f"returned {type(output).__name__}, expected {{column: array}}")
+    for name, column in output.items():
+        if np.ndim(column) == 0 or len(column) != n:
+            raise _error(step, f"column {name!r} has shape {np.shape(column)} for {n} candidates")
+    _check_gives(step, {"rows" if name == "rows" else f"column.{name}" for name in output})
+    columns = dict(output)
+    if "rows" in columns:
+        rows = columns.pop("rows")
+        _check_rows(step, np.asarray(rows), request.view)
+        candidates = candidates.with_rows(rows)
+    return candidates.with_columns(columns), notes
 
 
-def _filter(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    given, notes = _plain(step.keep(request, candidates))
-    keep = _contract.check_mask(step, given, len(candidates))
-    _contract.check_gives(step, set())
-    return (candidates if keep.all() else candidates.take(keep)), notes
+def keep(step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    """Returns the candidates that the filter keeps by its (N,) bool."""
+    output, notes = _split(step.keep(request, candidates))
+    mask, n = np.asarray(output), len(candidates)
+    if mask.dtype != np.bool_ or mask.shape != (n,):
+        raise _error(step, f"keep has dtype {mask.dtype} and shape {mask.shape}, expected bool ({n},)")
+    _check_gives(step, set())
+    return (candidates if mask.all() else candidates.take(mask)), notes
 
 
-def _score(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    given, notes = _plain(step.score(request, candidates))
-    scores = _contract.check_scores(step, given, len(candidates))
-    _contract.check_gives(step, {"scores"})
+def score(step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    """Returns ``candidates`` with the scorer's (N,) scores, finite as float32."""
+    output, notes = _split(step.score(request, candidates))
+    scores = _checked_scores(step, output, len(candidates))
+    _check_gives(step, {"scores"})
     return candidates.with_scores(scores), notes
 
 
-def _select(step: Role, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
-    selection = step.select(request, candidates)
-    indices = _contract.check_selection(
-        step, selection, len(candidates), request.k if step.k is None else step.k
-    )
-    _contract.check_gives(step, set() if selection.scores is None else {"scores"})
-    scores = selection.scores
-    if scores is not None:
-        scores = _contract.check_scores(step, scores, len(indices))
-    if candidates.pinned is not None and step.k is not None:
-        indices, scores = _with_pinned(request, candidates, indices, scores, step.k)
-    chosen = candidates.take(indices)
-    return (chosen if scores is None else chosen.with_scores(scores)), selection.notes
+def select(step: Step, request: Request, candidates: Candidates) -> tuple[Candidates, Notes]:
+    """Returns the candidates at the selector's distinct indices, at most its k (or the request's), in order.
 
-
-def _with_pinned(
-    request: Request, candidates: Candidates, indices: Array, scores: Array | None, k: int
-) -> tuple[Array, Array | None]:
-    """``indices`` and ``scores`` with the pinned candidates that the selector left out: they replace the last
-    candidates that are not pinned, so that at most ``k`` remain.
-
-    A pinned candidate that the request's index does not have, or blocks, stays out. The scores of those that
-    are added equal the lowest one of the selector. Only selectors with a k of their own get here: those that
-    cut to the request's k decide which pinned candidates the page shows.
+    A selector with a k of its own also keeps pinned candidates, as ``_keep_pinned`` describes. One that cuts
+    to the request's k decides which pinned candidates the page shows.
     """
-    pinned = candidates.pinned
-    assert pinned is not None
+    selection = step.select(request, candidates)
+    n, k = len(candidates), request.k if step.k is None else step.k
+    if not isinstance(selection, Selection):
+        raise _error(step, f"returned {type(selection).__name__}, expected Selection")
+    indices, scores = np.asarray(selection.indices), selection.scores
+    _check_indices(step, indices, n, k)
+    _check_gives(step, set() if scores is None else {"scores"})
+    if scores is not None:
+        scores = _checked_scores(step, scores, len(indices))
+    if candidates.pinned is not None and step.k is not None:
+        indices, scores = _keep_pinned(request, candidates, candidates.pinned, indices, scores, k)
+    selected = candidates.take(indices)
+    return (selected if scores is None else selected.with_scores(scores)), selection.notes
+
+
+STAGE_ROLES: Mapping[str, Callable[[Step, Request, Candidates], tuple[Candidates, Notes]]] = {
+    "hydrator": hydrate,
+    "filter": keep,
+    "scorer": score,
+    "selector": select,
+}
+
+
+def _keep_pinned(
+    request: Request,
+    candidates: Candidates,
+    pinned: NDArray[np.bool_],
+    indices: Array,
+    scores: Array | None,
+    k: int,
+) -> tuple[Array, Array | None]:
+    """Returns ``indices`` and ``scores`` with the pinned candidates that the selector left out.
+
+    They replace the last candidates that are not pinned, so that at most ``k`` remain. Candidates that the
+    request's index does not have, or blocks, are not added. Those that are added get the lowest score of the
+    selector.
+    """
     is_left_out = pinned.copy()
     is_left_out[indices] = False
     added = np.flatnonzero(is_left_out)
@@ -108,9 +201,97 @@ def _with_pinned(
     return np.append(indices[kept], added), scores
 
 
-OF_A_STAGE: Mapping[str, Callable[[Any, Request, Candidates], tuple[Candidates, Notes]]] = {
-    "hydrator": _hydrate,
-    "filter": _filter,
-    "scorer": _score,
-    "selector": _select,
-}
+def _split(output: V | StepOutput[V]) -> tuple[V, Notes]:
+    return (output.value, output.notes) if isinstance(output, StepOutput) else (output, EMPTY)
+
+
+def _is_verified(step: Step) -> bool:
+    return "is_verified" in vars(type(step))  # not inherited
+
+
+def _error(step: Step, message: str) -> ContractError:
+    return ContractError(f"{step.role} {step.name!r}: {message}")
+
+
+def _check_gives(step: Step, names: set[str]) -> None:
+    missing = [name for name in step.gives if name not in names]
+    if missing:
+        raise _error(
+            step, f"declares that it gives {missing[0]!r} and did not return it; it returned {sorted(names)}"
+        )
+
+
+def _check_candidates(step: Step, value: Any) -> None:
+    if not isinstance(value, Candidates):
+        raise _error(step, f"returned {type(value).__name__}, expected Candidates")
+    if value.not_finite is not None:
+        raise _not_finite(step, value.not_finite, value.scores)
+
+
+def _check_unique(step: Step, candidates: Candidates) -> None:
+    if candidates.repeated_id is not None:
+        raise _error(step, f"the id {candidates.repeated_id} appears twice")
+
+
+def _check_sources(step: Step, merged: Candidates, parts: Sequence[Candidates]) -> None:
+    expected = np.zeros(len(merged), np.uint32)
+    for bit, part in enumerate(parts):
+        expected |= np.isin(merged.ids, part.ids).astype(np.uint32) << np.uint32(bit)
+    unknown = np.flatnonzero(expected == 0)
+    if len(unknown):
+        at = unknown[0]
+        raise _error(step, f"the item {merged.ids[at]} at position {at} comes from no source")
+    wrong = np.flatnonzero(expected != merged.sources)
+    if len(wrong):
+        at = wrong[0]
+        raise _error(
+            step,
+            f"the item {merged.ids[at]} has sources {merged.sources[at]:#b}, expected {expected[at]:#b}",
+        )
+
+
+def _check_rows(step: Step, rows: Array, view: IndexView | None) -> None:
+    """Rows are −1 … n_rows − 1 of the view; any int32 if the request has no view."""
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise _error(
+            step, f"rows have dtype {rows.dtype} and shape {rows.shape}, expected int32 ({len(rows)},)"
+        )
+    end = MAX_ROWS if view is None else view.n_rows
+    if len(rows) and (rows.min() < -1 or rows.max() >= end):
+        at = int(np.argmax((rows < -1) | (rows >= end)))
+        raise _error(step, f"the row at position {at} is {rows[at]}, expected −1 … {end - 1}")
+
+
+def _check_indices(step: Step, indices: Array, n: int, k: int) -> None:
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise _error(
+            step, f"indices have dtype {indices.dtype} and shape {indices.shape}, expected int64 (k,)"
+        )
+    if len(indices) and (indices.min() < 0 or indices.max() >= n):
+        raise _error(step, f"an index is outside 0 … {n - 1}")
+    is_selected = np.zeros(n, bool)
+    is_selected[indices] = True
+    if np.count_nonzero(is_selected) < len(indices):
+        raise _error(step, "an index appears twice")
+    if len(indices) > k:
+        raise _error(step, f"selected {len(indices)} items, its k is {k}")
+
+
+def _checked_scores(step: Step, output: Any, n: int) -> Array:
+    scores = np.asarray(output)
+    if scores.shape != (n,):
+        raise _error(step, f"scores have shape {scores.shape}, expected ({n},)")
+    if scores.dtype.kind not in "fiu":
+        raise _error(step, f"scores have dtype {scores.dtype}, expected float32")
+    served = scores
+    if scores.dtype != np.float32:
+        with np.errstate(over="ignore"):  # values beyond float32 become inf
+            served = scores.astype(np.float32)
+    # comparisons with NaN are False; this makes no array of n
+    if n and not -np.inf < served.min() <= served.max() < np.inf:
+        raise _not_finite(step, int(np.argmin(np.isfinite(served))), scores)
+    return served
+
+
+def _not_finite(step: Step, at: int, scores: Array) -> ContractError:
+    return _error(step, f"the score at position {at} is {scores[at]}; scores must be finite float32")

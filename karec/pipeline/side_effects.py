@@ -1,27 +1,14 @@
-"""Runs an observer after the answer: a bounded queue and one thread for each observer.
+"""Runs side effects after the response: one bounded queue and one thread for each.
 
-``Cascade.run`` offers every answer and returns; it never waits for an observer, and nothing that an observer
-does can change or fail an answer. What the queue has no room for is dropped and counted.
-
-Threads    Any thread may call any method of ``SideEffectQueue``. The observer's ``is_enabled`` runs on the
-           request's thread, ``counts`` on any, everything else of it on the queue's own thread, one call at a
-           time. The queue holds the answer itself, not a copy: do not write into its arrays.
-Start      The thread starts with the first request that is offered, in the process that offers it.
-Fork       A child of ``os.fork`` has an empty queue, counts from 0 and a thread of its own; what was pending
-           belongs to the parent, which goes on.
-End        ``close`` waits until everything pending is observed and the observer is closed. A queue that is
-           not closed is, when it is garbage-collected (then in the background) or when the interpreter exits:
-           for ``EXIT_SECONDS`` it observes what is pending, then drops the rest and has as long again to
-           close. A process that ends in another way (a signal, ``os._exit``, a child of multiprocessing)
-           loses what is pending, and what the observer holds back: call ``close`` first.
-Errors     Each kind is logged once, as a warning of the logger ``karec.observers``, and counted in
-           ``reasons``.
+``Cascade.run`` offers every page and returns. It never waits for a side effect, and no error of a side effect
+changes or fails a page. Pages that find the queue full are dropped and counted.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
@@ -33,33 +20,29 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from karec.pipeline.step import SURVIVABLE, SideEffect
+from karec.pipeline.checks import SURVIVABLE
+from karec.pipeline.step import SideEffect
 from karec.pipeline.types import EMPTY, Page, Request
 
 MAX_REQUESTS = 1024
-MAX_WORKS = 2_000_000  # 40 MB of candidates, and their columns
+MAX_ITEMS = 2_000_000  # candidates of pending pages: 40 MB and their columns
 EXIT_SECONDS = 5.0
 
-_log = logging.getLogger("karec.observers")
-_running: set[ObserverThread] = set()
-
-
+_log = logging.getLogger("karec.side_effects")
 _NUMBERS = ("seen", "done", "dropped", "failed", "pending")
 
 
 @dataclass(frozen=True)
 class SideEffectCounts:
-    """What became of the requests that an observer chose, in this process: seen = done + dropped + failed +
-    pending.
+    """How the requests of a side effect ended, in this process: seen = done + dropped + failed + pending.
 
     seen      offered
-    done      observed
-    dropped   not observed: the queue was full, or closed
-    failed    ``run`` (or ``is_enabled``) raised
-    pending   in the queue, or being observed
-    own       the observer's own counts; a rank log's are rows_written, rows_held, rows_lost, and
-              short_of_time, requests that it leaves out because substitutes ran
-    reasons   {why: how often}, for what was dropped and for every error, those of flushing and closing too
+    done      ``run`` returned
+    dropped   not run: the queue was full or closed
+    failed    ``run`` or ``is_enabled`` raised
+    pending   in the queue, or running
+    own       counts of the side effect itself, for example rows_written and rows_lost of a rank log
+    reasons   {reason: count} of dropped requests and of all errors, those of flush and close too
     """
 
     name: str
@@ -72,284 +55,274 @@ class SideEffectCounts:
     reasons: Mapping[str, int] = field(default_factory=lambda: EMPTY)
 
     def plus(self, other: SideEffectCounts) -> SideEffectCounts:
-        """Of both, under this name."""
+        """Returns the sums of both, under this name."""
         numbers = {key: getattr(self, key) + getattr(other, key) for key in _NUMBERS}
         own, reasons = Counter(self.own), Counter(self.reasons)
         own.update(other.own)
         reasons.update(other.reasons)
         return SideEffectCounts(self.name, **numbers, own=own, reasons=reasons)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, ``own`` beside the others."""
-        counted = {key: getattr(self, key) for key in _NUMBERS}
-        return {"name": self.name, **counted, **self.own, "reasons": dict(self.reasons)}
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON, the ``own`` counts at the same level as the others."""
+        numbers = {key: getattr(self, key) for key in _NUMBERS}
+        return {"name": self.name, **numbers, **self.own, "reasons": dict(self.reasons)}
 
     def __str__(self) -> str:
-        numbers = {key: value for key, value in self.as_dict().items() if key not in ("name", "reasons")}
+        numbers = {key: value for key, value in self.to_dict().items() if key not in ("name", "reasons")}
         listed = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in numbers.items())
-        why = "; ".join(f"{reason} ({n:,} times)" for reason, n in self.reasons.items())
-        return f"{self.name}: {listed}" + (f"; {why}" if why else "")
+        reasons = "; ".join(f"{reason} ({n:,} times)" for reason, n in self.reasons.items())
+        return f"{self.name}: {listed}" + (f"; {reasons}" if reasons else "")
 
 
-_Entry = tuple[Request, Page, int]
+class SideEffectQueue:
+    """Runs ``side_effect`` for each offered page. Any thread may call any method.
+
+    At most ``max_requests`` requests are pending, with at most ``max_items`` candidates in the stages that
+    the side effect reads; one request may have more if no other is pending. The queue holds the page itself:
+    do not write into its arrays.
+
+    The thread starts with the first offer. A child of ``os.fork`` has an empty queue, counts from 0 and a
+    thread of its own. A queue that is not closed is closed when it is garbage-collected, or at interpreter
+    exit: pending pages then get ``EXIT_SECONDS``, the rest is dropped. A process that ends by a signal or
+    ``os._exit`` loses pending pages. Each kind of error is logged once (logger ``karec.side_effects``).
+    """
+
+    def __init__(
+        self, side_effect: SideEffect, max_requests: int = MAX_REQUESTS, max_items: int = MAX_ITEMS
+    ) -> None:
+        if max_requests <= 0 or max_items <= 0:
+            raise ValueError(
+                f"max_requests and max_items must be positive, got {max_requests} and {max_items}"
+            )
+        self.side_effect = side_effect
+        self._bounds = max_requests, max_items
+        self._start_worker()
+        _queues.add(self)
+
+    def _start_worker(self) -> None:
+        self._worker = Worker(self.side_effect, *self._bounds)
+        self._finalizer = weakref.finalize(self, self._worker.stop)
+        self._finalizer.atexit = False  # _finish_workers does more
+
+    def _reset_in_child(self) -> None:
+        self._finalizer.detach()
+        is_closed = self._worker.is_closed
+        self._start_worker()
+        self._worker.is_closed = is_closed
+
+    @property
+    def name(self) -> str:
+        return self.side_effect.name
+
+    def offer(self, request: Request, page: Page) -> None:
+        """Queues the page if the side effect is enabled for the request. Neither waits nor raises."""
+        try:
+            if not self.side_effect.is_enabled(request):
+                return
+            stages = self.side_effect.stages
+            if stages is not None:
+                page = replace(page, scored={stage: page.scored[stage] for stage in stages})
+        except Exception as error:
+            self._worker.count_failure(error)
+        else:
+            self._worker.put(request if self.side_effect.has_view else page.request, page)
+
+    def counts(self) -> SideEffectCounts:
+        return self._worker.counts()
+
+    def flush(self) -> None:
+        """Waits until all pages offered so far are done and the side effect has written what it holds."""
+        self._worker.flush()
+
+    def close(self) -> SideEffectCounts:
+        """Waits until all pending pages are done and the side effect is closed; later offers are dropped."""
+        self._worker.stop()
+        self._worker.join()
+        return self.counts()
 
 
-class ObserverThread:
-    """A queue's state in one process, and its thread. ``lock`` is over the numbers and the order of
-    ``entries``."""
+class Worker:
+    """Queue and thread of a side effect in one process. It holds no reference to its ``SideEffectQueue``."""
 
-    def __init__(self, observer: SideEffect, max_requests: int, max_works: int) -> None:
-        self.observer, self.max_requests, self.max_works = observer, max_requests, max_works
-        # stop may be called by the garbage collector inside a block that holds it
-        self.lock = threading.RLock()
-        # Event: flush; None: the last
-        self.entries: SimpleQueue[_Entry | threading.Event | None] = SimpleQueue()
-        self.thread: threading.Thread | None = None
-        self.closed = False
-        self.drop_from = float("inf")  # time.monotonic(): what is not observed by then is dropped
-        self.seen = self.done = self.dropped = self.failed = self.pending = self.pending_works = 0
-        self.reasons: Counter[str] = Counter()
+    def __init__(self, side_effect: SideEffect, max_requests: int, max_items: int) -> None:
+        self.side_effect = side_effect
+        self.max_requests = max_requests
+        self.max_items = max_items
+        self.is_closed = False
+        # reentrant: the garbage collector may call stop while this thread holds it
+        self._lock = threading.RLock()
+        # an Event asks for a flush, None ends the thread
+        self._entries: SimpleQueue[tuple[Request, Page, int] | threading.Event | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._drop_from = math.inf  # time.monotonic(), seconds
+        self._n = dict.fromkeys((*_NUMBERS, "pending_items"), 0)
+        self._reasons: Counter[str] = Counter()
 
-    def put(self, request: Request, recommendation: Page) -> None:
-        works = sum(map(len, recommendation.scored.values()))
-        with self.lock:
-            self.seen += 1
-            refused = self._why_full(works) or self._start()
-            if refused:
-                self.dropped += 1
+    def put(self, request: Request, page: Page) -> None:
+        n_items = sum(map(len, page.scored.values()))
+        with self._lock:
+            self._n["seen"] += 1
+            refusal = self._refusal(n_items) or self._start()
+            if refusal:
+                self._n["dropped"] += 1
             else:
-                self.pending += 1
-                self.pending_works += works
-                self.entries.put((request, recommendation, works))
-        if refused:
-            self._report(refused, f"{refused}, the request is dropped")
+                self._n["pending"] += 1
+                self._n["pending_items"] += n_items
+                self._entries.put((request, page, n_items))
+        if refusal:
+            self._report(refusal, f"{refusal}, the request is dropped")
 
-    def _why_full(self, works: int) -> str:
-        """Why there is no room for so many works; "" if there is."""
-        if self.closed:
+    def _refusal(self, n_items: int) -> str:
+        """Returns why the queue takes no page with ``n_items``; "" if it does."""
+        if self.is_closed:
             return "closed"
-        if self.pending >= self.max_requests:
+        if self._n["pending"] >= self.max_requests:
             return f"{self.max_requests:,} requests are pending"
-        if self.pending and self.pending_works + works > self.max_works:
-            return f"{self.max_works:,} works are pending"
+        if self._n["pending"] and self._n["pending_items"] + n_items > self.max_items:
+            return f"{self.max_items:,} items are pending"
         return ""
 
     def _start(self) -> str:
-        """Start the thread, if it does not run; why that is not possible, or ""."""
-        if self.thread is not None:
+        """Starts the thread if it does not run. Returns why that is not possible, or ""."""
+        if self._thread is not None:
             return ""
-        thread = threading.Thread(target=self._run, name=f"karec-{self.observer.name}", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"karec-{self.side_effect.name}", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is exiting
             return str(error)
-        self.thread = thread
+        self._thread = thread
         _running.add(self)
         return ""
 
-    def refuse(self, error: Exception) -> None:
-        with self.lock:
-            self.seen += 1
-            self.failed += 1
+    def count_failure(self, error: Exception) -> None:
+        with self._lock:
+            self._n["seen"] += 1
+            self._n["failed"] += 1
         self._report_error(error)
 
     def counts(self) -> SideEffectCounts:
-        own = dict(self.observer.counts())
-        with self.lock:
-            numbers = self.seen, self.done, self.dropped, self.failed, self.pending
-            return SideEffectCounts(self.observer.name, *numbers, own, dict(self.reasons))
+        own = dict(self.side_effect.counts())
+        with self._lock:
+            numbers = {key: self._n[key] for key in _NUMBERS}
+            return SideEffectCounts(self.side_effect.name, **numbers, own=own, reasons=dict(self._reasons))
 
     def flush(self) -> None:
-        flushed = threading.Event()
-        with self.lock:
-            if self.thread is None or self.closed:
+        is_flushed = threading.Event()
+        with self._lock:
+            if self._thread is None or self.is_closed:
                 return
-            self.entries.put(flushed)
-        flushed.wait()
+            self._entries.put(is_flushed)
+        is_flushed.wait()
 
-    def stop(self, drop_from: float = float("inf")) -> None:
-        """Take no more, and let the thread end; what it has not observed by ``drop_from`` is dropped."""
-        with self.lock:
-            self.drop_from = min(self.drop_from, drop_from)
-            if self.closed:
+    def stop(self, drop_from: float = math.inf) -> None:
+        """Lets the thread end after the pending pages; those not run by ``drop_from`` are dropped."""
+        with self._lock:
+            self._drop_from = min(self._drop_from, drop_from)
+            if self.is_closed:
                 return
-            self.closed = True
-            if self.thread is not None:
-                self.entries.put(None)
+            self.is_closed = True
+            if self._thread is not None:
+                self._entries.put(None)
                 return
-        self._end()
+        self._close()
 
     def join(self, seconds: float | None = None) -> bool:
-        """Wait until the thread has ended, at most so long; whether it has."""
-        if self.thread is None:
+        """Waits until the thread has ended, at most ``seconds``. Returns True if it has."""
+        if self._thread is None:
             return True
-        self.thread.join(seconds)
-        return not self.thread.is_alive()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
-        due: float | None = None  # when to flush
+        due: float | None = None  # time.monotonic() of the next flush
         while True:
             if due is not None and due <= time.monotonic():
-                self._attempt(self.observer.flush)
+                self._attempt(self.side_effect.flush)
                 due = None
             try:
-                entry = self.entries.get(timeout=None if due is None else max(due - time.monotonic(), 0))
+                entry = self._entries.get(timeout=None if due is None else max(due - time.monotonic(), 0))
             except Empty:
                 continue
             if entry is None:
                 break
             if isinstance(entry, threading.Event):
-                self._attempt(self.observer.flush)
+                self._attempt(self.side_effect.flush)
                 due = None
                 entry.set()
             else:
-                self._observe(*entry)
+                self._run_one(*entry)
                 due = self._due()
-            del entry  # nothing of an answer is held while the thread waits
-        self._end()
+            del entry  # a waiting thread must not hold a page
+        self._close()
         _running.discard(self)
 
-    def _observe(self, request: Request, recommendation: Page, works: int) -> None:
-        late = time.monotonic() > self.drop_from
-        done = not late and self._attempt(lambda: self.observer.run(request, recommendation))
-        with self.lock:
-            self.pending -= 1
-            self.pending_works -= works
-            self.done += done
-            self.dropped += late
-            self.failed += not late and not done
-        if late:
-            self._report("interpreter exit", "the interpreter exits, what is pending is dropped")
+    def _run_one(self, request: Request, page: Page, n_items: int) -> None:
+        is_late = time.monotonic() > self._drop_from
+        is_done = not is_late and self._attempt(lambda: self.side_effect.run(request, page))
+        with self._lock:
+            self._n["pending"] -= 1
+            self._n["pending_items"] -= n_items
+            self._n["dropped" if is_late else "done" if is_done else "failed"] += 1
+        if is_late:
+            self._report("interpreter exit", "the interpreter exits, pending requests are dropped")
 
     def _due(self) -> float | None:
         try:
-            return self.observer.due()
+            return self.side_effect.due()
         except BaseException as error:
             self._report_error(error)
             return None
 
-    def _end(self) -> None:
-        self._attempt(self.observer.close)
-        if self.reasons:
+    def _close(self) -> None:
+        self._attempt(self.side_effect.close)
+        if self._reasons:
             self.warn(str(self.counts()))
 
     def _attempt(self, call: Callable[[], None]) -> bool:
         try:
             call()
-        except BaseException as error:  # a SystemExit too: the thread must outlive whatever an observer does
+        except BaseException as error:  # a SystemExit too: the thread must survive any error
             self._report_error(error)
             return False
         return True
 
     def _report_error(self, error: BaseException) -> None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
-        # without file names: there are few kinds
-        kind = type(error).__name__ + (f": {reason}" if reason else "")
-        self._report(
-            kind, f"{type(error).__name__}: {error}", None if isinstance(error, SURVIVABLE) else error
-        )
+        kind = type(error).__name__ + (f": {reason}" if reason else "")  # no file names: few kinds
+        cause = None if isinstance(error, SURVIVABLE) else error
+        self._report(kind, f"{type(error).__name__}: {error}", cause)
 
     def _report(self, kind: str, message: str, error: BaseException | None = None) -> None:
-        with self.lock:
-            self.reasons[kind] += 1
-            first = self.reasons[kind] == 1
-        if first:
-            self.warn(f"{self.observer.name}: {message}; more of this kind is only counted", error)
+        with self._lock:
+            self._reasons[kind] += 1
+            is_first = self._reasons[kind] == 1
+        if is_first:
+            self.warn(f"{self.side_effect.name}: {message}; more of this kind is only counted", error)
 
     def warn(self, message: str, error: BaseException | None = None) -> None:
-        with suppress(Exception):  # a logging filter of the host's may raise
-            _log.warning("observer %s", message, exc_info=error)
+        with suppress(Exception):  # a logging filter of the host may raise
+            _log.warning("side effect %s", message, exc_info=error)
 
 
-def _finish_all() -> None:
-    """At exit. Threads that still run then are cut off by the interpreter."""
-    threads = list(_running)
+def _finish_workers() -> None:
+    """Ends all workers at interpreter exit, which cuts off threads that still run then."""
+    workers = list(_running)
     drop_from = time.monotonic() + EXIT_SECONDS
-    for thread in threads:
-        thread.stop(drop_from)
-    for thread in threads:
-        if not thread.join(max(drop_from + EXIT_SECONDS - time.monotonic(), 0)):
-            thread.warn(f"did not end in time: {thread.counts()}")
+    for worker in workers:
+        worker.stop(drop_from)
+    for worker in workers:
+        if not worker.join(max(drop_from + EXIT_SECONDS - time.monotonic(), 0)):
+            worker.warn(f"did not end in time: {worker.counts()}")
 
 
-atexit.register(_finish_all)
-os.register_at_fork(after_in_child=_running.clear)  # they are the parent's
-
-
-class SideEffectQueue:
-    """Offers answers to ``observer`` on a thread of its own. The module's docstring says who may call what,
-    and when.
-
-    At most ``max_requests`` are pending, and at most ``max_works`` works in the stages that the observer
-    watches; a single request may have more of them when nothing else is pending.
-    """
-
-    def __init__(
-        self, side_effect: SideEffect, max_requests: int = MAX_REQUESTS, max_works: int = MAX_WORKS
-    ) -> None:
-        if max_requests <= 0 or max_works <= 0:
-            raise ValueError(
-                f"max_requests and max_works must be positive, got {max_requests} and {max_works}"
-            )
-        self.side_effect = side_effect
-        self._bounds = max_requests, max_works
-        self._begin()
-        _queues.add(self)
-
-    def _begin(self) -> None:
-        self._thread = ObserverThread(self.side_effect, *self._bounds)
-        self._collected = weakref.finalize(self, self._thread.stop)
-        self._collected.atexit = False  # _finish_all does more
-
-    def _begin_in_child(self) -> None:
-        self._collected.detach()
-        closed = self._thread.closed
-        self._begin()
-        self._thread.closed = closed
-
-    @property
-    def name(self) -> str:
-        return self.side_effect.name
-
-    def offer(self, request: Request, recommendation: Page) -> None:
-        """Hand an answer over, if the observer chooses the request. Waits for nothing and raises nothing."""
-        try:
-            if not self.side_effect.is_enabled(request):
-                return
-            watched = self.side_effect.stages
-            if watched is not None:
-                scored = {stage: recommendation.scored[stage] for stage in watched}
-                recommendation = replace(recommendation, scored=scored)
-        except Exception as error:
-            self._thread.refuse(error)
-        else:
-            self._thread.put(request if self.side_effect.has_view else recommendation.request, recommendation)
-
-    def counts(self) -> SideEffectCounts:
-        """What became of the requests so far."""
-        return self._thread.counts()
-
-    def flush(self) -> None:
-        """Wait until all that was offered before is observed, and what the observer holds back is flushed."""
-        self._thread.flush()
-
-    def close(self) -> SideEffectCounts:
-        """Wait until all that is pending is observed, and the observer closed; what was lost is logged and
-        returned.
-
-        What is offered afterwards is dropped. Calling it again does nothing.
-        """
-        self._thread.stop()
-        self._thread.join()
-        return self.counts()
+def _reset_in_child() -> None:
+    _running.clear()  # they belong to the parent
+    for queue in _queues:
+        queue._reset_in_child()
 
 
 _queues: weakref.WeakSet[SideEffectQueue] = weakref.WeakSet()
-
-
-def _begin_in_child() -> None:
-    for queue in _queues:
-        queue._begin_in_child()
-
-
-os.register_at_fork(after_in_child=_begin_in_child)
+_running: set[Worker] = set()
+atexit.register(_finish_workers)
+os.register_at_fork(after_in_child=_reset_in_child)

@@ -1,4 +1,4 @@
-"""How a feed came about: what each step did, and why a feed holds fewer works than its request wanted."""
+"""Trace of a request: what each step did, and why a page holds fewer items than requested."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ NO_NOTES: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class NoTime:
-    """Why a substitute ran for what stands at ``place`` ("stage.step", or a whole stage): ``left_ms`` were
-    left of the request's deadline, and from there on it usually takes ``usual_ms``."""
+class FallbackReason:
+    """Why the fallback of ``stage`` ran: ``left_ms`` were left until the deadline, less than ``p90_ms``.
 
-    place: str
+    ``p90_ms`` is the summed p90 of the run times of this stage and the later ones.
+    """
+
+    stage: str
     left_ms: float
-    usual_ms: float
+    p90_ms: float
 
     def __str__(self) -> str:
-        return f"no time: {self.left_ms:.1f} ms left, usually {self.usual_ms:.1f}"
+        return f"{self.left_ms:.1f} ms left, p90 of this and the later stages {self.p90_ms:.1f} ms"
 
 
 class StepTrace(NamedTuple):
-    """What one step did: sizes, time, why it removed what it removed, and its failure if it failed.
+    """Sizes and time of one step, and its failure if it failed.
 
-    Of a source ``reason`` says what its works have in common.
-    ``limit`` is what a selector or a merger keeps at most by its own settings; None: the request's k, or no
-    limit. ``no_time``: this step ran as the substitute of another one, or of a stage; a step that was left
-    out for lack of time, with nothing in its place, has its own place here.
+    reason    of a filter: why it drops items; of a source: what its items have in common
+    limit     how many items a selector or merger keeps at most by its settings; None: the request's k, or all
+    fallback  why the fallback ran that this step belongs to; None: the step ran in its stage
 
-    A named tuple, since a request makes one for each step: it costs a ninth of a frozen dataclass of twelve
-    fields.
+    A named tuple: a request makes one for each step, and a frozen dataclass takes nine times as long.
     """
 
     stage: str
@@ -46,38 +46,29 @@ class StepTrace(NamedTuple):
     failure: str | None = None
     notes: Mapping[str, Any] = NO_NOTES
     limit: int | None = None
-    no_time: NoTime | None = None
+    fallback: FallbackReason | None = None
 
     @property
     def place(self) -> str:
-        """``stage.step``, as ``degraded`` names it."""
+        """``stage.step``, as ``Page.degraded`` names it."""
         return f"{self.stage}.{self.step}"
-
-    @property
-    def left_out(self) -> bool:
-        """Whether there was no time for it and nothing ran in its place."""
-        return self.no_time is not None and self.no_time.place == self.place and self.ms == 0.0
-
-    @property
-    def timed_as(self) -> str:
-        """Whose usual time its time is: the place's, or that of what stands in for it."""
-        return self.place if self.no_time is None else f"{self.no_time.place} ({self.step})"
 
     @property
     def n_removed(self) -> int:
         return max(self.n_in - self.n_out, 0) if self.role in ("filter", "selector", "merger") else 0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        no_time = None if self.no_time is None else asdict(self.no_time)
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
         fields = self._asdict()
-        why = {"why": fields.pop("reason")}  # the name in HTTP
-        return {**fields, **why, "notes": dict(self.notes), "n_removed": self.n_removed, "no_time": no_time}
+        why = fields.pop("reason")  # HTTP clients read this name
+        fallback = None if self.fallback is None else asdict(self.fallback)
+        notes = dict(self.notes)
+        return {**fields, "why": why, "notes": notes, "n_removed": self.n_removed, "fallback": fallback}
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Every step of one request, in order."""
+    """The steps of one request, in order."""
 
     steps: tuple[StepTrace, ...] = ()
 
@@ -85,31 +76,30 @@ class Trace:
     def total_ms(self) -> float:
         return sum(step.ms for step in self.steps)
 
-    def gave_way(self, *stages: str) -> bool:
-        """Whether a substitute ran for lack of time: in one of ``stages``, or anywhere where none is
-        named."""
-        return any(step.no_time is not None and (not stages or step.stage in stages) for step in self.steps)
+    def has_fallback(self, *stages: str) -> bool:
+        """Returns True if the fallback of one of ``stages`` ran, or of any stage if none is given."""
+        return any(step.fallback is not None and (not stages or step.stage in stages) for step in self.steps)
 
     def stage_sizes(self) -> dict[str, int]:
-        """{stage: candidates after it}, in order: the funnel."""
+        """Returns {stage: number of candidates after it}, in order."""
         return {step.stage: step.n_out for step in self.steps if step.n_out >= 0}
 
     def stage_ms(self) -> dict[str, float]:
-        """{stage: milliseconds}, in order."""
-        out: dict[str, float] = {}
+        """Returns {stage: milliseconds}, in order."""
+        sums: dict[str, float] = {}
         for step in self.steps:
-            out[step.stage] = out.get(step.stage, 0.0) + step.ms
-        return out
+            sums[step.stage] = sums.get(step.stage, 0.0) + step.ms
+        return sums
 
 
 @dataclass(frozen=True)
-class Short:
-    """Why a feed holds ``got`` works where its request wanted ``wanted``.
+class Shortfall:
+    """Why a page holds ``got`` items although its request wanted ``wanted``.
 
-    step    "stage.step", the first step that left fewer than wanted
-    reason  "limit": it keeps at most so many by its own settings · "exhausted": the recall channels found no
+    step    "stage.step" of the first step that left fewer than wanted
+    reason  "limit": the step keeps at most so many by its settings · "exhausted": the sources returned no
             more · "filtered": a filter dropped them · "selected": a selector chose fewer than it could have
-    detail  the numbers, of that step and of the later ones that dropped works too
+    detail  the numbers of that step and of later steps that dropped items
     """
 
     wanted: int
@@ -119,34 +109,35 @@ class Short:
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.got} of {self.wanted} works: {self.detail}"
+        return f"{self.got} of {self.wanted} items: {self.detail}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
         return asdict(self)
 
 
-def degraded(steps: Sequence[StepTrace]) -> tuple[str, ...]:
-    """The places of steps that failed, and of what gave way, in order."""
-    named: dict[str, None] = {}
+def degradations(steps: Sequence[StepTrace]) -> tuple[str, ...]:
+    """Returns the places of failed steps and "STAGE: fallback" of stages whose fallback ran, in order."""
+    names: dict[str, None] = {}
     for step in steps:
-        if step.no_time is not None:
-            named[f"{step.no_time.place}: no time"] = None
+        if step.fallback is not None:
+            names[f"{step.stage}: fallback"] = None
         if step.failure:
-            named[step.place] = None
-    return tuple(named)
+            names[step.place] = None
+    return tuple(names)
 
 
-def why_short(wanted: int, steps: Sequence[StepTrace]) -> Short | None:
-    """Read off the trace of the merger and of all stages' steps; None where the last step left ``wanted``
-    works."""
+def shortfall_of(wanted: int, steps: Sequence[StepTrace]) -> Shortfall | None:
+    """Returns why the last of ``steps`` (of recall and all stages) left fewer than ``wanted`` items; None if
+    it left as many."""
     if steps[-1].n_out >= wanted:
         return None
-    cuts = [s for s in steps if s.n_out < wanted and (s.n_removed > 0 or s.role == "merger")]
+    cuts = [step for step in steps if step.n_out < wanted and (step.n_removed > 0 or step.role == "merger")]
     first = cuts[0]
-    details = [_exhausted(steps) if first.role == "merger" and _reason(first) == "exhausted" else _cut(first)]
-    details += [_cut(step) for step in cuts[1:]]
-    return Short(wanted, steps[-1].n_out, first.place, _reason(first), ", then ".join(details))
+    is_exhausted = first.role == "merger" and _reason(first) == "exhausted"
+    details = [_describe_recall(steps) if is_exhausted else _describe_cut(first)]
+    details += [_describe_cut(step) for step in cuts[1:]]
+    return Shortfall(wanted, steps[-1].n_out, first.place, _reason(first), ", then ".join(details))
 
 
 def _reason(step: StepTrace) -> Literal["limit", "exhausted", "filtered", "selected"]:
@@ -157,21 +148,18 @@ def _reason(step: StepTrace) -> Literal["limit", "exhausted", "filtered", "selec
     return "filtered" if step.role == "filter" else "selected"
 
 
-def _cut(step: StepTrace) -> str:
+def _describe_cut(step: StepTrace) -> str:
     if _reason(step) == "limit":
         return f"{step.place} keeps at most {step.limit} (of {step.n_in})"
     if step.role == "filter":
-        return f"{step.place} dropped {step.n_removed} of {step.n_in}" + (
-            f" ({step.reason})" if step.reason else ""
-        )
+        reason = f" ({step.reason})" if step.reason else ""
+        return f"{step.place} dropped {step.n_removed} of {step.n_in}{reason}"
     return f"{step.place} chose {step.n_out} of {step.n_in}"
 
 
-def _exhausted(steps: Sequence[StepTrace]) -> str:
-    sources = [step for step in steps if step.role == "source"]
-    merged = next(step for step in steps if step.role == "merger")
-    in_short = {id(s): " (no time)" for s in sources if s.no_time}
-    found = ", ".join(
-        f"{s.step} {'failed' if s.failure else s.n_out}{in_short.get(id(s), '')}" for s in sources
+def _describe_recall(steps: Sequence[StepTrace]) -> str:
+    sizes = ", ".join(
+        f"{step.step} {'failed' if step.failure else step.n_out}" for step in steps if step.role == "source"
     )
-    return f"recall found {merged.n_out} different works ({found})"
+    merged = next(step for step in steps if step.role == "merger")
+    return f"recall returned {merged.n_out} different items ({sizes})"

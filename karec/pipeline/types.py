@@ -1,13 +1,13 @@
-"""What flows through the cascade: a request goes in, candidates travel as arrays, a recommendation comes out.
+"""The data of the pipeline: a request goes in, candidates travel as arrays, a page comes out.
 
-All of it is frozen: a step returns values and changes nothing. Only ``Candidates.take`` drops or reorders,
-and only the framework (``karec.pipeline.step``) calls it.
+All of it is immutable: a step returns values and changes nothing. Only ``karec.pipeline.checks`` calls
+``Candidates.take``, which drops or reorders candidates.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from operator import index
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.catalog.once import computed_once
 from karec.errors import ContractError
-from karec.pipeline.trace import Short, Trace
+from karec.pipeline.trace import Shortfall, Trace
 
 if TYPE_CHECKING:
     from karec.exposure.dual_variables import DualVariables
@@ -31,60 +30,52 @@ T = TypeVar("T")
 Array = NDArray[Any]
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNKNOWN_ROW = -1
-MOST_DEADLINE_MS = 86_400_000
+MAX_DEADLINE_MS = 86_400_000
 
 
 def _with(value: T, **fields: Any) -> T:
-    """A copy of a frozen dataclass with other ``fields``, which nobody has to check again. A microsecond,
-    where ``dataclasses.replace`` and its checks take ten."""
+    """Returns a copy of a frozen dataclass with other ``fields``, in a tenth of the time of ``replace``."""
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **fields)
     return copy
 
 
-def _whole_number(name: str, value: Any) -> None:
-    """Ids and moments are int64 wherever they go next."""
+def _check_int64(name: str, value: Any) -> None:
     try:
-        whole = index(value)
+        number = index(value)
     except TypeError:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
-    if not -(2**63) <= whole < 2**63:
-        raise ValueError(f"{name} must fit 64 bits, got {value!r}")
+        raise ValueError(f"{name} is {value!r}, expected an integer") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} is {value!r}, expected an integer of 64 bits")
 
 
 def _check_deadline(value: Any) -> None:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number:
+        raise ValueError(f"deadline_ms is {value!r}, expected a number of milliseconds, or None")
+    if not 0 < value <= MAX_DEADLINE_MS:
         raise ValueError(
-            f"deadline_ms must be a number of milliseconds, or None for no deadline, got {value!r}"
-        )
-    if not 0 < value <= MOST_DEADLINE_MS:
-        raise ValueError(
-            f"deadline_ms must be above 0 and at most {MOST_DEADLINE_MS:,}, a day, got {value!r}: it is the "
-            "time that is left; a request that is late already is for its host to refuse"
+            f"deadline_ms is {value!r}, expected more than 0 and at most {MAX_DEADLINE_MS:,}, a day. It is "
+            "the time that is left: the host refuses a request that is already late."
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One call for a feed.
+    """One call for a page.
 
-    ``time_ms`` is the moment of the request (Unix milliseconds); features, freshness and the log are computed
-    as of it. ``shown`` are work ids that this session has already seen. Ids are as the platform has them,
-    integers or texts; steps see them as numbers. ``features`` holds what request hydrators add: user
-    features, padded history, the user vector. ``explain`` asks the steps that can for the reasons of their
-    choice.
-
-    ``view`` is the item index as this request sees it, one generation from the first step to the last. The
-    cascade sets it; steps read it as ``request.index``. The request of an answer has none, so that no answer
-    holds on to old rows. ``recall_view`` is the same of recall's own space, where there is one: its rows are
-    other rows, ids are the same. ``online`` is what happened since the bundle was made, as of one moment;
-    None: nobody keeps it. ``dual_variables`` is the version of exposure control that this request reads;
-    None: the scene has none.
-
-    ``deadline_ms`` is how long the caller waits from the moment that the request is given to ``Cascade.run``;
-    who kept it in a queue before says what is left. Steps then give way to their substitutes where time is
-    short (``karec.pipeline._budget``). None: as long as it takes.
+    user_id, shown  ids as the platform has them, integers or texts; steps see numbers. ``shown``: items that
+                    this session has seen
+    time_ms         moment of the request, Unix ms; features, freshness and logs are as of it
+    explain         asks steps for the reasons of their choice, where they can give them
+    features        arrays of the query hydrators: user features, padded history, the user vector
+    view            the item index as this request sees it, one generation for all steps. Steps read it as
+                    ``request.index``. The request of a page has none, so that it does not keep old rows
+    recall_view     the view of recall's own index, if there is one; it has other rows and the same ids
+    online          what happened since the bundle was made, as of one moment; None: no online store
+    dual_variables  the version of exposure control that this request reads; None: the scene has none
+    deadline_ms     how long the caller waits, from the call of ``Cascade.run``. If the time is short, stages
+                    run their fallback. None: as long as it takes
     """
 
     user_id: int | str
@@ -104,35 +95,35 @@ class Request:
     def __post_init__(self) -> None:
         if self.deadline_ms is not None:
             _check_deadline(self.deadline_ms)
-        for name, value in (("user_id", self.user_id), *(("shown", work) for work in self.shown)):
+        for name, value in (("user_id", self.user_id), *(("shown", item) for item in self.shown)):
             if not isinstance(value, str):
-                _whole_number(name, value)
+                _check_int64(name, value)
         for name, value in (("k", self.k), ("time_ms", self.time_ms or 0)):
-            _whole_number(name, value)
+            _check_int64(name, value)
         if self.k <= 0:
-            raise ValueError(f"k must be positive, got {self.k}")
+            raise ValueError(f"k is {self.k}, expected at least 1")
 
     @property
     def user_number(self) -> int:
-        """The user as steps know users; ContractError where ``user_id`` is a text that nothing has
-        numbered."""
+        """The user as steps know users. ContractError if ``user_id`` is a text without a number."""
         if isinstance(self.user_id, str):
-            raise ContractError(f"user {self.user_id!r} is no number: give the cascade the platform's naming")
+            raise ContractError(
+                f"user {self.user_id!r} is not a number. Give the cascade the platform's naming."
+            )
         return self.user_id
 
     @property
     def seed(self) -> int:
-        """64 bits of the request's id, the same in every process and version: what a step draws by."""
+        """64 bits of the request's id, the same in every process and version, for steps that draw."""
         return int.from_bytes(hashlib.blake2b(self.request_id.encode(), digest_size=8).digest(), "little")
 
     @property
     def index(self) -> IndexView:
-        """The view; ContractError where there is none."""
+        """The view. ContractError if there is none."""
         if self.view is None:
             raise ContractError(
-                "this request sees no item index: run it in a cascade that has one, Cascade(…, index=index), "
-                "or, for a step by itself, give it a view: with index.pinned() as view: request = "
-                "request.with_view(view)"
+                "this request has no item index. Run it in a cascade that has one, Cascade(…, index=index). "
+                "To call a step directly: with index.pinned() as view: request = request.with_view(view)"
             )
         return self.view
 
@@ -150,42 +141,37 @@ class Request:
 
     @property
     def recall_index(self) -> IndexView:
-        """The view of recall's own space; ContractError where there is none."""
+        """The view of recall's own index. ContractError if there is none."""
         if self.recall_view is None:
             raise ContractError(
-                "this request sees no recall index: run it in a Cascade(…, recall_index=index)"
+                "this request has no recall index. Run it in a Cascade(…, recall_index=index)."
             )
         return self.recall_view
 
     def with_view(self, view: IndexView | None, recall_view: IndexView | None = None) -> Request:
-        """A copy that sees ``view`` and ``recall_view``; None: that sees no index."""
         return _with(self, view=view, recall_view=recall_view)
 
     def with_online(self, online: OnlineView | None) -> Request:
-        """A copy that has ``online``; None: no more than the bundle."""
         return _with(self, online=online)
 
     def with_dual_variables(self, dual_variables: DualVariables | None) -> Request:
-        """Returns a copy that reads this version of exposure control."""
         return _with(self, dual_variables=dual_variables)
 
-    def named(self, request_id: str, time_ms: int) -> Request:
-        """A copy with an id and a moment."""
+    def with_id(self, request_id: str, time_ms: int) -> Request:
         return _with(self, request_id=request_id, time_ms=time_ms)
 
-    def online_list(self, name: str) -> Array | None:
-        """The user's list ``name`` of ids as of this request, oldest first; None: the bundle's is the
-        newest."""
-        return None if self.online is None else self.online.list_of(name)
-
     def with_features(self, features: Mapping[str, Array]) -> Request:
-        """A copy whose ``features`` also hold ``features``."""
+        """Returns a copy with ``features`` added."""
         return _with(self, features=MappingProxyType({**self.features, **features}))
 
+    def online_list(self, name: str) -> Array | None:
+        """Returns the user's newest list ``name`` of ids, oldest first; None if the bundle has the newest."""
+        return None if self.online is None else self.online.list_of(name)
 
-def _as_scores(given: Any) -> Array:
-    """float32; what float32 cannot hold becomes inf, which no step may return."""
-    scores = np.asarray(given)
+
+def _as_scores(values: Any) -> Array:
+    """Returns float32. Values beyond float32 become inf, which no step may return."""
+    scores = np.asarray(values)
     if scores.dtype.kind not in "fiu":
         raise ValueError(f"candidates: scores has dtype {scores.dtype}, expected float32")
     if scores.dtype == np.float32:
@@ -202,20 +188,20 @@ def _sized(name: str, array: Array, n: int) -> Array:
 
 def _sized_columns(columns: Mapping[str, Any], n: int) -> Mapping[str, Array]:
     return MappingProxyType(
-        {name: _sized(f"column {name!r}", np.asarray(of), n) for name, of in columns.items()}
+        {name: _sized(f"column {name!r}", np.asarray(column), n) for name, column in columns.items()}
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """N candidate works as a struct of arrays.
+    """N candidate items as a struct of arrays.
 
-    ids      (N,) int64    work ids, unique after recall
-    rows     (N,) int32    row in the view of the item index, −1 = it does not know the work
-    scores   (N,) float32  the score of the last scorer (higher is better)
-    sources  (N,) uint32   bit c set = recall channel c found it
-    columns  {name: (N, …)} whatever hydrators added
-    pinned   (N,) bool      True: selectors with a k of their own do not drop it; None: all False
+    ids      (N,) int64    numbers of the items, unique after recall
+    rows     (N,) int32    row in the request's view of the index; −1: not in the index, or not looked up
+    scores   (N,) float32  score of the last scorer, higher is better
+    sources  (N,) uint32   bit i is set if source i returned the item
+    columns  {name: (N, …)} arrays of the hydrators
+    pinned   (N,) bool     True: selectors with a k of their own do not drop the item; None: all False
     """
 
     ids: Array
@@ -226,28 +212,30 @@ class Candidates:
     pinned: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        given = np.asarray(self.ids)
-        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+        ids = np.asarray(self.ids)
+        if ids.ndim != 1 or (ids.dtype.kind not in "iu" and ids.size):
             raise ValueError(
-                f"candidates: ids has shape {given.shape} and dtype {given.dtype}, expected (N,) int64"
+                f"candidates: ids has shape {ids.shape} and dtype {ids.dtype}, expected (N,) int64"
             )
-        ids = given.astype(np.int64, copy=False)
         n = len(ids)
-        put = object.__setattr__
-        put(self, "ids", ids)
-        # they know their generation
-        put(self, "rows", _sized("rows", np.asanyarray(self.rows, dtype=np.int32), n))
-        put(self, "scores", _sized("scores", _as_scores(self.scores), n))
-        put(self, "sources", _sized("sources", np.asarray(self.sources, dtype=np.uint32), n))
-        put(self, "columns", _sized_columns(self.columns, n))
+        fields = {
+            "ids": ids.astype(np.int64, copy=False),
+            "rows": _sized(
+                "rows", np.asanyarray(self.rows, dtype=np.int32), n
+            ),  # a subclass with a generation
+            "scores": _sized("scores", _as_scores(self.scores), n),
+            "sources": _sized("sources", np.asarray(self.sources, dtype=np.uint32), n),
+            "columns": _sized_columns(self.columns, n),
+        }
         if self.pinned is not None:
-            put(self, "pinned", _sized("pinned", np.asarray(self.pinned, dtype=np.bool_), n))
+            fields["pinned"] = _sized("pinned", np.asarray(self.pinned, dtype=np.bool_), n)
+        self.__dict__.update(fields)
 
     @classmethod
     def from_ids(cls, ids: Array, scores: Array | None = None, **columns: Array) -> Candidates:
-        """Candidates of bare ids: rows unknown, no source bit, scores 0 unless given."""
+        """Returns candidates without rows and sources. ``scores``: None for zeros."""
         n = len(ids)
-        made = cls(
+        candidates = cls(
             ids=ids,
             rows=np.full(n, UNKNOWN_ROW, np.int32),
             scores=np.zeros(n, np.float32) if scores is None else scores,
@@ -255,8 +243,8 @@ class Candidates:
             columns=columns,
         )
         if scores is None:
-            made.__dict__["not_finite"] = None
-        return made
+            candidates.__dict__["_not_finite"] = None
+        return candidates
 
     @classmethod
     def empty(cls) -> Candidates:
@@ -265,74 +253,87 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @computed_once
-    def n_unknown(self) -> int:
-        """How many candidates the item index does not know. O(N), computed once."""
-        return int(np.count_nonzero(np.asarray(self.rows) < 0))
+    # Three facts that several steps ask for. functools.cached_property would hold a lock that all instances
+    # share (Python 3.11): requests of other threads would wait, and a fork could inherit it locked.
 
-    @computed_once
+    @property
+    def n_unknown(self) -> int:
+        """Number of candidates without a row. O(N), computed once."""
+        return self._once("_n_unknown", lambda: int(np.count_nonzero(np.asarray(self.rows) < 0)))
+
+    @property
     def not_finite(self) -> int | None:
-        """The position of a score that is NaN or infinite; None where there is none. O(N), computed once."""
+        """Position of a score that is NaN or infinite; None if all are finite. O(N), computed once."""
+        return self._once("_not_finite", self._find_not_finite)
+
+    @property
+    def repeated_id(self) -> int | None:
+        """An id that appears twice; None if all are unique. O(N log N), computed once."""
+        return self._once("_repeated_id", self._find_repeated_id)
+
+    def _once(self, name: str, compute: Callable[[], T]) -> T:
+        if name not in self.__dict__:
+            self.__dict__[name] = compute()
+        value: T = self.__dict__[name]
+        return value
+
+    def _find_not_finite(self) -> int | None:
         scores = self.scores
-        if not len(scores) or -np.inf < scores.min() <= scores.max() < np.inf:  # no comparison holds of NaN
+        if not len(scores) or -np.inf < scores.min() <= scores.max() < np.inf:  # False if a score is NaN
             return None
         return int(np.argmin(np.isfinite(scores)))
 
-    @computed_once
-    def repeated_id(self) -> int | None:
-        """An id that stands twice; None where all are unique. O(N log N), computed once."""
+    def _find_repeated_id(self) -> int | None:
         ordered = np.sort(self.ids)
         repeats = np.flatnonzero(ordered[1:] == ordered[:-1])
         return int(ordered[repeats[0]]) if len(repeats) else None
 
     def take(self, selector: Array) -> Candidates:
-        """The candidates at ``selector`` (indices, or a boolean mask), in that order. O(len(selector))."""
-        given = np.asarray(selector)
-        is_mask = given.dtype == np.bool_ and given.shape == self.ids.shape
-        at = np.flatnonzero(given) if is_mask else selector  # a mask is searched once, not for each array
+        """Returns the candidates at ``selector`` (indices or a mask), in that order. O(len(selector))."""
+        array = np.asarray(selector)
+        is_mask = array.dtype == np.bool_ and array.shape == self.ids.shape
+        at = np.flatnonzero(array) if is_mask else selector  # one search of the mask for all arrays
         ids = self.ids[at]
         if ids.ndim != 1:
-            raise ValueError(
-                f"candidates are taken by indices or by a mask, (n,), got an array of shape {ids.shape}"
-            )
-        columns = MappingProxyType({name: value[at] for name, value in self.columns.items()})
+            raise ValueError(f"candidates: selector has shape {ids.shape}, expected indices or a mask, (n,)")
         taken = object.__new__(Candidates)
         taken.__dict__.update(
             ids=ids,
             rows=self.rows[at],
             scores=self.scores[at],
             sources=self.sources[at],
-            columns=columns,
+            columns=MappingProxyType({name: column[at] for name, column in self.columns.items()}),
             pinned=None if self.pinned is None else self.pinned[at],
         )
-        if self.__dict__.get("n_unknown") == 0:
-            taken.__dict__["n_unknown"] = 0  # of none unknown, none is
+        if self.__dict__.get("_n_unknown") == 0:
+            taken.__dict__["_n_unknown"] = 0  # a subset of known candidates has no unknown ones
         return taken
 
     def with_scores(self, scores: Array) -> Candidates:
         copy = _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
-        copy.__dict__.pop("not_finite", None)
+        copy.__dict__.pop("_not_finite", None)
         return copy
 
     def with_pinned(self, pinned: Array) -> Candidates:
         return _with(self, pinned=_sized("pinned", np.asarray(pinned, dtype=np.bool_), len(self)))
 
     def with_columns(self, columns: Mapping[str, Array]) -> Candidates:
-        given = _sized_columns(columns, len(self))
-        return _with(self, columns=MappingProxyType({**self.columns, **given})) if given else self
+        sized = _sized_columns(columns, len(self))
+        return _with(self, columns=MappingProxyType({**self.columns, **sized})) if sized else self
 
     def with_rows(self, rows: Array) -> Candidates:
         copy = _with(self, rows=_sized("rows", np.asanyarray(rows, dtype=np.int32), len(self)))
-        copy.__dict__.pop("n_unknown", None)
+        copy.__dict__.pop("_n_unknown", None)
         return copy
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a selector chose: ``indices (k,) int64`` into its input, best first, and optionally their new
-    scores.
+    """Choice of a selector.
 
-    ``notes`` go into the trace (for example how many picks a DPP made before its fill).
+    indices  (k,) int64  positions in its input, best first
+    scores   (k,) float32, their new scores; None: the old ones
+    notes    for the trace, for example how many items a DPP chose before its fill
     """
 
     indices: Array
@@ -342,8 +343,7 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class StepOutput(Generic[T]):
-    """What a step of any role may return in place of its ``value``: the value with ``notes`` for the
-    trace."""
+    """The output of a step of any role with notes for the trace."""
 
     value: T
     notes: Mapping[str, Any]
@@ -351,7 +351,7 @@ class StepOutput(Generic[T]):
 
 @dataclass(frozen=True)
 class PageItem:
-    """One place in a feed."""
+    """One item of a page. ``recalled_by``: the names of its sources."""
 
     position: int
     id: int | str
@@ -361,31 +361,32 @@ class PageItem:
 
 
 class IdNames(Protocol):
-    """Between a platform's ids and the numbers that steps see."""
+    """Maps the platform's ids to the numbers that steps use, and back."""
 
-    def numbered(self, request: Request) -> Request:
-        """``request`` with numbers for ids. ValueError for an id of another kind than the platform's."""
+    def to_numbers(self, request: Request) -> Request:
+        """Returns ``request`` with numbers. ValueError for an id of another kind than the platform's."""
 
-    def named(self, answer: Page, request: Request) -> Page:
-        """``answer`` to ``request``, with the ids of its works."""
+    def to_ids(self, page: Page, request: Request) -> Page:
+        """Returns ``page`` with the platform's ids, for the ``request`` that has them."""
 
     def number_of(self, item: int | str) -> int:
-        """The number of the item with this id. ValueError for an id of another kind than the items'."""
+        """Returns the number of an item. ValueError for an id of another kind than the items'."""
 
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """The answer: the feed, how it came about, and what it was made with.
+    """The items for one request, and how they were chosen.
 
-    ``scored`` holds, for each stage, its candidates before its first selector cut them: what the rank log and
-    explanations need. ``degraded`` names the steps that failed and were passed over (``recall.social``), and
-    what gave way to its substitute for lack of time, a step or a stage (``rank: no time``); the trace has the
-    reasons. ``cold_start`` is true when the user is unknown. ``versions`` names what this request read: model
-    version, bundle, ``index_generation`` and the index's ``model_versions``, of recall's own space
-    ``recall_generation`` and ``recall_model_versions``, of a live state ``live_batch``, how many batches of
-    events had been followed. ``short`` says why there are fewer works than the request wanted, None where
-    there are as many. ``names`` are the works' ids as the platform has them; None where they are the numbers
-    of ``candidates``.
+    scored      {stage: its candidates before its first selector}, for the rank log and explanations
+    channels    the names of the sources, by their bits
+    degraded    steps that failed and were skipped ("recall.social"), and stages whose fallback ran
+                ("rank: fallback"); the trace has the reasons
+    cold_start  True if the user is unknown
+    versions    what the request read: model version, bundle, ``index_generation``, ``model_versions`` of the
+                index, ``recall_generation`` and ``recall_model_versions`` of recall's own index, and
+                ``live_batch``, the number of event batches that the online store had followed
+    short       why there are fewer items than requested; None: there are as many
+    names       the platform's ids of the items; None: they are the numbers of ``candidates``
     """
 
     request: Request
@@ -396,7 +397,7 @@ class Page:
     degraded: tuple[str, ...] = ()
     cold_start: bool = False
     versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    short: Short | None = None
+    short: Shortfall | None = None
     names: tuple[int | str, ...] | None = None
 
     def __len__(self) -> int:
@@ -407,23 +408,21 @@ class Page:
 
     @property
     def items(self) -> tuple[PageItem, ...]:
-        c = self.candidates
-        names = c.ids.tolist() if self.names is None else self.names
-        columns = {name: value.tolist() for name, value in c.columns.items() if value.ndim == 1}
-        sources = c.sources.tolist()
-        found_by = {bits: self._channels_of(bits) for bits in set(sources)}
+        candidates = self.candidates
+        ids = candidates.ids.tolist() if self.names is None else self.names
+        columns = {name: value.tolist() for name, value in candidates.columns.items() if value.ndim == 1}
+        bits = candidates.sources.tolist()
+        sources = {
+            mask: tuple(name for bit, name in enumerate(self.channels) if mask >> bit & 1)
+            for mask in set(bits)
+        }
         return tuple(
-            PageItem(
-                i, names[i], score, found_by[bits], {name: values[i] for name, values in columns.items()}
-            )
-            for i, (score, bits) in enumerate(zip(c.scores.tolist(), sources, strict=True))
+            PageItem(i, ids[i], score, sources[mask], {name: values[i] for name, values in columns.items()})
+            for i, (score, mask) in enumerate(zip(candidates.scores.tolist(), bits, strict=True))
         )
 
-    def _channels_of(self, bits: int) -> tuple[str, ...]:
-        return tuple(name for bit, name in enumerate(self.channels) if bits >> bit & 1)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: items, trace, degraded, cold_start, versions, short."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON: items, trace, degraded, cold_start, versions, short."""
         return {
             "request_id": self.request.request_id,
             "user_id": self.request.user_id,
@@ -432,9 +431,9 @@ class Page:
                 {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)}
                 for i in self
             ],
-            "trace": [step.as_dict() for step in self.trace.steps],
+            "trace": [step.to_dict() for step in self.trace.steps],
             "degraded": list(self.degraded),
             "cold_start": self.cold_start,
             "versions": dict(self.versions),
-            "short": None if self.short is None else self.short.as_dict(),
+            "short": None if self.short is None else self.short.to_dict(),
         }

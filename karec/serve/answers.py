@@ -66,7 +66,7 @@ def answer_of(feed: Page, asked: wire.Asked, ms: float) -> wire.Answer:
         versions=dict(feed.versions),
         short=None if feed.short is None else str(feed.short),
         ms=round(ms, 3),
-        trace=[step.as_dict() for step in feed.trace.steps] if asked.explain else msgspec.UNSET,
+        trace=[step.to_dict() for step in feed.trace.steps] if asked.explain else msgspec.UNSET,
     )
 
 

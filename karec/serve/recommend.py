@@ -17,8 +17,8 @@ import msgspec
 from starlette.types import Scope
 
 from karec.errors import Unavailable
-from karec.pipeline._units import OUTSIDE
 from karec.pipeline.cascade import Cascade
+from karec.pipeline.deadline import REST, part_times
 from karec.pipeline.trace import Trace
 from karec.pipeline.types import Page, Request
 from karec.serve import bodies, wire
@@ -177,7 +177,7 @@ def _one(served: Served, asked: wire.Asked, place: str, begin: float, turns: Tur
     request = request_of(served, asked, place)
     if asked.deadline_ms is None:
         return _One(asked, request, place, Turn())
-    least_ms = cascade_of(served, request.scene, place).least_ms * turns.share
+    least_ms = cascade_of(served, request.scene, place).min_ms * turns.share
     return _One(asked, request, place, Turn(begin + asked.deadline_ms / 1e3, least_ms))
 
 
@@ -217,5 +217,5 @@ def _run(served: Served, one: _One, call: Call, turns: Turns) -> _Done:
 
 def usually_ms(cascade: Cascade, trace: Trace) -> float:
     """What the steps that ran in ``trace`` usually take, added up, and what is beside all steps."""
-    ran = [step.timed_as for step in trace.steps if not step.left_out]
-    return sum(cascade.usual.of(place).ms for place in [*ran, OUTSIDE])
+    parts = part_times(trace.steps, [stage.name for stage in cascade.stages])
+    return sum(map(cascade.run_times.p90_ms, [*parts, REST]))

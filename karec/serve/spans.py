@@ -109,8 +109,8 @@ def _attributes(step: StepTrace) -> dict[str, str | int]:
         "karec.works_in": step.n_in,
         "karec.works_out": step.n_out,
     }
-    if step.no_time is not None:
-        found["karec.no_time"] = str(step.no_time)
+    if step.fallback is not None:
+        found["karec.no_time"] = str(step.fallback)
     return found if step.failure is None else {**found, "karec.failure": step.failure}
 
 

@@ -25,7 +25,7 @@ def test_modules_that_docs_name_exist():
         "karec.pc",
         "karec.live",
         "karec.toml",
-        "karec.observers",
+        "karec.side_effects",
         "karec.rank_log",
         "karec.ranker",
     }  # files, loggers, metadata keys

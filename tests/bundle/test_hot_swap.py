@@ -193,16 +193,17 @@ def test_reload_of_karec_toml_keeps_blocked_items_of_the_bundle(live, path):
     )
 
 
-def test_new_version_starts_with_step_times_of_the_old_one(live, publish_next):
+def test_new_version_takes_over_the_run_times(live, publish_next):
     before = live.cascades["home"]
-    before.usual.add([("rank.top_k", 300.0), ("rank.gone", 7.0)] * 9)
+    for _ in range(20):
+        before.run_times.add("rank", 300.0)
     publish_next(8)
     assert live.reload()
     now = live.cascades["home"]
-    assert now is not before and now.usual_ms["rank.top_k"] == before.usual_ms["rank.top_k"]
-    now.usual.add([("rank.top_k", 3.0)] * 300)
-    assert now.usual_ms["rank.top_k"]["p50"] < 4
-    assert before.usual_ms["rank.top_k"]["p50"] >= 300
+    assert now is not before and now.run_times.p90_ms("rank") == 300.0
+    for _ in range(300):
+        now.run_times.add("rank", 3.0)
+    assert (now.run_times.p90_ms("rank"), before.run_times.p90_ms("rank")) == (3.0, 300.0)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_ids_come_back_as_they_went_in(naming):
         feed = served.run(Request("章", k=3, shown=("b/1",)))
     assert [item.id for item in feed] == ["a", "ü", "404"]
     assert (feed.request.user_id, feed.request.shown) == ("章", ("b/1",))
-    told = feed.as_dict()
+    told = feed.to_dict()
     assert (told["user_id"], [item["id"] for item in told["items"]]) == ("章", ["a", "ü", "404"])
     numbers = naming.items.numbers(["b/1", "a", "ü", "404"]).tolist()
     assert observer.seen == [(naming.users.numbers(["章"])[0], (numbers[0],), numbers[1:])]
@@ -94,7 +94,7 @@ class Explains(NotShown):
 
 def test_explanations_name_works_as_the_platform_does(naming):
     served = replace(cascade(naming), stages=(Stage("rank", (Explains(),)),))
-    step = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]
+    step = served.run(Request("ann", k=3, explain=True)).to_dict()["trace"][-1]
     ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
     works = [
         {"id": ids[0], "closest": None},
@@ -128,7 +128,7 @@ def test_a_cascade_without_naming_refuses_texts(naming):
     bare = Cascade("home", (), cascade(naming).recall, cascade(naming).stages)
     assert bare.run(Request(1, k=5)).items[0].id == naming.items.numbers(["a"])[0]
     for request in (Request("ann"), Request(1, shown=("a",))):
-        with pytest.raises(ValueError, match="knows users and works by integers, the request names 'a"):
+        with pytest.raises(ValueError, match="has integer ids of users and items, the request has the id 'a"):
             bare.run(request)
 
 
@@ -156,7 +156,7 @@ def test_a_bundle_brings_its_naming(small, tmp_path):
     users, works = small.snapshot.users.ids, small.snapshot.works.ids
     opened = Bundle.open(republished(small, tmp_path, np.asarray(users), np.asarray(works)))
     assert opened.naming.users.kind == "integer"
-    assert opened.naming.numbered(Request(int(users[0]))).user_id == users[0]
+    assert opened.naming.to_numbers(Request(int(users[0]))).user_id == users[0]
     assert small.naming is None
 
 
@@ -180,7 +180,7 @@ class Arranges(NotShown):
 
 def test_a_list_before_and_after_rules_names_works_as_the_platform_does(naming):
     served = replace(cascade(naming), stages=(Stage("rank", (Arranges(),)),))
-    told = served.run(Request("ann", k=3, explain=True)).as_dict()["trace"][-1]["notes"]["explanation"]
+    told = served.run(Request("ann", k=3, explain=True)).to_dict()["trace"][-1]["notes"]["explanation"]
     ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
     arranged = [{"id": id_, "place": place} for place, id_ in enumerate(ids)]
     assert told == {"before": ids[::-1], "arranged": arranged, "broken": ["a"]}

@@ -121,7 +121,7 @@ def test_a_channel_with_a_deadline_says_so(config):
     config.write_text(GOOD.replace("draws = 0, on", "draws = 0, timeout_ms = 60_000, on", 1))
     cascade = karec.open(config)
     feed = cascade.run(Request(user_id=1, k=4))
-    assert not feed.degraded and cascade.recall.counts()["new"].asked == 1
+    assert not feed.degraded and cascade.recall.counts()["new"].calls == 1
 
 
 def test_the_bundle_of_a_config_is_the_one_that_its_scenes_share(config):

@@ -69,16 +69,16 @@ def test_underexposed_is_added_only_with_exploration(write_config):
         assert [source.name for source in cascade.recall.sources] == ["popular"]
 
 
-def test_exposure_control_is_in_the_substitute_of_the_last_stage_too(write_config):
+def test_exposure_control_is_in_the_fallback_of_the_last_stage_too(write_config):
     text = HOME.replace(
         '{ use = "index_rows" }, { use = "top_k" }] }',
         '{ use = "index_rows" }] },\n'
-        '    { name = "rerank", steps = [{ use = "top_k" }], substitute = [{ use = "top_k" }] }',
+        '    { name = "rerank", steps = [{ use = "top_k" }], fallback = [{ use = "top_k" }] }',
     )
     with load_cascade(write_config(text + TABLE), "home") as cascade:
         _, stage = cascade.stages
         assert [step.name for step in stage.steps] == ["exposure_control", "top_k"]
-        assert [step.name for step in stage.substitute] == ["exposure_control", "top_k"]
+        assert [step.name for step in stage.fallback] == ["exposure_control", "top_k"]
 
 
 def test_scene_inherits_the_table_exposure_and_changes_its_keys(write_config):

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from karec.config.registry import step_classes
-from karec.config.schema import ADDED, OF_STAGE, config_schema
+from karec.config.schema import ADDED, FALLBACK, config_schema
 
 VALIDATOR = Draft202012Validator(config_schema())
 HOME = """
@@ -49,7 +49,7 @@ def test_the_schema_is_one():
 
 def test_every_step_is_described():
     defs = config_schema()["$defs"]
-    assert set(defs) == set(step_classes()) - set(ADDED) | {OF_STAGE}
+    assert set(defs) == set(step_classes()) - set(ADDED) | {FALLBACK}
     assert all(each["description"] for each in defs.values())
 
 

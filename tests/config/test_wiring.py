@@ -211,59 +211,38 @@ def test_a_scene_without_recall_is_refused(write_config):
         load_cascade(write_config(text), "home")
 
 
-TOP = '{ use = "top_k", k = 5 }'
+FALLBACK = """bundle = "bundles"
+[scenes.home]
+limits = { recall = 8 }
+recall = [{ use = "popular", quota = 8 }]
+[[scenes.home.stages]]
+name = "prerank"
+steps = [{ use = "index_rows" }, { use = "top_k", k = 5 }]
+fallback = [FALLBACK]
+[[scenes.home.stages]]
+name = "rerank"
+steps = [LAST{ use = "top_k" }]
+"""
 
 
 @pytest.mark.parametrize(
-    ("prerank", "message"),
+    ("fallback", "last", "message"),
     [
-        ('{ use = "not_shown", substitute = "nothing" }', r"filter 'not_shown' takes no substitute"),
+        ('{ use = "top_k", k = 4 }', "", r"stages\[0\]\.fallback: the fallback keeps 4 items \(top_k\)"),
         (
-            f"{ROWS}, {PRODUCT[:-2]}, substitute = {TOP} }}",
-            r"'inner_product' takes no substitute: it keeps a "
-            r"rule",
-        ),
-        (
-            '{ use = "RANDOM", substitute = "popular" }',
-            r"substitute = 'popular', expected the table of "
-            r"another scorer",
-        ),
-        (
-            '{ use = "RANDOM", substitute = { use = "top_k" } }',
-            r"'top_k' is a selector, a Scorer belongs "
-            r"here",
-        ),
-        (
-            '{ use = "RANDOM", substitute = { use = "rankr" } }',
-            r"no step 'rankr' \(did you mean "
-            r"'ranker'\?\)",
-        ),
-        (
-            '{ use = "RANDOM", substitute = { use = "RANDOM", substitute = "nothing" } }',
-            "a substitute of its own",
-        ),
-        ('{ use = "top_k", k = 5, substitute = "nothing" }', r"a selector cannot be left out"),
-        (
-            '{ use = "top_k", k = 5, substitute = { use = "top_k", k = 4 } }',
-            r"top_k keeps 4 works; without "
-            r"it",
-        ),
-        (
-            '{ use = "index_rows", substitute = "nothing" }, { use = "has_embedding" }',
-            r"the step has_embedding needs rows, which is missing when index_rows takes its substitute",
-        ),
-        (
-            '{ use = "RANDOM", substitute = 5 }',
-            r"substitute = 5, expected the table of another scorer",
+            '{ use = "top_k", k = 5 }',
+            '{ use = "has_embedding" }, ',
+            "has_embedding needs rows, which the fallback of the stage prerank does not give",
         ),
     ],
 )
-def test_a_substitute_that_cannot_stand_where_it_is_is_refused(build, prerank, message):
+def test_fallback_that_keeps_or_gives_too_little_is_refused(write_config, fallback, last, message):
+    text = FALLBACK.replace("FALLBACK", fallback).replace("LAST", last)
     with pytest.raises(ConfigError, match=message):
-        build(prerank.replace("RANDOM", RANDOM), f"[{of(GivesVector)}]")
+        load_cascade(write_config(text), "home")
 
 
-def test_a_substitute_has_the_step_s_k_and_its_own_place_in_the_chain(build):
-    cascade = build(f'{ROWS}, {{ use = "top_k", k = 5, substitute = {{ use = "top_k", name = "plain" }} }}')
-    substitute = cascade.stages[0].steps[-1].substitute
-    assert (substitute.name, substitute.k) == ("plain", 5)
+def test_fallback_that_gives_what_later_steps_need_is_built(write_config):
+    text = FALLBACK.replace("FALLBACK", '{ use = "index_rows" }, { use = "top_k", k = 5 }')
+    cascade = load_cascade(write_config(text.replace("LAST", '{ use = "has_embedding" }, ')), "home")
+    assert [step.name for step in cascade.stages[0].fallback] == ["index_rows", "top_k"]

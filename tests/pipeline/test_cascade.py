@@ -130,7 +130,7 @@ def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
 
 
 def test_an_observer_without_a_queue_is_refused():
-    with pytest.raises(ContractError, match=r"give SideEffectQueue\(observer\)"):
+    with pytest.raises(ContractError, match=r"give SideEffectQueue\(side_effect\)"):
         Cascade("home", (), Recall((Finds("a", [1]),), Merge([1], 1)), (), (Remembers(),))
 
 
@@ -142,8 +142,8 @@ def test_no_candidates_give_an_empty_feed():
 
 def test_fewer_works_than_wanted_say_why():
     feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
-    assert str(feed.short) == "2 of 10 works: recall found 2 different works (a 2, b 1)"
-    assert feed.as_dict()["short"]["reason"] == "exhausted"
+    assert str(feed.short) == "2 of 10 items: recall returned 2 different items (a 2, b 1)"
+    assert feed.to_dict()["short"]["reason"] == "exhausted"
     feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=5))
     assert (feed.short.reason, feed.short.step) == ("exhausted", "recall.merge")
     feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=4))
@@ -157,11 +157,11 @@ def test_an_answer_names_the_generation_and_the_versions_that_were_read():
     index.upsert([9], np.ones((1, 4)), model_version=8)
     feed = live.run(Request(1))
     assert feed.versions == {"model": 7, "index_generation": 2, "model_versions": (6, 8)}
-    assert feed.as_dict()["versions"] == feed.versions
+    assert feed.to_dict()["versions"] == feed.versions
 
 
 def test_leaving_more_than_k_is_an_error_of_the_configuration():
-    with pytest.raises(ContractError, match="left 4 works for k=2"):
+    with pytest.raises(ContractError, match="left 4 items for k = 2"):
         cascade(stages=()).run(Request(1, k=2))
 
 
@@ -173,7 +173,7 @@ def test_a_merger_that_repeats_an_id_is_caught():
             return Candidates.from_ids(np.array([1, 1]))
 
     broken = Cascade("home", (), Recall((Finds("a", [1]),), Repeats()), ())
-    with pytest.raises(ContractError, match="stands twice"):
+    with pytest.raises(ContractError, match="appears twice"):
         broken.run(Request(1))
 
 
@@ -183,7 +183,7 @@ def test_a_request_for_another_scene_is_refused():
 
 
 def test_more_channels_than_bits_are_refused():
-    with pytest.raises(ContractError, match="33 recall channels"):
+    with pytest.raises(ContractError, match="33 sources"):
         Recall(tuple(Finds(str(i), []) for i in range(33)), Merge([1], 1))
 
 

@@ -322,7 +322,7 @@ def test_a_request_that_fails_lets_go_of_its_view(towers):
 def test_a_step_without_a_view_says_what_to_do(towers):
     index = LivingLibrary(seed=4).index
     with pytest.raises(
-        ContractError, match=r"sees no item index: run it in a cascade .* with index\.pinned\(\) as view"
+        ContractError, match=r"has no item index\. Run it in a cascade .* with index\.pinned\(\) as view"
     ):
         IndexRows(index.schema).hydrate(asked(0), Candidates.empty())
 

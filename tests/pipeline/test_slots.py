@@ -13,8 +13,8 @@ import pytest
 from four_works import IDS, VECTORS, four_works
 
 from karec.errors import Unavailable
-from karec.pipeline._slots import Slots, shared_slots
 from karec.pipeline.cascade import Cascade, Recall
+from karec.pipeline.deadline import RequestSlots, request_slots
 from karec.pipeline.step import Source, Stage
 from karec.pipeline.types import Candidates, Request
 from karec.steps.selectors.top_k import TopK
@@ -64,7 +64,7 @@ class Requests:
     def __init__(self, threads, index=None):
         self.source = Gated()
         self.cascade = cascade(self.source, threads, index)
-        self.slots = shared_slots(threads)
+        self.slots = request_slots(threads)
         self.running, self.answers = [], []
 
     def come(self, n):
@@ -78,7 +78,7 @@ class Requests:
             if user < self.slots.n:
                 assert self.source.begun.get(timeout=SECONDS) == user
             else:
-                until(lambda waiting=user + 1 - self.slots.n: self.slots.waiting == waiting)
+                until(lambda waiting=user + 1 - self.slots.n: self.slots.n_waiting == waiting)
 
     def end(self):
         for thread in self.running:
@@ -99,7 +99,7 @@ def until(holds):
 def test_of_many_requests_so_many_run_and_the_others_have_not_begun(threads):
     requests = Requests(threads)
     requests.come(threads + 16)
-    assert requests.slots.waiting == 16
+    assert requests.slots.n_waiting == 16
     assert requests.source.begun.empty()
     for _ in range(16):
         requests.source.go_on.release()
@@ -108,7 +108,7 @@ def test_of_many_requests_so_many_run_and_the_others_have_not_begun(threads):
     requests.source.go_on.release(threads)
     requests.end()
     assert len(requests.answers) == threads + 16
-    assert requests.slots.waiting == 0
+    assert requests.slots.n_waiting == 0
 
 
 def test_requests_begin_in_the_order_in_which_they_came():
@@ -149,7 +149,7 @@ def test_a_request_that_fails_gives_its_slot_back():
     for _ in range(3):
         with pytest.raises(Unavailable, match="down"):
             failing.run(Request(1))
-    free_for_one(shared_slots(1))
+    free_for_one(request_slots(1))
 
 
 def free_for_one(slots):
@@ -157,11 +157,11 @@ def free_for_one(slots):
     thread = threading.Thread(target=take_once, args=(slots,), daemon=True)
     thread.start()
     thread.join(SECONDS)
-    assert not thread.is_alive() and slots.waiting == 0
+    assert not thread.is_alive() and slots.n_waiting == 0
 
 
 def take_once(slots):
-    with slots.taken():
+    with slots.hold():
         pass
 
 
@@ -171,10 +171,10 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("given", [False, True], ids=["while it waits", "as it gets its slot"])
 def test_a_signal_in_a_wait_loses_no_slot(given):
-    slots, held, give = Slots(1), threading.Event(), threading.Event()
+    slots, held, give = RequestSlots(1), threading.Event(), threading.Event()
 
     def hold():
-        with slots.taken():
+        with slots.hold():
             held.set()
             assert give.wait(SECONDS)
 
@@ -185,7 +185,7 @@ def test_a_signal_in_a_wait_loses_no_slot(given):
         raise Interrupted
 
     def signal_the_waiting():
-        until(lambda: slots.waiting == 1)
+        until(lambda: slots.n_waiting == 1)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
     holder = threading.Thread(target=hold)
@@ -207,21 +207,21 @@ def test_a_signal_in_a_wait_loses_no_slot(given):
 
 FORKS = """
 import os, threading
-from karec.pipeline._slots import Slots
+from karec.pipeline.deadline import RequestSlots
 
-slots, held, give = Slots(1), threading.Event(), threading.Event()
+slots, held, give = RequestSlots(1), threading.Event(), threading.Event()
 
 def hold():
-    with slots.taken():
+    with slots.hold():
         held.set()
         give.wait()
 
 def waits():
     def take():
-        with slots.taken(): pass
+        with slots.hold(): pass
     other = threading.Thread(target=take)
     other.start()
-    while not slots.waiting: threading.Event().wait(0.001)
+    while not slots.n_waiting: threading.Event().wait(0.001)
     return other
 
 holder = threading.Thread(target=hold)
@@ -229,13 +229,13 @@ holder.start()
 held.wait()
 child = os.fork()                   # while another thread has the slot
 if child == 0:
-    with slots.taken(): other = waits()
+    with slots.hold(): other = waits()
     other.join()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 give.set()
 holder.join()
-with slots.taken():
+with slots.hold():
     child = os.fork()               # while this one has it
     if child == 0: other = waits()
 if child == 0:
@@ -252,11 +252,11 @@ def test_a_child_of_a_fork_has_all_slots_but_its_own_thread_s():
 
 def test_without_a_number_there_are_as_many_slots_as_cores_that_the_process_may_use():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert shared_slots(None).n == cores
-    assert shared_slots(None) is shared_slots(cores)
+    assert request_slots(None).n == cores
+    assert request_slots(None) is request_slots(cores)
 
 
 @pytest.mark.parametrize("threads", [0, -2])
 def test_less_than_one_slot_is_refused_when_the_cascade_is_built(threads):
-    with pytest.raises(ValueError, match=f"threads = {threads}, expected at least 1"):
+    with pytest.raises(ValueError, match=f"threads is {threads}, expected at least 1"):
         cascade(Gated(), threads)

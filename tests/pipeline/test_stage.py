@@ -150,7 +150,7 @@ def test_what_was_scored_before_the_first_selector_is_kept():
         (Hydrates({"rows": np.zeros(4)}), r"rows have dtype float64 and shape \(4,\), expected int32 \(4,\)"),
         (Hydrates({"rows": np.zeros(4, bool)}), "rows have dtype bool"),
         (Hydrates({"rows": np.zeros((4, 1), int)}), r"rows have dtype int64 and shape \(4, 1\)"),
-        (Hydrates({"rows": np.array([0, -2, 1, 2])}), "the row at position 1 is -2; rows lie in −1 …"),
+        (Hydrates({"rows": np.array([0, -2, 1, 2])}), "the row at position 1 is -2, expected −1 …"),
         (Hydrates({"rows": np.array([0, 1, 2, 2**32])}), "the row at position 3 is 4294967296"),
         (
             GivesAge({"old": np.zeros(4)}),
@@ -170,13 +170,13 @@ def test_what_was_scored_before_the_first_selector_is_kept():
         (Scores(np.zeros(4, bool)), "scores have dtype bool"),
         (Scores(np.zeros(4, complex)), "scores have dtype complex128"),
         (Selects(None), "returned NoneType, expected Selection"),
-        (SelectsOne(Selection(np.array([0, 1]))), "selected 2 works, its k is 1"),
-        (Selects(Selection(np.array([0, 1, 2]))), "selected 3 works, its k is 2"),
+        (SelectsOne(Selection(np.array([0, 1]))), "selected 2 items, its k is 1"),
+        (Selects(Selection(np.array([0, 1, 2]))), "selected 3 items, its k is 2"),
         (Selects(Selection(np.array([0]), np.array([1e300]))), "position 0 is 1e.300"),
         (Selects(Selection(np.array([0]), np.array([True]))), "scores have dtype bool"),
         (Selects(Selection(np.array([0, 4]))), "outside 0 … 3"),
         (Selects(Selection(np.array([-1]))), "outside"),
-        (Selects(Selection(np.array([1, 1]))), "stands twice"),
+        (Selects(Selection(np.array([1, 1]))), "appears twice"),
         (Selects(Selection(np.array([0.0]))), "dtype float64"),
         (Selects(Selection(np.array([0]), np.array([np.nan]))), "position 0 is nan"),
     ],
@@ -194,7 +194,7 @@ def test_rows_lie_in_the_index_that_the_request_sees():
         fits = Stage("stage", (Hydrates({"rows": np.array([0, 2, -1, 1], np.int32)}),))
         assert fits.run(seeing, candidates()).candidates.rows.tolist() == [0, 2, -1, 1]
         past = Stage("stage", (Hydrates({"rows": np.array([0, 2, -1, 3], np.int32)}),))
-        with pytest.raises(ContractError, match="the row at position 3 is 3; rows lie in −1 … 2"):
+        with pytest.raises(ContractError, match="the row at position 3 is 3, expected −1 … 2"):
             past.run(seeing, candidates())
 
 
@@ -207,8 +207,8 @@ SENTINEL = Candidates.from_ids(np.array([7, -1]), np.array([1.0, -np.inf]))
     [
         (np.array([1, 2]), "returned ndarray, expected Candidates"),
         (None, "returned NoneType, expected Candidates"),
-        (Candidates.from_ids(np.arange(5)), "found 5 works, its quota is 4"),
-        (Candidates.from_ids(np.array([3, 9, 3])), "the id 3 stands twice"),
+        (Candidates.from_ids(np.arange(5)), "returned 5 items, its quota is 4"),
+        (Candidates.from_ids(np.array([3, 9, 3])), "the id 3 appears twice"),
         (NAN_SCORE, "the score at position 1 is nan"),
         (SENTINEL, "the score at position 1 is -inf"),
     ],
@@ -239,12 +239,12 @@ PARTS = [
     ("merged", "message"),
     [
         ([1, 2], "returned list, expected Candidates"),
-        (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), "left 5 works, its limit is 4"),
-        (bits([1, 1], [1, 1]), "the id 1 stands twice"),
-        (bits([1, 8], [1, 1]), "the work 8 at position 1 comes from no channel"),
-        (bits([1, 3], [1, 1]), "the work 3 has sources 0b1, the channels that gave it are 0b11"),
-        (bits([1, 4], [3, 2]), "the work 1 has sources 0b11, the channels that gave it are 0b1"),
-        (bits([1, 4], [1, 0]), "the work 4 has sources 0b0, the channels that gave it are 0b10"),
+        (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), "returned 5 items, its limit is 4"),
+        (bits([1, 1], [1, 1]), "the id 1 appears twice"),
+        (bits([1, 8], [1, 1]), "the item 8 at position 1 comes from no source"),
+        (bits([1, 3], [1, 1]), "the item 3 has sources 0b1, expected 0b11"),
+        (bits([1, 4], [3, 2]), "the item 1 has sources 0b11, expected 0b1"),
+        (bits([1, 4], [1, 0]), "the item 4 has sources 0b0, expected 0b10"),
         (SENTINEL, "the score at position 1 is -inf"),
     ],
 )
@@ -327,7 +327,7 @@ def test_programming_errors_are_never_swallowed(error):
 
 
 def test_a_stage_takes_only_the_four_roles():
-    with pytest.raises(ContractError, match="plays no role of a stage"):
+    with pytest.raises(ContractError, match="has no role of a stage"):
         Stage("stage", (object(),))
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from karec.pipeline.trace import StepTrace, Trace, why_short
+from karec.pipeline.trace import StepTrace, Trace, shortfall_of
 
 
 def test_the_trace_adds_up():
@@ -49,48 +49,48 @@ def selected(name, n_in, n_out, limit=None):
             [*recalled(90, kept=90), selected("dpp", 90, 30, limit=30), selected("page_rules", 30, 30)],
             "rerank.dpp",
             "limit",
-            "30 of 50 works: rerank.dpp keeps at most 30 (of 90)",
+            "30 of 50 items: rerank.dpp keeps at most 30 (of 90)",
         ),
         (
             [*recalled(7, 0, 9, kept=12, failed="b"), selected("top_k", 12, 12)],
             "recall.merge",
             "exhausted",
-            "12 of 50 works: recall found 12 different works (a 7, b failed, c 9)",
+            "12 of 50 items: recall returned 12 different items (a 7, b failed, c 9)",
         ),
         (
             [*recalled(70, 70, kept=40, limit=40), selected("top_k", 40, 40)],
             "recall.merge",
             "limit",
-            "40 of 50 works: recall.merge keeps at most 40 (of 140)",
+            "40 of 50 items: recall.merge keeps at most 40 (of 140)",
         ),
         (
             [*recalled(90, kept=90), filtered("tone", 90, 4, "below the floor"), selected("top_k", 4, 4)],
             "prerank.tone",
             "filtered",
-            "4 of 50 works: prerank.tone dropped 86 of 90 (below the floor)",
+            "4 of 50 items: prerank.tone dropped 86 of 90 (below the floor)",
         ),
         (
             [*recalled(90, kept=90), selected("dpp", 90, 8), selected("page_rules", 8, 8)],
             "rerank.dpp",
             "selected",
-            "8 of 50 works: rerank.dpp chose 8 of 90",
+            "8 of 50 items: rerank.dpp chose 8 of 90",
         ),
         (
             [*recalled(90, kept=90), selected("dpp", 90, 30, limit=30), filtered("tone", 30, 29)],
             "rerank.dpp",
             "limit",
-            "29 of 50 works: rerank.dpp keeps at most 30 (of 90), then prerank.tone dropped 1 of 30",
+            "29 of 50 items: rerank.dpp keeps at most 30 (of 90), then prerank.tone dropped 1 of 30",
         ),
         (
             [*recalled(0, kept=0)],
             "recall.merge",
             "exhausted",
-            "0 of 50 works: recall found 0 different works (a 0)",
+            "0 of 50 items: recall returned 0 different items (a 0)",
         ),
     ],
 )
 def test_a_short_feed_names_the_step_that_first_left_too_few(steps, place, reason, text):
-    short = why_short(50, steps)
+    short = shortfall_of(50, steps)
     assert (short.wanted, short.got, short.step, short.reason, str(short)) == (
         50,
         steps[-1].n_out,
@@ -98,10 +98,11 @@ def test_a_short_feed_names_the_step_that_first_left_too_few(steps, place, reaso
         reason,
         text,
     )
-    assert json.loads(json.dumps(short.as_dict())) == short.as_dict()
+    assert json.loads(json.dumps(short.to_dict())) == short.to_dict()
 
 
 def test_a_feed_of_as_many_as_wanted_is_not_short():
     assert (
-        why_short(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)]) is None
+        shortfall_of(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)])
+        is None
     )

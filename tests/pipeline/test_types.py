@@ -89,7 +89,7 @@ def test_unknown_rows_are_counted():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_request_wants_at_least_one_work(k):
-    with pytest.raises(ValueError, match="k must be positive"):
+    with pytest.raises(ValueError, match="expected at least 1"):
         Request(user_id=1, k=k)
 
 
@@ -97,7 +97,7 @@ def test_a_request_wants_at_least_one_work(k):
     "wrong", [{"user_id": None}, {"user_id": 1.5}, {"user_id": 2**70}, {"k": 2.5}, {"shown": (1.5,)}]
 )
 def test_a_request_is_made_of_whole_numbers(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*, expected an integer"):
         Request(**{"user_id": 1, **wrong})
 
 
@@ -105,3 +105,8 @@ def test_items_name_the_channels_that_found_them():
     feed = Page(Request(1), some(), Trace(), channels=("profile", "social"))
     assert [item.recalled_by for item in feed] == [("profile",), ("social",), ("profile", "social")]
     assert [item.position for item in feed] == [0, 1, 2]
+
+
+def test_facts_of_candidates_are_computed_once():
+    candidates = Candidates.from_ids(np.array([3, 1, 3]))
+    assert candidates.repeated_id == 3 and "_repeated_id" in candidates.__dict__

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import karec
 from karec.config import open_hot_swap
-from karec.pipeline.trace import NoTime, StepTrace
+from karec.pipeline.trace import FallbackReason, StepTrace
 from karec.serve.metrics import Metrics
 from karec.serve.metrics.between_workers import Summed, Told, Workers
 from karec.serve.metrics.counted import HISTOGRAM, MOST_NAMES, WIDTH, Counted, Seen
@@ -203,19 +203,16 @@ def test_a_stage_has_what_its_first_step_had_and_leaves_what_its_last_step_left(
     assert rows["home", "", "", ""] == [1, 10, 3, 0, 5.0]
 
 
-def test_what_gives_way_is_counted_by_its_place_and_only_what_ran_is_a_call():
-    model, rank = NoTime("recall.model", 3.0, 9.0), NoTime("rank", 2.0, 8.0)
+def test_fallbacks_are_counted_by_stage():
+    reason = FallbackReason("rank", 2.0, 8.0)
     steps = (
-        StepTrace("recall", "model", "source", 0, 0, 0.0, no_time=model),
         StepTrace("recall", "merge", "merger", 8, 6, 0.5),
-        StepTrace("rank", "as_city", "filter", 6, 5, 0.5, no_time=rank),
-        StepTrace("rank", "top_k", "selector", 5, 3, 0.5, no_time=rank),
+        StepTrace("rank", "as_city", "filter", 6, 5, 0.5, fallback=reason),
+        StepTrace("rank", "top_k", "selector", 5, 3, 0.5, fallback=reason),
     )
     counted = Counted()
-    counted.fold(
-        [Seen("home", steps, 2.0, 3, 3, ("recall.model: no time", "rank: no time"), False, False)] * 2, 0.0
-    )
-    assert counted.named["karec_no_time"] == {("home", "recall.model"): 2, ("home", "rank"): 2}
+    counted.fold([Seen("home", steps, 2.0, 3, 3, ("rank: fallback",), False, False)] * 2, 0.0)
+    assert counted.named["karec_no_time"] == {("home", "rank"): 2}
     calls = {key[1:3]: row[0] for key, row in zip(counted.keys, counted.total, strict=True) if key[2]}
     assert calls == {("recall", "merge"): 2, ("rank", "as_city"): 2, ("rank", "top_k"): 2}
     rows = {key: row.tolist()[:HISTOGRAM] for key, row in zip(counted.keys, counted.total, strict=True)}

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, MissingExtra
-from karec.pipeline.trace import NoTime, StepTrace, Trace
+from karec.pipeline.trace import FallbackReason, StepTrace, Trace
 from karec.pipeline.types import Candidates, Page, Request
 from karec.serve.spans import NOTABLE_A_SECOND, Spans, parent_of
 
@@ -44,14 +44,16 @@ def test_a_slow_answer_has_a_span_with_its_steps_in_order_within(told):
     assert steps[1].attributes["karec.works_out"] == 3 and root.attributes["karec.request_id"] == "r1"
 
 
-def test_a_span_says_why_its_step_ran_in_place_of_another(told):
+def test_span_says_why_a_fallback_ran(told):
     spans, exporter = told
-    steps = STEPS[0], STEPS[1]._replace(no_time=NoTime("rank", 3.14, 9.0))
-    hurried = replace(ANSWER, trace=Trace(steps), degraded=("rank: no time",))
+    steps = STEPS[0], STEPS[1]._replace(fallback=FallbackReason("rank", 3.14, 9.0))
+    hurried = replace(ANSWER, trace=Trace(steps), degraded=("rank: fallback",))
     assert spans(spans_share=0.0).answered(hurried, 6.0)
     merge, top_k, root = exporter.get_finished_spans()
-    assert top_k.attributes["karec.no_time"] == "no time: 3.1 ms left, usually 9.0"
-    assert "karec.no_time" not in merge.attributes and root.attributes["karec.degraded"] == ("rank: no time",)
+    assert top_k.attributes["karec.no_time"] == "3.1 ms left, p90 of this and the later stages 9.0 ms"
+    assert "karec.no_time" not in merge.attributes and root.attributes["karec.degraded"] == (
+        "rank: fallback",
+    )
 
 
 def test_of_the_others_at_most_one_in_a_hundred_is_told_whatever_a_caller_wants(told):

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from karec.pipeline._usual import UsualTimes
-from karec.pipeline.cascade import OUTSIDE
-from karec.pipeline.trace import NoTime, StepTrace, Trace
+from karec.pipeline.deadline import RunTimes
+from karec.pipeline.step import Stage
+from karec.pipeline.trace import FallbackReason, StepTrace, Trace
 from karec.serve.recommend import usually_ms
 from karec.serve.turns import Turn, Turns
 
@@ -125,15 +125,13 @@ def test_whatever_requests_take_the_share_stays_within_half_and_one():
     assert turns.share == 1.0
 
 
-def test_what_a_request_usually_takes_is_the_sum_of_what_ran():
-    usual = UsualTimes()
-    known = {"recall.popular": 1.0, "rank.ranker": 20.0, "rank (top_k)": 2.0, "rerank.dpp": 9.0, OUTSIDE: 0.5}
-    for _ in range(20):
-        usual.add([*known.items()])
-    short = NoTime("rank", 5.0, 20.0)
+def test_usual_time_of_a_request_is_the_sum_of_what_ran():
+    cascade = SimpleNamespace(run_times=RunTimes(), stages=[Stage("rank", ()), Stage("rerank", ())])
+    p90_ms = {"recall": 1.0, "rank": 20.0, "rank fallback": 2.0, "rerank": 9.0, "rest": 0.5}
+    for part, ms in [*p90_ms.items()] * 20:
+        cascade.run_times.add(part, ms)
     steps = (
         StepTrace("recall", "popular", "source", 0, 8, 7.0),
-        StepTrace("rank", "top_k", "selector", 8, 3, 7.0, no_time=short),
-        StepTrace("rerank", "dpp", "selector", 3, 3, 0.0, no_time=NoTime("rerank.dpp", 5.0, 20.0)),
+        StepTrace("rank", "top_k", "selector", 8, 3, 7.0, fallback=FallbackReason("rank", 5.0, 20.0)),
     )
-    assert 3.5 <= usually_ms(SimpleNamespace(usual=usual), Trace(steps)) <= 3.5 * 1.1
+    assert usually_ms(cascade, Trace(steps)) == 3.5

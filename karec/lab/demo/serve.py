@@ -120,7 +120,7 @@ def report_on(
         "quality_by_history": quality["by_history"],
         "reach": reach(dataset, served, truth_of),
         "feed_channels": channels_of_feeds(served.feeds),
-        "observers": [counts.as_dict() for counts in served.observed],
+        "observers": [counts.to_dict() for counts in served.observed],
         "versions": dict(served.feeds[0].versions),
         "feed": [
             {
@@ -137,7 +137,7 @@ def report_on(
 def _named(served: Served, feed: Page) -> Page:
     """``feed`` with the platform's ids."""
     naming = served.bundle.naming
-    return feed if naming is None else naming.named(feed, feed.request)
+    return feed if naming is None else naming.to_ids(feed, feed.request)
 
 
 def _top_k(feed: Page) -> Candidates:

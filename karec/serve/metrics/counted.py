@@ -80,7 +80,7 @@ class Counted:
             values.append((seen.wanted, seen.works, bool(seen.degraded), seen.ms))
             for what in seen.degraded:
                 self.count("karec_degraded", (seen.scene, what))
-            for place in {step.no_time.place for step in seen.steps if step.no_time is not None}:
+            for place in {step.stage for step in seen.steps if step.fallback is not None}:
                 self.count("karec_no_time", (seen.scene, place))
             if seen.cold:
                 self.count("karec_answers_cold", (seen.scene,))
@@ -104,9 +104,8 @@ class Counted:
         for step in seen.steps:
             n_in, n_out = max(step.n_in, 0), max(step.n_out, 0)
             failed = float(step.failure is not None)
-            if not step.left_out:
-                rows.append(self._row((seen.scene, step.stage, step.step, step.role)))
-                values.append((n_in, n_out, failed, step.ms))
+            rows.append(self._row((seen.scene, step.stage, step.step, step.role)))
+            values.append((n_in, n_out, failed, step.ms))
             stage = stages.get(step.stage)
             if stage is None:
                 stages[step.stage] = [n_in, n_out, failed, step.ms]

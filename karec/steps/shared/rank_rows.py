@@ -67,8 +67,7 @@ class RankRows(SideEffect):
         )
 
     def leave_out(self) -> None:
-        """Count an answer that is not logged: substitutes ran for lack of time, and gave other scores or
-        works."""
+        """Counts a page that is not logged: a fallback ran, which gives other scores or items."""
         self._short_of_time += 1
 
     def due(self) -> float | None:

@@ -35,7 +35,7 @@ class RankLog(RankRows):
         self.stages = (stage,)
 
     def run(self, request: Request, page: Page) -> None:
-        if page.trace.gave_way(self.stage):
+        if page.trace.has_fallback(self.stage):
             self.leave_out()
             return
         self.log(request, page.scored[self.stage])

@@ -29,7 +29,7 @@ class Shadow(RankRows):
     are drawn at random, seeded by the request's id. The ranker's scores are those of the steps that the stage
     ``stage`` runs before its own first selector; prerank's are ⟨user vector, item vector⟩, adjusted as in the
     index. A request's id alone decides whether it is chosen. ``flush_seconds``: see ``RankRows``. A
-    request in which substitutes ran for lack of time had another pool, and is left out and counted.
+    request in which a fallback ran had another pool, and is left out and counted.
     """
 
     needs = ("column.logits", "scores")
@@ -63,7 +63,7 @@ class Shadow(RankRows):
         return _hash(request.request_id) < self.share * 2**64
 
     def run(self, request: Request, page: Page) -> None:
-        if page.trace.gave_way():
+        if page.trace.has_fallback():
             self.leave_out()
             return
         pool = page.scored[self.pool]

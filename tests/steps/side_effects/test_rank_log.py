@@ -133,7 +133,7 @@ def test_closing_says_what_was_written(ranker, tmp_path):
         for at in range(10):
             cascade.run(numbered(at))
     (counts,) = cascade.close()
-    assert counts.as_dict() == {
+    assert counts.to_dict() == {
         "name": "rank_log", "seen": 10, "done": 10, "dropped": 0, "failed": 0, "pending": 0,
         "rows_written": 10 * WORKS, "rows_held": 0, "rows_lost": 0, "reasons": {},
     }  # fmt: skip

@@ -4,10 +4,7 @@ meanwhile."""
 import os
 import threading
 
-import numpy as np
-
 from karec.catalog.once import computed_once
-from karec.pipeline.types import Candidates
 
 
 class Slow:
@@ -47,8 +44,3 @@ def test_another_instance_and_a_child_of_fork_do_not_wait_for_one_that_computes(
     finally:
         slow.go_on.set()
         thread.join()
-
-
-def test_what_candidates_know_of_themselves_is_read_again_without_work():
-    candidates = Candidates.from_ids(np.array([3, 1, 3]))
-    assert candidates.repeated_id == 3 and "repeated_id" in candidates.__dict__

@@ -11,7 +11,7 @@ import weakref
 import observer_watcher
 from observer_watcher import LONG, Watcher, answer
 
-from karec.pipeline.side_effects import ObserverThread, SideEffectQueue
+from karec.pipeline.side_effects import SideEffectQueue, Worker
 
 
 def test_nothing_of_an_answer_is_held_once_it_was_observed():
@@ -39,7 +39,7 @@ def test_what_is_offered_after_the_end_is_dropped():
 def test_what_is_pending_when_the_time_is_over_is_dropped_and_the_observer_closed():
     observer = Watcher()
     observer.gate.clear()
-    thread = ObserverThread(observer, max_requests=10, max_works=100)
+    thread = Worker(observer, max_requests=10, max_items=100)
     for at in range(3):
         thread.put(*answer(at))
     assert observer.at_gate.wait(LONG)
@@ -78,7 +78,7 @@ PROGRAM = """
 import os, sys, threading
 sys.path.insert(0, {folder!r})
 from observer_watcher import Watcher, answer
-from karec.pipeline import side_effects as observer_thread
+from karec.pipeline import side_effects
 from karec.pipeline.side_effects import SideEffectQueue
 
 class Tells(Watcher):
@@ -109,7 +109,7 @@ def test_a_process_that_ends_observes_what_is_pending():
 
 def test_a_process_that_ends_waits_for_a_while_only():
     told, said = run("""
-observer_thread.EXIT_SECONDS = 0.05
+side_effects.EXIT_SECONDS = 0.05
 observer.gate.clear()
 for at in range(3): queue.offer(*answer(at))
 """)

@@ -56,18 +56,18 @@ def test_works_over_the_bound_are_dropped_and_counted(shut):
     queue.offer(*answer(2, works=12))
     counts = queue.counts()
     assert (counts.pending, counts.dropped) == (2, 1)
-    assert counts.reasons == {"30 works are pending": 1}
+    assert counts.reasons == {"30 items are pending": 1}
 
 
 def test_one_answer_larger_than_the_bound_fits_when_nothing_is_pending():
     observer = Watcher()
-    queue = SideEffectQueue(observer, max_works=10)
+    queue = SideEffectQueue(observer, max_items=10)
     queue.offer(*answer(0, works=100))
     assert queue.close().done == 1
 
 
 def test_room_comes_back_as_answers_are_observed():
-    queue = SideEffectQueue(Watcher(), max_requests=1, max_works=6)
+    queue = SideEffectQueue(Watcher(), max_requests=1, max_items=6)
     for at in range(5):
         queue.offer(*answer(at))
         queue.flush()
@@ -77,7 +77,7 @@ def test_room_comes_back_as_answers_are_observed():
 def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
     observer = Watcher()
     observer.stages = ("rank",)
-    queue = SideEffectQueue(observer, max_works=8)
+    queue = SideEffectQueue(observer, max_items=8)
     queue.offer(*answer(0))
     queue.offer(*answer(1))  # three works each, not six
     assert queue.close().done == 2
@@ -143,6 +143,6 @@ def test_counts_add_up_whatever_threads_do():
 
 
 def test_bounds_are_positive():
-    for bounds in ({"max_requests": 0}, {"max_works": -1}):
+    for bounds in ({"max_requests": 0}, {"max_items": -1}):
         with pytest.raises(ValueError, match="must be positive"):
             SideEffectQueue(Watcher(), **bounds)

@@ -11,7 +11,7 @@ import pytest
 
 from karec.errors import Unavailable
 from karec.pipeline.cascade import Recall
-from karec.pipeline.deadline import DeadlineCounts
+from karec.pipeline.deadline import TimeoutCounts
 from karec.pipeline.step import Source
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import Merge
@@ -77,7 +77,7 @@ def test_a_channel_that_answers_in_time_is_merged_as_any_other():
     recall, found, traces = ask(Finds("plain", [1, 2]), timed)
     assert found.ids.tolist() == [1, 2, 3] and found.sources.tolist() == [1, 3, 2]
     assert timed.threads != [threading.current_thread()] and not any(trace.failure for trace in traces)
-    assert recall.counts() == {"timed": DeadlineCounts(asked=1)}
+    assert recall.counts() == {"timed": TimeoutCounts(calls=1)}
 
 
 def test_a_late_channel_is_left_out_named_and_counted(may_go):
@@ -90,7 +90,7 @@ def test_a_late_channel_is_left_out_named_and_counted(may_go):
         traces[0].place == "recall.slow"
         and traces[0].failure == "Unavailable: slow did not answer within 1 ms"
     )
-    assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, running=1)}
+    assert recall.counts() == {"slow": TimeoutCounts(calls=1, late=1, running=1)}
 
 
 def test_while_a_late_call_runs_the_channel_is_busy_and_not_called(may_go):
@@ -99,22 +99,22 @@ def test_while_a_late_call_runs_the_channel_is_busy_and_not_called(may_go):
     for _ in range(3):
         _, traces = recall.run(Request(1))
         assert traces[0].failure.startswith("Unavailable: slow is busy: an earlier call is past its 1 ms")
-    assert recall.counts() == {"slow": DeadlineCounts(asked=4, late=1, busy=3, running=1)}
+    assert recall.counts() == {"slow": TimeoutCounts(calls=4, late=1, busy=3, running=1)}
     may_go.set()
-    settled(recall.deadlines[0])
+    settled(recall.timed_calls[0])
     assert len(slow.threads) == 1
-    slow.timeout_ms = recall.deadlines[0].timeout_ms = FOREVER
+    slow.timeout_ms = recall.timed_calls[0].timeout_ms = FOREVER
     found, _ = recall.run(Request(1))
     assert found.ids.tolist() == [7], "when the late call has ended the channel is asked again"
-    assert recall.counts() == {"slow": DeadlineCounts(asked=5, late=1, busy=3)}
+    assert recall.counts() == {"slow": TimeoutCounts(calls=5, late=1, busy=3)}
 
 
 def test_a_late_answer_is_thrown_away_and_an_error_of_it_counted(may_go, caplog):
     slow = Finds("slow", ValueError("wrong"), AT_ONCE, may_go)
     recall, _, _ = ask(slow)
     may_go.set()
-    settled(recall.deadlines[0])
-    assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, failed=1)}
+    settled(recall.timed_calls[0])
+    assert recall.counts() == {"slow": TimeoutCounts(calls=1, late=1, failed=1)}
     assert "slow failed after its deadline" in caplog.text
 
 
@@ -139,7 +139,7 @@ def test_when_a_request_fails_calls_that_nobody_waits_for_are_late(may_go):
     recall = Recall((Finds("broken", ValueError("x")), slow), Merge([1, 1], 9))
     with pytest.raises(ValueError, match="x"):
         recall.run(Request(1))
-    assert recall.counts() == {"slow": DeadlineCounts(asked=1, late=1, running=1)}
+    assert recall.counts() == {"slow": TimeoutCounts(calls=1, late=1, running=1)}
 
 
 def test_many_requests_at_once_share_a_channel_that_is_in_time():
@@ -154,7 +154,7 @@ def test_many_requests_at_once_share_a_channel_that_is_in_time():
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [[5]] * 8 and recall.counts() == {"timed": DeadlineCounts(asked=8)}
+    assert answers == [[5]] * 8 and recall.counts() == {"timed": TimeoutCounts(calls=8)}
 
 
 def test_workers_are_used_again():
@@ -173,10 +173,10 @@ def test_in_a_forked_child_nothing_is_late_and_channels_answer(may_go):
     if child == 0:
         try:
             slow.may_go = None
-            recall.deadlines[0].timeout_ms = FOREVER
+            recall.timed_calls[0].timeout_ms = FOREVER
             found, _ = recall.run(Request(1))
             os._exit(
-                0 if found.ids.tolist() == [7] and recall.counts()["slow"] == DeadlineCounts(asked=1) else 1
+                0 if found.ids.tolist() == [7] and recall.counts()["slow"] == TimeoutCounts(calls=1) else 1
             )
         except BaseException:
             os._exit(2)
