@@ -151,6 +151,6 @@ def _inspect_stage(path: Path) -> Table:
 
 
 def _inspect_log(path: Path) -> Table:
-    from karec.logs.describe import describe_rank_log
+    from karec.logs.contents import describe_rank_log
 
     return facts_table(f"Rank log {path}", describe_rank_log(path))

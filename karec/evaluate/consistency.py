@@ -20,7 +20,7 @@ from karec.errors import DataError
 from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ndcg_against, normalised_hit_rate, overlap, ranks
 from karec.features.pool_scores import PoolScorer, find_stage
-from karec.logs.read import logged_tasks, read_rank_log
+from karec.logs.read import read_rank_log, read_tasks
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Candidates, Request
 from karec.times import Progress
@@ -46,7 +46,7 @@ def logged_pools(folder: Path) -> Iterator[ScoredPool]:
 
     Raises DataError if there are none, LogSchemaError like ``read_rank_log``.
     """
-    log = read_rank_log(folder, logged_tasks(folder))
+    log = read_rank_log(folder, read_tasks(folder))
     log = log.take(log.shadow & np.isfinite(log.prerank))
     if not len(log):
         raise DataError(

@@ -28,7 +28,7 @@ from karec.evaluate.metrics.accuracy import UserBootstrap, bootstrap_interval
 from karec.evaluate.metrics.agreement import ranks
 from karec.features.pool_scores import PoolScorer, find_stage
 from karec.index import ItemIndex
-from karec.logs.read import logged_tasks, read_rank_log
+from karec.logs.read import read_rank_log, read_tasks
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Stage
 from karec.pipeline.types import Candidates, Request
@@ -148,7 +148,7 @@ def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
     A shadow pool that is a sample (``at_most``) is measured as that pool. Raises DataError if there is none,
     LogSchemaError like ``read_rank_log``.
     """
-    log = read_rank_log(folder, logged_tasks(folder))
+    log = read_rank_log(folder, read_tasks(folder))
     shadow_ids = np.unique(log.request_id[log.shadow])
     log = log.take(np.isin(log.request_id, shadow_ids))
     served = log.take(~log.shadow)

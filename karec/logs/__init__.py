@@ -1,1 +1,1 @@
-"""The rank log: written by serving, read by training and evaluation."""
+"""Rank log: serving writes it, training and evaluation read it."""

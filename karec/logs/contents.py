@@ -1,4 +1,4 @@
-"""Which ranker wrote each part of a rank log, and under which model versions."""
+"""Contents of a rank log: rankers and model versions by part, and a summary for people."""
 
 from __future__ import annotations
 
@@ -10,39 +10,57 @@ from pathlib import Path
 import numpy as np
 
 from karec.logs.parts import RANKER_KEY, arrow_parquet, read_part_schema
-from karec.logs.read import log_parts
+from karec.logs.read import list_parts, read_rank_log, read_tasks
 
 
 @dataclass(frozen=True)
 class PartContents:
-    """``ranker`` is the fingerprint that the part names, "" where it names none; ``rows`` {model version:
-    rows}."""
+    """Ranker and rows of one part.
+
+    ranker  fingerprint of the ranker, "" if the part has none
+    rows    {model version: number of rows}
+    """
 
     part: Path
     ranker: str
     rows: Mapping[int, int]
 
 
-def log_contents(folder: Path) -> list[PartContents]:
-    """The contents of each part of the log in ``folder``. LogSchemaError as ``read_rank_log`` for what it
-    reads."""
-    found = []
-    for part in log_parts(folder):
+def read_log_contents(folder: Path) -> list[PartContents]:
+    """Returns the contents of each part in ``folder``. Raises LogSchemaError as ``read_rank_log``."""
+    contents = []
+    for part in list_parts(folder):
         schema = read_part_schema(part)
         ranker = (schema.metadata or {}).get(RANKER_KEY, b"").decode(errors="replace")
         rows: dict[int, int] = {}
-        # without it ``read_rank_log`` refuses the part by name
-        if schema.get_field_index("model_version") >= 0:
+        if schema.get_field_index("model_version") >= 0:  # else read_rank_log rejects the part
             table = arrow_parquet().parquet.read_table(part, columns=["model_version"])
             versions, counts = np.unique(table["model_version"].to_numpy(), return_counts=True)
             rows = dict(zip(versions.tolist(), counts.tolist(), strict=True))
-        found.append(PartContents(part, ranker, rows))
-    return found
+        contents.append(PartContents(part, ranker, rows))
+    return contents
 
 
-def rows_by_version(contents: Iterable[PartContents]) -> dict[int, int]:
-    """{model version: rows}, lowest version first."""
+def count_rows_by_version(contents: Iterable[PartContents]) -> dict[int, int]:
+    """Returns {model version: number of rows}, lowest version first."""
     total: Counter[int] = Counter()
     for part in contents:
         total.update(part.rows)
     return dict(sorted(total.items()))
+
+
+def describe_rank_log(folder: Path) -> dict[str, str]:
+    """Returns the numbers of parts, rows and requests, tasks, versions and times of the log in ``folder``."""
+    log = read_rank_log(folder, read_tasks(folder))
+    versions = ", ".join(str(version) for version in np.unique(log.model_version))
+    first, last = (np.datetime64(int(moment), "ms") for moment in (log.time_ms.min(), log.time_ms.max()))
+    return {
+        "parts": str(len(list_parts(folder))),
+        "rows": f"{len(log):,}",
+        "requests": f"{len(set(log.request_id)):,}",
+        "shadow requests": f"{len(set(log.request_id[log.shadow])):,}, {int(log.shadow.sum()):,} rows",
+        "tasks": ", ".join(log.tasks),
+        "model versions": versions,
+        "from": f"{first} UTC",
+        "to": f"{last} UTC",
+    }

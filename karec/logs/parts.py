@@ -1,4 +1,4 @@
-"""One part file of a rank log: its columns, its format, and the checks of a part that is read."""
+"""Part file of a rank log: columns, format, and checks on reading."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 FORMAT = 2
 FORMAT_KEY = b"karec.rank_log"
 RANKER_KEY = b"karec.ranker"
-REPAIR = "restore it, or take it out of the folder: its rows are then missing"
-# {format: {column that its parts do not have: the value that is read instead}}
+REPAIR = "restore it, or remove it from the folder: its rows are then missing"
+# {format: {missing column: value that is read in its place}}
 ABSENT: dict[int, dict[str, Any]] = {1: {"shadow": False, "prerank": None}, 2: {}}
 
 
 def arrow_parquet() -> Any:
-    """The pyarrow package with its Parquet reader and writer and its functions on arrays."""
+    """Imports pyarrow with its Parquet and compute modules. Raises MissingExtra without pyarrow."""
     try:
         import pyarrow
         import pyarrow.compute
@@ -33,8 +33,7 @@ def arrow_parquet() -> Any:
 
 
 def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
-    """The columns of a rank log whose ranker predicts ``tasks``; ``ranker`` is its fingerprint, "" for
-    none."""
+    """Returns the columns of a rank log. ``ranker``: fingerprint of the ranker, "" if it has none."""
     arrow = arrow_parquet()
     return arrow.schema(
         [
@@ -57,7 +56,7 @@ def rank_log_schema(tasks: Sequence[str], ranker: str = "") -> pa.Schema:
 def read_part(
     part: Path, tasks: Sequence[str], model_versions: Collection[int] | None, version: int | None = None
 ) -> pa.Table:
-    """The part's rows with the columns of ``rank_log_schema``, checked as ``read_rank_log`` says."""
+    """Returns the rows with the columns of ``rank_log_schema``, after the checks of ``read_rank_log``."""
     table = _read_columns(part, rank_log_schema(tasks))
     if version is not None:
         table = table.filter(arrow_parquet().compute.equal(table["model_version"], version))
@@ -68,7 +67,7 @@ def read_part(
 
 
 def read_part_schema(part: Path) -> pa.Schema:
-    """The part's own columns. Raises LogSchemaError naming a part that is cut short or no Parquet file."""
+    """Returns the columns of a part. Raises LogSchemaError if it is truncated or not a Parquet file."""
     arrow = arrow_parquet()
     try:
         return arrow.parquet.read_schema(part)
@@ -76,35 +75,35 @@ def read_part_schema(part: Path) -> pa.Schema:
         raise LogSchemaError(f"{part} is not a Parquet file: {error}; {REPAIR}") from error
 
 
-def _read_columns(part: Path, wanted: pa.Schema) -> pa.Table:
+def _read_columns(part: Path, expected: pa.Schema) -> pa.Table:
     arrow = arrow_parquet()
-    found = read_part_schema(part)
-    written = (found.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
-    absent = ABSENT.get(int(written) if written.isdigit() else 0)
+    actual = read_part_schema(part)
+    version = (actual.metadata or {}).get(FORMAT_KEY, b"1").decode(errors="replace")
+    absent = ABSENT.get(int(version) if version.isdigit() else 0)
     if absent is None:
-        raise LogSchemaError(f"{part}: rank log format {written}, this version reads {sorted(ABSENT)}")
-    missing = {column: value for column, value in absent.items() if found.get_field_index(column) < 0}
-    for column in wanted:
-        if found.names.count(column.name) > 1:
+        raise LogSchemaError(f"{part}: rank log format {version}, this version reads {sorted(ABSENT)}")
+    missing = {column: value for column, value in absent.items() if actual.get_field_index(column) < 0}
+    for column in expected:
+        if actual.names.count(column.name) > 1:
             raise LogSchemaError(
-                f"{part}: column {column.name!r} is there {found.names.count(column.name)} times"
+                f"{part}: column {column.name!r} appears {actual.names.count(column.name)} times"
             )
-        at = found.get_field_index(column.name)
+        at = actual.get_field_index(column.name)
         if at < 0 and column.name not in missing:
-            raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {found.names}")
-        if at >= 0 and found.field(at).type != column.type:
+            raise LogSchemaError(f"{part}: column {column.name!r} is missing; it has {actual.names}")
+        if at >= 0 and actual.field(at).type != column.type:
             raise LogSchemaError(
-                f"{part}: column {column.name!r} is {found.field(at).type}, expected {column.type}"
+                f"{part}: column {column.name!r} is {actual.field(at).type}, expected {column.type}"
             )
-    own = [name for name in wanted.names if name not in missing]
+    own = [name for name in expected.names if name not in missing]
     try:
         table = arrow.parquet.read_table(part, columns=own, page_checksum_verification=True)
         table.validate(full=True)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise LogSchemaError(f"{part} is damaged: {error}; {REPAIR}") from error
     for name, value in missing.items():
-        table = table.append_column(name, arrow.array([value] * len(table), wanted.field(name).type))
-    return table.select(wanted.names).replace_schema_metadata(wanted.metadata)
+        table = table.append_column(name, arrow.array([value] * len(table), expected.field(name).type))
+    return table.select(expected.names).replace_schema_metadata(expected.metadata)
 
 
 def _check_cells(part: Path, table: pa.Table) -> None:
@@ -122,11 +121,11 @@ def _check_cells(part: Path, table: pa.Table) -> None:
                 )
 
 
-def _check_versions(part: Path, table: pa.Table, wanted: Collection[int]) -> None:
-    found = table["model_version"].to_numpy()
-    bad = np.flatnonzero(~np.isin(found, list(wanted)))
+def _check_versions(part: Path, table: pa.Table, expected: Collection[int]) -> None:
+    versions = table["model_version"].to_numpy()
+    bad = np.flatnonzero(~np.isin(versions, list(expected)))
     if len(bad):
         raise LogSchemaError(
-            f"{part}: column 'model_version', row {int(bad[0])}: {found[bad[0]]}, expected one of "
-            f"{sorted(wanted)}"
+            f"{part}: column 'model_version', row {int(bad[0])}: {versions[bad[0]]}, expected one of "
+            f"{sorted(expected)}"
         )

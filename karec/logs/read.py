@@ -1,9 +1,9 @@
-"""Reading a rank log: what the ranker said of every work it ranked. The towers learn from it.
+"""Reads a rank log: the ranker's logits of all items that it ranked, from which the towers learn.
 
-One row a ranked work: request_id, user_id, item_id, position (by fused score), scene, time_ms, model_version,
-logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole pool, scored
-after the answer, with prerank's score beside the ranker's; in all others prerank is null. A log is a folder
-of Parquet parts, of any number of writers (``karec.logs.write``).
+A row is a ranked item: request_id, user_id, item_id, position (by fused score), scene, time_ms,
+model_version, logit_<task> for each task, fused, shadow, prerank. The rows of a shadow request are its whole
+pool, scored after the response, with the score of pre-ranking; other rows have prerank null. A log is a
+folder of Parquet parts from any number of writers (``karec.logs.write``).
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ from karec.logs.parts import arrow_parquet, read_part, read_part_schema
 
 @dataclass(frozen=True, eq=False)
 class RankLog:
-    """M rows of a rank log, in order of time.
+    """M rows of a rank log, ordered by time.
 
-    request_id, scene (M,) object; user_id, item_id, time_ms, model_version (M,) int64; position (M,) int32;
-    shadow (M,) bool; logits (M, T) float32, in the order of ``tasks``; fused (M,) float32; prerank (M,)
-    float32, NaN where the log has none.
+    request_id, scene                          (M,) object
+    user_id, item_id, time_ms, model_version   (M,) int64
+    position                                   (M,) int32
+    logits                                     (M, T) float32, in the order of ``tasks``
+    fused                                      (M,) float32
+    shadow                                     (M,) bool
+    prerank                                    (M,) float32, NaN if the log has none
     """
 
     request_id: NDArray[Any]
@@ -46,19 +50,18 @@ class RankLog:
         return len(self.item_id)
 
     def take(self, selector: NDArray[Any] | slice) -> RankLog:
-        """The rows at ``selector`` (indices, a boolean mask or a slice)."""
+        """Returns the rows of ``selector``: indices, a boolean mask or a slice."""
         arrays = {
             field.name: getattr(self, field.name)[selector] for field in fields(self) if field.name != "tasks"
         }
         return replace(self, **arrays)
 
     def requests(self) -> Iterator[RankLog]:
-        """The log of each request; the pool of a shadow request comes apart from what was ranked to be
-        shown."""
+        """Yields the rows of each request. The pool of a shadow request is separate from the ranked items."""
         if not len(self):
             return
-        same = (self.request_id[1:] == self.request_id[:-1]) & (self.shadow[1:] == self.shadow[:-1])
-        cuts = np.flatnonzero(~same) + 1
+        is_same = (self.request_id[1:] == self.request_id[:-1]) & (self.shadow[1:] == self.shadow[:-1])
+        cuts = np.flatnonzero(~is_same) + 1
         for begin, end in zip([0, *cuts], [*cuts, len(self)], strict=True):
             yield self.take(slice(int(begin), int(end)))
 
@@ -70,21 +73,26 @@ def read_rank_log(
     *,
     version: int | None = None,
 ) -> RankLog:
-    """Every row of the log in ``folder``, in order of time, without repeats.
+    """Returns the rows of the log in ``folder``, ordered by time, without repeats.
 
-    Of repeats of (request, item, shadow) the one with the lowest fused score stays. The result does not
-    depend on which part holds a row, or where. Parts of an older format are read as ``parts.ABSENT`` says.
-    With ``model_versions``, rows of any other version are refused; with ``version`` they are passed over.
+    Of repeats of (request, item, shadow) the row with the lowest fused score is kept. The result does not
+    depend on the order of parts and rows. ``parts.ABSENT`` has the values of columns that older formats miss.
 
-    Raises LogSchemaError. It names the file when a part is cut short, damaged or of a newer format; the
-    column too when it is missing, is there twice or has another type; and the row too when a cell is empty, a
-    score is not finite or the model version is not wanted.
+    Args:
+        tasks: tasks to read.
+        model_versions: versions that the log may have. None: any.
+        version: reads only the rows of this version.
+
+    Raises:
+        LogSchemaError: a part that is truncated, damaged or of a newer format; a column that is missing,
+            appears twice or has another type; an empty cell, a score that is not finite, or a version outside
+            ``model_versions``. It names file, column and row.
     """
     table = arrow_parquet().concat_tables(
-        [read_part(part, tasks, model_versions, version) for part in log_parts(folder)]
+        [read_part(part, tasks, model_versions, version) for part in list_parts(folder)]
     )
-    names, request = _coded(table["request_id"])
-    scenes, scene = _coded(table["scene"])
+    names, request = _encode_texts(table["request_id"])
+    scenes, scene = _encode_texts(table["scene"])
     log = RankLog(
         request_id=names[request],
         user_id=table["user_id"].to_numpy(),
@@ -106,25 +114,24 @@ def read_rank_log(
     return log.take(order[first])
 
 
-def logged_tasks(folder: Path) -> tuple[str, ...]:
-    """The tasks of the log in ``folder``: those that its first part has logits of."""
-    names = read_part_schema(log_parts(folder)[0]).names
+def read_tasks(folder: Path) -> tuple[str, ...]:
+    """Returns the tasks of the log in ``folder``: those with logits in its first part."""
+    names = read_part_schema(list_parts(folder)[0]).names
     return tuple(name.removeprefix("logit_") for name in names if name.startswith("logit_"))
 
 
-def log_parts(folder: Path) -> list[Path]:
-    """The log's part files, by name. Raises LogSchemaError when there is none."""
+def list_parts(folder: Path) -> list[Path]:
+    """Returns the part files, ordered by name. Raises LogSchemaError if there is none."""
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise LogSchemaError(f"{folder} holds no rank log: expected part-*.parquet")
     return parts
 
 
-def _coded(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(the distinct texts, sorted; (M,) the index into them of each row's): a text of many rows is held
-    once."""
+def _encode_texts(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the distinct texts, sorted, and the (M,) indices of the texts of the rows."""
     encoded = column.combine_chunks().dictionary_encode()
     order = arrow_parquet().compute.array_sort_indices(encoded.dictionary).to_numpy()
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return encoded.dictionary.take(order).to_numpy(zero_copy_only=False), place[encoded.indices.to_numpy()]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return encoded.dictionary.take(order).to_numpy(zero_copy_only=False), rank[encoded.indices.to_numpy()]

@@ -1,10 +1,9 @@
-"""Writing a rank log: requests are held back and become Parquet parts. ``karec.logs.read`` says what a
-row is.
+"""Writes a rank log as Parquet parts. ``karec.logs.read`` defines its rows.
 
-A part is written aside, synced and renamed: a reader never sees a piece of one, and rows counted as written
-survive a killed process and a power cut. A request's rows are all in one part. A part's name holds an id
-drawn for its writer and a running number, so any number of writers share a folder. What a killed writer left
-half written goes when the next writer of the folder begins.
+A part is written to a temporary file, synced and renamed: a reader never sees an incomplete part, and rows
+counted as written survive a killed process and a power cut. All rows of a request are in one part. The name
+of a part has a random id of its writer and a number, so that any number of writers share a folder. The next
+writer of the folder removes temporary files of a killed one.
 """
 
 from __future__ import annotations
@@ -38,13 +37,12 @@ class _Request(NamedTuple):
 
 
 class RankLogWriter:
-    """Holds rows back and writes a part every ``part_rows`` rows; with None, at ``flush`` and ``close``
-    alone.
+    """Buffers rows and writes a part after ``part_rows`` rows. None: only at ``flush`` and ``close``.
 
-    ``ranker`` is the fingerprint of the model whose scores these are, "" where it has none: each part says
-    it. Not thread-safe: one thread calls it at a time; only ``counts`` may be called from any. After a fork
-    the child's copy is a new writer: it forgets the parent's rows, which the parent writes, and draws an id
-    of its own.
+    One thread may call at a time; ``counts`` may be called from any thread. After a fork the copy in the
+    child is a new writer with its own id: it drops the buffered rows, which the parent writes.
+
+    ranker  fingerprint of the model of the scores, "" if it has none; written into each part
     """
 
     def __init__(
@@ -72,8 +70,7 @@ class RankLogWriter:
         self.close()
 
     def counts(self) -> dict[str, int]:
-        """``rows_written`` are on the disk, ``rows_held`` are held back, ``rows_lost`` could not be
-        written."""
+        """Returns the numbers of rows on disk, of buffered rows, and of rows that could not be written."""
         if self._process != os.getpid():
             return dict.fromkeys(("rows_written", "rows_held", "rows_lost"), 0)
         return {"rows_written": self.rows_written, "rows_held": self.rows_held, "rows_lost": self.rows_lost}
@@ -92,11 +89,17 @@ class RankLogWriter:
         shadow: bool = False,
         prerank: NDArray[Any] | None = None,
     ) -> None:
-        """Log one request: ``item_ids (N,) int64``, ``logits (N, T) float32``, ``fused (N,) float32``.
+        """Adds the rows of one request. The arrays are not copied until their part is written.
 
-        ``prerank (N,) float32``: prerank's score of each work, NaN where it has none; None where no work has
-        one. The arrays are kept, not copied, until their part is written. Raises ValueError naming shapes
-        that disagree, and what ``flush`` raises.
+        Args:
+            item_ids: (N,) int64.
+            logits: (N, T) float32.
+            fused: (N,) float32.
+            prerank: (N,) float32 scores of pre-ranking, NaN for items without one. None: no item has one.
+
+        Raises:
+            ValueError: shapes that do not fit.
+            OSError: as ``flush``.
         """
         n = len(item_ids)
         if logits.shape != (n, len(self.tasks)) or fused.shape != (n,):
@@ -118,10 +121,10 @@ class RankLogWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held back as one part.
+        """Writes the buffered rows as one part.
 
-        What cannot be written is given up and counted in ``rows_lost``, so that a full disk costs rows and
-        not memory; OSError says why.
+        Rows that cannot be written are dropped and counted in ``rows_lost``, so that a full disk does not
+        fill the memory. Raises OSError then.
         """
         if self._process != os.getpid():
             self._begin()
@@ -130,7 +133,7 @@ class RankLogWriter:
         if not rows:
             return
         part = self.folder / f"part-{self._id}-{self._n_parts:06d}.parquet"
-        self._n_parts += 1  # a name is used once: a part that was renamed, but not synced, stays
+        self._n_parts += 1  # a name is used once: a part may be renamed but not synced
         try:
             arrow = arrow_parquet()
             table = arrow.table(_columns(held, len(self.tasks)), schema=self._schema)
@@ -142,42 +145,40 @@ class RankLogWriter:
         self.rows_written += rows
 
     def close(self) -> None:
-        """Write what is left; as ``flush``."""
         self.flush()
 
 
 def _columns(requests: Sequence[_Request], n_tasks: int) -> list[object]:
-    """Arrow arrays of the requests' rows, in the schema's order."""
+    """Returns Arrow arrays of the requests' rows, in the order of the schema."""
     arrow = arrow_parquet()
     lengths = [len(request.item_ids) for request in requests]
-    # (rows,) index of the request
-    of = arrow.array(np.repeat(np.arange(len(requests), dtype=np.int32), lengths))
+    request_of_row = arrow.array(np.repeat(np.arange(len(requests), dtype=np.int32), lengths))
 
-    def each(name: str, dtype: object) -> object:
-        """One value a request, repeated for its rows."""
-        return arrow.array([getattr(request, name) for request in requests], dtype).take(of)
+    def repeat(name: str, dtype: object) -> object:
+        """Returns the value of each request, repeated for its rows."""
+        return arrow.array([getattr(request, name) for request in requests], dtype).take(request_of_row)
 
-    def joined(name: str, dtype: type) -> NDArray[Any]:
+    def join(name: str, dtype: type) -> NDArray[Any]:
         return np.concatenate([getattr(request, name) for request in requests]).astype(dtype, copy=False)
 
-    logits, prerank = joined("logits", np.float32), joined("prerank", np.float32)
+    logits, prerank = join("logits", np.float32), join("prerank", np.float32)
     return [
-        each("request_id", arrow.string()),
-        each("user_id", arrow.int64()),
-        arrow.array(joined("item_ids", np.int64)),
+        repeat("request_id", arrow.string()),
+        repeat("user_id", arrow.int64()),
+        arrow.array(join("item_ids", np.int64)),
         arrow.array(np.concatenate([_positions(request.fused) for request in requests])),
-        each("scene", arrow.string()),
-        each("time_ms", arrow.int64()),
-        each("model_version", arrow.int64()),
+        repeat("scene", arrow.string()),
+        repeat("time_ms", arrow.int64()),
+        repeat("model_version", arrow.int64()),
         *[arrow.array(np.ascontiguousarray(logits[:, task])) for task in range(n_tasks)],
-        arrow.array(joined("fused", np.float32)),
-        each("shadow", arrow.bool_()),
+        arrow.array(join("fused", np.float32)),
+        repeat("shadow", arrow.bool_()),
         arrow.array(prerank, mask=np.isnan(prerank)),
     ]
 
 
 def _positions(fused: NDArray[Any]) -> NDArray[Any]:
-    """(N,) int32: each work's place by fused score, 0 the best; ties by input order."""
+    """Returns (N,) int32 positions by fused score, 0 is the best. Ties are ordered by input position."""
     position = np.empty(len(fused), np.int32)
     position[np.argsort(-fused, kind="stable")] = np.arange(len(fused), dtype=np.int32)
     return position

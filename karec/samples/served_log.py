@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.errors import DataError, LogSchemaError
-from karec.logs.contents import PartContents, log_contents, rows_by_version
+from karec.logs.contents import PartContents, count_rows_by_version, read_log_contents
 from karec.logs.read import RankLog, read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.samples.lists import list_bounds
@@ -65,7 +65,7 @@ def read_served_log(
                        lacks, a part of another ranker (it has another encoder), or as ``read_rank_log``
       DataError        no row is left
     """
-    contents = log_contents(folder)
+    contents = read_log_contents(folder)
     by_version = _checked_versions(folder, contents, ranker, version)
     log = read_rank_log(folder, tasks, version=version)
     rows = sum(by_version.values()) if version is None else by_version[version]
@@ -100,7 +100,7 @@ def _checked_versions(
 ) -> dict[int, int]:
     """Returns {model version: rows} if ``ranker`` (if not None) wrote the selected rows. Raises
     LogSchemaError otherwise."""
-    rows = rows_by_version(contents)
+    rows = count_rows_by_version(contents)
     listed = ", ".join(f"{number} ({count:,} rows)" for number, count in rows.items())
     if version is not None and version not in rows:
         raise LogSchemaError(f"{folder}: no row of model version {version}, only of {listed}")

@@ -9,11 +9,11 @@ import pytest
 from small_rank_log import TASKS, append, change
 
 from karec.errors import LogSchemaError
-from karec.logs.read import logged_tasks, read_rank_log
+from karec.logs.read import read_rank_log, read_tasks
 from karec.logs.write import RankLogWriter
 
 
-def test_a_missing_column_is_named(tmp_path):
+def test_missing_column_is_refused(tmp_path):
     with RankLogWriter(tmp_path, ("click",)) as writer:
         writer.append(
             request_id="r",
@@ -29,7 +29,7 @@ def test_a_missing_column_is_named(tmp_path):
         read_rank_log(tmp_path, TASKS)
 
 
-def test_a_column_of_another_type_is_named(tmp_path):
+def test_column_of_another_type_is_refused(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         append(writer, "r1", [1, 2])
     part = next(tmp_path.glob("*.parquet"))
@@ -40,7 +40,7 @@ def test_a_column_of_another_type_is_named(tmp_path):
         read_rank_log(tmp_path, TASKS)
 
 
-def test_a_logit_that_is_not_finite_is_named(tmp_path):
+def test_logit_that_is_not_finite_is_refused(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         writer.append(
             request_id="r",
@@ -56,32 +56,32 @@ def test_a_logit_that_is_not_finite_is_named(tmp_path):
         read_rank_log(tmp_path, TASKS)
 
 
-def test_an_empty_folder_is_refused_as_a_log(tmp_path):
+def test_empty_folder_is_refused(tmp_path):
     with pytest.raises(LogSchemaError, match="no rank log"):
         read_rank_log(tmp_path, TASKS)
 
 
-def test_a_part_that_is_no_parquet_is_named(tmp_path):
+def test_part_that_is_not_parquet_is_refused(tmp_path):
     (tmp_path / "part-x.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(LogSchemaError, match=r"part-x\.parquet is not a Parquet file"):
         read_rank_log(tmp_path, TASKS)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 0.5, 0.99])
-def test_a_part_that_was_cut_short_is_named(folder, keep):
+def test_truncated_part_is_refused(folder, keep):
     (part,) = folder.glob("*.parquet")
     whole = part.read_bytes()
     part.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else keep])
-    for read in (lambda: read_rank_log(folder, TASKS), lambda: logged_tasks(folder)):
+    for read in (lambda: read_rank_log(folder, TASKS), lambda: read_tasks(folder)):
         with pytest.raises(
             LogSchemaError,
             match=rf"{part.name} is not a Parquet file: .*; restore it, or "
-            rf"take it out",
+            rf"remove it from the folder",
         ):
             read()
 
 
-def test_a_part_that_was_altered_is_named(folder):
+def test_altered_part_is_refused(folder):
     """Whichever byte of a column it is: towers would learn from a score that is one bit off."""
     clean, harmless = read_rank_log(folder, TASKS), 0
     (part,) = folder.glob("*.parquet")
@@ -97,17 +97,17 @@ def test_a_part_that_was_altered_is_named(folder):
     assert harmless < logits.total_compressed_size / 4
     half = begin + logits.total_compressed_size - 4
     part.write_bytes(whole[:half] + bytes(4) + whole[half + 4 :])
-    with pytest.raises(LogSchemaError, match=rf"{part.name} is damaged: .*; restore it, or take it out"):
+    with pytest.raises(LogSchemaError, match=rf"{part.name} is damaged: .*; restore it, or remove it"):
         read_rank_log(folder, TASKS)
 
 
-def test_a_column_that_stands_there_twice_is_named(folder):
+def test_column_that_appears_twice_is_refused(folder):
     part = change(folder, lambda table: table.append_column("user_id", table["item_id"]))
-    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' is there 2 times"):
+    with pytest.raises(LogSchemaError, match=rf"{part}: column 'user_id' appears 2 times"):
         read_rank_log(folder, TASKS)
 
 
-def test_a_column_of_another_name_is_named(folder):
+def test_renamed_column_is_refused(folder):
     part = change(
         folder, lambda table: table.rename_columns([n.replace("user", "member") for n in table.column_names])
     )
@@ -115,7 +115,7 @@ def test_a_column_of_another_name_is_named(folder):
         read_rank_log(folder, TASKS)
 
 
-def test_a_log_of_this_format_must_have_its_columns(folder):
+def test_part_of_the_newest_format_needs_all_columns(folder):
     part = change(folder, lambda table: table.drop(["prerank"]))
     with pytest.raises(LogSchemaError, match=rf"{part}: column 'prerank' is missing"):
         read_rank_log(folder, TASKS)
@@ -131,7 +131,7 @@ def test_a_log_of_this_format_must_have_its_columns(folder):
         ("prerank", float("nan"), "column 'prerank', row 1: nan is not finite"),
     ],
 )
-def test_an_empty_or_infinite_cell_is_named_by_file_column_and_row(folder, column, value, message):
+def test_empty_or_infinite_cell_is_refused_with_its_row(folder, column, value, message):
     def spoil(table):
         at = table.schema.get_field_index(column)
         values = [value if row == 1 else old for row, old in enumerate(table[column].to_pylist())]
@@ -142,7 +142,7 @@ def test_an_empty_or_infinite_cell_is_named_by_file_column_and_row(folder, colum
         read_rank_log(folder, TASKS)
 
 
-def test_a_text_that_is_no_utf_8_is_damage(folder):
+def test_text_that_is_not_utf8_is_refused(folder):
     def spoil(table):
         n = len(table)
         texts = pa.Array.from_buffers(

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from karec.logs.parts import ABSENT, FORMAT
-from karec.logs.read import logged_tasks, read_rank_log
+from karec.logs.read import read_rank_log, read_tasks
 from karec.logs.write import RankLogWriter
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,15 +42,15 @@ def folder_of(tmp_path, version):
     return tmp_path
 
 
-def test_every_format_has_a_golden_part():
+def test_every_rank_log_format_has_a_golden_part():
     assert {path.stem for path in GOLDEN.iterdir()} == {f"format-{version}" for version in ABSENT}
     assert max(ABSENT) == FORMAT
 
 
 @pytest.mark.parametrize("version", ABSENT)
-def test_a_golden_part_says_what_it_said(tmp_path, version):
+def test_golden_part_is_read_with_its_values(tmp_path, version):
     folder = folder_of(tmp_path, version)
-    assert logged_tasks(folder) == TASKS
+    assert read_tasks(folder) == TASKS
     ranked, *others = read_rank_log(folder, TASKS, [7]).requests()
     np.testing.assert_array_equal(ranked.item_id, [10, 20, 30, 40])
     np.testing.assert_array_equal(ranked.position, [0, 3, 2, 1])
@@ -67,14 +67,14 @@ def test_a_golden_part_says_what_it_said(tmp_path, version):
         np.testing.assert_array_equal(others[-1].prerank, np.array([np.nan, -1, 0.5, 2], np.float32))
 
 
-def test_formats_are_read_as_one_log(tmp_path):
+def test_parts_of_all_formats_are_read_as_one_log(tmp_path):
     for version in ABSENT:
         shutil.copy(GOLDEN / f"format-{version}.parquet", tmp_path / f"part-{version}.parquet")
     log = read_rank_log(tmp_path, TASKS)
     assert len(log) == 4 + 3 + 4  # what both hold is one
 
 
-def test_what_is_written_today_is_the_newest_golden_part(tmp_path):
+def test_writer_writes_the_newest_golden_part(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         for each in (request(0, 4), request(1, 3), SHADOW):
             writer.append(**each)

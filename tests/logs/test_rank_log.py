@@ -18,7 +18,7 @@ from karec.logs.read import read_rank_log
 from karec.logs.write import RankLogWriter
 
 
-def test_a_request_is_read_back_in_order_of_ids_with_its_positions(tmp_path):
+def test_request_is_read_in_order_of_ids_with_positions(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         logits = append(writer, "r1", [30, 10, 20], fused=[0.2, 0.9, 0.2])
     log = read_rank_log(tmp_path, TASKS)
@@ -31,7 +31,7 @@ def test_a_request_is_read_back_in_order_of_ids_with_its_positions(tmp_path):
     assert set(log.model_version) == {7}
 
 
-def test_parts_are_written_as_rows_arrive_and_read_as_one_log_in_time(tmp_path):
+def test_parts_are_read_as_one_log_ordered_by_time(tmp_path):
     with RankLogWriter(tmp_path, TASKS, part_rows=4) as writer:
         for i in range(5):
             append(writer, f"r{i}", [1, 2, 3], time_ms=100 - i)
@@ -41,7 +41,7 @@ def test_parts_are_written_as_rows_arrive_and_read_as_one_log_in_time(tmp_path):
     assert list(log.time_ms) == sorted(log.time_ms)
 
 
-def test_repeated_parts_change_nothing(tmp_path):
+def test_repeated_parts_are_ignored(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         append(writer, "r1", [1, 2])
     part = next(tmp_path.glob("*.parquet"))
@@ -53,7 +53,7 @@ said = st.lists(st.tuples(st.integers(1, 3), st.sampled_from([-1.0, 0.25, 2.0]))
 
 
 @given(st.lists(said, min_size=1, max_size=3))
-def test_of_repeats_the_row_with_the_lowest_fused_score_stays(tmp_path_factory, parts):
+def test_repeats_keep_the_row_with_the_lowest_fused_score(tmp_path_factory, parts):
     """Whichever part holds it, and wherever."""
     folder, rows = tmp_path_factory.mktemp("log"), []
     for part in parts:
@@ -68,7 +68,7 @@ def test_of_repeats_the_row_with_the_lowest_fused_score_stays(tmp_path_factory, 
     )
 
 
-def test_the_row_that_stays_keeps_its_own_logits(tmp_path):
+def test_row_kept_of_repeats_has_its_own_logits(tmp_path):
     for fused, first in ((0.75, 10), (0.25, 20), (0.5, 30)):
         with RankLogWriter(tmp_path, TASKS) as writer:
             writer.append(
@@ -85,7 +85,7 @@ def test_the_row_that_stays_keeps_its_own_logits(tmp_path):
     assert log.fused.tolist() == [0.25] and log.logits.tolist() == [[20.0, 21.0]]
 
 
-def test_a_part_is_written_by_the_row_that_fills_it(tmp_path):
+def test_writer_writes_a_part_when_it_is_full(tmp_path):
     writer = RankLogWriter(tmp_path, TASKS, part_rows=4)
     n_parts = []
     for request, n in (("r1", 3), ("r2", 1), ("r3", 2), ("r4", 2), ("r5", 5)):
@@ -94,7 +94,7 @@ def test_a_part_is_written_by_the_row_that_fills_it(tmp_path):
     assert n_parts == [(0, 3), (1, 0), (1, 2), (2, 0), (3, 0)]
 
 
-def test_no_part_is_seen_half_written(tmp_path):
+def test_incomplete_part_is_not_visible(tmp_path):
     writer = RankLogWriter(tmp_path, TASKS)
     append(writer, "r1", [1])
     assert list(tmp_path.iterdir()) == []
@@ -102,7 +102,7 @@ def test_no_part_is_seen_half_written(tmp_path):
     assert [p.suffix for p in tmp_path.iterdir()] == [".parquet"]
 
 
-def test_shapes_that_disagree_are_refused(tmp_path):
+def test_append_refuses_shapes_that_do_not_fit(tmp_path):
     writer = RankLogWriter(tmp_path, TASKS)
     with pytest.raises(ValueError, match=r"2 items and 2 tasks, but logits \(2, 1\)"):
         writer.append(
@@ -124,7 +124,7 @@ def test_writers_share_a_folder_without_losing_rows(tmp_path):
     assert set(read_rank_log(tmp_path, TASKS).request_id) == {"r1", "r2"}
 
 
-def test_rows_that_cannot_be_written_are_given_up(tmp_path):
+def test_rows_that_cannot_be_written_are_dropped(tmp_path):
     folder = tmp_path / "log"
     writer = RankLogWriter(folder, TASKS)
     folder.rmdir()
@@ -139,7 +139,7 @@ def test_rows_that_cannot_be_written_are_given_up(tmp_path):
     assert set(read_rank_log(folder, TASKS).request_id) == {"r2"}
 
 
-def test_a_writer_without_a_size_writes_when_it_is_flushed(tmp_path):
+def test_writer_without_part_rows_writes_at_flush(tmp_path):
     writer = RankLogWriter(tmp_path, TASKS, part_rows=None)
     for at in range(3):
         append(writer, f"r{at}", [1, 2])
@@ -148,7 +148,7 @@ def test_a_writer_without_a_size_writes_when_it_is_flushed(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_request_s_rows_are_in_one_part(tmp_path):
+def test_rows_of_a_request_are_in_one_part(tmp_path):
     with RankLogWriter(tmp_path, TASKS, part_rows=4) as writer:
         for at in range(10):
             append(writer, f"r{at}", [1, 2, 3])
@@ -157,7 +157,7 @@ def test_a_request_s_rows_are_in_one_part(tmp_path):
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 4), max_size=4), st.integers(1, 4))
-def test_order_repeats_and_parts_do_not_matter(tmp_path_factory, random, repeats, n_parts):
+def test_read_does_not_depend_on_order_repeats_and_parts(tmp_path_factory, random, repeats, n_parts):
     folder = tmp_path_factory.mktemp("log")
     with RankLogWriter(folder, TASKS) as writer:
         append(writer, "r1", [1, 2, 3], time_ms=10)
@@ -175,7 +175,7 @@ def test_order_repeats_and_parts_do_not_matter(tmp_path_factory, random, repeats
         np.testing.assert_array_equal(getattr(dirty, field.name), getattr(clean, field.name))
 
 
-def test_a_shadow_request_is_apart_from_what_was_ranked(tmp_path):
+def test_shadow_pool_is_separate_from_ranked_items(tmp_path):
     with RankLogWriter(tmp_path, TASKS) as writer:
         append(writer, "r1", [1, 2])
         writer.append(
@@ -201,7 +201,7 @@ def test_a_shadow_request_is_apart_from_what_was_ranked(tmp_path):
     assert np.isnan(log.prerank[~log.shadow]).all()
 
 
-def test_a_log_of_format_1_is_read_by_its_mapping(folder):
+def test_part_of_format_1_is_read_with_defaults(folder):
     old = read_rank_log(folder, TASKS)
     change(folder, lambda table: table.drop(["shadow", "prerank"]).replace_schema_metadata(None))
     log = read_rank_log(folder, TASKS)
@@ -209,13 +209,13 @@ def test_a_log_of_format_1_is_read_by_its_mapping(folder):
     np.testing.assert_array_equal(log.logits, old.logits)
 
 
-def test_a_log_of_a_newer_format_is_refused(folder):
+def test_part_of_a_newer_format_is_refused(folder):
     part = change(folder, lambda table: table.replace_schema_metadata({FORMAT_KEY: b"3"}))
     with pytest.raises(LogSchemaError, match=rf"{part}: rank log format 3, this version reads \[1, 2\]"):
         read_rank_log(folder, TASKS)
 
 
-def test_rows_of_another_model_version_are_refused_by_row(folder):
+def test_row_of_an_unexpected_model_version_is_refused(folder):
     assert len(read_rank_log(folder, TASKS, [6, 7])) == 5
     with pytest.raises(
         LogSchemaError,
@@ -247,12 +247,12 @@ writer.close()
 """
 
 
-def test_after_a_fork_each_process_counts_and_writes_its_own_rows(tmp_path):
+def test_forked_writers_count_and_write_their_own_rows(tmp_path):
     subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], check=True)
     assert sorted(read_rank_log(tmp_path, ("click",)).request_id) == ["child", "child", "parent", "parent"]
 
 
-def test_a_forked_child_has_written_held_and_lost_nothing(tmp_path):
+def test_writer_in_a_forked_child_starts_with_zero_counts(tmp_path):
     def counts_nothing():
         assert writer.counts() == {"rows_written": 0, "rows_held": 0, "rows_lost": 0}
 
@@ -262,7 +262,7 @@ def test_a_forked_child_has_written_held_and_lost_nothing(tmp_path):
         assert writer.counts() == {"rows_written": 0, "rows_held": 2, "rows_lost": 0}
 
 
-def test_without_the_library_of_parquet_the_error_names_the_extra(tmp_path, monkeypatch):
+def test_writer_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(
         MissingExtra,
@@ -273,7 +273,7 @@ def test_without_the_library_of_parquet_the_error_names_the_extra(tmp_path, monk
     assert not (tmp_path / "log").exists()
 
 
-def test_parts_of_a_writer_are_numbered_from_zero(tmp_path):
+def test_parts_of_a_writer_are_numbered_from_0(tmp_path):
     with RankLogWriter(tmp_path, TASKS, part_rows=1) as writer:
         for request in ("r1", "r2", "r3"):
             append(writer, request, [1])
@@ -281,7 +281,7 @@ def test_parts_of_a_writer_are_numbered_from_zero(tmp_path):
     assert numbers == ["000000", "000001", "000002"]
 
 
-def test_a_forked_child_forgets_the_rows_of_its_parent(tmp_path):
+def test_writer_in_a_forked_child_drops_rows_of_the_parent(tmp_path):
     def appends():
         append(writer, "child", [1, 2])
         assert writer.counts() == {"rows_written": 0, "rows_held": 2, "rows_lost": 0}

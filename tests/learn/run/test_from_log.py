@@ -17,7 +17,7 @@ from karec.lab.simulate.world.answers import answers
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.run.from_log import ServedRun, train_from_log
 from karec.learn.run.train import train_all
-from karec.logs.contents import log_contents
+from karec.logs.contents import read_log_contents
 from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
 from karec.pipeline.side_effects import SideEffectQueue
@@ -294,7 +294,7 @@ def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, ane
     ranker = OnnxModel(anew.folder / "ranker.onnx")
     mine = read_rank_log(anew.folder / "served_log", world.dataset.tasks)
     theirs = read_rank_log(folder, world.dataset.tasks)
-    assert {part.ranker for part in log_contents(anew.folder / "served_log")} == {ranker.fingerprint}
+    assert {part.ranker for part in read_log_contents(anew.folder / "served_log")} == {ranker.fingerprint}
     assert mine.shadow.all() and (mine.model_version == 2).all()
 
     def pools(log):
