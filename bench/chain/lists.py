@@ -94,7 +94,7 @@ def follow(step: Follow, snapshot: Snapshot, turns: Turns) -> Channel:
     def recall(asked: Asked) -> Array:
         if asked.user < 0:
             return EMPTY
-        followed = follows.of(asked.user)[::-1].tolist()
+        followed = follows.row_values(asked.user)[::-1].tolist()
         return turns.read(
             [made[creator][: step.per_creator] for creator in followed if creator in made], step.quota
         )

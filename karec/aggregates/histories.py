@@ -69,7 +69,7 @@ class HistoryAggregate:
         start = snapshot.relations.get(self.name)
         if start is None or row < 0:
             return self.empty()
-        values = np.asarray(start.of(row), np.int64)
+        values = np.asarray(start.row_values(row), np.int64)
         times = (
             np.zeros(len(values), np.int64)
             if start.times is None

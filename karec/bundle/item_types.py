@@ -70,7 +70,7 @@ def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
     # while another version rolls in, kinds stay behind until works are through
     if not (bundle.path / tower).exists():
         check_version(path, index.model_version, bundle.model_version)
-    return index, ItemType.open(folder).over(bundle.snapshot)
+    return index, ItemType.open(folder).to_snapshot(bundle.snapshot)
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,9 @@ def _excerpt(snapshot: Snapshot, users: NDArray[Any]) -> Snapshot:
 
 def _lists(relation: Relation, rows: NDArray[Any]) -> Relation:
     indptr = np.concatenate([[0], np.cumsum(np.diff(relation.indptr)[rows])])
-    return Relation(indptr, np.concatenate([np.empty(0, np.int64), *(relation.of(int(row)) for row in rows)]))
+    return Relation(
+        indptr, np.concatenate([np.empty(0, np.int64), *(relation.row_values(int(row)) for row in rows)])
+    )
 
 
 def _user_vectors(

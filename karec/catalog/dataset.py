@@ -1,4 +1,4 @@
-"""What models learn from: a snapshot, the exposures that follow it, and the moments that split them."""
+"""Training data: a snapshot, the impressions after it, and the times that split them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from karec.catalog.snapshot import Snapshot
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """``exposures`` follow ``snapshot`` in time. Training rows have time < ``train_until_ms``, validation
-    rows time < ``valid_until_ms``, test rows the rest. ``tasks`` are the labels to learn, the main one first;
-    ``weights`` what each weighs in the score that feeds are ordered by, 1 for one that is not named.
-    ``notes`` say what every report must: what the loader dropped, took as unknown or drew, a line each.
-    ``drawn``: exposures without a positive label are negatives that were drawn, with a chance ∝ (how often a
-    work is taken + 1)^drawn; None: they were shown. ``timeless``: the moments of exposures are made up, and
-    say nothing but in which part an exposure is. ``columns``: what each column of the files became, {table:
-    {column: what}}, where the data are of files.
+    """A snapshot and labelled impressions, split by time into training, validation and test rows.
+
+    exposures       impressions after ``snapshot``
+    train_until_ms  training rows have an earlier time
+    valid_until_ms  validation rows have an earlier time, test rows have the rest
+    tasks           labels to learn, the main one first
+    weights         weight of each task in the score that orders pages, 1 if it is missing
+    notes           lines that every report shows: what the loader dropped, took as unknown or sampled
+    drawn           impressions without a positive label are sampled negatives, with probability ∝ (number of
+                    positives of an item + 1)^drawn. None: they were shown
+    timeless        the times of impressions are invented and only define the split
+    columns         {table: {column: use}} of data from files
     """
 
     name: str
@@ -35,11 +39,11 @@ class Dataset:
 
     @property
     def objectives(self) -> dict[str, float]:
-        """{task: its weight}, in the order of ``tasks``."""
+        """The weight of each task, in the order of ``tasks``."""
         return {task: float(self.weights.get(task, 1.0)) for task in self.tasks}
 
     def split(self) -> tuple[Impressions, Impressions, Impressions]:
-        """(training, validation, test), each in order of time."""
+        """Returns training, validation and test rows, each ordered by time."""
         time = self.exposures.time_ms
         train, valid = time < self.train_until_ms, time < self.valid_until_ms
         return self.exposures.take(train), self.exposures.take(~train & valid), self.exposures.take(~valid)

@@ -1,4 +1,4 @@
-"""Exposures: works that were shown to users, and what the users did."""
+"""Impressions: items shown to users, with labels of what the users did."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """M works that were shown, in order of time.
+    """M impressions, ordered by time.
 
     user_id, work_id (M,) int64
     time_ms          (M,) int64, Unix milliseconds
-    scene            (M,) int32, a code of the snapshot's ``labels["scene"]``
-    labels           {name: (M,) uint8, 0 or 1}; the snapshot's ``meaning`` says what they mean
-    play_ms          (M,) int64, milliseconds played; None where it is not known
+    scene            (M,) int32, index into the snapshot's ``labels["scene"]``
+    labels           {name: (M,) uint8, 0 or 1}, explained by the snapshot's ``meaning``
+    play_ms          (M,) int64, milliseconds played, None if unknown
     """
 
     user_id: NDArray[Any]
@@ -31,7 +31,7 @@ class Impressions:
         return len(self.user_id)
 
     def take(self, selector: NDArray[Any] | slice) -> Impressions:
-        """The exposures at ``selector`` (indices, a boolean mask, or a slice, which copies nothing)."""
+        """Returns the rows of ``selector``: indices, a boolean mask, or a slice, which copies nothing."""
         return Impressions(
             self.user_id[selector],
             self.work_id[selector],

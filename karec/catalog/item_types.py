@@ -1,9 +1,7 @@
-"""Kinds of items other than works: songs, creators, live rooms, song rooms. A scene recommends items of one
-kind.
+"""Item types other than works: songs, creators, live rooms, song rooms. A scene recommends one item type.
 
-A kind has items as works have: ids, columns, counters, and lists of each user (``history``, ``liked``) that
-hold ids of the kind. Users, friends and follows are the platform's own. On disk a kind is a folder beside the
-snapshot:
+An item type has ids, columns, counters, and lists of each user (``history``, ``liked``) with ids of the type.
+Users, friends and follows are those of the platform. On disk an item type is a folder next to the snapshot:
 
     kind.json                                      {"format": 1, "labels": {…}, "meaning": {…}}
     items/ids.npy  items/<column>.npy
@@ -22,11 +20,11 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import (
     Snapshot,
-    is_texts,
-    meaning_of,
-    meaning_table,
+    is_string_list,
+    meaning_to_dict,
     open_relations,
     open_table,
+    parse_meaning,
     save_columns,
     save_relations,
 )
@@ -35,13 +33,17 @@ from karec.errors import DataError
 
 FORMAT = 1
 HEAD, ITEMS, RELATIONS = "kind.json", "items", "relations"
-OF_PEOPLE = ("follows", "friends")  # relations between users: the platform's, whatever the kind
+USER_RELATIONS = ("follows", "friends")  # relations between users, the same for all item types
 
 
 @dataclass(frozen=True, eq=False)
 class ItemType:
-    """``items`` with columns as ``karec.catalog.schema`` says of works; ``relations`` of each user row to
-    ids of the kind; ``meaning`` of the kind's labels; ``labels`` name category codes of its columns.
+    """Items of one type with their relations.
+
+    items      table with the columns of ``karec.catalog.schema``
+    relations  of each user row to ids of the type
+    meaning    of the labels of the type
+    labels     names of category codes by column
     """
 
     items: Table
@@ -49,38 +51,44 @@ class ItemType:
     meaning: Meaning
     labels: Mapping[str, list[str]] = field(default_factory=dict)
 
-    def over(self, snapshot: Snapshot) -> Snapshot:
-        """``snapshot`` as scenes of this kind read it: its works are the items. DataError: lists of other
-        users."""
-        people = {name: relation for name, relation in snapshot.relations.items() if name in OF_PEOPLE}
+    def to_snapshot(self, snapshot: Snapshot) -> Snapshot:
+        """Returns ``snapshot`` with the items of this type in place of the works.
+
+        Raises DataError if the relations have another number of users.
+        """
+        user_relations = {
+            name: relation for name, relation in snapshot.relations.items() if name in USER_RELATIONS
+        }
         return replace(
             snapshot,
             works=self.items,
-            relations={**people, **self.relations},
+            relations={**user_relations, **self.relations},
             labels={**snapshot.labels, **self.labels},
             meaning=self.meaning,
             user_scene_counters=None,
         )
 
     def save(self, folder: Path) -> None:
-        """Writes the files into ``folder``, which is there and holds no kind yet."""
+        """Writes the files into ``folder``, an existing folder without an item type."""
         save_columns(folder / ITEMS, {"ids": self.items.ids, **self.items.columns})
         save_relations(folder / RELATIONS, self.relations)
-        head = {"format": FORMAT, "labels": dict(self.labels), "meaning": meaning_table(self.meaning)}
+        head = {"format": FORMAT, "labels": dict(self.labels), "meaning": meaning_to_dict(self.meaning)}
         (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
     def open(cls, folder: Path) -> ItemType:
-        """Mapped. DataError when ``folder`` is no kind, a damaged one, or one of a newer format. O(ids and
-        lists)."""
+        """Memory-maps the files. O(ids and lists).
+
+        Raises DataError if ``folder`` has no item type, a damaged one, or one of a newer format.
+        """
         try:
             head = read_json(folder / HEAD)
             if not isinstance(head, dict) or head.get("format") != FORMAT:
-                raise DataError(f"{folder / HEAD} is no kind of format {FORMAT}, which this version reads")
+                raise DataError(f"{folder / HEAD} is not an item type of format {FORMAT}")
             labels = head.get("labels")
-            if not isinstance(labels, dict) or not all(map(is_texts, labels.values())):
-                raise DataError(f"{folder / HEAD}: labels are no lists of names by column")
-            meaning = meaning_of(folder / HEAD, head.get("meaning"))
+            if not isinstance(labels, dict) or not all(map(is_string_list, labels.values())):
+                raise DataError(f"{folder / HEAD}: labels are not lists of names by column")
+            meaning = parse_meaning(folder / HEAD, head.get("meaning"))
             return cls(open_table(folder / ITEMS), open_relations(folder / RELATIONS), meaning, labels)
         except (OSError, ValueError) as error:
-            raise DataError(f"{folder} is not a kind of items: {error}") from error
+            raise DataError(f"{folder} is not an item type: {error}") from error

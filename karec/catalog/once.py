@@ -1,4 +1,4 @@
-"""Values that are computed once and kept."""
+"""Values that are computed once and cached."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ T = TypeVar("T")
 
 
 class Once:
-    """Values by key: the first ``get`` of a key builds its value, later ones return the same object.
+    """Cache by key: the first ``get`` of a key builds its value, later ones return the same object.
 
-    Any thread may call ``get`` at any moment. One thread builds while the others wait; ``build`` may get
-    other keys. What ``build`` raises is raised, and the next ``get`` tries again. A copy or a pickle is
-    empty.
+    Any number of threads may call ``get``. One thread builds while the others wait; ``build`` may get other
+    keys. If ``build`` raises an error, the next ``get`` calls it again. A copy or a pickle is empty.
     """
 
     def __init__(self) -> None:
@@ -25,7 +24,7 @@ class Once:
         return Once, ()
 
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
-        """The value of ``key``; ``build()`` makes it if this is the first call."""
+        """Returns the value of ``key``. The first call makes it by ``build()``."""
         if key not in self._values:
             with self._lock:
                 if key not in self._values:
@@ -35,10 +34,11 @@ class Once:
 
 
 class computed_once(Generic[T]):  # noqa: N801  (a decorator)
-    """Kept in the instance's ``__dict__``. No lock: threads that read it first at once may each compute it.
+    """Cached property, stored in the ``__dict__`` of the instance, without a lock.
 
-    ``functools.cached_property`` of Python 3.11 holds one lock for all instances of a class while it
-    computes: requests of other threads wait for it, and a process that forks meanwhile inherits it locked.
+    Threads that read it for the first time at once may each compute it. ``functools.cached_property`` of
+    Python 3.11 holds one lock for all instances of a class: requests of other threads wait for it, and a
+    process that forks meanwhile inherits it locked.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

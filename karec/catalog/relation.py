@@ -1,5 +1,4 @@
-"""Lists of ids, one for each row of a table: the works that a user watched, the creators whom a user
-follows."""
+"""Lists of ids, one for each row of a table: items that a user watched, creators that a user follows."""
 
 from __future__ import annotations
 
@@ -14,10 +13,12 @@ from numpy.typing import NDArray
 class Relation:
     """R lists of int64 ids in CSR form: row r has ``values[indptr[r]:indptr[r + 1]]``, oldest first.
 
-    ``times`` (as long as ``values``): Unix ms of each entry, 0 for one from before records began; None where
-    no moment is known. ``scenes``, integers, likewise: the code of the scene of each entry, −1 where it is
-    not known; None where none is. Raises ValueError when the lengths do not fit together or ``indptr`` falls.
-    O(R).
+    indptr  (R + 1,) int64
+    values  (M,) int64
+    times   (M,) Unix ms, 0 for entries older than the records. None: all unknown
+    scenes  (M,) codes of scenes, −1 if unknown. None: all unknown
+
+    Raises ValueError if the lengths do not fit or ``indptr`` falls. O(R).
     """
 
     indptr: NDArray[Any]
@@ -33,22 +34,22 @@ class Relation:
         if len(falls):
             at = int(falls[0])
             raise ValueError(f"indptr falls from {self.indptr[at]} to {self.indptr[at + 1]} after row {at}")
-        for name, of_entries in (("times", self.times), ("scenes", self.scenes)):
-            if of_entries is not None and len(of_entries) != len(self.values):
-                raise ValueError(f"{name} has {len(of_entries)} entries, values has {len(self.values)}")
+        for name, entries in (("times", self.times), ("scenes", self.scenes)):
+            if entries is not None and len(entries) != len(self.values):
+                raise ValueError(f"{name} has {len(entries)} entries, values has {len(self.values)}")
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
-    def of(self, row: int) -> NDArray[Any]:
-        """The ids of one row, a view."""
+    def row_values(self, row: int) -> NDArray[Any]:
+        """Returns the ids of one row, a view."""
         return self.values[self.indptr[row] : self.indptr[row + 1]]
 
     @classmethod
     def from_pairs(
         cls, rows: NDArray[Any], values: NDArray[Any], n_rows: int, times: NDArray[Any] | None = None
     ) -> Relation:
-        """Groups (row, value) pairs by row; within a row in order of time, then of input. O(M log M)."""
+        """Groups (row, value) pairs by row. A row is ordered by time, then by input position. O(M log M)."""
         order = np.argsort(rows, kind="stable") if times is None else np.lexsort((np.asarray(times), rows))
         indptr = np.zeros(n_rows + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])

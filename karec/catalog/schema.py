@@ -1,19 +1,18 @@
-"""What the names of columns and labels mean. Loaders write these names; everything else reads their meaning
-here.
+"""Meanings of the names of columns and labels. Loaders write these names, all other packages read them.
 
-Roles of works, each a column of this name, and each may be missing:
-    creator_id, song_id            who made it, what is sung in it
-    type, tag                      audio or video; what it is about
-    era                            when its song came out
-    upload_ms                      when it was published
+Optional columns of items with a role:
+    creator_id, song_id            creator; song that is sung
+    type, tag                      audio or video; subject
+    era                            when the song was released
+    upload_ms                      time of publication
 
-The column ``community`` of users is made at publish: which group of the social graph a user belongs to.
+The column ``community`` of users is made at publish: the group of the social graph that the user belongs to.
 
-Columns of works and users, by name and dtype:
-    count_exposed, count_<label>   counters of exposures, float32
-    *_ms, integer                  a moment in Unix milliseconds, ≤ 0 where it is not known
-    other integers                 a category, negative where it is missing
-    floating                       a number
+Columns of items and users, by name and dtype:
+    count_exposed, count_<label>   counters of impressions, float32
+    *_ms, integer                  time in Unix milliseconds, ≤ 0 if unknown
+    other integers                 category, negative if missing
+    floating                       number
 """
 
 from __future__ import annotations
@@ -29,19 +28,18 @@ CREATOR, SONG, TYPE, TAG, PUBLISHED = "creator_id", "song_id", "type", "tag", "u
 ERA, COMMUNITY = "era", "community"
 ROLES = CREATOR, SONG, TYPE, TAG, PUBLISHED
 EXPOSED = "count_exposed"
-LATEST_MS = 253_402_300_799_999  # the last moment of the year 9999; a later one is no moment
+LATEST_MS = 253_402_300_799_999  # end of the year 9999; later values are not times
 FAMILY = "family"
-NO_FAMILY = 0  # the ``family`` of a user or work that has none: this code, or a negative one
+NO_FAMILY = 0  # code of a user or item without a family; negative codes mean the same
 
 
 def counter(label: str) -> str:
-    """The name of the counter of exposures with ``label``."""
+    """Returns the name of the counter of impressions with ``label``."""
     return f"count_{label}"
 
 
 def is_named(column: str, codes: NDArray[Any]) -> NDArray[Any]:
-    """(N,) bool: which ``codes`` of the category ``column`` are a value: not one that is missing, nor no
-    family."""
+    """Returns (N,) True for ``codes`` of the category ``column`` that are not missing and not NO_FAMILY."""
     return np.asarray(np.asarray(codes) > (NO_FAMILY if column == FAMILY else -1))
 
 
@@ -51,15 +49,16 @@ def is_counter(column: str) -> bool:
 
 @dataclass(frozen=True)
 class Meaning:
-    """Which labels of an exposure say what a user thought of the work. An exposure has the meaning when one
-    of the labels is positive; labels that exposures lack are passed over.
+    """Labels by their meaning. An impression has a meaning if one of its labels is positive.
 
-    enjoyed   the work enters the user's history; in none of them, it enters the skipped works. The last that
-              is counted is what popular works are ordered by
-    liked     the work enters the user's liked works
-    followed  the work's creator enters the creators whom the user follows
-    drawn     exposures that have one of these labels, positive or not, make no skipped works: those without
-              were drawn, and nobody passed them over
+    Labels that impressions do not have are ignored.
+
+    enjoyed   adds the item to the user's history, and without any of them to the skipped items. Popular items
+              are ordered by the last of these labels that has a counter
+    liked     adds the item to the user's liked items
+    followed  adds the item's creator to the creators that the user follows
+    drawn     impressions with one of these labels, positive or not, never count as skipped: those without a
+              positive label were sampled, and no user skipped them
     """
 
     enjoyed: tuple[str, ...] = ()
@@ -68,29 +67,29 @@ class Meaning:
     drawn: tuple[str, ...] = ()
 
     def is_enjoyed(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """(M,) bool. Raises ValueError when the exposures have none of the labels."""
+        """Returns (M,) bool. Raises ValueError if impressions have none of these labels."""
         if not any(name in labels for name in self.enjoyed):
             said = f"enjoyed is said by {list(self.enjoyed)}"
             raise ValueError(f"exposures have the labels {list(labels)}, and none that says enjoyed; {said}")
         return _any(self.enjoyed, labels)
 
     def is_skipped(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """(M,) bool: shown, and not enjoyed. Raises ValueError as ``is_enjoyed``."""
+        """Returns (M,) bool: not enjoyed. Raises ValueError as ``is_enjoyed``."""
         enjoyed = self.is_enjoyed(labels)
         return np.zeros_like(enjoyed) if any(name in labels for name in self.drawn) else ~enjoyed
 
     def is_liked(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """(M,) bool; False where there is no such label."""
+        """Returns (M,) bool, False without such a label."""
         return _any(self.liked, labels)
 
     def is_followed(self, labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """(M,) bool; False where there is no such label."""
+        """Returns (M,) bool, False without such a label."""
         return _any(self.followed, labels)
 
 
 def _any(names: tuple[str, ...], labels: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    found = np.zeros(len(next(iter(labels.values()), ())), bool)
+    is_positive = np.zeros(len(next(iter(labels.values()), ())), bool)
     for name in names:
         if name in labels:
-            found |= labels[name] > 0
-    return found
+            is_positive |= labels[name] > 0
+    return is_positive

@@ -1,16 +1,14 @@
-"""The platform at a moment: works, users, relations and counters. Loaders make it; learning and recall read
-it.
+"""Snapshot of the platform: items, users, relations and counters at one time.
 
-On disk a snapshot is a folder of ``.npy`` files, memory-mapped when it is opened, so that processes share one
-copy:
+On disk a snapshot is a folder of ``.npy`` files. They are memory-mapped, so that processes share one copy:
 
     snapshot.json                                  {"format": 3, "time_ms": …, "labels": {…}, "meaning": {…}}
-    works/ids.npy  works/<column>.npy              users/ likewise
-    user_scene_counters/<counter>.npy              where the snapshot has them
-    relations/<name>.{indptr,values,times,scenes}.npy      times and scenes where the relation has them
+    works/ids.npy  works/<column>.npy              users/ has the same files
+    user_scene_counters/<counter>.npy              optional
+    relations/<name>.{indptr,values,times,scenes}.npy      times and scenes are optional
 
-Formats 2 and 1 are read too, which say nothing of labels' meaning: it was FORMER_MEANING. The head of format
-1 is labels.json, without a format; its counters by user and scene are in visits/.
+Formats 2 and 1 are still read. Their labels have FORMER_MEANING. The head of format 1 is labels.json, without
+a format, and its counters by user and scene are in visits/.
 """
 
 from __future__ import annotations
@@ -45,19 +43,16 @@ COUNTERS = "user_scene_counters"
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Works, users and relations as of ``time_ms``, Unix milliseconds.
+    """Items, users and relations at ``time_ms``, Unix milliseconds.
 
-    works, users         their columns as ``karec.catalog.schema`` says
-    relations            a list of ids for each user row: ``history`` (works enjoyed), ``skipped`` (works
-                         passed over), ``liked`` (works), ``follows`` (creators), ``friends`` (users); any may
-                         be missing
-    labels               names of category codes, for people: {"scene": ["home", …], "type": ["audio",
-                         "video"]}
-    meaning              which labels say enjoyed, liked, followed
-    user_scene_counters  the counters of each user in each of the S scenes that ``labels`` names, (users · S,)
-                         float32, row = user row · S + scene code; None where nothing was counted by scene
-    built                what readers build from the snapshot (postings, orders): built once, shared, freed
-                         with it
+    works, users         tables with the columns of ``karec.catalog.schema``
+    relations            lists of ids for each user row: ``history`` (items enjoyed), ``skipped`` (items),
+                         ``liked`` (items), ``follows`` (creators), ``friends`` (users); each is optional
+    labels               names of category codes: {"scene": ["home", …], "type": ["audio", "video"]}
+    meaning              labels that mean enjoyed, liked, followed
+    user_scene_counters  {counter: (users · S,) float32} in the S scenes of ``labels``; row = user row · S +
+                         scene code. None: nothing was counted by scene
+    built                cache of values that readers build from the snapshot (postings, orders)
 
     Raises DataError for relations or counters of another number of users.
     """
@@ -87,27 +82,26 @@ class Snapshot:
 
     @property
     def n_scenes(self) -> int:
-        """How many scenes ``labels`` names."""
+        """The number of scenes in ``labels``."""
         return len(self.labels.get("scene", ()))
 
     @property
     def published_ms(self) -> NDArray[Any]:
-        """(works,) int64: when each work was published, ≤ 0 where it is not known."""
+        """(works,) int64: time of publication, ≤ 0 if unknown."""
         columns = self.works.columns
         return np.asarray(columns[PUBLISHED]) if PUBLISHED in columns else np.zeros(len(self.works), np.int64)
 
     def user_scene_rows(self, user_rows: NDArray[Any], scenes: NDArray[Any]) -> NDArray[Any]:
-        """(N,) int64 rows of ``user_scene_counters``; −1 for user row −1 and for a scene that has no name."""
-        known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
-        return np.where(known, user_rows * self.n_scenes + scenes, -1)
+        """Returns (N,) int64 rows of ``user_scene_counters``, −1 for user row −1 and unknown scenes."""
+        is_known = (user_rows >= 0) & (scenes >= 0) & (scenes < self.n_scenes)
+        return np.where(is_known, user_rows * self.n_scenes + scenes, -1)
 
-    def released(self) -> Snapshot:
-        """The same platform without works that are published only after its moment: what can be
-        recommended."""
+    def drop_unpublished(self) -> Snapshot:
+        """Returns the snapshot without items that are published after its time."""
         return replace(self, works=self.works.take(self.published_ms <= self.time_ms))
 
     def save(self, folder: Path) -> None:
-        """Writes the files into ``folder``, which is made when it is missing and holds no snapshot yet."""
+        """Writes the files into ``folder``, a new folder or one without a snapshot."""
         for name, table in (("works", self.works), ("users", self.users)):
             save_columns(folder / name, {"ids": table.ids, **table.columns})
         if self.user_scene_counters is not None:
@@ -117,17 +111,18 @@ class Snapshot:
             "format": FORMAT,
             "time_ms": self.time_ms,
             "labels": dict(self.labels),
-            "meaning": meaning_table(self.meaning),
+            "meaning": meaning_to_dict(self.meaning),
         }
         with naming(folder / HEAD):
             (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
     def open(cls, folder: Path) -> Snapshot:
-        """Raises DataError when ``folder`` is no snapshot, a damaged one, or one of a newer format.
+        """Memory-maps the files of ``folder``. O(rows of ids and lists).
 
-        Kinds and lengths are checked, values are not but for ids and the bounds of lists. O(rows of ids and
-        lists).
+        Dtypes, lengths, ids and the bounds of lists are checked, other values are not.
+
+        Raises DataError if the folder has no snapshot, a damaged one, or one of a newer format.
         """
         try:
             head = _read_head(folder)
@@ -162,25 +157,25 @@ def _read_head(folder: Path) -> dict[str, Any]:
     if not isinstance(labels, dict):
         raise DataError(f"{path}: labels is {type(labels).__name__}, expected lists of names by column")
     for column, names in labels.items():
-        if not is_texts(names):
-            raise DataError(f"{path}: the labels of {column[:40]!r} are no list of names")
+        if not is_string_list(names):
+            raise DataError(f"{path}: the labels of {column[:40]!r} are not a list of names")
     version = head["format"] if path.name == HEAD else 1
-    meaning = FORMER_MEANING if version < 3 else meaning_of(path, head.get("meaning"))
+    meaning = FORMER_MEANING if version < 3 else parse_meaning(path, head.get("meaning"))
     return {"format": version, "time_ms": time_ms, "labels": labels, "meaning": meaning}
 
 
-def meaning_table(meaning: Meaning) -> dict[str, tuple[str, ...]]:
-    """What a head says of ``meaning``; ``meaning_of`` reads it."""
+def meaning_to_dict(meaning: Meaning) -> dict[str, tuple[str, ...]]:
+    """Returns the entry of a head for ``meaning``; ``parse_meaning`` reads it."""
     return {name: labels for name, labels in asdict(meaning).items() if labels or name != "drawn"}
 
 
-def meaning_of(path: Path, meaning: object) -> Meaning:
-    """DataError naming ``path``, the head that holds it, for what is no table of labels."""
+def parse_meaning(path: Path, meaning: object) -> Meaning:
+    """Reads the entry of the head ``path``. Raises DataError if it is not a table of labels."""
     known = {field.name for field in fields(Meaning)}
     if (
         not isinstance(meaning, dict)
         or not meaning.keys() <= known
-        or not all(map(is_texts, meaning.values()))
+        or not all(map(is_string_list, meaning.values()))
     ):
         raise DataError(
             f"{path}: meaning is {repr(meaning)[:60]}, expected lists of labels by {sorted(known)}"
@@ -188,8 +183,8 @@ def meaning_of(path: Path, meaning: object) -> Meaning:
     return Meaning(**{name: tuple(labels) for name, labels in meaning.items()})
 
 
-def is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def is_string_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def save_columns(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -199,26 +194,25 @@ def save_columns(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def save_relations(folder: Path, relations: Mapping[str, Relation]) -> None:
-    """Into ``folder``, which is made."""
     folder.mkdir()
     for name, relation in relations.items():
         _save(folder / f"{name}.indptr.npy", relation.indptr)
         _save(folder / f"{name}.values.npy", relation.values)
-        for part, of_entries in (("times", relation.times), ("scenes", relation.scenes)):
-            if of_entries is not None:
-                _save(folder / f"{name}.{part}.npy", of_entries)
+        for part, entries in (("times", relation.times), ("scenes", relation.scenes)):
+            if entries is not None:
+                _save(folder / f"{name}.{part}.npy", entries)
 
 
 def _save(path: Path, values: NDArray[Any]) -> None:
-    """NumPy writes into anything with ``write``; into a file itself it would forget why a write failed."""
+    """Writes an array through an object with ``write``: into a file NumPy loses the reason of an error."""
     with naming(path), path.open("xb") as file:
         np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
 
 
-def _read(path: Path, how: Callable[[Path], T]) -> T:
-    """What ``how`` reads at ``path``; DataError names the file that it refuses."""
+def _read(path: Path, reader: Callable[[Path], T]) -> T:
+    """Returns ``reader(path)``. Raises DataError with the path in place of OSError and ValueError."""
     try:
-        return how(path)
+        return reader(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -226,17 +220,17 @@ def _read(path: Path, how: Callable[[Path], T]) -> T:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    loaded = _read(path, map_npy)
-    if loaded.ndim != 1:
-        raise DataError(f"{path} has shape {loaded.shape}, expected one value a row")
-    return loaded
+    array = _read(path, map_npy)
+    if array.ndim != 1:
+        raise DataError(f"{path} has shape {array.shape}, expected one value for each row")
+    return array
 
 
 def _load_ids(path: Path) -> NDArray[Any]:
-    loaded = _load(path)
-    if loaded.dtype != np.int64:
-        raise DataError(f"{path} is of {loaded.dtype}, expected int64")
-    return loaded
+    array = _load(path)
+    if array.dtype != np.int64:
+        raise DataError(f"{path} is of {array.dtype}, expected int64")
+    return array
 
 
 def _open_columns(folder: Path) -> dict[str, NDArray[Any]]:
@@ -249,7 +243,7 @@ def open_table(folder: Path) -> Table:
 
 
 def open_relations(folder: Path) -> dict[str, Relation]:
-    """By name; a part of one alone is refused where it lacks the others."""
+    """Opens relations by name. Raises DataError for a relation without all required parts."""
     parts = (_RELATION.fullmatch(path.name) for path in folder.glob("*.npy"))
     return {name: _open_relation(folder, name) for name in sorted({part[1] for part in parts if part})}
 

@@ -49,7 +49,7 @@ def set_up(
     bundle of
     its own vectors alone.
     """
-    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
+    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
     kinds = {} if kinds_of is None else kinds_of(snapshot)
     published: dict[str, Any] = {
         "ids": ids,

@@ -58,7 +58,7 @@ def _user(served: Served, text: str, scene: str | None) -> dict[str, Any]:
     snapshot = bundle.snapshot
     row = int(snapshot.users.lookup(np.array([number]))[0])
     columns = {} if row < 0 else {key: column[row] for key, column in snapshot.users.columns.items()}
-    lists = {} if row < 0 else {key: each.of(row) for key, each in snapshot.relations.items()}
+    lists = {} if row < 0 else {key: each.row_values(row) for key, each in snapshot.relations.items()}
     behind = None
     if cascade.online is not None:
         view, behind = cascade.online.view(number)

@@ -106,7 +106,7 @@ def test_both_readings_of_a_list_give_what_a_loop_gives(fold, rows, as_of):
     before = [row for row in rows if row[2] < as_of]
     expected = [plain_list(fold.name, rows, user, as_of, fold.keep) for user in range(3)]
     state = fold.after(snapshot(), LocatedEvents.of(snapshot(), exposures(before)))
-    assert [state.of(user).tolist() for user in range(3)] == expected
+    assert [state.row_values(user).tolist() for user in range(3)] == expected
     over_time = fold.over_time(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)))
     lists = over_time.at(np.arange(3), np.full(3, as_of))
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(60)] == expected
@@ -160,7 +160,7 @@ def test_a_history_ends_with_the_last_hundred_in_both_readings():
     for."""
     rows = [(0, at % 4, START + at, (1, 0, 0, 0), 0) for at in range(140)]
     shown = exposures(rows)
-    served = advance(snapshot(), shown, START + 140).relations["history"].of(0)
+    served = advance(snapshot(), shown, START + 140).relations["history"].row_values(0)
     assert served.tolist() == shown.work_id[-100:].tolist()
     over_time = HISTORY.over_time(snapshot(), LocatedEvents.of(snapshot(), shown))
     trained = over_time.at(np.array([0]), np.array([START + 140])).latest(120)[0]

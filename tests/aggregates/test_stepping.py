@@ -160,7 +160,7 @@ def test_a_later_label_counts_and_is_no_exposure():
         "count_like": 1,
         "count_follow": 0,
     }
-    assert HISTORY.after(BASE, happened).of(0).tolist() == [70, 10, 70, 70]
-    assert SKIPPED.after(BASE, happened).of(0).tolist() == [70]
-    assert LIKED.after(BASE, happened).of(0).tolist() == [10, 70]
+    assert HISTORY.after(BASE, happened).row_values(0).tolist() == [70, 10, 70, 70]
+    assert SKIPPED.after(BASE, happened).row_values(0).tolist() == [70]
+    assert LIKED.after(BASE, happened).row_values(0).tolist() == [10, 70]
     assert added(happened, ("count_exposed",)).tolist() == [[1], [0]]

@@ -172,7 +172,7 @@ def answer(bundle: Bundle) -> None:
     snapshot, encoder = bundle.snapshot, bundle.encoder
     for relation in snapshot.relations.values():
         for row in range(len(relation)):
-            relation.of(row)
+            relation.row_values(row)
     items = encoder.encode_items(snapshot, np.arange(-1, len(snapshot.works)), snapshot.time_ms)
     for user in (*snapshot.users.ids[:3].tolist(), -9):
         inputs = encoder.encode_user(snapshot, user, snapshot.time_ms, 0)

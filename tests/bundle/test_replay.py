@@ -409,10 +409,12 @@ def test_a_catalogue_of_any_size_costs_an_excerpt(good):
     rows = _few_users(snapshot)
     excerpt = _excerpt(snapshot, rows)
     assert excerpt.users.ids.tolist() == snapshot.users.ids[rows].tolist() and len(rows) <= 3
-    assert len(excerpt.works) <= WORKS + sum(len(snapshot.relations["history"].of(int(row))) for row in rows)
+    assert len(excerpt.works) <= WORKS + sum(
+        len(snapshot.relations["history"].row_values(int(row))) for row in rows
+    )
     for at, row in enumerate(rows):
         for name, relation in snapshot.relations.items():
-            assert excerpt.relations[name].of(at).tolist() == relation.of(int(row)).tolist()
+            assert excerpt.relations[name].row_values(at).tolist() == relation.row_values(int(row)).tolist()
         for name, counter in snapshot.user_scene_counters.items():
             by_scene = counter.reshape(-1, snapshot.n_scenes)
             np.testing.assert_array_equal(

@@ -20,12 +20,12 @@ def copy(tmp_path):
     return shutil.copytree(SNAPSHOTS / f"snapshot-{FORMAT}", tmp_path / "snapshot")
 
 
-def test_the_format_that_is_written_has_a_golden_folder():
+def test_written_snapshot_format_has_a_golden_folder():
     assert [folder.name for folder in FORMATS] == [f"snapshot-{number}" for number in range(1, FORMAT + 1)]
 
 
 @pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
-def test_a_golden_snapshot_opens_as_it_was_stored(folder):
+def test_golden_snapshot_opens_with_its_contents(folder):
     opened, stored = Snapshot.open(folder), golden_snapshot()
     assert (opened.time_ms, opened.labels, opened.meaning) == (stored.time_ms, stored.labels, stored.meaning)
     pairs = [
@@ -51,7 +51,7 @@ def test_a_golden_snapshot_opens_as_it_was_stored(folder):
         assert relation.times is None or found.times.tolist() == relation.times.tolist()
 
 
-def test_what_is_written_has_the_files_of_the_golden_folder(tmp_path):
+def test_saved_snapshot_has_the_files_of_the_golden_folder(tmp_path):
     golden_snapshot().save(tmp_path / "snapshot")
     roots = tmp_path / "snapshot", SNAPSHOTS / f"snapshot-{FORMAT}"
     written, golden = ({str(path.relative_to(root)) for path in root.rglob("*.*")} for root in roots)
@@ -62,7 +62,7 @@ def test_what_is_written_has_the_files_of_the_golden_folder(tmp_path):
     assert written == golden
 
 
-def test_a_newer_snapshot_is_refused_by_its_format(copy):
+def test_snapshot_of_a_newer_format_is_refused(copy):
     head = json.loads((copy / "snapshot.json").read_text())
     (copy / "snapshot.json").write_text(json.dumps({**head, "format": FORMAT + 1}))
     with pytest.raises(
@@ -72,7 +72,7 @@ def test_a_newer_snapshot_is_refused_by_its_format(copy):
 
 
 @pytest.mark.parametrize("kept", [0, 0.5, 0.9])
-def test_a_snapshot_with_a_file_cut_short_is_refused(copy, kept):
+def test_snapshot_with_a_truncated_file_is_refused(copy, kept):
     for path in sorted(copy.rglob("*.*")):
         whole = path.read_bytes()
         path.write_bytes(whole[: int(len(whole) * kept)])
@@ -83,7 +83,7 @@ def test_a_snapshot_with_a_file_cut_short_is_refused(copy, kept):
 
 
 @pytest.mark.parametrize("name", ["snapshot.json", "works/ids.npy", "relations/history.values.npy"])
-def test_a_snapshot_that_lacks_a_file_is_refused(copy, name):
+def test_snapshot_without_a_required_file_is_refused(copy, name):
     (copy / name).unlink()
     with pytest.raises(
         DataError, match=f"{name} cannot be read: No such file|is not a snapshot: it has no {name}"
@@ -91,7 +91,7 @@ def test_a_snapshot_that_lacks_a_file_is_refused(copy, name):
         Snapshot.open(copy)
 
 
-def test_parts_that_do_not_fit_together_are_refused(copy):
+def test_snapshot_parts_of_different_lengths_are_refused(copy):
     np.save(copy / "relations" / "history.values.npy", np.arange(3))
     with pytest.raises(DataError, match=r"history.indptr.npy is damaged: indptr holds 0 … 7, expected 0 … 3"):
         Snapshot.open(copy)

@@ -9,7 +9,7 @@ import pytest
 from karec.catalog.once import Once
 
 
-def test_threads_that_ask_at_once_get_one_object_built_once():
+def test_once_builds_one_object_for_concurrent_threads():
     once, built, found, barrier = Once(), [], [], threading.Barrier(16)
 
     def build():
@@ -29,27 +29,27 @@ def test_threads_that_ask_at_once_get_one_object_built_once():
     assert len(found) == 16 and len(set(map(id, found))) == 1
 
 
-def test_keys_have_values_of_their_own_and_a_build_may_get_another_key():
+def test_once_builds_keys_separately_and_allows_nested_gets():
     once = Once()
     assert once.get("sum", lambda: once.get("a", lambda: 1) + once.get("b", lambda: 2)) == 3
     assert once.get("a", lambda: 7) == 1
 
 
-def test_a_build_that_fails_is_tried_again():
+def test_once_retries_a_failed_build():
     once = Once()
     with pytest.raises(ZeroDivisionError):
         once.get("key", lambda: 1 // 0)
     assert once.get("key", lambda: 5) == 5
 
 
-def test_none_is_a_value():
+def test_once_caches_none():
     once = Once()
     assert once.get("key", lambda: None) is None
     assert once.get("key", lambda: 5) is None
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda once: pickle.loads(pickle.dumps(once))])
-def test_a_copy_is_empty(copied):
+def test_copy_of_once_is_empty(copied):
     once = Once()
     once.get("key", lambda: 1)
     assert copied(once).get("key", lambda: 2) == 2

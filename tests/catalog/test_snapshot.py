@@ -17,35 +17,35 @@ from karec.errors import DataError
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), unique=True), st.lists(st.integers(-(2**62), 2**62)))
-def test_lookup_is_a_dictionary(ids, others):
+def test_table_lookup_equals_a_dictionary(ids, others):
     wanted = ids[::2] + others
     rows = Table(np.array(ids, np.int64), {}).lookup(np.array(wanted, np.int64))
     known = {id_: row for row, id_ in enumerate(ids)}
     assert rows.tolist() == [known.get(id_, -1) for id_ in wanted]
 
 
-def test_ids_are_unique():
-    with pytest.raises(ValueError, match="3 stands twice"):
+def test_table_refuses_repeated_ids():
+    with pytest.raises(ValueError, match="3 appears twice"):
         Table(np.array([3, 1, 3]), {})
 
 
-def test_columns_are_as_long_as_ids():
+def test_table_refuses_a_column_of_another_length():
     with pytest.raises(ValueError, match="column 'x' has 1 rows, ids has 2"):
         Table(np.array([3, 1]), {"x": np.zeros(1)})
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 3))))
-def test_relations_group_by_row_in_order_of_time(triples):
+def test_relation_groups_pairs_by_row_ordered_by_time(triples):
     rows, values, times = (np.array([t[i] for t in triples], np.int64) for i in range(3))
     relation = Relation.from_pairs(rows, values, 5, times)
     for row in range(5):
         expected = [
             v for _, v in sorted(((t, v) for r, v, t in triples if r == row), key=lambda pair: pair[0])
         ]
-        assert relation.of(row).tolist() == expected
+        assert relation.row_values(row).tolist() == expected
 
 
-def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
+def test_saved_snapshot_opens_unchanged(platform, tmp_path):
     platform.save(tmp_path / "s")
     opened = Snapshot.open(tmp_path / "s")
     assert opened.time_ms == platform.time_ms
@@ -57,7 +57,7 @@ def test_a_saved_snapshot_opens_as_it_was(platform, tmp_path):
         np.testing.assert_array_equal(opened.relations[name].values, relation.values)
 
 
-def test_the_scenes_of_lists_are_saved_and_a_list_without_opens_without(platform, tmp_path):
+def test_snapshot_saves_scenes_of_relations_if_present(platform, tmp_path):
     history = platform.relations["history"]
     scenes = np.arange(len(history.values)).astype(np.int16) % 2
     replace(platform, relations={**platform.relations, "history": replace(history, scenes=scenes)}).save(
@@ -75,7 +75,7 @@ def test_the_scenes_of_lists_are_saved_and_a_list_without_opens_without(platform
         Snapshot.open(tmp_path / "s")
 
 
-def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without(platform, tmp_path):
+def test_snapshot_saves_scene_counters_if_present(platform, tmp_path):
     assert platform.user_scene_counters is None
     platform.save(tmp_path / "without")
     assert Snapshot.open(tmp_path / "without").user_scene_counters is None
@@ -87,7 +87,7 @@ def test_counters_by_user_and_scene_are_saved_and_a_folder_without_opens_without
         np.testing.assert_array_equal(opened[name], column)
 
 
-def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path):
+def test_scene_counters_are_memory_mapped(platform, tmp_path):
     """There are users × scenes of them: what is not mapped, every process that serves would hold for
     itself."""
     replace(platform, user_scene_counters={"count_exposed": np.zeros(8, np.float32)}).save(tmp_path)
@@ -96,7 +96,7 @@ def test_counters_by_user_and_scene_lie_in_mapped_files_alone(platform, tmp_path
     assert type(opened) is dict and all(type(column.base) is np.memmap for column in opened.values())
 
 
-def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
+def test_user_scene_rows_index_scene_counters(platform):
     rows = platform.user_scene_rows(np.array([0, 0, 3, -1, 2, 2]), np.array([0, 1, 1, 0, 2, -1]))
     assert rows.tolist() == [0, 1, 7, -1, -1, -1]
     with pytest.raises(
@@ -109,7 +109,7 @@ def test_counters_of_a_user_in_a_scene_are_found_by_row(platform):
     st.sets(st.integers(-9, 30) | st.integers(-(2**62), 2**62), max_size=9),
     st.lists(st.integers(-12, 33) | st.integers(-(2**63), 2**63 - 1), max_size=9),
 )
-def test_rows_are_found_by_id_however_many_are_asked_for_and_however_far_ids_lie_apart(ids, wanted):
+def test_lookup_finds_rows_of_dense_and_sparse_ids(ids, wanted):
     ids = list(ids)
     wanted = [*wanted, *ids[:3]]
     expected = [ids.index(one) if one in ids else -1 for one in wanted]
@@ -119,15 +119,15 @@ def test_rows_are_found_by_id_however_many_are_asked_for_and_however_far_ids_lie
     assert [table.row(one) for one in wanted] == expected
 
 
-def test_works_of_the_future_are_not_released(platform):
+def test_drop_unpublished_removes_future_items(platform):
     later = Snapshot(
         platform.time_ms - 1, platform.works, platform.users, platform.relations, platform.labels
     )
-    assert 100 in platform.released().works.ids
-    assert later.released().works.ids.tolist() == list(range(101, 110))
+    assert 100 in platform.drop_unpublished().works.ids
+    assert later.drop_unpublished().works.ids.tolist() == list(range(101, 110))
 
 
-def test_a_folder_that_is_no_snapshot_is_refused(platform, tmp_path):
+def test_open_refuses_a_folder_without_snapshot(platform, tmp_path):
     with pytest.raises(DataError, match="is not a snapshot"):
         Snapshot.open(tmp_path)
     platform.save(tmp_path / "s")
@@ -136,7 +136,7 @@ def test_a_folder_that_is_no_snapshot_is_refused(platform, tmp_path):
         Snapshot.open(tmp_path / "s")
 
 
-def test_a_disk_that_takes_no_more_is_told_with_the_file(platform, tmp_path):
+def test_save_names_the_file_if_the_disk_is_full(platform, tmp_path):
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -151,16 +151,16 @@ def test_a_disk_that_takes_no_more_is_told_with_the_file(platform, tmp_path):
     assert os.read(reading, 1_000).decode() == f"File too large: {tmp_path}/snapshot/works/ids.npy"
 
 
-def test_works_need_no_role(platform, tmp_path):
+def test_snapshot_needs_no_role_columns(platform, tmp_path):
     bare = Snapshot(platform.time_ms, Table(np.array([1, 2]), {}), platform.users, {}, {})
     bare.save(tmp_path / "snapshot")
     opened = Snapshot.open(tmp_path / "snapshot")
-    assert opened.released().works.ids.tolist() == [1, 2]
+    assert opened.drop_unpublished().works.ids.tolist() == [1, 2]
     assert opened.published_ms.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("meaning", ["enjoyed", 7, {"enjoyed": 1}, {"loved": []}])
-def test_a_snapshot_whose_meaning_cannot_be_read_is_refused(platform, tmp_path, meaning):
+def test_open_refuses_a_damaged_meaning(platform, tmp_path, meaning):
     platform.save(tmp_path / "snapshot")
     head = tmp_path / "snapshot" / "snapshot.json"
     head.write_text(json.dumps({**json.loads(head.read_text()), "meaning": meaning}))

@@ -102,7 +102,7 @@ def test_following_shows_works_of_followed_creators_alone(asked, bundle):
     works, follows = bundle.snapshot.works, bundle.snapshot.relations["follows"]
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
         rows = works.lookup(asked("following", user).candidates.ids)
-        assert set(works["creator_id"][rows].tolist()) <= set(follows.of(row).tolist())
+        assert set(works["creator_id"][rows].tolist()) <= set(follows.row_values(row).tolist())
     assert any(len(asked("following", user)) for user in range(1, 5))
 
 
@@ -123,7 +123,7 @@ def test_creators_are_neither_oneself_nor_followed_already(asked, bundle):
     follows = bundle.snapshot.relations["follows"]
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
         shown = set(asked("creators", user).candidates.ids.tolist())
-        assert not shown & set(follows.of(row).tolist())
+        assert not shown & set(follows.row_values(row).tolist())
     creator = int(bundle.kind("creator").snapshot.works.ids[0])
     shown = asked("creators", creator).candidates.ids.tolist()
     assert creator not in shown

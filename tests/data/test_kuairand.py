@@ -54,8 +54,8 @@ def test_the_snapshot_knows_what_was_before_04_25_and_no_more(
 ) -> None:
     s = load_kuairand(write(files)).snapshot
     assert s.time_ms == moment(4, 25, 0)
-    assert [s.relations["history"].of(row).tolist() for row in range(3)] == [[11], [], [10]]
-    assert [s.relations["follows"].of(row).tolist() for row in range(3)] == [[7], [], []]
+    assert [s.relations["history"].row_values(row).tolist() for row in range(3)] == [[11], [], [10]]
+    assert [s.relations["follows"].row_values(row).tolist() for row in range(3)] == [[7], [], []]
     assert not len(s.relations["liked"].values)
     assert s.works["count_exposed"].tolist() == [0, 1, 0]
     assert s.users["count_click"].tolist() == [1, 0, 0]

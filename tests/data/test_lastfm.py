@@ -37,13 +37,13 @@ def test_a_listen_is_a_positive_and_artists_have_tags(
     dataset = load_lastfm(write_files(files))
     snapshot = dataset.snapshot
     assert snapshot.works.ids.tolist() == list(ARTISTS) and snapshot.users.ids.tolist() == [2, 4, 6]
-    assert [snapshot.relations["friends"].of(row).tolist() for row in range(3)] == [[4], [2], []]
+    assert [snapshot.relations["friends"].row_values(row).tolist() for row in range(3)] == [[4], [2], []]
     tags = [
         [snapshot.labels["tag"][code] for code in snapshot.works[name] if code >= 0]
         for name in ("tag", "tag2")
     ]
     assert tags == [["chanson française", "rock"], ["rock", "chanson française"]]
-    history = [snapshot.relations["history"].of(row).tolist() for row in range(3)]
+    history = [snapshot.relations["history"].row_values(row).tolist() for row in range(3)]
     positive = dataset.exposures.labels["positive"] == 1
     for user, before in zip(TAKEN, history, strict=True):
         later = dataset.exposures.work_id[positive & (dataset.exposures.user_id == user)].tolist()

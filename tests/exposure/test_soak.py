@@ -37,7 +37,7 @@ def world():
 def demo(tmp_path, world):
     """What ``karec demo`` leaves: two runs of one encoder, a bundle, a karec.toml."""
     folder, dataset = tmp_path / "demo", world.dataset
-    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).released()
+    snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
     watched = snapshot.works.ids[:2]
     cowatch = CowatchVectors(Vocabulary(watched), np.eye(3, 4, dtype=np.float32))
     encoder = Encoder.fit(snapshot, dataset.split()[0], TASKS, history_length=8, min_count=3, cowatch=cowatch)

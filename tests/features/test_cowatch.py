@@ -26,7 +26,7 @@ def test_crosses_have_cosines_with_watched_and_skipped_items(dataset, encoder):
     vector_of = dict(zip(encoder.cowatch.works.keys.tolist(), encoder.cowatch.vectors[1:], strict=True))
 
     def cosines(row, relation, work):
-        newest = then.relations[relation].of(row)[: -encoder.history_length - 1 : -1].tolist()
+        newest = then.relations[relation].row_values(row)[: -encoder.history_length - 1 : -1].tolist()
         return [float(vector_of[one] @ vector_of[work]) for one in newest if one in vector_of]
 
     for row, user_id in enumerate(then.users.ids.tolist()):

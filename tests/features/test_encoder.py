@@ -110,7 +110,7 @@ def test_context_is_scene_and_hour_and_weekday_in_utc(encoder, later, moment, sc
 
 def test_history_is_newest_first_and_padded(dataset, encoder, later):
     row = int(np.argmin(np.diff(later.relations["history"].indptr)))
-    works = later.relations["history"].of(row)[-8:][::-1]
+    works = later.relations["history"].row_values(row)[-8:][::-1]
     user = encoder.encode_user(later, int(later.users.ids[row]), later.time_ms, 0)
     items = encoder.encode_items(later, later.works.lookup(works), later.time_ms)
     np.testing.assert_array_equal(user["history"][0, : len(works)], items["item_ids"])
@@ -125,12 +125,12 @@ def test_crosses_count_common_values(encoder, later):
     names = encoder.names["crosses"]
     row = int(later.users.lookup(np.array([user_id]))[0])
     for relation, kind in (("history", "in_history"), ("skipped", "in_skipped")):
-        rows = later.works.lookup(later.relations[relation].of(row)[-8:])
+        rows = later.works.lookup(later.relations[relation].row_values(row)[-8:])
         for column in ("creator_id", "song_id", "tag", "type"):
             values = later.works[column]
             expected = [np.log1p(np.sum(values[rows] == value)) if value >= 0 else 0.0 for value in values]
             np.testing.assert_allclose(crosses[:, names.index(f"{column}_{kind}")], expected, rtol=1e-6)
-    follows, friends = (later.relations[name].of(row) for name in ("follows", "friends"))
+    follows, friends = (later.relations[name].row_values(row) for name in ("follows", "friends"))
     creators = later.works["creator_id"]
     for name, expected in (
         ("creator_followed", np.isin(creators, follows)),
@@ -139,7 +139,7 @@ def test_crosses_count_common_values(encoder, later):
     ):
         assert expected.any(), name
         np.testing.assert_array_equal(crosses[:, names.index(name)], expected)
-    latest = later.works.lookup(later.relations["history"].of(row)[-8:])[::-1]
+    latest = later.works.lookup(later.relations["history"].row_values(row)[-8:])[::-1]
     for item in range(40):
         places = np.flatnonzero(later.works["creator_id"][latest] == later.works["creator_id"][item])
         newest = 1 / (1 + places[0]) if len(places) else 0.0

@@ -76,8 +76,11 @@ def test_followers_find_a_new_work_whoever_knows_of_them_and_after_another_bundl
 ):
     """One follows in the bundle, one since before the upload, one since after it; a fourth one no longer."""
     follows = snapshot.relations["follows"]
-    old = next(row for row in range(len(follows)) if len(follows.of(row)))
-    creator, users = int(follows.of(old)[0]), [int(snapshot.users.ids[old]), 880_001, 880_002, 880_003]
+    old = next(row for row in range(len(follows)) if len(follows.row_values(row)))
+    creator, users = (
+        int(follows.row_values(old)[0]),
+        [int(snapshot.users.ids[old]), 880_001, 880_002, 880_003],
+    )
     follow = [{"kind": "follow", "user": user, "creator": creator} for user in users[1:]]
     with open_live() as live:
         live.record([follow[0], follow[2]], now_ms=now)

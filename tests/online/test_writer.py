@@ -54,7 +54,7 @@ def assert_store_equals_aggregates(store, happened: Events) -> None:
     for row, user in enumerate(USERS.tolist()):
         state = reader.read_user(user)
         for name, relation in lists.items():
-            assert state.lists[name].values.tolist() == relation.of(row).tolist(), name
+            assert state.lists[name].values.tolist() == relation.row_values(row).tolist(), name
             bounds = slice(relation.indptr[row], relation.indptr[row + 1])
             assert state.lists[name].times.tolist() == relation.times[bounds].tolist(), name
         assert state.counters.tobytes() == np.array([column[row] for column in by_user]).tobytes()

@@ -32,10 +32,10 @@ def test_song_counters_are_sums_and_its_tag_is_the_most_frequent(platform):
 
 def test_lists_have_songs_and_creators_in_the_order_of_works(platform):
     made = songs_and_creators(platform)
-    assert made["song"].item_type.relations["history"].of(0).tolist() == [50, 51]
-    assert made["creator"].item_type.relations["history"].of(0).tolist() == [1, 3]
-    assert made["creator"].item_type.relations["liked"].of(2).tolist() == [3]
-    assert len(made["song"].item_type.relations["history"].of(3)) == 0
+    assert made["song"].item_type.relations["history"].row_values(0).tolist() == [50, 51]
+    assert made["creator"].item_type.relations["history"].row_values(0).tolist() == [1, 3]
+    assert made["creator"].item_type.relations["liked"].row_values(2).tolist() == [3]
+    assert len(made["song"].item_type.relations["history"].row_values(3)) == 0
 
 
 def test_creator_has_user_columns_only_if_they_are_a_user(platform):
@@ -53,8 +53,8 @@ def test_works_without_song_and_platform_without_roles_give_no_items(platform):
     partly = replace(platform, works=Table(platform.works.ids, {"song_id": song}))
     made = songs_and_creators(partly)
     assert list(made) == ["song"]
-    assert made["song"].works_of.of(0).tolist() == [105, 106, 107, 108, 109]
-    assert made["song"].item_type.relations["history"].of(0).tolist() == []
+    assert made["song"].works_of.row_values(0).tolist() == [105, 106, 107, 108, 109]
+    assert made["song"].item_type.relations["history"].row_values(0).tolist() == []
     assert songs_and_creators(replace(platform, works=Table(platform.works.ids, {}))) == {}
 
 
@@ -100,7 +100,7 @@ def test_saved_item_type_is_read_back(platform, tmp_path):
         np.testing.assert_array_equal(again.items[name], column)
     for name, relation in kind.relations.items():
         np.testing.assert_array_equal(again.relations[name].values, relation.values)
-    served = again.over(platform)
+    served = again.to_snapshot(platform)
     assert served.relations.keys() == {"history", "liked", "follows", "friends"}
     assert served.works is again.items
     assert served.users is platform.users
@@ -111,7 +111,7 @@ def test_lists_for_another_number_of_users_are_refused(platform):
         Table(np.arange(2), {}), {"history": Relation.from_pairs(*np.zeros((2, 1), int), 9)}, Meaning()
     )
     with pytest.raises(Exception, match="relation 'history' has 9 rows, expected one for each of 4 users"):
-        kind.over(platform)
+        kind.to_snapshot(platform)
 
 
 @pytest.mark.parametrize("more", [-1, 1])

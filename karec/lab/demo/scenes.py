@@ -129,7 +129,7 @@ def _of_comments(world: World, kind: WorldKind) -> ValueOf:
 
     def value_of(request: Request, ids: NDArray[Any]) -> NDArray[Any]:
         rows = kind.made.item_type.items.lookup(ids)
-        works = [works_of.of(row) for row in rows.tolist()]
+        works = [works_of.row_values(row) for row in rows.tolist()]
         chances = comment(request, np.concatenate([np.empty(0, np.int64), *works]))
         owner = np.repeat(np.arange(len(ids)), [len(each) for each in works])
         sums, counts = np.bincount(owner, chances, len(ids)), np.bincount(owner, minlength=len(ids))

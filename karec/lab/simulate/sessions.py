@@ -156,7 +156,7 @@ class _User:
         self.recent: NDArray[Any] = lately[user]
         self.sessions = 0
         self.shown: list[int] = []
-        follows = today.snapshot.relations["follows"].of(user)
+        follows = today.snapshot.relations["follows"].row_values(user)
         self.followed = set(follows.tolist())
 
     def pages(self, visits: NDArray[Any]) -> Iterator[int]:

@@ -38,6 +38,6 @@ class Followed(Filter):
         follows = request.online_list(FOLLOWS)
         if follows is None:
             user = self.snapshot.users.row(request.user_number)
-            follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].of(user)
+            follows = np.empty(0, np.int64) if user < 0 else self.snapshot.relations[FOLLOWS].row_values(user)
         creators = request.index.gather(CREATOR, candidates.rows)
         return np.asarray((candidates.rows >= 0) & (np.isin(creators, follows) == self.keeps_followed))

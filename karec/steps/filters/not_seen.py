@@ -33,5 +33,5 @@ class NotSeen(Filter):
             if newest is not None:
                 seen.append(newest)
             elif user >= 0 and name in self.snapshot.relations:
-                seen.append(np.asarray(self.snapshot.relations[name].of(user)))
+                seen.append(np.asarray(self.snapshot.relations[name].row_values(user)))
         return np.isin(candidates.ids, np.concatenate(seen), invert=True)

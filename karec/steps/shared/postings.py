@@ -265,4 +265,4 @@ def uploads_of(request: Request) -> Snapshot | None:
 def related(snapshot: Snapshot, relation: str, user: int) -> Array:
     """Returns the ids of a relation for a user row; empty without the relation."""
     known = snapshot.relations.get(relation)
-    return np.empty(0, np.int64) if known is None else np.asarray(known.of(user))
+    return np.empty(0, np.int64) if known is None else np.asarray(known.row_values(user))

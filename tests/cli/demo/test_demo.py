@@ -163,7 +163,9 @@ def test_serving_reads_the_encoder_that_training_wrote_and_encodes_the_same(job,
     for user in users:
         feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
         row = bundle.snapshot.users.lookup(np.array([user]))
-        lists = {name: newest_first(bundle.snapshot.relations[name].of(int(row[0]))) for name in RELATIONS}
+        lists = {
+            name: newest_first(bundle.snapshot.relations[name].row_values(int(row[0]))) for name in RELATIONS
+        }
         expected = trained.encode_users(
             bundle.snapshot,
             row,

@@ -29,7 +29,7 @@ def pairs_of(found, name):
     names = found.ids["users"].names(users.ids)
     made = set()
     for row in range(len(users)):
-        values = relation.of(row)
+        values = relation.row_values(row)
         made |= {(str(names[row]), int(value)) for value in values}
     return made
 

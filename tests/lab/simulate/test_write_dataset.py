@@ -78,7 +78,9 @@ def test_the_lists_of_users_are_the_worlds(world, imported, name):
     mine, its = world.dataset.snapshot.relations[name], imported.snapshot.relations[name]
     np.testing.assert_array_equal(its.indptr, mine.indptr)
     for row in range(len(mine)):
-        assert sorted(its.of(row)) == sorted(mine.of(row))  # entries of one moment have no order of their own
+        assert sorted(its.row_values(row)) == sorted(
+            mine.row_values(row)
+        )  # entries of one moment have no order of their own
 
 
 def test_a_folder_with_data_is_not_written_over(world, folder):

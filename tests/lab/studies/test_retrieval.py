@@ -21,7 +21,10 @@ def taken_pairs(dataset, wanted):
 def history_pairs(dataset):
     history, works = dataset.snapshot.relations["history"], dataset.snapshot.works
     return {
-        (row, int(work)) for row in range(len(history)) for work in works.lookup(history.of(row)) if work >= 0
+        (row, int(work))
+        for row in range(len(history))
+        for work in works.lookup(history.row_values(row))
+        if work >= 0
     }
 
 

@@ -20,7 +20,7 @@ def world():
     """A small platform with more watched items than a vector has dimensions."""
     dataset = make_world(150, 100, 6000, seed=2).dataset
     history = dataset.snapshot.relations["history"]
-    pairs = {(user, work) for user in range(len(history)) for work in history.of(user).tolist()}
+    pairs = {(user, work) for user in range(len(history)) for work in history.row_values(user).tolist()}
     _, watchers = np.unique([work for _, work in pairs], return_counts=True)
     assert (watchers >= MIN_WATCHERS).sum() > DIMENSIONS
     return dataset

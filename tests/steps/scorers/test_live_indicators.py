@@ -70,7 +70,7 @@ def lift(snapshot, work, city):
         (name == "history", int(cities[user]), int(entry))
         for name, (relation, cities) in rows.items()
         for user in range(len(snapshot.users))
-        for entry in relation.of(user)
+        for entry in relation.row_values(user)
     ]
     entries = [entry for entry in entries if entry[1] >= 0]  # users without a city are in no segment
     mean = np.mean([enjoyed for enjoyed, _, _ in entries])

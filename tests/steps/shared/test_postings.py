@@ -64,7 +64,7 @@ def test_latest_of_users_lists_known_works_latest_first(seed, limit):
     lists = latest_of_users(platform, "history")
     rows = {int(work): row for row, work in enumerate(platform.works.ids)}
     for user in range(len(platform.users)):
-        of = platform.relations["history"].of(user)[::-1].tolist()
+        of = platform.relations["history"].row_values(user)[::-1].tolist()
         array, begins, ends = lists.spans(np.array([user]), limit)
         assert array[begins[0] : ends[0]].tolist() == [rows[work] for work in of if work in rows][:limit]
     assert latest_of_users(platform, "history") is lists and latest_of_users(platform, "nothing") is None

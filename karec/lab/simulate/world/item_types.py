@@ -90,7 +90,7 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
         table, works_of = _items(name, tastes, snapshot, rng)
         shown = _log(tastes, hours, table, snapshot, begin_ms, rng)
         before = replace(
-            ItemType(table, {}, MEANING[name]).over(snapshot),
+            ItemType(table, {}, MEANING[name]).to_snapshot(snapshot),
             time_ms=begin_ms,
             labels={},
             user_scene_counters=None,

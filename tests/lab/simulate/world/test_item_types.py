@@ -17,7 +17,9 @@ def world():
 
 @pytest.fixture(scope="module")
 def snapshot(world):
-    return advance(world.dataset.snapshot, world.dataset.exposures, world.dataset.valid_until_ms).released()
+    return advance(
+        world.dataset.snapshot, world.dataset.exposures, world.dataset.valid_until_ms
+    ).drop_unpublished()
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +63,9 @@ def test_a_vector_is_made_of_the_hosts_works_or_of_the_rooms_songs(kinds, snapsh
     works = snapshot.works
     live, room = kinds["live"].made, kinds["room"].made
     for row in range(5):
-        rows = works.lookup(live.works_of.of(row))
+        rows = works.lookup(live.works_of.row_values(row))
         assert set(works["creator_id"][rows].tolist()) <= {int(live.item_type.items["creator_id"][row])}
-        songs = works["song_id"][works.lookup(room.works_of.of(row))]
+        songs = works["song_id"][works.lookup(room.works_of.row_values(row))]
         assert set(songs.tolist()) <= set((1 + kinds["room"].tastes.songs[row]).tolist())
 
 
