@@ -9,7 +9,7 @@ from pathlib import Path
 from karec.data.contract import Contract, contract_of
 from karec.errors import ConfigError
 
-FOLDER = Path(__file__).parents[1] / "presets"
+FOLDER = Path(__file__).parent / "presets"
 PRESETS = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
