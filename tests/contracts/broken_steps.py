@@ -1,5 +1,4 @@
-"""Steps that each break one promise of their role, in a way that the wrapper of karec.pipeline.step does not
-see."""
+"""Steps that break one promise of their role each. The wrapper of karec.pipeline.step does not detect it."""
 
 import itertools
 
@@ -12,7 +11,7 @@ CALLS = itertools.count()
 
 
 class WritesScores(Filter):
-    """Into the array that it was handed."""
+    """Writes into its input."""
 
     needs = ("scores",)
 
@@ -22,7 +21,7 @@ class WritesScores(Filter):
 
 
 class Forgets(Filter):
-    """To say why it drops."""
+    """Drops candidates without a reason."""
 
     reason = ""
 
@@ -31,28 +30,28 @@ class Forgets(Filter):
 
 
 class Remembers(Scorer):
-    """How often it was called."""
+    """Scores by the number of its calls."""
 
     def score(self, request, candidates):
         return np.full(len(candidates), next(CALLS), np.float32)
 
 
 class NeedsInSilence(Scorer):
-    """It reads the user's vector and does not say so."""
+    """Reads the user vector without declaring it."""
 
     def score(self, request, candidates):
         return np.full(len(candidates), request.features["user_vector"][0], np.float32)
 
 
 class GivesInSilence(Hydrator):
-    """A column that it does not declare."""
+    """Gives a column that it does not declare."""
 
     def hydrate(self, request, candidates):
         return {"surprise": np.zeros(len(candidates))}
 
 
 class RescoresInSilence(Selector):
-    """It gives scores and does not say so."""
+    """Gives scores without declaring them."""
 
     def select(self, request, candidates):
         n = min(request.k, len(candidates))
@@ -60,7 +59,7 @@ class RescoresInSilence(Selector):
 
 
 class Invents(Source):
-    """A work that nobody knows."""
+    """Returns an unknown item."""
 
     def __init__(self, quota):
         self.quota = quota
@@ -70,7 +69,7 @@ class Invents(Source):
 
 
 class MovesWithTheUser(QueryHydrator):
-    """A feature whose width depends on who asks."""
+    """Gives a feature whose width depends on the user."""
 
     gives = ("request.wide",)
 
@@ -79,14 +78,14 @@ class MovesWithTheUser(QueryHydrator):
 
 
 class Trips(SideEffect):
-    """Over a feed without works."""
+    """Fails for an empty page."""
 
     def run(self, request, page):
         return page.items[0]
 
 
 class TurnsTheFeed(SideEffect):
-    """After it was given."""
+    """Changes the page after it was returned."""
 
     def run(self, request, page):
         page.candidates.scores[:] = -1

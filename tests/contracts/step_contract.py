@@ -143,7 +143,7 @@ class Contract:
     def check(self, watched: Watched, bundle: Bundle) -> None:
         raise NotImplementedError
 
-    def test_what_it_gives_keeps_to_the_role(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
+    def test_output_satisfies_the_role(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
         def test(asked: Asked) -> None:
             watched = self.watch(cascade, use, asked, bundle)
             assert watched.answer.degraded == ()
@@ -151,7 +151,7 @@ class Contract:
 
         at_each_request(test)
 
-    def test_what_it_is_handed_stays_as_it_was(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
+    def test_input_is_not_changed(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
         every = [self.watch(cascade, use, asked, bundle) for asked in ASKED.values()]
         cascade.close()
         for watched in every:
@@ -159,7 +159,7 @@ class Contract:
                 for name, array in was.now().items():
                     np.testing.assert_array_equal(array, was.copies[name], err_msg=f"{watched.asked}: {name}")
 
-    def test_the_same_input_gives_the_same_output(
+    def test_equal_input_gives_equal_output(
         self, cascade: Cascade, use: str, scene: str, bundle: Bundle, build: Build
     ) -> None:
         built_again = build(scene)
@@ -171,7 +171,7 @@ class Contract:
 
         at_each_request(test)
 
-    def test_threads_get_what_each_would_get_alone(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
+    def test_output_is_equal_on_8_threads(self, cascade: Cascade, use: str, bundle: Bundle) -> None:
         asked = [replace(each, user_id=user) for each in ASKED.values() for user in (each.user_id, 1, 2)]
         alone = [self.watch(cascade, use, each, bundle) for each in asked]
         with ThreadPoolExecutor(8) as threads:
@@ -179,7 +179,7 @@ class Contract:
         for one, other in zip(alone, together, strict=True):
             same(one, other)
 
-    def test_steps_that_give_what_it_needs_are_enough_before_it(
+    def test_declared_needs_are_sufficient(
         self, cascade: Cascade, use: str, bundle: Bundle, build: Build
     ) -> None:
         givers = {giver: step_of(giver, build(scene_of(giver))) for giver in GIVERS if giver != use}

@@ -1,4 +1,4 @@
-"""Sources and mergers: what each role promises of the candidates that recall hands on."""
+"""Contracts of sources and mergers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class TestSources(Contract):
         return scene_of(use, quota=request.param)
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
-        """Works that there are, each once, with finite scores, at most its quota."""
+        """The step returns known items without repeats, with finite scores, at most its quota."""
         found = watched.before.copies
         assert watched.trace.n_out <= watched.step.quota
-        assert len(found["ids"]) == watched.trace.n_out, "the merger drops what stands twice"
+        assert len(found["ids"]) == watched.trace.n_out, "the merger drops repeated items"
         known = np.isin(found["ids"], bundle.snapshot.works.ids) | (bundle.index.lookup(found["ids"]) >= 0)
-        assert known.all(), f"nobody knows {found['ids'][~known]}"
+        assert known.all(), f"unknown ids {found['ids'][~known]}"
         assert np.isfinite(found["scores"]).all() and (found["sources"] == 1).all()
 
 
@@ -31,7 +31,7 @@ class TestMergers(Contract):
     role = "merger"
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
-        """Works of its channels, each once with the bits of those that gave it, at most its limit."""
+        """The step returns items of its sources without repeats, with their bits, at most its limit."""
         channels = [list(watched.asked.works[start:][:4]) for start in (0, 2)]
         merged = watched.before.copies
         ids = merged["ids"].tolist()

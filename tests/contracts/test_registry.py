@@ -1,5 +1,6 @@
 """The contract suite covers every step of karec, and names are the same in karec.toml, files and classes."""
 
+import inspect
 from pathlib import Path
 
 from step_cases import CASES
@@ -8,7 +9,7 @@ from step_contract import Contract
 import karec.steps
 from karec.config.registry import step_classes
 
-from . import test_observers, test_recall, test_request_hydrators, test_stage_steps
+from . import test_query_hydrators, test_recall, test_side_effects, test_stage_steps
 
 STEPS_FOLDER = Path(karec.steps.__file__).parent
 
@@ -18,7 +19,7 @@ def test_every_step_of_the_registry_has_a_case():
 
 
 def test_every_role_has_a_contract():
-    suites = (test_observers, test_recall, test_request_hydrators, test_stage_steps)
+    suites = (test_side_effects, test_recall, test_query_hydrators, test_stage_steps)
     classes = [value for suite in suites for name, value in vars(suite).items() if name.startswith("Test")]
     roles = {suite.role for suite in classes if issubclass(suite, Contract)}
     assert {cls.role for cls in step_classes().values()} == roles
@@ -28,6 +29,11 @@ def test_step_name_matches_its_file_and_class():
     for use, cls in step_classes().items():
         assert cls.__module__.rpartition(".")[2] == use
         assert cls.__name__ == "".join(part.capitalize() for part in use.split("_"))
+
+
+def test_no_step_takes_the_index():
+    for cls in step_classes().values():
+        assert not {"index", "recall_index"} & inspect.signature(cls).parameters.keys()
 
 
 def test_every_step_file_is_registered():

@@ -1,4 +1,4 @@
-"""Hydrators, filters, scorers and selectors: what each role promises of the candidates that it hands on."""
+"""Contracts of hydrators, filters, scorers and selectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from karec.bundle import Bundle
 
 
 class OfAStage(Contract):
-    """Steps of a stage hand on candidates: no id is new or twice, and what stays keeps its values."""
+    """A step of a stage adds and repeats no id, and keeps the values of the other candidates."""
 
     adds: ClassVar[bool] = False
     scores: ClassVar[bool] = False
@@ -51,7 +51,7 @@ class TestHydrators(OfAStage):
     adds = True
 
     def check_role(self, watched: Watched) -> None:
-        """It adds the columns that it says, for every candidate, and neither drops nor moves one."""
+        """The step adds the declared columns for all candidates, and drops and moves none."""
         before, after = watched.before.copies, watched.after.copies
         np.testing.assert_array_equal(after["ids"], before["ids"])
         assert after.keys() - before.keys() == set(watched.step.gives) - {"rows"}
@@ -62,7 +62,7 @@ class TestFilters(OfAStage):
     role = "filter"
 
     def check_role(self, watched: Watched) -> None:
-        """It keeps the order, and says why it drops."""
+        """The step keeps the order and gives a reason for dropped candidates."""
         before, after = watched.before.copies["ids"], watched.after.copies["ids"]
         np.testing.assert_array_equal(after, before[np.isin(before, after)])
         assert watched.trace.reason and watched.trace.n_removed == len(before) - len(after)
@@ -73,7 +73,7 @@ class TestScorers(OfAStage):
     scores = True
 
     def check_role(self, watched: Watched) -> None:
-        """It neither drops nor moves a candidate."""
+        """The step drops and moves no candidate."""
         np.testing.assert_array_equal(watched.after.copies["ids"], watched.before.copies["ids"])
         assert "scores" in watched.step.gives
 
@@ -83,7 +83,7 @@ class TestSelectors(OfAStage):
     scores = True
 
     def check_role(self, watched: Watched) -> None:
-        """It leaves at most its k, or the request's; without "scores" among what it gives, scores stay."""
+        """The step keeps at most its k or the request's; scores stay unless it declares "scores"."""
         before, after = watched.before.copies, watched.after.copies
         assert len(after["ids"]) <= min(most(watched.use, watched.asked.k), len(before["ids"]))
         if "scores" not in watched.step.gives:

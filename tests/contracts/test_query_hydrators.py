@@ -1,4 +1,4 @@
-"""Request hydrators: what they add to a request."""
+"""Contract of query hydrators: the features that they add to a request."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from karec.bundle import Bundle
 from karec.pipeline.cascade import Cascade
 
 
-class TestRequestHydrators(Contract):
+class TestQueryHydrators(Contract):
     role = "query_hydrator"
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
-        """The features that it says, finite, of one shape and dtype for known users and others."""
+        """The step gives the features that it declares, finite, of one shape and dtype for all users."""
         given = {name: array for name, array in watched.before.copies.items() if name in watched.step.gives}
         assert given.keys() == set(watched.step.gives)
         for name, array in given.items():
@@ -21,7 +21,7 @@ class TestRequestHydrators(Contract):
             assert array.dtype in (np.int64, np.float32, np.bool_), name
             assert np.isfinite(array).all(), name
 
-    def test_a_user_never_seen_gets_the_shapes_of_a_known_one(
+    def test_unknown_user_gets_the_shapes_of_a_known_user(
         self, cascade: Cascade, use: str, bundle: Bundle
     ) -> None:
         known, unknown = (

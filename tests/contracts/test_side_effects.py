@@ -1,4 +1,4 @@
-"""Observers: they see every answer that they choose, and change nothing of it."""
+"""Contract of side effects: they run for every page that they choose and do not change it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from karec.bundle import Bundle
 from karec.pipeline.cascade import Cascade
 
 
-class TestObservers(Contract):
+class TestSideEffects(Contract):
     role = "side_effect"
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
-        """The answer does not wait for it, and so has no trace of it."""
+        """The page does not wait for the step, so its trace does not contain it."""
         assert [trace for trace in watched.answer.trace.steps if trace.role == self.role] == []
 
-    def test_it_observes_every_answer_without_a_failure(self, cascade: Cascade, bundle: Bundle) -> None:
+    def test_side_effect_runs_for_every_page(self, cascade: Cascade, bundle: Bundle) -> None:
         for asked in ASKED.values():
             ask(cascade, asked, bundle)
         (counts,) = cascade.close()
         assert (counts.seen, counts.done, counts.failed, counts.dropped) == (len(ASKED), len(ASKED), 0, 0)
         assert counts.reasons == {} and cascade.close() == (counts,)
 
-    def test_the_answer_is_the_same_without_it(
+    def test_page_is_the_same_without_side_effect(
         self, cascade: Cascade, use: str, bundle: Bundle, build: Build
     ) -> None:
         without = build(scene_of(use, watched=False))
