@@ -36,9 +36,9 @@ def check(arguments: argparse.Namespace) -> None:
 
 def show(arguments: argparse.Namespace) -> None:
     from karec.config import scene_names
-    from karec.config.shown import shown_scene
+    from karec.config.show import effective_config
 
-    print(shown_scene(arguments.config, arguments.scene or scene_names(arguments.config)[0]), end="")
+    print(effective_config(arguments.config, arguments.scene or scene_names(arguments.config)[0]), end="")
 
 
 def schema(arguments: argparse.Namespace) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refused_steps
-from karec.config.inheriting import LISTS
+from karec.config.inherit import LISTS
 from karec.config.live_settings import LiveSettings
-from karec.config.origins import Origins
 from karec.config.registry import build_exposure_step, hollow_step, step_mistakes
 from karec.config.scenes import (
     COUNTED,
@@ -24,6 +23,7 @@ from karec.config.scenes import (
     limits_of,
 )
 from karec.config.serve_settings import ServeSettings
+from karec.config.show import Origins
 from karec.config.wiring import wiring_mistakes, with_exposure_control
 from karec.errors import ConfigError, KarecError
 from karec.exposure.constraints import ExposureSettings
@@ -67,7 +67,7 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
         if not found and bundle is not None:
             found = list(_built(config, name, bundle))
         for error in found:
-            line = origins.lines.get(error.path) or origins.nearest(error.path)
+            line = origins.lines.get(error.path) or origins.nearest_line(error.path)
             said = str(error).removeprefix(f"{path}: ")
             known = any(at == line and _what(said) == _what(other) for at, other in told)
             if not known:

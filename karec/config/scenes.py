@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from karec._sealed_text import kind_of
-from karec.config.inheriting import LISTS, merged
+from karec.config.inherit import LISTS, merge
 from karec.config.live_settings import LiveSettings
 from karec.config.serve_settings import SHOWN, ServeSettings
 from karec.errors import ConfigError, nearest
@@ -221,7 +221,7 @@ class Config:
             return table, ()
         parent = read_key(table, "inherits", str, place)
         above, parents = self.inherited(parent, (*children, name))
-        return merged(above, table, place), (parent, *parents)
+        return merge(above, table, place), (parent, *parents)
 
 
 def limits_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:

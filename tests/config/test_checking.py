@@ -10,7 +10,7 @@ from karec.cli import main
 from karec.config import load_cascade
 from karec.config.checking import config_mistakes
 from karec.config.scenes import Config
-from karec.config.shown import shown_scene
+from karec.config.show import effective_config
 from karec.config.templates import HOME as HOME_SCENE
 from karec.config.templates import OTHERS
 from karec.errors import ConfigError
@@ -310,7 +310,7 @@ def facts_of(cascade):
 def test_what_is_shown_loads_to_the_same_cascade(write_config, scene):
     path = write_config(GOOD)
     shown = path.with_name("shown.toml")
-    shown.write_text(shown_scene(path, scene))
+    shown.write_text(effective_config(path, scene))
     assert facts_of(load_cascade(shown, scene)) == facts_of(load_cascade(path, scene))
     ours, its = (Config.read(file).scene(scene) for file in (path, shown))
     assert ours.limit == its.limit
@@ -319,7 +319,7 @@ def test_what_is_shown_loads_to_the_same_cascade(write_config, scene):
 
 
 def test_each_value_is_shown_with_where_it_comes_from(write_config):
-    text = shown_scene(write_config(GOOD), "live")
+    text = effective_config(write_config(GOOD), "live")
     for value, where in (
         ('use = "popular"', "line 4, scenes.home"),
         ("quota = 3", "line 21"),
@@ -341,7 +341,7 @@ def test_the_templates_have_no_mistake_and_are_shown(tmp_path, name):
     path.write_text("\n".join(sorted(texts, key=lambda text: "bundle =" not in text)))
     assert config_mistakes(path) == []
     shown = tmp_path / "shown.toml"
-    shown.write_text(shown_scene(path, name))
+    shown.write_text(effective_config(path, name))
     assert config_mistakes(shown) == []
     ours, its = (Config.read(file).scene(name) for file in (path, shown))
     assert (ours.limit, ours.item_type, ours.consumed) == (its.limit, its.item_type, its.consumed)

@@ -7,7 +7,7 @@ import pytest
 from karec.config import load_cascade
 from karec.config.checking import config_mistakes
 from karec.config.host_stage import check_export, export_stage
-from karec.config.shown import shown_scene
+from karec.config.show import effective_config
 from karec.errors import ConfigError
 
 RANDOM = '{ use = "karec.lab.simulate.random_order:RandomOrder" }'
@@ -97,10 +97,10 @@ def fallbacks(cascade):
 
 
 @pytest.mark.parametrize("scene", ["home", "live"])
-def test_shown_scene_has_the_same_fallbacks(write_config, scene):
+def test_effective_config_has_the_same_fallbacks(write_config, scene):
     path = write_config(TEXT)
     shown = path.with_name("shown.toml")
-    shown.write_text(shown_scene(path, scene))
+    shown.write_text(effective_config(path, scene))
     assert config_mistakes(shown) == []
     assert fallbacks(load_cascade(shown, scene)) == fallbacks(load_cascade(path, scene))
 

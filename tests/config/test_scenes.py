@@ -223,8 +223,8 @@ recall.Near = false
     [
         (
             '[{ use = "popular", quota = 5 }, { use = "popular", quota = 4 }]',
-            r"scenes\.live\.recall: two entries of the inherited list have one name: give one of them "
-            r"another `name`$",
+            r"scenes\.live\.recall: two entries of the inherited list have the same name\. Give one "
+            r"another `name`\.$",
         ),
         ("5", r"scenes\.live\.recall: must be a list of tables$"),
         (

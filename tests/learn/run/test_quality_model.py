@@ -111,7 +111,7 @@ def test_missing_outcome_column_is_refused_in_training(copy):
 
 
 def test_train_quality_refuses_days_without_fair_exposure(copy):
-    copy.write_text(copy.read_text().replace("fair = 20 ", "fair = 1_000_000 "))
+    copy.write_text(copy.read_text().replace("until = ", "fair = 1_000_000\nuntil = "))
     with pytest.raises(DataError, match="passed the rules and had 1000000 exposures"):
         train_quality(read_settings(copy), copy)
 

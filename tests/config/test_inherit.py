@@ -3,7 +3,7 @@ out."""
 
 import pytest
 
-from karec.config.inheriting import merged
+from karec.config.inherit import merge
 from karec.config.scenes import Config
 from karec.errors import ConfigError
 from karec.toml import Place
@@ -110,6 +110,6 @@ def test_merging_changes_neither_table():
         "recall": {"popular": {"quota": 1}, "new": {"use": "fresh", "before": "popular"}},
     }
     before = repr((parent, child))
-    table = merged(parent, child, Place(None))
+    table = merge(parent, child, Place(None))
     assert [entry["use"] for entry in table["recall"]] == ["fresh", "popular"]
     assert repr((parent, child)) == before
