@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from karec._stored import json_of, read_bytes
 from karec.errors import BundleError, one_line
+from karec.files import parse_json, read_bytes
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -41,7 +41,7 @@ def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
     BundleError."""
     path = folder / MANIFEST
     try:
-        manifest = json_of(text)
+        manifest = parse_json(text)
     except ValueError as error:
         raise BundleError(f"{path} is not JSON that a manifest may hold: {error}") from error
     expected = {"format", "model_version", "facts", "files"}

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karec._stored import read_bytes
 from karec.bundle.manifest import MANIFEST, SIGNATURE
 from karec.errors import BundleError, MissingExtra
+from karec.files import read_bytes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from karec._stored import read_json
 from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import (
@@ -30,6 +29,7 @@ from karec.catalog.snapshot import (
 )
 from karec.catalog.table import Table
 from karec.errors import DataError
+from karec.files import read_json
 
 FORMAT = 1
 HEAD, ITEMS, RELATIONS = "kind.json", "items", "relations"

@@ -24,13 +24,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._stored import map_npy, read_json
 from karec.catalog.once import Once
 from karec.catalog.relation import Relation
 from karec.catalog.schema import LATEST_MS, PUBLISHED, Meaning
 from karec.catalog.table import Table
 from karec.errors import DataError
-from karec.files import naming
+from karec.files import add_path_to_errors, map_npy, read_json
 
 T = TypeVar("T")
 
@@ -113,7 +112,7 @@ class Snapshot:
             "labels": dict(self.labels),
             "meaning": meaning_to_dict(self.meaning),
         }
-        with naming(folder / HEAD):
+        with add_path_to_errors(folder / HEAD):
             (folder / HEAD).write_text(json.dumps(head))
 
     @classmethod
@@ -205,7 +204,7 @@ def save_relations(folder: Path, relations: Mapping[str, Relation]) -> None:
 
 def _save(path: Path, values: NDArray[Any]) -> None:
     """Writes an array through an object with ``write``: into a file NumPy loses the reason of an error."""
-    with naming(path), path.open("xb") as file:
+    with add_path_to_errors(path), path.open("xb") as file:
         np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
 
 

@@ -36,7 +36,6 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._stored import MOST_JSON_BYTES, json_of, read_bytes
 from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.exposure.boosts import GuaranteeBoosts
@@ -44,7 +43,7 @@ from karec.exposure.by_id import SparseValues
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.counters import ExposureCounters, PageImpressions
 from karec.exposure.dual_variables import DualVariables, TargetGroup
-from karec.files import write_text_aside
+from karec.files import MAX_JSON_BYTES, parse_json, read_bytes, write_text_aside
 from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
 
@@ -247,7 +246,7 @@ class ExposureController:
 
     def _read_state(self, path: Path) -> None:
         try:
-            self._counters.restore(json_of(read_bytes(path, MOST_JSON_BYTES)))
+            self._counters.restore(parse_json(read_bytes(path, MAX_JSON_BYTES)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}; remove it to start with dual variables of 0") from error
 

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec import _native
-from karec._stored import json_of, read_npz
 from karec.aggregates.id_lists import Lists
 from karec.catalog.impressions import Impressions
 from karec.catalog.once import computed_once
@@ -35,7 +34,7 @@ from karec.features.scene_counters import SceneCounterCoder
 from karec.features.stored_head import read_entry, read_integer, read_object, read_texts
 from karec.features.table import TableCoder
 from karec.features.vocabulary import Vocabulary, build_vocabulary, encode_known, read_vocabulary
-from karec.files import file_aside
+from karec.files import file_aside, parse_json, read_npz
 from karec.times import HOUR_MS
 
 CONTEXT = ("scene", "hour", "weekday")
@@ -348,7 +347,7 @@ class Encoder:
             arrays = read_npz(path)
             if "head" not in arrays:
                 raise ValueError("it lacks the table 'head'")
-            return cls._from_head(json_of(arrays["head"].tobytes()), arrays)
+            return cls._from_head(parse_json(arrays["head"].tobytes()), arrays)
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} is not an encoder: {error}") from error
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from karec._stored import open_regular
 from karec.errors import BundleError, ContractError, Unavailable
+from karec.files import open_regular
 from karec.models.port import Port
 from karec.models.trees import load_trees
 

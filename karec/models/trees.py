@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec import _native
-from karec._stored import json_of, open_regular, read_npz
 from karec.errors import BundleError
+from karec.files import open_regular, parse_json, read_npz
 from karec.models.port import Port
 
 FORMAT = 1
@@ -161,7 +161,7 @@ def _read_arrays(model: Path) -> Mapping[str, NDArray[Any]]:
 
 
 def _read_head(arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, Any]:
-    head = json_of(_array(arrays, "head", "uint8", 1).tobytes())
+    head = parse_json(_array(arrays, "head", "uint8", 1).tobytes())
     _check_types(head, _HEAD, "its head")
     if head["format"] != FORMAT:
         raise ValueError(f"its format is {head['format']}, this karec reads {FORMAT}")

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from karec._stored import open_regular
 from karec.errors import DataError
-from karec.files import file_aside
+from karec.files import file_aside, open_regular
 from karec.online.store.records import HIGHEST, LOWEST, META
 from karec.online.store.store import CURSOR, StateStore
 

@@ -30,9 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._stored import json_of, read_npz
 from karec.errors import DataError
-from karec.files import ASIDE, file_aside, folder_aside, remove_folder
+from karec.files import ASIDE, file_aside, folder_aside, parse_json, read_npz, remove_folder
 from karec.index import ItemIndex
 
 LIBRARY = "library"
@@ -108,7 +107,7 @@ class Round:
             return None
         try:
             arrays = read_npz(path)
-            head: Any = json_of(arrays["head"].tobytes())
+            head: Any = parse_json(arrays["head"].tobytes())
             if head["format"] != ROUND_FORMAT:
                 raise ValueError(f"format is {head['format']}, expected {ROUND_FORMAT}")
             spaces = {str(name): int(space, 16) for name, space in head["spaces"].items()}

@@ -29,7 +29,7 @@ import numpy as np
 
 from karec.aggregates.events import Events, Head, refused
 from karec.catalog.schema import LATEST_MS
-from karec.files import file_aside, naming, remove_leftovers, sync_folder
+from karec.files import add_path_to_errors, file_aside, remove_leftovers, sync_folder
 from karec.online.event_log.frames import frame
 from karec.online.event_log.head import begin_log
 from karec.online.event_log.parts import Part, all_parts, hour_name, read_part, sealed_bytes, sealed_name
@@ -144,7 +144,7 @@ class EventLogWriter:
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None and self._part is not None
-        with naming(self._part.path):
+        with add_path_to_errors(self._part.path):
             at = memoryview(data)
             try:
                 while at:

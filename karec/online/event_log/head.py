@@ -10,10 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from karec._stored import read_json
 from karec.aggregates.events import Head
 from karec.errors import LogSchemaError
-from karec.files import write_text_aside
+from karec.files import read_json, write_text_aside
 
 FORMAT = 1
 NAME = "log.json"

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from karec._stored import open_regular
 from karec.aggregates.events import COLUMNS, KINDS, NONE, Events, Head
 from karec.errors import LogSchemaError, MissingExtra
+from karec.files import open_regular
 from karec.online.event_log.frames import whole_frames
 from karec.times import HOUR_MS
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from karec._stored import open_regular
 from karec.aggregates.events import Events
+from karec.files import open_regular
 from karec.online.event_log.frames import bytes_of_first, whole_frames
 from karec.online.event_log.head import read_head
 from karec.online.event_log.parts import Part, hours, parts_of, read_part
