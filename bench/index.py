@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import workloads
 
-from karec._sealed_text import line, sealed_text
 from karec.bundle import publish_folder
+from karec.bundle.sealed_text import format_line, seal_lines
 from karec.index import ItemIndex
 
 BATCH = 10_000
@@ -77,12 +77,12 @@ def test_call_from_other_hosts(benchmark, tmp_path):
     index = ItemIndex.build(workloads.item_ids(n), workloads.item_vectors(n))
     publish_folder(tmp_path / "bundles", 0, lambda folder: index.save(folder / "index.karec"))
     steps = [
-        line("step", "index_rows"),
-        line("step", "has_embedding"),
-        line("step", "inner_product", {"k": k}),
+        format_line("step", "index_rows"),
+        format_line("step", "has_embedding"),
+        format_line("step", "inner_product", {"k": k}),
     ]
     settings = tmp_path / "stage.txt"
-    settings.write_text(sealed_text("karec-prerank", [line("scene", "home"), *steps]))
+    settings.write_text(seal_lines("karec-prerank", [format_line("scene", "home"), *steps]))
     command = [str(program), str(tmp_path / "bundles"), str(settings), str(n), "21"]
     printed = benchmark.pedantic(subprocess.check_output, (command,), {"text": True}, rounds=1)
     figures = {name: float(ns) for name, ns, *_ in (row.split() for row in printed.splitlines())}

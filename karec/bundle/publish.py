@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from karec import _native
-from karec._sealed_text import line, sealed_text
 from karec.bundle.in_use import alone_in
 from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint, manifest_of, manifest_text
+from karec.bundle.sealed_text import format_line, seal_lines
 from karec.bundle.signing import read_signing_key
 from karec.errors import BundleError
 from karec.files import ASIDE, folder_aside, link_aside, remove_folder
@@ -168,8 +168,8 @@ def _seal(aside: Path, model_version: int, facts: Mapping[str, Any] | None, key:
 
 
 def _host_manifest(folder: Path, model_version: int) -> str:
-    lines = [line("model_version", str(model_version))]
+    lines = [format_line("model_version", str(model_version))]
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         sums = {"bytes": path.stat().st_size, "xxh64": f"{_native.xxh64_of_file(os.fsencode(path)):016x}"}
-        lines.append(line("file", str(path.relative_to(folder)), sums))
-    return sealed_text("karec-bundle", lines)
+        lines.append(format_line("file", str(path.relative_to(folder)), sums))
+    return seal_lines("karec-bundle", lines)

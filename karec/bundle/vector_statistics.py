@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec import _native
-from karec._sealed_text import line, lines_of, sealed_text
+from karec.bundle.sealed_text import format_line, read_lines, seal_lines
 from karec.errors import BundleError, DataError
 from karec.index import ItemIndex
 
@@ -70,16 +70,16 @@ class VectorStatistics:
             "dim": len(self.mean),
             "xxh64": self.xxh64,
         }
-        lines = [line("vectors", "index.karec", head), line("mean", _joined(self.mean))]
-        lines += [line("variances", _joined(self.variances))]
-        lines += [line("axis", _joined(axis.astype(np.float32))) for axis in self.axes]
-        path.write_text(sealed_text(KIND, lines), encoding="ascii")
+        lines = [format_line("vectors", "index.karec", head), format_line("mean", _joined(self.mean))]
+        lines += [format_line("variances", _joined(self.variances))]
+        lines += [format_line("axis", _joined(axis.astype(np.float32))) for axis in self.axes]
+        path.write_text(seal_lines(KIND, lines), encoding="ascii")
 
     @classmethod
     def open(cls, path: Path) -> VectorStatistics:
         """Raises BundleError when the file is not whole, was altered, or does not hold what it says."""
         try:
-            lines = lines_of(path, KIND)
+            lines = read_lines(path, KIND)
         except DataError as error:
             raise BundleError(str(error)) from error
         head = _HEAD.fullmatch(lines[0]) if lines else None

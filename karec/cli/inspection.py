@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-from karec._sealed_text import kind_of, lines_of
 from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.publish import CURRENT
+from karec.bundle.sealed_text import read_kind, read_lines
 from karec.bundle.structure import SNAPSHOT
 from karec.bundle.vector_spaces import PRERANK, RECALL
 from karec.cli.tables import facts_table, text_table
@@ -37,7 +37,7 @@ def inspection(path: Path) -> Iterator[Table]:
         yield _inspect_log(path)
     elif path.is_file() and path.suffix == ".toml":
         yield _inspect_config(path)
-    elif kind_of(path) == STAGE_KIND:
+    elif read_kind(path) == STAGE_KIND:
         yield _inspect_stage(path)
     elif path.is_file():
         yield _inspect_index(ItemIndex.open(path), str(path))
@@ -140,7 +140,7 @@ def _inspect_config(path: Path) -> Table:
 
 
 def _inspect_stage(path: Path) -> Table:
-    facts = [each.partition(" ") for each in lines_of(path, STAGE_KIND)]
+    facts = [each.partition(" ") for each in read_lines(path, STAGE_KIND)]
     table = facts_table(f"Exported stage {path}, its seal is right", {})
     for word, _, rest in facts:
         table.add_row(word, rest)

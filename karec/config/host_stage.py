@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from karec import _native
-from karec._sealed_text import kind_of, line, sealed_text
 from karec.bundle import Bundle
+from karec.bundle.sealed_text import format_line, read_kind, seal_lines
 from karec.config.assemble import build_stage
 from karec.config.scenes import Config, Scene
 from karec.errors import ConfigError
@@ -45,7 +45,7 @@ def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundl
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    if kind_of(path) != KIND:
+    if read_kind(path) != KIND:
         what = "a karec.toml" if path.suffix == ".toml" else "no exported stage"
         raise ConfigError(f"{path} is {what}; what karec export stage wrote belongs here")
     read = Config.read(config)
@@ -64,8 +64,8 @@ def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundl
 
 def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
     stage = build_stage(config, scene, name, bundle)
-    head = line("scene", scene, {"source": _source(config.scene(scene), name)})
-    return sealed_text(KIND, [head, *(step_line(step) for step in stage.steps)])
+    head = format_line("scene", scene, {"source": _source(config.scene(scene), name)})
+    return seal_lines(KIND, [head, *(step_line(step) for step in stage.steps)])
 
 
 def _source(scene: Scene, name: str) -> str:
@@ -77,7 +77,7 @@ def _source(scene: Scene, name: str) -> str:
 
 
 def step_line(step: Step) -> str:
-    """The line that says a step to the host. ConfigError: it runs in Python alone."""
+    """Returns the line of a step for the host. Raises ConfigError if it runs only in Python."""
     if type(step) not in _FIELDS:
         known = sorted(use for use, _ in _FIELDS.values())
         raise ConfigError(f"the step {step.name!r} runs in Python alone; a C++ host knows {known}")
@@ -88,7 +88,7 @@ def step_line(step: Step) -> str:
     use, fields = _FIELDS[type(step)]
     settings = {key: value for key, value in fields(step).items() if value is not None}
     named = {} if step.name in ("", use) else {"name": step.name}
-    return line("step", use, {**settings, **named})
+    return format_line("step", use, {**settings, **named})
 
 
 def _dpp(step: Any) -> Mapping[str, object]:

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from karec._sealed_text import kind_of
+from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
 from karec.config.live_settings import LiveSettings
 from karec.config.serve_settings import SHOWN, ServeSettings
@@ -115,7 +115,7 @@ class Config:
     @classmethod
     def read(cls, path: Path) -> Config:
         """Raises ConfigError when the file is absent, no TOML, or something else than a ``karec.toml``."""
-        kind = kind_of(path)
+        kind = read_kind(path)
         if kind is not None:
             raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)

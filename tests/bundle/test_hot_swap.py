@@ -211,7 +211,7 @@ def test_new_version_takes_over_the_run_times(live, publish_next):
     [
         ("quota = 8", "quotas = 8", "quota"),
         ("[scenes.home]", "[scenes.other]", "no scene 'home'"),
-        ("counts", "= counts", "karec.toml"),
+        ("limits", "= limits", "karec.toml"),
     ],
 )
 def test_reload_refuses_wrong_karec_toml(live, path, before, after, why):

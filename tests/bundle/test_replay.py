@@ -122,7 +122,7 @@ def test_damaged_trees_file_of_a_bundle_is_refused(damaged):
         path.write_bytes(path.read_bytes()[:-100])
 
     with pytest.raises(
-        BundleError, match=r"ranker\.trees\.npz is not a trees file, or a damaged one: it is cut"
+        BundleError, match=r"ranker\.trees\.npz is not a trees file, or a damaged one: it is truncated"
     ):
         Bundle.open(damaged(damage))
 

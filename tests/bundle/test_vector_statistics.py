@@ -56,7 +56,7 @@ def test_vectors_that_are_all_the_same_have_statistics(tmp_path):
 def test_a_file_that_was_altered_is_refused(written):
     path = written[3]
     path.write_bytes(path.read_bytes().replace(b"works=197", b"works=198"))
-    with pytest.raises(BundleError, match="is not what was written"):
+    with pytest.raises(BundleError, match="the checksum in its last line is not that"):
         VectorStatistics.open(path)
 
 

@@ -132,7 +132,7 @@ def test_open_refuses_a_folder_without_snapshot(platform, tmp_path):
         Snapshot.open(tmp_path)
     platform.save(tmp_path / "s")
     (tmp_path / "s" / "works" / "ids.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError, match=r"ids\.npy is damaged: it is no \.npy file"):
+    with pytest.raises(DataError, match=r"ids\.npy is damaged: it is not a \.npy file"):
         Snapshot.open(tmp_path / "s")
 
 

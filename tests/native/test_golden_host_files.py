@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from karec import _native
-from karec._sealed_text import FORMAT as TEXT_FORMAT
-from karec._sealed_text import lines_of
 from karec.bundle import Bundle, publish_folder
 from karec.bundle.manifest import FORMAT as BUNDLE_FORMAT
+from karec.bundle.sealed_text import FORMAT as TEXT_FORMAT
+from karec.bundle.sealed_text import read_lines
 from karec.config.host_stage import check_export
 from karec.errors import BundleError, DataError
 
@@ -78,20 +78,20 @@ def newer(kind, text):
 @pytest.mark.parametrize("kind", SEALED)
 def test_a_sealed_text_is_read_whole_or_refused(kind, tmp_path):
     text, path = SEALED[kind].read_text(), tmp_path / "text"
-    assert lines_of(SEALED[kind], kind) == text.splitlines()[1:-1]
+    assert read_lines(SEALED[kind], kind) == text.splitlines()[1:-1]
     for changed, message in [
         (
             newer(kind, text),
             f"begins with '{kind} {TEXT_FORMAT + 1}', this version reads {kind} {TEXT_FORMAT}",
         ),
-        (text.replace("7", "8", 1).replace("k=6", "k=7", 1), "is not what was written"),
-        (text[:-1], "is not what was written"),
-        (text.rpartition("seal ")[0], "is not what was written"),
+        (text.replace("7", "8", 1).replace("k=6", "k=7", 1), "the checksum in its last line is not that"),
+        (text[:-1], "the checksum in its last line is not that"),
+        (text.rpartition("seal ")[0], "the checksum in its last line is not that"),
         ("", "begins with ''"),
     ]:
         path.write_text(changed)
         with pytest.raises(DataError, match=message):
-            lines_of(path, kind)
+            read_lines(path, kind)
 
 
 def ask(programs, bundle, stage, folder):
