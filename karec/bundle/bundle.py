@@ -1,4 +1,4 @@
-"""An open bundle and its parts."""
+"""Opens a bundle and its parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from karec.bundle.in_use import InUse
-from karec.bundle.item_types import ItemTypeBundle, kind_names, open_items
+from karec.bundle.item_types import ItemTypeBundle, item_type_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publish import CURRENT
 from karec.bundle.replay_process import replay_once, verify_in_child
@@ -29,18 +29,17 @@ if TYPE_CHECKING:
     from karec.index import ItemIndex
     from karec.models.onnx_model import OnnxModel
 
-IDS = "ids"  # users.karec, items.karec: where ids are not the numbers of snapshot and index
+IDS = "ids"  # folder with users.karec and items.karec, if ids are not the numbers of snapshot and index
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle. Each part is loaded on first use, by whichever thread asks first, and shared by all
-    holders."""
+    """An open bundle. A part is loaded on first use and then shared. Any thread."""
 
     path: Path
     model_version: int
     facts: Mapping[str, Any]
-    _held: InUse | None = field(default=None, repr=False, compare=False)
+    _in_use: InUse | None = field(default=None, repr=False, compare=False)
     _parts: Once = field(default_factory=Once, init=False, repr=False, compare=False)
 
     @classmethod
@@ -50,35 +49,39 @@ class Bundle:
         verify: bool = True,
         public_key: str | Path | None = None,
         *,
-        apart: bool = False,
+        in_child: bool = False,
     ) -> Bundle:
-        """The bundle at ``root``: a bundle's folder, or a folder that holds ``current``.
+        """Opens the bundle at ``root``: a bundle's folder, or a folder with the link ``current``.
 
-        ``verify`` reads every file and compares its SHA-256 (about 1 GB/s), then checks what the files hold,
-        each by itself and against the others (``karec.bundle.structure``), which loads no model. Then it
-        replays a few requests in a child process (``karec.bundle.replay``), once a process for one content.
-        False takes all that on trust. ``apart``: the child does all of it, so that threads of this process
-        that serve are not held up. ``public_key``: the PEM file of a public ed25519 key that the manifest
-        must be signed for; needs ``verify``. Raises BundleError naming file and reason.
+        Publishers do not remove a bundle that is open (karec/bundle/in_use.py).
 
-        Publishers may come and go meanwhile; they do not remove a bundle that is open
-        (karec/bundle/in_use.py).
+        Args:
+            verify: compares the SHA-256 of every file (about 1 GB/s), checks the files' contents and their
+                relations without loading a model (``karec.bundle.structure``), and replays a few requests in
+                a child process (``karec.bundle.replay``), once a process for one content.
+            public_key: the PEM file of the ed25519 key for which the manifest must be signed. Needs
+                ``verify``.
+            in_child: the child process does all of the verification, so that requests of this process are not
+                delayed.
+
+        Raises:
+            BundleError: names file and reason.
         """
         if public_key is not None and not verify:
-            raise ValueError(
-                "a signature says nothing of files that are not verified: leave out verify=False"
-            )
-        return _while_current_moves(root, lambda folder: cls._open(folder, verify, public_key, apart))
+            raise ValueError("public_key needs verify=True: a signature covers only the manifest")
+        return _retry_while_current_moves(
+            root, lambda folder: cls._open(folder, verify, public_key, in_child)
+        )
 
     @classmethod
-    def _open(cls, folder: Path, verify: bool, public_key: str | Path | None, apart: bool) -> Bundle:
-        held = InUse(folder)
-        text = manifest_text(folder)  # read once: what is signed is what is parsed and replayed
+    def _open(cls, folder: Path, verify: bool, public_key: str | Path | None, in_child: bool) -> Bundle:
+        in_use = InUse(folder)
+        text = manifest_text(folder)  # read once: the signed bytes are the ones that are parsed and replayed
         if public_key is not None:
             check_signature(folder, text, Path(public_key))
         manifest = manifest_of(folder, text)
-        bundle = cls(folder, manifest["model_version"], manifest["facts"], held)
-        if verify and apart:
+        bundle = cls(folder, manifest["model_version"], manifest["facts"], in_use)
+        if verify and in_child:
             verify_in_child(folder, text)
         elif verify:
             from karec.bundle.structure import check_structure
@@ -89,23 +92,24 @@ class Bundle:
         return bundle
 
     @classmethod
-    def shared(cls, root: str | Path, public_key: str | Path | None = None, *, apart: bool = False) -> Bundle:
-        """As ``open``, but one object for the whole process as long as anybody holds it: opened and verified
-        once.
+    def shared(
+        cls, root: str | Path, public_key: str | Path | None = None, *, in_child: bool = False
+    ) -> Bundle:
+        """Returns the one open bundle of this process with this content and ``public_key``.
 
-        Any thread may call it. What one holder upserts into ``index`` is seen by all. A bundle that was
-        opened with one public key is not taken for another, nor for one without.
+        The first call opens and verifies it; it stays open until its last reference goes. All holders see
+        changes of its ``index``. Any thread.
         """
 
-        def found(folder: Path) -> Bundle:
+        def open_once(folder: Path) -> Bundle:
             with _open_lock:
                 key = (*_identity(folder), None if public_key is None else Path(public_key).resolve())
                 bundle = _open.get(key)
                 if bundle is None:
-                    bundle = _open[key] = cls.open(folder, public_key=public_key, apart=apart)
+                    bundle = _open[key] = cls.open(folder, public_key=public_key, in_child=in_child)
                 return bundle
 
-        return _while_current_moves(root, found)
+        return _retry_while_current_moves(root, open_once)
 
     @property
     def index(self) -> ItemIndex:
@@ -113,18 +117,18 @@ class Bundle:
 
     @property
     def recall_index(self) -> ItemIndex | None:
-        """The works' vectors in recall's own space; None where the bundle has none.
+        """The works' vectors in recall's own space; None if there are none.
 
-        Who writes to ``index`` while it serves writes the same works here: ``upsert`` with a vector of this
-        space, ``remove``, ``block``.
+        A change of ``index`` (``upsert``, ``remove``, ``block``) must be made here too, with vectors of this
+        space.
         """
         return self.index_of(RECALL) if (self.path / RECALL.index).exists() else None
 
     @property
     def n_probe(self) -> int | None:
-        """How many lists ``model`` reads of the index that it searches, where a scene says ``exact = false``.
+        """The number of lists that the source ``model`` searches in a scene with ``exact = false``.
 
-        Measured when the bundle was published; None where that index has no lists.
+        It was measured at publication. None if the index has no lists.
         """
         lists = self.facts.get("lists")
         return None if lists is None else int(lists["n_probe"])
@@ -143,25 +147,24 @@ class Bundle:
 
     @property
     def vector_statistics(self) -> VectorStatistics | None:
-        """Of the vectors of ``index``; None where the bundle has none, as one of an earlier karec."""
+        """Statistics of the vectors of ``index``; None in a bundle of an earlier karec."""
         return self._parts.get("vector_statistics", self._open_statistics)
 
     @property
     def naming(self) -> BundleIds | None:
-        """Between the platform's ids and the numbers of snapshot and index; None where they are the same."""
+        """Maps between the platform's ids and the numbers of snapshot and index; None if they are equal."""
         return self._parts.get("naming", self._open_naming)
 
     def naming_of(self, maps: Sequence[str]) -> BundleIds | None:
-        """As ``naming``, with items that the first map of ``maps`` names which is there, else with plain
-        numbers."""
+        """Returns the maps of ids with items by the first existing map of ``maps``, else by their numbers."""
         from karec.bundle.ids import BundleIds
         from karec.index import IdMap
         from karec.index.ids import PlainIds
 
         if self.naming is None:
             return None
-        found = [path for path in (self.path / IDS / f"{name}.karec" for name in maps) if path.exists()]
-        items = IdMap.open(found[0], verify=False) if found else PlainIds()
+        paths = [path for path in (self.path / IDS / f"{name}.karec" for name in maps) if path.exists()]
+        items = IdMap.open(paths[0], verify=False) if paths else PlainIds()
         return BundleIds(self.naming.users, items)
 
     @property
@@ -170,13 +173,12 @@ class Bundle:
 
     @property
     def user_towers(self) -> Mapping[int, OnnxModel]:
-        """{model version: user tower}: the bundle's own, and each ``user_tower.v<ten digits>.onnx``, of
-        others."""
+        """{model version: user tower}: the bundle's own and each ``user_tower.v<ten digits>.onnx``."""
         return self.user_towers_of(PRERANK)
 
     @property
     def recall_user_towers(self) -> Mapping[int, OnnxModel]:
-        """As ``user_towers``, of recall's own space; empty where the bundle has none."""
+        """{model version: user tower} of recall's own space; empty if there is none."""
         return self.user_towers_of(RECALL) if (self.path / RECALL.own).exists() else MappingProxyType({})
 
     @property
@@ -188,21 +190,21 @@ class Bundle:
         return self._model("ranker.onnx")
 
     @property
-    def kinds(self) -> list[str]:
-        """The kinds of items beside works."""
-        return kind_names(self.path)
+    def item_types(self) -> list[str]:
+        """The item types other than works."""
+        return item_type_names(self.path)
 
-    def kind(self, name: str) -> ItemTypeBundle:
-        """The bundle as scenes of the kind ``name`` see it; its index and items are opened on first use and
-        shared.
+    def item_type(self, name: str) -> ItemTypeBundle:
+        """Returns the bundle for scenes of the item type ``name``. Index and items are opened once.
 
-        LookupError: the bundle has no such kind.
+        Raises LookupError if the bundle has no such item type.
         """
-        if name not in self.kinds:
+        if name not in self.item_types:
             raise LookupError(
-                f"the bundle {self.path} has no items of the kind {name!r}; it has {self.kinds}"
+                f"the bundle {self.path} has no items of the type {name!r}; it has {self.item_types}"
             )
-        return ItemTypeBundle(self, name, *self._parts.get(("kind", name), lambda: open_items(self, name)))
+        parts = self._parts.get(("item_type", name), lambda: open_items(self, name))
+        return ItemTypeBundle(self, name, *parts)
 
     def index_of(self, space: Space) -> ItemIndex:
         return self._parts.get(space.index, lambda: self._open_index(space))
@@ -270,34 +272,32 @@ _open_lock = Lock()
 
 
 def _folder_of(root: str | Path) -> Path:
-    """The bundle's own folder: ``root``, or what ``root/current`` points at."""
+    """Returns the bundle's folder: ``root`` or the target of ``root/current``."""
     root = Path(root)
     try:
         return (root / CURRENT if (root / CURRENT).exists() else root).resolve()
-    except (OSError, RuntimeError) as error:  # links that lead to each other
+    except (OSError, RuntimeError) as error:  # a loop of links
         raise BundleError(f"{root} is not a bundle: {error}") from error
 
 
-def _while_current_moves(root: str | Path, opened: Callable[[Path], Bundle]) -> Bundle:
-    """``opened(folder)`` of the bundle's folder; again where that fails and ``root`` leads to another one by
-    now.
+def _retry_while_current_moves(root: str | Path, open_folder: Callable[[Path], Bundle]) -> Bundle:
+    """Opens the bundle's folder; if that fails and ``root`` leads to another folder by now, opens that one.
 
-    The folder that was ``current`` a moment ago may be retired before it is opened.
+    A publisher may remove the folder that was ``current`` before it is opened.
     """
     while True:
         folder = _folder_of(root)
         try:
-            return opened(folder)
+            return open_folder(folder)
         except BundleError:
             if _folder_of(root) == folder:
                 raise
 
 
 def identity_of(root: str | Path) -> tuple[object, ...]:
-    """Tells the bundle that ``root`` leads to now from any other, in another folder or written to the same
-    one later.
+    """Returns a value that differs for another bundle, also for one written later to the same folder.
 
-    No file is read. BundleError: links in ``root`` lead to each other.
+    It reads no file. Raises BundleError if the links of ``root`` form a loop.
     """
     return _identity(_folder_of(root))
 
@@ -305,6 +305,6 @@ def identity_of(root: str | Path) -> tuple[object, ...]:
 def _identity(folder: Path) -> tuple[object, ...]:
     try:
         status = (folder / MANIFEST).stat()
-    except OSError:  # there is none: refused when it is opened
+    except OSError:  # no manifest: opening it will be refused
         return (folder,)
     return folder, status.st_ino, status.st_mtime_ns

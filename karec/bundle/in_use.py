@@ -1,9 +1,8 @@
-"""Who has a bundle's folder open: a publisher that retires old versions passes over what is open on its
-machine.
+"""Locks on bundle folders: a publisher that removes old versions keeps those that are open on its machine.
 
-Locks are flock's: they end with their process, however it ends. Where the file system has none, or is written
-from several machines and keeps locks by machine (NFS), nobody is known to hold anything: there, publish from
-one machine and keep as many versions as the slowest reader needs.
+The locks are flock's and end with their process. A file system without locks, or one with locks by machine
+(NFS), shows no reader of another machine: publish from one machine there, and keep as many versions as the
+slowest reader needs.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from pathlib import Path
 
 
 class InUse:
-    """``folder`` is held until this object goes; one that cannot be opened or locked is not, and nothing is
-    raised.
+    """A shared lock on ``folder`` until this object is deleted, after a fork in both processes.
 
-    After a fork it is held until both processes let it go.
+    If the folder cannot be opened or locked, there is no lock and no error.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,9 +36,9 @@ class InUse:
 
 
 @contextmanager
-def alone_in(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether the block has ``folder`` for itself: no other block and no ``InUse`` has it. With ``wait`` it
-    waits."""
+def lock_exclusively(folder: Path, *, wait: bool) -> Iterator[bool]:
+    """Yields True if no other block and no ``InUse`` has a lock on ``folder``, else False; ``wait``: waits
+    for the lock."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -49,6 +47,6 @@ def alone_in(folder: Path, wait: bool) -> Iterator[bool]:
             yield False
         else:
             yield True
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # also for children that were forked in the block
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # children that were forked in the block hold it too
     finally:
         os.close(descriptor)

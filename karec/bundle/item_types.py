@@ -1,17 +1,17 @@
-"""A bundle as the scenes of one kind of items see it: ``kinds/NAME/`` holds the kind's items and their index.
+"""A bundle as scenes of one item type other than works read it: ``kinds/NAME/`` holds its items and index.
 
-Items other than works have no towers of their own. Their vectors lie in the space of prerank's item vectors
-(``karec.refresh.item_types`` makes them), so that the bundle's user towers serve every kind, and its users,
-friends and models are there once for all scenes.
+These items have no towers. Their vectors are in the space of prerank's item vectors
+(``karec.refresh.item_types`` makes them), so the bundle's user towers serve every item type. Users, relations
+and models exist once for all scenes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from karec.bundle.versions import check_version
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
+    from karec.bundle.bundle import Bundle
     from karec.bundle.ids import BundleIds
     from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
@@ -28,35 +29,18 @@ if TYPE_CHECKING:
     from karec.models.onnx_model import OnnxModel
 
 KINDS = "kinds"
-# maps of ids that name items, where their ids are texts
+# files with the ids of these items, if ids are strings
 MAPS = {"creator": ("creators",), "song": ("songs",)}
 
 
-class Whole(Protocol):
-    """What a bundle has for items of every kind."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def model_version(self) -> int: ...
-    @property
-    def snapshot(self) -> Snapshot: ...
-    @property
-    def encoder(self) -> Encoder: ...
-    @property
-    def user_tower(self) -> OnnxModel: ...
-    @property
-    def user_towers(self) -> Mapping[int, OnnxModel]: ...
-    def naming_of(self, maps: Sequence[str]) -> BundleIds | None: ...
-
-
-def kind_names(folder: Path) -> list[str]:
-    """The kinds that the bundle in ``folder`` holds beside works."""
+def item_type_names(folder: Path) -> list[str]:
+    """Returns the item types other than works of the bundle in ``folder``."""
     return sorted(path.name for path in (folder / KINDS).glob("*") if path.is_dir())
 
 
-def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
-    """The index of a kind, mapped, and the platform with its items for works. BundleError: damaged."""
+def open_items(bundle: Bundle, name: str) -> tuple[ItemIndex, Snapshot]:
+    """Returns the mapped index of an item type, and the snapshot with its items in place of works. Raises
+    BundleError if the index is damaged."""
     from karec.catalog.item_types import ItemType
     from karec.index import ItemIndex
 
@@ -67,7 +51,7 @@ def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
     except (OSError, IndexFormatError) as error:
         raise BundleError(f"{path}: {error}") from error
     tower = PRERANK.user_tower_of(index.model_version, bundle.model_version)
-    # while another version rolls in, kinds stay behind until works are through
+    # in a rolling refresh, other item types keep the earlier model version until all works have the new one
     if not (bundle.path / tower).exists():
         check_version(path, index.model_version, bundle.model_version)
     return index, ItemType.open(folder).to_snapshot(bundle.snapshot)
@@ -75,13 +59,12 @@ def open_items(bundle: Whole, name: str) -> tuple[ItemIndex, Snapshot]:
 
 @dataclass(frozen=True)
 class ItemTypeBundle:
-    """What a scene of the kind ``name`` reads in place of the bundle. Cheap to make: index and items are the
-    bundle's.
+    """The part of a bundle for scenes of the item type ``name``. It shares index and items with the bundle.
 
-    What is of works alone is not there: no ranker, no recall space, no statistics of vectors.
+    Ranker, recall space and vector statistics exist only for works.
     """
 
-    bundle: Whole
+    bundle: Bundle
     name: str
     index: ItemIndex = field(repr=False)
     snapshot: Snapshot = field(repr=False)
@@ -114,23 +97,22 @@ class ItemTypeBundle:
 
     @property
     def ranker(self) -> Any:
-        """LookupError: the bundle's ranker knows works."""
+        """Raises LookupError: the bundle's ranker scores only works."""
         raise LookupError(
-            f"the bundle's ranker knows works and no items of the kind {self.name!r}: leave out the steps "
+            f"the bundle's ranker scores works, not items of the type {self.name!r}. Leave out the steps "
             "ranker, fusion, rank_log and shadow, and order by inner_product and blend"
         )
 
     @property
     def naming(self) -> BundleIds | None:
-        """As ``Bundle.naming``; items that have no map of ids are named by their numbers."""
+        """Maps of ids as ``Bundle.naming``. Items without a map have their numbers as ids."""
         return self.bundle.naming_of(MAPS.get(self.name, ()))
 
-    def show_only(self, ids: NDArray[Any]) -> None:
-        """From the next request on scenes find ``ids`` alone, as rooms that are on, until the next call.
-        O(items).
+    def set_open(self, ids: NDArray[Any]) -> None:
+        """Blocks all items except ``ids``, for instance the rooms that are open, until the next call.
 
-        Nothing is published: the others are blocked in the index of this process. Who goes is blocked before
-        who comes is let in, so that no request sees an item that is in neither list.
+        It changes only the index of this process. Closed items are blocked before new ones are unblocked, so
+        no request sees an item that is in neither list. Cost: O(items).
         """
         with self.index.pinned() as view:
             known = view.ids[view.present]

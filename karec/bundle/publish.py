@@ -1,8 +1,8 @@
-"""Publishing: a folder written aside, two manifests, one rename, one link; then old versions go.
+"""Publishes a bundle: writes a folder aside, adds two manifests, renames it, moves the link ``current``, and
+removes old versions.
 
-One publisher works in a root at a time, under a lock on the root's folder that ends with its process: a
-second one waits until the first is done or dead. So what lies aside in the root when a publisher begins is a
-dead one's, and goes. Readers take no part in that: they open what ``current`` names, whenever they like.
+A publisher holds a lock on the root folder that ends with its process; a second one waits. So a temporary
+folder that a publisher finds is of a killed one, and is removed. Readers need no lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from karec import _native
-from karec.bundle.in_use import alone_in
+from karec.bundle.in_use import lock_exclusively
 from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint, manifest_of, manifest_text
 from karec.bundle.sealed_text import format_line, seal_lines
 from karec.bundle.signing import read_signing_key
@@ -38,36 +38,40 @@ def publish_folder(
     keep: int | None = None,
     signing_key: Path | None = None,
 ) -> Path:
-    """Publish what ``write`` puts into an empty folder: add the manifests, then make it ``root/current``. Its
-    folder.
-
-    Where ``current`` names a later version already, it stays there: ``make_current`` alone moves it back.
-    ``keep`` versions stay, the highest; of the others, this one, ``current`` and what a process of this
-    machine has open stay too, and one that cannot be removed is warned of. None keeps all. ``signing_key``:
-    the PEM file of a private ed25519 key, which signs the manifest.
+    """Publishes a new version as ``root/current`` and returns its folder.
 
     A publisher that is killed leaves ``current`` as it was. One that fails also removes what it wrote.
-    BundleError: ``model_version`` has been published before, or the file system refuses something (full,
-    read-only, without locks); it tells what and where. What ``write`` raises else is passed on. ``write``
-    must not publish into the same root.
+
+    Args:
+        write: writes the bundle's files into an empty folder. It must not publish into ``root``.
+        facts: stored in the manifest.
+        keep: the number of newest versions that stay; None: all. This version, ``current`` and versions that
+            a process of this machine has open stay too. A version that cannot be removed is a warning.
+        signing_key: the PEM file of a private ed25519 key that signs the manifest.
+
+    If ``current`` is a later version already, it stays: only ``make_current`` goes back.
+
+    Raises:
+        BundleError: ``model_version`` exists, or the file system refuses an operation (full, read-only,
+            without locks). Other exceptions of ``write`` are passed on.
     """
     if keep is not None and keep < 1:
-        raise ValueError(f"keep is {keep}; at least one version stays published")
+        raise ValueError(f"keep is {keep}, expected at least 1")
     key = None if signing_key is None else read_signing_key(signing_key)
     final = root / f"v{model_version:010d}"
-    with _only_publisher(root, f"{final} was not published"):
+    with _lock_publishing(root, f"{final} was not published"):
         if os.path.lexists(final):
-            raise BundleError(f"{final} is published already; a version never changes, publish the next one")
-        written = -1
+            raise BundleError(f"{final} is published already. A version never changes: publish the next one")
+        written_inode = -1
         try:
             with folder_aside(final) as name:
-                written = os.stat(name).st_ino
+                written_inode = os.stat(name).st_ino
                 write(Path(name))
                 _seal(Path(name), model_version, facts, key)
             if _current_version(root) < model_version:
                 link_aside(root / CURRENT, final.name)
         except BaseException:
-            _undo(final, written)
+            _undo(final, written_inode)
             raise
         if keep is not None:
             _retire(root, keep, model_version)
@@ -75,34 +79,33 @@ def publish_folder(
 
 
 def make_current(root: Path, model_version: int) -> None:
-    """``root/current`` names ``model_version``, a published version that may be older than the one that it
-    named.
+    """Makes ``model_version`` the current one; it may be older than the current one.
 
-    The next ``publish`` of a later version moves it on. BundleError: there is no such version, or as for
-    ``publish``.
+    The next ``publish_folder`` of a later version replaces it. Raises BundleError if the version does not
+    exist or the file system refuses an operation.
     """
     folder = root / f"v{model_version:010d}"
-    with _only_publisher(root, f"{root / CURRENT} was not moved to {folder.name}"):
+    with _lock_publishing(root, f"{root / CURRENT} was not moved to {folder.name}"):
         manifest_of(folder, manifest_text(folder))
         link_aside(root / CURRENT, folder.name)
 
 
 def next_version(root: Path) -> int:
-    """The model version after the last one published under ``root``; 1 where nothing is."""
+    """Returns the highest published version plus 1, or 1 if there is none."""
     return max(_published(root), default=0) + 1
 
 
 @contextmanager
-def _only_publisher(root: Path, failed: str) -> Iterator[None]:
-    """The block is the only publisher in ``root``, which is there, without leftovers. An OSError is a
-    BundleError."""
+def _lock_publishing(root: Path, failure: str) -> Iterator[None]:
+    """Makes the block the only publisher in ``root``; creates ``root`` and removes leftovers of killed
+    publishers. Turns OSErrors into BundleErrors that begin with ``failure``."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with alone_in(root, wait=True):
+        with lock_exclusively(root, wait=True):
             _remove_leftovers(root)
             yield
     except OSError as error:
-        raise BundleError(f"{failed}: {error}") from error
+        raise BundleError(f"{failure}: {error}") from error
 
 
 def _remove_leftovers(root: Path) -> None:
@@ -114,31 +117,30 @@ def _remove_leftovers(root: Path) -> None:
                 else:
                     path.unlink()
             except OSError as error:
-                warnings.warn(
-                    f"{path} was left by a publisher that was killed, and stays: {error}", stacklevel=5
-                )
+                warnings.warn(f"{path} of a killed publisher could not be removed: {error}", stacklevel=5)
 
 
-def _undo(final: Path, written: int) -> None:
-    """Remove ``final`` if it is the folder of that inode number, unless ``current`` names it by now."""
+def _undo(final: Path, inode: int) -> None:
+    """Removes ``final`` if it is the folder with this inode number and not ``current``."""
     with suppress(OSError):
-        if final.stat().st_ino == written and _target(final.parent / CURRENT) != final.name:
+        if final.stat().st_ino == inode and _target(final.parent / CURRENT) != final.name:
             remove_folder(final)
 
 
 def _retire(root: Path, keep: int, model_version: int) -> None:
-    """``model_version`` is the one that has just been published, perhaps late: it stays this time."""
-    staying = {model_version, _current_version(root)}
+    """Removes old versions except ``model_version``, which was just published, perhaps after later ones."""
+    kept = {model_version, _current_version(root)}
     for version, folder in sorted(_published(root).items(), reverse=True)[keep:]:
-        if version in staying:
+        if version in kept:
             continue
         try:
-            with alone_in(folder, wait=False) as alone:
+            with lock_exclusively(folder, wait=False) as alone:
                 if alone:
                     remove_folder(folder)
         except OSError as error:
             warnings.warn(
-                f"{folder} is older than the {keep} versions to keep, but stays: {error}", stacklevel=3
+                f"{folder} is older than the {keep} versions to keep but could not be removed: {error}",
+                stacklevel=3,
             )
 
 
@@ -147,9 +149,10 @@ def _published(root: Path) -> dict[int, Path]:
 
 
 def _current_version(root: Path) -> int:
-    """The version that ``current`` names; −1 where it names none that is there."""
-    names = {version for version, path in _published(root).items() if path.name == _target(root / CURRENT)}
-    return max(names, default=-1)
+    """Returns the version of ``current``; −1 if the link is missing or its target does not exist."""
+    target = _target(root / CURRENT)
+    versions = {version for version, path in _published(root).items() if path.name == target}
+    return max(versions, default=-1)
 
 
 def _target(link: Path) -> str:
@@ -157,7 +160,7 @@ def _target(link: Path) -> str:
 
 
 def _seal(aside: Path, model_version: int, facts: Mapping[str, Any] | None, key: Any) -> None:
-    """Write both manifests of what lies in ``aside``, and the signature where there is a ``key``."""
+    """Writes both manifests of the files in ``aside``, and the signature if there is a ``key``."""
     (aside / HOST_MANIFEST).write_text(_host_manifest(aside, model_version), encoding="ascii")
     files = {str(p.relative_to(aside)): fingerprint(p) for p in sorted(aside.rglob("*")) if p.is_file()}
     manifest = {"format": FORMAT, "model_version": model_version, "facts": dict(facts or {}), "files": files}

@@ -55,7 +55,7 @@ class Parts(Protocol):
     def vector_statistics(self) -> VectorStatistics | None: ...
     @property
     def naming(self) -> BundleIds | None: ...
-    def kind(self, name: str) -> ItemTypeBundle: ...
+    def item_type(self, name: str) -> ItemTypeBundle: ...
 
 
 def check_structure(bundle: Parts, names: Collection[str]) -> None:
@@ -151,7 +151,7 @@ def _check_kind(bundle: Parts, name: str, works: ItemIndex) -> None:
     """Its items can be read, and their vectors lie in the space of ``works``. O(items)."""
     folder = bundle.path / KINDS / name
     with _named(folder):
-        kind = bundle.kind(name)
+        kind = bundle.item_type(name)
         check_items(folder / ITEMS, kind.snapshot.works, kind.snapshot.labels)
         _check_index(folder / PRERANK.index, kind.index, kind.snapshot)
         if kind.index.dim != works.dim or not set(kind.index.model_versions) <= set(works.model_versions):

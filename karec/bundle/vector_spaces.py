@@ -1,8 +1,7 @@
-"""The vector spaces of a bundle: which files hold the item vectors of one, and the towers that make its
-vectors.
+"""The vector spaces of a bundle: the file with the item vectors of a space, and the towers that make them.
 
-An index file says in which space the vectors of each model version lie: ``space_id``, the XXH64 of the file
-of the item tower that made them, which a bundle's manifest.txt names too.
+An index file holds a ``space_id`` for each model version: the XXH64 of the file of the item tower that made
+its vectors. manifest.txt holds it too.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from karec import _native
 
 @dataclass(frozen=True)
 class Space:
-    """``index``: the index file; ``user_tower``, ``item_tower``: the names of its models, without their
-    ending."""
+    """The file names of a space. ``user_tower`` and ``item_tower`` are without the suffix ``.onnx``."""
 
     index: str
     user_tower: str
@@ -26,7 +24,7 @@ class Space:
 
     @property
     def own(self) -> str:
-        """The user tower of the bundle's own model version."""
+        """The file of the user tower of the bundle's model version."""
         return f"{self.user_tower}.onnx"
 
     @property
@@ -35,15 +33,15 @@ class Space:
 
     @property
     def others(self) -> str:
-        """What the user towers of other model versions are called, as a pattern."""
+        """The pattern of files with user towers of other model versions."""
         return f"{self.user_tower}.v*.onnx"
 
-    def user_tower_of(self, version: int, of_bundle: int) -> str:
-        """The user tower that makes the vectors of ``version`` in a bundle of model version ``of_bundle``."""
-        return self.own if version == of_bundle else f"{self.user_tower}.v{version:010d}.onnx"
+    def user_tower_of(self, version: int, bundle_version: int) -> str:
+        """Returns the file of the user tower of ``version`` in a bundle of ``bundle_version``."""
+        return self.own if version == bundle_version else f"{self.user_tower}.v{version:010d}.onnx"
 
     def others_of(self, names: Iterable[str]) -> list[str]:
-        """Those of ``names`` that are user towers of other model versions, in order."""
+        """Returns the ``names`` of user towers of other model versions, sorted."""
         return sorted(name for name in names if "/" not in name and Path(name).match(self.others))
 
 
@@ -53,11 +51,10 @@ SPACES = (PRERANK, RECALL)
 
 
 def space_id_of(item_tower: Path) -> int:
-    """Names the space of the vectors that the tower in this file makes; never 0, which is one that is not
-    known."""
+    """Returns the id of the space of this tower's vectors. It is never 0, the id of an unknown space."""
     return int(_native.xxh64_of_file(os.fsencode(item_tower))) or 1
 
 
 def spaces_of(folder: Path) -> dict[Space, int]:
-    """The spaces of the item towers that lie in ``folder``."""
+    """Returns {space: space id} of the item towers in ``folder``."""
     return {space: space_id_of(folder / space.item) for space in SPACES if (folder / space.item).exists()}

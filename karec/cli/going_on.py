@@ -81,12 +81,12 @@ def _trained(
 @contextmanager
 def alone_in_out(out: Path) -> Iterator[None]:
     """DataError: another training writes into ``out``."""
-    from karec.bundle.in_use import alone_in
+    from karec.bundle.in_use import lock_exclusively
 
     if not out.is_dir():  # who is refused later leaves nothing behind
         yield
         return
-    with alone_in(out, wait=False) as alone:
+    with lock_exclusively(out, wait=False) as alone:
         if not alone:
             raise DataError(
                 f"{out}: another karec train writes there: wait until it has ended, or name another folder"

@@ -41,7 +41,7 @@ TRAINED = {
 
 def run(arguments: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT, which stop the children; then it returns."""
-    from karec.bundle.in_use import alone_in
+    from karec.bundle.in_use import lock_exclusively
     from karec.config.scenes import Config
 
     config = Config.read(arguments.config)
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     children = children_of(config, place)
     place.mkdir(exist_ok=True)
-    with alone_in(place, wait=False) as alone:
+    with lock_exclusively(place, wait=False) as alone:
         if not alone:
             raise DataError(
                 f"{place}: another karec live runs here (process {_read(place).get('pid')}): stop it first"
@@ -202,13 +202,13 @@ def _read(place: Path) -> dict[str, Any]:
 
 def _print_state(place: Path) -> None:
     """DataError: no ``karec live`` has run here."""
-    from karec.bundle.in_use import alone_in
+    from karec.bundle.in_use import lock_exclusively
     from karec.cli.tables import facts_table
 
     found, now = _read(place), time.time()
     if not found:
         raise DataError(f"{place / STATE} holds no state: karec live has not run here")
-    with alone_in(place, wait=False) as alone:
+    with lock_exclusively(place, wait=False) as alone:
         facts = {"karec live": "does not run" if alone else f"process {found['pid']}"}
     for name, child in found["children"].items():
         told = {**child, "pid": None} if alone else child

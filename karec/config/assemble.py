@@ -194,14 +194,14 @@ def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
     """What scenes of the kind that ``scene`` recommends read."""
     if scene.item_type is None:
         return bundle
-    if scene.item_type not in bundle.kinds:
+    if scene.item_type not in bundle.item_types:
         raise scene.place.refusal(
             f"item_type = {scene.item_type!r}: the bundle has no such item type"
-            f"{nearest(scene.item_type, bundle.kinds)}; it has works and {bundle.kinds}. "
+            f"{nearest(scene.item_type, bundle.item_types)}; it has works and {bundle.item_types}. "
             "Songs and creators are published where works have these roles, "
             "others by publish_bundle(…, kinds=…)"
         )
-    return bundle.kind(scene.item_type)
+    return bundle.item_type(scene.item_type)
 
 
 def _recall(scene: Scene, resources: Resources) -> Recall:

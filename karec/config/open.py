@@ -88,7 +88,7 @@ class _VersionSource:
         ingestion = None if previous is None else previous.ingestion
         if ingestion is not None and self._live is not None:
             _check_live_unchanged(self._path, self._live, config.live)
-        bundle = Bundle.shared(config.bundle, config.bundle_key, apart=previous is not None)
+        bundle = Bundle.shared(config.bundle, config.bundle_key, in_child=previous is not None)
         identity = text, identity_of(bundle.path)
         scenes = config.scenes if self._scene is None else (self._scene,)
         if config.live is None:

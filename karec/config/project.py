@@ -72,7 +72,7 @@ def set_up(
 
 def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
     """The templates of ``scenes``, for the items that ``bundle`` holds."""
-    kinds = {name: bundle.kind(name).index.columns.keys() for name in bundle.kinds}
+    kinds = {name: bundle.item_type(name).index.columns.keys() for name in bundle.item_types}
     return [added_scene_text(name, main, kinds) for name in scenes if name != main]
 
 

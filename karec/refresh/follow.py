@@ -82,8 +82,8 @@ class LibraryFollower:
         if bundle.recall_index is not None:
             self._upsert(bundle, shard, RECALL.index, bundle.recall_index, recall_space)
         self.n_written_rows += self._upsert(bundle, shard, PRERANK.index, bundle.index, space)
-        for kind in bundle.kinds:
-            self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.kind(kind).index, space)
+        for kind in bundle.item_types:
+            self._upsert(bundle, shard, f"{KINDS}/{kind}.karec", bundle.item_type(kind).index, space)
         if was_mixed and len(bundle.index.model_versions) == 1:
             for index in (bundle.index, bundle.recall_index):
                 if index is not None and index.n_lists:

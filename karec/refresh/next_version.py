@@ -127,7 +127,7 @@ def _check_compatible(before: Bundle, run: Path, item_types: Mapping[str, Derive
             f"{run} and {before.path}: only one of them has recall's own space. Publish the whole library at "
             f"once."
         )
-    others = sorted({*before.kinds, *item_types} - ROLES.keys())
+    others = sorted({*before.item_types, *item_types} - ROLES.keys())
     if others:
         raise BundleError(
             f"{before.path} or the new version has the item types {others}, whose vectors a refresh cannot "

@@ -126,7 +126,7 @@ def publish_library(
             copy_model(run / name, folder / name)
         shutil.copyfile(run / "encoder.npz", folder / "encoder.npz")
         library.index.save(folder / PRERANK.index)
-        VectorStatistics.of(library.index, folder / PRERANK.index).save(folder / FILE)
+        VectorStatistics.from_index(library.index, folder / PRERANK.index).save(folder / FILE)
         if library.recall is not None:
             for name in (RECALL.own, RECALL.item):
                 shutil.copyfile(run / name, folder / name)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from karec.bundle import Bundle
-from karec.bundle.in_use import alone_in
+from karec.bundle.in_use import lock_exclusively
 from karec.bundle.vector_spaces import PRERANK, RECALL, Space, spaces_of
 from karec.catalog.schema import EXPOSED
 from karec.errors import DataError
@@ -65,7 +65,7 @@ def open_refresh(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refre
     """
     library = library_folder(bundle.path)
     library.mkdir(parents=True, exist_ok=True)
-    with alone_in(library, wait=False) as is_alone:
+    with lock_exclusively(library, wait=False) as is_alone:
         if not is_alone:
             raise DataError(f"{library}: another refresh is running. Wait until it ends.")
         remove_unfinished(library)
@@ -177,11 +177,11 @@ class Refresh:
 
     def _item_types(self) -> dict[str, ItemIndex]:
         """Returns the vectors of songs and creators, from the works' newest ones."""
-        if not set(self.bundle.kinds) & ROLES.keys():
+        if not set(self.bundle.item_types) & ROLES.keys():
             return {}
         LibraryFollower().catch_up(self.bundle)
         derived = songs_and_creators(self.bundle.snapshot)
-        published = {name: derived[name] for name in self.bundle.kinds if name in derived}
+        published = {name: derived[name] for name in self.bundle.item_types if name in derived}
         works = self.bundle.index
         return {
             f"{KINDS}/{name}.karec": build_item_type_index(item_type, self.bundle.snapshot, works)

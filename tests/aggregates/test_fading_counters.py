@@ -38,7 +38,7 @@ def plain(happened: LocatedEvents, work: int, as_of: int) -> list[float]:
     return np.array(sums).astype(np.float32).tolist()
 
 
-@given(rows=Happenings, apart=st.integers(0, 6), order=st.randoms(use_true_random=False))
+@given(rows=Happenings, in_child=st.integers(0, 6), order=st.randoms(use_true_random=False))
 def test_stepped_in_any_order_and_swept_they_are_the_plain_sums(rows, apart, order):
     happened = spread(rows, apart)
     moments = np.unique(np.concatenate([happened.time_ms, happened.time_ms + 1, [START + 40 * DAY_MS]]))

@@ -101,7 +101,7 @@ def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is
     leave(tmp_path)
     monkeypatch.setattr("karec.bundle.publish.remove_folder", refuse)
     left = (
-        rf"{tmp_path}/v0000000003\.1-0\.tmp was left by a publisher that was killed, and stays: .*Permission "
+        rf"{tmp_path}/v0000000003\.1-0\.tmp of a killed publisher could not be removed: .*Permission "
         rf"denied"
     )
     with pytest.warns(UserWarning, match=left):
@@ -118,7 +118,7 @@ def test_versions_older_than_one_that_stays_go(tmp_path):
 
 
 def test_one_version_is_the_fewest_that_can_be_kept(tmp_path):
-    with pytest.raises(ValueError, match="keep is 0; at least one version stays published"):
+    with pytest.raises(ValueError, match="keep is 0, expected at least 1"):
         publish_folder(tmp_path / "none", 1, write, keep=0)
     assert not (tmp_path / "none").exists()
     publish_folder(tmp_path, 1, write, keep=1)

@@ -9,13 +9,13 @@ import pytest
 from killed_publishers import ended, forked
 
 from karec.bundle import Bundle, publish_folder
-from karec.bundle.in_use import InUse, alone_in
+from karec.bundle.in_use import InUse, lock_exclusively
 from karec.errors import BundleError
 
 
 def is_free(folder):
-    with alone_in(folder, wait=False) as alone:
-        return alone
+    with lock_exclusively(folder, wait=False) as is_locked:
+        return is_locked
 
 
 def n_open(folder):
@@ -60,13 +60,13 @@ def test_a_fifo_in_place_of_a_folder_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "bundle")
     with pytest.raises(BundleError, match="bundle is not a bundle"):
         Bundle.open(tmp_path / "bundle")
-    with pytest.raises(NotADirectoryError), alone_in(tmp_path / "bundle", wait=True):
+    with pytest.raises(NotADirectoryError), lock_exclusively(tmp_path / "bundle", wait=True):
         pass
 
 
-def test_who_comes_while_another_is_alone_in_a_folder_neither_waits_nor_holds_it(tmp_path):
-    with alone_in(tmp_path, wait=True) as alone:
-        assert alone
+def test_second_lock_neither_waits_nor_holds_a_locked_folder(tmp_path):
+    with lock_exclusively(tmp_path, wait=True) as is_locked:
+        assert is_locked
         late = InUse(tmp_path)
         assert not is_free(tmp_path)
     assert is_free(tmp_path)
@@ -75,7 +75,7 @@ def test_who_comes_while_another_is_alone_in_a_folder_neither_waits_nor_holds_it
 
 def test_a_child_that_was_forked_meanwhile_does_not_hold_the_folder(tmp_path):
     reading, writing = os.pipe()
-    with alone_in(tmp_path, wait=True):
+    with lock_exclusively(tmp_path, wait=True):
         child = forked(os.read, reading, 1)
     assert is_free(tmp_path)
     os.write(writing, b".")

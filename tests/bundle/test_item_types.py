@@ -20,9 +20,9 @@ def bundle(tmp_path_factory):
 
 
 def test_songs_and_creators_are_published_in_the_space_of_works(bundle):
-    assert bundle.kinds == ["creator", "song"]
+    assert bundle.item_types == ["creator", "song"]
     for name, role in (("creator", "creator_id"), ("song", "song_id")):
-        kind = bundle.kind(name)
+        kind = bundle.item_type(name)
         values = bundle.snapshot.works[role]
         assert kind.index.ids.tolist() == np.unique(values[values >= 0]).tolist()
         assert kind.index.dim == bundle.index.dim
@@ -31,7 +31,7 @@ def test_songs_and_creators_are_published_in_the_space_of_works(bundle):
 
 
 def test_an_items_score_is_the_mean_of_its_works_scores(bundle):
-    works, songs = bundle.snapshot.works, bundle.kind("song").index
+    works, songs = bundle.snapshot.works, bundle.item_type("song").index
     query = np.random.default_rng(0).standard_normal(songs.dim).astype(np.float32)
     scores = bundle.index.scores(query, ids=works.ids)
     for song, score in zip(songs.ids.tolist(), songs.scores(query, ids=songs.ids), strict=True):
@@ -39,20 +39,21 @@ def test_an_items_score_is_the_mean_of_its_works_scores(bundle):
 
 
 def test_all_scenes_of_a_kind_share_one_index(bundle):
-    assert bundle.kind("song").index is bundle.kind("song").index
-    bundle.kind("song").show_only(bundle.kind("song").index.ids[:1])
+    assert bundle.item_type("song").index is bundle.item_type("song").index
+    bundle.item_type("song").set_open(bundle.item_type("song").index.ids[:1])
     query = np.ones(bundle.index.dim, np.float32)
     assert (
-        bundle.kind("song").index.search(query, 10).ids.tolist() == bundle.kind("song").index.ids[:1].tolist()
+        bundle.item_type("song").index.search(query, 10).ids.tolist()
+        == bundle.item_type("song").index.ids[:1].tolist()
     )
-    bundle.kind("song").show_only(bundle.kind("song").index.ids)
+    bundle.item_type("song").set_open(bundle.item_type("song").index.ids)
 
 
 def test_a_kind_that_is_not_there_and_the_ranker_of_works_are_told(bundle):
     with pytest.raises(LookupError, match=r"has no items of the kind 'live'; it has \['creator', 'song'\]"):
-        bundle.kind("live")
+        bundle.item_type("live")
     with pytest.raises(LookupError, match="the bundle's ranker knows works and no items of the kind 'song'"):
-        _ = bundle.kind("song").ranker
+        _ = bundle.item_type("song").ranker
 
 
 def of_another_width(folder):
@@ -125,18 +126,18 @@ def test_a_bundle_without_kinds_as_one_of_before_is_opened(bundle, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(bundle.path, folder)
     shutil.rmtree(folder / "kinds")
-    assert Bundle.open(folder, verify=False).kinds == []
+    assert Bundle.open(folder, verify=False).item_types == []
 
 
 def test_items_are_named_by_their_own_map_where_there_is_one_and_else_by_their_numbers(bundle, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(bundle.path, folder)
-    assert bundle.kind("song").naming is None  # ids of this bundle are numbers
+    assert bundle.item_type("song").naming is None  # ids of this bundle are numbers
     (folder / "ids").mkdir()
     for name, ids in (("users", ["ann"]), ("items", ["w"]), ("songs", ["one", "two"])):
         IdMap.build(ids, folder / "ids" / f"{name}.karec")
     opened = Bundle.open(folder, verify=False)
-    songs, creators = opened.kind("song").naming, opened.kind("creator").naming
+    songs, creators = opened.item_type("song").naming, opened.item_type("creator").naming
     assert songs.items.names(songs.items.numbers(["two"])).tolist() == ["two"]
     assert songs.users.kind == creators.users.kind == "string"
     assert creators.items.names(np.array([5003, -1])).tolist() == [5003, None]

@@ -214,7 +214,7 @@ def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_publis
     monkeypatch.setattr("karec.bundle.publish.remove_folder", refuse)
     with pytest.warns(
         UserWarning,
-        match=r"v0000000001 is older than the 1 versions to keep, but stays: "
+        match=r"v0000000001 is older than the 1 versions to keep but could not be removed: "
         r".*denied",
     ):
         publish_folder(tmp_path, 2, write, keep=1)

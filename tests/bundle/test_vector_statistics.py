@@ -22,7 +22,7 @@ def written(tmp_path):
     """(index, its file, statistics of it, their file)."""
     index = an_index()
     index.save(tmp_path / "index.karec")
-    statistics = VectorStatistics.of(index, tmp_path / "index.karec")
+    statistics = VectorStatistics.from_index(index, tmp_path / "index.karec")
     statistics.save(tmp_path / FILE)
     return index, tmp_path / "index.karec", statistics, tmp_path / FILE
 
@@ -32,7 +32,7 @@ def test_they_are_the_mean_and_the_covariance_of_all_vectors_but_zero_ones(writt
     vectors = index.embeddings(np.arange(3, 200, dtype=np.int32)).astype(np.float64)
     covariance = np.cov(vectors.T, bias=True)
     added = 1e-3 * np.trace(covariance) / 6 * np.eye(6)
-    assert statistics.works == 197 and statistics.model_version == 7
+    assert statistics.n_items == 197 and statistics.model_version == 7
     np.testing.assert_allclose(statistics.mean, vectors.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(
         (statistics.axes.T * statistics.variances) @ statistics.axes, covariance + added, atol=1e-7
@@ -44,13 +44,13 @@ def test_what_is_saved_is_what_is_opened(written):
     opened = VectorStatistics.open(path)
     for name in ("mean", "axes", "variances"):
         np.testing.assert_array_equal(getattr(opened, name), getattr(statistics, name))
-    assert (opened.model_version, opened.works, opened.xxh64) == (7, 197, statistics.xxh64)
+    assert (opened.model_version, opened.n_items, opened.xxh64) == (7, 197, statistics.xxh64)
 
 
 def test_vectors_that_are_all_the_same_have_statistics(tmp_path):
     index = ItemIndex.build(np.arange(4), np.ones((4, 3), np.float32), dtype="float32")
     index.save(tmp_path / "index.karec")
-    assert (VectorStatistics.of(index, tmp_path / "index.karec").variances == 1.0).all()
+    assert (VectorStatistics.from_index(index, tmp_path / "index.karec").variances == 1.0).all()
 
 
 def test_a_file_that_was_altered_is_refused(written):
@@ -64,7 +64,7 @@ def published(tmp_path, index, statistics_of, version=7):
     def write(folder):
         index.save(folder / "index.karec")
         statistics_of.save(folder.parent / "other.karec")
-        made = VectorStatistics.of(statistics_of, folder.parent / "other.karec")
+        made = VectorStatistics.from_index(statistics_of, folder.parent / "other.karec")
         (folder.parent / "other.karec").unlink()
         made.save(folder / FILE)
 
@@ -73,7 +73,7 @@ def published(tmp_path, index, statistics_of, version=7):
 
 def test_a_bundle_opens_with_statistics_of_its_own_index(tmp_path):
     statistics = Bundle.open(published(tmp_path, an_index(), an_index())).vector_statistics
-    assert statistics is not None and statistics.works == 197
+    assert statistics is not None and statistics.n_items == 197
 
 
 def test_a_bundle_without_them_has_none(tmp_path):

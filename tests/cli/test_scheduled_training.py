@@ -13,7 +13,7 @@ from own_files import START_S, shop_rows, write_shop
 from karec import cli
 from karec.aggregates.events import Events
 from karec.bundle import Bundle
-from karec.bundle.in_use import alone_in
+from karec.bundle.in_use import lock_exclusively
 from karec.cli.train import NOT_PUBLISHED
 from karec.evaluate.non_inferiority import compare_versions
 from karec.online.event_log.append import EventLogWriter
@@ -140,7 +140,7 @@ def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as
 
 
 def test_two_trainings_into_one_folder_are_not_at_once(copy, capsys):
-    with alone_in(copy / "out", wait=False):
+    with lock_exclusively(copy / "out", wait=False):
         assert train(copy, copy / "out") == 2
     assert "another karec train writes there" in capsys.readouterr().err
 

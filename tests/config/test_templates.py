@@ -23,7 +23,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(bundle):
-    kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
+    kinds = {name: bundle.item_type(name).index.columns for name in bundle.item_types}
     texts = [
         home_scene_text(HOME, bundle.snapshot, OBJECTIVES),
         *(added_scene_text(name, HOME, kinds) for name in OTHERS),
@@ -91,7 +91,7 @@ def test_fallbacks_of_a_scene_fill_the_page(config, bundle, scene):
     ("scene", "kind"), [("song_request", "song"), ("creators", "creator"), ("live", "live"), ("room", "room")]
 )
 def test_a_scene_of_a_kind_recommends_items_of_the_kind_alone(asked, bundle, scene, kind):
-    items = set(bundle.kind(kind).snapshot.works.ids.tolist())
+    items = set(bundle.item_type(kind).snapshot.works.ids.tolist())
     ids = asked(scene).candidates.ids.tolist()
     assert ids
     assert set(ids) <= items
@@ -124,20 +124,20 @@ def test_creators_are_neither_oneself_nor_followed_already(asked, bundle):
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
         shown = set(asked("creators", user).candidates.ids.tolist())
         assert not shown & set(follows.row_values(row).tolist())
-    creator = int(bundle.kind("creator").snapshot.works.ids[0])
+    creator = int(bundle.item_type("creator").snapshot.works.ids[0])
     shown = asked("creators", creator).candidates.ids.tolist()
     assert creator not in shown
-    assert len(shown) == len(bundle.kind("creator").index) - 1
+    assert len(shown) == len(bundle.item_type("creator").index) - 1
 
 
 @pytest.mark.parametrize(("scene", "kind"), [("live", "live"), ("room", "room")])
 def test_only_rooms_that_are_on_are_shown_and_that_changes_without_publishing(asked, bundle, scene, kind):
-    read = bundle.kind(kind)
+    read = bundle.item_type(kind)
     on = FIRST[kind] + np.array([1, 4, 5])
     for ids in (on, on[:1], np.empty(0, np.int64), on):
-        read.show_only(ids)
+        read.set_open(ids)
         assert sorted(asked(scene).candidates.ids.tolist()) == ids.tolist()
-    read.show_only(read.snapshot.works.ids)
+    read.set_open(read.snapshot.works.ids)
 
 
 def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, config, bundle):
@@ -146,7 +146,9 @@ def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, 
     blind.write_text(text.replace("share = 0.25, weights = { watch_1m", "share = 1.0, weights = { watch_1m"))
     cascade = load_cascade(blind, "live", bundle)
     feed = cascade.run(Request(3, k=3, scene="live", time_ms=bundle.snapshot.time_ms))
-    last = FIRST["live"] + len(bundle.kind("live").snapshot.works) - 1  # the more watched, the higher the id
+    last = (
+        FIRST["live"] + len(bundle.item_type("live").snapshot.works) - 1
+    )  # the more watched, the higher the id
     assert feed.items[0].id == last
 
 

@@ -113,7 +113,7 @@ def platform(request, tmp_path_factory):
 
     def write(into: Path) -> None:
         index.save(into / "index.karec")
-        VectorStatistics.of(index, into / "index.karec").save(into / "vector_statistics.txt")
+        VectorStatistics.from_index(index, into / "index.karec").save(into / "vector_statistics.txt")
         user_tower(into / "user_tower.onnx", rng)
         if rolling:
             user_tower(into / "user_tower.v0000000002.onnx", rng, 2)

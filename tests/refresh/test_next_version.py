@@ -95,8 +95,8 @@ def test_refresh_moves_all_works_and_drops_the_old_version(before, published):
             index.embeddings(index.lookup(ids)), expected.embeddings(expected.lookup(ids))
         )
         assert list(run_user_towers(bundle.user_towers_of(space), index, features(bundle, 1))) == [2]
-    for kind in bundle.kinds:
-        assert bundle.kind(kind).index.model_versions == (2,)
+    for kind in bundle.item_types:
+        assert bundle.item_type(kind).index.model_versions == (2,)
 
 
 def before_of(published):

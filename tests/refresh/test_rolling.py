@@ -90,7 +90,7 @@ def test_follower_has_refreshed_vectors_and_item_type_means(bundle):
     made = build_item_type_index(
         songs_and_creators(bundle.snapshot)["creator"], bundle.snapshot, bundle.index
     )
-    kind = bundle.kind("creator").index
+    kind = bundle.item_type("creator").index
     np.testing.assert_array_equal(
         kind.embeddings(kind.lookup(made.ids)), made.embeddings(made.lookup(made.ids))
     )

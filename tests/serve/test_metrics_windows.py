@@ -166,7 +166,7 @@ def test_items_of_other_kinds_are_no_exposures_of_works(tmp_path):
     texts = [home_scene_text(HOME, bundle.snapshot, {"click": 1.0})]
     texts += [
         added_scene_text(
-            "song_request", HOME, {name: bundle.kind(name).index.columns for name in bundle.kinds}
+            "song_request", HOME, {name: bundle.item_type(name).index.columns for name in bundle.item_types}
         )
     ]
     path = bundle.path.parent.parent / "karec.toml"

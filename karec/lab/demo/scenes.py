@@ -107,7 +107,7 @@ def _in_the_evening(read: ItemTypeBundle, kind: WorldKind, requests: Sequence[Re
     on."""
     for minute, part in zip(MINUTES, np.array_split(np.arange(len(requests)), len(MINUTES)), strict=True):
         moment = read.snapshot.time_ms + EVENING_MS + minute * MINUTE_MS
-        read.show_only(kind.on_at(moment))
+        read.set_open(kind.on_at(moment))
         yield from (replace(requests[at], time_ms=moment) for at in part)
 
 

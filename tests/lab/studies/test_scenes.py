@@ -17,7 +17,7 @@ from karec.pipeline.types import Request
 def live(tmp_path_factory):
     bundle = publish_small_bundle(tmp_path_factory.mktemp("worth"), kinds=rooms_of)
     path = bundle.path.parent.parent / "karec.toml"
-    kinds = {name: bundle.kind(name).index.columns for name in bundle.kinds}
+    kinds = {name: bundle.item_type(name).index.columns for name in bundle.item_types}
     home = home_scene_text(HOME, bundle.snapshot, {"click": 1.0})
     path.write_text("\n".join([home, added_scene_text("live", HOME, kinds)]))
     return replace(load_cascade(path, "live", bundle), side_effects=())
@@ -29,7 +29,7 @@ def requests_of(cascade, users, k=2):
 
 def test_all_ways_choose_from_what_the_scenes_filters_let_through(live):
     items, on = live.bundle.snapshot.works.ids, FIRST["live"] + np.array([2, 3, 5, 7])
-    live.bundle.show_only(on)
+    live.bundle.set_open(on)
     asked = []
 
     def value_of(request, ids):
@@ -37,7 +37,7 @@ def test_all_ways_choose_from_what_the_scenes_filters_let_through(live):
         return ids - FIRST["live"]
 
     filled = fill(live, lambda request, items: -items.ids, requests_of(live, (1, 2, 3)), value_of, items)
-    live.bundle.show_only(items)
+    live.bundle.set_open(items)
     assert all(len(ids) == 2 and set(ids.tolist()) <= set(on.tolist()) for ids in asked)
     assert filled.eligible.tolist() == [4, 4, 4]
     assert filled.empty == 0
@@ -50,9 +50,9 @@ def test_a_request_that_finds_nothing_to_choose_from_is_counted_and_left_out(liv
 
     def asked():
         yield requests_of(live, (1,))[0]
-        live.bundle.show_only(items[:0])
+        live.bundle.set_open(items[:0])
         yield requests_of(live, (2,))[0]
-        live.bundle.show_only(items)
+        live.bundle.set_open(items)
 
     filled = fill(
         live, lambda request, items: items.ids, asked(), lambda request, ids: np.ones(len(ids)), items

@@ -70,7 +70,7 @@ def test_page_rules_on_some_values_ignore_other_values(index):
 
 def test_page_rules_keep_pairs_of_values_apart(index):
     works = candidates([0, 3, 6, 9, 12])  # songs 0 … 4
-    step = PageRules(index.schema, [Rule("song_id", apart=((0, 1), (2, 3)))])
+    step = PageRules(index.schema, [Rule("song_id", in_child=((0, 1), (2, 3)))])
     assert ids(step, Request(1, k=5), works, index) == [0, 6, 3, 9, 12]
 
 
@@ -194,7 +194,7 @@ def test_page_rules_explain_the_order_before_and_after(index):
             "place 1: type = 1, place 9: type = 1 and the rule at most 1 of one type in a session contradict",
         ),
         (
-            [Rule("type", 3, apart=((0, 1),))],
+            [Rule("type", 3, in_child=((0, 1),))],
             [Position(2, column="type", values=(0,)), Position(4, column="type", values=(1,))],
             "place 2: type = 0, place 4: type = 1 and the rule type 0 and 1 apart in 3 contradict each other",
         ),
@@ -214,7 +214,7 @@ def test_page_rules_reject_contradictions_with_both_names(index, rules, places, 
 def test_page_rules_accept_compatible_rules_and_places(index):
     PageRules(
         index.schema,
-        [Rule("type", values=(1,)), Rule("type", 2, apart=((0, 2),)), Rule("song_id", 3, 2)],
+        [Rule("type", values=(1,)), Rule("type", 2, in_child=((0, 2),)), Rule("song_id", 3, 2)],
         [
             Position((1, 3), column="type", values=(1,)),
             Position(2, column="type", values=(0,)),

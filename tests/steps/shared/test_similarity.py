@@ -33,7 +33,7 @@ def index():
 @pytest.fixture
 def bundle(index, tmp_path):
     index.save(tmp_path / "index.karec")
-    return SimpleNamespace(vector_statistics=VectorStatistics.of(index, tmp_path / "index.karec"))
+    return SimpleNamespace(vector_statistics=VectorStatistics.from_index(index, tmp_path / "index.karec"))
 
 
 def mapped(vectors, whiten):

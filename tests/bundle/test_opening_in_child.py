@@ -25,7 +25,7 @@ def add(folder):
 
 
 def test_what_is_whole_is_opened(folder):
-    assert Bundle.open(folder, apart=True).model_version == Bundle.open(folder, verify=False).model_version
+    assert Bundle.open(folder, in_child=True).model_version == Bundle.open(folder, verify=False).model_version
 
 
 @pytest.mark.parametrize("damage", [flip, add])
@@ -33,9 +33,9 @@ def test_what_is_damaged_is_refused_as_in_this_process(folder, damage):
     damage(folder)
     with pytest.raises(BundleError) as here:
         Bundle.open(folder)
-    with pytest.raises(BundleError) as apart:
-        Bundle.open(folder, apart=True)
-    assert str(apart.value) == str(here.value)
+    with pytest.raises(BundleError) as refused_in_child:
+        Bundle.open(folder, in_child=True)
+    assert str(refused_in_child.value) == str(here.value)
 
 
 def test_the_child_verifies_by_the_manifest_that_its_parent_read(folder):
