@@ -61,7 +61,7 @@ def world(request, tmp_path_factory):
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
     from karec.lab.simulate.world import make_world
-    from karec.learn.run.train import train_all
+    from karec.learn.run.train import train
     from karec.learn.settings.settings import EvaluationSettings, RankerSettings, TowerSettings, TrainSettings
 
     out = tmp_path_factory.mktemp("world")
@@ -71,7 +71,7 @@ def world(request, tmp_path_factory):
         towers=TowerSettings(epochs=1),
         evaluation=EvaluationSettings(baselines=(), resamples=2),
     )
-    train_all(dataset, once, out / "run")
+    train(dataset, once, out / "run")
     return set_up(dataset, out / "run", read_run(out / "run")["settings"], out)
 
 

@@ -1,7 +1,7 @@
-"""karec: the recommendation cascade of a user-generated-content platform, with native hot loops.
+"""karec: a recommendation cascade for platforms of user-generated content, with native kernels.
 
-The public names load their modules on first use: ``import karec`` costs next to nothing, and a process that
-only serves never loads what only learning needs.
+Public names load their modules on first use: ``import karec`` loads neither NumPy nor ONNX Runtime, and a
+process that serves loads no PyTorch.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ from karec.errors import (
     Unavailable,
 )
 
-# kernels/ lies beside karec/ in a checkout, and inside it once installed
+# kernels/ is next to karec/ in a checkout and inside it in an installation
 if find_spec("karec.kernels") is None:
     raise ModuleNotFoundError(
         f"karec in {__path__[0]} is not built: karec.kernels is missing. Build it: pip install -e .",
@@ -29,20 +29,27 @@ if find_spec("karec.kernels") is None:
 
 if TYPE_CHECKING:
     from karec import diversity
+    from karec.bundle import Bundle
     from karec.config.open import open
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
+    from karec.learn.run.train import train
     from karec.pipeline.types import Candidates, Page, Request
+    from karec.refresh.publish_run import publish
 
     __version__: str
 else:
+    _PACKAGES = ("diversity",)
     _MODULES = {
+        "karec.bundle": ("Bundle",),
         "karec.config.open": ("open",),
         "karec.index": ("IndexView", "ItemIndex"),
         "karec.index.search_result": ("SearchResult",),
+        "karec.learn.run.train": ("train",),
         "karec.pipeline.types": ("Candidates", "Page", "Request"),
+        "karec.refresh.publish_run": ("publish",),
     }
-    _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+    _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
     def __getattr__(name):
         if name == "__version__":
@@ -57,17 +64,21 @@ else:
                     f"karec's C++ extension cannot be imported ({error}). Build it: pip install -e .",
                     name="karec._native",
                 ) from error
-        elif name == "diversity":
-            value = import_module("karec.diversity")
-        elif name in _HOMES:
-            value = getattr(import_module(_HOMES[name]), name)
+        elif name in _PACKAGES:
+            value = import_module(f"karec.{name}")
+        elif name in _MODULE_OF:
+            value = getattr(import_module(_MODULE_OF[name]), name)
         else:
             raise AttributeError(f"module 'karec' has no attribute {name!r}")
         globals()[name] = value
         return value
 
+    def __dir__():
+        return [*__all__, "__version__"]
+
 
 __all__ = [
+    "Bundle",
     "BundleError",
     "Candidates",
     "ConfigError",
@@ -85,4 +96,6 @@ __all__ = [
     "Unavailable",
     "diversity",
     "open",
+    "publish",
+    "train",
 ]

@@ -53,7 +53,7 @@ from karec.models.onnx_model import OnnxModel
 from karec.pipeline.types import Page
 from karec.refresh.next_version import publish_next_version
 from karec.refresh.pace import Pace
-from karec.refresh.publish_run import publish_bundle
+from karec.refresh.publish_run import publish
 from karec.refresh.rolling import open_refresh
 from karec.times import HOUR_MS
 
@@ -96,7 +96,7 @@ class Soak:
             for n, name in enumerate(("run", "run-2", "run"), 1)
         ]
         self.base = Bundle.open(demo / "bundles", verify=False).snapshot
-        publish_bundle(self.runs[0], self.base, self.root)
+        publish(self.runs[0], self.base, self.root)
         lines = (demo / "karec.toml").read_text(encoding="utf-8").splitlines()
         head = ['bundle = "bundles"', "[live]", 'state = "state"', 'events = "events"']
         own = [each for each in lines if not each.startswith("bundle =") and "rank_log" not in each]

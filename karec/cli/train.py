@@ -35,7 +35,7 @@ def learn(
     from karec.cli.preflight import check_outputs
     from karec.learn.run.preflight import check_run
     from karec.learn.run.search import choose_settings
-    from karec.learn.run.train import train_all
+    from karec.learn.run.train import train
 
     version = next_version(arguments.out / "bundles")
     settings = train_settings(arguments).replace(model_version=version)
@@ -51,7 +51,7 @@ def learn(
         )
         settings = choice.settings
         resume = resume and run.is_dir()
-    return train_all(
+    return train(
         data.dataset,
         settings,
         run,

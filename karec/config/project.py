@@ -17,7 +17,7 @@ from karec.config.templates import added_scene_text, home_scene_text
 from karec.files import write_text_aside
 from karec.refresh.item_types import DerivedItemType
 from karec.refresh.next_version import publish_next_version
-from karec.refresh.publish_run import KEEP, publish_bundle
+from karec.refresh.publish_run import KEEP, publish
 from karec.times import Progress
 
 KindsOf = Callable[[Snapshot], Mapping[str, DerivedItemType]]
@@ -41,7 +41,7 @@ def set_up(
     """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is
     none. ``settings`` are those of the run's run.json.
 
-    ``keep`` and ``lists`` as ``publish_bundle``. Beside a new ``karec.toml`` lies its prerank for C++ hosts;
+    ``keep`` and ``lists`` as ``karec.publish``. Beside a new ``karec.toml`` lies its prerank for C++ hosts;
     whoever edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's
     ids, where they are not the dataset's numbers. ``scenes``: templates that a new config has beside its main
     scene; ``kinds_of``: what they recommend beside works, songs and creators, as of the snapshot that is
@@ -58,7 +58,7 @@ def set_up(
         "kinds": kinds,
         "lists": lists,
     }
-    publisher = publish_next_version if rolling else publish_bundle
+    publisher = publish_next_version if rolling else publish
     folder = publisher(run, snapshot, out / "bundles", progress, **published)
     config = out / "karec.toml"
     if not config.exists():  # its owner may have changed it

@@ -63,7 +63,7 @@ def publish_next_version(
     item_types: Mapping[str, DerivedItemType] = NO_ITEM_TYPES,
     sample: int = SAMPLE,
 ) -> Path:
-    """Publishes like ``publish_bundle``, next to the version that ``root/current`` serves. Returns the new
+    """Publishes like ``karec.publish``, next to the version that ``root/current`` serves. Returns the new
     bundle's folder.
 
     Raises BundleError if nothing is published yet; the previous version is not fully refreshed; the run has

@@ -36,7 +36,7 @@ UNBOUND = "unbound"  # manifest fact: numbers of follows and friendships without
 MODELS = (PRERANK.own, PRERANK.item, "ranker.onnx")
 
 
-def publish_bundle(
+def publish(
     run: Path,
     snapshot: Snapshot,
     root: Path,

@@ -15,7 +15,7 @@ from karec.features.cowatch import CowatchVectors
 from karec.features.encoder import Encoder
 from karec.features.vocabulary import Vocabulary
 from karec.lab.simulate.world import make_world
-from karec.refresh.publish_run import publish_bundle
+from karec.refresh.publish_run import publish
 
 BENCH = Path(__file__).parents[2] / "bench" / "service" / "simulated_day.py"
 
@@ -45,7 +45,7 @@ def demo(tmp_path, world):
         (folder / name).mkdir(parents=True)
         encoder.save(folder / name / "encoder.npz")
         write_models(folder / name, encoder, recall=False, version=version)
-    publish_bundle(folder / "run", snapshot, folder / "bundles")
+    publish(folder / "run", snapshot, folder / "bundles")
     text = TEXT.format(state="", more="")
     lines = [line for line in text.splitlines() if line not in ("[live]", 'state = ""', 'events = "events"')]
     lines = [line for line in lines if "follow" not in line]

@@ -13,7 +13,7 @@ from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
 from karec.index import ItemIndex
 from karec.refresh.item_types import DerivedItemType, build_item_type_index, songs_and_creators
-from karec.refresh.publish_run import publish_bundle
+from karec.refresh.publish_run import publish
 
 
 def test_song_counters_are_sums_and_its_tag_is_the_most_frequent(platform):
@@ -125,4 +125,4 @@ def test_derived_item_type_refuses_another_number_of_lists(platform, more):
 @pytest.mark.parametrize("name", ["work", "a/b", "..", ""])
 def test_publish_refuses_invalid_item_type_names(platform, tmp_path, name):
     with pytest.raises(ValueError, match=f"name of an item type is '{name}', expected letters, digits and _"):
-        publish_bundle(tmp_path, platform, tmp_path, item_types={name: songs_and_creators(platform)["song"]})
+        publish(tmp_path, platform, tmp_path, item_types={name: songs_and_creators(platform)["song"]})

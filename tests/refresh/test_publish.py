@@ -13,7 +13,7 @@ from karec.catalog.relation import Relation
 from karec.errors import DataError
 from karec.features.encoder import Encoder
 from karec.refresh.communities import ignored_pairs
-from karec.refresh.publish_run import MODELS, publish_bundle, with_communities
+from karec.refresh.publish_run import MODELS, publish, with_communities
 
 GOLDEN = Path(__file__).parent.parent / "native" / "golden"
 
@@ -39,7 +39,7 @@ def fit(dataset, snapshot, path):
 
 def test_counters_by_user_and_scene_are_published_unchanged(dataset, later, run, tmp_path):
     fit(dataset, dataset.snapshot, run / "encoder.npz")
-    publish_bundle(run, later, tmp_path / "bundles")
+    publish(run, later, tmp_path / "bundles")
     bundle = Bundle.open(tmp_path / "bundles", verify=False)  # the models are of another encoder
     assert bundle.encoder.scene_counters.counted == dataset.tasks
     assert bundle.snapshot.user_scene_counters.keys() == later.user_scene_counters.keys()
@@ -56,13 +56,13 @@ def test_snapshot_without_needed_scene_counters_is_refused(dataset, later, run, 
         r"scene\. Advance"
     )
     with pytest.raises(DataError, match=told):
-        publish_bundle(run, replace(later, user_scene_counters=None), tmp_path / "bundles")
+        publish(run, replace(later, user_scene_counters=None), tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
 
 
 def test_encoder_without_scene_counters_needs_none_in_the_snapshot(dataset, later, run, tmp_path):
     fit(dataset, replace(dataset.snapshot, labels={}, user_scene_counters=None), run / "encoder.npz")
-    publish_bundle(run, replace(later, labels={}, user_scene_counters=None), tmp_path / "bundles")
+    publish(run, replace(later, labels={}, user_scene_counters=None), tmp_path / "bundles")
     assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters is None
 
 
@@ -70,7 +70,7 @@ def test_training_may_start_without_scene_counters(dataset, run, tmp_path):
     """It counts from there, and so does the snapshot that is published: the same one, advanced."""
     start = replace(dataset.snapshot, user_scene_counters=None)
     fit(dataset, start, run / "encoder.npz")
-    publish_bundle(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")
+    publish(run, advance(start, dataset.exposures, dataset.valid_until_ms), tmp_path / "bundles")
     assert Bundle.open(tmp_path / "bundles", verify=False).snapshot.user_scene_counters["count_click"].any()
 
 
@@ -78,7 +78,7 @@ def test_manifest_has_the_highest_community_id_ever_used(dataset, later, run, tm
     """Everybody's bonds end and begin anew: who are bound again are other communities than before."""
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     root = tmp_path / "bundles"
-    publish_bundle(run, later, root)
+    publish(run, later, root)
     first = Bundle.open(root, verify=False)
     given = first.facts["communities"]
     assert given == first.snapshot.users["community"].max() >= 0

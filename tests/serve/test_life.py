@@ -18,7 +18,7 @@ from karec.bundle import Bundle
 from karec.cli import main
 from karec.files import write_text_aside
 from karec.online.event_log.reader import read_events
-from karec.refresh.publish_run import publish_bundle
+from karec.refresh.publish_run import publish
 
 USER = 1
 
@@ -128,7 +128,7 @@ def test_another_bundle_and_another_file_come_into_service_while_requests_run(ru
         try:
             for at in range(2):
                 if at == 0:  # the workers find it by themselves
-                    publish_bundle(run, bundle.snapshot, config.parent / "bundles")
+                    publish(run, bundle.snapshot, config.parent / "bundles")
                 else:
                     write_text_aside(config, text + f"# {at}\n")
                     running.signal(signal.SIGHUP)

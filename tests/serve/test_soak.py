@@ -14,7 +14,7 @@ from small_bundle import write_next_run
 from karec.aggregates.events import Events, Head
 from karec.bundle import Bundle
 from karec.online.event_log.append import EventLogWriter
-from karec.refresh.publish_run import publish_bundle
+from karec.refresh.publish_run import publish
 
 BENCH = Path(__file__).parents[2] / "bench" / "service"
 
@@ -40,7 +40,7 @@ def load_with(soaking, source=0, acknowledged=(), statuses=()):
 def test_swaps_and_killed_workers_lose_no_event(soaking, tmp_path):
     config = live_config(tmp_path)
     bundle = Bundle.open(tmp_path / "bundles", verify=False)
-    publish_bundle(write_next_run(bundle, tmp_path / "run-2"), bundle.snapshot, tmp_path / "bundles")
+    publish(write_next_run(bundle, tmp_path / "run-2"), bundle.snapshot, tmp_path / "bundles")
     folder = tmp_path / "soak"
     folder.mkdir()
     halves, failures = soaking.soak(config, folder, requests=400, rate=25.0)

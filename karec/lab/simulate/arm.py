@@ -32,7 +32,7 @@ from karec.lab.simulate.workers import play_day
 from karec.models.trees import copy_model
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.side_effects import SideEffectQueue
-from karec.refresh.publish_run import publish_bundle
+from karec.refresh.publish_run import publish
 from karec.screening.settings import ScreeningSettings
 from karec.steps.side_effects.exposure_counter import ExposureCounter
 from karec.steps.side_effects.rank_log import RankLog
@@ -199,7 +199,7 @@ class ArmRun:
         there = state.creators.upload_day < state.day
         root, channels = self.place / "bundles", self.config.scene(SCENE).recall
         shutil.rmtree(root, ignore_errors=True)
-        publish_bundle(
+        publish(
             self._models(state),
             replace(snapshot, works=snapshot.works.take(there)),
             root,

@@ -71,7 +71,7 @@ class TrainResult:
     tower_inputs: TowerInputs | None = None
 
 
-def train_all(
+def train(
     dataset: Dataset,
     settings: TrainSettings,
     out: Path,

@@ -19,7 +19,7 @@ from karec.learn.fit.checkpoint import Checkpoint
 from karec.learn.fit.loop import Recording
 from karec.learn.fit.prepare import prepare
 from karec.learn.nets.towers import Towers, UserTower
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.learn.settings.check import check_training
 from karec.models.onnx_model import OnnxModel
 
@@ -157,11 +157,11 @@ QUICK = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"b
 
 def test_run_writes_recall_towers_if_on_and_removes_older_ones(dataset, tmp_path):
     on = QUICK.replace(recall={"on": True, "epochs": 1, "vector": 6, "negatives": 20})
-    result = train_all(dataset, on, tmp_path)
+    result = train(dataset, on, tmp_path)
     files = {f"{name}.onnx" for name in NAMES.values()}
     assert files <= {path.name for path in tmp_path.iterdir()}
     assert len(result.epochs["recall_towers"]) == 1 and result.seconds["recall towers"] > 0
-    assert "recall_towers" not in train_all(dataset, QUICK, tmp_path).epochs
+    assert "recall_towers" not in train(dataset, QUICK, tmp_path).epochs
     assert not files & {path.name for path in tmp_path.iterdir()}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from karec.learn.export.golden import read_golden
 from karec.learn.export.quantised import MODELS, export_run
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.learn.settings.settings import TrainSettings
 from karec.models.onnx_model import OnnxModel
 
@@ -24,7 +24,7 @@ SETTINGS = TrainSettings().replace(
 @pytest.fixture(scope="module")
 def exported(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    train_all(dataset, SETTINGS, folder)
+    train(dataset, SETTINGS, folder)
     return folder, export_run(dataset, folder)
 
 

@@ -14,7 +14,7 @@ from karec.catalog.table import Table
 from karec.config.project import set_up
 from karec.evaluate.quality import read_run
 from karec.lab.demo.serve import loss_of, report_on, serve
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 
 MEANING = Meaning(enjoyed=("buy",), liked=("stars",))
 
@@ -38,7 +38,7 @@ def test_platform_without_roles_trains_and_serves(bare, tmp_path):
         fusion={}, ranker={"auxiliary": ("followed", "play_time")}, towers={"matching": True}
     )
     settings = settings.replace(distil={"list_works": 10}, shadow={"works": 20})
-    trained = train_all(bare, settings, tmp_path / "run")
+    trained = train(bare, settings, tmp_path / "run")
     served = serve(bare, set_up(bare, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
     report = report_on(bare, served, trained.quality, loss_of(served))
     assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)

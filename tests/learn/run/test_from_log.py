@@ -16,7 +16,7 @@ from karec.lab.simulate.world import make_world
 from karec.lab.simulate.world.answers import answers
 from karec.learn.fit.checkpoint import CheckpointError, best_weights
 from karec.learn.run.from_log import ServedRun, train_from_log
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.logs.contents import read_log_contents
 from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
@@ -38,7 +38,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def first(world, tmp_path_factory):
-    return train_all(world.dataset, SETTINGS, tmp_path_factory.mktemp("served") / "run")
+    return train(world.dataset, SETTINGS, tmp_path_factory.mktemp("served") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +255,7 @@ def test_train_from_log_refuses_data_of_other_tasks(world, served, tmp_path):
 
 
 def test_train_from_log_refuses_a_log_of_another_training(world, served, tmp_path):
-    other = train_all(
-        world.dataset, SETTINGS.replace(seed=1, ranker={"epochs": 1}), tmp_path / "other"
-    ).folder
+    other = train(world.dataset, SETTINGS.replace(seed=1, ranker={"epochs": 1}), tmp_path / "other").folder
     with pytest.raises(LogSchemaError, match="which has another encoder"):
         train_from_log(world.dataset, ServedRun.from_folder(other), served[1], SETTINGS, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -286,7 +284,7 @@ def anew(world, served, tmp_path_factory):
     """A training from scratch whose towers learn the served pools too."""
     run, log, _ = served
     settings = run.settings.replace(model_version=2)
-    return train_all(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
+    return train(world.dataset, settings, tmp_path_factory.mktemp("anew") / "run", log=log)
 
 
 def test_new_ranker_scores_served_pools_and_towers_learn_them(world, served, anew):
@@ -326,5 +324,5 @@ def test_unreadable_served_log_is_refused_before_training(world, served, tmp_pat
         (log, 9, "no row of model version"),
     ):
         with pytest.raises(LogSchemaError, match=why):
-            train_all(world.dataset, run.settings, tmp_path / "run", log=folder, log_version=version)
+            train(world.dataset, run.settings, tmp_path / "run", log=folder, log_version=version)
     assert not (tmp_path / "run").exists()

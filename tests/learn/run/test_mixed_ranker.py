@@ -18,7 +18,7 @@ from karec.learn.fit.prepare import prepare
 from karec.learn.nets.calibration import fit_calibration
 from karec.learn.run.mixed_ranker import SHARES, fit_mixture
 from karec.learn.run.rankers import train_ranker
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.models.onnx_model import OnnxModel
 from karec.samples.replay import pool_logits, ranker_logits
 
@@ -32,7 +32,7 @@ BOTH = SMALL.replace(
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
-    return train_all(dataset, BOTH, tmp_path_factory.mktemp("both"))
+    return train(dataset, BOTH, tmp_path_factory.mktemp("both"))
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,8 @@ def test_stopped_mixed_run_resumes_to_the_same_bytes(dataset, run, tmp_path, whe
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_all(dataset, BOTH, tmp_path, stop)
-    again = train_all(dataset, BOTH, tmp_path, resume=True)
+        train(dataset, BOTH, tmp_path, stop)
+    again = train(dataset, BOTH, tmp_path, resume=True)
     assert again.quality == run.quality
     for name in ("ranker.onnx", "ranker_mixture.json", "user_tower.onnx", "item_tower.onnx"):
         assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes()
@@ -153,9 +153,7 @@ def test_missing_lightgbm_is_refused_before_training(dataset, tmp_path, monkeypa
         match=rf"ranker.kind = '{kind}' needs the package "
         rf"'{package}'.*karec.train.",
     ):
-        train_all(
-            dataset, BOTH.replace(ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step)
-        )
+        train(dataset, BOTH.replace(ranker={"kind": kind}), tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()
 
 
@@ -174,7 +172,7 @@ def test_int8_export_keeps_the_trees(dataset, run):
 def test_fusion_may_weigh_auxiliary_tasks_of_the_mmoe(dataset, tmp_path, weights):
     settings = BOTH.replace(fusion=weights, evaluation={"baselines": ()})
     settings = settings.replace(ranker={"kind": "mmoe"})
-    folder = train_all(dataset, settings, tmp_path).folder
+    folder = train(dataset, settings, tmp_path).folder
     written = json.loads((folder / "run.json").read_text())["settings"]["fusion"]
     assert set(written) == {"click", "follow" if "followed" in weights else "play_time"}
 
@@ -183,14 +181,14 @@ def test_fusion_may_weigh_auxiliary_tasks_of_the_mmoe(dataset, tmp_path, weights
 def test_fusion_of_unlearned_tasks_is_refused_before_training(dataset, tmp_path, kind):
     settings = BOTH.replace(ranker={"kind": kind}, fusion={"click": 1.0, "followed": 1.0})
     with pytest.raises(ConfigError, match=r"fusion weighs \['follow'\], which is not learned here"):
-        train_all(dataset, settings, tmp_path)
+        train(dataset, settings, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["both", "lightgbm", "lr"])
 def test_tower_features_are_refused_for_rankers_with_crosses(dataset, tmp_path, kind):
     settings = BOTH.replace(ranker={"kind": kind}).with_recipe("model-distillation")
     with pytest.raises(ConfigError, match=rf"ranker_features = 'towers' with ranker.kind = '{kind}'"):
-        train_all(dataset, settings, tmp_path)
+        train(dataset, settings, tmp_path)
 
 
 def test_mixed_onnx_refuses_incompatible_graphs(run):

@@ -13,7 +13,7 @@ from karec.config.project import set_up
 from karec.errors import DataError
 from karec.evaluate.quality import read_run
 from karec.lab.demo.serve import serve
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 
 QUICK = SMALL.replace(
     ranker={"kind": "lr"}, towers={"epochs": 1}, evaluation={"baselines": (), "resamples": 5}
@@ -36,7 +36,7 @@ def bare(table, rows=slice(None)):
 
 def trained_and_served(dataset, folder, settings=QUICK):
     """Returns the quality, after pages of the test users were served without a failed step."""
-    quality = train_all(dataset, settings, folder / "run").quality
+    quality = train(dataset, settings, folder / "run").quality
     served = serve(dataset, set_up(dataset, folder / "run", read_run(folder / "run")["settings"], folder), 3)
     assert served.feeds and all(len(feed) and not feed.degraded for feed in served.feeds)
     return quality
@@ -57,7 +57,7 @@ def test_training_works_if_later_labels_are_of_one_class(dataset, tmp_path, days
     of_days = (time >= cuts[0]) & (time < cuts[1]) if days == "validation" else time >= cuts[1]
     like = np.where(of_days, 0, dataset.exposures.labels["like"]).astype(np.uint8)
     labels = {**dataset.exposures.labels, "like": like}
-    models = train_all(replaced(dataset, replace(dataset.exposures, labels=labels)), QUICK, tmp_path).quality[
+    models = train(replaced(dataset, replace(dataset.exposures, labels=labels)), QUICK, tmp_path).quality[
         "models"
     ]
     assert (models["towers"]["like"]["auc"] is None) == (days == "test")
@@ -88,6 +88,6 @@ def test_training_works_with_a_single_item_without_lists(dataset, tmp_path):
         DataError,
         match=r"lists of 40 items, .* have a pool, of at most 1 items.*feature-distillation",
     ):
-        train_all(one, QUICK, tmp_path / "refused", lambda *step: told.append(step))
+        train(one, QUICK, tmp_path / "refused", lambda *step: told.append(step))
     assert not told and not (tmp_path / "refused").exists()
     trained_and_served(one, tmp_path, QUICK.with_recipe("feature-distillation"))

@@ -11,14 +11,14 @@ from karec.errors import DataError, MissingExtra
 from karec.lab.curves import write_curves
 from karec.lab.studies.ablation.study import run_ablation
 from karec.learn.run.preflight import check_run
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 
 
 def refused(dataset, settings, folder, error, message):
     """Checks that training raises ``error`` before any progress, and makes no folder."""
     told = []
     with pytest.raises(error, match=message):
-        train_all(dataset, settings, folder / "run", lambda *step: told.append(step))
+        train(dataset, settings, folder / "run", lambda *step: told.append(step))
     assert not told and not (folder / "run").exists()
 
 

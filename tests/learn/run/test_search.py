@@ -9,7 +9,7 @@ from small_settings import LISTS, SMALL
 
 from karec.learn.run import search as choose
 from karec.learn.run.search import Change, choose_settings
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.learn.settings.settings import RECIPES, TrainSettings
 
 TINY = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, distil=LISTS, shadow={"works": 20})
@@ -50,7 +50,7 @@ def test_search_keeps_and_trains_the_best_on_validation_days(dataset, made, tmp_
     for each in choice.trials:
         assert each.score == pytest.approx(np.mean(list(each.by_task.values())))
     assert lr.gain == pytest.approx(lr.score - given.score) and lr.gain_ci[0] <= lr.gain_ci[1]
-    result = train_all(dataset, choice.settings, tmp_path / "run", choice=choice)
+    result = train(dataset, choice.settings, tmp_path / "run", choice=choice)
     said = json.loads((result.folder / "run.json").read_text())
     assert said["choice"] == json.loads(json.dumps(choice.to_dict()))
     assert said["settings"]["towers"]["matching"] == matching.kept

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from karec.errors import MissingExtra
 from karec.learn.fit.loop import Epoch, FitState
 from karec.learn.run.tensorboard import EventFiles
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.learn.settings.check import fingerprint
 
 SETTINGS = SMALL.replace(run={"checkpoint_steps": 4, "tensorboard": True})
@@ -37,7 +37,7 @@ def as_written(points):
 
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
-    return train_all(dataset, SETTINGS, tmp_path_factory.mktemp("run")).folder
+    return train(dataset, SETTINGS, tmp_path_factory.mktemp("run")).folder
 
 
 def test_event_files_equal_the_curves_in_run_json(run):
@@ -59,13 +59,13 @@ from pathlib import Path
 sys.path[:0] = {folders!r}
 from small_dataset import make_dataset
 from test_tensorboard import SETTINGS
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 
 def progress(done, total, what):
     if (done, what) == (7, {where!r}):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train_all(make_dataset(), SETTINGS, Path({out!r}), progress)
+train(make_dataset(), SETTINGS, Path({out!r}), progress)
 """
 
 
@@ -80,7 +80,7 @@ def test_event_files_of_a_resumed_run_equal_those_of_a_whole_run(dataset, run, t
     assert [step for step, _ in left] == list(range(7)), (
         "the last checkpoint, after step 3, is behind what was written"
     )
-    train_all(dataset, SETTINGS, tmp_path, resume=True)
+    train(dataset, SETTINGS, tmp_path, resume=True)
     for name in IN_RUN_JSON:
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
 
@@ -95,9 +95,9 @@ def test_run_without_event_files_may_be_resumed_with_them(dataset, run, tmp_path
             raise Stopped
 
     with pytest.raises(Stopped):
-        train_all(dataset, SETTINGS.replace(run={"tensorboard": False}), tmp_path, stop)
+        train(dataset, SETTINGS.replace(run={"tensorboard": False}), tmp_path, stop)
     assert not (tmp_path / "tensorboard").exists()
-    train_all(dataset, SETTINGS, tmp_path, resume=True)
+    train(dataset, SETTINGS, tmp_path, resume=True)
     for name in IN_RUN_JSON:
         assert read(tmp_path / "tensorboard" / name) == read(run / "tensorboard" / name), name
 
@@ -142,7 +142,7 @@ def test_event_files_of_an_earlier_run_are_removed_by_a_new_run(dataset, tmp_pat
         evaluation={"baselines": ()},
         run={"tensorboard": False},
     )
-    train_all(dataset, quick, tmp_path)
+    train(dataset, quick, tmp_path)
     assert not (tmp_path / "tensorboard").exists()
 
 
@@ -156,5 +156,5 @@ def test_missing_tensorboard_is_named_before_training(dataset, tmp_path, monkeyp
         match=r"run.tensorboard = true needs .* pip install "
         r"'karec\[tensorboard\]'",
     ):
-        train_all(dataset, SETTINGS, tmp_path / "run", lambda *step: told.append(step))
+        train(dataset, SETTINGS, tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()

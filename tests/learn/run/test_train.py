@@ -20,7 +20,7 @@ from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import TrainingDiverged
 from karec.learn.fit.prepare import prepare
 from karec.learn.run.rankers import train_ranker
-from karec.learn.run.train import train_all
+from karec.learn.run.train import train
 from karec.learn.settings.check import check_training, fingerprint
 from karec.logs.read import read_rank_log
 from karec.models.onnx_model import OnnxModel
@@ -32,7 +32,7 @@ QUICK = SMALL.replace(ranker={"epochs": 1}, towers={"epochs": 1}, evaluation={"b
 @pytest.fixture(scope="module")
 def run(dataset, tmp_path_factory):
     told = []
-    result = train_all(dataset, SMALL, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
+    result = train(dataset, SMALL, tmp_path_factory.mktemp("run"), lambda *step: told.append(step))
     return result, told
 
 
@@ -124,7 +124,7 @@ def test_progress_of_each_part_ends_at_its_total(run):
 
 
 def test_training_is_reproducible(dataset, run, tmp_path):
-    again = train_all(dataset, SMALL, tmp_path / "again")
+    again = train(dataset, SMALL, tmp_path / "again")
     assert again.quality == run[0].quality
 
 
@@ -143,9 +143,9 @@ def test_stopped_run_resumes_to_the_same_models(dataset, run, tmp_path, where):
 
     settings = SMALL.replace(run={"checkpoint_steps": 2})
     with pytest.raises(Stopped):
-        train_all(dataset, settings, tmp_path, stop)
+        train(dataset, settings, tmp_path, stop)
     told = []
-    again = train_all(dataset, settings, tmp_path, lambda *step: told.append(step), resume=True)
+    again = train(dataset, settings, tmp_path, lambda *step: told.append(step), resume=True)
     assert again.quality == run[0].quality
     assert min(done for done, _, what in told if what == where) == 9, (
         "the eight steps before are not trained again"
@@ -158,7 +158,7 @@ def test_stopped_run_resumes_to_the_same_models(dataset, run, tmp_path, where):
 
 def test_resume_refuses_checkpoints_of_other_settings(dataset, run):
     with pytest.raises(CheckpointError, match=r"ranker\.pt belongs to another training"):
-        train_all(dataset, SMALL.replace(optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
+        train(dataset, SMALL.replace(optimizer={"learning_rate": 0.5}), run[0].folder, resume=True)
 
 
 def test_curves_of_run_json_can_be_drawn(run, tmp_path):
@@ -173,10 +173,10 @@ def test_curves_of_run_json_can_be_drawn(run, tmp_path):
 @pytest.mark.long
 def test_hard_towers_baseline_equals_towers_with_recipe_hard(dataset, tmp_path):
     settings = SMALL.replace(evaluation={"baselines": ("hard",)}, ranker={"kind": "lr"})
-    result = train_all(dataset, settings, tmp_path / "list")
+    result = train(dataset, settings, tmp_path / "list")
     assert list(result.quality["models"]) == ["popularity", "rates", "hard", "towers", "lr"]
     assert set(result.epochs) == {"lr", "hard", "towers"}
-    alone = train_all(dataset, settings.with_recipe("hard"), tmp_path / "hard").quality["models"]["towers"]
+    alone = train(dataset, settings.with_recipe("hard"), tmp_path / "hard").quality["models"]["towers"]
     for task, measures in result.quality["models"]["hard"].items():
         assert measures["auc"] == pytest.approx(alone[task]["auc"], abs=1e-6)
         assert measures["ece"] == pytest.approx(alone[task]["ece"], abs=1e-4)
@@ -184,7 +184,7 @@ def test_hard_towers_baseline_equals_towers_with_recipe_hard(dataset, tmp_path):
 
 def test_model_distillation_trains_a_ranker_with_tower_features(dataset, tmp_path):
     settings = QUICK.with_recipe("model-distillation")
-    folder = train_all(dataset, settings, tmp_path).folder
+    folder = train(dataset, settings, tmp_path).folder
     assert "crosses" not in OnnxModel(folder / "ranker.onnx").inputs
 
 
@@ -202,7 +202,7 @@ def test_unusable_labels_are_refused_before_training(dataset, tmp_path, change, 
     exposures = dataclasses.replace(dataset.exposures, labels=change(dataset.exposures.labels))
     told = []
     with pytest.raises(ValueError, match=message):
-        train_all(
+        train(
             dataclasses.replace(dataset, exposures=exposures),
             SMALL,
             tmp_path,
@@ -221,20 +221,20 @@ def test_other_seed_gives_another_ranker(dataset, run, tmp_path):
 @pytest.mark.parametrize("ranker", ["lr", "lightgbm"])
 def test_towers_learn_from_logistic_regression_and_lightgbm(dataset, tmp_path, ranker):
     settings = QUICK.replace(ranker={"kind": ranker})
-    quality = train_all(dataset, settings, tmp_path).quality
+    quality = train(dataset, settings, tmp_path).quality
     assert list(quality["models"]) == ["popularity", "rates", "towers", ranker]
 
 
 def test_fusion_of_unknown_tasks_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"fusion weighs .*gift"):
-        train_all(dataset, SMALL.replace(fusion={"gift": 1.0}), tmp_path)
+        train(dataset, SMALL.replace(fusion={"gift": 1.0}), tmp_path)
 
 
 def test_integer_fusion_weight_trains_like_a_float(dataset, tmp_path):
     """An integer weight once failed when the log was written, after the ranker was trained."""
     one_task = dataclasses.replace(dataset, tasks=("click",))
     settings = QUICK.with_recipe("hard").replace(fusion={"click": 1}, ranker={"kind": "lr"})
-    quality = train_all(one_task, settings, tmp_path).quality
+    quality = train(one_task, settings, tmp_path).quality
     assert list(quality["models"]) == ["popularity", "rates", "towers", "lr"]
 
 
@@ -246,7 +246,7 @@ def test_items_without_counters_are_refused_with_the_remedy(dataset, tmp_path, l
     message = rf"tiny: snapshot\.works has no column {', '.join(lacking)}: .*advance\(snapshot, exposures"
     told = []
     with pytest.raises(DataError, match=message):
-        train_all(bare, SMALL, tmp_path / "run", lambda *step: told.append(step))
+        train(bare, SMALL, tmp_path / "run", lambda *step: told.append(step))
     assert not told and not (tmp_path / "run").exists()
     counted = dataclasses.replace(
         bare, snapshot=advance(bare.snapshot, bare.exposures, bare.snapshot.time_ms)
@@ -271,13 +271,13 @@ def test_weight_of_an_unknown_task_is_refused_before_training(dataset, tmp_path)
         match=r"task_weights weighs \['lik'\].*'like', 'fused', 'follow', "
         r"'play_time'",
     ):
-        train_all(dataset, SMALL.replace(task_weights={**known, "lik": 1.0}), tmp_path)
+        train(dataset, SMALL.replace(task_weights={**known, "lik": 1.0}), tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_missing_device_is_refused_before_training(dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"run\.device = 'cuda', and torch finds no CUDA device"):
-        train_all(dataset, SMALL.replace(run={"device": "cuda"}), tmp_path)
+        train(dataset, SMALL.replace(run={"device": "cuda"}), tmp_path)
 
 
 @pytest.mark.parametrize("value", [2.0, -1.0, np.nan])
@@ -286,7 +286,7 @@ def test_label_that_is_neither_0_nor_1_is_named(dataset, tmp_path, value):
     like[17] = value
     exposures = dataclasses.replace(dataset.exposures, labels={**dataset.exposures.labels, "like": like})
     with pytest.raises(ValueError, match=f"label 'like', exposure 17: {value}, expected 0 or 1"):
-        train_all(dataclasses.replace(dataset, exposures=exposures), SMALL, tmp_path)
+        train(dataclasses.replace(dataset, exposures=exposures), SMALL, tmp_path)
 
 
 def test_diverged_run_keeps_the_last_finite_checkpoint(dataset, tmp_path):
@@ -295,7 +295,7 @@ def test_diverged_run_keeps_the_last_finite_checkpoint(dataset, tmp_path):
     with pytest.raises(
         TrainingDiverged, match=r"training the ranker: .* (at|after) step \d+.*lower the rate"
     ) as caught:
-        train_all(dataset, settings, tmp_path)
+        train(dataset, settings, tmp_path)
     assert str(path) in str(caught.value)
     state = Checkpoint(path, 1, f"ranker of {fingerprint(dataset, settings.resolve(dataset))}").load()
     assert all(torch.isfinite(value).all() for value in state["model"].values())
@@ -306,7 +306,7 @@ def test_resume_of_a_folder_without_a_run_is_refused(dataset, tmp_path, made):
     if made:
         (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match=r"run: no run to resume\. Start without --resume"):
-        train_all(dataset, SMALL, tmp_path / "run", resume=True)
+        train(dataset, SMALL, tmp_path / "run", resume=True)
     assert (tmp_path / "run").exists() == made
 
 
