@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from karec.config.open import open
     from karec.index import IndexView, ItemIndex
     from karec.index.search_result import SearchResult
-    from karec.learn.run.train import train
+    from karec.learn.run.train import train as train
     from karec.pipeline.types import Candidates, Page, Request
     from karec.refresh.publish_run import publish
 
@@ -74,10 +74,10 @@ else:
         return value
 
     def __dir__():
-        return [*__all__, "__version__"]
+        return [*__all__, "__version__", "train"]
 
 
-__all__ = [
+__all__ = [  # without `train`: a process that serves and imports * would load PyTorch
     "Bundle",
     "BundleError",
     "Candidates",
@@ -97,5 +97,4 @@ __all__ = [
     "diversity",
     "open",
     "publish",
-    "train",
 ]

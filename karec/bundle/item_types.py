@@ -7,11 +7,11 @@ and models exist once for all scenes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from karec.bundle.versions import check_version
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:
-    from karec.bundle.bundle import Bundle
     from karec.bundle.ids import BundleIds
     from karec.catalog.snapshot import Snapshot
     from karec.features.encoder import Encoder
@@ -33,12 +32,30 @@ KINDS = "kinds"
 MAPS = {"creator": ("creators",), "song": ("songs",)}
 
 
+class SharedParts(Protocol):
+    """The parts of a bundle that serve all item types."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def model_version(self) -> int: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def user_tower(self) -> OnnxModel: ...
+    @property
+    def user_towers(self) -> Mapping[int, OnnxModel]: ...
+    def naming_of(self, maps: Sequence[str]) -> BundleIds | None: ...
+
+
 def item_type_names(folder: Path) -> list[str]:
     """Returns the item types other than works of the bundle in ``folder``."""
     return sorted(path.name for path in (folder / KINDS).glob("*") if path.is_dir())
 
 
-def open_items(bundle: Bundle, name: str) -> tuple[ItemIndex, Snapshot]:
+def open_items(bundle: SharedParts, name: str) -> tuple[ItemIndex, Snapshot]:
     """Returns the mapped index of an item type, and the snapshot with its items in place of works. Raises
     BundleError if the index is damaged."""
     from karec.catalog.item_types import ItemType
@@ -64,7 +81,7 @@ class ItemTypeBundle:
     Ranker, recall space and vector statistics exist only for works.
     """
 
-    bundle: Bundle
+    bundle: SharedParts
     name: str
     index: ItemIndex = field(repr=False)
     snapshot: Snapshot = field(repr=False)

@@ -49,10 +49,10 @@ def test_all_scenes_of_a_kind_share_one_index(bundle):
     bundle.item_type("song").set_open(bundle.item_type("song").index.ids)
 
 
-def test_a_kind_that_is_not_there_and_the_ranker_of_works_are_told(bundle):
-    with pytest.raises(LookupError, match=r"has no items of the kind 'live'; it has \['creator', 'song'\]"):
+def test_unknown_item_type_and_ranker_of_works_raise_lookup_error(bundle):
+    with pytest.raises(LookupError, match=r"has no items of the type 'live'; it has \['creator', 'song'\]"):
         bundle.item_type("live")
-    with pytest.raises(LookupError, match="the bundle's ranker knows works and no items of the kind 'song'"):
+    with pytest.raises(LookupError, match="the bundle's ranker scores works, not items of the type 'song'"):
         _ = bundle.item_type("song").ranker
 
 
