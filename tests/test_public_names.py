@@ -1,4 +1,4 @@
-"""The public names and their signatures: those of ``dir(karec)``, and ``karec.pipeline.step`` for steps of one's
+"""Public names and signatures: those of ``dir(karec)``, and ``karec.pipeline.step`` for steps of one's
 own.
 
 ``golden/public_names.txt`` holds them, one a line. After a wanted change write it again and say in
