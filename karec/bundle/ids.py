@@ -1,5 +1,4 @@
-"""A bundle's maps of ids, as a cascade uses them: numbers for the ids of a request, ids for the works of an
-answer."""
+"""Converts ids of a request to numbers of the bundle, and numbers of a page to ids of the platform."""
 
 from __future__ import annotations
 
@@ -14,21 +13,20 @@ from karec.index.ids import NO_NUMBER, IdMap, PlainIds
 from karec.pipeline.trace import StepTrace, Trace
 from karec.pipeline.types import Page, Request
 
-IDS_OF_WORKS = {"works": ("id", "closest"), "arranged": ("id",)}  # where explanations of steps have ids
-LISTS_OF_IDS = ("top_k", "before")
+ITEM_ID_KEYS = {"works": ("id", "closest"), "arranged": ("id",)}  # ids in the explanation of a step
+ID_LIST_KEYS = ("top_k", "before")
 
 
 @dataclass(frozen=True)
 class BundleIds:
-    """Any number of threads may use it. ``since`` {number: id}: of items that came since the maps were
-    made."""
+    """Id maps of users and items. Any thread. ``since`` {number: id}: items that are newer than the maps."""
 
     users: IdMap
     items: IdMap | PlainIds
     since: dict[int, int | str] = field(default_factory=dict, compare=False, repr=False)
 
     def to_numbers(self, request: Request) -> Request:
-        """ValueError: an id of another kind than the platform's, or none, naming it."""
+        """Raises ValueError if an id is not of the platform's kind (integer or string)."""
         try:
             user = int(self.users.numbers([request.user_id])[0])
             shown = tuple(self.items.numbers(list(request.shown)).tolist()) if request.shown else ()
@@ -39,35 +37,36 @@ class BundleIds:
             ) from error
         return replace(request, user_id=user, shown=shown)
 
-    def to_ids(self, answer: Page, request: Request) -> Page:
-        asked = replace(answer.request, user_id=request.user_id, shown=request.shown)
-        names = tuple(self._names(answer.candidates.ids))
-        trace = Trace(tuple(map(self._explained, answer.trace.steps))) if request.explain else answer.trace
-        return replace(answer, request=asked, names=names, trace=trace)
+    def to_ids(self, page: Page, request: Request) -> Page:
+        original = replace(page.request, user_id=request.user_id, shown=request.shown)
+        names = tuple(self._names(page.candidates.ids))
+        trace = Trace(tuple(map(self._with_ids, page.trace.steps))) if request.explain else page.trace
+        return replace(page, request=original, names=names, trace=trace)
 
     def number_of(self, item: int | str) -> int:
-        """ValueError: an id of another kind than the items'."""
+        """Raises ValueError if ``item`` is not of the items' kind (integer or string)."""
         if isinstance(item, str) == (self.items.kind == "integer"):
-            raise ValueError(f"{item!r} is no id of this platform's: works have {self.items.kind} ids")
+            raise ValueError(f"{item!r} is not an id of this platform: works have {self.items.kind} ids")
         return int(self.items.numbers([item])[0])
 
-    def _explained(self, step: StepTrace) -> StepTrace:
-        """``step`` with ids in its explanation, where it has one."""
-        told = step.notes.get("explanation")
-        if told is None:
+    def _with_ids(self, step: StepTrace) -> StepTrace:
+        """Returns ``step`` with ids in place of numbers in its explanation."""
+        explanation = step.notes.get("explanation")
+        if explanation is None:
             return step
-        named = dict(told)
-        for key, of_work in IDS_OF_WORKS.items():
-            if key in told:
-                columns = {name: self._of([work[name] for work in told[key]]) for name in of_work}
-                named[key] = [
-                    {**work, **{n: columns[n][i] for n in of_work}} for i, work in enumerate(told[key])
+        result = dict(explanation)
+        for key, id_keys in ITEM_ID_KEYS.items():
+            if key in explanation:
+                items = explanation[key]
+                columns = {name: self._known_ids([item[name] for item in items]) for name in id_keys}
+                result[key] = [
+                    {**item, **{name: columns[name][i] for name in id_keys}} for i, item in enumerate(items)
                 ]
-        named |= {key: self._of(told[key]) for key in LISTS_OF_IDS if key in told}
-        return step._replace(notes={**step.notes, "explanation": named})
+        result |= {key: self._known_ids(explanation[key]) for key in ID_LIST_KEYS if key in explanation}
+        return step._replace(notes={**step.notes, "explanation": result})
 
-    def _of(self, numbers: Sequence[int | None]) -> list[int | str | None]:
-        """The id of each; None where there is no number, or where it is that of no work."""
+    def _known_ids(self, numbers: Sequence[int | None]) -> list[int | str | None]:
+        """Returns an id for each number; None for None and for the number of no item."""
         known = np.array([NO_NUMBER if number is None else number for number in numbers], np.int64)
         ids: list[int | str | None] = self.items.names(known, missing="none").tolist()
         return [
@@ -75,11 +74,11 @@ class BundleIds:
         ]
 
     def _names(self, numbers: NDArray[Any]) -> list[int | str]:
-        """The id of each; KeyError for a number that no item has."""
+        """Returns an id for each number. Raises KeyError if no item has a number."""
         if not self.since:
             names: list[int | str] = self.items.names(numbers).tolist()
             return names
-        found = self._of(numbers.tolist())
+        known = self._known_ids(numbers.tolist())
         return [
-            self.since[number] if name is None else name for number, name in zip(numbers, found, strict=True)
+            self.since[number] if name is None else name for number, name in zip(numbers, known, strict=True)
         ]
