@@ -3,6 +3,8 @@
 import pytest
 
 from karec.config import load_cascade, open_hot_swap
+from karec.config.checking import config_mistakes
+from karec.config.host_stage import export_stage
 from karec.errors import ConfigError
 from karec.pipeline.types import Request
 from karec.serve.metrics.counted import Counted
@@ -340,3 +342,20 @@ def test_fairness_penalties_need_no_other_constraint(write_config):
         of_creators, of_items = cascade.exposure.snapshot()["fairness"]
         assert (of_items["values"], of_items["max_exposures"]) == (len(page), 1.0)
         assert of_creators["weight"] == 0.5
+
+
+def test_config_check_covers_the_steps_that_the_table_exposure_adds(write_config):
+    path = write_config(HOME + TABLE)
+    assert config_mistakes(path) == []
+    path.write_text((HOME + TABLE).replace('{ use = "index_rows" }, ', ""))
+    text = "\n".join(config_mistakes(path))
+    assert "scenes.home.exposure: the step exposure_control needs rows" in text
+    assert "scenes.home.exposure: the step exposure_counter needs rows" in text
+    path.write_text((HOME + TABLE).replace("guarantees = [", "floors = ["))
+    (mistake,) = config_mistakes(path)
+    assert "the key 'floors' was removed. Use 'guarantees'." in mistake
+
+
+def test_export_of_a_stage_with_exposure_control_is_rejected_by_its_name(write_config, tmp_path):
+    with pytest.raises(ConfigError, match="exposure_control"):
+        export_stage(write_config(HOME + TABLE), "home", "rank", tmp_path / "rank.karec")
