@@ -11,11 +11,9 @@ checks that no two constraints contradict each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-import numpy as np
 
 from karec.catalog.schema import CREATOR, PUBLISHED
 from karec.index import ItemIndex
@@ -217,7 +215,7 @@ class ExposureSettings:
                 # the items of one creator may differ in every other column
                 is_capped = guarantee.is_for_items or cap.column == CREATOR
                 if is_capped and guarantee.exposures > limit:
-                    kind = "work" if guarantee.is_for_items else "creator"
+                    kind = "item" if guarantee.is_for_items else "creator"
                     raise ValueError(
                         f"guarantees[{i}] is above caps[{j}]: a new {kind} gets {guarantee.exposures} "
                         f"impressions, the cap allows {limit:g} in {guarantee.hours:g} hours"
@@ -230,7 +228,13 @@ class ExposureSettings:
 
     def check_columns(self, index: ItemIndex) -> None:
         """Raises ValueError if ``index`` lacks a column of a constraint, or has no integers there."""
-        for where, column in self._columns():
+        named = [(f"targets[{i}]", target.column or PUBLISHED) for i, target in enumerate(self.targets)]
+        named += [(f"caps[{i}]", cap.column) for i, cap in enumerate(self.caps)]
+        named += [(f"fairness[{i}]", p.column) for i, p in enumerate(self.fairness) if p.column is not None]
+        for i, guarantee in enumerate(self.guarantees):
+            columns = (PUBLISHED,) if guarantee.is_for_items else (CREATOR, PUBLISHED)
+            named += [(f"guarantees[{i}]", column) for column in columns]
+        for where, column in named:
             if column not in index.columns:
                 raise ValueError(
                     f"{where}: the item index has no column {column!r}; it has {sorted(index.columns)}"
@@ -238,32 +242,6 @@ class ExposureSettings:
             dtype = index.columns[column].dtype
             if dtype.kind not in "iub":
                 raise ValueError(f"{where}: the column {column!r} has dtype {dtype}, expected integers")
-
-    def _columns(self) -> Iterator[tuple[str, str]]:
-        for i, target in enumerate(self.targets):
-            yield f"targets[{i}]", target.column or PUBLISHED
-        for i, cap in enumerate(self.caps):
-            yield f"caps[{i}]", cap.column
-        for i, penalty in enumerate(self.fairness):
-            if penalty.column is not None:
-                yield f"fairness[{i}]", penalty.column
-        for i, guarantee in enumerate(self.guarantees):
-            if not guarantee.is_for_items:
-                yield f"guarantees[{i}]", CREATOR
-            yield f"guarantees[{i}]", PUBLISHED
-
-    def absent_values(self, index: ItemIndex) -> list[str]:
-        """Returns a line for each value with a target share above 0 that no item of ``index`` has."""
-        lines = []
-        for target in self.targets:
-            if target.column is not None:
-                present = np.unique(index.columns[target.column][index.present])
-                lines += [
-                    f"{target.column} {value}: no work has it"
-                    for value, share in target.shares().items()
-                    if share > 0 and int(value) not in present
-                ]
-        return lines
 
 
 def _check_columns_differ(targets: Sequence[Target], caps: Sequence[Cap]) -> None:

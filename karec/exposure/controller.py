@@ -1,21 +1,16 @@
 """Exposure control of one scene: counts pages, updates the dual variables and publishes them for requests.
 
-Threads    A request reads one version of the dual variables (``newest``), which never changes. The side
-           effect ``exposure_counter`` adds pages on its own thread, after the response, and publishes a new
-           version by one assignment. A lock admits one writer; no reader waits for it.
+Threads    A request reads one version of the dual variables (``newest``), which never changes. A lock admits
+           one writer, which counts pages and publishes a version by one assignment. No reader waits.
 Processes  With ``state``, the processes of a scene share one state file. Once a second, a process locks the
-           file, reads it, adds its pending pages and writes it: it is read and written as a whole. Without
-           ``state``, each process has its own dual variables. Impressions of other processes change boosts
-           within a minute, and other dual variables with the process's next pages.
+           file, reads it, counts its pending pages and writes it as a whole. Impressions of other processes
+           change boosts within a minute, and other dual variables with the process's next pages.
 Fork       ``os.fork()`` waits for a running writer. The child continues from the same state without pending
            pages: the parent counts those.
-Hot swap   ``transfer_to`` continues the state in the controller of a new cascade.
 Simulation A simulation runs requests in several processes and counts in one: ``page_impressions`` there,
            ``add_pages`` here, ``set_newest`` there.
 Order      The state depends only on the pages and their order. A version is published every
            ``PAGES_PER_UPDATE`` pages, with ``state`` once a second, or when the side effect flushes.
-Time       A page with a time in the future counts as of now, by this machine's clock: otherwise its
-           impressions would not decay until then. The caller of ``add_pages`` gives the time.
 """
 
 from __future__ import annotations
@@ -78,8 +73,9 @@ class ExposureController:
         settings.check_columns(index)
         self.settings = settings
         self.index = index
-        self._absent_values = settings.absent_values(index)
-        self._counters = ExposureCounters(settings, TargetGroup.from_targets(settings.targets))
+        groups = TargetGroup.from_targets(settings.targets)
+        absent = [f"{group.name}: no item has it" for group in groups if _is_absent(group, index)]
+        self._counters = ExposureCounters(settings, absent)
         self._state_file = None if settings.state is None else (folder or Path()) / settings.state
         self._writer = Lock()
         self._pending: list[PageImpressions] = []
@@ -107,6 +103,8 @@ class ExposureController:
 
     def add_page(self, request: Request, candidates: Candidates) -> None:
         """Adds the page ``candidates``, with rows in the request's view; counted at the next update.
+
+        A page with a time in the future counts as of now: its impressions would not decay until then.
 
         Raises:
             OSError: the state file cannot be read or written; the pages stay pending.
@@ -204,27 +202,7 @@ class ExposureController:
     def snapshot(self) -> dict[str, Any]:
         """Returns plain values for metrics and reports: the state of each constraint."""
         with self._writer:
-            counters = self._counters
-            duals, shares = counters.group_values.tolist(), counters.shares().tolist()
-            caps = []
-            for number, cap in enumerate(counters.caps):
-                _, values = counters.cap_values(number)
-                largest = float(values.max(initial=0.0))
-                caps.append(
-                    {"column": cap.column, "share": cap.share, "active": len(values), "largest": largest}
-                )
-            return {
-                "version": self._newest.version,
-                "pages": counters.n_pages,
-                "targets": [
-                    {"name": group.name, "wanted": group.share, "share": share, "price": dual}
-                    for group, share, dual in zip(counters.groups, shares, duals, strict=True)
-                ],
-                "caps": caps,
-                "guarantees": [counts.summary(counters.time_ms) for counts in counters.guarantees],
-                "fairness": [counts.summary(counters.time_ms) for counts in counters.fairness],
-                "unmet": [*self._absent_values, *counters.unmet()],
-            }
+            return {"version": self._newest.version, **self._counters.summary()}
 
     def _apply_pending(self) -> None:
         """Counts the pending pages. The caller holds the writers' lock."""
@@ -268,6 +246,9 @@ class ExposureController:
         counters, boosts = self._counters, self._boosts
         caps = {cap.column: counters.cap_values(number) for number, cap in enumerate(counters.caps)}
         parts = {column: [values] for column, values in caps.items() if len(values[0])}
+        notes = {"version": version, **counters.notes()}
+        if counters.guarantees:
+            notes["underexposed"] = len(boosts.underexposed.ids)
         if len(boosts.by_creator):
             parts.setdefault(CREATOR, []).append((boosts.by_creator.keys, boosts.by_creator.values))
         by_column = [(column, SparseValues.from_parts(values)) for column, values in parts.items()]
@@ -288,24 +269,15 @@ class ExposureController:
             by_item=tuple(by_item),
             underexposed=boosts.underexposed,
             max_explored=self.settings.explore,
-            notes=self._notes(version, {column: len(values) for column, (values, _) in caps.items()}),
+            notes=notes,
         )
 
-    def _notes(self, version: int, n_capped: Mapping[str, int]) -> dict[str, object]:
-        """Returns the notes of ``version`` for the trace. ``n_capped``: values above each cap's column."""
-        counters = self._counters
-        notes: dict[str, object] = {"version": version, "pages": counters.n_pages}
-        if counters.groups:
-            named = zip(counters.groups, counters.group_values.tolist(), strict=True)
-            notes["dual_variables"] = {group.name: round(value, 4) for group, value in named}
-        notes |= {f"capped {column}": n for column, n in n_capped.items()}
-        if counters.guarantees:
-            notes["underexposed"] = len(self._boosts.underexposed.ids)
-        spent = [counts.guarantee.name for counts in counters.guarantees if not counts.has_budget]
-        notes |= {"budget_spent": spent} if spent else {}
-        unmet = [*self._absent_values, *counters.unmet()]
-        notes |= {"unmet": unmet} if unmet else {}
-        return notes
+
+def _is_absent(group: TargetGroup, index: ItemIndex) -> bool:
+    """Returns True if no item of ``index`` can ever be in ``group``, which has a share above 0."""
+    if group.age_hours is not None or not group.share:
+        return False
+    return not group.members(index.columns[group.column][index.present], 0).any()
 
 
 @contextmanager

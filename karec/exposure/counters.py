@@ -50,6 +50,9 @@ class PageImpressions:
 class ExposureCounters:
     """Counts and dual variables of all constraints of a scene. One thread uses it.
 
+    Args:
+        absent_values: lines of ``unmet`` for values that no item has.
+
     groups        (G) the target groups
     group_values  (G,) float64 dual variables
     n_pages       pages counted, ever
@@ -58,14 +61,15 @@ class ExposureCounters:
     fairness      counts of each fairness penalty
     """
 
-    def __init__(self, settings: ExposureSettings, groups: Sequence[TargetGroup]) -> None:
-        self.groups = tuple(groups)
+    def __init__(self, settings: ExposureSettings, absent_values: Sequence[str] = ()) -> None:
+        self.groups = TargetGroup.from_targets(settings.targets)
         self.caps = settings.caps
         self.group_values = np.zeros(len(self.groups))
         self.n_pages = 0
         self.time_ms = 0
         self.guarantees = [GuaranteeCounts(guarantee) for guarantee in settings.guarantees]
         self.fairness = [FairnessCounts(penalty, settings.window_hours) for penalty in settings.fairness]
+        self._absent_values = absent_values
         self._update = DualUpdate(settings.rate, settings.bound)
         self._window_hours = settings.window_hours
         self._shares = np.array([group.share for group in self.groups])
@@ -125,7 +129,7 @@ class ExposureCounters:
         """Returns a line for each target outside its tolerance and each cap whose dual variables are at the
         bound.
         """
-        lines = []
+        lines = [*self._absent_values]
         bound = self._update.bound
         duals, shares = self.group_values.tolist(), self.shares().tolist()
         for group, dual, share in zip(self.groups, duals, shares, strict=True):
@@ -142,6 +146,44 @@ class ExposureCounters:
                     f"{cap.column} {named}: above the cap of {cap.share:g}, dual variable {bound:+g}"
                 )
         return lines
+
+    def notes(self) -> dict[str, object]:
+        """Returns the dual variables, spent budgets and unmet constraints, for the trace."""
+        notes: dict[str, object] = {"pages": self.n_pages}
+        if self.groups:
+            named = zip(self.groups, self.group_values.tolist(), strict=True)
+            notes["dual_variables"] = {group.name: round(dual, 4) for group, dual in named}
+        for number, cap in enumerate(self.caps):
+            notes[f"capped {cap.column}"] = len(self.cap_values(number)[0])
+        if spent := [counts.guarantee.name for counts in self.guarantees if not counts.has_budget]:
+            notes["budget_spent"] = spent
+        if unmet := self.unmet():
+            notes["unmet"] = unmet
+        return notes
+
+    def summary(self) -> dict[str, Any]:
+        """Returns plain values for reports: the state of each constraint."""
+        duals, shares = self.group_values.tolist(), self.shares().tolist()
+        cap_duals = [self.cap_values(number)[1] for number in range(len(self.caps))]
+        return {
+            "pages": self.n_pages,
+            "targets": [
+                {"name": group.name, "wanted": group.share, "share": share, "price": dual}
+                for group, share, dual in zip(self.groups, shares, duals, strict=True)
+            ],
+            "caps": [
+                {
+                    "column": cap.column,
+                    "share": cap.share,
+                    "active": len(values),
+                    "largest": float(values.max(initial=0.0)),
+                }
+                for cap, values in zip(self.caps, cap_duals, strict=True)
+            ],
+            "guarantees": [counts.summary(self.time_ms) for counts in self.guarantees],
+            "fairness": [counts.summary(self.time_ms) for counts in self.fairness],
+            "unmet": self.unmet(),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON; ``restore`` reads them. The keys are the state file's."""

@@ -266,7 +266,7 @@ def test_two_scenes_with_one_state_file_are_rejected(write_config):
         (
             "guarantees = [",
             "guarantees = [{ new_work_hours = 24, exposures = 450, budget = 450 }, ",
-            "guarantees[0] is above caps[0]: a new work gets 450 impressions, the cap allows 400",
+            "guarantees[0] is above caps[0]: a new item gets 450 impressions, the cap allows 400",
         ),
         (
             "guarantees = [",

@@ -16,20 +16,18 @@ from karec.exposure.constraints import (
     Target,
 )
 from karec.exposure.counters import ExposureCounters, PageImpressions
-from karec.exposure.dual_variables import DualUpdate, TargetGroup
+from karec.exposure.dual_variables import DualUpdate
 from karec.times import HOUR_MS
 
 NOW = 100_000 * HOUR_MS
-GROUPS = (
-    TargetGroup("type 1", 0.3, 0.02, "type", 1),
-    TargetGroup("younger than 72 h", 0.4, 0.02, "upload_ms", age_hours=72),
-)
+TARGETS = (Target({"1": 0.3}, column="type"), Target(0.4, age_hours=72))
 EMPTY = np.zeros(0, np.int64)
 
 
 def settings_of_scene(**changed):
     return ExposureSettings(
         **{
+            "targets": TARGETS,
             "caps": (Cap("creator_id", 0.2), Cap("tag", 0.5)),
             "guarantees": (
                 GuaranteedExposure(3, 50, new_work_hours=24),
@@ -44,7 +42,7 @@ def settings_of_scene(**changed):
 
 
 def new_counters(**changed):
-    return ExposureCounters(settings_of_scene(**changed), GROUPS)
+    return ExposureCounters(settings_of_scene(**changed))
 
 
 def random_page(rng, at):
@@ -140,8 +138,7 @@ def test_restore_continues_constraints_of_the_same_name_only():
     for one in random_pages(1):
         counters.add_page(one)
     other = ExposureCounters(
-        ExposureSettings(targets=(Target({"2": 0.1}, "tag"),), bound=0.01),
-        (GROUPS[1], TargetGroup("tag 2", 0.1, 0.02, "tag", 2)),
+        ExposureSettings(targets=(TARGETS[1], Target({"2": 0.1}, column="tag")), bound=0.01)
     )
     other.restore(counters.to_dict())
     assert other.n_pages == counters.n_pages
