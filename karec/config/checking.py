@@ -11,7 +11,7 @@ from karec.bundle import Bundle
 from karec.config.assemble import STAGE_KEYS, STAGE_ROLES, build_cascade, refused_steps
 from karec.config.inherit import LISTS
 from karec.config.live_settings import LiveSettings
-from karec.config.registry import build_exposure_step, hollow_step, step_mistakes
+from karec.config.registry import build_exposure_step, make_unbuilt_step, step_mistakes
 from karec.config.scenes import (
     COUNTED,
     RECALL,
@@ -299,10 +299,11 @@ def _wiring(
 ) -> Iterator[ConfigError]:
     """Of steps that were never built: needs that a step finds out when it is built are not among them."""
     request, recall, observers = (
-        [hollow_step(entry, at) for entry, at in lists[key]] for key in ("query", "recall", "side_effects")
+        [make_unbuilt_step(entry, at) for entry, at in lists[key]]
+        for key in ("query", "recall", "side_effects")
     )
     sources = [source for source in recall if isinstance(source, Source)]
-    merger = hollow_step({"use": "merge", "limit": limit}, place)
+    merger = make_unbuilt_step({"use": "merge", "limit": limit}, place)
     assert isinstance(merger, Merger)
     try:
         chain = [_hollow_stage(stage["name"], steps, fallback, at) for stage, at, steps, fallback in stages]
@@ -320,11 +321,11 @@ def _wiring(
 def _hollow_stage(
     name: str, entries: list[dict[str, Any]], fallback: list[dict[str, Any]] | None, place: Place
 ) -> Stage:
-    steps = tuple(hollow_step(entry, place) for entry in entries)
+    steps = tuple(make_unbuilt_step(entry, place) for entry in entries)
     fallback_steps = None
     if fallback is not None:
         fallback_steps = tuple(
-            steps[entries.index(entry)] if entry in entries else hollow_step(entry, place)
+            steps[entries.index(entry)] if entry in entries else make_unbuilt_step(entry, place)
             for entry in fallback
         )
     return construct(Stage, {"name": name, "steps": steps, "fallback": fallback_steps}, place)

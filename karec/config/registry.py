@@ -1,4 +1,4 @@
-"""Builds a step from its table in ``karec.toml``: its class by name, its parameters by the table's keys."""
+"""Builds a step from its table in ``karec.toml``: the class by name, arguments by keys."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from karec.pipeline.step import Source, Step
 from karec.toml import REMOVED, Place, construct, convert, mistakes, read_key
 
 EXPOSURE_STEPS = ("underexposed", "exposure_control", "exposure_counter")  # added for a table `exposure`
-# keys of every step
+# keys that every step takes
 EVERY_STEP: Mapping[str, Any] = {"use": str, "name": str, "on_failure": Literal["fail", "skip"]}
-MOST_MS = 86_400_000  # of a deadline: what a thread can wait for has an end
-# keys that every recall channel takes besides
+MAX_TIMEOUT_MS = 86_400_000  # a day; threading limits the time that a thread can wait
+# keys that every source takes too
 EVERY_SOURCE = {"min_items": int, "priority": int, "timeout_ms": float}
 
 S = TypeVar("S", bound=Step)
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
-    """The step that ``table`` describes. Raises ConfigError for a wrong key or value and for a step of
-    another role."""
+    """Returns the step of ``table``. Raises ConfigError for a wrong key or value, or a step of another
+    role."""
     use = read_key(table, "use", str, place)
     cls = step_class(use, place)
     _check_role(cls, use, roles, place)
-    step: S = _filled(cls, use, table, resources, place)
+    step: S = _construct_step(cls, use, table, resources, place)
     on_failure = read_key(table, "on_failure", EVERY_STEP["on_failure"], place, cls.on_failure)
     object.__setattr__(step, "name", step_name(table, place))  # a step may be a frozen dataclass
     object.__setattr__(step, "on_failure", on_failure)
@@ -49,7 +49,7 @@ def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: 
 def step_mistakes(
     table: Mapping[str, Any], roles: tuple[type[S], ...], place: Place
 ) -> Iterator[ConfigError]:
-    """Every mistake of ``table`` that shows without a bundle."""
+    """Yields every mistake of ``table`` that can be found without a bundle."""
     try:
         use = read_key(table, "use", str, place)
         cls = step_class(use, place)
@@ -60,18 +60,18 @@ def step_mistakes(
         return
     inside = place.called(f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in _common(cls)}
-    found = mistakes(settings_type(cls, inside), options, inside)
+    errors = mistakes(settings_type(cls, inside), options, inside)
     for key in _common(cls) & table.keys():
         try:
             read_key(table, key, {**EVERY_STEP, **EVERY_SOURCE}[key], inside)
         except ConfigError as error:
             error.path = (*place.path, key)
-            found.append(error)
-    yield from found
-    if found:
+            errors.append(error)
+    yield from errors
+    if errors:
         return
     try:
-        step = hollow_step(table, inside)
+        step = make_unbuilt_step(table, inside)
         if isinstance(step, Source):
             _check_source(step, inside)
     except ConfigError as error:
@@ -79,13 +79,12 @@ def step_mistakes(
 
 
 def _common(cls: type[Any]) -> set[str]:
-    """The keys that are no parameters of the class."""
+    """Returns the keys that every step of the role takes."""
     return {*EVERY_STEP, *(EVERY_SOURCE if issubclass(cls, Source) else ())}
 
 
-def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
-    """A step with the name and keys that it would have, which never was built: for checks of a whole
-    scene."""
+def make_unbuilt_step(table: Mapping[str, Any], place: Place) -> Step:
+    """Returns a step with its name and settings whose constructor was not called, to check a scene with."""
     cls = step_class(str(table["use"]), place)
     step: Step = object.__new__(cls)
     defaults = {name: each.default for name, each in parameters(cls).items() if name not in GIVEN}
@@ -97,17 +96,17 @@ def hollow_step(table: Mapping[str, Any], place: Place) -> Step:
 
 def _check_source(source: Source, place: Place) -> None:
     if source.quota < 0:
-        raise place.refusal(f"quota = {source.quota}, expected a number of works")
+        raise place.refusal(f"quota = {source.quota}, expected at least 0")
     if not 0 <= source.min_items <= source.quota:
         raise place.refusal(f"min_items = {source.min_items}, expected 0 … {source.quota}, the quota")
     if source.timeout_ms is None:
         return
-    if not 0 < source.timeout_ms <= MOST_MS:
+    if not 0 < source.timeout_ms <= MAX_TIMEOUT_MS:
         raise place.refusal(
-            f"timeout_ms = {source.timeout_ms}, expected a time above 0, at most {MOST_MS:,}, a day"
+            f"timeout_ms = {source.timeout_ms}, expected a time above 0, at most {MAX_TIMEOUT_MS:,}, a day"
         )
     if source.on_failure == "fail":
-        raise place.refusal('timeout_ms leaves a late channel out: give it on_failure = "skip" too')
+        raise place.refusal('timeout_ms leaves out a late source: set on_failure = "skip" too')
 
 
 def build_exposure_step(use: str, controller: ExposureController | None) -> Any:
@@ -122,7 +121,7 @@ def build_exposure_step(use: str, controller: ExposureController | None) -> Any:
 
 
 def step_name(table: Mapping[str, Any], place: Place) -> str:
-    """The key ``name``, else ``use`` without its module."""
+    """Returns the key ``name``, or ``use`` without its module."""
     if "name" in table:
         return str(read_key(table, "name", str, place))
     return str(read_key(table, "use", str, place)).rsplit(":", 1)[-1]
@@ -169,7 +168,7 @@ def step_class(use: str, place: Place) -> type[Any]:
 def _check_role(cls: type[Any], use: str, roles: tuple[type[Any], ...], place: Place) -> None:
     if not issubclass(cls, roles):
         raise place.refusal(
-            f"{use!r} is a {cls.role}, a {' or '.join(r.__name__ for r in roles)} belongs here"
+            f"{use!r} is a {cls.role}, expected a {' or '.join(role.__name__ for role in roles)}"
         )
 
 
@@ -219,17 +218,15 @@ def settings_type(cls: type[Any], place: Place) -> type[msgspec.Struct]:
         ) from error
 
 
-def _filled(cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place) -> S:
+def _construct_step(
+    cls: type[S], use: str, table: Mapping[str, Any], resources: Resources, place: Place
+) -> S:
     inside = place.called(f"{place.keys} ({use})")
     options = {key: value for key, value in table.items() if key not in _common(cls)}
-    return _constructed(cls, options, resources, inside)
-
-
-def _constructed(cls: type[T], options: Mapping[str, Any], resources: Resources, place: Place) -> T:
-    settings = convert(settings_type(cls, place), options, place)
+    settings = convert(settings_type(cls, inside), options, inside)
     arguments = {name: getattr(settings, name) for name in settings.__struct_fields__}
     try:
         parts = {name: resources.get(name) for name in parameters(cls) if name in GIVEN}
     except LookupError as error:
-        raise place.refusal(error.args[0]) from error
-    return construct(cls, parts | arguments, place)
+        raise inside.refusal(error.args[0]) from error
+    return construct(cls, parts | arguments, inside)

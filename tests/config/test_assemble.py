@@ -165,7 +165,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
             r"recall\[0\]: no step 'populer' \(did you mean "
             r"'popular'\?\)",
         ),
-        ('use = "popular"', 'use = "top_k"', r"recall\[0\]: 'top_k' is a selector, a Source belongs here"),
+        ('use = "popular"', 'use = "top_k"', r"recall\[0\]: 'top_k' is a selector, expected a Source"),
         (
             "quota = 5 }, {",
             "qouta = 5 }, {",
@@ -190,7 +190,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         (
             '{ use = "index_rows" }',
             '{ use = "popular", quota = 1 }',
-            r"steps\[0\]: 'popular' is a source, a Hydrator or Filter or",
+            r"steps\[0\]: 'popular' is a source, expected a Hydrator or",
         ),
         ('{ use = "index_rows" }', '"index_rows"', "must be a list of tables"),
         ('{ use = "index_rows" }', '{ use = "index_rows", index = "x" }', "unknown key 'index'"),
@@ -245,7 +245,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         (
             "quota = 5 }, {",
             "quota = 5, timeout_ms = 5 }, {",
-            'late channel out: give it on_failure = "skip" too',
+            'late source: set on_failure = "skip" too',
         ),
         ('{ use = "top_k" }', '{ use = "top_k", min_items = 1 }', r"\(top_k\): unknown key 'min_items'"),
         (

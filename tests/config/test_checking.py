@@ -72,7 +72,7 @@ EVERY = [
     (5, r"scenes\.home\.recall\[0\]: no step 'populr' \(did you mean 'popular'\?\)"),
     (5, r"scenes\.home\.recall\[1\] \(fresh\): unknown key 'qouta' \(did you mean 'quota'\?\)"),
     (5, r"scenes\.home\.recall\[1\] \(fresh\): the key 'quota' is missing"),
-    (5, r"scenes\.home\.recall\[2\]: 'top_k' is a selector, a Source belongs here"),
+    (5, r"scenes\.home\.recall\[2\]: 'top_k' is a selector, expected a Source"),
     (8, r"scenes\.home\.stages\[0\]\.steps\[0\]: k = 'prernk', expected .* \(did you mean 'prerank'\?\)"),
     (9, r"scenes\.home\.stages\[0\]\.steps\[1\] \(dpp\): diversity = 'much', expected float"),
     (

@@ -1,4 +1,4 @@
-"""What the observers share that write a rank log: rows held back, flushed by size and by time, counted."""
+"""Base class of the side effects that write the rank log."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FLUSH_SECONDS = 5.0
 class RankRows(SideEffect):
     """Writes rows of the ranker's scores into the rank log in ``folder``.
 
-    Rows are held back until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old; then
-    they become a part file, synced to the disk. So a process that is killed loses at most what its last
-    ``flush_seconds`` observed, and what was still in the queue. Rows that cannot be written (a full disk) are
-    given up and counted as lost.
+    Rows are kept in memory until there are ``part_rows`` of them, or the oldest is ``flush_seconds`` old.
+    Then they become a part file, synced to the disk. A killed process loses at most the rows of its last
+    ``flush_seconds``, and what was still in its queue. Rows that cannot be written, for example on a full
+    disk, are dropped and counted.
     """
 
     def __init__(self, ranker: OnnxModel, folder: Path, part_rows: int, flush_seconds: float) -> None:
@@ -31,20 +31,20 @@ class RankRows(SideEffect):
             raise ValueError(f"part_rows must be positive, got {part_rows}")
         if not flush_seconds > 0:
             raise ValueError(f"flush_seconds must be positive, got {flush_seconds}")
-        self.part_rows, self.flush_seconds = part_rows, flush_seconds
+        self.part_rows = part_rows
+        self.flush_seconds = flush_seconds
         self._model_version = ranker.model_version
-        # ``due`` says when to flush
+        # The writer does not flush by size: ``due`` decides.
         self._writer = RankLogWriter(folder, ranker.tasks, part_rows=None, ranker=ranker.fingerprint)
         self._short_of_time = 0
-        self._oldest = 0.0  # time.monotonic() of the oldest row held back
+        self._oldest = 0.0  # time.monotonic() of the oldest row in memory
 
     def log(
         self, request: Request, ranked: Candidates, *, shadow: bool = False, prerank: Array | None = None
     ) -> None:
-        """Hold back one row a work of ``ranked``: its column ``logits`` (N, T), its score as fused.
+        """Adds one row per candidate of ``ranked``: its column ``logits`` (N, T) and its fused score.
 
-        Raises Unavailable, and logs nothing, when a logit is not finite: the log's reader would refuse the
-        whole part.
+        Raises Unavailable if a logit is not finite, and logs nothing: the reader would reject the whole part.
         """
         if request.time_ms is None:
             raise ValueError("a request without time_ms cannot be logged")
@@ -66,7 +66,7 @@ class RankRows(SideEffect):
             prerank=prerank,
         )
 
-    def leave_out(self) -> None:
+    def count_unlogged_page(self) -> None:
         """Counts a page that is not logged: a fallback ran, which gives other scores or items."""
         self._short_of_time += 1
 
@@ -83,5 +83,5 @@ class RankRows(SideEffect):
         self._writer.close()
 
     def counts(self) -> Mapping[str, int]:
-        left_out = {"short_of_time": self._short_of_time} if self._short_of_time else {}
-        return {**self._writer.counts(), **left_out}
+        unlogged = {"short_of_time": self._short_of_time} if self._short_of_time else {}
+        return {**self._writer.counts(), **unlogged}

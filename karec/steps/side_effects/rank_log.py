@@ -1,4 +1,4 @@
-"""Logs every work that a stage ranked, for every request."""
+"""Side effect that logs all candidates that a stage scored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
 
 class RankLog(RankRows):
-    """Logs every work that the stage ``stage`` scored, for every request, into ``folder`` (relative to the
-    config's).
+    """Logs all candidates that the stage ``stage`` scored, for every request, into ``folder``, relative to
+    the config's.
 
-    A request for whose stage there was no time has no scores of the ranker, and is left out and counted.
-
+    A request whose stage ran its fallback has no scores of the ranker: it is left out and counted.
     ``part_rows`` and ``flush_seconds``: see ``RankRows``.
     """
 
@@ -36,6 +35,6 @@ class RankLog(RankRows):
 
     def run(self, request: Request, page: Page) -> None:
         if page.trace.has_fallback(self.stage):
-            self.leave_out()
+            self.count_unlogged_page()
             return
         self.log(request, page.scored[self.stage])

@@ -1,13 +1,11 @@
-"""Shadow requests: for a share of requests the ranker scores the whole pool, and the rank log keeps it.
+"""Side effect that logs the ranker's scores of the whole pool, for a share of requests.
 
-Logs of what was ranked hold only what prerank let through. A shadow request has the rank stage score
-everything that prerank could choose from, so that towers can learn from works that nobody was shown, and be
-judged on them.
+The rank log has only the items that pre-ranking selected. In a shadow request, the rank stage scores all
+candidates of pre-ranking. The towers can learn from items that were never shown, and be measured on them.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,13 +21,14 @@ from karec.steps.shared.rank_rows import FLUSH_SECONDS, RankRows
 
 
 class Shadow(RankRows):
-    """Of a ``share`` of requests, logs the ranker's and prerank's scores of the whole pool, marked as shadow.
+    """Logs the ranker's and pre-ranking's scores of the whole pool, marked as shadow, for a ``share`` of
+    requests.
 
-    The pool is what the stage ``pool`` had before its first selector. Of more than ``at_most`` works, so many
-    are drawn at random, seeded by the request's id. The ranker's scores are those of the steps that the stage
-    ``stage`` runs before its own first selector; prerank's are ⟨user vector, item vector⟩, adjusted as in the
-    index. A request's id alone decides whether it is chosen. ``flush_seconds``: see ``RankRows``. A
-    request in which a fallback ran had another pool, and is left out and counted.
+    The pool is the input of the first selector of the stage ``pool``. From a larger pool, ``at_most`` items
+    are drawn at random, seeded by the request's id. The ranker's scores are those of the steps of ``stage``
+    before its first selector. Pre-ranking's scores are ⟨user vector, item vector⟩, adjusted as in the index.
+    Only the request's id decides if it is a shadow request. A request that ran a fallback had another pool:
+    it is left out and counted. ``flush_seconds``: see ``RankRows``.
     """
 
     needs = ("column.logits", "scores")
@@ -53,27 +52,25 @@ class Shadow(RankRows):
             raise ValueError(f"share must be above 0 and at most 1, got {share}")
         if at_most <= 0:
             raise ValueError(f"at_most must be positive, got {at_most}")
-        self.share, self.at_most, self.pool, self.stage = share, at_most, pool, stage
+        self.share = share
+        self.at_most = at_most
+        self.pool = pool
+        self.stage = stage
         self.stages = (pool,)
         self.schema = schema
         self.scorer = PoolScorer(find_stage(stages, stage))
 
     def is_enabled(self, request: Request) -> bool:
-        """Whether the request is a shadow request."""
-        return _hash(request.request_id) < self.share * 2**64
+        """Returns True for a shadow request."""
+        return request.seed < self.share * 2**64
 
     def run(self, request: Request, page: Page) -> None:
         if page.trace.has_fallback():
-            self.leave_out()
+            self.count_unlogged_page()
             return
         pool = page.scored[self.pool]
         if len(pool) > self.at_most:
-            generator = np.random.default_rng(_hash(request.request_id))
+            generator = np.random.default_rng(request.seed)
             pool = pool.take(np.sort(generator.choice(len(pool), self.at_most, replace=False)))
         ranked, prerank = self.scorer.score(request, pool)
         self.log(request, ranked, shadow=True, prerank=prerank)
-
-
-def _hash(request_id: str) -> int:
-    """64 bits, the same in every process and version."""
-    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
