@@ -76,7 +76,7 @@ def sampled_pools(
         ids = np.asarray(snapshot.works.ids)[generator.choice(len(snapshot.works), size, replace=False)]
         request = Request(int(user), scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"pool-{user}")
         with bundle.index.pinned() as view:
-            request, _ = cascade.hydrated(request.with_view(view))
+            request, _ = cascade.hydrate(request.with_view(view))
             ranked, prerank = scorer.score(request, Candidates.from_ids(ids).with_rows(view.lookup(ids)))
         is_scored = np.isfinite(prerank)
         if progress is not None:

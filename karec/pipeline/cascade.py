@@ -207,7 +207,7 @@ class Cascade:
             now_ms = int(time.time() * 1e3) if request.time_ms is None else request.time_ms
             request = request.with_id(request.request_id or uuid4().hex, now_ms)
         request, state_traces = self._read_online(request)
-        request, query_traces = self.hydrated(request)
+        request, query_traces = self.hydrate(request)
         candidates, traces = self.recall.run(request, self.clock)
         sources = tuple(trace.step for trace in traces[:-1])
         scored: dict[str, Candidates] = {}
@@ -250,7 +250,7 @@ class Cascade:
         ms = (self.clock() - start) * 1e3
         return request.with_online(view), [StepTrace("request", "state", "state", 0, -1, ms, failure=failure)]
 
-    def hydrated(self, request: Request) -> tuple[Request, list[StepTrace]]:
+    def hydrate(self, request: Request) -> tuple[Request, list[StepTrace]]:
         """Returns the request with the features of its hydrators, and their traces.
 
         The request needs a moment, and a view if a hydrator reads one. Callers that score items of their own

@@ -8,10 +8,19 @@ import pytest
 
 from karec.errors import ContractError, Unavailable
 from karec.index import ItemIndex
-from karec.pipeline.cascade import Cascade, Recall
-from karec.pipeline.side_effects import SideEffectQueue
-from karec.pipeline.step import Merger, QueryHydrator, Scorer, SideEffect, Source, Stage
-from karec.pipeline.types import Candidates, Request
+from karec.pipeline import (
+    Candidates,
+    Cascade,
+    Merger,
+    QueryHydrator,
+    Recall,
+    Request,
+    Scorer,
+    SideEffect,
+    SideEffectQueue,
+    Source,
+    Stage,
+)
 from karec.steps.selectors.top_k import TopK
 from karec.steps.sources.merge import Merge
 

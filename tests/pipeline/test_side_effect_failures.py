@@ -21,7 +21,7 @@ RAISED = [(where, error) for where in ("run", "flush", "close", "due") for error
 
 
 @pytest.mark.parametrize(("where", "error"), [*RAISED, *(("is_enabled", error) for error in ERRORS[:2])])
-def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error):
+def test_side_effect_error_is_counted_and_logged_once(caplog, where, error):
     observer = Watcher()
 
     def fails(*_):
@@ -43,7 +43,7 @@ def test_what_an_observer_raises_is_counted_and_logged_once(caplog, where, error
     assert all("3 seen" in other for other in others) and len(others) == 1
 
 
-def test_a_stage_that_is_not_there_is_counted():
+def test_unknown_stage_of_side_effect_is_counted():
     observer = Watcher()
     observer.stages = ("nowhere",)
     queue = SideEffectQueue(observer)
@@ -52,7 +52,7 @@ def test_a_stage_that_is_not_there_is_counted():
     assert (counts.failed, counts.reasons) == (1, {"KeyError": 1})
 
 
-def test_a_host_s_logging_that_raises_does_not_reach_the_caller(shut):
+def test_logging_filter_that_raises_does_not_reach_the_caller(shut):
     def refuse(record):
         raise RuntimeError("no logging today")
 

@@ -17,7 +17,7 @@ def shut():
         yield busy
 
 
-def test_answers_are_observed_in_order_on_one_thread_that_is_not_the_caller_s():
+def test_side_effect_runs_in_order_on_one_other_thread():
     observer = Watcher()
     queue = SideEffectQueue(observer)
     for at in range(20):
@@ -29,7 +29,7 @@ def test_answers_are_observed_in_order_on_one_thread_that_is_not_the_caller_s():
     assert counts.reasons == {}
 
 
-def test_offering_does_not_wait_for_the_observer(shut):
+def test_offer_does_not_wait_for_the_side_effect(shut):
     observer, queue = shut
     queue.offer(*answer(1))
     assert observer.calls == []
@@ -37,7 +37,7 @@ def test_offering_does_not_wait_for_the_observer(shut):
     assert (counts.seen, counts.done, counts.pending) == (2, 0, 2)
 
 
-def test_requests_over_the_bound_are_dropped_and_counted(shut):
+def test_requests_over_max_requests_are_dropped_and_counted(shut):
     observer, queue = shut
     for at in range(1, 6):
         queue.offer(*answer(at))
@@ -50,7 +50,7 @@ def test_requests_over_the_bound_are_dropped_and_counted(shut):
     assert (counts.done, counts.dropped, counts.pending) == (3, 3, 0)
 
 
-def test_works_over_the_bound_are_dropped_and_counted(shut):
+def test_items_over_max_items_are_dropped_and_counted(shut):
     _, queue = shut
     queue.offer(*answer(1, works=13))  # 26 in two stages, 6 are pending
     queue.offer(*answer(2, works=12))
@@ -59,14 +59,14 @@ def test_works_over_the_bound_are_dropped_and_counted(shut):
     assert counts.reasons == {"30 items are pending": 1}
 
 
-def test_one_answer_larger_than_the_bound_fits_when_nothing_is_pending():
+def test_one_page_above_max_items_fits_if_none_is_pending():
     observer = Watcher()
     queue = SideEffectQueue(observer, max_items=10)
     queue.offer(*answer(0, works=100))
     assert queue.close().done == 1
 
 
-def test_room_comes_back_as_answers_are_observed():
+def test_queue_has_room_again_after_each_run():
     queue = SideEffectQueue(Watcher(), max_requests=1, max_items=6)
     for at in range(5):
         queue.offer(*answer(at))
@@ -74,7 +74,7 @@ def test_room_comes_back_as_answers_are_observed():
     assert queue.close().done == 5
 
 
-def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
+def test_side_effect_gets_only_its_stages():
     observer = Watcher()
     observer.stages = ("rank",)
     queue = SideEffectQueue(observer, max_items=8)
@@ -84,7 +84,7 @@ def test_an_observer_gets_the_stages_that_it_watches_and_no_more():
     assert observer.stages == ("rank",)
 
 
-def test_requests_that_an_observer_does_not_choose_are_not_seen():
+def test_disabled_requests_are_not_seen():
     observer = Watcher()
     observer.is_enabled = lambda request: request.request_id == "r1"
     queue = SideEffectQueue(observer)
@@ -94,7 +94,7 @@ def test_requests_that_an_observer_does_not_choose_are_not_seen():
     assert observer.calls == ["r1", "close"]
 
 
-def test_what_is_held_back_is_flushed_when_it_is_due():
+def test_held_data_is_flushed_when_due():
     observer = Watcher(due_in=0.01)
     queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
@@ -103,7 +103,7 @@ def test_what_is_held_back_is_flushed_when_it_is_due():
     assert observer.calls == ["r0", "flush", "close"]
 
 
-def test_what_is_due_is_flushed_while_answers_keep_coming():
+def test_due_flush_runs_between_pages():
     observer = Watcher(due_in=-1)
     queue = SideEffectQueue(observer)
     observer.gate.clear()
@@ -114,7 +114,7 @@ def test_what_is_due_is_flushed_while_answers_keep_coming():
     assert observer.calls == ["r0", "flush", "r1", "flush", "r2", "flush", "close"]
 
 
-def test_flush_waits_for_all_that_was_offered_before():
+def test_flush_waits_for_all_earlier_offers():
     observer = Watcher()
     queue = SideEffectQueue(observer)
     queue.flush()  # nothing was offered
@@ -126,7 +126,7 @@ def test_flush_waits_for_all_that_was_offered_before():
     assert observer.calls == ["r0", "flush", "close"]
 
 
-def test_counts_add_up_whatever_threads_do():
+def test_counts_add_up_with_many_threads():
     observer = Watcher()
     queue = SideEffectQueue(observer, max_requests=3)
 
@@ -142,7 +142,7 @@ def test_counts_add_up_whatever_threads_do():
     assert len(observer.calls) == counts.done + 1
 
 
-def test_bounds_are_positive():
+def test_bounds_below_1_are_refused():
     for bounds in ({"max_requests": 0}, {"max_items": -1}):
         with pytest.raises(ValueError, match="must be positive"):
             SideEffectQueue(Watcher(), **bounds)

@@ -14,7 +14,7 @@ from observer_watcher import LONG, Watcher, answer
 from karec.pipeline.side_effects import SideEffectQueue, Worker
 
 
-def test_nothing_of_an_answer_is_held_once_it_was_observed():
+def test_queue_releases_a_page_after_its_run():
     queue = SideEffectQueue(Watcher())
     request, recommendation = answer(0)
     held = weakref.ref(recommendation)
@@ -25,7 +25,7 @@ def test_nothing_of_an_answer_is_held_once_it_was_observed():
     queue.close()
 
 
-def test_what_is_offered_after_the_end_is_dropped():
+def test_offer_after_close_is_dropped():
     observer = Watcher()
     queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
@@ -36,7 +36,7 @@ def test_what_is_offered_after_the_end_is_dropped():
     assert observer.calls == ["r0", "close"]
 
 
-def test_what_is_pending_when_the_time_is_over_is_dropped_and_the_observer_closed():
+def test_pending_pages_are_dropped_after_the_exit_time():
     observer = Watcher()
     observer.gate.clear()
     thread = Worker(observer, max_requests=10, max_items=100)
@@ -52,7 +52,7 @@ def test_what_is_pending_when_the_time_is_over_is_dropped_and_the_observer_close
     assert counts.reasons == {"interpreter exit": 2}
 
 
-def test_a_queue_that_was_never_offered_anything_has_no_thread():
+def test_queue_without_offers_has_no_thread():
     before = threading.active_count()
     observer = Watcher()
     queue = SideEffectQueue(observer)
@@ -61,7 +61,7 @@ def test_a_queue_that_was_never_offered_anything_has_no_thread():
     assert observer.calls == ["close"]
 
 
-def test_a_queue_that_nobody_holds_ends_by_itself():
+def test_garbage_collected_queue_closes_its_side_effect():
     observer = Watcher()
     queue = SideEffectQueue(observer)
     queue.offer(*answer(0))
@@ -101,13 +101,13 @@ def run(program):
     return done.stdout.split("\n")[:-1], done.stderr
 
 
-def test_a_process_that_ends_observes_what_is_pending():
+def test_process_exit_runs_pending_pages():
     told, said = run("for at in range(50): queue.offer(*answer(at))")
     assert told == [*(f"r{at}" for at in range(50)), "close"]
     assert said == ""
 
 
-def test_a_process_that_ends_waits_for_a_while_only():
+def test_process_exit_waits_for_a_limited_time():
     told, said = run("""
 side_effects.EXIT_SECONDS = 0.05
 observer.gate.clear()
@@ -117,7 +117,7 @@ for at in range(3): queue.offer(*answer(at))
     assert "did not end in time: watcher: 3 seen, 0 done, 0 dropped, 0 failed, 3 pending" in said
 
 
-def test_a_child_of_a_fork_has_a_queue_and_a_thread_of_its_own():
+def test_forked_child_has_its_own_queue_and_thread():
     told, said = run("""
 observer.gate.clear()
 for at in range(3): queue.offer(*answer(at))      # pending in the parent as it forks
@@ -139,7 +139,7 @@ assert (counts.seen, counts.done) == (4, 4), counts
     assert said == "" or "DeprecationWarning" in said  # from Python 3.12 on a fork beside threads warns
 
 
-def test_forks_beside_requests_never_hang():
+def test_forks_during_requests_do_not_hang():
     told, _ = run("""
 observer.run = lambda request, answer: None  # a lock of its own could be held while the process forks
 observer.called = lambda what: None

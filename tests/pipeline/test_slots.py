@@ -96,7 +96,7 @@ def until(holds):
 
 
 @pytest.mark.parametrize("threads", [31, 33])
-def test_of_many_requests_so_many_run_and_the_others_have_not_begun(threads):
+def test_at_most_n_requests_run_at_once(threads):
     requests = Requests(threads)
     requests.come(threads + 16)
     assert requests.slots.n_waiting == 16
@@ -111,7 +111,7 @@ def test_of_many_requests_so_many_run_and_the_others_have_not_begun(threads):
     assert requests.slots.n_waiting == 0
 
 
-def test_requests_begin_in_the_order_in_which_they_came():
+def test_requests_start_in_the_order_of_arrival():
     requests = Requests(threads=1)
     requests.come(9)
     requests.source.go_on.release(9)
@@ -119,7 +119,7 @@ def test_requests_begin_in_the_order_in_which_they_came():
     assert [requests.source.begun.get(timeout=SECONDS) for _ in range(8)] == list(range(1, 9))
 
 
-def test_a_request_that_waits_holds_no_generation_of_the_index():
+def test_waiting_request_holds_no_index_generation():
     index = four_works()
     requests = Requests(1, index)
     requests.come(2)
@@ -130,7 +130,7 @@ def test_a_request_that_waits_holds_no_generation_of_the_index():
     assert [feed.versions["index_generation"] for feed in requests.answers] == [before, before + 1]
 
 
-def test_a_request_within_a_request_runs_in_its_slot_whatever_slots_it_has():
+def test_request_inside_a_request_shares_its_slot():
     inner = [cascade(Calls(lambda: None), threads) for threads in (1, 2)]
     outer = cascade(Calls(lambda: [each.run(Request(2)) for each in inner]), threads=1)
     threads = [threading.Thread(target=outer.run, args=(Request(1),), daemon=True) for _ in range(8)]
@@ -141,7 +141,7 @@ def test_a_request_within_a_request_runs_in_its_slot_whatever_slots_it_has():
         assert not thread.is_alive()
 
 
-def test_a_request_that_fails_gives_its_slot_back():
+def test_failed_request_releases_its_slot():
     def fails():
         raise Unavailable("down")
 
@@ -170,7 +170,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["while it waits", "as it gets its slot"])
-def test_a_signal_in_a_wait_loses_no_slot(given):
+def test_signal_during_a_wait_loses_no_slot(given):
     slots, held, give = RequestSlots(1), threading.Event(), threading.Event()
 
     def hold():
@@ -246,17 +246,17 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_of_a_fork_has_all_slots_but_its_own_thread_s():
+def test_forked_child_has_all_slots_except_its_own():
     subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=SECONDS)
 
 
-def test_without_a_number_there_are_as_many_slots_as_cores_that_the_process_may_use():
+def test_default_number_of_slots_is_the_usable_cores():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert request_slots(None).n == cores
     assert request_slots(None) is request_slots(cores)
 
 
 @pytest.mark.parametrize("threads", [0, -2])
-def test_less_than_one_slot_is_refused_when_the_cascade_is_built(threads):
+def test_cascade_refuses_less_than_one_slot(threads):
     with pytest.raises(ValueError, match=f"threads is {threads}, expected at least 1"):
         cascade(Gated(), threads)

@@ -62,7 +62,7 @@ def may_go():
     event.set()
 
 
-def test_a_channel_without_a_deadline_runs_on_the_thread_of_the_request():
+def test_source_without_timeout_runs_on_the_request_thread():
     plain = Finds("plain", [1, 2])
     recall, found, _ = ask(plain)
     assert (
@@ -72,7 +72,7 @@ def test_a_channel_without_a_deadline_runs_on_the_thread_of_the_request():
     )
 
 
-def test_a_channel_that_answers_in_time_is_merged_as_any_other():
+def test_source_in_time_is_merged():
     timed = Finds("timed", [2, 3], FOREVER)
     recall, found, traces = ask(Finds("plain", [1, 2]), timed)
     assert found.ids.tolist() == [1, 2, 3] and found.sources.tolist() == [1, 3, 2]
@@ -80,7 +80,7 @@ def test_a_channel_that_answers_in_time_is_merged_as_any_other():
     assert recall.counts() == {"timed": TimeoutCounts(calls=1)}
 
 
-def test_a_late_channel_is_left_out_named_and_counted(may_go):
+def test_late_source_is_skipped_named_and_counted(may_go):
     slow = Finds("slow", [7], AT_ONCE, may_go)
     recall, found, traces = ask(slow, Finds("plain", [1]))
     assert found.ids.tolist() == [1] and found.sources.tolist() == [2], (
@@ -93,7 +93,7 @@ def test_a_late_channel_is_left_out_named_and_counted(may_go):
     assert recall.counts() == {"slow": TimeoutCounts(calls=1, late=1, running=1)}
 
 
-def test_while_a_late_call_runs_the_channel_is_busy_and_not_called(may_go):
+def test_source_is_busy_while_a_late_call_runs(may_go):
     slow = Finds("slow", [7], AT_ONCE, may_go)
     recall, _, _ = ask(slow)
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_while_a_late_call_runs_the_channel_is_busy_and_not_called(may_go):
     assert recall.counts() == {"slow": TimeoutCounts(calls=5, late=1, busy=3)}
 
 
-def test_a_late_answer_is_thrown_away_and_an_error_of_it_counted(may_go, caplog):
+def test_late_result_is_dropped_and_its_error_counted(may_go, caplog):
     slow = Finds("slow", ValueError("wrong"), AT_ONCE, may_go)
     recall, _, _ = ask(slow)
     may_go.set()
@@ -119,22 +119,22 @@ def test_a_late_answer_is_thrown_away_and_an_error_of_it_counted(may_go, caplog)
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), OSError("gone")])
-def test_what_a_channel_survives_it_survives_on_a_worker_too(error):
+def test_source_with_timeout_skips_same_errors(error):
     _, found, traces = ask(Finds("broken", error, FOREVER), Finds("plain", [1]))
     assert found.ids.tolist() == [1] and traces[0].failure == f"{type(error).__name__}: {error}"
 
 
-def test_a_programming_error_of_a_channel_is_raised_where_the_request_is():
+def test_bug_in_a_source_with_timeout_is_raised():
     with pytest.raises(ZeroDivisionError):
         ask(Finds("broken", ZeroDivisionError("oops"), FOREVER))
 
 
-def test_a_channel_that_must_not_fail_fails_the_request_when_it_is_late(may_go):
+def test_late_source_that_must_not_fail_fails_the_request(may_go):
     with pytest.raises(Unavailable, match="slow did not answer within 1 ms"):
         ask(Finds("slow", [7], AT_ONCE, may_go, on_failure="fail"))
 
 
-def test_when_a_request_fails_calls_that_nobody_waits_for_are_late(may_go):
+def test_abandoned_calls_of_a_failed_request_count_as_late(may_go):
     slow = Finds("slow", [7], FOREVER, may_go)
     recall = Recall((Finds("broken", ValueError("x")), slow), Merge([1, 1], 9))
     with pytest.raises(ValueError, match="x"):
@@ -142,7 +142,7 @@ def test_when_a_request_fails_calls_that_nobody_waits_for_are_late(may_go):
     assert recall.counts() == {"slow": TimeoutCounts(calls=1, late=1, running=1)}
 
 
-def test_many_requests_at_once_share_a_channel_that_is_in_time():
+def test_concurrent_requests_share_a_source_in_time():
     timed = Finds("timed", [5], FOREVER)
     recall = Recall((timed,), Merge([1], 9))
     answers = []
@@ -157,7 +157,7 @@ def test_many_requests_at_once_share_a_channel_that_is_in_time():
     assert answers == [[5]] * 8 and recall.counts() == {"timed": TimeoutCounts(calls=8)}
 
 
-def test_workers_are_used_again():
+def test_threads_of_timed_calls_are_reused():
     timed = Finds("timed", [5], FOREVER)
     recall = Recall((timed,), Merge([1], 9))
     for _ in range(20):
@@ -166,7 +166,7 @@ def test_workers_are_used_again():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_in_a_forked_child_nothing_is_late_and_channels_answer(may_go):
+def test_forked_child_has_no_late_calls(may_go):
     slow = Finds("slow", [7], AT_ONCE, may_go)
     recall, _, _ = ask(slow)
     child = os.fork()

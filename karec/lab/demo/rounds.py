@@ -45,7 +45,7 @@ def kept_by_towers(
             int(pool.user_id[0]), scene=str(pool.scene[0]), time_ms=int(pool.time_ms[0]), request_id="pool"
         )
         with index.pinned() as view:
-            request, _ = cascade.hydrated(asked.with_view(view))
+            request, _ = cascade.hydrate(asked.with_view(view))
         scores = index.scores(request.features[VECTOR][0], ids=pool.item_id)
         scores = np.where(np.isneginf(scores), np.finfo(np.float32).min, scores)
         for top in TOPS:

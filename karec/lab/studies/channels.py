@@ -86,7 +86,7 @@ def found_by_channels(
         user = int(snapshot.users.ids[row])
         request = Request(user, scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"recall-{user}")
         views = [None if index is None else index.pinned() for index in (bundle.index, bundle.recall_index)]
-        request, _ = cascade.hydrated(request.with_view(*views))
+        request, _ = cascade.hydrate(request.with_view(*views))
         references = {ENJOYED: enjoyed.get(user, np.empty(0, np.int64))}
         if truth is not None:
             references[FAVOURITES] = best_by_truth(truth, dataset, bundle, row, cascade)

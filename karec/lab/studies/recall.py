@@ -81,7 +81,7 @@ def asked_users(
         user = int(snapshot.users.ids[row])
         request = Request(user, scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"recall-{user}")
         views = [None if index is None else index.pinned() for index in (bundle.index, bundle.recall_index)]
-        request, _ = cascade.hydrated(request.with_view(*views))  # views go with the request
+        request, _ = cascade.hydrate(request.with_view(*views))  # views go with the request
         references = {ENJOYED: enjoyed.get(user, np.empty(0, np.int64))}
         if at < n_ranked:
             references[RANKED] = _top(*_ranked(cascade, bundle, request))
