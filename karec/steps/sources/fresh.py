@@ -73,7 +73,7 @@ def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[Fixe
     positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), MIN_MEAN), 1.0 - MIN_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
-    alone = maker < 0  # nobody knows who made it: it says nothing of another such work
+    alone = maker < 0  # unknown creator: the item says nothing about other items
     maker[alone] = maker.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
     creators, maker = np.unique(maker, return_inverse=True)
     p_c, n_c = (np.bincount(maker, weights=values, minlength=len(creators)) for values in (positives, shows))
