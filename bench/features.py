@@ -36,7 +36,7 @@ def impressions(n: int) -> Events:
     """In order of time; users are drawn uniformly, items by Zipf's law."""
     rng = np.random.default_rng(0)
     labels = sum((rng.random(n) < rate).astype(np.uint64) << np.uint64(bit) for bit, rate in enumerate(RATES))
-    return Events.of(
+    return Events.from_columns(
         np.full(n, EXPOSURE, np.uint8),
         source=1,
         number=np.arange(n),
@@ -54,7 +54,7 @@ def impressions(n: int) -> Events:
 def test_aggregate_before_each_event(compare, fold):
     """Built over all events and read before each of them: an as-of join per event."""
     base, events = platform(), impressions(workloads.N_EVENTS)
-    located = LocatedEvents.of_rows(base, HEAD, events, events.user_id, events.item_id, events.item_id)
+    located = LocatedEvents.from_rows(base, HEAD, events, events.user_id, events.item_id, events.item_id)
     if fold in (HISTORY, SHOWN):
         name, ours = fold.name, lambda: fold.over_time(base, located).at(located.user, located.time_ms)
     else:

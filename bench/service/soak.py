@@ -80,7 +80,7 @@ def kill_one(parent: int) -> None:
 def missing_events(loads: list[Load], folder: Path) -> int:
     """Number of acknowledged events whose ids are not in the event log."""
     until_ms = time.time_ns() // 1_000_000 + 60_000
-    events = read_events(folder, 0, until_ms) if folder.exists() else Events.none()
+    events = read_events(folder, 0, until_ms) if folder.exists() else Events.empty()
     missing = 0
     for load in loads:
         logged = events.number[events.source == np.uint64(load.source)]

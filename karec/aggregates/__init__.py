@@ -1,1 +1,1 @@
-"""Aggregates of events: each is defined once, for a whole log and for one event at a time."""
+"""Aggregates of events. Each is defined once, for a whole log and for single events."""

@@ -1,5 +1,7 @@
-"""Counters of users, of works, and of users in each scene: each exposure adds 1 to ``count_exposed``, and an
-exposure or a later label adds its labels to ``count_<label>``.
+"""Counters of users, of items, and of users by scene.
+
+An impression adds 1 to ``count_exposed``. An impression or a later label adds its labels to
+``count_<label>``.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from karec.catalog.once import computed_once
 from karec.catalog.snapshot import Snapshot
 from karec.kernels import aggregates
 
-MANY = 4  # so many queries for each event are a sweep's worth
+SWEEP_RATIO = 4  # a sweep is used if events are fewer than this multiple of the queries
 
 
-def added(events: LocatedEvents, counters: Sequence[str]) -> NDArray[Any]:
-    """(M, C) uint8: what each event adds to ``counters``."""
+def count_increments(events: LocatedEvents, counters: Sequence[str]) -> NDArray[Any]:
+    """Returns (M, C) uint8, the increment of each of ``counters`` by each event."""
     columns = np.empty((len(events), len(counters)), np.uint8)
     for at, name in enumerate(counters):
         columns[:, at] = (
@@ -31,65 +33,66 @@ def added(events: LocatedEvents, counters: Sequence[str]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class CounterFold:
-    """Counters ``by`` row of the users, of the works, or of (user, scene); a counter starts at 0 where the
-    snapshot has none of its name. An event in a scene that the snapshot does not name counts in no scene.
+class CounterAggregate:
+    """Counters by user, by item, or by user and scene. Any number of threads may call.
 
-    Its state for C counters of R rows is ``(R, C) float64``, exact up to 2^53; it is read as float32.
+    A counter that the snapshot does not have starts at 0. An event in an unknown scene counts in no scene.
+    The state for C counters of R rows is (R, C) float64, exact up to 2^53. It is read as float32.
     """
 
     by: Literal["user", "work", "user_scene"]
 
-    # Event by event.
+    # Single events.
 
     @staticmethod
     def empty(n_rows: int, counters: Sequence[str]) -> NDArray[Any]:
         return np.zeros((n_rows, len(counters)))
 
-    def of_snapshot(self, snapshot: Snapshot, rows: NDArray[Any], counters: Sequence[str]) -> NDArray[Any]:
-        """The state of ``rows (R,)`` that begins with what a snapshot holds; 0 for a row −1."""
+    def read_snapshot(self, snapshot: Snapshot, rows: NDArray[Any], counters: Sequence[str]) -> NDArray[Any]:
+        """Returns the state of ``rows`` (R,) in a snapshot, 0 for row −1."""
         columns, _ = self._start(snapshot)
         state = self.empty(len(rows), counters)
-        known = np.flatnonzero(rows >= 0)
+        known_rows = np.flatnonzero(rows >= 0)
         for at, name in enumerate(counters):
             if name in columns:
-                state[known, at] = columns[name][rows[known]]
+                state[known_rows, at] = columns[name][rows[known_rows]]
         return state
 
     def step_all(self, state: NDArray[Any], events: LocatedEvents, counters: Sequence[str]) -> None:
-        """Adds ``events``, whose rows are those of ``state``. O(M·C)."""
-        aggregates.add_counts(state, getattr(events, self.by), added(events, counters))
+        """Adds ``events`` to the rows of ``state`` that they name. O(M·C)."""
+        aggregates.add_counts(state, getattr(events, self.by), count_increments(events, counters))
 
     @staticmethod
     def read(state: NDArray[Any]) -> NDArray[Any]:
         return state.astype(np.float32)
 
-    # All rows, over arrays.
+    # A whole log.
 
     def after(self, snapshot: Snapshot, events: LocatedEvents) -> dict[str, NDArray[Any]]:
-        """The snapshot's columns with every counter grown, as (rows,) float32, by all of ``events``. O(M ·
-        labels)."""
+        """Returns the columns of the snapshot with all ``events`` added, (rows,) float32. O(M · labels)."""
         columns, n_rows = self._start(snapshot)
         rows = getattr(events, self.by)
-        named = rows >= 0
+        has_row = rows >= 0
         grown = dict(columns)
         names = (schema.EXPOSED, *map(schema.counter, events.labels))
-        more = added(events, names)
+        increments = count_increments(events, names)
         for at, name in enumerate(names):
-            counted = np.bincount(rows[named], weights=more[named, at], minlength=n_rows)
+            counted = np.bincount(rows[has_row], weights=increments[has_row, at], minlength=n_rows)
             grown[name] = (columns.get(name, 0.0) + counted).astype(np.float32)
         return grown
 
     def over_time(
         self, snapshot: Snapshot, events: LocatedEvents, counters: Sequence[str]
     ) -> CountersOverTime:
-        """The named ``counters`` at any moment. O(M·C)."""
+        """Returns ``counters`` at any time. O(M·C)."""
         n_rows = self._start(snapshot)[1]
-        start = self.of_snapshot(snapshot, np.arange(n_rows), counters).astype(np.float32)
-        return CountersOverTime(start, getattr(events, self.by), events.time_ms, added(events, counters))
+        start = self.read_snapshot(snapshot, np.arange(n_rows), counters).astype(np.float32)
+        return CountersOverTime(
+            start, getattr(events, self.by), events.time_ms, count_increments(events, counters)
+        )
 
     def _start(self, snapshot: Snapshot) -> tuple[Mapping[str, NDArray[Any]], int]:
-        """(columns, rows) that the snapshot holds."""
+        """Returns the columns of the snapshot and the number of rows."""
         if self.by == "user":
             return snapshot.users.columns, len(snapshot.users)
         if self.by == "work":
@@ -99,8 +102,12 @@ class CounterFold:
 
 @dataclass(frozen=True, eq=False)
 class CountersOverTime:
-    """C counters of R rows at any moment: ``start (R, C)`` of the snapshot, and what M events ``added (M,
-    C)`` to their ``event_rows`` at their ``event_times``, in order of time.
+    """C counters of R rows at any time. Any number of threads may call.
+
+    start        (R, C) float32 of the snapshot
+    event_rows   (M,) rows of events, ordered by time
+    event_times  (M,) Unix ms
+    added        (M, C) uint8 increments of events
     """
 
     start: NDArray[Any]
@@ -109,10 +116,11 @@ class CountersOverTime:
     added: NDArray[Any]
 
     def at(self, rows: NDArray[Any], as_of: NDArray[Any]) -> NDArray[Any]:
-        """(N, C) float32 of ``rows (N,)`` as of ``as_of (N,)`` ms; 0 for a row −1. O(N log M), or one sweep
-        of O(N + M) where N is large and in order of time.
+        """Returns (N, C) float32 of ``rows`` (N,) before ``as_of`` (N,) ms, 0 for row −1.
+
+        Cost: O(N log M), or one sweep of O(N + M) for many queries that are ordered by time.
         """
-        if len(rows) * MANY > len(self.event_times) and not (np.diff(as_of) < 0).any():
+        if len(rows) * SWEEP_RATIO > len(self.event_times) and not (np.diff(as_of) < 0).any():
             return aggregates.sweep_counts(
                 self.start, self.event_rows, self.event_times, self.added, rows, np.asarray(as_of)
             )
@@ -122,11 +130,11 @@ class CountersOverTime:
 
     @computed_once
     def _by_row(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """(first (R + 1,), times, running sums (M + 1, C)) by row: 4 bytes a counter and 8 for each event."""
+        """First events (R + 1,), times and running sums (M + 1, C) by row; 4·C + 8 bytes for each event."""
         first, order = aggregates.group_by_row(self.event_rows, len(self.start))
         return first, self.event_times[order], aggregates.cumulate_counts(order, self.added)
 
 
-BY_USER = CounterFold("user")
-BY_WORK = CounterFold("work")
-BY_USER_SCENE = CounterFold("user_scene")
+BY_USER = CounterAggregate("user")
+BY_WORK = CounterAggregate("work")
+BY_USER_SCENE = CounterAggregate("user_scene")

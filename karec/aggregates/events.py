@@ -1,18 +1,18 @@
-"""Events as columns, their kinds, and which of them a log refuses.
+"""Events as columns, their kinds, and the checks of a log.
 
-kind       what it says                              must have
-exposure   a work was shown; labels that were known  user, work
-label      a later label of a work                   user, work, labels
-play       play_ms of a work                         user, work, play_ms
+kind       meaning                                   required
+exposure   an item was shown, with known labels      user, item
+label      a later label of an item                  user, item, labels
+play       play_ms of an item                        user, item, play_ms
 follow     the user follows a creator                user, creator
-unfollow   … no longer                               user, creator
-upload     a creator published a work                work, creator
-delete     a work is gone                            work
-edit       a work's columns changed (``text``)       work
-block      a work, or all works of a creator         work or creator
+unfollow   the user stops following a creator        user, creator
+upload     a creator published an item               item, creator
+delete     an item was deleted                       item
+edit       columns of an item changed (``text``)     item
+block      blocks an item or all items of a creator  item or creator
 search     the user searched for ``text``            user
-unblock    … no longer                               work or creator
-adjust     a work's score is · scale + offset        work (``text``: {"scale": …, "offset": …}, one or both)
+unblock    reverts a block                           item or creator
+adjust     a score becomes score · scale + offset    item (``text``: {"scale": …, "offset": …}, one or both)
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ KINDS = (
 EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(
     len(KINDS)
 )
-NONE = -1  # no user, work, creator, scene, position or play_ms
-AHEAD_MS = 300_000  # so far may the clock of a device be ahead of the writer's
+NONE = -1  # no user, item, creator, scene, position or play_ms
+AHEAD_MS = 300_000  # limit for clocks of devices that are ahead of the writer's clock
 LONGEST_PLAY_MS = DAY_MS
 LONGEST_REQUEST, LONGEST_TEXT = 256, 65_536  # bytes of UTF-8
-MOST_LABELS = 63
+MAX_LABELS = 63
 LATE_MS = 2 * DAY_MS
 
-_NEEDS = {  # column: the kinds that must have it
+_REQUIRED = {  # column: kinds that need it
     "user_id": (EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, SEARCH),
     "item_id": (EXPOSURE, LABEL, PLAY, UPLOAD, DELETE, EDIT, ADJUST),
     "creator_id": (FOLLOW, UNFOLLOW, UPLOAD),
@@ -65,12 +65,12 @@ _NEEDS = {  # column: the kinds that must have it
 class Events:
     """M events.
 
-    source, number (M,) uint64            the id
-    kind (M,) uint8                       a place in KINDS
-    time_ms, logged_ms (M,) int64         when it happened, when it was appended; Unix ms
-    user_id, item_id, creator_id (M,) int64, scene, position (M,) int32, play_ms (M,) int64; −1: none
-    labels (M,) uint64                    bit b: the log's label b is positive
-    request_id, text (M,) object          str, "" for none
+    source, number (M,) uint64            id of the event
+    kind (M,) uint8                       index into KINDS
+    time_ms, logged_ms (M,) int64         time of the event and of its append, Unix ms
+    user_id, item_id, creator_id (M,) int64, scene, position (M,) int32, play_ms (M,) int64; −1 if missing
+    labels (M,) uint64                    bit b is set if label b of the log is positive
+    request_id, text (M,) object          str, "" if missing
     """
 
     source: NDArray[Any]
@@ -92,10 +92,16 @@ class Events:
         return len(self.time_ms)
 
     @classmethod
-    def of(cls, kind: str | NDArray[Any], **columns: Any) -> Self:
-        """Events from what is known of them: arrays, or one value for all. ``time_ms``, ``source`` and
-        ``number`` must be there; ``kind`` is one kind's name or codes ``(M,)``. Raises ValueError for a name
-        or a column that is none, values that do not fit their column's type, and arrays of several lengths.
+    def from_columns(cls, kind: str | NDArray[Any], **columns: Any) -> Self:
+        """Returns events of the given columns: arrays, or one value for all events.
+
+        Args:
+            kind: name of a kind, or (M,) codes.
+            columns: ``time_ms``, ``source`` and ``number`` are required; others are missing by default.
+
+        Raises:
+            ValueError: an unknown kind or column, values outside the type of their column, or arrays of
+                different lengths.
         """
         unknown = sorted(columns.keys() - COLUMNS.keys())
         if unknown or not {"time_ms", "source", "number"} <= columns.keys():
@@ -106,39 +112,41 @@ class Events:
             if kind not in KINDS:
                 raise ValueError(f"kind is {kind!r}, expected one of {KINDS}")
             kind = np.array(KINDS.index(kind))
-        given = {"kind": kind, **columns}
-        n = max((np.shape(value)[0] for value in given.values() if np.ndim(value)), default=1)
+        values = {"kind": kind, **columns}
+        n = max((np.shape(value)[0] for value in values.values() if np.ndim(value)), default=1)
         return cls(
             **{
-                name: _column(name, given.get(name, empty), dtype, n)
+                name: _column(name, values.get(name, empty), dtype, n)
                 for name, (dtype, empty) in COLUMNS.items()
             }
         )
 
     @classmethod
-    def none(cls) -> Self:
+    def empty(cls) -> Self:
         return cls(**{name: np.empty(0, dtype) for name, (dtype, _) in COLUMNS.items()})
 
     def take(self, selector: NDArray[Any] | slice) -> Events:
-        """The events at ``selector`` (indices, a boolean mask, or a slice)."""
+        """Returns the events of ``selector``: indices, a boolean mask, or a slice."""
         return Events(**{name: getattr(self, name)[selector] for name in COLUMNS})
 
     @staticmethod
-    def joined(parts: Sequence[Events]) -> Events:
+    def concatenate(parts: Sequence[Events]) -> Events:
         if len(parts) == 1:
             return parts[0]
         return Events(
-            **{name: np.concatenate([getattr(p, name) for p in (*parts, Events.none())]) for name in COLUMNS}
+            **{name: np.concatenate([getattr(p, name) for p in (*parts, Events.empty())]) for name in COLUMNS}
         )
 
-    def in_order(self) -> Events:
-        """In order of (time_ms, number, item_id, source, user_id), each once. O(M log M)."""
+    def sort_unique(self) -> Events:
+        """Returns distinct events, ordered by (time_ms, number, item_id, source, user_id). O(M log M)."""
         order = np.lexsort((self.item_id, self.user_id, self.source, self.number, self.time_ms))
         names = [getattr(self, name)[order] for name in ("user_id", "source", "number", "time_ms")]
         first = np.ones(len(order), bool)
         first[1:] = np.any([column[1:] != column[:-1] for column in names], axis=0)
-        once = self.take(order[first])
-        return once.take(np.lexsort((once.user_id, once.source, once.item_id, once.number, once.time_ms)))
+        unique = self.take(order[first])
+        return unique.take(
+            np.lexsort((unique.user_id, unique.source, unique.item_id, unique.number, unique.time_ms))
+        )
 
 
 COLUMNS: Mapping[str, tuple[Any, Any]] = {
@@ -160,79 +168,90 @@ COLUMNS: Mapping[str, tuple[Any, Any]] = {
 assert [field.name for field in fields(Events)] == [*COLUMNS]
 
 
-def refused(events: Events, n_labels: int, late_ms: int) -> dict[str, NDArray[Any]]:
-    """{reason: (M,) bool}, each event under the first of its reasons alone. ``logged_ms`` is the present."""
-    known = events.kind < len(KINDS)
-    kind = np.where(known, events.kind, 0)
-    of_both = np.isin(kind, (BLOCK, UNBLOCK))
-    lacks = {column: np.isin(kind, kinds) & (getattr(events, column) < 0) for column, kinds in _NEEDS.items()}
+def find_invalid(events: Events, n_labels: int, late_ms: int) -> dict[str, NDArray[Any]]:
+    """Returns {reason: (M,) bool}, each invalid event under its first reason only.
+
+    ``logged_ms`` of an event is the current time of its check.
+    """
+    is_known = events.kind < len(KINDS)
+    kind = np.where(is_known, events.kind, 0)
+    needs_item_or_creator = np.isin(kind, (BLOCK, UNBLOCK))
+    is_missing = {
+        column: np.isin(kind, kinds) & (getattr(events, column) < 0) for column, kinds in _REQUIRED.items()
+    }
     lengths = {
-        name: np.array([_bytes(text) for text in getattr(events, name)], np.int64)
+        name: np.array([_utf8_length(text) for text in getattr(events, name)], np.int64)
         for name in ("request_id", "text")
     }
     numbers = ("user_id", "item_id", "creator_id", "scene", "position", "play_ms")
     reasons = {
-        "unknown kind": ~known,
+        "unknown kind": ~is_known,
         "impossible time": (events.time_ms <= 0) | (events.time_ms > LATEST_MS),
         "from the future": events.time_ms > events.logged_ms + AHEAD_MS,
         "too late": events.time_ms < events.logged_ms - late_ms,
-        "no user": lacks["user_id"],
-        "no work": lacks["item_id"] | (of_both & (events.item_id < 0) & (events.creator_id < 0)),
-        "no creator": lacks["creator_id"],
+        "no user": is_missing["user_id"],
+        "no work": is_missing["item_id"]
+        | (needs_item_or_creator & (events.item_id < 0) & (events.creator_id < 0)),
+        "no creator": is_missing["creator_id"],
         "no label": (kind == LABEL) & (events.labels == 0),
         "unknown label": events.labels >> np.uint64(n_labels) != 0,
-        "impossible play_ms": lacks["play_ms"] | (events.play_ms > LONGEST_PLAY_MS),
+        "impossible play_ms": is_missing["play_ms"] | (events.play_ms > LONGEST_PLAY_MS),
         "impossible value": np.any([getattr(events, name) < NONE for name in numbers], axis=0),
         "text is not UTF-8": (lengths["request_id"] < 0) | (lengths["text"] < 0),
         "text too long": (lengths["request_id"] > LONGEST_REQUEST) | (lengths["text"] > LONGEST_TEXT),
     }
-    left = np.ones(len(events), bool)
-    for reason, bad in reasons.items():
-        reasons[reason] = left & bad
-        left &= ~bad
+    is_valid = np.ones(len(events), bool)
+    for reason, has_reason in reasons.items():
+        reasons[reason] = is_valid & has_reason
+        is_valid &= ~has_reason
     return reasons
 
 
-def _bytes(text: object) -> int:
-    """The length in UTF-8; −1 for what is no text or has no UTF-8."""
+def _utf8_length(text: object) -> int:
+    """Returns the length in UTF-8, −1 for a value that is not a string or not valid Unicode."""
     try:
         return len(text.encode()) if isinstance(text, str) else -1
     except UnicodeEncodeError:
         return -1
 
 
-def _whole_numbers(value: Any) -> NDArray[Any]:
-    """``value`` as an array: no number, or numbers below and above 2^63 together, are float64 to
-    ``np.asarray``."""
-    given = np.asarray(value)
-    if given.dtype.kind != "f" or isinstance(value, np.ndarray):
-        return given
+def _as_integers(value: Any) -> NDArray[Any]:
+    """Returns ``value`` as an array.
+
+    ``np.asarray`` makes float64 of an empty list, and of integers on both sides of 2^63.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind != "f" or isinstance(value, np.ndarray):
+        return array
     exact = np.asarray(value, object)
-    if not all(isinstance(each, int | np.integer) for each in exact.flat):
-        return given
+    if not all(isinstance(number, int | np.integer) for number in exact.flat):
+        return array
     try:
         return exact.astype(np.int64)
     except OverflowError:
-        return exact.astype(np.uint64) if min(exact.flat) >= 0 else given
+        return exact.astype(np.uint64) if min(exact.flat) >= 0 else array
 
 
 def _column(name: str, value: Any, dtype: Any, n: int) -> NDArray[Any]:
-    given = np.asarray(value, object) if dtype is object else _whole_numbers(value)
-    if dtype is not object and given.dtype.kind not in "iub":
-        raise ValueError(f"column {name!r} is of {given.dtype}, expected whole numbers")
-    if dtype is not object and given.size:
+    array = np.asarray(value, object) if dtype is object else _as_integers(value)
+    if dtype is not object and array.dtype.kind not in "iub":
+        raise ValueError(f"column {name!r} is of {array.dtype}, expected whole numbers")
+    if dtype is not object and array.size:
         info = np.iinfo(dtype)
-        if int(given.min()) < info.min or int(given.max()) > info.max:
-            raise ValueError(f"column {name!r} holds {given.min()} … {given.max()}, beyond {np.dtype(dtype)}")
-    if given.shape not in ((), (n,)):
-        raise ValueError(f"column {name!r} has shape {given.shape}, expected ({n},) as another column")
-    return np.ascontiguousarray(np.broadcast_to(given, (n,))).astype(dtype, copy=True)
+        if int(array.min()) < info.min or int(array.max()) > info.max:
+            raise ValueError(f"column {name!r} holds {array.min()} … {array.max()}, beyond {np.dtype(dtype)}")
+    if array.shape not in ((), (n,)):
+        raise ValueError(f"column {name!r} has shape {array.shape}, expected ({n},) as another column")
+    return np.ascontiguousarray(np.broadcast_to(array, (n,))).astype(dtype, copy=True)
 
 
 @dataclass(frozen=True)
 class Head:
-    """What all parts of a log share. ``labels``: bit b of an event is label b. ``scenes``: an event's scene
-    is a place in it. ``late_ms``: an event that is appended later than this after it happened is refused.
+    """Head of a log, the same for all its parts.
+
+    labels   bit b of an event is label b
+    scenes   the scene of an event is an index into it
+    late_ms  events that are appended later than this after their time are refused
     """
 
     labels: tuple[str, ...]
@@ -240,18 +259,16 @@ class Head:
     late_ms: int = LATE_MS
 
     def __post_init__(self) -> None:
-        if len(self.labels) > MOST_LABELS:
-            raise ValueError(f"a log has at most {MOST_LABELS} labels, got {len(self.labels)}")
-        for what, names in (("labels", self.labels), ("scenes", self.scenes)):
+        if len(self.labels) > MAX_LABELS:
+            raise ValueError(f"a log has at most {MAX_LABELS} labels, got {len(self.labels)}")
+        for field, names in (("labels", self.labels), ("scenes", self.scenes)):
             if len(set(names)) < len(names) or not all(names):
-                raise ValueError(f"{what} are {names!r}, expected distinct names")
+                raise ValueError(f"{field} are {names!r}, expected distinct names")
         if self.late_ms <= 0:
             raise ValueError(f"late_ms must be positive, got {self.late_ms}")
 
-    def codes_of(self, scenes: Sequence[str]) -> NDArray[Any]:
-        """(scenes of the log + 1,) int64: the place of each in ``scenes``, −1 where it is none; the last is
-        of no scene.
-        """
+    def map_scenes(self, scenes: Sequence[str]) -> NDArray[Any]:
+        """Returns (scenes of the log + 1,) int64 indices into ``scenes``, −1 if missing and at the end."""
         names = list(scenes)
         return np.array(
             [names.index(scene) if scene in names else -1 for scene in self.scenes] + [-1], np.int64

@@ -1,4 +1,4 @@
-"""Lists of each user that events change: ``history``, ``skipped``, ``liked``, ``follows`` and ``shown``."""
+"""Lists of users that events change: ``history``, ``skipped``, ``liked``, ``follows`` and ``shown``."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from karec.catalog.schema import Meaning
 from karec.catalog.snapshot import Snapshot
 from karec.kernels import aggregates, ordered_lists
 
-KEPT = 100  # latest works of a history
-SHOWN_EXACTLY = 1000  # latest works that a user was shown
-ALWAYS = np.iinfo(np.int64).min  # the moment of what a snapshot holds, before all events
-MANY = 4  # so many queries for each entry are a sweep's worth
+KEPT = 100  # newest items of a history
+SHOWN_EXACTLY = 1000  # newest items shown to a user
+ALWAYS = np.iinfo(np.int64).min  # time of the entries of a snapshot, before all events
+SWEEP_RATIO = 4  # a sweep is used if entries are fewer than this multiple of the queries
 
 
 @dataclass(frozen=True)
 class HistoryAggregate:
-    """One list of each user, oldest first.
+    """One list of each user, oldest first. Any number of threads may call.
 
-    name   the relation of a snapshot that holds it
-    adds   (M,) bool from what labels mean and M events: those that add an entry
-    value  what they add: the id of the work, or of its creator
-    keep   so many latest entries stay, repeats included; None: each value enters once, at its first moment,
-           and stays
-    takes  (M,) bool of M events: those that take the value out; None: nothing does
+    name   relation of a snapshot with this list
+    adds   returns (M,) bool of the events that add an entry
+    value  value that they add: the id of the item or of its creator
+    keep   number of newest entries that are kept, with repeats. None: each value is added once, at its first
+           time, and kept
+    takes  returns (M,) bool of the events that remove the value. None: no event does
 
-    Its state for one user is ``(E, 3) int64``: time, number and value of what entered, in order of these,
-    ~value of what was taken out. Two events of one moment are in order of their numbers: their places in a
-    log, or their ids'. The state depends on which events were stepped and not on their order.
+    The state of one user is (E, 3) int64: time, number and value of added entries, ordered by these, and
+    ~value for removed ones. Events of the same time are ordered by their numbers: their positions in a log,
+    or their ids. The state does not depend on the order in which events are applied.
     """
 
     name: str
@@ -45,27 +45,26 @@ class HistoryAggregate:
     takes: Callable[[LocatedEvents], NDArray[Any]] | None = None
 
     def changes(self, meaning: Meaning, events: LocatedEvents) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(the places of the events that change the list, the values that enter, or ~value of those that
-        leave)."""
-        of_events = getattr(events, self.value)
-        if of_events is None:  # works have no creators
+        """Returns the indices of the events that change the list, and values to add or ~values to remove."""
+        event_values = getattr(events, self.value)
+        if event_values is None:  # items have no creators
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        taken = np.zeros(len(events), bool) if self.takes is None else self.takes(events)
-        changes = self.adds(meaning, events) | taken
+        is_removal = np.zeros(len(events), bool) if self.takes is None else self.takes(events)
+        is_change = self.adds(meaning, events) | is_removal
         if self.takes is not None:
-            changes &= of_events >= 0  # a work without a creator: there is nobody to follow
-        places = np.flatnonzero(changes)
-        values = np.asarray(of_events[places], np.int64)
-        return places, values if self.takes is None else np.where(taken[places], ~values, values)
+            is_change &= event_values >= 0  # an item without a creator adds no creator
+        places = np.flatnonzero(is_change)
+        values = np.asarray(event_values[places], np.int64)
+        return places, values if self.takes is None else np.where(is_removal[places], ~values, values)
 
-    # One user's state, event by event.
+    # Single events.
 
     @staticmethod
     def empty() -> NDArray[Any]:
         return np.empty((0, 3), np.int64)
 
-    def of_snapshot(self, snapshot: Snapshot, row: int) -> NDArray[Any]:
-        """The state that begins with what a snapshot holds of the user in ``row``; empty for row −1."""
+    def read_snapshot(self, snapshot: Snapshot, row: int) -> NDArray[Any]:
+        """Returns the state of the user in ``row`` of a snapshot, empty for row −1."""
         start = snapshot.relations.get(self.name)
         if start is None or row < 0:
             return self.empty()
@@ -83,23 +82,29 @@ class HistoryAggregate:
         )
 
     def step(self, state: NDArray[Any], time_ms: int, number: int, value: int) -> NDArray[Any]:
-        """The state after one more change."""
+        """Returns the state after one more change."""
         new = np.array([[time_ms, number, value]], np.int64)
         return self.step_all(np.array([0, len(state)]), state, np.array([0, 1]), new)[1]
 
     def step_all(
         self, first: NDArray[Any], states: NDArray[Any], new_first: NDArray[Any], new: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """``step`` of many users with any number of changes: states and changes in CSR form, by user.
-        O(changes) and the copy.
+        """Applies changes to the states of many users. States and changes are in CSR form, by user.
+
+        Cost: O(changes), and a copy of the states.
         """
-        once = self.keep is None and self.takes is None
+        is_unique = self.keep is None and self.takes is None
         return ordered_lists.insert_entries(
-            first, states, new_first, new, np.iinfo(np.int64).max if self.keep is None else self.keep, once
+            first,
+            states,
+            new_first,
+            new,
+            np.iinfo(np.int64).max if self.keep is None else self.keep,
+            is_unique,
         )
 
     def read(self, state: NDArray[Any]) -> Relation:
-        """The list of a state, as a relation of one row."""
+        """Returns the list of a state, as a relation of one row."""
         kept = (
             state[ordered_lists.find_present(np.ascontiguousarray(state[:, ordered_lists.VALUE]))]
             if self.takes
@@ -107,13 +112,12 @@ class HistoryAggregate:
         )
         return Relation(np.array([0, len(kept)]), kept[:, ordered_lists.VALUE], kept[:, ordered_lists.TIME])
 
-    # All users, over arrays.
+    # A whole log.
 
     def after(self, snapshot: Snapshot, events: LocatedEvents) -> Relation:
-        """The list once all of ``events`` have happened. O((M + R) log(M + R)) for the R entries of the
-        snapshot.
+        """Returns the lists after all ``events``. O((M + R) log(M + R)) for R entries of the snapshot.
 
-        Of a list of latest entries, and where the snapshot names scenes, it knows each entry's scene.
+        Lists with ``keep`` have the scenes of their entries if the snapshot has scenes.
         """
         entries = self._entries(snapshot, events)
         rows = np.arange(len(snapshot.users))
@@ -126,7 +130,7 @@ class HistoryAggregate:
         return Relation(indptr, lists.values[places], entries.shown_times(places), scenes)
 
     def over_time(self, snapshot: Snapshot, events: LocatedEvents) -> ListOverTime:
-        """The list at any moment. O((M + R) log(M + R)) where values enter once, else O(M + R)."""
+        """Returns the lists at any time. O((M + R) log(M + R)) for unique values, else O(M + R)."""
         return self._entries(snapshot, events)
 
     def _entries(self, snapshot: Snapshot, events: LocatedEvents) -> ListOverTime:
@@ -135,8 +139,8 @@ class HistoryAggregate:
         rows, times, known = events.user[places], events.time_ms[places], events.time_ms[places]
         scenes = None
         if self.keep is not None and snapshot.n_scenes:
-            of_scene = events.user_scene[places]
-            scenes = np.where(of_scene >= 0, of_scene % snapshot.n_scenes, -1).astype(np.int16)
+            scene_rows = events.user_scene[places]
+            scenes = np.where(scene_rows >= 0, scene_rows % snapshot.n_scenes, -1).astype(np.int16)
         start = snapshot.relations.get(self.name)
         if start is not None:
             n = len(start.values)
@@ -148,13 +152,13 @@ class HistoryAggregate:
             values = np.concatenate([start.values, values])
             known = np.concatenate([np.full(n, ALWAYS), known])
             times = np.concatenate([np.zeros(n, np.int64) if start.times is None else start.times, times])
-        leave = self.takes is not None and bool((values < 0).any())
-        if self.keep is None and not leave:
-            kept = _first(rows, values)
-            rows, values, times, known = rows[kept], values[kept], times[kept], known[kept]
+        has_removals = self.takes is not None and bool((values < 0).any())
+        if self.keep is None and not has_removals:
+            is_first = _find_first(rows, values)
+            rows, values, times, known = rows[is_first], values[is_first], times[is_first], known[is_first]
         first, order = aggregates.group_by_row(rows, n_users)
         values = values[order]
-        windows = ordered_lists.find_windows(first, values) if leave else None
+        windows = ordered_lists.find_windows(first, values) if has_removals else None
         scenes = None if scenes is None else scenes[order]
         return ListOverTime(
             values, times[order], first, known[order], rows, known, self.keep, windows, scenes
@@ -163,11 +167,18 @@ class HistoryAggregate:
 
 @dataclass(frozen=True, eq=False)
 class ListOverTime:
-    """One list of each user at any moment: what entered, (E,) ``values`` with the ``times`` to tell, in order
-    of user and then of moment; those of a user lie at ``first (users + 1,)`` and are known since ``known``.
-    ``event_rows, event_known``: the same entries in order of ``known``. ``windows``: where values are taken
-    out too, what is present after each entry (``kernels.ordered_lists.find_windows``). ``scenes``: codes of
-    the scenes in which the ``values`` entered, −1 where it is not known; None of lists that do not know them.
+    """One list of each user at any time. Any number of threads may call.
+
+    values       (E,) added values, ordered by user and time
+    times        (E,) times of entries
+    first        (users + 1,) bounds of the entries of each user
+    known        (E,) times from which the entries are known
+    event_rows   (E,) users of the same entries, ordered by ``known``
+    event_known  (E,) their ``known``
+    keep         as in ``HistoryAggregate``
+    windows      entries present after each entry, if values are removed
+                 (``kernels.ordered_lists.find_windows``)
+    scenes       (E,) codes of scenes, −1 if unknown. None: the list has no scenes
     """
 
     values: NDArray[Any]
@@ -181,43 +192,44 @@ class ListOverTime:
     scenes: NDArray[Any] | None = None
 
     def at(self, rows: NDArray[Any], as_of: NDArray[Any]) -> Lists:
-        """The lists of the users ``rows (N,)`` as of ``as_of (N,)`` ms. O(N log E), or O(N + E) where N is
-        large and in order.
+        """Returns the lists of users ``rows`` (N,) before ``as_of`` (N,) ms.
+
+        Cost: O(N log E), or O(N + E) for many queries that are ordered by time.
         """
-        if len(rows) * MANY > len(self.values) and not (np.diff(as_of) < 0).any():
+        if len(rows) * SWEEP_RATIO > len(self.values) and not (np.diff(as_of) < 0).any():
             ends = aggregates.sweep_ends(self.first[:-1], self.event_rows, self.event_known, rows, as_of)
         else:
             ends = aggregates.find_ends_before(self.first, self.known, rows, np.asarray(as_of))
         return self.until(rows, ends)
 
     def until(self, rows: NDArray[Any], ends: NDArray[Any]) -> Lists:
-        """The lists of ``rows`` that end before their entries ``ends``."""
+        """Returns the lists of ``rows`` without the entries from ``ends`` on."""
         starts = self.first[rows]
         if self.windows is not None:
             places, window_starts, window_ends = self.windows
-            last, some = np.maximum(ends - 1, 0), ends > starts
+            last, is_filled = np.maximum(ends - 1, 0), ends > starts
             return Lists(
                 self.values[places],
-                np.where(some, window_starts[last], 0),
-                np.where(some, window_ends[last], 0),
+                np.where(is_filled, window_starts[last], 0),
+                np.where(is_filled, window_ends[last], 0),
             )
         if self.keep is not None:
             starts = np.maximum(starts, ends - self.keep)
         return Lists(self.values, starts, ends)
 
     def shown_times(self, places: NDArray[Any]) -> NDArray[Any]:
-        """The times of the entries at ``places`` of the values of ``until``."""
+        """Returns the times of the entries at ``places`` of the values of ``until``."""
         return np.asarray(self.times[places] if self.windows is None else self.times[self.windows[0][places]])
 
 
-def _first(rows: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-    """(E,) bool: the first place of each (row, value) pair. O(E log E)."""
+def _find_first(rows: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Returns (E,) True for the first occurrence of each (row, value) pair. O(E log E)."""
     order = np.lexsort((values, rows))
-    again = np.zeros(len(rows), bool)
-    again[1:] = (rows[order][1:] == rows[order][:-1]) & (values[order][1:] == values[order][:-1])
-    first = np.empty(len(rows), bool)
-    first[order] = ~again
-    return first
+    is_repeat = np.zeros(len(rows), bool)
+    is_repeat[1:] = (rows[order][1:] == rows[order][:-1]) & (values[order][1:] == values[order][:-1])
+    is_first = np.empty(len(rows), bool)
+    is_first[order] = ~is_repeat
+    return is_first
 
 
 HISTORY = HistoryAggregate(
@@ -235,5 +247,5 @@ FOLLOWS = HistoryAggregate(
     takes=lambda events: events.unfollow,
 )
 SHOWN = HistoryAggregate("shown", lambda _, events: events.shown, "work_id", SHOWN_EXACTLY)
-LIST_FOLDS = (HISTORY, SKIPPED, LIKED, FOLLOWS)
-"""What a published snapshot keeps; ``SHOWN`` is kept by the state store alone."""
+LIST_AGGREGATES = (HISTORY, SKIPPED, LIKED, FOLLOWS)
+"""The lists of a published snapshot. Only the online store has ``SHOWN``."""

@@ -1,5 +1,4 @@
-"""What a fold of lists gives: a list of ids for each row. Serving reads it too, and loads no compiler for
-it."""
+"""Lists of ids, one for each row of a query. Serving imports this module and must not load Numba."""
 
 from __future__ import annotations
 
@@ -22,12 +21,11 @@ class Lists:
     ends: NDArray[Any]
 
     @classmethod
-    def unchanged(cls, relation: Relation | None, rows: NDArray[Any]) -> Lists:
-        """Of ``rows (N,)`` what a relation holds that no exposure changes; empty where there is no such
-        relation."""
+    def from_relation(cls, relation: Relation | None, rows: NDArray[Any]) -> Lists:
+        """Returns the lists of ``rows`` (N,) of a relation, empty without a relation."""
         if relation is None:
-            nothing = np.zeros(len(rows), np.int64)
-            return cls(np.empty(0, np.int64), nothing, nothing)
+            zeros = np.zeros(len(rows), np.int64)
+            return cls(np.empty(0, np.int64), zeros, zeros)
         indptr = np.asarray(relation.indptr, np.int64)
         return cls(np.asarray(relation.values, np.int64), indptr[rows], indptr[rows + 1])
 
@@ -35,5 +33,5 @@ class Lists:
         return Lists(self.values, self.starts[rows], self.ends[rows])
 
     def latest(self, width: int) -> NDArray[Any]:
-        """(N, width) int64: the last entries, newest first, padded with −1."""
+        """Returns (N, width) int64, the last entries, newest first, padded with −1."""
         return padded_histories(self.values, self.starts, self.ends, width)

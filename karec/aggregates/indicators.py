@@ -1,6 +1,6 @@
-"""Live indicators of works: Σ weight · rate of a label, as live as the snapshot's counters are.
+"""Indicators of items: Σ weight · rate of a label, from the counters of a snapshot.
 
-A work's rate is smoothed towards its creator's, which is smoothed towards the mean of all works.
+The rate of an item is smoothed towards that of its creator, which is smoothed towards the mean of all items.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from karec.catalog.snapshot import Snapshot
 
 
 def indicator_weights(snapshot: Snapshot, weights: Mapping[str, float] | None) -> dict[str, float]:
-    """``weights``; None: of what says enjoyed the label that is counted last, and of what says liked, 1 each.
+    """Returns ``weights``, or by default 1 for the last label of enjoyed and for the labels of liked.
 
-    ValueError where works count none of them.
+    Raises ValueError if items do not have the counters.
     """
     columns = snapshot.works.columns
     counted = (*snapshot.meaning.enjoyed[-1:], *snapshot.meaning.liked)
     weights = dict.fromkeys(counted, 1.0) if weights is None else dict(weights)
     missing = [label for label in weights if counter(label) not in columns]
     if not weights or missing or EXPOSED not in columns:
-        there = sorted(name.removeprefix("count_") for name in columns if name.startswith("count_"))
-        raise ValueError(f"live indicators of {list(weights)}: works count {there}")
+        counted_labels = sorted(name.removeprefix("count_") for name in columns if name.startswith("count_"))
+        raise ValueError(f"live indicators of {list(weights)}: works count {counted_labels}")
     return weights
 
 
 def indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[NDArray[Any], float]:
-    """((works,) float32, the mean of all works), computed once a snapshot and shared. O(works · labels)."""
+    """Returns (works,) float32 and the mean of all items, cached with the snapshot. O(works · labels)."""
     return snapshot.built.get(
         ("indicators", *sorted(weights.items())), lambda: _indicators(snapshot, weights)
     )
@@ -46,10 +46,10 @@ def _indicators(snapshot: Snapshot, weights: Mapping[str, float]) -> tuple[NDArr
     for label, weight in weights.items():
         positives = np.asarray(columns[counter(label)], np.float64)
         mean = mean_rate(positives, shows)
-        near: float | NDArray[Any] = mean
+        prior: float | NDArray[Any] = mean
         if creator is not None:
             sums = [np.bincount(creator, weights=values) for values in (positives, shows)]
-            near = smoothed_rate(sums[0], sums[1], mean)[creator]
-        total += weight * smoothed_rate(positives, shows, near)
+            prior = smoothed_rate(sums[0], sums[1], mean)[creator]
+        total += weight * smoothed_rate(positives, shows, prior)
         means += weight * mean
     return total.astype(np.float32), means

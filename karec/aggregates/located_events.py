@@ -1,4 +1,4 @@
-"""Events with the rows that they name: what every fold reads."""
+"""Events with the rows of their users and items, the input of all aggregates."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from karec.catalog.schema import CREATOR
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 
-FOLDED = (EXPOSURE, LABEL, FOLLOW, UNFOLLOW)  # the kinds that a fold reads
+AGGREGATED_KINDS = (EXPOSURE, LABEL, FOLLOW, UNFOLLOW)  # the kinds that aggregates read
 
 
 @dataclass(frozen=True, eq=False)
 class LocatedEvents:
-    """M events in order of time.
+    """M events, ordered by time.
 
-    ``user, work (M,) int64`` rows of users and works, −1 for the work of a follow; ``user_scene (M,) int64``
-    rows of the counters by user and scene, −1 for a scene without a name; ``time_ms (M,)``; ``labels`` {name:
-    (M,) 0 or 1}; ``work_id, creator_id (M,) int64``, None for the creators of works that have none; ``kind
-    (M,)`` codes of ``karec.aggregates.events``: exposure, label, follow or unfollow; None: all are
-    exposures.
+    user, work   (M,) int64 rows of users and items; a follow has the item −1
+    user_scene   (M,) int64 rows of the counters by user and scene, −1 for an unknown scene
+    time_ms      (M,) int64
+    labels       {name: (M,) 0 or 1}
+    work_id      (M,) int64
+    creator_id   (M,) int64. None: items have no creators
+    kind         (M,) codes of ``karec.aggregates.events``: exposure, label, follow or unfollow. None: all are
+                 exposures
     """
 
     user: NDArray[Any]
@@ -40,9 +43,11 @@ class LocatedEvents:
     kind: NDArray[Any] | None = None
 
     @classmethod
-    def of(cls, snapshot: Snapshot, exposures: Impressions, first: int = 0) -> LocatedEvents:
-        """Raises ValueError for a user or work that ``snapshot`` does not hold, naming it and the exposure,
-        counted from ``first``. O(M log rows).
+    def from_impressions(cls, snapshot: Snapshot, exposures: Impressions, first: int = 0) -> LocatedEvents:
+        """Looks up the rows of impressions. O(M log rows).
+
+        Raises ValueError for an unknown user or item, with the number of the impression, counted from
+        ``first``.
         """
         user = _rows(snapshot.users, exposures.user_id, "user", first)
         work = _rows(snapshot.works, exposures.work_id, "work", first)
@@ -59,18 +64,19 @@ class LocatedEvents:
         )
 
     @classmethod
-    def of_log(cls, snapshot: Snapshot, head: Head, events: Events) -> LocatedEvents:
-        """Those of ``events``, in order of time, that a fold reads and whose user, and work where they have
-        one, the snapshot holds.
+    def from_log(cls, snapshot: Snapshot, head: Head, events: Events) -> LocatedEvents:
+        """Selects the events of AGGREGATED_KINDS with a known user and, if they have one, a known item.
 
-        An event's creator is its own word, else the snapshot's. O(M log rows).
+        The creator is that of the event, or of the item in the snapshot. O(M log rows).
         """
         user, work = snapshot.users.lookup(events.user_id), snapshot.works.lookup(events.item_id)
-        kept = np.isin(events.kind, FOLDED) & (user >= 0) & ((work >= 0) | (events.item_id < 0))
-        return cls.of_rows(snapshot, head, events.take(kept), user[kept], work[kept], work[kept])
+        is_kept = np.isin(events.kind, AGGREGATED_KINDS) & (user >= 0) & ((work >= 0) | (events.item_id < 0))
+        return cls.from_rows(
+            snapshot, head, events.take(is_kept), user[is_kept], work[is_kept], work[is_kept]
+        )
 
     @classmethod
-    def of_rows(
+    def from_rows(
         cls,
         snapshot: Snapshot,
         head: Head,
@@ -79,17 +85,20 @@ class LocatedEvents:
         work: NDArray[Any],
         known: NDArray[Any],
     ) -> LocatedEvents:
-        """Events of the log over rows of any tables, ``user, work (M,)``; ``known (M,)`` are the works' rows
-        in the snapshot.
+        """Returns events of a log with the rows of any tables.
+
+        Args:
+            user, work: (M,) rows.
+            known: (M,) rows of the items in the snapshot.
         """
-        scenes = head.codes_of(snapshot.labels.get("scene", ()))
+        scenes = head.map_scenes(snapshot.labels.get("scene", ()))
         scene = scenes[
             np.where((events.scene >= 0) & (events.scene < len(head.scenes)), events.scene, len(head.scenes))
         ]
         creators = None
         if CREATOR in snapshot.works.columns:
-            of_works = np.append(np.asarray(snapshot.works[CREATOR], np.int64), NONE)[known]
-            creators = np.where(events.creator_id >= 0, events.creator_id, of_works)
+            item_creators = np.append(np.asarray(snapshot.works[CREATOR], np.int64), NONE)[known]
+            creators = np.where(events.creator_id >= 0, events.creator_id, item_creators)
         elif (events.creator_id >= 0).any():
             creators = events.creator_id
         bits = {
@@ -110,7 +119,7 @@ class LocatedEvents:
         return len(self.user)
 
     def take(self, selector: NDArray[Any] | slice) -> LocatedEvents:
-        """The events at ``selector`` (indices, a boolean mask, or a slice)."""
+        """Returns the events of ``selector``: indices, a boolean mask, or a slice."""
         return LocatedEvents(
             user=self.user[selector],
             work=self.work[selector],
@@ -124,28 +133,28 @@ class LocatedEvents:
 
     @computed_once
     def shown(self) -> NDArray[Any]:
-        """(M,) bool: the exposures."""
+        """(M,) True for impressions."""
         return np.ones(len(self), bool) if self.kind is None else self.kind == EXPOSURE
 
-    def _are(self, kind: int) -> NDArray[Any]:
-        """(M,) bool: the events of a kind other than exposures."""
+    def _has_kind(self, kind: int) -> NDArray[Any]:
+        """Returns (M,) True for events of a kind other than exposures."""
         return np.zeros(len(self), bool) if self.kind is None else self.kind == kind
 
     @property
     def follow(self) -> NDArray[Any]:
-        return self._are(FOLLOW)
+        return self._has_kind(FOLLOW)
 
     @property
     def unfollow(self) -> NDArray[Any]:
-        return self._are(UNFOLLOW)
+        return self._has_kind(UNFOLLOW)
 
 
-def _rows(table: Table, ids: NDArray[Any], what: str, first: int) -> NDArray[Any]:
+def _rows(table: Table, ids: NDArray[Any], field: str, first: int) -> NDArray[Any]:
     rows = table.lookup(ids)
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         at = int(unknown[0])
         raise ValueError(
-            f"exposure {first + at} names {what} {int(ids[at])}, which the snapshot does not hold"
+            f"exposure {first + at} names {field} {int(ids[at])}, which the snapshot does not hold"
         )
     return rows

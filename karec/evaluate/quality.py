@@ -252,7 +252,7 @@ def exposures_before(dataset: Dataset, as_of: NDArray[Any]) -> NDArray[Any]:
 
     O(M log M).
     """
-    events = LocatedEvents.of(dataset.snapshot, dataset.exposures)
+    events = LocatedEvents.from_impressions(dataset.snapshot, dataset.exposures)
     counters = BY_USER.over_time(dataset.snapshot, events, (EXPOSED,))
     return np.asarray(counters.at(events.user, as_of)[:, 0])
 

@@ -381,4 +381,4 @@ def _latest(snapshot: Snapshot, name: str, row: int, width: int) -> NDArray[Any]
     The list of row −1 is empty.
     """
     relation = snapshot.relations.get(name) if row >= 0 else None
-    return Lists.unchanged(relation, np.array([row])).latest(width)
+    return Lists.from_relation(relation, np.array([row])).latest(width)

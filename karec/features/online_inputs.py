@@ -43,7 +43,7 @@ def encode_online_user(
         at = np.zeros(1, np.int64) if name in state.lists else row
         if row[0] < 0 and name not in state.lists:
             relation = None
-        return Lists.unchanged(relation, at).latest(width)
+        return Lists.from_relation(relation, at).latest(width)
 
     lists = np.stack([latest(name, encoder.history_length)[0] for name in ("history", "skipped")])
     rows, more = snapshot.works.lookup(lists.ravel()), None

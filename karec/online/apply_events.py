@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import NONE, Events
 from karec.aggregates.fading_counters import RECENT_BY_WORK
-from karec.aggregates.histories import LIST_FOLDS, SHOWN, HistoryAggregate
-from karec.aggregates.located_events import FOLDED, LocatedEvents
+from karec.aggregates.histories import LIST_AGGREGATES, SHOWN, HistoryAggregate
+from karec.aggregates.located_events import AGGREGATED_KINDS, LocatedEvents
 from karec.errors import DataError
 from karec.kernels.aggregates import group_by_row
 from karec.online.event_log.tail import Cursor, EventTail
@@ -37,7 +37,7 @@ from karec.online.store.store import CURSOR, StateStore
 MAX_BATCH_EVENTS = 20_000
 _LISTS = (
     (SHOWN, records.NEWEST_SHOWN),
-    *((aggregate, records.USER_LISTS[aggregate.name]) for aggregate in LIST_FOLDS),
+    *((aggregate, records.USER_LISTS[aggregate.name]) for aggregate in LIST_AGGREGATES),
 )
 
 
@@ -91,7 +91,10 @@ class EventApplier:
             lifecycle = ItemLifecycle.from_events(self.store, lifecycle_events, counts)
             entries |= lifecycle.apply(lifecycle_events, counts).to_entries()
             counts["of works"] = len(lifecycle_events)
-        is_folded, is_early = np.isin(events.kind, FOLDED), events.time_ms < self.contents.base.time_ms
+        is_folded, is_early = (
+            np.isin(events.kind, AGGREGATED_KINDS),
+            events.time_ms < self.contents.base.time_ms,
+        )
         counts["of a kind that no fold reads"] = int((~is_folded).sum()) - len(lifecycle_events)
         counts["before the base"] = int((is_folded & is_early).sum())
         passed_over_ms = int(events.time_ms[is_folded & is_early].max(initial=self._passed_over_ms))
@@ -119,7 +122,7 @@ class EventApplier:
         items, item_places = np.unique(events.item_id, return_inverse=True)
         user_rows, item_rows = base.users.lookup(users), base.works.lookup(items)
         has_item = events.item_id >= 0
-        located = LocatedEvents.of_rows(
+        located = LocatedEvents.from_rows(
             base, head, events, user_places, np.where(has_item, item_places, -1), item_rows[item_places]
         )
         counts["unknown user"] = int((user_rows[user_places] < 0).sum())
@@ -164,9 +167,9 @@ class EventApplier:
         base, names = self.contents.base, self.contents.counters
         n_users, n_scenes, width = len(keys), base.n_scenes, len(names)
         state = np.empty((n_users, 1 + n_scenes, width))
-        state[:, 0] = BY_USER.of_snapshot(base, rows, names)
+        state[:, 0] = BY_USER.read_snapshot(base, rows, names)
         scene_rows = np.where(rows[:, None] >= 0, rows[:, None] * n_scenes + np.arange(n_scenes), -1)
-        in_base = BY_USER_SCENE.of_snapshot(base, scene_rows.ravel(), names)
+        in_base = BY_USER_SCENE.read_snapshot(base, scene_rows.ravel(), names)
         state[:, 1:] = in_base.reshape(n_users, n_scenes, width)
         _overwrite(state.reshape(n_users, -1), keys, values, counts)
         by_user = np.ascontiguousarray(state[:, 0])
@@ -185,7 +188,7 @@ class EventApplier:
         rows: NDArray[Any],
         counts: Counter[str],
     ) -> dict[bytes, bytes]:
-        state = BY_WORK.of_snapshot(self.contents.base, rows, self.contents.counters)
+        state = BY_WORK.read_snapshot(self.contents.base, rows, self.contents.counters)
         _overwrite(state, keys, values, counts)
         BY_WORK.step_all(state, located, self.contents.counters)
         return records.packed(keys, np.arange(len(keys) + 1), state)
@@ -244,7 +247,7 @@ def _with_base(
         return entries.first, entries.rows
     states = [entries.rows[begin:end] for begin, end in pairwise(entries.first)]
     for place in entries.missing.tolist():
-        states[place] = aggregate.of_snapshot(contents.base, int(user_rows[place]))
+        states[place] = aggregate.read_snapshot(contents.base, int(user_rows[place]))
     return np.cumsum([0, *map(len, states)]), np.concatenate(states)
 
 

@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from karec.aggregates.events import Events
-from karec.aggregates.located_events import FOLDED
+from karec.aggregates.located_events import AGGREGATED_KINDS
 from karec.errors import KarecError, Unavailable, one_line
 from karec.online.apply_events import MAX_BATCH_EVENTS, EventApplier
 from karec.online.changed_items import ChangedItems, IndexUpdate
@@ -218,7 +218,7 @@ class Follower:
                 self._applier.apply(events, cursor.joined(self._applier.cursor))
             except Conflict:  # of another process, or the store came back with older contents
                 self._applier, _ = self._catch_up(self._applier.counts)
-        is_counted = np.isin(events.kind, FOLDED) & (events.item_id >= 0)
+        is_counted = np.isin(events.kind, AGGREGATED_KINDS) & (events.item_id >= 0)
         ids = np.unique(events.item_id[is_counted])
         if len(ids) and self._reader is not None:
             counters = self._reader.read_item_counters(ids)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.fading_counters import RECENT_BY_WORK
-from karec.aggregates.histories import LIST_FOLDS, SHOWN
+from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
 from karec.catalog.relation import Relation
 from karec.kernels import shown_filter
 from karec.kernels.ordered_lists import VALUE
@@ -22,7 +22,7 @@ from karec.online.store.contents import StoreContents
 from karec.online.store.store import StateStore
 
 _KEYS = (
-    *(records.USER_LISTS[aggregate.name] for aggregate in LIST_FOLDS),
+    *(records.USER_LISTS[aggregate.name] for aggregate in LIST_AGGREGATES),
     *(records.OLDER_SHOWN, records.NEWEST_SHOWN, records.USER_COUNTERS, records.EARLIER_SHOWN),
 )
 
@@ -76,10 +76,10 @@ class StateReader:
         values = self.store.read(keys)
         row = int(base.users.lookup(np.array([user_id]))[0])
         lists = {}
-        for place, aggregate in enumerate((*LIST_FOLDS, SHOWN)):
+        for place, aggregate in enumerate((*LIST_AGGREGATES, SHOWN)):
             entry = records.unpack(keys[place : place + 1], values[place : place + 1], 3)
             self.counts["corrupt entries"] += entry.corrupt
-            lists[aggregate.name] = aggregate.of_snapshot(base, row) if len(entry.missing) else entry.rows
+            lists[aggregate.name] = aggregate.read_snapshot(base, row) if len(entry.missing) else entry.rows
         newest = records.unpack(keys[-3:-2], values[-3:-2], 3)
         older = lists["shown"]
         recent_shown = np.concatenate([older[:, VALUE], newest.rows[:, VALUE]])
@@ -91,10 +91,13 @@ class StateReader:
         if len(state) != 1 + base.n_scenes:
             scenes = np.arange(base.n_scenes)
             scene_rows = row * base.n_scenes + scenes if row >= 0 else np.full(base.n_scenes, -1)
-            in_scenes = BY_USER_SCENE.of_snapshot(base, scene_rows, names)
-            state = np.concatenate([BY_USER.of_snapshot(base, np.array([row]), names), in_scenes])
+            in_scenes = BY_USER_SCENE.read_snapshot(base, scene_rows, names)
+            state = np.concatenate([BY_USER.read_snapshot(base, np.array([row]), names), in_scenes])
         return UserState(
-            {aggregate.name: aggregate.read(lists[aggregate.name]) for aggregate in (*LIST_FOLDS, SHOWN)},
+            {
+                aggregate.name: aggregate.read(lists[aggregate.name])
+                for aggregate in (*LIST_AGGREGATES, SHOWN)
+            },
             BY_USER.read(state[0]),
             BY_USER_SCENE.read(state[1:]),
             recent_shown,
@@ -107,7 +110,7 @@ class StateReader:
         entries = records.unpack(keys, self.store.read(keys), len(names), np.float64)
         self.counts["corrupt entries"] += entries.corrupt
         base = self.contents.base
-        state = BY_WORK.of_snapshot(base, base.works.lookup(item_ids), names)
+        state = BY_WORK.read_snapshot(base, base.works.lookup(item_ids), names)
         is_stored = np.ones(len(keys), bool)
         is_stored[entries.missing] = False
         state[is_stored] = entries.rows

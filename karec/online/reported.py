@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
-from karec.aggregates.events import COLUMNS, EXPOSURE, KINDS, Events, Head, refused
+from karec.aggregates.events import COLUMNS, EXPOSURE, KINDS, Events, Head, find_invalid
 from karec.index.ids import IdMap, PlainIds
 from karec.online.lifecycle import ADJUSTMENTS, ID, is_factor
 
@@ -90,9 +90,11 @@ class EventParser:
             for name, cell in cells.items():
                 columns[name].append(cell)
         if not columns["kind"]:
-            return Events.none(), refused
+            return Events.empty(), refused
         codes = columns.pop("kind")
-        return Events.of(_array(codes), **{name: _array(each) for name, each in columns.items()}), refused
+        return Events.from_columns(
+            _array(codes), **{name: _array(each) for name, each in columns.items()}
+        ), refused
 
     def _cells(self, row: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
         given: object = row
@@ -175,7 +177,7 @@ def exposed_of(events: Events, head: Head, all_taken: bool) -> tuple[Exposed, ..
     if not len(shown):
         return ()
     if not all_taken:
-        shown = shown.take(~np.any([*refused(shown, len(head.labels), head.late_ms).values()], axis=0))
+        shown = shown.take(~np.any([*find_invalid(shown, len(head.labels), head.late_ms).values()], axis=0))
     scenes = [head.scenes[code] if 0 <= code < len(head.scenes) else None for code in shown.scene.tolist()]
     return tuple(map(Exposed, shown.item_id.tolist(), shown.time_ms.tolist(), scenes))
 

@@ -155,8 +155,8 @@ def build_examples(
     as_of = time if as_of_ms is None else np.asarray(as_of_ms)
     known_exposures = exposures if happened is None else happened
     _check_times(snapshot, known_exposures.time_ms, time, as_of)
-    events = LocatedEvents.of(snapshot, known_exposures)
-    rows = events if happened is None else LocatedEvents.of(snapshot, exposures)
+    events = LocatedEvents.from_impressions(snapshot, known_exposures)
+    rows = events if happened is None else LocatedEvents.from_impressions(snapshot, exposures)
     item_counters = BY_WORK.over_time(snapshot, events, encoder.works.counters)
     user_counters = BY_USER.over_time(snapshot, events, encoder.users.counters)
     scene_counters = BY_USER_SCENE.over_time(snapshot, events, encoder.scene_counters.counters)
@@ -237,4 +237,4 @@ def _relations(
     for fold in (HISTORY, SKIPPED):
         lists = lists_by_name[fold.name]
         lists_by_name[fold.name] = replace(lists, values=snapshot.works.lookup(lists.values))
-    return {**lists_by_name, "friends": Lists.unchanged(snapshot.relations.get("friends"), users)}
+    return {**lists_by_name, "friends": Lists.from_relation(snapshot.relations.get("friends"), users)}

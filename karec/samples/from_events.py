@@ -125,7 +125,7 @@ def _is_in_data(shown: Events, exposures: Impressions) -> NDArray[Any]:
 def _find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
     """Returns (L,) for each of ``feedback`` the index of the user's last exposure of the item until then, or
     −1."""
-    events, n = Events.joined([shown, feedback]), len(shown)
+    events, n = Events.concatenate([shown, feedback]), len(shown)
     order = np.lexsort((np.arange(len(events)), events.time_ms, events.item_id, events.user_id))
     last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
     index = np.where(last >= 0, order[last], -1)
@@ -144,7 +144,7 @@ def _exposures(
     np.bitwise_or.at(bits, index, feedback.labels)
     np.maximum.at(play_ms, index, feedback.play_ms)
     is_known_scene = (shown.scene >= 0) & (shown.scene < len(head.scenes))
-    scenes = head.codes_of(dataset.snapshot.labels.get("scene", ()))[
+    scenes = head.map_scenes(dataset.snapshot.labels.get("scene", ()))[
         np.where(is_known_scene, shown.scene, len(head.scenes))
     ]
     labels = {

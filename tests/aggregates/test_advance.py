@@ -76,7 +76,7 @@ class Plain:
 
 
 @given(st.lists(Row, max_size=30), st.integers(0, 10), st.integers(0, 12))
-def test_histories_and_counters_equal_those_of_a_plain_replay(
+def test_advance_equals_a_plain_replay(
     rows: list[tuple[int, int, int, tuple[int, ...], int]], start: int, passed: int
 ) -> None:
     shown = exposures(rows)
@@ -122,7 +122,7 @@ def test_histories_and_counters_equal_those_of_a_plain_replay(
 
 
 @given(st.lists(Row, max_size=30), st.integers(0, 21), st.integers(0, 21))
-def test_advancing_twice_equals_advancing_once(
+def test_advance_in_two_steps_equals_one_step(
     rows: list[tuple[int, int, int, tuple[int, ...], int]], first: int, second: int
 ) -> None:
     first, second = sorted((first, second))
@@ -142,7 +142,7 @@ def test_advancing_twice_equals_advancing_once(
 
 
 @given(st.lists(Row, min_size=1, max_size=30), st.integers(0, 21))
-def test_later_exposures_change_nothing(
+def test_advance_ignores_later_impressions(
     rows: list[tuple[int, int, int, tuple[int, ...], int]], until: int
 ) -> None:
     before = advance(snapshot(), exposures([row for row in rows if row[2] < until]), until)
@@ -158,12 +158,12 @@ def test_later_exposures_change_nothing(
     )
 
 
-def test_a_snapshot_that_names_no_scenes_counts_by_none() -> None:
+def test_advance_without_scenes_has_no_scene_counters() -> None:
     nameless = replace(snapshot(), labels={})
     assert advance(nameless, exposures([(0, 0, 1, (1, 0, 0, 0), 0)]), 5).user_scene_counters is None
 
 
-def test_going_back_in_time_disorder_and_strangers_are_refused() -> None:
+def test_advance_refuses_unordered_early_and_unknown_impressions() -> None:
     rows = exposures([(0, 0, 1, (1, 0, 0, 0), 0), (1, 1, 2, (0, 0, 0, 0), 1)])
     with pytest.raises(ValueError, match="until_ms 5 is before"):
         advance(snapshot(6), rows, 5)

@@ -24,7 +24,7 @@ def spread(rows, days_apart: int) -> LocatedEvents:
     """Events some days apart: more than those that count."""
     happened = events(rows)
     time = START + (happened.time_ms - START) * days_apart * DAY_MS // 2
-    return LocatedEvents.of_log(BASE, HEAD, replace(happened, time_ms=time))
+    return LocatedEvents.from_log(BASE, HEAD, replace(happened, time_ms=time))
 
 
 def plain(happened: LocatedEvents, work: int, as_of: int) -> list[float]:
@@ -38,8 +38,8 @@ def plain(happened: LocatedEvents, work: int, as_of: int) -> list[float]:
     return np.array(sums).astype(np.float32).tolist()
 
 
-@given(rows=Happenings, in_child=st.integers(0, 6), order=st.randoms(use_true_random=False))
-def test_stepped_in_any_order_and_swept_they_are_the_plain_sums(rows, apart, order):
+@given(rows=Happenings, apart=st.integers(0, 6), order=st.randoms(use_true_random=False))
+def test_fading_counters_equal_plain_sums(rows, apart, order):
     happened = spread(rows, apart)
     moments = np.unique(np.concatenate([happened.time_ms, happened.time_ms + 1, [START + 40 * DAY_MS]]))
     swept = RECENT_BY_WORK.over_time(happened, COUNTERS, 4)
@@ -56,8 +56,8 @@ def test_stepped_in_any_order_and_swept_they_are_the_plain_sums(rows, apart, ord
     assert np.diff(first).max(initial=0) <= DAYS
 
 
-def test_half_as_much_after_the_half_life_and_nothing_in_the_end():
-    happened = LocatedEvents.of_log(BASE, HEAD, events([(0, 0, 0, 0, 0b1, 0)] * 4))
+def test_fading_counters_halve_and_end():
+    happened = LocatedEvents.from_log(BASE, HEAD, events([(0, 0, 0, 0, 0b1, 0)] * 4))
     days = START + np.arange(DAYS + 1) * DAY_MS + 1
     swept = RECENT_BY_WORK.over_time(happened, COUNTERS, 4).at(np.zeros(len(days), int), days)
     assert swept[[0, 3, 6], 1].tolist() == [4.0, 2.0, 1.0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from karec.aggregates.advance import advance
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
-from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SKIPPED
+from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_AGGREGATES, SKIPPED
 from karec.aggregates.id_lists import Lists
 from karec.aggregates.located_events import LocatedEvents
 from karec.catalog.impressions import Impressions
@@ -97,30 +97,30 @@ def plain_counts(start, rows, as_of, row_of):
     return counts
 
 
-FOLDS = [*LIST_FOLDS, *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED)), replace(LIKED, keep=3)]
+FOLDS = [*LIST_AGGREGATES, *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED)), replace(LIKED, keep=3)]
 
 
 @pytest.mark.parametrize("fold", FOLDS, ids=lambda fold: f"{fold.name}-{fold.keep}")
 @given(rows=Rows, as_of=st.integers(START, START + 14))
-def test_both_readings_of_a_list_give_what_a_loop_gives(fold, rows, as_of):
+def test_list_after_and_over_time_equal_a_loop(fold, rows, as_of):
     before = [row for row in rows if row[2] < as_of]
     expected = [plain_list(fold.name, rows, user, as_of, fold.keep) for user in range(3)]
-    state = fold.after(snapshot(), LocatedEvents.of(snapshot(), exposures(before)))
+    state = fold.after(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(before)))
     assert [state.row_values(user).tolist() for user in range(3)] == expected
-    over_time = fold.over_time(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)))
+    over_time = fold.over_time(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)))
     lists = over_time.at(np.arange(3), np.full(3, as_of))
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(60)] == expected
 
 
 @pytest.mark.parametrize("fold", FOLDS, ids=lambda fold: f"{fold.name}-{fold.keep}")
 @given(rows=Rows, as_of=st.integers(START, START + 14))
-def test_a_list_folded_in_two_steps_is_the_list_folded_in_one(fold, rows, as_of):
+def test_list_after_two_steps_equals_one_step(fold, rows, as_of):
     parts = [row for row in rows if row[2] < as_of], [row for row in rows if row[2] >= as_of]
     state = snapshot()
     for part in parts:
-        grown = fold.after(state, LocatedEvents.of(state, exposures(part)))
+        grown = fold.after(state, LocatedEvents.from_impressions(state, exposures(part)))
         state = replace(state, relations={**state.relations, fold.name: grown})
-    once = fold.after(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)))
+    once = fold.after(snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)))
     for ours, theirs in zip(
         (grown.indptr, grown.values, grown.times), (once.indptr, once.values, once.times), strict=True
     ):
@@ -141,11 +141,13 @@ def test_a_list_folded_in_two_steps_is_the_list_folded_in_one(fold, rows, as_of)
     ids=["user", "work", "user_scene"],
 )
 @given(rows=Rows, as_of=st.integers(START, START + 14))
-def test_both_readings_of_counters_give_what_a_loop_gives(fold, start, row_of, rows, as_of):
+def test_counters_after_and_over_time_equal_a_loop(fold, start, row_of, rows, as_of):
     expected = plain_counts(start, rows, as_of, row_of)
     before = exposures([row for row in rows if row[2] < as_of])
-    state = fold.after(snapshot(), LocatedEvents.of(snapshot(), before))
-    over_time = fold.over_time(snapshot(), LocatedEvents.of(snapshot(), exposures(rows)), COUNTERS)
+    state = fold.after(snapshot(), LocatedEvents.from_impressions(snapshot(), before))
+    over_time = fold.over_time(
+        snapshot(), LocatedEvents.from_impressions(snapshot(), exposures(rows)), COUNTERS
+    )
     n = len(expected["count_exposed"])
     counts = over_time.at(np.arange(n), np.full(n, as_of))
     assert counts.dtype == np.float32
@@ -155,45 +157,45 @@ def test_both_readings_of_counters_give_what_a_loop_gives(fold, start, row_of, r
     assert not over_time.at(np.array([-1]), np.array([as_of])).any()
 
 
-def test_a_history_ends_with_the_last_hundred_in_both_readings():
+def test_history_keeps_the_last_100_items():
     """A training row must not read further back than a snapshot does, however long a history the encoder asks
     for."""
     rows = [(0, at % 4, START + at, (1, 0, 0, 0), 0) for at in range(140)]
     shown = exposures(rows)
     served = advance(snapshot(), shown, START + 140).relations["history"].row_values(0)
     assert served.tolist() == shown.work_id[-100:].tolist()
-    over_time = HISTORY.over_time(snapshot(), LocatedEvents.of(snapshot(), shown))
+    over_time = HISTORY.over_time(snapshot(), LocatedEvents.from_impressions(snapshot(), shown))
     trained = over_time.at(np.array([0]), np.array([START + 140])).latest(120)[0]
     assert trained[trained >= 0][::-1].tolist() == served.tolist()
 
 
-def test_a_relation_that_no_exposure_changes_is_read_as_it_is():
+def test_lists_of_a_relation_equal_its_rows():
     known = relation(KNOWN["follows"])
-    assert Lists.unchanged(known, np.array([2, 0])).latest(2).tolist() == [[5, 3], [9, -1]]
-    assert Lists.unchanged(None, np.array([2, 0])).latest(2).tolist() == [[-1, -1], [-1, -1]]
+    assert Lists.from_relation(known, np.array([2, 0])).latest(2).tolist() == [[5, 3], [9, -1]]
+    assert Lists.from_relation(None, np.array([2, 0])).latest(2).tolist() == [[-1, -1], [-1, -1]]
 
 
-def test_an_exposure_of_something_unknown_is_named_by_its_place():
+def test_impression_of_an_unknown_id_is_refused_with_its_number():
     shown = exposures([(0, 0, START, (0, 0, 0, 0), 0)])
     with pytest.raises(ValueError, match="exposure 7 names work 11, which the snapshot does not hold"):
-        LocatedEvents.of(snapshot(), replace(shown, work_id=np.array([11])), first=7)
+        LocatedEvents.from_impressions(snapshot(), replace(shown, work_id=np.array([11])), first=7)
 
 
-def test_without_a_label_that_says_what_was_enjoyed_there_is_no_history():
+def test_history_needs_a_label_of_enjoyed():
     shown = exposures([(0, 0, START, (0, 0, 1, 1), 0)])
     only = replace(shown, labels={name: shown.labels[name] for name in ("like", "follow")})
     with pytest.raises(ValueError, match=r"labels \['like', 'follow'\], and none that says enjoyed"):
-        HISTORY.over_time(snapshot(), LocatedEvents.of(snapshot(), only))
+        HISTORY.over_time(snapshot(), LocatedEvents.from_impressions(snapshot(), only))
     bare = replace(shown, labels={"click": shown.labels["click"]})
-    state = FOLLOWS.after(snapshot(), LocatedEvents.of(snapshot(), bare))
+    state = FOLLOWS.after(snapshot(), LocatedEvents.from_impressions(snapshot(), bare))
     assert state.values.tolist() == [9, 3, 5]
 
 
-def test_where_works_have_no_creators_nobody_new_is_followed():
+def test_follows_are_unchanged_if_items_have_no_creators():
     bare = snapshot()
     columns = {name: column for name, column in bare.works.columns.items() if name != "creator_id"}
     bare = replace(bare, works=Table(bare.works.ids, columns))
-    events = LocatedEvents.of(bare, exposures([(0, 0, START, (1, 1, 1, 1), 0)]))
+    events = LocatedEvents.from_impressions(bare, exposures([(0, 0, START, (1, 1, 1, 1), 0)]))
     assert FOLLOWS.after(bare, events).values.tolist() == [9, 3, 5]
     lists = FOLLOWS.over_time(bare, events).at(np.arange(3), np.full(3, START + 1))
     assert lists.latest(2).tolist() == [[9, -1], [-1, -1], [5, 3]]

@@ -6,7 +6,7 @@ import pytest
 from karec.aggregates.rates import PRIOR_SHOWS, mean_rate, smoothed_rate
 
 
-def test_a_rate_is_the_share_of_positives_among_shows_and_imagined_shows_at_the_mean():
+def test_smoothed_rate_adds_prior_shows_at_the_mean():
     positives, shows = np.array([0, 3, 50], np.float32), np.array([0, 4, 200], np.float32)
     mean = mean_rate(positives, shows)
     assert mean == 53 / 204
@@ -15,13 +15,13 @@ def test_a_rate_is_the_share_of_positives_among_shows_and_imagined_shows_at_the_
     np.testing.assert_array_equal(smoothed_rate(positives, shows, mean), expected)
 
 
-def test_where_nothing_was_shown_every_rate_is_0():
+def test_rates_are_0_without_impressions():
     nothing = np.zeros(3, np.float32)
     assert mean_rate(nothing, nothing) == 0.0
     assert smoothed_rate(nothing, nothing, 0.0).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_sums_are_exact_beyond_float32():
+def test_mean_rate_is_exact_beyond_float32():
     """2²⁴ + 1 is no float32: a float32 sum would lose every further show."""
     shows = np.array([2**24, 1, 1, 1], np.float32)
     assert mean_rate(shows, shows) == 1.0 and mean_rate(

@@ -11,16 +11,16 @@ from event_platform import HEAD, START, Happenings, events, platform
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, added
+from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK, count_increments
 from karec.aggregates.events import Events
-from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_FOLDS, SHOWN, SKIPPED
+from karec.aggregates.histories import FOLLOWS, HISTORY, LIKED, LIST_AGGREGATES, SHOWN, SKIPPED
 from karec.aggregates.located_events import LocatedEvents
 from karec.online.store.contents import StoreContents
 
 BASE = platform()
 COUNTERS = StoreContents(BASE, HEAD).counters
 LISTS = [
-    *LIST_FOLDS,
+    *LIST_AGGREGATES,
     SHOWN,
     *(replace(fold, keep=2) for fold in (HISTORY, SKIPPED, SHOWN)),
     replace(LIKED, keep=3),
@@ -28,7 +28,7 @@ LISTS = [
 
 
 def located(happened: Events) -> LocatedEvents:
-    return LocatedEvents.of_log(BASE, HEAD, happened)
+    return LocatedEvents.from_log(BASE, HEAD, happened)
 
 
 def stepped(fold, state, happened, numbers, places):
@@ -42,12 +42,12 @@ def stepped(fold, state, happened, numbers, places):
 
 @pytest.mark.parametrize("fold", LISTS, ids=lambda fold: f"{fold.name}-{fold.keep}")
 @given(rows=Happenings)
-def test_a_list_stepped_one_event_at_a_time_is_the_list_after_all_and_before_each(fold, rows):
+def test_list_steps_equal_after_and_over_time(fold, rows):
     happened = located(events(rows))
     after, over_time = fold.after(BASE, happened), fold.over_time(BASE, happened)
     places, values = fold.changes(BASE.meaning, happened)
     changed = dict(zip(places.tolist(), values.tolist(), strict=True))
-    states = [fold.of_snapshot(BASE, user) for user in range(3)]
+    states = [fold.read_snapshot(BASE, user) for user in range(3)]
     at = over_time.at(np.repeat(np.arange(3), len(rows)), np.tile(happened.time_ms, 3))
     for moment in range(len(rows)):
         if (
@@ -69,7 +69,7 @@ def test_a_list_stepped_one_event_at_a_time_is_the_list_after_all_and_before_eac
 
 @pytest.mark.parametrize("fold", LISTS, ids=lambda fold: f"{fold.name}-{fold.keep}")
 @given(rows=Happenings, order=st.randoms(use_true_random=False))
-def test_the_state_of_a_list_does_not_depend_on_the_order_in_which_events_arrive(fold, rows, order):
+def test_list_state_does_not_depend_on_event_order(fold, rows, order):
     happened = located(events(rows))
     places, values = fold.changes(BASE.meaning, happened)
     changes = [
@@ -78,7 +78,7 @@ def test_the_state_of_a_list_does_not_depend_on_the_order_in_which_events_arrive
     shuffled = order.sample(changes, len(changes))
     for user in range(3):
         straight, mixed = (
-            [fold.of_snapshot(BASE, user), *((t, n, v) for u, t, n, v in some if u == user)]
+            [fold.read_snapshot(BASE, user), *((t, n, v) for u, t, n, v in some if u == user)]
             for some in (changes, shuffled)
         )
         states = []
@@ -92,10 +92,10 @@ def test_the_state_of_a_list_does_not_depend_on_the_order_in_which_events_arrive
 
 @pytest.mark.parametrize("fold", [BY_USER, BY_WORK, BY_USER_SCENE], ids=lambda fold: fold.by)
 @given(rows=Happenings)
-def test_counters_stepped_one_event_at_a_time_are_the_counters_after_all_and_before_each(fold, rows):
+def test_counter_steps_equal_after_and_over_time(fold, rows):
     happened = located(events(rows))
     n_rows = {"user": 3, "work": 4, "user_scene": 6}[fold.by]
-    state = fold.of_snapshot(BASE, np.arange(n_rows), COUNTERS)
+    state = fold.read_snapshot(BASE, np.arange(n_rows), COUNTERS)
     over_time = fold.over_time(BASE, happened, COUNTERS)
     at = over_time.at(np.tile(np.arange(n_rows), len(rows)), np.repeat(happened.time_ms, n_rows))
     for moment in range(len(rows)):
@@ -108,7 +108,7 @@ def test_counters_stepped_one_event_at_a_time_are_the_counters_after_all_and_bef
 
 
 @given(rows=Happenings, asked=st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 14)), max_size=30))
-def test_many_queries_in_order_and_few_in_any_order_are_answered_alike(rows, asked):
+def test_sweep_and_binary_search_give_equal_results(rows, asked):
     """One sweep over all events and a bisection for each query are two ways to read the same lists and
     counters."""
     happened = located(events(rows))
@@ -121,14 +121,14 @@ def test_many_queries_in_order_and_few_in_any_order_are_answered_alike(rows, ask
     backwards = counters.at(users[::-1], START + moments[::-1])
     assert swept.tobytes() == np.ascontiguousarray(backwards[::-1]).tobytes()
     known = users >= 0
-    for fold in LIST_FOLDS:
+    for fold in LIST_AGGREGATES:
         lists = fold.over_time(BASE, happened)
         forth = lists.at(users[known], START + moments[known]).latest(50)
         back = lists.at(users[known][::-1], START + moments[known][::-1]).latest(50)
         assert forth.tolist() == back[::-1].tolist()
 
 
-def test_a_followed_creator_leaves_the_list_and_may_come_back():
+def test_unfollow_removes_a_creator_until_the_next_follow():
     """User 5 follows 9 (known), then 3; takes 9 out, and back in: it now stands last."""
     follow, unfollow = 3, 4
     rows = [
@@ -142,7 +142,7 @@ def test_a_followed_creator_leaves_the_list_and_may_come_back():
     assert [row[row >= 0][::-1].tolist() for row in lists.latest(5)] == [[9], [9], [9, 3], [3], [3], [3, 9]]
 
 
-def test_a_later_label_counts_and_is_no_exposure():
+def test_later_label_counts_without_an_impression():
     exposure, label = 0, 1
     rows = [(exposure, 0, 0, 1, 0, 0), (label, 0, 0, 2, 0b101, 0)]  # shown, later clicked and liked
     happened = located(events(rows))
@@ -163,4 +163,4 @@ def test_a_later_label_counts_and_is_no_exposure():
     assert HISTORY.after(BASE, happened).row_values(0).tolist() == [70, 10, 70, 70]
     assert SKIPPED.after(BASE, happened).row_values(0).tolist() == [70]
     assert LIKED.after(BASE, happened).row_values(0).tolist() == [10, 70]
-    assert added(happened, ("count_exposed",)).tolist() == [[1], [0]]
+    assert count_increments(happened, ("count_exposed",)).tolist() == [[1], [0]]

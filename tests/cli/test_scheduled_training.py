@@ -43,7 +43,7 @@ def shop(tmp_path_factory):
     head = head_of(snapshot)
     liked = rng.integers(0, 2, n).astype(np.uint64) << np.uint64(head.labels.index("liked"))
     log = EventLogWriter(folder / "out" / "events", head, fsync="never")
-    happened = Events.of(
+    happened = Events.from_columns(
         "exposure", source=1, number=np.arange(n), time_ms=time_ms, user_id=users, item_id=works, labels=liked
     )
     assert log.append(happened, int(time_ms[-1])).events == n
@@ -124,7 +124,7 @@ def test_a_training_that_was_killed_goes_on_though_the_log_has_grown_and_ends_as
     snapshot = Bundle.open(out / "bundles").snapshot
     with EventLogWriter(out / "events", head_of(snapshot), fsync="never") as log:
         later = (START_S + 900 * 600) * 1000
-        more = Events.of(
+        more = Events.from_columns(
             "exposure", source=2, number=1, time_ms=later, user_id=snapshot.users.ids[0], item_id=1
         )
         assert log.append(more, later).events == 1

@@ -39,7 +39,7 @@ def batch(number: int) -> Events:
         "time_ms": START + rng.integers(0, 1000, 4),
         "user_id": rng.choice(USERS, 4),
     }
-    return Events.of(
+    return Events.from_columns(
         np.array([0, 0, 0, 3], np.uint8),
         **columns,
         item_id=np.where(np.arange(4) < 3, rng.choice(WORKS, 4), -1),
@@ -92,13 +92,13 @@ def kill_writer(folder, first: int, after: int, spin: int) -> int:
 
 def up_to(log, cursor) -> Events:
     """The events of the log before a cursor."""
-    found = [Events.none()]
+    found = [Events.empty()]
     for part in all_parts(log) if log.exists() else ():
         number, taken = cursor.places.get(part.writer, (-1, 0))
         if part.number <= number:
             events = read_part(part, HEAD)
             found.append(events if part.number < number else events.take(slice(taken)))
-    return Events.joined(found)
+    return Events.concatenate(found)
 
 
 def test_killed_writers_leave_acknowledged_events_and_an_equal_store(tmp_path):
@@ -125,11 +125,11 @@ def _kill_and_count_appends(folder, first: int, random_: random.Random) -> int:
     """Returns the number of appends in the log after one more kill, and checks log and store."""
     acknowledged = kill_writer(folder, first, random_.choice((0, 1, 2, 5)), random_.randrange(60_000))
     read = (
-        read_events(folder / "log", 0, 1 << 60) if (folder / "log" / "log.json").exists() else Events.none()
+        read_events(folder / "log", 0, 1 << 60) if (folder / "log" / "log.json").exists() else Events.empty()
     )
     n = len(read) // 4
     assert n in (acknowledged + 1, acknowledged + 2)  # one more if it was killed before the acknowledgement
-    expected = Events.joined([batch(number) for number in range(n)] or [Events.none()]).in_order()
+    expected = Events.concatenate([batch(number) for number in range(n)] or [Events.empty()]).sort_unique()
     assert read.number.tolist() == expected.number.tolist()
     assert read.labels.tolist() == expected.labels.tolist()
     assert read.request_id.tolist() == expected.request_id.tolist()

@@ -59,7 +59,7 @@ def to_events(rows: list[tuple[int, int, int, int, int, str]]) -> Events:
     rows = [row for row in rows if row[1] >= 0 or row[0] in (BLOCK, UNBLOCK)]
     columns = [np.array([row[column] for row in rows], np.int64) for column in range(5)]
     kind, item, creator, after, number = columns
-    return Events.of(
+    return Events.from_columns(
         kind.astype(np.uint8),
         source=np.ones(len(rows), np.int64),
         number=number,

@@ -42,7 +42,7 @@ class Failing(MemoryStore):
 def shown(first: int) -> Events:
     number = np.arange(first, first + 10)
     some = {"user_id": USERS[number % len(USERS)], "item_id": WORKS[number % len(WORKS)], "labels": 1}
-    return Events.of("exposure", source=1, number=number, time_ms=START, **some)
+    return Events.from_columns("exposure", source=1, number=number, time_ms=START, **some)
 
 
 def entries(store) -> dict[bytes, bytes]:
@@ -72,7 +72,7 @@ def test_store_that_was_emptied_and_fails_again_is_rebuilt(tmp_path, monkeypatch
 
 
 def item_event(kind: str, number: int, work: int, **columns: object) -> Events:
-    return Events.of(kind, source=1, number=number, time_ms=START + number, item_id=work, **columns)
+    return Events.from_columns(kind, source=1, number=number, time_ms=START + number, item_id=work, **columns)
 
 
 @pytest.mark.parametrize("is_in_store", [False, True])
@@ -164,7 +164,10 @@ class TestRestoredOlderBundle:
         later = StoreContents(replace(CONTENTS.base, time_ms=START + 7 * hour), HEAD)
         with EventLogWriter(log, HEAD, part_events=10) as writer:
             writer.append(
-                Events.of("block", source=1, number=np.array([90]), time_ms=START, item_id=WORKS[:1]), START
+                Events.from_columns(
+                    "block", source=1, number=np.array([90]), time_ms=START, item_id=WORKS[:1]
+                ),
+                START,
             )
             writer.append(replace(shown(0), time_ms=np.full(10, START + 3 * hour)), START + 3 * hour)
             writer.append(replace(shown(20), time_ms=np.full(10, START + 6 * hour)), START + 6 * hour)

@@ -401,7 +401,7 @@ def test_an_event_that_is_told_twice_counts_once(live, now):
 def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
     works = snapshot.works.ids[:3]
     before = ask(live, USER, time_ms=now)
-    shown = Events.of(
+    shown = Events.from_columns(
         "exposure", source=9, number=np.arange(3), time_ms=now, user_id=USER, item_id=works, scene=0
     )
     assert live.record(shown, now_ms=now).events == 3

@@ -28,7 +28,9 @@ def shown(n: int, first: int, time_ms: int) -> Events:
         "item_id": rng.choice(WORKS, n),
         "labels": rng.integers(0, 16, n),
     }
-    return Events.of("exposure", source=1, number=np.arange(first, first + n), time_ms=time_ms, **columns)
+    return Events.from_columns(
+        "exposure", source=1, number=np.arange(first, first + n), time_ms=time_ms, **columns
+    )
 
 
 def entries(store) -> dict[bytes, bytes]:

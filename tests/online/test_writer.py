@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from karec.aggregates.counters import BY_USER, BY_USER_SCENE, BY_WORK
 from karec.aggregates.events import Events, Head
 from karec.aggregates.fading_counters import RECENT_BY_WORK
-from karec.aggregates.histories import LIST_FOLDS, SHOWN
+from karec.aggregates.histories import LIST_AGGREGATES, SHOWN
 from karec.aggregates.located_events import LocatedEvents
 from karec.errors import DataError
 from karec.online.apply_events import EventApplier
@@ -29,7 +29,7 @@ from karec.online.store.store import Conflict
 from karec.times import HOUR_MS
 
 BASE = platform()
-FOLDED = StoreContents(BASE, HEAD)
+AGGREGATED_KINDS = StoreContents(BASE, HEAD)
 
 
 def cursor_at(n: int) -> Cursor:
@@ -38,7 +38,7 @@ def cursor_at(n: int) -> Cursor:
 
 def written(*batches: Events, store=None) -> tuple[MemoryStore, Counter]:
     store = MemoryStore() if store is None else store
-    writer = EventApplier(store, FOLDED)
+    writer = EventApplier(store, AGGREGATED_KINDS)
     for batch in batches:
         writer.apply(batch, cursor_at(writer.cursor.places.get("w", (0, 0))[1] + 1))
     return store, writer.counts
@@ -46,10 +46,11 @@ def written(*batches: Events, store=None) -> tuple[MemoryStore, Counter]:
 
 def assert_store_equals_aggregates(store, happened: Events) -> None:
     """Asserts that the store has the aggregates of every user and item after ``happened``."""
-    located, reader = LocatedEvents.of_log(BASE, HEAD, happened), StateReader(store, FOLDED)
-    lists = {fold.name: fold.after(BASE, located) for fold in (*LIST_FOLDS, SHOWN)}
+    located, reader = LocatedEvents.from_log(BASE, HEAD, happened), StateReader(store, AGGREGATED_KINDS)
+    lists = {fold.name: fold.after(BASE, located) for fold in (*LIST_AGGREGATES, SHOWN)}
     by_user, by_scene = (
-        [fold.after(BASE, located)[name] for name in FOLDED.counters] for fold in (BY_USER, BY_USER_SCENE)
+        [fold.after(BASE, located)[name] for name in AGGREGATED_KINDS.counters]
+        for fold in (BY_USER, BY_USER_SCENE)
     )
     for row, user in enumerate(USERS.tolist()):
         state = reader.read_user(user)
@@ -61,9 +62,9 @@ def assert_store_equals_aggregates(store, happened: Events) -> None:
         scenes = np.array([column[2 * row : 2 * row + 2] for column in by_scene]).T
         assert state.scene_counters.tobytes() == np.ascontiguousarray(scenes).tobytes()
     by_work = BY_WORK.after(BASE, located)
-    expected = np.stack([by_work[name] for name in FOLDED.counters], axis=1)
+    expected = np.stack([by_work[name] for name in AGGREGATED_KINDS.counters], axis=1)
     assert reader.read_item_counters(WORKS).tobytes() == expected.tobytes()
-    recent = RECENT_BY_WORK.over_time(located, FOLDED.counters, 4).at(
+    recent = RECENT_BY_WORK.over_time(located, AGGREGATED_KINDS.counters, 4).at(
         np.arange(4), np.full(4, START + 10_000)
     )
     assert reader.read_fading_counters(WORKS, START + 10_000).tobytes() == recent.tobytes()
@@ -101,7 +102,7 @@ def exposures(n: int, **columns) -> Events:
         "item_id": 70,
         "scene": 0,
     }
-    return Events.of("exposure", **{**base, "logged_ms": START + np.arange(n), **columns})
+    return Events.from_columns("exposure", **{**base, "logged_ms": START + np.arange(n), **columns})
 
 
 def test_shown_list_has_the_last_thousand_items():
@@ -110,8 +111,8 @@ def test_shown_list_has_the_last_thousand_items():
         5, number=np.arange(9000, 9005), time_ms=START + 2500, logged_ms=START + 3000, item_id=20
     )
     store, _ = written(*(shown.take(slice(a, a + 90)) for a in range(0, 3000, 90)), late)
-    assert_store_equals_aggregates(store, Events.joined([shown, late]).in_order())
-    kept = StateReader(store, FOLDED).read_user(5).lists["shown"]
+    assert_store_equals_aggregates(store, Events.concatenate([shown, late]).sort_unique())
+    kept = StateReader(store, AGGREGATED_KINDS).read_user(5).lists["shown"]
     # The late ones are placed behind the item of moment 2500.
     assert len(kept.values) == 1000 and kept.values[496:501].tolist() == [20] * 5
 
@@ -122,7 +123,7 @@ def test_shown_filters_hold_earlier_items_of_four_periods():
     shown = exposures(6000, item_id=works, time_ms=START + np.arange(6000) * day // 40)  # 150 days
     batches = [shown.take(slice(a, a + 300)) for a in range(0, 6000, 300)]
     store, _ = written(*batches)
-    user = StateReader(store, FOLDED).read_user(5)
+    user = StateReader(store, AGGREGATED_KINDS).read_user(5)
     first = np.searchsorted(shown.time_ms // PERIOD_MS, (shown.time_ms[4999] // PERIOD_MS) - 3)
     assert first > 0 and user.has_seen(works[first:]).all()
     assert user.has_seen(works[:first]).mean() < 0.01  # forgotten
@@ -132,11 +133,11 @@ def test_shown_filters_hold_earlier_items_of_four_periods():
         and len(user.lists["shown"].values) == 1000 <= len(user.recent_shown) <= 1000 + SPILL_LENGTH
     )
     again, _ = written(*(batches[batch] for batch in (3, 0, 1, 2, *range(19, 3, -1))))
-    assert StateReader(again, FOLDED).read_user(5).has_seen(works[first:]).all()
+    assert StateReader(again, AGGREGATED_KINDS).read_user(5).has_seen(works[first:]).all()
     (key,) = records.keys_of(records.EARLIER_SHOWN, np.array([5]))
     whole = store.read([key])[0]
     store.commit({key: whole[:-1] + b"~"}, cursor_at(20).to_bytes())
-    reader = StateReader(store, FOLDED)
+    reader = StateReader(store, AGGREGATED_KINDS)
     assert not len(reader.read_user(5).earlier_filters) and reader.counts["corrupt entries"] == 1
 
 
@@ -145,19 +146,19 @@ def test_unknown_users_and_items_count_and_are_reported():
         3, user_id=np.array([5, STRANGER, STRANGER]), item_id=np.array([UNKNOWN_WORK, 70, UNKNOWN_WORK])
     )
     store, counts = written(happened)
-    state = StateReader(store, FOLDED).read_user(STRANGER)
+    state = StateReader(store, AGGREGATED_KINDS).read_user(STRANGER)
     assert state.lists["shown"].values.tolist() == [70, UNKNOWN_WORK]
     assert state.counters[0] == 2 and state.scene_counters[1, 0] == 2  # "city" is the base's second scene
-    assert StateReader(store, FOLDED).read_item_counters(np.array([UNKNOWN_WORK]))[0, 0] == 2
+    assert StateReader(store, AGGREGATED_KINDS).read_item_counters(np.array([UNKNOWN_WORK]))[0, 0] == 2
     assert (counts["folded"], counts["unknown user"], counts["unknown work"]) == (3, 2, 2)
 
 
 def test_events_before_the_base_or_of_other_kinds_are_skipped():
     early = exposures(2, time_ms=START + np.array([-1, 0]))
-    other = Events.of("search", source=1, number=7, time_ms=START, user_id=5, text="abc")
+    other = Events.from_columns("search", source=1, number=7, time_ms=START, user_id=5, text="abc")
     store, counts = written(early, other)
     assert (counts["before the base"], counts["of a kind that no fold reads"], counts["folded"]) == (1, 1, 1)
-    assert StateReader(store, FOLDED).read_user(5).lists["shown"].values.tolist() == [70]
+    assert StateReader(store, AGGREGATED_KINDS).read_user(5).lists["shown"].values.tolist() == [70]
 
 
 def test_event_id_of_two_users_or_moments_is_two_events():
@@ -184,12 +185,17 @@ def test_corrupt_entry_restarts_from_the_base(damage):
     store, _ = written(exposures(4))
     (key,) = records.keys_of(records.HISTORY, np.array([5]))
     store.commit({key: damage or None}, cursor_at(1).to_bytes())
-    user = StateReader(store, FOLDED)
+    user = StateReader(store, AGGREGATED_KINDS)
     assert user.read_user(5).lists["history"].values.tolist() == [70, 10, 70]
     assert user.counts["corrupt entries"] == bool(damage)
     _, counts = written(exposures(1, number=50, labels=1), store=store)
     assert counts["corrupt entries"] == bool(damage)
-    assert StateReader(store, FOLDED).read_user(5).lists["history"].values.tolist() == [70, 10, 70, 70]
+    assert StateReader(store, AGGREGATED_KINDS).read_user(5).lists["history"].values.tolist() == [
+        70,
+        10,
+        70,
+        70,
+    ]
 
 
 @pytest.mark.parametrize("letter", [b"s", b"n", b"c"], ids=["list", "shown", "counters"])
@@ -206,12 +212,12 @@ def test_entry_with_an_altered_byte_is_not_whole(letter):
 
 def test_second_writer_makes_the_first_raise_conflict():
     store = MemoryStore()
-    first, second = EventApplier(store, FOLDED), EventApplier(store, FOLDED)
+    first, second = EventApplier(store, AGGREGATED_KINDS), EventApplier(store, AGGREGATED_KINDS)
     first.apply(exposures(1), cursor_at(1))
     with pytest.raises(Conflict):
         second.apply(exposures(1), cursor_at(1))
-    assert EventApplier(store, FOLDED).cursor == cursor_at(1)
-    assert StateReader(store, FOLDED).read_user(5).counters[0] == 8
+    assert EventApplier(store, AGGREGATED_KINDS).cursor == cursor_at(1)
+    assert StateReader(store, AGGREGATED_KINDS).read_user(5).counters[0] == 8
 
 
 def test_store_of_other_labels_is_refused():

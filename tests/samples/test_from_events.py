@@ -41,7 +41,9 @@ def since(dataset, tmp_path):
 
 
 def of_user_1(kind, time_ms, work, number, **more):
-    return Events.of(kind, source=9, number=number, time_ms=time_ms, user_id=1, item_id=work, **more)
+    return Events.from_columns(
+        kind, source=9, number=number, time_ms=time_ms, user_id=1, item_id=work, **more
+    )
 
 
 def rows(exposures):
@@ -139,11 +141,11 @@ def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path
         last, time_ms=last.time_ms - 1, labels={name: 0 * each for name, each in last.labels.items()}
     )
     moment, user, work = int(last.time_ms[0]), int(last.user_id[0]), int(last.work_id[0])
-    said = Events.of(
+    said = Events.from_columns(
         "label", source=8, number=1, time_ms=moment + 1, user_id=user, item_id=work,
         labels=np.uint64(1 << head.labels.index("like")),
     )  # fmt: skip
-    shown = Events.joined([events_of(before, head), events_of(last, head)])
+    shown = Events.concatenate([events_of(before, head), events_of(last, head)])
     shown = replace(shown, number=np.arange(2, dtype=np.uint64))
     found = with_events(dataset, write(tmp_path / "events", shown, said, head=head, now_ms=moment + 1))
     row = np.flatnonzero((found.exposures.time_ms == moment - 1) & (found.exposures.user_id == user))
@@ -155,7 +157,7 @@ def test_feedback_on_an_exposure_in_the_data_moves_to_no_other(dataset, tmp_path
 
 def test_unknown_users_and_items_are_left_out_and_counted(known, since, dataset):
     moment, work = int(dataset.exposures.time_ms[-1]) + 1, int(dataset.snapshot.works.ids[0])
-    strange = Events.of("exposure", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work)
+    strange = Events.from_columns("exposure", source=9, number=1, time_ms=moment, user_id=10**9, item_id=work)
     write(since, strange, of_user_1("exposure", moment, 10**9, 2), head=head_of(dataset))
     found = with_events(known, since)
     assert len(found.exposures) == len(dataset.exposures)

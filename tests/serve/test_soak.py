@@ -51,7 +51,7 @@ def test_swaps_and_killed_workers_lose_no_event(soaking, tmp_path):
 
 def test_missing_events_counts_acknowledged_ids_not_in_log(soaking, tmp_path):
     moment, numbers = time.time_ns() // 1_000_000, np.array([5, 6, 9, 10], np.uint64)
-    events = Events.of("follow", time_ms=moment, source=7, number=numbers, user_id=1, creator_id=2)
+    events = Events.from_columns("follow", time_ms=moment, source=7, number=numbers, user_id=1, creator_id=2)
     with EventLogWriter(tmp_path / "events", Head(("click",))) as log:
         log.append(events)
 

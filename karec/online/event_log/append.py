@@ -27,7 +27,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from karec.aggregates.events import Events, Head, refused
+from karec.aggregates.events import Events, Head, find_invalid
 from karec.catalog.schema import LATEST_MS
 from karec.files import add_path_to_errors, file_aside, remove_leftovers, sync_folder
 from karec.online.event_log.frames import frame
@@ -95,7 +95,7 @@ class EventLogWriter:
             raise ValueError(f"now_ms is {told}, expected Unix milliseconds up to {LATEST_MS}")
         self._now = now = max(self._now, told)
         events = replace(events, logged_ms=np.full(len(events), now, np.int64))
-        reasons = refused(events, len(self.head.labels), self.head.late_ms)
+        reasons = find_invalid(events, len(self.head.labels), self.head.late_ms)
         good = ~np.any([*reasons.values()], axis=0)
         kept = events if good.all() else events.take(good)
         if len(kept):

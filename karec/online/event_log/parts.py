@@ -104,12 +104,12 @@ def read_part(part: Part, head: Head) -> Events:
         return _read_sealed(part, head)
     try:
         with open_regular(part.path) as file:
-            return Events.joined([Events.none(), *whole_frames(file.read())[0]])
+            return Events.concatenate([Events.empty(), *whole_frames(file.read())[0]])
     except FileNotFoundError:  # sealed since its folder was listed
         for again in parts_of(part.path.parents[1], part.hour):
             if (again.writer, again.number) == (part.writer, part.number):
                 return _read_sealed(again, head)
-        return Events.none()
+        return Events.empty()
 
 
 def sealed_bytes(events: Events, head: Head) -> bytes:
@@ -145,7 +145,7 @@ def _read_sealed(part: Part, head: Head) -> Events:
         with open_regular(part.path) as file:
             data = file.read()
     except FileNotFoundError:  # retired meanwhile
-        return Events.none()
+        return Events.empty()
     except (OSError, ValueError) as error:
         raise LogSchemaError(f"{part.path} cannot be read: {error}; {REPAIR}") from error
     if zlib.crc32(data) != part.crc:

@@ -21,14 +21,14 @@ def read_events(folder: Path, from_ms: int, until_ms: int) -> Events:
 
     Memory: all events of the hours that may hold them.
     """
-    head, found = read_head(folder), [Events.none()]
+    head, found = read_head(folder), [Events.empty()]
     for hour in hours(folder):
         start = hour_start(hour)
         if start + HOUR_MS + AHEAD_MS > from_ms and start - head.late_ms < until_ms:
             for part in parts_of(folder, hour):
                 events = read_part(part, head)
                 found.append(events.take((events.time_ms >= from_ms) & (events.time_ms < until_ms)))
-    return Events.joined(found).in_order()
+    return Events.concatenate(found).sort_unique()
 
 
 def by_hour(folder: Path, from_ms: int, until_ms: int) -> Iterator[Events]:

@@ -105,7 +105,7 @@ class EventTail:
             if whole:
                 self._read[hour] = changed_ns
         self.cursor = Cursor(places)
-        return Events.joined(found) if found else Events.none()
+        return Events.concatenate(found) if found else Events.empty()
 
     def _unread(self, names: list[str]) -> list[tuple[str, int, list[Part]]]:
         """(hour, when its folder changed, its parts) of the hours that have something new, oldest first.
@@ -149,6 +149,6 @@ class EventTail:
                     frames, n_bytes = whole_frames(data + file.read())
                     more = False
         except FileNotFoundError:  # sealed meanwhile: the next poll reads it
-            return Events.none(), False, True
+            return Events.empty(), False, True
         self._offsets[key] = offset + n_bytes
-        return Events.joined([Events.none(), *frames]), False, more
+        return Events.concatenate([Events.empty(), *frames]), False, more

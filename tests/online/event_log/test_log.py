@@ -34,7 +34,7 @@ ALWAYS = 0, 1 << 60
 
 def shown(n: int, first: int = 0, **columns) -> Events:
     number = np.arange(first, first + n)
-    return Events.of(
+    return Events.from_columns(
         "exposure",
         **{
             "source": 1,
@@ -57,10 +57,10 @@ def same(one: Events, other: Events, *, but: tuple[str, ...] = ("logged_ms",)) -
 
 
 def drained(tail: EventTail, most: int = 50_000) -> Events:
-    found = [Events.none()]
+    found = [Events.empty()]
     while len(some := tail.poll(most)):
         found.append(some)
-    return Events.joined(found)
+    return Events.concatenate(found)
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -80,7 +80,7 @@ def test_what_was_appended_is_read_in_every_column(tmp_path_factory, sealed, row
     assert writer.append(happened, NOW).events == len(rows)
     if sealed:
         writer.close()
-    same(read_events(folder, *ALWAYS), happened.in_order())
+    same(read_events(folder, *ALWAYS), happened.sort_unique())
     assert set(read_events(folder, *ALWAYS).logged_ms.tolist()) <= {NOW}
     writer.close()
 
@@ -182,12 +182,12 @@ def test_what_is_no_text_or_has_no_utf_8_is_refused_by_that_reason(tmp_path):
 )
 def test_columns_that_are_none_are_refused_by_name(columns, told):
     with pytest.raises(ValueError, match=told):
-        Events.of(columns.pop("kind", "exposure"), source=1, number=1, time_ms=1, **columns)
+        Events.from_columns(columns.pop("kind", "exposure"), source=1, number=1, time_ms=1, **columns)
 
 
 def test_a_tail_gives_each_event_once_while_parts_grow_and_are_sealed(tmp_path):
     writer = EventLogWriter(tmp_path, HEAD, part_events=30)
-    tail, found = EventTail(tmp_path), [Events.none()]
+    tail, found = EventTail(tmp_path), [Events.empty()]
     for at in range(0, 100, 5):
         writer.append(shown(5, at), NOW + at * 100_000)
         if at % 15 == 0:
@@ -195,7 +195,7 @@ def test_a_tail_gives_each_event_once_while_parts_grow_and_are_sealed(tmp_path):
             tail = EventTail(tmp_path, Cursor.of_bytes(tail.cursor.to_bytes())) if at % 30 == 0 else tail
     writer.close()
     found.append(drained(tail, 7))
-    same(Events.joined(found), shown(100))
+    same(Events.concatenate(found), shown(100))
     assert not len(drained(tail))
     same(drained(EventTail(tmp_path)), shown(100))
 
@@ -281,7 +281,7 @@ def test_of_events_of_one_id_that_differ_one_is_read_whatever_others_lie_between
 
 def test_ids_are_lists_of_any_whole_numbers_and_lists_may_be_empty():
     assert shown(2, source=[1, 2**64 - 1]).source.tolist() == [1, 2**64 - 1]
-    assert not len(Events.of("exposure", source=7, number=[], time_ms=START, user_id=5, item_id=[]))
+    assert not len(Events.from_columns("exposure", source=7, number=[], time_ms=START, user_id=5, item_id=[]))
     with pytest.raises(ValueError, match="'source' is of float64"):
         shown(2, source=[-1, 2**64 - 1])
 
@@ -549,7 +549,9 @@ def test_hours_that_are_too_old_go_and_a_cursor_stays_right(tmp_path):
 def test_people_are_told_what_a_log_holds(tmp_path):
     with EventLogWriter(tmp_path, HEAD) as writer:
         writer.append(shown(3, labels=np.array([1, 3, 0])), NOW)
-        writer.append(Events.of("follow", source=1, number=9, time_ms=START, user_id=1, creator_id=2), NOW)
+        writer.append(
+            Events.from_columns("follow", source=1, number=9, time_ms=START, user_id=1, creator_id=2), NOW
+        )
     told = describe_event_log(tmp_path)
     assert (told["events"], told["  exposure"], told["  follow"]) == ("4, repeats included", "3", "1")
     assert told["labels"].startswith("click 2, long_view 1, like 0") and told["parts"] == "1, 0 of them open"
