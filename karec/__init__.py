@@ -28,7 +28,7 @@ if find_spec("karec.kernels") is None:
     )
 
 if TYPE_CHECKING:
-    from karec import diversity
+    from karec import diversity, pipeline
     from karec.bundle import Bundle
     from karec.config.open import open
     from karec.index import IndexView, ItemIndex
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     __version__: str
 else:
-    _PACKAGES = ("diversity",)
+    _PACKAGES = ("diversity", "pipeline")
     _MODULES = {
         "karec.bundle": ("Bundle",),
         "karec.config.open": ("open",),
@@ -96,5 +96,6 @@ __all__ = [  # without `train`: a process that serves and imports * would load P
     "Unavailable",
     "diversity",
     "open",
+    "pipeline",
     "publish",
 ]

@@ -16,8 +16,7 @@ from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_t
 from karec.bundle.publish import CURRENT
 from karec.bundle.replay_process import replay_once, verify_in_child
 from karec.bundle.signing import check_signature
-from karec.bundle.vector_spaces import PRERANK, RECALL, Space
-from karec.bundle.versions import check_version
+from karec.bundle.vector_spaces import PRERANK, RECALL, Space, check_version
 from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
 

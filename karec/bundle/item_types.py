@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.bundle.vector_spaces import PRERANK
-from karec.bundle.versions import check_version
+from karec.bundle.vector_spaces import PRERANK, check_version
 from karec.errors import BundleError, IndexFormatError
 
 if TYPE_CHECKING:

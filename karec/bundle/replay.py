@@ -43,8 +43,7 @@ from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_t
 from karec.bundle.model_structure import check_model, check_towers
 from karec.bundle.replay_process import Caps
 from karec.bundle.structure import ENCODER, RANKER, SNAPSHOT, check_structure
-from karec.bundle.vector_spaces import SPACES, Space
-from karec.bundle.versions import check_version
+from karec.bundle.vector_spaces import SPACES, Space, check_version
 from karec.catalog.relation import Relation
 from karec.catalog.snapshot import Snapshot
 from karec.errors import BundleError

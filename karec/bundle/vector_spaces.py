@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from karec import _native
+from karec.errors import BundleError
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,17 @@ def space_id_of(item_tower: Path) -> int:
 def spaces_of(folder: Path) -> dict[Space, int]:
     """Returns {space: space id} of the item towers in ``folder``."""
     return {space: space_id_of(folder / space.item) for space in SPACES if (folder / space.item).exists()}
+
+
+def check_version(path: Path, version: int, bundle_version: int) -> None:
+    """Raises BundleError if a bundle of ``bundle_version`` may not hold the part at ``path``, which is of model
+    version ``version``."""
+    tower = next((space.user_tower for space in SPACES if path.match(space.others)), None)
+    if tower is None:
+        if version != bundle_version:
+            raise BundleError(f"{path} is of model version {version}, its bundle of {bundle_version}")
+    elif path.name != f"{tower}.v{version:010d}.onnx" or version == bundle_version:
+        raise BundleError(
+            f"{path} is of model version {version}, its bundle of {bundle_version}: the tower "
+            f"of another version N is called {tower}.vN.onnx, N in ten digits"
+        )

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, overload
 
 from karec.bundle import Bundle, identity_of
-from karec.bundle.hot_swap import HotSwap, Version
+from karec.bundle.hot_swap import HotSwap
+from karec.bundle.version import Version
 from karec.config.assemble import build_cascade, load_cascade
 from karec.config.scenes import Config
 from karec.errors import KarecError
