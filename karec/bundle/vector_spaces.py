@@ -62,8 +62,8 @@ def spaces_of(folder: Path) -> dict[Space, int]:
 
 
 def check_version(path: Path, version: int, bundle_version: int) -> None:
-    """Raises BundleError if a bundle of ``bundle_version`` may not hold the part at ``path``, which is of model
-    version ``version``."""
+    """Raises BundleError if the part at ``path``, of model version ``version``, may not be in a bundle of
+    ``bundle_version``."""
     tower = next((space.user_tower for space in SPACES if path.match(space.others)), None)
     if tower is None:
         if version != bundle_version:
