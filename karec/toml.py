@@ -228,7 +228,10 @@ def _convert_table(
     n_before = len(errors)
     fields = {name: field for name, field in _fields(cls).items() if name not in given}
     values = {name: getattr(base, name) for name in fields} if base is not None else {}
+    tag_field = cls.__struct_config__.tag_field if issubclass(cls, msgspec.Struct) else None
     for key, value in table.items():
+        if key == tag_field:
+            continue
         if key not in fields:
             nested = [name for name, field in fields.items() if _has_field(field.hint, key)]
             errors.append(unknown_key(key, fields, place, nested))

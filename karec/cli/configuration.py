@@ -13,7 +13,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Prints a line for each mistake; ends with 1 where there is one."""
     from karec.bundle import Bundle
     from karec.config import open_bundle
-    from karec.config.checking import config_mistakes
+    from karec.config.check import config_mistakes
     from karec.errors import ConfigError
 
     bundle: Bundle | None = None

@@ -31,11 +31,18 @@ from karec.pipeline.step import (
     Stage,
     Step,
 )
-from karec.toml import Place, check_keys, construct, convert, read_key, read_tables
+from karec.toml import Place, Settings, check_keys, construct, convert, read_key, read_tables
 
 S = TypeVar("S", bound=Step)
-STAGE_KEYS = ("name", "steps", "fallback")
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
+
+
+class StageTable(Settings, frozen=True):
+    """The keys of a stage. The lists are checked with their steps; `fallback = false` is none."""
+
+    name: str
+    steps: Any = None
+    fallback: Any = None
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
@@ -209,7 +216,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     sources = _steps(scene.recall, (Source,), resources, place)
     sources = tuple(sorted(sources, key=lambda source: -source.priority))
     if not sources:
-        raise place.refusal("a scene needs at least one recall channel")
+        raise place.refusal("a scene needs at least one source")
     if resources.exposure is not None and resources.exposure.settings.explore:
         sources = (build_exposure_step("underexposed", resources.exposure), *sources)
     if scene.limit is None:
@@ -234,7 +241,7 @@ def _scene_stage(scene: Scene, at: int, resources: Resources) -> Stage:
 
 
 def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stage:
-    check_keys(table, STAGE_KEYS, place)
+    check_keys(table, StageTable.__struct_fields__, place)
     name = read_key(table, "name", str, place)
     entries = read_tables(table.get("steps"), place["steps"])
     steps = _steps(entries, STAGE_ROLES, resources, place["steps"])

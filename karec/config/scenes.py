@@ -1,23 +1,23 @@
-"""The scenes of a ``karec.toml``: their keys, what a scene inherits, and the limits that its steps name.
+"""The keys of a karec.toml and its scenes, with what a scene inherits and the limits that its steps name.
 
     bundle = "bundles"                              # the folder that holds `current`; relative to this file
     bundle_key = "publisher.pub.pem"                # optional: refuse bundles that the owner of this key did
                                                     # not sign
     threads = 4                                     # requests that run at once, of all scenes; absent: as
                                                     # many as cores
-    live = { state = "state", events = "events" }   # optional: where what happens is kept; live_settings.py
-    serve = { port = 8080, workers = 2 }            # optional: how karec serve answers; serve_settings.py
+    live = { state = "state", events = "events" }   # optional: the online store; live_settings.py
+    serve = { port = 8080, workers = 2 }            # optional: karec serve; serve_settings.py
 
     [scenes.home]
-    item_type = "work"                              # what it recommends; works by default
+    item_type = "work"                              # of the recommended items; default: work
     query = [{ use = "user_features" }, { use = "user_tower" }]
 
-    [scenes.home.limits]                            # how many works are left, by a name of your choice
-    recall = 100_000                                # at most so many works leave recall; always needed
+    [scenes.home.limits]                            # most items that are left, by a name of your choice
+    recall = 100_000                                # of the merged candidates; always needed
     scored = 2_000
     prerank = 1_000
 
-    [[scenes.home.recall]]                          # one table a channel; quota = how many works it may bring
+    [[scenes.home.recall]]                          # one table per source; quota: its most items
     use = "popular"
     quota = 30_000
 
@@ -27,9 +27,9 @@
 
     [scenes.live]
     inherits = "home"                               # all keys of home, but those that it changes:
-                                                    # inheriting.py
+                                                    # inherit.py
 
-``k`` and ``quota`` of a step are a number or the name of a count. ``fallback`` of a stage is a list of
+`k` and `quota` of a step are a number or the name of a limit. `fallback` of a stage is a list of
 steps that run instead if the time is short; it contains the filters and rules of the stage.
 """
 
@@ -38,44 +38,61 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, structs
 
 from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
 from karec.config.live_settings import LiveSettings
 from karec.config.serve_settings import SHOWN, ServeSettings
 from karec.errors import ConfigError, nearest
-from karec.toml import Place, check_keys, convert, read_key, read_tables, read_toml
+from karec.toml import Count, Place, Settings, check_keys, convert, mistakes, read_key, read_tables, read_toml
 
-TOP_KEYS = ("bundle", "bundle_key", "threads", "live", "serve", "scenes")
-SCENE_KEYS = (
-    *(
-        "inherits",
-        "item_type",
-        "limits",
-        "candidates",
-        "query",
-        "recall",
-        "consumed",
-        "show_again",
-        "stages",
-        "side_effects",
-    ),
-    "exposure",
-)
-COUNTED = ("k", "quota")  # the keys of a step that may name a count
-MOST_WORKS = 2**31 - 1  # places in a list of works are int32
-WORKS = "work"  # the kind of items that a scene recommends which does not say it
-RECALL = "recall"  # the count that limits the merged candidates
+MAX_ITEMS = 2**31 - 1  # positions in a list of items are int32
+Limit = Annotated[int, Meta(ge=1, le=MAX_ITEMS)]
+COUNT_KEYS = ("k", "quota")  # keys of a step that may name a limit
+WORKS = "work"  # the item type of a scene without the key
+RECALL = "recall"  # the limit of the merged candidates
+
+
+class SceneTable(Settings, frozen=True):
+    """The keys of a scene. `check` and `show` report the mistakes in its lists."""
+
+    inherits: str | None = None
+    item_type: str = WORKS
+    limits: Mapping[str, Limit] = {}
+    candidates: Limit | None = None
+    query: Any = None
+    recall: Any = None
+    consumed: tuple[str, ...] = ()
+    show_again: bool = False
+    stages: Any = None
+    side_effects: Any = None
+    exposure: Mapping[str, Any] | None = None
+
+
+class FileTable(Settings, frozen=True):
+    """The keys of a karec.toml."""
+
+    bundle: str
+    scenes: Mapping[str, Any]
+    bundle_key: str | None = None
+    threads: Count | None = None
+    live: LiveSettings | None = None
+    serve: ServeSettings = ServeSettings()
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene with what it inherits; every count is a number. ``stages`` hold tables ``{name, steps}``.
+    """One scene with what it inherits; limits are numbers.
 
-    ``limit``: how many works leave recall at most; None where the scene does not say it. ``exposure``: what
-    it wants of exposure; None where it wants nothing. ``consumed``: relations whose works never leave recall.
-    ``item_type``: what it recommends; None: works. ``show_again``: works that a user was shown come again.
+    limit       most items that leave recall; None if the scene does not set it
+    stages      tables {name, steps, fallback}
+    exposure    the table of exposure control; None without it
+    item_type   None: works
+    consumed    relations of the user whose items never leave recall
+    show_again  True: items that the user was shown may come again
     """
 
     name: str
@@ -91,7 +108,7 @@ class Scene:
     show_again: bool = False
 
     def stage(self, name: str) -> tuple[Mapping[str, Any], Place]:
-        """The table of the stage ``name`` and its place."""
+        """Returns the table of the stage `name` and its place."""
         names = [table.get("name") for table in self.stages]
         if name not in names:
             raise self.place["stages"].refusal(
@@ -103,10 +120,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Config:
-    """A ``karec.toml`` as read: ``table`` is the whole file, ``scenes`` its scenes as written, by name.
-
-    ``scene`` gives one of them checked, with what it inherits and its limits as numbers.
-    """
+    """A karec.toml: `table` is the whole file, `scenes` its scenes as written, by name."""
 
     path: Path
     scenes: Mapping[str, Any]
@@ -114,93 +128,116 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Raises ConfigError when the file is absent, no TOML, or something else than a ``karec.toml``."""
+        """Raises ConfigError if the file cannot be read, is not TOML, or is not a karec.toml."""
         kind = read_kind(path)
         if kind is not None:
             raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)
-        check_keys(table, TOP_KEYS, Place(path))
-        return cls.of_table(path, table)
+        check_keys(table, FileTable.__struct_fields__, Place(path))
+        return cls.from_table(path, table)
 
     @classmethod
-    def of_table(cls, path: Path, table: dict[str, Any]) -> Config:
-        """The file's ``table``, whose other keys are not looked at."""
+    def from_table(cls, path: Path, table: dict[str, Any]) -> Config:
+        """Returns the config of a whole `table` without checking its other keys."""
         place = Place(path)
         scenes = read_key(table, "scenes", dict, place)
         if not scenes:
             raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")
         return cls(path, scenes, table)
 
+    def _read(self, key: str, default: Any = None) -> Any:
+        hints = {field.name: field.type for field in structs.fields(FileTable)}
+        return read_key(self.table, key, hints[key], Place(self.path), default)
+
     @property
     def bundle(self) -> Path:
         """The folder that holds the bundles, or one bundle."""
-        return self.path.parent / str(read_key(self.table, "bundle", str, Place(self.path)))
+        return self.path.parent / str(self._read("bundle", UNSET))
 
     @property
     def bundle_key(self) -> Path | None:
-        """The PEM file of the public key that bundles must be signed for; None: any bundle is taken."""
-        if "bundle_key" not in self.table:
-            return None
-        return self.path.parent / str(read_key(self.table, "bundle_key", str, Place(self.path)))
+        """The PEM file of the public key of the signer; None: any bundle is accepted."""
+        key = self._read("bundle_key")
+        return None if key is None else self.path.parent / str(key)
 
     @property
     def live(self) -> LiveSettings | None:
-        """Where what happens is kept; None where the file does not say it."""
+        """The settings of the online store; None without the table."""
         if "live" not in self.table:
             return None
         return convert(LiveSettings, self.table["live"], Place(self.path)["live"])
 
     @property
     def serve(self) -> ServeSettings:
-        """How ``karec serve`` answers; what the file does not say is as ``ServeSettings`` has it."""
+        """The settings of `karec serve`; defaults without the table."""
         place = Place(self.path)["serve"]
-        found = convert(ServeSettings, self.table.get("serve", {}), place)
-        if found.exposure == SHOWN and "live" not in self.table:
+        settings = convert(ServeSettings, self.table.get("serve", {}), place)
+        if settings.exposure == SHOWN and "live" not in self.table:
             raise place["exposure"].refusal(
                 f'exposure = "{SHOWN}" counts events: add [live] with state and events'
             )
-        return found
+        return settings
 
     @property
     def threads(self) -> int | None:
-        """How many requests run at once, of all scenes; None where the file does not say it."""
-        if "threads" not in self.table:
-            return None
-        place = Place(self.path)
-        threads = int(read_key(self.table, "threads", int, place))
-        if threads <= 0:
-            raise place.refusal(f"threads = {threads}, expected at least 1")
+        """The number of requests that run at once, of all scenes; None: as many as cores."""
+        threads: int | None = self._read("threads")
         return threads
 
     def scene(self, name: str) -> Scene:
-        """The scene ``name``. Raises ConfigError naming the place of a mistake."""
+        """Returns the scene `name`. Raises ConfigError for its first mistake."""
+        errors: list[ConfigError] = []
+        scene = self.read_scene(name, errors)
+        if errors:
+            raise errors[0]
+        return scene
+
+    def read_scene(self, name: str, errors: list[ConfigError]) -> Scene:
+        """Returns the scene `name` and adds its mistakes to `errors`; a wrong number is 1 then.
+
+        Raises ConfigError for a mistake of the inheritance.
+        """
         table, parents = self.inherited(name)
         place = self.place_of(name, parents)
-        limits = limits_of(table, place)
-        limit = limit_of(table, limits, place)
-        used: set[str] = set()
-        lists: dict[str, Any] = {key: _counted(table.get(key, []), limits, used, place[key]) for key in LISTS}
-        own = self.scenes[name].get("limits", {})
-        unused = [count for count in own if count in limits and count not in used | {RECALL}]
-        if unused:
-            raise place["limits"].refusal(
-                f'no step names {unused[0]!r}: write k = "{unused[0]}" in the step it is for'
+        depth = len(place.path)
+        of_table = mistakes(SceneTable, table, place)
+        errors += of_table
+        wrong_keys = {error.path[depth] for error in of_table if len(error.path) > depth}
+        values = {key: value for key, value in table.items() if key not in wrong_keys}
+        given = table.get("limits", {})
+        given = given if isinstance(given, dict) else {}
+        limits = {key: value if _is_limit(value) else 1 for key, value in given.items()}
+        named = {key for key, value in given.items() if not _is_limit(value)}  # reported already
+        lists: dict[str, Any] = {
+            key: _replace_names(table.get(key, []), limits, named, place[key], errors) for key in LISTS
+        }
+        for key in self.scenes[name].get("limits", {}):
+            if key in limits and key not in named | {RECALL}:
+                message = f'no step names it: write k = "{key}" in the step it is for'
+                errors.append(place["limits"][key].refusal(message))
+        if "candidates" in table and RECALL in limits:
+            errors.append(
+                place.refusal("candidates and limits.recall are the same limit; keep limits.recall")
             )
-        exposure = read_key(table, "exposure", Mapping[str, Any], place, None)
-        consumed = read_key(table, "consumed", Sequence[str], place, [])
-        item_type = read_key(table, "item_type", str, place, WORKS)
-        own_type = None if item_type == WORKS else item_type
-        again = read_key(table, "show_again", bool, place, False)
-        lists |= {"exposure": exposure, "item_type": own_type, "consumed": consumed, "show_again": again}
-        return Scene(name, place, limit, **lists)
+        item_type = values.get("item_type", WORKS)
+        return Scene(
+            name,
+            place,
+            values.get("candidates", limits.get(RECALL)),
+            **lists,
+            exposure=values.get("exposure"),
+            item_type=None if item_type == WORKS else item_type,
+            consumed=values.get("consumed", ()),
+            show_again=values.get("show_again", False),
+        )
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
-        """The scene's place, which names those that it inherits."""
-        told = f" (inherits {', '.join(parents)})" if parents else ""
-        return Place(self.path)["scenes"][name].called(f"scenes.{name}{told}")
+        """Returns the place of a scene; its text names the inherited scenes."""
+        inherited = f" (inherits {', '.join(parents)})" if parents else ""
+        return Place(self.path)["scenes"][name].called(f"scenes.{name}{inherited}")
 
     def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The table of ``name`` over its parents' tables, and the parents, nearest first."""
+        """Returns the table of `name` merged over its parents, and the parents, nearest first."""
         place = Place(self.path)
         if children:
             place = place["scenes"][children[-1]]["inherits"].called(f"scenes.{children[-1]}")
@@ -216,7 +253,6 @@ class Config:
         table = self.scenes[name]
         if not isinstance(table, dict):
             raise place.refusal("must be a table")
-        check_keys(table, SCENE_KEYS, place)
         if "inherits" not in table:
             return table, ()
         parent = read_key(table, "inherits", str, place)
@@ -224,62 +260,52 @@ class Config:
         return merge(above, table, place), (parent, *parents)
 
 
-def limits_of(table: Mapping[str, Any], place: Place) -> Mapping[str, int]:
-    limits: Mapping[str, int] = read_key(table, "limits", Mapping[str, int], place, {})
-    for name, count in limits.items():
-        _check_count(f"limits.{name}", count, place)
-    return limits
+def _is_limit(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ITEMS
 
 
-def _check_count(name: str, count: int, place: Place) -> None:
-    if count <= 0:
-        raise place.refusal(f"{name} = {count}, expected at least 1")
-    if count > MOST_WORKS:
-        raise place.refusal(f"{name} = {count}, expected at most {MOST_WORKS}")
+def _replace_names(
+    value: object, limits: Mapping[str, int], named: set[str], place: Place, errors: list[ConfigError]
+) -> list[dict[str, Any]]:
+    """Returns the tables of a list with limits in place of their names, also in lists of steps.
 
-
-def limit_of(table: Mapping[str, Any], limits: Mapping[str, int], place: Place) -> int | None:
-    """How many works leave recall at most: ``limits.recall``, or the key ``candidates``."""
-    if "candidates" in table and RECALL in limits:
-        raise place.refusal(
-            "candidates and limits.recall both say how many works leave recall; keep limits.recall"
-        )
-    if "candidates" in table:
-        limit = int(read_key(table, "candidates", int, place))
-        _check_count("candidates", limit, place)
-        return limit
-    return limits.get(RECALL)
-
-
-def _counted(value: object, limits: Mapping[str, int], used: set[str], place: Place) -> list[dict[str, Any]]:
-    """The entries with the names of limits replaced by numbers, in their steps too; adds the names to
-    ``used``."""
+    Adds the names to `named`.
+    """
     if isinstance(value, dict):
-        raise place.refusal("must be a list of tables; a table overrides entries of an inherited list")
-    return [counted_entry(table, limits, used, place[i]) for i, table in enumerate(read_tables(value, place))]
-
-
-def counted_entry(
-    table: Mapping[str, Any], limits: Mapping[str, int], used: set[str], place: Place
-) -> dict[str, Any]:
-    """One entry of ``_counted``."""
-    entry = dict(table)
-    for key in COUNTED:
-        if isinstance(entry.get(key), str):
-            used.add(table[key])
-            entry[key] = _count(entry[key], key, limits, place)
-        elif isinstance(entry.get(key), int) and not isinstance(entry[key], bool):
-            _check_count(key, entry[key], place)
-    for key in ("steps", "fallback"):
-        if isinstance(entry.get(key), list):
-            entry[key] = _counted(entry[key], limits, used, place[key])
-    return entry
-
-
-def _count(name: str, key: str, limits: Mapping[str, int], place: Place) -> int:
-    if name not in limits:
-        raise place.refusal(
-            f"{key} = {name!r}, expected a whole number or the name of a limit{nearest(name, limits)}; "
-            f"limits are {sorted(limits)}"
+        errors.append(
+            place.refusal("must be a list of tables; a table overrides entries of an inherited list")
         )
-    return limits[name]
+        return []
+    try:
+        tables = read_tables(value, place)
+    except ConfigError as error:
+        errors.append(error)
+        return []
+    entries = []
+    for i, table in enumerate(tables):
+        entry = dict(table)
+        for key in (key for key in COUNT_KEYS if key in table):
+            entry[key] = _limit(table[key], key, limits, place[i], errors)
+            named.add(str(table[key]))
+        for key in ("steps", "fallback"):
+            if isinstance(entry.get(key), list):
+                entry[key] = _replace_names(entry[key], limits, named, place[i][key], errors)
+        entries.append(entry)
+    return entries
+
+
+def _limit(
+    value: object, key: str, limits: Mapping[str, int], place: Place, errors: list[ConfigError]
+) -> object:
+    """Returns the number of the limit `value`; 1 if it is reported as wrong here."""
+    if isinstance(value, str):
+        if value in limits:
+            return limits[value]
+        message = f"expected a whole number or the name of a limit{nearest(value, limits)}; "
+        message += f"limits are {sorted(limits)}"
+    elif not isinstance(value, int) or isinstance(value, bool) or _is_limit(value):
+        return value  # the settings of the step report another type
+    else:
+        message = f"expected 1 to {MAX_ITEMS}"
+    errors.append(place.refusal(f"{key} = {value!r}, {message}", key))
+    return 1

@@ -1,236 +1,139 @@
-"""The JSON Schema of ``karec.toml``, for editors: from the registry's classes, their annotations and
-docstrings.
+"""The JSON Schema of karec.toml, for editors.
 
-It knows keys, kinds of values, and which steps belong where. What two keys mean together, and what a bundle
-holds, a schema cannot say: ``karec config check`` does.
+It has the keys, the types and ranges of values, and the roles of steps. `karec check` also reports mistakes
+that depend on several keys or on a bundle.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import types
-import typing
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-from karec.config.live_settings import LiveSettings
-from karec.config.registry import EVERY_SOURCE, EXPOSURE_STEPS, parameters, step_classes
-from karec.config.resources import GIVEN
-from karec.config.scenes import COUNTED
-from karec.config.serve_settings import ServeSettings
+import msgspec
+
+from karec.config.inherit import LISTS
+from karec.config.registry import EXPOSURE_STEPS, settings_type, step_classes
+from karec.config.scenes import COUNT_KEYS, FileTable, SceneTable
 from karec.exposure.constraints import ExposureSettings
-from karec.pipeline.step import Filter, Hydrator, QueryHydrator, Scorer, Selector, SideEffect, Source, Step
+from karec.pipeline.step import QueryHydrator, SideEffect, Source, Step
+from karec.toml import Place
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-ROLES: Mapping[str, tuple[type[Step], ...]] = {
-    "query": (QueryHydrator,),
-    "recall": (Source,),
-    "steps": (Hydrator, Filter, Scorer, Selector),
-    "side_effects": (SideEffect,),
-}
+FALLBACK = "fallback of a stage"  # with the names of the steps in $defs
 ADDED = ("merge", *EXPOSURE_STEPS)  # steps that no file lists
-FALLBACK = "fallback of a stage"  # beside the steps' names in $defs
-COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
-PLAIN: Mapping[Any, Schema] = {
-    int: {"type": "integer"},
-    float: {"type": "number"},
-    str: {"type": "string"},
-    bool: {"type": "boolean"},
-}
+ROLES: dict[str, type[Step]] = {"query": QueryHydrator, "recall": Source, "side_effects": SideEffect}
+LIMIT_OR_NAME: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
 
 
 def config_schema() -> Schema:
-    """Of the whole file; ``$defs`` holds a table for each step."""
-    defs = {use: _step(use, cls) for use, cls in step_classes().items() if use not in ADDED}
-    scene = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "inherits": {
-                "type": "string",
-                "description": "The scene whose keys this one takes, but those it changes.",
-            },
-            "item_type": {
-                "type": "string",
-                "description": "What it recommends: work, or an item type of the bundle.",
-            },
-            "consumed": {"type": "array", "items": {"type": "string"}},
-            "show_again": {"type": "boolean", "description": "Works that a user was shown come again."},
-            "limits": {
-                "type": "object",
-                "description": "How many works are left, by names of your choice; recall is always needed.",
-                "additionalProperties": {"anyOf": [{"type": "integer", "minimum": 1}, {"const": False}]},
-            },
-            "candidates": {"anyOf": [{"type": "integer", "minimum": 1}, {"const": False}]},
-            "query": _list_or_changes("query"),
-            "recall": _list_or_changes("recall"),
-            "stages": _stages(),
-            "side_effects": _list_or_changes("side_effects"),
-            "exposure": {"anyOf": [_exposure(), {"const": False}]},
-        },
+    """Returns the schema of a whole file; `$defs` has a table for each step."""
+    classes = {use: cls for use, cls in step_classes().items() if use not in ADDED}
+    structs = {use: settings_type(cls, Place(Path())) for use, cls in classes.items()}
+    types = [*structs.values(), FileTable, SceneTable, ExposureSettings]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    components = {name: _as_toml(component) for name, component in components.items()}
+    names = [schema["$ref"].rpartition("/")[2] for schema in schemas]
+    *step_tables, file, scene, exposure = [components.pop(name) for name in names]
+    steps = {use: _step(use, table, classes[use]) for use, table in zip(structs, step_tables, strict=True)}
+    scene["properties"] |= _scene_lists(classes)
+    limits = scene["properties"]["limits"]
+    limits["additionalProperties"] = {"anyOf": [limits["additionalProperties"], {"const": False}]}
+    scene["properties"]["candidates"] = {"anyOf": [scene["properties"]["candidates"], {"const": False}]}
+    scene["properties"]["exposure"] = {"anyOf": [_changes_of(exposure), {"const": False}]}
+    file["properties"]["scenes"] |= {"minProperties": 1, "additionalProperties": scene}
+    file["required"] = ["scenes"]
+    fallback = {
+        "description": "The steps that run if the time is short, with the filters and rules of the stage.",
+        "anyOf": [{"const": False}, {"type": "array", "minItems": 1, "items": _stage_step(classes)}],
     }
     return {
         "$schema": DIALECT,
+        **file,
         "title": "karec.toml",
-        "type": "object",
-        "required": ["scenes"],
-        "additionalProperties": False,
-        "properties": {
-            "bundle": {
-                "type": "string",
-                "description": "The folder that holds `current`; relative to this file.",
-            },
-            "bundle_key": {
-                "type": "string",
-                "description": "PEM file of the key that bundles must be signed for.",
-            },
-            "threads": {
-                "type": "integer",
-                "minimum": 1,
-                "description": "Requests that run at once, of all scenes.",
-            },
-            "live": {**_of_class(LiveSettings), "description": _said(LiveSettings)},
-            "serve": {**_of_class(ServeSettings), "description": _said(ServeSettings)},
-            "scenes": {"type": "object", "minProperties": 1, "additionalProperties": scene},
-        },
-        "$defs": {**defs, FALLBACK: _fallback()},
+        "$defs": {**components, **steps, FALLBACK: fallback},
     }
 
 
-def _step(use: str, cls: type[Any]) -> Schema:
-    properties: Schema = {
-        "use": {"const": use},
-        "name": {"type": "string", "description": "For the trace, and for scenes that inherit it."},
-        "on_failure": {"enum": ["fail", "skip"]},
-        "before": {
-            "type": "string",
-            "description": "Of an entry that a scene adds: which one it stands before.",
-        },
-    }
-    if issubclass(cls, Source):
-        properties |= {key: _of_hint(kind) for key, kind in EVERY_SOURCE.items()}
-    table = _of_class(cls, GIVEN)
-    for key in COUNTED:
-        if key in table["properties"]:
-            table["properties"][key] = COUNT
-    return {**table, "description": _said(cls), "properties": {**properties, **table["properties"]}}
-
-
-def _fallback() -> Schema:
-    return {
-        "description": "The steps that run if the time is short, with the filters and rules of the stage.",
-        "anyOf": [{"const": False}, {"type": "array", "minItems": 1, "items": _entry("steps")}],
-    }
-
-
-def _of_class(cls: type[Any], given: Collection[str] = ()) -> Schema:
-    """A table of the class's parameters: known keys, which are needed, of which kinds."""
-    settable = {name: each for name, each in parameters(cls).items() if name not in given}
-    hints = typing.get_type_hints(cls if dataclasses.is_dataclass(cls) else cls.__init__)
+def _as_toml(component: Schema) -> Schema:
+    """Returns a table without null, which TOML lacks, and without other keys, which `convert` refuses."""
+    if "properties" not in component:
+        return component
     properties = {}
-    for name, each in settable.items():
-        properties[name] = dict(_of_hint(hints.get(name, Any)))
-        if isinstance(each.default, bool | int | float | str):
-            properties[name]["default"] = each.default
-    required = [name for name, each in settable.items() if each.default is inspect.Parameter.empty]
-    return {"type": "object", "additionalProperties": False, "properties": properties, "required": required}
+    for key, value in component["properties"].items():
+        options = [option for option in value.get("anyOf", ()) if option != {"type": "null"}]
+        rest = {name: item for name, item in value.items() if name != "anyOf" and item is not None}
+        properties[key] = {
+            **rest,
+            **(options[0] if len(options) == 1 else {"anyOf": options} if options else {}),
+        }
+    description = inspect.cleandoc(component.get("description", "")).partition("\n\n")[0]
+    return {**component, "properties": properties, "description": description, "additionalProperties": False}
 
 
-def _of_hint(hint: Any) -> Schema:
-    """As ``karec.toml.checked`` takes values."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if hint in PLAIN:
-        return PLAIN[hint]
-    if origin is Literal:
-        return {"enum": list(inner)}
-    if origin in (typing.Union, types.UnionType):
-        options = [_of_hint(option) for option in inner if option is not types.NoneType]
-        return options[0] if len(options) == 1 else {"anyOf": options}
-    if dataclasses.is_dataclass(hint):
-        return {**_of_class(typing.cast(type, hint)), "description": _said(typing.cast(type, hint))}
-    kind = origin or hint
-    if isinstance(kind, type) and issubclass(kind, Mapping):
-        return {"type": "object", "additionalProperties": _of_hint(inner[1]) if inner else {}}
-    if isinstance(kind, type) and issubclass(kind, Sequence):
-        if kind is tuple and inner and not (len(inner) == 2 and inner[1] is Ellipsis):
-            each = [_of_hint(of) for of in inner]
-            return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
-        return {"type": "array", "items": _of_hint(inner[0]) if inner else {}}
-    return {}
+def _step(use: str, table: Schema, cls: type[Step]) -> Schema:
+    properties = {**table["properties"], "use": {"const": use}, "before": {"type": "string"}}
+    for key in COUNT_KEYS:
+        if key in properties:
+            properties[key] = LIMIT_OR_NAME
+    description = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
+    return {**table, "title": use, "description": description, "properties": properties}
 
 
-def _said(cls: type[Any]) -> str:
-    """The docstring's first paragraph, on one line."""
-    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
-
-
-def _uses(key: str) -> list[str]:
-    return [use for use, cls in step_classes().items() if use not in ADDED and issubclass(cls, ROLES[key])]
-
-
-def _entry(key: str) -> Schema:
-    """A step of one list: one of the registry's, whose keys are known, or of a class of one's own."""
+def _entry(uses: list[str]) -> Schema:
+    """A step in a list: one of `uses`, whose keys are known, or a class of the user."""
     return {
         "type": "object",
         "required": ["use"],
-        "properties": {"use": {"anyOf": [{"enum": _uses(key)}, {"type": "string", "pattern": ":"}]}},
+        "properties": {"use": {"anyOf": [{"enum": uses}, {"type": "string", "pattern": ":"}]}},
         "allOf": [
             {
                 "if": {"required": ["use"], "properties": {"use": {"const": use}}},
                 "then": {"$ref": f"#/$defs/{use}"},
             }
-            for use in _uses(key)
+            for use in uses
         ],
     }
 
 
-def _changes() -> Schema:
-    """Of an inherited list: by the name of an entry its changed keys, or false."""
-    return {"type": "object", "additionalProperties": {"anyOf": [{"const": False}, {"type": "object"}]}}
+def _stage_step(classes: dict[str, type[Step]]) -> Schema:
+    other_roles = tuple(ROLES.values())
+    return _entry([use for use, cls in classes.items() if not issubclass(cls, other_roles)])
 
 
-def _list_or_changes(key: str) -> Schema:
-    return {
-        "if": {"type": "array"},
-        "then": {"items": _entry(key)},
-        "else": _changes(),
+def _list_or_changes(entry: Schema) -> Schema:
+    """A list, or changes of an inherited list: {name of an entry: its changed keys, or false}."""
+    changes = {"type": "object", "additionalProperties": {"anyOf": [{"const": False}, {"type": "object"}]}}
+    return {"if": {"type": "array"}, "then": {"items": entry}, "else": changes}
+
+
+def _scene_lists(classes: dict[str, type[Step]]) -> Schema:
+    lists = {
+        key: _list_or_changes(_entry([use for use, cls in classes.items() if issubclass(cls, role)]))
+        for key, role in ROLES.items()
     }
-
-
-def _stages() -> Schema:
+    keys: Schema = {"name": {"type": "string"}, "fallback": {"$ref": f"#/$defs/{FALLBACK}"}}
+    step = _stage_step(classes)
     stage = {
         "type": "object",
         "required": ["name"],
         "additionalProperties": False,
-        "properties": {
-            "name": {"type": "string"},
-            "steps": {"type": "array", "items": _entry("steps")},
-            "fallback": {"$ref": f"#/$defs/{FALLBACK}"},
-        },
+        "properties": {**keys, "steps": {"type": "array", "items": step}},
     }
     changed = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            "name": {"type": "string"},
-            "before": {"type": "string"},
-            "steps": _list_or_changes("steps"),
-            "fallback": {"$ref": f"#/$defs/{FALLBACK}"},
-        },
+        "properties": {**keys, "before": {"type": "string"}, "steps": _list_or_changes(step)},
     }
     either = {"anyOf": [{"const": False}, changed]}
-    return {
-        "if": {"type": "array"},
-        "then": {"items": stage},
-        "else": {"type": "object", "additionalProperties": either},
-    }
+    changes = {"type": "object", "additionalProperties": either}
+    stages = {"if": {"type": "array"}, "then": {"items": stage}, "else": changes}
+    return {key: lists.get(key, stages) for key in LISTS}
 
 
-def _exposure() -> Schema:
-    """None of its keys is needed in a scene that inherits others."""
-    table = _of_class(ExposureSettings)
-    keys = {name: {"anyOf": [each, {"const": False}]} for name, each in table["properties"].items()}
-    return {**table, "properties": keys, "required": []}
+def _changes_of(table: Schema) -> Schema:
+    """A table of which a scene may change or remove each key."""
+    properties = {key: {"anyOf": [value, {"const": False}]} for key, value in table["properties"].items()}
+    return {**table, "properties": properties, "required": []}

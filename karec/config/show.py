@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.config.inherit import LISTS, entry_name
-from karec.config.registry import EVERY_STEP, parameters, step_class
+from karec.config.registry import STEP_KEYS, parameters, step_class
 from karec.config.resources import GIVEN
 from karec.config.scenes import Config
 from karec.errors import ConfigError
@@ -163,5 +163,5 @@ def _defaults(use: str, place: Place) -> Iterator[tuple[str, object]]:
     """Yields the keys of a step with their defaults; TOML cannot write None, so it is left out."""
     for name, parameter in parameters(step_class(use, place)).items():
         has_default = parameter.default not in (inspect.Parameter.empty, None)
-        if has_default and name not in GIVEN and name not in EVERY_STEP:
+        if has_default and name not in GIVEN and name not in STEP_KEYS:
             yield name, parameter.default

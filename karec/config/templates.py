@@ -112,7 +112,7 @@ def _without_missing(text: str, snapshot: Snapshot) -> str:
     if PUBLISHED not in columns:
         text = re.sub(r'(?m)^ *\{ use = "freshness".*\n', "", text)
     if TAG not in columns:
-        text = _replace(r"()similarity = \{ facets = \{ tag = [\d.]+ \} \}, ", "", text)
+        text = _replace(r"(), similarity = \{ facets = \{ tag = [\d.]+ \} \}", "", text)
     text = _without_columns(text, _columns(text) - set(columns))
     text, n_rule_steps = re.subn(r'(?m)^ *\{ use = "page_rules", rules = \[\n *\] \},\n', "", text)
     if n_rule_steps:  # DPP is the last step then and selects as many items as the request asks for

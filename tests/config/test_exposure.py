@@ -3,7 +3,7 @@
 import pytest
 
 from karec.config import load_cascade, open_hot_swap
-from karec.config.checking import config_mistakes
+from karec.config.check import config_mistakes
 from karec.config.host_stage import export_stage
 from karec.errors import ConfigError
 from karec.pipeline.types import Request

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from karec.config import load_cascade
-from karec.config.checking import config_mistakes
+from karec.config.check import config_mistakes
 from karec.config.host_stage import check_export, export_stage
 from karec.config.show import effective_config
 from karec.errors import ConfigError

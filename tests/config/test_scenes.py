@@ -63,11 +63,11 @@ def test_the_older_key_candidates_still_limits_recall(write_config):
         (
             'k = "prerank"',
             "k = 6",
-            r"home\.limits: no step names 'prerank': write k = \"prerank\" in the step it is for",
+            r"home\.limits\.prerank: no step names it: write k = \"prerank\" in the step it is for",
         ),
-        ("prerank = 6", "prerank = 0", r"home: limits\.prerank = 0, expected at least 1"),
+        ("prerank = 6", "prerank = 0", r"home: limits\.prerank = 0, expected 1 to 2147483647"),
         ("prerank = 6", "prerank = 2.5", r"home: limits\.prerank = 2.5, expected int"),
-        ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and limits.recall both say"),
+        ("[scenes.home]", "[scenes.home]\ncandidates = 7", "candidates and limits.recall are the same limit"),
         (
             "[scenes.home]",
             '[scenes.home]\ninherits = "hme"',
@@ -166,8 +166,8 @@ def test_a_grandchild_inherits_what_its_parent_changed(write_config):
             r"live \(inherits home\)\.recall\[0\] \(popular\): unknown key 'qouta' "
             r"\(did you",
         ),
-        ("staes = []", r"live: unknown key 'staes' \(did you mean 'stages'\?\)"),
-        ("inherit = 'home'", r"live: unknown key 'inherit' \(did you mean 'inherits'\?\)"),
+        ("staes = []", r"live \(inherits home\): unknown key 'staes' \(did you mean 'stages'\?\)"),
+        ("inherit = 'home'", r"live \(inherits home\): unknown key 'inherit' \(did you mean 'inherits'\?\)"),
     ],
 )
 def test_a_change_that_fits_nothing_is_named(write_config, change, message):

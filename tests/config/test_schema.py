@@ -49,8 +49,9 @@ def test_the_schema_is_one():
 
 def test_every_step_is_described():
     defs = config_schema()["$defs"]
-    assert set(defs) == set(step_classes()) - set(ADDED) | {FALLBACK}
-    assert all(each["description"] for each in defs.values())
+    steps = set(step_classes()) - set(ADDED)
+    assert steps | {FALLBACK} <= set(defs) and not set(ADDED) & set(defs)
+    assert all(defs[use]["description"] for use in steps)
 
 
 def test_templates_pass():

@@ -9,7 +9,7 @@ import pytest
 from live_bundle import live_config
 
 from karec.cli.live import children_of
-from karec.config.checking import config_mistakes
+from karec.config.check import config_mistakes
 from karec.config.scenes import Config
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto-live.md"

@@ -17,7 +17,7 @@ from karec.aggregates.events import Events
 from karec.bundle import Bundle
 from karec.catalog.impressions import Impressions
 from karec.config import open_hot_swap
-from karec.config.checking import config_mistakes
+from karec.config.check import config_mistakes
 from karec.errors import ConfigError, DataError, KarecError, Unavailable
 from karec.features.encoder import USER_SIDE
 from karec.online.event_log.reader import read_events

@@ -8,7 +8,7 @@ import pytest
 
 from karec.cli import main
 from karec.config import load_cascade
-from karec.config.checking import config_mistakes
+from karec.config.check import config_mistakes
 from karec.config.scenes import Config
 from karec.config.show import effective_config
 from karec.config.templates import HOME as HOME_SCENE
@@ -95,7 +95,7 @@ EVERY = [
         r"'skip'",
     ),
     (19, r"scenes\.home\.limits\.prerank: no step names it"),
-    (20, r"scenes\.home: limits\.rank = 0, expected at least 1"),
+    (20, r"scenes\.home: limits\.rank = 0, expected 1 to 2147483647"),
     (24, r"scenes\.live\.recall: populr = 7, expected a table of keys to override, or false"),
     (27, r"scenes\.late: no scene 'hom' \(did you mean 'home'\?\)"),
 ]
@@ -130,7 +130,7 @@ limits.pages = false
 MORE = [
     (1, r"unknown key 'threds' \(did you mean 'threads'\?\)"),
     (5, r"scenes\.home: unknown key 'qury' \(did you mean 'query'\?\)"),
-    (6, r"scenes\.home\.recall\[1\]: quota = -1, expected at least 1"),
+    (6, r"scenes\.home\.recall\[1\]: quota = -1, expected 1 to 2147483647"),
     (
         11,
         r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[0\]: .*window = 1, expected "
@@ -138,7 +138,7 @@ MORE = [
     ),
     (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[1\]: unknown key 'colum'"),
     (12, r"scenes\.home\.stages\[0\]\.steps\[1\] \(page_rules\)\.rules\[1\]: the key 'column' is missing"),
-    (19, r"scenes\.home: limits\.page = 0, expected at least 1"),
+    (19, r"scenes\.home: limits\.page = 0, expected 1 to 2147483647"),
     (23, r"scenes\.live\.recall: no entry 'populr' is inherited \(did you mean 'popular'\?\)"),
     (
         24,
@@ -190,23 +190,23 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
             "window = 1, expected at least 2",
         ),
         ("recall.popular.quota = 3", "recall.popular.qouta = 3", 21, "unknown key 'qouta'"),
-        ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one recall channel"),
+        ("recall.popular.quota = 3", "recall = []", 21, "a scene needs at least one source"),
         ("recall = 8\n", "", 3, "the key 'limits.recall' is missing"),
-        ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected at least 1"),
-        ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected at least 1"),
+        ("quota = 5 }", "quota = 0 }", 4, r"recall\[0\]: quota = 0, expected 1 to 2147483647"),
+        ("quota = 5 }", "quota = -3 }", 4, r"recall\[0\]: quota = -3, expected 1 to 2147483647"),
         (
             "quota = 5 }",
             "quota = 9, min_items = 9 }",
             4,
             "min_items of the sources sum to 9, above limits.recall = 8: make them smaller",
         ),
-        ("quota = 5 }", "quota = 5_000_000_000 }", 4, r"quota = 5000000000, expected at most 2147483647"),
+        ("quota = 5 }", "quota = 5_000_000_000 }", 4, r"quota = 5000000000, expected 1 to 2147483647"),
         (
             "recall = 8\n",
             "recall = 5_000_000_000\n",
             16,
-            r"limits\.recall = 5000000000, expected at most "
-            r"2147483647",
+            r"limits\.recall = 5000000000, expected "
+            r"1 to 2147483647",
         ),
     ],
 )
