@@ -70,7 +70,7 @@ def test_page_rules_on_some_values_ignore_other_values(index):
 
 def test_page_rules_keep_pairs_of_values_apart(index):
     works = candidates([0, 3, 6, 9, 12])  # songs 0 … 4
-    step = PageRules(index.schema, [Rule("song_id", in_child=((0, 1), (2, 3)))])
+    step = PageRules(index.schema, [Rule("song_id", apart=((0, 1), (2, 3)))])
     assert ids(step, Request(1, k=5), works, index) == [0, 6, 3, 9, 12]
 
 
@@ -194,7 +194,7 @@ def test_page_rules_explain_the_order_before_and_after(index):
             "place 1: type = 1, place 9: type = 1 and the rule at most 1 of one type in a session contradict",
         ),
         (
-            [Rule("type", 3, in_child=((0, 1),))],
+            [Rule("type", 3, apart=((0, 1),))],
             [Position(2, column="type", values=(0,)), Position(4, column="type", values=(1,))],
             "place 2: type = 0, place 4: type = 1 and the rule type 0 and 1 apart in 3 contradict each other",
         ),
@@ -214,7 +214,7 @@ def test_page_rules_reject_contradictions_with_both_names(index, rules, places, 
 def test_page_rules_accept_compatible_rules_and_places(index):
     PageRules(
         index.schema,
-        [Rule("type", values=(1,)), Rule("type", 2, in_child=((0, 2),)), Rule("song_id", 3, 2)],
+        [Rule("type", values=(1,)), Rule("type", 2, apart=((0, 2),)), Rule("song_id", 3, 2)],
         [
             Position((1, 3), column="type", values=(1,)),
             Position(2, column="type", values=(0,)),
@@ -323,7 +323,7 @@ def test_page_rules_reject_a_string_id_if_ids_are_integers(index, tmp_path):
     with pytest.raises(ValueError, match="work = 'song-17': ids of this bundle are integers"):
         PageRules(index.schema, places=[Position(2, work="song-17")])
     numbers = BundleIds(*(IdMap.build([5, 7], tmp_path / f"{name}.karec") for name in ("users", "items")))
-    with pytest.raises(ValueError, match="'song-17' is no id of this platform's: works have integer ids"):
+    with pytest.raises(ValueError, match="'song-17' is not an id of this platform: works have integer ids"):
         PageRules(index.schema, places=[Position(2, work="song-17")], naming=numbers)
 
 
@@ -332,6 +332,6 @@ def test_page_rules_reject_an_integer_id_if_ids_are_strings(index, tmp_path):
         BundleIds(*(IdMap.build(ids, tmp_path / f"{name} of {ids[0]}.karec") for name in ("users", "items")))
         for ids in (["ann", "bob"], [5, 7])
     )
-    with pytest.raises(ValueError, match="5 is no id of this platform's: works have string ids"):
+    with pytest.raises(ValueError, match="5 is not an id of this platform: works have string ids"):
         PageRules(index.schema, places=[Position(2, work=5)], naming=texts)
     assert PageRules(index.schema, places=[Position(2, work=7)], naming=numbers).pinned == {7: 7}
