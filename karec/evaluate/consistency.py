@@ -58,8 +58,7 @@ def logged_pools(folder: Path) -> Iterator[ScoredPool]:
 def sampled_pools(
     cascade: Cascade, bundle: Bundle, n_pools: int, size: int, seed: int = 0, progress: Progress | None = None
 ) -> Iterator[ScoredPool]:
-    """Yields pools of ``n_pools`` users with a history, each with ``size`` items of the bundle, both sampled
-    with ``seed``.
+    """Yields pools of ``n_pools`` users with a history, each of ``size`` random items of the bundle.
 
     ``cascade`` scores a pool as of the bundle's time, with its query hydrators and its stage ``rank``. Raises
     DataError if the bundle has too few items, Unavailable if the scene has no user tower.
@@ -91,8 +90,7 @@ def known_users(snapshot: Snapshot) -> NDArray[Any]:
 
 
 def consistency(pools: Iterable[ScoredPool], resamples: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Returns means over pools of the measures in ``metrics.agreement``, with 95 % intervals from resampling
-    users.
+    """Returns means over pools of the measures in ``metrics.agreement``, with 95 % intervals over users.
 
     docs/formats.md documents the keys. A measure leaves out pools with too few items; ``pools`` counts the
     others. One pool at a time is in memory. Raises DataError if there is no pool.
@@ -139,8 +137,7 @@ def _measures(pool: ScoredPool) -> dict[str, float]:
 
 
 def _found_within(pool: ScoredPool, top: int) -> NDArray[Any]:
-    """Returns for each of SHARES the fraction of the ranker's ``top`` items within this part of pre-ranking's
-    order."""
+    """Returns for each of SHARES the fraction of the ranker's ``top`` items in this part of the pool."""
     n = len(pool.rank)
     positions = np.sort(ranks(pool.prerank)[ranks(pool.rank) < top])
     return np.searchsorted(positions, np.maximum(np.round(SHARES * n), 1), side="left") / max(

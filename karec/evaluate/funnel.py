@@ -65,8 +65,7 @@ class FunnelPool:
     size: str = WHOLE
 
     def kept_fractions(self, top: int) -> dict[str, float]:
-        """Returns {part of PARTS: fraction of the ranker's best ``top``}; NaN for a smaller pool. O(N log
-        N)."""
+        """Returns {part of PARTS: fraction of the ranker's best ``top``}; NaN for a smaller pool."""
         if len(self.rank) < top:
             return dict.fromkeys(PARTS, np.nan)
         best = ranks(self.rank) < top
@@ -87,8 +86,7 @@ def recalled_pools(
     sizes: Sequence[int] = SIZES,
     progress: Progress | None = None,
 ) -> Iterator[FunnelPool]:
-    """Yields the pool that each request recalls, and smaller pools of ``sizes`` items sampled from it by user
-    id.
+    """Yields the pool that each request recalls, and random parts of it of ``sizes`` items.
 
     ``cascade`` runs each request until its stage ``prerank``; its stage ``rank`` scores the whole pool. A few
     requests run at once. Sizes that are not below a pool's size are left out. Requests have numeric user ids

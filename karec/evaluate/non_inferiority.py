@@ -40,8 +40,7 @@ def compare_versions(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Returns the content of ``compared`` in run.json: "margin", "versions", "tasks", "exposures", "users",
-    "models", "no_worse".
+    """Returns the content of ``compared`` in run.json.
 
     ``models``: {ranker, towers: {"new", "in_service", "gain", "gain_ci"}}. ``no_worse``: for both the lower
     end of gain_ci is at least −``margin``; gain_ci is None if resamples have no AUC. Raises DataError if the

@@ -1,5 +1,4 @@
-"""Quality of a training run's models on the test days: AUC, GAUC and ECE on the same rows, run by ONNX
-Runtime."""
+"""Quality of a run's models on the test days: AUC, GAUC and ECE on the same rows, in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -38,8 +37,7 @@ GROUPS = {"0": (0, 0), "1-10": (1, 10), "11-50": (11, 50), "51+": (51, np.inf)}
 
 
 def evaluate_run(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Measures the models in a run folder on the test days. Writes and returns the content of quality.json,
-    without its format.
+    """Measures the models of a run folder on the test days. Writes and returns quality.json's content.
 
     ``models``: ``quality_table`` of all rows. ``by_history``: the same for each group of GROUPS, with its
     numbers of ``exposures`` and ``users``; a group without rows has no models. Models are popularity, rates,
@@ -247,8 +245,7 @@ def tower_logits(
 
 
 def exposures_before(dataset: Dataset, as_of: NDArray[Any]) -> NDArray[Any]:
-    """Returns (M,) float32: exposures of each row's user before ``as_of (M,)`` ms, with those counted in the
-    snapshot.
+    """Returns (M,) float32: exposures of each row's user before ``as_of (M,)`` ms.
 
     O(M log M).
     """
@@ -258,6 +255,5 @@ def exposures_before(dataset: Dataset, as_of: NDArray[Any]) -> NDArray[Any]:
 
 
 def rows_by_history(n_before: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Returns {group: (M,) bool} for ``n_before (M,)``, exposures before each row; every row is in one
-    group."""
+    """Returns {group: (M,) bool} for ``n_before (M,)`` exposures before each row."""
     return {name: (n_before >= lowest) & (n_before <= highest) for name, (lowest, highest) in GROUPS.items()}

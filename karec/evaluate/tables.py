@@ -38,8 +38,7 @@ def format_measure(
 def quality_rows(
     models: Mapping[str, Any], task: str, columns: Mapping[str, str]
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Returns (head, rows) for one task: a row per model, a column per measure in ``columns`` {measure:
-    heading}.
+    """Returns (head, rows) for one task: a row per model, a column per measure of ``columns``.
 
     Columns that no model has are left out. ECE has no interval, to save width.
     """

@@ -19,8 +19,7 @@ LEVELS = np.linspace(0.9, 0.999, 21)
 
 
 def fit_line(old: NDArray[Any], new: NDArray[Any]) -> tuple[float, float]:
-    """Returns (scale > 0, offset): old·scale + offset is on the scale of ``new``; both (users, items), of the
-    same pairs.
+    """Returns (scale > 0, offset): old·scale + offset is on the scale of ``new``, both (users, items).
 
     (1, 0) if all cosines are equal.
     """

@@ -118,8 +118,7 @@ def _social_pairs(snapshot: Snapshot) -> Iterator[tuple[NDArray[Any], NDArray[An
 
 
 def _cowatch_pairs(snapshot: Snapshot) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """Returns (user, user, weight) for each watcher of an item and its next, second next, … in order of
-    rows."""
+    """Returns (user, user, weight) for each watcher of an item and its next NEIGHBOURS."""
     history = snapshot.relations["history"]
     user = np.repeat(np.arange(len(history)), np.diff(history.indptr))
     item = np.unique(np.asarray(history.values), return_inverse=True)[1]

@@ -1,5 +1,4 @@
-"""Item types derived from works, with their vectors: songs and creators on all platforms, live rooms and
-others.
+"""Item types derived from works, with their vectors: songs, creators, live rooms and others.
 
     vector of an item = mean of the vectors of its works
 
@@ -34,8 +33,7 @@ CHUNK = 1 << 16  # works whose vectors are read at once
 
 @dataclass(frozen=True, eq=False)
 class DerivedItemType:
-    """An item type whose items consist of works. ``works_of``: the work ids of each row of
-    ``item_type.items``.
+    """An item type whose items consist of works, ``works_of``: the work ids of each item.
 
     Raises ValueError if their numbers differ.
     """
@@ -64,8 +62,7 @@ def songs_and_creators(snapshot: Snapshot) -> dict[str, DerivedItemType]:
 
 
 def build_item_type_index(derived: DerivedItemType, snapshot: Snapshot, works: ItemIndex) -> ItemIndex:
-    """Returns the index of an item type, in the space and model version of ``works``, with the columns that
-    steps read.
+    """Returns the index of an item type, in the space and model version of ``works``.
 
     Raises ValueError if ``works`` has vectors of several model versions, which have no meaningful mean.
     """
@@ -136,8 +133,7 @@ def _most_frequent(group: NDArray[Any], tag: NDArray[Any], n: int) -> NDArray[An
 
 
 def _map_relation(snapshot: Snapshot, name: str, value: NDArray[Any]) -> Relation:
-    """Returns the relation ``name`` with each work replaced by its ``value``; works without one are left
-    out."""
+    """Returns the relation ``name`` with works replaced by their ``value``, if they have one."""
     relation = snapshot.relations[name]
     rows = snapshot.works.lookup(relation.values)
     values = np.where(rows >= 0, value[rows], -1)

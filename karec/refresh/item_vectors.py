@@ -20,8 +20,7 @@ BATCH = 8192
 
 
 def served_columns(snapshot: Snapshot) -> dict[str, NDArray[Any]]:
-    """Returns the columns of works that steps may read by row: one value per work, without counters, which
-    change too fast."""
+    """Returns the work columns that steps read by row, without counters, which change too fast."""
     return {
         name: np.asarray(column)
         for name, column in snapshot.works.columns.items()
@@ -38,8 +37,7 @@ def build_index(
     columns: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> ItemIndex:
-    """Returns an index with one row per work in the snapshot's order, as of its time, with the tower's model
-    version.
+    """Returns an index with one row per work in the snapshot's order, as of its time.
 
     ``columns`` None: those that steps may read.
     """
@@ -66,8 +64,7 @@ def item_vectors(
     time_ms: int,
     counts: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """Yields the vectors (≤ BATCH, D) of the works in ``rows`` of the snapshot, as of ``time_ms``, chunk by
-    chunk.
+    """Yields the vectors (≤ BATCH, D) of the works in ``rows`` as of ``time_ms``, chunk by chunk.
 
     ``counts(ids)``: (N, ·) float32 counters of works in the order of ``encoder.works.counters``; None: the
     snapshot's.

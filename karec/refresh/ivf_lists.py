@@ -1,5 +1,4 @@
-"""Builds the IVF lists of the index that the source ``model`` searches, and chooses the number of lists to
-read.
+"""Builds the IVF lists of the index that the source ``model`` searches, and chooses ``n_probe``.
 
 Half of the sampled users choose the number; the other half measures recall@K, the fraction of the K best
 items of the exact search that are found.
@@ -79,8 +78,7 @@ def build_measured_lists(index: ItemIndex, vectors: NDArray[Any], file: str) -> 
 
 
 def _smallest_n_probe(view: IndexView, vectors: NDArray[Any]) -> int:
-    """Returns the smallest number of lists whose recall is ERRORS standard errors above MIN_RECALL.
-    O(log(lists)) searches."""
+    """Returns the smallest n_probe whose recall is ERRORS standard errors above MIN_RECALL."""
     exact = _exact(view, vectors)
 
     def is_enough(n_probe: int) -> bool:

@@ -19,8 +19,7 @@ REFRESHED = "refreshed_ms"  # manifest fact: {model version: time of its oldest 
 
 @dataclass(frozen=True, eq=False)
 class VectorStates:
-    """State of each work's vector in a bundle: ``has_vector`` 1 or 0, the time of its features, its model
-    version."""
+    """State of each work's vector: ``has_vector`` 1 or 0, time of its features, model version."""
 
     has_vector: NDArray[Any]
     times_ms: NDArray[Any]
@@ -60,8 +59,7 @@ class LibraryState:
 
 
 def vector_states(bundle: Bundle) -> VectorStates:
-    """Returns the newest state of each work from the bundle's index and shards. O(works of bundle and
-    shards)."""
+    """Returns the newest state of each work from index and shards. O(works of bundle and shards)."""
     works = bundle.snapshot.works
     rows = bundle.index.lookup(np.asarray(works.ids))
     versions = bundle.index.model_versions_of(rows)
@@ -76,8 +74,7 @@ def vector_states(bundle: Bundle) -> VectorStates:
 
 
 def library_state(bundle: Bundle, now_ms: int) -> LibraryState:
-    """Reads the state from the files, also if another process refreshes. Raises DataError if the round's file
-    is damaged."""
+    """Reads the state from the files. Raises DataError if the round's file is damaged."""
     states, library = vector_states(bundle), library_folder(bundle.path)
     current_round = Round.open(library)
     number = 0 if current_round is None else current_round.number

@@ -63,8 +63,7 @@ def publish_next_version(
     item_types: Mapping[str, DerivedItemType] = NO_ITEM_TYPES,
     sample: int = SAMPLE,
 ) -> Path:
-    """Publishes like ``karec.publish``, next to the version that ``root/current`` serves. Returns the new
-    bundle's folder.
+    """Publishes like ``karec.publish``, next to the serving version. Returns the folder.
 
     Raises BundleError if nothing is published yet; the previous version is not fully refreshed; the run has
     another encoder, so one of the two user towers would read wrong codes; only one of the two has recall's

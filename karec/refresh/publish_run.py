@@ -49,8 +49,7 @@ def publish(
     grouped: bool = True,
     item_types: Mapping[str, DerivedItemType] = NO_ITEM_TYPES,
 ) -> Path:
-    """Publishes the models and encoder of the run folder ``run`` with ``snapshot`` as ``root/current``.
-    Returns the folder.
+    """Publishes the run folder ``run`` with ``snapshot`` as ``root/current``. Returns the folder.
 
     The model version is the one that training wrote into the models. Statistics of the item vectors are
     always written, so that a scene can center or whiten without another publication (0.1 s for 1e5 items of
@@ -115,8 +114,7 @@ def publish_library(
     signing_key: Path | None,
     item_types: Mapping[str, DerivedItemType],
 ) -> Path:
-    """Publishes the models and encoder of ``run``, ``snapshot`` and ``library`` as one bundle. Returns its
-    folder."""
+    """Publishes ``run``, ``snapshot`` and ``library`` as one bundle. Returns its folder."""
     item_tower = OnnxModel(run / PRERANK.item)
     facts = {"tasks": list(item_tower.tasks), "works": len(snapshot.works), "users": len(snapshot.users)}
     derived_types = {**songs_and_creators(snapshot), **item_types}
@@ -177,8 +175,7 @@ def _save_item_types(
 def _recall_index(
     run: Path, snapshot: Snapshot, encoder: Encoder, progress: Progress | None
 ) -> ItemIndex | None:
-    """Returns the works' vectors by the recall tower of ``run``, or None if it has none. Steps read no
-    columns of it."""
+    """Returns the works' vectors by the recall tower of ``run``, or None if it has none."""
     if not (run / RECALL.item).exists():
         return None
     tower = OnnxModel(run / RECALL.item, threads=0)
@@ -186,8 +183,7 @@ def _recall_index(
 
 
 def with_communities(snapshot: Snapshot, root: Path) -> tuple[Snapshot, int]:
-    """Returns the snapshot with the column ``community``, and the highest id that a publication used, −1 for
-    none."""
+    """Returns the snapshot with the column ``community``, and the highest id ever used, or −1."""
     try:
         bundle = Bundle.open(root, verify=False)
         former, highest_id = bundle.snapshot, int(bundle.facts.get(COMMUNITIES, NONE))

@@ -58,8 +58,7 @@ SIZE = 16_384  # works per shard: one second of one core
 
 @contextmanager
 def open_refresh(bundle: Bundle, counts: Counts | None = None) -> Iterator[Refresh]:
-    """Context that gives the only refresh of ``bundle``'s library. Raises DataError if another one is
-    running.
+    """Opens the only refresh of ``bundle``'s library. Raises DataError if another one is running.
 
     ``counts(ids)``: current counters of works, see ``item_vectors``; None: the snapshot's.
     """
@@ -139,8 +138,7 @@ class Refresh:
         remove_earlier_rounds(self.library, current.number)
 
     def _spaces(self) -> dict[Space, int]:
-        """Returns the bundle's item towers, of the spaces with vectors. Raises DataError if there is none for
-        its works."""
+        """Returns the bundle's item towers by space. Raises DataError if there is none for works."""
         spaces = spaces_of(self.bundle.path)
         if PRERANK not in spaces:
             raise DataError(

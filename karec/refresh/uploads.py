@@ -33,8 +33,7 @@ class Uploads:
             )
 
     def take(self, items: ChangedItems, update: IndexUpdate) -> None:
-        """Applies changed, hidden and restored items and score adjustments to the indices, effective from the
-        next request."""
+        """Applies changed, hidden and restored items and adjustments, for the next request on."""
         for _, index, _, _ in self._spaces:
             index.block(update.hidden_ids)
             index.unblock(update.restored_ids)

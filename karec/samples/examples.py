@@ -1,5 +1,4 @@
-"""Training rows as serving would have computed them: histories, social edges and counters as of each row's
-time.
+"""Training rows as serving would have computed them at each row's time.
 
 They contain events strictly before that time (``karec.aggregates``), so rows of one request do not contain
 each other's outcome. The serving encoder computes the inputs in batches, so memory holds exposures, not
@@ -76,14 +75,12 @@ class Examples:
         return self.take((time >= start_ms) & (time < end_ms))
 
     def inputs(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Returns all model inputs (see ``Encoder``) of the examples at ``rows``; user and item inputs have a
-        row each."""
+        """Returns all model inputs (see ``Encoder``) of the examples at ``rows``, a row each."""
         user, items = self.users(rows), self.own_items(rows)
         return {**user, **items, **self.encoder.encode_crosses(user, items)}
 
     def pool(self, row: int, items: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Returns the ranker's inputs of the item rows ``items (N,)``, ranked in the request of example
-        ``row``.
+        """Returns the ranker's inputs of ``items (N,)``, ranked in the request of example ``row``.
 
         The user's inputs have one row, the items' N.
         """
@@ -92,8 +89,7 @@ class Examples:
         return {**user, **item_inputs, **self.encoder.encode_crosses(user, item_inputs)}
 
     def items(self, rows: NDArray[Any], items: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Returns the item inputs of the item rows ``items (N,)`` as of the times of the examples ``rows
-        (N,)``."""
+        """Returns the inputs of the item rows ``items (N,)`` as of the times of ``rows (N,)``."""
         counts = self.item_counters.at(items, self.as_of[rows])
         return self.encoder.encode_items(self.snapshot, items, self.exposures.time_ms[rows], counts)
 

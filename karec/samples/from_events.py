@@ -46,8 +46,7 @@ def newest_append_ms(folder: Path) -> int:
 
 
 def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS) -> Dataset:
-    """Returns ``dataset`` plus the exposures of the event log, split again by days, with notes on events left
-    out.
+    """Returns ``dataset`` plus the exposures of the event log, split again, with notes.
 
     Events appended after ``logged_until_ms`` are not read. Raises LogSchemaError for a log without the data's
     labels or with a damaged part. Raises DataError if no exposure is usable, if there are too few days before
@@ -123,8 +122,7 @@ def _is_in_data(shown: Events, exposures: Impressions) -> NDArray[Any]:
 
 
 def _find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
-    """Returns (L,) for each of ``feedback`` the index of the user's last exposure of the item until then, or
-    −1."""
+    """Returns (L,) for each of ``feedback`` the index of the exposure before it, or −1."""
     events, n = Events.concatenate([shown, feedback]), len(shown)
     order = np.lexsort((np.arange(len(events)), events.time_ms, events.item_id, events.user_id))
     last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
@@ -138,8 +136,7 @@ def _find_exposures(shown: Events, feedback: Events) -> NDArray[Any]:
 def _exposures(
     dataset: Dataset, head: Head, shown: Events, feedback: Events, index: NDArray[Any]
 ) -> Impressions:
-    """Returns ``shown`` as exposures with the data's labels and scenes and the ``feedback`` on exposures
-    ``index``."""
+    """Returns ``shown`` as exposures of the dataset with the ``feedback`` on exposures ``index``."""
     bits, play_ms = shown.labels.copy(), shown.play_ms.copy()
     np.bitwise_or.at(bits, index, feedback.labels)
     np.maximum.at(play_ms, index, feedback.play_ms)
@@ -172,8 +169,7 @@ def _merge_by_time(first: Impressions, new: Impressions) -> Impressions:
 
 
 def _split_times(folder: Path, time_ms: NDArray[Any]) -> tuple[int, int]:
-    """Returns the start times of the validation day and of the newest day, given exposures in order of
-    time."""
+    """Returns the start times of the validation day and of the newest day."""
     valid_until = int(time_ms[-1]) + 1 - DAY_MS
     before = time_ms[time_ms < valid_until]
     train_until = int(before[-1]) + 1 - DAY_MS if len(before) else valid_until

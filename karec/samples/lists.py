@@ -53,8 +53,7 @@ def read_lists(
     seed: int,
     model_versions: Collection[int] | None = None,
 ) -> LoggedLists:
-    """Returns the rank log's lists, shadow pools or not, with at least ``size`` items and a request in
-    ``examples``.
+    """Returns the rank log's lists, also shadow pools, of at least ``size`` items in ``examples``.
 
     From a longer list ``size`` items are taken: the ``size``/4 best and a random sample of the rest. Items
     that the snapshot lacks are left out. Raises LogSchemaError like ``read_teacher_log``.
@@ -87,8 +86,7 @@ def select_lists(examples: Examples, log: RankLog, size: int, seed: int, draws: 
 
 
 def list_bounds(log: RankLog) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns (starts, ends) of the log's lists: the ranked items of each request and, separately, its whole
-    pool."""
+    """Returns (starts, ends) of the log's lists: a request's ranked items, and its whole pool."""
     new = np.ones(len(log), bool)
     new[1:] = (log.request_id[1:] != log.request_id[:-1]) | (log.shadow[1:] != log.shadow[:-1])
     starts = np.flatnonzero(new)
@@ -96,8 +94,7 @@ def list_bounds(log: RankLog) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def item_numbers(examples: Examples, rows: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
-    """Returns (L, N, J) float32: item_numbers of the item rows ``items (L, N)`` as of the examples ``rows
-    (L,)``."""
+    """Returns (L, N, J) float32: item_numbers of ``items (L, N)`` as of ``rows (L,)``."""
     width = len(examples.encoder.names["item_numbers"])
     numbers = np.empty((*items.shape, width), np.float32)
     for begin in range(0, len(rows), CHUNK):

@@ -1,5 +1,4 @@
-"""Two baselines without training: the rates of items, and these combined with the rates of users, as
-logits."""
+"""Two baselines without training: logits of item rates, alone and combined with user rates."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ EXPOSED = "count_exposed"
 
 
 def popularity_logits(examples: Examples, items: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Returns (M, T) float32: the logit of each item's smoothed rate (``aggregates.rates``) before the row's
-    time.
+    """Returns (M, T) float32: the logit of each item's smoothed rate before the row's time.
 
     The mean rate is taken over the examples' own items. ``items (M,)``: item rows to score instead of the
     examples' own.
@@ -35,8 +33,7 @@ def popularity_logits(examples: Examples, items: NDArray[Any] | None = None) -> 
 
 
 def rate_logits(examples: Examples, items: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Returns (M, T) float32: the popularity logit plus the logit difference of the user's rate in the scene
-    and the mean.
+    """Returns (M, T) float32: the popularity logit plus the user's difference from the mean.
 
     All rates are as of before the row's time. The user's rate in the scene is smoothed towards the user's
     rate over all scenes, shifted by the difference of the scene's rate and the overall rate on training days.
@@ -47,8 +44,7 @@ def rate_logits(examples: Examples, items: NDArray[Any] | None = None) -> NDArra
 
 
 def _user_logits(examples: Examples) -> NDArray[Any]:
-    """Returns (M, T) float64: logit of the user's smoothed rate in the scene − logit of the users' mean
-    rate."""
+    """Returns (M, T) float64: logit of the user's smoothed scene rate − logit of the mean rate."""
     users, scenes = examples.encoder.users, examples.encoder.scene_counters
     codes = examples.encoder.scenes.encode(examples.exposures.scene)
     shift = np.zeros((len(examples), len(examples.encoder.tasks)))

@@ -38,8 +38,7 @@ def ranker_logits(
 def logits_of_rankers(
     examples: Examples, rankers: Sequence[OnnxModel], progress: Progress | None = None, threads: int = 0
 ) -> list[NDArray[Any]]:
-    """Returns ``ranker_logits`` of each ranker. Examples are encoded once, which takes longer than most
-    rankers."""
+    """Returns ``ranker_logits`` of each; encoding, the slow part, is done once."""
     n, dense = len(examples), any("dense" in ranker.inputs for ranker in rankers)
 
     def run_batch(begin: int) -> list[NDArray[Any]]:
@@ -93,8 +92,7 @@ def write_rank_log(
 def pool_requests(
     exposures: Impressions, share: float, max_requests: int, generator: np.random.Generator
 ) -> NDArray[Any]:
-    """Returns (P,) ascending: one exposure of each request whose pool is logged, a ``share`` of all, at most
-    ``max_requests``."""
+    """Returns (P,) ascending: one exposure of each request whose pool is logged."""
     requests = np.unique(np.stack([exposures.time_ms, exposures.user_id]), axis=1, return_index=True)[1]
     return np.sort(generator.permutation(requests)[: min(round(share * len(requests)), max_requests)])
 
@@ -112,8 +110,7 @@ def write_shadow_log(
     progress: Progress | None = None,
     threads: int = 0,
 ) -> None:
-    """Logs the ranker's logits of ``n_items`` items for a ``share`` of the requests, at most
-    ``max_requests``.
+    """Logs logits of ``n_items`` items for a ``share`` of requests, at most ``max_requests``.
 
     Requests and items are sampled with ``seed``.
     """
@@ -154,8 +151,7 @@ def write_shadow_log(
 
 
 def pool_logits(examples: Examples, row: int, items: NDArray[Any], ranker: OnnxModel) -> NDArray[Any]:
-    """Returns (N, T) float32: the ranker's logits of the item rows ``items (N,)`` for the request of example
-    ``row``."""
+    """Returns (N, T) float32: the logits of ``items (N,)`` for the request of example ``row``."""
     inputs = examples.pool(row, items)
     if "dense" in ranker.inputs:
         inputs["dense"] = examples.encoder.dense(inputs)

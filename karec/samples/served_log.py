@@ -98,8 +98,7 @@ def read_served_log(
 def _checked_versions(
     folder: Path, contents: Sequence[PartContents], ranker: OnnxModel | None, version: int | None
 ) -> dict[int, int]:
-    """Returns {model version: rows} if ``ranker`` (if not None) wrote the selected rows. Raises
-    LogSchemaError otherwise."""
+    """Returns {model version: rows}. Raises LogSchemaError for rows of another ranker."""
     rows = count_rows_by_version(contents)
     listed = ", ".join(f"{number} ({count:,} rows)" for number, count in rows.items())
     if version is not None and version not in rows:

@@ -20,8 +20,7 @@ from karec.logs.read import RankLog, read_rank_log
 
 @dataclass(frozen=True, eq=False)
 class SoftLabels:
-    """Logits (M, T) and fused scores (M,) of M exposures. ``known (M,) bool``: the log has them; others are
-    0."""
+    """Logits (M, T) and fused scores (M,) of M exposures, 0 unless ``known (M,) bool``."""
 
     logits: NDArray[Any]
     fused: NDArray[Any]

@@ -22,8 +22,7 @@ def count_cores() -> int:
 
 
 def map_in_order(function: Callable[[A], R], arguments: Iterable[A], threads: int = 0) -> Iterator[R]:
-    """Yields ``function(a)`` for each of ``arguments`` in order, like ``map``; an error is raised at its
-    place.
+    """Yields ``function(a)`` for each of ``arguments``, like ``map``; errors keep their place.
 
     ``threads`` 0: the number of cores, at most MAX_THREADS. The caller's thread iterates over the arguments.
     Results do not depend on the number of threads if calls do not write what others read. If the caller stops

@@ -65,8 +65,7 @@ class Allocation:
 
 
 def allocate(levels: Levels, quotas: Sequence[Quota], keep: int) -> Allocation:
-    """Allocates works of ``levels``, those of the whole window. Bit q of a cell: its works belong to quota
-    q."""
+    """Allocates works of ``levels``. Bit q of a cell: its works belong to quota q."""
     cells, supply = levels.cells, levels.supply
     member = np.array([(cells >> q) & 1 for q in range(len(quotas))], np.float64).reshape(
         len(quotas), len(cells)
@@ -108,8 +107,7 @@ def _solve(
 
 
 def _segments(levels: Levels) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Returns (index of the cell, works, mean quality in [0, 1]) of each segment; better segments have higher
-    values."""
+    """Returns (index of the cell, works, mean quality in [0, 1]) of each segment."""
     order = np.argsort(levels.level, kind="stable")
     fraction = np.empty(len(order))
     fraction[order] = np.cumsum(levels.count[order]) / levels.count.sum()
@@ -172,8 +170,7 @@ class _LinearProgram:
         return np.asarray(_linear(cost, rows, upper, self._bounds(max_works)).x[: len(owner)])
 
     def round_up(self, integers: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-        """Returns ``integers`` plus for each cell an integer in [low, high]: smallest violation first, then
-        most works."""
+        """Adds to each cell an integer in [low, high]: least violation, then most works."""
         free = np.flatnonzero(low < high)
         if not len(free):
             return integers
@@ -200,8 +197,7 @@ class _LinearProgram:
         return round_up
 
     def _constraints(self, owner: NDArray[Any], violation: float | None = None) -> tuple[Any, NDArray[Any]]:
-        """Returns (rows, upper) with rows @ (works of each variable, under, over) ≤ upper; variable v counts
-        for cell ``owner[v]``."""
+        """Returns (rows, upper): rows @ (works of variables, under, over) ≤ upper."""
         from scipy import sparse
 
         n, q = len(owner), self.n_quotas

@@ -54,8 +54,7 @@ class CandidateRows:
             self._columns["vectors"].append(vectors)
 
     def take_column(self, column: str, dtype: Any) -> NDArray[Any]:
-        """Returns ``cell``, ``quality``, ``songs`` or ``vectors`` of all rows and frees the collected
-        parts."""
+        """Returns ``cell``, ``quality``, ``songs`` or ``vectors`` and frees the parts."""
         parts, self._columns[column] = self._columns[column], []
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
@@ -80,8 +79,7 @@ class CandidateRows:
 
 
 def read_vectors(cells: Any, dim: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns vectors (N, dim), int8 unchanged or float16 of unit length, and (N,) bool: the row has a
-    vector.
+    """Returns vectors (N, dim), int8 or float16 of length 1, and (N,) bool: it has a vector.
 
     A vector that is missing, empty, all zeros or not finite becomes zeros.
     """

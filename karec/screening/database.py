@@ -1,5 +1,4 @@
-"""DuckDB: reads Parquet, evaluates rules and joins in bounded memory, with a temporary folder for larger
-data."""
+"""DuckDB: reads Parquet, evaluates rules and joins in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ MEMORY = "1200MB"  # larger data are stored in the folder
 
 
 class Database:
-    """A connection for one thread. Rows are in the order of files and of their rows, except in a query with a
-    join."""
+    """A connection for one thread. Rows keep the order of files, except after a join."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -69,8 +67,7 @@ def open_database(folder: Path) -> Iterator[Database]:
 
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Raises DataError in one line for data that DuckDB cannot read in the block, with the file if DuckDB
-    names it."""
+    """Raises DataError in one line for data that DuckDB cannot read in the block."""
     import duckdb
 
     try:

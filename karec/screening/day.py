@@ -74,8 +74,7 @@ class DayScreening:
         self._seen: set[Any] = set()
 
     def run(self, path: Path, digest: str) -> DayFacts:
-        """Writes the candidates to ``path`` in the order of the uploads; those of a day in parts, part by
-        part."""
+        """Writes the candidates to ``path`` in the order of the uploads, part by part."""
         import pyarrow as pa
 
         with database_errors(self._folder):

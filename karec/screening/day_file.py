@@ -1,5 +1,4 @@
-"""File of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``; the footer has further facts on
-the day.
+"""File of a day's candidates: Parquet of ``id``, ``cell`` and ``quality``, facts in the footer.
 
 A cell is stored as its index in the footer's list of cells.
 """
@@ -53,8 +52,7 @@ class DayFacts:
 def day_digest(
     settings: ScreeningSettings, day: Day, scorer: QualityScorer, block_lists: Mapping[str, BlockList]
 ) -> str:
-    """Returns a digest of everything that a day's candidates depend on, which excludes ``keep``, floors, caps
-    and ages."""
+    """Returns a digest of all that candidates depend on: not ``keep``, floors, caps and ages."""
     parts = {
         "format": FORMAT,
         "rules": [rule.to_dict() for rule in settings.rules if rule.age_days is None],

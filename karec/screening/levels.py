@@ -32,8 +32,7 @@ def from_order(order: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """``count (E,)`` works of ``cell (E,)`` at ``level (E,)``, int64, sorted by cell and level, each pair
-    once."""
+    """``count (E,)`` works of ``cell (E,)`` at ``level (E,)``, int64, sorted, each pair once."""
 
     cell: NDArray[Any]
     level: NDArray[Any]

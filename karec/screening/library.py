@@ -27,8 +27,7 @@ FOLDER = re.compile(r"day=(\d{4}-\d{2}-\d{2})")
 
 @dataclass(frozen=True)
 class Shard:
-    """A Parquet file. ``digest``: of its size and footer, which has the minimum and maximum of every
-    column."""
+    """A Parquet file. ``digest``: of its size and footer, which has each column's extremes."""
 
     path: Path
     rows: int
@@ -78,8 +77,7 @@ def day_folders(folder: Path) -> dict[date, Path]:
 def window_days(
     folders: Mapping[date, Path], last: date | None, max_days: int | None, missing: Collection[date]
 ) -> tuple[list[date], list[date]]:
-    """Returns the days of the window until ``last`` (None: the latest), at most ``max_days``, and the days
-    before it.
+    """Returns the days of the window until ``last`` (None: the latest), and the days before it.
 
     Raises DataError if ``last`` is not there, or a day of the window is neither there nor in ``missing``.
     """

@@ -99,8 +99,7 @@ def _signatures(
 def _centres(
     vectors: NDArray[Any], rows: NDArray[Any], groups: NDArray[Any], sizes: NDArray[Any]
 ) -> NDArray[Any] | None:
-    """Returns (G, D): the mean unit vector of each group of at least CENTERED_SIZE works, zeros for the
-    others; or None."""
+    """Returns (G, D): mean unit vectors of groups of CENTERED_SIZE works or more, else 0; or None."""
     if sizes.max() < CENTERED_SIZE:
         return None
     sums = np.zeros((len(sizes), vectors.shape[1]), np.float32)

@@ -1,5 +1,4 @@
-"""Later outcomes of works with their columns at upload: training rows of the quality model, and works that
-became popular."""
+"""Later outcomes of uploads: training rows of the quality model, and works that became popular."""
 
 from __future__ import annotations
 
@@ -64,8 +63,7 @@ def read_outcomes(settings: ScreeningSettings, learn: Learn) -> list[Outcome]:
 
 
 def missing_day_notes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
-    """Returns a note for each day between the first and last of ``days`` that is not among them or in
-    ``missing``."""
+    """Returns a note for each day between ``days`` that is not among them or ``missing``."""
     known_days = {outcome.day for outcome in days} | set(missing)
     between = (days[0].day + timedelta(n) for n in range((days[-1].day - days[0].day).days))
     return [
@@ -75,8 +73,7 @@ def missing_day_notes(days: Sequence[Outcome], missing: Collection[date]) -> lis
 
 @dataclass(frozen=True, eq=False)
 class LearningRows:
-    """N works that passed the rules and had a fair exposure; ``features (N, F) float32``, NaN for a missing
-    cell."""
+    """N works that passed the rules and had a fair exposure; NaN for a missing cell."""
 
     features: NDArray[Any]
     exposures: NDArray[Any]

@@ -51,8 +51,7 @@ class ColumnScorer:
 
 
 class ModelScorer:
-    """ONNX model with columns as inputs, each ``(N, 1) float32`` (missing cell: NaN), and the output
-    ``quality (N, 1)``.
+    """ONNX model with one input ``(N, 1) float32`` per column and the output ``quality (N, 1)``.
 
     Raises DataError if the file is not such a model.
     """

@@ -32,11 +32,8 @@ class BlockList:
         return self.rule.column
 
 
-def read_block_lists(
-    settings: ScreeningSettings, column_types: Mapping[str, ColumnType]
-) -> dict[str, BlockList]:
-    """Returns {reason: its list}. A file has one id per line; empty lines and lines that start with # are
-    ignored.
+def read_block_lists(settings: Settings, column_types: Mapping[str, ColumnType]) -> dict[str, BlockList]:
+    """Returns {reason: its list}. A file has one id per line, without empty and # lines.
 
     Raises DataError for a line that is not an integer if the column's ids are.
     """
@@ -90,8 +87,7 @@ def listed_sql(block_list: BlockList) -> str:
 
 
 def without_listed(batch: Any, lists: Mapping[str, BlockList]) -> Any:
-    """Returns the rows of the pyarrow.RecordBatch that are in no list; ``lists``: {column from listed_sql:
-    its list}."""
+    """Returns the rows that are in no list; ``lists``: {column from listed_sql: its list}."""
     import pyarrow.compute as pc
 
     for column, block_list in lists.items():
@@ -135,8 +131,7 @@ class RejectionReasons:
 def rejection_reasons(
     settings: ScreeningSettings, column_types: Mapping[str, ColumnType], block_lists: Mapping[str, BlockList]
 ) -> RejectionReasons:
-    """Returns the reasons in the order of the rules, after works without an id. Lists not in ``block_lists``
-    reject none."""
+    """Returns the reasons in order. Rules whose list is not in ``block_lists`` reject none."""
     names, cases = ["", "no id"], [f"{quote_name(settings.columns.work)} IS NULL"]
     for rule in settings.rules:
         if rule.column is None:

@@ -160,8 +160,7 @@ def read_result(out: Path) -> ScreeningResult:
 
 
 def _is_newer(day: Day, path: Path) -> bool:
-    """Returns True if a shard was written after the day's file; its footer, hence its digest, may be
-    unchanged."""
+    """Returns True if a shard was written after the day's file; its digest may be unchanged."""
     return max(shard.path.stat().st_mtime_ns for shard in day.shards) >= path.stat().st_mtime_ns
 
 

@@ -58,8 +58,7 @@ class Thresholds:
 
 
 def find_thresholds(window: Window, levels: Levels, wanted: NDArray[Any]) -> Thresholds:
-    """Returns the thresholds that keep ``wanted (C,)`` works of each of the cells of ``levels``, the
-    window's."""
+    """Returns the thresholds that keep ``wanted (C,)`` works of each of the window's cells."""
     cells = levels.cells
     last_level, n_wanted, is_partial = levels.cut(wanted)
     low_levels = _lower_bits(window, cells, last_level, is_partial)
@@ -76,8 +75,7 @@ def find_thresholds(window: Window, levels: Levels, wanted: NDArray[Any]) -> Thr
 def _lower_bits(
     window: Window, cells: NDArray[Any], last_level: NDArray[Any], is_partial: NDArray[Any]
 ) -> Levels:
-    """Returns the works at ``last_level`` of cells of which ``is_partial``, by cell index and lower bits of
-    quality."""
+    """Returns the works at ``last_level`` of partial cells by cell index and lower bits."""
     levels = Levels.from_parts([])
     for _, file, day_cells in window.newest_first():
         cell_index = np.searchsorted(cells, day_cells)

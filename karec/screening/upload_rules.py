@@ -25,8 +25,7 @@ class UploadRules:
         }
 
     def find_broken_rule(self, columns: Mapping[str, Any]) -> str:
-        """Returns the reason of the first rule that a work breaks, or "". A column that it lacks counts as
-        missing."""
+        """Returns the reason of the first rule that a work breaks, or ""."""
         for rule in self.settings.rules:
             if rule.column is None:
                 continue

@@ -39,8 +39,7 @@ def auc(y: NDArray[Any], s: NDArray[Any], weights: NDArray[Any] | None = None) -
 
 
 def gauc(y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> float:
-    """Returns the mean AUC within groups, weighted by rows, without groups of one class; NaN if no group is
-    left.
+    """Returns the mean AUC within groups, weighted by rows; groups of one class are left out. NaN for none.
 
     ``group (N,)``: integers, for example of (user, day). O(N log N).
     """
@@ -49,8 +48,7 @@ def gauc(y: NDArray[Any], s: NDArray[Any], group: NDArray[Any]) -> float:
 
 
 def ece(y: NDArray[Any], p: NDArray[Any], bins: int = BINS) -> float:
-    """Returns the expected calibration error Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of the probability
-    ``p``. O(N)."""
+    """Returns the expected calibration error Σ_b |Σ_{i∈b} (y_i − p_i)| / N over equal bins of ``p``. O(N)."""
     y, p = _checked(y, p)
     return float(np.abs(np.bincount(_bin(p, bins), weights=y - p, minlength=bins)).sum() / max(len(y), 1))
 
@@ -105,8 +103,7 @@ class UserBootstrap:
 
 
 def resampling_weights(n: int, resamples: int, seed: int) -> NDArray[Any]:
-    """Returns (resamples, n) float32: how often each of ``n`` units was drawn, n draws per resample.
-    O(resamples·n)."""
+    """Returns (resamples, n) float32: how often each unit was drawn, n draws each. O(resamples·n)."""
     if resamples <= 0:
         raise ValueError(f"resamples is {resamples}, expected above 0")
     generator = np.random.default_rng(seed)

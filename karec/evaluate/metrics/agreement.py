@@ -36,8 +36,7 @@ def hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> ND
 
 
 def normalised_hit_rate(found: NDArray[Any], reference: NDArray[Any], m: int, k: int) -> NDArray[Any]:
-    """Returns (HR − k/N) / (1 − k/N) of ``hit_rate``. Raises ValueError also if k = N, where all orders are
-    equal."""
+    """Returns (HR − k/N) / (1 − k/N) of ``hit_rate``. Raises ValueError also if k = N."""
     rate = hit_rate(found, reference, m, k)
     n = np.shape(found)[-1]
     if k == n:

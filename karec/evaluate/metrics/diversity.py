@@ -48,8 +48,7 @@ def intra_list_distance(embeddings: NDArray[Any]) -> float:
 
 
 def windowed_distance(embeddings: NDArray[Any], window: int = WINDOW) -> float:
-    """Returns the mean ILD over all runs of ``window`` neighbors, about one screen; the ILD of a shorter
-    list."""
+    """Returns the mean ILD over all runs of ``window`` neighbors, or the ILD of a shorter list."""
     n = max(len(embeddings) - window + 1, 1)
     return float(np.mean([intra_list_distance(embeddings[first : first + window]) for first in range(n)]))
 
@@ -61,8 +60,7 @@ def near_duplicate_share(embeddings: NDArray[Any]) -> float:
 
 
 def gini(counts: NDArray[Any]) -> float:
-    """Returns the Gini coefficient of ``counts (N,) ≥ 0``: Σ_i (2i − N − 1)·x_(i) / (N·Σx), x ascending; 0 if
-    all are 0."""
+    """Returns the Gini coefficient Σ_i (2i − N − 1)·x_(i) / (N·Σx), x ascending; 0 if all counts are 0."""
     x = np.sort(np.asarray(counts, np.float64))
     total = x.sum()
     if not len(x) or total == 0:
@@ -72,7 +70,6 @@ def gini(counts: NDArray[Any]) -> float:
 
 
 def exposure_gini(shown: NDArray[Any], available: NDArray[Any]) -> float:
-    """Returns the Gini coefficient of the counts in ``shown`` of the distinct values of ``available``, also
-    those never shown."""
+    """Returns the Gini coefficient of how often each value of ``available`` is in ``shown``."""
     values = np.unique(available)
     return gini(np.bincount(np.searchsorted(values, shown), minlength=len(values)))

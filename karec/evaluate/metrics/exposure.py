@@ -1,5 +1,4 @@
-"""Measures of what lists gave to users and creators, and their differences between two cascades, with 95 %
-intervals.
+"""Measures of what lists gave to users and creators, and their paired differences between cascades.
 
 A *unit* is resampled: a user with everything shown to them, or a creator with all their items. A resample is
 a weight per unit: how often it was drawn. Measures are computed from sums with these weights. Two cascades on
@@ -50,16 +49,14 @@ class Concentration:
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """``value`` of a measure and its values ``samples (R,)`` in R resamples; NaN if there is nothing to
-    measure."""
+    """``value`` of a measure and its ``samples (R,)`` in R resamples; NaN if nothing can be measured."""
 
     value: float
     samples: NDArray[Any]
 
 
 def daily_counts(day: NDArray[Any], row: NDArray[Any], days: int, n: int) -> NDArray[Any]:
-    """Returns (days, n) int64: occurrences of each of ``n`` rows in ``row (M,)`` per ``day (M,)``. O(M +
-    days·n)."""
+    """Returns (days, n) int64: occurrences of each row in ``row (M,)`` per day. O(M + days·n)."""
     return np.bincount(np.asarray(day, np.int64) * n + row, minlength=days * n).reshape(days, n)
 
 
@@ -80,8 +77,7 @@ def resample(measures: Mapping[str, Sums | Concentration], weights: NDArray[Any]
 
 
 def summarize(own: Resampled, base: Resampled | None = None) -> Summary:
-    """Returns ``value`` and ``ci``, and compared with ``base`` also ``change``, ``relative`` and their
-    intervals.
+    """Returns ``value`` and ``ci``, and with ``base`` ``change``, ``relative`` and their intervals.
 
     ``change`` is own − base, ``relative`` the change in percent of base. None for a value that is not finite.
     """
@@ -102,8 +98,7 @@ def summarize(own: Resampled, base: Resampled | None = None) -> Summary:
 
 
 def unit_cost(less: Resampled, more: Resampled) -> Summary:
-    """Returns −``less`` / ``more``: the cost per unit of ``more``, for two changes that were resampled
-    independently.
+    """Returns −``less`` / ``more``, the cost per unit of ``more``, of two independent changes.
 
     ``value`` and ``ci`` are None unless the whole interval of ``more`` is above 0.
     """
@@ -151,8 +146,7 @@ def _resampled_sums(sums: Mapping[str, Sums], weights: NDArray[Any]) -> dict[str
 
 
 def _ginis(spread: Concentration, weights: NDArray[Any]) -> NDArray[Any]:
-    """Returns (R,) Gini coefficients: Σ_i w_i·x_i·(2·W_<i + w_i − W) / (W·Σ w·x), x ascending, W_<i the
-    weight before i.
+    """Returns (R,) Gini coefficients: Σ_i w_i·x_i·(2·W_<i + w_i − W) / (W·Σ w·x), W_<i = Σ of w before i.
 
     With integer weights this is ``gini`` of the things repeated w_i times. Things with a count of 0 are
     summed by unit first, so a resample costs only the things above 0.

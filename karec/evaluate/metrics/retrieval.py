@@ -36,8 +36,7 @@ def ndcg_at(top: NDArray[Any], user: NDArray[Any], item: NDArray[Any], k: int) -
 
 
 def top_items(users: NDArray[Any], items: NDArray[Any], known: NDArray[Any], k: int) -> NDArray[Any]:
-    """Returns (U, k) rows of ``items (N, D)`` by inner product with ``users (U, D)``, padded with −1.
-    O(U·N·D).
+    """Returns (U, k) rows of ``items (N, D)`` by inner product with ``users (U, D)``. O(U·N·D).
 
     ``known (U, H)``, padded with −1: rows that are left out.
     """
@@ -50,8 +49,7 @@ def top_items(users: NDArray[Any], items: NDArray[Any], known: NDArray[Any], k: 
 
 
 def top_columns(scores: NDArray[Any], known: NDArray[Any], k: int) -> NDArray[Any]:
-    """Returns (U, k) columns of the largest ``scores (U, N)``, best first, ties by column, padded with −1.
-    O(U·N).
+    """Returns (U, k) columns of the largest ``scores (U, N)``, best first, ties by column. O(U·N).
 
     Columns in ``known (U, H)`` and scores of −∞ are left out.
     """
@@ -73,8 +71,7 @@ def top_columns(scores: NDArray[Any], known: NDArray[Any], k: int) -> NDArray[An
 def _hits(
     top: NDArray[Any], user: NDArray[Any], item: NDArray[Any], k: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns (U, k) bool: the position of the top k has a held-out item; and (U,) the number of held-out
-    items."""
+    """Returns (U, k) bool: position of the top k has a held-out item; and (U,) the number of such items."""
     if not 1 <= k <= top.shape[1]:
         raise ValueError(f"k is {k}, expected 1 to {top.shape[1]}, the width of top")
     if len(user) and not 0 <= user.min() <= user.max() < len(top):

@@ -1,2 +1,1 @@
-"""Distillation: towers learn from labels and from the logits that the ranker (teacher) wrote into the rank
-log."""
+"""Distillation: towers learn from labels and from the logits of the ranker (teacher) in the rank log."""

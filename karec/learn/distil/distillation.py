@@ -32,8 +32,7 @@ def train_towers(
     recording: Recording = NOT_RECORDED,
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[FitState, dict[str, dict[str, float]]]:
-    """Trains the towers by the recipe in the settings and writes user_tower.onnx and item_tower.onnx to
-    ``folder``.
+    """Trains the towers as set and writes user_tower.onnx and item_tower.onnx to ``folder``.
 
     Returns the training's state, and the scale and bias of each task's logit, calibrated on validation days:
     {"scale": {task: …}, "bias": {task: …}}. ``start``, DataError: see ``fit_towers``.
@@ -55,8 +54,7 @@ def fit_towers(
     title: str = "training the towers",
     start: Mapping[str, Tensor] | None = None,
 ) -> tuple[Towers, FitState]:
-    """Trains towers on ``targets`` and keeps the best epoch on validation: by recall@100 with retrieval,
-    otherwise by AUC.
+    """Trains towers on ``targets``; keeps the best epoch by AUC, with retrieval by recall@100.
 
     Args
       title   name of the training in progress reports
@@ -97,8 +95,7 @@ def fit_towers(
 def new_towers(
     prepared: TrainingData, settings: TrainSettings, *, vector: int, by_task: bool = True
 ) -> Towers:
-    """Returns untrained towers with the sizes of [towers] and ``vector`` dimensions; weights depend on the
-    seed."""
+    """Returns untrained towers with the sizes of [towers]; weights depend on the seed."""
     torch.manual_seed(settings.seed)
     towers, train = settings.towers, prepared.train_batches
     return Towers(

@@ -50,8 +50,7 @@ def distillation_loss(
 
 
 def list_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Returns the mean over lists of CE(softmax(t/τ), softmax(s/τ)); ``student, teacher``: (L, N), N items
-    per list."""
+    """Returns the mean over lists of CE(softmax(t/τ), softmax(s/τ)) for (L, N) logits."""
     target = torch.softmax(teacher / temperature, dim=1)
     return -(target * torch.log_softmax(student / temperature, dim=1)).sum(dim=1).mean()
 
@@ -81,6 +80,5 @@ def contrastive_loss(
 
 
 def play_time_loss(logit: Tensor, played: Tensor) -> Tensor:
-    """Returns the mean of t·softplus(−s) + softplus(s); e^s learns ``played`` (≥ 0, any unit), of the shape
-    of ``logit``."""
+    """Returns the mean of t·softplus(−s) + softplus(s); e^s learns ``played`` ≥ 0, in any unit."""
     return (played * functional.softplus(-logit) + functional.softplus(logit)).mean()

@@ -87,8 +87,7 @@ def enjoyed_rows(examples: Examples) -> NDArray[Any]:
 
 
 class SampledSoftmax:
-    """Loss of one step; called with (rows, step), where ``rows`` are indices into ``enjoyed``, rows of the
-    training examples.
+    """Loss of one step; called with (rows, step), where ``rows`` are indices into ``enjoyed``.
 
     The negatives of a step depend only on seed and step, so a resumed training samples the same ones.
     """
@@ -127,8 +126,7 @@ class SampledSoftmax:
         )
 
     def _sample(self, rows: NDArray[Any], step: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Returns ``recall.negatives`` examples, whose times are used, and an item published by then for
-        each."""
+        """Returns ``recall.negatives`` rows, whose times are used, and a published item for each."""
         generator = np.random.default_rng((self.seed, step))
         time_rows = generator.choice(rows, self.recall.negatives)
         return time_rows, self.library.sample(self.prepared.train.as_of[time_rows], generator)

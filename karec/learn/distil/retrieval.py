@@ -1,5 +1,4 @@
-"""Loss and score of recipe retrieval: among all items of the library, those that a user chose get the highest
-scores.
+"""Loss and score of recipe retrieval: a user's chosen items get the highest scores of the library.
 
 A *case* is a user and an item that they chose. A step contrasts the item of each case with the items of the
 other cases and with items sampled uniformly from the library, logits minus log Q
@@ -106,8 +105,7 @@ class Retrieval:
     def _users(
         self, rows: NDArray[Any], own: NDArray[Any], generator: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Returns the user's inputs of the cases. The own item and a random fraction of each history are
-        hidden."""
+        """Returns the user's inputs of the cases, without the own item and random parts of the history."""
         if self.cases.lists is None:
             lists = self.train.relations["history"].take(rows).latest(self.train.encoder.history_length)
         else:

@@ -38,8 +38,7 @@ class Targets:
 
 
 def fused_labels(labels: Tensor, tasks: Sequence[str], fusion: Mapping[str, float]) -> Tensor:
-    """Returns (M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``. Its mean is the fused
-    probability."""
+    """Returns (M,) hard labels of the fused head: Σ w·y / Σ w over ``labels (M, T)``."""
     w = torch.tensor([fusion.get(task, 0.0) for task in tasks], device=labels.device)
     return labels @ (w / w.sum().clamp(min=EPSILON))
 

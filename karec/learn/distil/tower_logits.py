@@ -46,8 +46,7 @@ def user_side(model: Towers, batches: Batches, rows: NDArray[Any]) -> UserOutput
 
 
 def library_vectors(model: Towers, batches: Batches, items: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Returns the vectors (L, D) of L encoded items, computed on the device of ``batches``. ``items``:
-    {input: (L, …)}."""
+    """Returns the vectors (L, D) of L encoded items, ``items``: {input: (L, …)}."""
     model.eval()
     parts = []
     n = len(next(iter(items.values())))

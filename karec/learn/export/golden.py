@@ -24,8 +24,7 @@ DTYPES: dict[np.dtype[Any], int] = {np.dtype("<f4"): 1, np.dtype("<i8"): 2}
 
 
 def write_golden(path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
-    """Writes ``inputs`` and ``outputs``, float32 or int64 arrays by name. Raises ValueError for another
-    dtype."""
+    """Writes ``inputs`` and ``outputs`` by name. Raises ValueError unless float32 or int64."""
     parts = [MAGIC, struct.pack("<II", VERSION, len(inputs) + len(outputs))]
     for role, arrays in enumerate((inputs, outputs)):
         for name, array in arrays.items():
@@ -40,8 +39,7 @@ def write_golden(path: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mappin
 
 
 def read_golden(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Returns (inputs, outputs). Raises DataError if the file is not a golden file, of another version, or
-    truncated."""
+    """Returns (inputs, outputs). Raises DataError if the file is damaged or of another version."""
     data = path.read_bytes()
     arrays: tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]] = ({}, {})
     dtypes = {code: dtype for dtype, code in DTYPES.items()}

@@ -1,5 +1,4 @@
-"""Joins the graphs of two rankers: their logits are weighted and added per task, without another pass over
-the items.
+"""Joins the graphs of two rankers: weighted sum of their logits, without another pass over the items.
 
 s_t = first_t·m_t + second_t·l_t + bias_t        tasks that both predict
 s_e = first_e·m_e + bias_e                        heads of the first model only, after those
@@ -34,16 +33,14 @@ class Mixture:
     share: NDArray[Any]
 
     def __call__(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-        """Returns (N, H) float32, as the joined graph computes it from ``first (N, H)`` and ``second (N,
-        T)``."""
+        """Returns (N, H) float32, as the joined graph computes it from both logits."""
         mixed = first * self.first + self.bias
         mixed[:, : second.shape[1]] += second * self.second
         return np.asarray(mixed, np.float32)
 
 
 def mixed_onnx(first: onnx.ModelProto, second: onnx.ModelProto, mixture: Mixture) -> onnx.ModelProto:
-    """Returns one graph with the inputs of both and the output ``logits (N, H)``. Inputs with the same name
-    become one.
+    """Returns one graph with the inputs of both, joined by name, and the output ``logits (N, H)``.
 
     Both graphs have an output ``logits``. The first graph gives names, shapes and the ONNX version. Raises
     ValueError if the operators of the second have another version, or one of its inputs another type or
@@ -89,8 +86,7 @@ def _renamed(graph: onnx.GraphProto, names: Mapping[str, str], prefix: str) -> l
 
 
 def _sum_nodes(graph: onnx.GraphProto, mixture: Mixture) -> list[onnx.NodeProto]:
-    """Returns nodes that weight and add ``first_logits`` and ``second_logits``; adds their constants to
-    ``graph``.
+    """Returns nodes that weight and add both logits; adds their constants to ``graph``.
 
     The second model's heads are padded with zeros. int8 quantization keeps sums and products as they are.
     """

@@ -1,5 +1,4 @@
-"""Exports torch models to ONNX, one file per model, dynamic batch. Export fails if ONNX Runtime and torch
-differ."""
+"""Exports torch models to ONNX with dynamic batch; fails if ONNX Runtime and torch differ."""
 
 from __future__ import annotations
 
@@ -94,8 +93,7 @@ def export_onnx(
 
 
 def _let_broadcast(proto: onnx.ModelProto, shared: Sequence[str]) -> None:
-    """Gives the ``shared`` inputs their own dynamic axis and drops the shapes that were inferred without
-    it."""
+    """Gives ``shared`` inputs their own dynamic axis and drops shapes inferred without it."""
     del proto.graph.value_info[:]
     for value in proto.graph.input:
         if value.name in shared:
@@ -148,8 +146,7 @@ def _check_weights(graph: onnx.GraphProto, path: Path) -> None:
 
 
 def copy_as_version(path: Path, out: Path, model_version: int) -> None:
-    """Writes the model ``path`` to ``out`` with another version and the same graph, weights, metadata and
-    fingerprint."""
+    """Writes the model ``path`` to ``out`` with another version; the fingerprint stays."""
     model, proto = OnnxModel(path), onnx.load_model(path)
     facts = {entry.key: entry.value for entry in proto.metadata_props}
     write_onnx(proto, out, kind=model.kind, tasks=model.tasks, model_version=model_version, more=facts)

@@ -113,8 +113,7 @@ def write_trees(proto: onnx.ModelProto, data: bytes, model: Path) -> TreesExport
 
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
-    """All trees that read one input, so that its columns are sorted once. ``arrays``: see
-    ``karec.models.trees.ARRAYS``."""
+    """All trees that read one input, so that its columns are sorted once."""
 
     input: str
     columns: int

@@ -73,8 +73,7 @@ class Batches:
         return len(self.labels)
 
     def concat(self, examples: Examples, progress: Progress | None = None) -> Batches:
-        """Returns these examples, then ``examples`` of the same encoder and snapshot. Only the latter are
-        encoded."""
+        """Returns these examples, then ``examples`` of the same encoder; only those are encoded."""
         new, joined = Batches(examples, self.names, progress, str(self.device)), copy.copy(self)
         joined.labels = torch.cat([self.labels, new.labels])
         joined._lists = {name: torch.cat([parts, new._lists[name]]) for name, parts in self._lists.items()}
@@ -121,8 +120,7 @@ class Batches:
         return self._item_ids[items].to(self.device)
 
     def edges(self, bins: int) -> dict[str, Tensor]:
-        """Returns (F, bins + 1) quantiles per number of user_numbers and item_numbers, from a sample of the
-        examples."""
+        """Returns (F, bins + 1) quantiles per number, from a sample of the examples."""
         stride = max(len(self) // QUANTILE_ROWS, 1)
         levels = torch.linspace(0.0, 1.0, bins + 1)
         return {
@@ -152,8 +150,7 @@ def _distinct(rows: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 def _known_creators(encoder: Encoder, codes: NDArray[Any]) -> NDArray[Any]:
-    """Returns ``codes (N, L)`` of creators as int32, descending, unseen ones 0. Models do not use their
-    order."""
+    """Returns ``codes (N, L)`` as int32, descending, unseen ones 0. Models ignore their order."""
     names, sizes = encoder.names["item_ids"], encoder.sizes["item_ids"]
     known = codes < (sizes[names.index(CREATOR)] if CREATOR in names else 0)
     return -np.sort(-np.where(known, codes, 0).astype(np.int32), axis=1)
@@ -166,7 +163,6 @@ def _stacked(above: Tensor, below: Tensor) -> Tensor:
 
 
 def _trimmed(edges: Tensor) -> Tensor:
-    """Returns ``edges (N, L)``, rows descending, with as many columns as the longest row has codes, at least
-    one."""
+    """Returns ``edges (N, L)``, rows descending, cut to the longest row, at least one column."""
     longest = int((edges > 0).sum(dim=1).max()) if len(edges) else 0
     return edges[:, : max(longest, 1)]

@@ -26,8 +26,7 @@ class CheckpointError(KarecError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Path of a training's state, steps between two saves, and ``facts``: a text that identifies the
-    training."""
+    """Path of a training's state, steps between saves, and ``facts``, which identify the training."""
 
     path: Path
     every: int

@@ -23,8 +23,7 @@ OVERSAMPLED, ITERATIONS = 16, 6
 
 
 def fit_cowatch(snapshot: Snapshot, seed: int = 0) -> CowatchVectors | None:
-    """Returns vectors of the items in users' histories, or None if at most DIMENSIONS items have MIN_WATCHERS
-    watchers."""
+    """Returns vectors of items with MIN_WATCHERS watchers, or None for at most DIMENSIONS items."""
     history = snapshot.relations.get("history")
     if history is None:
         return None

@@ -38,8 +38,7 @@ class Epoch:
 
 @dataclass
 class FitState:
-    """Progress of one training; with model, optimizer and generators it is all that a resumed training
-    needs."""
+    """Progress of one training; a resumed one also needs model, optimizer and generators."""
 
     epoch: int = 0
     step: int = 0  # of the epoch
@@ -58,8 +57,7 @@ class FitState:
 
 @dataclass(frozen=True)
 class Recording:
-    """Checkpoint of a training, and ``on_progress``, called with its state at start, curve points and epoch
-    ends."""
+    """Checkpoint of a training, and ``on_progress``, called at start, curve points and epoch ends."""
 
     checkpoint: Checkpoint | None = None
     on_progress: Callable[[FitState], None] | None = None

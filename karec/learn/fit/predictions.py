@@ -25,8 +25,7 @@ def predict(model: MmoeRanker | LogisticRegression | Towers, batches: Batches) -
 
 
 def mean_auc(logits: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Returns the mean AUC over the tasks of ``labels (N, T)``; tasks with labels of one class are left
-    out."""
+    """Returns the mean AUC over tasks of ``labels (N, T)``, without tasks of one class."""
     values = [auc(labels[:, task], logits[:, task]) for task in range(labels.shape[1])]
     defined = [value for value in values if np.isfinite(value)]
     return float(np.mean(defined)) if defined else 0.0

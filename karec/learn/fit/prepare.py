@@ -71,8 +71,7 @@ class TrainingData:
 
 
 def count_items_without_id(train: Examples) -> tuple[int, int]:
-    """Returns (number of items in training rows that have no embedding of their own, number of items in
-    training rows)."""
+    """Returns the number of items in training rows without an own embedding, and of all."""
     rows = np.unique(train.item_rows[train.item_rows >= 0])
     codes = train.encoder.tables(train.snapshot).works.ids[rows, 0]
     return int((codes >= train.encoder.sizes["item_ids"][0]).sum()), len(rows)
@@ -81,8 +80,7 @@ def count_items_without_id(train: Examples) -> tuple[int, int]:
 def prepare(
     dataset: Dataset, settings: TrainSettings, folder: Path, progress: Progress | None = None
 ) -> TrainingData:
-    """Fits the encoder on the training days, writes it to ``folder`` and encodes training and validation
-    days.
+    """Fits the encoder on the training days, writes it to ``folder`` and encodes the days.
 
     Raises ValueError with the label's name if a task's label is missing or of one class, or if an input
     depends on the future.

@@ -1,5 +1,4 @@
-"""Corrects logits for sampled negatives. Otherwise a model learns the ratio of positives to samples of an
-item.
+"""Corrects logits for sampled negatives, so that scores do not depend on how often an item is sampled.
 
 A row is a positive, or a negative sampled with probability q of its item. A logistic loss then learns log
 p(item | user) − log q + a constant. With log q subtracted from the logit before the loss, the logit itself is
@@ -16,8 +15,7 @@ from karec.learn.fit.prepare import TrainingData
 
 
 def sampling_log_probabilities(data: TrainingData) -> Tensor | None:
-    """Returns (M, 1) float32: log(q · items) of each training row's item, or None if no negatives were
-    sampled.
+    """Returns (M, 1) float32: log(q · items) of each training row's item, or None.
 
     q depends on the item's positives in training, see Dataset.drawn.
     """

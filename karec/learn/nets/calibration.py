@@ -1,5 +1,4 @@
-"""Platt calibration of logits: s → a·s + b per task, fitted on validation rows. a > 0, so the order of scores
-stays.
+"""Platt calibration of logits: s → a·s + b per task, a > 0, fitted on validation rows.
 
 Source  J. Platt, Probabilistic outputs for support vector machines, 1999; C. Guo et al., ICML 2017.
 """

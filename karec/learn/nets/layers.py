@@ -141,8 +141,7 @@ class Columns(nn.Module):
 def embed_items(
     codes: CodeEmbedding, inputs: Mapping[str, Tensor], names: Sequence[str]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Returns (vectors (U, H, dim), present (U, H) bool) for each list in ``names``; a vector is the sum over
-    columns.
+    """Returns (vectors (U, H, dim), present (U, H) bool) of each list in ``names``.
 
     When serving, ``inputs[name] (U, H, I)`` has the codes. In training, each item of the batch is embedded
     once: ``works (K, I)`` has its codes, ``<name>_at (U, H)`` its row there. This needs fewer gathers and
@@ -159,8 +158,7 @@ def embed_items(
 
 
 def attend(query: Tensor, keys: Tensor, present: Tensor) -> Tensor:
-    """Softmax attention of N candidates over H items. Returns the weighted mean (N, d) of the keys, 0 for an
-    empty list.
+    """Softmax attention over H items. Returns the weighted mean (N, d) of the keys, 0 for an empty list.
 
     The weights are softmax(⟨query, key⟩/√d).
 

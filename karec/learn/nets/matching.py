@@ -34,8 +34,7 @@ MATCHED = (*LISTS, *SOCIAL_EDGES, "alike")  # user inputs that Matching may read
 
 
 class Matching(nn.Module):
-    """``embed_items``: item_ids (N, I) → (N, D). ``forward``: the user's ``inputs`` (U rows) → (U, heads,
-    D)."""
+    """Adds user vectors (U, heads, D) from the user's ``inputs`` and item vectors (N, D) from item_ids."""
 
     def __init__(self, encoder: Encoder, heads: int, vector: int) -> None:
         super().__init__()

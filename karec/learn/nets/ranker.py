@@ -30,8 +30,7 @@ NUMBERS = ("user_numbers", "item_numbers")
 
 
 class MmoeRanker(nn.Module):
-    """``inputs`` (see INPUTS; N rows, or 1 for the user's inputs) → logits (N, T + E): the encoder's tasks,
-    then ``extra``.
+    """``inputs`` (see INPUTS; N rows, user inputs 1 or N) → logits (N, T + E): tasks, then ``extra``.
 
     The loss is computed on the members' logits (``by_member``). All members share the extra heads. These read
     the experts' outputs without a gradient: follow and play time, trained jointly, cost the other tasks 0.001
@@ -123,8 +122,7 @@ class MmoeRanker(nn.Module):
         return self._heads(mixed, wide)
 
     def _heads(self, mixed: Tensor, wide: Tensor) -> Tensor:
-        """Returns (N, M, T + E), from the first layer ``mixed (N, ·)`` of experts and gates and the linear
-        part ``wide``."""
+        """Returns (N, M, T + E) from the first layer ``mixed`` and the linear part ``wide``."""
         n_tasks, n_experts = self.heads.shape[1], len(self.experts)  # experts of all members
         hidden = torch.relu(mixed[:, : n_experts * self.hidden]).reshape(-1, n_experts, self.hidden)
         experts = torch.relu(
@@ -144,8 +142,7 @@ class MmoeRanker(nn.Module):
         return logits
 
     def _heads_of_experts(self) -> Tensor:
-        """Returns (n_all·K, M·T·E): column (m, t, e) has head t of member m in the rows of its expert e, 0
-        elsewhere.
+        """Returns (n_all·K, M·T·E): column (m, t, e) has head (m, t) in the rows of expert e.
 
         One product with this matrix is faster than many small products that mix a member's experts before the
         heads.

@@ -106,8 +106,7 @@ class ItemSide(nn.Module):
             self.extra = nn.ParameterList(map(_constant, extra.chunk(members)))
 
     def _numbers(self, ranker: MmoeRanker) -> None:
-        """Sets the weights of PiecewiseLinear: (numbers@places − low)·per_width, clipped to [``below``,
-        ``above``]."""
+        """Sets the weights of PiecewiseLinear: (numbers@places − low)·per_width, clipped."""
         pieces = ranker.item_numbers
         n, bins = pieces.low.shape
         places = torch.eye(n)  # a ranker with crosses reads every column
@@ -177,8 +176,7 @@ def _scaled(calibrated: Calibrated, ranker: MmoeRanker, weight: Tensor) -> Tenso
 
 
 def _attended(item: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Returns the mean (N, d) of a list's items, weighted by e^⟨item, key⟩; 0 for an empty list. ``item``:
-    (N, d)."""
+    """Returns the mean (N, d) of a list's items, weighted by e^⟨item, key⟩; 0 for an empty list."""
     weights = _exponential(torch.matmul(item.unsqueeze(1), keys))
     sums = torch.matmul(weights, values).squeeze(1)
     return sums[:, :-1] / sums[:, -1:].clamp(min=1e-30)

@@ -158,8 +158,7 @@ class ItemTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers with a scale and bias per head, as trained: ``inputs`` → logits (B, 1 + T), fused head
-    first.
+    """Both towers with a scale and bias per head: ``inputs`` → logits (B, 1 + T), fused head first.
 
     If ``by_task`` is False, T is 0: a user has one vector.
     """

@@ -58,8 +58,7 @@ def train_baselines(
     make_recording: Callable[[str], Recording],
     progress: Progress | None = None,
 ) -> dict[str, FitState]:
-    """Trains each of ``baseline_names`` and exports it to ``out``. Returns the state of each training by
-    name."""
+    """Trains and exports each of ``baseline_names``. Returns their states by name."""
     runs = {}
     for name in baseline_names(settings):
         path, recording = out / f"baseline_{name}.onnx", make_recording(f"baseline_{name}")

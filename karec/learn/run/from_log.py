@@ -76,8 +76,7 @@ def train_from_log(
     evaluate: bool = True,
     first: TowerInputs | None = None,
 ) -> TrainResult:
-    """Trains towers from the served ``log`` into the run folder ``out``, and measures quality on the test
-    days.
+    """Trains towers from the served ``log`` into the run folder ``out``, and measures quality.
 
     Args
       version    use only log rows of this model version
@@ -155,8 +154,7 @@ def _shape_settings(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _with_run_min_count(run: ServedRun, settings: TrainSettings) -> TrainSettings:
-    """Returns settings with the run's ``min_count`` if it is unset: it would depend on the data, which have
-    grown."""
+    """Returns settings with the run's ``min_count`` if it is unset: the data have grown."""
     min_count = settings.features.min_count or run.settings.features.min_count
     return settings.replace(features={"min_count": min_count})
 

@@ -1,5 +1,4 @@
-"""Baseline towers that learn only from labels. The difference to the towers shows the gain of
-distillation."""
+"""Baseline towers that learn only from labels; the difference shows the gain of distillation."""
 
 from __future__ import annotations
 

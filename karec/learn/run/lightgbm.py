@@ -122,8 +122,7 @@ def fit_lightgbm(
 
 
 def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
-    """Returns one graph: ``dense (N, F)`` through each booster, raw scores as columns of ``logits (N,
-    T)``."""
+    """Returns one graph: ``dense (N, F)`` → raw scores of each booster as ``logits (N, T)``."""
     _, convert_lightgbm = lightgbm_packages()
     from onnxmltools.convert.common.data_types import FloatTensorType
 

@@ -75,8 +75,7 @@ def write_mixed_ranker(
 
 
 def fit_mixture(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any]) -> Mixture:
-    """Returns the mixture of the logits ``first (N, H)`` and ``second (N, T)`` for ``labels (N, T)``, T ≤
-    H."""
+    """Returns the mixture of logits ``first (N, H)`` and ``second (N, T)`` for ``labels (N, T)``."""
     n_tasks = labels.shape[1]
     mixture = Mixture(
         np.ones(first.shape[1], np.float32),

@@ -1,5 +1,4 @@
-"""Quality model of screening: boosted trees that predict the fraction of long views of an upload from its
-columns.
+"""Quality model of screening: boosted trees that predict the fraction of long views of an upload.
 
 A training row is an item with a fair exposure, weighted by its exposures (at most MAX_WEIGHT), so that the
 most shown items do not dominate. A fraction HIDDEN of the cells is hidden in training, so the trees handle
@@ -70,8 +69,7 @@ def train_quality(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> QualityModel:
-    """Trains the model that ``[quality]`` names. ``file``: the screen.toml. Raises DataError, ConfigError,
-    MissingExtra."""
+    """Trains the model that ``[quality]`` names. Raises DataError, ConfigError, MissingExtra."""
     lightgbm_packages()
     learn = require_learn(settings, file)
     if settings.quality.model is None:
@@ -103,8 +101,7 @@ def train_quality(
 
 
 def _two_rows(rows: LearningRows) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Returns (label, weight, row): each item once as a long view and once as another view, weighted by their
-    counts."""
+    """Returns (label, weight, row): each item as a long view and as another view, with their counts."""
     fraction = rows.long_views / rows.exposures
     weight = np.minimum(rows.exposures, MAX_WEIGHT)
     label = np.repeat([1.0, 0.0], len(fraction))
@@ -151,8 +148,7 @@ def _fit(train: LearningRows, valid: LearningRows, threads: int, seed: int, prog
 
 
 def _write(booster: Any, learn: Learn, path: Path, rows: NDArray[Any], facts: dict[str, str]) -> None:
-    """Writes the trees with one input per column. Raises ExportError if ONNX Runtime computes something
-    else."""
+    """Writes the trees with one input per column. Raises ExportError if ONNX Runtime differs."""
     proto = _by_columns(trees_to_onnx([booster], len(learn.features)), learn.features)
     with TemporaryDirectory(prefix="karec-screening-") as folder:
         aside = Path(folder) / "quality.onnx"

@@ -43,8 +43,7 @@ def train_ranker(
     progress: Progress | None = None,
     recording: Recording = NOT_RECORDED,
 ) -> FitState:
-    """Trains a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrates it on validation days and exports it
-    to ``path``.
+    """Trains a ranker ("mmoe", "lr", "lightgbm" or "both"), calibrates and exports it.
 
     The MMoE also learns ``settings.ranker.auxiliary`` and predicts them after the encoder's tasks. "both"
     trains MMoE and LightGBM, keeps them next to ``path`` (``mixed_ranker.part_path``) and mixes them; the
@@ -113,8 +112,7 @@ def _train_parts(
     progress: Progress | None,
     recording: Recording,
 ) -> FitState:
-    """Trains the MMoE and, in a thread, LightGBM, with half of torch's threads each; with one thread in
-    sequence."""
+    """Trains the MMoE and, in a thread, LightGBM, with half of the threads each."""
     network, trees = (part_path(path, part) for part in PARTS)
     threads = torch.get_num_threads()
     if threads == 1:
@@ -197,8 +195,7 @@ def build_ranker(
 
 
 def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: Tensor) -> Tensor:
-    """Returns the mean over rows and members of the weighted sum over tasks; ``logits (B, M, H)``, ``labels
-    (B, H)``."""
+    """Returns the mean over rows and members of the weighted sum over tasks; ``logits (B, M, H)``."""
     binary = [i for i, task in enumerate(tasks) if task != PLAY_TIME]
     labels = labels.unsqueeze(1).expand_as(logits)
     loss = functional.binary_cross_entropy_with_logits(
@@ -214,8 +211,7 @@ def ranker_loss(logits: Tensor, labels: Tensor, tasks: Sequence[str], weights: T
 def calibrate(
     logits: NDArray[Any], labels: NDArray[Any], tasks: Sequence[str]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns (scale, bias) of each head. Play time is only shifted: its mean prediction becomes the mean
-    play time."""
+    """Returns (scale, bias) of each head. Play time is only shifted, so that its mean is right."""
     scale, bias = fit_calibration(
         logits, labels, [index for index, task in enumerate(tasks) if task != PLAY_TIME]
     )

@@ -33,8 +33,7 @@ def make_folder(out: Path, resume: bool) -> None:
 
 
 def remove_runs(out: Path) -> list[str]:
-    """Removes ``out``/run-VERSION of versions before the current one whose bundles are gone. Returns a line
-    per failure.
+    """Removes ``out``/run-VERSION of unpublished older versions. Returns a line per failure.
 
     ``out``/run, the first training, stays.
     """
@@ -55,8 +54,7 @@ def remove_runs(out: Path) -> list[str]:
 def recordings(
     out: Path, settings: TrainSettings, facts: str, events: EventFiles | None
 ) -> Callable[[str], Recording]:
-    """Returns a function from a training's name to its Recording: out/checkpoints/NAME.pt and TensorBoard
-    files."""
+    """Returns a function from a training's name to its Recording."""
 
     def make_recording(name: str) -> Recording:
         path, checkpoint_steps = out / "checkpoints" / f"{name}.pt", settings.run.checkpoint_steps

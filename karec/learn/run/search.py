@@ -119,8 +119,7 @@ def choose_settings(
     *,
     resume: bool = False,
 ) -> Choice:
-    """Tries the list, based on ``settings``, within ``minutes``. Returns the choice and writes it to
-    ``folder``.
+    """Tries the list within ``minutes``. Returns the choice and writes it to ``folder``.
 
     ``folder`` then has choice.json and chosen.toml, a settings file. With ``resume``, a finished choice there
     with the same data and settings is returned. Raises ValueError unless minutes > 0, and the errors of

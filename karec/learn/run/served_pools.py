@@ -1,5 +1,4 @@
-"""Adds pools of served requests to a training from scratch: the new ranker scores them, and the towers learn
-that.
+"""Adds pools of served requests to a training from scratch: the new ranker scores them for the towers.
 
 The served log contains users, times and items of requests. Its logits are of another ranker with another
 encoder and are not used: the new ranker scores the pools again, into OUT/served_log. Cost: one run of the

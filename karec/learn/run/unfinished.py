@@ -35,8 +35,7 @@ class UnfinishedRun:
 
     @classmethod
     def from_folder(cls, run: Path, now_ms: int) -> UnfinishedRun | None:
-        """Returns the marker in ``run``, or None if there is none or it is more than a day old (its data are
-        outdated)."""
+        """Returns the marker in ``run``, or None if it is missing or more than a day old."""
         try:
             content = json.loads((run / NAME).read_text(encoding="utf-8"))
             unfinished = cls(content["begun_ms"], content["logged_until_ms"], content["of"])
