@@ -206,7 +206,7 @@ def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
             f"item_type = {scene.item_type!r}: the bundle has no such item type"
             f"{nearest(scene.item_type, bundle.item_types)}; it has works and {bundle.item_types}. "
             "Songs and creators are published where works have these roles, "
-            "others by karec.publish(…, kinds=…)"
+            "others by karec.publish(…, item_types=…)"
         )
     return bundle.item_type(scene.item_type)
 

@@ -50,12 +50,11 @@ def set_up(
     its own vectors alone.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
-    kinds = {} if kinds_of is None else kinds_of(snapshot)
     published: dict[str, Any] = {
         "ids": ids,
         "keep": keep,
         "signing_key": signing_key,
-        "kinds": kinds,
+        "item_types": {} if kinds_of is None else kinds_of(snapshot),
         "lists": lists,
     }
     publisher = publish_next_version if rolling else publish

@@ -46,7 +46,7 @@ def added_scene_text(name: str, main: str, item_types: Mapping[str, Collection[s
     if item_type not in item_types:
         raise ConfigError(
             f"the scene {name} recommends items of the type {item_type!r}, and the bundle has only "
-            f"{sorted(item_types)}: publish it with karec.publish(…, kinds=…)"
+            f"{sorted(item_types)}: publish it with karec.publish(…, item_types=…)"
         )
     return _without_columns(text, _columns(text) - set(item_types[item_type]))
 

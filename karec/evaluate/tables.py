@@ -74,7 +74,6 @@ def _cell(measures: Mapping[str, Any]) -> str:
 
 
 def consistency_sentence(measured: Mapping[str, Any]) -> str:
-    """Returns the numbers of pools, items and users in one line."""
     size = measured["pool_size"]
     n_items = (
         f"{size['median']:,}" if size["least"] == size["most"] else f"{size['least']:,} to {size['most']:,}"

@@ -45,7 +45,6 @@ class LibraryState:
     oldest_ms: int
 
     def to_text(self) -> dict[str, str]:
-        """Returns the state as text: {name: value}."""
         fraction = self.refreshed / max(self.works, 1)
         ages = (f"{age / HOUR_MS:,.1f} h" for age in (self.youngest_ms, self.median_ms, self.oldest_ms))
         progress = f"{self.round}, {self.refreshed:,} of {self.works:,} works ({fraction:.0%})"

@@ -45,8 +45,6 @@ _LEFTOVER = re.compile(_NAME.pattern + ASIDE)
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """Position of a shard in the order of all shards, and its folder."""
-
     round: int
     number: int
     path: Path
@@ -129,7 +127,6 @@ def refresh_order(ids: NDArray[Any], age_ms: NDArray[Any], exposures: NDArray[An
 
 
 def library_folder(bundle: Path) -> Path:
-    """Returns the folder of the shards of the bundle in the folder ``bundle``."""
     return bundle.parent / LIBRARY / bundle.name
 
 
@@ -155,7 +152,6 @@ def write_shard(library: Path, round_number: int, number: int, indices: dict[str
 
 
 def remove_earlier_rounds(library: Path, round_number: int) -> None:
-    """Removes the shards of rounds before ``round_number``."""
     for shard in list_shards(library):
         if shard.round < round_number:
             remove_folder(shard.path)

@@ -70,7 +70,6 @@ class Examples:
         )
 
     def between(self, start_ms: int, end_ms: int) -> Examples:
-        """Returns the examples with start_ms ≤ time < end_ms."""
         time = self.exposures.time_ms
         return self.take((time >= start_ms) & (time < end_ms))
 
@@ -94,7 +93,6 @@ class Examples:
         return self.encoder.encode_items(self.snapshot, items, self.exposures.time_ms[rows], counts)
 
     def own_items(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Returns the item inputs of the examples' own items."""
         time, counts = self.exposures.time_ms[rows], self.item_counts[rows]
         return self.encoder.encode_items(self.snapshot, self.item_rows[rows], time, counts)
 
@@ -108,7 +106,6 @@ class Examples:
         return first, request
 
     def users(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Returns the user inputs of the examples at ``rows``."""
         width = self.encoder.history_length
         lists = {name: relation.take(rows) for name, relation in self.relations.items()}
         return self.encoder.encode_users(

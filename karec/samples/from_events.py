@@ -169,7 +169,6 @@ def _merge_by_time(first: Impressions, new: Impressions) -> Impressions:
 
 
 def _split_times(folder: Path, time_ms: NDArray[Any]) -> tuple[int, int]:
-    """Returns the start times of the validation day and of the newest day."""
     valid_until = int(time_ms[-1]) + 1 - DAY_MS
     before = time_ms[time_ms < valid_until]
     train_until = int(before[-1]) + 1 - DAY_MS if len(before) else valid_until

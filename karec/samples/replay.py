@@ -7,7 +7,7 @@ requests: items sampled uniformly from those published by then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from karec.samples.threads import map_in_order
 from karec.times import Progress
 
 BATCH = 256  # with 2048 rows and long histories ONNX Runtime needs gigabytes and twice the time
+
+Pool = tuple[int, NDArray[Any], dict[str, Any]]  # example of the request, item rows, columns of the log
 
 
 def ranker_logits(
@@ -68,7 +70,6 @@ def write_rank_log(
     exposures = examples.exposures
     logits = ranker_logits(examples, ranker, progress, threads)
     fused = fusion(logits, ranker.tasks)
-    scenes = examples.snapshot.labels.get("scene", [])
     order = np.lexsort((exposures.user_id, exposures.time_ms))
     user, time = exposures.user_id[order], exposures.time_ms[order]
     cuts = np.flatnonzero((user[1:] != user[:-1]) | (time[1:] != time[:-1])) + 1
@@ -76,12 +77,11 @@ def write_rank_log(
     with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
         for begin, end in pairwise(bounds):
             rows = order[begin:end]
-            scene = int(exposures.scene[rows[0]])
             writer.append(
                 request_id=f"u{user[begin]}-{time[begin]}",
                 user_id=int(user[begin]),
                 item_ids=exposures.work_id[rows],
-                scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
+                scene=_scene_name(examples, int(exposures.scene[rows[0]])),
                 time_ms=int(time[begin]),
                 model_version=ranker.model_version,
                 logits=logits[rows],
@@ -117,37 +117,20 @@ def write_shadow_log(
     generator = np.random.default_rng(seed)
     exposures, snapshot = examples.exposures, examples.snapshot
     chosen = pool_requests(exposures, share, max_requests, generator)
-    upload_ms = snapshot.published_ms
-    by_upload = np.argsort(upload_ms, kind="stable")
-    n_published_by = np.searchsorted(upload_ms[by_upload], exposures.time_ms[chosen], side="right")
-    scenes = snapshot.labels.get("scene", [])
-    pools = (
-        (row, by_upload[generator.choice(n_published, min(n_items, n_published), replace=False)])
-        for row, n_published in zip(chosen.tolist(), n_published_by.tolist(), strict=True)
-    )
+    by_upload = np.argsort(snapshot.published_ms, kind="stable")
+    upload_ms = snapshot.published_ms[by_upload]
+    n_published = np.searchsorted(upload_ms, exposures.time_ms[chosen], side="right")
 
-    def rank_pool(request: tuple[int, NDArray[Any]]) -> tuple[int, NDArray[Any], NDArray[Any]]:
-        row, pool = request
-        return row, pool, pool_logits(examples, row, pool, ranker)
+    def pools() -> Iterator[Pool]:
+        for row, n in zip(chosen.tolist(), n_published.tolist(), strict=True):
+            items = by_upload[generator.choice(n, min(n_items, n), replace=False)]
+            user, time = int(exposures.user_id[row]), int(exposures.time_ms[row])
+            request = {"request_id": f"u{user}-{time}", "user_id": user, "time_ms": time}
+            scene = _scene_name(examples, int(exposures.scene[row]))
+            yield row, items, {**request, "item_ids": snapshot.works.ids[items], "scene": scene}
 
-    with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for done, (row, pool, logits) in enumerate(map_in_order(rank_pool, pools, threads), 1):
-            user, time, scene = (
-                int(column[row]) for column in (exposures.user_id, exposures.time_ms, exposures.scene)
-            )
-            writer.append(
-                request_id=f"u{user}-{time}",
-                user_id=user,
-                item_ids=snapshot.works.ids[pool],
-                scene=scenes[scene] if 0 <= scene < len(scenes) else str(scene),
-                time_ms=time,
-                model_version=ranker.model_version,
-                logits=logits,
-                fused=fusion(logits, ranker.tasks),
-                shadow=True,
-            )
-            if progress is not None and (done % 50 == 0 or done == len(chosen)):
-                progress(done, len(chosen), "ranker over whole pools")
+    title = "ranker over whole pools"
+    _log_pools(examples, pools(), len(chosen), ranker, fusion, folder, title, progress, threads)
 
 
 def pool_logits(examples: Examples, row: int, items: NDArray[Any], ranker: OnnxModel) -> NDArray[Any]:
@@ -175,22 +158,45 @@ def write_served_pools(
     starts, ends = list_bounds(served)
     items = examples.snapshot.works.lookup(served.item_id)
 
-    def rank_pool(pool: int) -> tuple[int, NDArray[Any]]:
-        return pool, pool_logits(examples, int(rows[pool]), items[starts[pool] : ends[pool]], ranker)
+    def pools() -> Iterator[Pool]:
+        for pool, row in enumerate(rows.tolist()):
+            begin, part = starts[pool], slice(starts[pool], ends[pool])
+            request: dict[str, Any] = {
+                "request_id": f"{pool} {served.request_id[begin]}",
+                "item_ids": served.item_id[part],
+            }
+            request |= {"user_id": int(served.user_id[begin]), "time_ms": int(served.time_ms[begin])}
+            yield row, items[part], {**request, "scene": str(served.scene[begin])}
+
+    title = "ranker over served pools"
+    _log_pools(examples, pools(), len(rows), ranker, fusion, folder, title, progress, threads)
+
+
+def _log_pools(
+    examples: Examples,
+    pools: Iterable[Pool],
+    n_pools: int,
+    ranker: OnnxModel,
+    fusion: ObjectiveWeights,
+    folder: Path,
+    title: str,
+    progress: Progress | None,
+    threads: int,
+) -> None:
+    def rank_pool(pool: Pool) -> tuple[dict[str, Any], NDArray[Any]]:
+        row, items, request = pool
+        return request, pool_logits(examples, row, items, ranker)
 
     with RankLogWriter(folder, ranker.tasks, ranker=ranker.fingerprint) as writer:
-        for done, (pool, logits) in enumerate(map_in_order(rank_pool, range(len(rows)), threads), 1):
-            begin = starts[pool]
+        for done, (request, logits) in enumerate(map_in_order(rank_pool, pools, threads), 1):
+            fused = fusion(logits, ranker.tasks)
             writer.append(
-                request_id=f"{pool} {served.request_id[begin]}",
-                user_id=int(served.user_id[begin]),
-                item_ids=served.item_id[begin : ends[pool]],
-                scene=str(served.scene[begin]),
-                time_ms=int(served.time_ms[begin]),
-                model_version=ranker.model_version,
-                logits=logits,
-                fused=fusion(logits, ranker.tasks),
-                shadow=True,
+                **request, model_version=ranker.model_version, logits=logits, fused=fused, shadow=True
             )
-            if progress is not None and (done % 50 == 0 or done == len(rows)):
-                progress(done, len(rows), "ranker over served pools")
+            if progress is not None and (done % 50 == 0 or done == n_pools):
+                progress(done, n_pools, title)
+
+
+def _scene_name(examples: Examples, code: int) -> str:
+    names = examples.snapshot.labels.get("scene", [])
+    return str(names[code]) if 0 <= code < len(names) else str(code)

@@ -87,7 +87,6 @@ def read_teacher_log(
 
 
 def _pair_keys(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Returns (M,) int64: one number per pair of values."""
     _, one = np.unique(first, return_inverse=True)
     values, other = np.unique(second, return_inverse=True)
     return np.asarray(one * len(values) + other, np.int64)

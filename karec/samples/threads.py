@@ -17,7 +17,6 @@ AHEAD = 2  # calls per thread that start before a result is taken; bounds the re
 
 
 def count_cores() -> int:
-    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -34,8 +34,6 @@ NODES = 2000  # limit of the integer program; unlike a time limit it gives the s
 
 @dataclass(frozen=True)
 class QuotaResult:
-    """Numbers of works of a quota: supply, floor, cap, and kept ones."""
-
     name: str
     supply: int
     floor: int
@@ -159,7 +157,6 @@ class _LinearProgram:
         violation: float,
         n_works: float,
     ) -> NDArray[Any]:
-        """Returns (S,) works of each segment."""
         from scipy import sparse
 
         cost = np.concatenate([-value, np.zeros(2 * self.n_quotas)])

@@ -59,7 +59,6 @@ class CandidateRows:
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
     def ids(self, dtype: Any) -> Any:
-        """Returns the ids of all rows as pyarrow.ChunkedArray of type ``dtype``."""
         import pyarrow as pa
 
         return pa.chunked_array(self._ids, dtype)

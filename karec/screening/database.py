@@ -30,7 +30,6 @@ class Database:
         return rows
 
     def batches(self, query: str) -> Iterator[Any]:
-        """Yields the result as pyarrow.RecordBatch."""
         yield from self._connection.sql(query).to_arrow_reader(BATCH)
 
     @contextmanager
@@ -85,12 +84,10 @@ def database_errors(path: Path) -> Iterator[None]:
 
 
 def quote_name(column: str) -> str:
-    """Returns a column name in SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def quote_text(value: str) -> str:
-    """Returns a text literal in SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 

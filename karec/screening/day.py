@@ -34,7 +34,6 @@ VECTORS = 768 * 2**20
 def needed_columns(
     settings: ScreeningSettings, quality: QualityScorer
 ) -> Iterator[tuple[str, Collection[ColumnType]]]:
-    """Yields (column, types that screening can read)."""
     yield settings.columns.work, IDS
     if settings.near_duplicates is not None:
         yield settings.columns.song, IDS

@@ -113,7 +113,6 @@ class DayFile:
         self.levels = Levels(*packed.astype(np.int64))
 
     def batches(self, columns: Sequence[str]) -> Iterator[Any]:
-        """Yields rows as pyarrow.RecordBatch, in order."""
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self.path) as file:

@@ -25,7 +25,6 @@ def to_order(quality: NDArray[Any]) -> NDArray[Any]:
 
 
 def from_order(order: NDArray[Any]) -> NDArray[Any]:
-    """Returns the inverse of ``to_order``."""
     order = np.asarray(order, np.uint32)
     return np.asarray(np.where(order >> 31, order & np.uint32((1 << 31) - 1), ~order)).view(np.float32)
 
@@ -91,7 +90,6 @@ class Levels:
 
     @property
     def supply(self) -> NDArray[Any]:
-        """(C,) number of works in each of ``cells``."""
         return np.bincount(np.searchsorted(self.cells, self.cell), self.count, len(self.cells)).astype(
             np.int64
         )

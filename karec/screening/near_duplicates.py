@@ -70,7 +70,6 @@ def _has_vector(vectors: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def _groups(songs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns the group of each work and the number of works of each group."""
     _, groups, sizes = np.unique(songs, return_inverse=True, return_counts=True)
     return groups, sizes
 

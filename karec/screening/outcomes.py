@@ -28,8 +28,6 @@ SHOWN, VIEWED = "karec.exposures", "karec.long_views"  # columns of a query's re
 
 @dataclass(frozen=True)
 class Outcome:
-    """A day with known outcomes."""
-
     uploads: Day
     outcomes: Day
 

@@ -39,8 +39,6 @@ class QualityScorer(Protocol):
 
 
 class ColumnScorer:
-    """Quality in a column of the uploads."""
-
     def __init__(self, column: str) -> None:
         self.columns: tuple[str, ...] = (column,)
         self.digest = ""
@@ -99,7 +97,6 @@ def score_batches(
 
 
 def needed_columns(columns: Sequence[str]) -> Iterator[tuple[str, Collection[ColumnType]]]:
-    """Yields (column, types that a scorer can read)."""
     return ((column, NUMBERS) for column in columns)
 
 

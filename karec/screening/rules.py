@@ -71,7 +71,6 @@ def _lines(path: Path, has_integers: bool) -> list[int] | list[str]:
 
 
 def load_block_lists(database: Database, block_lists: Mapping[str, BlockList]) -> None:
-    """Loads each list as a table with the column ``id``."""
     import pyarrow as pa
 
     for block_list in block_lists.values():
@@ -102,7 +101,6 @@ def _values(block_list: BlockList) -> Any:
 
 
 def needed_columns(settings: ScreeningSettings) -> Iterator[tuple[str, Collection[ColumnType]]]:
-    """Yields (column, types that rules and quotas can read)."""
     for rule in settings.rules:
         if rule.column is not None:
             yield rule.column, ("integer", "text") if rule.not_in is not None else NUMBERS

@@ -165,7 +165,6 @@ def _is_newer(day: Day, path: Path) -> bool:
 
 
 def _remove_days(folder: Path, days: Sequence[date]) -> None:
-    """Removes the files of days before the window."""
     for day in days:
         with suppress(FileNotFoundError):
             (folder / f"{day}.parquet").unlink()

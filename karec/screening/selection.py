@@ -34,7 +34,6 @@ class Window:
     ages: Mapping[date, int]
 
     def levels(self) -> Levels:
-        """Returns the candidates of all days by cell and level."""
         parts = [
             Levels(file.levels.cell | self.ages[day], file.levels.level, file.levels.count)
             for day, file in self.files.items()

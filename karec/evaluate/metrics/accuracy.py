@@ -142,7 +142,6 @@ def _checked(y: NDArray[Any], s: NDArray[Any]) -> tuple[NDArray[Any], NDArray[An
 
 
 def _tie_starts(ordered: NDArray[Any]) -> NDArray[Any]:
-    """Returns the start of each run of equal values."""
     return (
         np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
         if len(ordered)

@@ -168,7 +168,6 @@ def _ginis(spread: Concentration, weights: NDArray[Any]) -> NDArray[Any]:
 
 
 def _ratio(over: NDArray[Any], per: NDArray[Any]) -> NDArray[Any]:
-    """Returns ``over / per``, NaN where ``per`` is 0."""
     return np.asarray(np.divide(over, per, out=np.full(np.shape(over), np.nan), where=per != 0))
 
 

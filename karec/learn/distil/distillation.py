@@ -64,7 +64,7 @@ def fit_towers(
     """
     _check_targets(settings.distil, targets, lists)
     valid = prepared.valid_batches
-    towers, optimizer = settings.towers, settings.optimizer
+    towers = settings.towers
     model = new_towers(prepared, settings, vector=towers.vector)
     if start is not None:
         model.load_state_dict(start)
@@ -79,11 +79,8 @@ def fit_towers(
         prepared.n_shown,
         StepLoss(model, prepared, targets, lists, settings),
         score,
+        optimizer=settings.optimizer,
         epochs=towers.epochs,
-        batch_size=optimizer.batch_size,
-        rate=optimizer.learning_rate,
-        weight_decay=optimizer.weight_decay,
-        patience=optimizer.patience,
         seed=settings.seed,
         title=title,
         recording=recording,

@@ -47,7 +47,7 @@ def train_recall_towers(
 
     The epoch with the best ``Validation.score`` is kept. Training and validation days must have enjoyed rows.
     """
-    recall, optimizer = settings.recall, settings.optimizer
+    recall = settings.recall
     enjoyed = enjoyed_rows(prepared.train)
     validation = Validation(prepared, settings.seed)
     model = new_towers(prepared, settings, vector=recall.vector, by_task=False)
@@ -56,11 +56,8 @@ def train_recall_towers(
         len(enjoyed),
         SampledSoftmax(model, prepared, enjoyed, settings),
         lambda: validation.score(model),
+        optimizer=settings.optimizer,
         epochs=recall.epochs,
-        batch_size=optimizer.batch_size,
-        rate=optimizer.learning_rate,
-        weight_decay=optimizer.weight_decay,
-        patience=optimizer.patience,
         seed=settings.seed,
         title="training the recall towers",
         recording=recording,
@@ -156,8 +153,6 @@ class Validation:
 
 
 class _FusedVector(nn.Module):
-    """User tower that returns only its fused vector."""
-
     def __init__(self, tower: UserTower) -> None:
         super().__init__()
         self.tower = tower

@@ -90,7 +90,6 @@ class StepLoss:
         return loss
 
     def _list_losses(self, step: int) -> Tensor:
-        """Returns the list and pool losses of the step's lists."""
         distil, model, n = self.distil, self.model, self.distil.lists_per_step
         lists = self.list_order[(step * n + torch.arange(n)) % len(self.list_order)]
         items = item_vectors(model, self.batches, self.list_items[lists], self.list_numbers[lists])

@@ -66,7 +66,6 @@ class Batches:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the inputs that ``inputs`` can return."""
         return (*self._plain, *self._lists)
 
     def __len__(self) -> int:
@@ -116,7 +115,6 @@ class Batches:
         return {name: value.to(self.device) for name, value in result.items()}
 
     def item_ids(self, items: Tensor) -> Tensor:
-        """Returns item_ids (…, I) of the item rows ``items (…)``."""
         return self._item_ids[items].to(self.device)
 
     def edges(self, bins: int) -> dict[str, Tensor]:
@@ -129,7 +127,6 @@ class Batches:
         }
 
     def in_order(self, names: Sequence[str], size: int = IN_ORDER) -> Iterator[dict[str, Tensor]]:
-        """Yields batches of all examples, from first to last."""
         for begin in range(0, len(self), size):
             yield self.inputs(slice(begin, begin + size), names)
 

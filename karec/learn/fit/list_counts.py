@@ -33,7 +33,6 @@ class ListCounts:
         return self._counts[name].index_select(0, self._moment[rows]).to(torch.float32)
 
     def concat(self, other: ListCounts) -> ListCounts:
-        """Returns the counts of these examples, then those of ``other``."""
         moment = torch.cat([self._moment, other._moment + len(next(iter(self._counts.values())))])
         return ListCounts(
             moment, {name: torch.cat([counts, other._counts[name]]) for name, counts in self._counts.items()}

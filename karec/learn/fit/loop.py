@@ -17,6 +17,7 @@ from typing import Any
 from karec.errors import KarecError
 from karec.learn._torch import Tensor, nn, torch
 from karec.learn.fit.checkpoint import RESTART_HINT, Checkpoint, CheckpointError
+from karec.learn.settings.settings import OptimizerSettings
 from karec.times import Progress
 
 WARM_UP = 0.1
@@ -51,7 +52,6 @@ class FitState:
 
     @property
     def stale(self) -> int:
-        """Epochs since the best one."""
         return len(self.history) - 1 - max(range(len(self.history)), key=lambda at: self.history[at].score)
 
 
@@ -72,11 +72,8 @@ def fit(
     loss_of: Callable[[Tensor, int], Tensor],
     score: Callable[[], float],
     *,
+    optimizer: OptimizerSettings,
     epochs: int,
-    batch_size: int,
-    rate: float,
-    weight_decay: float,
-    patience: int,
     seed: int,
     title: str,
     recording: Recording = NOT_RECORDED,
@@ -85,8 +82,8 @@ def fit(
     """Trains ``model`` in place and leaves it with the weights of its best epoch.
 
     The order of rows and dropout depend on ``seed``: the same seed, data and number of threads give the same
-    model, whether or not the training was killed and resumed. Stops after ``patience`` epochs without a
-    better score.
+    model, whether or not the training was killed and resumed. Stops after ``optimizer.patience`` epochs
+    without a better score.
 
     Args
       loss_of   (rows, step) → mean loss of the rows (indices below ``n_rows``) at a step of the training
@@ -97,8 +94,9 @@ def fit(
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
+    batch_size = optimizer.batch_size
     steps = -(-n_rows // batch_size)
-    loop = _Loop(model, order, rate, weight_decay, epochs, steps, title, recording)
+    loop = _Loop(model, order, optimizer, epochs, steps, title, recording)
     loop.begin()
     state = loop.state
     while not state.done:
@@ -109,7 +107,7 @@ def fit(
                 loop.step(rows, loss_of, epoch_order)
                 if progress is not None:
                     progress(state.epoch * steps + step + 1, epochs * steps, title)
-        loop.end_epoch(n_rows, score, patience)
+        loop.end_epoch(n_rows, score, optimizer.patience)
     if progress is not None:
         progress(epochs * steps, epochs * steps, title)
     model.load_state_dict(loop.best_weights)
@@ -124,8 +122,7 @@ class _Loop:
         self,
         model: nn.Module,
         order: torch.Generator,
-        rate: float,
-        weight_decay: float,
+        settings: OptimizerSettings,
         epochs: int,
         steps: int,
         title: str,
@@ -133,9 +130,9 @@ class _Loop:
     ) -> None:
         self.model, self.order, self.epochs, self.steps, self.title = model, order, epochs, steps, title
         self.recording, self.checkpoint = recording, recording.checkpoint
-        self.optimizer = _optimizer(model, rate, weight_decay)
+        self.optimizer = _optimizer(model, settings.learning_rate, settings.weight_decay)
         self.cycle = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rate, total_steps=epochs * steps, pct_start=WARM_UP
+            self.optimizer, settings.learning_rate, total_steps=epochs * steps, pct_start=WARM_UP
         )
         self.parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "cycle": self.cycle}
         self.curve_stride = max(epochs * steps // CURVE_POINTS, 1)
@@ -143,7 +140,6 @@ class _Loop:
         self.best_weights: dict[str, Any] = {}
 
     def begin(self) -> None:
-        """Restores the checkpoint if there is one."""
         saved = None if self.checkpoint is None else self.checkpoint.load()
         if self.checkpoint is None or saved is None:
             self.best_weights = copy.deepcopy(self.model.state_dict())
@@ -256,7 +252,7 @@ class _Loop:
 
 
 def _optimizer(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW that decays embeddings alone."""
+    """AdamW with weight decay only for embeddings."""
     tables = [p for name, p in model.named_parameters() if name.endswith("table.weight")]
     others = [p for name, p in model.named_parameters() if not name.endswith("table.weight")]
     groups = [{"params": tables, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

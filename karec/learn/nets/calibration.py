@@ -51,8 +51,6 @@ def fit_calibration(
 
 
 class Calibrated(nn.Module):
-    """Ranker with calibrated logits a·s + b."""
-
     def __init__(self, ranker: nn.Module, scale: NDArray[Any], bias: NDArray[Any]) -> None:
         super().__init__()
         self.ranker = ranker

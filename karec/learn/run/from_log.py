@@ -58,7 +58,6 @@ class ServedRun:
 
     @property
     def towers(self) -> Path:
-        """Path of the checkpoint of the serving towers."""
         return self.folder / "checkpoints" / "towers.pt"
 
 

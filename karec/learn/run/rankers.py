@@ -78,7 +78,12 @@ def _train_network(
     auxiliary = torch.from_numpy(auxiliary_labels(exposures, extra)).to(train.device)
     labels = torch.cat([train.labels, auxiliary], dim=1)
     weights = task_weights(tasks, settings.task_weights, train.device)
-    batch = settings.optimizer.batch_size
+    optimizer = settings.optimizer
+    if kind == "lr":
+        batch_size = min(LINEAR_BATCH, optimizer.batch_size)
+        optimizer = optimizer.replace(
+            batch_size=batch_size, learning_rate=LINEAR_RATE, weight_decay=LINEAR_DECAY
+        )
     log_probability = sampling_log_probabilities(prepared)
 
     def loss(rows: Tensor, _: int) -> Tensor:
@@ -91,11 +96,8 @@ def _train_network(
         len(train),
         loss,
         lambda: mean_auc(predict(model, valid), prepared.valid.labels),
+        optimizer=optimizer,
         epochs=LINEAR_EPOCHS if kind == "lr" else settings.ranker.epochs,
-        batch_size=min(LINEAR_BATCH, batch) if kind == "lr" else batch,
-        rate=LINEAR_RATE if kind == "lr" else settings.optimizer.learning_rate,
-        weight_decay=LINEAR_DECAY if kind == "lr" else settings.optimizer.weight_decay,
-        patience=settings.optimizer.patience,
         seed=settings.seed,
         title=f"training {NAMES[kind]}",
         recording=recording,
@@ -175,7 +177,6 @@ def _calibrate_and_export(
 def build_ranker(
     kind: str, prepared: TrainingData, settings: TrainSettings, extra: Sequence[str]
 ) -> MmoeRanker | LogisticRegression:
-    """Returns an untrained ranker; its weights depend on the seed."""
     torch.manual_seed(settings.seed)
     if kind == "lr":
         return LogisticRegression(prepared.encoder)

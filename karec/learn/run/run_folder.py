@@ -92,8 +92,6 @@ def write_json(path: Path, facts: dict[str, Any]) -> None:
 
 
 class Clock:
-    """Measures seconds between laps, by name."""
-
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()

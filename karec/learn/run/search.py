@@ -160,7 +160,6 @@ def _read_choice(folder: Path, facts: str, settings: TrainSettings) -> Choice | 
 
 
 def _missing_requirement(settings: TrainSettings, tasks: Sequence[str]) -> str:
-    """Returns why this ranker cannot be tried, or ""."""
     kind, auxiliary = settings.ranker.kind, sorted(set(settings.fusion) - set(tasks))
     if kind in ("lightgbm", "both") and not find_spec("lightgbm"):
         return "lightgbm is not installed"
@@ -168,8 +167,6 @@ def _missing_requirement(settings: TrainSettings, tasks: Sequence[str]) -> str:
 
 
 class _Search:
-    """The trials of one choice and the remaining time."""
-
     def __init__(
         self, prepared: TrainingData, folder: Path, seconds: float, progress: Progress | None
     ) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from karec.learn.fit.checkpoint import Checkpoint, CheckpointError
 from karec.learn.fit.loop import Recording, TrainingDiverged, fit
+from karec.learn.settings.settings import OptimizerSettings
 
 
 def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_rows=10, progress=None):
@@ -20,11 +21,8 @@ def fit_line(loss_of, scores, model, epochs=6, patience=2, checkpoint=None, n_ro
         n_rows,
         loss_of,
         lambda: next(values),
+        optimizer=OptimizerSettings(batch_size=5, learning_rate=0.1, weight_decay=0.0, patience=patience),
         epochs=epochs,
-        batch_size=5,
-        rate=0.1,
-        weight_decay=0.0,
-        patience=patience,
         seed=0,
         title="training a line",
         recording=Recording(checkpoint),
@@ -101,8 +99,9 @@ def train_dropping(checkpoint, progress=None):
             return -(model(x).squeeze(1) - x.sum(dim=1)).square().mean().item()
 
     done = fit(
-        model, 32, loss_of, score, epochs=4, batch_size=5, rate=0.02, weight_decay=0.1, patience=4, seed=5,
-        title="x", recording=Recording(checkpoint), progress=progress,
+        model, 32, loss_of, score,
+        optimizer=OptimizerSettings(batch_size=5, learning_rate=0.02, weight_decay=0.1, patience=4),
+        epochs=4, seed=5, title="x", recording=Recording(checkpoint), progress=progress,
     )  # fmt: skip
     return model, done
 
