@@ -32,7 +32,9 @@ class BlockList:
         return self.rule.column
 
 
-def read_block_lists(settings: Settings, column_types: Mapping[str, ColumnType]) -> dict[str, BlockList]:
+def read_block_lists(
+    settings: ScreeningSettings, column_types: Mapping[str, ColumnType]
+) -> dict[str, BlockList]:
     """Returns {reason: its list}. A file has one id per line, without empty and # lines.
 
     Raises DataError for a line that is not an integer if the column's ids are.
