@@ -173,4 +173,4 @@ def check_pages(cascade, bundle, request, left):
     page, ids = cascade.run(request), np.asarray(bundle.snapshot.works.ids)
     assert set(ids[left["recall"]]) >= set(page.scored["prerank"].ids)
     assert np.isin(page.scored["rank"].ids, ids[left["prerank"]]).mean() > 0.98
-    assert np.isin([item.id for item in page.items], ids[left["rerank"]]).mean() >= 0.8
+    assert np.isin([item.item_id for item in page.items], ids[left["rerank"]]).mean() >= 0.8

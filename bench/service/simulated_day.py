@@ -174,7 +174,7 @@ class Soak:
             self.mistakes[f"a request that fails: {type(error).__name__}: {error}"] += 1
             return None
         self.mistakes["degraded"] += bool(feed.degraded)
-        self.mistakes["short"] += feed.short is not None
+        self.mistakes["short"] += feed.shortfall is not None
         model = int(feed.versions["model"])
         self.mistakes["a bundle of another model"] += f"v{model:010d}" not in str(feed.versions["bundle"])
         features = feed.request.features

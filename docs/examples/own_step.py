@@ -88,7 +88,7 @@ def main() -> None:
         make_platform(Path(name))
         feed = karec.open(Path(name) / "karec.toml").run(karec.Request(user_id=1, k=5))
     for item in feed:
-        print(item.id, item.recalled_by)
+        print(item.item_id, item.sources)
     for step in feed.trace.steps:
         print(step.stage, step.step, step.n_in, "→", step.n_out, step.reason)
 

@@ -41,7 +41,7 @@ class BundleIds:
         original = replace(page.request, user_id=request.user_id, shown=request.shown)
         names = tuple(self._names(page.candidates.ids))
         trace = Trace(tuple(map(self._with_ids, page.trace.steps))) if request.explain else page.trace
-        return replace(page, request=original, names=names, trace=trace)
+        return replace(page, request=original, item_ids=names, trace=trace)
 
     def number_of(self, item: int | str) -> int:
         """Raises ValueError if ``item`` is not of the items' kind (integer or string)."""

@@ -70,7 +70,7 @@ class BatchJob:
 
     def _feed(self, cascade: Cascade, user: int | str) -> list[tuple[int, int | str, float, tuple[str, ...]]]:
         feed = cascade.run(Request(user, self.k, cascade.scene, self.time_ms, request_id=f"recommend-{user}"))
-        return [(item.position, item.id, item.score, item.recalled_by) for item in feed]
+        return [(item.position, item.item_id, item.score, item.sources) for item in feed]
 
     def _users(self) -> Any:
         """The users' column as one Arrow array."""

@@ -48,7 +48,7 @@ def recommend(arguments: argparse.Namespace) -> None:
         console.print(table)
     if arguments.trace:
         console.print(trace_table(feed.trace))
-    if feed.cold_start:
+    if feed.is_cold_start:
         console.print(f"user {arguments.user} has never been seen: this is a cold start")
     if feed.degraded:
         console.print(f"degraded, these steps failed or had no time: {', '.join(feed.degraded)}")

@@ -133,11 +133,11 @@ def feed_table(feed: Page, snapshot: Snapshot, kind: str = "work") -> Table:
         at = int(snapshot.works.lookup(feed.candidates.ids[item.position : item.position + 1])[0])
         about = ["–" if at < 0 else _told(snapshot, role, at) for role in roles]
         rows.append(
-            (str(item.position + 1), str(item.id), *about, f"{item.score:.4f}", ", ".join(item.recalled_by))
+            (str(item.position + 1), str(item.item_id), *about, f"{item.score:.4f}", ", ".join(item.sources))
         )
     title = f"Feed for user {feed.request.user_id}, scene {feed.request.scene}, {feed.trace.total_ms:.1f} ms"
     table = text_table(title, ("place", kind, *roles.values(), "score", "found by"), rows, 0)
-    table.caption = None if feed.short is None else str(feed.short)
+    table.caption = None if feed.shortfall is None else str(feed.shortfall)
     return table
 
 
@@ -185,20 +185,20 @@ def explanation_tables(feed: Page) -> Iterator[Table]:
         places = {work["id"]: place for place, work in enumerate(works)}
         rows = []
         for item in feed:
-            if item.id not in places:
+            if item.item_id not in places:
                 continue
-            place = places[item.id]
+            place = places[item.item_id]
             work = works[place]
             near: tuple[str, ...] = ("–", "–", "–", "")
             if work["closest"] is not None:
                 alike = (f"{work[name]:.3f}" for name in ("similarity", "cosine"))
                 near = (str(work["closest"]), *alike, ", ".join(work["same"]))
-            known = "yes" if item.id in top_k else "no"
+            known = "yes" if item.item_id in top_k else "no"
             numbers = (f"{work['relevance']:.4f}", f"{work['gain']:.3g}")
             rows.append(
                 (
                     str(item.position + 1),
-                    str(item.id),
+                    str(item.item_id),
                     str(place + 1),
                     *numbers,
                     *near,

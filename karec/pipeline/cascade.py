@@ -228,11 +228,11 @@ class Cascade:
             candidates=candidates,
             scored=scored,
             trace=Trace(steps),
-            channels=sources,
+            source_names=sources,
             degraded=degradations(steps),
-            cold_start=is_cold_start is not None and bool(is_cold_start),
+            is_cold_start=is_cold_start is not None and bool(is_cold_start),
             versions=self._versions_read(request),
-            short=shortfall_of(request.k, traces),
+            shortfall=shortfall_of(request.k, traces),
         )
 
     def _fallback_reason(self, i: int, deadline: float | None) -> FallbackReason | None:

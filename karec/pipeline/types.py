@@ -351,12 +351,12 @@ class StepOutput(Generic[T]):
 
 @dataclass(frozen=True)
 class PageItem:
-    """One item of a page. ``recalled_by``: the names of its sources."""
+    """One item of a page. ``sources``: the names of the sources that returned it."""
 
     position: int
-    id: int | str
+    item_id: int | str
     score: float
-    recalled_by: tuple[str, ...]
+    sources: tuple[str, ...]
     columns: Mapping[str, Any]
 
 
@@ -377,28 +377,28 @@ class IdNames(Protocol):
 class Page:
     """The items for one request, and how they were chosen.
 
-    scored      {stage: its candidates before its first selector}, for the rank log and explanations
-    channels    the names of the sources, by their bits
-    degraded    steps that failed and were skipped ("recall.social"), and stages whose fallback ran
-                ("rank: fallback"); the trace has the reasons
-    cold_start  True if the user is unknown
-    versions    what the request read: model version, bundle, ``index_generation``, ``model_versions`` of the
-                index, ``recall_generation`` and ``recall_model_versions`` of recall's own index, and
-                ``live_batch``, the number of event batches that the online store had followed
-    short       why there are fewer items than requested; None: there are as many
-    names       the platform's ids of the items; None: they are the numbers of ``candidates``
+    scored         {stage: its candidates before its first selector}, for the rank log and explanations
+    source_names   the names of the sources, by their bits
+    degraded       steps that failed and were skipped ("recall.social"), and stages whose fallback ran
+                   ("rank: fallback"); the trace has the reasons
+    is_cold_start  True if the user is unknown
+    versions       what the request read: model version, bundle, ``index_generation`` and ``model_versions``
+                   of the index, ``recall_generation`` and ``recall_model_versions`` of recall's index, and
+                   ``live_batch``, the number of event batches that the online store had followed
+    shortfall      why there are fewer items than requested; None: there are as many
+    item_ids       the platform's ids of the items; None: they are the numbers of ``candidates``
     """
 
     request: Request
     candidates: Candidates
     trace: Trace
     scored: Mapping[str, Candidates] = field(default_factory=lambda: EMPTY)
-    channels: tuple[str, ...] = ()
+    source_names: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
-    cold_start: bool = False
+    is_cold_start: bool = False
     versions: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    short: Shortfall | None = None
-    names: tuple[int | str, ...] | None = None
+    shortfall: Shortfall | None = None
+    item_ids: tuple[int | str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -409,11 +409,11 @@ class Page:
     @property
     def items(self) -> tuple[PageItem, ...]:
         candidates = self.candidates
-        ids = candidates.ids.tolist() if self.names is None else self.names
+        ids = candidates.ids.tolist() if self.item_ids is None else self.item_ids
         columns = {name: value.tolist() for name, value in candidates.columns.items() if value.ndim == 1}
         bits = candidates.sources.tolist()
         sources = {
-            mask: tuple(name for bit, name in enumerate(self.channels) if mask >> bit & 1)
+            mask: tuple(name for bit, name in enumerate(self.source_names) if mask >> bit & 1)
             for mask in set(bits)
         }
         return tuple(
@@ -428,12 +428,12 @@ class Page:
             "user_id": self.request.user_id,
             "scene": self.request.scene,
             "items": [
-                {"position": i.position, "id": i.id, "score": i.score, "recalled_by": list(i.recalled_by)}
+                {"position": i.position, "id": i.item_id, "score": i.score, "recalled_by": list(i.sources)}
                 for i in self
             ],
             "trace": [step.to_dict() for step in self.trace.steps],
             "degraded": list(self.degraded),
-            "cold_start": self.cold_start,
+            "cold_start": self.is_cold_start,
             "versions": dict(self.versions),
-            "short": None if self.short is None else self.short.to_dict(),
+            "short": None if self.shortfall is None else self.shortfall.to_dict(),
         }

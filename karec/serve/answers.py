@@ -62,9 +62,9 @@ def answer_of(feed: Page, asked: wire.Asked, ms: float) -> wire.Answer:
         scene=feed.request.scene,
         items=_found(feed, reasons(feed) if asked.explain else None),
         degraded=feed.degraded,
-        cold_start=feed.cold_start,
+        cold_start=feed.is_cold_start,
         versions=dict(feed.versions),
-        short=None if feed.short is None else str(feed.short),
+        short=None if feed.shortfall is None else str(feed.shortfall),
         ms=round(ms, 3),
         trace=[step.to_dict() for step in feed.trace.steps] if asked.explain else msgspec.UNSET,
     )
@@ -73,10 +73,12 @@ def answer_of(feed: Page, asked: wire.Asked, ms: float) -> wire.Answer:
 def _found(feed: Page, whys: Sequence[str] | None) -> list[wire.Found]:
     """``feed.items``, without an Item for each, which takes longer than all else of an answer."""
     works = feed.candidates
-    ids = works.ids.tolist() if feed.names is None else feed.names
+    ids = works.ids.tolist() if feed.item_ids is None else feed.item_ids
     columns = [(name, of.tolist()) for name, of in works.columns.items() if of.ndim == 1]
     scores, bits = works.scores.tolist(), works.sources.tolist()
-    by = {each: tuple(name for at, name in enumerate(feed.channels) if each >> at & 1) for each in set(bits)}
+    by = {
+        each: tuple(name for at, name in enumerate(feed.source_names) if each >> at & 1) for each in set(bits)
+    }
     return [
         wire.Found(
             at,

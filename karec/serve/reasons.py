@@ -22,7 +22,7 @@ def reasons(feed: Page) -> list[str]:
                 owner = f" for {work['owner']}" if work["owner"] else ""
                 line = f"{step.place}: moved from place {work['was']} to {work['place']}{owner}"
                 said.setdefault(work["id"], []).append(line)
-    return ["; ".join([f"found by {', '.join(item.recalled_by)}", *said.get(item.id, ())]) for item in feed]
+    return ["; ".join([f"found by {', '.join(item.sources)}", *said.get(item.item_id, ())]) for item in feed]
 
 
 def _chosen(place: int, work: dict[str, Any], top_k: list[Any]) -> str:

@@ -71,7 +71,7 @@ def test_ids_come_back_as_they_went_in(naming):
     observer = Remembers()
     with cascade(naming, observer) as served:
         feed = served.run(Request("章", k=3, shown=("b/1",)))
-    assert [item.id for item in feed] == ["a", "ü", "404"]
+    assert [item.item_id for item in feed] == ["a", "ü", "404"]
     assert (feed.request.user_id, feed.request.shown) == ("章", ("b/1",))
     told = feed.to_dict()
     assert (told["user_id"], [item["id"] for item in told["items"]]) == ("章", ["a", "ü", "404"])
@@ -107,7 +107,7 @@ def test_explanations_name_works_as_the_platform_does(naming):
 @given(user=st.text(st.characters(codec="utf-8"), min_size=1, max_size=64))
 def test_a_user_whom_nobody_knows_is_served_too(naming, user):
     feed = cascade(naming).run(Request(user, k=1))
-    assert (feed.request.user_id, [item.id for item in feed]) == (user, ["a"])
+    assert (feed.request.user_id, [item.item_id for item in feed]) == (user, ["a"])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_id_of_another_kind_is_refused(naming, request_of):
 
 def test_a_cascade_without_naming_refuses_texts(naming):
     bare = Cascade("home", (), cascade(naming).recall, cascade(naming).stages)
-    assert bare.run(Request(1, k=5)).items[0].id == naming.items.numbers(["a"])[0]
+    assert bare.run(Request(1, k=5)).items[0].item_id == naming.items.numbers(["a"])[0]
     for request in (Request("ann"), Request(1, shown=("a",))):
         with pytest.raises(ValueError, match="has integer ids of users and items, the request has the id 'a"):
             bare.run(request)

@@ -133,7 +133,7 @@ def test_the_bundle_of_a_config_is_the_one_that_its_scenes_share(config):
 def test_scenes_are_apart(config):
     assert scene_names(config) == ["home", "city"]
     feed = karec.open(config, scene="city").run(Request(user_id=1, k=3, scene="city"))
-    assert [item.id for item in feed] == [100, 101, 102]
+    assert [item.item_id for item in feed] == [100, 101, 102]
 
 
 def test_a_step_of_ones_own_needs_no_registration(config):
@@ -142,7 +142,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
     )
     cascade = karec.open(config)
     assert cascade.stages[1].steps[0].name == "Even"
-    assert all(item.id % 5 == 0 for item in cascade.run(Request(user_id=1)))
+    assert all(item.item_id % 5 == 0 for item in cascade.run(Request(user_id=1)))
 
 
 @pytest.mark.parametrize(

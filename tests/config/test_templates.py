@@ -149,7 +149,7 @@ def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, 
     last = (
         FIRST["live"] + len(bundle.item_type("live").snapshot.works) - 1
     )  # the more watched, the higher the id
-    assert feed.items[0].id == last
+    assert feed.items[0].item_id == last
 
 
 def test_comments_are_of_different_people(asked, bundle):

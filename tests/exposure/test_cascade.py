@@ -65,7 +65,7 @@ def test_explored_items_pass_prerank_and_rank_and_are_on_the_page(cascade):
     serve(cascade, 12)
     pages = serve(cascade, 40, 12)
     assert {control_notes(page)["explored"] for page in pages} == {1}
-    explored = [item for page in pages for item in page if "underexposed" in item.recalled_by]
+    explored = [item for page in pages for item in page if "underexposed" in item.sources]
     assert len(explored) >= 40
 
 

@@ -77,7 +77,7 @@ def redis(tmp_path_factory):
 
 
 def ids_of(feed):
-    return [item.id for item in feed]
+    return [item.item_id for item in feed]
 
 
 def exposure(user, work, *labels, **more):
@@ -120,7 +120,7 @@ def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, 
 
 def test_a_like_changes_the_next_request(live, now):
     before = ask(live, USER, scene="city", time_ms=now)
-    liked = before.items[-1].id
+    liked = before.items[-1].item_id
     assert live.record([exposure(USER, liked, "click", "like")], now_ms=now) == type(live.record([]))(1)
     after = ask(live, USER, scene="city", time_ms=now)
     assert not np.array_equal(before.request.features["user_vector"], after.request.features["user_vector"])
@@ -143,11 +143,11 @@ def test_whom_a_user_follows_now_is_recalled_by(live, snapshot, now):
     creator = int(snapshot.works["creator_id"][0])
     live.record([{"kind": "follow", "user": STRANGER, "creator": creator}], now_ms=now)
     feed = ask(live, STRANGER, time_ms=now)
-    followed = [item.id for item in feed if "follow" in item.recalled_by]
+    followed = [item.item_id for item in feed if "follow" in item.sources]
     made = snapshot.works.ids[snapshot.works["creator_id"] == creator]
     assert followed and {*followed} <= {*made.tolist()}
     live.record([{"kind": "unfollow", "user": STRANGER, "creator": creator}], now_ms=now + 1)
-    assert not any("follow" in item.recalled_by for item in ask(live, STRANGER, time_ms=now))
+    assert not any("follow" in item.sources for item in ask(live, STRANGER, time_ms=now))
 
 
 def test_another_service_on_the_same_log_begins_with_all_of_it(path, live, now):
@@ -280,7 +280,7 @@ def test_a_service_begins_without_its_store(path, now, tmp_path):
     with open_hot_swap(path, None) as live:
         feed = ask(live, USER, time_ms=now)
         assert feed.degraded == ("request.state",) and len(feed)
-        told = live.record([exposure(USER, feed.items[0].id)], now_ms=now)
+        told = live.record([exposure(USER, feed.items[0].item_id)], now_ms=now)
         assert (told.events, bool(told.waiting)) == (1, True)
 
 

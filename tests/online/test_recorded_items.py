@@ -56,17 +56,17 @@ def upload(work=NEW, creator=CREATOR, **columns):
 
 
 def found_by(feed, work=NEW):
-    return {name for item in feed if item.id == work for name in item.recalled_by}
+    return {name for item in feed if item.item_id == work for name in item.sources}
 
 
 def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_followers(open_live, now):
     with open_live() as live:
         live.record([{"kind": "follow", "user": USER, "creator": CREATOR}], now_ms=now)
-        assert NEW not in [item.id for item in ask(live, USER, time_ms=now)]
+        assert NEW not in [item.item_id for item in ask(live, USER, time_ms=now)]
         assert live.record([upload(song_id=3, type="video")], now_ms=now).events == 1
         feed = ask(live, USER, time_ms=now)
         assert found_by(feed) == {"follow", "model", "fresh"} and not feed.degraded
-        assert next(item.recalled_by[0] for item in feed if item.id == NEW) == "follow"
+        assert next(item.sources[0] for item in feed if item.item_id == NEW) == "follow"
     with open_live() as again:  # from the store
         assert found_by(ask(again, USER, time_ms=now)) == {"follow", "model", "fresh"}
 
@@ -148,27 +148,27 @@ def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_
     creator_of = dict(zip(snapshot.works.ids.tolist(), snapshot.works["creator_id"].tolist(), strict=True))
     with open_live() as live:
         live.record([upload(), upload(NEW + 1)], now_ms=now)
-        before = [item.id for item in ask(live, USER, time_ms=now)]
+        before = [item.item_id for item in ask(live, USER, time_ms=now)]
         old = next(work for work in before if work < NEW)
         live.record([{"kind": "delete", "work": old}, {"kind": "delete", "work": NEW}], now_ms=now + 1)
-        after = [item.id for item in ask(live, USER, time_ms=now)]
+        after = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert {*before} - {*after} == {old, NEW}
         live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
-        left = [item.id for item in ask(live, USER, time_ms=now)]
+        left = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert {*after} - {*left} == {w for w in after if creator_of.get(w, CREATOR) == CREATOR}
         # uploaded after the block
         live.record([upload(NEW + 2), {"kind": "block", "work": left[0]}], now_ms=now + 3)
-        assert {*left} - {item.id for item in ask(live, USER, time_ms=now)} == {left[0]}
+        assert {*left} - {item.item_id for item in ask(live, USER, time_ms=now)} == {left[0]}
         index = live.cascades["home"].bundle.index
         hidden = [old, NEW + 1, NEW + 2, left[0]]
         assert not np.isin(hidden, index.search(np.ones((1, index.dim), np.float32), 99).ids).any()
         live.record(
             [{"kind": "unblock", "creator": CREATOR}, {"kind": "unblock", "work": left[0]}], now_ms=now + 4
         )
-        back = [item.id for item in ask(live, USER, time_ms=now)]
+        back = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert {*back} == {*after} | {NEW + 2}
         live.record([upload()], now_ms=now + 5)
-        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+        assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
 def test_an_edit_is_in_the_next_request(open_live, snapshot, now):
@@ -206,7 +206,7 @@ def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open
         for name in ("song_id", "type", "tag", "city"):
             assert index.gather(name, row).tolist() == [-1], name
         assert live.event_counts["edit of an unknown work"] == 1
-        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+        assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
 def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_live, now):
@@ -216,7 +216,7 @@ def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_liv
             now_ms=now,
         )
         assert (told.events, told.waiting, live.event_counts["folded"]) == (2, None, 1)
-        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+        assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
 def test_a_work_has_one_vector_in_every_process_and_after_each_start(open_live, snapshot, now):
@@ -243,9 +243,9 @@ def test_a_creator_is_blocked_however_an_edit_wrote_the_number(open_live, snapsh
         edit = {"kind": "edit", "work": NEW, "columns": {"creator_id": float(CREATOR)}}
         live.record([upload(creator=CREATOR + 1), {**edit, "time_ms": now + 1}], now_ms=now + 1)
         live.record([{"kind": "block", "creator": CREATOR}], now_ms=now + 2)
-        assert NEW not in [item.id for item in ask(live, USER, time_ms=now)]
+        assert NEW not in [item.item_id for item in ask(live, USER, time_ms=now)]
         live.record([{"kind": "unblock", "creator": CREATOR}], now_ms=now + 3)
-        assert NEW in [item.id for item in ask(live, USER, time_ms=now)]
+        assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
 RULES = """
@@ -269,7 +269,7 @@ def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_i
 
         def there(work):
             found = index.search(np.ones((1, index.dim), np.float32), 99).ids
-            assert (work in found) == (work in [item.id for item in ask(live, USER, time_ms=now)])
+            assert (work in found) == (work in [item.item_id for item in ask(live, USER, time_ms=now)])
             return work in found
 
         live.record([upload(duration_s=90), upload(NEW + 1, duration_s=90)], now_ms=now)
@@ -303,7 +303,7 @@ quality = { column = "duration_s" }
             upload(NEW + 3, duration_s=30),
         ]
         assert live.record(rows, now_ms=now).events == 4
-        feed = [item.id for item in ask(live, USER, time_ms=now)]
+        feed = [item.item_id for item in ask(live, USER, time_ms=now)]
         assert [work for work in range(NEW, NEW + 4) if work in feed] == [NEW + 3]
         screened = {why: n for why, n in live.event_counts.items() if why.startswith("screened")}
         assert screened == {
@@ -317,9 +317,9 @@ def test_text_ids_are_kept_unchanged(tmp_path, now):
     path = live_config(tmp_path, state="state", ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
         before = ask(live, "u1", time_ms=now)
-        assert all(item.id.startswith("w") for item in before)
+        assert all(item.item_id.startswith("w") for item in before)
         rows = [
-            {"kind": "exposure", "user": "u1", "work": before.items[0].id, "labels": ["like"]},
+            {"kind": "exposure", "user": "u1", "work": before.items[0].item_id, "labels": ["like"]},
             {"kind": "follow", "user": "a new user", "creator": "a new creator"},
             upload("a new work", "a new creator", song_id=3),
             {"kind": "exposure", "user": 7, "work": "w100"},
@@ -330,16 +330,16 @@ def test_text_ids_are_kept_unchanged(tmp_path, now):
         assert told.events == 3
         assert told.refused == {"user is no id of this platform": 2, "work is no id of this platform": 1}
         feed = ask(live, "u1", time_ms=now)
-        assert "a new work" in [item.id for item in feed] and before.items[0].id not in [
-            item.id for item in feed
+        assert "a new work" in [item.item_id for item in feed] and before.items[0].item_id not in [
+            item.item_id for item in feed
         ]
         assert "follow" in found_by(ask(live, "a new user", time_ms=now), "a new work")
         live.record([{"kind": "exposure", "user": "a new user", "work": "a new work"}], now_ms=now)
         assert not found_by(ask(live, "a new user", time_ms=now), "a new work")
     with open_hot_swap(path, None) as again:
-        assert "a new work" in [item.id for item in ask(again, "u1", time_ms=now)]
+        assert "a new work" in [item.item_id for item in ask(again, "u1", time_ms=now)]
         again.record([{"kind": "delete", "work": "a new work"}], now_ms=now + 1)
-        assert "a new work" not in [item.id for item in ask(again, "u1", time_ms=now)]
+        assert "a new work" not in [item.item_id for item in ask(again, "u1", time_ms=now)]
 
 
 def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_path, now):
@@ -351,7 +351,7 @@ def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_p
     path = live_config(tmp_path, state="state", more='screen = "screen.toml"', ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
         live.record([upload("one", "bad"), upload("two", "good")], now_ms=now)
-        feed = [item.id for item in ask(live, "u1", time_ms=now)]
+        feed = [item.item_id for item in ask(live, "u1", time_ms=now)]
         assert "two" in feed and "one" not in feed
 
 
@@ -368,7 +368,7 @@ def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them
             gone, seen = {*deleted}, {*shown} if user == USER else set()
             feed = ask(live, user, time_ms=now)
             assert not feed.degraded and len(feed)
-            assert not (gone | seen) & {item.id for item in feed}
+            assert not (gone | seen) & {item.item_id for item in feed}
             n += 1
         return n
 
@@ -391,4 +391,4 @@ def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them
         assert all(each.result() for each in asking)
         assert live.reloads.done == 3
         kept = [NEW + at for at in range(30) if at % 3]
-        assert {*kept} <= {item.id for item in ask(live, 2, k=90, time_ms=now)}
+        assert {*kept} <= {item.item_id for item in ask(live, 2, k=90, time_ms=now)}

@@ -72,10 +72,10 @@ def cascade(*sources, observers=(), stages=None):
 
 def test_the_best_works_come_out_and_know_who_found_them():
     feed = cascade().run(Request(user_id=5, k=2))
-    assert [item.id for item in feed.items] == [4, 3]
-    assert [item.recalled_by for item in feed] == [("b",), ("a", "b")]
+    assert [item.item_id for item in feed.items] == [4, 3]
+    assert [item.sources for item in feed] == [("b",), ("a", "b")]
     assert feed.versions == {"model": 7}
-    assert feed.short is None
+    assert feed.shortfall is None
     assert len(feed) == 2
 
 
@@ -111,8 +111,8 @@ def test_a_request_without_a_moment_is_of_now_in_milliseconds():
 
 
 def test_a_user_never_seen_is_served_and_the_answer_says_so():
-    assert cascade().run(Request(user_id=0)).cold_start
-    assert not cascade().run(Request(user_id=1)).cold_start
+    assert cascade().run(Request(user_id=0)).is_cold_start
+    assert not cascade().run(Request(user_id=1)).is_cold_start
 
 
 def test_a_channel_that_may_fail_is_passed_over_and_named():
@@ -120,7 +120,7 @@ def test_a_channel_that_may_fail_is_passed_over_and_named():
         Request(1)
     )
     assert feed.degraded == ("recall.social",)
-    assert [item.id for item in feed] == [1]
+    assert [item.item_id for item in feed] == [1]
 
 
 def test_a_channel_that_must_not_fail_fails_the_request():
@@ -151,12 +151,12 @@ def test_no_candidates_give_an_empty_feed():
 
 def test_fewer_works_than_wanted_say_why():
     feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
-    assert str(feed.short) == "2 of 10 items: recall returned 2 different items (a 2, b 1)"
+    assert str(feed.shortfall) == "2 of 10 items: recall returned 2 different items (a 2, b 1)"
     assert feed.to_dict()["short"]["reason"] == "exhausted"
     feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=5))
-    assert (feed.short.reason, feed.short.step) == ("exhausted", "recall.merge")
+    assert (feed.shortfall.reason, feed.shortfall.step) == ("exhausted", "recall.merge")
     feed = cascade(stages=(Stage("rank", (TopK(3), TopK())),)).run(Request(1, k=4))
-    assert (feed.short.reason, feed.short.detail) == ("limit", "rank. keeps at most 3 (of 4)")
+    assert (feed.shortfall.reason, feed.shortfall.detail) == ("limit", "rank. keeps at most 3 (of 4)")
 
 
 def test_an_answer_names_the_generation_and_the_versions_that_were_read():

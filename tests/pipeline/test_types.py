@@ -102,8 +102,8 @@ def test_a_request_is_made_of_whole_numbers(wrong):
 
 
 def test_items_name_the_channels_that_found_them():
-    feed = Page(Request(1), some(), Trace(), channels=("profile", "social"))
-    assert [item.recalled_by for item in feed] == [("profile",), ("social",), ("profile", "social")]
+    feed = Page(Request(1), some(), Trace(), source_names=("profile", "social"))
+    assert [item.sources for item in feed] == [("profile",), ("social",), ("profile", "social")]
     assert [item.position for item in feed] == [0, 1, 2]
 
 

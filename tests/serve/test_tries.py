@@ -25,7 +25,7 @@ def cascade(config):
 
 
 def feeds(cascade, k=10):
-    return [[item.id for item in cascade.run(karec.Request(user, k))] for user in USERS]
+    return [[item.item_id for item in cascade.run(karec.Request(user, k))] for user in USERS]
 
 
 def test_a_variant_with_nothing_changed_gives_the_same_feeds(cascade):
@@ -68,7 +68,7 @@ def test_without_rules_the_order_of_diversity_stays(cascade):
     for user in USERS:
         whole, feed = (each.run(karec.Request(user, explain=True)) for each in (cascade, without))
         arranged = next(step.notes["explanation"] for step in whole.trace.steps if step.step == "page_rules")
-        assert [item.id for item in feed] == arranged["before"]
+        assert [item.item_id for item in feed] == arranged["before"]
 
 
 @pytest.mark.parametrize("place", ["prerank.quota", "rerank.freshness", "rerank.dpp", "rank.top_k"])

@@ -125,9 +125,9 @@ def report_on(
         "feed": [
             {
                 "position": item.position,
-                "id": item.id,
+                "id": item.item_id,
                 "score": item.score,
-                "recalled_by": list(item.recalled_by),
+                "recalled_by": list(item.sources),
             }
             for item in _named(served, served.feeds[0])
         ],

@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     @classmethod
     def of(cls, answer: Page, ms: float) -> Seen:
         request = answer.request
-        what = answer.degraded, answer.cold_start, answer.short is not None
+        what = answer.degraded, answer.is_cold_start, answer.shortfall is not None
         return cls(request.scene, answer.trace.steps, ms, request.k, len(answer.candidates), *what)
 
 

@@ -37,9 +37,9 @@ def test_each_user_has_the_feed_that_one_request_gives(job, cascade, bundle, use
             {
                 "user": user,
                 "position": item.position,
-                "item": item.id,
+                "item": item.item_id,
                 "score": pytest.approx(item.score),
-                "found_by": list(item.recalled_by),
+                "found_by": list(item.sources),
             }
             for item in feed
         ]

@@ -19,7 +19,7 @@ def test_a_feed_keeps_the_rules(cascade, bundle):
     for user in bundle.snapshot.users.ids[:20]:
         feed = cascade.run(Request(int(user), time_ms=bundle.snapshot.time_ms))
         assert len(feed) == 10
-        assert not feed.cold_start
+        assert not feed.is_cold_start
         assert feed.degraded == ()
         for column in ("song_id", "creator_id"):
             values = bundle.snapshot.works[column][bundle.snapshot.works.lookup(feed.candidates.ids)]
@@ -90,7 +90,7 @@ def test_what_was_shown_does_not_come_again(cascade, bundle):
 
 def test_a_user_never_seen_is_served_and_told_so(cascade, bundle):
     feed = cascade.run(Request(10**15, time_ms=bundle.snapshot.time_ms))
-    assert feed.cold_start
+    assert feed.is_cold_start
     assert len(feed) == 10
 
 

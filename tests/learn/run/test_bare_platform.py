@@ -42,7 +42,7 @@ def test_platform_without_roles_trains_and_serves(bare, tmp_path):
     served = serve(bare, set_up(bare, tmp_path / "run", read_run(tmp_path / "run")["settings"], tmp_path), 5)
     report = report_on(bare, served, trained.quality, loss_of(served))
     assert all(len(feed) == 10 and not feed.degraded for feed in served.feeds)
-    assert {name for feed in served.feeds for item in feed for name in item.recalled_by} <= {
+    assert {name for feed in served.feeds for item in feed for name in item.sources} <= {
         "model",
         "popular",
     }
