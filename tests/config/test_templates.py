@@ -176,8 +176,7 @@ def test_comments_are_of_different_people(asked, bundle):
         ),
         (
             ('{ use = "blend", share = 0.25 },', '{ use = "ranker" },'),
-            r"the bundle's ranker knows works and "
-            r"no items",
+            r"the bundle's ranker scores works, not items",
         ),
         (
             ("watch_30m = 1500.0", "watch_2h = 1.0"),
