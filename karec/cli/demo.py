@@ -25,7 +25,7 @@ def demo(arguments: argparse.Namespace) -> None:
     from karec.cli.train import learn, publish_run
     from karec.lab.demo.loop import Loop, Quality, page_parts, start_background_task
     from karec.lab.demo.report import write_demo
-    from karec.lab.demo.scenes import asked_scenes, kinds_of, scenes_of
+    from karec.lab.demo.scenes import asked_scenes, item_types_of, scenes_of
     from karec.lab.demo.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
     from karec.lab.demo.serve import loss_of, report_on, serve
 
@@ -39,7 +39,7 @@ def demo(arguments: argparse.Namespace) -> None:
         twice = can_teach(dataset, arguments.requests)
         published: dict[str, Any] = {}
         if scenes and data.world is not None:
-            published = {"scenes": scenes, "kinds_of": kinds_of(data.world)}
+            published = {"scenes": scenes, "item_types_of": item_types_of(data.world)}
         first = learn(arguments, data, progress, serves=True)
         config = publish_run(arguments, data, first.folder, progress, lists=not twice, **published)
         evaluation = stack.enter_context(

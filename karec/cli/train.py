@@ -16,7 +16,7 @@ from karec.errors import ConfigError, DataError, MissingExtra
 if TYPE_CHECKING:
     from karec.cli.inputs import Loaded
     from karec.cli.progress import ProgressBars
-    from karec.config.project import KindsOf
+    from karec.config.project import ItemTypesOf
     from karec.learn.run.train import TrainResult
 
 NOT_PUBLISHED = 3  # exit status: trained, and worse than the version in service, which stays
@@ -140,10 +140,10 @@ def publish_run(
     *,
     lists: bool = True,
     scenes: Sequence[str] = (),
-    kinds_of: KindsOf | None = None,
+    item_types_of: ItemTypesOf | None = None,
 ) -> Path:
     """The curves of ``run``, and its models over the platform as ``--out``'s current bundle; the config's
-    path. ``lists``, ``scenes`` and ``kinds_of`` as ``set_up``."""
+    path. ``lists``, ``scenes`` and ``item_types_of`` as ``set_up``."""
     from karec.config.project import set_up
     from karec.evaluate.quality import read_run
     from karec.lab.curves import write_curves
@@ -165,8 +165,8 @@ def publish_run(
         signing_key=getattr(arguments, "signing_key", None),
         lists=lists,
         scenes=scenes,
-        kinds_of=kinds_of,
-        rolling=getattr(arguments, "rolling", False),
+        item_types_of=item_types_of,
+        is_rolling=getattr(arguments, "rolling", False),
     )
 
 

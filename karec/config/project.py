@@ -20,7 +20,7 @@ from karec.refresh.next_version import publish_next_version
 from karec.refresh.publish_run import KEEP, publish
 from karec.times import Progress
 
-KindsOf = Callable[[Snapshot], Mapping[str, DerivedItemType]]
+ItemTypesOf = Callable[[Snapshot], Mapping[str, DerivedItemType]]
 
 
 def set_up(
@@ -35,32 +35,36 @@ def set_up(
     signing_key: Path | None = None,
     lists: bool = True,
     scenes: Sequence[str] = (),
-    kinds_of: KindsOf | None = None,
-    rolling: bool = False,
+    item_types_of: ItemTypesOf | None = None,
+    is_rolling: bool = False,
 ) -> Path:
-    """Publish the models of ``run`` over the platform as test begins; write ``out/karec.toml`` where there is
-    none. ``settings`` are those of the run's run.json.
+    """Publishes the models of ``run`` for the start of the test period. Writes ``out/karec.toml`` if there is
+    none. Returns its path.
 
-    ``keep`` and ``lists`` as ``karec.publish``. Beside a new ``karec.toml`` lies its prerank for C++ hosts;
-    whoever edits it calls ``karec export stage`` again. ``ids`` is a folder with the maps of the platform's
-    ids, where they are not the dataset's numbers. ``scenes``: templates that a new config has beside its main
-    scene; ``kinds_of``: what they recommend beside works, songs and creators, as of the snapshot that is
-    published. ``rolling``: beside the version in service (``karec.refresh.next_version``), in place of a
-    bundle of
-    its own vectors alone.
+    Args:
+        settings: those of the run's run.json.
+        ids, keep, signing_key, lists: as for ``karec.publish``.
+        scenes: templates of scenes that a new karec.toml has besides the main one.
+        item_types_of: returns further item types for these scenes from the published snapshot.
+        is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
+
+    With a new karec.toml, the main scene's prerank is exported for C++ hosts; ``karec export stage`` does it
+    again after a change of the file.
     """
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
-    published: dict[str, Any] = {
-        "ids": ids,
-        "keep": keep,
-        "signing_key": signing_key,
-        "item_types": {} if kinds_of is None else kinds_of(snapshot),
-        "lists": lists,
-    }
-    publisher = publish_next_version if rolling else publish
-    folder = publisher(run, snapshot, out / "bundles", progress, **published)
+    folder = (publish_next_version if is_rolling else publish)(
+        run,
+        snapshot,
+        out / "bundles",
+        progress,
+        ids=ids,
+        keep=keep,
+        signing_key=signing_key,
+        lists=lists,
+        item_types={} if item_types_of is None else item_types_of(snapshot),
+    )
     config = out / "karec.toml"
-    if not config.exists():  # its owner may have changed it
+    if not config.exists():  # else the user may have changed it
         scene = main_scene(dataset)
         by_towers = dataset.drawn is not None and settings["distil"]["recipe"] == "retrieval"
         text = home_scene_text(scene, snapshot, settings["fusion"], is_ranked_by_towers=by_towers)
@@ -70,12 +74,12 @@ def set_up(
 
 
 def _texts(scenes: Sequence[str], main: str, bundle: Bundle) -> list[str]:
-    """The templates of ``scenes``, for the items that ``bundle`` holds."""
-    kinds = {name: bundle.item_type(name).index.columns.keys() for name in bundle.item_types}
-    return [added_scene_text(name, main, kinds) for name in scenes if name != main]
+    """Returns the texts of the templates ``scenes`` for the item types of ``bundle``."""
+    columns = {name: bundle.item_type(name).index.columns.keys() for name in bundle.item_types}
+    return [added_scene_text(name, main, columns) for name in scenes if name != main]
 
 
 def main_scene(dataset: Dataset) -> str:
-    """The name of the scene with the most exposures."""
-    scene = dataset.exposures.scene  # −1: a scene that the data do not name, of an event log
+    """Returns the scene with the most impressions."""
+    scene = dataset.exposures.scene  # −1: an event of a scene that the data do not name
     return dataset.snapshot.labels["scene"][int(np.bincount(scene[scene >= 0], minlength=1).argmax())]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from karec.bundle.item_types import ItemTypeBundle
 from karec.config import load_cascade, open_bundle
-from karec.config.project import KindsOf
+from karec.config.project import ItemTypesOf
 from karec.config.templates import HOME, OTHERS
 from karec.errors import nearest
 from karec.lab.demo.serve import asked_users
@@ -63,7 +63,7 @@ def asked_scenes(name: str | None, data: str) -> list[str]:
     return known if name == ALL else list(TOGETHER.get(name, (name,)))
 
 
-def kinds_of(world: World) -> KindsOf:
+def item_types_of(world: World) -> ItemTypesOf:
     """What the scenes of ``world`` recommend beside works, as of the snapshot that is published."""
     return lambda snapshot: {name: kind.made for name, kind in make_kinds(world, snapshot).items()}
 
