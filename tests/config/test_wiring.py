@@ -205,8 +205,7 @@ def test_a_scene_without_recall_is_refused(write_config):
     text = text.replace('[{ use = "popular", quota = 8 }]', "[]")
     with pytest.raises(
         ConfigError,
-        match=r"scenes\.home\.recall: a scene needs at least one recall "
-        r"channel$",
+        match=r"scenes\.home\.recall: a scene needs at least one source$",
     ):
         load_cascade(write_config(text), "home")
 
