@@ -30,7 +30,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
@@ -50,49 +50,6 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _NATIVE = (date, datetime)  # TOML has them, so a string is not converted to them
-
-REMOVED: Mapping[str, str] = {
-    "ranker.first": "Delete it. To save time, lower limits.prerank of the scene.",
-    "ranker.precision": "Delete it: rankers serve in float32. `karec export models` writes int8 variants.",
-    **dict.fromkeys(
-        ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
-        "Delete it: distil.list_weight trains the order of a list.",
-    ),
-    "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
-    "distil.born_again": "Delete it: the towers are trained once.",
-    **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
-    "model = 'first'": "Delete the stage. To save time, lower limits.prerank of the scene.",
-    "recall.floor": "Use 'min_items'.",
-    **dict.fromkeys(
-        ("query.substitute", "recall.substitute", "steps.substitute", "stages.substitute"),
-        "Use 'fallback' of a stage: a list of steps with the filters and rules of the stage.",
-    ),
-    **{
-        f"use = {old!r}": f"Use {new!r}."
-        for old, new in {
-            "i2i": "item_to_item",
-            "on_now": "open_now",
-            "is_on": "is_open",
-            "as_user": "same_as_user",
-            "scatter": "page_rules",
-            "random": "karec.lab.simulate.random_order:RandomOrder",
-        }.items()
-    },
-    "scenes.items": "Use 'item_type'.",
-    "scenes.request": "Use 'query'.",
-    "scenes.observers": "Use 'side_effects'.",
-    "scenes.counts": "Use 'limits'.",
-    "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
-    ".debuts": "Use 'new_creators_per_day'.",
-    "exposure.floors": "Use 'guarantees'.",
-    "exposure.spread": "Use 'fairness'.",
-    "exposure.places_a_day": "Use 'impressions_per_day'.",
-    **dict.fromkeys(
-        ("use = 'exposure'", "use = 'exposures'", "use = 'exposure_prices'"),
-        "Delete the entry: a scene with a table `exposure` has exposure_control and exposure_counter.",
-    ),
-}
-"""Advice for a removed key, by `table.key`, or a removed value, by `key = 'value'`."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,22 +85,25 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Place:
     """A place in a TOML file, written `file: scenes.home.recall[0]`. `place[key]` is one level deeper.
 
-    `keys` is the text that messages show, `path` the keys and positions from the top of the file.
+    keys      the text that messages show
+    path      the keys and positions from the top of the file
+    removed   advice for removed keys of the file, by `table.key`, and for removed values, by `key = 'value'`
     """
 
     file: Path
     keys: str = ""
     path: Keys = ()
+    removed: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __getitem__(self, key: str | int) -> Place:
         path = (*self.path, key)
         if isinstance(key, int):
-            return Place(self.file, f"{self.keys}[{key}]", path)
-        return Place(self.file, f"{self.keys}.{key}" if self.keys else key, path)
+            return replace(self, keys=f"{self.keys}[{key}]", path=path)
+        return replace(self, keys=f"{self.keys}.{key}" if self.keys else key, path=path)
 
     def called(self, keys: str) -> Place:
         """Returns the same place with another text for messages."""
-        return Place(self.file, keys, self.path)
+        return replace(self, keys=keys)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.keys}" if self.keys else str(self.file)
@@ -231,6 +191,9 @@ def _convert_table(
     tag_field = cls.__struct_config__.tag_field if issubclass(cls, msgspec.Struct) else None
     for key, value in table.items():
         if key == tag_field:
+            continue
+        if (advice := place.removed.get(f"{key} = {value!r}")) is not None:
+            errors.append(place.refusal(f"{key} = {value!r} was removed. {advice}", key))
             continue
         if key not in fields:
             nested = [name for name, field in fields.items() if _has_field(field.hint, key)]
@@ -331,11 +294,8 @@ def _convert_union(
 
 
 def _wrong_value(value: object, expected: str, place: Place, table: Place) -> ConfigError:
-    assignment = f"{place.keys.removeprefix(table.keys).removeprefix('.')} = {value!r}"
-    if assignment in REMOVED:
-        error = table.refusal(f"{assignment} was removed. {REMOVED[assignment]}")
-    else:
-        error = table.refusal(f"{assignment}, expected {expected}")
+    name = place.keys.removeprefix(table.keys).removeprefix(".")
+    error = table.refusal(f"{name} = {value!r}, expected {expected}")
     error.path = place.path
     return error
 
@@ -446,8 +406,8 @@ def unknown_key(key: str, known: Iterable[str], place: Place, nested: Sequence[s
     """Returns the error for a key that is not `known`. `nested`: tables in `place` that have this key."""
     known = sorted(known)
     # An entry of a list may be named: recall.popular.min_items, scenes.home.limits.
-    tables = [name for name in place.path if isinstance(name, str)][-2:]
-    advice = next((REMOVED[old] for name in tables if (old := f"{name}.{key}") in REMOVED), None)
+    tables = [name for name in place.path if isinstance(name, str)][-2:] or [""]
+    advice = next((place.removed[old] for name in tables if (old := f"{name}.{key}") in place.removed), None)
     if advice is not None:
         return place.refusal(f"the key {key!r} was removed. {advice}", key)
     if nested:
@@ -462,13 +422,6 @@ def check_keys(table: Mapping[str, Any], known: Iterable[str], place: Place) -> 
     for key in table:
         if key not in known:
             raise unknown_key(key, known, place)
-
-
-def refuse_removed(key: str, value: object) -> None:
-    """Raises ConfigError if `value` of `key` was removed."""
-    assignment = f"{key} = {value!r}"
-    if assignment in REMOVED:
-        raise ConfigError(f"{assignment} was removed. {REMOVED[assignment]}")
 
 
 def toml_key(key: str) -> str:

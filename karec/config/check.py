@@ -9,7 +9,7 @@ from typing import Any
 from karec.bundle import Bundle
 from karec.config.assemble import STAGE_ROLES, StageTable, build_cascade, refused_steps
 from karec.config.registry import build_exposure_step, make_unbuilt_step, step_classes, step_mistakes
-from karec.config.scenes import RECALL, Config, FileTable, Scene
+from karec.config.scenes import RECALL, Config, FileTable, Scene, file_place
 from karec.config.show import Origins
 from karec.config.wiring import wiring_mistakes, with_exposure_control
 from karec.errors import ConfigError, KarecError
@@ -52,7 +52,7 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
 
 def _file_mistakes(config: Config) -> Iterator[ConfigError]:
     """Yields the mistakes outside of the scenes."""
-    place = Place(config.path)
+    place = file_place(config.path)
     errors = mistakes(FileTable, config.table, place)
     yield from errors
     wrong_tables = {error.path[0] for error in errors if error.path}
@@ -78,7 +78,7 @@ def _build_mistakes(config: Config, name: str, bundle: Bundle) -> Iterator[Confi
     except ConfigError as error:
         yield error
     except KarecError as error:
-        yield Place(config.path)["scenes"][name].refusal(error)
+        yield file_place(config.path)["scenes"][name].refusal(error)
 
 
 def _scene_mistakes(config: Config, name: str) -> list[ConfigError]:

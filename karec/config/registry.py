@@ -19,7 +19,7 @@ from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError, nearest
 from karec.exposure.controller import ExposureController
 from karec.pipeline.step import Source, Step
-from karec.toml import REMOVED, NonNegativeInt, Place, construct, convert, mistakes, read_key
+from karec.toml import NonNegativeInt, Place, construct, convert, mistakes, read_key
 
 EXPOSURE_STEPS = ("underexposed", "exposure_control", "exposure_counter")  # added for a table `exposure`
 MAX_TIMEOUT_MS = 86_400_000  # a day; threading limits the time that a thread can wait
@@ -129,7 +129,7 @@ def step_class(use: str, place: Place) -> type[Any]:
         known = step_classes()
         if use in known:
             return known[use]
-        if (advice := REMOVED.get(f"use = {use!r}")) is not None:
+        if (advice := place.removed.get(f"use = {use!r}")) is not None:
             raise place.refusal(f"use = {use!r} was removed. {advice}")
         raise place.refusal(
             f"no step {use!r}{nearest(use, known)}; known are {sorted(known)}, or write "

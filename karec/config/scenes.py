@@ -45,6 +45,7 @@ from msgspec import UNSET, Meta, structs
 from karec.bundle.sealed_text import read_kind
 from karec.config.inherit import LISTS, merge
 from karec.config.live_settings import LiveSettings
+from karec.config.removed import REMOVED
 from karec.config.serve_settings import SHOWN, ServeSettings
 from karec.errors import ConfigError, nearest
 from karec.toml import Count, Place, Settings, check_keys, convert, mistakes, read_key, read_tables, read_toml
@@ -81,6 +82,11 @@ class FileTable(Settings, frozen=True):
     threads: Count | None = None
     live: LiveSettings | None = None
     serve: ServeSettings = ServeSettings()
+
+
+def file_place(path: Path) -> Place:
+    """Returns the top of the karec.toml at `path`."""
+    return Place(path, removed=REMOVED)
 
 
 @dataclass(frozen=True)
@@ -133,13 +139,13 @@ class Config:
         if kind is not None:
             raise ConfigError(f"{path} is a file of kind {kind} for C++ hosts; a karec.toml belongs here")
         table = read_toml(path)
-        check_keys(table, FileTable.__struct_fields__, Place(path))
+        check_keys(table, FileTable.__struct_fields__, file_place(path))
         return cls.from_table(path, table)
 
     @classmethod
     def from_table(cls, path: Path, table: dict[str, Any]) -> Config:
         """Returns the config of a whole `table` without checking its other keys."""
-        place = Place(path)
+        place = file_place(path)
         scenes = read_key(table, "scenes", dict, place)
         if not scenes:
             raise place.refusal("scenes is empty; a scene is a table [scenes.NAME]")
@@ -147,7 +153,7 @@ class Config:
 
     def _read(self, key: str, default: Any = None) -> Any:
         hints = {field.name: field.type for field in structs.fields(FileTable)}
-        return read_key(self.table, key, hints[key], Place(self.path), default)
+        return read_key(self.table, key, hints[key], file_place(self.path), default)
 
     @property
     def bundle(self) -> Path:
@@ -165,12 +171,12 @@ class Config:
         """The settings of the online store; None without the table."""
         if "live" not in self.table:
             return None
-        return convert(LiveSettings, self.table["live"], Place(self.path)["live"])
+        return convert(LiveSettings, self.table["live"], file_place(self.path)["live"])
 
     @property
     def serve(self) -> ServeSettings:
         """The settings of `karec serve`; defaults without the table."""
-        place = Place(self.path)["serve"]
+        place = file_place(self.path)["serve"]
         settings = convert(ServeSettings, self.table.get("serve", {}), place)
         if settings.exposure == SHOWN and "live" not in self.table:
             raise place["exposure"].refusal(
@@ -234,11 +240,11 @@ class Config:
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """Returns the place of a scene; its text names the inherited scenes."""
         inherited = f" (inherits {', '.join(parents)})" if parents else ""
-        return Place(self.path)["scenes"][name].called(f"scenes.{name}{inherited}")
+        return file_place(self.path)["scenes"][name].called(f"scenes.{name}{inherited}")
 
     def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Returns the table of `name` merged over its parents, and the parents, nearest first."""
-        place = Place(self.path)
+        place = file_place(self.path)
         if children:
             place = place["scenes"][children[-1]]["inherits"].called(f"scenes.{children[-1]}")
         if name not in self.scenes:
@@ -249,7 +255,7 @@ class Config:
             raise place.refusal(
                 f"inherits in a circle: {' → '.join((*children[children.index(name) :], name))}"
             )
-        place = Place(self.path)["scenes"][name]
+        place = file_place(self.path)["scenes"][name]
         table = self.scenes[name]
         if not isinstance(table, dict):
             raise place.refusal("must be a table")

@@ -166,7 +166,8 @@ def read_arms(path: str | Path) -> Arms:
         raise ConfigError(
             f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
         )
-    return convert(Arms, read_toml(Path(path)), Place(Path(path)))
+    removed = {".debuts": "Use 'new_creators_per_day'."}
+    return convert(Arms, read_toml(Path(path)), Place(Path(path), removed=removed))
 
 
 def _limits_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from karec.errors import ConfigError
 from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps, min_count
 from karec.models.fusion import ObjectiveWeights
 from karec.toml import (
-    REMOVED,
     Count,
     Fraction,
     NonNegative,
@@ -33,6 +32,18 @@ from karec.toml import (
 )
 
 QUICK_STEPS = 2000
+REMOVED: Mapping[str, str] = {
+    "ranker.first": "Delete it. To save time, lower limits.prerank of the scene.",
+    "ranker.precision": "Delete it: rankers serve in float32. `karec export models` writes int8 variants.",
+    **dict.fromkeys(
+        ("distil.pairwise", "distil.pairwise_weight", "distil.chunks"),
+        "Delete it: distil.list_weight trains the order of a list.",
+    ),
+    "distil.unexposed_weight": "Delete it: distil.pool_weight trains on works that were not shown.",
+    "distil.born_again": "Delete it: the towers are trained once.",
+    **{f"recipe = {name!r}": "Use 'list'." for name in ("pairwise", "chunks", "unexposed", "born-again")},
+}
+"""Advice for removed keys, by `table.key`, and removed values, by `key = 'value'`."""
 AUTO = "auto"
 RecipeName = Literal[
     "auto", "hard", "model-distillation", "feature-distillation", "pools", "list", "retrieval"
@@ -193,11 +204,11 @@ class TrainSettings(Settings, frozen=True):
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Reads a TOML file. Raises ConfigError with a line for each mistake."""
-        table = read_toml(path)
+        table, place = read_toml(path), Place(path, removed=REMOVED)
         distil = table.get("distil")
         recipe = distil.get("recipe") if isinstance(distil, dict) else None
         is_known = isinstance(recipe, str) and recipe in RECIPES
-        return convert(cls, table, Place(path), base=cls().with_recipe(str(recipe)) if is_known else cls())
+        return convert(cls, table, place, base=cls().with_recipe(str(recipe)) if is_known else cls())
 
     def to_toml(self) -> str:
         """Returns the text of a file that `from_toml` reads as these settings, without the model version."""

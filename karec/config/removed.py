@@ -1,0 +1,38 @@
+"""Removed keys, values and steps of karec.toml, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REMOVED: Mapping[str, str] = {
+    "model = 'first'": "Delete the stage. To save time, lower limits.prerank of the scene.",
+    "recall.floor": "Use 'min_items'.",
+    **dict.fromkeys(
+        ("query.substitute", "recall.substitute", "steps.substitute", "stages.substitute"),
+        "Use 'fallback' of a stage: a list of steps with the filters and rules of the stage.",
+    ),
+    **{
+        f"use = {old!r}": f"Use {new!r}."
+        for old, new in {
+            "i2i": "item_to_item",
+            "on_now": "open_now",
+            "is_on": "is_open",
+            "as_user": "same_as_user",
+            "scatter": "page_rules",
+            "random": "karec.lab.simulate.random_order:RandomOrder",
+        }.items()
+    },
+    "scenes.items": "Use 'item_type'.",
+    "scenes.request": "Use 'query'.",
+    "scenes.observers": "Use 'side_effects'.",
+    "scenes.counts": "Use 'limits'.",
+    "exposure.controller": "Delete it: the only controller is dual ascent, 'dual'.",
+    "exposure.floors": "Use 'guarantees'.",
+    "exposure.spread": "Use 'fairness'.",
+    "exposure.places_a_day": "Use 'impressions_per_day'.",
+    **dict.fromkeys(
+        ("use = 'exposure'", "use = 'exposures'", "use = 'exposure_prices'"),
+        "Delete the entry: a scene with a table `exposure` has exposure_control and exposure_counter.",
+    ),
+}
+"""Advice by `table.key`, or by `key = 'value'`. It is deleted with version 0.1.0."""
