@@ -27,7 +27,7 @@ def demo(arguments: argparse.Namespace) -> None:
     from karec.lab.demo.report import write_demo
     from karec.lab.demo.scenes import asked_scenes, item_types_of, scenes_of
     from karec.lab.demo.second_round import can_teach, learn_from_served, rounds_of, serve_to_teach
-    from karec.lab.demo.serve import loss_of, report_on, serve
+    from karec.lab.demo.serve import funnel_loss_of, report_on, serve
 
     start = time.perf_counter()
     scenes = asked_scenes(arguments.scene, arguments.data)
@@ -58,7 +58,7 @@ def demo(arguments: argparse.Namespace) -> None:
         if taught is not None:
             rounds = rounds_of(dataset, (first.folder, last.folder), taught, config)
         served = serve(dataset, config, arguments.requests, progress=progress)
-        loss = loss_of(served, progress)
+        loss = funnel_loss_of(served, progress)
         found = None
         if scenes and data.world is not None:
             found = scenes_of(data.world, config, scenes, arguments.requests, progress)

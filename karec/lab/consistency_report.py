@@ -16,17 +16,20 @@ from karec.evaluate.tables import (
 )
 from karec.lab.report import Chart, Part, Table, lines, write_report
 
-FORMAT = 2  # of consistency.json; format 1 had no funnel_loss
-X, Y = "share of the pool that prerank keeps", "share of the ranker's best that it keeps"
+FORMAT = 2  # of consistency.json
+X, Y = "fraction of the pool that prerank keeps", "fraction of the ranker's best that it keeps"
 
 
 def write_consistency(
     report: Mapping[str, Mapping[str, Any]], losses: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> tuple[Path, Path]:
-    """Writes consistency.json and consistency.html. ``report`` is {source of the pools: result of
-    ``consistency``}, ``losses`` {source: result of ``funnel_loss``}, as in docs/formats.md."""
-    told = {"format": FORMAT, **report, "funnel_loss": losses}
-    return write_report(told, folder, "consistency", "Do prerank and rank agree?", _parts(report, losses))
+    """Writes consistency.json and consistency.html, as in docs/formats.md.
+
+    ``report``: {origin of the pools: result of ``consistency``}, ``losses``: {origin: result of
+    ``funnel_loss``}.
+    """
+    content = {"format": FORMAT, **report, "funnel_loss": losses}
+    return write_report(content, folder, "consistency", "Do prerank and rank agree?", _parts(report, losses))
 
 
 def _parts(

@@ -14,8 +14,8 @@ from karec.lab.report import BLUE, GREY, ORANGE, Chart, svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SMOOTH = 9  # points
-SCORES = {"recall_towers": "found in top 1 %"}  # of trainings whose epochs have another score than the AUC
+SMOOTHING = 9  # points
+SCORES = {"recall_towers": "found in top 1 %"}  # scores of epochs other than the AUC
 
 
 def write_curves(run: Mapping[str, Any], path: Path) -> None:
@@ -38,7 +38,7 @@ def _draw(axes: Axes, run: Mapping[str, Any], named: Sequence[str]) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         steps, loss = np.array(run["curves"][name]).T
         panel.plot(steps, loss, color=GREY, linewidth=0.8)
-        width = min(SMOOTH, len(loss))
+        width = min(SMOOTHING, len(loss))
         panel.plot(steps[width - 1 :], np.convolve(loss, np.ones(width) / width, "valid"), color=BLUE)
         panel.set_ylabel("loss", color=BLUE)
         panel.set_title(name, loc="left", fontsize=10)

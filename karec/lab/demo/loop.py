@@ -1,4 +1,4 @@
-"""The work of the demo's second process: it measures the first run, then plays three days."""
+"""The demo's second process: it measures the first run, then plays three days."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from karec.times import Progress
 
 MIN_ROWS = 50_000  # exposures; with fewer, a process takes longer to start than it saves
 DAYS = 3
-PART = PlatformPart(users=300, works=5.0)  # some 30 s of one core
+PART = PlatformPart(users=300, works=5.0)  # about 30 s of one core
 
 
 R = TypeVar("R")
@@ -36,7 +36,7 @@ def start_background_task(task: Task[R], dataset: Dataset, progress: Progress) -
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """``evaluate_run`` of the run ``folder``."""
+    """Task: ``evaluate_run`` of the run ``folder``."""
 
     dataset: Dataset
     folder: Path
@@ -50,18 +50,18 @@ def page_parts(loop: Mapping[str, Any] | None) -> list[Part]:
     if loop is None:
         return []
     about = (
-        f"A part of the platform: {PART.users:,} of its users might come, and the library held what they "
-        f"were shown before and {PART.works:g} in a hundred of the other works."
+        f"A sample of the platform: {PART.users:,} of its users may come. The library has the works that "
+        f"they were shown before and {PART.works:g} % of the others."
     )
     return [note(about), *parts_of(loop)]
 
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """The set ``demo``, played into ``out`` on the days after those of ``world``, with the models of the run
+    """Task: plays the arms ``demo`` into ``out`` on the days after ``world``, with the models of the run
     ``folder``.
 
-    Satiation is the fitted one, whatever the world's past was made with.
+    The satiation is the fitted one, whatever the past of the world was made with.
     """
 
     world: World

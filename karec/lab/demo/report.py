@@ -25,24 +25,32 @@ FORMAT = 4  # of report.json
 
 
 def write_demo(report: Mapping[str, Any], folder: Path, loop: Sequence[Part] = ()) -> tuple[Path, Path]:
-    """Writes report.json and report.html; their keys are documented in docs/formats.md. ``loop``: parts on
-    the report's ``loop``, if there is one."""
-    d = report["data"]
+    """Writes report.json and report.html; docs/formats.md documents the keys.
+
+    ``loop``: parts of the page on the report's ``loop``, if it has one.
+    """
+    data = report["data"]
     about = (
-        f"{d['works']:,} works, {d['users']:,} users, {d['exposures']:,} exposures; {report['requests']} "
+        f"{data['works']:,} works, {data['users']:,} users, {data['exposures']:,} exposures; "
+        f"{report['requests']} "
         f"requests, {report['timings_ms']['total']:.1f} ms each; model version {report['versions']['model']}."
     )
     days = ["<h1>Three days on this platform</h1>", *loop, "<h1>The cascade</h1>"] if loop else []
-    feed = Table(
-        "One feed",
+    page_table = Table(
+        "One page",
         ("place", "work", "score", "found by"),
         [
-            (str(i["position"] + 1), str(i["id"]), f"{i['score']:.4f}", ", ".join(i["recalled_by"]))
-            for i in report["feed"]
+            (
+                str(item["position"] + 1),
+                str(item["id"]),
+                f"{item['score']:.4f}",
+                ", ".join(item["recalled_by"]),
+            )
+            for item in report["feed"]
         ],
     )
-    parts = [note(about), *days, *demo_tables(report), feed]
-    return write_report({"format": FORMAT, **report}, folder, "report", f"karec on {d['name']}", parts)
+    parts = [note(about), *days, *demo_tables(report), page_table]
+    return write_report({"format": FORMAT, **report}, folder, "report", f"karec on {data['name']}", parts)
 
 
 def demo_tables(report: Mapping[str, Any]) -> Iterator[Table]:
@@ -55,12 +63,14 @@ def demo_tables(report: Mapping[str, Any]) -> Iterator[Table]:
     for task in report["tasks"]:
         about = "95 % intervals over users; differences are paired, positive if the other model is better."
         yield Table(f"{task} on the test days", *quality_rows(report["quality"], task, COLUMNS), about)
-        title = f"{task} by exposures of the user that were known before: AUC [95 %]; GAUC"
+        title = f"{task} by number of the user's earlier impressions: AUC [95 %]; GAUC"
         yield Table(title, *history_rows(report["quality_by_history"], task))
     if report["rounds"] is not None:
         yield rounds_table(report["rounds"])
     yield reach_table(report["reach"])
     if report["scenes"] is not None:
         yield scenes_table(report["scenes"])
-    about = "Shares of the feeds' places; karec lab recall --channels shows what feeds lose without each."
-    yield Table("Which channels the feeds come from", *feed_channel_rows(report["feed_channels"]), about)
+    about = (
+        "Fractions of the places of pages; karec lab recall --channels shows the loss without each source."
+    )
+    yield Table("Sources of the pages", *feed_channel_rows(report["feed_channels"]), about)

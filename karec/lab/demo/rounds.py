@@ -1,11 +1,10 @@
-"""Two rounds of towers on the same pools and the same test days: did learning from what was served help?
+"""Compares two rounds of towers on the same pools and test days: did learning from served requests help?
 
-Pools are those of shadow requests: what recall found, or a sample of it, scored by the ranker. Their users
-taught neither round. Both rounds' towers order the same works, and the ranker is the same.
+Pools are those of shadow requests: the recalled works, or a sample of them, scored by the ranker. Their users
+taught neither round. The towers of both rounds order the same works, and the ranker is the same.
 
-kept         share of the ranker's best 10, 100 of a pool among the works that the inner product would let
-through:
-             the same share of the pool as prerank lets through
+kept         fraction of the ranker's best 10 or 100 of a pool that the inner product lets through, if it
+             passes the same fraction of the pool as prerank
 AUC          of the towers on the test days, by task
 """
 
@@ -33,19 +32,22 @@ TOPS = (10, 100)
 def kept_by_towers(
     cascade: Cascade, index: ItemIndex, pools: Sequence[RankLog], share: float
 ) -> dict[int, NDArray[Any]]:
-    """{top: (P,)} of the towers that ``cascade`` serves, on shadow ``pools``, of which prerank lets the
-    ``share`` through; NaN for a pool that is not larger than the top.
+    """Returns {top: (P,)} of the towers of ``cascade`` on shadow ``pools``, of which prerank passes
+    ``share``.
 
-    Requests are hydrated again: they have this cascade's user vector. ``index`` is its own, of one model
-    version. O(N log N) a pool.
+    NaN for a pool that is not larger than the top. Requests are hydrated again with this cascade's user
+    vector.
+    ``index``: its index, of one model version.
+
+    Cost: O(N log N) a pool.
     """
     kept: dict[int, list[float]] = {top: [] for top in TOPS}
     for pool in pools:
-        asked = Request(
+        logged_request = Request(
             int(pool.user_id[0]), scene=str(pool.scene[0]), time_ms=int(pool.time_ms[0]), request_id="pool"
         )
         with index.pinned() as view:
-            request, _ = cascade.hydrate(asked.with_view(view))
+            request, _ = cascade.hydrate(logged_request.with_view(view))
         scores = index.scores(request.features[VECTOR][0], ids=pool.item_id)
         scores = np.where(np.isneginf(scores), np.finfo(np.float32).min, scores)
         for top in TOPS:
@@ -62,50 +64,57 @@ def compare_rounds(
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """{"first", "second", "gain"}: measures with 95 % intervals over users; those of the gain are paired.
+    """Returns {"first", "second", "gain"}: measures with 95 % intervals over users, paired for the gain.
 
-    ``users (P,)`` of the pools; ``rounds``: ``kept_by_towers`` of both; ``aucs``: ``quality_table`` of the
-    rows "first" and "second" of towers, in this order.
+    ``users`` (P,) of the pools; ``rounds``: ``kept_by_towers`` of both; ``aucs``: ``quality_table`` of the
+    rows
+    "first" and "second" of towers, in this order.
     """
-    found: dict[str, dict[str, Any]] = {"first": {}, "second": {}, "gain": {}}
+    measures: dict[str, dict[str, Any]] = {"first": {}, "second": {}, "gain": {}}
     for top in TOPS:
-        first, second = (each[top] for each in rounds)
+        first, second = (kept[top] for kept in rounds)
         for name, values in (("first", first), ("second", second), ("gain", second - first)):
-            found[name][f"kept.top{top}"] = _mean(values, users, resamples, seed)
+            measures[name][f"kept.top{top}"] = _mean(values, users, resamples, seed)
     for task in aucs["first"]:
         for name in ("first", "second"):
-            found[name][f"{task}.auc"] = {"value": aucs[name][task]["auc"], "ci": aucs[name][task]["auc_ci"]}
-        behind = aucs["first"][task]
-        found["gain"][f"{task}.auc"] = {"value": behind["auc_behind"], "ci": behind["auc_behind_ci"]}
-    return found
+            measures[name][f"{task}.auc"] = {
+                "value": aucs[name][task]["auc"],
+                "ci": aucs[name][task]["auc_ci"],
+            }
+        difference = aucs["first"][task]
+        measures["gain"][f"{task}.auc"] = {
+            "value": difference["auc_behind"],
+            "ci": difference["auc_behind_ci"],
+        }
+    return measures
 
 
 def _mean(values: NDArray[Any], users: NDArray[Any], resamples: int, seed: int) -> dict[str, Any]:
-    there = np.isfinite(values)
-    if not there.any():
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
         return {"value": None, "ci": None}
-    bootstrap = UserBootstrap(users[there], resamples, seed)
-    return bootstrap.mean_with_interval(values[there])
+    bootstrap = UserBootstrap(users[is_finite], resamples, seed)
+    return bootstrap.mean_with_interval(values[is_finite])
 
 
 def rounds_table(rounds: Mapping[str, Any]) -> Table:
-    """A row for each measure: first round, second round, paired gain."""
-    taught, measured = rounds["taught_by"], rounds["measured_on"]
-    outcomes = f", and what happened to {taught['outcomes']:,} works shown" if taught["outcomes"] else ""
+    """Returns a row for each measure: first round, second round, paired gain."""
+    training, pools = rounds["taught_by"], rounds["measured_on"]
+    outcomes = f" and the feedback to {training['outcomes']:,} impressions" if training["outcomes"] else ""
     rows = []
     for name in rounds["first"]:
         top = name.removeprefix("kept.top")
-        told = f"{name.removesuffix('.auc')}, AUC of towers" if top == name else f"ranker's top {top} kept"
+        label = f"{name.removesuffix('.auc')}, AUC of towers" if top == name else f"ranker's top {top} kept"
         cells = (
             format_measure(rounds[part][name]["value"], rounds[part][name]["ci"], signed=part == "gain")
             for part in ("first", "second", "gain")
         )
-        rows.append((told, *cells))
+        rows.append((label, *cells))
     return Table(
-        "What the second round learned",
+        "Second round of towers",
         ("measure", "first round", "second round", "gain, paired"),
         rows,
-        f"Towers taught by {taught['requests']:,} served requests{outcomes}; pools of {measured['pool']:,} "
-        f"works of {measured['requests']:,} other users, of which prerank lets {measured['share']:.1%} "
-        "through. In brackets: 95 % intervals over users.",
+        f"Towers taught by {training['requests']:,} served requests{outcomes}; pools of {pools['pool']:,} "
+        f"works of {pools['requests']:,} other users, of which prerank passes {pools['share']:.1%}. "
+        "In brackets: 95 % intervals over users.",
     )

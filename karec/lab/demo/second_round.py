@@ -1,7 +1,7 @@
-"""The demo's second round: what the first bundle serves is logged, and towers learn from that.
+"""The demo's second round: towers learn from the logged requests of the first bundle.
 
-Requests of some users teach: their whole pools and what was ranked for them are logged, and in a world their
-feeds are answered. Requests of other users are kept apart: on their pools both rounds are measured.
+Requests of some users teach: their whole pools and the ranked works are logged, and in a world their pages
+get feedback. Requests of other users are kept apart: both rounds are measured on their pools.
 """
 
 from __future__ import annotations
@@ -37,18 +37,22 @@ from karec.steps.side_effects.rank_log import RankLog as RankLogStep
 from karec.steps.side_effects.shadow import Shadow
 from karec.times import Progress
 
-TEACHING = 2  # requests that teach, for each that the demo serves in the end
-MEASURED, MOST_MEASURED = 0.5, 50  # requests whose pools are measured, likewise, and at most
-# works of a pool that the ranker scores; lists take 40 of those that teach
-POOL, MEASURED_POOL = 1_000, 10_000
-AT_ONCE = 8  # requests between two waits for the observers, which would drop what they cannot keep up with
+TEACHING = 2  # teaching requests per request of the demo
+MEASURED, MAX_MEASURED = 0.5, 50  # measured requests per request of the demo, and their maximum
+POOL, MEASURED_POOL = 1_000, 10_000  # works of a pool that the ranker scores; lists use 40 of a teaching pool
+FLUSH_INTERVAL = 8  # requests between two flushes: a full side-effect queue drops requests
 
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """What was served to teach: the log's folder, the feeds, and what happened to them, None where nobody
-    answers; and the pools to measure on, with what both rounds are compared by: the first round's scores of
-    them.
+    """Served requests that teach, and pools to measure on.
+
+    log      folder of the rank log
+    feeds    the pages
+    answers  feedback to them; None without a world
+    pools    pools of other users
+    share    fraction of a pool that prerank passes
+    first    ``kept_by_towers`` of the first round on these pools
     """
 
     log: Path
@@ -60,28 +64,31 @@ class Taught:
 
 
 def can_teach(dataset: Dataset, n_requests: int) -> bool:
-    """Whether there are users to teach by, and others to measure on."""
+    """Returns True if there are users to teach with, and others to measure on."""
     return all(len(users) for users in _users(dataset, n_requests))
 
 
 def serve_to_teach(
     dataset: Dataset, world: World | None, config: Path, n_requests: int, progress: Progress | None = None
 ) -> Taught:
-    """Serve what teaches and what is measured, each user once, at the moment test begins, into ``served_log``
-    and ``measured_log`` beside ``config``.
+    """Serves the teaching and the measured requests, one per user, at the begin of the test days.
+
+    They are logged into ``served_log`` and ``measured_log`` beside ``config``.
     """
     out = config.parent
     measured, teaching = _users(dataset, n_requests)
-    feeds = _served(dataset, config, teaching, out / "served_log", POOL, progress, "serving to teach")
-    shown = _served(
-        dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving to measure on"
+    feeds = _serve_logged(
+        dataset, config, teaching, out / "served_log", POOL, progress, "serving teaching requests"
+    )
+    shown = _serve_logged(
+        dataset, config, measured, out / "measured_log", MEASURED_POOL, progress, "serving measured requests"
     )
     log = read_rank_log(out / "measured_log", dataset.tasks)
     pools = list(log.take(log.shadow).requests())
     share = float(
         np.mean([feed.trace.stage_sizes()["prerank"] / feed.trace.stage_sizes()["recall"] for feed in shown])
     )
-    first = kept_by_towers(*_unobserved(dataset, config), pools, share)
+    first = kept_by_towers(*_cascade_without_side_effects(dataset, config), pools, share)
     outcomes = None if world is None else answers(world.truth, dataset.snapshot, feeds)
     return Taught(out / "served_log", feeds, outcomes, pools, share, first)
 
@@ -89,54 +96,54 @@ def serve_to_teach(
 def _users(dataset: Dataset, n_requests: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """(users of the test days to measure on, half of those that are served at most; others that were seen
     before)."""
-    asked = asked_users(dataset, max(n_requests, 2))
-    measured = asked[: min(max(round(MEASURED * n_requests), 1), MOST_MEASURED, len(asked) // 2)]
+    users = asked_users(dataset, max(n_requests, 2))
+    measured = users[: min(max(round(MEASURED * n_requests), 1), MAX_MEASURED, len(users) // 2)]
     known = np.unique(dataset.exposures.user_id[dataset.exposures.time_ms < dataset.valid_until_ms])
     others = np.setdiff1d(known, measured)
     return measured, np.random.default_rng(1).permutation(others)[: TEACHING * n_requests]
 
 
-def _served(
+def _serve_logged(
     dataset: Dataset,
     config: Path,
     users: NDArray[Any],
     log: Path,
-    most: int,
+    max_works: int,
     progress: Progress | None,
-    what: str,
+    message: str,
 ) -> list[Page]:
-    """A feed for each of ``users``, every request a shadow request, logged into the empty folder ``log``."""
+    """Serves a page for each of ``users``, each as a shadow request, logged into the empty folder ``log``."""
     shutil.rmtree(log, ignore_errors=True)
-    cascade, index = _unobserved(dataset, config)
+    cascade, index = _cascade_without_side_effects(dataset, config)
     ranker = open_bundle(config).ranker
     stages, folder = cascade.stages, log.parent
     observers = (
         RankLogStep(ranker, folder, log.name),
-        Shadow(ranker, index.schema, stages, folder, log.name, share=1.0, at_most=most),
+        Shadow(ranker, index.schema, stages, folder, log.name, share=1.0, at_most=max_works),
     )
     for observer, name in zip(observers, ("rank_log", "shadow"), strict=True):
         observer.name = name
     queues = tuple(SideEffectQueue(observer) for observer in observers)
     feeds = []
-    with replace(cascade, side_effects=queues) as observed:
+    with replace(cascade, side_effects=queues) as logged_cascade:
         for done, user in enumerate(users, 1):
-            asked = Request(
+            request = Request(
                 int(user),
                 scene=cascade.scene,
                 time_ms=dataset.valid_until_ms,
                 request_id=f"{log.name}-{user}",
             )
-            feeds.append(replace(observed.run(asked), scored={}))  # which holds the whole pool
-            if done % AT_ONCE == 0 or done == len(users):
+            feeds.append(replace(logged_cascade.run(request), scored={}))  # ``scored`` has the whole pool
+            if done % FLUSH_INTERVAL == 0 or done == len(users):
                 for queue in queues:
                     queue.flush()
                 if progress is not None:
-                    progress(done, len(users), what)
+                    progress(done, len(users), message)
     return feeds
 
 
-def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
-    """(the cascade that ``config`` serves now, which logs nothing and knows ids as numbers, its index)."""
+def _cascade_without_side_effects(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
+    """Returns (the current cascade of ``config`` without side effects and id mapping, its index)."""
     bundle = open_bundle(config)
     cascade = load_cascade(config, main_scene(dataset), bundle)
     return replace(cascade, side_effects=(), naming=None), bundle.index
@@ -145,8 +152,9 @@ def _unobserved(dataset: Dataset, config: Path) -> tuple[Cascade, ItemIndex]:
 def learn_from_served(
     dataset: Dataset, trained: TrainResult, taught: Taught, out: Path, progress: Progress | None = None
 ) -> TrainResult:
-    """The second round's towers: one pass, from those that were ``trained``, over the first log and what was
-    served."""
+    """Trains the second round: one epoch from the ``trained`` towers, over the first log and the served
+    requests.
+    """
     first = ServedRun.from_folder(trained.folder)
     version = next_version(out / "bundles")
     settings = first.settings.replace(model_version=version, towers={"epochs": 1})
@@ -158,15 +166,16 @@ def learn_from_served(
         out / f"run-{version}",
         progress,
         outcomes=taught.answers,
-        evaluate=False,  # ``rounds_of`` measures the towers, which alone have changed
+        evaluate=False,  # ``rounds_of`` measures the towers; nothing else changed
         first=trained.tower_inputs,
     )
 
 
 def rounds_of(dataset: Dataset, runs: tuple[Path, Path], taught: Taught, config: Path) -> dict[str, Any]:
-    """The report's ``rounds``: what taught, what it was measured on, and both rounds' measures with their
-    gain."""
-    second = kept_by_towers(*_unobserved(dataset, config), taught.pools, taught.share)
+    """Returns the report's ``rounds``: numbers of requests and pools, measures of both rounds, and their
+    gain.
+    """
+    second = kept_by_towers(*_cascade_without_side_effects(dataset, config), taught.pools, taught.share)
     users = np.array([int(pool.user_id[0]) for pool in taught.pools])
     return {
         "taught_by": {
@@ -183,7 +192,7 @@ def rounds_of(dataset: Dataset, runs: tuple[Path, Path], taught: Taught, config:
 
 
 def _tower_quality(dataset: Dataset, runs: tuple[Path, Path]) -> dict[str, Any]:
-    """``quality_table`` of the towers of both runs on the test days."""
+    """Returns ``quality_table`` of the towers of both runs on the test days."""
     facts, test = trained_run(dataset, runs[0])
     predictions = {}
     for name, run in zip(("first", "second"), runs, strict=True):

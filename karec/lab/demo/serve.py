@@ -1,4 +1,4 @@
-"""Serves the demo's requests and measures what they got."""
+"""Serves the demo's requests and measures the pages."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from karec.pipeline.types import Candidates, Page, Request
 from karec.times import Progress
 
 WARM_UP = 5
-TRUE = {  # what the report tells of a synthetic world's outcomes
+TRUE_OUTCOMES = {  # of a synthetic world, with their labels in the report
     "play_time": "true play of a work, s",
     "long_view": "true long views of a work",
     "like": "true likes of a work",
 }
-WHOLE_POOLS = 20  # requests whose whole pool is ranked, half a second each of 1e5 works
+WHOLE_POOLS = 20  # requests whose whole pool is ranked: half a second each for 1e5 works
 
 
 @dataclass(frozen=True)
 class Served:
-    """The feeds of many requests, the cascade that made them, and what its observers counted until it was
-    closed."""
+    """Pages of many requests, the cascade that made them, and its side-effect counts until it was closed."""
 
     cascade: Cascade
     bundle: Bundle
@@ -45,17 +44,17 @@ class Served:
 
 
 def asked_users(dataset: Dataset, n: int) -> NDArray[Any]:
-    """(n,) users of the test days, drawn with a fixed seed."""
+    """Returns (n,) users of the test days, drawn with a fixed seed."""
     return np.random.default_rng(0).permutation(np.unique(dataset.split()[2].user_id))[:n]
 
 
 def serve(
     dataset: Dataset, config: Path, n_requests: int, k: int = 10, progress: Progress | None = None
 ) -> Served:
-    """Ask for a feed for ``n_requests`` users of the test days, drawn with a fixed seed, at the moment test
-    begins.
+    """Serves a page for ``n_requests`` users of the test days, drawn with a fixed seed, at the begin of the
+    test.
 
-    Users and works are numbers here, as in the dataset.
+    User and item ids are numbers, as in the dataset.
     """
     bundle = open_bundle(config)
     scene = main_scene(dataset)
@@ -76,12 +75,19 @@ def serve(
     return Served(cascade, bundle, tuple(feeds), cascade.close())
 
 
-def loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
-    """The funnel's loss, on the pools of the first WHOLE_POOLS of the requests that were served."""
+def funnel_loss_of(served: Served, progress: Progress | None = None) -> dict[str, Any]:
+    """Returns the funnel's loss on the pools of the first WHOLE_POOLS served requests."""
     cascade = replace(served.cascade, side_effects=())
-    asked = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
+    served_requests = [feed.request for feed in served.feeds[:WHOLE_POOLS]]
     requests = [
-        Request(r.user_id, k=r.k, scene=r.scene, time_ms=r.time_ms, request_id=r.request_id) for r in asked
+        Request(
+            request.user_id,
+            k=request.k,
+            scene=request.scene,
+            time_ms=request.time_ms,
+            request_id=request.request_id,
+        )
+        for request in served_requests
     ]
     return funnel_loss(recalled_pools(cascade, served.bundle.index, requests, progress=progress))
 
@@ -93,8 +99,9 @@ def report_on(
     loss: dict[str, Any],
     truth_of: TruthOf | None = None,
 ) -> dict[str, Any]:
-    """The report of a run; every key is documented in docs/formats.md. ``truth_of``: a
-    synthetic world's outcomes.
+    """Returns the report of a run; docs/formats.md documents the keys.
+
+    ``truth_of``: true outcomes of a synthetic world.
     """
     traces = [feed.trace for feed in served.feeds]
     stages = list(traces[0].stage_sizes())
@@ -135,19 +142,19 @@ def report_on(
 
 
 def _named(served: Served, feed: Page) -> Page:
-    """``feed`` with the platform's ids."""
+    """Returns ``feed`` with the platform's ids."""
     naming = served.bundle.naming
     return feed if naming is None else naming.to_ids(feed, feed.request)
 
 
 def _top_k(feed: Page) -> Candidates:
-    """What plain top-k by the ranker's fused score would have shown in place of ``feed``."""
+    """Returns the plain top-k by the ranker's fused score for the same request."""
     ranked = feed.scored["rank"]
     return ranked.take(np.argsort(-ranked.scores, kind="stable")[: feed.request.k])
 
 
 def reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[str, Any]:
-    """The report's ``reach``: the feeds, against plain top-k by the ranker's fused score in their place."""
+    """Returns the report's ``reach``: the pages against plain top-k by the ranker's fused score."""
     works, moment = served.bundle.snapshot.works, served.feeds[0].request.time_ms or 0
     feeds = _lists(dataset, served, [feed.candidates for feed in served.feeds], truth_of)
     plain = _lists(dataset, served, [_top_k(feed) for feed in served.feeds], truth_of)
@@ -155,20 +162,22 @@ def reach(dataset: Dataset, served: Served, truth_of: TruthOf | None) -> dict[st
 
 
 def _lists(dataset: Dataset, served: Served, lists: Sequence[Candidates], truth_of: TruthOf | None) -> Lists:
-    """``truth_of(names, user rows, work rows, time_ms, scene)`` where the data's true outcomes are known."""
-    user = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-    ids = np.concatenate([one.ids for one in lists])
+    """``truth_of(names, user rows, work rows, time_ms, scene)`` if the true outcomes are known."""
+    user = np.repeat(np.arange(len(lists)), [len(candidates) for candidates in lists])
+    ids = np.concatenate([candidates.ids for candidates in lists])
     outcomes: dict[str, NDArray[Any]] = {}
     if truth_of is not None:
-        asked = [feed.request for feed in served.feeds]
-        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in asked]))
-        moments = np.array([request.time_ms or 0 for request in asked])
+        requests = [feed.request for feed in served.feeds]
+        users = dataset.snapshot.users.lookup(np.array([request.user_number for request in requests]))
+        moments = np.array([request.time_ms or 0 for request in requests])
         codes = {name: code for code, name in enumerate(dataset.snapshot.labels["scene"])}
-        scenes = np.array([codes[request.scene] for request in asked])
-        true = truth_of([*TRUE], users[user], dataset.snapshot.works.lookup(ids), moments[user], scenes[user])
-        outcomes = dict(zip(TRUE.values(), true.T, strict=True))
-    scores = np.concatenate([one.scores for one in lists])
-    distance = np.array([intra_list_distance(_vectors(served, one)) for one in lists])
+        scenes = np.array([codes[request.scene] for request in requests])
+        true = truth_of(
+            [*TRUE_OUTCOMES], users[user], dataset.snapshot.works.lookup(ids), moments[user], scenes[user]
+        )
+        outcomes = dict(zip(TRUE_OUTCOMES.values(), true.T, strict=True))
+    scores = np.concatenate([candidates.scores for candidates in lists])
+    distance = np.array([intra_list_distance(_vectors(served, candidates)) for candidates in lists])
     return Lists(user, served.bundle.snapshot.works.lookup(ids), scores, distance, outcomes)
 
 

@@ -1,12 +1,11 @@
-"""What happened in one arm of a simulation: the file format between the loop, which writes it, and its
-measures.
+"""Log of one arm of a simulation: the file format between the loop and the measures.
 
-    FOLDER/day-0000.npz …   one file a day: the columns of EXPOSURES, a row an exposure, in order of time
+    FOLDER/day-0000.npz …   one file per day: the columns of EXPOSURES, one row per impression, in time order
     FOLDER/arm.npz          the other arrays of ``ArmLog``
     FOLDER/arm.json         {"format": 1, "name", "days", "n_users", "facts": {…}}; written last: an arm
                             without it has not ended
 
-NumPy alone. Files are written aside and renamed; the same arrays give the same bytes.
+Needs only NumPy. Files are written aside and renamed; equal arrays give equal bytes.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from karec.files import file_aside, write_text_aside
 from karec.pipeline.types import EMPTY
 
 FORMAT = 1
-# of ``work_upload_day``: there when the days begin; uploaded, and refused by screening; never uploaded in
-# this arm
+# Values of ``work_upload_day``: exists at the beginning; uploaded and rejected by screening; never uploaded
+# in this arm.
 BEFORE, REFUSED, NEVER = -1, 2**31 - 2, 2**31 - 1
 EXPOSURES: Mapping[str, type[np.generic]] = {
     "day": np.int32,
@@ -59,23 +58,22 @@ ARRAYS: Mapping[str, type[np.generic]] = {
 
 @dataclass(frozen=True, eq=False)
 class ArmLog:
-    """One arm: who was shown what on each of ``days`` days, and what users did. Rows are rows of the world.
+    """One arm: the impressions of each of ``days`` days and the feedback. Rows are rows of the world.
 
-    n_users          U, of whom many may never come; ``comers (U,)`` bool are those who might
+    n_users          U; ``comers`` (U,) bool marks those who may come
     creators         (C,) int64, user rows of those who may upload, ascending
-    exposures        {column: (M,)} of EXPOSURES, in order of day, then of time:
-                     ``day`` from 0; ``user``, ``work``, ``creator`` (a user row) rows; ``session`` counts a
-                     user's sessions of a day from 0, ``position`` the session's works from 0, over its pages;
-                     ``age_ms`` since the upload; ``play_s`` seconds played; ``click``, ``long_view``,
-                     ``like``, ``follow`` 0 or 1 as drawn; ``p_…`` what is expected of them, given all that
-                     was shown before
+    exposures        {column: (M,)} of EXPOSURES, in the order of day and time: ``day`` from 0; ``user``,
+                     ``work``, ``creator`` (a user row) rows; ``session`` counts a user's sessions of a day
+                     from 0, ``position`` the session's works from 0 over its pages; ``age_ms`` since the
+                     upload; ``play_s`` seconds played; ``click``, ``long_view``, ``like``, ``follow`` 0 or 1
+                     as drawn; ``p_…`` their expectation, given all earlier impressions
     work_upload_day  (W,) int32: BEFORE, the day of the upload, REFUSED or NEVER
     work_creator     (W,) int32 user rows
-    upload_ms        (W,) int64 Unix ms; of a work that was never uploaded, when it would have been
-    sessions         (days, U) int32: how often each user came, −1 for one who could not: a part of a world
-                     was played
-    quit_day         (C,) int32: the day after which creator c uploads no more, −1 for never
-    facts            settings, versions, requests, ms a request, seconds: JSON
+    upload_ms        (W,) int64 Unix ms; for a work that was never uploaded, its potential upload
+    sessions         (days, U) int32: number of sessions, −1 for a user who may not come in a sample of a
+                     world
+    quit_day         (C,) int32: the day after which the creator uploads no more, −1 for never
+    facts            settings, versions, requests, ms per request, seconds: JSON
     """
 
     name: str
@@ -91,10 +89,10 @@ class ArmLog:
     facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:
-        put = object.__setattr__
+        set_field = object.__setattr__
         for name, dtype in ARRAYS.items():
-            put(self, name, np.ascontiguousarray(getattr(self, name), dtype))
-        put(self, "exposures", columns_of(self.exposures))
+            set_field(self, name, np.ascontiguousarray(getattr(self, name), dtype))
+        set_field(self, "exposures", columns_of(self.exposures))
         sizes = {
             "sessions": (self.sessions.shape, (self.days, self.n_users)),
             "quit_day": (self.quit_day.shape, self.creators.shape),
@@ -113,7 +111,7 @@ class ArmLog:
         return np.asarray((self.sessions >= 0).all(axis=0))
 
     def write_end(self, folder: Path) -> None:
-        """Writes all but the days, which are in ``folder`` already."""
+        """Writes everything except the days, which are in ``folder`` already."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in ARRAYS}
         with file_aside(folder / "arm.npz") as file:
             np.savez(file, **arrays)
@@ -122,13 +120,15 @@ class ArmLog:
 
     @classmethod
     def read(cls, folder: Path) -> ArmLog:
-        """Raises DataError naming what is missing or damaged; an arm that has not ended is refused."""
+        """Raises DataError that names a missing or damaged file; an arm that has not ended is rejected."""
         try:
             head = json.loads((folder / "arm.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(f"{folder} holds no arm of a simulation that has ended: {error}") from error
+            raise DataError(
+                f"{folder}: not an arm of a simulation, or one that has not ended: {error}"
+            ) from error
         if not isinstance(head, dict) or head.get("format") != FORMAT:
-            raise DataError(f"{folder / 'arm.json'}: this version reads arms of format {FORMAT}")
+            raise DataError(f"{folder / 'arm.json'}: unknown format, expected {FORMAT}")
         arrays = _read(folder / "arm.npz", ARRAYS)
         days = [read_day(folder, day) for day in range(head["days"])]
         exposures = {name: np.concatenate([day[name] for day in days]) for name in EXPOSURES}
@@ -138,8 +138,10 @@ class ArmLog:
 
 
 def columns_of(exposures: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The columns of EXPOSURES, in its order and dtypes. DataError: one is missing, unknown or of another
-    length."""
+    """Returns the columns of EXPOSURES with its order and dtypes.
+
+    Raises DataError if a column is missing, unknown or of another length.
+    """
     if exposures.keys() != EXPOSURES.keys():
         raise DataError(f"exposures of an arm have the columns {list(EXPOSURES)}, got {list(exposures)}")
     columns = {name: np.ascontiguousarray(exposures[name], dtype) for name, dtype in EXPOSURES.items()}
@@ -151,14 +153,13 @@ def columns_of(exposures: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
 
 
 def write_day(folder: Path, day: int, exposures: Mapping[str, NDArray[Any]]) -> None:
-    """Writes the exposures of one day into ``folder``."""
     columns: dict[str, Any] = columns_of(exposures)
     with file_aside(_day(folder, day)) as file:
         np.savez(file, **columns)
 
 
 def read_day(folder: Path, day: int) -> dict[str, NDArray[Any]]:
-    """The exposures of one day; DataError naming a file that is missing or damaged."""
+    """Raises DataError that names a missing or damaged file."""
     return columns_of(_read(_day(folder, day), EXPOSURES))
 
 
@@ -171,4 +172,4 @@ def _read(path: Path, names: Mapping[str, type[np.generic]]) -> dict[str, NDArra
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise DataError(f"{path} is no part of a simulation's arm: {error}") from error
+        raise DataError(f"{path}: not a file of a simulation's arm, or damaged: {error}") from error

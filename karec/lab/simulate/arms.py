@@ -1,12 +1,12 @@
 """The arms of a simulation, from a TOML file.
 
-    train_every = 4                      # nights between two trainings; 0: the models of the first day stay
-    satiation = 1.0                      # scale of satiation: 0 is none, 2 twice as much
+    train_every = 4                      # days between two trainings; 0: no training after the first
+    satiation = 1.0                      # scale of satiation; 0: none
     new_creators_per_day = 0             # users who upload for the first time on each day
-    baseline = "rules only"              # of the report; absent: the first arm
-    pair = ["no diversity", "DPP"]       # arms without and with diversity; the report's pictures mark them
+    baseline = "rules only"              # of the report; default: the first arm
+    pair = ["no diversity", "DPP"]       # arms without and with diversity, marked in the report's charts
 
-    [scene]                              # of all arms: keys that change the scene of the starting karec.toml
+    [scene]                              # of all arms: changed keys of the scene in the starting karec.toml
     limits.recall = 10_000
 
     [learn]                              # of all arms: settings of karec train
@@ -14,12 +14,12 @@
 
     [[arms]]
     name = "no diversity"
-    scene.stages.prerank.steps.dpp = false     # what differs in this arm; or config = "other/karec.toml"
-    learn.distil.recipe = "hard"               # settings of training that differ
+    scene.stages.prerank.steps.dpp = false     # changes of this arm; or config = "other/karec.toml"
+    learn.distil.recipe = "hard"               # changed settings of training
     screen = { keep = 200, quality = { column = "voice_score" } }   # a screen.toml for uploads
 
-Where ``limits.recall`` is given, the channels' quotas are the template's shares of it, unless a scene says
-otherwise.
+If ``limits.recall`` is given, the quotas of sources are the template's fractions of it, unless a scene
+changes them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from karec.errors import ConfigError, nearest
 from karec.lab.simulate.sessions import SCENE
 from karec.toml import Place, convert, read_toml
 
-# Arms files that come with karec.
+# Built-in arms files.
 SETS = (
     "prerank",
     "diversity",
@@ -52,15 +52,16 @@ SETS = (
     "nights",
     "demo",
 )
-MODELS = "models"  # the folder of first trainings, beside those of arms
+MODELS = "models"  # folder of first trainings, beside the folders of arms
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,60}")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """``scene``: changes of the scene; ``learn``: of the settings of training; ``config``: a karec.toml in
-    place of the starting one and of all changes, relative to the arms file; ``screen``: what uploads must
-    pass (``screened``), None for nothing.
+    """``scene``: changes of the scene; ``learn``: changes of the training settings; ``config``: a karec.toml,
+    relative
+    to the arms file, instead of the starting one and all changes; ``screen``: screening of uploads, None for
+    none.
     """
 
     name: str
@@ -72,18 +73,19 @@ class Arm:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == MODELS:
             raise ValueError(
-                f"name = {self.name!r} names a folder: letters, digits, space, _ . + -, not {MODELS!r}"
+                f"name is {self.name!r}, expected letters, digits, space, _ . + - and not {MODELS!r}: it "
+                "names a folder"
             )
         if self.config is not None and self.scene:
             raise ValueError(
-                f"the arm {self.name!r} has a config and a scene: change the scene in {self.config}"
+                f"arm {self.name!r} has a config and a scene. Change the scene in {self.config}."
             )
 
 
 @dataclass(frozen=True)
 class Arms:
-    """A whole file. ``baseline``: the arm that the report compares others with, None for the first; ``pair``:
-    an arm without and one with diversity, which its pictures mark.
+    """An arms file. ``baseline``: the arm that others are compared with, None for the first; ``pair``: an arm
+    without and one with diversity, marked in the charts.
     """
 
     arms: tuple[Arm, ...]
@@ -98,46 +100,46 @@ class Arms:
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         if not names:
-            raise ValueError("there is no arm; an arm is a table [[arms]] with a name")
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"the arm {twice[0]!r} stands twice; an arm's name is its folder")
-        for named in (*filter(None, [self.baseline]), *(self.pair or ())):
-            if named not in names:
-                raise ValueError(f"baseline and pair name arms, and {named!r} is none{nearest(named, names)}")
+            raise ValueError("no arms. An arm is a table [[arms]] with a name.")
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ValueError(f"arm {repeated[0]!r} appears twice; the name is its folder")
+        for name in (*filter(None, [self.baseline]), *(self.pair or ())):
+            if name not in names:
+                raise ValueError(f"baseline and pair: {name!r} is not an arm{nearest(name, names)}")
         if self.pair is not None and self.pair[0] == self.pair[1]:
             raise ValueError(
-                f"pair names {self.pair[0]!r} twice, expected an arm without and one with diversity"
+                f"pair is {self.pair[0]!r} twice, expected an arm without and one with diversity"
             )
         if self.train_every < 0:
-            raise ValueError(f"train_every = {self.train_every}, expected a number of nights, or 0 for never")
+            raise ValueError(f"train_every is {self.train_every}, expected a number of days, or 0 for never")
         if self.new_creators_per_day < 0:
             raise ValueError(
-                f"new_creators_per_day = {self.new_creators_per_day}, expected a number of users, or 0"
+                f"new_creators_per_day is {self.new_creators_per_day}, expected a number of users, or 0"
             )
 
     def only(self, names: Sequence[str]) -> Arms:
-        """Those arms alone. ConfigError: one is not there."""
+        """Returns only these arms. Raises ConfigError for an unknown name."""
         known = [arm.name for arm in self.arms]
         for name in names:
             if name not in known:
                 raise ConfigError(
-                    f"--only {name!r} names no arm of the file{nearest(name, known)}; it has {known}"
+                    f"--only: {name!r} is not an arm of the file{nearest(name, known)}; it has {known}"
                 )
         pair = self.pair if self.pair is not None and {*self.pair} <= {*names} else None
         arms = tuple(arm for arm in self.arms if arm.name in names)
         return replace(self, arms=arms, baseline=self.baseline if self.baseline in names else None, pair=pair)
 
     def settings_of(self, arm: Arm) -> dict[str, Any]:
-        """The settings of training, as nested tables; an arm's own over those of all."""
-        return _over(self.learn, arm.learn)
+        """Returns the training settings as nested tables: the arm's own over the common ones."""
+        return _merge_tables(self.learn, arm.learn)
 
     def config_of(
         self, arm: Arm, path: Path, folder: Path, snapshot: Snapshot, weights: Mapping[str, float]
     ) -> Config:
-        """The config of ``arm``, as if it lay at ``path``; its bundle is ``bundles`` beside it.
+        """Returns the config of ``arm``, to be stored at ``path`` beside its folder ``bundles``.
 
-        ``folder``: that of the arms file. ``weights``: of the tasks, for a starting config.
+        ``folder``: that of the arms file; ``weights``: weights of the tasks, for a starting config.
         """
         if arm.config is not None:
             read = Config.read(folder / arm.config)
@@ -150,21 +152,22 @@ class Arms:
         ]
         sources = {entry["use"] for entry in start["recall"]}
         quotas = {name: {"quota": quota} for name, quota in sized_quotas(recall).items() if name in sources}
-        scenes, above = {"start": start}, "start"
+        scenes, parent = {"start": start}, "start"
         for name, changes in (("pool", {"recall": quotas}), *list(layers.items())[1:]):
-            scenes[name] = {"inherits": above, **changes}
-            above = name
+            scenes[name] = {"inherits": parent, **changes}
+            parent = name
         return Config(path, scenes, {"bundle": "bundles", "scenes": scenes})
 
 
 def read_arms(path: str | Path) -> Arms:
-    """The arms of a file, or of one of SETS. ConfigError: an unknown key, a wrong value, an arm named
-    twice."""
+    """Reads an arms file or one of SETS. Raises ConfigError for an unknown key, a wrong value or a
+    repeated name.
+    """
     if str(path) in SETS and not Path(path).is_file():
         path = Path(str(files("karec.lab.simulate").joinpath(f"sets/{path}.toml")))
     elif not Path(path).suffix and not Path(path).exists():
         raise ConfigError(
-            f"{path} is no file and no set of arms{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
+            f"{path} is not a file or a built-in set{nearest(str(path), SETS)}; sets are {', '.join(SETS)}"
         )
     removed = {".debuts": "Use 'new_creators_per_day'."}
     return convert(Arms, read_toml(Path(path)), Place(Path(path), removed=removed))
@@ -173,22 +176,20 @@ def read_arms(path: str | Path) -> Arms:
 def _limits_of(arm: Arm, layer: Mapping[str, Any]) -> Mapping[str, Any]:
     limits = layer.get("limits", {})
     if not isinstance(limits, Mapping):
-        raise ConfigError(f"the arm {arm.name!r}: scene.limits = {limits!r}, expected a table of limits")
+        raise ConfigError(f"arm {arm.name!r}: scene.limits = {limits!r}, expected a table of limits")
     return limits
 
 
 def _recall_of(arm: Arm, layer: Mapping[str, Any]) -> int:
     recall = layer["limits"]["recall"]
     if type(recall) is not int or recall <= 0:
-        raise ConfigError(
-            f"the arm {arm.name!r}: scene.limits.recall = {recall!r}, expected a number of works"
-        )
+        raise ConfigError(f"arm {arm.name!r}: scene.limits.recall = {recall!r}, expected a number of works")
     return recall
 
 
-def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_tables(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _over(merged[key], value) if both else value
+        merged[key] = _merge_tables(merged[key], value) if both else value
     return merged

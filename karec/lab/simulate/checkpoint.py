@@ -1,6 +1,6 @@
-"""What an arm keeps on the disk from day to day: what was shown, with all labels, and how everything stands.
+"""State that an arm stores between days: the events with all labels, and the checkpoint.
 
-ARM/events-0000.npz …   what was shown on a day, as the platform's events; the arm's log has fewer labels
+ARM/events-0000.npz …   impressions of a day, as the platform's events; the arm's log has fewer labels
 ARM/checkpoint.npz      the state after the last whole day
 """
 
@@ -31,22 +31,24 @@ EVENTS = ("user", "work", "time_ms", "play_ms", *TASKS)
 CHECKPOINT = "checkpoint.npz"
 _ARRAYS = ("levels", "lately", "sessions")
 _NUMBERS = ("day", "requests", "ms", "seconds")
-_CREATORS = tuple(each.name for each in fields(Creators))
+_CREATORS = tuple(column.name for column in fields(Creators))
 
 
 @dataclass(eq=False)
 class State:
     """An arm between two days.
 
-    day       the next one to be played
+    day       the next day
     levels    (U,) float64, each user's running mean of enjoyment
     lately    (U, window) int32, the works shown last
-    creators  how they stand
-    sessions  (days, U) int32, as far as days were played
-    run       the run folder of the models that serve, relative to the arm's; "" for the first ones
-    logged    the parts of the arm's rank log, names
-    exposure  the arm's exposure state, JSON; "" without exposure control, and before the first day
-    requests, ms, seconds   so far: how many, what they took, and the days with their nights
+    creators  state of the creators
+    sessions  (days, U) int32, of the days so far
+    run       run folder of the current models, relative to the arm's folder; "" for the first ones
+    logged    names of the parts of the arm's rank log
+    exposure  state of the exposure controller, JSON; "" without exposure control and before the first day
+    requests  number so far
+    ms        total time of the requests
+    seconds   total time of the days with their trainings
     """
 
     day: int
@@ -61,24 +63,24 @@ class State:
     ms: float = 0.0
     seconds: float = 0.0
 
-    def keep(self, place: Path) -> None:
-        kept: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_NUMBERS)}
-        kept |= {name: getattr(self.creators, name) for name in _CREATORS}
+    def write(self, place: Path) -> None:
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in (*_ARRAYS, *_NUMBERS)}
+        arrays |= {name: getattr(self.creators, name) for name in _CREATORS}
         with file_aside(place / CHECKPOINT) as file:
             np.savez(
                 file,
                 run=np.array(self.run),
                 exposure=np.array(self.exposure),
                 logged=np.array(self.logged, str),
-                **kept,
+                **arrays,
             )
 
     @classmethod
-    def kept(cls, place: Path) -> Self | None:
-        """None where no day was finished."""
+    def read(cls, place: Path) -> Self | None:
+        """Returns the stored state; None if no day has ended."""
         if not (place / CHECKPOINT).exists():
             return None
-        with _opened(place / CHECKPOINT) as file:
+        with _open(place / CHECKPOINT) as file:
             creators = Creators(**{name: file[name] for name in _CREATORS})
             return cls(
                 day=int(file["day"]),
@@ -95,26 +97,26 @@ class State:
             )
 
 
-def _opened(path: Path) -> NpzFile:
-    """DataError: it is cut short or altered."""
+def _open(path: Path) -> NpzFile:
+    """Raises DataError if the file is truncated or altered."""
     try:
         file = np.load(path, allow_pickle=False)
     except (ValueError, BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}): play the arm again, in another folder") from error
+        raise DataError(f"{path} is damaged ({error}). Play the arm again in another folder.") from error
     assert isinstance(file, NpzFile)
     return file
 
 
 def write_events(place: Path, day: int, rows: Mapping[str, NDArray[Any]]) -> None:
-    """``rows``: the columns of EVENTS, in order of time."""
+    """Writes ``rows``, the columns of EVENTS, in time order."""
     events: dict[str, Any] = {name: rows[name] for name in EVENTS}
     with file_aside(_path(place, day)) as file:
         np.savez(file, **events)
 
 
 def read_events(place: Path, day: int, population: Population) -> Impressions:
-    """What was shown on one day of an arm, with all that users did."""
-    with _opened(_path(place, day)) as file:
+    """Returns the impressions of one day of an arm with all labels."""
+    with _open(_path(place, day)) as file:
         rows = {name: file[name] for name in EVENTS}
     snapshot = population.snapshot
     return Impressions(
@@ -128,15 +130,15 @@ def read_events(place: Path, day: int, population: Population) -> Impressions:
 
 
 def platform_at(place: Path, day: int, population: Population) -> Snapshot:
-    """The platform as ``day`` begins: that of the first day, after the events of the days before."""
+    """Returns the platform at the beginning of ``day``: the first day after the events of the days before."""
     snapshot = population.snapshot
     for past in range(day):
-        snapshot = advanced(snapshot, place, past, population)
+        snapshot = advance_day(snapshot, place, past, population)
     return snapshot
 
 
-def advanced(snapshot: Snapshot, place: Path, day: int, population: Population) -> Snapshot:
-    """``snapshot``, the platform as ``day`` begins, when it is over."""
+def advance_day(snapshot: Snapshot, place: Path, day: int, population: Population) -> Snapshot:
+    """Returns the platform at the end of ``day``; ``snapshot``: at its beginning."""
     return advance(snapshot, read_events(place, day, population), population.first_ms + (day + 1) * DAY_MS)
 
 

@@ -1,9 +1,8 @@
-"""Arms against a baseline, measure by measure with 95 % intervals, and what each knob's reach costs.
+"""Compares arms with a baseline by measure, with 95 % intervals, and the price of each method's reach.
 
-Users are resampled for what users got, creators (with all their works) for what creators and works got: the
-same resamples in every arm, so that differences are paired. The intervals are of one world, one order of
-events and one training: they say how much hangs on who the users and creators are, and nothing of another
-seed.
+Users are resampled for what users got, creators with all their works for what creators and works got. All
+arms use the same resamples, so differences are paired. The intervals are of one world, one order of events
+and one training: they cover the choice of users and creators, but not another seed.
 """
 
 from __future__ import annotations
@@ -22,21 +21,23 @@ from karec.evaluate.metrics.exposure import Resampled, confidence_interval, resa
 from karec.lab.simulate.sums import ArmSums
 
 RESAMPLES = 400
-# the frontier's axes, and what a price is asked for
+# Axes of the frontier; prices are play lost per REACH.
 GAIN, REACH = "play_s", ("creators_1_a_day", "works_1_a_day")
 KNOB = re.compile(r"(?P<family>.+)[- ](?P<value>\d+(\.\d+)?(e\d+)?)")
 
 
 @dataclass(frozen=True)
 class Knob:
-    """What an arm turns: ``family`` names the method, ``value`` how far."""
+    """Setting of an arm: ``family`` is the method, ``value`` its strength."""
 
     family: str
     value: float
 
 
 def knob_of(arm: str) -> Knob | None:
-    """The end of the arm's name: ``dpp-0.5`` or ``dpp 0.5`` is dpp at 0.5. None if it has no number."""
+    """Returns the knob at the end of the arm's name: ``dpp-0.5`` or ``dpp 0.5`` is dpp at 0.5. None
+    without a number.
+    """
     named = KNOB.fullmatch(arm)
     return None if named is None else Knob(named["family"], float(named["value"]))
 
@@ -49,18 +50,20 @@ def compare_arms(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The part of a loop's ``report.json`` that is about arms (docs/formats.md). Deterministic.
+    """Returns the part of a simulation's ``report.json`` about arms (docs/formats.md). Deterministic.
 
-    ``pair`` names an arm without and one with diversity, which pictures mark. Raises DataError for a name
-    that no arm or several arms have, and for arms of other users, creators, works or days than the first.
+    ``pair``: an arm without and one with diversity, which the charts mark.
+
+    Raises:
+        DataError: a name that no arm or several arms have; arms of other users, creators, works or days.
     """
-    by_name = _checked(list(arms), baseline, pair or ())
-    turned = {name: knob_of(name) for name in by_name}
+    by_name = _check(list(arms), baseline, pair or ())
+    knobs = {name: knob_of(name) for name in by_name}
     first = by_name[baseline]
-    of_users = resampling_weights(first.n_users, resamples, seed)
-    of_creators = resampling_weights(len(first.creators), resamples, seed + 1)
-    found = {
-        name: {**resample(arm.by_user, of_users), **resample(arm.by_creator, of_creators)}
+    user_weights = resampling_weights(first.n_users, resamples, seed)
+    creator_weights = resampling_weights(len(first.creators), resamples, seed + 1)
+    measures = {
+        name: {**resample(arm.by_user, user_weights), **resample(arm.by_creator, creator_weights)}
         for name, arm in by_name.items()
     }
     return {
@@ -74,11 +77,11 @@ def compare_arms(
         "seed": seed,
         "arms": {
             name: {
-                "knob": _plain(turned[name]),
-                "on_frontier": _on_frontier(name, found),
+                "knob": _plain(knobs[name]),
+                "on_frontier": _is_on_frontier(name, measures),
                 "measures": {
-                    measure: summarize(own, None if name == baseline else found[baseline][measure])
-                    for measure, own in found[name].items()
+                    measure: summarize(own, None if name == baseline else measures[baseline][measure])
+                    for measure, own in measures[name].items()
                 },
                 "by_day": {
                     m: [None if np.isnan(v) else float(v) for v in days] for m, days in arm.by_day.items()
@@ -87,19 +90,21 @@ def compare_arms(
             }
             for name, arm in by_name.items()
         },
-        "prices": _prices(turned, baseline, found, first.n_users),
+        "prices": _prices(knobs, baseline, measures, first.n_users),
     }
 
 
-def _checked(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[str, ArmSums]:
+def _check(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dict[str, ArmSums]:
     by_name = {arm.name: arm for arm in arms}
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:
-            raise DataError(f"{names.count(name)} arms are named {name!r}: give each a name of its own")
+            raise DataError(f"{names.count(name)} arms are named {name!r}. Give each its own name.")
     for what, name in [("the baseline", baseline), *(("the pair", name) for name in pair)]:
         if name not in by_name:
-            raise DataError(f"{what}: {name!r} is none of the arms {', '.join(names) or '(there are none)'}")
+            raise DataError(
+                f"{what}: {name!r} is not an arm, expected one of {', '.join(names) or '(no arms)'}"
+            )
     first = arms[0]
     for arm in arms[1:]:
         for what, own, other in (
@@ -110,65 +115,70 @@ def _checked(arms: Sequence[ArmSums], baseline: str, pair: Sequence[str]) -> dic
         ):
             if own != other:
                 raise DataError(
-                    f"arm {arm.name!r} has {own} {what}, {first.name!r} has {other}: only arms of one world "
-                    "compare"
+                    f"arm {arm.name!r} has {own} {what}, {first.name!r} has {other}. Compare only arms of "
+                    "one world."
                 )
         if not np.array_equal(arm.creators, first.creators):
             raise DataError(
-                f"arms {first.name!r} and {arm.name!r} have other creators: only arms of one world compare"
+                f"arms {first.name!r} and {arm.name!r} have different creators. Compare only arms of one "
+                "world."
             )
     return by_name
 
 
-def _on_frontier(name: str, found: Mapping[str, Mapping[str, Resampled]]) -> bool:
-    """Whether no other arm reaches as many creators with as much play, and more of one."""
-    own = [found[name][measure].value for measure in (GAIN, REACH[0])]
-    others = [[of[measure].value for measure in (GAIN, REACH[0])] for of in found.values()]
-    return not any(all(b >= a for a, b in zip(own, other, strict=True)) and other != own for other in others)
+def _is_on_frontier(name: str, arms: Mapping[str, Mapping[str, Resampled]]) -> bool:
+    """Returns True if no other arm has at least as many creators and as much play, and more of one."""
+    own_values = [arms[name][measure].value for measure in (GAIN, REACH[0])]
+    other_values = [[measures[measure].value for measure in (GAIN, REACH[0])] for measures in arms.values()]
+    return not any(
+        all(b >= a for a, b in zip(own_values, other, strict=True)) and other != own_values
+        for other in other_values
+    )
 
 
 def _prices(
     knobs: Mapping[str, Knob | None], baseline: str, found: Mapping[str, Mapping[str, Resampled]], users: int
 ) -> list[dict[str, Any]]:
-    """For each family its arms by value, each against the baseline and against the arm before it."""
+    """Returns for each family its arms by value, each against the baseline and against the previous arm."""
     families: dict[str, list[tuple[float, str]]] = {}
     for name, knob in knobs.items():
         if knob is not None:
             families.setdefault(knob.family, []).append((knob.value, name))
-    told = []
-    for family, turned in families.items():
-        ordered = [name for _, name in sorted(turned)]
-        steps = [*pairwise(ordered)]
-        if baseline not in ordered:
-            steps.insert(0, (baseline, ordered[0]))
+    prices = []
+    for family, arms in families.items():
+        names = [name for _, name in sorted(arms)]
+        steps = [*pairwise(names)]
+        if baseline not in names:
+            steps.insert(0, (baseline, names[0]))
         if steps:
-            told.append(
+            prices.append(
                 {
                     "family": family,
                     "steps": [_step(found, start, end, users) for start, end in steps],
-                    "from_baseline": [
-                        _step(found, baseline, end, users) for end in ordered if end != baseline
-                    ],
+                    "from_baseline": [_step(found, baseline, end, users) for end in names if end != baseline],
                 }
             )
-    return told
+    return prices
 
 
 def _step(found: Mapping[str, Mapping[str, Resampled]], start: str, end: str, users: int) -> dict[str, Any]:
     def change(measure: str, times: int = 1) -> Resampled:
-        one, other = found[end][measure], found[start][measure]
-        return Resampled(times * (one.value - other.value), times * (one.samples - other.samples))
+        last, first = found[end][measure], found[start][measure]
+        return Resampled(times * (last.value - first.value), times * (last.samples - first.samples))
 
-    less = change(GAIN, users)
-    step: dict[str, Any] = {"from": start, "to": end, "play_s_a_day": _with_ci(less)}
+    gain = change(GAIN, users)
+    step: dict[str, Any] = {"from": start, "to": end, "play_s_a_day": _with_ci(gain)}
     for measure in REACH:
-        more = change(measure)
-        step[measure] = {"more": _with_ci(more), "price_s": unit_cost(less, more)}
+        reach = change(measure)
+        step[measure] = {"more": _with_ci(reach), "price_s": unit_cost(gain, reach)}
     return step
 
 
-def _with_ci(part: Resampled) -> dict[str, Any]:
-    return {"value": float(part.value) if np.isfinite(part.value) else None, "ci": confidence_interval(part)}
+def _with_ci(value: Resampled) -> dict[str, Any]:
+    return {
+        "value": float(value.value) if np.isfinite(value.value) else None,
+        "ci": confidence_interval(value),
+    }
 
 
 def _plain(knob: Knob | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Uploads and outcomes, written: a shard is a Parquet file in the folder of its day."""
+"""Writes uploads and outcomes as Parquet shards in one folder per day."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from numpy.typing import NDArray
 from karec.errors import MissingExtra
 from karec.files import file_aside
 
-SHARD = 1_250_000  # rows
-GROUP = 2**17  # rows of a row group
+SHARD_ROWS = 1_250_000
+GROUP_ROWS = 2**17
 
 
 def write_day_shards(
     folder: Path, day: date, columns: Mapping[str, NDArray[Any] | tuple[NDArray[Any], list[str]]]
 ) -> None:
-    """``folder/day=…/part-N.parquet``. A column is an array ``(N,)``; codes and their texts; or ``(N, D)``,
-    written as a list of D numbers a row.
+    """Writes ``folder/day=…/part-N.parquet``.
+
+    A column is an array (N,), a pair of codes and their texts, or (N, D), written as a list of D numbers per
+    row.
     """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtra("pyarrow", "screening", "writing uploads") from error
-    into = folder / f"day={day}"
-    into.mkdir(parents=True, exist_ok=True)
+    day_folder = folder / f"day={day}"
+    day_folder.mkdir(parents=True, exist_ok=True)
     table = pa.table({name: _arrow(values) for name, values in columns.items()})
-    for number, at in enumerate(range(0, max(len(table), 1), SHARD)):
-        with file_aside(into / f"part-{number}.parquet") as file:
-            part = table.slice(at, SHARD)
-            pq.write_table(part, file, compression="zstd", compression_level=1, row_group_size=GROUP)
+    for number, begin in enumerate(range(0, max(len(table), 1), SHARD_ROWS)):
+        with file_aside(day_folder / f"part-{number}.parquet") as file:
+            part = table.slice(begin, SHARD_ROWS)
+            pq.write_table(part, file, compression="zstd", compression_level=1, row_group_size=GROUP_ROWS)
 
 
 def _arrow(values: NDArray[Any] | tuple[NDArray[Any], list[str]]) -> Any:

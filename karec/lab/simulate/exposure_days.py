@@ -1,12 +1,12 @@
-"""Plays a day of an arm with exposure control on all cores: all users read the same dual variables.
+"""A day of an arm with exposure control, on all cores: all requests of a slot use the same dual variables.
 
-The day has slots of SLOT_MS. Within a slot the dual variables stay the same, so no page depends on another
-user's, and each of ``cores`` processes plays the pages of its users. At the end of a slot, this process adds
-their pages to the exposure counters in order of time and user, and sends the new dual variables to all
-processes. The pages therefore do not depend on the number of processes. A live platform updates its dual
-variables every ten pages; 2,000 users do the same in a slot.
+The day has slots of SLOT_MS. Within a slot the dual variables are constant, so no page depends on another
+user's, and each of ``cores`` processes plays its own users. After the slot all pages are counted in this
+process, in the order of time and user, and the new dual variables are sent to all processes. So the result
+does not depend on the number of processes. A live platform updates its dual variables every ten pages; 2,000
+users make about as many in a slot.
 
-Cost: a day without exposure control, and per slot one exchange with each process.
+Cost: as a day without exposure control, plus one exchange with each process per slot.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ SLOT_MS = HOUR_MS // 6
 
 
 class Team(Protocol):
-    """Some users, wherever they are played."""
+    """Some users, in this process or another."""
 
     def begin(self, until_ms: int, dual_variables: DualVariables) -> None:
-        """Play the pages before ``until_ms``."""
+        """Starts playing the pages before ``until_ms``."""
 
-    def counted(self) -> list[Counted]:
-        """What was shown since the last ``begin``, when it is there."""
+    def take_counted(self) -> list[Counted]:
+        """Returns the impressions since the last ``begin``; waits for them."""
 
-    def played(self) -> Played:
-        """The whole day."""
+    def result(self) -> Played:
+        """Returns the whole day."""
 
 
-def play_controlled(
+def play_with_exposure(
     today: Today,
     controller: ExposureController,
     levels: NDArray[Any],
     lately: NDArray[Any],
     cores: int,
-    said: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> Played:
     """Plays every potential session of the day, and adds its pages to ``controller``.
 
-    The cascades of ``today`` read ``controller``. ``said(done, total)`` is called after each slot.
+    The cascades of ``today`` read ``controller``. Calls ``on_progress(done, total)`` after each slot.
     """
-    of, begin = today.population.visits, today.population.first_ms + today.day * DAY_MS
-    rows = np.arange(len(of.day))[of.of_day(today.day)]
-    users = np.unique(of.user[rows])
+    visits, begin = today.population.visits, today.population.first_ms + today.day * DAY_MS
+    rows = np.arange(len(visits.day))[visits.day_rows(today.day)]
+    users = np.unique(visits.user[rows])
     parts = [
-        rows[np.isin(of.user[rows], users[core::cores])] for core in range(min(cores, max(len(users), 1)))
+        rows[np.isin(visits.user[rows], users[core::cores])] for core in range(min(cores, max(len(users), 1)))
     ]
     slots = DAY_MS // SLOT_MS
     with _teams(today, controller, parts, levels, lately) as teams:
@@ -67,12 +67,12 @@ def play_controlled(
             until = begin + slot * SLOT_MS if slot < slots else NEVER
             for team in teams:
                 team.begin(until, controller.newest)
-            counted = [each for team in teams for each in team.counted()]
+            counted = [item for team in teams for item in team.take_counted()]
             if counted:
-                counted.sort(key=lambda each: each[:2])
+                counted.sort(key=lambda item: item[:2])
                 controller.add_pages([feed for _, _, feed in counted])
-            said(slot, slots)
-        return Played.joined([team.played() for team in teams])
+            on_progress(slot, slots)
+        return Played.from_parts([team.result() for team in teams])
 
 
 @contextmanager
@@ -84,9 +84,9 @@ def _teams(
     lately: NDArray[Any],
 ) -> Iterator[Sequence[Team]]:
     if len(parts) == 1:
-        yield [_Here(Players(today, parts[0], levels, lately))]
+        yield [_LocalTeam(Players(today, parts[0], levels, lately))]
         return
-    teams = [_There(today, controller, part, levels, lately) for part in parts]
+    teams = [_ForkedTeam(today, controller, part, levels, lately) for part in parts]
     try:
         yield teams
     finally:
@@ -94,8 +94,8 @@ def _teams(
             team.end()
 
 
-class _Here:
-    """Plays in this process, which has the newest dual variables."""
+class _LocalTeam:
+    """Plays in this process, which has the newest dual variables already."""
 
     def __init__(self, players: Players) -> None:
         self._players, self._counted = players, list[Counted]()
@@ -103,15 +103,15 @@ class _Here:
     def begin(self, until_ms: int, dual_variables: DualVariables) -> None:
         self._counted = self._players.play(until_ms)
 
-    def counted(self) -> list[Counted]:
+    def take_counted(self) -> list[Counted]:
         return self._counted
 
-    def played(self) -> Played:
-        return self._players.played()
+    def result(self) -> Played:
+        return self._players.result()
 
 
-class _There:
-    """In a forked process of its own."""
+class _ForkedTeam:
+    """Plays in a forked process."""
 
     def __init__(
         self,
@@ -122,57 +122,56 @@ class _There:
         lately: NDArray[Any],
     ) -> None:
         context = multiprocessing.get_context("fork")
-        self._line, theirs = context.Pipe()
+        self._connection, child_connection = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, today, controller, visits, levels, lately), daemon=True
+            target=_serve, args=(child_connection, today, controller, visits, levels, lately), daemon=True
         )
         self._process.start()
-        theirs.close()
+        child_connection.close()
 
     def begin(self, until_ms: int, dual_variables: DualVariables) -> None:
-        self._ask((until_ms, dual_variables))
+        self._send((until_ms, dual_variables))
 
-    def counted(self) -> list[Counted]:
-        counted: list[Counted] = self._answer()
+    def take_counted(self) -> list[Counted]:
+        counted: list[Counted] = self._receive()
         return counted
 
-    def played(self) -> Played:
-        self._ask(None)
-        played: Played = self._answer()
-        return played
+    def result(self) -> Played:
+        self._send(None)
+        result: Played = self._receive()
+        return result
 
     def end(self) -> None:
-        self._line.close()
+        self._connection.close()
         self._process.terminate()
         self._process.join()
 
-    def _ask(self, what: tuple[int, DualVariables] | None) -> None:
-        with self._told():
-            self._line.send(what)
+    def _send(self, message: tuple[int, DualVariables] | None) -> None:
+        with self._report_exit():
+            self._connection.send(message)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _report_exit(self) -> Iterator[None]:
         try:
             yield
         except (EOFError, OSError) as error:
             self._process.join()
             raise Unavailable(
                 f"a process that plays users ended with {self._process.exitcode} (-9: killed, often for "
-                "memory); `karec lab simulate --resume` goes on from the last day"
+                "memory); `karec lab simulate --resume` continues after the last day"
             ) from error
 
-    def _answer(self) -> Any:
-        """What the process sends; an error there is raised here, and Unavailable where the process is
-        gone."""
-        with self._told():
-            answer = self._line.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def _receive(self) -> Any:
+        """Returns the reply of the process, or raises its error. Unavailable: the process is gone."""
+        with self._report_exit():
+            reply = self._connection.recv()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 def _serve(
-    line: Connection,
+    connection: Connection,
     today: Today,
     controller: ExposureController,
     visits: NDArray[Any],
@@ -182,10 +181,10 @@ def _serve(
     end_with_parent()
     try:
         players = Players(today, visits, levels, lately)
-        while (asked := line.recv()) is not None:
-            until, dual_variables = asked
+        while (message := connection.recv()) is not None:
+            until, dual_variables = message
             controller.set_newest(dual_variables)
-            line.send(players.play(until))
-        line.send(players.played())
+            connection.send(players.play(until))
+        connection.send(players.result())
     except Exception as error:
-        line.send(error)
+        connection.send(error)

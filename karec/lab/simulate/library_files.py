@@ -1,4 +1,4 @@
-"""A made-up library as files: what karec screen reads.
+"""Writes a synthetic library as files for karec screen.
 
 FOLDER/uploads/day=2026-10-01/part-0.parquet …, FOLDER/outcomes/day=…, FOLDER/screen.toml, FOLDER/blocked.txt
 """
@@ -14,23 +14,24 @@ from karec.lab.simulate.day_shards import write_day_shards
 from karec.lab.simulate.uploads_library import Library
 from karec.times import Progress
 
-FIRST = date(2026, 10, 1)
-KEPT = 10  # one of so many works is kept
-LEARNED = 0.4  # of the days: the model learns from them
-BLOCKED = 0.002  # of the creators
+FIRST_DAY = date(2026, 10, 1)
+WORKS_PER_KEPT = 10
+TRAINING_FRACTION = 0.4  # of the days
+BLOCKED_FRACTION = 0.002  # of the creators
 
 
 def write_library(
     folder: Path, works: int, days: int, seed: int = 0, progress: Progress | None = None
 ) -> None:
-    """About ``works`` works over ``days`` days, evenly; a day is drawn and written at a time. ValueError: too
-    few."""
+    """Writes about ``works`` works, evenly over ``days`` days, one day at a time. ValueError: too few."""
     if days < 3 or works < days:
-        raise ValueError(f"works = {works}, days = {days}: at least three days and a work a day are wanted")
-    library = Library(works // days, FIRST, seed)
+        raise ValueError(
+            f"works is {works} and days is {days}, expected at least three days and one work per day"
+        )
+    library = Library(works // days, FIRST_DAY, seed)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(days):
-        day, drawn = FIRST + timedelta(number), library.day(number)
+        day, drawn = FIRST_DAY + timedelta(number), library.day(number)
         write_day_shards(folder / "uploads", day, drawn.columns | {"content_vector": drawn.vectors})
         outcomes = {
             "work_id": drawn.columns["work_id"],
@@ -40,12 +41,12 @@ def write_library(
         write_day_shards(folder / "outcomes", day, outcomes)
         if progress is not None:
             progress(number + 1, days, "drawing a library, days")
-    until = FIRST + timedelta(max(round(days * LEARNED), 2) - 1)
+    until = FIRST_DAY + timedelta(max(round(days * TRAINING_FRACTION), 2) - 1)
     n_creators = len(library.skill)
-    listed = range(0, n_creators, round(1 / BLOCKED))
+    listed = range(0, n_creators, round(1 / BLOCKED_FRACTION))
     write_text_aside(folder / "blocked.txt", "# creators\n" + "".join(f"{creator}\n" for creator in listed))
     text = files("karec.screening").joinpath("starting.toml").read_text(encoding="utf-8")
-    text = text.replace("keep = 100_000", f"keep = {max(works // KEPT, 1):_}").replace(
+    text = text.replace("keep = 100_000", f"keep = {max(works // WORKS_PER_KEPT, 1):_}").replace(
         "2026-10-10", str(until)
     )
     write_text_aside(folder / "screen.toml", text)

@@ -1,20 +1,17 @@
-"""The closed loop: for each arm, days are played on one population. Each day
+"""The closed loop: the days of each arm are played on one population. Each day:
 
-    publish   the platform as the day begins, item vectors by the arm's item tower, as a bundle of the arm's
-    upload    creators upload by what they are seen; what the arm's screening refuses comes onto no platform
-    play      potential sessions: who comes asks the arm's cascade page after page, and answers by hidden
-              tastes
-    fold      what was shown moves counters, histories, creators and users
-    train     every so many nights, where the arm's cascade reads a user vector
+    publish   the platform at the beginning of the day, with vectors of the arm's item tower, as a bundle
+    upload    creators upload by their attention; works that the arm's screening rejects are not published
+    play      potential sessions: users who come request pages and give feedback by hidden tastes
+    update    impressions change counters, histories, creators and users
+    train     every few nights, if the arm's cascade reads a user vector
 
-A work that is uploaded during a day is there from the next morning. A checkpoint a day: a run that was killed
-goes on with ``resume`` and ends as one that was not.
+A work uploaded during a day is published the next morning. There is a checkpoint per day: a killed run that
+continues with ``resume`` ends like one that was not killed.
 
-    OUT/simulation.json   what is played, to refuse another simulation here
-    OUT/models/…          the first training of each of the arms' different settings; other simulations may
-                          share it
-    OUT/ARM/              the arm's log (``arm_log``), its checkpoint and events, its bundle, rank log and
-                          nights
+    OUT/simulation.json   what is played, to reject another simulation in this folder
+    OUT/models/…          the first training of each different settings; other simulations may share it
+    OUT/ARM/              the arm's log (``arm_log``), checkpoint, events, bundle, rank log and trainings
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ from karec.lab.simulate.arm import ArmRun
 from karec.lab.simulate.arms import MODELS, Arms
 from karec.lab.simulate.nightly import check_settings, first_training
 from karec.lab.simulate.population import Population, Sizes, make_population
-from karec.lab.simulate.screening_days import check_screening, files_of, screening_of
+from karec.lab.simulate.screening_days import check_screening, digests_of, screening_of
 from karec.lab.simulate.sessions import SCENE
 from karec.lab.simulate.workers import usable_cores
 from karec.lab.simulate.world.satiation import KUAIRAND
@@ -59,26 +56,29 @@ def simulate(
     cores: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Plays every arm of ``arms``, whose file lies in ``folder``, into ``out``/NAME; see ``arm_log.ArmLog``.
+    """Plays every arm of ``arms`` into ``out``/NAME; see ``arm_log.ArmLog``.
 
-    ``models``: a folder of first trainings, OUT/models unless it is given; what another simulation trained
-    there of the same world with the same settings is used. ``cores`` changes no result; None: all that this
-    process may use.
+    Args:
+        folder: folder of the arms file.
+        models: folder of first trainings, default OUT/models. Trainings of the same world with the same
+            settings are reused.
+        cores: number of processes, default: all cores of this process. It changes no result.
 
-    Before the first day: ConfigError for an arm whose config does not build, DataError for an ``out`` of
-    another simulation, of one that was begun and is not resumed, or that another process plays into,
-    TrainingFailed.
+    Raises:
+        ConfigError: the config of an arm does not build.
+        DataError: ``out`` has another simulation, is not resumed, or is locked by another process.
+        TrainingFailed: a first training failed.
     """
-    with _held(out):
+    with _lock(out):
         _simulate(arms, folder, sizes, out, resume, models or out / MODELS, cores or usable_cores(), progress)
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[None]:
-    """``out`` is made and is this process's alone. DataError: it is another's.
+def _lock(out: Path) -> Iterator[None]:
+    """Makes ``out`` and locks it for this process. Raises DataError if another process has locked it.
 
-    The trainings and players that it starts hold it too: none of a process that was killed writes beside the
-    next one.
+    Child processes (trainings, players) hold the lock too, so a child of a killed process never writes beside
+    the next one.
     """
     out.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
@@ -88,8 +88,7 @@ def _held(out: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(
-                f"{out} is played into by another process, or by what one that was killed had started: wait "
-                "for its end"
+                f"{out} is locked by another process, or by a child of a killed one. Wait until it ends."
             ) from error
         yield
     finally:
@@ -106,15 +105,23 @@ def _simulate(
     cores: int,
     progress: Progress | None,
 ) -> None:
-    written = {arm.name: (folder / arm.config).read_text(encoding="utf-8") for arm in arms.arms if arm.config}
+    configs_text = {
+        arm.name: (folder / arm.config).read_text(encoding="utf-8") for arm in arms.arms if arm.config
+    }
     screenings = [screening_of(arm, folder) for arm in arms.arms]
     files = {
-        arm.name: files_of(screening)
+        arm.name: digests_of(screening)
         for arm, screening in zip(arms.arms, screenings, strict=True)
         if screening is not None
     }
-    told = {"format": FORMAT, **asdict(sizes), "arms": asdict(arms), "configs": written, "files": files}
-    head = json.dumps(told, indent=1, sort_keys=True, default=str)
+    head_table = {
+        "format": FORMAT,
+        **asdict(sizes),
+        "arms": asdict(arms),
+        "configs": configs_text,
+        "files": files,
+    }
+    head = json.dumps(head_table, indent=1, sort_keys=True, default=str)
     _check(out, head, resume)
     population = make_population(
         sizes, replace(KUAIRAND, scale=arms.satiation), progress, arms.new_creators_per_day
@@ -124,19 +131,21 @@ def _simulate(
         if screening is not None:
             check_screening(arm, screening, population)
     write_text_aside(out / HEAD, head)
-    first = _trained(arms, population, sizes, models, progress)
+    first = _train_first_models(arms, population, sizes, models, progress)
     _play(_runs(arms, configs, first, screenings, out, population, sizes, cores, progress))
 
 
 def play_on(
     run: Path, arms: Arms, population: Population, sizes: Sizes, out: Path, progress: Progress | None = None
 ) -> None:
-    """Plays ``arms``, none of which has a config of its own, with the models of the run folder ``run`` and no
-    training but at nights, into ``out``, which is emptied. Beside ``run`` lies ``bundles``, as ``karec
-    train`` leaves it.
+    """Plays ``arms``, none with its own config, with the models of the run folder ``run``, into ``out``.
+
+    There is no training except at night. ``out`` is emptied. The folder ``bundles`` beside ``run`` must
+    exist, as
+    ``karec train`` writes it.
     """
     shutil.rmtree(out, ignore_errors=True)
-    with _held(out):
+    with _lock(out):
         configs = _configs(arms, out, out, population)
         first, screenings = [run] * len(configs), [screening_of(arm, out) for arm in arms.arms]
         _play(_runs(arms, configs, first, screenings, out, population, sizes, usable_cores(), progress))
@@ -147,7 +156,7 @@ def _configs(arms: Arms, folder: Path, out: Path, population: Population) -> lis
     configs = []
     for arm in arms.arms:
         config = arms.config_of(arm, out / arm.name / "karec.toml", folder, population.snapshot, weights)
-        check_steps(config.scene(SCENE))  # a mistake in its text is refused before anything is trained
+        check_steps(config.scene(SCENE))  # rejects a mistake before any training
         configs.append(config)
     return configs
 
@@ -168,7 +177,7 @@ def _runs(
             arm=arm,
             config=config,
             out=out,
-            first=trained,
+            first=run,
             settings=arms.settings_of(arm),
             screening=screening,
             nights=arms.train_every,
@@ -177,7 +186,7 @@ def _runs(
             cores=cores,
             progress=progress,
         )
-        for arm, config, trained, screening in zip(arms.arms, configs, first, screenings, strict=True)
+        for arm, config, run, screening in zip(arms.arms, configs, first, screenings, strict=True)
     ]
 
 
@@ -185,19 +194,18 @@ def _play(runs: Sequence[ArmRun]) -> None:
     for run in runs:
         run.check()
     for run in runs:
-        if not run.ended:
+        if not run.has_ended:
             run.run()
 
 
 def _check(out: Path, head: str, resume: bool) -> None:
-    """Refuses an ``out`` that holds anything but the simulation that ``head`` tells, or that where it may not
-    go on.
+    """Raises DataError if ``out`` has other files than the simulation of ``head``, or may not be continued.
 
-    One of which no day was played holds models at most, and may be begun anew with other arms.
+    If no day was played, it has at most models and may be started again with other arms.
     """
     if not (out / HEAD).exists():
-        if any(not path.is_dir() for path in out.rglob("*")):  # an empty folder may wait for the report
-            raise DataError(f"{out} holds something else than a simulation: name another folder with --out")
+        if any(not path.is_dir() for path in out.rglob("*")):  # An empty folder may be meant for the report.
+            raise DataError(f"{out} has files that are not a simulation. Name another folder with --out.")
         return
     if not any(out.glob("*/day-*.npz")):
         return
@@ -207,20 +215,20 @@ def _check(out: Path, head: str, resume: bool) -> None:
         raise DataError(f"{out / HEAD} cannot be read: {error}") from error
     for key in ours:
         if theirs.get(key) != ours[key]:
-            told = "" if key in ("arms", "configs", "files") else f" ({theirs.get(key)}, and not {ours[key]})"
+            values = (
+                "" if key in ("arms", "configs", "files") else f" ({theirs.get(key)}, expected {ours[key]})"
+            )
             raise DataError(
-                f"{out} is of a simulation with other {key}{told}: name another folder with --out"
+                f"{out} has a simulation with other {key}{values}. Name another folder with --out."
             )
     if not resume:
-        raise DataError(
-            f"{out} holds this simulation, begun or done: go on with --resume, or name another folder"
-        )
+        raise DataError(f"{out} has this simulation already. Continue with --resume, or name another folder.")
 
 
-def _trained(
+def _train_first_models(
     arms: Arms, population: Population, sizes: Sizes, models: Path, progress: Progress | None
 ) -> list[Path]:
-    """The run folder of each arm's first models; arms with the same settings share one."""
+    """Returns the run folder of each arm's first models. Arms with equal settings share one."""
     settings = [json.dumps(arms.settings_of(arm), sort_keys=True) for arm in arms.arms]
     different = list(dict.fromkeys(settings))
     world = [sizes.works, sizes.users, sizes.exposures, sizes.seed, asdict(population.truth.satiation)]
@@ -228,15 +236,15 @@ def _trained(
         text: models / hashlib.sha256(json.dumps([world, text]).encode()).hexdigest()[:12]
         for text in different
     }
-    # the first with them
+    # The first arm with these settings.
     arm_of = {text: arm.name for arm, text in reversed([*zip(arms.arms, settings, strict=True)])}
     check_settings(
         {arm_of[text]: json.loads(text) for text, folder in folders.items() if not folder.exists()}
     )
     runs = {}
-    for at, text in enumerate(different):
+    for number, text in enumerate(different):
         if progress is not None:
-            progress(at, len(different), "first trainings")
+            progress(number, len(different), "first trainings")
         runs[text] = first_training(population.world, json.loads(text), sizes.seed, folders[text])
     if progress is not None:
         progress(len(different), len(different), "first trainings")

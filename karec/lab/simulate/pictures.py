@@ -1,4 +1,4 @@
-"""The pictures of a simulation's report, each drawn from ``report.json`` alone."""
+"""Charts of a simulation's report, drawn from ``report.json``."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ GAIN, REACH = "play_s", "creators_1_a_day"
 
 
 def draw_days(axes: Axes, report: Mapping[str, Any]) -> None:
-    """Creators, works and timeliness over the days, an arm a line."""
+    """Draws creators, works and timeliness by day, one line per arm."""
     _lines(axes, report, CURVES)
 
 
 def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
-    """Change of true play against change of creators reached, in percent of the baseline, with both
-    intervals."""
+    """Draws the change of play against the change of creators in percent of the baseline, with both
+    intervals.
+    """
     points = {name: _point(report, name) for name in report["arms"]}
-    at = {name: point for name, point in points.items() if point is not None}
+    known_points = {name: point for name, point in points.items() if point is not None}
     for family in report["prices"]:
         names = [family["steps"][0]["from"], *(step["to"] for step in family["steps"])]
-        known = [at[name] for name in names if name in at]
+        known = [known_points[name] for name in names if name in known_points]
         axes.plot([x for x, _ in known], [y for _, y in known], linewidth=1.2, label=family["family"])
-    for name, (x, y) in at.items():
+    for name, (x, y) in known_points.items():
         measures, colour = report["arms"][name]["measures"], _colour(report, name)
-        for measure, place in ((REACH, "x"), (GAIN, "y")):
+        for measure, axis in ((REACH, "x"), (GAIN, "y")):
             ci = measures[measure]["relative_ci"]
             if ci is not None:
-                ends = ([*ci], [y, y]) if place == "x" else ([x, x], [*ci])
+                ends = ([*ci], [y, y]) if axis == "x" else ([x, x], [*ci])
                 axes.plot(*ends, color=colour, linewidth=0.8)
-        filled = colour if report["arms"][name]["on_frontier"] else "white"
-        axes.plot([x], [y], "o", color=colour, markerfacecolor=filled, markersize=6)
+        fill_colour = colour if report["arms"][name]["on_frontier"] else "white"
+        axes.plot([x], [y], "o", color=colour, markerfacecolor=fill_colour, markersize=6)
         axes.annotate(name, (x, y), xytext=(6, 5), textcoords="offset points", color=INK, fontsize=9)
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.axvline(0, color=GREY, linewidth=0.6)
@@ -51,7 +52,7 @@ def draw_frontier(axes: Axes, report: Mapping[str, Any]) -> None:
 
 
 def _point(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """(more creators, more play) in percent; None where one of them is not known."""
+    """Returns (change of creators, change of play) in percent; None if one is unknown."""
     if name == report["baseline"]:
         return 0.0, 0.0
     x, y = (report["arms"][name]["measures"][measure]["relative"] for measure in (REACH, GAIN))
@@ -59,7 +60,7 @@ def _point(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:
 
 
 def _lines(axes: Axes, report: Mapping[str, Any], curves: Mapping[str, str]) -> None:
-    names = sorted(report["arms"], key=lambda name: _colour(report, name) != GREY)  # the pair lies on top
+    names = sorted(report["arms"], key=lambda name: _colour(report, name) != GREY)  # the pair is drawn last
     for panel, (measure, title) in zip(_panels(axes, len(curves)), curves.items(), strict=True):
         for name in names:
             days = report["arms"][name]["by_day"][measure]
@@ -86,7 +87,7 @@ def _lines(axes: Axes, report: Mapping[str, Any], curves: Mapping[str, str]) -> 
 
 
 def _panels(axes: Axes, n: int) -> Sequence[Axes]:
-    """``n`` axes side by side in place of one."""
+    """Replaces the axes by ``n`` axes side by side."""
     figure = axes.get_figure()
     assert figure is not None
     axes.remove()
@@ -97,6 +98,6 @@ def _panels(axes: Axes, n: int) -> Sequence[Axes]:
 
 
 def _colour(report: Mapping[str, Any], name: str) -> str:
-    """The pair's colours; without a pair the baseline is marked."""
+    """Returns the colour of the pair; without a pair the baseline has a colour."""
     pair = report["pair"] or {"without": report["baseline"], "with": None}
     return {pair["without"]: BLUE, pair["with"]: ORANGE}.get(name, GREY)

@@ -1,4 +1,4 @@
-"""What is common to all arms: the world until the days begin, and every coin of the days themselves."""
+"""The population that all arms share: the world before the days, and all random numbers of the days."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from karec.catalog.impressions import Impressions
 from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.lab.simulate.arm_log import NEVER
-from karec.lab.simulate.returns import MORE, MOST_PAGES, NEUTRAL, Visits, draw_visits, rates, starting_levels
+from karec.lab.simulate.returns import MAX_PAGES, MORE, NEUTRAL, Visits, draw_visits, rates, starting_levels
 from karec.lab.simulate.uploads import Potential, draw_debutants, draw_potential, draw_works
 from karec.lab.simulate.world import Truth, World, make_world
 from karec.lab.simulate.world.platform import work_table
@@ -21,13 +21,13 @@ from karec.lab.simulate.world.satiation import KUAIRAND, Satiation
 from karec.times import DAY_MS, Progress
 
 WORLD_DAYS = 14
-PAGE = 10  # works of a page
+PAGE = 10  # works per page
 CHUNK = 200_000
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the world and of the days. ``exposures``: what was shown in the two weeks before."""
+    """Sizes of the world and the days. ``exposures``: impressions of the two weeks before."""
 
     works: int
     users: int
@@ -42,8 +42,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Part:
-    """What is played of a world that is too large: ``users`` of its users may come, and the library is what
-    they were shown before, and ``works`` in a hundred of the others, uploads included.
+    """Sample of a world that is too large to play: ``users`` users may come.
+
+    The library has the works that they were shown before, and ``works`` percent of the others, uploads
+    included.
     """
 
     users: int
@@ -52,15 +54,14 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Users, works and coins; rows of ``truth`` and of ``snapshot`` are the same.
+    """Users, works and random numbers; ``truth`` and ``snapshot`` have the same rows.
 
-    snapshot     the platform as the days begin, with all works that may be uploaded; counters of those are 0
-    first_ms     when the first day begins
-    levels       (U,) each user's starting level of enjoyment (``returns``)
-    lately       (U, window) int32 works that each user was shown last, oldest first, −1 where there were
-                 fewer
-    seen         (C,) works of each creator that are shown a day, before the days
-    comers       (U,) bool: who may come, all but where a part is played
+    snapshot   the platform at the beginning of the days, with all potential works; their counters are 0
+    first_ms   begin of the first day
+    levels     (U,) each user's starting level of enjoyment (``returns``)
+    lately     (U, window) int32 last works shown to each user, oldest first, padded with −1
+    seen       (C,) impressions per day of each creator, before the days
+    comers     (U,) bool: users who may come
     """
 
     world: World
@@ -81,7 +82,10 @@ def make_population(
     progress: Progress | None = None,
     n_new_creators: int = 0,
 ) -> Population:
-    """Equal arguments give equal populations; one of more days has the same first days."""
+    """Makes a world and its population.
+
+    The same arguments give the same population; more days have equal first days.
+    """
     world = make_world(
         sizes.works, sizes.users, sizes.exposures, days=WORLD_DAYS, seed=sizes.seed, satiation=satiation,
         progress=progress,
@@ -92,32 +96,33 @@ def make_population(
 def population_of(
     world: World, days: int, seed: int, part: Part | None = None, n_new_creators: int = 0
 ) -> Population:
-    """The days that follow the weeks of ``world``, of all of it or of a ``part``; ``n_new_creators`` as in
-    ``uploads``."""
-    seeds = [int(each) for each in np.random.SeedSequence([seed, 1]).generate_state(5)]
-    old, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
+    """Makes the days after the weeks of ``world``, or of a ``part`` of it; ``n_new_creators`` as in
+    ``uploads``.
+    """
+    seeds = [int(state) for state in np.random.SeedSequence([seed, 1]).generate_state(5)]
+    old_truth, people, first_ms = world.truth, world.truth.people, world.truth.time_ms
     debutants = draw_debutants(people, n_new_creators, days, seeds[4])
-    works = draw_works(old, WORLD_DAYS, debutants, seeds[0])
-    truth = replace(old, works=works, time_ms=first_ms + days * DAY_MS)
-    before = world.dataset.exposures
-    snapshot = with_works(advance(world.dataset.snapshot, before, first_ms), truth)
-    user, work = snapshot.users.lookup(before.user_id), snapshot.works.lookup(before.work_id)
-    comers, played = _played(part, user, work, len(people), len(works), np.random.default_rng(seeds[3]))
+    works = draw_works(old_truth, WORLD_DAYS, debutants, seeds[0])
+    truth = replace(old_truth, works=works, time_ms=first_ms + days * DAY_MS)
+    impressions = world.dataset.exposures
+    snapshot = with_works(advance(world.dataset.snapshot, impressions, first_ms), truth)
+    user, work = snapshot.users.lookup(impressions.user_id), snapshot.works.lookup(impressions.work_id)
+    comers, is_played = _sample(part, user, work, len(people), len(works), np.random.default_rng(seeds[3]))
     visits = draw_visits(people, days, first_ms, seeds[1]).of_users(comers)
-    shown = (
-        float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MOST_PAGES))
+    impressions_per_day = (
+        float(rates(people)[comers].sum()) * NEUTRAL * PAGE * sum(MORE**page for page in range(MAX_PAGES))
     )
     coins = np.random.default_rng(seeds[2])
-    potential = draw_potential(works, people.creators, debutants, first_ms, shown, coins)
-    potential = replace(potential, day=np.where(played, potential.day, NEVER).astype(np.int32))
-    counts = np.bincount(potential.rows_of(works.creator[work]), minlength=len(potential.creators))
-    levels = starting_levels(user, _enjoyment(truth, user, work, before), len(people))
+    potential = draw_potential(works, people.creators, debutants, first_ms, impressions_per_day, coins)
+    potential = replace(potential, day=np.where(is_played, potential.day, NEVER).astype(np.int32))
+    counts = np.bincount(potential.find_rows(works.creator[work]), minlength=len(potential.creators))
+    levels = starting_levels(user, _enjoyment(truth, user, work, impressions), len(people))
     lately = _latest(user, work, len(people), max(truth.satiation.window, 1))
     seen = counts / counts.sum() * potential.mean_seen * len(people.creators)
     return Population(world, truth, snapshot, first_ms, visits, potential, levels, lately, seen, comers)
 
 
-def _played(
+def _sample(
     part: Part | None,
     user: NDArray[Any],
     work: NDArray[Any],
@@ -125,32 +130,32 @@ def _played(
     works: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(users,) who may come, (works,) which works are in the library or may be uploaded: both bool."""
+    """Returns users who may come (users,) bool, and works in the library or uploaded later (works,) bool."""
     if part is None:
         return np.ones(users, bool), np.ones(works, bool)
-    comers = np.zeros(users, bool)
-    comers[rng.permutation(users)[: part.users]] = True
-    played = rng.random(works) < part.works / 100.0
-    played[work[comers[user]]] = True
-    return comers, played
+    is_comer = np.zeros(users, bool)
+    is_comer[rng.permutation(users)[: part.users]] = True
+    is_played = rng.random(works) < part.works / 100.0
+    is_played[work[is_comer[user]]] = True
+    return is_comer, is_played
 
 
 def with_works(snapshot: Snapshot, truth: Truth) -> Snapshot:
-    """``snapshot`` with the works of ``truth`` that it lacks, the last ones; their counters are 0."""
+    """Returns ``snapshot`` with the works of ``truth`` that it lacks, the last ones, with counters 0."""
     n, works = len(snapshot.works), truth.works
-    last = type(works)(**{name: column[n:] for name, column in vars(works).items()})
-    more = work_table(truth.people, truth.songs, last, first=n)
+    new_works = type(works)(**{name: column[n:] for name, column in vars(works).items()})
+    new_table = work_table(truth.people, truth.songs, new_works, first=n)
 
     def joined(name: str, column: NDArray[Any]) -> NDArray[Any]:
-        new = more.columns.get(name, np.zeros(len(more), column.dtype))
-        return np.concatenate([column, new.astype(column.dtype)])
+        values = new_table.columns.get(name, np.zeros(len(new_table), column.dtype))
+        return np.concatenate([column, values.astype(column.dtype)])
 
     columns = {name: joined(name, np.asarray(column)) for name, column in snapshot.works.columns.items()}
-    return replace(snapshot, works=Table(np.concatenate([snapshot.works.ids, more.ids]), columns))
+    return replace(snapshot, works=Table(np.concatenate([snapshot.works.ids, new_table.ids]), columns))
 
 
 def _enjoyment(truth: Truth, user: NDArray[Any], work: NDArray[Any], shown: Impressions) -> NDArray[Any]:
-    """(M,) float32: the expected long view of what was shown."""
+    """Returns (M,) float32: expected long views of the impressions."""
     repeats = truth.repeats(user, work)
     parts = []
     for begin in range(0, len(user), CHUNK):
@@ -164,10 +169,11 @@ def _enjoyment(truth: Truth, user: NDArray[Any], work: NDArray[Any], shown: Impr
 
 
 def _latest(user: NDArray[Any], work: NDArray[Any], n_users: int, width: int) -> NDArray[Any]:
-    """(U, width) int32: the last works of each user, oldest first, of M rows in order of time; −1 before the
-    first."""
+    """Returns (U, width) int32: last works of each user, oldest first, of M rows in time order, padded
+    with −1.
+    """
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(n_users), side="right")
     starts = np.searchsorted(user[order], np.arange(n_users))
-    at = ends[:, None] - np.arange(width, 0, -1)
-    return np.where(at >= starts[:, None], work[order][np.maximum(at, 0)], -1).astype(np.int32)
+    places = ends[:, None] - np.arange(width, 0, -1)
+    return np.where(places >= starts[:, None], work[order][np.maximum(places, 0)], -1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""``report.json`` and ``report.html`` of a simulation: what its arms gave to users, creators and works."""
+"""``report.json`` and ``report.html`` of a simulation: results of its arms for users, creators and works."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from karec.lab.simulate.report_tables import (
 )
 from karec.lab.simulate.sums import sums_of
 
-FORMAT = 3  # of report.json; format 2 had feeds
-HOW_SURE = (
-    "In brackets: 95 % intervals. They come from drawing users (for what users got, and shares of what was "
-    "shown) or creators with all their works (for the rest) again and again, the same draws in every arm. "
-    "All arms live in one world with one seed: the intervals do not cover another world."
+FORMAT = 3  # of report.json
+INTERVAL_NOTE = (
+    "In brackets: 95 % intervals. They are bootstrapped over users (for what users got, and fractions of "
+    "impressions) or over creators with all their works (for the rest), with the same resamples in every "
+    "arm. All arms are in one world with one seed: the intervals do not cover another world."
 )
 MEASURES = (
     (
         "What users got",
         USERS_SIDE,
-        "What a user is expected to do on a day, by the true chances, and for all but the baseline the "
+        "Expected feedback of a user per day, by the true probabilities; for all arms but the baseline the "
         "change in percent. Users who never came count as 0.",
     ),
     (
         "What creators and works got",
         CREATORS_SIDE,
-        "How many creators and works were seen on a mean day. Gini counts all creators, and all works there "
-        "were, also those that nobody saw: 0 is equal, 1 is one that takes all. Its change is no percentage.",
+        "Creators and works with an impression on a mean day. Gini is over all creators and all uploaded "
+        "works, also those without an impression: 0 is equal, 1 is one that has all. Its change is absolute.",
     ),
     (
         "How far exposure reaches",
         REACH,
-        "How many creators, and how many works, were shown at least 1, 10 and 100 times over all days. "
-        "First-time creators: those whose first work came onto the platform in these days.",
+        "Creators and works with at least 1, 10 and 100 impressions over all days. First-time creators "
+        "published their first work in these days.",
     ),
     (
-        "What happened to be drawn",
+        "Feedback as drawn",
         DRAWN_SIDE,
-        "The same days as they were played: what the log says, chance included.",
+        "The same days by the drawn feedback in the log, random variation included.",
     ),
 )
 
@@ -67,17 +67,18 @@ def report_on(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The report of a simulation; every key is documented in docs/formats.md.
+    """Returns the report of a simulation; docs/formats.md documents its keys.
 
-    ``logs`` are read one at a time, so that a generator holds one arm's exposures at once. ``pair`` names an
-    arm without and one with diversity, which the pictures mark. Raises DataError as ``sums_of`` and
-    ``compare_arms`` do.
+    ``logs`` are read one at a time, so a generator keeps the impressions of one arm in memory. ``pair``: an
+    arm
+    without and one with diversity, marked in the charts. Raises DataError like ``sums_of`` and
+    ``compare_arms``.
     """
     return compare_arms((sums_of(log) for log in logs), baseline, pair=pair, resamples=resamples, seed=seed)
 
 
 def loop_report(out: Path, arms: Arms) -> dict[str, Any]:
-    """The report of the simulation ``out``, all of whose ``arms`` have ended."""
+    """Returns the report of the simulation ``out``, all of whose ``arms`` have ended."""
     names = [arm.name for arm in arms.arms]
     logs = (ArmLog.read(out / name) for name in names)
     return report_on(logs, arms.baseline or names[0], pair=arms.pair)
@@ -95,41 +96,42 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
     marked = f" Marked: “{pair['without']}” and “{pair['with']}”; the other arms are grey." if pair else ""
     yield note(
         f"{report['days']} days, {report['users']:,} users, {report['creators']:,} creators, "
-        f"{report['works']:,} works that are there or may come. {len(arms)} arms met the same people, each "
-        f"is compared with “{baseline}”. {HOW_SURE}"
+        f"{report['works']:,} existing or potential works. {len(arms)} arms have the same users; each "
+        f"is compared with “{baseline}”. {INTERVAL_NOTE}"
     )
     yield Chart(
         "Creators, works and timeliness, day by day",
         lambda axes: draw_days(axes, report),
-        "How many creators and how many works at least one user saw on each day, and which share of what was "
-        f"shown was uploaded in the 72 hours before.{marked}",
+        "Creators and works with an impression on each day, and the fraction of impressions of works that "
+        f"were uploaded in the 72 hours before.{marked}",
         width=10,
         height=3.4,
     )
     yield Chart(
-        "What reaching more creators costs",
+        "Price of reaching more creators",
         lambda axes: draw_frontier(axes, report),
-        "Each point is an arm: to the right more creators are seen on a day, upwards people play longer "
-        f"than with “{baseline}”. A line joins the settings of one method; no other arm beats a filled "
-        "point in both.",
+        "Each point is an arm: x is the number of creators with an impression per day, y the play time, "
+        f"relative to “{baseline}”. A line joins the settings of one method. No other arm is better than a "
+        "filled point in both.",
         width=9,
         height=5,
     )
     yield from _table(
-        "What one more creator costs",
+        "Price of one more creator",
         PRICES_HEAD,
         price_rows(report["prices"]),
-        "Seconds of true play, of all users together on a day, that are lost for one more creator (or work) "
-        "seen on that day; below 0 both grow. A dash: the setting does not surely reach more.",
+        "Seconds of expected play, summed over all users of a day, lost for one more creator (or work) with "
+        "an "
+        "impression on that day; below 0 both grow. A dash: the setting does not reach significantly more.",
     )
     for title, columns, about in MEASURES:
         yield Table(title, *arm_rows(report, columns), about)
     yield from _table(
-        "What was screened",
+        "Screening",
         SCREENED_HEAD,
         screened_rows(arms),
-        "Uploads of all days, by the first reason that rejected them. Quality is the hidden one of the "
-        "world, of mean 0 and spread 1 over all works; screening sees what the platform hears of it.",
+        "Uploads of all days, by the first reason for rejection. Quality is the hidden quality of the world, "
+        "with mean 0 and standard deviation 1 over all works; screening sees only noisy measurements.",
     )
     yield from _table(
         "Exposure control",
@@ -143,5 +145,5 @@ def parts_of(report: Mapping[str, Any]) -> Iterator[Part]:
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], about: str) -> Iterator[Table]:
     """Yields a table if it has rows."""
-    if found := list(rows):
-        yield Table(title, head, found, about)
+    if table_rows := list(rows):
+        yield Table(title, head, table_rows, about)

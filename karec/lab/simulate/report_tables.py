@@ -1,4 +1,4 @@
-"""The tables of a simulation's report: arms and prices as rows of text."""
+"""Tables of a simulation's report: arms and prices as rows of text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from karec.evaluate.metrics.exposure import THRESHOLDS
 
-Columns = Mapping[str, tuple[str, int]]  # {measure: (its head, digits of its value)}
+Columns = Mapping[str, tuple[str, int]]  # {measure: (head, decimals)}
 
 USERS_SIDE: Columns = {
     "play_s": ("play, s", 1),
@@ -50,7 +50,7 @@ PRICES_HEAD = ("from", "to", "more creators a day", "s for each", "more works a 
 
 
 def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], list[list[str]]]:
-    """(head, rows): the baseline's values first, then of each other arm its change against them."""
+    """Returns (head, rows): the baseline's values, then the change of each other arm."""
     baseline = report["baseline"]
     names = [baseline, *(name for name in report["arms"] if name != baseline)]
     rows = []
@@ -67,10 +67,10 @@ def arm_rows(report: Mapping[str, Any], columns: Columns) -> tuple[list[str], li
 def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
     """Yields a row for each exposure constraint of each arm, with its state after the last day."""
     for name, arm in arms.items():
-        told = arm["facts"].get("exposure")
-        if not isinstance(told, Mapping):
+        exposure = arm["facts"].get("exposure")
+        if not isinstance(exposure, Mapping):
             continue
-        for target in told["targets"]:
+        for target in exposure["targets"]:
             yield [
                 name,
                 target["name"],
@@ -78,7 +78,7 @@ def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
                 f"{target['share']:.1%}",
                 f"{target['price']:+.2f}",
             ]
-        for cap in told["caps"]:
+        for cap in exposure["caps"]:
             yield [
                 name,
                 f"each {cap['column']}",
@@ -86,48 +86,47 @@ def exposure_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
                 f"{cap['active']} active",
                 f"{cap['largest']:+.2f}",
             ]
-        for counts in told["guarantees"]:
+        for counts in exposure["guarantees"]:
             total = counts["reached"] + counts["missed"]
             reached = (
                 f"{counts['reached']:,} of {total:,}; "
-                f"{counts['underexposed']:,} of {counts['new']:,} new ones are below it"
+                f"{counts['underexposed']:,} of {counts['new']:,} new are below"
             )
             yield [name, f"new {counts['name']}", "each", reached, "–"]
-        for counts in told["fairness"]:
+        for counts in exposure["fairness"]:
             shown = f"{counts['values']:,} were shown, one {counts['max_exposures']:,.0f} times"
             yield [name, f"fairness of {counts['name']}", "–", shown, f"≤ {counts['weight']:+.2f}"]
 
 
 def screened_rows(arms: Mapping[str, Any]) -> Iterator[list[str]]:
-    """A row for all uploads of each arm that screens them, for those kept, and for each reason that rejected
-    some."""
+    """Yields rows for all uploads of each arm with screening: total, kept, rejected by reason."""
     for name, arm in arms.items():
-        told = arm["facts"].get("screening")
-        if not isinstance(told, Mapping):
+        screening = arm["facts"].get("screening")
+        if not isinstance(screening, Mapping):
             continue
         quality = {
-            key: "–" if told[key] is None else f"{told[key]:+.2f}"
+            key: "–" if screening[key] is None else f"{screening[key]:+.2f}"
             for key in ("quality_kept", "quality_rejected")
         }
-        yield [name, "uploads", f"{told['uploads']:,}", "–"]
-        yield [name, "kept", f"{told['kept']:,}", quality["quality_kept"]]
-        yield [name, "rejected", f"{told['uploads'] - told['kept']:,}", quality["quality_rejected"]]
-        for reason, works in told["rejected"].items():
+        yield [name, "uploads", f"{screening['uploads']:,}", "–"]
+        yield [name, "kept", f"{screening['kept']:,}", quality["quality_kept"]]
+        yield [name, "rejected", f"{screening['uploads'] - screening['kept']:,}", quality["quality_rejected"]]
+        for reason, works in screening["rejected"].items():
             yield [name, f"… {reason}", f"{works:,}", "–"]
-        for quota, days in told["unmet"].items():
+        for quota, days in screening["unmet"].items():
             yield [name, f"quota {quota}: not met", f"on {days} days", "–"]
 
 
 def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
-    """A row for each step of each family's knob."""
+    """Yields a row for each step of each family's knob."""
     for family in prices:
         for step in family["steps"]:
             cells = [
                 cell
-                for reached in ("creators_1_a_day", "works_1_a_day")
+                for reach in ("creators_1_a_day", "works_1_a_day")
                 for cell in (
-                    _signed(step[reached]["more"]["value"], step[reached]["more"]["ci"], 0),
-                    _signed(step[reached]["price_s"]["value"], step[reached]["price_s"]["ci"], 1),
+                    _signed(step[reach]["more"]["value"], step[reach]["more"]["ci"], 0),
+                    _signed(step[reach]["price_s"]["value"], step[reach]["price_s"]["ci"], 1),
                 )
             ]
             yield [step["from"], step["to"], *cells]
@@ -136,8 +135,8 @@ def price_rows(prices: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
 def _value(measure: Mapping[str, Any], digits: int) -> str:
     if measure["value"] is None:
         return "–"
-    low_high = "" if measure["ci"] is None else " [{:,.{d}f}, {:,.{d}f}]".format(*measure["ci"], d=digits)
-    return f"{measure['value']:,.{digits}f}{low_high}"
+    interval = "" if measure["ci"] is None else " [{:,.{d}f}, {:,.{d}f}]".format(*measure["ci"], d=digits)
+    return f"{measure['value']:,.{digits}f}{interval}"
 
 
 def _change(measure: Mapping[str, Any], name: str) -> str:

@@ -1,14 +1,14 @@
-"""A day's uploads pass screening before the next morning: ``karec.screening`` itself, on files, as ``karec
+"""Screening of a day's uploads before the next morning, by ``karec.screening`` on files like ``karec
 screen``.
 
-Each day is a window of its own: ``keep`` is how many works of one day come onto the platform, and quotas are
-shares of it. What was let in stays. What is refused is gone: nobody is shown it, and its creator has nothing
-of it.
+Each day is a window of its own: ``keep`` is the number of works of one day that are published, and quotas are
+fractions of it. Accepted works stay. A rejected work is gone: it is never shown and does nothing for its
+creator.
 
-    ARM/screened/day-0003/uploads/day=…   what was uploaded on that day, as the platform knows it: COLUMNS
+    ARM/screened/day-0003/uploads/day=…   uploads of this day with the platform's columns COLUMNS
     ARM/screened/day-0003/kept.parquet, screen.json
 
-Cost  some 0.1 s of a core a day, and 10 µs a work.
+Cost: about 0.1 s of a core per day, and 10 µs per work.
 """
 
 from __future__ import annotations
@@ -57,25 +57,29 @@ COLUMNS = (
 
 
 def screening_of(arm: Arm, folder: Path) -> ScreeningSettings | None:
-    """What uploads must pass in ``arm``, None for nothing; files that it names lie in ``folder``.
-    ConfigError."""
+    """Returns the screening of uploads in ``arm``, None without; its files are in ``folder``.
+
+    Raises ConfigError for invalid settings.
+    """
     if arm.screen is None:
         return None
-    place = Place(Path(f"the arm {arm.name!r}"))["screen"]
+    place = Place(Path(f"arm {arm.name!r}"))["screen"]
     given = {"folder": folder.absolute(), "uploads": UPLOADS, "learn": None, "missing_days": ()}
     settings = convert(ScreeningSettings, arm.screen, place, given=given)
     ages = {
         "rules": [rule.age_days for rule in settings.rules],
         "quotas": [quota.age_days for quota in settings.quotas],
     }
-    for what, days in ages.items():
-        for at in (at for at, age_days in enumerate(days) if age_days is not None):
-            raise place[what][at].refusal("age_days has no meaning here: each day is screened by itself")
+    for table, days in ages.items():
+        for number in (number for number, age_days in enumerate(days) if age_days is not None):
+            raise place[table][number].refusal(
+                "age_days has no meaning in a simulation: each day is screened by itself"
+            )
     return settings
 
 
-def files_of(settings: ScreeningSettings) -> dict[str, str]:
-    """{name: digest} of the files that ``settings`` name. ConfigError: one cannot be read."""
+def digests_of(settings: ScreeningSettings) -> dict[str, str]:
+    """Returns {name: digest} of the files in ``settings``. Raises ConfigError if one cannot be read."""
     named = [*(rule.not_in for rule in settings.rules), settings.quality.model]
     digests = {}
     for name in filter(None, named):
@@ -87,23 +91,22 @@ def files_of(settings: ScreeningSettings) -> dict[str, str]:
 
 
 def check_screening(arm: Arm, settings: ScreeningSettings, population: Population) -> None:
-    """Screens all that may be uploaded on the first day. ConfigError: ``settings`` do not fit to COLUMNS or
-    to the files that they name. MissingExtra.
+    """Screens all potential uploads of the first day.
+
+    Raises ConfigError if ``settings`` do not fit COLUMNS or their files, MissingExtra if DuckDB is missing.
     """
-    creators = Creators.at_start(population.potential, population.seen)
+    creators = Creators.from_potential(population.potential, population.seen)
     creators = replace(creators, upload_day=np.where(population.potential.day == 0, 0, creators.upload_day))
     with tempfile.TemporaryDirectory(prefix="karec-screened-") as folder:
         try:
-            screened_day(settings, Path(folder), 0, creators, population.snapshot, population)
+            screen_day(settings, Path(folder), 0, creators, population.snapshot, population)
         except KarecError as error:
             if isinstance(error, ImportError):
                 raise
-            raise ConfigError(
-                f"the arm {arm.name!r}: screen: {str(error).replace(f'{folder}/', '')}"
-            ) from error
+            raise ConfigError(f"arm {arm.name!r}: screen: {str(error).replace(f'{folder}/', '')}") from error
 
 
-def screened_day(
+def screen_day(
     settings: ScreeningSettings,
     place: Path,
     day: int,
@@ -111,8 +114,9 @@ def screened_day(
     snapshot: Snapshot,
     population: Population,
 ) -> Creators:
-    """``creators``, who have uploaded the works of ``day``, without those that screening refuses.
-    ``snapshot``: the platform as the day began. Writes ``place/day-….``
+    """Returns ``creators``, who have uploaded the works of ``day``, without the works that screening rejects.
+
+    ``snapshot``: the platform at the beginning of the day. Writes ``place/day-…``.
     """
     works = np.flatnonzero(creators.upload_day == day)
     if not len(works):
@@ -123,23 +127,24 @@ def screened_day(
     write_day_shards(out / UPLOADS, date, _columns(works, day, creators, snapshot, population))
     screen(settings.replace(uploads=str((out / UPLOADS).absolute())), out)
     kept = population.snapshot.works.lookup(kept_ids(out / KEPT))
-    return creators.without(np.setdiff1d(works, kept))
+    return creators.without_works(np.setdiff1d(works, kept))
 
 
-def told_of(place: Path, days: int, creators: Creators, population: Population) -> dict[str, Any]:
-    """What became of the uploads of ``days`` days: how many there were and were kept, how many each reason
-    rejected, on how many days a quota was not met, and the mean hidden quality of what was kept and of what
-    was not.
+def screening_report(place: Path, days: int, creators: Creators, population: Population) -> dict[str, Any]:
+    """Returns the results of screening over ``days`` days.
+
+    They are the numbers of uploads and kept works, rejections by reason, days with an unmet quota, and the
+    mean hidden quality of the kept and of the rejected works.
     """
     rejected, unmet = Counter[str](), Counter[str]()
     for out in (_folder(place, day) for day in range(days)):
         if out.is_dir():
-            found = read_result(out)
-            total = found.total()
-            rejected.update({reason: total[reason] for reason in found.reasons})
-            unmet.update(quota["name"] for quota in found.quotas if quota["violation"])
-    quality, of = population.truth.works.quality, creators.upload_day
-    kept, refused = quality[(of >= 0) & (of < days)], quality[of == REFUSED]
+            screened = read_result(out)
+            total = screened.total()
+            rejected.update({reason: total[reason] for reason in screened.reasons})
+            unmet.update(quota["name"] for quota in screened.quotas if quota["violation"])
+    quality, upload_day = population.truth.works.quality, creators.upload_day
+    kept, refused = quality[(upload_day >= 0) & (upload_day < days)], quality[upload_day == REFUSED]
     return {
         "uploads": len(kept) + len(refused),
         "kept": len(kept),
@@ -153,16 +158,16 @@ def told_of(place: Path, days: int, creators: Creators, population: Population) 
 def _columns(
     rows: NDArray[Any], day: int, creators: Creators, snapshot: Snapshot, population: Population
 ) -> dict[str, NDArray[Any] | tuple[NDArray[Any], list[str]]]:
-    """{each of COLUMNS: (N,)} of the works ``rows``, as of the beginning of ``day``."""
+    """Returns {name of COLUMNS: (N,)} of the works ``rows`` at the beginning of ``day``."""
     works, potential, users = snapshot.works, population.potential, snapshot.users
-    owner, n = potential.rows_of(potential.creator[rows]), len(potential.creators)
-    there = np.flatnonzero(creators.upload_day < day)
-    of = potential.rows_of(potential.creator[there])
+    owner, n = potential.find_rows(potential.creator[rows]), len(potential.creators)
+    uploaded = np.flatnonzero(creators.upload_day < day)
+    owners = potential.find_rows(potential.creator[uploaded])
     first_ms = np.full(n, np.iinfo(np.int64).max)
-    np.minimum.at(first_ms, of, works["upload_ms"][there])
+    np.minimum.at(first_ms, owners, works["upload_ms"][uploaded])
     followed = users.lookup(snapshot.relations["follows"].values)
     followers = np.bincount(followed[followed >= 0], minlength=len(users))[potential.creator[rows]]
-    since = np.maximum(works["upload_ms"][rows] - first_ms[owner], 0) // DAY_MS
+    creator_days = np.maximum(works["upload_ms"][rows] - first_ms[owner], 0) // DAY_MS
     texts = {name: (works[name][rows], list(snapshot.labels[name])) for name in ("type", "tag", "era")}
     columns = {name: works[name][rows] for name in COLUMNS if name in works.columns and name not in texts}
     return {
@@ -171,8 +176,8 @@ def _columns(
         **texts,
         "duration_s": np.expm1(works["log_duration"][rows]).astype(np.float32),
         "creator_followers": followers,
-        "creator_works": np.bincount(of, minlength=n)[owner],
-        "creator_days": since,
+        "creator_works": np.bincount(owners, minlength=n)[owner],
+        "creator_days": creator_days,
     }
 
 

@@ -1,8 +1,7 @@
-"""A day of users: sessions of pages, each page answered by the real cascade, each work by the user's hidden
-tastes.
+"""A day of users: sessions of pages, made by the real cascade, with feedback by the users' hidden tastes.
 
-``Request.shown`` holds what the user was shown today, in all sessions, which the snapshot does not know yet.
-The moment of a work is that of its page, so that the rank log and what users did can be joined.
+``Request.shown`` has the works shown to the user today in all sessions, which the snapshot does not have yet.
+The time of an impression is that of its page, so that the rank log and the feedback can be joined.
 """
 
 from __future__ import annotations
@@ -19,16 +18,15 @@ from karec.catalog.snapshot import Snapshot
 from karec.exposure.controller import ExposureController
 from karec.exposure.counters import PageImpressions
 from karec.lab.simulate.population import PAGE, Population
-from karec.lab.simulate.returns import MORE, MOST_PAGES, PAGE_MS, chance, moved
+from karec.lab.simulate.returns import MAX_PAGES, MORE, PAGE_MS, next_level, visit_probability
 from karec.lab.simulate.world.answers import coins_of, expected_play_ms, outcomes, play_ms_of
 from karec.lab.simulate.world.tastes import SCENES, TASKS
 from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Request
 
 SCENE = "home"
-LOGGED_EACH = 10  # one potential session in so many is logged, where an arm learns
-# logged requests between two waits for the observers, which would drop what they cannot keep up with
-FLUSHED_EACH = 50
+LOG_INTERVAL = 10  # if the arm learns, one of this many potential sessions is logged
+FLUSH_INTERVAL = 50  # logged requests between two flushes: a full side-effect queue drops requests
 EXPECTED = ("p_play_s", "p_long_view", "p_like", "p_follow")
 NEVER = 2**63 - 1  # ms
 COLUMNS = ("user", "session", "position", "work", "time_ms", "play_ms", *TASKS, *EXPECTED)
@@ -38,9 +36,10 @@ Counted = tuple[int, int, PageImpressions]  # time, user, impressions: counted i
 
 @dataclass(frozen=True, eq=False)
 class Today:
-    """What serves on one day: ``cascade`` answers, ``logged`` answers and logs (None: nothing is logged),
-    both of the bundle of ``snapshot``, the platform as it was when the day began. ``exposure``: the
-    controller of both; None if the arm has no exposure control.
+    """The cascades of one day, on the bundle of ``snapshot``, the platform at the beginning of the day.
+
+    ``cascade`` makes pages; ``logged`` also writes the rank log (None: no log). ``exposure``: the exposure
+    controller of both; None without exposure control.
     """
 
     population: Population
@@ -53,10 +52,11 @@ class Today:
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """A day of some users. ``shown`` {column: (M,)} of COLUMNS, each user's in order of time.
+    """A day of some users. ``shown``: {column: (M,)} of COLUMNS, of each user in time order.
 
-    ``users (V,)`` had potential sessions; ``levels (V,)``, ``lately (V, window)`` and ``sessions (V,)`` are
-    theirs at the day's end. ``ms``: what the requests took, all together.
+    ``users`` (V,) had potential sessions; ``levels`` (V,), ``lately`` (V, window) and ``sessions`` (V,) are
+    their
+    state at the end of the day. ``ms``: time of all requests.
     """
 
     users: NDArray[Any]
@@ -68,22 +68,23 @@ class Played:
     ms: float
 
     @classmethod
-    def joined(cls, parts: Sequence[Played]) -> Played:
-        """The parts one after the other."""
+    def from_parts(cls, parts: Sequence[Played]) -> Played:
 
-        def each(name: str) -> NDArray[Any]:
+        def joined(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(part, name) for part in parts])
 
         shown = {name: np.concatenate([part.shown[name] for part in parts]) for name in COLUMNS}
         requests, ms = sum(part.requests for part in parts), sum(part.ms for part in parts)
-        return cls(each("users"), each("levels"), each("lately"), each("sessions"), shown, requests, ms)
+        return cls(
+            joined("users"), joined("levels"), joined("lately"), joined("sessions"), shown, requests, ms
+        )
 
 
 class Players:
-    """Some users on one day, as far as it was played.
+    """Some users during one day.
 
-    ``visits (N,)``: all their potential sessions, rows of the population's ``visits`` of this day; ``levels
-    (U,)``, ``lately (U, window)``: as the day began.
+    ``visits`` (N,): all their potential sessions, rows of the population's ``visits`` of this day; ``levels``
+    (U,), ``lately`` (U, window): at the beginning of the day.
     """
 
     def __init__(
@@ -98,17 +99,17 @@ class Players:
         self._width = lately.shape[1]
 
     def play(self, until_ms: int = NEVER) -> list[Counted]:
-        """Plays every page before ``until_ms``; returns their impressions if the arm has exposure control."""
-        for at, pages in enumerate(self._pages):
-            while self._next[at] < until_ms:
-                self._next[at] = next(pages, NEVER)
+        """Plays every page before ``until_ms``. Returns what exposure control must count of them."""
+        for n, pages in enumerate(self._pages):
+            while self._next[n] < until_ms:
+                self._next[n] = next(pages, NEVER)
         if self._today.logged is not None:
             for queue in self._today.logged.side_effects:
                 queue.flush()
         counted, self._diary.counted = self._diary.counted, []
         return counted
 
-    def played(self) -> Played:
+    def result(self) -> Played:
         shown = {}
         for name in COLUMNS:
             nothing = np.empty(0, _dtype(name))
@@ -136,7 +137,7 @@ def _dtype(name: str) -> type[np.generic]:
 
 @dataclass
 class _Diary:
-    """Pages as they come."""
+    """Pages in the order of requests."""
 
     pages: dict[str, list[NDArray[Any]]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     counted: list[Counted] = field(default_factory=list)
@@ -160,83 +161,87 @@ class _User:
         self.followed = set(follows.tolist())
 
     def pages(self, visits: NDArray[Any]) -> Iterator[int]:
-        """The moment of each page before it is asked for, ms; it is when the next one is wanted."""
-        of = self.today.population.visits
+        """Yields the time of each page in ms before it is requested."""
+        all_visits = self.today.population.visits
         for visit in visits.tolist():
-            if of.coin[visit] < chance(self.level, self.start):
+            if all_visits.coin[visit] < visit_probability(self.level, self.start):
                 yield from self._session(visit)
                 self.sessions += 1
 
     def _session(self, visit: int) -> Iterator[int]:
-        of = self.today.population.visits
-        for page in range(MOST_PAGES):
-            moment = int(of.start_ms[visit]) + page * PAGE_MS
-            yield moment
-            work = self._ask(visit, page, moment)
-            if not len(work):
+        visits = self.today.population.visits
+        for page in range(MAX_PAGES):
+            time_ms = int(visits.start_ms[visit]) + page * PAGE_MS
+            yield time_ms
+            works = self._request_page(visit, page, time_ms)
+            if not len(works):
                 return
-            self._answer(work, page, moment)
-            if page < MOST_PAGES - 1 and of.more[visit, page] >= chance(self.level, self.start, MORE):
+            self._give_feedback(works, page, time_ms)
+            if page < MAX_PAGES - 1 and visits.more[visit, page] >= visit_probability(
+                self.level, self.start, MORE
+            ):
                 return
 
-    def _ask(self, visit: int, page: int, moment: int) -> NDArray[Any]:
-        """(N,) work rows of a page."""
+    def _request_page(self, visit: int, page: int, time_ms: int) -> NDArray[Any]:
+        """Requests a page and returns its (N,) work rows."""
         today, diary, population = self.today, self.diary, self.today.population
         request = Request(
             int(population.snapshot.users.ids[self.user]),
             k=PAGE,
             scene=SCENE,
-            time_ms=moment,
+            time_ms=time_ms,
             shown=tuple(self.shown),
             request_id=f"{today.day}-{self.user}-{self.sessions}-{page}",
         )
-        logged = today.logged if visit % LOGGED_EACH == 0 else None
+        logged = today.logged if visit % LOG_INTERVAL == 0 else None
         begin = time.perf_counter()
-        feed = (logged or today.cascade).run(request)
+        page_result = (logged or today.cascade).run(request)
         diary.ms += 1e3 * (time.perf_counter() - begin)
         diary.requests += 1
         if logged is not None:
             diary.logged += 1
-            if diary.logged % FLUSHED_EACH == 0:
+            if diary.logged % FLUSH_INTERVAL == 0:
                 for queue in logged.side_effects:
                     queue.flush()
-        ids = feed.candidates.ids
+        ids = page_result.candidates.ids
         self.shown += ids.tolist()
         if today.exposure is not None:
             with today.exposure.index.pinned() as view:
-                counted = today.exposure.page_impressions(request.with_view(view), feed.candidates)
-            diary.counted.append((moment, self.user, counted))
+                counted = today.exposure.page_impressions(request.with_view(view), page_result.candidates)
+            diary.counted.append((time_ms, self.user, counted))
         return population.snapshot.works.lookup(ids)
 
-    def _answer(self, work: NDArray[Any], page: int, moment: int) -> None:
+    def _give_feedback(self, work: NDArray[Any], page: int, time_ms: int) -> None:
         truth = self.today.population.truth
         n, user = len(work), np.full(len(work), self.user)
-        before = self.recent[self.recent >= 0]
-        alike = truth.repeats(np.zeros(len(before) + n, np.int64), np.concatenate([before, work]))
-        repeats = {cause: count[len(before) :] for cause, count in alike.items()}
+        recent = self.recent[self.recent >= 0]
+        counts = truth.repeats(np.zeros(len(recent) + n, np.int64), np.concatenate([recent, work]))
+        repeats = {cause: count[len(recent) :] for cause, count in counts.items()}
         scene = SCENES.index(SCENE)
-        chances = truth.probabilities(user, work, time_ms=moment, scene=scene, repeats=repeats)
+        probabilities = truth.probabilities(user, work, time_ms=time_ms, scene=scene, repeats=repeats)
         creators = self.today.population.snapshot.works["creator_id"][work].tolist()
-        chances["follow"] = np.where([c in self.followed for c in creators], np.float32(0), chances["follow"])
+        probabilities["follow"] = np.where(
+            [creator in self.followed for creator in creators], np.float32(0), probabilities["follow"]
+        )
         coins = coins_of(truth, user, work)
-        did = outcomes(chances, coins)
-        for at in np.flatnonzero(did["follow"]).tolist():  # of two works of one creator the first is the one
-            did["follow"][at] = creators[at] not in self.followed
-            self.followed.add(creators[at])
-        duration = truth.works.duration_ms[work]
-        expected = {f"p_{task}": chances[task] for task in ("long_view", "like", "follow")}
-        page_of = {
+        feedback = outcomes(probabilities, coins)
+        for place in np.flatnonzero(feedback["follow"]).tolist():  # at most one follow per creator
+            feedback["follow"][place] = creators[place] not in self.followed
+            self.followed.add(creators[place])
+        duration_ms = truth.works.duration_ms[work]
+        expected = {f"p_{task}": probabilities[task] for task in ("long_view", "like", "follow")}
+        columns = {
             "user": user,
             "session": np.full(n, self.sessions),
             "position": page * PAGE + np.arange(n),
             "work": work,
-            "time_ms": np.full(n, moment),
-            "play_ms": play_ms_of(duration, did, coins["play"]),
-            "p_play_s": expected_play_ms(duration, chances) / 1000.0,
-            **did,
+            "time_ms": np.full(n, time_ms),
+            "play_ms": play_ms_of(duration_ms, feedback, coins["play"]),
+            "p_play_s": expected_play_ms(duration_ms, probabilities) / 1000.0,
+            **feedback,
             **expected,
         }
         for name in COLUMNS:
-            self.diary.pages[name].append(page_of[name])
-        self.level = moved(self.level, chances["long_view"])
+            self.diary.pages[name].append(columns[name])
+        self.level = next_level(self.level, probabilities["long_view"])
         self.recent = np.concatenate([self.recent, work])[-len(self.recent) :].astype(np.int32)

@@ -1,9 +1,9 @@
-"""What an arm gave, summed by user, by creator and by day: what is left of a log of millions of exposures.
+"""Results of an arm summed by user, creator and day, from a log of millions of impressions.
 
-A creator is *new* for NEW_DAYS days from the first upload on. What users did is told as expected (``play_s``
-and such, from the true chances) and, beside, as drawn (``drawn_play_s`` and such).
+A creator is *new* for NEW_DAYS days after the first upload. Feedback is reported as expected (``play_s``
+etc., from the true probabilities) and also as drawn (``drawn_play_s`` etc.).
 
-Cost  O(M + days·(C + W)) for M exposures, C creators and W works.
+Cost: O(M + days·(C + W)) for M impressions, C creators and W works.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ NEW_DAYS = 7
 class ArmSums:
     """One arm, in the rows of its world.
 
-    n_users     U, those who might come
-    creators    (C,) int64, as in the log; works: how many the world has, uploaded or not
-    by_user     {measure: over users}: what a user got, a day; ``sessions`` and ``exposures`` a day; shares of
-                exposures
-    by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 exposures over all
-                days, ``creators_10_a_day`` on the mean day; ``debutants``, who had no work before the days
-                and have one now, ``debutants_1``, those of them who were shown; ``gini_creators``,
-                ``gini_works``: all creators, all works that were uploaded; ``works_available``, ``uploads``,
-                ``quits``
-    by_day      {measure: (days,) float64}, the same names where they have a meaning for one day; NaN where
-                nobody came
+    n_users     U, number of users who may come
+    creators    (C,) int64, as in the log
+    works       number of works of the world, uploaded or not
+    by_user     {measure: over users}: results of a user per day; ``sessions`` and ``exposures`` per day;
+                fractions of impressions
+    by_creator  {measure: over creators}: ``creators_10`` and ``works_10`` with at least 10 impressions over
+                all days, ``creators_10_a_day`` on the mean day; ``debutants``, creators without a work before
+                the days and with one now, ``debutants_1``, those of them with an impression;
+                ``gini_creators``, ``gini_works``: of all creators, of all uploaded works;
+                ``works_available``, ``uploads``, ``quits``
+    by_day      {measure: (days,) float64}, the same names if they have a meaning for one day; NaN if no user
+                came
     """
 
     name: str
@@ -62,9 +63,8 @@ class ArmSums:
 
 
 def sums_of(log: ArmLog) -> ArmSums:
-    """Raises DataError for an arm without days, users or creators, and for rows that contradict each
-    other."""
-    creator_of = _checked(log)
+    """Raises DataError for an arm without days, users or creators, and for contradictory rows."""
+    creator_of = _check(log)
     n, works = len(log.creators), len(log.work_upload_day)
     counts = {
         "creators": daily_counts(log.exposures["day"], creator_of[log.exposures["creator"]], log.days, n),
@@ -88,12 +88,12 @@ def sums_of(log: ArmLog) -> ArmSums:
     )
 
 
-def _checked(log: ArmLog) -> NDArray[Any]:
-    """(n_users,) the creator that a user row is, −1 for users who are none."""
+def _check(log: ArmLog) -> NDArray[Any]:
+    """Returns (n_users,) the creator of a user row, −1 for users who are not creators."""
     sizes = {"days": log.days, "users": int(log.comers.sum()), "creators": len(log.creators)}
     for what, size in sizes.items():
         if size < 1:
-            raise DataError(f"arm {log.name!r} has {size} {what}: nothing can be measured")
+            raise DataError(f"arm {log.name!r} has {size} {what}, expected at least 1")
     works = len(log.work_upload_day)
     bounds = {"day": log.days, "user": log.n_users, "work": works, "creator": log.n_users}
     columns = {name: (log.exposures[name], below) for name, below in bounds.items()}
@@ -104,29 +104,31 @@ def _checked(log: ArmLog) -> NDArray[Any]:
             )
     creator_of = np.full(log.n_users, -1)
     creator_of[log.creators] = np.arange(len(log.creators))
-    _refuse(
+    _reject(
         log,
         log.exposures["creator"] != log.work_creator[log.exposures["work"]],
-        "is not by the creator it names",
+        "has another creator",
     )
-    _refuse(log, ~log.comers[log.exposures["user"]], "was shown to a user who could not come")
-    _refuse(
+    _reject(log, ~log.comers[log.exposures["user"]], "was shown to a user who may not come")
+    _reject(
         log, log.work_upload_day[log.exposures["work"]] > log.exposures["day"], "was shown before its upload"
     )
     for work in np.flatnonzero((log.work_upload_day < log.days) & (creator_of[log.work_creator] < 0))[:1]:
         raise DataError(
-            f"arm {log.name!r}: work {work} is by user {log.work_creator[work]}, who is no creator"
+            f"arm {log.name!r}: work {work} is by user {log.work_creator[work]}, who is not a creator"
         )
     return creator_of
 
 
-def _refuse(log: ArmLog, bad: NDArray[Any], why: str) -> None:
-    for row in np.flatnonzero(bad)[:1]:
-        raise DataError(f"arm {log.name!r}: work {log.exposures['work'][row]}, exposure {row}, {why}")
+def _reject(log: ArmLog, is_bad: NDArray[Any], reason: str) -> None:
+    for row in np.flatnonzero(is_bad)[:1]:
+        raise DataError(f"arm {log.name!r}: work {log.exposures['work'][row]}, exposure {row}, {reason}")
 
 
 def _shares(log: ArmLog, first_ms: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """{measure: (M,) whether an exposure counts}; ``first_ms (M,)``, when its creator began to upload."""
+    """Returns {measure: (M,) bool, the impressions that count}; ``first_ms`` (M,): first upload of the
+    creator.
+    """
     young = {f"younger_{hours}h": log.exposures["age_ms"] < hours * HOUR_MS for hours in YOUNG_HOURS}
     moment = log.upload_ms[log.exposures["work"]] + log.exposures["age_ms"]
     return {**young, "new_creators_share": moment - first_ms < NEW_DAYS * DAY_MS}
@@ -141,12 +143,12 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
 
     days = np.full(int(comers.sum()), float(log.days))
     exposures = of_users()
-    got = {name: of_users(log.exposures[column]) for name, column in {**EXPECTED, **DRAWN}.items()}
+    feedback = {name: of_users(log.exposures[column]) for name, column in {**EXPECTED, **DRAWN}.items()}
     return {
-        **{name: Sums(value, days) for name, value in got.items()},
+        **{name: Sums(value, days) for name, value in feedback.items()},
         "sessions": Sums(log.sessions[:, comers].sum(axis=0).astype(np.float64), days),
         "exposures": Sums(exposures, days),
-        "play_s_an_exposure": Sums(got["play_s"], exposures),
+        "play_s_an_exposure": Sums(feedback["play_s"], exposures),
         **{name: Sums(of_users(counts), exposures) for name, counts in shares.items()},
     }
 
@@ -154,7 +156,7 @@ def _by_user(log: ArmLog, shares: Mapping[str, NDArray[Any]]) -> dict[str, Sums]
 def _by_creator(
     log: ArmLog, counts: Mapping[str, NDArray[Any]], there: NDArray[Any], owner: NDArray[Any]
 ) -> dict[str, Sums | Concentration]:
-    """``there`` are the works that were uploaded, ``owner`` the creator of each, from 0."""
+    """``there``: the uploaded works; ``owner``: the creator of each, from 0."""
     n = len(log.creators)
 
     def of_creators(values: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -163,10 +165,14 @@ def _by_creator(
     measures: dict[str, Sums | Concentration] = {}
     for what, daily in counts.items():
         total = daily.sum(axis=0)
-        for least in THRESHOLDS:
-            ever, days = (total >= least).astype(np.float64), (daily >= least).mean(axis=0)
-            measures[f"{what}_{least}"] = Sums(ever if what == "creators" else of_creators(ever[there]))
-            measures[f"{what}_{least}_a_day"] = Sums(days if what == "creators" else of_creators(days[there]))
+        for minimum in THRESHOLDS:
+            is_reached, days = (total >= minimum).astype(np.float64), (daily >= minimum).mean(axis=0)
+            measures[f"{what}_{minimum}"] = Sums(
+                is_reached if what == "creators" else of_creators(is_reached[there])
+            )
+            measures[f"{what}_{minimum}_a_day"] = Sums(
+                days if what == "creators" else of_creators(days[there])
+            )
     debutants = np.bincount(owner, weights=log.work_upload_day[there] == BEFORE, minlength=n) == 0
     debutants &= np.bincount(owner, minlength=n) > 0
     return measures | {
@@ -199,11 +205,11 @@ def _by_day(
         **{name: of_days(log.exposures[column]) / comers.sum() for name, column in EXPECTED.items()},
         "sessions": log.sessions[:, comers].mean(axis=1),
         "exposures": exposures / comers.sum(),
-        **{name: share(counted) for name, counted in shares.items()},
+        **{name: share(is_counted) for name, is_counted in shares.items()},
         **{
-            f"{what}_{least}": (daily >= least).sum(axis=1).astype(np.float64)
+            f"{what}_{minimum}": (daily >= minimum).sum(axis=1).astype(np.float64)
             for what, daily in counts.items()
-            for least in THRESHOLDS
+            for minimum in THRESHOLDS
         },
         "gini_creators": np.array([gini(day) if day.any() else np.nan for day in counts["creators"]]),
         "uploads": np.bincount(uploaded, minlength=log.days).astype(np.float64),

@@ -1,20 +1,18 @@
-"""Creators upload the more the more they are seen, and quit when nobody sees them.
+"""Creators upload more if they are seen more, and quit without impressions.
 
-Potential uploads are drawn once, common to all arms: POTENTIAL times as many as were uploaded a day before,
-each with a coin. One is realised when
+Potential uploads are drawn once for all arms: POTENTIAL times as many per day as were uploaded before, each
+with a uniform number. One is realised if
 
-    coin < chance = LEAST + (1 − LEAST) · s / (s + 1)          s = what the creator was seen / what a mean one
-      would be
+    number < MIN_PROBABILITY + (1 − MIN_PROBABILITY) · s / (s + 1)      s = seen / mean of all creators
 
-``seen`` is a running mean of works shown a day, of REMEMBERS days. So a creator who is seen as much as the
-mean uploads as often as before, and twice as much attention gives a third more: a concave answer, which by
-itself rewards spreading. A creator with works on the platform none of which was shown on ``patience`` days in
-a row quits, and uploads no more; patience is drawn once: LEAST_PATIENCE days and a geometric number more.
-None of these numbers is fitted to any data.
+``seen`` is a running mean of impressions per day over MEMORY_DAYS. So a creator with the mean attention
+uploads as often as before, and twice the attention gives a third more uploads: a concave response, which by
+itself rewards equal exposure. A creator whose works had no impression on ``patience`` days in a row quits and
+uploads no more; the patience is drawn once: MIN_PATIENCE days plus a geometric number. The constants are
+chosen, not fitted to data.
 
-With ``n_new_creators``, that many users who are no creators upload their first item on each day. From
-then on they have as many potential uploads as a mean creator, which are realised by what they are shown, as
-others' are.
+``n_new_creators``: number of users without works who upload for the first time on each day, in every arm.
+Afterwards they have as many potential uploads as a mean creator, realised by the same rule.
 """
 
 from __future__ import annotations
@@ -34,18 +32,20 @@ from karec.lab.simulate.world.tastes import Truth
 from karec.times import DAY_MS
 
 POTENTIAL = 2.0
-LEAST = 0.05
-REMEMBERS = 3.0
-LEAST_PATIENCE, MORE_PATIENCE = 3, 4.0  # days: the least, and the mean of those on top
+MIN_PROBABILITY = 0.05
+MEMORY_DAYS = 3.0
+MIN_PATIENCE = 3  # days
+MEAN_EXTRA_PATIENCE = 4.0  # days, added to the minimum
 
 
 @dataclass(frozen=True, eq=False)
 class Potential:
-    """Works that may be uploaded, common to all arms.
+    """Works that may be uploaded, the same in all arms.
 
-    ``day (W,)``: BEFORE, or the day of the upload; ``coin (W,)``; ``creator (W,)`` user rows; ``creators
-    (C,)`` user rows, ascending; ``patience (C,)`` days; ``mean_seen``: works shown a day of a mean creator of
-    the days before.
+    ``day`` (W,): BEFORE, or the day of the upload; ``coin`` (W,) uniform numbers; ``creator`` (W,) user rows;
+    ``creators`` (C,) user rows, ascending; ``patience`` (C,) days; ``mean_seen``: impressions per day of a
+    mean
+    creator before the days.
     """
 
     day: NDArray[Any]
@@ -55,16 +55,14 @@ class Potential:
     patience: NDArray[Any]
     mean_seen: float
 
-    def rows_of(self, user: NDArray[Any]) -> NDArray[Any]:
-        """Rows of ``creators`` for user rows that upload."""
+    def find_rows(self, user: NDArray[Any]) -> NDArray[Any]:
+        """Returns rows of ``creators`` for user rows that upload."""
         return np.searchsorted(self.creators, user)
 
 
 def draw_debutants(people: People, n_new_creators: int, days: int, seed: int) -> NDArray[Any]:
-    """Returns (days, n_new_creators) rows of the users who upload for the first time on each day.
-
-    Raises:
-        ValueError: there are too few users who are no creators.
+    """Returns (days, n_new_creators) user rows of first-time uploaders. Raises ValueError if there are too
+    few users.
     """
     others = np.setdiff1d(np.flatnonzero(~people.newcomers), people.creators)
     if n_new_creators * days > len(others):
@@ -77,30 +75,36 @@ def draw_debutants(people: People, n_new_creators: int, days: int, seed: int) ->
 
 
 def draw_works(truth: Truth, world_days: int, debutants: NDArray[Any], seed: int) -> Works:
-    """The truth's works, then the potential ones of each day of ``debutants``, by upload; a day is drawn by
-    itself."""
+    """Returns the works of ``truth``, then the potential works of each day of ``debutants``, by upload time.
+
+    Each day has its own random generator.
+    """
     n = round(POTENTIAL * len(truth.works) / (BEFORE_DAYS + world_days))
     parts = [truth.works]
     for day in range(len(debutants)):
         begin, rng = truth.time_ms + day * DAY_MS, np.random.default_rng([seed, day])
         works = make_works(n, truth.people, truth.songs, begin, begin + DAY_MS, rng)
-        theirs = _of_debutants(truth, debutants[: day + 1], n, begin, np.random.default_rng([seed, day, 1]))
-        both = _joined([works, theirs])
-        order = np.argsort(both.upload_ms, kind="stable")
-        parts.append(Works(**{name: column[order] for name, column in vars(both).items()}))
+        debutant_works = _draw_debutant_works(
+            truth, debutants[: day + 1], n, begin, np.random.default_rng([seed, day, 1])
+        )
+        all_works = _joined([works, debutant_works])
+        order = np.argsort(all_works.upload_ms, kind="stable")
+        parts.append(Works(**{name: column[order] for name, column in vars(all_works).items()}))
     return _joined(parts)
 
 
-def _of_debutants(
+def _draw_debutant_works(
     truth: Truth, debutants: NDArray[Any], n: int, begin: int, rng: np.random.Generator
 ) -> Works:
-    """One work of each of the last row of ``debutants``, and of those before as many as of a mean creator,
-    when all others have ``n``.
+    """Draws works of debutants at a time when all other creators have ``n``.
+
+    There is one of each in the last row of ``debutants``, and of earlier debutants as many as of a mean
+    creator.
     """
-    users, new = debutants.ravel(), debutants.shape[1]
-    more = rng.poisson(n / len(truth.people.creators), len(users) - new)
+    users, n_new = debutants.ravel(), debutants.shape[1]
+    n_works = rng.poisson(n / len(truth.people.creators), len(users) - n_new)
     rank = np.concatenate(
-        [np.repeat(np.arange(len(users) - new), more), np.arange(len(users) - new, len(users))]
+        [np.repeat(np.arange(len(users) - n_new), n_works), np.arange(len(users) - n_new, len(users))]
     )
     people = replace(truth.people, creators=users, fame=np.full(len(users), 1.0 / max(len(users), 1)))
     return works_by(rng.permutation(rank), people, truth.songs, begin, begin + DAY_MS, rng)
@@ -118,27 +122,32 @@ def draw_potential(
     seen: float,
     rng: np.random.Generator,
 ) -> Potential:
-    """Coins and patience; works uploaded before ``first_ms`` are there, and the first one of each of
-    ``debutants`` is uploaded. ``seen``: works shown a day in all, before the days.
+    """Draws uniform numbers and patience.
+
+    Works uploaded before ``first_ms`` exist, and the first work of each of ``debutants`` is always uploaded.
+    ``seen``: impressions of all works per day before the days.
     """
     day = np.where(works.upload_ms < first_ms, BEFORE, (works.upload_ms - first_ms) // DAY_MS).astype(
         np.int32
     )
     old, new = np.sort(creators), debutants.ravel()
-    patience = LEAST_PATIENCE + rng.geometric(1.0 / MORE_PATIENCE, len(old))
+    patience = MIN_PATIENCE + rng.geometric(1.0 / MEAN_EXTRA_PATIENCE, len(old))
     coin = rng.random(len(works))
-    authors, first = np.unique(works.creator, return_index=True)
-    coin[first[np.isin(authors, new)]] = 0.0
-    theirs = LEAST_PATIENCE + rng.spawn(1)[0].geometric(1.0 / MORE_PATIENCE, len(new))
+    uploaders, first = np.unique(works.creator, return_index=True)
+    coin[first[np.isin(uploaders, new)]] = 0.0
+    new_patience = MIN_PATIENCE + rng.spawn(1)[0].geometric(1.0 / MEAN_EXTRA_PATIENCE, len(new))
     order = np.argsort(np.concatenate([old, new]))
-    creators, patience = np.concatenate([old, new])[order], np.concatenate([patience, theirs])[order]
+    creators, patience = np.concatenate([old, new])[order], np.concatenate([patience, new_patience])[order]
     return Potential(day, coin, works.creator, creators, patience, seen / len(old))
 
 
 @dataclass(frozen=True, eq=False)
 class Creators:
-    """How creators stand in one arm: ``seen (C,)`` works a day, ``unseen (C,)`` days in a row, ``quit_day
-    (C,)`` −1 for those who are there; ``upload_day (W,)`` as of ``ArmLog.work_upload_day``.
+    """State of the creators in one arm.
+
+    ``seen`` (C,) impressions per day; ``unseen`` (C,) days in a row without any; ``quit_day`` (C,) −1 for
+    active
+    ones; ``upload_day`` (W,) as ``ArmLog.work_upload_day``.
     """
 
     seen: NDArray[Any]
@@ -147,39 +156,42 @@ class Creators:
     upload_day: NDArray[Any]
 
     @classmethod
-    def at_start(cls, potential: Potential, seen: NDArray[Any]) -> Self:
-        """``seen (C,)``: works of each that were shown a day, before the days."""
+    def from_potential(cls, potential: Potential, seen: NDArray[Any]) -> Self:
+        """Returns the state before the first day; ``seen`` (C,): impressions per day before it."""
         n = len(potential.creators)
         upload_day = np.where(potential.day == BEFORE, BEFORE, NEVER).astype(np.int32)
         return cls(seen, np.zeros(n, np.int32), np.full(n, -1, np.int32), upload_day)
 
     def upload(self, potential: Potential, day: int) -> Creators:
-        """The uploads of ``day``, by what was seen until it began."""
+        """Returns the state after the uploads of ``day``, by the attention until it began."""
         works = np.flatnonzero(potential.day == day)
-        creator = potential.rows_of(potential.creator[works])
+        creator = potential.find_rows(potential.creator[works])
         s = self.seen[creator] / potential.mean_seen
-        realised = (potential.coin[works] < LEAST + (1.0 - LEAST) * s / (s + 1.0)) & (
+        is_realised = (potential.coin[works] < MIN_PROBABILITY + (1.0 - MIN_PROBABILITY) * s / (s + 1.0)) & (
             self.quit_day[creator] < 0
         )
         upload_day = self.upload_day.copy()
-        upload_day[works[realised]] = day
+        upload_day[works[is_realised]] = day
         return replace(self, upload_day=upload_day)
 
-    def without(self, works: NDArray[Any]) -> Creators:
-        """After screening refused ``works``, rows of those that were uploaded: they are on no platform."""
+    def without_works(self, works: NDArray[Any]) -> Creators:
+        """Returns the state after screening rejected ``works``, rows of uploaded works."""
         upload_day = self.upload_day.copy()
         upload_day[works] = REFUSED
         return replace(self, upload_day=upload_day)
 
-    def look(self, potential: Potential, day: int, shown: NDArray[Any]) -> Creators:
-        """After ``day``, on which works of the user rows ``shown (M,)`` were shown."""
+    def after_day(self, potential: Potential, day: int, shown: NDArray[Any]) -> Creators:
+        """Returns the state after ``day``, in which works of the user rows ``shown`` (M,) had impressions."""
         n = len(potential.creators)
-        counts = np.bincount(potential.rows_of(shown), minlength=n)
+        counts = np.bincount(potential.find_rows(shown), minlength=n)
         has_works = np.zeros(n, bool)
-        has_works[potential.rows_of(potential.creator[self.upload_day < day])] = True
+        has_works[potential.find_rows(potential.creator[self.upload_day < day])] = True
         unseen = np.where((counts > 0) | ~has_works, 0, self.unseen + 1).astype(np.int32)
-        quits = (unseen >= potential.patience) & (self.quit_day < 0)
-        seen = self.seen + (counts - self.seen) / REMEMBERS
+        is_quitting = (unseen >= potential.patience) & (self.quit_day < 0)
+        seen = self.seen + (counts - self.seen) / MEMORY_DAYS
         return replace(
-            self, seen=seen, unseen=unseen, quit_day=np.where(quits, day, self.quit_day).astype(np.int32)
+            self,
+            seen=seen,
+            unseen=unseen,
+            quit_day=np.where(is_quitting, day, self.quit_day).astype(np.int32),
         )

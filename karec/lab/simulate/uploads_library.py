@@ -1,15 +1,15 @@
-"""A library of uploads of any size, day by day, with what later became of each work: something to screen.
+"""Synthetic library of uploads for screening, of any size, by day, with later outcomes of each work.
 
-A day is drawn by itself from (seed, day), so days may be made in any order. What is true and hidden of a work
-is its quality: half the creator's skill, half the work's own. Forty columns are uploaded, a content vector
-among them; half of them hear or see something of the quality, none of them all of it. Chances:
+A day is drawn from (seed, day), so days may be made in any order. The hidden truth of a work is its quality:
+half the creator's skill, half its own. Uploads have forty columns, one of them a content vector; half of the
+columns depend on the quality, none completely. Outcomes:
 
-    long view   logit p = −1 + 0.9 · quality + 0.5 · tag's liking − 0.4 · (log(seconds / 180) / 0.6)² − 2 ·
-                clipping
-    shown       Poisson, mean 25 · followers^0.12 · e^(0.7 · quality + 0.7 · luck): what is good is shown more
+    long view   logit p = −1 + 0.9 · quality + 0.5 · preference for the tag − 0.4 · (log(seconds / 180) /
+                0.6)² − 2 · clipping
+    shown       Poisson, mean 25 · followers^0.12 · e^(0.7 · quality + 0.7 · noise)
 
-COPIED of a day's works are copies of another work of that day and song by somebody else: nearly the same
-vector, the same recording, the same quality. Nothing here is fitted to data.
+A fraction COPIED of a day's works are copies of another work of that day and song by another creator: nearly
+the same vector, the same recording and quality. Nothing here is fitted to data.
 
 Cost: O(works of a day).
 """
@@ -39,8 +39,9 @@ Named = tuple[NDArray[Any], list[str]]
 
 @dataclass(frozen=True, eq=False)
 class UploadedDay:
-    """N works. ``columns``: what was uploaded, by name; ``vectors (N, DIMENSION) int8``; ``exposures`` and
-    ``long_views (N,) int32``: of the week after; ``quality (N,)``: hidden.
+    """N works. ``columns``: uploaded columns by name; ``vectors`` (N, DIMENSION) int8; ``exposures`` and
+    ``long_views``
+    (N,) int32 of the week after; ``quality`` (N,): hidden.
     """
 
     columns: dict[str, NDArray[Any] | Named]
@@ -51,7 +52,7 @@ class UploadedDay:
 
 
 class Library:
-    """Its songs and creators, one creator for every four works of a day."""
+    """Songs and creators of a library, one creator for every four works of a day."""
 
     def __init__(self, works_a_day: int, first: date, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, 0])
@@ -59,18 +60,18 @@ class Library:
         self.songs = zipf_weights(SONGS, 0.8)
         self.song_vectors = unit_rows(rng.standard_normal((SONGS, DIMENSION)))
         self.song_tag = weighted_rows(zipf_weights(len(TAGS), 0.7), SONGS, rng).astype(np.int32)
-        self.tag_liking = rng.standard_normal(len(TAGS))
+        self.tag_preference = rng.standard_normal(len(TAGS))
         n = max(works_a_day // 4, 100)
         self.skill = rng.standard_normal(n).astype(np.float32)
         self.followers = np.exp(4.0 + 0.8 * self.skill + 2.0 * rng.standard_normal(n)).astype(np.int32)
-        # since the first upload, as of the first day
+        # Days since the first upload, at the first day.
         self.creator_days = rng.integers(-60, 2000, n).astype(np.int32)
 
     def day(self, number: int) -> UploadedDay:
-        """The uploads of the day ``first + number``; their ids are this day's alone."""
+        """Returns the uploads of the day ``first + number``; their ids occur on no other day."""
         n, rng = self.works_a_day, np.random.default_rng([self.seed, 1, number])
         creator = rng.integers(0, len(self.skill), n)
-        copied = self._copied(n, rng)
+        copied = self._source_rows(n, rng)
         song = weighted_rows(self.songs, n, rng).astype(np.int32)[copied]
         quality = _mix(self.skill[creator], 0.7, rng)[copied]
         is_video = (rng.random(n, np.float32) < 0.4)[copied]
@@ -90,31 +91,31 @@ class Library:
             "creator_days": np.maximum(self.creator_days[creator] + number, 0),
             "is_duet": rng.random(n, np.float32) < 0.15,
         }
-        heard = self._measures(quality, is_video, rng, copied)
-        columns |= {name: each if each.dtype == np.int32 else _rounded(each) for name, each in heard.items()}
-        logit = -1.0 + 0.9 * quality + 0.5 * self.tag_liking[self.song_tag[song]]
-        logit -= 0.4 * (np.log(heard["duration_s"] / 180.0) / 0.6) ** 2 + 2.0 * heard["clipping_share"]
+        measures = self._measures(quality, is_video, rng, copied)
+        columns |= {name: v if v.dtype == np.int32 else _rounded(v) for name, v in measures.items()}
+        logit = -1.0 + 0.9 * quality + 0.5 * self.tag_preference[self.song_tag[song]]
+        logit -= 0.4 * (np.log(measures["duration_s"] / 180.0) / 0.6) ** 2 + 2.0 * measures["clipping_share"]
         reach = self.followers[creator].astype(np.float32) ** 0.12
         shown = rng.poisson(25.0 * reach * np.exp(0.7 * quality + 0.7 * rng.standard_normal(n, np.float32)))
         long_views = rng.binomial(shown, 1.0 / (1.0 + np.exp(-logit)))
         vectors = self._vectors(song, quality, copied, rng)
         return UploadedDay(columns, vectors, shown.astype(np.int32), long_views.astype(np.int32), quality)
 
-    def _copied(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
-        """(N,) rows: each work's own, or that of the work whose recording it is."""
+    def _source_rows(self, n: int, rng: np.random.Generator) -> NDArray[Any]:
+        """Returns (N,) rows: the own row of each work, or that of the work it copies."""
         rows = np.arange(n)
         if n > 1:
             copies = np.flatnonzero(rng.random(n, np.float32) < COPIED)
             source = rng.integers(0, n, len(copies))
             rows[copies] = source
-            rows = rows[rows]  # a copy of a copy is one of its source …
-            rows[source] = source  # … whose own recording it is
+            rows = rows[rows]  # A copy of a copy is a copy of its source.
+            rows[source] = source
         return rows
 
     def _measures(
         self, quality: NDArray[Any], is_video: NDArray[Any], rng: np.random.Generator, copied: NDArray[Any]
     ) -> dict[str, NDArray[Any]]:
-        """What the platform hears and sees of each recording."""
+        """Returns the platform's measurements of each recording."""
         n = len(quality)
 
         def noisy(share: float) -> NDArray[Any]:
@@ -132,24 +133,24 @@ class Library:
                 is_video, np.int32(24) + rng.integers(0, 2, n).astype(np.int32) * 6, 0
             ).astype(np.int32),
             "bitrate_kbps": np.exp(6.0 + 0.5 * drawn()),
-            "silence_share": _share(-1.6 - 0.5 * noisy(0.3) + 0.9 * drawn()),
-            "clipping_share": _share(-3.0 - 0.6 * noisy(0.4) + 0.8 * drawn()),
-            "pitch_score": _share(0.5 + 0.9 * noisy(0.55)),
-            "rhythm_score": _share(0.8 + 0.8 * noisy(0.45)),
-            "timbre_score": _share(0.2 + 0.9 * noisy(0.5)),
-            "breath_score": _share(0.4 + 0.7 * noisy(0.3)),
+            "silence_share": _sigmoid(-1.6 - 0.5 * noisy(0.3) + 0.9 * drawn()),
+            "clipping_share": _sigmoid(-3.0 - 0.6 * noisy(0.4) + 0.8 * drawn()),
+            "pitch_score": _sigmoid(0.5 + 0.9 * noisy(0.55)),
+            "rhythm_score": _sigmoid(0.8 + 0.8 * noisy(0.45)),
+            "timbre_score": _sigmoid(0.2 + 0.9 * noisy(0.5)),
+            "breath_score": _sigmoid(0.4 + 0.7 * noisy(0.3)),
             "loudness_db": -14.0 - 2.5 * np.abs(noisy(-0.3)) + drawn(),
             "peak_db": -1.0 - np.abs(drawn()),
             "noise_db": -50.0 - 5.0 * noisy(0.35) + 3.0 * drawn(),
-            "reverb": _share(-0.5 + drawn()),
-            "vocal_share": _share(0.9 + 0.4 * noisy(0.25)),
+            "reverb": _sigmoid(-0.5 + drawn()),
+            "vocal_share": _sigmoid(0.9 + 0.4 * noisy(0.25)),
             "dynamic_range_db": 8.0 + 2.0 * noisy(0.2) + drawn(),
             "tempo_bpm": 110.0 + 20.0 * drawn(),
-            "brightness": _share(0.3 * noisy(0.2) + drawn()),
-            "sharpness": _share(0.4 * noisy(0.35) + drawn()),
-            "face_share": np.where(is_video, _share(drawn()), 0.0),
-            "motion": np.where(is_video, _share(-1.0 + drawn()), 0.0),
-            "cover_text_share": _share(-2.0 + drawn()),
+            "brightness": _sigmoid(0.3 * noisy(0.2) + drawn()),
+            "sharpness": _sigmoid(0.4 * noisy(0.35) + drawn()),
+            "face_share": np.where(is_video, _sigmoid(drawn()), 0.0),
+            "motion": np.where(is_video, _sigmoid(-1.0 + drawn()), 0.0),
+            "cover_text_share": _sigmoid(-2.0 + drawn()),
             "title_letters": rng.integers(0, 40, n).astype(np.int32),
             "tags_given": rng.integers(0, 6, n).astype(np.int32),
         }
@@ -164,18 +165,18 @@ class Library:
         return np.asarray(np.clip(np.rint(vectors * 127.0), -127, 127), np.int8)
 
 
-def _mix(values: NDArray[Any], share: float, rng: np.random.Generator) -> NDArray[Any]:
-    """N(0, 1) that correlate with ``values`` by ``share``."""
+def _mix(values: NDArray[Any], correlation: float, rng: np.random.Generator) -> NDArray[Any]:
+    """Returns N(0, 1) numbers with correlation ``share`` to ``values``."""
     own = rng.standard_normal(len(values), np.float32)
-    return np.asarray(share * values + (1.0 - share * share) ** 0.5 * own, np.float32)
+    return np.asarray(correlation * values + (1.0 - correlation * correlation) ** 0.5 * own, np.float32)
 
 
-def _share(logit: NDArray[Any]) -> NDArray[Any]:
+def _sigmoid(logit: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(1.0 / (1.0 + np.exp(-logit)), np.float32)
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[Any]:
-    """Three digits after the point, as such measures are stored."""
+    """Rounds to three decimals, as such measurements are stored."""
     return np.round(values, 3).astype(np.float32)
 
 

@@ -1,6 +1,6 @@
-"""A day on all cores: users in chunks, each played in a forked process, joined in the order of users.
+"""Plays a day on all cores: chunks of users in forked processes, joined in the order of users.
 
-A user's day depends on nobody else's, so what is played does not depend on how many processes play it.
+A user's day does not depend on other users, so the result does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from karec.lab.simulate.sessions import Played, Players, Today
 CHUNK = 200  # potential sessions
 
 Work = tuple[Today, NDArray[Any], NDArray[Any]]
-_work: list[Work] = []  # what forked processes find: it is not sent to them
+_work: list[Work] = []  # inherited by forked processes, so it need not be sent
 
 
 def usable_cores() -> int:
@@ -29,12 +29,16 @@ def usable_cores() -> int:
 
 
 def play_day(
-    today: Today, levels: NDArray[Any], lately: NDArray[Any], cores: int, said: Callable[[int, int], None]
+    today: Today,
+    levels: NDArray[Any],
+    lately: NDArray[Any],
+    cores: int,
+    on_progress: Callable[[int, int], None],
 ) -> Played:
-    """Every potential session of the day; ``said(done, total)`` is called as chunks end."""
-    of = today.population.visits
-    rows = np.arange(len(of.day))[of.of_day(today.day)]
-    starts = np.searchsorted(of.user[rows], np.unique(of.user[rows])[:: max(CHUNK // 2, 1)])
+    """Plays every potential session of the day. Calls ``on_progress(done, total)`` as chunks end."""
+    visits = today.population.visits
+    rows = np.arange(len(visits.day))[visits.day_rows(today.day)]
+    starts = np.searchsorted(visits.user[rows], np.unique(visits.user[rows])[:: max(CHUNK // 2, 1)])
     chunks = [chunk for chunk in np.split(rows, starts[1:]) if len(chunk)]
     parts, done = [], 0
     _work.append((today, levels, lately))
@@ -43,23 +47,25 @@ def play_day(
             results = map(_play, chunks)
             for part, chunk in zip(results, chunks, strict=True):
                 parts.append(part)
-                said(done := done + len(chunk), len(rows))
+                on_progress(done := done + len(chunk), len(rows))
         else:
             context = multiprocessing.get_context("fork")
             with ProcessPoolExecutor(cores, mp_context=context, initializer=end_with_parent) as pool:
                 for part, chunk in zip(pool.map(_play, chunks), chunks, strict=True):
                     parts.append(part)
-                    said(done := done + len(chunk), len(rows))
+                    on_progress(done := done + len(chunk), len(rows))
     finally:
         _work.pop()
     if not parts:
-        parts = [_played(today, rows, levels, lately)]
-    return Played.joined(parts)
+        parts = [_play_visits(today, rows, levels, lately)]
+    return Played.from_parts(parts)
 
 
 def end_with_parent() -> None:
-    """A player whose parent was killed ends too: else it would wait for work, and hold the simulation's
-    folder."""
+    """Ends this process when its parent is killed.
+
+    Otherwise it would wait for work forever and hold the lock of the simulation's folder.
+    """
     threading.Thread(target=_wait_for_end, name="karec-parent", daemon=True).start()
 
 
@@ -71,10 +77,10 @@ def _wait_for_end() -> None:
 
 
 def _play(chunk: NDArray[Any]) -> Played:
-    return _played(_work[-1][0], chunk, *_work[-1][1:])
+    return _play_visits(_work[-1][0], chunk, *_work[-1][1:])
 
 
-def _played(today: Today, visits: NDArray[Any], levels: NDArray[Any], lately: NDArray[Any]) -> Played:
+def _play_visits(today: Today, visits: NDArray[Any], levels: NDArray[Any], lately: NDArray[Any]) -> Played:
     players = Players(today, visits, levels, lately)
     players.play()
-    return players.played()
+    return players.result()

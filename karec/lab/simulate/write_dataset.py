@@ -1,4 +1,4 @@
-"""Writes a dataset as Parquet tables with a data.toml that names them. Importing them gives it again."""
+"""Writes a dataset as Parquet tables with a data.toml. Importing them gives the same dataset."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ ROLES = {CREATOR: "creator", SONG: "song", TYPE: "type", TAG: "tag", PUBLISHED: 
 
 
 def write_dataset(folder: Path, start: Snapshot, past: Impressions, dataset: Dataset) -> None:
-    """Writes ``dataset``, whose snapshot is ``start`` after the exposures ``past``, into ``folder``, which is
-    made.
+    """Writes ``dataset``, whose snapshot is ``start`` after the impressions ``past``, into a new ``folder``.
 
-    Categories go out by name where ``start.labels`` names them. DataError: the folder has a data.toml
-    already.
+    Categories are written by name if ``start.labels`` has names. Raises DataError if the folder has a
+    data.toml.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FILE).exists():
-        raise DataError(f"{folder / FILE} is there already: name another folder")
+        raise DataError(f"{folder / FILE} exists already. Name another folder.")
     events = {
         name: np.concatenate([getattr(past, name), getattr(dataset.exposures, name)])
         for name in ("user_id", "work_id", "time_ms", "scene", "play_ms")
@@ -49,7 +48,7 @@ def write_dataset(folder: Path, start: Snapshot, past: Impressions, dataset: Dat
     for name, relation in start.relations.items():
         _write(folder / f"{name}.parquet", _pairs(start.users, relation))
     text = _contract(start, dataset, len(past), item_categories, user_categories)
-    write_text_aside(folder / FILE, text)  # last: a folder without it is no data
+    write_text_aside(folder / FILE, text)  # last: a folder without it is not a dataset
 
 
 def _write(path: Path, columns: dict[str, Any]) -> None:
@@ -59,7 +58,7 @@ def _write(path: Path, columns: dict[str, Any]) -> None:
 
 
 def _columns(table: Table, start: Snapshot) -> tuple[dict[str, Any], list[str]]:
-    """(columns as files have them, those that are categories by number)."""
+    """Returns (columns as in files, names of columns that are numeric categories)."""
     columns: dict[str, Any] = {}
     categories = []
     for name, values in table.columns.items():
@@ -76,14 +75,14 @@ def _columns(table: Table, start: Snapshot) -> tuple[dict[str, Any], list[str]]:
 
 
 def _named(codes: NDArray[Any], names: list[str]) -> Any:
-    """The names of ``codes``; missing where a code has none."""
+    """Returns the names of ``codes``; null for codes without a name."""
     pa = arrow_parquet()
-    named = (codes >= 0) & (codes < len(names))
-    return pa.array(names, pa.string()).take(pa.array(np.where(named, codes, 0), mask=~named))
+    has_name = (codes >= 0) & (codes < len(names))
+    return pa.array(names, pa.string()).take(pa.array(np.where(has_name, codes, 0), mask=~has_name))
 
 
 def _known(values: NDArray[Any]) -> Any:
-    """``values``, missing where they are 0 or negative, which means none."""
+    """Returns ``values``; null for values ≤ 0, which mean none."""
     return arrow_parquet().array(values, mask=values <= schema.NO_FAMILY)
 
 
@@ -98,7 +97,7 @@ def _contract(
 ) -> str:
     n = n_past + len(dataset.exposures)
     train, valid, _ = (len(part) for part in dataset.split())
-    # between two exposures
+    # Cuts lie between two impressions.
     ends = [(count + 0.5) / n for count in (n_past, n_past + train, n_past + train + valid)]
     roles = ", ".join(
         f'{role} = "{column}"' for column, role in ROLES.items() if column in start.works.columns
@@ -114,18 +113,18 @@ def _contract(
         "[labels]",
     ]
     for name in dataset.exposures.labels:
-        more = "" if name in dataset.tasks else ", task = false"
+        task = "" if name in dataset.tasks else ", task = false"
         weight = f", weight = {dataset.weights[name]}" if name in dataset.weights else ""
-        lines.append(f'{name} = {{ column = "{name}"{weight}{more} }}')
+        lines.append(f'{name} = {{ column = "{name}"{weight}{task} }}')
     meaning = {name: list(getattr(start.meaning, name)) for name in ("enjoyed", "liked", "followed")}
     lines += [
         "",
         "[meaning]",
-        *(f"{name} = {str(said).replace(chr(39), chr(34))}" for name, said in meaning.items()),
+        *(f"{name} = {str(labels).replace(chr(39), chr(34))}" for name, labels in meaning.items()),
     ]
-    for what, categories in (("items", item_categories), ("users", user_categories)):
-        lines += ["", f"[{what}]", f'path = "{what}.parquet"', 'id = "id"']
-        if what == "items" and roles:
+    for table, categories in (("items", item_categories), ("users", user_categories)):
+        lines += ["", f"[{table}]", f'path = "{table}.parquet"', 'id = "id"']
+        if table == "items" and roles:
             lines.append(f"roles = {{ {roles} }}")
         if categories:
             lines.append(f"categories = {str(categories).replace(chr(39), chr(34))}")

@@ -1,14 +1,13 @@
-"""What each recall channel of a scene finds of the works that a user should get: alone, together, and alone
-among all.
+"""Recall of each source of a scene, alone and together with the others.
 
-For each K every channel is asked for K works, and then all of them with their quotas and floors in
-proportion, merged to K works as the scene merges them. Of a reference (``karec.lab.studies.recall``:
-favourites by the known truth, works enjoyed on the test days):
+For each K every source is asked for K works. Then all are asked with proportional quotas and floors,
+and merged to K works as in the scene. Of a reference (``karec.lab.studies.recall``: favourites by the known
+truth, works enjoyed on the test days):
 
-alone      the share that the channel's K works hold
-together   the share that the merged K works hold
-sole       the share that the merged works hold and only this channel found
-without    the share that is lost when the channel is left out and the others fill its places
+alone      fraction in the source's K works
+together   fraction in the merged K works
+sole       fraction in the merged works that only this source found
+without    fraction that is lost if the source is left out and the others fill its places
 """
 
 from __future__ import annotations
@@ -39,8 +38,11 @@ TOGETHER = "together"
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found for one user within K works: ``alone`` {channel: ids}, ``merged`` with the channels'
-    bits, and ``without`` {channel: ids of the others, merged}."""
+    """Results for one user within K works.
+
+    ``alone`` {source: ids}, ``merged`` with the bits of sources, ``without`` {source: merged ids of the
+    others}.
+    """
 
     user_id: int
     k: int
@@ -62,19 +64,20 @@ def found_by_channels(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Found]:
-    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment, each within every K of ``at``
-    that the library exceeds. Without ``truth`` users who enjoyed something on the test days.
+    """Yields results of ``n_users`` users of the bundle, drawn from ``seed``, at the bundle's moment.
 
-    DataError: the bundle's users are not the dataset's, or the library has no more works than the least K.
+    Each is asked within every K of ``at`` that is smaller than the library. Without ``truth``: users who
+    enjoyed something on the test days.
+
+    Raises:
+        DataError: the bundle's users are not the dataset's, or the library is not larger than the smallest K.
     """
     snapshot = bundle.snapshot
     if not np.array_equal(snapshot.users.ids, dataset.snapshot.users.ids):
-        raise DataError(f"{bundle.path} was not made of {dataset.name}: its users are others")
+        raise DataError(f"{bundle.path}: not made from {dataset.name}, the users differ")
     at = [k for k in at if k < len(snapshot.works)]
     if not at:
-        raise DataError(
-            f"the library has {len(snapshot.works)} works: within so many every channel finds all it has"
-        )
+        raise DataError(f"the library has {len(snapshot.works)} works, expected more than the smallest K")
     together = {k: scaled_recall(config, cascade.scene, k, bundle) for k in at}
     alone = {k: scaled_recall(config, cascade.scene, k, bundle, quota=k) for k in at}
     enjoyed = enjoyed_later(dataset)
@@ -92,82 +95,98 @@ def found_by_channels(
             references[FAVOURITES] = best_by_truth(truth, dataset, bundle, row, cascade)
         for k in at:
             lists = {source.name: recall(source, request)[0].ids for source in alone[k].sources}
-            yield Found(user, k, references, lists, *_merged(together[k], request))
+            yield Found(user, k, references, lists, *_merge_sources(together[k], request))
         if progress is not None:
-            progress(done + 1, len(rows), "asking each channel")
+            progress(done + 1, len(rows), "asking each source")
 
 
 def channel_study(found: Iterator[Found], resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Means over users with 95 % intervals from resampling them; a user whose reference is empty does not
-    count for it.
+    """Returns means over users with 95 % intervals; users with an empty reference do not count for it.
 
-    {"users", "measures": [{"reference", "k", "users", "together", "channels": {channel: {"alone", "sole",
-    "without", "ahead"}}}]}, each of these {"value", "ci"}; ``ahead``: together less alone, paired.
+    {"users", "measures": [{"reference", "k", "users", "together", "channels": {source: {"alone", "sole",
+    "without", "ahead"}}}]}, each of these {"value", "ci"}; ``ahead``: together minus alone, paired.
     """
     rows: dict[tuple[str, int], list[tuple[int, dict[str, float]]]] = {}
-    users, channels = set(), []
-    for one in found:
-        users.add(one.user_id)
-        channels = list(one.alone)
-        for name, wanted in one.references.items():
-            if len(wanted):
-                rows.setdefault((name, one.k), []).append((one.user_id, _shares(one, wanted)))
+    users, sources = set(), []
+    for result in found:
+        users.add(result.user_id)
+        sources = list(result.alone)
+        for name, reference_ids in result.references.items():
+            if len(reference_ids):
+                rows.setdefault((name, result.k), []).append(
+                    (result.user_id, _recalls(result, reference_ids))
+                )
     if not users:
-        raise DataError("no user to ask for")
+        raise DataError("no users")
     measures = []
-    for (reference, k), of_users in sorted(rows.items()):
-        bootstrap = UserBootstrap(np.array([user for user, _ in of_users]), resamples, seed)
+    for (reference, k), user_rows in sorted(rows.items()):
+        bootstrap = UserBootstrap(np.array([user for user, _ in user_rows]), resamples, seed)
         measured = {
-            name: bootstrap.mean_with_interval(np.array([shares[name] for _, shares in of_users]))
-            for name in of_users[0][1]
+            name: bootstrap.mean_with_interval(np.array([shares[name] for _, shares in user_rows]))
+            for name in user_rows[0][1]
         }
         by_channel = {
-            channel: {what: measured[f"{channel} {what}"] for what in ("alone", "sole", "without", "ahead")}
-            for channel in channels
+            source: {
+                measure: measured[f"{source} {measure}"] for measure in ("alone", "sole", "without", "ahead")
+            }
+            for source in sources
         }
-        told = {"reference": reference, "k": k, "users": len(of_users), TOGETHER: measured[TOGETHER]}
-        measures.append({**told, "channels": by_channel})
+        row = {"reference": reference, "k": k, "users": len(user_rows), TOGETHER: measured[TOGETHER]}
+        measures.append({**row, "channels": by_channel})
     return {"users": len(users), "measures": measures}
 
 
 def channel_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(head, rows) of a table of the report."""
+    """Returns (head, rows) of a table of the report."""
     rows: list[tuple[str, ...]] = []
-    for each in report["measures"]:
-        about = each["reference"], f"{each['k']:,}", f"{each['users']:,}"
+    for measure in report["measures"]:
+        about = measure["reference"], f"{measure['k']:,}", f"{measure['users']:,}"
         rows.append(
-            (*about, TOGETHER, format_measure(each[TOGETHER]["value"], each[TOGETHER]["ci"], 3), "", "", "")
+            (
+                *about,
+                TOGETHER,
+                format_measure(measure[TOGETHER]["value"], measure[TOGETHER]["ci"], 3),
+                "",
+                "",
+                "",
+            )
         )
-        for channel, of in each["channels"].items():
+        for source, results in measure["channels"].items():
             values = (
-                format_measure(of[what]["value"], of[what]["ci"], 3) for what in ("alone", "ahead", "sole")
+                format_measure(results[name]["value"], results[name]["ci"], 3)
+                for name in ("alone", "ahead", "sole")
             )
             rows.append(
-                (*about, channel, *values, format_measure(of["without"]["value"], of["without"]["ci"], 3))
+                (
+                    *about,
+                    source,
+                    *values,
+                    format_measure(results["without"]["value"], results["without"]["ci"], 3),
+                )
             )
-    return ("recall of", "@", "users", "channel", "found", "together ahead by", "sole", "lost without"), rows
+    return ("recall of", "@", "users", "source", "found", "together ahead by", "sole", "lost without"), rows
 
 
-def _merged(together: Recall, request: Request) -> tuple[Candidates, dict[str, NDArray[Any]]]:
-    """What all channels find together, and what they find without each."""
+def _merge_sources(together: Recall, request: Request) -> tuple[Candidates, dict[str, NDArray[Any]]]:
+    """Returns what all sources find together, and what they find without each."""
     parts = [recall(source, request)[0] for source in together.sources]
     merged = merge(together.merger, request, parts)[0]
     without = {}
     for left_out, source in enumerate(together.sources):
-        others = [Candidates.empty() if at == left_out else part for at, part in enumerate(parts)]
+        others = [Candidates.empty() if place == left_out else part for place, part in enumerate(parts)]
         without[source.name] = merge(together.merger, request, others)[0].ids
     return merged, without
 
 
-def _shares(one: Found, wanted: NDArray[Any]) -> dict[str, float]:
-    there = np.isin(one.merged.ids, wanted)
-    together = float(there.sum() / len(wanted))
-    shares = {TOGETHER: together}
-    for bit, (channel, ids) in enumerate(one.alone.items()):
-        alone = float(np.isin(wanted, ids).mean())
-        only = there & (one.merged.sources == 1 << bit)
-        shares[f"{channel} alone"] = alone
-        shares[f"{channel} ahead"] = together - alone
-        shares[f"{channel} sole"] = float(only.sum() / len(wanted))
-        shares[f"{channel} without"] = together - float(np.isin(wanted, one.without[channel]).mean())
-    return shares
+def _recalls(result: Found, reference: NDArray[Any]) -> dict[str, float]:
+    is_merged = np.isin(result.merged.ids, reference)
+    together = float(is_merged.sum() / len(reference))
+    recalls = {TOGETHER: together}
+    for bit, (source, ids) in enumerate(result.alone.items()):
+        alone = float(np.isin(reference, ids).mean())
+        only = is_merged & (result.merged.sources == 1 << bit)
+        recalls[f"{source} alone"] = alone
+        recalls[f"{source} ahead"] = together - alone
+        recalls[f"{source} sole"] = float(only.sum() / len(reference))
+        recalls[f"{source} without"] = together - float(np.isin(reference, result.without[source]).mean())
+    return recalls

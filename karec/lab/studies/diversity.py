@@ -1,6 +1,6 @@
-"""Diversity against relevance: lists of each diversifying method, at several strengths, from the same pools.
+"""Diversity against relevance: lists of each diversity method, at several strengths, from the same pools.
 
-A pool is what the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``,
+A pool has the works that the ranker scored for one request. DPP, MMR and SSD are swept by ``diversity``,
 rules by the window in which a creator (and a song) may occur once. Plain top-k is the reference.
 """
 
@@ -35,7 +35,7 @@ CURVES = {
     "distance": "intra-list distance (mean 1 − cosine)",
     "distance_of_ten": "distance within ten neighbours",
     "log_det": "log det (ridge 0.01)",
-    "near_duplicates": "share of pairs with cosine > .95",
+    "near_duplicates": "fraction of pairs with cosine > 0.95",
     "creators": "creators covered",
 }
 HEAD = (
@@ -55,13 +55,15 @@ HEAD = (
 DIVERSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 WINDOWS = (2, 3, 5, 10, 20, 50)
 GROUPS = ("creator_id", "song_id")
-Pick = Callable[["Pool", int], NDArray[Any]]  # (pool, k) → the positions of the k works picked, best first
+Pick = Callable[["Pool", int], NDArray[Any]]  # (pool, k) → positions of the k picked works, best first
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The candidates of one request: ``ids (N,)``, ``relevance (N,)`` as scored, ``embeddings (N, D)`` and
-    integer ``columns {name: (N,)}``."""
+    """Candidates of one request: ``ids`` (N,), ``relevance`` (N,), ``embeddings`` (N, D) and integer
+    ``columns``
+    {name: (N,)}.
+    """
 
     ids: NDArray[Any]
     relevance: NDArray[Any]
@@ -76,11 +78,13 @@ def ranked_pools(
     stage: str = "rank",
     progress: Progress | None = None,
 ) -> list[Pool]:
-    """What ``stage`` had scored for each request before its first selector cut it. ValueError: no such
-    stage."""
-    names = [each.name for each in cascade.stages]
+    """Returns the candidates that ``stage`` scored for each request, before its first selector.
+
+    Raises ValueError for an unknown stage.
+    """
+    names = [part.name for part in cascade.stages]
     if stage not in names:
-        raise ValueError(f"the cascade has no stage {stage!r}; it has {names}")
+        raise ValueError(f"unknown stage {stage!r}, expected one of {names}")
     integers = [name for name, column in index.columns.items() if column.dtype.kind in "iub"]
     pools = []
     for done, request in enumerate(requests, 1):
@@ -90,7 +94,7 @@ def ranked_pools(
         columns = {name: index.gather(name, scored.rows) for name in integers}
         pools.append(Pool(scored.ids, scored.scores, index.embeddings(scored.rows), columns))
         if progress is not None:
-            progress(done, len(requests), "asking for pools")
+            progress(done, len(requests), "requesting pools")
     return pools
 
 
@@ -101,12 +105,12 @@ def diversity_sweep(
     windows: Sequence[int] = WINDOWS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """``points``: the measures of each method at each setting, as in docs/formats.md. O(pools·N·k·D) a point.
+    """Returns ``points``: the measures of each method and setting, as in docs/formats.md.
 
-    Raises ValueError without pools and for k ≤ 0.
+    Raises ValueError without pools and for k ≤ 0. Cost: O(pools·N·k·D) a point.
     """
     if not pools:
-        raise ValueError("diversity is measured on at least one pool, got none")
+        raise ValueError("no pools, expected at least one")
     if k <= 0:
         raise ValueError(f"k must be positive, got {k}")
     methods = list(_methods(pools, k, diversities, windows))
@@ -125,7 +129,7 @@ def diversity_sweep(
 def _methods(
     pools: Sequence[Pool], k: int, diversities: Sequence[float], windows: Sequence[int]
 ) -> Iterator[tuple[str, float | None, Pick]]:
-    """(name, setting, what picks a list) of every point of a sweep."""
+    """Yields (name, setting, function that picks a list) for every point of a sweep."""
     yield "top_k", None, _top_k
     for method, select in (("dpp", dpp_select), ("mmr", mmr_select), ("ssd", ssd_select)):
         for diversity in diversities:
@@ -161,8 +165,7 @@ def _by_rules(columns: Sequence[str], window: int) -> Pick:
 def _measures_of_lists(
     pools: Sequence[Pool], lists: Sequence[NDArray[Any]], plain: Sequence[NDArray[Any]]
 ) -> dict[str, float]:
-    """Means over pools of the measures of one list; relevance is lost against ``plain``, the top-k of each
-    pool."""
+    """Returns means over pools; relevance is compared with ``plain``, the top-k of each pool."""
     lost = [
         float(np.mean(z[top]) - np.mean(z[chosen]))
         for pool, chosen, top in zip(pools, lists, plain, strict=True)
@@ -181,7 +184,7 @@ def _measures_of_lists(
 
 
 def _measures_of_exposure(pools: Sequence[Pool], lists: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """What all lists together show: distinct works and creators, their Gini, the share of each type."""
+    """Returns distinct works and creators of all lists, their Gini, and the fraction of each type."""
     shown = np.concatenate([pool.ids[chosen] for pool, chosen in zip(pools, lists, strict=True)])
     measures: dict[str, Any] = {"works": len(np.unique(shown))}
     measures["gini_works"] = exposure_gini(shown, np.concatenate([pool.ids for pool in pools]))
@@ -208,12 +211,12 @@ def write_diversity(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path
     """Writes diversity.json and diversity.html; ``report`` as ``diversity_sweep`` returns it."""
     table = diversity_table(report)
     parts: list[Part] = [note(table.title), *_charts(report), table]
-    title = "Diversity, and what it costs"
+    title = "Diversity against relevance"
     return write_report({"format": FORMAT, **report}, folder, "diversity", title, parts)
 
 
 def diversity_table(report: Mapping[str, Any]) -> Table:
-    """A row for each point."""
+    """Returns a row for each point."""
     title = (
         f"{report['k']} works of each of {report['pools']:,} pools ({report['pool_size']:,.0f} works in the "
         f"median); lost: relevance against plain top-k, in standard deviations of the pool"
@@ -239,9 +242,9 @@ def diversity_table(report: Mapping[str, Any]) -> Table:
 
 
 def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
-    """Yields a chart for each measure, with a line for each method, from plain top-k on."""
+    """Yields a chart for each measure, with a line for each method from plain top-k on."""
     plain = next(point for point in report["points"] if point["method"] == "top_k")
-    of = {name: [point for point in report["points"] if point["method"] == name] for name in METHODS}
+    points_of = {name: [point for point in report["points"] if point["method"] == name] for name in METHODS}
     for measure, label in CURVES.items():
         if measure in plain:
             curves = {
@@ -249,7 +252,7 @@ def _charts(report: Mapping[str, Any]) -> Iterator[Chart]:
                     [point["relevance_lost"] for point in (plain, *points)],
                     [point[measure] for point in (plain, *points)],
                 )
-                for name, points in of.items()
+                for name, points in points_of.items()
                 if points
             }
             yield Chart(label, lines(curves, "relevance lost against top-k (deviations)", label), height=3.6)

@@ -1,13 +1,11 @@
-"""What each recall channel gives to feeds: the works that it found, those that only it found, and feeds
-without it.
+"""Contribution of each source to pages: works that it found, that only it found, and pages without it.
 
-found     share of the feeds' places whose work the channel found
-sole      share whose work no other channel found
-changed   share whose work the feed no longer holds when the channel finds nothing
-worth     the mean true value of the feeds' works, less that of the feeds without the channel; where the truth
-          is known
+found     fraction of places whose work the source found
+sole      fraction of places whose work no other source found
+changed   fraction of places whose work is not on the page if the source finds nothing
+worth     mean true value of the works minus that of the pages without the source, if the truth is known
 
-Means over users; intervals, 95 %, resample users.
+Means over users with 95 % intervals from resampling users.
 """
 
 from __future__ import annotations
@@ -31,12 +29,12 @@ from karec.pipeline.types import Candidates, Page, Request
 from karec.times import Progress
 
 RESAMPLES = 1000
-HEAD = ("channel", "found", "only it found", "feed changes without it")
+HEAD = ("source", "found", "only it found", "page changes without it")
 WORTH = "true value lost without it"
 
 
 class FindsNothing(Source):
-    """In the place of a channel that is left out."""
+    """Replaces a source that is left out."""
 
     is_verified = True
 
@@ -48,17 +46,18 @@ class FindsNothing(Source):
 
 
 def channels_of_feeds(feeds: Sequence[Page], resamples: int = RESAMPLES) -> dict[str, dict[str, Any]]:
-    """{channel: {"found", "sole"}}, each {"value", "ci"}, of feeds of different users; {} where all are
-    empty."""
+    """Returns {source: {"found", "sole"}}, each {"value", "ci"}; {} if all pages are empty. One page per
+    user.
+    """
     full = [feed for feed in feeds if len(feed)]
     if not full:
         return {}
     bootstrap = UserBootstrap(np.arange(len(full)), resamples, 0)
     shares: dict[str, dict[str, Any]] = {}
-    for bit, channel in enumerate(full[0].source_names):
+    for bit, source in enumerate(full[0].sources):
         found = np.array([np.mean(feed.candidates.sources >> np.uint32(bit) & np.uint32(1)) for feed in full])
         sole = np.array([np.mean(feed.candidates.sources == 1 << bit) for feed in full])
-        shares[channel] = {
+        shares[source] = {
             "found": bootstrap.mean_with_interval(found),
             "sole": bootstrap.mean_with_interval(sole),
         }
@@ -77,36 +76,36 @@ def channels_left_out(
     progress: Progress | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """{"users", "k", "channels": {channel: {"found", "sole", "changed", "worth"}}}, for users drawn from
-    ``seed``.
+    """Returns {"users", "k", "channels": {source: {"found", "sole", "changed", "worth"}}} for users drawn
+    from ``seed``.
 
-    One feed for each user with all channels and one without each. ``worth`` is there where ``truth`` is.
+    Each user gets one page with all sources and one without each. ``worth`` needs ``truth``.
     """
     cascade = replace(cascade, side_effects=(), naming=None)
     rows = np.random.default_rng(seed).permutation(len(bundle.snapshot.users))[:n_users]
-    without = {source.name: _without(cascade, source) for source in cascade.recall.sources}
-    feeds, lost = [], {name: np.zeros((2, len(rows))) for name in without}
-    for at, row in enumerate(rows.tolist()):
+    cascades = {source.name: _without(cascade, source) for source in cascade.recall.sources}
+    feeds, losses = [], {name: np.zeros((2, len(rows))) for name in cascades}
+    for n, row in enumerate(rows.tolist()):
         user = int(bundle.snapshot.users.ids[row])
         moment = bundle.snapshot.time_ms
         request = Request(user, k=k, scene=cascade.scene, time_ms=moment, request_id=f"channels-{user}")
         feeds.append(cascade.run(request))
-        for name, other in without.items():
+        for name, other in cascades.items():
             feed = other.run(request)
-            lost[name][0, at] = np.mean(~np.isin(feeds[-1].candidates.ids, feed.candidates.ids))
+            losses[name][0, n] = np.mean(~np.isin(feeds[-1].candidates.ids, feed.candidates.ids))
             if truth is not None:
-                whole, less = (
-                    values_of(truth, dataset, bundle, row, cascade, each.candidates.ids)
-                    for each in (feeds[-1], feed)
+                whole, reduced = (
+                    values_of(truth, dataset, bundle, row, cascade, page.candidates.ids)
+                    for page in (feeds[-1], feed)
                 )
-                lost[name][1, at] = _mean(whole) - _mean(less)
+                losses[name][1, n] = _mean(whole) - _mean(reduced)
         if progress is not None:
-            progress(at + 1, len(rows), "feeds without each channel")
+            progress(n + 1, len(rows), "pages without each source")
     if not any(len(feed) for feed in feeds):
-        raise DataError("every feed is empty: no channel found anything")
+        raise DataError("every page is empty: no source found anything")
     bootstrap = UserBootstrap(np.arange(len(rows)), resamples, seed)
     channels = channels_of_feeds(feeds, resamples)
-    for name, (changed, worth) in lost.items():
+    for name, (changed, worth) in losses.items():
         channels[name]["changed"] = bootstrap.mean_with_interval(changed)
         if truth is not None:
             channels[name]["worth"] = bootstrap.mean_with_interval(worth)
@@ -116,19 +115,19 @@ def channels_left_out(
 def feed_channel_rows(
     channels: Mapping[str, Mapping[str, Any]],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(head, rows) of a table: of as many measures as there are."""
+    """Returns (head, rows) of a table of the available measures."""
     first = next(iter(channels.values()), {})
     measures = [name for name in ("found", "sole", "changed", "worth") if name in first]
     head = (*HEAD, WORTH)[: len(measures) + 1]
     rows = [
         (
-            channel,
+            source,
             *(
-                format_measure(of[name]["value"], of[name]["ci"], 4 if name == "worth" else 3)
+                format_measure(values[name]["value"], values[name]["ci"], 4 if name == "worth" else 3)
                 for name in measures
             ),
         )
-        for channel, of in channels.items()
+        for source, values in channels.items()
     ]
     return head, rows
 

@@ -1,11 +1,11 @@
-"""Fusion weights, swept: what the top k of lists holds of each objective, and which weights no others beat.
+"""Sweep of fusion weights: outcomes of the top k of lists, and undominated weights.
 
-Lists are works with a known outcome: a user's exposures of one day, with what the user did (``replayed``), or
-pools drawn from the catalogue, with the true chances where a synthetic world knows them (``drawn``). For each
-choice of weights the ranker's fused score orders every list, and the outcomes of its k best are averaged.
+Lists are works with a known outcome: a user's impressions of one day with their feedback (``replayed``), or
+pools drawn from the catalog with the true probabilities of a synthetic world (``drawn``). For each choice of
+weights the ranker's fused score orders every list, and the outcomes of its k best are averaged.
 
-An objective's *share* g_o of the fused score is on a simplex grid; its weight is w_o =
-g_o / (its mean predicted chance), so that a rare like and a frequent click of one share move the order alike.
+An objective's *fraction* g_o of the fused score is on a simplex grid. Its weight is w_o = g_o / (its mean
+predicted probability), so that a rare like and a frequent click of one fraction move the order alike.
 """
 
 from __future__ import annotations
@@ -33,14 +33,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMAT = 1  # of fusion.json
-UNITS = {PLAY_TIME: "s"}  # of an objective's outcome; a share where none is named
+UNITS = {PLAY_TIME: "s"}  # of outcomes; others are fractions
 TruthOf = Callable[[Sequence[str], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class RankedLists:
-    """N works in lists: ``logits (N, O)`` and ``outcomes (N, O)`` of the ``objectives``, ``of (N,)`` the list
-    of each work and ``user (N,)`` whose it is. An outcome is a label, a chance, or seconds of play."""
+    """N works in lists.
+
+    ``logits`` (N, O) and ``outcomes`` (N, O) of the ``objectives``; ``of`` (N,) the list of each work,
+    ``user``
+    (N,) its user. An outcome is a label, a probability, or seconds of play.
+    """
 
     objectives: tuple[str, ...]
     logits: NDArray[Any]
@@ -49,21 +53,27 @@ class RankedLists:
     user: NDArray[Any]
 
     def longer_than(self, k: int) -> RankedLists:
-        """The lists of more than ``k`` works: in others every order has the same top k. DataError: there is
-        none."""
-        _, place, size = np.unique(self.of, return_inverse=True, return_counts=True)
-        kept = size[place] > k
-        if not kept.any():
+        """Returns the lists of more than ``k`` works: shorter ones have the same top k in any order.
+
+        Raises DataError if there is none.
+        """
+        _, places, sizes = np.unique(self.of, return_inverse=True, return_counts=True)
+        is_kept = sizes[places] > k
+        if not is_kept.any():
             raise DataError(
-                f"no list has more than k = {k} works, the longest {int(size.max(initial=0))}: lower k"
+                f"no list has more than k = {k} works, the longest has {int(sizes.max(initial=0))}. Lower k."
             )
         return RankedLists(
-            self.objectives, self.logits[kept], self.outcomes[kept], place[kept], np.asarray(self.user)[kept]
+            self.objectives,
+            self.logits[is_kept],
+            self.outcomes[is_kept],
+            places[is_kept],
+            np.asarray(self.user)[is_kept],
         )
 
 
 def chosen_objectives(ranker: OnnxModel, wanted: Sequence[str]) -> tuple[str, ...]:
-    """``wanted``, all that the ranker predicts by default; ConfigError names what it does not."""
+    """Returns ``wanted``, by default all that the ranker predicts. Raises ConfigError for others."""
     unknown = sorted(set(wanted) - set(ranker.tasks))
     if unknown:
         raise ConfigError(f"objectives {unknown}: the ranker {ranker.path} predicts {list(ranker.tasks)}")
@@ -71,7 +81,7 @@ def chosen_objectives(ranker: OnnxModel, wanted: Sequence[str]) -> tuple[str, ..
 
 
 def replayed(examples: Examples, ranker: OnnxModel, objectives: Sequence[str], start_ms: int) -> RankedLists:
-    """The examples as lists, one a user and day from ``start_ms``, with what the users did."""
+    """Returns the examples as lists, one per user and day from ``start_ms``, with the feedback."""
     exposures = examples.exposures
     outcomes = auxiliary_labels(exposures, objectives)
     logits = ranker_logits(examples, ranker)[:, [ranker.tasks.index(name) for name in objectives]]
@@ -90,38 +100,46 @@ def drawn(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> RankedLists:
-    """``n_pools`` users of the examples, each at their first moment with ``size`` works that are there by
-    then.
+    """Returns pools of ``n_pools`` users of the examples, each at their first moment with ``size`` existing
+    works.
 
-    ``truth_of(objectives, user rows, work rows, time_ms, scene)`` gives the true outcomes, (N, O). Users and
-    works are drawn from ``seed``. DataError where fewer than ``size`` works are there.
+    ``truth_of(objectives, user rows, work rows, time_ms, scene)`` gives the true outcomes (N, O). Users and
+    works
+    are drawn from ``seed``. Raises DataError if fewer than ``size`` works exist.
     """
     exposures = examples.exposures
     generator = np.random.default_rng(seed)
     _, first = np.unique(exposures.user_id, return_index=True)
     rows = np.sort(generator.permutation(first)[:n_pools])
-    there = np.flatnonzero(examples.snapshot.published_ms <= exposures.time_ms[0])
-    if len(there) < size:
+    existing = np.flatnonzero(examples.snapshot.published_ms <= exposures.time_ms[0])
+    if len(existing) < size:
         raise DataError(
-            f"{len(there)} works are there when these days begin, pools need {size}: lower the size"
+            f"{len(existing)} works exist when these days begin, pools need {size}. Lower the size."
         )
     columns = [ranker.tasks.index(name) for name in objectives]
-    works = np.stack([generator.choice(there, size, replace=False) for _ in rows])
+    works = np.stack([generator.choice(existing, size, replace=False) for _ in rows])
     logits = []
     for done, (row, pool) in enumerate(zip(rows.tolist(), works, strict=True), 1):
         logits.append(pool_logits(examples, row, pool, ranker)[:, columns])
         if progress is not None:
             progress(done, len(rows), "ranking pools")
-    of = np.repeat(rows, size)
+    examples_of = np.repeat(rows, size)
     outcomes = truth_of(
-        objectives, examples.user_rows[of], works.ravel(), exposures.time_ms[of], exposures.scene[of]
+        objectives,
+        examples.user_rows[examples_of],
+        works.ravel(),
+        exposures.time_ms[examples_of],
+        exposures.scene[examples_of],
     )
-    return RankedLists(tuple(objectives), np.concatenate(logits), outcomes, of, exposures.user_id[of])
+    return RankedLists(
+        tuple(objectives), np.concatenate(logits), outcomes, examples_of, exposures.user_id[examples_of]
+    )
 
 
 def simplex(n: int, steps: int) -> NDArray[Any]:
-    """(W, n) float64: every share vector of multiples of 1/``steps`` that sums to 1, W = C(steps + n − 1, n −
-    1)."""
+    """Returns (W, n) float64: all vectors of multiples of 1/``steps`` with sum 1, W = C(steps + n − 1, n −
+    1).
+    """
 
     def counts(places: int, left: int) -> Iterator[tuple[int, ...]]:
         if places == 1:
@@ -144,33 +162,40 @@ def fusion_sweep(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """What each choice of weights puts into the top ``k``, and the frontier, as docs/formats.md describes it.
+    """Returns the outcomes of the top ``k`` for each choice of weights, and the frontier (docs/formats.md).
 
-    The first row has the weights ``own``. Intervals resample users, the same draws for every row, so that
-    gains over that row are paired. O(W·N log N) for W rows of N works. ConfigError where ``own`` weighs what
-    is no objective, and DataError as ``RankedLists.longer_than``.
+    The first row has the weights ``own``. Intervals resample users with the same draws for every row, so
+    gains over the first row are paired.
+
+    Raises:
+        ConfigError: ``own`` has a weight for an unknown objective.
+        DataError: no list has more than ``k`` works.
+
+    Cost: O(W·N log N) for W rows of N works.
     """
     unknown = sorted(set(own) - set(lists.objectives))
     if unknown:
-        raise ConfigError(f"the run's fusion weighs {unknown}: name them among the objectives")
+        raise ConfigError(f"the run's fusion has weights for {unknown}. Add them to the objectives.")
     lists = lists.longer_than(k)
-    chances = 1.0 / (1.0 + np.exp(-np.clip(lists.logits.astype(np.float64), -60, 60)))
-    mean = np.maximum(chances.mean(axis=0), 1e-12)
+    probabilities = 1.0 / (1.0 + np.exp(-np.clip(lists.logits.astype(np.float64), -60, 60)))
+    mean = np.maximum(probabilities.mean(axis=0), 1e-12)
     weights = [np.array([own.get(name, 0.0) for name in lists.objectives])]
     weights += list(simplex(len(lists.objectives), steps) / mean)
     starts, sizes = np.unique(lists.of, return_index=True, return_counts=True)[1:]
     bootstrap = UserBootstrap(lists.user[starts], resamples, seed)
     values, draws = [], []
-    for done, each in enumerate(weights, 1):
-        of_lists = _top(lists, each, k)
-        values.append(of_lists.mean(axis=0))
-        draws.append(np.stack([bootstrap.mean(column) for column in of_lists.T], axis=1))
+    for done, row_weights in enumerate(weights, 1):
+        outcomes = _top(lists, row_weights, k)
+        values.append(outcomes.mean(axis=0))
+        draws.append(np.stack([bootstrap.mean(column) for column in outcomes.T], axis=1))
         if progress is not None:
             progress(done, len(weights), "sweeping fusion weights")
-    best = frontier(np.array(values))
+    is_on_frontier = frontier(np.array(values))
     rows = [
-        _row(lists.objectives, each, each * mean, value, draw, bool(on), values[0], draws[0])
-        for each, value, draw, on in zip(weights, values, draws, best, strict=True)
+        _row(
+            lists.objectives, row_weights, row_weights * mean, value, draw, bool(is_best), values[0], draws[0]
+        )
+        for row_weights, value, draw, is_best in zip(weights, values, draws, is_on_frontier, strict=True)
     ]
     return {
         "lists": len(starts),
@@ -181,16 +206,16 @@ def fusion_sweep(
 
 
 def frontier(values: NDArray[Any]) -> NDArray[Any]:
-    """(W,) bool: the rows of ``values (W, O)`` that no other row beats: none is as good in all and better in
-    one."""
+    """Returns (W,) bool: rows of ``values`` (W, O) that no other row dominates."""
     as_good = np.all(values[None] >= values[:, None], axis=2)
     better = np.any(values[None] > values[:, None], axis=2)
     return np.asarray(~np.any(as_good & better, axis=1))
 
 
 def _top(lists: RankedLists, weights: NDArray[Any], k: int) -> NDArray[Any]:
-    """(L, O): the mean outcomes of each list's ``k`` best by the fused score, ties by position, as TopK takes
-    them."""
+    """Returns (L, O): mean outcomes of each list's ``k`` best by the fused score, ties by position as in
+    TopK.
+    """
     score = ObjectiveWeights(dict(zip(lists.objectives, weights.tolist(), strict=True)))(
         lists.logits, lists.objectives
     )
@@ -212,38 +237,41 @@ def _row(
     own_value: NDArray[Any],
     own_draws: NDArray[Any],
 ) -> dict[str, Any]:
-    gain, of_gain = value - own_value, draws - own_draws
+    gain, gain_draws = value - own_value, draws - own_draws
     return {
         "weights": dict(zip(objectives, (weights / weights.sum()).tolist(), strict=True)),
         "shares": dict(zip(objectives, (parts / parts.sum()).tolist(), strict=True)),
         "on_frontier": on_frontier,
         "values": {
-            name: {"value": float(value[at]), "ci": bootstrap_interval(draws[:, at])}
-            for at, name in enumerate(objectives)
+            name: {"value": float(value[column]), "ci": bootstrap_interval(draws[:, column])}
+            for column, name in enumerate(objectives)
         },
         "gains": {
-            name: {"value": float(gain[at]), "ci": bootstrap_interval(of_gain[:, at])}
-            for at, name in enumerate(objectives)
+            name: {"value": float(gain[column]), "ci": bootstrap_interval(gain_draws[:, column])}
+            for column, name in enumerate(objectives)
         },
     }
 
 
 def _in_seconds(outcomes: NDArray[Any], objectives: Sequence[str]) -> NDArray[Any]:
-    """``auxiliary_labels`` with play time in seconds."""
+    """Returns ``auxiliary_labels`` with play time in seconds."""
     scale = np.array([PLAY_UNIT_MS / 1000 if name == PLAY_TIME else 1.0 for name in objectives])
     return np.asarray(outcomes * scale)
 
 
 def write_fusion(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Writes fusion.json and fusion.html; ``report`` {k, objectives, …, sources: {name: result of
-    ``fusion_sweep``}}, as in docs/formats.md."""
-    title = "What the weights of fusion buy"
+    """Writes fusion.json and fusion.html.
+
+    ``report``: {k, objectives, …, sources: {name: result of ``fusion_sweep``}}, as in docs/formats.md.
+    """
+    title = "Fusion weights"
     return write_report({"format": FORMAT, **report}, folder, "fusion", title, _parts(report))
 
 
 def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequence[str]) -> Table:
-    """The run's own weights, then the frontier by its first objective, best first: shares and what the top k
-    holds."""
+    """Returns the run's own weights, then the frontier, ordered by the first objective: fractions and
+    outcomes.
+    """
     works = swept["works"]
     own, *others = swept["rows"]
     best = sorted(
@@ -263,7 +291,7 @@ def fusion_table(source: str, swept: Mapping[str, Any], k: int, objectives: Sequ
         for row in (own, *best)
     ]
     named = (f"{name}, {UNITS[name]}" if name in UNITS else name for name in objectives)
-    return Table(title, ("shares of " + " : ".join(objectives), *named), rows)
+    return Table(title, ("fractions of " + " : ".join(objectives), *named), rows)
 
 
 def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
@@ -282,10 +310,10 @@ def _points(rows: Sequence[Mapping[str, Any]], first: str, other: str) -> Callab
     """
 
     def draw(axes: Axes) -> None:
-        for at, row in sorted(enumerate(rows), key=lambda each: (each[0] == 0, each[1]["on_frontier"])):
-            colour = ORANGE if at == 0 else BLUE if row["on_frontier"] else GREY
+        for number, row in sorted(enumerate(rows), key=lambda item: (item[0] == 0, item[1]["on_frontier"])):
+            colour = ORANGE if number == 0 else BLUE if row["on_frontier"] else GREY
             values = [row["values"][name]["value"] for name in (first, other)]
-            axes.plot(*([value] for value in values), "o", color=colour, markersize=7 if at == 0 else 4)
+            axes.plot(*([value] for value in values), "o", color=colour, markersize=7 if number == 0 else 4)
         axes.set_xlabel(first)
         axes.set_ylabel(other)
 

@@ -1,10 +1,9 @@
-"""What lists gave to their users, and to all works and creators of a library: two ways to fill them,
-compared.
+"""Results of lists for users, works and creators of a library, compared for two methods.
 
-Users are resampled for what a user got, creators with all their works for the rest; both ways meet the same
-resamples, so that the difference is paired. Works and creators that stand in no list count.
+Users are resampled for what users got, creators with all their works for the rest. Both methods use the same
+resamples, so differences are paired. Works and creators in no list count.
 
-Cost  as ``measures/exposure.py`` says.
+Cost: as in ``karec.evaluate.metrics.exposure``.
 """
 
 from __future__ import annotations
@@ -27,15 +26,18 @@ from karec.times import HOUR_MS
 RESAMPLES = 400
 YOUNG_HOURS = (24, 72)
 WAYS = ("cascade", "top_k", "change")
-LARGE = 10.0  # values from here on are shown with one decimal
+LARGE = 10.0  # larger values are shown with one decimal
 
 
 @dataclass(frozen=True, eq=False)
 class Lists:
     """One list for each of U users, N works in all.
 
-    user (N,) from 0 to U − 1, work (N,) rows of the library, scores (N,), distance (U,) of each list;
-    ``outcomes`` {what is expected of a work: (N,)}, empty where no truth is known.
+    user      (N,) from 0 to U − 1
+    work      (N,) rows of the library
+    scores    (N,)
+    distance  (U,) of each list
+    outcomes  {name: (N,) expected outcome}, empty if no truth is known
     """
 
     user: NDArray[Any]
@@ -48,34 +50,37 @@ class Lists:
 def compare_reach(
     cascade: Lists, top_k: Lists, works: Table, time_ms: int, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """The report's ``reach`` (docs/formats.md): both ways' measures, and ``cascade`` less ``top_k``.
+    """Returns the report's ``reach`` (docs/formats.md): measures of both, and ``cascade`` minus ``top_k``.
     Deterministic.
 
-    ``works`` is the library, ``time_ms`` the moment of all requests.
+    ``works``: the library; ``time_ms``: the moment of all requests.
     """
-    unit, named = _units(works)
+    unit, is_creator = _units(works)
     users = resampling_weights(len(cascade.distance), resamples, seed)
-    creators = resampling_weights(len(named), resamples, seed + 1)
-    found = []
+    creators = resampling_weights(len(is_creator), resamples, seed + 1)
+    measures = []
     for lists in (cascade, top_k):
         of_users = resample(_of_users(lists, works, time_ms), users)
-        found.append({**of_users, **resample(_of_creators(lists, works, unit, named), creators)})
-    told = {name: summarize(found[0][name], found[1][name]) for name in found[0]}
-    others = {name: summarize(found[1][name]) for name in found[0]}
+        measures.append({**of_users, **resample(_of_creators(lists, works, unit, is_creator), creators)})
+    changes = {name: summarize(measures[0][name], measures[1][name]) for name in measures[0]}
+    top_k_values = {name: summarize(measures[1][name]) for name in measures[0]}
     return {
-        "library": {"works": len(works), "creators": int(named.sum()) if CREATOR in works.columns else None},
-        "cascade": {name: {"value": m["value"], "ci": m["ci"]} for name, m in told.items()},
-        "top_k": {name: {"value": m["value"], "ci": m["ci"]} for name, m in others.items()},
-        "change": {name: {"value": m["change"], "ci": m["change_ci"]} for name, m in told.items()},
+        "library": {
+            "works": len(works),
+            "creators": int(is_creator.sum()) if CREATOR in works.columns else None,
+        },
+        "cascade": {name: {"value": m["value"], "ci": m["ci"]} for name, m in changes.items()},
+        "top_k": {name: {"value": m["value"], "ci": m["ci"]} for name, m in top_k_values.items()},
+        "change": {name: {"value": m["change"], "ci": m["change_ci"]} for name, m in changes.items()},
     }
 
 
 def reach_table(reach: Mapping[str, Any]) -> TextTable:
-    """A row for each measure of ``compare_reach``: cascade, top-k, difference, with 95 % intervals."""
+    """Returns a row per measure of ``compare_reach``: cascade, top-k, difference, with 95 % intervals."""
     library = reach["library"]
     creators = "" if library["creators"] is None else f" and {library['creators']:,} creators"
-    true = any(name.startswith("true ") for name in reach["cascade"])
-    about_truth = "True values are the world's own chances, with nothing alike shown before. " if true else ""
+    has_truth = any(name.startswith("true ") for name in reach["cascade"])
+    truth_note = "True values are the world's probabilities without satiation. " if has_truth else ""
     rows = []
     for name, measure in reach["cascade"].items():
         digits = 1 if (measure["value"] or 0.0) >= LARGE else 4
@@ -85,17 +90,16 @@ def reach_table(reach: Mapping[str, Any]) -> TextTable:
         )
         rows.append((name, *cells))
     return TextTable(
-        "What the feeds reached",
-        ("measure", "cascade", "top-k by relevance", "cascade less top-k, paired"),
+        "Reach of the pages",
+        ("measure", "cascade", "top-k by relevance", "cascade minus top-k, paired"),
         rows,
-        f"All {library['works']:,} works{creators} in the library count. Top-k: of the works that were "
-        f"ranked, the best by the fused score. {about_truth}In brackets: 95 % intervals over users, or over "
-        "creators.",
+        f"All {library['works']:,} works{creators} in the library count. Top-k: the best ranked works by the "
+        f"fused score. {truth_note}In brackets: 95 % intervals over users, or over creators.",
     )
 
 
 def _units(works: Table) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(unit (works,), named (units,)): a unit is a creator, or a work of nobody known."""
+    """Returns (unit (works,), named (units,)): a unit is a creator, or a work without a known creator."""
     rows = np.arange(len(works))
     if CREATOR not in works.columns:
         return rows, np.zeros(len(works), bool)
@@ -122,17 +126,17 @@ def _of_users(lists: Lists, works: Table, time_ms: int) -> dict[str, Sums]:
 
 
 def _of_creators(
-    lists: Lists, works: Table, unit: NDArray[Any], named: NDArray[Any]
+    lists: Lists, works: Table, unit: NDArray[Any], is_creator: NDArray[Any]
 ) -> dict[str, Sums | Concentration]:
     shown = np.bincount(lists.work, minlength=len(works))
-    reached = np.bincount(unit, weights=shown > 0, minlength=len(named))
+    reached = np.bincount(unit, weights=shown > 0, minlength=len(is_creator))
     measures: dict[str, Sums | Concentration] = {
         "works reached": Sums(reached),
         "Gini over all works": Concentration(shown, unit),
     }
     if CREATOR in works.columns:
-        of_creators = np.bincount(unit, weights=shown, minlength=len(named))
-        creators = np.flatnonzero(named)
-        measures["creators reached"] = Sums((of_creators > 0) & named)
-        measures["Gini over all creators"] = Concentration(of_creators[creators], creators)
+        impressions = np.bincount(unit, weights=shown, minlength=len(is_creator))
+        creators = np.flatnonzero(is_creator)
+        measures["creators reached"] = Sums((impressions > 0) & is_creator)
+        measures["Gini over all creators"] = Concentration(impressions[creators], creators)
     return measures

@@ -1,12 +1,11 @@
-"""What the ``model`` channel finds of the works that a user should get: by recall's own vectors, and by
-prerank's.
+"""Recall of the source ``model``, by the vectors of recall and by those of prerank.
 
 For each user the ``K`` nearest works of the whole library are taken in each space, and the ``K`` most popular
-works for comparison. Recall@K is the share of a reference among them. The references:
+works for comparison. Recall@K is the fraction of a reference among them. The references:
 
-favourites            the TOP works of the library by true value, where the truth is known
+favourites            the TOP works of the library by true value, if the truth is known
 ranker's top          the TOP works of the library by the ranker's fused score
-enjoyed on test days  the works that the user enjoyed there, which depend on what was shown
+enjoyed on test days  works that the user enjoyed there, which depends on what was shown
 """
 
 from __future__ import annotations
@@ -38,15 +37,16 @@ TOP = 100
 AT = (1_000, 10_000)
 FAVOURITES, RANKED, ENJOYED = "favourites", f"ranker's top {TOP}", "enjoyed on test days"
 OWN, PRERANK, POPULAR = "recall's vectors", "prerank's vectors", "popularity"
-# works of a history
+# Lengths of the history.
 KNOWN = {"nothing": (0, 0), "1 to 10": (1, 10), "11 to 50": (11, 50), "more": (51, np.inf)}
 Truth = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One user: ``references`` {name: ids of works}, ``found`` {channel: ids, best first}, and the works that
-    the user's history holds."""
+    """One user: ``references`` {name: ids}, ``found`` {source: ids, best first}, ``known``: length of the
+    history.
+    """
 
     user_id: int
     known: int
@@ -65,61 +65,60 @@ def asked_users(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Asked]:
-    """``n_users`` of the bundle, drawn from ``seed``, at the bundle's moment; for the first ``n_ranked`` of
-    them the ranker scores the whole library, some seconds each.
+    """Yields ``n_users`` users of the bundle, drawn from ``seed``, at the bundle's moment.
 
-    ``truth(user rows, work rows, time_ms, scene) → (N, tasks)`` gives true chances by rows of the dataset's
-    snapshot. DataError: the bundle's users are not the dataset's.
+    For the first ``n_ranked`` the ranker scores the whole library, some seconds each. ``truth(user rows, work
+    rows, time_ms, scene) → (N, tasks)``: true probabilities by rows of the dataset's snapshot. Raises
+    DataError if the bundle's users are not the dataset's.
     """
     snapshot, known = bundle.snapshot, bundle.snapshot.relations.get("history")
     if not np.array_equal(snapshot.users.ids, dataset.snapshot.users.ids):
-        raise DataError(f"{bundle.path} was not made of {dataset.name}: its users are others")
-    channels = _channels(bundle)
+        raise DataError(f"{bundle.path}: not made from {dataset.name}, the users differ")
+    sources = _channels(bundle)
     enjoyed = enjoyed_later(dataset)
     rows = np.random.default_rng(seed).permutation(len(snapshot.users))[:n_users]
-    for at, row in enumerate(rows.tolist()):
+    for number, row in enumerate(rows.tolist()):
         user = int(snapshot.users.ids[row])
         request = Request(user, scene=cascade.scene, time_ms=snapshot.time_ms, request_id=f"recall-{user}")
         views = [None if index is None else index.pinned() for index in (bundle.index, bundle.recall_index)]
-        request, _ = cascade.hydrate(request.with_view(*views))  # views go with the request
+        request, _ = cascade.hydrate(request.with_view(*views))  # the request keeps the views open
         references = {ENJOYED: enjoyed.get(user, np.empty(0, np.int64))}
-        if at < n_ranked:
+        if number < n_ranked:
             references[RANKED] = _top(*_ranked(cascade, bundle, request))
         if truth is not None:
             references[FAVOURITES] = best_by_truth(truth, dataset, bundle, row, cascade)
-        found = {name: recall(channel, request)[0].ids for name, channel in channels.items()}
+        found_ids = {name: recall(source, request)[0].ids for name, source in sources.items()}
         history = 0 if known is None else int(known.indptr[row + 1] - known.indptr[row])
-        yield Asked(user, history, references, found)
+        yield Asked(user, history, references, found_ids)
         if progress is not None:
-            progress(at + 1, len(rows), "asking each space")
+            progress(number + 1, len(rows), "searching each space")
 
 
 def recall_study(
     users: Iterator[Asked], at: Sequence[int] = AT, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Recall@K of each channel by reference, with 95 % intervals from resampling users, and by how much is
-    known.
+    """Returns recall@K of each source by reference and length of the history, with 95 % intervals over users.
 
-    {"users", "measures": [{"reference", "k", "known", "users", "recall": {channel: {"value", "ci"}}, "gain":
-    …}]}: ``known`` is None for all users and ``gain`` is the own vectors' recall less prerank's, paired; None
-    without own vectors. A user whose reference is empty does not count for it.
+    {"users", "measures": [{"reference", "k", "known", "users", "recall": {source: {"value", "ci"}}, "gain":
+    {"value", "ci"}}]}. ``known`` is None for all users; ``gain``: own vectors minus prerank's, paired, None
+    without own vectors. Users with an empty reference do not count for it.
     """
     rows: dict[tuple[str, int], list[tuple[int, int, dict[str, float]]]] = {}
     n = 0
     for user in users:
         n += 1
-        for name, wanted in user.references.items():
-            for k in at if len(wanted) else ():
-                shares = {
-                    channel: float(np.isin(wanted, ids[:k]).mean()) for channel, ids in user.found.items()
+        for name, reference in user.references.items():
+            for k in at if len(reference) else ():
+                recalls = {
+                    source: float(np.isin(reference, ids[:k]).mean()) for source, ids in user.found.items()
                 }
-                rows.setdefault((name, k), []).append((user.user_id, user.known, shares))
+                rows.setdefault((name, k), []).append((user.user_id, user.known, recalls))
     if not n:
-        raise DataError("no user to ask for")
+        raise DataError("no users")
     measures = []
-    for (name, k), of_users in sorted(rows.items()):
-        for known, (least, most) in ((None, (0, np.inf)), *KNOWN.items()):
-            part = [each for each in of_users if least <= each[1] <= most]
+    for (name, k), user_rows in sorted(rows.items()):
+        for known, (minimum, maximum) in ((None, (0, np.inf)), *KNOWN.items()):
+            part = [row for row in user_rows if minimum <= row[1] <= maximum]
             if part:
                 measures.append(
                     {"reference": name, "k": k, "known": known, **_measured(part, resamples, seed)}
@@ -132,25 +131,25 @@ def recall_json(report: Mapping[str, Any]) -> str:
 
 
 def recall_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(head, rows) of a table of the report."""
-    channels = list(report["measures"][0]["recall"])
+    """Returns (head, rows) of a table of the report."""
+    sources = list(report["measures"][0]["recall"])
     rows = []
-    for each in report["measures"]:
-        shown = each["recall"] | ({} if each["gain"] is None else {"gain": each["gain"]})
-        values = (format_measure(of["value"], of["ci"], 3) for of in shown.values())
-        known = "all" if each["known"] is None else each["known"]
-        rows.append((each["reference"], f"{each['k']:,}", known, f"{each['users']:,}", *values))
-    gain = ("own − prerank's",) if OWN in channels else ()
-    return ("recall of", "@", "works in history", "users", *channels, *gain), rows
+    for measure in report["measures"]:
+        shown = measure["recall"] | ({} if measure["gain"] is None else {"gain": measure["gain"]})
+        values = (format_measure(value["value"], value["ci"], 3) for value in shown.values())
+        known = "all" if measure["known"] is None else measure["known"]
+        rows.append((measure["reference"], f"{measure['k']:,}", known, f"{measure['users']:,}", *values))
+    gain = ("own − prerank's",) if OWN in sources else ()
+    return ("recall of", "@", "works in history", "users", *sources, *gain), rows
 
 
 def _measured(part: list[tuple[int, int, dict[str, float]]], resamples: int, seed: int) -> dict[str, Any]:
     bootstrap = UserBootstrap(np.array([user for user, _, _ in part]), resamples, seed)
-    shares = {channel: np.array([each[channel] for _, _, each in part]) for channel in part[0][2]}
+    shares = {source: np.array([recalls[source] for _, _, recalls in part]) for source in part[0][2]}
     gain = bootstrap.mean_with_interval(shares[OWN] - shares[PRERANK]) if OWN in shares else None
     return {
         "users": len(part),
-        "recall": {name: bootstrap.mean_with_interval(of) for name, of in shares.items()},
+        "recall": {name: bootstrap.mean_with_interval(values) for name, values in shares.items()},
         "gain": gain,
     }
 
@@ -176,7 +175,7 @@ def _ranked(cascade: Cascade, bundle: Bundle, request: Request) -> tuple[NDArray
 def best_by_truth(
     truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade
 ) -> NDArray[Any]:
-    """(TOP,) ids of the bundle's works with the largest true value."""
+    """Returns (TOP,) ids of the bundle's works with the largest true value."""
     ids = np.asarray(bundle.snapshot.works.ids)
     return _top(ids, values_of(truth, dataset, bundle, user_row, cascade, ids))
 
@@ -184,7 +183,7 @@ def best_by_truth(
 def values_of(
     truth: Truth, dataset: Dataset, bundle: Bundle, user_row: int, cascade: Cascade, ids: NDArray[Any]
 ) -> NDArray[Any]:
-    """(N,) the true value of each work of ``ids``: Σ weight · chance over the tasks, weighed as feeds are."""
+    """Returns (N,) true values of ``ids``: Σ weight · probability over the tasks, weighted as for pages."""
     snapshot, n = bundle.snapshot, len(ids)
     scene = snapshot.labels["scene"].index(cascade.scene)
     works = dataset.snapshot.works.lookup(ids)
@@ -197,7 +196,7 @@ def _top(ids: NDArray[Any], scores: NDArray[Any]) -> NDArray[Any]:
 
 
 def enjoyed_later(dataset: Dataset) -> dict[int, NDArray[Any]]:
-    """{user: the works enjoyed on the test days}."""
+    """Returns {user: works enjoyed on the test days}."""
     test = dataset.split()[2]
     test = test.take(dataset.snapshot.meaning.is_enjoyed(test.labels))
     order = np.argsort(test.user_id, kind="stable")

@@ -1,11 +1,10 @@
-"""The study of retrieval: of all works, does a model put on top what users took and was held out?
+"""Retrieval study: does a model rank the works at the top that users took and that were held out?
 
-Held out are the main task's positives of the test days. A user's works of before the test are known, and no
-answer. The towers answer by inner product over all works, the ranker orders the towers' best, peers answer
-from who took what; a peer's settings are those of the best recall@20 on the validation days, fitted on what
-was before them, and it is then fitted on everything before the test. The towers' and the ranker's weights
-know the training days alone; what users took on the validation days is in their histories, as it is when a
-model serves.
+The main task's positives of the test days are held out. Works that a user took before are known and excluded.
+The towers rank all works by inner product, the ranker orders the towers' best, baselines use who took what. A
+baseline's settings are those of the best recall@20 on the validation days, fitted on the days before; then it
+is fitted on everything before the test. The weights of towers and ranker are from the training days only; the
+histories have what users took on the validation days, as in serving.
 """
 
 from __future__ import annotations
@@ -34,14 +33,16 @@ from karec.times import Progress
 
 FORMAT = 1  # of retrieval.json
 TOPS = (20, 100)
-RANKED = 1000  # works of a user that the ranker orders, the towers' best
-PIECE = 4096  # works whose vectors are made at once
+RANKED = 1000  # the towers' best works of a user, which the ranker orders
+BATCH = 4096  # works whose vectors are made at once
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """``users (U,)``: rows of users of whom something is held out. Pairs ``user (P,)``, places in ``users``,
-    and ``work (P,)``, rows of works; ``matrix``: scipy CSR (users, works) of what is known.
+    """``users`` (U,): user rows with held-out works. Pairs: ``user`` (P,), places in ``users``, and ``work``
+    (P,), rows.
+
+    ``matrix``: scipy CSR (users, works) of the known works.
     """
 
     users: NDArray[Any]
@@ -51,7 +52,7 @@ class HeldOut:
 
     @property
     def known(self) -> NDArray[Any]:
-        """(U, H) rows of works that a user took before, −1 padded."""
+        """(U, H) rows of works that a user took before, padded with −1."""
         rows = self.matrix[self.users]
         count = np.diff(rows.indptr)
         known = np.full((len(self.users), int(count.max(initial=0))), -1, np.int64)
@@ -60,13 +61,14 @@ class HeldOut:
 
 
 def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
-    """Positives of the main task from ``from_ms`` on and before ``until_ms`` that a user had not taken
-    before, those of before known. DataError where there is none.
+    """Returns positives of the main task in [from_ms, until_ms) that a user had not taken before.
+
+    Raises DataError if there is none.
     """
     try:
         from scipy.sparse import csr_matrix
     except ImportError as error:
-        raise MissingExtra("scipy", "peers", "the study of retrieval") from error
+        raise MissingExtra("scipy", "peers", "the retrieval study") from error
     snapshot, exposures = dataset.snapshot, dataset.exposures
     users, works = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     taken = (exposures.labels[dataset.tasks[0]] == 1) & (users >= 0) & (works >= 0)
@@ -84,9 +86,7 @@ def held_out(dataset: Dataset, from_ms: int, until_ms: int) -> HeldOut:
     matrix = csr_matrix((np.ones(len(pairs), np.float32), at), shape=shape)
     new = np.setdiff1d(users[held] * len(snapshot.works) + works[held], pairs)
     if not len(new):
-        raise DataError(
-            f"{dataset.name}: nothing is held out from {from_ms} ms on that users had not taken before"
-        )
+        raise DataError(f"{dataset.name}: no new positives from {from_ms} ms on, nothing is held out")
     of_user, work = new // len(snapshot.works), new % len(snapshot.works)
     found, user = np.unique(of_user, return_inverse=True)
     return HeldOut(found, user, work, matrix)
@@ -101,20 +101,21 @@ def study(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The report, as docs/formats.md has it; ``folder`` is the run folder of models, None: peers alone.
+    """Returns the report (docs/formats.md). ``folder``: run folder of models; None: only baselines.
 
-    Raises DataError where nothing is held out or ``folder`` is no run, MissingExtra without the package
-    implicit.
+    Raises:
+        DataError: nothing is held out, or ``folder`` is not a run.
+        MissingExtra: the package implicit is missing.
     """
     if importlib.util.find_spec("implicit") is None:
-        raise MissingExtra("implicit", "peers", "the study of retrieval")
+        raise MissingExtra("implicit", "peers", "the retrieval study")
     test = held_out(dataset, dataset.valid_until_ms, np.iinfo(np.int64).max)
     valid = held_out(dataset, dataset.train_until_ms, dataset.valid_until_ms)
     tops: dict[str, NDArray[Any]] = {}
     chosen: dict[str, Settings] = {}
-    for at, peer in enumerate(peers):
+    for number, peer in enumerate(peers):
         if progress is not None:
-            progress(at, len(peers) + 2, f"choosing settings of {peer.name}")
+            progress(number, len(peers) + 2, f"choosing settings of {peer.name}")
         chosen[peer.name], _ = choose(peer, partial(_score, valid, peer, seed))
         tops[peer.name] = top_of_peer(peer, test.matrix, chosen[peer.name], test.users, TOPS[-1], seed)
     if folder is not None:
@@ -139,8 +140,9 @@ def study(
 def measured(
     tops: dict[str, NDArray[Any]], test: HeldOut, peers: Sequence[str], resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """{model: {measure: {value, ci, best_peer, over, over_ci}}}: ``over`` is how far it lies above the peer
-    that is the best by that measure, paired: the same draws of users for both.
+    """Returns {model: {measure: {value, ci, best_peer, over, over_ci}}}.
+
+    ``over``: difference to the best baseline of that measure, paired by the same resamples of users.
     """
     bootstrap = UserBootstrap(np.arange(len(test.users)), resamples, seed)
     measures = {f"recall@{k}": (recall_at, k) for k in TOPS} | {f"ndcg@{k}": (ndcg_at, k) for k in TOPS}
@@ -148,11 +150,11 @@ def measured(
     for name, (measure, k) in measures.items():
         values = {model: measure(top, test.user, test.work, k) for model, top in tops.items()}
         best = max(peers, key=lambda peer: values[peer].mean())
-        for model, of_users in values.items():
-            ahead = of_users - values[best]
+        for model, user_values in values.items():
+            ahead = user_values - values[best]
             table[model][name] = {
-                "value": float(of_users.mean()),
-                "ci": bootstrap_interval(bootstrap.mean(of_users)),
+                "value": float(user_values.mean()),
+                "ci": bootstrap_interval(bootstrap.mean(user_values)),
                 "best_peer": best,
                 "over": float(ahead.mean()),
                 "over_ci": bootstrap_interval(bootstrap.mean(ahead)),
@@ -161,7 +163,7 @@ def measured(
 
 
 def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArray[Any]]:
-    """The top of the towers over all works, and of the ranker over the towers' best RANKED."""
+    """Returns the top of the towers over all works, and of the ranker over the towers' best RANKED."""
     run, examples = trained_run(dataset, folder)
     row = _first_rows(examples, test.users)
     user_tower, item_tower, ranker = (
@@ -173,8 +175,8 @@ def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArr
     moment = np.full(len(works), len(examples) - 1)
     items = np.concatenate(
         [
-            item_tower.run(examples.items(moment[at : at + PIECE], works[at : at + PIECE]), "item_vector")[0]
-            for at in range(0, len(works), PIECE)
+            item_tower.run(examples.items(moment[at : at + BATCH], works[at : at + BATCH]), "item_vector")[0]
+            for at in range(0, len(works), BATCH)
         ]
     )
     best = top_items(users, items, test.known, RANKED)
@@ -191,7 +193,7 @@ def model_tops(dataset: Dataset, folder: Path, test: HeldOut) -> dict[str, NDArr
 
 
 def _first_rows(examples: Examples, users: NDArray[Any]) -> NDArray[Any]:
-    """(U,) the first example of each user of ``users``, sorted rows of users."""
+    """Returns (U,) the first example of each user of ``users``, sorted user rows."""
     there, first = np.unique(examples.user_rows, return_index=True)
     return np.asarray(first[np.searchsorted(there, users)])
 
@@ -202,38 +204,36 @@ def _score(valid: HeldOut, peer: Peer, seed: int, settings: Settings) -> float:
 
 
 def write_retrieval(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Writes retrieval.json and retrieval.html; ``report`` as ``karec.lab.studies.retrieval.study`` returns
-    it."""
+    """Writes retrieval.json and retrieval.html from the result of ``study``."""
     parts: list[Part] = [
         *map(note, (retrieval_sentence(report), *report["notes"])),
         *retrieval_tables(report),
     ]
-    title = "What was held out, and found"
+    title = "Retrieval of held-out works"
     return write_report({"format": FORMAT, **report}, folder, "retrieval", title, parts)
 
 
 def retrieval_sentence(report: Mapping[str, Any]) -> str:
-    """What was measured, in a line."""
     ranked = (
         f"; the ranker orders the towers' best {report['ranked']:,}" if "ranker" in report["models"] else ""
     )
     return (
         f"{report['data']}: {report['held_out']:,} works held out of {report['users']:,} users, among "
-        f"{report['works']:,} works, those that a user took before left out{ranked}"
+        f"{report['works']:,} works without those that a user took before{ranked}"
     )
 
 
 def retrieval_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields a table for each measure, and the peers' settings."""
+    """Yields a table for each measure, and the baselines' settings."""
     models = report["models"]
     for name in next(iter(models.values())):
         rows = [
             (
                 model,
-                format_measure(found[name]["value"], found[name]["ci"]),
-                format_measure(found[name]["over"], found[name]["over_ci"]),
+                format_measure(measures[name]["value"], measures[name]["ci"]),
+                format_measure(measures[name]["over"], measures[name]["over_ci"]),
             )
-            for model, found in models.items()
+            for model, measures in models.items()
         ]
         best = next(iter(models.values()))[name]["best_peer"]
         yield Table(f"{name} (95 % intervals over users)", ("model", name, f"above {best}, paired"), rows)
@@ -241,4 +241,4 @@ def retrieval_tables(report: Mapping[str, Any]) -> Iterator[Table]:
         (peer, ", ".join(f"{key} {value}" for key, value in chosen.items()) or "none")
         for peer, chosen in report["settings"].items()
     ]
-    yield Table("Settings of the peers, chosen on the validation days", ("peer", "settings"), settings)
+    yield Table("Settings of the baselines, chosen on the validation days", ("peer", "settings"), settings)

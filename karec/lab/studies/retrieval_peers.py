@@ -1,7 +1,7 @@
-"""What retrieval is compared with: popularity, item-kNN, ALS and BPR, each at the best settings of its grid.
+"""Baselines of retrieval: popularity, item-kNN, ALS and BPR, each at the best settings of its grid.
 
-A peer is fitted on who took what, as a matrix (users, works) of ones, and gives each user's best works among
-those that they did not take. ALS, BPR and kNN are those of the package implicit.
+A baseline is fitted on the matrix (users, works) of ones, and returns each user's best works that the user
+has not taken. ALS, BPR and kNN are those of the package implicit.
 
 Sources  Y. Hu et al., Collaborative filtering for implicit feedback datasets, ICDM 2008 (ALS); S. Rendle et
          al., BPR, UAI 2009; B. Sarwar et al., Item-based collaborative filtering, WWW 2001.
@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from karec.evaluate.metrics.retrieval import top_columns
 
 Settings = dict[str, Any]
-LEAST = -1e30  # a score below it fills up an answer that is too short
-PIECE = 512  # users whose scores are in memory at once
+MIN_SCORE = -1e30  # implicit pads short results with lower scores
+BATCH = 512  # users whose scores are in memory at once
 
 
 @dataclass(frozen=True)
 class Peer:
-    """``fit(matrix, settings, seed)`` → a model of implicit, or for popularity nothing but the matrix.
-    ``grid``: values tried of each setting, ``start`` where the search begins.
+    """``fit(matrix, settings, seed)`` returns a model of implicit; None for popularity, which needs only the
+    matrix.
+
+    ``grid``: values of each setting, ``start``: where the search begins.
     """
 
     name: str
@@ -39,20 +41,22 @@ class Peer:
 def top_of_peer(
     peer: Peer, matrix: Any, settings: Settings, users: NDArray[Any], k: int, seed: int
 ) -> NDArray[Any]:
-    """(U, k) works of the rows ``users (U,)`` of ``matrix`` (scipy CSR), best first, without those that they
-    took; −1 padded.
+    """Returns (U, k) works of the rows ``users`` (U,) of ``matrix`` (scipy CSR), best first, padded with −1.
+
+    Works that the user has taken are excluded.
     """
     model = peer.fit(matrix, settings, seed)
     if model is None:
         return _popular(matrix, users, k)
     ids, scores = model.recommend(users, matrix[users], N=k, filter_already_liked_items=True)
-    ids = np.where(np.isfinite(scores) & (scores > LEAST) & (ids >= 0), ids, -1)
-    return _once(ids, matrix, users)
+    ids = np.where(np.isfinite(scores) & (scores > MIN_SCORE) & (ids >= 0), ids, -1)
+    return _without_repeats(ids, matrix, users)
 
 
 def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, list[tuple[Settings, float]]]:
-    """(the settings of the best ``score``, all that were tried with their scores): one setting at a time over
-    its grid, the others as they are, until a round over all of them changes none.
+    """Returns (settings of the best ``score``, all tried settings with their scores).
+
+    Coordinate search: one setting at a time over its grid, until a round over all settings changes none.
     """
     best = dict(peer.start)
     tried = [(best, score(best))]
@@ -65,33 +69,34 @@ def choose(peer: Peer, score: Callable[[Settings], float]) -> tuple[Settings, li
                 if any(settings == other for other, _ in tried):
                     continue
                 tried.append((settings, score(settings)))
-            top = max(tried, key=lambda each: each[1])[0]
+            top = max(tried, key=lambda trial: trial[1])[0]
             changed |= top != best
             best = top
     return best, tried
 
 
-def _once(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDArray[Any]:
-    """``top`` without works that stand twice in a row, or that the user took: where few works are left,
-    implicit fills up with such.
+def _without_repeats(top: NDArray[Any], matrix: Any, users: NDArray[Any]) -> NDArray[Any]:
+    """Returns ``top`` without repeated works and works that the user took.
+
+    implicit fills up with them if few works are left.
     """
-    found = np.full_like(top, -1)
+    cleaned = np.full_like(top, -1)
     for row, (ids, user) in enumerate(zip(top, users, strict=True)):
-        kept, first = np.unique(ids, return_index=True)
-        new = first[(kept >= 0) & ~np.isin(kept, matrix[user].indices)]
-        found[row, : len(new)] = ids[np.sort(new)]
-    return found
+        unique_ids, first = np.unique(ids, return_index=True)
+        places = first[(unique_ids >= 0) & ~np.isin(unique_ids, matrix[user].indices)]
+        cleaned[row, : len(places)] = ids[np.sort(places)]
+    return cleaned
 
 
 def _popular(matrix: Any, users: NDArray[Any], k: int) -> NDArray[Any]:
-    taken = np.asarray(matrix.sum(axis=0), np.float32).ravel()
+    popularity = np.asarray(matrix.sum(axis=0), np.float32).ravel()
     parts = []
-    for at in range(0, len(users), PIECE):
-        rows = matrix[users[at : at + PIECE]]
+    for begin in range(0, len(users), BATCH):
+        rows = matrix[users[begin : begin + BATCH]]
         width = int(np.diff(rows.indptr).max(initial=0))
         known = np.full((rows.shape[0], width), -1, np.int64)
         known[np.arange(width) < np.diff(rows.indptr)[:, None]] = rows.indices
-        parts.append(top_columns(np.broadcast_to(taken, (rows.shape[0], len(taken))), known, k))
+        parts.append(top_columns(np.broadcast_to(popularity, (rows.shape[0], len(popularity))), known, k))
     return np.concatenate(parts)
 
 
@@ -100,7 +105,7 @@ def _fit_knn(matrix: Any, settings: Settings, _: int) -> Any:
 
     kinds = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
     model = kinds[settings["weighting"]](K=settings["neighbours"], num_threads=1)
-    with warnings.catch_warnings(action="ignore"):  # it converts its own matrices and says so
+    with warnings.catch_warnings(action="ignore"):  # it warns about its own conversion of matrices
         model.fit(matrix, show_progress=False)
     return model
 
@@ -108,7 +113,7 @@ def _fit_knn(matrix: Any, settings: Settings, _: int) -> Any:
 def _fit_als(matrix: Any, settings: Settings, seed: int) -> Any:
     from implicit.als import AlternatingLeastSquares
 
-    with warnings.catch_warnings(action="ignore"):  # of threads of BLAS
+    with warnings.catch_warnings(action="ignore"):  # a warning about BLAS threads
         model = AlternatingLeastSquares(**settings, random_state=seed, num_threads=1)
     model.fit(matrix, show_progress=False)
     return model

@@ -1,12 +1,10 @@
-"""What a scene is for, expected of its feeds: of its cascade, of the most popular items, of items drawn at
-random.
+"""Expected value of a scene's pages: of its cascade, of the most popular items, of random items.
 
-All three fill the same requests from the same items, those that the scene's own filters let through (rooms
-that are on, works of followed creators), and users are resampled with the same weights, so that the
-differences are paired.
+All three fill the same requests from the same items, those that the scene's own filters pass (open rooms,
+works of followed creators). Users are resampled with the same weights, so differences are paired.
 
-Cost  one pass of the filters over all items a request; O(R·U) for R resamples of U users.
-Source  B. Efron, Bootstrap methods, Annals of Statistics 7 (1979): percentile intervals.
+Cost: one pass of the filters over all items a request; O(R·U) for R resamples of U users.
+Source: B. Efron, Bootstrap methods, Annals of Statistics 7 (1979): percentile intervals.
 """
 
 from __future__ import annotations
@@ -40,15 +38,15 @@ WAYS = ("random", "popular", "cascade")
 RESAMPLES = 400
 
 ValueOf = Callable[[Request, NDArray[Any]], NDArray[Any]]
-"""``value_of(request, ids)``: (N,) what the scene is for, expected of each item for the request's user."""
+"""``value_of(request, ids)``: (N,) expected value of the scene's objective for the request's user."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """For each of U requests the mean value of a list: ``values`` {way: (U,)}; ``eligible (U,)`` items to
-    choose from.
+    """Mean values of the lists of U requests: ``values`` {method: (U,)}; ``eligible`` (U,): number of
+    candidates.
 
-    ``empty``: requests that found nothing to choose from, which are left out.
+    ``empty``: number of requests without candidates, which are skipped.
     """
 
     values: Mapping[str, NDArray[Any]]
@@ -63,56 +61,62 @@ def fill(
     value_of: ValueOf,
     ids: NDArray[Any],
 ) -> Filled:
-    """Three lists for each request. ``popular(request, candidates)`` scores items by how they
-    do with everybody; ``ids`` are all items.
-    ``requests`` may change who is on between two of them.
+    """Makes three lists for each request.
+
+    ``popular(request, candidates)`` scores items by their popularity; ``ids``: all items. The iteration of
+    ``requests`` may change which items are open.
     """
     filters = Stage(
         "eligible", tuple(s for stage in cascade.stages for s in stage.steps if s.name in ELIGIBLE)
     )
-    values: dict[str, list[float]] = {way: [] for way in WAYS}
+    values: dict[str, list[float]] = {method: [] for method in WAYS}
     sizes, empty = [], 0
     for request in requests:
         assert cascade.index is not None  # scenes of a config have one
         view = cascade.index.pinned()
-        there = filters.run(request.with_view(view), Candidates.from_ids(ids)).candidates
+        candidates = filters.run(request.with_view(view), Candidates.from_ids(ids)).candidates
         view.close()
-        if not len(there):
+        if not len(candidates):
             empty += 1
             continue
-        order = np.random.default_rng([request.user_number, request.time_ms or 0]).permutation(len(there))
-        best = np.argsort(-popular(request, there), kind="stable")
-        shown = {"random": there.ids[order[: request.k]], "popular": there.ids[best[: request.k]]}
+        order = np.random.default_rng([request.user_number, request.time_ms or 0]).permutation(
+            len(candidates)
+        )
+        best = np.argsort(-popular(request, candidates), kind="stable")
+        shown = {"random": candidates.ids[order[: request.k]], "popular": candidates.ids[best[: request.k]]}
         shown["cascade"] = cascade.run(request).candidates.ids
-        for way in WAYS:
-            values[way].append(float(np.mean(value_of(request, shown[way]))) if len(shown[way]) else 0.0)
-        sizes.append(len(there))
-    told = {way: np.array(mean) for way, mean in values.items()}
-    return Filled(told, np.array(sizes, np.int64), empty)
+        for method in WAYS:
+            values[method].append(
+                float(np.mean(value_of(request, shown[method]))) if len(shown[method]) else 0.0
+            )
+        sizes.append(len(candidates))
+    means = {method: np.array(mean) for method, mean in values.items()}
+    return Filled(means, np.array(sizes, np.int64), empty)
 
 
-def scene_row(filled: Filled, what: str, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """The report's ``scenes[name]``: each way's mean with its interval, and the cascade against the other
-    two, in percent of the other. Deterministic.
+def scene_row(filled: Filled, objective: str, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
+    """Returns the report's ``scenes[name]``. Deterministic.
+
+    It has each method's mean with its interval, and the gain of the cascade over the others in percent.
     """
     n = len(filled.eligible)
-    row: dict[str, Any] = {"what": what, "requests": n, "without_items": filled.empty}
+    row: dict[str, Any] = {"what": objective, "requests": n, "without_items": filled.empty}
     if not n:
         return row
     weights = resampling_weights(n, resamples, seed)
-    sums = {way: Sums(values, np.ones(n)) for way, values in filled.values.items()}
+    sums = {method: Sums(values, np.ones(n)) for method, values in filled.values.items()}
     means = resample(sums, weights)
     row["eligible"] = int(np.median(filled.eligible))
-    row["ways"] = {way: {key: summarize(means[way])[key] for key in ("value", "ci")} for way in WAYS}
+    row["ways"] = {method: {key: summarize(means[method])[key] for key in ("value", "ci")} for method in WAYS}
     row["gain"] = {}
-    for way in WAYS[:2]:
-        told = summarize(means["cascade"], means[way])
-        row["gain"][way] = {"percent": told["relative"], "ci": told["relative_ci"]}
+    for method in WAYS[:2]:
+        gain = summarize(means["cascade"], means[method])
+        row["gain"][method] = {"percent": gain["relative"], "ci": gain["relative_ci"]}
     return row
 
 
 def scenes_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One row a scene; dashes if no request found an item."""
+    """Returns one row per scene; dashes if no request had a candidate."""
     rows: list[tuple[str, ...]] = []
     for name, scene in scenes.items():
         head = (name, scene["what"], str(scene["requests"]))
@@ -124,10 +128,10 @@ def scenes_table(scenes: Mapping[str, Mapping[str, Any]]) -> Table:
         gain = scene["gain"]["popular"]
         rows.append((*head, f"{scene['eligible']:,}", *ways, format_measure(gain["percent"], gain["ci"], 0)))
     return Table(
-        "What scenes are worth",
+        "Value of scenes",
         ("scene", "for", "requests", "items each", *WAYS, "against popular, %"),
         rows,
-        "The mean over a feed of what its scene is for, by the world's own chances. All ways choose from "
-        "the items that the scene's filters let through. In brackets: 95 % intervals over users; the last "
+        "Mean objective of the scene over a page, by the true probabilities of the world. All methods select "
+        "from the items that the scene's filters pass. In brackets: 95 % intervals over users; the last "
         "column is paired.",
     )

@@ -1,15 +1,14 @@
-"""What screening lets through: of the works that later became popular, the share that is kept, against how
-many works are kept for it.
+"""Recall of screening: the kept fraction of later popular works, against the number of kept works.
 
-A work is popular when it is among the SHARE of all uploads with the most long views. Only days count whose
-outcomes are known and that the model did not learn from. Beside the kept works stand, at every size:
+A work is popular if it is in the top fraction SHARE of all uploads by long views. Only days with known
+outcomes that the model did not learn from count. At every size the kept works are compared with:
 
     at random    works drawn from all uploads
-    rules only   works drawn from those that break no rule
+    rules only   works drawn from those that satisfy all rules
     by quality   the best candidates, without quotas
 
-Outcomes must be of works that were shown whatever screening thought of them, or what it rejects cannot become
-popular. Intervals, 95 %, from resampling days.
+Outcomes must be of works that were shown independently of screening; otherwise rejected works cannot become
+popular. 95 % intervals from resampling days.
 """
 
 from __future__ import annotations
@@ -43,12 +42,12 @@ from karec.times import Progress
 
 FORMAT = 1
 WAYS = {
-    "kept": "what is kept: rules, quality, near-duplicates, quotas",
-    "by quality": "the best by quality, without quotas",
-    "rules only": "drawn from what breaks no rule",
+    "kept": "kept: rules, quality, near-duplicates, quotas",
+    "by quality": "best by quality, without quotas",
+    "rules only": "drawn from works that satisfy all rules",
     "at random": "drawn from all uploads",
 }
-SHARE = 0.01  # of the uploads: the popular ones
+SHARE = 0.01  # fraction of the uploads that counts as popular
 POINTS = 60  # of a curve
 RESAMPLES = 1000
 
@@ -56,19 +55,18 @@ RESAMPLES = 1000
 def judge_screening(
     settings: ScreeningSettings, file: Path, out: Path, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """The report on ``out``, a finished screening by ``settings``, which ``file`` holds; as
-    ``screening.json`` has it.
+    """Returns the report (``screening.json``) on ``out``, a finished screening by ``settings`` of ``file``.
 
-    DataError: no day of the window has outcomes and lies after what the model learned from.
+    Raises DataError if no day of the window after the training days has outcomes.
     """
     screened, learn = read_result(out), require_learn(settings, file)
     known = [
-        each
-        for each in read_outcomes(settings, learn)
-        if str(each.day) in screened.days and str(each.day) > (screened.trained_until or "")
+        outcome
+        for outcome in read_outcomes(settings, learn)
+        if str(outcome.day) in screened.days and str(outcome.day) > (screened.trained_until or "")
     ]
-    files = {each.day: read_day_file(out / DAYS / f"{each.day}.parquet") for each in known}
-    known = [each for each in known if files[each.day] is not None]
+    files = {outcome.day: read_day_file(out / DAYS / f"{outcome.day}.parquet") for outcome in known}
+    known = [outcome for outcome in known if files[outcome.day] is not None]
     if not known:
         after = (
             f" after {screened.trained_until}, the last that the model learned from,"
@@ -80,32 +78,35 @@ def judge_screening(
     with TemporaryDirectory(prefix="karec-screening-") as folder, open_database(Path(folder)) as duckdb:
         blocked = read_block_lists(settings, known[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
-        least = popular_threshold(duckdb, learn, known, SHARE)
-        for n, each in enumerate(known, 1):
-            found, path = files[each.day], out / DAYS / f"{each.day}.parquet"
-            assert found is not None  # days without a file were left out
-            days.append(popular_day(duckdb, settings, learn, each, blocked, path, out / KEPT, least))
-            levels.append(found.levels)
+        min_long_views = popular_threshold(duckdb, learn, known, SHARE)
+        for n, outcome in enumerate(known, 1):
+            day_file, path = files[outcome.day], out / DAYS / f"{outcome.day}.parquet"
+            assert day_file is not None  # days without a file were skipped
+            days.append(
+                popular_day(duckdb, settings, learn, outcome, blocked, path, out / KEPT, min_long_views)
+            )
+            levels.append(day_file.levels)
             if progress is not None:
                 progress(n, len(known), "judging, days")
     counts = np.zeros(1 << (32 - LOW), np.int64)
     for level in levels:
         np.add.at(counts, level.level, level.count)
     return {
-        **_report(screened, days, counts, least),
+        **_report(screened, days, counts, min_long_views),
         "judged_notes": missing_day_notes(known, settings.missing_days),
     }
 
 
 def _report(
-    screened: ScreeningResult, days: Sequence[PopularDay], counts: NDArray[Any], least: int
+    screened: ScreeningResult, days: Sequence[PopularDay], counts: NDArray[Any], min_long_views: int
 ) -> dict[str, Any]:
     uploads, passed, kept, popular = (
-        sum(getattr(day, what) for day in days) for what in ("uploads", "passed", "kept", "popular")
+        sum(getattr(day, name) for day in days) for name in ("uploads", "passed", "kept", "popular")
     )
     if not popular or not kept:
         raise DataError(
-            f"of {uploads:,} works {popular:,} became popular and {kept:,} are kept: nothing to compare"
+            f"of {uploads:,} works {popular:,} became popular and {kept:,} are kept, expected more than 0 of "
+            "both"
         )
     return {
         "days": [str(day.day) for day in days],
@@ -113,7 +114,7 @@ def _report(
         "passed": passed,
         "kept": kept,
         "popular": popular,
-        "popular_from": least,
+        "popular_from": min_long_views,
         "recall": _recalls(days, kept / uploads, counts),
         "curve": _curve(days, counts),
         "funnel": _funnel(screened, days),
@@ -124,8 +125,7 @@ def _report(
 
 
 def _recalls(days: Sequence[PopularDay], size: float, counts: NDArray[Any]) -> dict[str, Any]:
-    """{way: its recall at the size of what is kept, and the interval}; and how often better than others it
-    is."""
+    """Returns {method: recall at the size of the kept works, with its interval}, and ratios of methods."""
     level = _level_at(counts, sum(day.kept for day in days))
     columns = {
         "popular": [day.popular for day in days],
@@ -137,17 +137,19 @@ def _recalls(days: Sequence[PopularDay], size: float, counts: NDArray[Any]) -> d
         "by quality": [int((to_order(day.quality) >> LOW >= level).sum()) for day in days],
     }
     table = {name: np.array(values, np.float64) for name, values in columns.items()}
-    drawn = np.random.default_rng(0).multinomial(len(days), np.full(len(days), 1 / len(days)), RESAMPLES)
-    found: dict[str, Any] = {}
-    for name, value in _ways({key: values.sum() for key, values in table.items()}).items():
-        found[name] = {"value": float(value)}
-    for name, values in _ways({key: drawn @ values for key, values in table.items()}).items():
+    resamples = np.random.default_rng(0).multinomial(len(days), np.full(len(days), 1 / len(days)), RESAMPLES)
+    recalls: dict[str, Any] = {}
+    for name, value in _recall_of_methods({key: values.sum() for key, values in table.items()}).items():
+        recalls[name] = {"value": float(value)}
+    for name, values in _recall_of_methods(
+        {key: resamples @ values for key, values in table.items()}
+    ).items():
         interval = np.nanquantile(values, [0.025, 0.975]).tolist() if len(days) > 1 else None
-        found[name]["ci"] = interval
-    return found
+        recalls[name]["ci"] = interval
+    return recalls
 
 
-def _ways(sums: Mapping[str, Any]) -> dict[str, Any]:
+def _recall_of_methods(sums: Mapping[str, Any]) -> dict[str, Any]:
     with np.errstate(invalid="ignore", divide="ignore"):
         kept, random = sums["popular kept"] / sums["popular"], sums["kept"] / sums["uploads"]
         rules = sums["popular passed"] / sums["popular"] * np.minimum(sums["kept"] / sums["passed"], 1.0)
@@ -163,34 +165,33 @@ def _ways(sums: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _level_at(counts: NDArray[Any], kept: int) -> int:
-    """The level from which on there are at most ``kept`` candidates."""
+    """Returns the lowest level with at most ``kept`` candidates at or above it."""
     above = np.cumsum(counts[::-1])[::-1]
     return int(np.searchsorted(-above, -kept))
 
 
 def _curve(days: Sequence[PopularDay], counts: NDArray[Any]) -> dict[str, list[float]]:
-    """Shares of the uploads that are kept, and the recall of each way at that size."""
+    """Returns kept fractions of the uploads, and the recall of each method at that size."""
     uploads, popular = sum(day.uploads for day in days), sum(day.popular for day in days)
     above = np.cumsum(counts[::-1])[::-1]
     order = np.concatenate([to_order(day.quality) >> LOW for day in days])
-    found = np.cumsum(np.bincount(order, minlength=len(counts))[::-1])[::-1]
+    popular_above = np.cumsum(np.bincount(order, minlength=len(counts))[::-1])[::-1]
     levels = np.flatnonzero(counts)[::-1]
     places = np.unique(np.searchsorted(above[levels], np.linspace(0, above[levels[-1]], POINTS)[1:]))
-    at = levels[np.minimum(places, len(levels) - 1)]
-    size = np.concatenate([[0.0], above[at] / uploads])
+    cuts = levels[np.minimum(places, len(levels) - 1)]
+    size = np.concatenate([[0.0], above[cuts] / uploads])
     passed = sum(day.passed for day in days)
-    best = sum(day.popular - sum(day.rejected.values()) for day in days) / popular
+    passed_fraction = sum(day.popular - sum(day.rejected.values()) for day in days) / popular
     return {
         "size": size.tolist(),
-        "by quality": np.concatenate([[0.0], found[at] / popular]).tolist(),
-        "rules only": (best * np.minimum(size * uploads / max(passed, 1), 1.0)).tolist(),
+        "by quality": np.concatenate([[0.0], popular_above[cuts] / popular]).tolist(),
+        "rules only": (passed_fraction * np.minimum(size * uploads / max(passed, 1), 1.0)).tolist(),
         "at random": size.tolist(),
     }
 
 
 def _funnel(screened: ScreeningResult, days: Sequence[PopularDay]) -> list[dict[str, Any]]:
-    """For each reason, works that it rejected on these days and the popular ones among them; last, what is
-    kept."""
+    """Returns for each reason the rejected works and the popular ones among them; last, the kept ones."""
     rejected = [screened.days[str(day.day)]["rejected"] for day in days]
     of_rules = dict.fromkeys(reason for day in days for reason in day.rejected)
     rows = []
@@ -213,12 +214,11 @@ def _funnel(screened: ScreeningResult, days: Sequence[PopularDay]) -> list[dict[
 
 
 def write_screening(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Writes screening.json and screening.html; ``report`` as ``judge_screening`` returns it."""
+    """Writes screening.json and screening.html from the result of ``judge_screening``."""
     return write_report({"format": FORMAT, **report}, folder, "screening", "Screening", _parts(report))
 
 
 def screening_sentence(report: Mapping[str, Any]) -> str:
-    """What is let through, in a line."""
     recall = report["recall"]
     ratios = {name: recall[f"kept / {name}"]["value"] for name in ("at random", "rules only")}
     return (
@@ -237,15 +237,19 @@ def _parts(report: Mapping[str, Any]) -> Iterator[Part]:
     curves = {WAYS[way]: (curve["size"], curve[way]) for way in WAYS if way != "kept"}
     kept = ([report["kept"] / report["uploads"]], [recall["kept"]["value"]])
     yield Chart(
-        "Later-popular works let through, by how many works are kept",
+        "Kept fraction of later popular works, by the number of kept works",
         lines(
-            {**curves, WAYS["kept"]: kept}, "works kept, share of the uploads", "share of the later popular"
+            {**curves, WAYS["kept"]: kept},
+            "kept works, fraction of the uploads",
+            "fraction of the later popular",
         ),
     )
-    rows = [(told, format_measure(recall[way]["value"], recall[way]["ci"], 3)) for way, told in WAYS.items()]
-    yield Table("At the size of what is kept", ("", "recall, 95 % over days"), rows)
+    rows = [
+        (label, format_measure(recall[way]["value"], recall[way]["ci"], 3)) for way, label in WAYS.items()
+    ]
+    yield Table("At the number of kept works", ("", "recall, 95 % over days"), rows)
     yield Table(
-        "The funnel: the first reason that a work meets",
+        "Funnel by the first reason of a work",
         ("reason", "works", "of uploads", "later popular", "of them"),
         [
             (

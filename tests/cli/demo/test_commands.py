@@ -131,7 +131,7 @@ def test_evaluate_diversity_draws_its_curves(job, capsys):
     assert report["pools"] == 4 and report["k"] == 20
     assert (job / "diversity" / "diversity.html").read_text().count("<svg") == 5
     assert cli.main(["lab", "diversity", *arguments, "--stage", "rnk"]) == 2
-    assert "no stage 'rnk'; it has ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
+    assert "unknown stage 'rnk', expected one of ['prerank', 'rank', 'rerank']" in capsys.readouterr().err
     assert cli.main(["evaluate"]) == 2
     assert "--run DIR is missing" in capsys.readouterr().err
 

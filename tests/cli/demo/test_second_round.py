@@ -60,7 +60,7 @@ def test_users_whose_pools_are_measured_taught_nothing(job):
 
 def test_the_page_shows_what_the_second_round_learned(job):
     page = (job / "report" / "report.html").read_text()
-    assert "What the second round learned" in page and "ranker&#x27;s top 100 kept" in page
+    assert "Second round of towers" in page and "ranker&#x27;s top 100 kept" in page
 
 
 @pytest.mark.long

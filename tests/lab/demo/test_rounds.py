@@ -1,4 +1,4 @@
-"""Two rounds on the same pools: what each keeps of the ranker's best works, and the paired gain."""
+"""Two rounds on the same pools: the kept fraction of the ranker's best works, and the paired gain."""
 
 import numpy as np
 import pytest
@@ -30,13 +30,13 @@ def compared():
     return compare_rounds(USERS, (first, second), {"first": measured(0.6, 0.1), "second": measured(0.7, 0.0)})
 
 
-def test_means_are_over_the_pools_that_are_large_enough(compared):
+def test_means_are_over_the_pools_of_sufficient_size(compared):
     assert compared["first"]["kept.top10"]["value"] == pytest.approx(0.65)
     assert compared["second"]["kept.top100"]["value"] == pytest.approx(1.0 / 3)
     assert compared["gain"]["kept.top100"]["value"] == pytest.approx(0.1 / 3)
 
 
-def test_the_gain_is_paired(compared):
+def test_gain_is_paired(compared):
     """Every pool gains .1, so the interval of the gain has no width, though the pools differ."""
     gain = compared["gain"]["kept.top10"]
     assert gain["value"] == pytest.approx(0.1) and gain["ci"] == pytest.approx((0.1, 0.1))
@@ -47,13 +47,13 @@ def test_gain_in_auc_equals_the_quality_table(compared):
     assert compared["gain"]["click.auc"] == {"value": 0.1, "ci": (0.0, 0.2)}
 
 
-def test_pools_that_are_all_too_small_have_no_value():
+def test_too_small_pools_have_no_value():
     small = round_of([np.nan], [np.nan])
     found = compare_rounds(np.array([1]), (small, small), {"first": {}, "second": {}})
     assert found["gain"]["kept.top10"] == {"value": None, "ci": None}
 
 
-def test_the_table_shows_each_measure_and_the_sentence_what_was_measured(compared):
+def test_table_shows_each_measure(compared):
     of = {
         "taught_by": {"requests": 400, "outcomes": 4000},
         "measured_on": {"requests": 4, "pool": 900, "share": 0.01},
@@ -65,4 +65,4 @@ def test_the_table_shows_each_measure_and_the_sentence_what_was_measured(compare
         "click, AUC of towers",
     ]
     assert table.rows[0][3].startswith("+0.1000")
-    assert "400 served requests, and what happened to 4,000 works shown" in table.note
+    assert "400 served requests and the feedback to 4,000 impressions" in table.note

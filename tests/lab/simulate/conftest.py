@@ -1,4 +1,4 @@
-"""First trainings, which all simulations of a run share: they are of one world."""
+"""First trainings shared by all simulations of a test run: they are of one world."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An arm's log comes back as it was written, and what is none is refused by name."""
+"""The log of an arm is read as it was written; damaged logs are rejected by name."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def write(log, folder):
     log.write_end(folder)
 
 
-def test_what_is_written_comes_back(tmp_path):
+def test_arm_log_equals_the_written_one(tmp_path):
     one = log()
     write(one, tmp_path / "arm")
     back = ArmLog.read(tmp_path / "arm")
@@ -49,7 +49,7 @@ def test_what_is_written_comes_back(tmp_path):
         np.testing.assert_array_equal(back.exposures[name], one.exposures[name])
 
 
-def test_days_come_back_one_by_one(tmp_path):
+def test_days_are_read_one_by_one(tmp_path):
     one = log()
     write(one, tmp_path / "arm")
     for day in range(one.days):
@@ -58,14 +58,14 @@ def test_days_come_back_one_by_one(tmp_path):
         )
 
 
-def test_an_arm_that_has_not_ended_is_refused(tmp_path):
+def test_arm_log_rejects_an_arm_that_has_not_ended(tmp_path):
     write(log(), tmp_path / "arm")
     (tmp_path / "arm" / "arm.json").unlink()
-    with pytest.raises(DataError, match="no arm of a simulation that has ended"):
+    with pytest.raises(DataError, match="not an arm of a simulation, or one that has not ended"):
         ArmLog.read(tmp_path / "arm")
 
 
-def test_a_damaged_day_is_refused_by_name(tmp_path):
+def test_arm_log_names_a_damaged_day(tmp_path):
     write(log(), tmp_path / "arm")
     (tmp_path / "arm" / "day-0001.npz").write_bytes(b"no day")
     with pytest.raises(DataError, match=r"day-0001\.npz"):
@@ -80,6 +80,6 @@ def test_a_damaged_day_is_refused_by_name(tmp_path):
         ({"exposures": {}}, "exposures of an arm have the columns"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(changes, words):
+def test_arm_log_rejects_arrays_of_other_shapes(changes, words):
     with pytest.raises(DataError, match=words):
         log(**changes)

@@ -1,4 +1,4 @@
-"""Arms files: what comes with karec builds, and what an arm changes stands in its scene."""
+"""Arms files: the built-in sets build, and an arm changes its scene."""
 
 import re
 
@@ -32,7 +32,7 @@ def scene_of(population, tmp_path):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_sets_that_come_with_karec_are_scenes(name, population, tmp_path):
+def test_built_in_sets_are_valid_scenes(name, population, tmp_path):
     arms = read_arms(name)
     assert len(arms.arms) > 1
     for arm in arms.arms:
@@ -44,7 +44,7 @@ def test_sets_that_come_with_karec_are_scenes(name, population, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["demo", "nights", "fairness"])
-def test_the_arm_starting_reranks_as_a_new_karec_toml_does(name, population, tmp_path):
+def test_arm_starting_has_the_default_rerank_stage(name, population, tmp_path):
     arms = read_arms(name)
     (arm,) = [arm for arm in arms.arms if arm.name == "starting"]
     scene = arms.config_of(arm, tmp_path / "karec.toml", tmp_path, population.snapshot, WEIGHTS).scene(SCENE)
@@ -53,20 +53,19 @@ def test_the_arm_starting_reranks_as_a_new_karec_toml_does(name, population, tmp
     assert scene.stages[-1]["steps"] == Config.read(path).scene(SCENE).stages[-1]["steps"]
 
 
-def test_some_arms_of_a_file_are_a_file_of_their_own(tmp_path):
+def test_only_selects_arms_of_a_file(tmp_path):
     arms = arms_of(tmp_path, TOWERS + RANDOM)
     assert [arm.name for arm in arms.only(["random"]).arms] == ["random"]
     demo = read_arms("demo").only(["starting"])
     assert demo.baseline is None and demo.pair is None
     with pytest.raises(
         ConfigError,
-        match=r"--only 'randm' names no arm of the file \(did you mean "
-        r"'random'\?\)",
+        match=r"--only: 'randm' is not an arm of the file \(did you mean 'random'\?\)",
     ):
         arms.only(["randm"])
 
 
-def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
+def test_arm_changes_only_the_keys_it_names(scene_of):
     towers, random = scene_of(TOWERS + RANDOM), scene_of(TOWERS + RANDOM, 1)
     assert [step["use"] for step in towers.stages[0]["steps"]][-1] == "inner_product"
     assert [step["use"] for step in random.stages[0]["steps"]][-2:] == [
@@ -76,7 +75,7 @@ def test_an_arm_changes_what_it_names_and_nothing_else(scene_of):
     assert towers.stages[1:] == random.stages[1:] and towers.recall == random.recall
 
 
-def test_channels_share_the_pool_as_the_template_says(scene_of):
+def test_sources_share_the_pool_as_in_the_template(scene_of):
     quota = {source["use"]: source["quota"] for source in scene_of(TOWERS).recall}
     assert quota == {"follow": 30, "profile": 240, "social": 120, "popular": 240, "fresh": 240}
     wider = TOWERS + "scene.limits.recall = 1_000\nscene.recall.popular.quota = 7\n"
@@ -86,14 +85,14 @@ def test_channels_share_the_pool_as_the_template_says(scene_of):
     assert quota == {"follow": 50, "profile": 400, "social": 200, "popular": 7, "fresh": 400}
 
 
-def test_settings_of_an_arm_go_over_those_of_all(tmp_path):
+def test_settings_of_an_arm_override_the_common_ones(tmp_path):
     arms = arms_of(tmp_path, TOWERS + 'learn.distil.recipe = "hard"\nlearn.seed = 3\n')
     settings = arms.settings_of(arms.arms[0])
     assert settings["distil"] == {"list_works": 10, "lists_per_step": 4, "recipe": "hard"}
     assert settings["seed"] == 3 and settings["towers"]["epochs"] == 1
 
 
-def test_a_whole_karec_toml_stands_in_for_the_starting_one(scene_of, tmp_path):
+def test_arm_config_replaces_the_starting_one(scene_of, tmp_path):
     (tmp_path / "mine.toml").write_text(
         'bundle = "elsewhere"\n[scenes.home]\ncandidates = 5\n[[scenes.home.recall]]\nuse = "popular"\nquota '
         "= 3\n"
@@ -104,14 +103,14 @@ def test_a_whole_karec_toml_stands_in_for_the_starting_one(scene_of, tmp_path):
         scene_of('[[arms]]\nname = "mine"\nconfig = "mine.toml"\nscene.limits.recall = 3\n')
 
 
-def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
+def test_arms_reject_an_unknown_baseline(tmp_path):
     for line in ('baseline = "tower"\n', 'pair = ["tower", "towers"]\n'):
         (tmp_path / "arms.toml").write_text(line + TOWERS)
-        with pytest.raises(ConfigError, match=r"'tower' is none.*did you mean 'towers'"):
+        with pytest.raises(ConfigError, match=r"'tower' is not an arm.*did you mean 'towers'"):
             read_arms(tmp_path / "arms.toml")
 
 
-def test_a_pair_is_two_arms(tmp_path):
+def test_arms_reject_an_invalid_pair(tmp_path):
     for line, why in (
         ('pair = ["towers"]', "expected a list of 2"),
         ('pair = ["towers", "towers"]', "'towers' twice"),
@@ -121,23 +120,22 @@ def test_a_pair_is_two_arms(tmp_path):
             read_arms(tmp_path / "arms.toml")
 
 
-def test_a_folder_of_the_same_name_hides_no_set(tmp_path, monkeypatch):
+def test_set_is_found_despite_a_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kernels").mkdir()
     assert read_arms("kernels").baseline == "no diversity"
 
 
-def test_a_file_without_arms_is_refused(tmp_path):
+def test_arms_reject_a_file_without_arms(tmp_path):
     (tmp_path / "arms.toml").write_text("arms = []\n")
-    with pytest.raises(ConfigError, match="there is no arm"):
+    with pytest.raises(ConfigError, match="no arms"):
         read_arms(tmp_path / "arms.toml")
 
 
-def test_a_set_that_is_spelt_wrong_is_told_with_the_nearest():
+def test_unknown_set_is_reported_with_the_nearest_name():
     with pytest.raises(
         ConfigError,
-        match=r"kernls is no file and no set of arms .*kernels.*sets are "
-        r"prerank",
+        match=r"kernls is not a file or a built-in set.*kernels.*sets are prerank",
     ):
         read_arms("kernls")
 
@@ -145,10 +143,10 @@ def test_a_set_that_is_spelt_wrong_is_told_with_the_nearest():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("scene.limits = 3", "the arm 'one': scene.limits = 3, expected a table"),
-        ('scene.limits.recall = "x"', "the arm 'one': scene.limits.recall = 'x', expected a number of works"),
+        ("scene.limits = 3", "arm 'one': scene.limits = 3, expected a table"),
+        ('scene.limits.recall = "x"', "arm 'one': scene.limits.recall = 'x', expected a number of works"),
     ],
 )
-def test_counts_of_another_kind_are_refused_by_arm_and_key(change, words, scene_of):
+def test_arms_reject_limits_of_a_wrong_type(change, words, scene_of):
     with pytest.raises(ConfigError, match=re.escape(words)):
         scene_of(f'[[arms]]\nname = "one"\n{change}\n')

@@ -1,5 +1,4 @@
-"""Arms against a baseline: no difference where there is none, planted ones within their intervals, prices,
-refusals."""
+"""Arms against a baseline: equal arms, planted effects, prices, rejected input."""
 
 import dataclasses
 
@@ -57,19 +56,19 @@ def compared(*logs, baseline="plain", **more):
     return compare_arms([sums_of(log) for log in logs], baseline, resamples=200, **more)
 
 
-def test_arms_that_did_the_same_differ_by_exactly_nothing():
+def test_equal_arms_have_no_difference():
     report = compared(played("plain"), played("twin"))
     for name, told in report["arms"]["twin"]["measures"].items():
         if told["value"] is not None:
             assert (told["change"], told["change_ci"]) == (0.0, (0.0, 0.0)), name
 
 
-def test_the_baseline_has_values_and_no_changes():
+def test_baseline_has_values_and_no_changes():
     for told in compared(played("plain"), played("twin"))["arms"]["plain"]["measures"].values():
         assert told["change"] is told["change_ci"] is told["relative"] is told["relative_ci"] is None
 
 
-def test_planted_effects_are_found_within_their_intervals():
+def test_planted_effects_are_within_their_intervals():
     """Play 2 % longer for all, and half as many creators again."""
     measures = compared(played("plain"), played("wide", reach=30, gain=1.02))["arms"]["wide"]["measures"]
     assert measures["play_s"]["relative"] == pytest.approx(2.0)
@@ -83,7 +82,7 @@ def test_planted_effects_are_found_within_their_intervals():
     assert measures["gini_creators"]["change_ci"][1] < 0
 
 
-def test_a_price_is_the_play_that_each_more_creator_costs():
+def test_price_is_the_play_lost_per_additional_creator():
     """4 % of all play, for ten more creators of sixty and as many works."""
     plain, wide = played("plain"), played("dpp-0.5", reach=30, gain=0.96)
     (family,) = compared(plain, wide)["prices"]
@@ -98,7 +97,7 @@ def test_a_price_is_the_play_that_each_more_creator_costs():
         assert 0 < low < lost / 10 < high
 
 
-def test_a_knob_is_walked_by_its_value_and_each_step_begins_at_the_one_before():
+def test_steps_of_a_knob_are_ordered_by_value():
     logs = [
         played("dpp-0.8", reach=45),
         played("dpp-0.2", reach=25),
@@ -115,7 +114,7 @@ def test_a_knob_is_walked_by_its_value_and_each_step_begins_at_the_one_before():
     assert again == walked[1:]
 
 
-def test_a_knob_that_reaches_no_more_has_no_price():
+def test_knob_without_more_reach_has_no_price():
     (family,) = compared(played("plain"), played("dpp-0.5", gain=0.9))["prices"]
     assert family["steps"][0]["creators_1_a_day"]["price_s"] == {"value": None, "ci": None}
 
@@ -133,7 +132,7 @@ def test_knob_is_the_end_of_the_name(name, knob):
     assert knob_of(name) == knob
 
 
-def test_users_and_creators_are_drawn_apart_though_there_are_as_many_of_each():
+def test_users_and_creators_are_resampled_independently():
     """Else a price would divide what the same draws moved."""
     values = Sums(np.arange(30, dtype=float))
     sums = dataclasses.replace(
@@ -148,13 +147,13 @@ def test_users_and_creators_are_drawn_apart_though_there_are_as_many_of_each():
     assert measures["play_s"]["ci"] != measures["creators_1_a_day"]["ci"]
 
 
-def test_an_arm_that_another_beats_in_play_and_reach_is_not_on_the_frontier():
+def test_dominated_arm_is_not_on_the_frontier():
     logs = [played("plain"), played("worse", gain=0.9), played("wide", reach=30, gain=0.95), played("twin")]
     arms = compared(*logs)["arms"]
     assert [name for name, told in arms.items() if told["on_frontier"]] == ["plain", "wide", "twin"]
 
 
-def test_another_seed_moves_intervals_and_no_value():
+def test_seed_changes_intervals_but_no_value():
     logs = (played("plain"), played("wide", reach=30, gain=1.02))
     one, other = (compared(*logs, seed=seed)["arms"]["wide"]["measures"] for seed in (0, 1))
     assert {name: told["value"] for name, told in one.items()} == {
@@ -164,19 +163,19 @@ def test_another_seed_moves_intervals_and_no_value():
     assert compared(*logs)["arms"]["wide"]["measures"] == one
 
 
-def test_a_baseline_that_is_no_arm_is_refused_with_the_arms_there_are():
-    with pytest.raises(DataError, match="the baseline: 'none' is none of the arms plain, twin"):
+def test_unknown_baseline_is_rejected_with_the_known_arms():
+    with pytest.raises(DataError, match="the baseline: 'none' is not an arm, expected one of plain, twin"):
         compared(played("plain"), played("twin"), baseline="none")
-    with pytest.raises(DataError, match=r"the baseline: 'plain' is none of the arms \(there are none\)"):
+    with pytest.raises(DataError, match=r"the baseline: 'plain' is not an arm, expected one of \(no arms\)"):
         compared()
 
 
-def test_a_pair_that_is_no_arm_is_refused():
-    with pytest.raises(DataError, match="the pair: 'dpp' is none of the arms plain"):
+def test_unknown_pair_is_rejected():
+    with pytest.raises(DataError, match="the pair: 'dpp' is not an arm, expected one of plain"):
         compared(played("plain"), pair=("plain", "dpp"))
 
 
-def test_two_arms_of_one_name_are_refused():
+def test_arms_of_equal_name_are_rejected():
     with pytest.raises(DataError, match="2 arms are named 'plain'"):
         compared(played("plain"), played("plain"))
 
@@ -188,10 +187,10 @@ def test_two_arms_of_one_name_are_refused():
         ({"n_users": 301}, "arm 'other' has 301 users, 'plain' has 300"),
         ({"works": 61}, "arm 'other' has 61 works, 'plain' has 60"),
         ({"creators": np.arange(C + 1)}, "arm 'other' has 61 creators, 'plain' has 60"),
-        ({"creators": np.r_[0 : C - 1, C]}, "arms 'plain' and 'other' have other creators"),
+        ({"creators": np.r_[0 : C - 1, C]}, "arms 'plain' and 'other' have different creators"),
     ],
 )
-def test_arms_of_other_populations_or_days_are_refused_by_name(changes, said):
+def test_arms_of_other_populations_or_days_are_rejected(changes, said):
     other = dataclasses.replace(sums_of(played("other")), **changes)
     with pytest.raises(DataError, match=said):
         compare_arms([sums_of(played("plain")), other], "plain", resamples=2)

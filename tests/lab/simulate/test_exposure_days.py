@@ -1,4 +1,4 @@
-"""An arm with exposure control: its log does not depend on the cores, its state continues from day to day."""
+"""Arms with exposure control: equal logs on any number of cores; dual variables last over days."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def test_exposure_control_shows_more_new_items(played):
 
 
 def test_state_file_is_rejected_in_a_simulation(models, tmp_path):
-    with pytest.raises(ConfigError, match=r"'controlled': exposure.state names a file"):
+    with pytest.raises(ConfigError, match=r"'controlled': exposure.state is set"):
         play(tmp_path, models, CONTROLLED + 'state = "exposure.json"\n', sizes=TWO_DAYS)
 
 
@@ -81,10 +81,10 @@ def test_killed_player_process_is_reported_with_advice(monkeypatch):
 
     monkeypatch.setattr(exposure_days, "Players", Killed)
     monkeypatch.setattr(ExposureController, "set_newest", lambda self, dual_variables: None)
-    team = exposure_days._There(None, ExposureController.__new__(ExposureController), None, None, None)
+    team = exposure_days._ForkedTeam(None, ExposureController.__new__(ExposureController), None, None, None)
     try:
         team.begin(1, None)
         with pytest.raises(Unavailable, match=r"ended with -9 .*--resume"):
-            team.counted()
+            team.take_counted()
     finally:
         team.end()

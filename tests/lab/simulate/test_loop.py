@@ -1,4 +1,4 @@
-"""The closed loop: the same seed gives the same log, arms share their coins, and what acts acts."""
+"""The closed loop: equal logs for equal seeds, common random numbers of arms, and effects of changes."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ from karec.lab.simulate.arm_log import BEFORE, NEVER, ArmLog
 from karec.lab.simulate.arms import SETS, read_arms
 from karec.lab.simulate.checkpoint import read_events
 from karec.lab.simulate.loop import simulate
-from karec.lab.simulate.nightly import joined
+from karec.lab.simulate.nightly import join_impressions
 from karec.lab.simulate.population import make_population
 from karec.lab.simulate.sessions import SCENE
 from karec.logs.read import read_rank_log
@@ -40,21 +40,21 @@ def population():
     return make_population(SIZES)
 
 
-def test_two_arms_that_are_alike_have_the_same_log(played):
+def test_equal_arms_have_equal_logs(played):
     assert_same(ArmLog.read(played / "towers"), ArmLog.read(played / "again"))
 
 
-def test_arms_that_differ_show_other_works(played):
+def test_different_arms_show_other_works(played):
     towers, random = ArmLog.read(played / "towers"), ArmLog.read(played / "random")
     assert not np.array_equal(towers.exposures["work"][:200], random.exposures["work"][:200])
 
 
-def test_the_same_seed_gives_the_same_log_on_any_number_of_cores(played, models, tmp_path):
+def test_log_does_not_depend_on_the_number_of_cores(played, models, tmp_path):
     again = play(tmp_path, models, TOWERS, cores=2)
     assert_same(ArmLog.read(played / "towers"), ArmLog.read(again / "towers"))
 
 
-def test_a_simulation_that_was_killed_ends_as_one_that_was_not(played, models, tmp_path):
+def test_killed_simulation_ends_with_the_same_log(played, models, tmp_path):
     """Killed on the second day, when some of it was played."""
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path, models, TOWERS, cores=1, progress=StopAfter("towers: day 2"))
@@ -74,7 +74,7 @@ class StopAfter:
             raise KeyboardInterrupt
 
 
-def test_the_same_work_gets_the_same_answer_in_two_arms(played):
+def test_work_gets_equal_feedback_in_two_arms(played):
     """Where a user and a work meet with the same chances: who was shown what before decides nothing else."""
     arms = [ArmLog.read(played / name).exposures for name in ("towers", "random")]
     met = [
@@ -87,7 +87,7 @@ def test_the_same_work_gets_the_same_answer_in_two_arms(played):
         assert all(arms[0][label][i] == arms[1][label][j] for i, j in same)
 
 
-def test_what_is_shown_is_there_and_was_not_seen_before(played):
+def test_shown_works_exist_and_are_new_to_the_user(played):
     for name in ("towers", "random"):
         arm = ArmLog.read(played / name)
         e = arm.exposures
@@ -105,7 +105,7 @@ def test_what_is_shown_is_there_and_was_not_seen_before(played):
         np.testing.assert_array_equal(e["creator"], arm.work_creator[e["work"]])
 
 
-def test_outcomes_follow_their_expected_chances(played):
+def test_outcomes_have_their_expected_rates(played):
     e = ArmLog.read(played / "towers").exposures
     for label in ("long_view", "like"):
         chance = e[f"p_{label}"].astype(float)
@@ -114,11 +114,11 @@ def test_outcomes_follow_their_expected_chances(played):
     assert not (e["long_view"] > e["click"]).any() and not (e["follow"] > e["long_view"]).any()
 
 
-def test_chances_know_all_that_was_shown_before(played, population):
+def test_probabilities_include_all_earlier_impressions(played, population):
     """Over pages, sessions and days: against the truth asked for everything at once."""
     truth, lately = population.truth, population.lately
     for name in ("towers", "random"):
-        shown = joined([read_events(played / name, day, population) for day in range(SIZES.days)])
+        shown = join_impressions([read_events(played / name, day, population) for day in range(SIZES.days)])
         user = population.snapshot.users.lookup(shown.user_id)
         work = population.snapshot.works.lookup(shown.work_id)
         before = np.nonzero(lately >= 0)
@@ -132,7 +132,7 @@ def test_chances_know_all_that_was_shown_before(played, population):
             np.testing.assert_array_equal(e[f"p_{task}"], expected[task])
 
 
-def test_a_creator_is_followed_once(played, population):
+def test_creator_is_followed_once(played, population):
     """Whom a user follows, from before or since another page, cannot be followed again."""
     n, followed = SIZES.users, 0
     for name in ("towers", "random"):
@@ -163,7 +163,7 @@ def test_sessions_and_positions_are_counted(played):
     assert (np.diff(e["day"]) >= 0).all()
 
 
-def test_some_potential_uploads_are_realised_and_some_are_not(played):
+def test_potential_uploads_are_partly_realised(played):
     arm = ArmLog.read(played / "towers")
     days = arm.work_upload_day
     assert (days == BEFORE).sum() == SIZES.works
@@ -171,7 +171,7 @@ def test_some_potential_uploads_are_realised_and_some_are_not(played):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_arm_that_comes_with_karec_builds(name, played, models):
+def test_built_in_arms_build(name, played, models):
     bundle = Bundle.open(next(models.iterdir()) / "bundles", verify=False)
     arms, path = read_arms(name), played / "towers" / "karec.toml"  # where the LR lies
     for arm in arms.arms:
@@ -187,23 +187,23 @@ def test_every_arm_that_comes_with_karec_builds(name, played, models):
     ("text", "words"),
     [
         ('[[arms]]\nnmae = "a"\n', "unknown key 'nmae'"),
-        ('[[arms]]\nname = "a"\n[[arms]]\nname = "a"\n', "the arm 'a' stands twice"),
-        ('[[arms]]\nname = "../a"\n', "names a folder"),
-        ('[[arms]]\nname = "models"\n', "names a folder"),
+        ('[[arms]]\nname = "a"\n[[arms]]\nname = "a"\n', "arm 'a' appears twice"),
+        ('[[arms]]\nname = "../a"\n', "it names a folder"),
+        ('[[arms]]\nname = "models"\n', "it names a folder"),
         ('[[arms]]\nname = "a"\nscene.stages.prerank.steps.dqp = false\n', "no entry 'dqp' is inherited"),
         ('[[arms]]\nname = "a"\nscene.colour = 1\n', "unknown key 'colour'"),
         ('[[arms]]\nname = "a"\nscene.stages.rerank.steps = [{ use = "dppp" }]\n', "did you mean 'dpp'"),
         ('[[arms]]\nname = "a"\nscene.side_effects = [{ use = "rank_lgo" }]\n', "did you mean 'rank_log'"),
-        ('[[arms]]\nname = "a"\nlearn.towers.epoch = 3\n', "the arm 'a': .*towers: unknown key 'epoch'"),
+        ('[[arms]]\nname = "a"\nlearn.towers.epoch = 3\n', "arm 'a': .*towers: unknown key 'epoch'"),
     ],
 )
-def test_a_wrong_arms_file_is_refused_before_anything_is_trained(text, words, tmp_path):
+def test_invalid_arms_file_is_rejected_before_training(text, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
         play(tmp_path, tmp_path / "none", text)
     assert not (tmp_path / "none").exists()
 
 
-def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, tmp_path):
+def test_invalid_cascade_is_rejected_before_the_first_day(models, tmp_path):
     steps = '[{ use = "fusion", weights = { click = 1.0 } }, { use = "top_k", k = "rank" }]'
     wrong = f'{TOWERS}[[arms]]\nname = "wrong"\nscene.stages.rank.steps = {steps}\n'
     with pytest.raises(ConfigError, match=r"the step fusion needs column\.logits"):
@@ -211,56 +211,55 @@ def test_a_cascade_that_does_not_build_is_refused_before_the_first_day(models, t
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
-def test_an_arm_that_learns_at_night_and_logs_nothing_is_refused_before_the_first_day(models, tmp_path):
+def test_learning_arm_without_rank_log_is_rejected(models, tmp_path):
     silent = f'{TOWERS}[[arms]]\nname = "silent"\nscene.side_effects = []\n'
     with pytest.raises(
         ConfigError,
-        match=r"the arm 'silent': its towers learn at night from its rank log, "
-        r"and no obs",
+        match=r"arm 'silent': its towers learn from its rank log, but no side",
     ):
         play(tmp_path, models, silent, nights=1)
     assert not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
-def test_a_folder_of_another_simulation_is_refused_by_name(played, models):
+def test_folder_of_another_simulation_is_rejected(played, models):
     arms = arms_of(played.parent, TOWERS + AGAIN + RANDOM)
-    with pytest.raises(DataError, match=r"other seed \(0, and not 1\)"):
+    with pytest.raises(DataError, match=r"other seed \(0, expected 1\)"):
         simulate(arms, played, replace(SIZES, seed=1), played, models=models)
     with pytest.raises(DataError, match="other arms"):
         simulate(replace(arms, train_every=3), played, SIZES, played, models=models)
-    with pytest.raises(DataError, match="go on with --resume"):
+    with pytest.raises(DataError, match="Continue with --resume"):
         simulate(arms, played, SIZES, played, models=models)
 
 
-def test_a_folder_that_waits_for_a_report_is_empty_and_one_with_a_file_is_not(models, tmp_path):
+def test_folder_with_files_is_rejected(models, tmp_path):
     (tmp_path / "out" / "report").mkdir(parents=True)
     assert (play(tmp_path, models, RANDOM, sizes=replace(SIZES, days=1)) / "random").is_dir()
     (tmp_path / "other" / "out" / "report").mkdir(parents=True)
     (tmp_path / "other" / "out" / "report" / "page.html").write_text("a page")
-    with pytest.raises(DataError, match="holds something else than a simulation"):
+    with pytest.raises(DataError, match="has files that are not a simulation"):
         play(tmp_path / "other", models, RANDOM)
 
 
-def test_a_folder_that_another_process_plays_into_is_refused(models, tmp_path):
+def test_folder_in_use_is_rejected(models, tmp_path):
     """It is held as a killed simulation's training would hold it: by a process that got its descriptor."""
     out = tmp_path / "out"
     out.mkdir()
     descriptor = os.open(out, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
-        with pytest.raises(DataError, match="is played into by another process"):
+        with pytest.raises(DataError, match="is locked by another process"):
             play(tmp_path, models, TOWERS)
     finally:
         os.close(descriptor)
 
 
-def test_a_simulation_of_which_no_day_was_played_is_begun_anew_with_other_arms(models, tmp_path):
+def test_simulation_without_a_day_accepts_other_arms(models, tmp_path):
     with pytest.raises(ConfigError, match=r"diversity must lie in \[0, 1\]"):
         play(tmp_path, models, TOWERS + 'scene.stages.rerank.steps = [{ use = "dpp", diversity = 2.0 }]\n')
     assert ArmLog.read(play(tmp_path, models, RANDOM) / "random").days == SIZES.days
 
 
-def test_another_text_of_an_arms_own_config_is_another_simulation(population, models, tmp_path):
+def test_changed_arm_config_is_another_simulation(population, models, tmp_path):
     own = tmp_path / "own.toml"
     weights = {"click": 1.0, "long_view": 1.0, "like": 2.0}
     own.write_text(home_scene_text(SCENE, population.snapshot, weights), encoding="utf-8")
@@ -272,7 +271,7 @@ def test_another_text_of_an_arms_own_config_is_another_simulation(population, mo
         play(tmp_path, models, arm, resume=True)
 
 
-def test_a_checkpoint_cut_short_is_refused_by_name(models, tmp_path):
+def test_truncated_checkpoint_is_rejected_by_name(models, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path, models, RANDOM, cores=1, progress=StopAfter("random: day 2"))
     kept = tmp_path / "out" / "random" / "checkpoint.npz"
@@ -281,13 +280,13 @@ def test_a_checkpoint_cut_short_is_refused_by_name(models, tmp_path):
         play(tmp_path, models, RANDOM, resume=True)
 
 
-def test_no_days_are_refused():
+def test_sizes_reject_no_days():
     with pytest.raises(ValueError, match="days is 0"):
         replace(SIZES, days=0)
 
 
 @pytest.mark.long
-def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
+def test_towers_learn_from_served_impressions(played, models, tmp_path):
     """The first day is the one of towers that never learn; afterwards other towers serve, also after a
     kill."""
     learning = TOWERS + "learn.run.threads = 1\n"
@@ -304,7 +303,7 @@ def test_towers_learn_at_night_from_what_was_served(played, models, tmp_path):
     assert not np.array_equal(*second)
 
 
-def test_a_day_that_is_played_again_stands_in_the_rank_log_once(models, tmp_path):
+def test_repeated_day_is_in_the_rank_log_once(models, tmp_path):
     arms = {"whole": {}, "killed": {"progress": StopAfter("towers: day 2")}}
     logs = {}
     for name, options in arms.items():
@@ -318,7 +317,7 @@ def test_a_day_that_is_played_again_stands_in_the_rank_log_once(models, tmp_path
     np.testing.assert_array_equal(logs["whole"].item_id, logs["killed"].item_id)
 
 
-def test_communities_are_made_for_an_arm_that_recalls_by_them(models, tmp_path):
+def test_communities_are_made_if_a_source_needs_them(models, tmp_path):
     """Without such a channel a morning leaves them out."""
     grouped = (
         TOWERS.replace("towers", "grouped") + 'scene.recall.community = { use = "community", quota = 50 }\n'
@@ -330,12 +329,12 @@ def test_communities_are_made_for_an_arm_that_recalls_by_them(models, tmp_path):
     assert len(ArmLog.read(out / "grouped")) > 0
 
 
-def test_arms_that_read_no_user_vector_do_not_learn(models, tmp_path):
+def test_arm_without_user_vector_does_not_learn(models, tmp_path):
     out = play(tmp_path, models, RANDOM, nights=1, sizes=TWO_DAYS, cores=1)
     assert not (out / "random" / "learn").exists() and not list((out / "random" / "rank_log").glob("*"))
 
 
-def test_arms_are_played_and_reported(models, tmp_path, capsys):
+def test_simulate_command_plays_and_reports_arms(models, tmp_path, capsys):
     arms_of(tmp_path, TOWERS + RANDOM)
     out, report = tmp_path / "out", tmp_path / "report"
     arguments = [
@@ -360,7 +359,7 @@ def test_arms_are_played_and_reported(models, tmp_path, capsys):
     assert round(value * SIZES.users) == shown
 
 
-def test_the_same_command_again_is_refused_unless_it_goes_on(models, tmp_path, capsys):
+def test_repeated_command_is_rejected_without_resume(models, tmp_path, capsys):
     arms_of(tmp_path, RANDOM)
     arguments = [
         "lab",
@@ -375,7 +374,7 @@ def test_the_same_command_again_is_refused_unless_it_goes_on(models, tmp_path, c
     arguments += ["--models", str(models), "--users", str(SIZES.users), "--works", str(SIZES.works)]
     assert cli.main(arguments) == 0
     assert cli.main(arguments) == 2
-    assert "go on with --resume" in capsys.readouterr().err
+    assert "Continue with --resume" in capsys.readouterr().err
     assert cli.main([*arguments, "--resume"]) == 0
     assert cli.main([*arguments, "--resume", "--seed", "1"]) == 2
-    assert "other seed (0, and not 1)" in capsys.readouterr().err
+    assert "other seed (0, expected 1)" in capsys.readouterr().err

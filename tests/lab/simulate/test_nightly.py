@@ -1,4 +1,4 @@
-"""How a night's exposures are split into training, validation and test."""
+"""Split of the impressions of a night into training, validation and test."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ def shown(likes):
         ([], (940, 980)),
     ],
 )
-def test_validation_and_test_are_the_last_exposures_and_the_test_holds_a_rare_label(likes, begin):
+def test_split_has_a_rare_label_in_the_test(likes, begin):
     assert validation_and_test(shown(likes), ["click", "like"]) == begin
 
 
-def test_a_test_that_holds_likes_alone_begins_earlier():
+def test_split_moves_back_if_the_test_has_one_class():
     assert validation_and_test(shown(range(600, N)), ["like"]) == (559, 599)

@@ -1,5 +1,4 @@
-"""What all arms share: the world until the days begin, and coins that do not depend on how many days are
-played."""
+"""The population that all arms share: it does not depend on the number of days."""
 
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ def population():
     return make_population(SIZES)
 
 
-def test_the_first_days_of_more_days_are_the_same(population):
+def test_population_of_more_days_has_equal_first_days(population):
     longer = make_population(replace(SIZES, days=3))
     n = len(population.truth.works)
     for name, column in vars(population.truth.works).items():
@@ -34,7 +33,7 @@ def test_the_first_days_of_more_days_are_the_same(population):
     assert longer.potential.mean_seen == population.potential.mean_seen
 
 
-def test_a_part_of_a_world_has_fewer_users_and_the_works_that_they_were_shown(population):
+def test_sample_of_a_world_has_the_works_of_its_users(population):
     part = population_of(population.world, SIZES.days, SIZES.seed, Part(users=20, works=5.0))
     assert part.comers.sum() == 20 and population.comers.all()
     assert part.comers[part.visits.user].all() and 0 < len(part.visits.user) < len(population.visits.user)
@@ -47,7 +46,7 @@ def test_a_part_of_a_world_has_fewer_users_and_the_works_that_they_were_shown(po
     assert part.potential.mean_seen < population.potential.mean_seen
 
 
-def test_rows_of_truth_and_platform_are_the_same(population):
+def test_truth_and_platform_have_equal_rows(population):
     works, snapshot = population.truth.works, population.snapshot
     assert len(works) == len(snapshot.works) > SIZES.works
     np.testing.assert_array_equal(snapshot.users.ids[works.creator], snapshot.works["creator_id"])
@@ -55,7 +54,7 @@ def test_rows_of_truth_and_platform_are_the_same(population):
     assert (np.diff(works.upload_ms) >= 0).all()
 
 
-def test_potential_works_are_new_and_nobody_has_seen_them(population):
+def test_potential_works_are_new_and_unseen(population):
     new = population.potential.day != BEFORE
     assert new.sum() == len(population.truth.works) - SIZES.works
     days = (population.truth.works.upload_ms[new] - population.first_ms) // DAY_MS
@@ -64,7 +63,7 @@ def test_potential_works_are_new_and_nobody_has_seen_them(population):
     assert population.snapshot.works["count_exposed"][~new].any()
 
 
-def test_what_users_were_shown_last_is_what_the_weeks_before_end_with(population):
+def test_recent_works_are_the_last_of_the_weeks_before(population):
     before, snapshot = population.world.dataset.exposures, population.snapshot
     for user in range(0, SIZES.users, 7):
         shown = before.work_id[before.user_id == snapshot.users.ids[user]]

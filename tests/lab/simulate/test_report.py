@@ -1,4 +1,4 @@
-"""The report of a simulation: its documented keys, and a page that stands alone."""
+"""The report of a simulation: its documented keys, and a self-contained page."""
 
 import json
 
@@ -25,7 +25,7 @@ def written(tmp_path):
     return json.loads(data.read_text()), page.read_text()
 
 
-def test_the_report_has_its_documented_keys(written):
+def test_report_has_the_documented_keys(written):
     report, _ = written
     documented = {
         "format",
@@ -50,7 +50,7 @@ def test_the_report_has_its_documented_keys(written):
     assert [family.keys() for family in report["prices"]] == 2 * [{"family", "steps", "from_baseline"}]
 
 
-def test_the_page_is_one_file_with_its_pictures_inside(written):
+def test_page_is_one_file_with_its_charts(written):
     _, page = written
     assert page.count("<svg") == 2
     for reference in ("src=", 'href="http', "@import", "url(http"):
@@ -78,11 +78,11 @@ def test_report_shows_the_state_of_each_exposure_constraint(tmp_path):
         report_on([arm("plain", NARROW, facts={"exposure": exposure})], "plain", resamples=20), tmp_path
     )
     shown = page.read_text()
-    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 active", "+1.25", "98 of 100; 3 of 40 new ones are below it"):
+    for text in ("29.5%", "-0.40", "≤ 2.0%", "7 active", "+1.25", "98 of 100; 3 of 40 new are below"):
         assert text in shown
 
 
-def test_what_was_screened_is_told_by_reason(tmp_path):
+def test_report_shows_screening_by_reason(tmp_path):
     told = {
         "uploads": 1_300, "kept": 1_000, "rejected": {"too short": 100, "quota": 200},
         "unmet": {"new creators": 3}, "quality_kept": 0.25, "quality_rejected": None,
@@ -91,7 +91,7 @@ def test_what_was_screened_is_told_by_reason(tmp_path):
     _, page = write_simulation(report_on(arms, "plain", resamples=2), tmp_path)
     text = page.read_text(encoding="utf-8")
     for words in (
-        "What was screened",
+        "<h2>Screening",
         "1,300",
         "1,000",
         "+0.25",
@@ -101,7 +101,7 @@ def test_what_was_screened_is_told_by_reason(tmp_path):
     ):
         assert words in text
     assert (
-        "What was screened"
+        "<h2>Screening"
         not in write_simulation(report_on(arms[:1], "plain", resamples=2), tmp_path)[1].read_text()
     )
 
@@ -109,10 +109,10 @@ def test_what_was_screened_is_told_by_reason(tmp_path):
 def test_report_of_one_arm_has_no_prices(tmp_path):
     _, page = write_simulation(report_on([arm("plain", NARROW)], "plain", resamples=20), tmp_path)
     shown = page.read_text()
-    assert shown.count("<svg") == 2 and "What one more creator costs" not in shown
+    assert shown.count("<svg") == 2 and "Price of one more creator" not in shown
 
 
-def test_arms_without_exposures_are_shown_as_empty(tmp_path):
+def test_report_shows_arms_without_impressions(tmp_path):
     data, page = write_simulation(report_on([arm("plain"), arm("dpp-0.5")], "plain", resamples=20), tmp_path)
     measures = json.loads(data.read_text())["arms"]["dpp-0.5"]["measures"]
     assert measures["play_s"]["value"] == 0 and measures["play_s"]["relative"] is None

@@ -1,4 +1,4 @@
-"""Uploads that pass screening before they come onto the platform, and users who upload for the first time."""
+"""Screening of uploads before they are published, and users who upload for the first time."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ def uploaded(log, day, population):
     return np.flatnonzero((log.work_upload_day == day) | refused)
 
 
-def test_screening_takes_from_what_would_have_been_uploaded_without_it(played, population):
+def test_screening_keeps_a_subset_of_the_uploads(played, population):
     plain, screened = ArmLog.read(played / "towers"), ArmLog.read(played / "screened")
     np.testing.assert_array_equal(uploaded(plain, 0, population), uploaded(screened, 0, population))
     assert not (plain.work_upload_day == REFUSED).any() and plain.facts["screening"] is None
@@ -87,7 +87,7 @@ def test_screening_takes_from_what_would_have_been_uploaded_without_it(played, p
     np.testing.assert_array_equal(*first)  # what was uploaded on the first day is there from the second on
 
 
-def test_what_comes_in_breaks_no_rule_and_is_the_best_that_quotas_allow(played, population, blocked):
+def test_kept_uploads_satisfy_the_rules_and_are_the_best(played, population, blocked):
     log, works = ArmLog.read(played / "screened"), population.truth.works
     told, creators = log.facts["screening"], population.snapshot.works["creator_id"]
     for day in range(TWO_DAYS.days):
@@ -107,15 +107,13 @@ def test_what_comes_in_breaks_no_rule_and_is_the_best_that_quotas_allow(played, 
     assert told["quality_kept"] > told["quality_rejected"]
 
 
-def test_nobody_is_shown_what_was_refused(played):
+def test_refused_uploads_are_never_shown(played):
     for name in ("screened", "guarantees", "towers"):
         log = ArmLog.read(played / name)
         assert (log.work_upload_day[log.exposures["work"]] < log.exposures["day"]).all()
 
 
-def test_a_killed_simulation_and_another_number_of_cores_let_the_same_works_in(
-    played, models, blocked, tmp_path
-):
+def test_screening_does_not_depend_on_kills_or_cores(played, models, blocked, tmp_path):
     def stop(done, total, what):
         if what.startswith("screened: day 2"):
             raise KeyboardInterrupt
@@ -128,7 +126,7 @@ def test_a_killed_simulation_and_another_number_of_cores_let_the_same_works_in(
     assert one.facts["screening"] == other.facts["screening"]
 
 
-def test_another_list_of_blocked_creators_is_another_simulation(models, blocked, tmp_path):
+def test_changed_block_list_is_another_simulation(models, blocked, tmp_path):
     def stop(done, total, what):
         if what.startswith("screened: day 2"):
             raise KeyboardInterrupt
@@ -142,7 +140,7 @@ def test_another_list_of_blocked_creators_is_another_simulation(models, blocked,
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (("keep = 15", ""), r"the arm 'screened': screen: the key 'keep' is missing"),
+        (("keep = 15", ""), r"arm 'screened': screen: the key 'keep' is missing"),
         (("keep = 15", "keep = 0"), r"'screened': screen: keep = 0, expected at least 1"),
         (("keep = 15", 'keep = 15\nuploads = "here"'), r"screen: unknown key 'uploads'"),
         (
@@ -161,14 +159,14 @@ def test_another_list_of_blocked_creators_is_another_simulation(models, blocked,
         (('column = "voice_score"', 'model = "blocked.txt"'), r"'screened': screen: .*blocked\.txt"),
     ],
 )
-def test_what_screening_cannot_read_is_refused_before_the_first_training(change, why, models, tmp_path):
+def test_invalid_screening_is_rejected_before_training(change, why, models, tmp_path):
     trained = sorted(models.glob("*"))
     with pytest.raises((ConfigError, DataError), match=why):
         play_blocking(tmp_path, models, SCREENED.replace(*change), 5)
     assert sorted(models.glob("*")) == trained and not list((tmp_path / "out").glob("*/day-*.npz"))
 
 
-def test_each_day_so_many_users_upload_for_the_first_time_in_every_arm(played, population, debutants):
+def test_new_creators_upload_each_day_in_every_arm(played, population, debutants):
     potential, (rows, users) = population.potential, debutants
     assert len(np.unique(users)) == TWO_DAYS.days * NEW_CREATORS
     np.testing.assert_array_equal(np.bincount(potential.day[rows]), TWO_DAYS.days * [NEW_CREATORS])
@@ -184,7 +182,7 @@ def test_each_day_so_many_users_upload_for_the_first_time_in_every_arm(played, p
     assert (potential.day == BEFORE).sum() == SIZES.works
 
 
-def test_a_floor_of_new_creators_shows_those_who_just_began(played, debutants):
+def test_guarantee_shows_works_of_new_creators(played, debutants):
     _, users = debutants
     plain, controlled = ArmLog.read(played / "towers"), ArmLog.read(played / "guarantees")
     shown = [np.isin(log.exposures["creator"], users).sum() for log in (plain, controlled)]
@@ -209,7 +207,7 @@ def test_new_creators_change_nothing_for_other_days_and_users(population):
 
 @pytest.mark.parametrize(
     ("new_creators", "message"),
-    [(-1, "new_creators_per_day = -1, expected"), (100, "new_creators_per_day = 100 on 2 days")],
+    [(-1, "new_creators_per_day is -1, expected"), (100, "new_creators_per_day = 100 on 2 days")],
 )
 def test_more_new_creators_than_users_are_rejected(new_creators, message, models, tmp_path):
     with pytest.raises((ConfigError, ValueError), match=message):

@@ -1,4 +1,4 @@
-"""What an arm gave, summed from a log of a few exposures whose answers are counted by hand."""
+"""Sums of an arm, from a log of a few impressions with feedback counted by hand."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def values(sums):
     return {name: part.value for name, part in {**of_users, **of_creators}.items()}
 
 
-def test_what_users_got_is_a_mean_over_all_users_and_days(sums):
+def test_user_measures_are_means_over_users_and_days(sums):
     """Six users, three of whom came; two days."""
     found = values(sums)
     assert found["play_s"] == pytest.approx((10 + 10 + 11 + 10 + 14) / 12)
@@ -40,7 +40,7 @@ def test_what_users_got_is_a_mean_over_all_users_and_days(sums):
     assert found["play_s_an_exposure"] == pytest.approx(55 / 5)
 
 
-def test_creators_and_works_that_were_never_shown_count(sums):
+def test_creators_and_works_without_impressions_count(sums):
     found = values(sums)
     assert (found["creators_1"], found["creators_10"]) == (2, 0)
     assert found["creators_1_a_day"] == pytest.approx((1 + 2) / 2)
@@ -52,7 +52,7 @@ def test_creators_and_works_that_were_never_shown_count(sums):
     assert found["gini_works"] == pytest.approx((0 * 1 + 2 * 1 + 4 * 3) / 25)
 
 
-def test_ten_and_a_hundred_exposures_are_counted_from_the_tenth_and_the_hundredth():
+def test_thresholds_count_from_their_exact_number():
     shown = [(0, 0, 0)] * 9 + [(1, 0, 0)] * 1 + [(1, 0, 4)] * 100
     found = values(sums_of(arm(shown=shown)))
     assert [found[f"creators_{least}"] for least in (1, 10, 100)] == [2, 2, 1]
@@ -60,26 +60,26 @@ def test_ten_and_a_hundred_exposures_are_counted_from_the_tenth_and_the_hundredt
     assert [found[f"creators_{least}_a_day"] for least in (1, 10, 100)] == [1.5, 0.5, 0.5]
 
 
-def test_age_and_new_creators_are_shares_of_what_was_shown(sums):
+def test_age_and_new_creators_are_fractions_of_impressions(sums):
     found = values(sums)
     assert (found["younger_24h"], found["younger_72h"]) == (0.0, pytest.approx(2 / 5))
     assert found["new_creators_share"] == pytest.approx(1 / 5)  # user 5 began 30 h ago, user 1 1000 h ago
 
 
 @pytest.mark.parametrize(("hours", "share"), [(7 * 24 - 1, 1.0), (7 * 24, 0.0)])
-def test_a_creator_is_new_for_a_week_from_the_first_upload_on(hours, share):
+def test_creator_is_new_for_a_week_after_the_first_upload(hours, share):
     """The work shown is 30 h old; another of the same creator was the first."""
     uploaded = [-(hours - 30), 0, 0, 0, 0, 0]
     found = values(sums_of(arm(shown=[(0, 0, 1)], upload_ms=np.array(uploaded) * HOUR_MS)))
     assert found["new_creators_share"] == share
 
 
-def test_uploads_count_what_came_within_the_days(sums):
+def test_uploads_count_the_uploads_of_the_days(sums):
     found = values(sums)
     assert (found["works_available"], found["uploads"], found["quits"]) == (5, 3, 1)
 
 
-def test_debutants_had_no_work_before_the_days_and_have_one_by_now(sums):
+def test_debutants_have_their_first_work_in_the_days(sums):
     """User 5 uploads on the second day and is shown."""
     found = values(sums)
     assert (found["debutants"], found["debutants_1"]) == (1, 1)
@@ -89,19 +89,19 @@ def test_debutants_had_no_work_before_the_days_and_have_one_by_now(sums):
     assert values(sums_of(refused))["debutants"] == 0
 
 
-def test_a_work_of_the_day_after_the_last_was_never_there():
+def test_work_after_the_last_day_does_not_count():
     found = values(sums_of(arm(work_upload_day=[BEFORE, 0, BEFORE, 1, 1, 2])))
     assert (found["works_available"], found["uploads"]) == (5, 3)
 
 
 @pytest.mark.parametrize(("age_ms", "young"), [(24 * HOUR_MS - 1, 1.0), (24 * HOUR_MS, 0.0)])
-def test_a_work_of_exactly_a_day_is_no_longer_younger_than_a_day(age_ms, young):
+def test_work_of_exactly_24_hours_is_not_younger_than_24_hours(age_ms, young):
     log = arm(shown=[(0, 0, 0)])
     log.exposures["age_ms"][:] = age_ms
     assert values(sums_of(log))["younger_24h"] == young
 
 
-def test_each_day_stands_by_itself(sums):
+def test_daily_measures_use_only_their_day(sums):
     days = sums.by_day
     assert days["creators_1"].tolist() == [1, 2] and days["works_1"].tolist() == [2, 2]
     assert days["uploads"].tolist() == [1, 2] and days["quits"].tolist() == [0, 1]
@@ -111,13 +111,13 @@ def test_each_day_stands_by_itself(sums):
     np.testing.assert_allclose(days["gini_creators"], [2 / 3, 1 / 3])
 
 
-def test_a_day_on_which_nobody_came_has_no_shares():
+def test_day_without_users_has_no_fractions():
     days = sums_of(arm(shown=[(1, 0, 0)])).by_day
     assert np.isnan(days["younger_72h"][0]) and np.isnan(days["gini_creators"][0])
     assert days["creators_1"].tolist() == [0, 1]
 
 
-def test_an_arm_without_exposures_is_measured_as_empty():
+def test_arm_without_impressions_has_zero_measures():
     found = values(sums_of(arm()))
     assert (found["play_s"], found["creators_1"], found["works_1"]) == (0, 0, 0)
     assert all(
@@ -136,22 +136,22 @@ def test_an_arm_without_exposures_is_measured_as_empty():
         (lambda: arm(shown=[(1, 0, 5)]), "work 5, exposure 0, was shown before its upload"),
         (
             lambda: arm(shown=[(0, 0, 0)], work_creator=[3, 1, 3, 3, 5, 5]),
-            "work 0, exposure 0, is not by the creator",
+            "work 0, exposure 0, has another creator",
         ),
-        (lambda: arm(creators=[1, 5], quit_day=[-1, -1]), "work 2 is by user 3, who is no creator"),
+        (lambda: arm(creators=[1, 5], quit_day=[-1, -1]), "work 2 is by user 3, who is not a creator"),
     ],
 )
-def test_rows_that_contradict_each_other_are_refused_by_arm_and_row(wrong, said):
+def test_contradictory_rows_are_rejected_by_arm_and_row(wrong, said):
     with pytest.raises(DataError, match=said):
         sums_of(wrong())
 
 
-def test_users_who_could_not_come_count_nowhere():
-    """A part of a world was played: four of six users."""
+def test_users_who_cannot_come_do_not_count():
+    """A sample of four of six users was played."""
     came = np.array([[1, 1, 0, 0, -1, -1], [0, 1, 0, 0, -1, -1]])
     sums = sums_of(arm("plain", [(0, 0, 0), (0, 1, 2), (1, 1, 0)], sessions=came))
     assert sums.n_users == 4 and len(sums.by_user["play_s"].over) == 4
     assert sums.by_day["sessions"].tolist() == [0.5, 0.25]
     assert sums.by_day["exposures"].tolist() == [0.5, 0.25]
-    with pytest.raises(DataError, match="exposure 0, was shown to a user who could not come"):
+    with pytest.raises(DataError, match="exposure 0, was shown to a user who may not come"):
         sums_of(arm("plain", [(0, 4, 0)], sessions=came))

@@ -1,17 +1,13 @@
-"""The made-up library: drawn again the same, day by day; what it hides shows in what it shows."""
-
-from datetime import date
+"""The synthetic library: deterministic by day, with measurements that depend on the hidden quality."""
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from karec.lab.simulate.library_files import FIRST, write_library
+from karec.lab.simulate.library_files import FIRST_DAY, write_library
 from karec.lab.simulate.uploads_library import Library
 from karec.screening.library import day_folders, read_day
 from karec.screening.settings import read_settings
-
-FIRST_DAY = date(2026, 10, 1)
 
 
 @pytest.fixture(scope="module")
@@ -19,23 +15,23 @@ def drawn():
     return Library(20_000, FIRST_DAY).day(2)
 
 
-def test_a_day_is_drawn_by_itself_and_again_the_same(drawn):
+def test_day_is_a_function_of_seed_and_number(drawn):
     again = Library(20_000, FIRST_DAY).day(2)
     assert np.array_equal(again.vectors, drawn.vectors) and np.array_equal(again.long_views, drawn.long_views)
     assert np.array_equal(again.columns["pitch_score"], drawn.columns["pitch_score"])
     assert not np.array_equal(Library(20_000, FIRST_DAY, 1).day(2).vectors, drawn.vectors)
 
 
-def test_no_id_is_of_two_works_or_days(drawn):
+def test_ids_are_unique_over_days(drawn):
     ids = np.concatenate([drawn.columns["work_id"], Library(20_000, FIRST_DAY).day(3).columns["work_id"]])
     assert len(np.unique(ids)) == 40_000
 
 
-def test_forty_columns_are_uploaded(drawn):
+def test_uploads_have_forty_columns(drawn):
     assert len(drawn.columns) + 1 == 40
 
 
-def test_better_works_are_viewed_longer_and_more_often(drawn):
+def test_better_works_have_more_impressions_and_long_views(drawn):
     better = drawn.quality > np.median(drawn.quality)
     shares = [drawn.long_views[part].sum() / drawn.exposures[part].sum() for part in (better, ~better)]
     assert shares[0] > 1.3 * shares[1]
@@ -43,7 +39,7 @@ def test_better_works_are_viewed_longer_and_more_often(drawn):
     assert (drawn.long_views <= drawn.exposures).all()
 
 
-def test_a_twentieth_are_copies_with_the_song_and_the_measures_of_their_source(drawn):
+def test_copies_have_the_song_and_measures_of_the_source(drawn):
     """Measures are rounded, so that a copy's equal its source's."""
     heard = np.stack([drawn.columns[name] for name in ("tempo_bpm", "bitrate_kbps", "reverb")])
     _, source, count = np.unique(heard, axis=1, return_inverse=True, return_counts=True)
@@ -57,17 +53,17 @@ def test_a_twentieth_are_copies_with_the_song_and_the_measures_of_their_source(d
     assert (vectors[one] * vectors[other]).sum(axis=1).min() > 0.95
 
 
-def test_its_files_are_what_screening_reads(tmp_path):
+def test_library_files_are_read_by_screening(tmp_path):
     write_library(tmp_path, 3000, 5)
     settings = read_settings(tmp_path / "screen.toml")
     days = day_folders(tmp_path / settings.uploads)
-    assert list(days) == [FIRST.replace(day=n) for n in range(1, 6)] and settings.keep == 300
+    assert list(days) == [FIRST_DAY.replace(day=n) for n in range(1, 6)] and settings.keep == 300
     assert [read_day(day, folder).rows for day, folder in days.items()] == [600] * 5
     outcomes = pq.read_table(next((tmp_path / "outcomes").glob("day=2026-10-01/*.parquet")))
     assert outcomes.column_names == ["work_id", "exposures", "long_views"]
 
 
 @pytest.mark.parametrize(("works", "days"), [(100, 2), (2, 3)])
-def test_a_library_that_is_too_small_is_refused(tmp_path, works, days):
-    with pytest.raises(ValueError, match="at least three days and a work a day"):
+def test_library_rejects_too_small_sizes(tmp_path, works, days):
+    with pytest.raises(ValueError, match="at least three days and one work per day"):
         write_library(tmp_path, works, days)

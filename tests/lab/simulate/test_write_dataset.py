@@ -1,4 +1,4 @@
-"""The synthetic world as files of one's own is the same dataset: the demo and a stranger walk one way."""
+"""The synthetic world written as user files is the same dataset."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def in_one_order(exposures):
     return exposures.take(order)
 
 
-def test_the_exposures_and_their_cuts_are_the_worlds(world, imported):
+def test_written_impressions_and_split_equal_the_world(world, imported):
     mine, its = in_one_order(world.dataset.exposures), imported.exposures
     for name in ("user_id", "work_id", "time_ms", "play_ms"):
         np.testing.assert_array_equal(getattr(its, name), getattr(mine, name), err_msg=name)
@@ -47,7 +47,7 @@ def test_the_exposures_and_their_cuts_are_the_worlds(world, imported):
 
 
 @pytest.mark.parametrize("table", ["works", "users"])
-def test_the_tables_hold_what_the_world_knows(world, imported, table):
+def test_written_tables_equal_the_world(world, imported, table):
     mine, its = getattr(world.dataset.snapshot, table), getattr(imported.snapshot, table)
     np.testing.assert_array_equal(its.ids, mine.ids)
     assert its.columns.keys() == mine.columns.keys()
@@ -65,7 +65,7 @@ def test_the_tables_hold_what_the_world_knows(world, imported, table):
             np.testing.assert_array_equal(its[name], values, err_msg=name)
 
 
-def test_a_category_of_works_and_users_has_the_same_codes_in_both(imported):
+def test_shared_category_has_equal_codes_in_both_tables(imported):
     """Cross features compare them."""
     for name in ("city", "family"):
         names = imported.snapshot.labels[name]
@@ -74,7 +74,7 @@ def test_a_category_of_works_and_users_has_the_same_codes_in_both(imported):
 
 
 @pytest.mark.parametrize("name", ["history", "skipped", "liked", "follows", "friends"])
-def test_the_lists_of_users_are_the_worlds(world, imported, name):
+def test_written_relations_equal_the_world(world, imported, name):
     mine, its = world.dataset.snapshot.relations[name], imported.snapshot.relations[name]
     np.testing.assert_array_equal(its.indptr, mine.indptr)
     for row in range(len(mine)):
@@ -83,6 +83,6 @@ def test_the_lists_of_users_are_the_worlds(world, imported, name):
         )  # entries of one moment have no order of their own
 
 
-def test_a_folder_with_data_is_not_written_over(world, folder):
-    with pytest.raises(DataError, match="is there already"):
+def test_write_dataset_rejects_a_folder_with_data(world, folder):
+    with pytest.raises(DataError, match="exists already"):
         write_dataset(folder, world.start, world.past, world.dataset)

@@ -39,13 +39,13 @@ def run(dataset, tmp_path_factory):
     return folder, run_ablation(dataset, SETTINGS, folder, seeds=(0, 1), only=ROWS, **SIZES)
 
 
-def test_the_rows_are_those_of_the_plan():
+def test_ablation_has_the_rows_of_the_plan():
     names = [row.name for row in ablation_rows()]
     assert len(set(names)) == len(names) == 20
     assert {row.parent for row in ablation_rows()} - {None} <= set(names)
 
 
-def test_a_row_holds_its_measures_gains_and_costs(run):
+def test_row_has_measures_gains_and_costs(run):
     report = run[1]
     assert [row["name"] for row in report["rows"]] == [
         row.name for row in ablation_rows() if row.name in ROWS
@@ -62,7 +62,7 @@ def test_a_row_holds_its_measures_gains_and_costs(run):
     assert all(row["seconds"] >= 0 and row["peak_gib"] > 0 for row in report["rows"])
 
 
-def test_towers_and_ranker_order_the_library_too(run):
+def test_towers_and_ranker_order_the_library(run):
     """The tiny library's best 1 % is one work, which is one of the ranker's ten or not."""
     folder, report = run
     by_name = {row["name"]: row["measures"] for row in report["rows"]}
@@ -82,7 +82,7 @@ def test_towers_and_ranker_order_the_library_too(run):
     assert by_name["list-full"]["works in top tens"]["value"] == np.mean(tens) >= 10
 
 
-def test_a_row_says_how_far_it_is_ahead_of_the_ranker(run):
+def test_row_has_its_difference_to_the_ranker(run):
     by_name = {row["name"]: row for row in run[1]["rows"]}
     ahead = by_name["list-full"]["over"]["teacher"]["like.auc"]["value"]
     mine, theirs = (by_name[name]["measures"]["like.auc"]["value"] for name in ("list-full", "teacher"))
@@ -93,7 +93,7 @@ def test_a_row_says_how_far_it_is_ahead_of_the_ranker(run):
     )
 
 
-def test_the_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
+def test_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
     mixed = SETTINGS.replace(ranker={"kind": "both"})
     rows = ["lightgbm", "mmoe", "both", "teacher"]
     report = run_ablation(dataset, mixed, tmp_path, seeds=(0,), only=rows, **SIZES)
@@ -103,7 +103,7 @@ def test_the_parts_of_a_mixed_ranker_are_trained_once(dataset, tmp_path):
     assert by_name["both"] == by_name["teacher"] != by_name["mmoe"] != by_name["lightgbm"]
 
 
-def test_measures_are_means_over_seeds_of_the_test_days(dataset, run):
+def test_measures_are_means_over_seeds(dataset, run):
     folder, report = run
     test = dataset.split()[2]
     aucs = [
@@ -114,7 +114,7 @@ def test_measures_are_means_over_seeds_of_the_test_days(dataset, run):
     assert row["measures"]["click.auc"]["value"] == pytest.approx(np.mean(aucs))
 
 
-def test_the_reseeded_ranker_is_another_seeds(run):
+def test_reseeded_ranker_has_another_seed(run):
     by_name = {row["name"]: row for row in run[1]["rows"]}
     assert by_name["teacher-again"]["measures"]["click.auc"]["value"] == pytest.approx(
         by_name["teacher"]["measures"]["click.auc"]["value"]
@@ -122,7 +122,7 @@ def test_the_reseeded_ranker_is_another_seeds(run):
     assert by_name["teacher-again"]["measures"]["NDCG@50"]["value"] < 1.0
 
 
-def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
+def test_only_a_missing_cell_is_made_again(dataset, run):
     folder, report = run
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     lost = folder / "cells" / "pools-full-1.npz"
@@ -134,7 +134,7 @@ def test_a_cell_that_is_lost_is_made_again_and_no_other(dataset, run):
         assert old["measures"] == new["measures"]
 
 
-def test_a_folder_of_other_settings_is_refused(dataset, run):
+def test_folder_of_other_settings_is_rejected(dataset, run):
     with pytest.raises(DataError, match="holds an ablation of tiny"):
         run_ablation(dataset, SETTINGS.replace(features={"dim": 8}), run[0], seeds=(0, 1), only=ROWS, **SIZES)
 
@@ -144,19 +144,17 @@ def test_a_folder_of_other_settings_is_refused(dataset, run):
     [
         ({"only": ["hard"]}, "unknown rows .'hard'"),
         ({"seeds": (1, 1)}, "seeds must be different"),
-        ({"pool_size": 41}, "40 works are there when test begins, pools need 41"),
+        ({"pool_size": 41}, "40 works exist when test begins, pools need 41"),
     ],
 )
-def test_unknown_rows_repeated_seeds_and_pools_larger_than_the_catalogue_are_refused(
-    dataset, tmp_path, change, message
-):
+def test_ablation_rejects_invalid_plans(dataset, tmp_path, change, message):
     with pytest.raises((ValueError, DataError), match=message):
         run_ablation(
             dataset, SETTINGS, tmp_path, **{"seeds": (0,), "only": ["popularity"], **SIZES, **change}
         )
 
 
-def test_the_truth_is_a_measure_where_it_is_known(dataset, tmp_path):
+def test_truth_is_a_measure_if_known(dataset, tmp_path):
     """A truth that loves the works that the ranker of the run does not know: popularity does not find it by
     chance."""
 

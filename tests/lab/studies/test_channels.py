@@ -1,5 +1,4 @@
-"""What channels find and what they give to feeds: shares by hand, and the small bundle asked as serving asks
-it."""
+"""What sources find and what they contribute to pages: by hand, and on the small bundle."""
 
 import json
 from dataclasses import replace
@@ -29,7 +28,7 @@ def found(user, wanted, alone, merged, bits, without):
     )
 
 
-def test_shares_are_of_the_reference_and_differences_are_paired():
+def test_recall_is_of_the_reference_with_paired_differences():
     """Of four favourites user 1 is found 2 together, one by b alone; user 2 one, which both found."""
     one = found(1, [1, 2, 3, 4], {"a": [1, 9], "b": [2]}, [1, 2, 9], [0b11, 0b10, 1], {"a": [2], "b": [1]})
     two = found(2, [1, 2, 3, 4], {"a": [3, 4], "b": [8]}, [3, 8], [0b11, 0b10], {"a": [8], "b": [3]})
@@ -51,8 +50,8 @@ def test_shares_are_of_the_reference_and_differences_are_paired():
     assert json.loads(json.dumps(report))["users"] == 2
 
 
-def test_nobody_asked_is_refused():
-    with pytest.raises(DataError, match="no user to ask for"):
+def test_channels_reject_no_users():
+    with pytest.raises(DataError, match="no users"):
         channel_study(iter(()))
 
 
@@ -62,7 +61,8 @@ def served(tmp_path_factory):
     bundle = publish_small_bundle(root)
     config = root / "karec.toml"
     text = home_scene_text("home", bundle.snapshot, make_dataset().objectives)
-    config.write_text(text.replace('use = "follow"\n', 'use = "follow"\nfloor = 1\ntimeout_ms = 60_000\n'))
+    changed = 'use = "follow"\nmin_items = 1\ntimeout_ms = 60_000\n'
+    config.write_text(text.replace('use = "follow"\n', changed))
     with karec.open(config, "home") as cascade:
         yield Config.read(config), cascade
 
@@ -71,7 +71,7 @@ def truth(users, works, time_ms, scene):
     return np.stack([works, works * 0, users * 0], axis=1).astype(float)
 
 
-def test_channels_are_asked_for_k_works_alone_and_in_proportion_together(served):
+def test_sources_return_k_works_alone_and_quotas_together(served):
     config, cascade = served
     asked = list(
         found_by_channels(
@@ -92,17 +92,17 @@ def test_channels_are_asked_for_k_works_alone_and_in_proportion_together(served)
     assert all(len(user.references[ENJOYED]) for user in without_truth), "who enjoyed nothing is not asked"
 
 
-def test_a_library_of_too_few_works_and_other_users_are_refused(served):
+def test_channels_reject_small_libraries_and_other_users(served):
     config, cascade = served
-    with pytest.raises(DataError, match="the library has 40 works: within so many every channel finds all"):
+    with pytest.raises(DataError, match="the library has 40 works, expected more than the smallest K"):
         next(found_by_channels(config, cascade, cascade.bundle, make_dataset(), n_users=1, at=(40,)))
     other = make_dataset()
     object.__setattr__(other.snapshot.users, "ids", np.asarray(other.snapshot.users.ids) + 1)
-    with pytest.raises(DataError, match="its users are others"):
+    with pytest.raises(DataError, match="the users differ"):
         next(found_by_channels(config, cascade, cascade.bundle, other, n_users=1))
 
 
-def test_what_a_feed_would_be_without_a_channel(served):
+def test_page_without_a_source_omits_its_works(served):
     _, cascade = served
     report = channels_left_out(cascade, cascade.bundle, make_dataset(), n_users=4, k=5, truth=truth)
     assert report["users"] == 4 and list(report["channels"]) == [
@@ -124,10 +124,10 @@ def feed(bits):
     return Page(Request(1), candidates, Trace(), channels=("a", "b"))
 
 
-def test_shares_of_feeds_are_means_over_users():
+def test_page_fractions_are_means_over_users():
     shares = channels_of_feeds([feed([1, 1, 3, 2]), feed([3]), feed([])])
     values = {name: {what: of["value"] for what, of in each.items()} for name, each in shares.items()}
     assert values == {"a": {"found": 0.875, "sole": 0.25}, "b": {"found": 0.75, "sole": 0.125}}
     assert channels_of_feeds([feed([])]) == {}
     head, rows = feed_channel_rows(shares)
-    assert len(head) == 3 and rows[0][0] == "a" and feed_channel_rows({}) == (("channel",), [])
+    assert len(head) == 3 and rows[0][0] == "a" and feed_channel_rows({}) == (("source",), [])

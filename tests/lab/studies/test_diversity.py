@@ -1,4 +1,4 @@
-"""The sweep of diversifying methods, on pools where the answer is known."""
+"""The sweep of diversity methods, on pools with a known answer."""
 
 import json
 
@@ -35,7 +35,7 @@ def of(report, method):
     return [point for point in report["points"] if point["method"] == method]
 
 
-def test_a_sweep_holds_every_method_and_setting(report):
+def test_sweep_has_every_method_and_setting(report):
     assert (report["pools"], report["pool_size"], report["k"]) == (5, 200, 20)
     settings = {
         method: [p["setting"] for p in of(report, method)]
@@ -45,7 +45,7 @@ def test_a_sweep_holds_every_method_and_setting(report):
     assert settings["dpp"] == settings["mmr"] == settings["ssd"] == [0.1, 0.5, 0.9]
 
 
-def test_more_diversity_costs_relevance_and_gains_distance(report):
+def test_diversity_trades_relevance_for_distance(report):
     (plain,) = of(report, "top_k")
     assert (
         plain["relevance_lost"] == 0.0
@@ -67,7 +67,7 @@ def test_more_diversity_costs_relevance_and_gains_distance(report):
     )
 
 
-def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
+def test_sweep_omits_measures_of_missing_columns(tmp_path):
     report = diversity_sweep(pools(columns=()), k=5, diversities=(0.5,))
     assert not of(report, "arrange") and "creators" not in report["points"][0]
     data, shown = write_diversity(report, tmp_path)
@@ -75,7 +75,7 @@ def test_measures_of_columns_that_are_not_there_are_left_out(tmp_path):
 
 
 def test_diversity_sweep_needs_pools_and_a_positive_k():
-    with pytest.raises(ValueError, match="at least one pool, got none"):
+    with pytest.raises(ValueError, match="no pools, expected at least one"):
         diversity_sweep([], k=5)
     with pytest.raises(ValueError, match="k must be positive, got 0"):
         diversity_sweep(pools(), k=0)

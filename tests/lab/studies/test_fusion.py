@@ -1,4 +1,4 @@
-"""The fusion study: what the top k of lists holds, against an oracle, and which weights no others beat."""
+"""The fusion study: the top k of lists against a plain computation, and undominated weights."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def oracle(lists, weights, k):
     return np.mean(found, axis=0), len(found)
 
 
-def test_every_row_is_what_an_oracle_finds():
+def test_fusion_rows_equal_a_plain_computation():
     given_lists = lists()
     swept = fusion_sweep(given_lists, OWN, k=3, steps=3, resamples=50)
     assert len(swept["rows"]) == 1 + 10
@@ -58,7 +58,7 @@ def test_every_row_is_what_an_oracle_finds():
     assert of_own == pytest.approx({"click": 1 / 3, "like": 2 / 3, "play_time": 0.0})
 
 
-def test_a_share_is_the_part_of_the_mean_score_that_comes_from_the_objective():
+def test_fraction_is_the_part_of_the_mean_score():
     given_lists = lists()
     mean = (1 / (1 + np.exp(-given_lists.longer_than(3).logits.astype(np.float64)))).mean(axis=0)
     for row in fusion_sweep(given_lists, OWN, k=3, steps=2, resamples=2)["rows"]:
@@ -66,7 +66,7 @@ def test_a_share_is_the_part_of_the_mean_score_that_comes_from_the_objective():
         np.testing.assert_allclose([row["shares"][name] for name in NAMES], parts / parts.sum())
 
 
-def test_what_is_ordered_by_one_objective_alone_holds_the_most_of_its_truth():
+def test_order_by_one_objective_has_the_most_of_its_truth():
     """Outcomes that are an increasing function of the logits: no mixture beats the objective's own order."""
     given_lists = lists()
     certain = RankedLists(
@@ -82,30 +82,30 @@ def test_what_is_ordered_by_one_objective_alone_holds_the_most_of_its_truth():
 @given(
     arrays.arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.integers(0, 3))
 )
-def test_the_frontier_holds_exactly_what_nothing_beats(values):
+def test_frontier_has_the_undominated_rows(values):
     expected = [not any((other >= row).all() and (other > row).any() for other in values) for row in values]
     assert frontier(values).tolist() == expected
 
 
 @pytest.mark.parametrize(("n", "steps"), [(1, 4), (2, 3), (3, 4), (5, 4)])
-def test_the_grid_is_every_share_once(n, steps):
+def test_grid_has_every_fraction_once(n, steps):
     expected = sorted(each for each in itertools.product(range(steps + 1), repeat=n) if sum(each) == steps)
     assert sorted(map(tuple, np.rint(simplex(n, steps) * steps).astype(int).tolist())) == expected
 
 
-def test_lists_that_leave_no_choice_are_left_out_and_none_at_all_is_refused():
+def test_fusion_skips_short_lists_and_rejects_none():
     given_lists = lists()
     assert np.unique(given_lists.longer_than(5).of, return_counts=True)[1].min() == 6
-    with pytest.raises(DataError, match=r"no list has more than k = 400 works, the longest \d+: lower k"):
+    with pytest.raises(DataError, match=r"more than k = 400 works, the longest has \d+\. Lower k"):
         fusion_sweep(given_lists, OWN, k=400, steps=1)
 
 
-def test_weights_of_what_is_no_objective_are_refused():
-    with pytest.raises(ConfigError, match=r"the run's fusion weighs \['follow'\]"):
+def test_fusion_rejects_weights_of_unknown_objectives():
+    with pytest.raises(ConfigError, match=r"the run's fusion has weights for \['follow'\]"):
         fusion_sweep(lists(), {"follow": 1.0}, k=3, steps=1)
 
 
-def test_the_report_is_json_a_table_and_a_picture(tmp_path):
+def test_fusion_report_is_json_a_table_and_a_chart(tmp_path):
     swept = fusion_sweep(lists(), OWN, k=3, steps=2, resamples=5)
     report = {
         "data": "x",

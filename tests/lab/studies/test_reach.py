@@ -1,4 +1,4 @@
-"""What lists reached, against answers counted by hand; and the difference of two ways to fill them."""
+"""Reach of lists against numbers counted by hand, and the difference of two methods."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def values(reach, part):
     return {name: measure["value"] for name, measure in reach[part].items()}
 
 
-def test_works_and_creators_that_no_list_holds_count():
+def test_reach_counts_works_and_creators_in_no_list():
     found = compare_reach(lists([0, 2, 0, 5]), lists([0, 0, 0, 0]), WORKS, NOW)
     assert found["library"] == {"works": 6, "creators": 3}
     told, plain = values(found, "cascade"), values(found, "top_k")
@@ -41,7 +41,7 @@ def test_works_and_creators_that_no_list_holds_count():
     assert plain["Gini over all works"] == pytest.approx(5 / 6)
 
 
-def test_what_users_got_is_counted_by_work_and_list():
+def test_reach_counts_feedback_by_work_and_list():
     found = compare_reach(
         lists([0, 2, 1, 3], [1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4]), lists([0] * 4, true=[0.2] * 4), WORKS, NOW
     )
@@ -53,13 +53,13 @@ def test_what_users_got_is_counted_by_work_and_list():
     assert found["change"]["true likes of a work"]["value"] == pytest.approx(0.05)
 
 
-def test_lists_that_are_the_same_differ_by_exactly_nothing():
+def test_equal_lists_have_no_difference():
     one = lists([0, 2, 1, 3], [1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4])
     for name, measure in compare_reach(one, one, WORKS, NOW)["change"].items():
         assert measure == {"value": 0.0, "ci": (0.0, 0.0)}, name
 
 
-def test_the_difference_is_paired():
+def test_difference_of_reach_is_paired():
     """Each user gains .1, so its interval has no width, though users differ."""
     found = compare_reach(
         lists([0] * 4, true=[0.2, 0.2, 0.9, 0.9]), lists([0] * 4, true=[0.1, 0.1, 0.8, 0.8]), WORKS, NOW
@@ -69,7 +69,7 @@ def test_the_difference_is_paired():
     assert found["cascade"][name]["ci"] == pytest.approx((0.2, 0.9))
 
 
-def test_a_library_without_creators_and_moments_is_measured_by_its_works():
+def test_reach_without_creators_and_times_uses_works():
     found = compare_reach(lists([0, 2, 0, 5]), lists([0, 0, 0, 0]), Table(np.arange(6), {}), NOW)
     assert found["library"] == {"works": 6, "creators": None}
     assert values(found, "change")["works reached"] == 2
@@ -77,7 +77,7 @@ def test_a_library_without_creators_and_moments_is_measured_by_its_works():
     assert "creators" not in reach_table(found).note.split(" in the library")[0]
 
 
-def test_lists_without_a_work_have_no_means_and_no_gini():
+def test_empty_lists_have_no_means_and_no_gini():
     nothing = Lists(np.empty(0, int), np.empty(0, int), np.empty(0), np.zeros(2), {})
     found = compare_reach(nothing, lists([0, 2, 1, 3]), WORKS, NOW)
     assert found["cascade"]["works reached"]["value"] == 0
@@ -94,4 +94,4 @@ def test_rows_show_every_measure_with_the_sign_of_its_change():
         *("0.2000 [0.2000, 0.2000]", "0.1000 [0.1000, 0.1000]", "+0.1000 [0.1000, 0.1000]"),
     )
     assert "6 works and 3 creators in the library" in reach_table(found).note
-    assert "world's own chances" in reach_table(found).note
+    assert "world's probabilities" in reach_table(found).note

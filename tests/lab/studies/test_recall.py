@@ -1,4 +1,4 @@
-"""What the model channel finds: shares by hand, and both spaces of a bundle asked as serving asks them."""
+"""Recall of the source model by hand, and both vector spaces of a bundle."""
 
 import json
 
@@ -32,7 +32,7 @@ def asked(user, known, own, prerank, wanted=(1, 2, 3, 4)):
     return Asked(user, known, {FAVOURITES: np.array(wanted), ENJOYED: np.empty(0, np.int64)}, found)
 
 
-def test_recall_is_the_share_of_the_reference_within_k_and_the_gain_is_paired():
+def test_recall_at_k_has_a_paired_gain():
     """Two users at k = 2: 2 and 1 of 4 by recall's vectors, 1 and 1 by prerank's."""
     users = [asked(7, 0, [1, 2, 3], [1, 9, 2]), asked(8, 30, [9, 4, 1], [3, 9, 9])]
     report = recall_study(iter(users), at=(2,))
@@ -51,8 +51,8 @@ def test_recall_is_the_share_of_the_reference_within_k_and_the_gain_is_paired():
     assert head[-1] == "own − prerank's" and rows[0][:4] == (FAVOURITES, "2", "all", "2")
 
 
-def test_nobody_asked_is_refused():
-    with pytest.raises(DataError, match="no user to ask for"):
+def test_recall_rejects_no_users():
+    with pytest.raises(DataError, match="no users"):
         recall_study(iter(()))
 
 
@@ -68,7 +68,7 @@ def served(request, tmp_path_factory):
         yield request.param, cascade
 
 
-def test_one_karec_toml_serves_with_recall_s_own_space_and_without(served):
+def test_config_serves_with_and_without_a_recall_space(served):
     own, cascade = served
     bundle = cascade.bundle
     user = int(bundle.snapshot.users.ids[0])
@@ -79,7 +79,7 @@ def test_one_karec_toml_serves_with_recall_s_own_space_and_without(served):
     assert step.n_out > 0 and not step.failure
 
 
-def test_each_space_is_asked_with_its_own_vectors(served):
+def test_spaces_are_searched_with_their_own_vectors(served):
     own, cascade = served
     bundle, dataset = cascade.bundle, make_dataset()
     known = set(np.asarray(bundle.snapshot.works.ids).tolist())
@@ -104,12 +104,12 @@ def test_each_space_is_asked_with_its_own_vectors(served):
             assert user.found[name].tolist() == nearest.tolist()
 
 
-def test_a_bundle_of_other_users_is_refused(served):
+def test_bundle_of_other_users_is_rejected(served):
     _, cascade = served
     other = make_dataset()
     users = other.snapshot.users
     object.__setattr__(users, "ids", np.asarray(users.ids) + 1)
-    with pytest.raises(DataError, match="its users are others"):
+    with pytest.raises(DataError, match="the users differ"):
         next(asked_users(cascade, cascade.bundle, other, n_users=1, n_ranked=0))
 
 

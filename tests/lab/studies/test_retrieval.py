@@ -1,4 +1,4 @@
-"""The study of retrieval: what is held out, how a peer's settings are chosen, what popularity answers."""
+"""The retrieval study: held-out items, the choice of a peer's settings, and popularity."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def history_pairs(dataset):
     }
 
 
-def test_what_is_held_out_was_taken_in_those_days_and_never_before(dataset):
+def test_held_out_items_are_new_in_their_days(dataset):
     found = held_out(dataset, dataset.valid_until_ms, NEVER)
     before = history_pairs(dataset) | taken_pairs(dataset, lambda time: time < dataset.valid_until_ms)
     expected = taken_pairs(dataset, lambda time: time >= dataset.valid_until_ms) - before
@@ -40,12 +40,12 @@ def test_what_is_held_out_was_taken_in_those_days_and_never_before(dataset):
         assert set(known[known >= 0].tolist()) == {work for of_user, work in before if of_user == user}
 
 
-def test_days_on_which_nothing_new_was_taken_are_refused(dataset):
+def test_held_out_rejects_days_without_new_items(dataset):
     with pytest.raises(DataError, match="nothing is held out"):
         held_out(dataset, NEVER - 1, NEVER)
 
 
-def test_popularity_answers_by_how_often_a_work_was_taken_without_what_the_user_took(dataset):
+def test_popularity_excludes_the_users_items(dataset):
     found = held_out(dataset, dataset.valid_until_ms, NEVER)
     top = top_of_peer(PEERS[0], found.matrix, {}, found.users, 10, 0)
     counts = np.asarray(found.matrix.sum(axis=0)).ravel()
@@ -55,7 +55,7 @@ def test_popularity_answers_by_how_often_a_work_was_taken_without_what_the_user_
         assert top[row].tolist() == expected
 
 
-def test_settings_are_the_best_of_what_was_tried_and_nothing_is_tried_twice():
+def test_search_tries_each_setting_once():
     peer = Peer("made up", lambda *_: None, {"a": 1, "b": 1}, {"a": (1, 2, 3), "b": (1, 2, 3)})
     best, tried = choose(peer, lambda settings: -abs(settings["a"] - settings["b"]) + 2 * settings["b"])
     assert best == {"a": 3, "b": 3}
@@ -63,7 +63,7 @@ def test_settings_are_the_best_of_what_was_tried_and_nothing_is_tried_twice():
 
 
 @pytest.mark.parametrize("peer", PEERS[1:], ids=lambda peer: peer.name)
-def test_a_peer_answers_with_works_that_the_user_did_not_take_the_same_each_time(dataset, peer):
+def test_peer_is_deterministic_and_excludes_known_items(dataset, peer):
     found = held_out(dataset, dataset.valid_until_ms, NEVER)
     top = top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0)  # of 40 works
     np.testing.assert_array_equal(top, top_of_peer(peer, found.matrix, dict(peer.start), found.users, 100, 0))
@@ -74,7 +74,7 @@ def test_a_peer_answers_with_works_that_the_user_did_not_take_the_same_each_time
         )
 
 
-def test_a_model_is_compared_with_the_best_peer_of_the_measure(dataset):
+def test_model_is_compared_with_the_best_peer(dataset):
     found = held_out(dataset, dataset.valid_until_ms, NEVER)
     everything = np.tile(np.pad(np.arange(40), (0, TOPS[-1] - 40), constant_values=-1), (len(found.users), 1))
     nothing = np.full_like(everything, -1)

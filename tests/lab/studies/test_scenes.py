@@ -1,4 +1,4 @@
-"""What a scene is worth: three ways to fill the same requests from the same items, and their table."""
+"""The value of a scene: three methods fill the same requests from the same items."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def requests_of(cascade, users, k=2):
     return [Request(user, k=k, scene="live", time_ms=cascade.bundle.snapshot.time_ms) for user in users]
 
 
-def test_all_ways_choose_from_what_the_scenes_filters_let_through(live):
+def test_methods_select_from_the_filtered_items(live):
     items, on = live.bundle.snapshot.works.ids, FIRST["live"] + np.array([2, 3, 5, 7])
     live.bundle.set_open(on)
     asked = []
@@ -45,7 +45,7 @@ def test_all_ways_choose_from_what_the_scenes_filters_let_through(live):
     assert all(len(values) == 3 for values in filled.values.values())
 
 
-def test_a_request_that_finds_nothing_to_choose_from_is_counted_and_left_out(live):
+def test_request_without_candidates_is_counted_and_skipped(live):
     items = live.bundle.snapshot.works.ids
 
     def asked():
@@ -63,7 +63,7 @@ def test_a_request_that_finds_nothing_to_choose_from_is_counted_and_left_out(liv
     assert (row["requests"], row["without_items"]) == (1, 1)
 
 
-def test_a_row_holds_means_and_what_the_cascade_gains_on_each_in_percent():
+def test_row_has_means_and_gains_in_percent():
     values = {"random": np.array([1.0, 1.0, 1.0, 1.0]), "popular": np.array([1.0, 2.0, 3.0, 2.0])}
     values["cascade"] = 2.0 * values["popular"]
     row = scene_row(Filled(values, np.array([5, 7, 9, 7]), 0), "apples")
@@ -76,7 +76,7 @@ def test_a_row_holds_means_and_what_the_cascade_gains_on_each_in_percent():
     assert row["eligible"] == 7
 
 
-def test_the_table_has_one_row_a_scene_and_dashes_where_nobody_found_anything():
+def test_table_has_a_row_per_scene_and_dashes_if_empty():
     empty = Filled({way: np.empty(0) for way in ("random", "popular", "cascade")}, np.empty(0, np.int64), 3)
     full = Filled({way: np.ones(2) for way in ("random", "popular", "cascade")}, np.full(2, 1000), 0)
     table = scenes_table({"live": scene_row(empty, "seconds"), "room": scene_row(full, "joins")})

@@ -1,4 +1,4 @@
-"""What screening let through, against counting by hand."""
+"""Results of screening against counting by hand."""
 
 import json
 import shutil
@@ -48,11 +48,11 @@ def kept(screened):
     }
 
 
-def test_days_that_the_model_learned_from_do_not_count(report):
+def test_training_days_do_not_count(report):
     assert report["days"] == JUDGED
 
 
-def test_the_popular_are_the_hundredth_with_the_most_long_views(report, rows):
+def test_popular_works_are_the_top_hundredth_by_long_views(report, rows):
     _, views = rows
     popular = views >= report["popular_from"]
     assert report["popular"] == popular.sum() >= SHARE * len(views)
@@ -60,7 +60,7 @@ def test_the_popular_are_the_hundredth_with_the_most_long_views(report, rows):
     assert report["uploads"] == len(views)
 
 
-def test_recall_is_the_share_of_the_popular_that_is_kept(report, rows, kept):
+def test_recall_is_the_kept_fraction_of_popular_works(report, rows, kept):
     ids, views = rows
     popular = ids[views >= report["popular_from"]]
     found = np.mean([work in kept for work in popular.tolist()])
@@ -68,7 +68,7 @@ def test_recall_is_the_share_of_the_popular_that_is_kept(report, rows, kept):
     assert report["recall"]["at random"]["value"] == pytest.approx(len(kept) / len(ids))
 
 
-def test_the_better_works_are_let_through(report):
+def test_kept_works_are_better(report):
     recall = {way: each["value"] for way, each in report["recall"].items()}
     assert (
         recall["kept"] > 2 * recall["at random"]
@@ -78,13 +78,13 @@ def test_the_better_works_are_let_through(report):
         assert each["ci"][0] <= each["value"] <= each["ci"][1]
 
 
-def test_the_funnel_adds_up_to_all_works_and_all_popular_ones(report):
+def test_funnel_sums_to_all_works(report):
     assert sum(row["works"] for row in report["funnel"]) == report["uploads"]
     assert sum(row["popular"] for row in report["funnel"]) == report["popular"]
     assert all(0 <= row["popular"] <= row["works"] for row in report["funnel"])
 
 
-def test_a_curve_goes_from_none_to_all_candidates(report):
+def test_curve_covers_none_to_all_candidates(report):
     curve = report["curve"]
     assert curve["size"][0] == curve["by quality"][0] == 0
     assert all(np.all(np.diff(curve[way]) >= 0) for way in curve)
@@ -93,7 +93,7 @@ def test_a_curve_goes_from_none_to_all_candidates(report):
     assert all(a >= b - 1e-12 for a, b in zip(curve["rules only"], curve["at random"], strict=True))
 
 
-def test_the_report_is_two_files_and_a_line(report, tmp_path):
+def test_screening_report_is_two_files_and_a_line(report, tmp_path):
     data, page = write_screening(report, tmp_path)
     said = json.loads(data.read_text())
     assert said["format"] == 1 and said["recall"] == report["recall"]
@@ -103,7 +103,7 @@ def test_the_report_is_two_files_and_a_line(report, tmp_path):
     assert write_screening(report, tmp_path)[1].read_text() == text
 
 
-def test_a_screening_whose_days_have_no_outcomes_is_refused(screened, tmp_path):
+def test_screening_without_outcomes_is_rejected(screened, tmp_path):
     shutil.copytree(screened[0].parent, tmp_path / "library")
     for day in JUDGED:
         shutil.rmtree(tmp_path / "library" / "outcomes" / f"day={day}")
@@ -114,16 +114,16 @@ def test_a_screening_whose_days_have_no_outcomes_is_refused(screened, tmp_path):
         judge_screening(read_settings(path), path, tmp_path / "library" / "screened")
 
 
-def test_a_folder_that_is_no_screening_is_refused(screened, tmp_path):
+def test_folder_without_a_screening_is_rejected(screened, tmp_path):
     with pytest.raises(DataError, match="not a result of karec screen"):
         judge_screening(read_settings(screened[0]), screened[0], tmp_path)
 
 
-def test_settings_that_are_not_those_of_the_screening_are_refused(screened, tmp_path):
+def test_other_screening_settings_are_rejected(screened, tmp_path):
     path, out = screened
     settings = read_settings(path)
     shutil.copytree(out, tmp_path / "out")
     screen(settings.replace(keep=100), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "kept.parquet", tmp_path / "out" / "kept.parquet")
-    with pytest.raises(DataError, match="is not of the same screening"):
+    with pytest.raises(DataError, match="are of different screenings"):
         judge_screening(settings, path, tmp_path / "out")

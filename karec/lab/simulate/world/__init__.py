@@ -1,13 +1,16 @@
-"""A seeded karaoke platform: users, works, exposures and feedback, drawn from tastes that are known.
+"""A seeded karaoke platform with known tastes: users, works, impressions and feedback.
 
-people.py      users, cities, families; who follows whom, who is whose friend
-catalogue.py   songs, and the works that creators upload
-tastes.py      the truth: what a user thinks of a work, as probabilities
-satiation.py   what was shown just before, and how much less is wanted of the like
-policy.py      sessions, and what the platform showed in them
-platform.py    make_world: all of it, as a Dataset with its truth
-sampling.py    rows drawn by weight
-answers.py     outcomes drawn from true chances: what users do with a served feed
+people.py            users, cities, families; follows and friends
+catalogue.py         songs, and the works that creators upload
+tastes.py            the truth: the probabilities of a user's feedback to a work
+satiation.py         the effect of similar works that were shown just before
+policy.py            sessions, and the works that the platform showed in them
+platform.py          make_world: all of it, as a Dataset with its truth
+item_types.py        songs, creators, live rooms and song rooms, with their truth
+item_type_tastes.py  the truth of these item types
+opening_hours.py     when rooms are open
+sampling.py          weighted sampling of rows
+answers.py           feedback to served pages, drawn from the true probabilities
 """
 
 from karec.lab.simulate.world.platform import World, make_world

@@ -1,7 +1,7 @@
-"""What users do with works that are shown to them: outcomes drawn from their true chances.
+"""Feedback of users to works that are shown to them, drawn from the true probabilities.
 
-The answers to a served feed come from common random numbers: the coin of a user, a work and a task is fixed.
-So a work gets the same answer from a user whoever shows it, and two cascades differ by what they show alone.
+Served pages use common random numbers: the random number of a user, a work and a task is fixed. So a user
+gives a work the same feedback in every cascade, and two cascades differ only by what they show.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from karec.lab.simulate.world.tastes import AFTER, TASKS, Truth, pair_uniform
 from karec.pipeline.types import Page
 
 
-def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Page]) -> Impressions:
-    """The works of ``feeds``, each at its request's moment, and what their users did: labels of all tasks.
+def answers(truth: Truth, snapshot: Snapshot, pages: Sequence[Page]) -> Impressions:
+    """Returns the impressions of ``feeds``, each at its request's moment, with labels of all tasks.
 
-    Deterministic. A user or work that ``snapshot`` does not hold is a ValueError.
+    Deterministic. Raises ValueError for a user or work that ``snapshot`` does not have.
     """
-    sizes = [len(feed) for feed in feeds]
+    sizes = [len(page) for page in pages]
 
-    def each(values: Sequence[int], dtype: type) -> NDArray[Any]:
+    def repeat(values: Sequence[int], dtype: type) -> NDArray[Any]:
         return np.repeat(np.array(values, dtype), sizes)
 
     scenes = {name: code for code, name in enumerate(snapshot.labels["scene"])}
-    user_id = each([feed.request.user_number for feed in feeds], np.int64)
-    work_id = np.concatenate([np.empty(0, np.int64), *[feed.candidates.ids for feed in feeds]])
-    time_ms = each([feed.request.time_ms or 0 for feed in feeds], np.int64)
-    scene = each([scenes[feed.request.scene] for feed in feeds], np.int32)
+    user_id = repeat([page.request.user_number for page in pages], np.int64)
+    work_id = np.concatenate([np.empty(0, np.int64), *[page.candidates.ids for page in pages]])
+    time_ms = repeat([page.request.time_ms or 0 for page in pages], np.int64)
+    scene = repeat([scenes[page.request.scene] for page in pages], np.int32)
     user, work = snapshot.users.lookup(user_id), snapshot.works.lookup(work_id)
     repeats = truth.repeats(user, work)
     chances = truth.probabilities(user, work, time_ms=time_ms, scene=scene, repeats=repeats)
@@ -40,38 +40,40 @@ def answers(truth: Truth, snapshot: Snapshot, feeds: Sequence[Page]) -> Impressi
 
 
 def coins_of(truth: Truth, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """{task: (N,) coins in [0, 1)}, fixed for a user and a work; "play" is that of the time played."""
-    return {task: pair_uniform(user, work, truth.salt + 2 + at) for at, task in enumerate((*TASKS, "play"))}
+    """Returns {task: (N,) in [0, 1)}, fixed for a user and a work; "play" is for the play time."""
+    return {task: pair_uniform(user, work, truth.salt + 2 + n) for n, task in enumerate((*TASKS, "play"))}
 
 
 def outcomes(
     chances: Mapping[str, NDArray[Any]], coins: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """{task: (N,) uint8} along the funnel, from the chances of ``Truth`` and a coin in [0, 1) for each
-    task."""
+    """Returns {task: (N,) uint8} along the funnel, from probabilities of ``Truth`` and uniform numbers."""
     labels: dict[str, NDArray[Any]] = {}
     for task in TASKS:
-        before = AFTER[task]
-        if before is None:
+        parent = AFTER[task]
+        if parent is None:
             labels[task] = (coins[task] < chances[task]).astype(np.uint8)
         else:
-            labels[task] = labels[before] & (coins[task] * chances[before] < chances[task])
+            labels[task] = labels[parent] & (coins[task] * chances[parent] < chances[task])
     return labels
 
 
-def play_ms_of(duration_ms: NDArray[Any], did: Mapping[str, NDArray[Any]], u: NDArray[Any]) -> NDArray[Any]:
-    """(N,) int64 milliseconds played of works of ``duration_ms``, from what users ``did`` and a coin ``u`` in
-    [0, 1).
+def play_ms_of(
+    duration_ms: NDArray[Any], feedback: Mapping[str, NDArray[Any]], u: NDArray[Any]
+) -> NDArray[Any]:
+    """Returns (N,) int64 milliseconds played, from the feedback and a uniform number ``u`` in [0, 1).
 
-    long_view means at least 70 % of the work heard, finish all of it.
+    A long_view is at least 70 % of the work, a finish all of it.
     """
-    partly = np.select([did["long_view"] > 0, did["click"] > 0], [0.70 + 0.29 * u, 0.05 + 0.60 * u], 0.0)
-    glance = np.where(did["click"] > 0, 0.0, 3000.0 * u**2)
-    return np.where(did["finish"] > 0, duration_ms, (duration_ms * partly + glance).astype(np.int64))
+    partly = np.select(
+        [feedback["long_view"] > 0, feedback["click"] > 0], [0.70 + 0.29 * u, 0.05 + 0.60 * u], 0.0
+    )
+    glance = np.where(feedback["click"] > 0, 0.0, 3000.0 * u**2)
+    return np.where(feedback["finish"] > 0, duration_ms, (duration_ms * partly + glance).astype(np.int64))
 
 
-def expected_play_ms(duration_ms: NDArray[Any], chance: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """(N,) the mean of ``play_ms_of`` where each label has its ``chance``."""
-    finish, long_view, click = (chance[name] for name in ("finish", "long_view", "click"))
-    shares = finish + (long_view - finish) * (0.70 + 0.29 / 2) + (click - long_view) * (0.05 + 0.60 / 2)
-    return np.asarray(duration_ms * shares + (1.0 - click) * 3000.0 / 3)
+def expected_play_ms(duration_ms: NDArray[Any], probabilities: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Returns (N,) the mean of ``play_ms_of`` for labels with these probabilities."""
+    finish, long_view, click = (probabilities[name] for name in ("finish", "long_view", "click"))
+    fraction = finish + (long_view - finish) * (0.70 + 0.29 / 2) + (click - long_view) * (0.05 + 0.60 / 2)
+    return np.asarray(duration_ms * fraction + (1.0 - click) * 3000.0 / 3)

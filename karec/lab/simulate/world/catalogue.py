@@ -1,8 +1,7 @@
-"""Songs, and the works that creators upload: a work is one creator's singing of one song, as audio or as
-video.
+"""Songs, and the works that creators upload: a creator sings a song, as audio or video.
 
-Songs and creators are Zipf, so a few songs have thousands of works and most have a handful. Work rows are in
-order of upload.
+Songs and creators follow a Zipf distribution: a few songs have thousands of works, most have a handful. Rows
+of works are in upload order.
 """
 
 from __future__ import annotations
@@ -51,8 +50,7 @@ TAGS = [
 
 @dataclass(frozen=True, eq=False)
 class Songs:
-    """S songs, most popular first: ``tag``, ``era`` codes; ``vector (S, DIMENSION) float32`` has unit
-    rows."""
+    """S songs, most popular first. ``tag``, ``era``: codes; ``vector`` (S, DIMENSION) float32 unit rows."""
 
     tag: NDArray[Any]
     era: NDArray[Any]
@@ -66,10 +64,10 @@ class Songs:
 
 @dataclass(frozen=True, eq=False)
 class Works:
-    """W works. ``creator`` is a user row, ``song`` a song row; ``weight``: how widely the platform shows it.
+    """W works. ``creator``: user row, ``song``: song row, ``weight``: how widely the platform shows it.
 
-    ``quality`` and ``appeal`` (cover and title) are N(0, 1) and hidden; ``voice_score`` in (0, 1) is what the
-    platform's scoring hears of the quality.
+    ``quality`` and ``appeal`` (of cover and title) are N(0, 1) and hidden. ``voice_score`` in (0, 1) is the
+    platform's noisy measurement of the quality.
     """
 
     creator: NDArray[Any]
@@ -87,12 +85,12 @@ class Works:
 
 
 def make_tag_vectors(rng: np.random.Generator) -> NDArray[Any]:
-    """(len(TAGS), DIMENSION) float32 unit rows: each tag's vector in the space of tastes."""
+    """Returns (len(TAGS), DIMENSION) float32 unit rows in the space of tastes."""
     return unit_rows(rng.standard_normal((len(TAGS), DIMENSION)))
 
 
 def make_songs(n_works: int, tag_vectors: NDArray[Any], rng: np.random.Generator) -> Songs:
-    """One song for every 20 works, at least 50."""
+    """Draws one song for every 20 works, at least 50."""
     n = max(n_works // 20, 50)
     tag = weighted_rows(zipf_weights(len(TAGS), 0.7), n, rng)
     return Songs(
@@ -107,25 +105,28 @@ def make_songs(n_works: int, tag_vectors: NDArray[Any], rng: np.random.Generator
 def make_works(
     n_works: int, people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
-    """Uploaded evenly over [first_ms, last_ms), by creators according to their fame."""
+    """Draws works uploaded uniformly over [first_ms, last_ms), by creators in proportion to their fame."""
     return works_by(weighted_rows(people.fame, n_works, rng), people, songs, first_ms, last_ms, rng)
 
 
 def works_by(
     rank: NDArray[Any], people: People, songs: Songs, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> Works:
-    """A work by the creator ``people.creators[r]`` for each r of ``rank (N,)``, uploaded evenly over
-    [first_ms, last_ms); a creator sings the better liked of two popular songs.
+    """Draws a work by creator ``people.creators[r]`` for each r of ``rank`` (N,).
+
+    Uploads are uniform over [first_ms, last_ms). A creator sings the preferred one of two popular songs.
     """
     n_works, creator = len(rank), people.creators[rank]
     first, second = (weighted_rows(songs.weight, n_works, rng) for _ in range(2))
-    liking = [np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in (first, second)]
-    song = np.where(liking[0] >= liking[1], first, second)
+    preference = [
+        np.einsum("nd,nd->n", people.taste[creator], songs.vector[song]) for song in (first, second)
+    ]
+    song = np.where(preference[0] >= preference[1], first, second)
     video_share = rng.beta(1.0, 1.2, len(people.creators))[rank]
     is_video = rng.random(n_works) < video_share
     quality = (0.6 * people.skill[creator] + 0.8 * rng.standard_normal(n_works)).astype(np.float32)
-    heard = quality + 0.7 * rng.standard_normal(n_works)
-    played = np.where(is_video, rng.uniform(0.3, 1.0, n_works), 1.0)
+    measured = quality + 0.7 * rng.standard_normal(n_works)
+    duration_fraction = np.where(is_video, rng.uniform(0.3, 1.0, n_works), 1.0)
     log_fame = np.log(people.fame * len(people.fame))[rank]
     return Works(
         creator=creator,
@@ -134,7 +135,7 @@ def works_by(
         upload_ms=np.sort(rng.integers(first_ms, last_ms, n_works)),
         quality=quality,
         appeal=rng.standard_normal(n_works).astype(np.float32),
-        voice_score=(1.0 / (1.0 + np.exp(-1.0 - 0.8 * heard))).astype(np.float32),
-        duration_ms=(1000.0 * songs.seconds[song] * played).astype(np.int64),
+        voice_score=(1.0 / (1.0 + np.exp(-1.0 - 0.8 * measured))).astype(np.float32),
+        duration_ms=(1000.0 * songs.seconds[song] * duration_fraction).astype(np.int64),
         weight=np.exp(0.5 * quality + 0.4 * log_fame + 1.0 * rng.standard_normal(n_works)),
     )

@@ -1,9 +1,8 @@
-"""The truth of the kinds of items: what a user does with a song, a creator, a live room, a song room, as
-chances.
+"""The truth of songs, creators, live rooms and song rooms: probabilities of a user's feedback.
 
-Each kind has labels along a funnel, as works have: P(label) = P(label before) · σ(slope · liking +
-intercept). What its scene is for is Σ worth · P(label): one label's chance, or the seconds that are watched.
-Liking is a weighed sum of causes of about unit variance, the same that works are judged by.
+Each item type has labels along a funnel, like works: P(label) = P(previous label) · σ(slope · preference +
+intercept). The objective of its scene is Σ worth · P(label): the probability of one label, or seconds
+watched. The preference is a weighted sum of the causes of feedback to works, of about unit variance each.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from karec.lab.simulate.world.people import DIMENSION
 from karec.lab.simulate.world.sampling import weighted_rows, zipf_weights
 from karec.lab.simulate.world.tastes import TASKS, Truth, contains, pair_normal, sigmoid
 
-SONGS_OF_A_ROOM = 5
-WITH_ACCOMPANIMENT = 0.85
+SONGS_PER_ROOM = 5
+ACCOMPANIMENT_FRACTION = 0.85
 
 
 @dataclass(frozen=True)
 class Label:
-    """``rate``: of those that reached the label before, on what was shown; ``worth``: seconds, or 1."""
+    """``rate``: fraction of the impressions with the previous label; ``worth``: seconds, or 1."""
 
     name: str
     rate: float
@@ -33,12 +32,11 @@ class Label:
     worth: float = 0.0
 
 
-class KindTastes(ABC):
-    """N items: ``weight (N,)`` how widely each is shown, ``owners (N,)`` user rows. ``calibrate`` comes
-    first."""
+class ItemTypeTastes(ABC):
+    """N items. ``weight`` (N,): how widely each is shown, ``owners`` (N,): user rows. Calibrate first."""
 
     labels: tuple[Label, ...]
-    owned: bool = True
+    has_owners: bool = True
 
     def __init__(self, truth: Truth, owners: NDArray[Any], weight: NDArray[Any]) -> None:
         self.truth = truth
@@ -50,66 +48,66 @@ class KindTastes(ABC):
         return len(self.weight)
 
     @abstractmethod
-    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        """(N,) of user rows and item rows."""
+    def preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) preferences for user rows and item rows."""
 
-    def possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        """(N,) bool: nobody does anything with an own item."""
+    def is_possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) bool: False for an own item."""
         return np.asarray(self.owners[item] != user)
 
     def calibrate(self, user: NDArray[Any], item: NDArray[Any]) -> None:
-        """Intercepts that give each label its rate on what was shown, by bisection."""
-        liking, reached = self.liking(user, item), self.possible(user, item).astype(np.float64)
+        """Sets intercepts that give each label its rate on these impressions, by bisection."""
+        preference, reach = self.preference(user, item), self.is_possible(user, item).astype(np.float64)
         self._intercepts = []
         for label in self.labels:
             low, high = -30.0, 30.0
             for _ in range(40):
                 middle = 0.5 * (low + high)
-                rate = (reached * sigmoid(label.slope * liking + middle)).sum() / max(reached.sum(), 1e-9)
+                rate = (reach * sigmoid(label.slope * preference + middle)).sum() / max(reach.sum(), 1e-9)
                 low, high = (low, middle) if rate > label.rate else (middle, high)
             self._intercepts.append(low)
-            reached = reached * sigmoid(label.slope * liking + low)
+            reach = reach * sigmoid(label.slope * preference + low)
 
-    def chances(self, user: NDArray[Any], item: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """{label: (N,)}, along the funnel."""
-        liking, reached = self.liking(user, item), self.possible(user, item).astype(np.float64)
-        found = {}
+    def probabilities(self, user: NDArray[Any], item: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Returns {label: (N,) probability}, along the funnel."""
+        preference, reach = self.preference(user, item), self.is_possible(user, item).astype(np.float64)
+        probabilities = {}
         for label, intercept in zip(self.labels, self._intercepts, strict=True):
-            reached = reached * sigmoid(label.slope * liking + intercept)
-            found[label.name] = reached
-        return found
+            reach = reach * sigmoid(label.slope * preference + intercept)
+            probabilities[label.name] = reach
+        return probabilities
 
     def value(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        """(N,) what the kind's scene is for."""
-        chances = self.chances(user, item)
-        return np.asarray(sum(label.worth * chances[label.name] for label in self.labels), np.float64)
+        """Returns (N,) the expected value of the scene's objective."""
+        probabilities = self.probabilities(user, item)
+        return np.asarray(sum(label.worth * probabilities[label.name] for label in self.labels), np.float64)
 
     def _match(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-        """(N,) inner products of unit rows, of about unit variance."""
+        """Returns (N,) inner products of unit rows, scaled to about unit variance."""
         return np.asarray(np.sqrt(DIMENSION) * np.einsum("nd,nd->n", left, right))
 
     def _edge(self, keys: NDArray[Any], user: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
         return contains(keys, user * len(self.truth.people) + other)
 
-    def _near(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        """The own city, by how much a user cares for it."""
+    def _city_preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) the preference for the own city if the owner lives there, else 0."""
         people = self.truth.people
         return np.asarray((people.city[user] == people.city[self.owners[item]]) * people.local[user])
 
 
-class SongTastes(KindTastes):
+class SongTastes(ItemTypeTastes):
     labels = (Label("sing", 0.10, worth=1.0),)
-    owned = False
+    has_owners = False
 
     def __init__(self, truth: Truth, rng: np.random.Generator) -> None:
         super().__init__(truth, np.full(len(truth.songs), -1), truth.songs.weight)
-        self.accompaniment = (rng.random(len(truth.songs)) < WITH_ACCOMPANIMENT).astype(np.int32)
+        self.accompaniment = (rng.random(len(truth.songs)) < ACCOMPANIMENT_FRACTION).astype(np.int32)
 
-    def possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        """Only what has an accompaniment can be sung."""
+    def is_possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) bool: False for a song without accompaniment."""
         return np.asarray(self.accompaniment[item] > 0)
 
-    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+    def preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, songs = self.truth.people, self.truth.songs
         era = 2.0 * np.exp(-0.5 * (people.age_band[user] - songs.era[item]) ** 2) - 1.0
         return np.asarray(
@@ -120,32 +118,32 @@ class SongTastes(KindTastes):
         )
 
 
-class CreatorTastes(KindTastes):
+class CreatorTastes(ItemTypeTastes):
     labels = (Label("follow", 0.02, worth=1.0),)
 
     def __init__(self, truth: Truth, creators: NDArray[Any]) -> None:
         super().__init__(truth, creators, truth.people.fame)
 
-    def possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
-        """Nobody follows oneself, or twice."""
+    def is_possible(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+        """Returns (N,) bool: False if the user is the creator or follows them already."""
         return np.asarray(
-            super().possible(user, item) & ~self._edge(self.truth.follow_keys, user, self.owners[item])
+            super().is_possible(user, item) & ~self._edge(self.truth.follow_keys, user, self.owners[item])
         )
 
-    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+    def preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, creator = self.truth.people, self.owners[item]
         return np.asarray(
             0.8 * self._match(people.taste[user], people.voice[creator])
             + 0.6 * people.skill[creator]
             + 0.8 * pair_normal(user, creator, self.truth.salt)
-            + 0.3 * self._near(user, item)
+            + 0.3 * self._city_preference(user, item)
             + 0.8 * self._edge(self.truth.friend_keys, user, creator)
             + 0.8 * people.biases[user, TASKS.index("follow")]
         )
 
 
-class LiveTastes(KindTastes):
-    """Worth is seconds: one minute, four more, and twenty-five more."""
+class LiveTastes(ItemTypeTastes):
+    """The worth is seconds: one minute, four more, and 25 more."""
 
     labels = (
         Label("watch_1m", 0.25, worth=60.0),
@@ -156,7 +154,7 @@ class LiveTastes(KindTastes):
     def __init__(self, truth: Truth, hosts: NDArray[Any]) -> None:
         super().__init__(truth, hosts, truth.people.fame)
 
-    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+    def preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, host = self.truth.people, self.owners[item]
         return np.asarray(
             0.7 * self._match(people.taste[user], people.voice[host])
@@ -164,27 +162,27 @@ class LiveTastes(KindTastes):
             + 0.6 * pair_normal(user, host, self.truth.salt)
             + 0.6 * self._edge(self.truth.follow_keys, user, host)
             + 0.5 * self._edge(self.truth.friend_keys, user, host)
-            + 0.4 * self._near(user, item)
+            + 0.4 * self._city_preference(user, item)
         )
 
 
-class RoomTastes(KindTastes):
-    """``songs (N, 5)``: rows of the songs of each room, those of more that its owner likes best."""
+class RoomTastes(ItemTypeTastes):
+    """``songs`` (N, 5): song rows of each room, the ones its owner prefers among four times as many."""
 
     labels = (Label("join", 0.05, worth=1.0),)
 
     def __init__(self, truth: Truth, owners: NDArray[Any], rng: np.random.Generator) -> None:
         super().__init__(truth, owners, zipf_weights(len(owners), 0.5))
-        looks = weighted_rows(truth.songs.weight, len(owners) * 4 * SONGS_OF_A_ROOM, rng).reshape(
+        candidates = weighted_rows(truth.songs.weight, len(owners) * 4 * SONGS_PER_ROOM, rng).reshape(
             len(owners), -1
         )
-        liking = np.einsum("od,osd->os", truth.people.taste[owners], truth.songs.vector[looks])
-        best = np.argsort(-liking, axis=1, kind="stable")[:, :SONGS_OF_A_ROOM]
-        self.songs = np.take_along_axis(looks, best, axis=1)
+        preference = np.einsum("od,osd->os", truth.people.taste[owners], truth.songs.vector[candidates])
+        best = np.argsort(-preference, axis=1, kind="stable")[:, :SONGS_PER_ROOM]
+        self.songs = np.take_along_axis(candidates, best, axis=1)
         mean = truth.songs.vector[self.songs].mean(axis=1)
         self.vector = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
 
-    def liking(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
+    def preference(self, user: NDArray[Any], item: NDArray[Any]) -> NDArray[Any]:
         people, owner = self.truth.people, self.owners[item]
         family = (people.family[user] == people.family[owner]) & (people.family[user] > 0)
         return np.asarray(
@@ -192,5 +190,5 @@ class RoomTastes(KindTastes):
             + 0.4 * pair_normal(user, owner, self.truth.salt)
             + 1.5 * self._edge(self.truth.friend_keys, user, owner)
             + 1.0 * family
-            + 0.3 * self._near(user, item)
+            + 0.3 * self._city_preference(user, item)
         )

@@ -1,17 +1,16 @@
-"""What the world's scenes recommend beside works: songs to sing, creators to follow, live rooms, song rooms.
+"""Item types of the world other than works: songs to sing, creators to follow, live rooms, song rooms.
 
-Everything comes from the tastes that works are judged by. Each kind has a log of what was shown in the
-world's weeks and what users did, half of it drawn by how widely the platform shows an item, half the best of
-three by a noisy look; its counters and lists are folds of that log.
+They come from the same tastes as feedback to works. Each type has a log of impressions in the weeks of the
+world. Half of them are drawn by the weight of an item, half are the best of three by a noisy estimate. The
+counters and lists of the type are aggregates of this log.
 
-    kind       items                               a user does             because of
-    song       songs, most with accompaniment      sing                    song, voice that suits it, fancy,
-               era
-    creator    creators                            follow                  voice, skill, fancy, city, friend
-    live       rooms of hosts, who are creators    watch 1, 5, 30 minutes  voice, skill, fancy, city, friend,
-               follow
-    room       song rooms of any user, five songs  join                    the room's songs, friend, family,
-               city
+    type       items                               feedback                caused by
+    song       songs, most with accompaniment      sing                    song, suitable voice, pair, era
+    creator    creators                            follow                  voice, skill, pair, city, friend
+    live       rooms of hosts, who are creators    watch 1, 5, 30 minutes  voice, skill, pair, city, friend,
+                                                                           follow
+    room       song rooms of any user, five songs  join                    songs of the room, friend, family,
+                                                                           city
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from karec.catalog.snapshot import Snapshot
 from karec.catalog.table import Table
 from karec.lab.simulate.world.item_type_tastes import (
     CreatorTastes,
-    KindTastes,
+    ItemTypeTastes,
     LiveTastes,
     RoomTastes,
     SongTastes,
@@ -42,10 +41,10 @@ from karec.lab.simulate.world.sampling import weighted_rows
 from karec.refresh.item_types import DerivedItemType
 
 FIRST_LIVE_ID, FIRST_ROOM_ID = 2_000_000_001, 3_000_000_001
-SHOWN = 20  # items of each kind that are shown to a user, on average
-LOOKS = 3
-NOISE = 1.5  # of a look
-WORKS_EACH = 50  # works of a song or host that a room's vector is made of, the latest
+IMPRESSIONS_PER_USER = 20  # of each type, on average
+N_CANDIDATES = 3
+NOISE = 1.5  # standard deviation of the estimate of a candidate
+WORKS_PER_KEY = 50  # latest works of a song or host in the vector of a room
 MEANING = {
     "song": Meaning(enjoyed=("sing",)),
     "creator": Meaning(enjoyed=("follow",), followed=("follow",)),
@@ -56,37 +55,35 @@ LISTS = ("history", "skipped", "liked")
 
 
 @dataclass(frozen=True, eq=False)
-class WorldKind:
-    """``made`` is published; ``tastes`` and ``hours`` (None: always there) are the truth, by row of its
-    items."""
+class WorldItemType:
+    """``made``: what is published; ``tastes``, ``hours`` (None: always open): the truth, by item row."""
 
     made: DerivedItemType
-    tastes: KindTastes
+    tastes: ItemTypeTastes
     hours: OpeningHours | None
 
-    def on_at(self, time_ms: int) -> NDArray[Any]:
-        """Ids of the items that are there at a moment."""
+    def open_ids(self, time_ms: int) -> NDArray[Any]:
+        """Returns the ids of the items that are open at a moment."""
         ids = np.asarray(self.made.item_type.items.ids)
-        return ids if self.hours is None else ids[self.hours.open_at(np.arange(len(ids)), time_ms)]
+        return ids if self.hours is None else ids[self.hours.is_open_at(np.arange(len(ids)), time_ms)]
 
     def value(self, user_rows: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
-        """(N,) what the scene is for, expected of ``user_rows (N,)`` and items ``ids (N,)``: a chance, or
-        seconds."""
+        """Returns (N,) the expected value of the scene's objective: a probability, or seconds."""
         return self.tastes.value(user_rows, self.made.item_type.items.lookup(ids))
 
 
-def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, WorldKind]:
-    """The kinds of ``world`` as of ``snapshot``, the platform that is served: users are those of the world,
-    in order.
+def make_item_types(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, WorldItemType]:
+    """Makes the item types of ``world`` at the moment of ``snapshot``, which has the users of the world in
+    order.
 
-    The same world, snapshot and seed give the same arrays. O(users · SHOWN + works log works): 2 s for the
-    demo's.
+    The same world, snapshot and seed give the same arrays. Cost: O(users · IMPRESSIONS_PER_USER + works log
+    works): 2 s for the demo.
     """
     begin_ms = world.dataset.snapshot.time_ms
-    kinds = {}
-    for at, (name, tastes) in enumerate(_tastes(world, seed).items()):
-        rng = np.random.default_rng([seed, at])
-        hours = OpeningHours.draw(len(tastes), rng) if name in ("live", "room") else None
+    item_types = {}
+    for number, (name, tastes) in enumerate(_tastes(world, seed).items()):
+        rng = np.random.default_rng([seed, number])
+        hours = OpeningHours.from_random(len(tastes), rng) if name in ("live", "room") else None
         table, works_of = _items(name, tastes, snapshot, rng)
         shown = _log(tastes, hours, table, snapshot, begin_ms, rng)
         before = replace(
@@ -96,15 +93,15 @@ def make_kinds(world: World, snapshot: Snapshot, *, seed: int = 0) -> dict[str, 
             user_scene_counters=None,
         )
         after = advance(before, shown, snapshot.time_ms)
-        of_kind = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
-        lists = {each: after.relations[each] for each in of_kind}
-        kinds[name] = WorldKind(
+        names = [*LISTS, *(["follows"] if MEANING[name].followed else [])]
+        lists = {relation: after.relations[relation] for relation in names}
+        item_types[name] = WorldItemType(
             DerivedItemType(ItemType(after.works, lists, MEANING[name]), works_of), tastes, hours
         )
-    return kinds
+    return item_types
 
 
-def _tastes(world: World, seed: int) -> dict[str, KindTastes]:
+def _tastes(world: World, seed: int) -> dict[str, ItemTypeTastes]:
     truth, people = world.truth, world.truth.people
     rng = np.random.default_rng([seed, 17])
     hosts = people.creators
@@ -118,9 +115,9 @@ def _tastes(world: World, seed: int) -> dict[str, KindTastes]:
 
 
 def _items(
-    name: str, tastes: KindTastes, snapshot: Snapshot, rng: np.random.Generator
+    name: str, tastes: ItemTypeTastes, snapshot: Snapshot, rng: np.random.Generator
 ) -> tuple[Table, Relation]:
-    """What the platform knows of the items, and the works that their vectors are made of."""
+    """Returns the table of the items, and the works that their vectors are made of."""
     n = len(tastes)
     columns: dict[str, NDArray[Any]] = {}
     if isinstance(tastes, SongTastes):
@@ -142,47 +139,45 @@ def _items(
 
 
 def _works_of(snapshot: Snapshot, role: str, keys: NDArray[Any], item: NDArray[Any], n: int) -> Relation:
-    """For each of n items the latest WORKS_EACH works of each of its ``keys (M,)``, which belong to ``item
-    (M,)``."""
+    """Returns for each of n items the latest WORKS_PER_KEY works of its ``keys`` (M,), by ``item`` (M,)."""
     works = snapshot.works
     order = np.lexsort((-np.asarray(works[PUBLISHED]), works[role]))
     ordered = np.asarray(works[role])[order]
     low, high = np.searchsorted(ordered, keys), np.searchsorted(ordered, keys, side="right")
-    count = np.minimum(high - low, WORKS_EACH)
+    count = np.minimum(high - low, WORKS_PER_KEY)
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     rows = order[np.repeat(low, count) + within]
     return Relation.from_pairs(np.repeat(item, count), np.asarray(works.ids)[rows], n)
 
 
 def _log(
-    tastes: KindTastes,
+    tastes: ItemTypeTastes,
     hours: OpeningHours | None,
     table: Table,
     snapshot: Snapshot,
     begin_ms: int,
     rng: np.random.Generator,
 ) -> Impressions:
-    """Items shown to users from ``begin_ms`` until the snapshot, and what users did; nobody is shown an own
-    one."""
+    """Returns impressions from ``begin_ms`` to the snapshot with feedback; none of a user's own items."""
     people = tastes.truth.people
-    n = SHOWN * len(people)
+    n = IMPRESSIONS_PER_USER * len(people)
     user = weighted_rows(people.activity, n, rng)
     time_ms = np.sort(rng.integers(begin_ms, snapshot.time_ms, n))
-    item = _drawn(tastes, hours, user, time_ms, rng)
-    there = (
+    item = _draw_items(tastes, hours, user, time_ms, rng)
+    rows = (
         np.flatnonzero((item >= 0) & (tastes.owners[item] != user))
-        if tastes.owned
+        if tastes.has_owners
         else np.flatnonzero(item >= 0)
     )
-    user, item, time_ms = user[there], item[there], time_ms[there]
+    user, item, time_ms = user[rows], item[rows], time_ms[rows]
     tastes.calibrate(user, item)
-    chances = tastes.chances(user, item)
-    coin = rng.random((len(chances), len(user)))
+    probabilities = tastes.probabilities(user, item)
+    uniforms = rng.random((len(probabilities), len(user)))
     labels = {}
-    reached, before = np.ones(len(user), bool), np.ones(len(user))
-    for name, draw in zip(chances, coin, strict=True):
-        reached = reached & (draw * before < chances[name])
-        before = chances[name]
+    reached, parent = np.ones(len(user), bool), np.ones(len(user))
+    for name, uniform in zip(probabilities, uniforms, strict=True):
+        reached = reached & (uniform * parent < probabilities[name])
+        parent = probabilities[name]
         labels[name] = reached.astype(np.uint8)
     scene = np.full(len(user), -1, np.int32)
     return Impressions(
@@ -190,36 +185,41 @@ def _log(
     )
 
 
-def _drawn(
-    tastes: KindTastes,
+def _draw_items(
+    tastes: ItemTypeTastes,
     hours: OpeningHours | None,
     user: NDArray[Any],
     time_ms: NDArray[Any],
     rng: np.random.Generator,
 ) -> NDArray[Any]:
-    """(M,) the item that each is shown, −1 where none is there."""
+    """Returns (M,) the shown items, −1 if none is open."""
     item = np.full(len(user), -1)
-    for rows, there in _together(hours, time_ms, len(tastes)):
-        if not len(there):
+    for rows, items in _group_by_half_hour(hours, time_ms, len(tastes)):
+        if not len(items):
             continue
-        looks = there[weighted_rows(tastes.weight[there], LOOKS * len(rows), rng)].reshape(LOOKS, -1)
-        liking = [tastes.liking(user[rows], look) + NOISE * rng.standard_normal(len(rows)) for look in looks]
-        best = looks[np.argmax(liking, axis=0), np.arange(len(rows))]
-        item[rows] = np.where(rng.random(len(rows)) < 0.5, best, looks[0])
+        candidates = items[weighted_rows(tastes.weight[items], N_CANDIDATES * len(rows), rng)].reshape(
+            N_CANDIDATES, -1
+        )
+        preference = [
+            tastes.preference(user[rows], candidate) + NOISE * rng.standard_normal(len(rows))
+            for candidate in candidates
+        ]
+        best = candidates[np.argmax(preference, axis=0), np.arange(len(rows))]
+        item[rows] = np.where(rng.random(len(rows)) < 0.5, best, candidates[0])
     return item
 
 
-def _together(
+def _group_by_half_hour(
     hours: OpeningHours | None, time_ms: NDArray[Any], n: int
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """(rows of a half hour, items that are there in its middle); all rows at once where items are always
-    there."""
+    """Returns (rows of a half hour, items open in its middle); all rows at once if items are always open."""
     if hours is None:
         return [(np.arange(len(time_ms)), np.arange(n))]
-    half = time_ms // hours.HALF_HOUR_MS
-    parts = np.split(np.arange(len(time_ms)), np.flatnonzero(np.diff(half)) + 1)
-    middle = [int(half[rows[0]]) * hours.HALF_HOUR_MS + hours.HALF_HOUR_MS // 2 for rows in parts]
-    everything = np.arange(n)
+    half_hours = time_ms // hours.HALF_HOUR_MS
+    parts = np.split(np.arange(len(time_ms)), np.flatnonzero(np.diff(half_hours)) + 1)
+    middles = [int(half_hours[rows[0]]) * hours.HALF_HOUR_MS + hours.HALF_HOUR_MS // 2 for rows in parts]
+    all_items = np.arange(n)
     return [
-        (rows, np.flatnonzero(hours.open_at(everything, ms))) for rows, ms in zip(parts, middle, strict=True)
+        (rows, np.flatnonzero(hours.is_open_at(all_items, ms)))
+        for rows, ms in zip(parts, middles, strict=True)
     ]

@@ -13,13 +13,12 @@ from karec.lab.simulate.world.sampling import weighted_rows
 from karec.lab.simulate.world.tastes import UTC_OFFSET_MS, pair_uniform
 from karec.times import DAY_MS, HOUR_MS
 
-OPEN_DAYS = 0.8  # share of days on which a room opens
+OPEN_DAY_FRACTION = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class OpeningHours:
-    """``hour``, ``length_ms`` of R rooms; the days and minutes are a fixed function of room, day and
-    ``salt``."""
+    """``hour``, ``length_ms`` of R rooms. Days and minutes are a fixed function of room, day and ``salt``."""
 
     HALF_HOUR_MS: ClassVar[int] = HOUR_MS // 2
     hour: NDArray[Any]
@@ -27,19 +26,20 @@ class OpeningHours:
     salt: int
 
     @classmethod
-    def draw(cls, n: int, rng: np.random.Generator) -> Self:
+    def from_random(cls, n: int, rng: np.random.Generator) -> Self:
         hour = weighted_rows(np.array(HOURS, float), n, rng)
         return cls(hour, (rng.uniform(1.0, 5.0, n) * HOUR_MS).astype(np.int64), int(rng.integers(1 << 62)))
 
-    def open_at(self, rooms: NDArray[Any], time_ms: int) -> NDArray[Any]:
-        """(N,) bool: whether each of ``rooms (N,)`` is open at a moment. A room may stay open past
-        midnight."""
+    def is_open_at(self, rooms: NDArray[Any], time_ms: int) -> NDArray[Any]:
+        """Returns (N,) bool: True for ``rooms`` (N,) open at a moment. A room may stay open past midnight."""
         today = (time_ms + UTC_OFFSET_MS) // DAY_MS
         is_open = np.zeros(len(rooms), bool)
         for day in (today - 1, today):
             days = np.full(len(rooms), day)
-            late = pair_uniform(rooms, days, self.salt + 1)
-            start = day * DAY_MS - UTC_OFFSET_MS + (HOUR_MS * (self.hour[rooms] + late)).astype(np.int64)
-            opens = pair_uniform(rooms, days, self.salt) < OPEN_DAYS
-            is_open |= opens & (start <= time_ms) & (time_ms < start + self.length_ms[rooms])
+            delay_hours = pair_uniform(rooms, days, self.salt + 1)
+            start = (
+                day * DAY_MS - UTC_OFFSET_MS + (HOUR_MS * (self.hour[rooms] + delay_hours)).astype(np.int64)
+            )
+            opens_on_day = pair_uniform(rooms, days, self.salt) < OPEN_DAY_FRACTION
+            is_open |= opens_on_day & (start <= time_ms) & (time_ms < start + self.length_ms[rooms])
         return is_open

@@ -1,7 +1,7 @@
-"""Users of the karaoke platform: where they live, what they like, how they sing, whom they know.
+"""Users of the karaoke platform: home, taste, voice, follows and friends.
 
-Families (singing groups) share taste and often a city, so friends resemble each other. Creators are users;
-how many works they upload falls off as Zipf. All arrays are by user row.
+Families (singing groups) share a taste and often a city, so friends are similar. Creators are users; their
+numbers of works follow a Zipf distribution. All arrays are by user row.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ AGE_BANDS = ["under 18", "18-24", "25-34", "35-44", "45-54", "55 and over"]
 GENDERS = ["unknown", "female", "male"]
 LEVELS = ["listener", "singer", "regular", "star"]
 MAX_FOLLOWS = 200
-LEAST_REGISTER_DAYS = 75.0  # of those who are no newcomers
-NEWCOMERS = 0.25  # share of users who join during the world's weeks
+MIN_REGISTER_DAYS = 75.0  # of users who are not newcomers
+NEWCOMER_FRACTION = 0.25  # of users, who join during the weeks of the world
 
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """U users. ``taste`` and ``voice (U, DIMENSION) float32`` have unit rows; ``family`` 0 is "none".
+    """U users.
 
-    ``skill``, ``medium`` (likes video) ~ N(0, 1); ``local`` (cares for the own city) and ``novelty`` (cares
-    for fresh works) in [0, 2]; ``biases (U, K)`` ~ N(0, 1), one a kind of feedback. ``activity`` weighs who
-    is online. ``register_days``: days since the user joined, as of the snapshot; a newcomer's may be
-    negative: joins so many days later. ``creators`` are user rows, most prolific first, ``fame`` their
-    weights; newcomers are none.
+    taste, voice   (U, DIMENSION) float32 unit rows
+    family         0: none
+    skill, medium  N(0, 1); medium: preference for video
+    local          preference for the own city, in [0, 2]
+    novelty        preference for fresh works, in [0, 2]
+    biases         (U, K) N(0, 1), one for each kind of feedback
+    activity       weight of the user among those online
+    register_days  days since the user joined, at the snapshot; negative if a newcomer joins later
+    creators       user rows, most prolific first, without newcomers
+    fame           weights of the creators
     """
 
     city: NDArray[Any]
@@ -58,36 +63,36 @@ class People:
 
     @property
     def newcomers(self) -> NDArray[Any]:
-        """(U,) bool: joins during the world's weeks."""
-        return np.asarray(self.register_days < LEAST_REGISTER_DAYS)
+        """(U,) bool: users who join during the weeks of the world."""
+        return np.asarray(self.register_days < MIN_REGISTER_DAYS)
 
     def levels(self, n_works: NDArray[Any]) -> NDArray[Any]:
-        """(U,) int32 codes of LEVELS, by the number of works uploaded."""
+        """Returns (U,) int32 codes of LEVELS by the number of uploaded works."""
         return np.asarray(np.digitize(n_works, [1, 5, 50]).astype(np.int32))
 
 
 def make_people(
     n_users: int, n_works: int, n_kinds: int, before_days: int, days: int, rng: np.random.Generator
 ) -> People:
-    """Users, some of whom upload ``n_works`` works between them, and who give ``n_kinds`` of feedback.
+    """Draws users, of whom some upload ``n_works`` works and all give ``n_kinds`` kinds of feedback.
 
-    Newcomers join evenly over the ``before_days`` before the snapshot and the ``days`` after it.
+    Newcomers join uniformly over the ``before_days`` before the snapshot and the ``days`` after it.
     """
     n_families = 1 + max(n_users // 40, 1)
     family = 1 + weighted_rows(zipf_weights(n_families - 1, 0.6), n_users, rng)
     family[rng.random(n_users) < 0.35] = 0
     city = weighted_rows(zipf_weights(N_CITIES, 0.9), n_users, rng)
-    home = weighted_rows(zipf_weights(N_CITIES, 0.9), n_families, rng)
-    at_home = (family > 0) & (rng.random(n_users) < 0.6)
-    city[at_home] = home[family[at_home]]
-    shared = unit_rows(rng.standard_normal((n_families, DIMENSION)))[family]
-    shared[family == 0] = 0.0
-    taste = unit_rows(shared + 0.9 * unit_rows(rng.standard_normal((n_users, DIMENSION))))
+    family_city = weighted_rows(zipf_weights(N_CITIES, 0.9), n_families, rng)
+    lives_with_family = (family > 0) & (rng.random(n_users) < 0.6)
+    city[lives_with_family] = family_city[family[lives_with_family]]
+    family_taste = unit_rows(rng.standard_normal((n_families, DIMENSION)))[family]
+    family_taste[family == 0] = 0.0
+    taste = unit_rows(family_taste + 0.9 * unit_rows(rng.standard_normal((n_users, DIMENSION))))
     voice = unit_rows(0.5 * taste + unit_rows(rng.standard_normal((n_users, DIMENSION))))
     n_creators = int(np.clip(n_works // 8, 1, max(n_users * 2 // 5, 1)))
-    register_days = np.exp(rng.uniform(np.log(LEAST_REGISTER_DAYS), np.log(2500.0), n_users))
+    register_days = np.exp(rng.uniform(np.log(MIN_REGISTER_DAYS), np.log(2500.0), n_users))
     order = rng.permutation(n_users)
-    n_newcomers = int(NEWCOMERS * n_users)
+    n_newcomers = int(NEWCOMER_FRACTION * n_users)
     register_days[order[n_users - n_newcomers :]] = before_days - rng.uniform(
         0.0, before_days + days, n_newcomers
     )
@@ -112,25 +117,26 @@ def make_people(
 
 
 def follow_graph(people: People, rng: np.random.Generator) -> NDArray[Any]:
-    """(E,) int64 sorted unique keys follower · U + creator; each is the best of three creators by voice and
-    city.
+    """Returns (E,) int64 sorted unique keys follower · U + creator.
 
-    Newcomers follow nobody.
+    Each creator is the best of three by voice and city. Newcomers follow no creator.
     """
     n = len(people)
-    wanted = np.minimum(np.exp(1.6 + rng.standard_normal(n)), MAX_FOLLOWS).astype(np.int64)
-    wanted[people.newcomers] = 0
-    follower = np.repeat(np.arange(n), wanted)
+    n_follows = np.minimum(np.exp(1.6 + rng.standard_normal(n)), MAX_FOLLOWS).astype(np.int64)
+    n_follows[people.newcomers] = 0
+    follower = np.repeat(np.arange(n), n_follows)
     options = people.creators[weighted_rows(people.fame, 3 * len(follower), rng)].reshape(3, -1)
-    appeal = np.stack([_closeness(people, follower, option) for option in options])
-    creator = options[np.argmax(appeal, axis=0), np.arange(len(follower))]
+    closeness = np.stack([_closeness(people, follower, option) for option in options])
+    creator = options[np.argmax(closeness, axis=0), np.arange(len(follower))]
     keys = np.unique(follower * n + creator)
     return np.asarray(keys[_not_self(keys, n)])
 
 
 def friend_graph(people: People, rng: np.random.Generator) -> NDArray[Any]:
-    """(E,) int64 sorted unique keys user · U + friend, both directions: two in the family and two in the
-    city."""
+    """Returns (E,) int64 sorted unique keys user · U + friend, in both directions.
+
+    Each user gets two friends in the family and two in the city.
+    """
     n = len(people)
     pairs = []
     for group, members in ((people.family, people.family > 0), (people.city, np.ones(n, bool))):
@@ -145,7 +151,7 @@ def friend_graph(people: People, rng: np.random.Generator) -> NDArray[Any]:
 
 
 def as_relation(keys: NDArray[Any], n_users: int, ids: NDArray[Any]) -> Relation:
-    """Keys user · U + other → for each user row the other's ids, at moment 0 (before records began)."""
+    """Returns the keys user · U + other as ids of the others by user row, at moment 0."""
     rows, others = np.divmod(keys, n_users)
     return Relation.from_pairs(rows, ids[others], n_users, np.zeros(len(keys), np.int64))
 

@@ -1,4 +1,4 @@
-"""make_world: a karaoke platform from a seed, as a dataset to learn from and the truth to measure against."""
+"""Makes a karaoke platform from a seed: a dataset to learn from, and the truth to evaluate against."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from karec.lab.simulate.world.people import (
     make_people,
 )
 from karec.lab.simulate.world.policy import Policy, Shown
-from karec.lab.simulate.world.satiation import FORMER, Satiation
+from karec.lab.simulate.world.satiation import UNFITTED, Satiation
 from karec.lab.simulate.world.tastes import AFTER, RATES, SCENES, TASKS, Truth, sigmoid
 from karec.times import DAY_MS, Progress
 
@@ -55,9 +55,9 @@ PARTS = ("people", "graphs", "songs", "works", "warm", "warm feedback", "shown",
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """``dataset`` is what a platform would know; ``truth`` is what it cannot know. Rows of ``truth`` are rows
-    of ``dataset.snapshot.users`` and ``.works``. ``start`` is the platform a week earlier, ``past`` what was
-    shown since.
+    """``dataset``: what a platform would know; ``truth``: what it cannot know, by the same rows.
+
+    ``start``: the platform a week earlier; ``past``: the impressions since then.
     """
 
     dataset: Dataset
@@ -68,7 +68,7 @@ class World:
     def chances(
         self, user_rows: NDArray[Any], work_rows: NDArray[Any], time_ms: NDArray[Any], scene: NDArray[Any]
     ) -> NDArray[Any]:
-        """(N, T): the true chance of each of the dataset's tasks, with nothing alike shown just before."""
+        """Returns (N, T): true probabilities of the dataset's tasks, without satiation."""
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         return np.stack([chances[task] for task in self.dataset.tasks], axis=1)
 
@@ -80,8 +80,7 @@ class World:
         time_ms: NDArray[Any],
         scene: NDArray[Any],
     ) -> NDArray[Any]:
-        """(N, names): the true chance of each label named, and of ``play_time`` the expected seconds of
-        play."""
+        """Returns (N, names): true probabilities of labels; of ``play_time`` the expected seconds."""
         chances = self.truth.probabilities(user_rows, work_rows, time_ms=time_ms, scene=scene)
         duration_ms = self.truth.works.duration_ms[work_rows]
         return np.stack(
@@ -100,20 +99,25 @@ def make_world(
     *,
     days: int = 14,
     seed: int = 0,
-    satiation: Satiation = FORMER,
+    satiation: Satiation = UNFITTED,
     progress: Progress | None = None,
 ) -> World:
-    """A platform with ``n_works`` works and ``n_exposures`` exposures over ``days`` days from 2021-03-01
-    (China time).
+    """Makes a platform with ``n_works`` works and ``n_exposures`` impressions over ``days`` days from
+    2021-03-01.
 
-    Works were uploaded over the 60 days before and the ``days`` themselves: the snapshot holds all of them,
-    and those with ``upload_ms > time_ms`` are not there yet. Another n_exposures // 2 exposures of the week
-    before are folded into the snapshot, as counters and histories. A quarter of the users joins in those
-    weeks, so that some of the test are new. The last two days are the test, the two before validation.
+    Works are uploaded over the 60 days before and the ``days`` themselves. The snapshot has all of them;
+    those with ``upload_ms > time_ms`` do not exist yet. Another n_exposures // 2 impressions of the week
+    before are aggregated into the snapshot as counters and histories. A quarter of the users joins in these
+    weeks, so the test contains new users. The last two days are the test, the two before are validation. Time
+    zone: China.
 
-    The same sizes, days and seed give the same arrays: each part draws from its own child of
-    ``SeedSequence(seed)``, and no sum depends on the number of threads. O(n log n) in each size; 1e6 works
-    with 2e6 exposures take about 10 s and 1 GiB on one core. ValueError for sizes too small to split.
+    The same arguments give the same arrays: each part draws from its own child of ``SeedSequence(seed)``, and
+    no sum depends on the number of threads.
+
+    Raises:
+        ValueError: sizes that are too small to split.
+
+    Cost: O(n log n) in each size. 1e6 works with 2e6 impressions take about 10 s and 1 GiB on one core.
     """
     _check_sizes(n_works, n_users, n_exposures, days, seed)
     rngs = dict(
@@ -123,36 +127,43 @@ def make_world(
     steps = itertools.count()
     n_steps = 4 + -(-n_warm // CHUNK) + -(-n_exposures // CHUNK)
 
-    def say(what: str) -> None:
+    def report(what: str) -> None:
         if progress is not None:
             progress(next(steps), n_steps, what)
 
-    say("users")
+    report("users")
     people = make_people(n_users, n_works, len(TASKS), WARM_DAYS, days, rngs["people"])
     edges = {
         "follow_keys": follow_graph(people, rngs["graphs"]),
         "friend_keys": friend_graph(people, rngs["graphs"]),
     }
-    say("works")
+    report("works")
     tag_vectors = make_tag_vectors(rngs["songs"])
     songs = make_songs(n_works, tag_vectors, rngs["songs"])
     works = make_works(n_works, people, songs, START_MS - BEFORE_DAYS * DAY_MS, end_ms, rngs["works"])
-    say("what was shown in the week before")
+    report("impressions of the week before")
     policy = Policy(people, songs, works, START_MS, tag_vectors=tag_vectors, **edges, satiation=satiation)
     warm = policy.show(n_warm, warm_ms, START_MS, rngs["warm"])
-    say("what was shown")
+    report("impressions")
     shown = policy.show(n_exposures, START_MS, end_ms, rngs["shown"])
     salt = int(rngs["salt"].integers(1 << 62))
-    flat = dict.fromkeys(TASKS, 0.0)
+    no_intercepts = dict.fromkeys(TASKS, 0.0)
     truth = Truth(
-        people, songs, works, **edges, salt=salt, time_ms=end_ms, intercepts=flat, satiation=satiation
+        people,
+        songs,
+        works,
+        **edges,
+        salt=salt,
+        time_ms=end_ms,
+        intercepts=no_intercepts,
+        satiation=satiation,
     )
-    truth = replace(truth, intercepts=_calibrated(truth, shown))
+    truth = replace(truth, intercepts=_calibrate(truth, shown))
     start = _snapshot(truth, warm_ms)
-    past = _feedback(truth, start, warm, rngs["warm feedback"], say)
-    exposures = _feedback(truth, start, shown, rngs["feedback"], say)
+    past = _feedback(truth, start, warm, rngs["warm feedback"], report)
+    exposures = _feedback(truth, start, shown, rngs["feedback"], report)
     snapshot = advance(start, past, START_MS)
-    say("done")
+    report("done")
     until = (end_ms - 4 * DAY_MS, end_ms - 2 * DAY_MS)
     tasks = ("click", "long_view", "like")
     return World(Dataset("world", snapshot, exposures, *until, tasks, {"like": 2.0}), truth, start, past)
@@ -161,48 +172,44 @@ def make_world(
 def _check_sizes(n_works: int, n_users: int, n_exposures: int, days: int, seed: int) -> None:
     sizes = {"n_works": (n_works, MIN_WORKS), "n_users": (n_users, MIN_USERS)}
     sizes |= {"n_exposures": (n_exposures, MIN_EXPOSURES), "days": (days, MIN_DAYS), "seed": (seed, 0)}
-    for name, (value, least) in sizes.items():
-        if value < least or value != int(value):
-            raise ValueError(f"{name} must be an integer ≥ {least}, got {value!r}")
+    for name, (value, minimum) in sizes.items():
+        if value < minimum or value != int(value):
+            raise ValueError(f"{name} must be an integer ≥ {minimum}, got {value!r}")
 
 
-def _calibrated(truth: Truth, shown: Shown) -> dict[str, float]:
-    """Intercepts that give each task its rate of RATES on (a sample of) what was shown, by bisection."""
+def _calibrate(truth: Truth, shown: Shown) -> dict[str, float]:
+    """Returns intercepts that give each task its rate of RATES on a sample of ``shown``, by bisection."""
     rows = np.arange(0, len(shown), max(len(shown) // 100_000, 1))
     user = shown.user[rows]
     causes = truth.causes(user, shown.work[rows], shown.time_ms[rows], shown.scene[rows])
     repeats = {cause: count[rows] for cause, count in shown.repeats.items()}
     intercepts: dict[str, float] = {}
-    reached: dict[str, NDArray[Any]] = {}
+    probabilities: dict[str, NDArray[Any]] = {}
     for task in TASKS:
-        before = AFTER[task]
-        possible = np.ones(len(rows)) if before is None else reached[before]
+        parent = AFTER[task]
+        reach = np.ones(len(rows)) if parent is None else probabilities[parent]
         if task == "follow":
-            possible = possible * (causes["follow"] == 0)
+            reach = reach * (causes["follow"] == 0)
         logits = truth.logits(task, user, causes, repeats)
         low, high = -30.0, 30.0
         for _ in range(50):
             middle = 0.5 * (low + high)
-            too_many = float((possible * sigmoid(logits + middle)).mean()) > RATES[task]
-            low, high = (low, middle) if too_many else (middle, high)
+            is_too_high = float((reach * sigmoid(logits + middle)).mean()) > RATES[task]
+            low, high = (low, middle) if is_too_high else (middle, high)
         intercepts[task] = low
-        reached[task] = possible * sigmoid(logits + low)
+        probabilities[task] = reach * sigmoid(logits + low)
     return intercepts
 
 
 def _feedback(
-    truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, say: Callable[[str], None]
+    truth: Truth, snapshot: Snapshot, shown: Shown, rng: np.random.Generator, report: Callable[[str], None]
 ) -> Impressions:
-    """Draws what users did with what was shown: one draw for each stage of the funnel; play time follows from
-    them.
-
-    long_view means at least 70 % of the work heard, finish all of it.
-    """
+    """Draws the feedback to ``shown``: one draw per stage of the funnel; play time follows."""
     n = len(shown)
     labels = {task: np.empty(n, np.uint8) for task in TASKS}
     play_ms = np.empty(n, np.int64)
     for start in range(0, n, CHUNK):
-        say("feedback")
+        report("feedback")
         rows = slice(start, start + CHUNK)
         work = shown.work[rows]
         chances = truth.probabilities(
@@ -212,10 +219,10 @@ def _feedback(
             scene=shown.scene[rows],
             repeats={cause: count[rows] for cause, count in shown.repeats.items()},
         )
-        did = outcomes(chances, {task: rng.random(len(work)) for task in TASKS})
+        feedback = outcomes(chances, {task: rng.random(len(work)) for task in TASKS})
         for task in TASKS:
-            labels[task][rows] = did[task]
-        play_ms[rows] = play_ms_of(truth.works.duration_ms[work], did, rng.random(len(work)))
+            labels[task][rows] = feedback[task]
+        play_ms[rows] = play_ms_of(truth.works.duration_ms[work], feedback, rng.random(len(work)))
     return Impressions(
         snapshot.users.ids[shown.user],
         snapshot.works.ids[shown.work],
@@ -262,7 +269,7 @@ def _snapshot(truth: Truth, time_ms: int) -> Snapshot:
 
 
 def work_table(people: People, songs: Songs, works: Works, first: int = 0) -> Table:
-    """What a platform knows of ``works``, whose ids are those of the rows from ``first`` on."""
+    """Returns the table of ``works`` that a platform has. Ids are those of the rows from ``first`` on."""
     columns = {
         "creator_id": FIRST_USER_ID + works.creator,
         "song_id": FIRST_SONG_ID + works.song,

@@ -1,9 +1,9 @@
-"""What the platform showed before any model: sessions of users, and in each a feed drawn from plain channels.
+"""What the platform showed before any model: sessions of users, with pages from simple sources.
 
-A session has a scene, and a scene mixes channels: popular works, fresh ones, works of a tag the user likes
-(the best of three by a noisy look at the taste), works of followed creators, of friends, of the own city,
-other singers of a liked song, and random ones. Feedback does not steer it, so exposures are drawn first and
-feedback after.
+A session has a scene, and a scene mixes sources: popular works, fresh ones, works of a preferred tag (the
+best of three by a noisy estimate of the taste), works of followed creators, of friends, of the own city,
+other versions of a preferred song, and random works. Feedback has no influence, so impressions are drawn
+first and feedback later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from karec.lab.simulate.world.sampling import PrefixSampler, weighted_rows
 from karec.lab.simulate.world.satiation import Repeats, Satiation
 from karec.times import DAY_MS, HOUR_MS
 
-CHANNELS = ("popular", "fresh", "taste", "followed", "friends", "city", "song", "random")
+SOURCES = ("popular", "fresh", "taste", "followed", "friends", "city", "song", "random")
 SCENE_SHARES = [0.70, 0.12, 0.10, 0.08]
 MIXTURE = np.array(
     [
@@ -34,14 +34,14 @@ MIXTURE = np.array(
 HOURS = [5, 3, 2, 1, 1, 1, 2, 4, 5, 5, 5, 6, 8, 7, 5, 5, 5, 6, 8, 10, 12, 13, 12, 9]
 MEAN_SESSION = 9
 FRESH_WORKS = 0.02
-N_LOOKS = 3
+N_CANDIDATES = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """M works shown, in order of time: ``user``, ``work`` rows int64, ``time_ms`` int64, ``scene`` int32.
+    """M works in display order: ``user``, ``work`` rows int64, ``time_ms`` int64, ``scene`` int32.
 
-    ``repeats``: what was shown to the user just before, as ``Satiation.repeats`` counts it.
+    ``repeats``: similar works shown to the user just before, as ``Satiation.repeats`` counts them.
     """
 
     user: NDArray[Any]
@@ -55,7 +55,7 @@ class Shown:
 
 
 class _SocialEdges:
-    """A graph of users, from its sorted keys user · U + other."""
+    """Graph of users, from its sorted keys user · U + other."""
 
     def __init__(self, keys: NDArray[Any], n_users: int) -> None:
         users, self._others = np.divmod(keys, n_users)
@@ -63,14 +63,14 @@ class _SocialEdges:
         self._starts = np.cumsum(self._counts) - self._counts
 
     def draw(self, user: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        """(M,) int64: the row of a random neighbour of each user; −1 for a user without one."""
+        """Returns (M,) int64 rows of random neighbours; −1 for a user without one."""
         count = self._counts[user]
-        at = self._starts[user] + (rng.random(len(user)) * count).astype(np.int64)
-        return np.where(count > 0, np.append(self._others, -1)[np.minimum(at, len(self._others))], -1)
+        place = self._starts[user] + (rng.random(len(user)) * count).astype(np.int64)
+        return np.where(count > 0, np.append(self._others, -1)[np.minimum(place, len(self._others))], -1)
 
 
 class Policy:
-    """The channels over one world. Building costs O(W log W + U · tags)."""
+    """The sources of one world. Cost to build: O(W log W + U · tags)."""
 
     def __init__(
         self,
@@ -88,8 +88,8 @@ class Policy:
         self._satiation = satiation
         self._joined_ms = (snapshot_ms - DAY_MS * people.register_days).astype(np.int64)
         self._tag = songs.tag[works.song]
-        everyone = np.zeros(len(works), np.int64)
-        self._all = PrefixSampler(everyone, works.weight, 1)
+        one_group = np.zeros(len(works), np.int64)
+        self._all = PrefixSampler(one_group, works.weight, 1)
         self._by_tag = PrefixSampler(self._tag, works.weight, len(TAGS))
         self._by_city = PrefixSampler(people.city[works.creator], works.weight, N_CITIES)
         self._by_song = PrefixSampler(works.song, works.weight, len(songs))
@@ -99,19 +99,18 @@ class Policy:
         self._liked_tags = _liked_tags(people, songs, tag_vectors)
 
     def show(self, n: int, first_ms: int, last_ms: int, rng: np.random.Generator) -> Shown:
-        """``n`` works shown over [first_ms, last_ms), each after its upload.
+        """Draws ``n`` impressions over [first_ms, last_ms), each after the work's upload.
 
-        A user sees no work twice and no own work, as far as five attempts get it: where works are few some
-        do.
+        No user sees a work twice or an own work, except where five attempts find no other.
         """
         user, time_ms, scene = _sessions(self._people, self._joined_ms, n, first_ms, last_ms, rng)
         limit = np.searchsorted(self._works.upload_ms, time_ms, side="right")
         work = self._draw(user, scene, limit, rng)
         for _ in range(5):
-            again = np.flatnonzero(self._unwanted(user, work))
-            if not len(again):
+            rows = np.flatnonzero(self._is_unwanted(user, work))
+            if not len(rows):
                 break
-            work[again] = self._random(user[again], limit[again], rng)
+            work[rows] = self._random(user[rows], limit[rows], rng)
         repeats = self._satiation.repeats(user, self._works.creator[work], self._tag[work])
         return Shown(user, work, time_ms, scene, repeats)
 
@@ -128,13 +127,13 @@ class Policy:
             "song": self._same_song,
             "random": self._random,
         }
-        channel = (np.cumsum(MIXTURE, axis=1)[scene] < rng.random(len(user))[:, None]).sum(axis=1)
+        source = (np.cumsum(MIXTURE, axis=1)[scene] < rng.random(len(user))[:, None]).sum(axis=1)
         work = np.empty(len(user), np.int64)
-        for code, name in enumerate(CHANNELS):
-            rows = np.flatnonzero(channel == code)
+        for code, name in enumerate(SOURCES):
+            rows = np.flatnonzero(source == code)
             work[rows] = draws[name](user[rows], limit[rows], rng)
-        empty = np.flatnonzero(work < 0)
-        work[empty] = self._popular(user[empty], limit[empty], rng)
+        missing = np.flatnonzero(work < 0)
+        work[missing] = self._popular(user[missing], limit[missing], rng)
         return work
 
     def _popular(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -148,11 +147,11 @@ class Policy:
         return np.asarray(limit - 1 - ago % limit)
 
     def _taste(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        looks = np.stack(
-            [self._by_tag.draw(self._some_liked_tag(user, rng), limit, rng) for _ in range(N_LOOKS)]
+        candidates = np.stack(
+            [self._by_tag.draw(self._draw_tag(user, rng), limit, rng) for _ in range(N_CANDIDATES)]
         )
-        liking = np.stack([self._noisy_liking(user, look, rng) for look in looks])
-        return np.asarray(looks[np.argmax(liking, axis=0), np.arange(len(user))])
+        preference = np.stack([self._noisy_preference(user, candidate, rng) for candidate in candidates])
+        return np.asarray(candidates[np.argmax(preference, axis=0), np.arange(len(user))])
 
     def _by_neighbour(
         self, edges: _SocialEdges, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator
@@ -161,51 +160,54 @@ class Policy:
         return np.where(other < 0, -1, self._by_creator.draw(np.maximum(other, 0), limit, rng))
 
     def _same_song(self, user: NDArray[Any], limit: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        liked = self._by_tag.draw(self._some_liked_tag(user, rng), limit, rng)
+        liked = self._by_tag.draw(self._draw_tag(user, rng), limit, rng)
         return np.where(liked < 0, -1, self._by_song.draw(self._works.song[liked], limit, rng))
 
-    def _some_liked_tag(self, user: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    def _draw_tag(self, user: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         tag = (self._liked_tags[user] < rng.random(len(user), np.float32)[:, None]).sum(axis=1)
         return np.asarray(np.minimum(tag, len(TAGS) - 1))
 
-    def _noisy_liking(self, user: NDArray[Any], work: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    def _noisy_preference(
+        self, user: NDArray[Any], work: NDArray[Any], rng: np.random.Generator
+    ) -> NDArray[Any]:
         taste = self._people.taste[user]
         song = np.einsum("nd,nd->n", taste, self._songs.vector[self._works.song[work]])
         voice = np.einsum("nd,nd->n", taste, self._people.voice[self._works.creator[work]])
-        noisy = np.sqrt(DIMENSION) * (song + 0.6 * voice) + 1.5 * rng.standard_normal(len(user))
-        return np.where(work < 0, -np.inf, noisy)
+        preference = np.sqrt(DIMENSION) * (song + 0.6 * voice) + 1.5 * rng.standard_normal(len(user))
+        return np.where(work < 0, -np.inf, preference)
 
-    def _unwanted(self, user: NDArray[Any], work: NDArray[Any]) -> NDArray[Any]:
-        """(M,) bool: a creator's own work, or a work that was shown to the user in an earlier row."""
-        repeated = np.ones(len(user), bool)
-        repeated[np.unique(user * len(self._works) + work, return_index=True)[1]] = False
-        return np.asarray(repeated | (self._works.creator[work] == user))
+    def _is_unwanted(self, user: NDArray[Any], work: NDArray[Any]) -> NDArray[Any]:
+        """Returns (M,) bool: the user's own work, or a work of an earlier row of the user."""
+        is_repeated = np.ones(len(user), bool)
+        is_repeated[np.unique(user * len(self._works) + work, return_index=True)[1]] = False
+        return np.asarray(is_repeated | (self._works.creator[work] == user))
 
 
 def _liked_tags(people: People, songs: Songs, tag_vectors: NDArray[Any]) -> NDArray[Any]:
-    """(U, tags) float32 cumulative chances of a user's tags: softmax of taste · tag, weighed by the tag's
-    songs."""
+    """Returns (U, tags) float32 cumulative probabilities: softmax of taste · tag, weighted by the tag's
+    songs.
+    """
     supply = np.bincount(songs.tag, weights=songs.weight, minlength=len(TAGS))
-    liking = np.einsum("ud,td->ut", people.taste, tag_vectors)
-    chance = supply.astype(np.float32) ** 0.5 * np.exp(1.2 * np.sqrt(np.float32(DIMENSION)) * liking)
-    return np.asarray(np.cumsum(chance / chance.sum(axis=1, keepdims=True), axis=1), np.float32)
+    preference = np.einsum("ud,td->ut", people.taste, tag_vectors)
+    probability = supply.astype(np.float32) ** 0.5 * np.exp(1.2 * np.sqrt(np.float32(DIMENSION)) * preference)
+    return np.asarray(np.cumsum(probability / probability.sum(axis=1, keepdims=True), axis=1), np.float32)
 
 
 def _sessions(
     people: People, joined_ms: NDArray[Any], n: int, first_ms: int, last_ms: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """(user, time_ms, scene) of ``n`` works shown, in order of time: sessions of geometric length, most at
-    night.
+    """Returns (user, time_ms, scene) of ``n`` impressions in time order.
 
-    Who joins in [first_ms, last_ms) does so with a session, and has none before.
+    Sessions have geometric length and are most frequent at night. A user who joins in [first_ms, last_ms)
+    does so with a session and has none before.
     """
     lengths = rng.geometric(1.0 / MEAN_SESSION, n)
     session = np.repeat(np.arange(n), lengths)[:n] if n else np.empty(0, np.int64)
     n_sessions = int(session[-1]) + 1
     user, start = _visits(people.activity, joined_ms, n_sessions, first_ms, last_ms, rng)
-    passed = np.cumsum(rng.exponential(45_000.0, n).astype(np.int64) + 2_000)
+    elapsed = np.cumsum(rng.exponential(45_000.0, n).astype(np.int64) + 2_000)
     first = np.searchsorted(session, np.arange(n_sessions))
-    time_ms = np.minimum(start[session] + passed - passed[first][session], last_ms - 1)
+    time_ms = np.minimum(start[session] + elapsed - elapsed[first][session], last_ms - 1)
     scene = weighted_rows(np.array(SCENE_SHARES), n_sessions, rng).astype(np.int32)
     order = np.argsort(time_ms, kind="stable")
     return user[session[order]], time_ms[order], scene[session[order]]
@@ -219,16 +221,17 @@ def _visits(
     last_ms: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(user, start_ms) of ``n`` sessions, none before its user joined; the first ones are those of
-    joining."""
+    """Returns (user, start_ms) of ``n`` sessions, none before its user joined. Sessions of joining come
+    first.
+    """
     user, start = np.empty(n, np.int64), np.empty(n, np.int64)
-    joining = np.flatnonzero((joined_ms >= first_ms) & (joined_ms < last_ms))[:n]
-    user[: len(joining)], start[: len(joining)] = joining, joined_ms[joining]
-    wanted = np.arange(len(joining), n)
-    while len(wanted):
-        user[wanted] = weighted_rows(activity, len(wanted), rng)
-        day = rng.integers(0, (last_ms - first_ms) // DAY_MS, len(wanted))
-        hour = weighted_rows(np.array(HOURS, float), len(wanted), rng)
-        start[wanted] = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, len(wanted))
-        wanted = wanted[start[wanted] < joined_ms[user[wanted]]]
+    joiners = np.flatnonzero((joined_ms >= first_ms) & (joined_ms < last_ms))[:n]
+    user[: len(joiners)], start[: len(joiners)] = joiners, joined_ms[joiners]
+    missing = np.arange(len(joiners), n)
+    while len(missing):
+        user[missing] = weighted_rows(activity, len(missing), rng)
+        day = rng.integers(0, (last_ms - first_ms) // DAY_MS, len(missing))
+        hour = weighted_rows(np.array(HOURS, float), len(missing), rng)
+        start[missing] = first_ms + (24 * day + hour) * HOUR_MS + rng.integers(0, HOUR_MS, len(missing))
+        missing = missing[start[missing] < joined_ms[user[missing]]]
     return user, start

@@ -1,14 +1,14 @@
-"""The truth of the world: what a user thinks of a work, as the probability of each kind of feedback.
+"""The truth of the world: the probabilities of a user's feedback to a work.
 
-Feedback is a funnel: a work is clicked; a clicked one is viewed long (to satisfaction); a work viewed long
-may be finished, liked, commented on, sent a gift, its creator followed. Each stage is a logistic model of the
-same causes, about unit variance each, weighed by the table WEIGHTS; a task's probability is the product along
-its funnel.
+Feedback is a funnel. A work is clicked; a clicked work may be viewed long; a work viewed long may be
+finished, liked, commented on, given a gift, or its creator followed. Each stage is a logistic model of the
+same causes, of about unit variance each, with the weights of WEIGHTS. The probability of a task is the
+product along its funnel.
 
-What inner products of two towers catch: song, voice, quality, appeal, era, medium. What they cannot, exactly:
-pair effects (a fixed fancy of this user for this creator, this song: full rank, seen only in the user's own
-history), city, follow, friend (identity of ids), hour and satiation (of the moment, and of what was shown
-before: ``satiation.py``).
+Inner products of two towers can model: song, voice, quality, appeal, era, medium. They cannot model exactly:
+pair effects (a fixed preference of this user for this creator or song, of full rank and visible only in the
+user's own history); city, follow and friend (equality of ids); hour and satiation (the moment, and the works
+shown before).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from karec.lab.simulate.world.catalogue import Songs, Works
 from karec.lab.simulate.world.people import DIMENSION, People
-from karec.lab.simulate.world.satiation import FORMER, Repeats, Satiation
+from karec.lab.simulate.world.satiation import UNFITTED, Repeats, Satiation
 from karec.times import DAY_MS, HOUR_MS
 
 TASKS = ("click", "long_view", "finish", "like", "follow", "comment", "gift")
@@ -39,7 +39,7 @@ RATES = {
 }
 SCENES = ["home", "following", "city", "song_request"]
 
-# How much each cause counts for each task, in the order of TASKS.
+# Weight of each cause for each task, in the order of TASKS.
 WEIGHTS: Mapping[str, tuple[float, ...]] = {
     # cause         click  long   finish like   follow comment gift
     "song": (0.60, 0.50, 0.30, 0.30, 0.00, 0.00, 0.00),
@@ -62,15 +62,15 @@ WEIGHTS: Mapping[str, tuple[float, ...]] = {
 SCENE_MOOD = np.array([0.0, 0.1, -0.2, 0.2], np.float32)
 UTC_OFFSET_MS = 8 * HOUR_MS
 EVENING = 21.0
-NOTHING: Repeats = MappingProxyType({})
+NO_REPEATS: Repeats = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
     """Hidden tastes of one world. ``time_ms`` is its last moment: every work is uploaded by then.
 
-    ``follow_keys``, ``friend_keys``: sorted keys user row · U + user row, as of the world's beginning: who is
-    followed later changes no taste. ``intercepts`` {task: b}.
+    ``follow_keys``, ``friend_keys``: sorted keys user row · U + user row at the beginning of the world; later
+    follows change no taste. ``intercepts``: {task: b}.
     """
 
     people: People
@@ -81,7 +81,7 @@ class Truth:
     salt: int
     time_ms: int
     intercepts: Mapping[str, float]
-    satiation: Satiation = FORMER
+    satiation: Satiation = UNFITTED
 
     def probabilities(
         self,
@@ -90,45 +90,48 @@ class Truth:
         *,
         time_ms: NDArray[Any] | int | None = None,
         scene: NDArray[Any] | int = 0,
-        repeats: Repeats = NOTHING,
+        repeats: Repeats = NO_REPEATS,
     ) -> dict[str, NDArray[Any]]:
-        """{task: (N,) float32} for user row i and work row i; the probabilities are not conditional on a
-        click.
+        """Returns {task: (N,) float32} for user row i and work row i, not conditional on a click.
 
-        ``time_ms`` defaults to the world's last moment, ``scene`` (code) to home; ``repeats``: what was
-        shown just before to this user, as ``Satiation.repeats`` counts it. A user never follows who is
-        already followed. Raises ValueError when shapes differ or a row is out of range. O(N).
+        Args:
+            time_ms: default: the last moment of the world.
+            scene: code, default: home.
+            repeats: similar works shown to this user just before, as ``Satiation.repeats`` counts them.
+
+        Raises:
+            ValueError: shapes differ, or a row is out of range.
+
+        A user never follows a creator twice. Cost: O(N).
         """
-        user, work = (
-            _rows("user_rows", user_rows, len(self.people)),
-            _rows("work_rows", work_rows, len(self.works)),
-        )
+        user = _check_rows("user_rows", user_rows, len(self.people))
+        work = _check_rows("work_rows", work_rows, len(self.works))
         if user.shape != work.shape:
             raise ValueError(
-                f"user_rows has shape {user.shape}, work_rows {work.shape}; they must be the same"
+                f"user_rows has shape {user.shape}, work_rows has shape {work.shape}, expected equal shapes"
             )
         moment = np.broadcast_to(self.time_ms if time_ms is None else time_ms, user.shape)
         causes = self.causes(user, work, moment, np.broadcast_to(scene, user.shape))
-        out: dict[str, NDArray[Any]] = {}
+        probabilities: dict[str, NDArray[Any]] = {}
         for task in TASKS:
             chance = sigmoid(self.logits(task, user, causes, repeats) + self.intercepts[task])
             if task == "follow":
                 chance = np.where(causes["follow"] > 0, 0.0, chance)
-            before = AFTER[task]
-            out[task] = np.asarray(chance if before is None else chance * out[before], np.float32)
-        return out
+            parent = AFTER[task]
+            if parent is not None:
+                chance = chance * probabilities[parent]
+            probabilities[task] = np.asarray(chance, np.float32)
+        return probabilities
 
     def repeats(self, user: NDArray[Any], work: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """What is shown to ``user (M,)`` just before each of ``work (M,)``, rows in the order that they are
-        shown."""
+        """Counts the similar works shown to ``user`` (M,) before each of ``work`` (M,), in display order."""
         works = self.works
         return self.satiation.repeats(user, works.creator[work], self.songs.tag[works.song[work]])
 
     def causes(
         self, user: NDArray[Any], work: NDArray[Any], time_ms: NDArray[Any], scene: NDArray[Any]
     ) -> dict[str, NDArray[Any]]:
-        """{cause: (N,) float32}, see WEIGHTS; the cause "user" is one for each task and is added by
-        ``logits``."""
+        """Returns {cause: (N,) float32} of WEIGHTS without "user", which ``logits`` adds for each task."""
         people, works = self.people, self.works
         creator, song = works.creator[work], works.song[work]
         pair = user * len(people) + creator
@@ -159,14 +162,14 @@ class Truth:
     def logits(
         self, task: str, user: NDArray[Any], causes: Mapping[str, NDArray[Any]], repeats: Repeats
     ) -> NDArray[Any]:
-        """(N,) float32 Σ weight · cause, less what ``repeats`` take, without the intercept."""
-        at = TASKS.index(task)
+        """Returns (N,) float32 Σ weight · cause minus the effect of ``repeats``, without the intercept."""
+        column = TASKS.index(task)
         total = np.zeros(len(user), np.float32)
         for cause, weights in WEIGHTS.items():
-            if weights[at]:
-                value = self.people.biases[user, at] if cause == "user" else causes[cause]
-                total += np.float32(weights[at]) * value
-        return self.satiation.lowered(task, total, repeats)
+            if weights[column]:
+                value = self.people.biases[user, column] if cause == "user" else causes[cause]
+                total += np.float32(weights[column]) * value
+        return self.satiation.apply(task, total, repeats)
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
@@ -174,20 +177,21 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def pair_normal(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
-    """(N,) float32, about N(0, 1), a fixed function of (left, right, salt): the sum of the four 16-bit parts
-    of a pair's 64 bits is near enough a normal variable.
+    """Returns (N,) float32, about N(0, 1), a fixed function of (left, right, salt).
+
+    The sum of the four 16-bit parts of a pair's 64 bits is close enough to a normal variable.
     """
     parts = pair_bits(left, right, salt).view(np.uint16).reshape(-1, 4)
     return np.asarray((parts.sum(axis=1, dtype=np.float64) / 65536.0 - 2.0) * np.sqrt(3.0), np.float32)
 
 
 def pair_uniform(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
-    """(N,) float64 in [0, 1), a fixed function of (left, right, salt)."""
+    """Returns (N,) float64 in [0, 1), a fixed function of (left, right, salt)."""
     return np.asarray((pair_bits(left, right, salt) >> np.uint64(11)) * 2.0**-53)
 
 
 def pair_bits(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any]:
-    """(N,) uint64 of a pair, by SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
+    """Returns (N,) uint64 of a pair, by SplitMix64's finaliser (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         x = np.asarray(left, np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(right, np.uint64)
         x = x * np.uint64(0xD1342543DE82EF95) + np.uint64(salt)
@@ -197,17 +201,16 @@ def pair_bits(left: NDArray[Any], right: NDArray[Any], salt: int) -> NDArray[Any
     return np.ascontiguousarray(x)
 
 
-def contains(keys: NDArray[Any], wanted: NDArray[Any]) -> NDArray[Any]:
-    """(N,) bool: whether each wanted key is among the sorted ``keys``."""
+def contains(keys: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Returns (N,) bool: True if the sorted ``keys`` contain the key."""
     if not len(keys):
-        return np.zeros(len(wanted), bool)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.asarray(keys[at] == wanted)
+        return np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+    return np.asarray(keys[places] == values)
 
 
-def _rows(name: str, rows: NDArray[Any], n: int) -> NDArray[Any]:
+def _check_rows(name: str, rows: NDArray[Any], n: int) -> NDArray[Any]:
     rows = np.asarray(rows, np.int64)
-    bad = np.flatnonzero((rows < 0) | (rows >= n))
-    if len(bad):
-        raise ValueError(f"{name}[{int(bad[0])}] is {int(rows[bad[0]])}, expected 0 … {n - 1}")
+    for place in np.flatnonzero((rows < 0) | (rows >= n))[:1]:
+        raise ValueError(f"{name}[{place}] is {rows[place]}, expected 0 … {n - 1}")
     return rows

@@ -1,1 +1,1 @@
-"""The ablation: what each piece of distillation gives, trained row by row and seed by seed."""
+"""Ablation: the effect of each piece of distillation, trained by row and seed."""

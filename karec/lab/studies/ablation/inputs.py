@@ -1,4 +1,4 @@
-"""Inputs that all models of an ablation share: the encoded data, and the rows and pools to measure on."""
+"""Inputs that all models of an ablation share: encoded data, and the rows and pools to measure on."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ from karec.samples.lists import item_numbers
 from karec.times import Progress
 
 TruthOf = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
-LIBRARY = 100_000  # works of the library that whole orders are of, at most
+LIBRARY = 100_000  # most works of a whole order
 
 
 @dataclass(frozen=True, eq=False)
 class AblationInputs:
-    """``measured`` are the examples of the measured days. P pools of N works: ``pool_rows (P,)`` the examples
-    whose user and moment ask, ``pool_works (P, N)`` rows of works. ``library (L,)`` rows of works, which the
-    users of ``pool_rows`` order as a whole, the ranker for the users of ``whole_rows (W,)`` alone."""
+    """``measured``: examples of the measured days. P pools of N works.
+
+    pool_rows   (P,) examples with the user and moment of a pool
+    pool_works  (P, N) work rows
+    library     (L,) work rows that the towers order as a whole for the users of ``pool_rows``
+    whole_rows  (W,) examples for whose users the ranker orders the library too
+    """
 
     dataset: Dataset
     prepared: TrainingData
@@ -42,40 +46,43 @@ class AblationInputs:
 
     @cached_property
     def batches(self) -> Batches:
-        """The measured examples as tensors, with what towers read."""
+        """The measured examples as tensors, with the inputs of towers."""
         encoded = self.prepared.train_batches
         names = [name for name in encoded.names if name != "crosses"]
         return Batches(self.measured, names, self.progress, str(encoded.device))
 
     @cached_property
     def pool_numbers(self) -> NDArray[Any]:
-        """(P, N, J) float32: item_numbers of the pools' works as of the pools' moments."""
+        """(P, N, J) float32: item_numbers of the pools' works at the pools' moments."""
         return item_numbers(self.measured, self.pool_rows, self.pool_works)
 
     @cached_property
     def library_items(self) -> dict[str, NDArray[Any]]:
-        """The items' side of the library, as the measured days begin."""
+        """Item inputs of the library at the begin of the measured days."""
         return self.measured.items(np.zeros(len(self.library), np.int64), self.library)
 
     def evaluation_set(
         self, settings: TrainSettings, start_ms: int, truth_of: TruthOf | None
     ) -> EvaluationSet:
-        """What the models are measured on; ``truth_of`` as ``run_ablation`` takes it."""
+        """``truth_of``: as in ``run_ablation``."""
         truth = None if truth_of is None else self._truth(settings, truth_of)
         users = self.measured.exposures.user_id[self.pool_rows]
         tasks, resamples = self.dataset.tasks, settings.evaluation.resamples
         return EvaluationSet(self.measured.exposures, tasks, start_ms, users, truth, resamples, settings.seed)
 
     def _truth(self, settings: TrainSettings, truth_of: TruthOf) -> NDArray[Any]:
-        """(P, N): the fused true chances of the pools' works."""
+        """Returns (P, N): fused true probabilities of the pools' works."""
         shape = self.pool_works.shape
-        of = np.repeat(self.pool_rows, shape[1])
+        examples = np.repeat(self.pool_rows, shape[1])
         exposures = self.measured.exposures
-        chances = truth_of(
-            self.measured.user_rows[of], self.pool_works.ravel(), exposures.time_ms[of], exposures.scene[of]
+        probabilities = truth_of(
+            self.measured.user_rows[examples],
+            self.pool_works.ravel(),
+            exposures.time_ms[examples],
+            exposures.scene[examples],
         )
-        w = np.array([settings.fusion.get(task, 0.0) for task in self.dataset.tasks])
-        return np.asarray((chances @ (w / w.sum())).reshape(shape))
+        weights = np.array([settings.fusion.get(task, 0.0) for task in self.dataset.tasks])
+        return np.asarray((probabilities @ (weights / weights.sum())).reshape(shape))
 
 
 def prepare_ablation(
@@ -88,22 +95,21 @@ def prepare_ablation(
     whole: int,
     progress: Progress | None,
 ) -> AblationInputs:
-    """Encode the data, and draw from the settings' seed users and works of the pools, then those of whole
-    orders.
+    """Encodes the data, and draws users and works of the pools and of whole orders from the settings' seed.
 
-    Raises DataError where fewer than ``pool_size`` works are there when the measured days begin.
+    Raises DataError if fewer than ``pool_size`` works exist when the measured days begin.
     """
     prepared = prepare(dataset, settings, folder, progress)
     measured = prepared.test if on == "test" else prepared.valid
     generator = np.random.default_rng(settings.seed)
     _, first = np.unique(measured.exposures.user_id, return_index=True)
     pool_rows = np.sort(generator.permutation(first)[:n_pools])
-    there = np.flatnonzero(dataset.snapshot.published_ms <= measured.exposures.time_ms[0])
-    if len(there) < pool_size:
+    existing = np.flatnonzero(dataset.snapshot.published_ms <= measured.exposures.time_ms[0])
+    if len(existing) < pool_size:
         raise DataError(
-            f"{dataset.name}: {len(there)} works are there when {on} begins, pools need {pool_size}"
+            f"{dataset.name}: {len(existing)} works exist when {on} begins, pools need {pool_size}"
         )
-    pool_works = np.stack([generator.choice(there, pool_size, replace=False) for _ in pool_rows])
-    library = generator.permutation(there)[:LIBRARY]
+    pool_works = np.stack([generator.choice(existing, pool_size, replace=False) for _ in pool_rows])
+    library = generator.permutation(existing)[:LIBRARY]
     whole_rows = generator.permutation(pool_rows)[:whole]
     return AblationInputs(dataset, prepared, measured, pool_rows, pool_works, library, whole_rows, progress)

@@ -1,12 +1,11 @@
-"""The models of an ablation: each row and seed is trained when its scores are first asked for, and kept in a
-folder.
+"""Models of an ablation: each row and seed is trained when its scores are first requested, and stored.
 
-    cells/<row>-<seed>.npz    a model's scores and cost; written whole, so that a kill loses the model under
-    way alone models/<row>-<seed>.onnx  a ranker
-    logs/<row>-<seed>/        what a ranker that teaches logged of the training days; the file `whole` says it
-    is done
+cells/<row>-<seed>.npz    a model's scores and cost; a kill loses only the model in training
+models/<row>-<seed>.onnx  a ranker
+logs/<row>-<seed>/        rank log of a teaching ranker on the training days; complete if it has the file
+                          `whole`
 
-What rows share is made once: a seed's ranker, its log, its lists.
+Shared parts are made once: a seed's ranker, its log, its lists.
 """
 
 from __future__ import annotations
@@ -40,31 +39,29 @@ from karec.samples.replay import pool_logits, ranker_logits
 from karec.samples.soft_labels import SoftLabels, read_soft_labels
 from karec.samples.threads import map_in_order
 
-WORKS_AT_ONCE = 2000  # of the library, that the ranker scores
-TOP, TOP_OF = 10, 50_000  # works of a user's top, of so many works of the library
+BATCH = 2000  # works of the library that the ranker scores at once
+TOP, TOP_OF = 10, 50_000  # size of a user's top, and of the part of the library it is taken from
 RATES = {"popularity": popularity_logits, "rates": rate_logits}
 KINDS = ("lr", "lightgbm", "mmoe", "both")
 RANKERS = (*KINDS, "teacher", "peer-full", "peer-static")
 
 
 class AblationModels:
-    """``scores(row, seed)``: the scores of a row's model, from ``folder`` or trained now."""
-
     def __init__(self, inputs: AblationInputs, settings: TrainSettings, folder: Path) -> None:
         self._inputs, self._settings, self._folder = inputs, settings, folder
         self._fusion = ObjectiveWeights(settings.fusion)
-        # the last one read: rows come seed by seed
+        # Only the last log is kept: rows are in the order of seeds.
         self._log: tuple[str, SoftLabels, LoggedLists] | None = None
 
     def scores(self, row: str, seed: int) -> ModelScores:
-        """The row's scores, trained if the folder does not hold them yet."""
+        """Returns the row's scores; trains it if the folder does not have them."""
         with np.load(self._file(row, seed)) as kept:
             whole, tops = (kept.get(name) for name in ("whole", "tops"))
             cost = float(kept["seconds"]), float(kept["peak_gib"])
             return ModelScores(kept["logits"], kept["pools"], *cost, whole, tops)
 
     def _file(self, row: str, seed: int) -> Path:
-        row = "teacher" if row == self._settings.ranker.kind else row  # it is the ranker: trained once
+        row = "teacher" if row == self._settings.ranker.kind else row  # the same model, trained once
         path = self._folder / "cells" / f"{row}-{seed}.npz"
         if not path.exists():
             reset_peak()
@@ -94,7 +91,7 @@ class AblationModels:
         inputs, path = self._inputs, self._onnx(row, settings.seed)
         path.parent.mkdir(exist_ok=True)
         kind = "mmoe" if row.startswith("peer-") else settings.ranker.kind if row == "teacher" else row
-        if row in PARTS and settings.ranker.kind == "both":  # a part of the ranker, which is trained once
+        if row in PARTS and settings.ranker.kind == "both":  # a part of the ranker that is trained already
             self._file("teacher", settings.seed)
             path = part_path(self._onnx("teacher", settings.seed), row)
         else:
@@ -113,18 +110,18 @@ class AblationModels:
         return arrays
 
     def _whole(self, ranker: OnnxModel, example: int) -> NDArray[Any]:
-        """(L,) the ranker's fused scores of the library for the user of an example."""
+        """Returns (L,) fused scores of the library by the ranker, for the user of an example."""
         inputs, encoder = self._inputs, self._inputs.prepared.encoder
         user, items = inputs.measured.users(np.array([example])), inputs.library_items
 
         def scored(begin: int) -> NDArray[Any]:
-            some = {name: values[begin : begin + WORKS_AT_ONCE] for name, values in items.items()}
-            asked = {**user, **some, **encoder.encode_crosses(user, some)}
+            batch = {name: values[begin : begin + BATCH] for name, values in items.items()}
+            batch_inputs = {**user, **batch, **encoder.encode_crosses(user, batch)}
             if "dense" in ranker.inputs:
-                asked["dense"] = encoder.dense(asked)
-            return self._fusion(ranker.run(asked, "logits")[0], ranker.tasks)
+                batch_inputs["dense"] = encoder.dense(batch_inputs)
+            return self._fusion(ranker.run(batch_inputs, "logits")[0], ranker.tasks)
 
-        parts = map_in_order(scored, range(0, len(inputs.library), WORKS_AT_ONCE), self._settings.run.threads)
+        parts = map_in_order(scored, range(0, len(inputs.library), BATCH), self._settings.run.threads)
         return np.concatenate(list(parts)).astype(np.float32)
 
     def _towers(self, row: str, settings: TrainSettings) -> dict[str, NDArray[Any]]:
@@ -146,20 +143,20 @@ class AblationModels:
         return {"logits": logits, "pools": pools[..., 0], **whole}
 
     def _whole_orders(self, users: NDArray[Any], model: Towers) -> dict[str, NDArray[Any]]:
-        """``whole (W, L)``: inner products with the library; ``tops (P, TOP)``: places in it of the best for
-        each user.
+        """Returns ``whole`` (W, L): inner products with the library; ``tops`` (P, TOP): places of each user's
+        best.
 
-        ``users (P, D)``: vectors of the pools' users.
+        ``users`` (P, D): vectors of the pools' users.
         """
         inputs = self._inputs
         works = library_vectors(model, inputs.prepared.train_batches, inputs.library_items)
         few = works[:TOP_OF]
         tops = np.stack([np.argsort(-(few @ user), kind="stable")[:TOP] for user in users])
-        asked = np.searchsorted(inputs.pool_rows, inputs.whole_rows)
-        return {"tops": tops, "whole": users[asked] @ works.T}
+        places = np.searchsorted(inputs.pool_rows, inputs.whole_rows)
+        return {"tops": tops, "whole": users[places] @ works.T}
 
     def _logged(self, teacher: str, seed: int) -> tuple[SoftLabels, LoggedLists]:
-        """What the ranker ``teacher`` of ``seed`` logged of the training days."""
+        """Returns the log of the ranker ``teacher`` of ``seed`` on the training days."""
         key = f"{teacher}-{seed}"
         if self._log is None or self._log[0] != key:
             self._file(teacher, seed)

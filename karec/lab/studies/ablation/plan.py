@@ -1,13 +1,14 @@
-"""The ablation's rows: which models stand in the table, in which order, and which one each is compared with.
+"""Rows of the ablation: the models, their order, and the row that each is compared with.
 
 Pieces are added one at a time: hard labels, + model distillation, + feature distillation, + soft labels of
 whole pools, + their order (*list*).
 
-Names of rows:  <recipe>-<towers>   towers, "full" or "static", of a recipe
-                peer-<towers>       a ranker with the features of these towers
-                teacher             the ranker that all other towers learn from, of the kind that the settings
-                name;
-                                    teacher-again: the same, re-seeded
+Names of rows:
+
+<recipe>-<towers>   towers, "full" or "static", of a recipe
+peer-<towers>       a ranker with the features of these towers
+teacher             the ranker that all other towers learn from, of the kind in the settings
+teacher-again       the same with another seed
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TITLES = {
 
 
 def ablation_rows() -> tuple[Row, ...]:
-    """Every row, in the table's order."""
+    """Returns every row, in the order of the table."""
     students = [
         Row(
             f"{name}-{towers}",

@@ -25,8 +25,7 @@ def write_ablation(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]
 
 
 def ablation_markdown(report: Mapping[str, Any]) -> Iterator[str]:
-    """The tables in Markdown, line by line: a table a task, one of agreement with the ranker, one of gaps and
-    costs."""
+    """Yields the tables in Markdown, line by line."""
     seeds = report["seeds"]
     yield (
         f"{report['data']}, measured on {report['measured_on']}: {report['exposures']:,} exposures, "
@@ -99,7 +98,7 @@ def ablation_tables(report: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _over_tables(report: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[Table]:
-    """What each row gains over some rows that all are compared with."""
+    """Yields the gains of each row over the rows that all are compared with."""
     for other in COMPARED_WITH:
         rows = [row for row in report["rows"] if other in row["over"]]
         names = list(rows[0]["over"][other]) if rows else []

@@ -1,7 +1,6 @@
-"""The ablation, run: every row of the table is trained for every seed, and measured on the same rows and
-pools.
+"""Runs the ablation: every row is trained for every seed, and measured on the same rows and pools.
 
-One folder holds it (``karec.lab.studies.ablation.models``). A run that is killed goes on when it is called
+One folder has all results (``karec.lab.studies.ablation.models``). A killed run continues when it is called
 again.
 """
 
@@ -41,13 +40,17 @@ def run_ablation(
     truth_of: TruthOf | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train what ``folder`` lacks, measure everything, and return the table, as docs/formats.md describes it.
+    """Trains what ``folder`` lacks, measures everything, and returns the table (docs/formats.md).
 
-    ``only`` names rows (all by default; rankers that others learn from are trained regardless). For ``whole``
-    users ranker and towers order the library too, or LIBRARY works of it. ``truth_of(user rows, work rows,
-    time_ms, scene)`` gives the chance of each task where it is known, (N, T). Raises DataError when the
-    folder holds an ablation of other data or settings, ConfigError where fusion weighs what no tower or
-    baseline predicts, and as ``check_training`` does.
+    ``only``: names of rows, default all; rankers that others learn from are always trained. For ``whole``
+    users
+    ranker and towers also order the library, or LIBRARY works of it. ``truth_of(user rows, work rows,
+    time_ms,
+    scene)`` gives the probability of each task (N, T), if known.
+
+    Raises:
+        DataError: the folder has an ablation of other data or settings.
+        ConfigError: fusion has weights for tasks that towers or rankers do not predict.
     """
     rows = _chosen_rows(only)
     if len(set(seeds)) != len(seeds) or not seeds:
@@ -58,10 +61,11 @@ def run_ablation(
     check_training(dataset, settings)
     if any(row.name == "lightgbm" for row in rows):
         lightgbm_packages()
-    beside = sorted(set(settings.fusion) - set(dataset.tasks))
-    if beside:
+    unknown_tasks = sorted(set(settings.fusion) - set(dataset.tasks))
+    if unknown_tasks:
         raise ConfigError(
-            f"fusion weighs {beside}: an ablation compares models that predict {list(dataset.tasks)} alone"
+            f"fusion has weights for {unknown_tasks}, but the models of an ablation predict only "
+            f"{list(dataset.tasks)}"
         )
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     sizes = f"{n_pools} pools of {pool_size}, {whole} whole"
@@ -94,14 +98,13 @@ def _chosen_rows(only: Sequence[str]) -> list[Row]:
 
 
 def _refuse_another(folder: Path, facts: str) -> None:
-    """A folder is of one ablation, which its file ablation.of names: models of another must not be mixed
-    in."""
-    of = folder / "ablation.of"
-    if not of.exists():
-        write_text_aside(of, facts)
-    elif of.read_text(encoding="utf-8") != facts:
+    """Raises DataError if the folder has another ablation (file ablation.of), to keep their models apart."""
+    facts_file = folder / "ablation.of"
+    if not facts_file.exists():
+        write_text_aside(facts_file, facts)
+    elif facts_file.read_text(encoding="utf-8") != facts:
         raise DataError(
-            f"{folder} holds an ablation of {of.read_text(encoding='utf-8')}; this one is of {facts}"
+            f"{folder} holds an ablation of {facts_file.read_text(encoding='utf-8')}; this one is of {facts}"
         )
 
 
@@ -112,7 +115,7 @@ def _measure_all(
     on: EvaluationSet,
     progress: Progress | None,
 ) -> tuple[dict[str, dict[str, Measured]], dict[str, dict[str, float]]]:
-    """(measures by row, means over seeds; mean seconds and peak GiB by row)."""
+    """Returns (measures by row, means over seeds; mean seconds and peak GiB by row)."""
     teachers = {}
     for done, seed in enumerate(seeds, 1):
         teachers[seed] = models.scores("teacher", seed)
@@ -134,10 +137,10 @@ def _measure_all(
 
 
 def _next(seeds: Sequence[int], seed: int) -> int:
-    """The seed whose ranker stands for this seed's, re-seeded."""
+    """Returns the seed whose ranker is the re-seeded ranker of this seed."""
     return seeds[(seeds.index(seed) + 1) % len(seeds)] if len(seeds) > 1 else seed + 1
 
 
-def _report(progress: Progress | None, done: int, total: int, what: str) -> None:
+def _report(progress: Progress | None, done: int, total: int, message: str) -> None:
     if progress is not None:
-        progress(done, total, what)
+        progress(done, total, message)

@@ -1,9 +1,7 @@
-"""The ablation's table: what each piece of distillation gives, from all models' scores of the same rows and
-pools.
+"""Table of the ablation: the effect of each piece of distillation, from all models' scores of the same rows.
 
-Measures are means over seeds; intervals resample users, with the same draws for every model, so that the
-difference of two rows is paired. Sources as in ``karec.evaluate.metrics.accuracy`` and
-``karec.evaluate.metrics.agreement``.
+Measures are means over seeds. Intervals resample users with the same draws for every model, so differences of
+rows are paired. Sources: as in ``karec.evaluate.metrics.accuracy`` and ``karec.evaluate.metrics.agreement``.
 """
 
 from __future__ import annotations
@@ -21,15 +19,16 @@ from karec.evaluate.metrics.agreement import hit_rate, ndcg_against, normalised_
 
 HITS = ((10, 10), (10, 50), (50, 50), (50, 100))
 NDCG_AT = 50
-KEPT, PASSED = (10, 100), 0.01  # of the ranker's best so many works of a library, those among the best 1 %
+KEPT, PASSED = (10, 100), 0.01  # how many of the ranker's best 10 and 100 are among the best 1 % of a library
 TOPS = "works in top tens"
 COMPARED_WITH = ("lr", "lightgbm", "hard-full", "teacher")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: ``towers`` are "full" or "static", None for other models; ``parent`` is the row it
-    is compared with."""
+    """A row of the table. ``towers``: "full", "static", or None for other models; ``parent``: the row to
+    compare with.
+    """
 
     name: str
     title: str
@@ -39,9 +38,12 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
-    """One model of one seed: ``logits (M, T)`` of the measured rows, scores ``pools (P, N)``, and what it
-    cost. Of ranker and towers also ``whole (W, L)``, scores of a library, and of towers ``tops``, each user's
-    best works.
+    """Scores of one model and seed.
+
+    logits     (M, T) of the measured rows
+    pools      (P, N) scores
+    whole      (W, L) scores of a library, of rankers and towers
+    tops       best works of each user, of towers
     """
 
     logits: NDArray[Any]
@@ -54,12 +56,12 @@ class ModelScores:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A measure's value and its bootstrap draws (R,)."""
+    """Value of a measure and its bootstrap draws (R,)."""
 
     value: float
     draws: NDArray[Any]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"value": self.value, "ci": bootstrap_interval(self.draws)}
 
     def minus(self, other: Measured) -> Measured:
@@ -68,11 +70,10 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """What all models are measured on: M exposures, and P pools of N works, ``pool_users (P,)`` all
-    different.
+    """Data that all models are measured on: M impressions, and P pools of N works of different ``pool_users``
+    (P,).
 
-    ``start_ms`` is where the days of GAUC begin. ``truth (P, N)`` are the true scores of the pools' works,
-    where they are known, as on a synthetic platform.
+    ``start_ms``: begin of the days of GAUC. ``truth`` (P, N): true scores of the pools' works, if known.
     """
 
     exposures: Impressions
@@ -85,18 +86,19 @@ class EvaluationSet:
 
 
 def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict[str, Measured]:
-    """Every measure of a model: ``<task>.auc``, ``.gauc``, ``.ece``, and of its pools against its
-    teacher's."""
+    """Returns ``<task>.auc``, ``.gauc`` and ``.ece`` of a model, and the agreement of its pools with the
+    teacher's.
+    """
     exposures = on.exposures
     bootstrap = UserBootstrap(exposures.user_id, on.resamples, on.seed)
     group = user_days(exposures.user_id, exposures.time_ms, on.start_ms)
-    found: dict[str, Measured] = {}
-    for at, task in enumerate(on.tasks):
+    measures: dict[str, Measured] = {}
+    for column, task in enumerate(on.tasks):
         y = exposures.labels[task]
-        p = 1.0 / (1.0 + np.exp(-model.logits[:, at].astype(np.float64)))
-        found[f"{task}.auc"] = Measured(auc(y, p), bootstrap.auc(y, p))
-        found[f"{task}.gauc"] = Measured(gauc(y, p, group), bootstrap.gauc(y, p, group))
-        found[f"{task}.ece"] = Measured(ece(y, p), bootstrap.ece(y, p))
+        p = 1.0 / (1.0 + np.exp(-model.logits[:, column].astype(np.float64)))
+        measures[f"{task}.auc"] = Measured(auc(y, p), bootstrap.auc(y, p))
+        measures[f"{task}.gauc"] = Measured(gauc(y, p, group), bootstrap.gauc(y, p, group))
+        measures[f"{task}.ece"] = Measured(ece(y, p), bootstrap.ece(y, p))
     by_pool = {
         f"hit {m} in {k}": normalised_hit_rate(model.pools, teacher.pools, m, k)
         for m, k in HITS
@@ -105,7 +107,7 @@ def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict
     by_pool[f"NDCG@{NDCG_AT}"] = ndcg_against(model.pools, teacher.pools, NDCG_AT)
     if on.truth is not None:
         by_pool["NDCG of truth"] = ndcg_against(model.pools, on.truth, NDCG_AT)
-    found |= _by_pool(by_pool, on)
+    measures |= _by_pool(by_pool, on)
     if model.whole is not None and teacher.whole is not None:
         n = teacher.whole.shape[1]
         cut = max(round(PASSED * n), 1)
@@ -114,30 +116,30 @@ def measure(model: ModelScores, teacher: ModelScores, on: EvaluationSet) -> dict
             for top in KEPT
             if top <= n
         }
-        found |= _by_pool(kept, on)
+        measures |= _by_pool(kept, on)
     if model.tops is not None:
         distinct = float(len(np.unique(model.tops)))
-        found[TOPS] = Measured(distinct, np.full(on.resamples, distinct))
-    return found
+        measures[TOPS] = Measured(distinct, np.full(on.resamples, distinct))
+    return measures
 
 
 def _by_pool(values: Mapping[str, NDArray[Any]], on: EvaluationSet) -> dict[str, Measured]:
-    """Means over pools, one a user, whose draws are of users; ``values`` (n,) each, of the same n pools."""
+    """Returns means over n pools, one per user, with draws over users; ``values``: (n,) each."""
     if not values:
         return {}
     generator, n = np.random.default_rng(on.seed), len(next(iter(values.values())))
     drawn = (
         np.stack([np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(on.resamples)]) / n
     )
-    return {name: Measured(float(each.mean()), drawn @ each) for name, each in values.items()}
+    return {name: Measured(float(pools.mean()), drawn @ pools) for name, pools in values.items()}
 
 
 def over_seeds(of_seeds: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
-    """The mean over seeds, draw by draw."""
+    """Returns the mean over seeds, draw by draw."""
     return {
         name: Measured(
-            float(np.mean([one[name].value for one in of_seeds])),
-            np.mean([one[name].draws for one in of_seeds], axis=0),
+            float(np.mean([measures[name].value for measures in of_seeds])),
+            np.mean([measures[name].draws for measures in of_seeds], axis=0),
         )
         for name in of_seeds[0]
     }
@@ -149,8 +151,9 @@ def ablation_table(
     costs: Mapping[str, Mapping[str, float]],
     tasks: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """A dict for each row that was measured, as JSON holds it: its measures, its gains over its parent, and,
-    for towers, the share of the gap between hard labels and the ranker that it closes, each with an interval.
+    """Returns a dict for each measured row: measures, gains over the parent, and for towers the closed gap.
+
+    The closed gap is the fraction of the gap between hard labels and the ranker. All have intervals.
     """
     table = []
     for row in rows:
@@ -163,11 +166,11 @@ def ablation_table(
             "towers": row.towers,
             "parent": row.parent,
         }
-        entry["measures"] = {name: value.as_dict() for name, value in mine.items()}
+        entry["measures"] = {name: value.to_dict() for name, value in mine.items()}
         parent = measured.get(row.parent or "")
         if parent is not None:
             entry["gains"] = {
-                name: value.minus(parent[name]).as_dict() for name, value in mine.items() if name in parent
+                name: value.minus(parent[name]).to_dict() for name, value in mine.items() if name in parent
             }
         entry["over"] = {
             name: _ahead(mine, measured[name])
@@ -180,9 +183,9 @@ def ablation_table(
 
 
 def _ahead(mine: Mapping[str, Measured], other: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
-    """The gain over another row in each AUC and in agreement with the truth."""
+    """Returns the gain over another row in each AUC and in the agreement with the truth."""
     names = [name for name in mine if name in other and (name.endswith(".auc") or name == "NDCG of truth")]
-    return {name: mine[name].minus(other[name]).as_dict() for name in names}
+    return {name: mine[name].minus(other[name]).to_dict() for name in names}
 
 
 def _gap_closed(
@@ -195,6 +198,6 @@ def _gap_closed(
     for name in (f"{task}.auc" for task in tasks):
         gap, gain = teacher[name].minus(hard[name]), measured[row.name][name].minus(hard[name])
         closed[name] = (
-            Measured(gain.value / gap.value, gain.draws / gap.draws).as_dict() if gap.value > 0 else {}
+            Measured(gain.value / gap.value, gain.draws / gap.draws).to_dict() if gap.value > 0 else {}
         )
     return closed

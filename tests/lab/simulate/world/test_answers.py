@@ -1,4 +1,4 @@
-"""The world answers served feeds from its true chances, the same way whoever asks."""
+"""Feedback to served pages is drawn from the true probabilities, equal in every cascade."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def feed(world, user, works, time_ms=None):
     return Page(asked, Candidates.from_ids(np.asarray(snapshot.works.ids)[works]), trace=None)
 
 
-def test_a_feed_is_answered_at_its_moment_work_by_work(world):
+def test_answers_have_the_moment_and_works_of_the_page(world):
     feeds = [feed(world, 3, np.arange(5)), feed(world, 4, np.arange(7, 10))]
     answered = answers(world.truth, world.dataset.snapshot, feeds)
     assert answered.user_id.tolist() == [feeds[0].request.user_id] * 5 + [feeds[1].request.user_id] * 3
@@ -31,7 +31,7 @@ def test_a_feed_is_answered_at_its_moment_work_by_work(world):
     assert set(answered.scene) == {home}
 
 
-def test_the_same_user_and_work_get_the_same_answer_in_another_feed(world):
+def test_answers_are_equal_for_a_user_and_work_on_any_page(world):
     """Works of distinct tags, so that no repetition in the feed changes a chance."""
     tags = np.asarray(world.dataset.snapshot.works["tag"])
     works = np.unique(tags, return_index=True)[1][:8]
@@ -42,7 +42,7 @@ def test_the_same_user_and_work_get_the_same_answer_in_another_feed(world):
         np.testing.assert_array_equal(one.labels[task], other.labels[task][::-1])
 
 
-def test_outcomes_have_their_true_chances_and_follow_the_funnel(world):
+def test_outcomes_have_the_true_probabilities_and_the_funnel(world):
     works = np.tile(np.arange(600), 60)
     users = np.repeat(np.arange(60), 600)
     chances = world.truth.probabilities(users, works)
@@ -54,11 +54,11 @@ def test_outcomes_have_their_true_chances_and_follow_the_funnel(world):
     assert not (did["like"] > did["long_view"]).any() and not (did["long_view"] > did["click"]).any()
 
 
-def test_uniform_draws_of_pairs_are_uniform():
+def test_pair_uniform_is_uniform():
     u = pair_uniform(np.repeat(np.arange(300), 300), np.tile(np.arange(300), 300), 5)
     assert u.min() >= 0 and u.max() < 1
     np.testing.assert_allclose(np.histogram(u, 10, (0, 1))[0] / len(u), 0.1, atol=0.005)
 
 
-def test_no_feed_gives_no_exposure(world):
+def test_answers_of_no_page_are_empty(world):
     assert len(answers(world.truth, world.dataset.snapshot, [])) == 0

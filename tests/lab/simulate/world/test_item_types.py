@@ -1,12 +1,11 @@
-"""What the world's scenes recommend beside works: from the same tastes, the same for one seed, open when they
-are."""
+"""Item types other than works: from the same tastes, deterministic, with opening hours."""
 
 import numpy as np
 import pytest
 
 from karec.aggregates.advance import advance
 from karec.lab.simulate.world import make_world
-from karec.lab.simulate.world.item_types import make_kinds
+from karec.lab.simulate.world.item_types import make_item_types
 from karec.times import HOUR_MS
 
 
@@ -24,11 +23,11 @@ def snapshot(world):
 
 @pytest.fixture(scope="module")
 def kinds(world, snapshot):
-    return make_kinds(world, snapshot)
+    return make_item_types(world, snapshot)
 
 
-def test_the_same_seed_gives_the_same_kinds_and_another_one_others(world, snapshot, kinds):
-    again, others = make_kinds(world, snapshot), make_kinds(world, snapshot, seed=1)
+def test_item_types_are_a_function_of_the_seed(world, snapshot, kinds):
+    again, others = make_item_types(world, snapshot), make_item_types(world, snapshot, seed=1)
     for name, kind in kinds.items():
         items = kind.made.item_type.items
         for column, values in items.columns.items():
@@ -36,7 +35,7 @@ def test_the_same_seed_gives_the_same_kinds_and_another_one_others(world, snapsh
         assert not np.array_equal(others[name].made.item_type.items["count_exposed"], items["count_exposed"])
 
 
-def test_what_users_did_was_as_likely_as_the_truth_says(kinds):
+def test_feedback_rates_equal_the_true_probabilities(kinds):
     rates = {"song": {"sing": 0.10}, "creator": {"follow": 0.02}, "room": {"join": 0.05}}
     rates["live"] = {"watch_1m": 0.25, "watch_5m": 0.10, "watch_30m": 0.025}
     for name, of_labels in rates.items():
@@ -49,7 +48,7 @@ def test_what_users_did_was_as_likely_as_the_truth_says(kinds):
             assert columns[f"count_{label}"].sum() / shown > 0.7 * rate - off
 
 
-def test_lists_hold_items_of_the_kind_and_creators_followed_since_are_among_the_follows(kinds, snapshot):
+def test_lists_have_items_of_the_type_and_new_follows(kinds, snapshot):
     for kind in kinds.values():
         history = kind.made.item_type.relations["history"]
         assert len(history) == len(snapshot.users)
@@ -59,7 +58,7 @@ def test_lists_hold_items_of_the_kind_and_creators_followed_since_are_among_the_
     assert "follows" not in kinds["song"].made.item_type.relations
 
 
-def test_a_vector_is_made_of_the_hosts_works_or_of_the_rooms_songs(kinds, snapshot):
+def test_item_vectors_use_works_of_the_host_or_the_songs(kinds, snapshot):
     works = snapshot.works
     live, room = kinds["live"].made, kinds["room"].made
     for row in range(5):
@@ -69,7 +68,7 @@ def test_a_vector_is_made_of_the_hosts_works_or_of_the_rooms_songs(kinds, snapsh
         assert set(songs.tolist()) <= set((1 + kinds["room"].tastes.songs[row]).tolist())
 
 
-def test_what_cannot_be_done_is_worth_nothing(world, kinds):
+def test_impossible_feedback_has_no_value(world, kinds):
     songs = kinds["song"].tastes
     silent = np.flatnonzero(songs.accompaniment == 0)
     assert len(silent)
@@ -83,33 +82,33 @@ def test_what_cannot_be_done_is_worth_nothing(world, kinds):
     assert not creators.value(user, place[creator]).any()  # followed already
 
 
-def test_the_time_watched_is_what_its_labels_are_worth(kinds):
+def test_value_of_a_live_room_is_the_watch_time(kinds):
     live = kinds["live"].tastes
     user, room = np.arange(100), np.arange(100)
-    chances = live.chances(user, room)
+    chances = live.probabilities(user, room)
     expected = 60 * chances["watch_1m"] + 240 * chances["watch_5m"] + 1500 * chances["watch_30m"]
     np.testing.assert_allclose(live.value(user, room), expected)
     assert (chances["watch_5m"] <= chances["watch_1m"]).all()
     assert (chances["watch_30m"] <= chances["watch_5m"]).all()
 
 
-def test_rooms_open_and_close_by_the_minute_and_more_are_open_in_the_evening(kinds, snapshot):
+def test_rooms_open_by_the_minute_and_mostly_in_the_evening(kinds, snapshot):
     live = kinds["live"]
-    week = [len(live.on_at(snapshot.time_ms + hour * HOUR_MS)) for hour in range(7 * 24)]
+    week = [len(live.open_ids(snapshot.time_ms + hour * HOUR_MS)) for hour in range(7 * 24)]
     by_hour = np.reshape(week, (7, 24)).mean(axis=0)
     assert by_hour[20:23].mean() > 1.5 * by_hour[4:7].mean()
     changes = [
-        live.on_at(snapshot.time_ms + 20 * HOUR_MS + minute * 60_000).tobytes() for minute in range(60)
+        live.open_ids(snapshot.time_ms + 20 * HOUR_MS + minute * 60_000).tobytes() for minute in range(60)
     ]
     assert len(set(changes)) >= 5
-    assert len(kinds["song"].on_at(0)) == len(kinds["song"].made.item_type.items)
+    assert len(kinds["song"].open_ids(0)) == len(kinds["song"].made.item_type.items)
 
 
-def test_a_room_stays_open_past_midnight_and_never_longer_than_its_length(kinds):
+def test_room_stays_open_past_midnight_for_its_length(kinds):
     hours = kinds["live"].hours
     minutes = np.arange(0, 3 * 24 * 60, 10)
     rooms = np.arange(40)
-    open_ = np.stack([hours.open_at(rooms, int(kinds_start + minute * 60_000)) for minute in minutes])
+    open_ = np.stack([hours.is_open_at(rooms, int(kinds_start + minute * 60_000)) for minute in minutes])
     for room in rooms:
         edges = np.flatnonzero(np.diff(open_[:, room].astype(int), prepend=0, append=0))
         lengths = (edges[1::2] - edges[::2]) * 600_000

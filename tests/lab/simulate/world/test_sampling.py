@@ -1,4 +1,4 @@
-"""Rows drawn by weight: only from the group, only below the limit, and as often as the weights say."""
+"""Weighted sampling: rows of the group, below the limit, as often as the weights say."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from karec.lab.simulate.world.sampling import PrefixSampler, weighted_rows, zipf
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.data())
-def test_a_draw_is_a_row_of_the_group_below_the_limit(groups: list[int], data: st.DataObject) -> None:
+def test_draw_is_a_row_of_the_group_below_the_limit(groups: list[int], data: st.DataObject) -> None:
     limit = data.draw(st.integers(0, len(groups)))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     sampler = PrefixSampler(np.array(groups), rng.random(len(groups)) + 0.01, 4)
@@ -20,7 +20,7 @@ def test_a_draw_is_a_row_of_the_group_below_the_limit(groups: list[int], data: s
         assert set(drawn) <= set(there) if there else set(drawn) == {-1}
 
 
-def test_rows_come_in_proportion_to_their_weight() -> None:
+def test_rows_are_drawn_in_proportion_to_their_weight() -> None:
     rng = np.random.default_rng(0)
     groups, weights = np.array([0, 1, 0, 0, 1]), np.array([1.0, 5.0, 3.0, 100.0, 7.0])
     drawn = PrefixSampler(groups, weights, 2).draw(np.zeros(40_000, np.int64), np.full(40_000, 3), rng)

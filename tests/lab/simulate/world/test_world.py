@@ -1,5 +1,4 @@
-"""The synthetic platform: the same for the same seed, plausible, in order of time, and true to its own
-truth."""
+"""The synthetic platform: deterministic, plausible, in time order, and consistent with its truth."""
 
 from __future__ import annotations
 
@@ -72,12 +71,12 @@ def rows(dataset: Dataset) -> tuple[Array, Array]:
     return s.users.lookup(e.user_id), s.works.lookup(e.work_id)
 
 
-def test_the_same_seed_gives_the_same_world(world: World) -> None:
+def test_world_is_equal_for_the_same_seed(world: World) -> None:
     assert fingerprint(make_world(*SIZES, seed=7)) == fingerprint(world)
     assert fingerprint(make_world(*SIZES, seed=8)) != fingerprint(world)
 
 
-def test_the_number_of_threads_changes_nothing() -> None:
+def test_world_does_not_depend_on_the_number_of_threads() -> None:
     code = (
         "import runpy, sys; module = runpy.run_path(sys.argv[1]);"
         "print(module['fingerprint'](module['make_world'](2000, 500, 5000, seed=3)))"
@@ -95,7 +94,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     assert said[0] == said[1] != ""
 
 
-def test_tables_relations_and_labels_have_their_documented_columns_and_dtypes(dataset: Dataset) -> None:
+def test_snapshot_has_the_documented_columns_and_dtypes(dataset: Dataset) -> None:
     s, e = dataset.snapshot, dataset.exposures
     assert (len(s.works), len(s.users), len(e)) == SIZES
     assert all(
@@ -121,15 +120,13 @@ def test_tables_relations_and_labels_have_their_documented_columns_and_dtypes(da
     assert s.labels["type"] == ["audio", "video"]
 
 
-def test_rates_are_those_asked_for(dataset: Dataset) -> None:
+def test_label_rates_are_as_configured(dataset: Dataset) -> None:
     for task, rate in RATES.items():
         spread = 5 * np.sqrt(rate / len(dataset.exposures)) + 0.01 * rate
         assert abs(dataset.exposures.labels[task].mean() - rate) < spread, task
 
 
-def test_time_goes_forward_and_nothing_is_shown_before_its_upload(
-    dataset: Dataset, rows: tuple[Array, Array]
-) -> None:
+def test_impressions_are_in_time_order_after_the_upload(dataset: Dataset, rows: tuple[Array, Array]) -> None:
     s, e = dataset.snapshot, dataset.exposures
     assert (np.diff(e.time_ms) >= 0).all()
     assert e.time_ms[0] >= s.time_ms == START_MS
@@ -145,14 +142,14 @@ def test_no_work_is_shown_twice_to_a_user(rows: tuple[Array, Array]) -> None:
     assert len(np.unique(rows[0] * SIZES[0] + rows[1])) == SIZES[2]
 
 
-def test_the_last_two_days_are_the_test(dataset: Dataset) -> None:
+def test_split_has_the_last_two_days_as_test(dataset: Dataset) -> None:
     assert dataset.train_until_ms == START_MS + 10 * DAY_MS
     assert dataset.valid_until_ms == START_MS + 12 * DAY_MS
     assert dataset.exposures.time_ms[-1] < START_MS + 14 * DAY_MS
     assert all(len(part) > 0.1 * len(dataset.exposures) for part in dataset.split())
 
 
-def test_feedback_is_a_funnel_and_play_time_agrees(world: World, rows: tuple[Array, Array]) -> None:
+def test_feedback_is_a_funnel_consistent_with_play_time(world: World, rows: tuple[Array, Array]) -> None:
     e = world.dataset.exposures
     for task, before in AFTER.items():
         assert before is None or (e.labels[task] <= e.labels[before]).all(), task
@@ -163,7 +160,7 @@ def test_feedback_is_a_funnel_and_play_time_agrees(world: World, rows: tuple[Arr
     assert (long_enough == (e.labels["long_view"] == 1)).all()
 
 
-def test_tails_are_heavy(world: World, rows: tuple[Array, Array]) -> None:
+def test_popularity_has_heavy_tails(world: World, rows: tuple[Array, Array]) -> None:
     for counts in (
         np.bincount(world.truth.works.creator),
         np.bincount(world.truth.works.song),
@@ -174,9 +171,7 @@ def test_tails_are_heavy(world: World, rows: tuple[Array, Array]) -> None:
         assert top[: len(top) // 10].sum() > 0.25 * top.sum()
 
 
-def test_newcomers_come_when_they_join_and_have_no_past_but_friends(
-    world: World, rows: tuple[Array, Array]
-) -> None:
+def test_newcomers_have_no_past_but_friends(world: World, rows: tuple[Array, Array]) -> None:
     snapshot, people = world.dataset.snapshot, world.truth.people
     newcomers = np.flatnonzero(people.register_days < 60)
     assert len(newcomers) == SIZES[1] // 4
@@ -192,7 +187,7 @@ def test_newcomers_come_when_they_join_and_have_no_past_but_friends(
     assert not snapshot.users["log_register_days"][later].any()
 
 
-def test_the_test_days_know_users_well_a_little_and_not_at_all() -> None:
+def test_test_days_have_known_sparse_and_new_users() -> None:
     world = make_world(20_000, 1_500, 200_000)
     snapshot, exposures = world.dataset.snapshot, world.dataset.exposures
     user, test = snapshot.users.lookup(exposures.user_id), exposures.time_ms >= world.dataset.valid_until_ms
@@ -205,7 +200,7 @@ def test_the_test_days_know_users_well_a_little_and_not_at_all() -> None:
     assert 1 < np.quantile(in_all, 0.05) < 10
 
 
-def test_friends_are_mutual_and_no_one_knows_himself(dataset: Dataset) -> None:
+def test_friends_are_mutual_and_not_oneself(dataset: Dataset) -> None:
     s = dataset.snapshot
     for name in ("friends", "follows"):
         relation = s.relations[name]
@@ -217,7 +212,7 @@ def test_friends_are_mutual_and_no_one_knows_himself(dataset: Dataset) -> None:
             assert pairs == {(b, a) for a, b in pairs}
 
 
-def test_users_counters_by_scene_add_up_to_those_over_all_scenes(dataset: Dataset) -> None:
+def test_scene_counters_sum_to_the_user_counters(dataset: Dataset) -> None:
     s = dataset.snapshot
     assert s.user_scene_counters is not None
     for name in ("count_exposed", *(f"count_{task}" for task in TASKS)):
@@ -226,7 +221,7 @@ def test_users_counters_by_scene_add_up_to_those_over_all_scenes(dataset: Datase
         np.testing.assert_array_equal(by_scene.sum(axis=1), s.users[name])
 
 
-def test_the_truth_ranks_far_better_than_popularity(world: World, rows: tuple[Array, Array]) -> None:
+def test_truth_ranks_better_than_popularity(world: World, rows: tuple[Array, Array]) -> None:
     d, e = world.dataset, world.dataset.exposures
     known, test = e.time_ms < d.train_until_ms, e.time_ms >= d.valid_until_ms
     user, work = rows
@@ -240,7 +235,7 @@ def test_the_truth_ranks_far_better_than_popularity(world: World, rows: tuple[Ar
     assert auc(label, popularity[work[test]]) > 0.52
 
 
-def test_the_truth_is_calibrated(world: World, rows: tuple[Array, Array]) -> None:
+def test_truth_is_calibrated(world: World, rows: tuple[Array, Array]) -> None:
     e = world.dataset.exposures
     truth = world.truth.probabilities(*rows, time_ms=e.time_ms, scene=e.scene)
     for task in ("click", "long_view"):
@@ -262,7 +257,7 @@ def test_probabilities_are_a_function_of_the_pair(world: World) -> None:
     assert (tired["click"] < said["click"]).all()
 
 
-def test_who_is_followed_is_not_followed_again(world: World) -> None:
+def test_followed_creator_is_not_followed_again(world: World) -> None:
     follower, creator = np.divmod(world.truth.follow_keys, SIZES[1])
     works = np.searchsorted(np.sort(world.truth.works.creator), creator)
     rows = np.argsort(world.truth.works.creator, kind="stable")[np.minimum(works, SIZES[0] - 1)]
@@ -282,17 +277,17 @@ def test_who_is_followed_is_not_followed_again(world: World) -> None:
         ({"seed": -1}, "seed"),
     ],
 )
-def test_sizes_too_small_are_refused(sizes: dict[str, Any], words: str) -> None:
+def test_make_world_rejects_too_small_sizes(sizes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_world(**{"n_works": 100, "n_users": 20, "n_exposures": 100, **sizes})
 
 
-def test_the_smallest_sizes_make_a_world() -> None:
+def test_make_world_accepts_the_smallest_sizes() -> None:
     world = make_world(100, 20, 100, days=5)
     assert len(world.dataset.exposures) == 100
 
 
-def test_rows_that_do_not_exist_are_refused(world: World) -> None:
+def test_probabilities_reject_rows_out_of_range(world: World) -> None:
     with pytest.raises(ValueError, match=r"work_rows\[1\] is 10000"):
         world.truth.probabilities(np.array([0, 1]), np.array([0, SIZES[0]]))
     with pytest.raises(ValueError, match=r"shape \(2,\).*\(1,\)"):
@@ -307,7 +302,7 @@ def test_progress_counts_every_part_once() -> None:
     assert [what for _, _, what in told].count("feedback") == 1 + 2
 
 
-def test_expected_outcomes_are_the_means_of_what_users_did(world: World) -> None:
+def test_expected_outcomes_are_the_means_of_the_feedback(world: World) -> None:
     exposures, snapshot = world.dataset.exposures, world.dataset.snapshot
     rows = snapshot.users.lookup(exposures.user_id), snapshot.works.lookup(exposures.work_id)
     names = ("like", "click", "play_time")
