@@ -54,7 +54,7 @@ def channels_of_feeds(feeds: Sequence[Page], resamples: int = RESAMPLES) -> dict
         return {}
     bootstrap = UserBootstrap(np.arange(len(full)), resamples, 0)
     shares: dict[str, dict[str, Any]] = {}
-    for bit, source in enumerate(full[0].sources):
+    for bit, source in enumerate(full[0].source_names):
         found = np.array([np.mean(feed.candidates.sources >> np.uint32(bit) & np.uint32(1)) for feed in full])
         sole = np.array([np.mean(feed.candidates.sources == 1 << bit) for feed in full])
         shares[source] = {
