@@ -29,13 +29,13 @@ def test_screen_tells_how_a_day_is_written(tmp_path, capsys):
         (
             "optimizer.learning_rate = nan",
             [],
-            "train.toml: optimizer: learning_rate = nan, expected a finite number",
+            "train.toml:8: optimizer: learning_rate = nan, expected a finite number",
         ),
-        ("ranker.auxiliary = [1]", [], "train.toml: ranker: auxiliary[0] = 1, expected str"),
+        ("ranker.auxiliary = [1]", [], "train.toml:8: ranker: auxiliary[0] = 1, expected str"),
         (
             "epochs = 1",
             [],
-            "train.toml: the key 'epochs' belongs to a section. Write it at ranker.epochs or towers.epochs",
+            "train.toml:8: the key 'epochs' belongs to a section. Write it at ranker.epochs or towers.epochs",
         ),
         ("task_weights = {lik = 2}", [], "task_weights weighs ['lik']"),
         ("optimizer.learning_rate = 1e6", [], "lower the rate. The last good state is"),

@@ -1,4 +1,4 @@
-"""Checks settings against data and machine; fingerprints a run."""
+"""Checks settings against the data and the machine, and computes the fingerprint of a training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from karec.samples.auxiliary_tasks import auxiliary_tasks
 
 
 def check_training(dataset: Dataset, settings: TrainSettings) -> None:
-    """Refuse, before anything is trained, settings that these data or this machine cannot follow.
+    """Checks before training that the data and this machine support the settings.
 
-    Raises ConfigError naming the key, MissingExtra for a package that is not installed, and DataError for
-    works without the counters of the tasks, and where nothing was enjoyed that recall towers could learn
-    from.
+    Raises:
+        ConfigError: a key does not fit; the message names it.
+        MissingExtra: a package is not installed.
+        DataError: works have no counters of the tasks, or recall towers have no enjoyed work to learn from.
     """
     tasks, ranker = dataset.tasks, settings.ranker
-    beside = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
-    taught = auxiliary_tasks(dataset.split()[0], tasks, beside)
-    learned = {"task_weights": (*tasks, "fused", *ranker.auxiliary), "fusion": (*tasks, *taught)}
+    auxiliary = ranker.auxiliary if ranker.kind in ("mmoe", "both") else ()
+    learned_auxiliary = auxiliary_tasks(dataset.split()[0], tasks, auxiliary)
+    learned = {"task_weights": (*tasks, "fused", *ranker.auxiliary), "fusion": (*tasks, *learned_auxiliary)}
     for key, known in learned.items():
         unknown = sorted(set(getattr(settings, key)) - set(known))
         if unknown:
@@ -36,11 +37,11 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
     if settings.distil.ranker_features == "towers" and ranker.kind != "mmoe":
         raise ConfigError(
             f"distil.ranker_features = 'towers' with ranker.kind = {ranker.kind!r}, which sees cross "
-            "features: take 'mmoe'"
+            "features. Use 'mmoe'."
         )
     if settings.run.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            "run.device = 'cuda', and torch finds no CUDA device here: install its driver, or take 'auto'"
+            "run.device = 'cuda', and torch finds no CUDA device. Install its driver, or use 'auto'."
         )
     _check_packages(settings)
     _check_counters(dataset)
@@ -49,17 +50,17 @@ def check_training(dataset: Dataset, settings: TrainSettings) -> None:
 
 
 def _check_packages(settings: TrainSettings) -> None:
-    """MissingExtra for a ranker or baseline of trees where the packages that make them are not there."""
+    """Raises MissingExtra if a ranker or baseline of trees needs a package that is not installed."""
     wanted = {f"ranker.kind = {settings.ranker.kind!r}": settings.ranker.kind in ("lightgbm", "both")}
     wanted["evaluation.baselines = 'lightgbm'"] = "lightgbm" in settings.evaluation.baselines
-    for purpose, asked in wanted.items():
-        for package in ("lightgbm", "onnxmltools") if asked else ():
+    for purpose, is_wanted in wanted.items():
+        for package in ("lightgbm", "onnxmltools") if is_wanted else ():
             if find_spec(package) is None:
                 raise MissingExtra(package, "train", purpose)
 
 
 def _check_counters(dataset: Dataset) -> None:
-    """Works need counters: of them are made the rates that models see, and the popularity baseline."""
+    """Raises DataError if works lack the counters for the rates and for the popularity baseline."""
     columns = dataset.snapshot.works.columns
     missing = [
         name
@@ -69,28 +70,28 @@ def _check_counters(dataset: Dataset) -> None:
     if missing:
         raise DataError(
             f"{dataset.name}: snapshot.works has no column {', '.join(missing)}: add the counters before "
-            "training, with platform.folds.advance.advance(snapshot, exposures, snapshot.time_ms) where "
+            "training, with karec.aggregates.advance.advance(snapshot, exposures, snapshot.time_ms) if "
             "nothing was counted yet"
         )
 
 
 def _check_enjoyed(dataset: Dataset) -> None:
     meaning = dataset.snapshot.meaning
-    for what, exposures in zip(("training", "validation"), dataset.split()[:2], strict=True):
+    for days, exposures in zip(("training", "validation"), dataset.split()[:2], strict=True):
         if not meaning.is_enjoyed(exposures.labels).any():
             raise DataError(
-                f"{dataset.name}: no work was enjoyed on the {what} days ({', '.join(meaning.enjoyed)}), and "
+                f"{dataset.name}: no work was enjoyed on the {days} days ({', '.join(meaning.enjoyed)}), and "
                 "recall towers learn from such rows: set recall.on to false"
             )
 
 
 def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
-    """A line that names a training: the data by name, size and content, and the settings that change its
-    result."""
+    """Returns a line that identifies a training: name, size and content of the data, and the settings that
+    change its result."""
     known = settings.to_dict()
     for section, key in (("run", "checkpoint_steps"), ("run", "tensorboard"), ("evaluation", "resamples")):
         known[section][key] = None
-    # it names the models and changes none: a kill after publishing has moved it on
+    # The version changes no model, and a kill after publishing has already increased it.
     known["model_version"] = 1
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     for name, column in _columns(dataset):
@@ -100,14 +101,14 @@ def fingerprint(dataset: Dataset, settings: TrainSettings) -> str:
 
 
 def _columns(dataset: Dataset) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Every array that models may learn from."""
+    """Yields every array that models may learn from."""
     exposures, snapshot = dataset.exposures, dataset.snapshot
     for name in ("user_id", "work_id", "time_ms", "scene", "play_ms"):
         if getattr(exposures, name) is not None:
             yield name, getattr(exposures, name)
     yield from sorted(exposures.labels.items())
-    for what, table in (("works", snapshot.works), ("users", snapshot.users)):
-        yield what, table.ids
+    for name, table in (("works", snapshot.works), ("users", snapshot.users)):
+        yield name, table.ids
         yield from sorted(table.columns.items())
     for name, relation in sorted(snapshot.relations.items()):
         yield name, relation.indptr

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from karec.catalog.dataset import Dataset
 from karec.errors import ConfigError
-from karec.learn.settings.from_data import HISTORY, OF_MATCHING, history_length, matching_helps, min_count
+from karec.learn.settings.from_data import HISTORY, MATCHING_VALUES, history_length, matching_helps, min_count
 from karec.models.fusion import ObjectiveWeights
 from karec.toml import (
     Count,
@@ -251,7 +251,7 @@ class TrainSettings(Settings, frozen=True):
         )._resolve_recipe(has_only_positives=dataset.drawn is not None)
         if settings.towers.matching == AUTO:
             is_matching = matching_helps(dataset)
-            settings = settings._set_where_default(OF_MATCHING) if is_matching else settings
+            settings = settings._set_where_default(MATCHING_VALUES) if is_matching else settings
             settings = settings.replace(towers={"matching": is_matching})
         if settings.features.history_length == 0:
             length = history_length(settings.towers.matching is True)
