@@ -156,8 +156,7 @@ def logged_funnel(folder: Path) -> Iterator[FunnelPool]:
     if not ranked:
         raise DataError(
             f"{folder}: no shadow request whose ranked items are logged too. Serve some with the side "
-            f"effects rank_log "
-            "and shadow, both into this folder."
+            "effects rank_log and shadow, both into this folder."
         )
     return _logged_pools(log.take(log.shadow).requests(), ranked)
 

@@ -179,8 +179,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         actual = run.get("format") if isinstance(run, dict) else None
         raise DataError(
             f"{folder}/run.json: format is {actual}, expected {RUN_FORMAT}. Train the run again, or evaluate "
-            f"it with the "
-            "version that trained it."
+            "it with the version that trained it."
         )
     return run
 

@@ -98,9 +98,8 @@ class LibraryFollower:
         if (version.number, version.space_id) != (bundle.model_version, space):
             raise DataError(
                 f"{shard.path / file}: vectors have model version {version.number} and space "
-                f"{version.space_id:016x}, "
-                f"expected {bundle.model_version} and {space:016x} of the bundle's item tower. Remove "
-                f"{shard.path.parent}."
+                f"{version.space_id:016x}, expected {bundle.model_version} and {space:016x} of the bundle's "
+                f"item tower. Remove {shard.path.parent}."
             )
 
         def write() -> int:

@@ -70,8 +70,7 @@ def build_measured_lists(index: ItemIndex, vectors: NDArray[Any], file: str) -> 
         raise BundleError(
             f"{file}: recall@{K:,} is {recalls.mean():.3f} over {len(recalls)} users with {n_probe:,} of "
             f"{index.n_lists:,} lists read, expected at least {MIN_RECALL}. Publish without lists (lists = "
-            f"False); then "
-            "all scenes search exactly."
+            "False); then all scenes search exactly."
         )
     means = {"recall": round(float(recalls.mean()), 4), "lowest": round(float(recalls.min()), 4)}
     return MeasuredLists(file, index.n_lists, n_probe, K, len(recalls), **means)

@@ -108,8 +108,7 @@ def open_refreshed_bundle(root: Path) -> Bundle:
     if len(before.index.model_versions) > 1:
         raise BundleError(
             f"{before.path}: vectors have model versions {list(before.index.model_versions)}, expected one. "
-            f"Let karec "
-            "refresh finish its round before publishing another version."
+            "Let karec refresh finish its round before publishing another version."
         )
     return before
 
@@ -130,8 +129,7 @@ def _check_compatible(before: Bundle, run: Path, item_types: Mapping[str, Derive
     if others:
         raise BundleError(
             f"{before.path} or the new version has the item types {others}, whose vectors a refresh cannot "
-            f"compute. "
-            "Publish the whole library at once."
+            "compute. Publish the whole library at once."
         )
 
 

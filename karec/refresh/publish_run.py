@@ -205,6 +205,5 @@ def check_scene_counters(encoder: Encoder, snapshot: Snapshot) -> None:
         raise DataError(
             "snapshot: user_scene_counters are missing, but the encoder reads "
             f"{list(encoder.scene_counters.counted)} by user and scene. Advance the snapshot that training "
-            f"started "
-            "with (karec.aggregates.advance counts them)."
+            "started with (karec.aggregates.advance counts them)."
         )

@@ -57,8 +57,7 @@ def with_events(dataset: Dataset, folder: Path, logged_until_ms: int = LATEST_MS
     if missing:
         raise LogSchemaError(
             f"{folder}: labels are {list(head.labels)}, expected also {missing} as in the data. Name the log "
-            f"of a "
-            "service on these data."
+            "of a service on these data."
         )
     events = read_events(folder, dataset.snapshot.time_ms, LATEST_MS)
     events = events.take(events.logged_ms <= logged_until_ms)
@@ -175,8 +174,7 @@ def _split_times(folder: Path, time_ms: NDArray[Any]) -> tuple[int, int]:
     if not (time_ms < train_until).any():
         raise DataError(
             f"{folder} and the data span too few days: no day is left for training before the validation day "
-            f"and the "
-            "test day"
+            "and the test day"
         )
     return train_until, valid_until
 
@@ -186,6 +184,5 @@ def _check_newest_day(folder: Path, dataset: Dataset) -> None:
     if not any(newest.labels[task].any() and not newest.labels[task].all() for task in dataset.tasks):
         raise DataError(
             f"{folder}: in the {len(newest):,} exposures of the newest day each task {list(dataset.tasks)} "
-            f"has only one "
-            "value, so quality cannot be measured. Train when there are more labels."
+            "has only one value, so quality cannot be measured. Train when there are more labels."
         )

@@ -112,24 +112,21 @@ def _checked_versions(
     if version is None and len(rows) > 1:
         raise LogSchemaError(
             f"{folder}: rows have the model versions {listed}, and not all are of the ranker {ranker.path}. "
-            f"Select one "
-            "with --log-version."
+            "Select one with --log-version."
         )
     for part in selected:
         if part.ranker and ranker.fingerprint and part.ranker != ranker.fingerprint:
             raise LogSchemaError(
                 f"{part.part}: written by the ranker {part.ranker}, which has another encoder, expected "
                 f"{ranker.fingerprint} as {ranker.path}. Name the run whose ranker served with --run, or "
-                f"select its "
-                "rows with --log-version."
+                "select its rows with --log-version."
             )
     (version_of_rows,) = rows if version is None else (version,)
     if version_of_rows != ranker.model_version and version is None:
         raise LogSchemaError(
             f"{folder}: rows have model version {listed} and do not name their ranker, expected version "
             f"{ranker.model_version} as {ranker.path}. Name the run whose ranker served with --run, or "
-            f"confirm the "
-            f"version with --log-version {version_of_rows}."
+            f"confirm the version with --log-version {version_of_rows}."
         )
     return rows
 

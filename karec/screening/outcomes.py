@@ -100,10 +100,9 @@ def learning_rows(
         work = f"u.{quote_name(settings.columns.work)}"
         query = (
             f"SELECT {features}, o.{exposures} AS {quote_name(SHOWN)}, o.{long_views} AS "
-            f"{quote_name(VIEWED)} "
-            f"FROM (SELECT * FROM {scan_sql(day.uploads.paths)} WHERE {rejection.sql} = 0) AS u "
-            f"JOIN {scan_sql(day.outcomes.paths)} AS o ON {work} = o.{quote_name(learn.work)} "
-            f"WHERE o.{exposures} >= {learn.fair} AND hash({work}) % {stride} = 0 ORDER BY {work}"
+            f"{quote_name(VIEWED)} FROM (SELECT * FROM {scan_sql(day.uploads.paths)} WHERE {rejection.sql} = "
+            f"0) AS u JOIN {scan_sql(day.outcomes.paths)} AS o ON {work} = o.{quote_name(learn.work)} WHERE "
+            f"o.{exposures} >= {learn.fair} AND hash({work}) % {stride} = 0 ORDER BY {work}"
         )
         folder = day.outcomes.shards[0].path.parent
         with database_errors(folder):
@@ -154,8 +153,7 @@ def popular_threshold(database: Database, learn: Learn, days: Sequence[Outcome],
     with database_errors(days[0].outcomes.shards[0].path.parent):
         counts = database.rows(
             f"SELECT {quote_name(learn.long_views)} AS n, count(*) FROM {scan_sql(paths)} GROUP BY 1 ORDER "
-            f"BY 1 DESC "
-            f"NULLS LAST"
+            "BY 1 DESC NULLS LAST"
         )
     total, cumulative = sum(count for _, count in counts), 0
     for long_views, count in counts:

@@ -266,8 +266,7 @@ def _notes(
             )
             notes.append(
                 f"{block_list.rule.not_in}: {len(block_list.values) - n_found:,} of "
-                f"{len(block_list.values):,} "
-                f"ids have no uploads in these days, for example {example}"
+                f"{len(block_list.values):,} ids have no uploads in these days, for example {example}"
             )
     notes += [
         f"quota {quota.name!r}: no candidate belongs to it" for quota in allocation.quotas if not quota.supply

@@ -113,8 +113,7 @@ def _check_targets(distil: DistilSettings, targets: Targets, lists: LoggedLists 
     if distil.needs_lists and (lists is None or not len(lists)):
         raise DataError(
             f"recipe {distil.recipe!r} needs lists of {distil.list_works} items, and the rank log has none "
-            f"of a "
-            "training request. Raise shadow.share, or set the weights of the list losses to 0."
+            "of a training request. Raise shadow.share, or set the weights of the list losses to 0."
         )
     if distil.soft_weight and not targets.known.any():
         raise DataError(

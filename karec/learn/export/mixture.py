@@ -114,8 +114,7 @@ def _add_opsets(mixed: onnx.ModelProto, second: onnx.ModelProto) -> None:
         if versions.setdefault(entry.domain, entry.version) != entry.version:
             raise ValueError(
                 f"second model: operators of {entry.domain or 'ai.onnx'!r} have version {entry.version}, "
-                f"expected "
-                f"{versions[entry.domain]} as in the first"
+                f"expected {versions[entry.domain]} as in the first"
             )
         if entry.domain not in {kept.domain for kept in mixed.opset_import}:
             mixed.opset_import.append(entry)

@@ -65,8 +65,7 @@ class Checkpoint:
         if state["facts"] != self.facts:
             raise CheckpointError(
                 f"{self.path} belongs to another training: {state['facts']}; this one is {self.facts}. "
-                f"Resume with "
-                f"the settings and data of the first start, or {RESTART_HINT}"
+                f"Resume with the settings and data of the first start, or {RESTART_HINT}"
             )
         return dict(state)
 

@@ -58,10 +58,8 @@ class TrainingData:
             return ()
         return (
             f"{n_without:,} of the {n_items:,} items shown on the training days have no embedding of their "
-            f"own: "
-            f"fewer than features.min_count = {min_count} training rows show each of them, so only other "
-            f"columns "
-            "distinguish them",
+            f"own: fewer than features.min_count = {min_count} training rows show each of them, so only "
+            "other columns distinguish them",
         )
 
     def example_batch(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -168,8 +166,7 @@ def _to_training_data(
     if len(train) == n_requests or not len(valid):
         raise ValueError(
             f"{dataset.name}: {len(train) - n_requests} training and {len(valid)} validation exposures, "
-            f"expected at "
-            "least one of each"
+            "expected at least one of each"
         )
     names = tuple(dict.fromkeys(("user_id", *INPUTS, *MATCHED)))
     train_batches, valid_batches = (

@@ -38,8 +38,7 @@ def _check_days(dataset: Dataset) -> None:
             counts = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
             raise DataError(
                 f"{dataset.name}: no exposures on the {name} days ({counts}). Move train_until_ms and "
-                f"valid_until_ms, "
-                "or use a longer log."
+                "valid_until_ms, or use a longer log."
             )
 
 
@@ -55,10 +54,7 @@ def _check_lists(dataset: Dataset, settings: TrainSettings) -> None:
     if max(n_items.max(initial=0), page_sizes.max(initial=0)) < size:
         raise DataError(
             f"recipe {settings.distil.recipe!r} needs lists of {size} items, and the rank log would have "
-            f"none: "
-            f"{len(requests):,} of the training days' requests have a pool, of at most "
-            f"{n_items.max(initial=0):,} "
-            "items. Raise shadow.share, lower distil.list_works, or use recipe 'feature-distillation', which "
-            "needs "
-            "no lists."
+            f"none: {len(requests):,} of the training days' requests have a pool, of at most "
+            f"{n_items.max(initial=0):,} items. Raise shadow.share, lower distil.list_works, or use recipe "
+            "'feature-distillation', which needs no lists."
         )

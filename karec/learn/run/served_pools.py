@@ -40,8 +40,7 @@ def read_served_pools(
     positions = np.concatenate([*(np.arange(starts[at], ends[at]) for at in chosen), np.empty(0, np.int64)])
     note = (
         f"served log: {len(chosen):,} of {len(long_lists):,} lists of at least {settings.distil.list_works} "
-        f"items "
-        "are used"
+        "items are used"
     )
     return ServedLog(served.log.take(positions), (*served.notes, note))
 
