@@ -50,7 +50,7 @@ def logged_pools(folder: Path) -> Iterator[ScoredPool]:
     log = log.take(log.shadow & np.isfinite(log.prerank))
     if not len(log):
         raise DataError(
-            f"{folder}: no shadow request. Serve some with the side effect shadow and share above 0."
+            f"{folder}: no shadow request. Serve some with the side effect shadow, share above 0."
         )
     return (ScoredPool(int(pool.user_id[0]), pool.prerank, pool.fused) for pool in log.requests())
 

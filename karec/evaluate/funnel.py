@@ -70,13 +70,11 @@ class FunnelPool:
             return dict.fromkeys(PARTS, np.nan)
         best = ranks(self.rank) < top
         by_inner_product = (ranks(self.prerank) < int(self.passed.sum())) & np.isfinite(self.prerank)
-        product_fraction, stage_fraction = (
+        by_product, by_stage = (
             float((best & by_inner_product).sum() / top),
             float((best & self.passed).sum() / top),
         )
-        return dict(
-            zip(PARTS, (product_fraction, stage_fraction, product_fraction - stage_fraction), strict=True)
-        )
+        return dict(zip(PARTS, (by_product, by_stage, by_product - by_stage), strict=True))
 
 
 def recalled_pools(

@@ -49,9 +49,7 @@ def compare_versions(
     test = dataset.split()[2]
     tasks = [task for task in dataset.tasks if test.labels[task].any() and not test.labels[task].all()]
     if not tasks:
-        raise DataError(
-            f"{dataset.name}: no task has both values on the newest day ({len(test):,} exposures)"
-        )
+        raise DataError(f"{dataset.name}: no task has both values on the newest day ({len(test):,} rows)")
     scores = [_scores(dataset, folder, refresh_hours, threads, progress) for folder in (new, in_service)]
     bootstrap = UserBootstrap(test.user_id, resamples, seed)
     models, lowest = {}, np.inf

@@ -234,11 +234,9 @@ def tower_logits(
     def run_rows(begin: int) -> NDArray[Any]:
         rows = np.arange(begin, min(begin + BATCH, len(examples)))
         (items,) = item_tower.run(examples.own_items(rows), "item_vector")
-        requests_of_rows = request[rows]
-        cosines = np.einsum("ntd,nd->nt", users[requests_of_rows], items)
-        return np.asarray(
-            scale * (slopes[requests_of_rows, 1:] * cosines + levels[requests_of_rows, 1:]) + bias
-        )
+        request_rows = request[rows]
+        cosines = np.einsum("ntd,nd->nt", users[request_rows], items)
+        return np.asarray(scale * (slopes[request_rows, 1:] * cosines + levels[request_rows, 1:]) + bias)
 
     return np.concatenate(list(map_in_order(run_rows, range(0, len(examples), BATCH), threads)))
 

@@ -75,15 +75,13 @@ def vector_states(bundle: Bundle) -> VectorStates:
 def library_state(bundle: Bundle, now_ms: int) -> LibraryState:
     """Reads the state from the files. Raises DataError if the round's file is damaged."""
     states, library = vector_states(bundle), library_folder(bundle.path)
-    current_round = Round.open(library)
-    number = 0 if current_round is None else current_round.number
+    current = Round.open(library)
+    number = 0 if current is None else current.number
     finished = [shard for shard in list_shards(library) if shard.round == number and not shard.ends_round]
     has_vector = states.has_vector > 0
     numbers, counts = np.unique(states.versions[has_vector], return_counts=True)
     ages = np.maximum(now_ms - states.times_ms[has_vector], 0)
     quantiles = np.quantile(ages, [0, 0.5, 1]).astype(np.int64).tolist() if len(ages) else [0, 0, 0]
-    refreshed = (
-        0 if current_round is None else sum(len(current_round.ids(shard.number)) for shard in finished)
-    )
+    refreshed = 0 if current is None else sum(len(current.ids(shard.number)) for shard in finished)
     rows = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     return LibraryState(bundle.model_version, int(has_vector.sum()), number, refreshed, rows, *quantiles)

@@ -141,15 +141,11 @@ class Refresh:
         """Returns the bundle's item towers by space. Raises DataError if there is none for works."""
         spaces = spaces_of(self.bundle.path)
         if PRERANK not in spaces:
-            raise DataError(
-                f"{self.bundle.path}: {PRERANK.item} is missing, so its vectors cannot be refreshed"
-            )
+            raise DataError(f"{self.bundle.path}: {PRERANK.item} is missing, so no refresh is possible")
         if self.bundle.recall_index is None:
             spaces.pop(RECALL, None)
         elif RECALL not in spaces:
-            raise DataError(
-                f"{self.bundle.path}: {RECALL.item} is missing, so {RECALL.index} cannot be refreshed"
-            )
+            raise DataError(f"{self.bundle.path}: {RECALL.item} is missing, so {RECALL.index} stays")
         return spaces
 
     def _is_whole(self, current: Round) -> bool:

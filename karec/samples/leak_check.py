@@ -36,6 +36,4 @@ def check_no_leak(build: Callable[[Impressions], Examples], exposures: Impressio
     inputs, inputs_inverted = (build(part).inputs(rows) for part in (exposures, inverted))
     leaking = [name for name in inputs if not np.array_equal(inputs[name], inputs_inverted[name])]
     if leaking:
-        raise ValueError(
-            f"inputs {leaking} change with later outcomes, so training on them would leak labels"
-        )
+        raise ValueError(f"inputs {leaking} change with later outcomes: training on them would leak labels")

@@ -122,10 +122,10 @@ class DayScreening:
         if self._settings.near_duplicates is None:
             return 0
         vector = quote_name(self._settings.columns.vector)
-        lengths = self._database.rows(
+        found = self._database.rows(
             f"SELECT len({vector}) FROM {self._table} WHERE len({vector}) > 0 LIMIT 1"
         )
-        return int(lengths[0][0]) if lengths else 0
+        return int(found[0][0]) if found else 0
 
     def _repeated_ids(self) -> list[Any]:
         work = quote_name(self._settings.columns.work)

@@ -107,9 +107,7 @@ def read_day(day: date, folder: Path) -> Day:
         if path.suffix != ".parquet" or path.is_dir():
             raise DataError(f"{path}: not a file *.parquet. Move its content to {folder}, or rename it.")
     if not paths:
-        raise DataError(
-            f"{folder}: no *.parquet. Add one, or remove the folder and set missing_days = [{day}]."
-        )
+        raise DataError(f"{folder}: no *.parquet. Add one, or remove it and set missing_days = [{day}].")
     shards = tuple(map(_read_shard, paths))
     for shard in shards:
         for name, column_type in shards[0].column_types.items():

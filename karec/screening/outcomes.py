@@ -39,9 +39,7 @@ class Outcome:
 def require_learn(settings: ScreeningSettings, path: Path) -> Learn:
     """Returns the table ``[learn]``. Raises ConfigError if it is missing."""
     if settings.learn is None:
-        raise ConfigError(
-            f"{path}: the table 'learn' is missing. It names the outcomes and the training columns."
-        )
+        raise ConfigError(f"{path}: the table 'learn' is missing. It names outcomes and training columns.")
     return settings.learn
 
 
@@ -62,11 +60,9 @@ def read_outcomes(settings: ScreeningSettings, learn: Learn) -> list[Outcome]:
 
 def missing_day_notes(days: Sequence[Outcome], missing: Collection[date]) -> list[str]:
     """Returns a note for each day between ``days`` that is not among them or ``missing``."""
-    known_days = {outcome.day for outcome in days} | set(missing)
+    known = {outcome.day for outcome in days} | set(missing)
     between = (days[0].day + timedelta(n) for n in range((days[-1].day - days[0].day).days))
-    return [
-        f"{day} is left out: it has no outcomes, or no uploads" for day in between if day not in known_days
-    ]
+    return [f"{day} is left out: it has no outcomes, or no uploads" for day in between if day not in known]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +117,7 @@ def learning_rows(
     if not parts:
         names = f"{days[0].day} … {days[-1].day}"
         raise DataError(
-            f"no work of {names} passed the rules and had {learn.fair} exposures. Lower learn.fair."
+            f"no work of {names} passed the rules and had {learn.fair} exposures: lower learn.fair"
         )
     return LearningRows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

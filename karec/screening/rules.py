@@ -65,9 +65,7 @@ def _lines(path: Path, has_integers: bool) -> list[int] | list[str]:
     ids = []
     for number, line in content:
         if INTEGER.fullmatch(line) is None:
-            raise DataError(
-                f"{path}, line {number}: id is {line[:40]!r}, expected an integer as in the column"
-            )
+            raise DataError(f"{path}, line {number}: id is {line[:40]!r}, expected an integer")
         ids.append(int(line))
     return ids
 

@@ -197,7 +197,7 @@ def test_damaged_round_is_refused_with_its_file(bundle, content):
 
 def test_refresh_refuses_a_bundle_without_an_item_tower(bundle):
     (bundle.path / "item_tower.onnx").unlink()
-    with pytest.raises(DataError, match=r"item_tower\.onnx is missing, so its vectors cannot be refreshed"):
+    with pytest.raises(DataError, match=r"item_tower\.onnx is missing, so no refresh is possible"):
         refresh(bundle, 0)
 
 

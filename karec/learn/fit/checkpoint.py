@@ -59,9 +59,7 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: damaged: wrong checksum of {damaged}; {RESTART_HINT}")
         if not isinstance(state, dict) or state.get("format") != FORMAT or "facts" not in state:
             found = state.get("format") if isinstance(state, dict) else None
-            raise CheckpointError(
-                f"{self.path}: checkpoint format is {found}, expected {FORMAT}; {RESTART_HINT}"
-            )
+            raise CheckpointError(f"{self.path}: format is {found}, expected {FORMAT}; {RESTART_HINT}")
         if state["facts"] != self.facts:
             raise CheckpointError(
                 f"{self.path} belongs to another training: {state['facts']}; this one is {self.facts}. "

@@ -133,7 +133,7 @@ def train_from_log(
 def _check_run(dataset: Dataset, run: ServedRun, settings: TrainSettings, out: Path) -> None:
     if out.resolve() == run.folder.resolve():
         raise ConfigError(
-            f"{out} is the serving run. Write the towers that learn from its log to another folder."
+            f"{out} is the serving run. Write towers that learn from its log to another folder."
         )
     if tuple(run.facts["tasks"]) != tuple(dataset.tasks):
         raise DataError(

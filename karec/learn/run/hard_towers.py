@@ -45,12 +45,12 @@ def train_hard_towers(
     """
     n, tasks = len(prepared.train), prepared.encoder.tasks
     heads = 1 + len(tasks)
-    no_targets = Targets(
+    targets = Targets(
         np.zeros((n, heads), np.float32), np.zeros(n, bool), np.empty((0, 2, heads), np.float32)
     )
     hard = settings.with_recipe("hard")
     model, state = fit_towers(
-        prepared, no_targets, None, hard, progress, recording, title="training hard towers"
+        prepared, targets, None, hard, progress, recording, title="training hard towers"
     )
     scale, bias = fit_calibration(predict(model, prepared.valid_batches)[:, 1:], prepared.valid.labels)
     export_onnx(

@@ -24,14 +24,7 @@ from karec.learn.fit.prepare import TrainingData
 from karec.times import Progress
 
 BATCH = 65_536
-ENCODED = (
-    "user_ids",
-    "context",
-    "item_ids",
-    "user_numbers",
-    "item_numbers",
-    "crosses",
-)  # inputs of the trees
+ENCODED = ("user_ids", "context", "item_ids", "user_numbers", "item_numbers", "crosses")  # the trees' inputs
 LEAVES, RATE = 15, 0.2  # each tree costs time per request; a rate of 0.05 gives three times as many trees
 PATIENCE = 25  # trees without a better validation score
 # for all tasks together: a tree of 15 leaves has 321 fields, and a bundle opens models of up to 3,000,000
@@ -153,17 +146,15 @@ def trees_to_onnx(boosters: Sequence[Any], n_features: int) -> onnx.ModelProto:
 def _in_float32(booster: Any) -> Any:
     """Returns the trees with each threshold rounded down to float32.
 
-    A float32 is below the rounded threshold exactly if it is below the original. ONNX stores the nearest
+    A float32 is below the rounded threshold exactly if it is below the original. ONNX stores the near
     float32 instead, and a value equal to that would take the other branch.
     """
     lightgbm, _ = lightgbm_packages()
 
     def rounded(threshold: str) -> str:
-        nearest = np.float32(threshold)
+        near = np.float32(threshold)
         return repr(
-            float(
-                nearest if float(nearest) <= float(threshold) else np.nextafter(nearest, np.float32(-np.inf))
-            )
+            float(near if float(near) <= float(threshold) else np.nextafter(near, np.float32(-np.inf)))
         )
 
     lines = []

@@ -68,9 +68,7 @@ def write_mixed_ranker(
         )
     )
     if not difference <= TOLERANCE:
-        raise ExportError(
-            f"{path}: logits differ from the mean of the parts by {difference:.2e} > {TOLERANCE}"
-        )
+        raise ExportError(f"{path}: logits differ from the parts' mean by {difference:.2e} > {TOLERANCE}")
     return mixture
 
 
@@ -85,10 +83,8 @@ def fit_mixture(first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any])
     )
     for t in range(n_tasks):
         y = labels[:, t].astype(np.float64)
-        first_part, second_part = _calibrated(first[:, t], y), _calibrated(second[:, t], y)
-        best = min(
-            (_mixed(share, first_part, second_part, y) for share in SHARES), key=lambda mixed: mixed[0]
-        )
+        first_part, other_part = _calibrated(first[:, t], y), _calibrated(second[:, t], y)
+        best = min((_mixed(share, first_part, other_part, y) for share in SHARES), key=lambda mixed: mixed[0])
         _, mixture.share[t], mixture.first[t], mixture.second[t], mixture.bias[t] = best
     return mixture
 

@@ -157,9 +157,7 @@ def _write(booster: Any, learn: Learn, path: Path, rows: NDArray[Any], facts: di
         with_missing = rows.copy()
         with_missing[::3, ::2] = np.nan
         for part in (rows, with_missing):
-            (quality,) = model.run(
-                {name: part[:, [index]] for index, name in enumerate(learn.features)}, OUTPUT
-            )
+            (quality,) = model.run({name: part[:, [i]] for i, name in enumerate(learn.features)}, OUTPUT)
             expected = booster.predict(part)
             difference = float(np.abs(quality[:, 0] - expected).max(initial=0.0))
             if not difference <= TOLERANCE:

@@ -80,10 +80,8 @@ def _train_network(
     weights = task_weights(tasks, settings.task_weights, train.device)
     optimizer = settings.optimizer
     if kind == "lr":
-        batch_size = min(LINEAR_BATCH, optimizer.batch_size)
-        optimizer = optimizer.replace(
-            batch_size=batch_size, learning_rate=LINEAR_RATE, weight_decay=LINEAR_DECAY
-        )
+        size = min(LINEAR_BATCH, optimizer.batch_size)
+        optimizer = optimizer.replace(batch_size=size, learning_rate=LINEAR_RATE, weight_decay=LINEAR_DECAY)
     log_probability = sampling_log_probabilities(prepared)
 
     def loss(rows: Tensor, _: int) -> Tensor:
@@ -213,9 +211,7 @@ def calibrate(
     logits: NDArray[Any], labels: NDArray[Any], tasks: Sequence[str]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns (scale, bias) of each head. Play time is only shifted, so that its mean is right."""
-    scale, bias = fit_calibration(
-        logits, labels, [index for index, task in enumerate(tasks) if task != PLAY_TIME]
-    )
+    scale, bias = fit_calibration(logits, labels, [i for i, task in enumerate(tasks) if task != PLAY_TIME])
     if PLAY_TIME in tasks:
         index = tasks.index(PLAY_TIME)
         predicted = np.exp(np.minimum(logits[:, index], 30.0).astype(np.float64)).mean()

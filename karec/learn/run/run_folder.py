@@ -45,9 +45,7 @@ def remove_runs(out: Path) -> list[str]:
             try:
                 remove_folder(folder)
             except OSError as error:
-                failures.append(
-                    f"{folder}: not removed, although its version is no longer published: {error}"
-                )
+                failures.append(f"{folder}: not removed, but its version is no longer published: {error}")
     return failures
 
 

@@ -62,7 +62,7 @@ def with_served_pools(
     out: Path,
     progress: Progress | None = None,
 ) -> tuple[TrainingData, SoftLabels, LoggedLists]:
-    """Returns ``prepared``, ``soft`` and ``lists`` of the first log, extended by the served pools.
+    """Returns ``prepared``, ``soft`` and ``lists`` of the first log, both_logs by the served pools.
 
     The ranker in ``out`` scores the pools.
     """
@@ -70,14 +70,14 @@ def with_served_pools(
     shutil.rmtree(folder, ignore_errors=True)
     if not len(served.log):
         return prepared, soft, lists
-    extended = prepare_served(dataset, prepared.encoder, settings, served, None, progress, prepared)
+    both_logs = prepare_served(dataset, prepared.encoder, settings, served, None, progress, prepared)
     starts, _ = list_bounds(served.log)
-    rows = find_examples(extended.train, served.log.user_id[starts], served.log.time_ms[starts])
+    rows = find_examples(both_logs.train, served.log.user_id[starts], served.log.time_ms[starts])
     ranker, fusion = OnnxModel(out / "ranker.onnx"), ObjectiveWeights(settings.fusion)
     write_served_pools(
-        extended.train, served.log, rows, ranker, fusion, folder, progress, settings.run.threads
+        both_logs.train, served.log, rows, ranker, fusion, folder, progress, settings.run.threads
     )
     log = read_teacher_log(folder, dataset.tasks)
-    served_lists = select_lists(extended.train, log, settings.distil.list_works, settings.seed, DRAWS)
-    soft = soft.pad_unknown(len(extended.train) - len(prepared.train))
-    return extended, soft, LoggedLists.concat([served_lists, lists])
+    served_lists = select_lists(both_logs.train, log, settings.distil.list_works, settings.seed, DRAWS)
+    soft = soft.pad_unknown(len(both_logs.train) - len(prepared.train))
+    return both_logs, soft, LoggedLists.concat([served_lists, lists])

@@ -240,7 +240,7 @@ def test_ranker_settings_do_not_change_training_from_log(world, served, tmp_path
 def test_train_from_log_refuses_to_overwrite_the_serving_run(world, served):
     run, log, _ = served
     with pytest.raises(
-        ConfigError, match=r"is the serving run\. Write the towers that learn from its log to another folder"
+        ConfigError, match=r"is the serving run\. Write towers that learn from its log to another folder"
     ):
         train_from_log(world.dataset, run, log, run.settings, run.folder)
 
