@@ -25,7 +25,11 @@ from karec.pipeline.types import Candidates, Request, Selection
 from karec.steps.selectors.top_k import TopK
 from karec.toml import Place
 
-DIVERSE, RULES = "diversify", "rerank"  # rooms whose steps a plain top-k has not
+ROOMS = {  # of the steps that page/variants.js shows first, by their module
+    **dict.fromkeys(("dpp", "mmr", "ssd"), "diversify"),
+    **dict.fromkeys(("exposure_control", "freshness", "quota", "tone"), "ecosystem"),
+    "page_rules": "rerank",
+}
 
 
 @runtime_checkable
@@ -47,7 +51,7 @@ class Uncut(ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """A step of a stage. ``room``: the folder of karec that it is from, "own" for a host's. ``optional``: it
+    """A step of a stage. ``room``: a value of ``ROOMS``, "own" for a host's, or "other". ``optional``: it
     can be left out by itself. ``diversity``: of a step that has one.
     """
 
@@ -119,7 +123,7 @@ def _steps(cascade: Cascade) -> Iterator[tuple[str, Step]]:
 
 def _room(step: Step) -> str:
     package, _, rest = type(step).__module__.partition(".")
-    return rest.partition(".")[0] if package == "karec" else "own"
+    return ROOMS.get(rest.rpartition(".")[2], "other") if package == "karec" else "own"
 
 
 def _without(stages: Sequence[Stage], places: frozenset[str]) -> tuple[Stage, ...]:

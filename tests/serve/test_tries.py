@@ -78,6 +78,13 @@ def test_a_step_that_is_left_out_runs_no_more_and_the_others_do(cascade, place):
     assert whole - ran == {place}
 
 
+def test_steps_of_a_scene_have_the_rooms_that_the_page_groups_by(cascade):
+    rooms = {choice.place: choice.room for choice in choices(cascade)}
+    assert rooms["rerank.dpp"] == "diversify"
+    assert {room for place, room in rooms.items() if place.endswith(".freshness")} <= {"ecosystem"}
+    assert rooms["prerank.index_rows"] == "other"
+
+
 def test_a_step_whose_results_others_need_is_not_optional_and_refused_by_name(cascade):
     needed = {each.place for each in choices(cascade) if not each.optional}
     assert needed == {"prerank.index_rows", "rank.ranker"}
