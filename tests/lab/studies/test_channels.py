@@ -121,7 +121,7 @@ def test_page_without_a_source_omits_its_works(served):
 
 def feed(bits):
     candidates = replace(Candidates.from_ids(np.arange(len(bits))), sources=np.array(bits, np.uint32))
-    return Page(Request(1), candidates, Trace(), channels=("a", "b"))
+    return Page(Request(1), candidates, Trace(), source_names=("a", "b"))
 
 
 def test_page_fractions_are_means_over_users():
