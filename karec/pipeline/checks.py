@@ -206,7 +206,7 @@ def _split(output: V | StepOutput[V]) -> tuple[V, Notes]:
 
 
 def _is_verified(step: Step) -> bool:
-    return "is_verified" in vars(type(step))  # not inherited
+    return bool(vars(type(step)).get("is_verified"))  # not inherited
 
 
 def _error(step: Step, message: str) -> ContractError:

@@ -110,9 +110,8 @@ class CheckedIndex:
             work.offset = work.offset if offset is None else offset
 
     def build_lists(self, n_lists: int | None, seed: int) -> None:
-        """Builds ``n_lists`` lists; ValueError is expected if the newest version has fewer works."""
-        newest = max((work.version for work in self.works.values()), default=0)
-        n_newest = sum(work.version == newest for work in self.works.values())
+        """Builds ``n_lists`` lists; ValueError is expected if the last written version has fewer works."""
+        n_newest = sum(work.version == self.index.model_version for work in self.works.values())
         if n_newest >= (1 if n_lists is None else n_lists):
             self.index.build_lists(n_lists, seed)
             assert n_lists in (None, self.index.n_lists)

@@ -87,12 +87,16 @@ class Merges(Returns, Merger):
     merge = Returns.give
 
 
-class Proven(Merges):
+class Verified(Merges):
     is_verified = True
 
 
-class OfProven(Proven):
-    """What a class proves of itself is not is_verified of those that derive from it."""
+class DerivedFromVerified(Verified):
+    """``is_verified`` is not inherited."""
+
+
+class NotVerified(Verified):
+    is_verified = False
 
 
 def candidates() -> Candidates:
@@ -249,7 +253,7 @@ PARTS = [
     ],
 )
 def test_a_merger_that_breaks_its_contract_is_named(merged, message):
-    for kind in (Merges, OfProven):
+    for kind in (Merges, DerivedFromVerified, NotVerified):
         with pytest.raises(ContractError, match=f"merger 'step': {message}"):
             merge(kind(merged, on_failure="skip"), REQUEST, PARTS)
 
@@ -259,10 +263,10 @@ def test_a_merger_keeps_the_bits_of_every_channel():
     assert merged.ids.tolist() == [9, 3, 1]
 
 
-def test_of_a_proven_merger_sizes_and_scores_are_checked():
+def test_sizes_and_scores_of_a_verified_merger_are_checked():
     for merged in (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), SENTINEL):
         with pytest.raises(ContractError, match=r"limit is 4|is -inf"):
-            merge(Proven(merged), REQUEST, PARTS)
+            merge(Verified(merged), REQUEST, PARTS)
 
 
 @pytest.mark.parametrize(

@@ -40,14 +40,14 @@ STEPS = _by_name(
     Metric(
         "karec_step_calls",
         STEP_LABELS,
-        "Calls of a step; where it gave way for lack of time, of its substitute.",
+        "Calls of a step, or of a step of the fallback of its stage.",
     ),
     Metric("karec_step_works_in", STEP_LABELS, "Works that came into a step."),
     Metric("karec_step_works_out", STEP_LABELS, "Works that a step left."),
     Metric(
         "karec_step_failures",
         STEP_LABELS,
-        "Calls of a step that failed, and were passed over or substituted.",
+        "Calls of a step that failed and was skipped.",
     ),
 )
 STEP_SECONDS = Metric("karec_step_seconds", STEP_LABELS, "How long a step took.")
@@ -70,9 +70,7 @@ ANSWER_SECONDS = Metric("karec_answer_seconds", ("scene",), "How long a feed too
 
 NAMED = _by_name(
     Metric("karec_degraded", ("scene", "what"), "Feeds whose `degraded` named this."),
-    Metric(
-        "karec_no_time", ("scene", "place"), "Feeds in which this step or stage gave way for lack of time."
-    ),
+    Metric("karec_no_time", ("scene", "place"), "Pages for which the fallback of this stage ran."),
     Metric("karec_answers_cold", ("scene",), "Feeds of users who are unknown."),
     Metric("karec_answers_short", ("scene",), "Feeds with fewer works than were asked for."),
     Metric("karec_requests", ("route", "status"), "HTTP requests by route and status."),

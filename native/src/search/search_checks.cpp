@@ -104,7 +104,7 @@ Status check_query(const Query& query, const Generation& g, const std::string& n
     }
     if (n_standing < 2) return {};
     return Status::invalid("the index holds vectors of model versions " + standing +
-                           ": give a query for each (query_by_version)");
+                           ": give a query for each, {model version: query}");
 }
 
 }  // namespace karec
