@@ -17,7 +17,7 @@ allocation problems"), with the Euclidean mirror map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,8 +152,9 @@ class DualVariables:
             values.add_to(total, ids)
         return total
 
-    def explored_ids(self, seed: int, seen_ids: Collection[int]) -> NDArray[Any]:
-        """Returns (≤ SPARE · max_explored,) int64 ids to explore, best draw first, none of ``seen_ids``."""
+    def explored_ids(self, seed: int, shown: Iterable[int | str]) -> NDArray[np.int64]:
+        """Returns (≤ SPARE · max_explored,) ids to explore, best draw first, none of ``shown``."""
+        seen_ids = {item for item in shown if not isinstance(item, str)}
         return self.underexposed.sample(seed, seen_ids, SPARE * self.max_explored)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from karec.errors import ContractError
-from karec.exposure.dual_variables import subtract_penalties
+from karec.exposure.dual_variables import DualVariables, subtract_penalties
 from karec.pipeline.step import Scorer
 from karec.pipeline.types import Array, Candidates, Request, StepOutput
 
@@ -13,10 +14,10 @@ from karec.pipeline.types import Array, Candidates, Request, StepOutput
 class ExposureControl(Scorer):
     """Subtracts λ · standard deviation from the scores, with λ the sum of an item's dual variables.
 
-    Scores of items whose λ is 0 keep their bits. The first ``explore`` pinned items get the score of a
-    position in the first half of the page, drawn from the request's id. Notes: the dual variables and unmet
-    constraints. A scene with a table ``exposure`` has it before the first selector of its last stage.
-    O(N · target groups + N log k).
+    Scores of items whose λ is 0 keep their bits. Of the pinned items that the request explores, the
+    ``explore`` best draws get the score of a position in the first half of the page, drawn from the request's
+    id. Notes: the dual variables and unmet constraints. A scene with a table ``exposure`` has it before the
+    first selector of its last stage. O(N · target groups + N log k).
     """
 
     needs = ("rows", "scores")
@@ -38,12 +39,26 @@ class ExposureControl(Scorer):
             scores = subtract_penalties(scores, penalties)
         if not dual_variables.max_explored:
             return StepOutput(scores, dual_variables.notes)
-        explored = np.empty(0, np.int64)
-        if candidates.pinned is not None:
-            explored = np.flatnonzero(candidates.pinned)[: dual_variables.max_explored]
+        explored = _explored_positions(request, candidates, dual_variables)
         if len(explored):
             scores = _raise_scores(scores, explored, request)
         return StepOutput(scores, {**dual_variables.notes, "explored": len(explored)})
+
+
+def _explored_positions(
+    request: Request, candidates: Candidates, dual_variables: DualVariables
+) -> NDArray[np.int64]:
+    """Returns (≤ max_explored,) positions of pinned items that the request explores, best draw first.
+
+    A later draw is used only if a filter removed an earlier one. Items that another source pins are not
+    explored.
+    """
+    if candidates.pinned is None:
+        return np.empty(0, np.int64)
+    positions = np.flatnonzero(candidates.pinned)
+    drawn_ids = dual_variables.explored_ids(request.seed, request.shown)
+    is_drawn = candidates.ids[positions] == drawn_ids[:, None]  # (draws, pinned)
+    return positions[np.nonzero(is_drawn)[1]][: dual_variables.max_explored]
 
 
 def _raise_scores(scores: Array, positions: Array, request: Request) -> Array:

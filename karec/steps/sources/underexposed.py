@@ -25,6 +25,5 @@ class Underexposed(Source):
     def recall(self, request: Request) -> Candidates:
         if request.dual_variables is None:
             return Candidates.empty()
-        seen_ids = {item for item in request.shown if not isinstance(item, str)}
-        found = Candidates.from_ids(request.dual_variables.explored_ids(request.seed, seen_ids))
+        found = Candidates.from_ids(request.dual_variables.explored_ids(request.seed, request.shown))
         return found.with_pinned(np.ones(len(found), bool))

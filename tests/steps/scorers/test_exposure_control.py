@@ -79,7 +79,25 @@ def test_explored_items_are_in_the_first_half_of_the_page(index):
         output = ExposureControl().score(request, candidates)
         assert output.notes["explored"] == 2
         page = candidates.ids[np.argsort(-output.value, kind="stable")][:6].tolist()
-        explored = candidates.ids[candidates.pinned][:2].tolist()
+        explored = explored[:2].tolist()
         assert set(explored) <= set(page[:4]) and sum(item < 1024 for item in page) == 2
         positions += [page.index(item) for item in explored]
     assert set(positions) == {0, 1, 2, 3}
+
+
+def test_exposure_control_explores_the_best_draws_and_no_other_pinned_item(index):
+    controller = make_controller(index, guarantees=GUARANTEES, explore=2, bound=1e-9)
+    add_pages(controller, [0, 30], time_ms=NOW + HOUR_MS // 2)
+    for request_id in map(str, range(20)):
+        request = make_request(controller, request_id=request_id)
+        drawn = request.dual_variables.explored_ids(request.seed, ()).tolist()
+        assert len(drawn) == 4
+        scores = -np.arange(50, dtype=np.float32)
+        scores[:24] -= 100
+        candidates = items_at(index, range(50), scores)
+        pinned_by_others = candidates.ids[:1].tolist()
+        candidates = candidates.with_pinned(np.isin(candidates.ids, [*drawn, *pinned_by_others]))
+        filtered = candidates.take(candidates.ids != drawn[0])
+        for left, best in ((candidates, drawn[:2]), (filtered, drawn[1:3])):
+            output = ExposureControl().score(request, left)
+            assert set(left.ids[output.value > left.scores + 1].tolist()) == set(best)
