@@ -135,6 +135,8 @@ def step_class(use: str, place: Place) -> type[Any]:
             f"no step {use!r}{nearest(use, known)}; known are {sorted(known)}, or write "
             "'package.module:Class'"
         )
+    if not all(map(str.isidentifier, (*module.split("."), name))):
+        raise place.refusal(f"use = {use!r}, expected 'package.module:Class'")
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -195,6 +195,8 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         ('{ use = "index_rows" }', '"index_rows"', "must be a list of tables"),
         ('{ use = "index_rows" }', '{ use = "index_rows", index = "x" }', "unknown key 'index'"),
         ('{ use = "index_rows" }', '{ use = "nowhere.at:All" }', "'nowhere.at:All' cannot be imported"),
+        ('{ use = "index_rows" }', '{ use = ":All" }', "use = ':All', expected 'package.module:Class'"),
+        ('{ use = "index_rows" }', '{ use = "..at:All" }', r"use = '\.\.at:All', expected"),
         ('{ use = "index_rows" }', '{ use = "pathlib:Path" }', "is not a step; derive it from a role"),
         (
             '{ use = "index_rows" }',
