@@ -162,6 +162,11 @@ def test_a_grandchild_inherits_what_its_parent_changed(write_config):
         ("recall.popular = 5", r"live\.recall: popular = 5, expected a table of keys to override, or false"),
         ("stages.prerank.steps.topk.k = 1", r"live\.stages\.prerank\.steps: no entry 'topk' is inherited"),
         (
+            "stages.rank.steps.scatter = { rules = [] }",
+            r"live\.stages\.rank\.steps: the step 'scatter' was removed\. Use 'page_rules'\.",
+        ),
+        ("recall.i2i = false", r"live\.recall: the step 'i2i' was removed\. Use 'item_to_item'\."),
+        (
             "recall.popular.qouta = 1",
             r"live \(inherits home\)\.recall\[0\] \(popular\): unknown key 'qouta' "
             r"\(did you",
