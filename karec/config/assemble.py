@@ -229,7 +229,8 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
         "consumed": scene.consumed,
         "show_again": scene.show_again,
     }
-    return Recall(sources, build_step(merge, (Merger,), resources, place))
+    merger = build_step(merge, (Merger,), resources, place)
+    return construct(Recall, {"sources": sources, "merger": merger}, place)
 
 
 def _scene_stage(scene: Scene, at: int, resources: Resources) -> Stage:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
-from karec.config.registry import EXPOSURE_STEPS, steps_that_give
+from karec.config.registry import EXPOSURE_STEPS, step_classes, steps_that_give
 from karec.errors import ConfigError
 from karec.pipeline.cascade import Recall
 from karec.pipeline.step import Merger, QueryHydrator, Selector, SideEffect, Source, Stage, Step
@@ -59,10 +59,9 @@ def with_exposure_control(stage: Stage, control: Step) -> Stage:
 
 def _entries(steps: Iterable[S], place: Place, scene: Place) -> list[tuple[S, Place]]:
     """Returns each step with its place: of a step that the table ``exposure`` added, the table's."""
+    added = {step_classes()[use] for use in EXPOSURE_STEPS}
     position = count()
-    return [
-        (step, scene["exposure"] if step.name in EXPOSURE_STEPS else place[next(position)]) for step in steps
-    ]
+    return [(step, scene["exposure"] if type(step) in added else place[next(position)]) for step in steps]
 
 
 def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:

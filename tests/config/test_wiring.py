@@ -245,3 +245,17 @@ def test_fallback_that_gives_what_later_steps_need_is_built(write_config):
     text = FALLBACK.replace("FALLBACK", '{ use = "index_rows" }, { use = "top_k", k = 5 }')
     cascade = load_cascade(write_config(text.replace("LAST", '{ use = "has_embedding" }, ')), "home")
     assert [step.name for step in cascade.stages[0].fallback] == ["index_rows", "top_k"]
+
+
+def test_scene_with_33_sources_is_refused_with_its_place(write_config):
+    sources = ", ".join(f'{{ use = "popular", quota = 1, name = "popular {i}" }}' for i in range(33))
+    text = SCENE.replace('{ use = "popular", quota = 8 }', sources).replace("PRERANK", ROWS)
+    text = text.replace("REQUEST", "[]").replace("OBSERVERS", "[]")
+    with pytest.raises(ConfigError, match=r"scenes\.home\.recall: 33 sources, expected at most 32"):
+        load_cascade(write_config(text), "home")
+
+
+def test_step_named_as_an_exposure_step_keeps_its_place(build):
+    named = f'{{ use = "{__name__}:SaysNothing", name = "exposure_control" }}'
+    with pytest.raises(ConfigError, match=r"stages\[0\]\.steps\[1\]: the step NeedsMood needs column\.mood"):
+        build(f"{named}, {of(NeedsMood)}")
