@@ -18,11 +18,11 @@ import msgspec
 from karec.config.resources import GIVEN, Resources
 from karec.errors import ConfigError, nearest
 from karec.exposure.controller import ExposureController
+from karec.pipeline.deadline import MAX_TIMEOUT_MS
 from karec.pipeline.step import Source, Step
 from karec.toml import NonNegativeInt, Place, construct, convert, mistakes, read_key
 
 EXPOSURE_STEPS = ("underexposed", "exposure_control", "exposure_counter")  # added for a table `exposure`
-MAX_TIMEOUT_MS = 86_400_000  # a day; threading limits the time that a thread can wait
 STEP_KEYS: Mapping[str, Any] = {"name": str, "on_failure": Literal["fail", "skip"]}
 SOURCE_KEYS: Mapping[str, Any] = {
     "min_items": NonNegativeInt,

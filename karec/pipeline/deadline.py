@@ -24,6 +24,7 @@ QUANTILE = 0.9
 N_RUN_TIMES = 128  # of each part; older ones are forgotten
 MIN_RUN_TIMES = 20  # fewer say nothing about the p90
 RETRY_AFTER = 64  # fallbacks in a row
+MAX_TIMEOUT_MS = 86_400_000  # a day; threading limits the time that a thread can wait
 RECALL, REST = "recall", "rest"
 
 _log = logging.getLogger("karec.pipeline")
@@ -53,6 +54,11 @@ class TimedCalls:
     """
 
     def __init__(self, name: str, timeout_ms: float) -> None:
+        if not 0 < timeout_ms <= MAX_TIMEOUT_MS:
+            raise ValueError(
+                f"{name}: timeout_ms is {timeout_ms!r}, expected more than 0 and at most {MAX_TIMEOUT_MS:,}, "
+                "a day"
+            )
         self.name = name
         self.timeout_ms = timeout_ms
         self.reset()
@@ -249,8 +255,8 @@ class RequestSlots:
     """
 
     def __init__(self, n: int) -> None:
-        if n <= 0:
-            raise ValueError(f"threads is {n}, expected at least 1")
+        if n != int(n) or n <= 0:
+            raise ValueError(f"threads is {n!r}, expected a whole number, at least 1")
         self.n = n
         self.reset(n)
         _all_slots.add(self)

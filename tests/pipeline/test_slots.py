@@ -256,7 +256,7 @@ def test_default_number_of_slots_is_the_usable_cores():
     assert request_slots(None) is request_slots(cores)
 
 
-@pytest.mark.parametrize("threads", [0, -2])
+@pytest.mark.parametrize("threads", [0, -2, 1.5])
 def test_cascade_refuses_less_than_one_slot(threads):
-    with pytest.raises(ValueError, match=f"threads is {threads}, expected at least 1"):
+    with pytest.raises(ValueError, match=f"threads is {threads}, expected a whole number, at least 1"):
         cascade(Gated(), threads)

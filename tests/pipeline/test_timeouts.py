@@ -181,3 +181,9 @@ def test_forked_child_has_no_late_calls(may_go):
         except BaseException:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1.0, float("nan"), float("inf")])
+def test_recall_refuses_a_timeout_out_of_range(timeout_ms):
+    with pytest.raises(ValueError, match=f"late: timeout_ms is {timeout_ms}, expected more than 0"):
+        Recall((Finds("late", [1], timeout_ms),), Merge(quotas=[10], limit=10))
