@@ -1,4 +1,4 @@
-"""A scene of ``karec.toml`` becomes a Cascade: its steps are built, and the chain is checked as a whole."""
+"""Builds the Cascade of a scene of ``karec.toml``, and checks the chain of its steps."""
 
 from __future__ import annotations
 
@@ -89,8 +89,9 @@ def build_cascade(
 
 
 def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigError]:
-    """What each step of the scene ``name`` refuses when it is built by itself; observers need the others, and
-    are left out.
+    """Yields the mistakes that each step of the scene ``name`` finds when it is built.
+
+    Side effects are left out: they need the other steps.
     """
     scene = config.scene(name)
     resources = _resources(scene, bundle, config)
@@ -111,19 +112,19 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
 
 
 def load_cascades(path: Path, bundle: Bundle | None = None) -> dict[str, Cascade]:
-    """The cascades of all scenes, by name, in the file's order. They share one bundle."""
+    """Returns {scene: cascade} of all scenes, in the order of the file. They share one bundle."""
     config = Config.read(path)
     bundle = _bundle_of(config) if bundle is None else bundle
     return {scene: build_cascade(config, scene, bundle) for scene in config.scenes}
 
 
 def load_stage(path: Path, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
-    """One stage of ``scene`` alone, as ``load_cascade`` builds it."""
+    """Returns the stage ``name`` of ``scene``, as ``load_cascade`` builds it."""
     return build_stage(Config.read(path), scene, name, bundle)
 
 
 def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = None) -> Stage:
-    """As ``load_stage``, of a config that has been read."""
+    """Returns the stage ``name`` of ``scene``."""
     table, _ = config.scene(scene).stage(name)
     bundle = _bundle_of(config) if bundle is None else bundle
     at = config.scene(scene).stages.index(table)
@@ -131,8 +132,9 @@ def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = N
 
 
 def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota: int | None = None) -> Recall:
-    """The recall of ``scene`` for ``limit`` works in place of its own: quotas and floors in proportion, or of
-    all channels ``quota`` and no floor. Channels have no deadlines, and all are asked whatever fails.
+    """Returns the recall of ``scene`` with another ``limit``, without timeouts of sources.
+
+    ``quota``: of each source, without ``min_items``; None: both are scaled by the change of the limit.
     """
     as_written = config.scene(scene)
     share = limit / (as_written.limit or limit)
@@ -152,18 +154,17 @@ def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """The bundle that the config at ``path`` names, verified; one object a process, as ``Bundle.shared``
-    says."""
+    """Returns the verified bundle of the config at ``path``; it is one object per process."""
     return _bundle_of(Config.read(path))
 
 
 def scene_names(path: Path) -> list[str]:
-    """The scenes of the config at ``path``, in its order."""
+    """Returns the names of the scenes of the config at ``path``, in its order."""
     return list(Config.read(path).scenes)
 
 
 def check_steps(scene: Scene) -> None:
-    """Raises ConfigError for a step of ``scene`` that nobody knows. No bundle is needed."""
+    """Raises ConfigError for an unknown step of ``scene``. No bundle is needed."""
     lists = {"query": scene.query, "recall": scene.recall, "side_effects": scene.side_effects}
     named = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
     for i, stage in enumerate(scene.stages):
@@ -178,7 +179,7 @@ def _bundle_of(config: Config) -> Bundle:
 
 
 def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
-    resources = Resources(_of_kind(scene, bundle), config.path.parent)
+    resources = Resources(_bundle_of_type(scene, bundle), config.path.parent)
     if scene.exposure is None:
         return resources
     place = scene.place["exposure"]
@@ -197,8 +198,8 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
     return replace(resources, exposure=controller)
 
 
-def _of_kind(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
-    """What scenes of the kind that ``scene`` recommends read."""
+def _bundle_of_type(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
+    """Returns the bundle, or its part for the item type of ``scene``."""
     if scene.item_type is None:
         return bundle
     if scene.item_type not in bundle.item_types:
@@ -220,7 +221,7 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     if resources.exposure is not None and resources.exposure.settings.explore:
         sources = (build_exposure_step("underexposed", resources.exposure), *sources)
     if scene.limit is None:
-        raise scene.place.refusal("the key 'limits.recall' is missing: how many works leave recall at most")
+        raise scene.place.refusal("the key 'limits.recall' is missing: the most items that leave recall")
     merge = {
         "use": "merge",
         "quotas": [source.quota for source in sources],

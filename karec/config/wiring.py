@@ -1,4 +1,4 @@
-"""Checks of a whole scene, which no step can make by itself: made once, when the cascade is built."""
+"""Checks the chain of all steps of a scene when its cascade is built."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ Entry = tuple[Step, Place]
 
 
 def check_wiring(
-    request: Sequence[QueryHydrator],
+    query: Sequence[QueryHydrator],
     recall: Recall,
     stages: Sequence[Stage],
-    observers: Sequence[SideEffect],
+    side_effects: Sequence[SideEffect],
     place: Place,
 ) -> None:
-    """Raises ConfigError when names clash, a step lacks what it needs, or nothing cuts the feed to the
-    request's k."""
-    for mistake in wiring_mistakes(request, recall.sources, recall.merger, stages, observers, place):
+    """Raises ConfigError if two names are equal, a step lacks what it needs, or no selector cuts the page to
+    the request's k."""
+    for mistake in wiring_mistakes(query, recall.sources, recall.merger, stages, side_effects, place):
         raise mistake
 
 
 def wiring_mistakes(
-    request: Sequence[Step],
+    query: Sequence[Step],
     sources: Sequence[Source],
     merger: Merger,
     stages: Sequence[Stage],
-    observers: Sequence[Step],
+    side_effects: Sequence[Step],
     place: Place,
 ) -> Iterator[ConfigError]:
-    """Every mistake of ``check_wiring``."""
+    """Yields each mistake for which ``check_wiring`` raises."""
     yield from _names(sources, stages, place)
     yield from _min_items(sources, merger, place)
     yield from _end(stages, place)
-    yield from _observed(stages, observers, place)
-    yield from _needs(request, sources, merger, stages, observers, place)
+    yield from _side_effects(stages, side_effects, place)
+    yield from _needs(query, sources, merger, stages, side_effects, place)
 
 
 def with_exposure_control(stage: Stage, control: Step) -> Stage:
@@ -68,7 +68,7 @@ def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> It
     for key, names in (("recall", [s.name for s in sources]), ("stages", [s.name for s in stages])):
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            yield place[key].refusal(f"the name {twice[0]!r} stands twice; give one of them another `name`")
+            yield place[key].refusal(f"the name {twice[0]!r} appears twice; give one of them another `name`")
 
 
 def _min_items(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
@@ -88,11 +88,11 @@ def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     fallback = stages[-1].fallback
     if fallback is not None and not (isinstance(fallback[-1], Selector) and fallback[-1].k is None):
         yield place["stages"].refusal("the fallback of the last stage must end with a selector without k too")
-    yield from _least(stages, place)
+    yield from _fallback_sizes(stages, place)
 
 
-def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
-    """No fallback keeps fewer items than the stages keep without it."""
+def _fallback_sizes(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
+    """Yields a mistake for each fallback that keeps fewer items than the stages."""
     limits = [
         step.k
         for stage in stages
@@ -102,30 +102,32 @@ def _least(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     for i, stage in enumerate(stages):
         for step in stage.fallback or ():
             if isinstance(step, Selector) and step.k is not None and step.k < min(limits, default=step.k + 1):
-                least = f"{min(limits)}" if limits else "as many as a request wants"
+                least = f"{min(limits)}" if limits else "the request's k"
                 yield place["stages"][i]["fallback"].refusal(
                     f"the fallback keeps {step.k} items ({step.name}), the stages keep {least}"
                 )
 
 
-def _observed(stages: Sequence[Stage], observers: Sequence[Step], place: Place) -> Iterator[ConfigError]:
+def _side_effects(
+    stages: Sequence[Stage], side_effects: Sequence[Step], place: Place
+) -> Iterator[ConfigError]:
     names = [stage.name for stage in stages]
-    for observer, at in _entries(observers, place["side_effects"], place):
-        if observer.on_failure == "fail":
+    for step, at in _entries(side_effects, place["side_effects"], place):
+        if step.on_failure == "fail":
             yield at.refusal(
-                f"{observer.name} runs after the answer and cannot fail it: leave out on_failure"
+                f"{step.name} runs after the page was returned and cannot fail it: remove on_failure"
             )
-        for stage in getattr(observer, "stages", None) or ():
+        for stage in getattr(step, "stages", None) or ():
             if stage not in names:
-                yield at.refusal(f"{observer.name} watches the stage {stage!r}; there are {names}")
+                yield at.refusal(f"{step.name} reads the stage {stage!r}; there are {names}")
 
 
 def _needs(
-    request: Sequence[Step],
+    query: Sequence[Step],
     sources: Sequence[Step],
     merger: Step,
     stages: Sequence[Stage],
-    observers: Sequence[Step],
+    side_effects: Sequence[Step],
     place: Place,
 ) -> Iterator[ConfigError]:
     """Each need of a step must be among the gives of the steps before it; karec.pipeline.step says which
@@ -135,21 +137,21 @@ def _needs(
     need it. No later step may need what only the steps of a stage give, and its fallback does not; side
     effects may.
     """
-    channels = _entries(sources, place["recall"], place)
-    before = _entries(request, place["query"], place)
+    sources_at = _entries(sources, place["recall"], place)
+    before = _entries(query, place["query"], place)
     after = [_entries(of.steps, place["stages"][i]["steps"], place) for i, of in enumerate(stages)]
-    watching = _entries(observers, place["side_effects"], place)
-    everybody = (
+    side_effects_at = _entries(side_effects, place["side_effects"], place)
+    all_steps = (
         *before,
         (merger, place["recall"]),
         *(entry for entries in after for entry in entries),
-        *watching,
+        *side_effects_at,
     )
-    every = {given: step.name for step, _ in everybody for given in step.gives}
+    every = {given: step.name for step, _ in all_steps for given in step.gives}
     given: dict[str, Step] = {}
     unsure: dict[str, str] = {}
     yield from _chain(before, given, unsure, every, place)
-    for source, at in channels:
+    for source, at in sources_at:
         yield from _lacking(source, given, unsure, every, at, place)
     yield from _chain([(merger, place["recall"])], given, unsure, every, place)
     for i, (stage, entries) in enumerate(zip(stages, after, strict=True)):
@@ -160,7 +162,7 @@ def _needs(
             yield from _chain(fallback, given_before, unsure_before, every, place)
             unsure |= dict.fromkeys(given.keys() - given_before.keys(), f"the stage {stage.name}")
             unsure |= unsure_before
-    yield from _chain(watching, given, {}, every, place)
+    yield from _chain(side_effects_at, given, {}, every, place)
 
 
 def _chain(
@@ -170,7 +172,7 @@ def _chain(
     every: dict[str, str],
     place: Place,
 ) -> Iterator[ConfigError]:
-    """Mistakes of steps one after another. Adds what they give to ``given`` and removes it from ``unsure``:
+    """Yields the mistakes of steps in a row. Adds what they give to ``given`` and removes it from ``unsure``:
     {name: the stage whose fallback does not give it}."""
     for step, at in entries:
         yield from _lacking(step, given, unsure, every, at, place)
@@ -191,7 +193,7 @@ def _lacking(
 ) -> Iterator[ConfigError]:
     missing = [need for need in step.needs if need not in given]
     if not missing:
-        yield from _outlived(step, given, at)
+        yield from _skipped_givers(step, given, at)
         for need in step.needs:
             if need in unsure:
                 yield at.refusal(
@@ -215,7 +217,7 @@ def _lacking(
     yield at.refusal(f"the step {step.name} needs {need}: {remedy}")
 
 
-def _outlived(step: Step, given: dict[str, Step], at: Place) -> Iterator[ConfigError]:
+def _skipped_givers(step: Step, given: dict[str, Step], at: Place) -> Iterator[ConfigError]:
     for need in step.needs:
         giver = given[need]
         if step.on_failure == "fail" and giver.on_failure == "skip":

@@ -204,8 +204,8 @@ def test_a_step_of_ones_own_needs_no_registration(config):
             "takes index, which no step is given: take schema",
         ),
         ("[scenes.home]", "[scenes.home", "is not TOML"),
-        ('name = "rank"\nsteps', 'name = "prerank"\nsteps', "stages: the name 'prerank' stands twice"),
-        ('name = "new"', 'name = "popular"', "recall: the name 'popular' stands twice"),
+        ('name = "rank"\nsteps', 'name = "prerank"\nsteps', "stages: the name 'prerank' appears twice"),
+        ('name = "new"', 'name = "popular"', "recall: the name 'popular' appears twice"),
         ('name = "new"', "name = 5", "name = 5, expected str"),
         (
             '{ use = "top_k" }',

@@ -176,7 +176,7 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
             7,
             "has_embedding needs rows: put index_rows before",
         ),
-        ('name = "rerank"', 'name = "prerank"', 5, "the name 'prerank' stands twice"),
+        ('name = "rerank"', 'name = "prerank"', 5, "the name 'prerank' appears twice"),
         (
             '"page_rules", rules',
             '"page_rules", k = 3, rules',

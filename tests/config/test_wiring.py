@@ -179,7 +179,8 @@ def test_an_observer_that_would_fail_the_answer_is_refused(build):
     observer = of(Watches).replace("}", ', on_failure = "fail" }')
     with pytest.raises(
         ConfigError,
-        match=r"side_effects\[0\]: Watches runs after the answer and cannot fail it: leave out on_failure$",
+        match=r"side_effects\[0\]: Watches runs after the page was returned and cannot fail it: remove "
+        r"on_failure$",
     ):
         build(ROWS, observers=f"[{observer}]")
 
@@ -194,7 +195,7 @@ class WatchesNothing(SideEffect):
 def test_an_observer_that_watches_a_stage_that_is_not_there_is_refused(build):
     with pytest.raises(
         ConfigError,
-        match=r"side_effects\[0\]: WatchesNothing watches the stage 'rerank'; there are \['prerank', "
+        match=r"side_effects\[0\]: WatchesNothing reads the stage 'rerank'; there are \['prerank', "
         r"'rank'\]$",
     ):
         build(ROWS, observers=f"[{of(WatchesNothing)}]")

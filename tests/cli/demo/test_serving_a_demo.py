@@ -66,11 +66,14 @@ def test_a_shadow_request_logs_its_whole_pool_and_changes_nothing(still, bundle,
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ('pool = "nowhere"', "shadow watches the stage 'nowhere'"),
+        ('pool = "nowhere"', "shadow reads the stage 'nowhere'"),
         ('stage = "nowhere"', "no stage 'nowhere'"),
         ("share = 2.0", "share must be above 0 and at most 1"),
         ("flush_seconds = 0", "flush_seconds must be positive, got 0"),
-        ('on_failure = "fail"', "shadow runs after the answer and cannot fail it: leave out on_failure"),
+        (
+            'on_failure = "fail"',
+            "shadow runs after the page was returned and cannot fail it: remove on_failure",
+        ),
     ],
 )
 def test_a_shadow_that_cannot_be_is_refused_with_its_place(job, key, message):
