@@ -23,7 +23,7 @@ from karec.steps.sources.follow import Follow
 from karec.steps.sources.fresh import Fresh
 from karec.steps.sources.model import Model
 from karec.steps.sources.popular import Popular
-from karec.steps.sources.profile import MOST_ENTRIES, Profile
+from karec.steps.sources.profile import MAX_ENTRIES, Profile
 from karec.steps.sources.social import Social
 
 EMPTY = np.empty(0, np.int64)
@@ -114,7 +114,7 @@ def social(step: Social, snapshot: Snapshot, turns: Turns) -> Channel:
     def recall(asked: Asked) -> Array:
         if asked.user < 0:
             return EMPTY
-        near = friends.of(asked.user)[: step.people].tolist()
+        near = friends.row_values(asked.user)[: step.people].tolist()
         circle = {row_of[friend] for friend in near if friend in row_of}
         if families and is_named(FAMILY, family := family_of[asked.user]):
             circle.update(families[int(family)][: step.people].tolist())
@@ -134,14 +134,14 @@ def profile(step: Profile, snapshot: Snapshot, turns: Turns) -> Channel:
     made = as_lists(newest_by(snapshot, CREATOR))
     kept = {name: of for name in ("history", "liked") if (of := latest_of_users(snapshot, name)) is not None}
     lists = {name: (of.indptr.tolist(), of.rows.astype(np.int64)) for name, of in kept.items()}
-    falling = step.decay ** np.arange(MOST_ENTRIES)
+    falling = step.decay ** np.arange(MAX_ENTRIES)
 
     def recall(asked: Asked) -> Array:
         if asked.user < 0:
             return EMPTY
         seen = {name: rows[ends[asked.user] : ends[asked.user + 1]] for name, (ends, rows) in lists.items()}
         seen["sung"] = made.get(asked.request.user_number, EMPTY)
-        works = np.concatenate([rows[:MOST_ENTRIES] for rows in seen.values()])
+        works = np.concatenate([rows[:MAX_ENTRIES] for rows in seen.values()])
         weights = np.concatenate(
             [step.evidence.get(name, 0.0) * falling[: len(rows)] for name, rows in seen.items()]
         )

@@ -24,9 +24,10 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.types import Array, Request
 from karec.steps.query.user_features import UserFeatures
 from karec.steps.query.user_tower import UserTower
-from karec.steps.scorers.exposure_control import Exposure, ExposurePrices
+from karec.steps.scorers.exposure_control import ExposureControl
 from karec.steps.selectors.dpp import Dpp
 from karec.steps.shared.similarity import PLAIN, CandidateSimilarity
+from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
 
 DPPS: dict[str, Select] = {"pyversity": pyversity_dpp, "NumPy": numpy_dpp}
@@ -64,26 +65,26 @@ def comparable(cascade: Cascade) -> Cascade:
         return other
 
     stages = tuple(
-        replace(stage, steps=tuple(plain(step) for step in stage.steps if not isinstance(step, Exposure)))
+        replace(
+            stage, steps=tuple(plain(step) for step in stage.steps if not isinstance(step, ExposureControl))
+        )
         for stage in cascade.stages
     )
-    hydrators = tuple(step for step in cascade.query_hydrators if not isinstance(step, ExposurePrices))
-    return replace(cascade, query_hydrators=hydrators, stages=stages, exposure=None, side_effects=())
+    return replace(cascade, stages=stages, exposure=None, side_effects=())
 
 
 def refuse_unwritten(cascade: Cascade) -> None:
     """SystemExit names the first step or setting of the cascade that the other side does not have."""
-    merger, model = (
-        cascade.recall.merger,
-        next((c for c in cascade.recall.sources if isinstance(c, Model)), None),
-    )
+    merger = cascade.recall.merger
+    assert isinstance(merger, Merge)
+    model = next((source for source in cascade.recall.sources if isinstance(source, Model)), None)
     steps = [*cascade.query_hydrators, *(step for stage in cascade.stages for step in stage.steps)]
     lacks = [step.name for step in steps if type(step) not in MAKERS]
     lacks += [source.name for source in cascade.recall.sources if type(source) not in (*CHANNELS, Model)]
     lacks += ["merge's min_items or consumed"] if any(merger.min_items) or merger.consumed else []
     lacks += [] if any(type(step) is UserTower for step in steps) else ["a request without user_tower"]
     lacks += (
-        ["a vector space of recall's own"] if model is not None and model.recall_index is not None else []
+        ["a vector space of recall's own"] if model is not None and model.recall_schema is not None else []
     )
     if lacks:
         raise SystemExit(f"{lacks[0]} is not written for the other side")
