@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from logged_cascade import WORKS, logged_cascade, numbered
 
 from karec.errors import ContractError
@@ -115,6 +117,22 @@ def test_fallback_does_not_run_before_20_requests_were_measured():
     hurried = Request(1, k=3, deadline_ms=1.0)
     assert measured(cascade(Clock()), 19).run(hurried).degraded == ()
     assert measured(cascade(Clock()), 20).run(hurried).degraded == ("rank: fallback",)
+
+
+@given(
+    deadline_ms=st.floats(0.001, 40.0),
+    rank_ms=st.floats(0.1, 30.0),
+    n_measured=st.integers(0, 2 * MIN_RUN_TIMES),
+)
+def test_page_is_whole_and_names_its_fallback_for_any_deadline(deadline_ms, rank_ms, n_measured):
+    clock = Clock()
+    page = measured(cascade(clock, rank_ms), n_measured).run(Request(1, k=3, deadline_ms=deadline_ms))
+    has_fallback = page.trace.has_fallback("rank")
+    assert page.candidates.ids.tolist() == ([1, 2, 3] if has_fallback else [4, 3, 2])
+    assert page.degraded == (("rank: fallback",) if has_fallback else ())
+    if abs(deadline_ms - 1.0 - (rank_ms + 4.0)) > 1e-6:  # after recall; rank and rerank follow
+        is_short = deadline_ms - 1.0 < rank_ms + 4.0
+        assert has_fallback == (n_measured >= MIN_RUN_TIMES and is_short)
 
 
 def test_request_without_deadline_runs_no_fallback():
