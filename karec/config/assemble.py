@@ -38,7 +38,7 @@ STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)
 
 
 class StageTable(Settings, frozen=True):
-    """The keys of a stage. The lists are checked with their steps; `fallback = false` is none."""
+    """The keys of a stage. The lists are checked with their steps; `fallback = false`: no fallback."""
 
     name: str
     steps: Any = None
@@ -46,17 +46,22 @@ class StageTable(Settings, frozen=True):
 
 
 def load_cascade(path: Path, scene: str, bundle: Bundle | None = None) -> Cascade:
-    """Returns the cascade of ``scene``. ``bundle``: None for the one that the file names."""
+    """Returns the cascade of ``scene``. ``bundle``: None for the one named in the file."""
     return build_cascade(Config.read(path), scene, bundle)
 
 
 def build_cascade(
     config: Config, name: str, bundle: Bundle | None = None, online: Follower | None = None
 ) -> Cascade:
-    """Returns the cascade of the scene ``name``. Its requests read the online store by ``online``.
+    """Returns the cascade of the scene ``name``.
 
-    Cascades on one bundle share it and what their steps build from it. Raises ConfigError with file, scene,
-    step and mistake.
+    Cascades on one bundle share it, and the data that their steps build from it.
+
+    Args:
+        bundle: None: the bundle named in the file.
+        online: the online store that requests read; None: no online store.
+    Raises:
+        ConfigError: file, scene, step and mistake.
     """
     scene = config.scene(name)
     bundle = _bundle_of(config) if bundle is None else bundle
@@ -82,7 +87,7 @@ def build_cascade(
         threads=config.threads,
         naming=items.naming,
         recall_index=items.recall_index,
-        online=online if scene.item_type is None else None,  # the online store knows works only
+        online=online if scene.item_type is None else None,  # the online store has works only
         bundle=items,
         exposure=resources.exposure,
     )
@@ -101,12 +106,14 @@ def refused_steps(config: Config, name: str, bundle: Bundle) -> Iterator[ConfigE
         (scene.recall, (Source,), resources, place["recall"]),
     ]
     for i, stage in enumerate(scene.stages):
-        at = place["stages"][i]
-        lists += [(stage.get(key) or [], STAGE_ROLES, resources, at[key]) for key in ("steps", "fallback")]
-    for entries, roles, given, at in lists:
+        lists += [
+            (stage.get(key) or [], STAGE_ROLES, resources, place["stages"][i][key])
+            for key in ("steps", "fallback")
+        ]
+    for entries, roles, list_resources, list_place in lists:
         for i, entry in enumerate(entries):
             try:
-                build_step(entry, roles, given, at[i])
+                build_step(entry, roles, list_resources, list_place[i])
             except ConfigError as error:
                 yield error
 
@@ -127,30 +134,30 @@ def build_stage(config: Config, scene: str, name: str, bundle: Bundle | None = N
     """Returns the stage ``name`` of ``scene``."""
     table, _ = config.scene(scene).stage(name)
     bundle = _bundle_of(config) if bundle is None else bundle
-    at = config.scene(scene).stages.index(table)
-    return _scene_stage(config.scene(scene), at, _resources(config.scene(scene), bundle, config))
+    position = config.scene(scene).stages.index(table)
+    return _scene_stage(config.scene(scene), position, _resources(config.scene(scene), bundle, config))
 
 
 def scaled_recall(config: Config, scene: str, limit: int, bundle: Bundle, quota: int | None = None) -> Recall:
-    """Returns the recall of ``scene`` with another ``limit``, without timeouts of sources.
+    """Returns the recall of ``scene`` with another ``limit``. Its sources have no timeouts.
 
-    ``quota``: of each source, without ``min_items``; None: both are scaled by the change of the limit.
+    ``quota``: of every source, without min_items; None: quotas and min_items are scaled with the limit.
     """
-    as_written = config.scene(scene)
-    share = limit / (as_written.limit or limit)
+    original = config.scene(scene)
+    factor = limit / (original.limit or limit)
 
-    def scaled(entry: Mapping[str, Any]) -> dict[str, Any]:
+    def scale(entry: Mapping[str, Any]) -> dict[str, Any]:
         own = {key: value for key, value in entry.items() if key != "timeout_ms"}
         if quota is not None:
             return {**own, "quota": quota, "min_items": 0}
         return {
             **own,
-            "quota": max(int(entry["quota"] * share), 1),
-            "min_items": int(entry.get("min_items", 0) * share),
+            "quota": max(int(entry["quota"] * factor), 1),
+            "min_items": int(entry.get("min_items", 0) * factor),
         }
 
-    small = replace(as_written, limit=limit, recall=[scaled(entry) for entry in as_written.recall])
-    return _recall(small, _resources(as_written, bundle, config))
+    scaled = replace(original, limit=limit, recall=[scale(entry) for entry in original.recall])
+    return _recall(scaled, _resources(original, bundle, config))
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -166,11 +173,11 @@ def scene_names(path: Path) -> list[str]:
 def check_steps(scene: Scene) -> None:
     """Raises ConfigError for an unknown step of ``scene``. No bundle is needed."""
     lists = {"query": scene.query, "recall": scene.recall, "side_effects": scene.side_effects}
-    named = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
+    steps = [(table, scene.place[key][i]) for key, tables in lists.items() for i, table in enumerate(tables)]
     for i, stage in enumerate(scene.stages):
         place = scene.place["stages"][i]["steps"]
-        named += [(table, place[j]) for j, table in enumerate(read_tables(stage.get("steps"), place))]
-    for table, place in named:
+        steps += [(table, place[j]) for j, table in enumerate(read_tables(stage.get("steps"), place))]
+    for table, place in steps:
         step_class(read_key(table, "use", str, place), place)
 
 
@@ -185,10 +192,10 @@ def _resources(scene: Scene, bundle: Bundle, config: Config) -> Resources:
     place = scene.place["exposure"]
     settings = convert(ExposureSettings, scene.exposure, place)
     state = settings.state
-    for other in config.scenes if state is not None else ():
-        if other != scene.name and (config.scene(other).exposure or {}).get("state") == state:
+    for name in config.scenes if state is not None else ():
+        if name != scene.name and (config.scene(name).exposure or {}).get("state") == state:
             raise place.refusal(
-                f"state = {state!r} is also the state file of the scene {other!r}: name two files"
+                f"state = {state!r} is also the state file of the scene {name!r}: name two files"
             )
     items = resources.bundle
     try:
@@ -206,8 +213,8 @@ def _bundle_of_type(scene: Scene, bundle: Bundle) -> Bundle | ItemTypeBundle:
         raise scene.place.refusal(
             f"item_type = {scene.item_type!r}: the bundle has no such item type"
             f"{nearest(scene.item_type, bundle.item_types)}; it has works and {bundle.item_types}. "
-            "Songs and creators are published where works have these roles, "
-            "others by karec.publish(…, item_types=…)"
+            "Songs and creators are published if works have these roles, "
+            "others with karec.publish(…, item_types=…)"
         )
     return bundle.item_type(scene.item_type)
 
@@ -234,10 +241,10 @@ def _recall(scene: Scene, resources: Resources) -> Recall:
     return construct(Recall, {"sources": sources, "merger": merger}, place)
 
 
-def _scene_stage(scene: Scene, at: int, resources: Resources) -> Stage:
-    """Returns the stage at position ``at``; the last one with the scene's exposure control."""
-    stage = _stage(scene.stages[at], resources, scene.place["stages"][at])
-    if resources.exposure is None or at + 1 < len(scene.stages):
+def _scene_stage(scene: Scene, position: int, resources: Resources) -> Stage:
+    """Returns the stage at ``position``; the last one with the scene's exposure control."""
+    stage = _stage(scene.stages[position], resources, scene.place["stages"][position])
+    if resources.exposure is None or position + 1 < len(scene.stages):
         return stage
     return with_exposure_control(stage, build_exposure_step("exposure_control", resources.exposure))
 
@@ -249,12 +256,12 @@ def _stage(table: Mapping[str, Any], resources: Resources, place: Place) -> Stag
     steps = _steps(entries, STAGE_ROLES, resources, place["steps"])
     fallback = None
     if table.get("fallback", False) is not False:
-        at = place["fallback"]
+        fallback_place = place["fallback"]
         fallback = tuple(
             steps[entries.index(entry)]
             if entry in entries
-            else build_step(entry, STAGE_ROLES, resources, at[i])
-            for i, entry in enumerate(read_tables(table["fallback"], at))
+            else build_step(entry, STAGE_ROLES, resources, fallback_place[i])
+            for i, entry in enumerate(read_tables(table["fallback"], fallback_place))
         )
     return construct(Stage, {"name": name, "steps": steps, "fallback": fallback}, place)
 

@@ -1,9 +1,9 @@
 """Exports a stage of ``karec.toml`` to a file that the C++ ``PreRanker`` reads.
 
 Names and keys come from the built step objects, defaults included, so that the host needs no defaults of its
-own. The file holds the hash of its source: the scene's name and the stage's table with what it inherits and
-its counts as numbers. Comments, other stages and the model version do not change it. docs/formats.md
-describes the file.
+own. The file has the hash of its source: the scene's name and the stage's table, with inherited keys and with
+limits as numbers. Comments, other stages and the model version do not change it. docs/formats.md describes
+the file.
 """
 
 from __future__ import annotations
@@ -35,31 +35,28 @@ KIND = "karec-prerank"
 
 
 def export_stage(config: Path, scene: str, stage: str, path: Path, bundle: Bundle | None = None) -> None:
-    """Write a stage of ``scene`` to ``path``. Raises ConfigError naming a step that runs in Python alone."""
+    """Writes a stage of ``scene`` to ``path``. Raises ConfigError for a step that only Python has."""
     write_text_aside(path, _text(Config.read(config), scene, stage, bundle), "ascii")
 
 
 def check_export(config: Path, scene: str, stage: str, path: Path, bundle: Bundle | None = None) -> None:
-    """Raises ConfigError, with the reason, when ``path`` is not what ``export_stage`` would write now."""
+    """Raises ConfigError, with the reason, if ``export_stage`` would write another file than ``path`` now."""
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if read_kind(path) != KIND:
-        what = "a karec.toml" if path.suffix == ".toml" else "no exported stage"
-        raise ConfigError(f"{path} is {what}; what karec export stage wrote belongs here")
-    read = Config.read(config)
-    if text == _text(read, scene, stage, bundle):
+        content = "a karec.toml" if path.suffix == ".toml" else "not an exported stage"
+        raise ConfigError(f"{path} is {content}, expected a file of karec export stage")
+    settings = Config.read(config)
+    if text == _text(settings, scene, stage, bundle):
         return
-    source, written = (
-        _source(read.scene(scene), stage),
-        re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE),
-    )
-    if written is None or written.group(1) != source:
-        why = f"the stage {stage} of scenes.{scene} in {config} is not the one that it was written from"
+    source = re.search(r"^scene .*\bsource=(\w+)", text, re.MULTILINE)
+    if source is None or source.group(1) != _source(settings.scene(scene), stage):
+        reason = f"the stage {stage} of scenes.{scene} in {config} has changed since"
     else:
-        why = "this karec writes its steps in another way"
-    raise ConfigError(f"{path} is stale: {why}; write it again with karec export stage")
+        reason = "it was edited, or another version of karec wrote it"
+    raise ConfigError(f"{path} is stale: {reason}. Write it again with karec export stage")
 
 
 def _text(config: Config, scene: str, name: str, bundle: Bundle | None) -> str:
@@ -79,24 +76,24 @@ def _source(scene: Scene, name: str) -> str:
 def step_line(step: Step) -> str:
     """Returns the line of a step for the host. Raises ConfigError if it runs only in Python."""
     if type(step) not in _FIELDS:
-        known = sorted(use for use, _ in _FIELDS.values())
-        raise ConfigError(f"the step {step.name!r} runs in Python alone; a C++ host knows {known}")
+        uses = sorted(use for use, _ in _FIELDS.values())
+        raise ConfigError(f"the step {step.name!r} runs only in Python; C++ hosts have {uses}")
     if step.on_failure != "fail":
         raise ConfigError(
-            f"the step {step.name!r}: on_failure = 'skip' is Python's alone; a C++ host gets the failure"
+            f"the step {step.name!r}: on_failure = 'skip' works only in Python; a C++ host gets the failure"
         )
     use, fields = _FIELDS[type(step)]
     settings = {key: value for key, value in fields(step).items() if value is not None}
-    named = {} if step.name in ("", use) else {"name": step.name}
-    return format_line("step", use, {**settings, **named})
+    name = {} if step.name in ("", use) else {"name": step.name}
+    return format_line("step", use, {**settings, **name})
 
 
 def _dpp(step: Any) -> Mapping[str, object]:
-    wanted = step.similarity.settings
+    similarity = step.similarity.settings
     if step.similarity.own_vectors is not None:
         raise ConfigError(
-            f"the step {step.name!r}: similarity.vectors = {wanted.vectors!r} is Python's alone; a C++ host "
-            "knows 'item'"
+            f"the step {step.name!r}: similarity.vectors = {similarity.vectors!r} works only in Python; C++ "
+            "hosts have 'item'"
         )
     options = step.options
     settings = {"k": step.k, "diversity": float(options["diversity"]), "ridge": float(options["ridge"])}
@@ -107,11 +104,13 @@ def _dpp(step: Any) -> Mapping[str, object]:
     }
     settings |= {"max_per_type": options["max_per_type"], "min_per_type": options["min_per_type"] or None}
     factors = (
-        (column, value, factor) for column, each in step.weights.items() for value, factor in each.items()
+        (column, value, factor)
+        for column, by_value in step.weights.items()
+        for value, factor in by_value.items()
     )
-    settings |= {"centre": 1} if wanted.centre else {}
-    settings |= {"whiten": float(wanted.whiten)} if wanted.whiten > 0 else {}
-    settings |= {f"facets.{column}": float(weight) for column, weight in wanted.facets.items()}
+    settings |= {"centre": 1} if similarity.centre else {}
+    settings |= {"whiten": float(similarity.whiten)} if similarity.whiten > 0 else {}
+    settings |= {f"facets.{column}": float(weight) for column, weight in similarity.facets.items()}
     return settings | {f"weights.{column}.{value}": factor for column, value, factor in factors}
 
 

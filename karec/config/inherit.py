@@ -45,17 +45,17 @@ def merge(parent: Mapping[str, Any], child: Mapping[str, Any], place: Place) -> 
     return table
 
 
-def entry_name(entry: Mapping[str, Any], at: int) -> str:
+def entry_name(entry: Mapping[str, Any], position: int) -> str:
     """Returns `name`, else `use` without its module, else the position."""
-    return str(entry.get("name", str(entry.get("use", at)).rsplit(":", 1)[-1]))
+    return str(entry.get("name", str(entry.get("use", position)).rsplit(":", 1)[-1]))
 
 
 def _by_key(parent: Mapping[str, Any], changes: Mapping[str, Any], noun: str, place: Place) -> dict[str, Any]:
     removed = [name for name, change in changes.items() if change is False]
     for name in removed:
         if name not in parent:
-            at = place[name].called(place.keys)
-            raise at.refusal(
+            entry_place = place[name].called(place.keys)
+            raise entry_place.refusal(
                 f"no {noun} {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}"
             )
     return {name: value for name, value in {**parent, **changes}.items() if name not in removed}
@@ -71,18 +71,18 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
     for name, change in changes.items():
         is_new = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
         if name not in entries and not is_new:
-            at = place[name].called(place.keys)
+            entry_place = place[name].called(place.keys)
             advice = place.removed.get(f"use = {name!r}")
             if advice is not None:
-                raise at.refusal(f"the step {name!r} was removed. {advice}")
-            raise at.refusal(
+                raise entry_place.refusal(f"the step {name!r} was removed. {advice}")
+            raise entry_place.refusal(
                 f"no entry {name!r} is inherited{nearest(name, entries)}; there are {list(entries)}"
             )
         if change is False:
             del entries[name]
         elif not isinstance(change, dict):
-            at = place[name].called(place.keys)
-            raise at.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
+            entry_place = place[name].called(place.keys)
+            raise entry_place.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
         else:
             entries[name] = _change(entries.get(name, {"name": name}), name, change, place[name])
             if "before" in change:

@@ -1,10 +1,10 @@
-"""Checks the chain of all steps of a scene when its cascade is built."""
+"""Checks the chain of a scene when its cascade is built: names, limits, and the needs of each step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import count
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import TypeVar
 
 from karec.config.registry import EXPOSURE_STEPS, step_classes, steps_that_give
@@ -38,40 +38,42 @@ def wiring_mistakes(
     side_effects: Sequence[Step],
     place: Place,
 ) -> Iterator[ConfigError]:
-    """Yields each mistake for which ``check_wiring`` raises."""
-    yield from _names(sources, stages, place)
-    yield from _min_items(sources, merger, place)
-    yield from _end(stages, place)
-    yield from _side_effects(stages, side_effects, place)
-    yield from _needs(query, sources, merger, stages, side_effects, place)
+    """Yields every mistake that ``check_wiring`` refuses."""
+    yield from _name_mistakes(sources, stages, place)
+    yield from _min_items_mistakes(sources, merger, place)
+    yield from _end_mistakes(stages, place)
+    yield from _side_effect_mistakes(stages, side_effects, place)
+    yield from _need_mistakes(query, sources, merger, stages, side_effects, place)
 
 
 def with_exposure_control(stage: Stage, control: Step) -> Stage:
     """Returns ``stage`` with ``control`` before its first selector, also in its fallback."""
 
-    def inserted(steps: Sequence[Step]) -> tuple[Step, ...]:
-        at = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
-        return (*steps[:at], control, *steps[at:])
+    def insert(steps: Sequence[Step]) -> tuple[Step, ...]:
+        position = next((i for i, step in enumerate(steps) if step.role == "selector"), len(steps))
+        return (*steps[:position], control, *steps[position:])
 
-    fallback = None if stage.fallback is None else inserted(stage.fallback)
-    return replace(stage, steps=inserted(stage.steps), fallback=fallback)
+    fallback = None if stage.fallback is None else insert(stage.fallback)
+    return replace(stage, steps=insert(stage.steps), fallback=fallback)
 
 
 def _entries(steps: Iterable[S], place: Place, scene: Place) -> list[tuple[S, Place]]:
-    """Returns each step with its place: of a step that the table ``exposure`` added, the table's."""
+    """Returns each step with its place. Steps added by the table ``exposure`` have the table's place."""
     added = {step_classes()[use] for use in EXPOSURE_STEPS}
     position = count()
     return [(step, scene["exposure"] if type(step) in added else place[next(position)]) for step in steps]
 
 
-def _names(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
+def _name_mistakes(sources: Sequence[Step], stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     for key, names in (("recall", [s.name for s in sources]), ("stages", [s.name for s in stages])):
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            yield place[key].refusal(f"the name {twice[0]!r} appears twice; give one of them another `name`")
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            yield place[key].refusal(
+                f"the name {repeated[0]!r} appears twice; give one of them another `name`"
+            )
 
 
-def _min_items(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
+def _min_items_mistakes(sources: Sequence[Source], merger: Merger, place: Place) -> Iterator[ConfigError]:
     total = sum(source.min_items for source in sources)
     if merger.limit is not None and total > merger.limit:
         yield place["recall"].refusal(
@@ -80,7 +82,7 @@ def _min_items(sources: Sequence[Source], merger: Merger, place: Place) -> Itera
         )
 
 
-def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
+def _end_mistakes(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     last = stages[-1].steps[-1] if stages and stages[-1].steps else None
     if not isinstance(last, Selector) or getattr(last, "k", None) is not None:
         yield place["stages"].refusal("the last step must be a selector without k, which takes the request's")
@@ -88,11 +90,11 @@ def _end(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
     fallback = stages[-1].fallback
     if fallback is not None and not (isinstance(fallback[-1], Selector) and fallback[-1].k is None):
         yield place["stages"].refusal("the fallback of the last stage must end with a selector without k too")
-    yield from _fallback_sizes(stages, place)
+    yield from _small_fallbacks(stages, place)
 
 
-def _fallback_sizes(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
-    """Yields a mistake for each fallback that keeps fewer items than the stages."""
+def _small_fallbacks(stages: Sequence[Stage], place: Place) -> Iterator[ConfigError]:
+    """Yields the fallbacks that keep fewer items than the stages keep without them."""
     limits = [
         step.k
         for stage in stages
@@ -102,27 +104,90 @@ def _fallback_sizes(stages: Sequence[Stage], place: Place) -> Iterator[ConfigErr
     for i, stage in enumerate(stages):
         for step in stage.fallback or ():
             if isinstance(step, Selector) and step.k is not None and step.k < min(limits, default=step.k + 1):
-                least = f"{min(limits)}" if limits else "the request's k"
+                kept = f"{min(limits)}" if limits else "the request's k"
                 yield place["stages"][i]["fallback"].refusal(
-                    f"the fallback keeps {step.k} items ({step.name}), the stages keep {least}"
+                    f"the fallback keeps {step.k} items ({step.name}), the stages keep {kept}"
                 )
 
 
-def _side_effects(
+def _side_effect_mistakes(
     stages: Sequence[Stage], side_effects: Sequence[Step], place: Place
 ) -> Iterator[ConfigError]:
     names = [stage.name for stage in stages]
-    for step, at in _entries(side_effects, place["side_effects"], place):
+    for step, step_place in _entries(side_effects, place["side_effects"], place):
         if step.on_failure == "fail":
-            yield at.refusal(
+            yield step_place.refusal(
                 f"{step.name} runs after the page was returned and cannot fail it: remove on_failure"
             )
         for stage in getattr(step, "stages", None) or ():
             if stage not in names:
-                yield at.refusal(f"{step.name} reads the stage {stage!r}; there are {names}")
+                yield step_place.refusal(f"{step.name} reads the stage {stage!r}; there are {names}")
 
 
-def _needs(
+@dataclass
+class _Chain:
+    """What the steps so far give.
+
+    givers      {name: the step that gives it}
+    uncertain   {name: the stage that gives it and whose fallback does not}
+    all_givers  {name: a step that gives it} of the whole scene, also of later steps
+    scene       the place of the scene
+    """
+
+    givers: dict[str, Step]
+    uncertain: dict[str, str]
+    all_givers: Mapping[str, str]
+    scene: Place
+
+    def copy(self) -> _Chain:
+        return _Chain(dict(self.givers), dict(self.uncertain), self.all_givers, self.scene)
+
+    def append(self, entries: Iterable[Entry]) -> Iterator[ConfigError]:
+        """Yields the mistakes of steps that run one after another, and adds what they give."""
+        for step, place in entries:
+            yield from self.mistakes(step, place)
+            for name in step.gives:
+                self.uncertain.pop(name, None)
+                # of several givers, the first one that fails the request if it fails
+                if name not in self.givers or self.givers[name].on_failure == "skip":
+                    self.givers[name] = step
+
+    def mistakes(self, step: Step, place: Place) -> Iterator[ConfigError]:
+        """Yields the needs of ``step`` that are missing, or may be missing in a request."""
+        missing = [need for need in step.needs if need not in self.givers]
+        if missing:
+            remedy = self._remedy(step, missing[0])
+            yield place.refusal(f"the step {step.name} needs {missing[0]}: {remedy}")
+            return
+        for need in step.needs:
+            giver = self.givers[need]
+            if step.on_failure == "fail" and giver.on_failure == "skip":
+                yield place.refusal(
+                    f"the step {step.name} needs {need}, which is missing when {giver.name} fails and is "
+                    f'skipped: give {step.name} on_failure = "skip" too, or {giver.name} on_failure = "fail"'
+                )
+        for need in step.needs:
+            if need in self.uncertain:
+                yield place.refusal(
+                    f"the step {step.name} needs {need}, which the fallback of {self.uncertain[need]} does "
+                    "not give: add a step that gives it to the fallback"
+                )
+
+    def _remedy(self, step: Step, need: str) -> str:
+        if need in self.all_givers:
+            return f"{self.all_givers[need]} gives it: put it before {step.name}"
+        known = steps_that_give(need)
+        if not known:
+            return f"no step of karec gives it: a step of your own must declare gives = ({need!r},)"
+        position = "before it"
+        if step.role == "side_effect":
+            position = "into a stage"
+        elif need.startswith("request.") and step.role != "query_hydrator":
+            position = f"into {self.scene.keys}.query"
+        return f"put {' or '.join(known)} {position}"
+
+
+def _need_mistakes(
     query: Sequence[Step],
     sources: Sequence[Step],
     merger: Step,
@@ -130,99 +195,29 @@ def _needs(
     side_effects: Sequence[Step],
     place: Place,
 ) -> Iterator[ConfigError]:
-    """Each need of a step must be among the gives of the steps before it; karec.pipeline.step says which
-    steps count.
+    """Yields the needs of steps that no earlier step gives (``karec.pipeline.step`` defines needs).
 
-    What only steps with on_failure = "skip" give may be missing, so that no step that fails the request may
-    need it. No later step may need what only the steps of a stage give, and its fallback does not; side
-    effects may.
+    A step with on_failure = "skip" may give nothing, so a step that fails the request must not need its
+    output. What a stage gives and its fallback does not, only the stage itself and side effects may need.
     """
-    sources_at = _entries(sources, place["recall"], place)
-    before = _entries(query, place["query"], place)
-    after = [_entries(of.steps, place["stages"][i]["steps"], place) for i, of in enumerate(stages)]
-    side_effects_at = _entries(side_effects, place["side_effects"], place)
-    all_steps = (
-        *before,
-        (merger, place["recall"]),
-        *(entry for entries in after for entry in entries),
-        *side_effects_at,
-    )
-    every = {given: step.name for step, _ in all_steps for given in step.gives}
-    given: dict[str, Step] = {}
-    unsure: dict[str, str] = {}
-    yield from _chain(before, given, unsure, every, place)
-    for source, at in sources_at:
-        yield from _lacking(source, given, unsure, every, at, place)
-    yield from _chain([(merger, place["recall"])], given, unsure, every, place)
-    for i, (stage, entries) in enumerate(zip(stages, after, strict=True)):
-        given_before, unsure_before = dict(given), dict(unsure)
-        yield from _chain(entries, given, unsure, every, place)
+    hydrators = _entries(query, place["query"], place)
+    merging: list[Entry] = [(merger, place["recall"])]
+    by_stage = [_entries(stage.steps, place["stages"][i]["steps"], place) for i, stage in enumerate(stages)]
+    last = _entries(side_effects, place["side_effects"], place)
+    entries = (*hydrators, *merging, *chain.from_iterable(by_stage), *last)
+    scene = _Chain({}, {}, {name: step.name for step, _ in entries for name in step.gives}, place)
+    yield from scene.append(hydrators)
+    for source, source_place in _entries(sources, place["recall"], place):
+        yield from scene.mistakes(source, source_place)
+    yield from scene.append(merging)
+    for i, (stage, stage_entries) in enumerate(zip(stages, by_stage, strict=True)):
+        with_fallback = scene.copy()
+        yield from scene.append(stage_entries)
         if stage.fallback is not None:
             fallback = _entries(stage.fallback, place["stages"][i]["fallback"], place)
-            yield from _chain(fallback, given_before, unsure_before, every, place)
-            unsure |= dict.fromkeys(given.keys() - given_before.keys(), f"the stage {stage.name}")
-            unsure |= unsure_before
-    yield from _chain(side_effects_at, given, {}, every, place)
-
-
-def _chain(
-    entries: Sequence[Entry],
-    given: dict[str, Step],
-    unsure: dict[str, str],
-    every: dict[str, str],
-    place: Place,
-) -> Iterator[ConfigError]:
-    """Yields the mistakes of steps in a row. Adds what they give to ``given`` and removes it from ``unsure``:
-    {name: the stage whose fallback does not give it}."""
-    for step, at in entries:
-        yield from _lacking(step, given, unsure, every, at, place)
-        for name in step.gives:
-            unsure.pop(name, None)
-        _add_gives(step, given)
-
-
-def _add_gives(step: Step, given: dict[str, Step]) -> None:
-    """Into {name: the step that gives it}; of several, the first one that fails the request when it fails."""
-    for name in step.gives:
-        if name not in given or given[name].on_failure == "skip":
-            given[name] = step
-
-
-def _lacking(
-    step: Step, given: dict[str, Step], unsure: dict[str, str], every: dict[str, str], at: Place, scene: Place
-) -> Iterator[ConfigError]:
-    missing = [need for need in step.needs if need not in given]
-    if not missing:
-        yield from _skipped_givers(step, given, at)
-        for need in step.needs:
-            if need in unsure:
-                yield at.refusal(
-                    f"the step {step.name} needs {need}, which the fallback of {unsure[need]} does not give: "
-                    "add a step that gives it to the fallback"
-                )
-        return
-    need = missing[0]
-    if step.role == "side_effect":
-        where = "into a stage"
-    elif need.startswith("request.") and step.role != "query_hydrator":
-        where = f"into {scene.keys}.query"
-    else:
-        where = "before it"
-    if need in every:
-        remedy = f"{every[need]} gives it: put it before {step.name}"
-    elif known := steps_that_give(need):
-        remedy = f"put {' or '.join(known)} {where}"
-    else:
-        remedy = f"no step of karec gives it: a step of your own must declare gives = ({need!r},)"
-    yield at.refusal(f"the step {step.name} needs {need}: {remedy}")
-
-
-def _skipped_givers(step: Step, given: dict[str, Step], at: Place) -> Iterator[ConfigError]:
-    for need in step.needs:
-        giver = given[need]
-        if step.on_failure == "fail" and giver.on_failure == "skip":
-            yield at.refusal(
-                f"the step {step.name} needs {need}, which is missing when {giver.name} fails and is "
-                f"skipped: give "
-                f'{step.name} on_failure = "skip" too, or {giver.name} on_failure = "fail"'
-            )
+            yield from with_fallback.append(fallback)
+            new = scene.givers.keys() - with_fallback.givers.keys()
+            scene.uncertain |= dict.fromkeys(new, f"the stage {stage.name}")
+            scene.uncertain |= with_fallback.uncertain
+    scene.uncertain.clear()
+    yield from scene.append(last)

@@ -300,7 +300,7 @@ def test_a_c_host_asks_what_the_tower_reads(platform, cmake, native_programs):
 
 def test_steps_of_python_alone_are_refused_by_name(platform):
     config = configure(platform, HEAD + '{ use = "mmr", k = 5 }')
-    with pytest.raises(ConfigError, match="the step 'mmr' runs in Python alone; a C\\+\\+ host knows"):
+    with pytest.raises(ConfigError, match="the step 'mmr' runs only in Python; C\\+\\+ hosts have"):
         export_stage(config, "home", "prerank", platform / "stage.txt")
     config = configure(platform, '{ use = "not_shown", on_failure = "skip" }')
     with pytest.raises(ConfigError, match="on_failure"):
