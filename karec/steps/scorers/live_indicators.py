@@ -7,9 +7,8 @@ A segment is the users with one value of a column, for example an age group or a
 the fraction of the segment's latest list entries of the item that were enjoyed, over the same fraction of all
 users.
 
-    r    = (E + m·e) / (N + m)          E of N entries of the item were enjoyed; e is this fraction of all
-    items;
-                                        m = 20
+    r    = (E + m·e) / (N + m)          E of N entries of the item were enjoyed; e: this fraction for all
+                                        items; m = 20
     lift = (E_s + m·r) / (N_s + m) / r  the same for the segment's entries; near 1 if there are few
 """
 

@@ -29,10 +29,8 @@ class Dpp(Selector):
     neighbouring positions that count as near. An item without a row has a zero vector: its gain is at most
     q²·(ridge + type_weight), not q²·(1 + ridge), and it is placed near the end.
 
-    weights       {column: {value: factor ≥ 0}}: more or less traffic by an integer column of the index, for
-    example
-                  ``weights = { type = { "1" = 1.3 } }``. Factors of an item are multiplied; other values have
-                  1.
+    weights       {column: {value: factor ≥ 0}}: more or less traffic by an integer column of the index, as in
+                  ``weights = { type = { "1" = 1.3 } }``. Factors of an item are multiplied; default: 1
     types         the integer column of the item's type; type −1 for items without a row
     type_weight   similarity of two items of one type beyond their vectors, in [0, 1]
     max_per_type  maximum number of items of one type

@@ -27,12 +27,11 @@ class Similarity:
     """The table ``similarity`` of a step.
 
     vectors  "item": vectors of the item index. "cowatch": co-watch vectors of the bundle's encoder. Else the
-    name
-             of own vectors (``"vector"``: the columns vector_00, vector_01, … of works)
+             name of own vectors (``"vector"``: the columns vector_00, vector_01, … of works)
     centre   subtract from item vectors their mean over the catalogue, stored in the bundle
     whiten   p in [0, 1]: the power to which differences of variance between directions of item vectors are
-    removed facets   {integer column of the item index: weight ≥ 0}; the sum with ``type_weight`` is at most
-    1. A value
+             removed
+    facets   {integer column of the item index: weight ≥ 0}; with ``type_weight``, the sum is at most 1. A value
              below 0 means none, and equals no other
     """
 
