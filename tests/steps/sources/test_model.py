@@ -189,7 +189,7 @@ def test_model_needs_user_vector_only_without_recalls_space(platform, towers):
 
 def test_model_rejects_a_request_without_view_of_recalls_space(platform, towers):
     index, own = in_recall_space(platform)
-    with pytest.raises(ContractError, match="this request sees no recall index"):
+    with pytest.raises(ContractError, match="this request has no recall index"):
         Model(index.schema, 3, own.schema, towers).recall(asking(index, own).with_view(index.pinned()))
 
 
