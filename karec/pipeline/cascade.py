@@ -55,8 +55,10 @@ class Recall:
     def __post_init__(self) -> None:
         if len(self.sources) > MAX_SOURCES:
             raise ContractError(f"{len(self.sources)} sources, expected at most {MAX_SOURCES}")
-        timed = (None if s.timeout_ms is None else TimedCalls(s.name, s.timeout_ms) for s in self.sources)
-        object.__setattr__(self, "timed_calls", tuple(timed))
+        timed_calls = (
+            None if s.timeout_ms is None else TimedCalls(s.name, s.timeout_ms) for s in self.sources
+        )
+        object.__setattr__(self, "timed_calls", tuple(timed_calls))
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -67,9 +69,9 @@ class Recall:
     ) -> tuple[Candidates, tuple[StepTrace, ...]]:
         """Returns the merged candidates and the trace of each source and of the merger."""
         calls: dict[int, TimedCall[Any]] = {}
-        for i, (source, timed) in enumerate(zip(self.sources, self.timed_calls, strict=True)):
-            if timed is not None:
-                calls[i] = timed.start(partial(recall, source, request))
+        for i, (source, timed_calls) in enumerate(zip(self.sources, self.timed_calls, strict=True)):
+            if timed_calls is not None:
+                calls[i] = timed_calls.start(partial(recall, source, request))
         parts, traces = [], []
         try:
             for i, source in enumerate(self.sources):
@@ -105,7 +107,7 @@ class Recall:
 
     def counts(self) -> dict[str, TimeoutCounts]:
         """Returns {source: how its calls ended} of the sources with a timeout."""
-        return {timed.name: timed.counts() for timed in self.timed_calls if timed is not None}
+        return {calls.name: calls.counts() for calls in self.timed_calls if calls is not None}
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,8 @@ class Cascade:
         """
         deadline = None if request.deadline_ms is None else self.clock() + request.deadline_ms / 1e3
         if self.naming is not None:
-            numbered = self.naming.to_numbers(request)
-            return self.naming.to_ids(self._run(numbered, deadline), request)
+            page = self._run(self.naming.to_numbers(request), deadline)
+            return self.naming.to_ids(page, request)
         for id_ in (request.user_id, *request.shown):
             if isinstance(id_, str):
                 raise ValueError(
@@ -240,7 +242,9 @@ class Cascade:
         if deadline is None or stage.fallback is None:
             return None
         left_ms = (deadline - self.clock()) * 1e3
-        return self.run_times.fallback_reason(stage.name, [other.name for other in later], left_ms)
+        return self.run_times.fallback_reason(
+            stage.name, [later_stage.name for later_stage in later], left_ms
+        )
 
     def _read_online(self, request: Request) -> tuple[Request, list[StepTrace]]:
         if self.online is None:
@@ -279,13 +283,13 @@ class Cascade:
     def min_ms(self) -> float:
         """Summed p90 of the run times of a request in which every fallback runs, in ms."""
         times = self.run_times
-        fastest = [
+        stage_ms = [
             times.p90_ms(stage.name)
             if stage.fallback is None
             else min(times.p90_ms(stage.name), times.p90_ms(fallback_part(stage.name)))
             for stage in self.stages
         ]
-        return sum([times.p90_ms(RECALL), *fastest, times.p90_ms(REST)])
+        return sum([times.p90_ms(RECALL), *stage_ms, times.p90_ms(REST)])
 
     def close(self) -> tuple[SideEffectCounts, ...]:
         """Waits until the side effects have run for all pages and are closed. Raises nothing.

@@ -81,13 +81,13 @@ def hydrate_request(step: Step, request: Request) -> tuple[Mapping[str, Array], 
 
 def recall(step: Step, request: Request) -> tuple[Candidates, Notes]:
     """Returns the source's candidates: finite scores, at most its quota, unique ids."""
-    found, notes = _split(step.recall(request))
-    _check_candidates(step, found)
-    if len(found) > step.quota:
-        raise _error(step, f"returned {len(found)} items, its quota is {step.quota}")
+    candidates, notes = _split(step.recall(request))
+    _check_candidates(step, candidates)
+    if len(candidates) > step.quota:
+        raise _error(step, f"returned {len(candidates)} items, its quota is {step.quota}")
     if not _is_verified(step):
-        _check_unique(step, found)
-    return found, notes
+        _check_unique(step, candidates)
+    return candidates, notes
 
 
 def merge(step: Step, request: Request, parts: Sequence[Candidates]) -> tuple[Candidates, Notes]:
@@ -160,8 +160,8 @@ def select(step: Step, request: Request, candidates: Candidates) -> tuple[Candid
         scores = _checked_scores(step, scores, len(indices))
     if candidates.pinned is not None and step.k is not None:
         indices, scores = _keep_pinned(request, candidates, candidates.pinned, indices, scores, k)
-    selected = candidates.take(indices)
-    return (selected if scores is None else selected.with_scores(scores)), selection.notes
+    candidates = candidates.take(indices)
+    return (candidates if scores is None else candidates.with_scores(scores)), selection.notes
 
 
 STAGE_ROLES: Mapping[str, Callable[[Step, Request, Candidates], tuple[Candidates, Notes]]] = {
@@ -188,17 +188,17 @@ def _keep_pinned(
     """
     is_left_out = pinned.copy()
     is_left_out[indices] = False
-    added = np.flatnonzero(is_left_out)
-    if len(added) and request.view is not None:
-        added = added[request.view.is_open(rows=candidates.rows[added])]
-    added = added[: max(k - np.count_nonzero(pinned[indices]), 0)]
-    n_dropped = max(len(indices) + len(added) - k, 0)
+    added_indices = np.flatnonzero(is_left_out)
+    if len(added_indices) and request.view is not None:
+        added_indices = added_indices[request.view.is_open(rows=candidates.rows[added_indices])]
+    added_indices = added_indices[: max(k - np.count_nonzero(pinned[indices]), 0)]
+    n_dropped = max(len(indices) + len(added_indices) - k, 0)
     unpinned = np.flatnonzero(~pinned[indices])
-    kept = np.delete(np.arange(len(indices)), unpinned[len(unpinned) - n_dropped :])
+    kept_positions = np.delete(np.arange(len(indices)), unpinned[len(unpinned) - n_dropped :])
     if scores is not None:
-        lowest = scores.min() if len(scores) else candidates.scores[added]
-        scores = np.append(scores[kept], np.broadcast_to(lowest, len(added)))
-    return np.append(indices[kept], added), scores
+        lowest = scores.min() if len(scores) else candidates.scores[added_indices]
+        scores = np.append(scores[kept_positions], np.broadcast_to(lowest, len(added_indices)))
+    return np.append(indices[kept_positions], added_indices), scores
 
 
 def _split(output: V | StepOutput[V]) -> tuple[V, Notes]:
@@ -239,14 +239,15 @@ def _check_sources(step: Step, merged: Candidates, parts: Sequence[Candidates]) 
         expected |= np.isin(merged.ids, part.ids).astype(np.uint32) << np.uint32(bit)
     unknown = np.flatnonzero(expected == 0)
     if len(unknown):
-        at = unknown[0]
-        raise _error(step, f"the item {merged.ids[at]} at position {at} comes from no source")
+        position = unknown[0]
+        raise _error(step, f"the item {merged.ids[position]} at position {position} comes from no source")
     wrong = np.flatnonzero(expected != merged.sources)
     if len(wrong):
-        at = wrong[0]
+        position = wrong[0]
         raise _error(
             step,
-            f"the item {merged.ids[at]} has sources {merged.sources[at]:#b}, expected {expected[at]:#b}",
+            f"the item {merged.ids[position]} has sources {merged.sources[position]:#b}, "
+            f"expected {expected[position]:#b}",
         )
 
 
@@ -258,8 +259,8 @@ def _check_rows(step: Step, rows: Array, view: IndexView | None) -> None:
         )
     end = MAX_ROWS if view is None else view.n_rows
     if len(rows) and (rows.min() < -1 or rows.max() >= end):
-        at = int(np.argmax((rows < -1) | (rows >= end)))
-        raise _error(step, f"the row at position {at} is {rows[at]}, expected −1 … {end - 1}")
+        position = int(np.argmax((rows < -1) | (rows >= end)))
+        raise _error(step, f"the row at position {position} is {rows[position]}, expected −1 … {end - 1}")
 
 
 def _check_indices(step: Step, indices: Array, n: int, k: int) -> None:
@@ -283,15 +284,17 @@ def _checked_scores(step: Step, output: Any, n: int) -> Array:
         raise _error(step, f"scores have shape {scores.shape}, expected ({n},)")
     if scores.dtype.kind not in "fiu":
         raise _error(step, f"scores have dtype {scores.dtype}, expected float32")
-    served = scores
+    scores32 = scores
     if scores.dtype != np.float32:
         with np.errstate(over="ignore"):  # values beyond float32 become inf
-            served = scores.astype(np.float32)
+            scores32 = scores.astype(np.float32)
     # comparisons with NaN are False; this makes no array of n
-    if n and not -np.inf < served.min() <= served.max() < np.inf:
-        raise _not_finite(step, int(np.argmin(np.isfinite(served))), scores)
-    return served
+    if n and not -np.inf < scores32.min() <= scores32.max() < np.inf:
+        raise _not_finite(step, int(np.argmin(np.isfinite(scores32))), scores)
+    return scores32
 
 
-def _not_finite(step: Step, at: int, scores: Array) -> ContractError:
-    return _error(step, f"the score at position {at} is {scores[at]}; scores must be finite float32")
+def _not_finite(step: Step, position: int, scores: Array) -> ContractError:
+    return _error(
+        step, f"the score at position {position} is {scores[position]}; scores must be finite float32"
+    )

@@ -69,9 +69,9 @@ class SideEffectCounts:
 
     def __str__(self) -> str:
         numbers = {key: value for key, value in self.to_dict().items() if key not in ("name", "reasons")}
-        listed = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in numbers.items())
+        numbers_text = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in numbers.items())
         reasons = "; ".join(f"{reason} ({n:,} times)" for reason, n in self.reasons.items())
-        return f"{self.name}: {listed}" + (f"; {reasons}" if reasons else "")
+        return f"{self.name}: {numbers_text}" + (f"; {reasons}" if reasons else "")
 
 
 class SideEffectQueue:
@@ -235,24 +235,26 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        due: float | None = None  # time.monotonic() of the next flush
+        next_flush_s: float | None = None  # time.monotonic() of the next flush
         while True:
-            if due is not None and due <= time.monotonic():
+            if next_flush_s is not None and next_flush_s <= time.monotonic():
                 self._attempt(self.side_effect.flush)
-                due = None
+                next_flush_s = None
             try:
-                entry = self._entries.get(timeout=None if due is None else max(due - time.monotonic(), 0))
+                entry = self._entries.get(
+                    timeout=None if next_flush_s is None else max(next_flush_s - time.monotonic(), 0)
+                )
             except Empty:
                 continue
             if entry is None:
                 break
             if isinstance(entry, threading.Event):
                 self._attempt(self.side_effect.flush)
-                due = None
+                next_flush_s = None
                 entry.set()
             else:
                 self._run_one(*entry)
-                due = self._due()
+                next_flush_s = self._due()
             del entry  # a waiting thread must not hold a page
         self._close()
         _running.discard(self)

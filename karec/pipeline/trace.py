@@ -60,10 +60,11 @@ class StepTrace(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
         fields = self._asdict()
-        why = fields.pop("reason")  # HTTP clients read this name
+        reason = fields.pop("reason")
         fallback = None if self.fallback is None else asdict(self.fallback)
         notes = dict(self.notes)
-        return {**fields, "why": why, "notes": notes, "n_removed": self.n_removed, "fallback": fallback}
+        # HTTP clients read the key "why"
+        return {**fields, "why": reason, "notes": notes, "n_removed": self.n_removed, "fallback": fallback}
 
 
 @dataclass(frozen=True)
@@ -161,5 +162,5 @@ def _describe_recall(steps: Sequence[StepTrace]) -> str:
     sizes = ", ".join(
         f"{step.step} {'failed' if step.failure else step.n_out}" for step in steps if step.role == "source"
     )
-    merged = next(step for step in steps if step.role == "merger")
-    return f"recall returned {merged.n_out} different items ({sizes})"
+    merger = next(step for step in steps if step.role == "merger")
+    return f"recall returned {merger.n_out} different items ({sizes})"

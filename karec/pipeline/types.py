@@ -292,22 +292,22 @@ class Candidates:
         """Returns the candidates at ``selector`` (indices or a mask), in that order. O(len(selector))."""
         array = np.asarray(selector)
         is_mask = array.dtype == np.bool_ and array.shape == self.ids.shape
-        at = np.flatnonzero(array) if is_mask else selector  # one search of the mask for all arrays
-        ids = self.ids[at]
+        indices = np.flatnonzero(array) if is_mask else selector  # one search of the mask for all arrays
+        ids = self.ids[indices]
         if ids.ndim != 1:
             raise ValueError(f"candidates: selector has shape {ids.shape}, expected indices or a mask, (n,)")
-        taken = object.__new__(Candidates)
-        taken.__dict__.update(
+        copy = object.__new__(Candidates)
+        copy.__dict__.update(
             ids=ids,
-            rows=self.rows[at],
-            scores=self.scores[at],
-            sources=self.sources[at],
-            columns=MappingProxyType({name: column[at] for name, column in self.columns.items()}),
-            pinned=None if self.pinned is None else self.pinned[at],
+            rows=self.rows[indices],
+            scores=self.scores[indices],
+            sources=self.sources[indices],
+            columns=MappingProxyType({name: column[indices] for name, column in self.columns.items()}),
+            pinned=None if self.pinned is None else self.pinned[indices],
         )
         if self.__dict__.get("_n_unknown") == 0:
-            taken.__dict__["_n_unknown"] = 0  # a subset of known candidates has no unknown ones
-        return taken
+            copy.__dict__["_n_unknown"] = 0  # a subset of known candidates has no unknown ones
+        return copy
 
     def with_scores(self, scores: Array) -> Candidates:
         copy = _with(self, scores=_sized("scores", _as_scores(scores), len(self)))
@@ -318,8 +318,8 @@ class Candidates:
         return _with(self, pinned=_sized("pinned", np.asarray(pinned, dtype=np.bool_), len(self)))
 
     def with_columns(self, columns: Mapping[str, Array]) -> Candidates:
-        sized = _sized_columns(columns, len(self))
-        return _with(self, columns=MappingProxyType({**self.columns, **sized})) if sized else self
+        new_columns = _sized_columns(columns, len(self))
+        return _with(self, columns=MappingProxyType({**self.columns, **new_columns})) if new_columns else self
 
     def with_rows(self, rows: Array) -> Candidates:
         copy = _with(self, rows=_sized("rows", np.asanyarray(rows, dtype=np.int32), len(self)))
