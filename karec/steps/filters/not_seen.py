@@ -27,11 +27,11 @@ class NotSeen(Filter):
 
     def keep(self, request: Request, candidates: Candidates) -> Array:
         user = self.snapshot.users.row(request.user_number)
-        seen = [np.empty(0, np.int64)]
+        lists = [np.empty(0, np.int64)]
         for name in LISTS:
             newest = request.online_list(name)
             if newest is not None:
-                seen.append(newest)
+                lists.append(newest)
             elif user >= 0 and name in self.snapshot.relations:
-                seen.append(np.asarray(self.snapshot.relations[name].row_values(user)))
-        return np.isin(candidates.ids, np.concatenate(seen), invert=True)
+                lists.append(np.asarray(self.snapshot.relations[name].row_values(user)))
+        return np.isin(candidates.ids, np.concatenate(lists), invert=True)

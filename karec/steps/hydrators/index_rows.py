@@ -22,5 +22,5 @@ class IndexRows(Hydrator):
 
     def hydrate(self, request: Request, candidates: Candidates) -> Mapping[str, Array]:
         index = request.index
-        known = candidates.rows if index.has_rows(candidates.rows) else None
-        return {"rows": index.lookup(candidates.ids, known)}
+        known_rows = candidates.rows if index.has_rows(candidates.rows) else None
+        return {"rows": index.lookup(candidates.ids, known_rows)}

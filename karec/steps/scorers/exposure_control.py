@@ -66,9 +66,9 @@ def _raise_scores(scores: Array, positions: Array, request: Request) -> Array:
     k = min(request.k, len(scores))
     best = np.sort(np.partition(scores, len(scores) - k)[len(scores) - k :])[::-1]
     half = max(k // 2, 1)
-    drawn = request.seed
-    raised = scores.copy()
+    random_bits = request.seed
+    new_scores = scores.copy()
     for position in positions.tolist():
-        drawn, place = divmod(drawn, half)
-        raised[position] = max(raised[position], np.nextafter(best[place], np.float32(np.inf)))
-    return raised
+        random_bits, place = divmod(random_bits, half)
+        new_scores[position] = max(new_scores[position], np.nextafter(best[place], np.float32(np.inf)))
+    return new_scores

@@ -114,4 +114,7 @@ def _works_by_segment(snapshot: Snapshot, name: str, segments: Array, n_segments
     segment[work < 0] = -1
     order = np.argsort(segment, kind="stable")
     bounds = np.searchsorted(segment[order], np.arange(n_segments + 1))
-    return [work[order[bounds[at] : bounds[at + 1]]] for at in range(n_segments)]
+    return [
+        work[order[bounds[segment_number] : bounds[segment_number + 1]]]
+        for segment_number in range(n_segments)
+    ]

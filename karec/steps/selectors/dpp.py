@@ -86,38 +86,40 @@ class Dpp(Selector):
 
     def with_diversity(self, diversity: float) -> Self:
         """Returns a step with another ``diversity`` that shares all else."""
-        other = copy(self)
-        other.options = {**self.options, "diversity": diversity}
-        check_dpp_options(**other.options)
-        other.diversity = diversity
-        return other
+        copied = copy(self)
+        copied.options = {**self.options, "diversity": diversity}
+        check_dpp_options(**copied.options)
+        copied.diversity = diversity
+        return copied
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        compared = self.similarity.compare(request, candidates, is_in_place=not request.explain)
+        compared_items = self.similarity.compare(request, candidates, is_in_place=not request.explain)
         options: DppOptions = {
             **self.options,
             "types": self._types(request, candidates) if self.typed else None,
             "weights": self._traffic(request, candidates),
-            "facets": compared.facets,
+            "facets": compared_items.facets,
             "facet_weights": self.similarity.weights,
         }
-        if len(compared.shown):
-            options |= {"shown": compared.shown, "shown_facets": compared.shown_facets}
+        if len(compared_items.shown):
+            options |= {"shown": compared_items.shown, "shown_facets": compared_items.shown_facets}
         k = request.k if self.k is None else self.k
-        if compared.vectors is None:
+        if compared_items.vectors is None:
             result = request.index.dpp_select(candidates.rows, candidates.scores, k, **options)
         else:
-            result = dpp_select(compared.vectors, candidates.scores, k, **options)
+            result = dpp_select(compared_items.vectors, candidates.scores, k, **options)
         notes: dict[str, Any] = {"n_dpp": result.n_dpp, "log_det": result.log_det}
         if request.explain:
-            notes["explanation"] = explanation(candidates, result, compared, self.similarity.settings.facets)
+            notes["explanation"] = explanation(
+                candidates, result, compared_items, self.similarity.settings.facets
+            )
         return Selection(result.indices, None, notes)
 
     def _types(self, request: Request, candidates: Candidates) -> Array:
-        known = request.index.gather(self.types, candidates.rows).astype(np.int64)
-        return np.where(candidates.rows < 0, UNKNOWN_TYPE, known)
+        types = request.index.gather(self.types, candidates.rows).astype(np.int64)
+        return np.where(candidates.rows < 0, UNKNOWN_TYPE, types)
 
     def _traffic(self, request: Request, candidates: Candidates) -> Array | None:
         if not self.weights:
@@ -167,17 +169,23 @@ def explanation(
     lengths = np.linalg.norm(f, axis=1, keepdims=True)
     f = np.divide(f, lengths, out=np.zeros_like(f), where=lengths > 0)
     works = []
-    for place, (at, gain) in enumerate(zip(order, result.gains, strict=True)):
-        before = len(shown_ids) + place
-        work = {"id": int(candidates.ids[at]), "relevance": float(candidates.scores[at]), "gain": float(gain)}
+    for place, (index, gain) in enumerate(zip(order, result.gains, strict=True)):
+        n_before = len(shown_ids) + place
+        work = {
+            "id": int(candidates.ids[index]),
+            "relevance": float(candidates.scores[index]),
+            "gain": float(gain),
+        }
         near: dict[str, Any] = {"closest": None, "similarity": None, "cosine": None, "same": []}
-        if before:
-            cosines, same = f[:before] @ f[before], codes[:, :before] == codes[:, before, None]
-            alike = (1 - weights.sum()) * cosines + weights @ same
+        if n_before:
+            cosines, is_same = f[:n_before] @ f[n_before], codes[:, :n_before] == codes[:, n_before, None]
+            alike = (1 - weights.sum()) * cosines + weights @ is_same
             closest = int(np.argmax(alike))
             near = {"closest": int(ids[closest]), "similarity": float(alike[closest])}
             near["cosine"] = float(cosines[closest])
-            near["same"] = [column for column, equal in zip(facets, same[:, closest], strict=True) if equal]
+            near["same"] = [
+                column for column, equal in zip(facets, is_same[:, closest], strict=True) if equal
+            ]
         works.append(work | near)
     plain = np.argsort(-candidates.scores, kind="stable")[: len(order)]
     return {"works": works, "top_k": candidates.ids[plain].tolist()}

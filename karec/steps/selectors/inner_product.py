@@ -28,11 +28,11 @@ class InnerProduct(Selector):
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         query = user_query(request)
-        found = request.index.search(query, self.k, rows=candidates.rows)
-        notes = {"unknown": found.n_unknown}
+        result = request.index.search(query, self.k, rows=candidates.rows)
+        notes = {"unknown": result.n_unknown}
         if isinstance(query, dict):
             notes = {
                 "unknown": candidates.n_unknown,
-                "without_user_vector": found.n_unknown - candidates.n_unknown,
+                "without_user_vector": result.n_unknown - candidates.n_unknown,
             }
-        return Selection(found.positions, found.scores, notes)
+        return Selection(result.positions, result.scores, notes)

@@ -71,12 +71,14 @@ class PageRules(Selector):
         for place in self.places:
             if place.only:
                 is_slot_only |= self._fits(place, candidates, item_values)[order]
-        found = arrange(len(order), rules, k, slots=native_slots, is_slot_only=is_slot_only)
-        chosen = order[found.indices[found.indices >= 0]]
-        notes = self._notes(found, rule_sources, slots)
+        arrangement = arrange(len(order), rules, k, slots=native_slots, is_slot_only=is_slot_only)
+        selected_indices = order[arrangement.indices[arrangement.indices >= 0]]
+        notes = self._notes(arrangement, rule_sources, slots)
         if request.explain:
-            notes["explanation"] = self._explanation(found, order, chosen, candidates, lifts, notes)
-        return Selection(chosen, None, notes)
+            notes["explanation"] = self._explanation(
+                arrangement, order, selected_indices, candidates, lifts, notes
+            )
+        return Selection(selected_indices, None, notes)
 
     def _lifts(self, values: dict[str, Array], n: int, k: int) -> Array:
         """Returns (n,) int64: the number of positions by which each item moves up."""
@@ -87,8 +89,8 @@ class PageRules(Selector):
             lifts += np.where(np.isin(values[boost.column], boost.values), boost.places, 0)
         lifts = np.minimum(np.minimum(lifts, self.boosts.most_places), np.arange(n))
         aims = np.arange(n) - lifts
-        first = np.lexsort((-lifts, aims))
-        moved = first[(lifts[first] > 0) & (aims[first] < k)]
+        new_order = np.lexsort((-lifts, aims))
+        moved = new_order[(lifts[new_order] > 0) & (aims[new_order] < k)]
         lifts[np.setdiff1d(np.arange(n), moved[: self.boosts.at_most])] = 0
         return lifts
 
@@ -101,9 +103,9 @@ class PageRules(Selector):
             column = values[rule.column]
             window = WHOLE_SESSION if isinstance(rule.window, str) else rule.window
             for labels, conflicts in _pairs(rule, column):
-                of_items = labels[n_shown:][order], conflicts[n_shown:][order]
+                item_labels = labels[n_shown:][order], conflicts[n_shown:][order]
                 native_rules.append(
-                    NeighbourRule(*of_items, labels[:n_shown], window, 0 if rule.apart else rule.count - 1)
+                    NeighbourRule(*item_labels, labels[:n_shown], window, 0 if rule.apart else rule.count - 1)
                 )
                 sources.append(rule)
         return native_rules, sources
@@ -114,31 +116,31 @@ class PageRules(Selector):
         return np.asarray(np.isin(values[str(place.column)], place.values) & (candidates.rows >= 0))
 
     def _notes(
-        self, found: Arrangement, rule_sources: list[Rule], slots: list[tuple[int, Position]]
+        self, arrangement: Arrangement, rule_sources: list[Rule], slots: list[tuple[int, Position]]
     ) -> dict[str, Any]:
         """Returns values for the trace. Positions count from 1."""
-        notes: dict[str, Any] = {"violations": len(found.violations) + len(found.unmet_slots)}
+        notes: dict[str, Any] = {"violations": len(arrangement.violations) + len(arrangement.unmet_slots)}
         broken = [
-            f"place {at + 1}: {rule_sources[rule]} (+{excess})" for at, rule, excess in found.violations
+            f"place {at + 1}: {rule_sources[rule]} (+{excess})" for at, rule, excess in arrangement.violations
         ]
         broken += [
             f"place {slots[slot][0] + 1}: {str(slots[slot][1]).partition(': ')[2]} is missing"
-            for slot in found.unmet_slots
+            for slot in arrangement.unmet_slots
         ]
         if broken:
             notes["broken"] = broken
         free = [at + 1 for at, place in slots if place.is_free]
         if free:
             notes["free"] = sorted(free)
-        if not found.is_exact:
+        if not arrangement.is_exact:
             notes["search"] = "given up"
         return notes
 
     def _explanation(
         self,
-        found: Arrangement,
+        arrangement: Arrangement,
         order: Array,
-        chosen: Array,
+        selected_indices: Array,
         candidates: Candidates,
         lifts: Array,
         notes: dict[str, Any],
@@ -150,8 +152,8 @@ class PageRules(Selector):
         ``owner`` of the place.
         """
         owners = {at: str(place).partition(": ")[2] for place in self.places for at in place.places}
-        places = np.flatnonzero(found.indices >= 0) + 1
-        arranged = [
+        places = np.flatnonzero(arrangement.indices >= 0) + 1
+        page_items = [
             {
                 "id": int(candidates.ids[at]),
                 "place": place,
@@ -159,10 +161,10 @@ class PageRules(Selector):
                 "lifted": int(lifts[at]),
                 "owner": owners.get(place),
             }
-            for at, place in zip(chosen.tolist(), places.tolist(), strict=True)
+            for at, place in zip(selected_indices.tolist(), places.tolist(), strict=True)
         ]
-        before = candidates.ids[: len(chosen)].tolist()
-        return {"before": before, "arranged": arranged, "broken": notes.get("broken", [])}
+        ids_before = candidates.ids[: len(selected_indices)].tolist()
+        return {"before": ids_before, "arranged": page_items, "broken": notes.get("broken", [])}
 
 
 def _number(work: int | str, naming: IdNames | None) -> int:

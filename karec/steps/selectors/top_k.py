@@ -27,10 +27,10 @@ class TopK(Selector):
 
 def _best(scores: Array, k: int) -> Array:
     """Returns the positions of the ``k`` largest of ``scores (N,)``, largest first, ties by position."""
-    falling = -scores
+    negated = -scores
     near = (
         np.arange(len(scores))
         if k >= len(scores)
-        else np.flatnonzero(falling <= np.partition(falling, k - 1)[k - 1])
+        else np.flatnonzero(negated <= np.partition(negated, k - 1)[k - 1])
     )
-    return np.asarray(near[np.argsort(falling[near], kind="stable")][:k])
+    return np.asarray(near[np.argsort(negated[near], kind="stable")][:k])

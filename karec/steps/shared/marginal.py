@@ -43,24 +43,24 @@ class Marginal(Selector):
 
     def with_diversity(self, diversity: float) -> Self:
         """Returns a step with another ``diversity`` that shares all else."""
-        other = copy(self)
-        other.diversity = between("diversity", diversity, 1.0)
-        return other
+        copied = copy(self)
+        copied.diversity = between("diversity", diversity, 1.0)
+        return copied
 
     def select(self, request: Request, candidates: Candidates) -> Selection:
         if not len(candidates):
             return Selection(np.empty(0, np.int64))
-        compared = self.similarity.compare(request, candidates)
+        compared_items = self.similarity.compare(request, candidates)
         result = self.choose(
-            compared.vectors,
+            compared_items.vectors,
             candidates.scores,
             request.k if self.k is None else self.k,
             diversity=self.diversity,
             window=self.window,
             standardise=True,
-            shown=compared.shown,
-            facets=compared.facets,
+            shown=compared_items.shown,
+            facets=compared_items.facets,
             facet_weights=self.similarity.weights,
-            shown_facets=compared.shown_facets,
+            shown_facets=compared_items.shown_facets,
         )
         return Selection(result.indices)

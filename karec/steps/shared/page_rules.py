@@ -36,11 +36,11 @@ class Rule:
         return 1 if self.max_count is None else self.max_count
 
     def __str__(self) -> str:
-        within = "in a session" if self.window == "session" else f"in {self.window}"
+        window = "in a session" if self.window == "session" else f"in {self.window}"
         if self.apart:
-            return f"{self.column} {', '.join(f'{a} and {b}' for a, b in self.apart)} apart {within}"
-        of = f" = {' or '.join(map(str, self.values))}" if self.values else ""
-        return f"at most {self.count} of one {self.column}{of} {within}"
+            return f"{self.column} {', '.join(f'{a} and {b}' for a, b in self.apart)} apart {window}"
+        values = f" = {' or '.join(map(str, self.values))}" if self.values else ""
+        return f"at most {self.count} of one {self.column}{values} {window}"
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Position:
         return self.work is None and self.column is None
 
     def __str__(self) -> str:
-        at = f"place {', '.join(map(str, self.places))}"
+        places = f"place {', '.join(map(str, self.places))}"
         if self.work is not None:
-            return f"{at}: work {self.work}"
-        return (
-            f"{at}: free" if self.is_free else f"{at}: {self.column} = {' or '.join(map(str, self.values))}"
-        )
+            return f"{places}: work {self.work}"
+        if self.is_free:
+            return f"{places}: free"
+        return f"{places}: {self.column} = {' or '.join(map(str, self.values))}"
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ class Boosts:
             raise ValueError(
                 f"at_most = {self.at_most} and most_places = {self.most_places}, expected at least 1"
             )
-        above = [boost for boost in self.works if boost.places > self.most_places]
-        if above:
-            raise ValueError(
-                f"the boost of {above[0].column} is {above[0].places} places, above most_places = "
-                f"{self.most_places}"
-            )
+        for boost in self.works:
+            if boost.places > self.most_places:
+                raise ValueError(
+                    f"the boost of {boost.column} is {boost.places} places, above most_places = "
+                    f"{self.most_places}"
+                )
 
 
 def check_together(rules: Sequence[Rule], places: Sequence[Position]) -> None:
@@ -128,12 +128,12 @@ def check_together(rules: Sequence[Rule], places: Sequence[Position]) -> None:
     owners: dict[int, Position] = {}
     works: dict[int | str, Position] = {}
     for place in places:
-        for at in place.places:
-            if at in owners:
+        for position in place.places:
+            if position in owners:
                 raise ValueError(
-                    f"{owners[at]!s} and {place!s} contradict each other: both reserve place {at}"
+                    f"{owners[position]!s} and {place!s} contradict each other: both reserve place {position}"
                 )
-            owners[at] = place
+            owners[position] = place
         if place.work is not None:
             if place.work in works:
                 raise ValueError(
@@ -147,38 +147,43 @@ def check_together(rules: Sequence[Rule], places: Sequence[Position]) -> None:
 
 def _check_only(places: Sequence[Position]) -> None:
     for place in places:
-        for other in places if place.only else ():
-            shared = set(place.values) & set(other.values) if place.column == other.column else set()
-            if shared and not other.only:
+        for other_place in places if place.only else ():
+            shared_values = (
+                set(place.values) & set(other_place.values) if place.column == other_place.column else set()
+            )
+            if shared_values and not other_place.only:
                 raise ValueError(
-                    f"{place!s} and {other!s} contradict each other: works of {place.column} = {min(shared)} "
-                    "stand only in places with only"
+                    f"{place!s} and {other_place!s} contradict each other: works of "
+                    f"{place.column} = {min(shared_values)} stand only in places with only"
                 )
 
 
 def _check_rule(rule: Rule, owners: dict[int, Position]) -> None:
     """Raises ValueError if positions reserved for one value of the rule's column break the rule by
     themselves."""
-    known = {
-        at: place.values[0]
-        for at, place in owners.items()
+    value_at = {
+        position: place.values[0]
+        for position, place in owners.items()
         if place.column == rule.column and len(place.values) == 1
     }
-    for at in sorted(known):
+    for position in sorted(value_at):
         near = [
-            other for other in known if other < at and (rule.window == "session" or at - other < rule.window)
+            earlier
+            for earlier in value_at
+            if earlier < position and (rule.window == "session" or position - earlier < rule.window)
         ]
         if rule.apart:
             against = [
-                other
-                for other in near
-                if {(known[other], known[at]), (known[at], known[other])} & {*rule.apart}
+                earlier
+                for earlier in near
+                if {(value_at[earlier], value_at[position]), (value_at[position], value_at[earlier])}
+                & {*rule.apart}
             ]
             broken = bool(against)
         else:
-            against = [other for other in near if known[other] == known[at]]
-            broken = (not rule.values or known[at] in rule.values) and len(against) >= rule.count
+            against = [earlier for earlier in near if value_at[earlier] == value_at[position]]
+            broken = (not rule.values or value_at[position] in rule.values) and len(against) >= rule.count
         if broken:
-            first, second = owners[against[0]], owners[at]
-            both = str(first) if first is second else f"{first!s}, {second!s}"
-            raise ValueError(f"{both} and the rule {rule!s} contradict each other")
+            first, second = owners[against[0]], owners[position]
+            names = str(first) if first is second else f"{first!s}, {second!s}"
+            raise ValueError(f"{names} and the rule {rule!s} contradict each other")

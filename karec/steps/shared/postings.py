@@ -49,13 +49,13 @@ class Postings:
             return cls(np.empty(0, np.int64), np.zeros(1, np.int64), rows)
         keys = np.asarray(key_of_row)
         # Differences to the smallest key, without a sign, modulo 2^64.
-        above = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)
-        for shift in range(0, int(above.max()).bit_length(), 16):
-            digit = (above >> np.uint64(shift)).astype(np.uint16)
+        offsets = keys.astype(np.uint64) - np.asarray(keys.min()).astype(np.uint64)
+        for shift in range(0, int(offsets.max()).bit_length(), 16):
+            digit = (offsets >> np.uint64(shift)).astype(np.uint16)
             rows = rows[np.argsort(digit[rows], kind="stable")]
-        ordered = keys[rows]
-        first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-        return cls(ordered[first], np.append(first, len(rows)), rows)
+        sorted_keys = keys[rows]
+        starts = np.flatnonzero(np.append(True, sorted_keys[1:] != sorted_keys[:-1]))
+        return cls(sorted_keys[starts], np.append(starts, len(rows)), rows)
 
     def rows_of(self, key: int, limit: int) -> Array:
         """Returns the first ``limit`` rows of ``key``; empty for an unknown key. Cost: O(log keys)."""
@@ -65,12 +65,13 @@ class Postings:
     def spans(self, keys: Array, limit: int | Array) -> Spans:
         """Returns the first ``limit`` rows of each key, one limit or one per key; empty for unknown keys."""
         if not len(self.keys):
-            none = np.zeros(len(keys), np.int64)
-            return self.rows, none, none
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        known = self.keys[at] == keys
-        begins = self.indptr[at]
-        return self.rows, begins, np.where(known, np.minimum(begins + limit, self.indptr[at + 1]), begins)
+            zeros = np.zeros(len(keys), np.int64)
+            return self.rows, zeros, zeros
+        positions = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        is_known = self.keys[positions] == keys
+        begins = self.indptr[positions]
+        ends = np.minimum(begins + limit, self.indptr[positions + 1])
+        return self.rows, begins, np.where(is_known, ends, begins)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +125,12 @@ def lists_of_users(snapshot: Snapshot, relation: str) -> UserLists:
     entries = snapshot.relations[relation]
     user = np.repeat(np.arange(len(entries)), np.diff(entries.indptr))[::-1]
     rows = snapshot.works.lookup(np.asarray(entries.values)[::-1])
-    known = rows >= 0
-    user = user[known]
+    is_known = rows >= 0
+    user = user[is_known]
     order = np.argsort(user, kind="stable")
     indptr = np.append(0, np.cumsum(np.bincount(user, minlength=len(entries))))
-    scenes = None if entries.scenes is None else np.asarray(entries.scenes)[::-1][known][order]
-    return UserLists(indptr, rows[known][order].astype(np.int32), scenes)
+    scenes = None if entries.scenes is None else np.asarray(entries.scenes)[::-1][is_known][order]
+    return UserLists(indptr, rows[is_known][order].astype(np.int32), scenes)
 
 
 def users_by(snapshot: Snapshot, column: str) -> Postings | None:
@@ -162,9 +163,9 @@ def interleave(snapshot: Snapshot, lists: Sequence[Spans], limit: int) -> Array:
     """
     if not lists:
         return np.empty(0, np.int32)
-    which = np.repeat(np.arange(len(lists)), [len(begins) for _, begins, _ in lists])
-    begins, ends = (np.concatenate([spans[at] for spans in lists]) for at in (1, 2))
-    return in_turns([rows for rows, _, _ in lists], which, begins, ends, len(snapshot.works), limit)
+    list_of_span = np.repeat(np.arange(len(lists)), [len(begins) for _, begins, _ in lists])
+    begins, ends = (np.concatenate([spans[i] for spans in lists]) for i in (1, 2))
+    return in_turns([rows for rows, _, _ in lists], list_of_span, begins, ends, len(snapshot.works), limit)
 
 
 def works_at(snapshot: Snapshot, rows: Array) -> Candidates:
@@ -205,25 +206,25 @@ def descending(values: Array) -> Array:
     if n >= 1 << 31 or np.isnan(values).any():
         return np.argsort(-values, kind="stable").astype(np.int32)
     rows = np.argsort(-values)
-    ordered = values[rows]
-    rank = np.cumsum(ordered[1:] != ordered[:-1])
+    sorted_values = values[rows]
+    rank = np.cumsum(sorted_values[1:] != sorted_values[:-1])
     if n < 2 or rank[-1] == n - 1:  # all values differ
         return rows.astype(np.int32)
-    keyed = np.append(0, rank) << 31 | rows
-    keyed.sort()
-    return (keyed & ((1 << 31) - 1)).astype(np.int32)
+    rank_and_row = np.append(0, rank) << 31 | rows
+    rank_and_row.sort()
+    return (rank_and_row & ((1 << 31) - 1)).astype(np.int32)
 
 
 def _popularity(snapshot: Snapshot) -> Array:
     columns = snapshot.works.columns
-    counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in columns]
-    if schema.EXPOSED not in columns or not counted:
+    counters = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in columns]
+    if schema.EXPOSED not in columns or not counters:
         if PUBLISHED not in columns:
             return np.zeros(len(snapshot.works))
         upload = np.asarray(columns[PUBLISHED], np.float64)
         after_first = upload - upload.min(initial=np.inf)
         return np.asarray(after_first / after_first.max(initial=1.0))
-    positives = np.asarray(columns[counted[-1]])
+    positives = np.asarray(columns[counters[-1]])
     shows = np.asarray(columns[schema.EXPOSED])
     return smoothed_rate(positives, shows, mean_rate(positives, shows))
 
@@ -264,5 +265,5 @@ def uploads_of(request: Request) -> Snapshot | None:
 
 def related(snapshot: Snapshot, relation: str, user: int) -> Array:
     """Returns the ids of a relation for a user row; empty without the relation."""
-    known = snapshot.relations.get(relation)
-    return np.empty(0, np.int64) if known is None else np.asarray(known.row_values(user))
+    entries = snapshot.relations.get(relation)
+    return np.empty(0, np.int64) if entries is None else np.asarray(entries.row_values(user))

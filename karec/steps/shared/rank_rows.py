@@ -71,10 +71,10 @@ class RankRows(SideEffect):
         self._short_of_time += 1
 
     def due(self) -> float | None:
-        held = self._writer.rows_held
-        if not held:
+        n_rows = self._writer.rows_held
+        if not n_rows:
             return None
-        return self._oldest + (0.0 if held >= self.part_rows else self.flush_seconds)
+        return self._oldest + (0.0 if n_rows >= self.part_rows else self.flush_seconds)
 
     def flush(self) -> None:
         self._writer.flush()

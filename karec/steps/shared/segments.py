@@ -45,10 +45,10 @@ def enjoyed_in(snapshot: Snapshot, column: str) -> Postings:
     """Returns, for each value of the users' ``column``, the works that its users enjoyed, by rate."""
 
     def build() -> Postings:
-        seen = seen_by_segment(snapshot, column)
-        enjoyed = seen.enjoyed > 0
-        lists = Postings.build(seen.segment[enjoyed], seen.rate[enjoyed])
-        return Postings(lists.keys, lists.indptr, seen.row[enjoyed].astype(np.int32)[lists.rows])
+        seen_works = seen_by_segment(snapshot, column)
+        is_enjoyed = seen_works.enjoyed > 0
+        lists = Postings.build(seen_works.segment[is_enjoyed], seen_works.rate[is_enjoyed])
+        return Postings(lists.keys, lists.indptr, seen_works.row[is_enjoyed].astype(np.int32)[lists.rows])
 
     return snapshot.built.get(("enjoyed in segment", column), build)
 
@@ -75,11 +75,13 @@ def seen_in_scenes(
     overall = all_users.enjoyed.mean() if len(all_users.enjoyed) else 0.0
     rates = {}
     for scene in np.unique(all_users.scene[all_users.scene >= 0]).tolist():
-        there = all_users.take(all_users.scene == scene)
-        n = len(there.enjoyed)
-        lift = (there.enjoyed.sum() + PRIOR_SEEN * overall) / ((n + PRIOR_SEEN) * overall) if overall else 1.0
+        in_scene = all_users.take(all_users.scene == scene)
+        n = len(in_scene.enjoyed)
+        lift = (
+            (in_scene.enjoyed.sum() + PRIOR_SEEN * overall) / ((n + PRIOR_SEEN) * overall) if overall else 1.0
+        )
         rate = popularity(snapshot)
-        of_all_users = _rated(snapshot, there, rate, lift)
+        of_all_users = _rated(snapshot, in_scene, rate, lift)
         by_segment = None
         if segments is not None:
             rate = rate.copy()
@@ -101,8 +103,8 @@ class _Entries:
     enjoyed: Array
     scene: Array
 
-    def take(self, kept: Array) -> _Entries:
-        return _Entries(self.segment[kept], self.row[kept], self.enjoyed[kept], self.scene[kept])
+    def take(self, mask: Array) -> _Entries:
+        return _Entries(self.segment[mask], self.row[mask], self.enjoyed[mask], self.scene[mask])
 
 
 def _entries(snapshot: Snapshot, column: str | None) -> _Entries:
@@ -119,26 +121,26 @@ def _entries(snapshot: Snapshot, column: str | None) -> _Entries:
             lists = lists_of_users(snapshot, relation)
             user = np.repeat(np.arange(len(segment_of)), np.diff(lists.indptr))
             scene = np.full(len(user), -1, np.int16) if lists.scenes is None else lists.scenes
-            known = is_in[user]
-            user = user[known]
+            is_member = is_in[user]
+            user = user[is_member]
             parts.append(
                 _Entries(
                     segment_of[user],
-                    lists.rows[known],
+                    lists.rows[is_member],
                     np.full(len(user), is_enjoyed),
-                    np.asarray(scene[known]),
+                    np.asarray(scene[is_member]),
                 )
             )
     columns = ("segment", "row", "enjoyed", "scene")
     return _Entries(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
-def _rated(snapshot: Snapshot, entries: _Entries, near: Array, lift: float = 1.0) -> SeenBySegment:
+def _rated(snapshot: Snapshot, entries: _Entries, prior: Array, lift: float = 1.0) -> SeenBySegment:
     """Returns the pairs of segment and work, with rates smoothed towards ``near (works,)``."""
     n = max(len(snapshot.works), 1)
-    pairs, which = np.unique(entries.segment * n + entries.row, return_inverse=True)
-    positives = np.bincount(which, weights=entries.enjoyed, minlength=len(pairs))
-    seen = np.bincount(which, minlength=len(pairs))
+    pairs, pair_of_entry = np.unique(entries.segment * n + entries.row, return_inverse=True)
+    positives = np.bincount(pair_of_entry, weights=entries.enjoyed, minlength=len(pairs))
+    n_seen = np.bincount(pair_of_entry, minlength=len(pairs))
     segment, row = np.divmod(pairs, n)
-    rate = smoothed_rate(positives / lift, seen, near[row], PRIOR_SEEN)
+    rate = smoothed_rate(positives / lift, n_seen, prior[row], PRIOR_SEEN)
     return SeenBySegment(segment, row, positives, rate)

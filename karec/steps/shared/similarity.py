@@ -31,8 +31,8 @@ class Similarity:
     centre   subtract from item vectors their mean over the catalogue, stored in the bundle
     whiten   p in [0, 1]: the power to which differences of variance between directions of item vectors are
              removed
-    facets   {integer column of the item index: weight ≥ 0}; with ``type_weight``, the sum is at most 1. A value
-             below 0 means none, and equals no other
+    facets   {integer column of the item index: weight ≥ 0}; their sum with ``type_weight`` is at most 1. A
+             value below 0 means none, and equals no other
     """
 
     vectors: str = ITEM
@@ -83,16 +83,18 @@ class CandidateSimilarity:
     def _mapping(self, bundle: Parts | None) -> tuple[_native.VectorMap, int]:
         key = "similarity.centre" if self.settings.centre else "similarity.whiten"
         if self.own_vectors is not None:
-            known = f"the bundle has statistics of {ITEM!r} vectors only"
-            raise ValueError(f"{key}: similarity.vectors = {self.settings.vectors!r}, but {known}")
+            reason = f"the bundle has statistics of {ITEM!r} vectors only"
+            raise ValueError(f"{key}: similarity.vectors = {self.settings.vectors!r}, but {reason}")
         statistics = None if bundle is None else bundle.vector_statistics
         if statistics is None:
             raise ValueError(
                 f"{key}: the bundle has no statistics of its vectors; publish it again with this karec"
             )
         mean = statistics.mean if self.settings.centre else None
-        made = _native.VectorMap(mean, statistics.axes, statistics.variances, float(self.settings.whiten))
-        return made, statistics.model_version
+        vector_map = _native.VectorMap(
+            mean, statistics.axes, statistics.variances, float(self.settings.whiten)
+        )
+        return vector_map, statistics.model_version
 
     def compare(self, request: Request, candidates: Candidates, is_in_place: bool = False) -> ComparedItems:
         """Returns vectors and facet values. An item without a row has a zero vector and no facet value.
@@ -106,13 +108,13 @@ class CandidateSimilarity:
         index = request.index
         shown_ids = np.array(request.shown, np.int64)
         shown_rows = index.lookup(shown_ids)
-        known = shown_rows >= 0
-        n, ids = len(candidates), shown_ids[known]
-        rows = np.concatenate([candidates.rows, shown_rows[known]]) if known.any() else candidates.rows
+        is_known = shown_rows >= 0
+        n, ids = len(candidates), shown_ids[is_known]
+        rows = np.concatenate([candidates.rows, shown_rows[is_known]]) if is_known.any() else candidates.rows
         facets = self._facets(request, rows)
         codes, shown_codes = facets[:, :n], facets[:, n:]
         if is_in_place and self._is_in_index(request, candidates):
-            return ComparedItems(None, index.embeddings(shown_rows[known]), ids, codes, shown_codes)
+            return ComparedItems(None, index.embeddings(shown_rows[is_known]), ids, codes, shown_codes)
         if self.own_vectors is not None:
             vectors = np.concatenate(
                 [self.own_vectors.vectors_of(candidates.ids), self.own_vectors.vectors_of(ids)]

@@ -82,10 +82,13 @@ def own_vectors(bundle: Parts | None, name: str) -> OwnVectors | CowatchItemVect
     parts = sorted(column for column in columns if re.fullmatch(re.escape(name) + r"_\d\d", column))
     if snapshot is None or not parts:
         groups = sorted({column[:-3] for column in columns if re.fullmatch(r".+_\d\d", column)})
-        there = f"works have vectors {groups}" if groups else "works have none: set roles.vector in data.toml"
-        known = f"{ITEM!r} or {COWATCH!r}"
+        groups_text = (
+            f"works have vectors {groups}" if groups else "works have none: set roles.vector in data.toml"
+        )
+        other_names = f"{ITEM!r} or {COWATCH!r}"
         raise ValueError(
-            f"similarity.vectors = {name!r}: no columns {name}_00, … of works; {there}, or take {known}"
+            f"similarity.vectors = {name!r}: no columns {name}_00, … of works; {groups_text}, "
+            f"or take {other_names}"
         )
     works = snapshot.works
     return snapshot.built.get(("own vectors", name), lambda: OwnVectors(works, _matrix(works, parts)))

@@ -34,13 +34,15 @@ class Follow(Source):
         self.made = made
 
     def recall(self, request: Request) -> Candidates:
-        followed = related_now(request, self.snapshot, "follows")[::-1]
-        rows = interleave(self.snapshot, [self.made.spans(followed, self.per_creator)], self.quota)
-        found = works_at(self.snapshot, rows)
+        creators = related_now(request, self.snapshot, "follows")[::-1]
+        rows = interleave(self.snapshot, [self.made.spans(creators, self.per_creator)], self.quota)
+        snapshot_items = works_at(self.snapshot, rows)
         uploads = uploads_of(request)
         if uploads is None:
-            return found
-        made = newest_by_creator(uploads)
-        assert made is not None  # uploads have the columns of the snapshot
-        new = uploads.works.ids[interleave(uploads, [made.spans(followed, self.per_creator)], self.quota)]
-        return Candidates.from_ids(np.concatenate([new, found.ids])[: self.quota])
+            return snapshot_items
+        uploads_by_creator = newest_by_creator(uploads)
+        assert uploads_by_creator is not None  # uploads have the columns of the snapshot
+        new = uploads.works.ids[
+            interleave(uploads, [uploads_by_creator.spans(creators, self.per_creator)], self.quota)
+        ]
+        return Candidates.from_ids(np.concatenate([new, snapshot_items.ids])[: self.quota])

@@ -56,32 +56,36 @@ class Fresh(Source):
         )
 
     def recall(self, request: Request) -> Candidates:
-        drawn = self.orders[request.seed % len(self.orders)]
+        draw = self.orders[request.seed % len(self.orders)]
         uploads = uploads_of(request)
         if uploads is None:
-            return drawn.candidates(request)
+            return draw.candidates(request)
         new = np.asarray(uploads.works.ids)[newest(uploads)[: self.quota]]
-        return Candidates.from_ids(np.concatenate([new, drawn.ids])[: self.quota])
+        return Candidates.from_ids(np.concatenate([new, draw.ids])[: self.quota])
 
 
 def _orders(snapshot: Snapshot, quota: int, pool: int, draws: int) -> tuple[FixedList, ...]:
     works, ids = snapshot.works, np.asarray(snapshot.works.ids)
     latest = newest(snapshot)[:pool]
-    counted = [name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns]
-    if not draws or not counted or schema.EXPOSED not in works.columns or not len(latest):
+    counters = [
+        name for label in snapshot.meaning.enjoyed if (name := schema.counter(label)) in works.columns
+    ]
+    if not draws or not counters or schema.EXPOSED not in works.columns or not len(latest):
         return (FixedList.from_ids(ids[latest[:quota]]),)
-    positives, shows = (np.asarray(works[name], np.float64) for name in (counted[-1], schema.EXPOSED))
+    positives, shows = (np.asarray(works[name], np.float64) for name in (counters[-1], schema.EXPOSED))
     mean = min(max(mean_rate(positives, shows), MIN_MEAN), 1.0 - MIN_MEAN)
     maker = np.array(works[CREATOR], np.int64) if CREATOR in works.columns else np.full(len(works), -1)
-    alone = maker < 0  # unknown creator: the item says nothing about other items
-    maker[alone] = maker.max(initial=-1) + 1 + np.arange(np.count_nonzero(alone))
+    is_unknown = maker < 0  # unknown creator: the item says nothing about other items
+    maker[is_unknown] = maker.max(initial=-1) + 1 + np.arange(np.count_nonzero(is_unknown))
     creators, maker = np.unique(maker, return_inverse=True)
     p_c, n_c = (np.bincount(maker, weights=values, minlength=len(creators)) for values in (positives, shows))
-    drawn, of_latest = np.unique(maker[latest], return_inverse=True)
+    creators_of_latest, of_latest = np.unique(maker[latest], return_inverse=True)
     orders = []
     for seed in range(draws):
         rng = np.random.default_rng(seed)
-        rate = _beta(rng, p_c[drawn], n_c[drawn], np.full(len(drawn), mean))[of_latest]
+        rate = _beta(
+            rng, p_c[creators_of_latest], n_c[creators_of_latest], np.full(len(creators_of_latest), mean)
+        )[of_latest]
         best = descending(_beta(rng, positives[latest], shows[latest], rate))[:quota]
         orders.append(FixedList.from_ids(ids[latest[best]]))
     return tuple(orders)

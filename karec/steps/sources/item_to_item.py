@@ -75,8 +75,8 @@ class ItemToItem(Source):
                 all_rows, begins, ends = items.spans(np.array([user]), MAX_LIST_ITEMS)
                 lists.append(all_rows[begins[0] : ends[0]])
         rows = np.concatenate(lists)
-        known = rows[self.neighbours.lookup(rows) >= 0]
-        return known[np.sort(np.unique(known, return_index=True)[1])][: self.seeds]
+        known_rows = rows[self.neighbours.lookup(rows) >= 0]
+        return known_rows[np.sort(np.unique(known_rows, return_index=True)[1])][: self.seeds]
 
 
 def _index(snapshot: Snapshot, cowatch: CowatchVectors) -> tuple[Array, ItemIndex]:

@@ -49,9 +49,9 @@ class Merge(Merger):
         if limit <= 0 or any(quota <= 0 for quota in quotas):
             raise ValueError(f"quotas and the limit must be positive, got {quotas} and {limit}")
         min_items = [0] * len(quotas) if min_items is None else list(min_items)
-        above = [(n, quota) for n, quota in zip(min_items, quotas, strict=True) if not 0 <= n <= quota]
-        if above:
-            raise ValueError(f"min_items of a source is {above[0][0]}, expected 0 … {above[0][1]}, its quota")
+        for n, quota in zip(min_items, quotas, strict=True):
+            if not 0 <= n <= quota:
+                raise ValueError(f"min_items of a source is {n}, expected 0 … {quota}, its quota")
         if sum(min_items) > limit:
             raise ValueError(
                 f"min_items of the sources sum to {sum(min_items)}, above limits.recall = {limit}: make them "
@@ -83,20 +83,25 @@ class Merge(Merger):
     def _merged(
         self, view: IndexView | None, parts: Sequence[Candidates], left_out: Array | None
     ) -> Candidates:
-        given, scored = [part.ids for part in parts], [part.scores for part in parts]
+        part_ids, part_scores = [part.ids for part in parts], [part.scores for part in parts]
         rows = [part.rows if view is not None and view.has_rows(part.rows) else None for part in parts]
-        how = self.quotas, self.limit, self.min_items, left_out
+        limits = self.quotas, self.limit, self.min_items, left_out
         if view is None or len(parts) > MOST_CHANNELS:
-            ids, scores, found, sources = merge_channels(given, scored, *how, rows)
+            ids, scores, merged_rows, sources = merge_channels(part_ids, part_scores, *limits, rows)
         else:
-            whole = [
-                view.lookup(part.ids) if of is None else of for part, of in zip(parts, rows, strict=True)
+            known_rows = [
+                view.lookup(part.ids) if part_rows is None else part_rows
+                for part, part_rows in zip(parts, rows, strict=True)
             ]
             left_rows = None if left_out is None else view.lookup(left_out)
-            ids, scores, found, sources = merge_rows(given, scored, whole, view.n_rows, *how, left_rows)
-            rows = [*whole]
-        tagged = next((of for of in rows if isinstance(of, Rows)), None)
-        return Candidates(ids, found if tagged is None else tagged.tag(found), scores, sources)
+            ids, scores, merged_rows, sources = merge_rows(
+                part_ids, part_scores, known_rows, view.n_rows, *limits, left_rows
+            )
+            rows = [*known_rows]
+        tagged_rows = next((part_rows for part_rows in rows if isinstance(part_rows, Rows)), None)
+        return Candidates(
+            ids, merged_rows if tagged_rows is None else tagged_rows.tag(merged_rows), scores, sources
+        )
 
     def _consumed_by(self, request: Request) -> Array | None:
         snapshot, lists = self.snapshot, []

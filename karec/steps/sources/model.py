@@ -62,11 +62,11 @@ class Model(Source):
             view = request.recall_index
             vectors = run_user_towers(self.recall_user_towers, view, request.features)
             query = select_query(vectors, view.model_versions)
-        found = view.search(query, self.quota, n_probe=self._n_probe(view))
-        nearest = Candidates.from_ids(found.ids, found.scores)
+        result = view.search(query, self.quota, n_probe=self._n_probe(view))
+        nearest = Candidates.from_ids(result.ids, result.scores)
         if self.recall_schema is None:  # these rows are of the index that later steps read
-            nearest = nearest.with_rows(found.rows)
-        return StepOutput(nearest, {"without_user_vector": found.n_unknown}) if found.n_unknown else nearest
+            nearest = nearest.with_rows(result.rows)
+        return StepOutput(nearest, {"without_user_vector": result.n_unknown}) if result.n_unknown else nearest
 
     def _n_probe(self, view: IndexView) -> int | None:
         if self.exact or self.n_probe is None or not view.n_lists:

@@ -86,35 +86,36 @@ def _top_in_scenes(snapshot: Snapshot, column: str | None, quota: int) -> Mappin
     names, rate, order = snapshot.labels.get("scene", ()), popularity(snapshot), most_popular(snapshot)
     best = {}
     for scene, (of_all_users, by_segment) in seen_in_scenes(snapshot, column).items():
-        deep = quota if by_segment is None else quota + len(by_segment.row)
-        of_all = _rerank(order, rate, of_all_users.row, of_all_users.rate, deep)
+        n_needed = quota if by_segment is None else quota + len(by_segment.row)
+        of_all = _rerank(order, rate, of_all_users.row, of_all_users.rate, n_needed)
         best[names[scene]] = {ALL_USERS: of_all[:quota]}
         if by_segment is not None:
-            there = rate.copy()
-            there[of_all_users.row] = of_all_users.rate
-            best[names[scene]] |= _top_of(by_segment, of_all, there, quota)
+            scene_rate = rate.copy()
+            scene_rate[of_all_users.row] = of_all_users.rate
+            best[names[scene]] |= _top_of(by_segment, of_all, scene_rate, quota)
     return best
 
 
-def _top_of(seen: SeenBySegment, order: Array, rate: Array, quota: int) -> dict[int, Array]:
+def _top_of(seen_works: SeenBySegment, order: Array, rate: Array, quota: int) -> dict[int, Array]:
     """Returns {segment: its (quota,) best rows}.
 
     ``order``: rows by ``rate``, the rate of works that a segment has not seen.
     """
-    segments, first = np.unique(seen.segment, return_index=True)
-    parts = zip(segments.tolist(), first, np.append(first, len(seen.segment))[1:], strict=True)
+    segments, begins = np.unique(seen_works.segment, return_index=True)
+    parts = zip(segments.tolist(), begins, np.append(begins, len(seen_works.segment))[1:], strict=True)
     return {
-        of: _rerank(order, rate, seen.row[begin:end], seen.rate[begin:end], quota) for of, begin, end in parts
+        segment: _rerank(order, rate, seen_works.row[begin:end], seen_works.rate[begin:end], quota)
+        for segment, begin, end in parts
     }
 
 
 def _rerank(order: Array, rate: Array, rows: Array, rates: Array, n: int) -> Array:
     """Returns (n,) int32: the first n of ``order``, rows by ``rate``, after ``rows`` got ``rates``. Ties by
     row."""
-    changed = np.zeros(len(rate), bool)
-    changed[rows] = True
+    is_changed = np.zeros(len(rate), bool)
+    is_changed[rows] = True
     begin = order[: n + len(rows)]
-    begin = begin[~changed[begin]]
-    together = np.concatenate([rows, begin])
-    best = np.lexsort((together, -np.concatenate([rates, rate[begin]])))[:n]
-    return together[best].astype(np.int32)
+    begin = begin[~is_changed[begin]]
+    candidates = np.concatenate([rows, begin])
+    best = np.lexsort((candidates, -np.concatenate([rates, rate[begin]])))[:n]
+    return candidates[best].astype(np.int32)

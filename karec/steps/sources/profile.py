@@ -112,11 +112,11 @@ class Profile(Source):
                 if uploads is not None:
                     n_new = np.ceil(NEW_FRACTION * share).astype(np.int64)
                     newer.append(newest_by(uploads, facet).spans(keys, n_new))
-        found = works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
+        snapshot_items = works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
         if uploads is None or not newer:
-            return found
+            return snapshot_items
         new = uploads.works.ids[interleave(uploads, newer, self.quota)]
-        return Candidates.from_ids(np.concatenate([new, found.ids])[: self.quota])
+        return Candidates.from_ids(np.concatenate([new, snapshot_items.ids])[: self.quota])
 
     def _works(self, user: int, request: Request) -> tuple[Array, Array]:
         """Returns the rows of the works in the user's evidence, and the weight of each."""

@@ -55,14 +55,14 @@ class Social(Source):
         if user < 0:
             return Candidates.empty()
         friends = related(self.snapshot, "friends", user)[: self.people]
-        circle = np.concatenate([users.lookup(friends), self._family(user)])
-        circle = np.unique(circle[(circle >= 0) & (circle != user)])
+        people = np.concatenate([users.lookup(friends), self._family(user)])
+        people = np.unique(people[(people >= 0) & (people != user)])
         lists = (
             []
             if self.made is None
             else [self.made.spans(friends[friends != request.user_number], self.per_person)]
         )
-        lists += [items.spans(circle, self.per_person) for items in self.lists if items is not None]
+        lists += [items.spans(people, self.per_person) for items in self.lists if items is not None]
         return works_at(self.snapshot, interleave(self.snapshot, lists, self.quota))
 
     def _family(self, user: int) -> Array:

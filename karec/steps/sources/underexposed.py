@@ -25,5 +25,5 @@ class Underexposed(Source):
     def recall(self, request: Request) -> Candidates:
         if request.dual_variables is None:
             return Candidates.empty()
-        found = Candidates.from_ids(request.dual_variables.explored_ids(request.seed, request.shown))
-        return found.with_pinned(np.ones(len(found), bool))
+        candidates = Candidates.from_ids(request.dual_variables.explored_ids(request.seed, request.shown))
+        return candidates.with_pinned(np.ones(len(candidates), bool))
