@@ -93,11 +93,11 @@ class UnderexposedItems:
         lags = np.empty(0)
         for i, (guarantee, (candidates, keys)) in enumerate(zip(counts, items, strict=True)):
             lag = guarantee.lags(keys, now_ms)
-            at = np.flatnonzero(lag > 0)
-            if len(at) > MAX_UNDEREXPOSED:
-                at = at[np.argpartition(-lag[at], MAX_UNDEREXPOSED)[:MAX_UNDEREXPOSED]]
-            ids, units = np.append(ids, candidates[at]), np.append(units, keys[at])
-            numbers, lags = np.append(numbers, np.full(len(at), i)), np.append(lags, lag[at])
+            selected = np.flatnonzero(lag > 0)
+            if len(selected) > MAX_UNDEREXPOSED:
+                selected = selected[np.argpartition(-lag[selected], MAX_UNDEREXPOSED)[:MAX_UNDEREXPOSED]]
+            ids, units = np.append(ids, candidates[selected]), np.append(units, keys[selected])
+            numbers, lags = np.append(numbers, np.full(len(selected), i)), np.append(lags, lag[selected])
         order = np.lexsort((ids, -lags))
         order = order[np.sort(np.unique(ids[order], return_index=True)[1])][:MAX_UNDEREXPOSED]
         return cls(ids[order], units[order], numbers[order], *rates.beta(ids[order]))
@@ -123,9 +123,9 @@ class UnderexposedItems:
         if not n or not len(self.ids):
             return NO_IDS
         rng = np.random.default_rng(seed)
-        at = np.unique((len(self.ids) * rng.random(N_DRAWS) ** 2).astype(np.int64))
-        draws = rng.beta(self.alpha[at], self.beta[at])
-        ids = self.ids[at[np.argsort(-draws, kind="stable")]]
+        positions = np.unique((len(self.ids) * rng.random(N_DRAWS) ** 2).astype(np.int64))
+        draws = rng.beta(self.alpha[positions], self.beta[positions])
+        ids = self.ids[positions[np.argsort(-draws, kind="stable")]]
         return np.array([item for item in ids.tolist() if item not in seen_ids][:n], np.int64)
 
 

@@ -28,33 +28,33 @@ class SparseValues:
     @classmethod
     def from_parts(cls, parts: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Self:
         """Returns the sum of ``parts``, each (keys, values) in any order: values of equal keys are added."""
-        keys, at = np.unique(
+        keys, positions = np.unique(
             np.concatenate([keys for keys, _ in parts]).astype(np.int64), return_inverse=True
         )
-        return cls(keys, np.bincount(at, np.concatenate([values for _, values in parts]), len(keys)))
+        return cls(keys, np.bincount(positions, np.concatenate([values for _, values in parts]), len(keys)))
 
     def with_values(self, keys: NDArray[Any], values: NDArray[Any]) -> SparseValues:
         """Returns a copy with ``values (M,)`` for those of ``keys (M,)`` that it has. O(P + M log P)."""
-        at, is_known = find_keys(self.keys, keys)
-        changed = self.values.copy()
-        changed[at[is_known]] = values[is_known]
-        return SparseValues(self.keys, changed)
+        positions, is_known = find_keys(self.keys, keys)
+        new_values = self.values.copy()
+        new_values[positions[is_known]] = values[is_known]
+        return SparseValues(self.keys, new_values)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def add_to(self, total: NDArray[Any], wanted: NDArray[Any]) -> None:
+    def add_to(self, total: NDArray[Any], column: NDArray[Any]) -> None:
         """Adds to ``total (N,)`` the values of ``wanted (N,)``; other integers add nothing. O(N log P)."""
-        at, is_known = find_keys(self.keys, wanted.astype(np.int64, copy=False))
-        total[is_known] += self.values[at[is_known]]
+        positions, is_known = find_keys(self.keys, column.astype(np.int64, copy=False))
+        total[is_known] += self.values[positions[is_known]]
 
 
-def find_keys(keys: NDArray[Any], wanted: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def find_keys(keys: NDArray[Any], queries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns (positions in ``keys`` (M,), whether the key there is the wanted one (M,)).
 
     ``keys`` are ascending. O(M log keys).
     """
     if not len(keys):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return at, keys[at] == wanted
+        return np.zeros(len(queries), np.int64), np.zeros(len(queries), bool)
+    positions = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return positions, keys[positions] == queries

@@ -228,29 +228,33 @@ class ExposureSettings:
 
     def check_columns(self, index: ItemIndex) -> None:
         """Raises ValueError if ``index`` lacks a column of a constraint, or has no integers there."""
-        named = [(f"targets[{i}]", target.column or PUBLISHED) for i, target in enumerate(self.targets)]
-        named += [(f"caps[{i}]", cap.column) for i, cap in enumerate(self.caps)]
-        named += [(f"fairness[{i}]", p.column) for i, p in enumerate(self.fairness) if p.column is not None]
+        columns_by_place = [
+            (f"targets[{i}]", target.column or PUBLISHED) for i, target in enumerate(self.targets)
+        ]
+        columns_by_place += [(f"caps[{i}]", cap.column) for i, cap in enumerate(self.caps)]
+        columns_by_place += [
+            (f"fairness[{i}]", p.column) for i, p in enumerate(self.fairness) if p.column is not None
+        ]
         for i, guarantee in enumerate(self.guarantees):
             columns = (PUBLISHED,) if guarantee.is_for_items else (CREATOR, PUBLISHED)
-            named += [(f"guarantees[{i}]", column) for column in columns]
-        for where, column in named:
+            columns_by_place += [(f"guarantees[{i}]", column) for column in columns]
+        for place, column in columns_by_place:
             if column not in index.columns:
                 raise ValueError(
-                    f"{where}: the item index has no column {column!r}; it has {sorted(index.columns)}"
+                    f"{place}: the item index has no column {column!r}; it has {sorted(index.columns)}"
                 )
             dtype = index.columns[column].dtype
             if dtype.kind not in "iub":
-                raise ValueError(f"{where}: the column {column!r} has dtype {dtype}, expected integers")
+                raise ValueError(f"{place}: the column {column!r} has dtype {dtype}, expected integers")
 
 
 def _check_columns_differ(targets: Sequence[Target], caps: Sequence[Cap]) -> None:
     for kind, columns in (("targets", [t.column for t in targets]), ("caps", [cap.column for cap in caps])):
         for i, column in enumerate(columns):
             if column is not None and column in columns[:i]:
-                first = columns.index(column)
+                first_position = columns.index(column)
                 raise ValueError(
-                    f"{kind}[{i}] and {kind}[{first}] both name the column {column!r}: merge them"
+                    f"{kind}[{i}] and {kind}[{first_position}] both name the column {column!r}: merge them"
                 )
     for i, target in enumerate(targets):
         for j, cap in enumerate(caps):
