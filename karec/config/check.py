@@ -43,7 +43,7 @@ def config_mistakes(path: Path, scene: str | None = None, bundle: Bundle | None 
             line = origins.lines.get(error.path) or origins.nearest_line(error.path)
             text = str(error).removeprefix(f"{path}: ")
             message = text.partition(": ")[2]
-            if not any(at == line and message == other.partition(": ")[2] for at, other in reported):
+            if (line, message) not in {(n, entry.partition(": ")[2]) for n, entry in reported}:
                 reported[line, text] = None
     for error in _file_mistakes(config):
         reported[origins.line(error.path), str(error).removeprefix(f"{path}: ")] = None

@@ -114,17 +114,19 @@ class _VersionSource:
         self._library.follow(version.bundle, on_added)
 
 
-def _check_live_unchanged(path: Path, before: LiveSettings, now: LiveSettings | None) -> None:
+def _check_live_unchanged(path: Path, old: LiveSettings, new: LiveSettings | None) -> None:
     """Raises ConfigError if a key changed that a running service keeps."""
     place = Place(path)["live"]
-    if now is None:
+    if new is None:
         raise place.refusal(
             "a running service keeps its log and store. Keep the table or restart the service"
         )
     for key in FIXED_LIVE_KEYS:
-        old, new = getattr(before, key), getattr(now, key)
-        if old != new:
-            raise place[key].refusal(f"changed from {old!r} to {new!r}. Restart the service to apply it")
+        old_value, new_value = getattr(old, key), getattr(new, key)
+        if old_value != new_value:
+            raise place[key].refusal(
+                f"changed from {old_value!r} to {new_value!r}. Restart the service to apply it"
+            )
 
 
 def _text(path: Path) -> bytes:

@@ -126,13 +126,13 @@ def step_class(use: str, place: Place) -> type[Any]:
     if use in EXPOSURE_STEPS:
         raise place.refusal(f"the scene's table `exposure` adds the step {use!r}: delete this entry")
     if not colon:
-        known = step_classes()
-        if use in known:
-            return known[use]
+        classes = step_classes()
+        if use in classes:
+            return classes[use]
         if (advice := place.removed.get(f"use = {use!r}")) is not None:
             raise place.refusal(f"use = {use!r} was removed. {advice}")
         raise place.refusal(
-            f"no step {use!r}{nearest(use, known)}; known are {sorted(known)}, or write "
+            f"no step {use!r}{nearest(use, classes)}; known are {sorted(classes)}, or write "
             "'package.module:Class'"
         )
     if not all(map(str.isidentifier, (*module.split("."), name))):
@@ -155,8 +155,8 @@ def _class_of_role(table: Mapping[str, Any], roles: tuple[type[Any], ...], place
     use = read_key(table, "use", str, place)
     cls = step_class(use, place)
     if not issubclass(cls, roles):
-        expected = " or ".join(role.__name__ for role in roles)
-        raise place.refusal(f"{use!r} is a {cls.role}, expected a {expected}")
+        role_names = " or ".join(role.__name__ for role in roles)
+        raise place.refusal(f"{use!r} is a {cls.role}, expected a {role_names}")
     return cls
 
 

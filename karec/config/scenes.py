@@ -120,8 +120,8 @@ class Scene:
             raise self.place["stages"].refusal(
                 f"no stage {name!r}{nearest(name, map(str, names))}; there are {names}"
             )
-        at = names.index(name)
-        return self.stages[at], self.place["stages"][at]
+        position = names.index(name)
+        return self.stages[position], self.place["stages"][position]
 
 
 @dataclass(frozen=True)
@@ -206,19 +206,19 @@ class Config:
         table, parents = self.inherited(name)
         place = self.place_of(name, parents)
         depth = len(place.path)
-        of_table = mistakes(SceneTable, table, place)
-        errors += of_table
-        wrong_keys = {error.path[depth] for error in of_table if len(error.path) > depth}
+        table_errors = mistakes(SceneTable, table, place)
+        errors += table_errors
+        wrong_keys = {error.path[depth] for error in table_errors if len(error.path) > depth}
         values = {key: value for key, value in table.items() if key not in wrong_keys}
-        given = table.get("limits", {})
-        given = given if isinstance(given, dict) else {}
-        limits = {key: value if _is_limit(value) else 1 for key, value in given.items()}
-        named = {key for key, value in given.items() if not _is_limit(value)}  # reported already
+        raw_limits = table.get("limits", {})
+        raw_limits = raw_limits if isinstance(raw_limits, dict) else {}
+        limits = {key: value if _is_limit(value) else 1 for key, value in raw_limits.items()}
+        used_names = {key for key, value in raw_limits.items() if not _is_limit(value)}  # reported already
         lists: dict[str, Any] = {
-            key: _replace_names(table.get(key, []), limits, named, place[key], errors) for key in LISTS
+            key: _replace_names(table.get(key, []), limits, used_names, place[key], errors) for key in LISTS
         }
         for key in self.scenes[name].get("limits", {}):
-            if key in limits and key not in named | {RECALL}:
+            if key in limits and key not in used_names | {RECALL}:
                 message = f'no step names it: write k = "{key}" in the step it is for'
                 errors.append(place["limits"][key].refusal(message))
         if "candidates" in table and RECALL in limits:
@@ -239,8 +239,8 @@ class Config:
 
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """Returns the place of a scene; its text names the inherited scenes."""
-        inherited = f" (inherits {', '.join(parents)})" if parents else ""
-        return file_place(self.path)["scenes"][name].called(f"scenes.{name}{inherited}")
+        suffix = f" (inherits {', '.join(parents)})" if parents else ""
+        return file_place(self.path)["scenes"][name].called(f"scenes.{name}{suffix}")
 
     def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Returns the table of `name` merged over its parents, and the parents, nearest first."""
@@ -262,8 +262,8 @@ class Config:
         if "inherits" not in table:
             return table, ()
         parent = read_key(table, "inherits", str, place)
-        above, parents = self.inherited(parent, (*children, name))
-        return merge(above, table, place), (parent, *parents)
+        parent_table, parents = self.inherited(parent, (*children, name))
+        return merge(parent_table, table, place), (parent, *parents)
 
 
 def _is_limit(value: object) -> bool:
@@ -271,7 +271,7 @@ def _is_limit(value: object) -> bool:
 
 
 def _replace_names(
-    value: object, limits: Mapping[str, int], named: set[str], place: Place, errors: list[ConfigError]
+    value: object, limits: Mapping[str, int], used_names: set[str], place: Place, errors: list[ConfigError]
 ) -> list[dict[str, Any]]:
     """Returns the tables of a list with limits in place of their names, also in lists of steps.
 
@@ -292,10 +292,10 @@ def _replace_names(
         entry = dict(table)
         for key in (key for key in COUNT_KEYS if key in table):
             entry[key] = _limit(table[key], key, limits, place[i], errors)
-            named.add(str(table[key]))
+            used_names.add(str(table[key]))
         for key in ("steps", "fallback"):
             if isinstance(entry.get(key), list):
-                entry[key] = _replace_names(entry[key], limits, named, place[i][key], errors)
+                entry[key] = _replace_names(entry[key], limits, used_names, place[i][key], errors)
         entries.append(entry)
     return entries
 

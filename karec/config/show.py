@@ -47,10 +47,10 @@ class Origins:
     def find(self, name: str, path: Keys) -> Origin | None:
         """Returns the origin of `path` in the scene `name` with what it inherits; None for a default."""
         table, parents = self.config.inherited(name)
-        named = _with_names(table, path)
+        name_path = _with_names(table, path)
         for scene in (name, *parents):
-            raw = _find_raw(self.config.scenes[scene], named)
-            if raw is not None and len(raw) == len(named):
+            raw = _find_raw(self.config.scenes[scene], name_path)
+            if raw is not None and len(raw) == len(name_path):
                 return Origin(scene, self.line(("scenes", scene, *raw)))
         return None
 
@@ -75,21 +75,21 @@ class Origins:
 
 def _with_names(table: object, path: Keys) -> Keys:
     """Returns `path` with the names of list entries in place of their positions."""
-    named: Keys = ()
+    name_path: Keys = ()
     for key in path:
         if isinstance(key, int) and isinstance(table, Sequence) and key < len(table):
             table = table[key]
-            named = (*named, entry_name(table, key) if isinstance(table, Mapping) else key)
+            name_path = (*name_path, entry_name(table, key) if isinstance(table, Mapping) else key)
         else:
             table = table.get(key) if isinstance(table, Mapping) else None
-            named = (*named, key)
-    return named
+            name_path = (*name_path, key)
+    return name_path
 
 
-def _find_raw(table: object, named: Keys) -> Keys | None:
+def _find_raw(table: object, name_path: Keys) -> Keys | None:
     """Returns the path of `named` in the table of one scene as written; None if the scene does not set it."""
     raw: Keys = ()
-    for key in named:
+    for key in name_path:
         position: Any = key
         if isinstance(table, list):
             names = [
@@ -110,14 +110,14 @@ def _lines(config: Config, scene: str) -> Iterator[str]:
     table, _ = config.inherited(scene)
     name = f"scenes.{toml_key(scene)}"
 
-    def line(key: str, value: object, at: Keys) -> str:
-        origin = origins.find(scene, at) or origins.find(scene, at[:-1])  # a name may be the key of its entry
-        assert origin is not None, at
-        inherited = "" if origin.scene == scene else f", scenes.{origin.scene}"
-        return _commented(f"{toml_key(key)} = {toml_value(value)}", f"line {origin.line}{inherited}")
+    def line(key: str, value: object, path: Keys) -> str:
+        origin = origins.find(scene, path) or origins.find(scene, path[:-1])  # a name may be its entry's key
+        assert origin is not None, path
+        suffix = "" if origin.scene == scene else f", scenes.{origin.scene}"
+        return _commented(f"{toml_key(key)} = {toml_value(value)}", f"line {origin.line}{suffix}")
 
-    def step_lines(step: Mapping[str, Any], at: Keys) -> Iterator[str]:
-        yield from (line(key, value, (*at, key)) for key, value in step.items())
+    def step_lines(step: Mapping[str, Any], path: Keys) -> Iterator[str]:
+        yield from (line(key, value, (*path, key)) for key, value in step.items())
         for key, value in _defaults(str(step["use"]), Place(config.path)):
             if key not in step:
                 yield _commented(f"{toml_key(key)} = {toml_value(value)}", "default")
