@@ -245,32 +245,32 @@ class HotSwap:
                 new.ingestion.close()
             raise
         for scene, cascade in new.cascades.items():
-            before = old.cascades.get(scene)
-            if before is None:
+            old_cascade = old.cascades.get(scene)
+            if old_cascade is None:
                 continue
-            if before.exposure is not None and cascade.exposure is not None:
-                before.exposure.transfer_to(cascade.exposure)
-            cascade.run_times.copy_from(before.run_times)
+            if old_cascade.exposure is not None and cascade.exposure is not None:
+                old_cascade.exposure.transfer_to(cascade.exposure)
+            cascade.run_times.copy_from(old_cascade.run_times)
         self._serving = new
         self._leaving = old
         _follow_events(new)
 
     def _close_leaving(self) -> tuple[SideEffectCounts, ...]:
         """Waits for the last request of the replaced version and closes its side effects."""
-        leaving = self._leaving
-        if leaving is None:
+        replaced = self._leaving
+        if replaced is None:
             return ()
-        leaving.running.wait_for_end()
-        closed = [
-            (cascade.scene, counts) for cascade in leaving.cascades.values() for counts in cascade.close()
+        replaced.running.wait_for_end()
+        closed_counts = [
+            (cascade.scene, counts) for cascade in replaced.cascades.values() for counts in cascade.close()
         ]
         self._leaving = None
         sums = dict(self._closed_side_effects)
-        for scene, counts in closed:
+        for scene, counts in closed_counts:
             key = scene, counts.name
             sums[key] = sums[key].plus(counts) if key in sums else counts
         self._closed_side_effects = sums
-        return tuple(counts for _, counts in closed)
+        return tuple(counts for _, counts in closed_counts)
 
 
 def _follow_events(version: Version) -> None:
@@ -293,10 +293,10 @@ def _short_switch_interval() -> Iterator[None]:
         yield
     finally:
         with _switch_lock:
-            first = _switch_intervals[0]
+            original = _switch_intervals[0]
             _switch_intervals.pop()
             if not _switch_intervals:
-                sys.setswitchinterval(first + 5e-7)  # Python cuts it to whole microseconds
+                sys.setswitchinterval(original + 5e-7)  # Python cuts it to whole microseconds
 
 
 _switch_lock = Lock()
