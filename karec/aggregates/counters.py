@@ -25,8 +25,8 @@ SWEEP_RATIO = 4  # a sweep is used if events are fewer than this multiple of the
 def count_increments(events: LocatedEvents, counters: Sequence[str]) -> NDArray[Any]:
     """Returns (M, C) uint8, the increment of each of ``counters`` by each event."""
     columns = np.empty((len(events), len(counters)), np.uint8)
-    for at, name in enumerate(counters):
-        columns[:, at] = (
+    for column, name in enumerate(counters):
+        columns[:, column] = (
             events.shown if name == schema.EXPOSED else events.labels[name.removeprefix(schema.counter(""))]
         )
     return columns
@@ -53,9 +53,9 @@ class CounterAggregate:
         columns, _ = self._start(snapshot)
         state = self.empty(len(rows), counters)
         known_rows = np.flatnonzero(rows >= 0)
-        for at, name in enumerate(counters):
+        for column, name in enumerate(counters):
             if name in columns:
-                state[known_rows, at] = columns[name][rows[known_rows]]
+                state[known_rows, column] = columns[name][rows[known_rows]]
         return state
 
     def step_all(self, state: NDArray[Any], events: LocatedEvents, counters: Sequence[str]) -> None:
@@ -73,13 +73,15 @@ class CounterAggregate:
         columns, n_rows = self._start(snapshot)
         rows = getattr(events, self.by)
         has_row = rows >= 0
-        grown = dict(columns)
+        new_columns = dict(columns)
         names = (schema.EXPOSED, *map(schema.counter, events.labels))
         increments = count_increments(events, names)
-        for at, name in enumerate(names):
-            counted = np.bincount(rows[has_row], weights=increments[has_row, at], minlength=n_rows)
-            grown[name] = (columns.get(name, 0.0) + counted).astype(np.float32)
-        return grown
+        for column, name in enumerate(names):
+            increments_by_row = np.bincount(
+                rows[has_row], weights=increments[has_row, column], minlength=n_rows
+            )
+            new_columns[name] = (columns.get(name, 0.0) + increments_by_row).astype(np.float32)
+        return new_columns
 
     def over_time(
         self, snapshot: Snapshot, events: LocatedEvents, counters: Sequence[str]
@@ -124,9 +126,9 @@ class CountersOverTime:
             return aggregates.sweep_counts(
                 self.start, self.event_rows, self.event_times, self.added, rows, np.asarray(as_of)
             )
-        first, times, running = self._by_row
+        first, times, sums = self._by_row
         ends = aggregates.find_ends_before(first, times, rows, np.asarray(as_of))
-        return aggregates.read_counts(self.start, running, first, ends, rows)
+        return aggregates.read_counts(self.start, sums, first, ends, rows)
 
     @computed_once
     def _by_row(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -61,13 +61,13 @@ class FadingCounters:
         ]
         if not len(work):
             return first, states
-        summed = np.add.reduceat(rows, begins, axis=0)
-        summed[:, 0], work = rows[begins, 0], work[begins]
+        sums = np.add.reduceat(rows, begins, axis=0)
+        sums[:, 0], work = rows[begins, 0], work[begins]
         newest = np.zeros(len(first) - 1, np.int64)
-        newest[work] = summed[:, 0]  # the last day of each item
-        is_kept = summed[:, 0] > newest[work] - DAYS
+        newest[work] = sums[:, 0]  # the last day of each item
+        is_kept = sums[:, 0] > newest[work] - DAYS
         bounds = np.searchsorted(work[is_kept], np.arange(len(first)))
-        return bounds, summed[is_kept]
+        return bounds, sums[is_kept]
 
     @staticmethod
     def read(first: NDArray[Any], states: NDArray[Any], as_of_ms: int) -> NDArray[Any]:

@@ -105,12 +105,14 @@ class HistoryAggregate:
 
     def read(self, state: NDArray[Any]) -> Relation:
         """Returns the list of a state, as a relation of one row."""
-        kept = (
+        entries = (
             state[ordered_lists.find_present(np.ascontiguousarray(state[:, ordered_lists.VALUE]))]
             if self.takes
             else state
         )
-        return Relation(np.array([0, len(kept)]), kept[:, ordered_lists.VALUE], kept[:, ordered_lists.TIME])
+        return Relation(
+            np.array([0, len(entries)]), entries[:, ordered_lists.VALUE], entries[:, ordered_lists.TIME]
+        )
 
     # A whole log.
 

@@ -22,8 +22,8 @@ def indicator_weights(snapshot: Snapshot, weights: Mapping[str, float] | None) -
     Raises ValueError if items do not have the counters.
     """
     columns = snapshot.works.columns
-    counted = (*snapshot.meaning.enjoyed[-1:], *snapshot.meaning.liked)
-    weights = dict.fromkeys(counted, 1.0) if weights is None else dict(weights)
+    labels = (*snapshot.meaning.enjoyed[-1:], *snapshot.meaning.liked)
+    weights = dict.fromkeys(labels, 1.0) if weights is None else dict(weights)
     missing = [label for label in weights if counter(label) not in columns]
     if not weights or missing or EXPOSED not in columns:
         counted_labels = sorted(name.removeprefix("count_") for name in columns if name.startswith("count_"))
