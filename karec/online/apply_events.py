@@ -169,8 +169,8 @@ class EventApplier:
         state = np.empty((n_users, 1 + n_scenes, width))
         state[:, 0] = BY_USER.read_snapshot(base, rows, names)
         scene_rows = np.where(rows[:, None] >= 0, rows[:, None] * n_scenes + np.arange(n_scenes), -1)
-        in_base = BY_USER_SCENE.read_snapshot(base, scene_rows.ravel(), names)
-        state[:, 1:] = in_base.reshape(n_users, n_scenes, width)
+        base_counters = BY_USER_SCENE.read_snapshot(base, scene_rows.ravel(), names)
+        state[:, 1:] = base_counters.reshape(n_users, n_scenes, width)
         _overwrite(state.reshape(n_users, -1), keys, values, counts)
         by_user = np.ascontiguousarray(state[:, 0])
         by_scene = np.ascontiguousarray(state[:, 1:]).reshape(-1, width)
@@ -232,11 +232,11 @@ class _ListUpdate:
         """Returns (first, states, corrupt entries) after the changes; of shown items, all the newest."""
         entries = records.unpack(self.keys, values, 3)
         if self.aggregate is SHOWN:
-            updated = ALL_SHOWN.step_all(entries.first, entries.rows, self.first, self.new)
+            lists = ALL_SHOWN.step_all(entries.first, entries.rows, self.first, self.new)
         else:
             first, states = _with_base(self.aggregate, entries, contents, user_rows[self.rows])
-            updated = self.aggregate.step_all(first, states, self.first, self.new)
-        return (*updated, entries.corrupt)
+            lists = self.aggregate.step_all(first, states, self.first, self.new)
+        return (*lists, entries.corrupt)
 
 
 def _with_base(

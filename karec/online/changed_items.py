@@ -86,9 +86,9 @@ class ChangedItems:
     def with_counters(self, ids: NDArray[Any], counters: NDArray[Any]) -> ChangedItems:
         """Returns a copy with ``counters`` (M, C) of ``ids`` (M,), ascending and unique. Cost: O(K + M)."""
         places, table = np.searchsorted(self.counter_ids, ids), self.counters.copy()
-        within = np.flatnonzero(places < len(self.counter_ids))
+        in_range = np.flatnonzero(places < len(self.counter_ids))
         is_known = np.zeros(len(ids), bool)
-        is_known[within] = self.counter_ids[places[within]] == ids[within]
+        is_known[in_range] = self.counter_ids[places[in_range]] == ids[in_range]
         table[places[is_known]] = counters[is_known]
         new = np.flatnonzero(~is_known)
         counter_ids = self.counter_ids
@@ -141,7 +141,7 @@ class GrowingTable:
         """
         n_kept = len(is_removed) - int(np.count_nonzero(is_removed))
         n = n_kept + len(ids)
-        appended = {"": ids, **columns}
+        new_rows = {"": ids, **columns}
         # Rows that a reader may hold are never overwritten: they move to new arrays.
         if n_kept < len(is_removed) or n > len(self._arrays[""]):
             is_kept = ~is_removed
@@ -150,7 +150,7 @@ class GrowingTable:
                 larger[:n_kept] = array[: len(is_removed)][is_kept]
                 self._arrays[name] = larger
         for name, array in self._arrays.items():
-            array[n_kept:n] = appended[name]
+            array[n_kept:n] = new_rows[name]
         columns = {name: self._arrays[name][:n] for name in self.table.columns}
         self.table = Table(self._arrays[""][:n], columns)
 

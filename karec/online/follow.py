@@ -183,11 +183,11 @@ class Follower:
         """
         if not lacks_events(self._store, self._contents.base):
             return
-        missing = "online store: events after the bundle's moment are missing"
+        message = "online store: events after the bundle's moment are missing"
         if not can_be_rebuilt(self._store, self._log):
-            _log.warning("%s, and their hours were retired from the log", missing)
+            _log.warning("%s, and their hours were retired from the log", message)
             return
-        _log.warning("%s; rebuilding it from the log", missing)
+        _log.warning("%s; rebuilding it from the log", message)
         try:
             rebuild(self._store, self._contents, self._log)
         except Conflict:

@@ -51,12 +51,12 @@ def spill(
     starts, merged = ALL_SHOWN.step_all(older.first, older.rows, bounds, new)
     entries = {}
     for place, key in enumerate(older_keys):
-        shown = merged[starts[place] : starts[place + 1]]
-        cut = max(len(shown) - SHOWN_EXACTLY, 0)
-        entries[key] = records.pack(key, shown[cut:].tobytes())
+        newest = merged[starts[place] : starts[place + 1]]
+        cut = max(len(newest) - SHOWN_EXACTLY, 0)
+        entries[key] = records.pack(key, newest[cut:].tobytes())
         if cut:
             former = filters.rows[filters.first[place] : filters.first[place + 1]]
-            updated = _add_to_filters(former, shown[:cut])
+            updated = _add_to_filters(former, newest[:cut])
             entries[earlier_keys[place]] = records.pack(earlier_keys[place], updated.tobytes())
     newest_keys = records.keys_of(records.NEWEST_SHOWN, users[full])
     return entries | {key: records.pack(key, b"") for key in newest_keys}
