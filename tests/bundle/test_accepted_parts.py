@@ -48,14 +48,14 @@ def change_model(path, *changes):
 @pytest.mark.parametrize(
     "parts", [(), ("snapshot",), ("encoder.npz",), ("index.karec",), ("snapshot", "encoder.npz"), (RANKER,)]
 )
-def test_a_bundle_of_some_parts_opens(folder, parts):
+def test_bundle_opens_with_some_parts_only(folder, parts):
     for path in folder.iterdir():
         if path.name not in ("manifest.json", *parts):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert opened(folder).model_version == 1
 
 
-def test_an_empty_file_and_a_link_within_the_bundle_are_parts_like_others(folder):
+def test_bundle_accepts_an_empty_file_and_an_inner_link(folder):
     (folder / "empty").touch()
     (folder / "again.npz").symlink_to("encoder.npz")
     assert opened(folder).model_version == 1
@@ -83,7 +83,7 @@ def first(value):
         ("relations/history.scenes", 1),
     ],
 )
-def test_values_at_the_ends_of_their_ranges_are_accepted(folder, name, value):
+def test_bundle_accepts_values_at_range_limits(folder, name, value):
     put(folder, name, first(value))
     assert opened(folder).model_version == 1
 
@@ -105,13 +105,13 @@ def test_values_at_the_ends_of_their_ranges_are_accepted(folder, name, value):
         ("works/type", 2, r"works/type\.npy, row 0: 2; labels name 2 codes of it$"),
     ],
 )
-def test_values_just_beyond_are_refused_by_row(folder, name, value, message):
+def test_bundle_names_the_row_of_a_value_beyond_its_range(folder, name, value, message):
     put(folder, name, first(value))
     with pytest.raises(BundleError, match=message):
         opened(folder)
 
 
-def test_a_bad_row_far_down_a_long_column_is_named(good, monkeypatch):
+def test_snapshot_check_names_a_bad_row_after_the_first_piece(good, monkeypatch):
     monkeypatch.setattr(snapshot_structure, "_PIECE", 4)
     snapshot = Bundle.open(good).snapshot
     columns = {name: np.array(column) for name, column in snapshot.users.columns.items()}
@@ -143,7 +143,7 @@ def test_a_bad_row_far_down_a_long_column_is_named(good, monkeypatch):
         ),
     ],
 )
-def test_a_column_of_another_kind_than_the_encoder_reads_is_named(good, table, column, message):
+def test_snapshot_column_check_names_a_dtype_unlike_the_encoders(good, table, column, message):
     bundle = Bundle.open(good)
     of = getattr(bundle.snapshot, table)
     other = np.asarray(of[column]).astype(np.int64 if of[column].dtype.kind == "f" else np.float64)
@@ -171,11 +171,11 @@ def index_of(folder, value, dtype="float32", **changes):
     return Bundle.open(publish_folder(folder, 1, write))
 
 
-def test_an_index_with_blocked_adjusted_and_removed_works_opens(tmp_path):
+def test_bundle_accepts_blocked_adjusted_and_removed_items(tmp_path):
     assert len(index_of(tmp_path, 0.5).index) == 3
 
 
-def test_vectors_are_too_long_when_a_user_vector_of_length_one_has_no_finite_score(tmp_path):
+def test_bundle_refuses_vectors_if_unit_user_vector_score_overflows(tmp_path):
     length = np.sqrt(DIM)
     assert len(index_of(tmp_path / "long", 3e38 / length).index) == 3
     with pytest.raises(
@@ -189,7 +189,7 @@ def test_vectors_are_too_long_when_a_user_vector_of_length_one_has_no_finite_sco
 # Models
 
 
-def test_a_user_tower_may_take_one_row_and_a_ranker_any(folder):
+def test_user_tower_with_a_fixed_row_count_other_than_1_is_refused(folder):
     change_model(folder / USER, axis("input", "user_numbers", 0, 1))
     assert opened(folder).model_version == 1
     change_model(folder / USER, axis("input", "user_numbers", 0, 2))
@@ -202,7 +202,7 @@ def test_a_user_tower_may_take_one_row_and_a_ranker_any(folder):
 
 
 @pytest.mark.parametrize(("name", "inputs"), [(ITEM, "item_numbers"), (RANKER, "item_numbers")])
-def test_a_model_of_works_takes_any_number_of_them(folder, name, inputs):
+def test_item_model_with_a_fixed_row_count_is_refused(folder, name, inputs):
     change_model(folder / name, axis("input", inputs, 0, 1))
     with pytest.raises(
         BundleError,
@@ -212,7 +212,7 @@ def test_a_model_of_works_takes_any_number_of_them(folder, name, inputs):
         opened(folder)
 
 
-def test_a_tower_need_not_tell_the_width_of_its_vectors(folder):
+def test_models_may_leave_their_output_width_open(folder):
     def unknown(model):
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "width"
 
@@ -225,7 +225,7 @@ def test_a_tower_need_not_tell_the_width_of_its_vectors(folder):
         assert opened(folder).model_version == 1
 
 
-def test_weights_may_lie_in_a_file_of_the_bundle(folder):
+def test_model_weights_may_be_in_a_file_of_the_bundle(folder):
     model = onnx.load_model(str(folder / RANKER))
     onnx.save_model(
         model, str(folder / RANKER), save_as_external_data=True, location="ranker.weights", size_threshold=0
@@ -239,7 +239,7 @@ def test_weights_may_lie_in_a_file_of_the_bundle(folder):
         opened(folder)
 
 
-def test_an_index_may_hold_vectors_of_any_version_that_has_a_tower(tmp_path):
+def test_index_may_have_vectors_of_each_version_with_a_tower(tmp_path):
     def write(to):
         index = ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=6)
         index.upsert([2], np.eye(1, 4), model_version=7)
@@ -251,7 +251,7 @@ def test_an_index_may_hold_vectors_of_any_version_that_has_a_tower(tmp_path):
     assert sorted(bundle.user_towers) == list(bundle.index.model_versions) == [6, 7]
 
 
-def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
+def test_user_tower_is_checked_if_the_item_tower_is_missing(tmp_path):
     def write(to):
         ItemIndex.build([1, 2], np.eye(2, 4, dtype=np.float32), model_version=7).save(to / "index.karec")
         write_user_tower(to / "user_tower.onnx", 7, 5)
@@ -265,6 +265,6 @@ def test_a_tower_is_checked_though_the_other_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize("version", [10**18, 2**63 - 1])
-def test_a_model_may_be_of_any_version_that_a_bundle_may_be_of(tmp_path, version):
+def test_user_tower_accepts_the_largest_bundle_versions(tmp_path, version):
     publish_folder(tmp_path, version, lambda to: write_user_tower(to / "user_tower.onnx", version, 4))
     assert Bundle.open(tmp_path).user_tower.model_version == version

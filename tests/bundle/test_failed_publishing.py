@@ -26,7 +26,7 @@ def refuse(path, *_):
     raise PermissionError(13, "Permission denied", str(path))
 
 
-def test_where_current_is_no_link_the_version_goes_again_and_the_error_tells_both(tmp_path):
+def test_publish_removes_the_version_if_current_is_not_a_link(tmp_path):
     (tmp_path / "current").write_text("a file of someone")
     message = rf"^{tmp_path}/v0000000001 was not published: .*not a symbolic link.*{tmp_path}/current"
     with pytest.raises(BundleError, match=message):
@@ -36,7 +36,7 @@ def test_where_current_is_no_link_the_version_goes_again_and_the_error_tells_bot
     assert Bundle.open(publish_folder(tmp_path, 1, write)).model_version == 1
 
 
-def test_current_that_cannot_be_moved_back_stays_and_the_error_tells_both_versions(tmp_path, monkeypatch):
+def test_current_is_unchanged_if_make_current_fails(tmp_path, monkeypatch):
     for version in (1, 2):
         publish_folder(tmp_path, version, write)
     monkeypatch.setattr("karec.bundle.publish.link_aside", refuse)
@@ -49,7 +49,7 @@ def test_current_that_cannot_be_moved_back_stays_and_the_error_tells_both_versio
     assert Bundle.open(tmp_path).model_version == 2
 
 
-def test_a_version_that_current_names_already_stays_though_its_publisher_fails(tmp_path, monkeypatch):
+def test_version_is_kept_if_publish_fails_after_the_link(tmp_path, monkeypatch):
     """As when the folder cannot be synced after the link was put in place."""
 
     def link_and_fail(path, target):
@@ -63,7 +63,7 @@ def test_a_version_that_current_names_already_stays_though_its_publisher_fails(t
     assert Bundle.open(tmp_path).model_version == 1
 
 
-def test_a_folder_that_another_program_put_there_meanwhile_stays(tmp_path):
+def test_publish_keeps_a_folder_of_another_program(tmp_path):
     def too_late(folder):
         write(folder)
         (tmp_path / "v0000000001").mkdir()
@@ -86,7 +86,7 @@ def leave(root):
 @pytest.mark.parametrize(
     "come", [lambda root: publish_folder(root, 3, write), lambda root: make_current(root, 1)]
 )
-def test_who_comes_next_removes_what_was_left_and_not_what_a_link_leads_to(tmp_path, come):
+def test_next_publisher_removes_leftovers_but_no_link_targets(tmp_path, come):
     for version in (1, 2):
         publish_folder(tmp_path, version, write)
     leave(tmp_path)
@@ -95,9 +95,7 @@ def test_who_comes_next_removes_what_was_left_and_not_what_a_link_leads_to(tmp_p
     assert Bundle.open(tmp_path / "v0000000001").model_version == 1
 
 
-def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is_published(
-    tmp_path, monkeypatch
-):
+def test_publish_warns_of_leftovers_that_cannot_be_removed(tmp_path, monkeypatch):
     leave(tmp_path)
     monkeypatch.setattr("karec.bundle.publish.remove_folder", refuse)
     left = (
@@ -110,14 +108,14 @@ def test_what_was_left_and_cannot_be_removed_is_warned_of_and_the_new_version_is
     assert names(tmp_path) == ["current", *v(3), "v0000000003.1-0.tmp"]
 
 
-def test_versions_older_than_one_that_stays_go(tmp_path):
+def test_publish_keeps_its_own_version_and_the_highest(tmp_path):
     for version in (1, 2, 5):
         publish_folder(tmp_path, version, write)
     publish_folder(tmp_path, 3, write, keep=1)  # late: it stays this time, beside the highest
     assert names(tmp_path) == ["current", *v(3, 5)]
 
 
-def test_one_version_is_the_fewest_that_can_be_kept(tmp_path):
+def test_publish_refuses_keep_below_1(tmp_path):
     with pytest.raises(ValueError, match="keep is 0, expected at least 1"):
         publish_folder(tmp_path / "none", 1, write, keep=0)
     assert not (tmp_path / "none").exists()
@@ -125,7 +123,7 @@ def test_one_version_is_the_fewest_that_can_be_kept(tmp_path):
     assert names(tmp_path) == ["current", *v(1)]
 
 
-def test_what_is_called_otherwise_is_no_version(tmp_path):
+def test_next_version_ignores_folders_with_other_names(tmp_path):
     for name in ("v", "vx7", "v7.old", "x0000000009", "9"):
         (tmp_path / name).mkdir()
     assert next_version(tmp_path) == 1
@@ -134,7 +132,7 @@ def test_what_is_called_otherwise_is_no_version(tmp_path):
     assert names(tmp_path) == sorted(["current", *v(1), "v", "vx7", "v7.old", "x0000000009", "9"])
 
 
-def test_a_root_is_made_with_its_parents(tmp_path):
+def test_publish_makes_the_root_with_its_parents(tmp_path):
     root = tmp_path / "models" / "home"
     assert publish_folder(root, 1, write) == root / "v0000000001"
     assert os.readlink(root / "current") == "v0000000001"

@@ -67,7 +67,7 @@ def cascade(naming, observer=None):
     return Cascade("home", (), Recall(sources, merger), stages, observers, naming=naming)
 
 
-def test_ids_come_back_as_they_went_in(naming):
+def test_page_has_the_ids_of_the_request(naming):
     observer = Remembers()
     with cascade(naming, observer) as served:
         feed = served.run(Request("章", k=3, shown=("b/1",)))
@@ -92,7 +92,7 @@ class Explains(NotShown):
         return replace(chosen, notes={"explanation": {"works": works, "top_k": numbers[::-1]}, "n": 3})
 
 
-def test_explanations_name_works_as_the_platform_does(naming):
+def test_explanation_has_platform_ids(naming):
     served = replace(cascade(naming), stages=(Stage("rank", (Explains(),)),))
     step = served.run(Request("ann", k=3, explain=True)).to_dict()["trace"][-1]
     ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()
@@ -105,7 +105,7 @@ def test_explanations_name_works_as_the_platform_does(naming):
 
 
 @given(user=st.text(st.characters(codec="utf-8"), min_size=1, max_size=64))
-def test_a_user_whom_nobody_knows_is_served_too(naming, user):
+def test_page_of_an_unknown_user_has_items(naming, user):
     feed = cascade(naming).run(Request(user, k=1))
     assert (feed.request.user_id, [item.item_id for item in feed]) == (user, ["a"])
 
@@ -115,7 +115,7 @@ def test_a_user_whom_nobody_knows_is_served_too(naming, user):
     [lambda: Request(7), lambda: Request(""), lambda: Request("ann", shown=(1,)), lambda: Request("x" * 257)],
     ids=["integer user", "no text", "integer work", "too long"],
 )
-def test_an_id_of_another_kind_is_refused(naming, request_of):
+def test_cascade_refuses_ids_of_another_type(naming, request_of):
     with pytest.raises(
         ValueError,
         match=r"request of user .*: users have string ids, works have string ids; "
@@ -124,7 +124,7 @@ def test_an_id_of_another_kind_is_refused(naming, request_of):
         cascade(naming).run(request_of())
 
 
-def test_a_cascade_without_naming_refuses_texts(naming):
+def test_cascade_without_naming_refuses_string_ids(naming):
     bare = Cascade("home", (), cascade(naming).recall, cascade(naming).stages)
     assert bare.run(Request(1, k=5)).items[0].item_id == naming.items.numbers(["a"])[0]
     for request in (Request("ann"), Request(1, shown=("a",))):
@@ -152,7 +152,7 @@ def republished(small, root, users, items):
     return root
 
 
-def test_a_bundle_brings_its_naming(small, tmp_path):
+def test_bundle_with_id_maps_has_naming(small, tmp_path):
     users, works = small.snapshot.users.ids, small.snapshot.works.ids
     opened = Bundle.open(republished(small, tmp_path, np.asarray(users), np.asarray(works)))
     assert opened.naming.users.kind == "integer"
@@ -160,7 +160,7 @@ def test_a_bundle_brings_its_naming(small, tmp_path):
     assert small.naming is None
 
 
-def test_maps_that_do_not_name_the_snapshot_are_refused(small, tmp_path):
+def test_bundle_refuses_id_maps_that_lack_snapshot_ids(small, tmp_path):
     works = [str(work) for work in small.snapshot.works.ids]
     with pytest.raises(BundleError, match=r"ids/items\.karec: snapshot/works has \d+, which no id has"):
         Bundle.open(republished(small, tmp_path, np.asarray(small.snapshot.users.ids), works))
@@ -178,7 +178,7 @@ class Arranges(NotShown):
         )
 
 
-def test_a_list_before_and_after_rules_names_works_as_the_platform_does(naming):
+def test_explanation_of_arranged_items_has_platform_ids(naming):
     served = replace(cascade(naming), stages=(Stage("rank", (Arranges(),)),))
     told = served.run(Request("ann", k=3, explain=True)).to_dict()["trace"][-1]["notes"]["explanation"]
     ids = naming.items.names(served.recall.sources[0].numbers[:3]).tolist()

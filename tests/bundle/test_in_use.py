@@ -24,7 +24,7 @@ def n_open(folder):
     return [os.path.realpath(entry) for entry in entries].count(str(folder))
 
 
-def test_a_folder_is_held_by_any_number_until_the_last_lets_go(tmp_path):
+def test_folder_is_locked_until_the_last_in_use_is_released(tmp_path):
     first, second = InUse(tmp_path), InUse(tmp_path)
     assert n_open(tmp_path) == 2
     assert not is_free(tmp_path)
@@ -37,7 +37,7 @@ def test_a_folder_is_held_by_any_number_until_the_last_lets_go(tmp_path):
     assert n_open(tmp_path) == 0
 
 
-def test_a_bundle_is_held_as_long_as_it_is_open(tmp_path):
+def test_bundle_folder_is_locked_while_open(tmp_path):
     folder = publish_folder(tmp_path, 7, lambda folder: (folder / "rows.bin").write_bytes(b"rows"))
     bundle = Bundle.open(tmp_path)
     again = pickle.loads(pickle.dumps(bundle))
@@ -49,14 +49,14 @@ def test_a_bundle_is_held_as_long_as_it_is_open(tmp_path):
     assert is_free(folder)
 
 
-def test_a_folder_that_is_not_there_is_not_held_and_no_other_file_is_closed(tmp_path):
+def test_in_use_of_a_missing_folder_closes_no_other_file(tmp_path):
     InUse(tmp_path / "nowhere")
     gc.collect()
     for descriptor in range(3):
         os.fstat(descriptor)
 
 
-def test_a_fifo_in_place_of_a_folder_is_refused_at_once(tmp_path):
+def test_fifo_in_place_of_a_bundle_folder_is_refused(tmp_path):
     os.mkfifo(tmp_path / "bundle")
     with pytest.raises(BundleError, match="bundle is not a bundle"):
         Bundle.open(tmp_path / "bundle")
@@ -73,7 +73,7 @@ def test_second_lock_neither_waits_nor_holds_a_locked_folder(tmp_path):
     del late
 
 
-def test_a_child_that_was_forked_meanwhile_does_not_hold_the_folder(tmp_path):
+def test_exclusive_lock_is_not_inherited_by_a_forked_child(tmp_path):
     reading, writing = os.pipe()
     with lock_exclusively(tmp_path, wait=True):
         child = forked(os.read, reading, 1)

@@ -19,7 +19,7 @@ def bundle(tmp_path_factory):
     return publish_small_bundle(tmp_path_factory.mktemp("kinds"))
 
 
-def test_songs_and_creators_are_published_in_the_space_of_works(bundle):
+def test_songs_and_creators_have_vectors_in_the_space_of_works(bundle):
     assert bundle.item_types == ["creator", "song"]
     for name, role in (("creator", "creator_id"), ("song", "song_id")):
         kind = bundle.item_type(name)
@@ -30,7 +30,7 @@ def test_songs_and_creators_are_published_in_the_space_of_works(bundle):
         assert kind.snapshot.users is bundle.snapshot.users
 
 
-def test_an_items_score_is_the_mean_of_its_works_scores(bundle):
+def test_item_score_is_the_mean_of_its_works_scores(bundle):
     works, songs = bundle.snapshot.works, bundle.item_type("song").index
     query = np.random.default_rng(0).standard_normal(songs.dim).astype(np.float32)
     scores = bundle.index.scores(query, ids=works.ids)
@@ -38,7 +38,7 @@ def test_an_items_score_is_the_mean_of_its_works_scores(bundle):
         assert score == pytest.approx(scores[works["song_id"] == song].mean(), abs=5e-3)
 
 
-def test_all_scenes_of_a_kind_share_one_index(bundle):
+def test_item_type_has_one_index_for_all_scenes(bundle):
     assert bundle.item_type("song").index is bundle.item_type("song").index
     bundle.item_type("song").set_open(bundle.item_type("song").index.ids[:1])
     query = np.ones(bundle.index.dim, np.float32)
@@ -112,7 +112,7 @@ def without_an_index(folder):
         (without_an_index, r"kinds/song/index\.karec"),
     ],
 )
-def test_a_damaged_kind_is_a_refusal_of_one_line_that_names_its_file(bundle, tmp_path, damage, told):
+def test_damaged_item_type_is_refused_with_its_file_in_one_line(bundle, tmp_path, damage, told):
     folder = tmp_path / "bundle"
     shutil.copytree(bundle.path, folder)
     damage(folder / "kinds" / "song")
@@ -122,14 +122,14 @@ def test_a_damaged_kind_is_a_refusal_of_one_line_that_names_its_file(bundle, tmp
     assert "\n" not in str(refused.value)
 
 
-def test_a_bundle_without_kinds_as_one_of_before_is_opened(bundle, tmp_path):
+def test_bundle_without_item_types_opens(bundle, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(bundle.path, folder)
     shutil.rmtree(folder / "kinds")
     assert Bundle.open(folder, verify=False).item_types == []
 
 
-def test_items_are_named_by_their_own_map_where_there_is_one_and_else_by_their_numbers(bundle, tmp_path):
+def test_item_type_without_id_map_has_integer_ids(bundle, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(bundle.path, folder)
     assert bundle.item_type("song").naming is None  # ids of this bundle are numbers

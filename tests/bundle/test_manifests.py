@@ -43,11 +43,11 @@ def write(folder):
 
 
 @pytest.mark.parametrize("facts", [{"tasks": ["click"], "auc": 0.5}, {"auc": 0.5, "tasks": ["click"]}])
-def test_the_same_content_gives_the_same_manifests_on_every_machine(tmp_path, facts):
+def test_manifests_of_equal_content_have_equal_bytes(tmp_path, facts):
     folder = publish_folder(tmp_path, 7, write, facts)
     assert (folder / "manifest.json").read_text() == JSON
     assert (folder / "manifest.txt").read_text() == TEXT
 
 
-def test_a_bundle_without_facts_has_none(tmp_path):
+def test_bundle_without_facts_has_empty_facts(tmp_path):
     assert Bundle.open(publish_folder(tmp_path, 7, write)).facts == {}

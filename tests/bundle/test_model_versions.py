@@ -26,7 +26,7 @@ def publish_at_7(root, index=7, **models):
     return Bundle.open(root, verify=False)  # its item tower and ranker are user towers, which could not serve
 
 
-def test_parts_of_the_bundle_s_version_are_opened(tmp_path):
+def test_parts_of_the_bundles_version_open(tmp_path):
     bundle = publish_at_7(tmp_path)
     assert {bundle.index.model_version, *(getattr(bundle, name).model_version for name in MODELS)} == {7}
 
@@ -35,7 +35,7 @@ def test_parts_of_the_bundle_s_version_are_opened(tmp_path):
 @pytest.mark.parametrize(
     ("part", "file"), [("index", "index.karec"), *((name, f"{name}.onnx") for name in MODELS)]
 )
-def test_a_part_of_another_version_is_refused_by_name(tmp_path, part, file, version):
+def test_part_of_another_version_is_refused_with_its_file(tmp_path, part, file, version):
     message = f"{tmp_path / 'v0000000007' / file} is of model version {version}, its bundle of 7"
     with pytest.raises(BundleError, match="^" + re.escape(message) + "$"):
         getattr(publish_at_7(tmp_path, **{part: version}), part)

@@ -26,24 +26,24 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_current_names_what_was_published_last(root):
+def test_current_is_the_last_published_version(root):
     assert Bundle.open(root).model_version == 7
     publish_folder(root, 8, write)
     assert Bundle.open(root).model_version == 8
     assert Bundle.open(root / "v0000000007").facts == {"tasks": ["click"]}
 
 
-def test_the_next_version_follows_the_last(root, tmp_path):
+def test_next_version_is_the_highest_plus_1(root, tmp_path):
     assert next_version(tmp_path / "nothing") == 1
     assert next_version(root) == 8
 
 
-def test_a_version_is_published_once(root):
+def test_publish_refuses_a_version_that_exists(root):
     with pytest.raises(BundleError, match="published already"):
         publish_folder(root, 7, write)
 
 
-def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root):
+def test_failed_publish_keeps_current_and_leaves_no_files(root):
     def fails(folder):
         write(folder)
         raise KeyboardInterrupt
@@ -73,13 +73,13 @@ def test_a_publisher_that_fails_leaves_the_old_bundle_current_and_no_litter(root
         ),
     ],
 )
-def test_a_bundle_that_does_not_match_its_manifest_is_refused(root, alter, message):
+def test_bundle_unlike_its_manifest_is_refused(root, alter, message):
     alter(root / "v0000000007")
     with pytest.raises(BundleError, match=message):
         Bundle.open(root)
 
 
-def test_a_bundle_holds_its_own_user_tower_and_perhaps_those_of_other_versions(tmp_path):
+def test_user_towers_have_the_version_of_their_file_name(tmp_path):
     def towers(*others):
         def write(folder):
             write_user_tower(folder / "user_tower.onnx", 7, 4)
@@ -112,19 +112,19 @@ def test_a_bundle_holds_its_own_user_tower_and_perhaps_those_of_other_versions(t
             _ = Bundle.open(tmp_path / f"wrong{at}").user_towers
 
 
-def test_a_bundle_of_another_format_is_refused(root):
+def test_bundle_of_another_format_is_refused(root):
     path = root / "v0000000007" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(BundleError, match="format 99"):
         Bundle.open(root)
 
 
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
+def test_open_refuses_a_missing_folder(tmp_path):
     with pytest.raises(BundleError, match="not a bundle"):
         Bundle.open(tmp_path / "nowhere")
 
 
-def test_threads_that_ask_at_once_share_one_object(root):
+def test_shared_returns_one_object_to_concurrent_threads(root):
     barrier = threading.Barrier(8)
 
     def ask(_):
@@ -136,7 +136,7 @@ def test_threads_that_ask_at_once_share_one_object(root):
     assert all(bundle is bundles[0] for bundle in bundles)
 
 
-def test_a_bundle_that_was_written_to_the_folder_of_another_is_opened_anew(root):
+def test_shared_opens_a_replaced_bundle_again(root):
     first = Bundle.shared(root)
     shutil.rmtree(root / "v0000000007")
     publish_folder(root, 7, write, {"tasks": ["like"]})
@@ -147,7 +147,7 @@ def test_a_bundle_that_was_written_to_the_folder_of_another_is_opened_anew(root)
         Bundle.shared(root / "nowhere")
 
 
-def test_folders_nested_deeper_than_python_recurs_are_refused(root):
+def test_open_refuses_folders_nested_beyond_the_recursion_limit(root):
     at = os.open(root / "v0000000007", os.O_RDONLY)
     for _ in range(2000):
         os.mkdir("a", dir_fd=at)
@@ -162,7 +162,7 @@ def test_folders_nested_deeper_than_python_recurs_are_refused(root):
         subprocess.run(["rm", "-rf", root / "v0000000007" / "a"], check=True)
 
 
-def test_links_that_lead_to_each_other_are_no_bundle(tmp_path):
+def test_open_refuses_a_link_to_itself(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(BundleError, match="loop is not a bundle"):
         Bundle.open(tmp_path / "loop")

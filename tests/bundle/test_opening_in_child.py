@@ -24,12 +24,12 @@ def add(folder):
     (folder / "stranger.txt").write_text("new")
 
 
-def test_what_is_whole_is_opened(folder):
+def test_open_in_child_accepts_a_whole_bundle(folder):
     assert Bundle.open(folder, in_child=True).model_version == Bundle.open(folder, verify=False).model_version
 
 
 @pytest.mark.parametrize("damage", [flip, add])
-def test_what_is_damaged_is_refused_as_in_this_process(folder, damage):
+def test_open_in_child_raises_the_error_of_this_process(folder, damage):
     damage(folder)
     with pytest.raises(BundleError) as here:
         Bundle.open(folder)
@@ -38,6 +38,6 @@ def test_what_is_damaged_is_refused_as_in_this_process(folder, damage):
     assert str(refused_in_child.value) == str(here.value)
 
 
-def test_the_child_verifies_by_the_manifest_that_its_parent_read(folder):
+def test_verify_in_child_uses_the_manifest_of_its_parent(folder):
     with pytest.raises(BundleError, match=r"manifest\.json has changed while the bundle was opened"):
         verify_in_child(folder, manifest_text(folder) + b" ")

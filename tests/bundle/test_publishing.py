@@ -49,7 +49,7 @@ def read_until(stop, root, seen):
             seen.append((-1, repr(error)))
 
 
-def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
+def test_readers_open_whole_bundles_while_publishers_are_killed(tmp_path):
     """A publisher is killed when it has told a drawn number of steps, wherever it is by then."""
     publish_folder(tmp_path, 1, lambda folder: fill(folder, 1))
     stop, seen = Event(), []
@@ -73,7 +73,7 @@ def test_readers_never_see_a_torn_bundle_while_publishers_are_killed(tmp_path):
     assert names(tmp_path) == ["current", *v(last)]
 
 
-def test_what_a_killed_publisher_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+def test_next_publisher_removes_only_files_of_a_killed_one(tmp_path):
     publish_folder(tmp_path, 1, write)
 
     def die(folder):
@@ -93,7 +93,7 @@ def test_what_a_killed_publisher_left_is_removed_by_the_next_and_nothing_else(tm
 # Two publishers at once
 
 
-def test_a_second_publisher_waits_and_both_versions_are_whole(tmp_path):
+def test_second_publisher_waits_for_the_first(tmp_path):
     order = []
     inside, go_on = Event(), Event()
 
@@ -120,7 +120,7 @@ def test_a_second_publisher_waits_and_both_versions_are_whole(tmp_path):
     assert Bundle.open(tmp_path).model_version == 8  # current does not go back
 
 
-def test_of_many_publishers_of_one_version_one_wins_and_the_others_are_told(tmp_path):
+def test_concurrent_publishers_of_one_version_fail_except_one(tmp_path):
     publish_folder(tmp_path, 1, write)
     statuses = [ended(child) for child in [forked(publish_folder, tmp_path, 2, write) for _ in range(6)]]
     assert sorted(statuses) == [0, 1, 1, 1, 1, 1]
@@ -130,7 +130,7 @@ def test_of_many_publishers_of_one_version_one_wins_and_the_others_are_told(tmp_
         publish_folder(tmp_path, 2, write)
 
 
-def test_many_publishers_of_many_versions_leave_them_all_whole_and_the_highest_current(tmp_path):
+def test_concurrent_publishers_end_with_the_highest_version_current(tmp_path):
     children = [forked(publish_folder, tmp_path, version, write) for version in (3, 1, 6, 4, 2, 5)]
     assert [ended(child) for child in children] == [0] * 6
     assert names(tmp_path) == ["current", *v(1, 2, 3, 4, 5, 6)]
@@ -138,7 +138,7 @@ def test_many_publishers_of_many_versions_leave_them_all_whole_and_the_highest_c
     assert Bundle.open(tmp_path).model_version == 6
 
 
-def test_current_goes_back_when_it_is_asked_to(tmp_path):
+def test_make_current_returns_to_an_older_version(tmp_path):
     for version in (1, 2, 3):
         publish_folder(tmp_path, version, write)
     make_current(tmp_path, 1)
@@ -150,7 +150,7 @@ def test_current_goes_back_when_it_is_asked_to(tmp_path):
     assert Bundle.open(tmp_path).model_version == 4
 
 
-def test_a_current_that_names_nothing_is_moved_to_whatever_is_published(tmp_path):
+def test_publish_moves_a_current_link_without_target(tmp_path):
     (tmp_path / "current").symlink_to("v0000000009")
     publish_folder(tmp_path, 1, write)
     assert Bundle.open(tmp_path).model_version == 1
@@ -159,7 +159,7 @@ def test_a_current_that_names_nothing_is_moved_to_whatever_is_published(tmp_path
 # Old versions
 
 
-def test_the_highest_versions_are_kept_and_the_others_go(tmp_path):
+def test_publish_keeps_only_the_highest_versions(tmp_path):
     for version in range(1, 6):
         publish_folder(tmp_path, version, write, keep=3)
     assert names(tmp_path) == ["current", *v(3, 4, 5)]
@@ -169,7 +169,7 @@ def test_the_highest_versions_are_kept_and_the_others_go(tmp_path):
         publish_folder(tmp_path, 7, write, keep=0)
 
 
-def test_what_current_names_is_kept_however_old(tmp_path):
+def test_publish_keeps_the_current_version_at_any_age(tmp_path):
     for version in (1, 2, 3):
         publish_folder(tmp_path, version, write)
     publish_folder(tmp_path, 5, write)
@@ -183,7 +183,7 @@ def test_what_current_names_is_kept_however_old(tmp_path):
     assert Bundle.open(tmp_path).model_version == 5
 
 
-def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
+def test_publish_keeps_a_version_that_a_process_has_open(tmp_path):
     publish_folder(tmp_path, 1, write)
     reading, writing = os.pipe()
     told, tell = os.pipe()
@@ -205,7 +205,7 @@ def test_a_version_that_a_process_has_open_is_kept_until_it_lets_go(tmp_path):
     assert names(tmp_path) == ["current", *v(3)]
 
 
-def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_published(tmp_path, monkeypatch):
+def test_publish_warns_of_a_version_that_cannot_be_removed(tmp_path, monkeypatch):
     publish_folder(tmp_path, 1, write)
 
     def refuse(path):
@@ -222,9 +222,7 @@ def test_a_version_that_cannot_be_removed_is_warned_of_and_the_new_one_is_publis
 
 
 @pytest.mark.parametrize("open_bundle", [Bundle.open, Bundle.shared])
-def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(
-    tmp_path, monkeypatch, open_bundle
-):
+def test_open_uses_the_next_version_if_its_folder_is_removed(tmp_path, monkeypatch, open_bundle):
     """The moment between reading ``current`` and opening what it names, twice in a row."""
     publish_folder(tmp_path, 1, write)
     resolve, versions = Path.resolve, iter((2, 3))
@@ -249,7 +247,7 @@ def test_a_reader_whose_folder_is_retired_before_it_opens_it_opens_the_next(
     not sys.platform.startswith("linux") or shutil.which("cc") is None,
     reason="faults are preloaded: Linux and a C compiler",
 )
-def test_a_failed_publisher_names_the_file_and_the_same_version_can_be_published_again(tmp_path):
+def test_publish_on_a_full_disk_names_the_folder_and_can_be_repeated(tmp_path):
     """A full disk at each call: tests/test_interrupted_writers.py. Here: what is told, and that one may go
     on."""
     root = tmp_path / "bundles"

@@ -82,7 +82,7 @@ DAMAGES = {
 }
 
 
-def test_both_spaces_hold_the_same_works_with_vectors_of_their_own(spaced):
+def test_recall_index_has_the_works_of_the_item_index(spaced):
     bundle = Bundle.open(spaced)
     assert (bundle.index.dim, bundle.recall_index.dim) == (DIM, RECALL_DIM)
     assert bundle.recall_index.ids.tolist() == bundle.index.ids.tolist()
@@ -91,7 +91,7 @@ def test_both_spaces_hold_the_same_works_with_vectors_of_their_own(spaced):
     assert bundle.recall_user_towers[1].path.name == USER
 
 
-def test_the_vectors_are_the_recall_towers_own(spaced):
+def test_recall_index_has_vectors_of_the_recall_tower(spaced):
     bundle = Bundle.open(spaced)
     items = bundle.encoder.encode_items(bundle.snapshot, np.arange(40), bundle.snapshot.time_ms)
     from karec.models.onnx_model import OnnxModel
@@ -101,7 +101,7 @@ def test_the_vectors_are_the_recall_towers_own(spaced):
     np.testing.assert_allclose(bundle.recall_index.embeddings(rows), expected, atol=1e-3)
 
 
-def test_a_bundle_without_that_space_opens_and_has_none(good):
+def test_bundle_without_recall_space_has_no_recall_index(good):
     bundle = Bundle.open(good)
     assert bundle.recall_index is None and not bundle.recall_user_towers
     assert not (good / RECALL).exists()
@@ -109,14 +109,14 @@ def test_a_bundle_without_that_space_opens_and_has_none(good):
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_part_of_it_is_refused_by_file_and_reason(spaced, tmp_path, name):
+def test_damaged_recall_part_is_refused_with_file_and_reason(spaced, tmp_path, name):
     damage = DAMAGES[name]
     with pytest.raises(BundleError, match=damage.reason) as refused:
         Bundle.open(make(damage, spaced, tmp_path))
     assert str(refused.value).isprintable() and damage.file in str(refused.value)
 
 
-def test_user_towers_of_other_versions_belong_to_their_space(spaced, tmp_path):
+def test_recall_user_towers_are_separate_from_user_towers(spaced, tmp_path):
     def write(folder):
         shutil.copytree(spaced, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.*"))
         write_user_tower(folder / "recall_user_tower.v0000000009.onnx", 9, RECALL_DIM)

@@ -77,7 +77,7 @@ def of_kind(name, make, constants):
     return model(name, nodes, {**constant(1, OUTPUTS[name][1]), **constants})
 
 
-def test_a_good_bundle_is_replayed_and_opens(good):
+def test_replay_accepts_a_valid_bundle(good):
     replay_in_child(good)
     assert Bundle.open(good).model_version == 1
 
@@ -128,7 +128,7 @@ def test_damaged_trees_file_of_a_bundle_is_refused(damaged):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_never_ends_is_stopped_and_named(damaged, name):
+def test_replay_stops_and_names_a_model_that_never_ends(damaged, name):
     folder = damaged(of_kind(name, endless, ENDLESS))
     with pytest.raises(
         BundleError,
@@ -138,7 +138,7 @@ def test_a_model_that_never_ends_is_stopped_and_named(damaged, name):
         replay_in_child(folder, LITTLE)
 
 
-def test_opening_a_bundle_with_a_model_that_never_ends_is_refused(damaged):
+def test_open_refuses_a_bundle_with_a_model_that_never_ends(damaged):
     folder = damaged(of_kind("ranker.onnx", endless, ENDLESS))
     with pytest.raises(BundleError, match=r"ranker\.onnx does not end in a replayed request"):
         Bundle.open(folder)
@@ -146,13 +146,13 @@ def test_opening_a_bundle_with_a_model_that_never_ends_is_refused(damaged):
         Bundle.shared(folder)
 
 
-def test_nothing_is_replayed_without_verify(damaged):
+def test_open_without_verify_replays_no_model(damaged):
     folder = damaged(of_kind("ranker.onnx", endless, ENDLESS))
     assert Bundle.open(folder, verify=False).ranker.tasks == TASKS
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_takes_gigabytes_is_refused_and_named(damaged, name):
+def test_replay_names_a_model_that_allocates_gigabytes(damaged, name):
     folder = damaged(of_kind(name, greedy, GREEDY))
     with pytest.raises(
         BundleError,
@@ -163,7 +163,7 @@ def test_a_model_that_takes_gigabytes_is_refused_and_named(damaged, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_crashes_takes_the_child_with_it_and_is_named(damaged, name):
+def test_replay_names_a_model_that_crashes(damaged, name):
     folder = damaged(of_kind(name, crashing, CRASHING))
     with pytest.raises(
         BundleError,
@@ -174,7 +174,7 @@ def test_a_model_that_crashes_takes_the_child_with_it_and_is_named(damaged, name
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_weights_that_are_nan_are_refused(damaged, name):
+def test_replay_refuses_weights_that_are_nan(damaged, name):
     def damage(folder):
         loaded = onnx.load(folder / name)
         for weight in loaded.graph.initializer:
@@ -192,7 +192,7 @@ def test_weights_that_are_nan_are_refused(damaged, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_of_another_width_is_refused(damaged, name):
+def test_replay_refuses_a_model_of_another_width(damaged, name):
     output, n = OUTPUTS[name]
     nodes = a_row_of(output, name=GIVEN[name])
     folder = damaged(model(name, nodes, constant(1, n + 1), n=n + 1))
@@ -220,7 +220,7 @@ def test_model_that_declares_another_input_dtype_is_refused(damaged):
         replay_in_child(folder)
 
 
-def test_an_answer_of_another_number_of_rows_is_refused(damaged):
+def test_replay_refuses_an_output_with_another_number_of_rows(damaged):
     nodes = a_row_of("wide", name="item_numbers")
     nodes.append(onnx.helper.make_node("Gather", ["wide", "first"], ["logits"], axis=0))
     folder = damaged(model("ranker.onnx", nodes, {**constant(1, 3), "first": np.array([0])}))
@@ -228,7 +228,7 @@ def test_an_answer_of_another_number_of_rows_is_refused(damaged):
         replay_in_child(folder)
 
 
-def test_an_answer_of_another_dtype_is_refused(damaged):
+def test_replay_refuses_an_output_of_another_dtype(damaged):
     nodes = a_row_of("narrow")
     nodes.append(onnx.helper.make_node("Cast", ["narrow"], ["user_vector"], to=TensorProto.DOUBLE))
     folder = damaged(model("user_tower.onnx", nodes, constant(1, DIM), told=TensorProto.DOUBLE))
@@ -237,14 +237,14 @@ def test_an_answer_of_another_dtype_is_refused(damaged):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_that_asks_for_an_input_that_nobody_gives_is_refused(damaged, name):
+def test_replay_refuses_a_model_with_an_unknown_input(damaged, name):
     output, n = OUTPUTS[name]
     folder = damaged(model(name, a_row_of(output, name="mood"), constant(1, n), given="mood"))
     with pytest.raises(BundleError, match=rf"{name} reads the input 'mood'; the encoder gives"):
         replay_in_child(folder)
 
 
-def test_a_model_without_the_output_that_serving_reads_is_refused(damaged):
+def test_replay_refuses_a_model_without_the_served_output(damaged):
     def damage(folder):
         nodes = a_row_of("vector")
         write_damaged(folder / "user_tower.onnx", nodes, "vector", constants=constant(1, DIM), n=DIM)
@@ -258,12 +258,12 @@ def test_a_model_without_the_output_that_serving_reads_is_refused(damaged):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_file_that_is_no_model_is_refused(damaged, name):
+def test_replay_refuses_a_file_that_is_not_a_model(damaged, name):
     with pytest.raises(BundleError, match=rf"{name} does not load as an ONNX model"):
         replay_in_child(damaged(lambda folder: (folder / name).write_bytes(b"\x08\x07 no model")))
 
 
-def test_the_tower_of_another_version_is_run_too(damaged):
+def test_replay_runs_user_towers_of_other_versions(damaged):
     def damage(folder):
         nodes = crashing("user_vector")
         constants = {**constant(1, DIM), **CRASHING}
@@ -278,7 +278,7 @@ def test_the_tower_of_another_version_is_run_too(damaged):
         replay_in_child(damaged(damage))
 
 
-def test_a_tower_whose_inputs_come_from_a_host_is_run_on_an_example(tmp_path):
+def test_replay_runs_towers_on_an_example_without_an_encoder(tmp_path):
     """A bundle for C++ hosts has no encoder."""
 
     def towers(*damages):
@@ -300,7 +300,7 @@ def test_a_tower_whose_inputs_come_from_a_host_is_run_on_an_example(tmp_path):
         replay_in_child(wide)
 
 
-def test_the_same_content_is_replayed_once_a_process(good, tmp_path, monkeypatch):
+def test_open_replays_equal_content_once_per_process(good, tmp_path, monkeypatch):
     Bundle.open(good)
     copied = shutil.copytree(good, tmp_path / "copy")
     monkeypatch.setenv("PATH", "")
@@ -311,7 +311,7 @@ def test_the_same_content_is_replayed_once_a_process(good, tmp_path, monkeypatch
         replay_in_child(good)
 
 
-def test_a_process_that_names_no_interpreter_is_told_what_to_do(good, monkeypatch):
+def test_replay_without_an_interpreter_names_the_remedy(good, monkeypatch):
     import multiprocessing
 
     before = multiprocessing.spawn.get_executable()
@@ -336,14 +336,14 @@ def test_a_process_that_names_no_interpreter_is_told_what_to_do(good, monkeypatc
         replay_in_child(good)
 
 
-def test_karec_is_found_where_the_parent_found_it_and_not_in_the_current_folder(good, tmp_path, monkeypatch):
+def test_replay_imports_no_module_of_the_current_folder(good, tmp_path, monkeypatch):
     (tmp_path / "karec.py").write_text("raise SystemExit('the karec of the current folder')")
     (tmp_path / "numpy.py").write_text("raise SystemExit('the numpy of the current folder')")
     monkeypatch.chdir(tmp_path)
     replay_in_child(good)
 
 
-def test_threads_may_open_at_once(damaged, good):
+def test_open_from_concurrent_threads_gives_separate_results(damaged, good):
     """One refusal and one good bundle, from eight threads while others run."""
     folder = damaged(of_kind("ranker.onnx", crashing, CRASHING))
     outcomes, barrier = [], threading.Barrier(8)
@@ -372,7 +372,7 @@ def children():
     }
 
 
-def test_a_replay_writes_nothing_and_leaves_no_process_and_no_descriptor(good):
+def test_replay_leaves_no_file_process_or_descriptor(good):
     before = sorted((str(path), path.stat().st_mtime_ns) for path in good.rglob("*"))
     open_files, started = len(os.listdir("/proc/self/fd")), children()
     replay_in_child(good)
@@ -381,7 +381,7 @@ def test_a_replay_writes_nothing_and_leaves_no_process_and_no_descriptor(good):
     assert children() == started
 
 
-def test_a_parent_that_blocks_signals_still_stops_a_model_that_never_ends(damaged):
+def test_replay_stops_an_endless_model_if_signals_are_blocked(damaged):
     import signal
 
     folder = damaged(of_kind("ranker.onnx", endless, ENDLESS))
@@ -395,13 +395,13 @@ def test_a_parent_that_blocks_signals_still_stops_a_model_that_never_ends(damage
         signal.signal(signal.SIGXCPU, ignored)
 
 
-def test_caps_grow_with_what_is_read(tmp_path):
+def test_caps_grow_with_the_bytes_of_the_bundle(tmp_path):
     (tmp_path / "ranker.onnx").write_bytes(b"0" * 1000)
     (tmp_path / "index.karec").write_bytes(b"0" * 200_000)
     assert Caps.of(tmp_path) == Caps(1.5 + 201_000 / 100e6, (512 << 20) + 4000)
 
 
-def test_a_catalogue_of_any_size_costs_an_excerpt(good):
+def test_replay_encodes_only_an_excerpt_of_the_catalog(good):
     """Few users and the works of their lists are encoded, not every row."""
     from karec.bundle.replay import WORKS, _excerpt, _few_users
 
@@ -422,9 +422,7 @@ def test_a_catalogue_of_any_size_costs_an_excerpt(good):
             )
 
 
-def test_a_manifest_that_is_changed_meanwhile_does_not_answer_for_the_one_that_was_verified(
-    good, damaged, monkeypatch
-):
+def test_replay_is_repeated_if_the_manifest_changes_after_verify(good, damaged, monkeypatch):
     Bundle.open(good)
     other = damaged(lambda folder: None)  # published without facts, so that its manifest is another
     replayed = []

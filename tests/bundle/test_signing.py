@@ -45,7 +45,7 @@ def signed(tmp_path, write, keys):
     return publish_folder(tmp_path / "bundles", 7, write, signing_key=keys[0][0])
 
 
-def test_a_signed_bundle_opens_with_its_publishers_key_and_without_any(signed, keys):
+def test_signed_bundle_opens_with_its_key_and_without_a_key(signed, keys):
     (_, public), _ = keys
     assert Bundle.open(signed, public_key=public).model_version == 7
     assert Bundle.open(signed.parent, public_key=str(public)).model_version == 7
@@ -53,7 +53,7 @@ def test_a_signed_bundle_opens_with_its_publishers_key_and_without_any(signed, k
     assert len((signed / "manifest.sig").read_bytes()) == 64
 
 
-def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path, write, keys):
+def test_unsigned_bundle_is_refused_if_a_key_is_given(tmp_path, write, keys):
     (_, public), _ = keys
     folder = publish_folder(tmp_path / "bundles", 7, write)
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path, write, key
         Bundle.open(folder, public_key=public)
 
 
-def test_a_bundle_that_a_stranger_signed_is_refused(signed, keys):
+def test_bundle_signed_with_another_key_is_refused(signed, keys):
     with pytest.raises(
         BundleError,
         match=r"manifest\.sig is not the signature of manifest\.json by the "
@@ -75,7 +75,7 @@ def test_a_bundle_that_a_stranger_signed_is_refused(signed, keys):
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sig"])
 @pytest.mark.parametrize("bit", [0, 100, 511])
-def test_any_bit_that_differs_is_refused(signed, keys, name, bit):
+def test_signed_bundle_is_refused_if_one_bit_differs(signed, keys, name, bit):
     content = bytearray((signed / name).read_bytes())
     content[bit // 8] ^= 1 << bit % 8
     (signed / name).write_bytes(content)
@@ -85,16 +85,14 @@ def test_any_bit_that_differs_is_refused(signed, keys, name, bit):
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sig"])
 @pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
-def test_what_is_no_regular_file_is_refused_at_once(signed, keys, name, put):
+def test_signature_that_is_not_a_regular_file_is_refused(signed, keys, name, put):
     (signed / name).unlink()
     put(signed / name)
     with pytest.raises(BundleError, match=rf"{name}.*(not a regular file|Is a directory|cannot be read)"):
         Bundle.open(signed, public_key=keys[0][1])
 
 
-def test_a_manifest_that_changes_after_its_signature_was_checked_is_not_the_one_that_is_read(
-    signed, keys, monkeypatch
-):
+def test_open_reads_the_manifest_that_the_signature_check_read(signed, keys, monkeypatch):
     def check(folder, manifest, key):
         (folder / "manifest.json").write_bytes(manifest.replace(b'"model_version": 7', b'"model_version": 8'))
 
@@ -103,20 +101,20 @@ def test_a_manifest_that_changes_after_its_signature_was_checked_is_not_the_one_
 
 
 @pytest.mark.parametrize("signature", [b"", b"0" * 63, b"0" * 65, b"0" * 10_000_000])
-def test_a_signature_of_another_length_is_refused(signed, keys, signature):
+def test_signature_of_another_length_is_refused(signed, keys, signature):
     (signed / "manifest.sig").write_bytes(signature)
     with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
         Bundle.open(signed, public_key=keys[0][1])
 
 
-def test_a_signature_with_something_after_it_is_refused(signed, keys):
+def test_signature_with_trailing_bytes_is_refused(signed, keys):
     with (signed / "manifest.sig").open("ab") as file:
         file.write(b"\n")
     with pytest.raises(BundleError, match=r"manifest\.sig is not the signature of manifest\.json"):
         Bundle.open(signed, public_key=keys[0][1])
 
 
-def test_a_file_that_is_altered_together_with_its_hash_is_refused(signed, tmp_path, write, keys):
+def test_signed_bundle_is_refused_if_a_file_and_its_hash_are_altered(signed, tmp_path, write, keys):
     """Who may write the folder can make every hash right, but not the signature."""
 
     def forge(folder):
@@ -130,13 +128,13 @@ def test_a_file_that_is_altered_together_with_its_hash_is_refused(signed, tmp_pa
         Bundle.open(forged, public_key=keys[0][1])
 
 
-def test_a_file_that_is_altered_alone_is_refused_by_its_hash(signed, keys):
+def test_signed_bundle_is_refused_if_only_a_file_is_altered(signed, keys):
     (signed / "manifest.txt").write_text("altered")
     with pytest.raises(BundleError, match=r"manifest\.txt has 7 bytes, the manifest says"):
         Bundle.open(signed, public_key=keys[0][1])
 
 
-def test_an_older_version_that_was_signed_still_opens(signed, write, keys):
+def test_signed_bundle_of_an_older_version_opens(signed, write, keys):
     """A signature says who published, not when: who sets `current` may go back. docs/formats.md says so."""
     publish_folder(signed.parent, 8, write, signing_key=keys[0][0])
     (signed.parent / "current").unlink()
@@ -144,12 +142,12 @@ def test_an_older_version_that_was_signed_still_opens(signed, write, keys):
     assert Bundle.open(signed.parent, public_key=keys[0][1]).model_version == 7
 
 
-def test_a_key_without_verification_is_refused(signed, keys):
+def test_public_key_without_verify_is_refused(signed, keys):
     with pytest.raises(ValueError, match="public_key needs verify=True"):
         Bundle.open(signed, verify=False, public_key=keys[0][1])
 
 
-def test_a_bundle_that_is_open_without_a_key_is_not_taken_for_a_signed_one(tmp_path, write, keys):
+def test_shared_refuses_an_unsigned_bundle_opened_before_without_a_key(tmp_path, write, keys):
     folder = publish_folder(tmp_path / "bundles", 7, write)
     held = Bundle.shared(folder)
     with pytest.raises(BundleError, match="is not signed"):
@@ -157,7 +155,7 @@ def test_a_bundle_that_is_open_without_a_key_is_not_taken_for_a_signed_one(tmp_p
     assert Bundle.shared(folder) is held
 
 
-def test_with_one_key_one_object_is_shared(signed, keys):
+def test_shared_returns_one_object_for_one_key(signed, keys):
     held = Bundle.shared(signed, keys[0][1])
     assert Bundle.shared(signed, str(keys[0][1])) is held
 
@@ -172,7 +170,7 @@ stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 """
 
 
-def test_a_service_names_the_key_in_its_karec_toml(tmp_path, platform, keys):
+def test_open_checks_the_key_of_karec_toml(tmp_path, platform, keys):
     def write(folder):
         vectors = np.eye(len(platform.works), dtype=np.float32)
         ItemIndex.build(platform.works.ids, vectors, model_version=7).save(folder / "index.karec")
@@ -192,7 +190,7 @@ def test_a_service_names_the_key_in_its_karec_toml(tmp_path, platform, keys):
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="the openssl program is not here")
-def test_keys_of_openssl_sign_and_openssl_checks_what_was_signed(tmp_path, write):
+def test_openssl_keys_sign_and_openssl_verifies_the_signature(tmp_path, write):
     """The commands of docs/formats.md."""
 
     def openssl(*arguments):
@@ -245,14 +243,14 @@ def late(path):
         (late, r"key\.pem holds no private key in PEM"),
     ],
 )
-def test_what_is_no_private_key_is_refused_before_anything_is_written(tmp_path, write, make, message):
+def test_publish_refuses_an_invalid_private_key_before_writing(tmp_path, write, make, message):
     make(tmp_path / "key.pem")
     with pytest.raises(BundleError, match=message):
         publish_folder(tmp_path / "bundles", 7, write, signing_key=tmp_path / "key.pem")
     assert not (tmp_path / "bundles").exists()
 
 
-def test_what_is_no_public_key_is_refused(signed, tmp_path, keys):
+def test_open_refuses_an_invalid_public_key(signed, tmp_path, keys):
     with pytest.raises(BundleError, match=r"nowhere\.pem cannot be read: No such file"):
         Bundle.open(signed, public_key=tmp_path / "nowhere.pem")
     with pytest.raises(BundleError, match=r"publisher\.pem holds no public key in PEM"):
@@ -269,7 +267,7 @@ def test_what_is_no_public_key_is_refused(signed, tmp_path, keys):
         Bundle.open(signed, public_key=tmp_path / "key.pub.pem")
 
 
-def test_without_the_library_the_error_names_the_extra(signed, keys, monkeypatch):
+def test_public_key_without_cryptography_names_the_extra(signed, keys, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "cryptography", None)

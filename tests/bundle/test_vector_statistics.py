@@ -27,7 +27,7 @@ def written(tmp_path):
     return index, tmp_path / "index.karec", statistics, tmp_path / FILE
 
 
-def test_they_are_the_mean_and_the_covariance_of_all_vectors_but_zero_ones(written):
+def test_vector_statistics_are_mean_and_covariance_without_zeros(written):
     index, _, statistics, _ = written
     vectors = index.embeddings(np.arange(3, 200, dtype=np.int32)).astype(np.float64)
     covariance = np.cov(vectors.T, bias=True)
@@ -39,7 +39,7 @@ def test_they_are_the_mean_and_the_covariance_of_all_vectors_but_zero_ones(writt
     )
 
 
-def test_what_is_saved_is_what_is_opened(written):
+def test_saved_vector_statistics_open_unchanged(written):
     _, _, statistics, path = written
     opened = VectorStatistics.open(path)
     for name in ("mean", "axes", "variances"):
@@ -47,13 +47,13 @@ def test_what_is_saved_is_what_is_opened(written):
     assert (opened.model_version, opened.n_items, opened.xxh64) == (7, 197, statistics.xxh64)
 
 
-def test_vectors_that_are_all_the_same_have_statistics(tmp_path):
+def test_vector_statistics_of_equal_vectors_have_variance_1(tmp_path):
     index = ItemIndex.build(np.arange(4), np.ones((4, 3), np.float32), dtype="float32")
     index.save(tmp_path / "index.karec")
     assert (VectorStatistics.from_index(index, tmp_path / "index.karec").variances == 1.0).all()
 
 
-def test_a_file_that_was_altered_is_refused(written):
+def test_altered_vector_statistics_file_is_refused(written):
     path = written[3]
     path.write_bytes(path.read_bytes().replace(b"works=197", b"works=198"))
     with pytest.raises(BundleError, match="the checksum in its last line is not that"):
@@ -71,12 +71,12 @@ def published(tmp_path, index, statistics_of, version=7):
     return publish_folder(tmp_path / "bundles", version, write)
 
 
-def test_a_bundle_opens_with_statistics_of_its_own_index(tmp_path):
+def test_bundle_accepts_statistics_of_its_own_index(tmp_path):
     statistics = Bundle.open(published(tmp_path, an_index(), an_index())).vector_statistics
     assert statistics is not None and statistics.n_items == 197
 
 
-def test_a_bundle_without_them_has_none(tmp_path):
+def test_bundle_without_statistics_has_none(tmp_path):
     folder = publish_folder(tmp_path / "bundles", 7, lambda folder: an_index().save(folder / "index.karec"))
     assert Bundle.open(folder).vector_statistics is None
 
@@ -89,7 +89,7 @@ def test_a_bundle_without_them_has_none(tmp_path):
         (an_index(dim=5), "is of 5 dimensions, its index has 6"),
     ],
 )
-def test_statistics_of_something_else_are_refused(tmp_path, of, message):
+def test_bundle_refuses_statistics_of_another_index(tmp_path, of, message):
     folder = published(tmp_path, an_index(), of)
     with pytest.raises(BundleError, match=rf"{FILE} {re.escape(message)}"):
         Bundle.open(folder)

@@ -30,7 +30,7 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 """
 
 
-def test_the_child_reads_and_prints_nothing_and_has_its_own_session_and_one_thread(tmp_path, monkeypatch):
+def test_replay_child_has_no_streams_an_own_session_and_one_thread(tmp_path, monkeypatch):
     """The interpreter is one that first writes down how it was started."""
     folder = publish_small_bundle(tmp_path / "small").path
     program, record = tmp_path / "python", tmp_path / "record.json"
@@ -72,14 +72,14 @@ def pipes():
 
 
 @pytest.mark.parametrize("last", [{"done": True}, {"refused": "why"}])
-def test_what_a_child_tells_last_is_the_end_though_its_pipes_stay_open(pipes, last):
+def test_replay_ends_at_the_last_report_if_pipes_stay_open(pipes, last):
     pipes.tell({"ready": True}, {"part": "ranker.onnx"}, last)
     watched = _Watched(CAPS)
     watched.follow(pipes.reports, pipes.errors)
     assert (watched.last, watched.part, watched.ready, watched.overdue) == (last, "ranker.onnx", True, False)
 
 
-def test_reports_come_in_pieces(pipes):
+def test_replay_reads_reports_that_arrive_in_pieces(pipes):
     watched = _Watched(CAPS)
     for piece in (b'{"rea', b'dy": true}\n{"part": "ind', b'ex.karec"}\n{"do', b'ne": true}'):
         watched._hear(piece)
@@ -88,16 +88,14 @@ def test_reports_come_in_pieces(pipes):
     assert watched.last == {"done": True}
 
 
-def test_the_end_of_what_a_child_says_is_kept(pipes):
+def test_replay_keeps_the_last_2000_bytes_of_errors(pipes):
     watched = _Watched(CAPS)
     watched.hear_errors(b"a" * 1500)
     watched.hear_errors(b"b" * 1500)
     assert watched.said == b"a" * 500 + b"b" * 1500
 
 
-def test_a_child_may_start_for_two_minutes_and_then_has_ten_times_its_cap_and_ten_seconds_a_report(
-    pipes, monkeypatch
-):
+def test_replay_child_has_time_limits_for_start_and_each_report(pipes, monkeypatch):
     waits = []
 
     class Watching(selectors.DefaultSelector):
@@ -164,7 +162,7 @@ RANKER = BUNDLE / "ranker.onnx"
         ((READY,), 1, b"", False, f"{BUNDLE} ends the process in a replayed request with status 1"),
     ],
 )
-def test_a_refusal_tells_what_became_of_the_child(events, status, said, overdue, message):
+def test_replay_refusal_names_the_cause_of_the_childs_end(events, status, said, overdue, message):
     watched = _Watched(CAPS, overdue=overdue)
     watched._hear(b"".join(json.dumps(event).encode() + b"\n" for event in events))
     watched.hear_errors(said)
