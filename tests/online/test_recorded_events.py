@@ -84,7 +84,7 @@ def exposure(user, work, *labels, **more):
     return {"kind": "exposure", "user": user, "work": work, "labels": labels, "scene": "home", **more}
 
 
-def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, snapshot, now):
+def test_request_inputs_equal_those_of_a_new_bundle(live, folder, snapshot, now):
     """Vectors, histories, counters of the user, in the scene, and of works: every bit."""
     bundle, rng = Bundle.open(folder / "bundles"), np.random.default_rng(5)
     n = 60
@@ -118,7 +118,7 @@ def test_what_a_request_reads_is_what_a_bundle_made_now_would_say(live, folder, 
         assert len(pool) and pool.columns["logits"].tobytes() == logits.tobytes()
 
 
-def test_a_like_changes_the_next_request(live, now):
+def test_like_changes_the_user_vector_of_the_next_request(live, now):
     before = ask(live, USER, scene="city", time_ms=now)
     liked = before.items[-1].item_id
     assert live.record([exposure(USER, liked, "click", "like")], now_ms=now) == type(live.record([]))(1)
@@ -131,7 +131,7 @@ def test_a_like_changes_the_next_request(live, now):
     )
 
 
-def test_what_was_shown_does_not_come_again_unless_the_scene_says_so(live, now):
+def test_shown_items_are_repeated_only_in_scenes_that_allow_repeats(live, now):
     shown = ids_of(ask(live, USER, 5, time_ms=now))
     live.record([exposure(USER, work) for work in shown], now_ms=now)
     assert not {*shown} & {*ids_of(ask(live, USER, time_ms=now))}
@@ -139,7 +139,7 @@ def test_what_was_shown_does_not_come_again_unless_the_scene_says_so(live, now):
     assert {*shown} <= {*ids_of(ask(live, OTHER, time_ms=now))}
 
 
-def test_whom_a_user_follows_now_is_recalled_by(live, snapshot, now):
+def test_follow_source_reads_recorded_follows_and_unfollows(live, snapshot, now):
     creator = int(snapshot.works["creator_id"][0])
     live.record([{"kind": "follow", "user": STRANGER, "creator": creator}], now_ms=now)
     feed = ask(live, STRANGER, time_ms=now)
@@ -150,7 +150,7 @@ def test_whom_a_user_follows_now_is_recalled_by(live, snapshot, now):
     assert not any("follow" in item.sources for item in ask(live, STRANGER, time_ms=now))
 
 
-def test_another_service_on_the_same_log_begins_with_all_of_it(path, live, now):
+def test_restarted_service_has_the_events_of_its_log(path, live, now):
     shown = ids_of(ask(live, USER, 5, time_ms=now))
     live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
     first = ask(live, USER, time_ms=now)
@@ -161,7 +161,7 @@ def test_another_service_on_the_same_log_begins_with_all_of_it(path, live, now):
         np.testing.assert_array_equal(second.candidates.scores, first.candidates.scores)
 
 
-def test_a_store_that_is_lost_is_made_again_from_the_log(path, live, now):
+def test_lost_store_is_rebuilt_from_the_log(path, live, now):
     shown = ids_of(ask(live, USER, 5, time_ms=now))
     live.record([exposure(USER, work, "like") for work in shown], now_ms=now)
     first = ask(live, USER, time_ms=now)
@@ -171,7 +171,7 @@ def test_a_store_that_is_lost_is_made_again_from_the_log(path, live, now):
         assert ids_of(ask(again, USER, time_ms=now)) == ids_of(first)
 
 
-def test_two_services_on_one_store_count_each_event_once(path, redis, now):
+def test_shared_store_counts_each_event_of_two_services_once(path, redis, now):
     redis.empty()
     path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
     with open_hot_swap(path, None) as one, open_hot_swap(path, None) as two:
@@ -189,7 +189,7 @@ def test_two_services_on_one_store_count_each_event_once(path, redis, now):
         assert view.user.counters[0] == 12
 
 
-def test_a_store_that_comes_back_empty_while_a_service_runs_is_filled_from_the_log(path, redis, now):
+def test_store_emptied_in_operation_is_rebuilt_from_the_log(path, redis, now):
     redis.empty()
     path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\n{PATIENT}'))
     with open_hot_swap(path, None) as live:
@@ -202,7 +202,7 @@ def test_a_store_that_comes_back_empty_while_a_service_runs_is_filled_from_the_l
         assert shown[0] not in ids_of(ask(live, OTHER, time_ms=now))
 
 
-def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, now, tmp_path):
+def test_slow_or_stopped_store_degrades_pages_and_loses_no_event(path, now, tmp_path):
     redis = pytest.importorskip("redis")
     if PROGRAM is None:
         pytest.skip(WHY_NOT)
@@ -235,9 +235,7 @@ def test_a_store_that_is_gone_or_slow_degrades_answers_and_loses_nothing(path, n
 
 
 @pytest.mark.parametrize(("deadline_ms", "degraded"), [(20, True), (10_000, False)])
-def test_a_store_that_takes_a_tenth_of_a_second_is_waited_for_as_long_as_the_deadline_says(
-    path, redis, now, deadline_ms, degraded
-):
+def test_page_is_degraded_only_if_the_store_exceeds_deadline_ms(path, redis, now, deadline_ms, degraded):
     redis.empty()
     path.write_text(path.read_text().replace('"state"', f'"{redis.url}"\ndeadline_ms = {deadline_ms}'))
     clients = pytest.importorskip("redis").Redis
@@ -249,7 +247,7 @@ def test_a_store_that_takes_a_tenth_of_a_second_is_waited_for_as_long_as_the_dea
         assert (failure is not None and "the state store did not answer within 20 ms" in failure) == degraded
 
 
-def test_another_bundle_waits_for_the_store_and_brings_no_blocked_work_back(path, now, tmp_path):
+def test_reload_is_refused_until_the_store_has_blocked_items(path, now, tmp_path):
     pytest.importorskip("redis")
     if PROGRAM is None:
         pytest.skip(WHY_NOT)
@@ -274,7 +272,7 @@ def test_another_bundle_waits_for_the_store_and_brings_no_blocked_work_back(path
     redis.stop()
 
 
-def test_a_service_begins_without_its_store(path, now, tmp_path):
+def test_service_starts_without_its_store(path, now, tmp_path):
     pytest.importorskip("redis")
     path.write_text(path.read_text().replace('"state"', f'"unix://{tmp_path}/nobody"'))
     with open_hot_swap(path, None) as live:
@@ -295,7 +293,7 @@ def files_of_at_most(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_is_full_is_told_and_serves_on(live, now):
+def test_full_disk_is_reported_and_requests_continue(live, now):
     live.record([exposure(OTHER, 100)], now_ms=now)
     shown = ids_of(ask(live, USER, 5, time_ms=now))
     rows = [exposure(USER, work) for work in shown]
@@ -350,7 +348,7 @@ BAD = [
 ]
 
 
-def test_what_is_no_event_is_counted_by_its_reason_and_hides_no_other(live, now):
+def test_invalid_events_are_counted_by_reason_and_others_recorded(live, now):
     told = live.record([*(row for row, _ in BAD), exposure(USER, 100)], now_ms=now)
     assert told.events == 1
     assert told.refused == Counter(reason for _, reason in BAD)
@@ -368,19 +366,19 @@ def test_what_is_no_event_is_counted_by_its_reason_and_hides_no_other(live, now)
         ("scene", None, {}),
     ],
 )
-def test_no_value_of_a_row_raises_and_none_is_as_good_as_not_told(live, path, now, key, value, told):
+def test_record_treats_a_value_of_none_as_absent(live, path, now, key, value, told):
     assert live.record([{**exposure(USER, 100), key: value}], now_ms=now).refused == told
     events = read_events(path.parent / "events", 0, now + 1)
     assert events.request_id.tolist() == [""] * (not told)
 
 
 @pytest.mark.parametrize("moment", [1.5, "noon", 0, -5, 2**60])
-def test_a_present_that_is_no_moment_is_refused(live, moment):
+def test_record_refuses_an_invalid_now_ms(live, moment):
     with pytest.raises(ValueError, match=r"now_ms is .* expected Unix milliseconds"):
         live.record([exposure(USER, 100)], now_ms=moment)
 
 
-def test_a_store_whose_cursor_is_damaged_is_refused_by_name(path, now):
+def test_store_with_a_damaged_cursor_is_refused(path, now):
     with open_hot_swap(path, None) as live:
         live.record([exposure(USER, 100)], now_ms=now)
     store = open_store(str(path.parent / "state"))
@@ -390,7 +388,7 @@ def test_a_store_whose_cursor_is_damaged_is_refused_by_name(path, now):
         open_hot_swap(path, None)
 
 
-def test_an_event_that_is_told_twice_counts_once(live, now):
+def test_repeated_event_counts_once(live, now):
     row = exposure(STRANGER, 100, "like", id="6f1c7f52-8f4e-4a4b-9d0f-2f5f0a3e5b11", time_ms=now)
     live.record([row, row], now_ms=now)
     live.record([row], now_ms=now + 5)
@@ -398,7 +396,7 @@ def test_an_event_that_is_told_twice_counts_once(live, now):
     assert live.cascades["home"].online.view(STRANGER)[0].user.counters[0] == 1
 
 
-def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
+def test_record_accepts_events_in_columns(live, snapshot, now):
     works = snapshot.works.ids[:3]
     before = ask(live, USER, time_ms=now)
     shown = Events.from_columns(
@@ -410,7 +408,7 @@ def test_events_of_the_log_are_taken_as_they_are(live, snapshot, now):
     assert after.versions["live_batch"] == before.versions["live_batch"] + 1
 
 
-def test_a_service_that_is_dropped_without_being_closed_keeps_no_thread(path, now):
+def test_hot_swap_deleted_without_close_ends_its_thread(path, now):
     live = open_hot_swap(path, None)
     live.record([exposure(USER, 100)], now_ms=now)
     (thread,) = [each for each in threading.enumerate() if each.name == "karec-follow"]
@@ -420,7 +418,7 @@ def test_a_service_that_is_dropped_without_being_closed_keeps_no_thread(path, no
     assert not thread.is_alive()
 
 
-def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
+def test_reloaded_bundle_continues_from_the_same_log(tmp_path, now):
     pytest.importorskip("lmdb")
     path = live_config(tmp_path, state="state")
     with open_hot_swap(path, None) as live:
@@ -437,7 +435,7 @@ def test_another_bundle_goes_on_from_the_same_log(tmp_path, now):
         assert 9001 not in ids_of(ask(live, USER, time_ms=now))
 
 
-def test_a_user_who_was_shown_every_work_since_the_answer_stands_in_no_reloads_way(path, live, snapshot, now):
+def test_reload_succeeds_if_a_logged_user_was_shown_every_item(path, live, snapshot, now):
     assert len(ask(live, USER, time_ms=now))
     live.record([exposure(USER, work) for work in snapshot.works.ids.tolist()], now_ms=now)
     assert not len(ask(live, USER, time_ms=now))
@@ -445,9 +443,7 @@ def test_a_user_who_was_shown_every_work_since_the_answer_stands_in_no_reloads_w
     assert live.reload()
 
 
-def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and_store_may_not(
-    path, live, now
-):
+def test_reload_refuses_another_log_store_or_deadline(path, live, now):
     text = path.read_text()
     path.write_text(text.replace('"events"', '"events"\nmargin = 0.5\nrefresh_share = 0'))
     assert live.reload() and live.record([exposure(USER, 100)], now_ms=now).events == 1
@@ -482,7 +478,7 @@ def test_what_karec_live_alone_reads_may_change_while_a_service_runs_and_log_and
     ],
     ids=["a step that is not there", "a replayed request that gets no work"],
 )
-def test_a_table_that_comes_with_what_is_refused_leaves_no_log_and_no_store_open(path, now, before, after):
+def test_refused_reload_with_a_new_live_table_opens_no_log(path, now, before, after):
     text = path.read_text()
     without = text.replace('[live]\nstate = "state"\nevents = "events"\n', "")
     path.write_text(without)
@@ -510,13 +506,13 @@ def test_a_table_that_comes_with_what_is_refused_leaves_no_log_and_no_store_open
         ('state = "s"\nscreen = "nothing.toml"', "live.screen: "),
     ],
 )
-def test_config_check_tells_what_is_wrong_with_the_table(path, line, what):
+def test_config_mistakes_names_a_mistake_of_the_live_table(path, line, what):
     path.write_text(path.read_text().replace('state = "state"', line))
     told = config_mistakes(path)
     assert len(told) == 1 and what in told[0]
 
 
-def test_config_check_tells_every_mistake_of_the_table(path):
+def test_config_mistakes_has_every_mistake_of_the_live_table(path):
     path.write_text(
         path.read_text().replace('state = "state"', 'state = 3\nevent = "e"\ndeadline_ms = "soon"')
     )
@@ -524,7 +520,7 @@ def test_config_check_tells_every_mistake_of_the_table(path):
     assert len(told) == 3 and all(": live" in each for each in told)
 
 
-def test_without_the_table_nothing_is_kept(path):
+def test_record_raises_without_a_live_table(path):
     text = path.read_text()
     path.write_text(text[: text.index("[live]")] + text[text.index("[scenes.home]") :])
     with open_hot_swap(path, None) as live:

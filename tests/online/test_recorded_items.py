@@ -59,7 +59,7 @@ def found_by(feed, work=NEW):
     return {name for item in feed if item.item_id == work for name in item.sources}
 
 
-def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_followers(open_live, now):
+def test_new_item_is_recalled_by_model_fresh_and_follow(open_live, now):
     with open_live() as live:
         live.record([{"kind": "follow", "user": USER, "creator": CREATOR}], now_ms=now)
         assert NEW not in [item.item_id for item in ask(live, USER, time_ms=now)]
@@ -71,9 +71,7 @@ def test_a_new_work_is_recalled_at_once_by_model_fresh_and_its_creators_follower
         assert found_by(ask(again, USER, time_ms=now)) == {"follow", "model", "fresh"}
 
 
-def test_followers_find_a_new_work_whoever_knows_of_them_and_after_another_bundle_came(
-    open_live, snapshot, now
-):
+def test_follow_source_finds_new_items_for_all_current_followers(open_live, snapshot, now):
     """One follows in the bundle, one since before the upload, one since after it; a fourth one no longer."""
     follows = snapshot.relations["follows"]
     old = next(row for row in range(len(follows)) if len(follows.row_values(row)))
@@ -99,7 +97,7 @@ def test_followers_find_a_new_work_whoever_knows_of_them_and_after_another_bundl
         assert by_following() == [True, True, True, False]
 
 
-def test_a_new_work_is_recalled_by_the_song_that_a_user_favours(open_live, snapshot, now):
+def test_profile_source_finds_a_new_item_by_the_users_song(open_live, snapshot, now):
     watched = int(snapshot.works.ids[np.flatnonzero(snapshot.works["song_id"] >= 0)[0]])
     song = int(snapshot.works["song_id"][snapshot.works.lookup([watched])[0]])
     with open_live(channels='{ use = "profile", quota = 40 },') as live:
@@ -113,7 +111,7 @@ def test_a_new_work_is_recalled_by_the_song_that_a_user_favours(open_live, snaps
         assert not found_by(ask(live, 987_654, time_ms=now))
 
 
-def test_it_has_the_vector_and_the_rank_that_a_bundle_with_it_would_give(open_live, made, snapshot, now):
+def test_new_item_has_the_vector_and_logits_of_a_new_bundle(open_live, made, snapshot, now):
     said = {"song_id": 3, "type": 1, "tag": 2, "city": 1, "log_duration": 4.5}
     column = {
         name: np.append(values, np.array([0], values.dtype))
@@ -144,7 +142,7 @@ def test_it_has_the_vector_and_the_rank_that_a_bundle_with_it_would_give(open_li
         np.testing.assert_array_equal(features["history"][0, 0], history)  # the user's history knows it too
 
 
-def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_live, snapshot, now):
+def test_deleted_or_blocked_items_are_absent_from_the_next_page(open_live, snapshot, now):
     creator_of = dict(zip(snapshot.works.ids.tolist(), snapshot.works["creator_id"].tolist(), strict=True))
     with open_live() as live:
         live.record([upload(), upload(NEW + 1)], now_ms=now)
@@ -171,7 +169,7 @@ def test_what_is_deleted_or_blocked_is_in_no_feed_from_the_next_request_on(open_
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
-def test_an_edit_is_in_the_next_request(open_live, snapshot, now):
+def test_edit_changes_columns_and_vector_of_the_next_request(open_live, snapshot, now):
     work = int(snapshot.works.ids[0])
     with open_live() as live:
         index = live.cascades["home"].bundle.index
@@ -187,7 +185,7 @@ def test_an_edit_is_in_the_next_request(open_live, snapshot, now):
         ]
 
 
-def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open_live, now):
+def test_upload_values_of_wrong_type_are_missing(open_live, now):
     odd = {
         "song_id": 2**70,
         "type": "hologram",
@@ -209,7 +207,7 @@ def test_values_that_do_not_fit_are_missing_and_edits_of_nobody_are_counted(open
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
-def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_live, now):
+def test_upload_number_beyond_float64_is_missing(open_live, now):
     with open_live() as live:
         told = live.record(
             [upload(log_duration=10**400, song_id=10**400), {"kind": "exposure", "user": USER, "work": 100}],
@@ -219,7 +217,7 @@ def test_a_number_beyond_all_bounds_is_missing_and_harms_no_other_event(open_liv
         assert NEW in [item.item_id for item in ask(live, USER, time_ms=now)]
 
 
-def test_a_work_has_one_vector_in_every_process_and_after_each_start(open_live, snapshot, now):
+def test_item_vectors_are_equal_after_a_restart(open_live, snapshot, now):
     work = int(snapshot.works.ids[0])
 
     def vectors(live):
@@ -238,7 +236,7 @@ def test_a_work_has_one_vector_in_every_process_and_after_each_start(open_live, 
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_creator_is_blocked_however_an_edit_wrote_the_number(open_live, snapshot, now):
+def test_creator_block_holds_if_an_edit_wrote_the_id_as_a_float(open_live, snapshot, now):
     with open_live() as live:
         edit = {"kind": "edit", "work": NEW, "columns": {"creator_id": float(CREATOR)}}
         live.record([upload(creator=CREATOR + 1), {**edit, "time_ms": now + 1}], now_ms=now + 1)
@@ -259,9 +257,7 @@ quality = { column = "duration_s" }
 """
 
 
-def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_it_brings_it_back(
-    open_live, tmp_path, now
-):
+def test_edit_hides_an_item_while_a_hard_rule_is_violated(open_live, tmp_path, now):
     (tmp_path / "blocked.txt").write_text(f"{NEW + 1}\n")
     (tmp_path / "screen.toml").write_text(RULES)
     with open_live('screen = "screen.toml"') as live:
@@ -282,7 +278,7 @@ def test_an_edit_that_breaks_a_hard_rule_takes_the_work_out_and_one_that_heals_i
         assert live.event_counts["screened: too short"] == 1
 
 
-def test_an_upload_that_breaks_a_hard_rule_is_not_taken(open_live, tmp_path, now):
+def test_upload_that_violates_a_hard_rule_is_not_served(open_live, tmp_path, now):
     (tmp_path / "blocked.txt").write_text("8\n")
     (tmp_path / "screen.toml").write_text(
         """
@@ -313,7 +309,7 @@ quality = { column = "duration_s" }
         }
 
 
-def test_text_ids_are_kept_unchanged(tmp_path, now):
+def test_string_ids_are_recorded_and_served(tmp_path, now):
     path = live_config(tmp_path, state="state", ids=named(tmp_path))
     with open_hot_swap(path, None) as live:
         before = ask(live, "u1", time_ms=now)
@@ -342,7 +338,7 @@ def test_text_ids_are_kept_unchanged(tmp_path, now):
         assert "a new work" not in [item.item_id for item in ask(again, "u1", time_ms=now)]
 
 
-def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_path, now):
+def test_block_list_of_the_rules_accepts_string_creator_ids(tmp_path, now):
     (tmp_path / "blocked.txt").write_text("bad\n")
     (tmp_path / "screen.toml").write_text(
         'keep = 10\nuploads = "u"\nquality = { column = "v" }\n'
@@ -355,9 +351,7 @@ def test_creators_whose_ids_are_texts_are_blocked_by_the_list_of_the_rules(tmp_p
         assert "two" in feed and "one" not in feed
 
 
-def test_requests_that_run_while_works_come_and_go_see_what_was_told_before_them(
-    open_live, tmp_path, snapshot, now
-):
+def test_concurrent_requests_read_all_events_recorded_before(open_live, tmp_path, snapshot, now):
     """And while the bundle is swapped: no error, no work that was deleted, no work that was shown to the
     user."""
     ended, deleted, shown = threading.Event(), list[int](), list[int]()

@@ -81,7 +81,7 @@ def until(seen):
         assert time.monotonic() < end
 
 
-def test_a_refresh_is_in_the_index_that_serves_and_a_pinned_request_keeps_its_own(worker, now):
+def test_refresh_replaces_served_vectors_except_in_pinned_requests(worker, now):
     live = worker()
     bundle = bundle_of(live)
     ids = np.asarray(bundle.snapshot.works.ids)
@@ -95,7 +95,7 @@ def test_a_refresh_is_in_the_index_that_serves_and_a_pinned_request_keeps_its_ow
     assert not ask(live, USER, time_ms=now).degraded
 
 
-def test_a_refresh_leaves_edits_blocks_and_adjustments_as_they_were_told(worker, now):
+def test_refresh_keeps_edits_blocks_and_adjustments(worker, now):
     live = worker()
     bundle = bundle_of(live)
     edited, blocked, adjusted, other = bundle.snapshot.works.ids[:4].tolist()
@@ -118,7 +118,7 @@ def test_a_refresh_leaves_edits_blocks_and_adjustments_as_they_were_told(worker,
     assert bundle.index.scores(none, ids=[blocked, adjusted, other]).tolist() == [-np.inf, 3.0, 0.0]
 
 
-def test_a_model_that_rolls_in_goes_on_after_the_reload_and_ends_the_former_one(worker, made, now):
+def test_rollout_of_the_next_model_version_ends_after_a_reload(worker, made, now):
     live = worker()
     before = bundle_of(live)
     refresh(before, now)
@@ -139,7 +139,7 @@ def test_a_model_that_rolls_in_goes_on_after_the_reload_and_ends_the_former_one(
     np.testing.assert_allclose(bundle.index.scores(one, ids=ids[:1]), [2 * (one @ one)], rtol=1e-3)
 
 
-def test_who_begins_late_has_what_was_refreshed_before(worker, now):
+def test_later_worker_has_the_refreshed_vectors(worker, now):
     live = worker()
     refresh(bundle_of(live), now)
     live.close()
@@ -148,7 +148,7 @@ def test_who_begins_late_has_what_was_refreshed_before(worker, now):
     np.testing.assert_array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK))
 
 
-def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, caplog):
+def test_damaged_shard_is_logged_once_and_old_vectors_are_kept(worker, now, caplog):
     live = worker()
     bundle = bundle_of(live)
     ids = np.asarray(bundle.snapshot.works.ids)
@@ -167,7 +167,7 @@ def test_a_damaged_shard_is_told_once_and_what_served_serves_on(worker, now, cap
     np.testing.assert_array_equal(vectors(bundle_of(live).index, ids), was)
 
 
-def test_a_damaged_shard_takes_no_edit_back(worker, now):
+def test_damaged_shard_does_not_undo_an_edit(worker, now):
     live = worker()
     bundle = bundle_of(live)
     live.close()
@@ -192,7 +192,7 @@ def test_a_damaged_shard_takes_no_edit_back(worker, now):
     np.testing.assert_array_equal(vectors(bundle.index, [edited]), was)
 
 
-def test_whatever_a_refresh_meets_the_thread_that_follows_it_goes_on(worker, now, caplog):
+def test_library_follower_logs_an_error_and_continues(worker, now, caplog):
     def broken():
         raise RuntimeError("a tower fails")
 
@@ -203,7 +203,7 @@ def test_whatever_a_refresh_meets_the_thread_that_follows_it_goes_on(worker, now
     assert "refreshed vectors are not taken: a tower fails" in caplog.text
 
 
-def test_an_adjustment_reaches_all_workers_and_the_works_that_come_after_it(worker, now):
+def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
     one, two = worker("one"), worker("two")
     work = int(bundle_of(one).snapshot.works.ids[3])
     rows = [
@@ -236,7 +236,7 @@ def test_an_adjustment_reaches_all_workers_and_the_works_that_come_after_it(work
         ({"work": 100, "offset": 1, "factor": 2}, "unknown key 'factor'"),
     ],
 )
-def test_what_is_no_adjustment_is_refused_by_its_reason(worker, now, row, why):
+def test_invalid_adjustment_is_refused_with_its_reason(worker, now, row, why):
     live = worker()
     told = live.record([{"kind": "adjust", **row}], now_ms=now)
     assert (told.events, told.refused) == (0, {why: 1})
