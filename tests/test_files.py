@@ -31,7 +31,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_when_its_block_ends_and_not_before(tmp_path):
+def test_file_aside_creates_the_file_at_the_end_of_its_block(tmp_path):
     path = tmp_path / "there"
     with file_aside(path) as file:
         file.write(b"whole")
@@ -42,18 +42,18 @@ def test_a_file_appears_when_its_block_ends_and_not_before(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [str, os.fsencode, lambda path: path])
-def test_a_path_may_be_text_bytes_or_a_path(tmp_path, kind):
+def test_write_text_aside_accepts_str_bytes_and_path(tmp_path, kind):
     write_text_aside(kind(tmp_path / "wörk"), "text")
     assert (tmp_path / "wörk").read_text() == "text"
 
 
-def test_a_name_without_a_folder_is_in_the_current_one(tmp_path, monkeypatch):
+def test_write_text_aside_puts_a_bare_name_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_text_aside("here", "text")
     assert names(tmp_path) == ["here"]
 
 
-def test_a_block_that_raises_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_file_aside_keeps_only_the_old_file_if_its_block_raises(tmp_path):
     path = tmp_path / "there"
     path.write_bytes(b"old")
     write_and_stop(path, b"new" * 100_000)
@@ -71,7 +71,7 @@ with file_aside(sys.argv[1]) as file:
 """
 
 
-def test_a_process_killed_in_the_block_leaves_the_old_file(tmp_path):
+def test_file_aside_keeps_the_old_file_if_the_process_is_killed(tmp_path):
     path = tmp_path / "there"
     path.write_bytes(b"old")
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
@@ -81,7 +81,7 @@ def test_a_process_killed_in_the_block_leaves_the_old_file(tmp_path):
     assert left.endswith(".tmp")
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_one_and_what_a_living_one_writes_stays(tmp_path):
+def test_file_aside_removes_only_leftovers_of_killed_writers(tmp_path):
     path = tmp_path / "there"
     subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     (tmp_path / "there.and.not.this.tmp").write_bytes(b"another's")
@@ -93,7 +93,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_one_and_what_a_living_one_
     assert path.read_bytes() == b"of the living"
 
 
-def test_a_name_that_is_taken_is_passed_over(tmp_path):
+def test_file_aside_skips_temporary_names_that_exist(tmp_path):
     """Process ids repeat in containers, and a file system without locks keeps what a killed process left."""
     number = int(write_and_stop(tmp_path / "there").rsplit("-", 1)[1].removesuffix(".tmp"))
     for taken in range(number + 1, number + 4):
@@ -115,7 +115,7 @@ except OSError as error:
 """
 
 
-def test_a_disk_that_takes_no_more_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_file_aside_keeps_only_the_old_file_if_the_disk_is_full(tmp_path):
     path = tmp_path / "there"
     path.write_bytes(b"old")
     done = subprocess.run([sys.executable, "-c", FULL, str(path)], check=True, capture_output=True, text=True)
@@ -124,7 +124,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_file_and_nothing_beside_it(tmp
     assert names(tmp_path) == ["there"]
 
 
-def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+def test_write_text_aside_replaces_only_regular_files(tmp_path):
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "folder").mkdir()
@@ -136,12 +136,12 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     assert names(tmp_path) == ["fifo", "file", "folder", "link"]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_write_text_aside_names_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         write_text_aside(tmp_path / "nowhere" / "file", "text")
 
 
-def test_writers_of_one_path_at_once_leave_one_whole_file(tmp_path):
+def test_concurrent_writers_of_one_path_leave_one_whole_file(tmp_path):
     path = tmp_path / "there"
     texts = [str(at) * 50_000 for at in range(8)]
     with ThreadPoolExecutor(8) as threads:
@@ -150,7 +150,7 @@ def test_writers_of_one_path_at_once_leave_one_whole_file(tmp_path):
     assert names(tmp_path) == ["there"]
 
 
-def test_a_file_is_no_leftover_before_it_is_in_place(tmp_path, monkeypatch):
+def test_remove_leftovers_keeps_a_file_that_is_being_renamed(tmp_path, monkeypatch):
     """Another writer of the path looks for leftovers at the last moment before the rename."""
     rename = os.rename
 
@@ -163,7 +163,7 @@ def test_a_file_is_no_leftover_before_it_is_in_place(tmp_path, monkeypatch):
     assert (tmp_path / "there").read_text() == "text"
 
 
-def test_a_folder_appears_filled(tmp_path):
+def test_folder_aside_creates_the_folder_with_its_contents(tmp_path):
     final = tmp_path / "v1"
     with folder_aside(final) as aside:
         os.mkdir(os.path.join(aside, "inner"))
@@ -174,13 +174,13 @@ def test_a_folder_appears_filled(tmp_path):
     assert names(tmp_path) == ["v1"]
 
 
-def test_a_folder_whose_block_raises_leaves_nothing(tmp_path):
+def test_folder_aside_leaves_nothing_if_its_block_raises(tmp_path):
     with pytest.raises(Stopped), folder_aside(tmp_path / "v1"):
         raise Stopped
     assert names(tmp_path) == []
 
 
-def test_a_folder_replaces_nothing_not_even_an_empty_folder(tmp_path):
+def test_folder_aside_refuses_an_existing_folder(tmp_path):
     (tmp_path / "v1").mkdir()
     with pytest.raises(FileExistsError, match="v1"), folder_aside(tmp_path / "v1"):
         pass
@@ -189,14 +189,14 @@ def test_a_folder_replaces_nothing_not_even_an_empty_folder(tmp_path):
     assert names(tmp_path) == ["v1", "v2"]
 
 
-def test_a_link_moves_from_one_target_to_the_next(tmp_path):
+def test_link_aside_replaces_the_target_of_a_link(tmp_path):
     for target in ("v1", "v2"):
         link_aside(tmp_path / "current", target)
         assert os.readlink(tmp_path / "current") == target
     assert names(tmp_path) == ["current"]
 
 
-def test_a_link_replaces_links_alone(tmp_path):
+def test_link_aside_refuses_to_replace_a_file(tmp_path):
     (tmp_path / "current").write_text("a file")
     with pytest.raises(FileExistsError, match="not a symbolic link"):
         link_aside(tmp_path / "current", "v1")

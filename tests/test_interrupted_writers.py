@@ -57,7 +57,7 @@ def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_killed_at_any_call_it_leaves_the_old_or_the_new(writer, read, old, tmp_path):
+def test_writer_killed_at_any_call_leaves_old_or_new_contents(writer, read, old, tmp_path):
     whole = writer.write(copied(old, tmp_path / "whole"), "new")
     assert (whole.status, read(tmp_path / "whole")) == (0, "new")
     found = []
@@ -72,9 +72,7 @@ def test_killed_at_any_call_it_leaves_the_old_or_the_new(writer, read, old, tmp_
     assert found[0] == "old"
 
 
-def test_a_power_cut_after_any_call_leaves_the_old_or_the_new_and_after_the_last_the_new(
-    writer, read, old, tmp_path
-):
+def test_power_cut_after_any_call_leaves_old_or_new_contents(writer, read, old, tmp_path):
     folder = copied(old, tmp_path / "cut")
     disk = Disk(folder)
     whole = writer.write(folder, "new")
@@ -88,7 +86,7 @@ def test_a_power_cut_after_any_call_leaves_the_old_or_the_new_and_after_the_last
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
-def test_an_error_of_any_call_is_raised_and_leaves_the_old_and_no_litter(writer, read, old, tmp_path, error):
+def test_writer_raises_the_error_of_any_call_and_leaves_no_files(writer, read, old, tmp_path, error):
     """Once the new is in place, the error of an fsync may leave it there."""
     if writer.name == "retiring":
         pytest.skip("its errors are those of publishing, and then warnings")

@@ -68,7 +68,7 @@ def public_names() -> str:
     return "\n".join(found) + "\n"
 
 
-def test_public_names_and_signatures_are_as_published():
+def test_public_names_and_signatures_equal_the_golden_file():
     now, published = public_names(), GOLDEN.read_text(encoding="utf-8")
     difference = "\n".join(
         difflib.unified_diff(published.splitlines(), now.splitlines(), "published", "now", n=0)

@@ -118,7 +118,7 @@ def plant(folder, module, imported):
         file.write(f"\n\ndef planted():\n    import {imported}\n")
 
 
-def test_the_import_rules_hold(package):
+def test_import_rules_are_satisfied(package):
     done = lint(package)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(CONTRACTS)} kept, 0 broken" in done.stdout
@@ -142,13 +142,13 @@ def broken(package, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("module", "imported", "rule"), FORBIDDEN)
-def test_each_rule_can_be_broken(broken, module, imported, rule):
+def test_import_rule_refuses_a_forbidden_import(broken, module, imported, rule):
     """A rule that nothing can break is none: with the forbidden import in, the linter names it."""
     (name,) = [contract["name"] for contract in CONTRACTS if contract["id"] == rule]
     assert f"{module} -> {imported} (l." in broken[name], broken[name]
 
 
-def test_every_rule_is_broken_by_some_import(broken):
+def test_import_rules_have_a_forbidden_example_each(broken):
     assert {rule for _, _, rule in FORBIDDEN} == {contract["id"] for contract in CONTRACTS} - {"no-circles"}
 
 
@@ -188,26 +188,26 @@ def circles(imports):
     }
 
 
-def test_no_module_imports_itself_by_way_of_others(package):
+def test_modules_have_no_import_cycle(package):
     assert circles({m: others for m, others in imports_of(package).items() if m != "karec"}) == set()
 
 
 @pytest.mark.parametrize("where", ["def planted():", "if TYPE_CHECKING:"])
-def test_a_circle_is_found_inside_functions_and_for_types_alone(package, tmp_path, where):
+def test_import_cycle_is_found_in_functions_and_type_checking(package, tmp_path, where):
     folder = shutil.copytree(package, tmp_path, dirs_exist_ok=True)
     with open(folder / "karec" / "catalog" / "table.py", "a") as file:
         file.write(f"\n\nfrom typing import TYPE_CHECKING\n\n{where}\n    import karec.catalog.snapshot\n")
     assert {"karec.catalog.table", "karec.catalog.snapshot"} in circles(imports_of(folder))
 
 
-def test_every_outside_package_has_its_rule(package):
+def test_external_packages_have_an_import_rule(package):
     """A package that no contract names could be imported anywhere, as NumPy and msgspec may."""
     named = {name for contract in CONTRACTS for name in contract.get("forbidden_modules", [])}
     outside = {name for name in imports_of(package) if not name.startswith("karec")}
     assert outside - named - set(sys.stdlib_module_names) == {"numpy", "msgspec"}
 
 
-def test_every_folder_of_the_package_is_a_package(package):
+def test_package_folders_have_an_init_file(package):
     """Without __init__.py a folder is invisible to the import rules."""
     folders = {path.parent for path in (package / "karec").rglob("*.py")}
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []

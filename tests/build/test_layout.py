@@ -14,7 +14,7 @@ OF_NO_ROOM = {
 SHARED = {"cli/demo", "data/own", "index/ids"}  # tests that share fixtures of their own
 
 
-def test_every_folder_of_tests_is_a_room_of_the_package():
+def test_folders_of_tests_have_the_name_of_a_package():
     strangers = set()
     for file in (ROOT / "tests").rglob("*.py"):
         folder = file.parent.relative_to(ROOT / "tests")

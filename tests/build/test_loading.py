@@ -21,11 +21,11 @@ def loaded_after(code):
     return set(done.stdout.split())
 
 
-def test_importing_karec_loads_nothing_heavy():
+def test_import_karec_loads_no_heavy_package():
     assert not loaded_after("import karec").intersection(HEAVY)
 
 
-def test_every_public_name_is_there():
+def test_public_names_are_attributes_of_karec():
     import karec
 
     for name in {*dir(karec)} - {"__version__"}:
@@ -34,7 +34,7 @@ def test_every_public_name_is_there():
         karec.nothing_of_the_kind  # noqa: B018
 
 
-def test_importing_karec_learn_loads_nothing_heavy():
+def test_import_karec_learn_loads_no_learning_package():
     assert not loaded_after("import karec.learn, karec.learn.settings.settings").intersection(ONLY_FOR_LEARNING)
 
 
@@ -50,7 +50,7 @@ for name in (*arrays, "pipeline", "steps", "exposure", "online", "bundle", "conf
 """
 
 
-def test_serving_never_loads_what_only_learning_needs():
+def test_serving_loads_no_learning_package():
     loaded = loaded_after(SERVING)
     assert "karec.steps.selectors.inner_product" in loaded and "karec.steps.hydrators.ranker" in loaded
     assert not loaded.intersection(ONLY_FOR_LEARNING)
@@ -89,7 +89,7 @@ assert before == after, (before, after)
 """
 
 
-def test_importing_every_module_does_nothing_else(tmp_path):
+def test_import_of_every_module_has_no_side_effect(tmp_path):
     """No file, no thread, no word, no change to the process; but OpenMP must hear how to wait before torch
     loads it."""
     command, told = [sys.executable, "-c", EVERY_MODULE], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
@@ -98,7 +98,7 @@ def test_importing_every_module_does_nothing_else(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_checkout_that_is_not_built_says_how_to_build_it(tmp_path):
+def test_import_without_the_extension_names_the_build_command(tmp_path):
     """Whatever of karec is imported first, and without the import hook of this tree's own editable
     install."""
     not_copied = shutil.ignore_patterns("*.so", "__pycache__", "kernels")

@@ -64,7 +64,7 @@ def pip(python, *arguments, cwd):
     run(python, "-m", "pip", "install", "--disable-pip-version-check", *arguments, cwd=cwd)
 
 
-def test_installs_twice_from_one_tree(tree, python, tmp_path):
+def test_package_installs_twice_from_one_tree(tree, python, tmp_path):
     """The second time, the programs that the first one's CMake cache names are gone, and C++ is not compiled
     again."""
     compiled = []
@@ -82,7 +82,7 @@ def test_editable_install_uses_the_tree(tree, python, tmp_path):
     assert str(tree / "karec") in run(python, "-c", USE, cwd=tree)
 
 
-def test_the_sdist_builds_alone(tree, python, tmp_path):
+def test_sdist_builds_without_the_tree(tree, python, tmp_path):
     run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path / "dist", ".", cwd=tree)
     (sdist,) = (tmp_path / "dist").glob("karec-*.tar.gz")
     with tarfile.open(sdist) as archive:

@@ -20,14 +20,14 @@ class Slow:
         return 7
 
 
-def test_a_value_is_computed_once_and_kept():
+def test_computed_once_keeps_the_first_value():
     one = Slow()
     one.go_on.set()
     assert (one.value, one.value, one.computed) == (7, 7, 1)
     assert Slow.value.__doc__ == "What it is."
 
 
-def test_another_instance_and_a_child_of_fork_do_not_wait_for_one_that_computes():
+def test_computed_once_does_not_block_other_instances_or_forks():
     slow, quick = Slow(), Slow()
     quick.go_on.set()
     thread = threading.Thread(target=lambda: slow.value)

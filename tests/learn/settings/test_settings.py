@@ -57,16 +57,16 @@ def as_toml(value):
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def test_an_empty_file_is_the_built_in_settings(tmp_path):
+def test_empty_file_gives_the_default_settings(tmp_path):
     assert read(tmp_path, "") == TrainSettings()
 
 
-def test_the_built_in_settings_can_be_written_key_by_key(tmp_path):
+def test_default_settings_can_be_written_key_by_key(tmp_path):
     text = "\n".join(f"{name} = {as_toml(value)}" for name, value, _ in every_setting())
     assert read(tmp_path, text) == TrainSettings()
 
 
-def test_each_table_is_a_section(tmp_path):
+def test_settings_read_each_table_as_a_section(tmp_path):
     text = 'fusion = {click = 2}\n[ranker]\nkind = "lr"\nepochs = 5\n[optimizer]\nlearning_rate = 1\n'
     settings = read(tmp_path, text + "[evaluation]\nbaselines = []")
     expected = {"ranker": {"kind": "lr", "epochs": 5}, "optimizer": {"learning_rate": 1.0}}
@@ -84,7 +84,7 @@ def test_docs_have_the_default_and_meaning_of_every_setting():
         )
 
 
-def test_every_number_has_a_range():
+def test_numeric_settings_have_a_range():
     for name, value, kind in every_setting():
         if isinstance(value, int | float) and not isinstance(value, bool):
             (meta,) = kind.__metadata__
@@ -92,18 +92,18 @@ def test_every_number_has_a_range():
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_sets_its_keys(tmp_path, recipe):
+def test_recipe_sets_its_keys(tmp_path, recipe):
     settings = read(tmp_path, f'seed = 3\n[distil]\nrecipe = "{recipe}"')
     assert settings == TrainSettings().replace(seed=3, distil={"recipe": recipe, **RECIPES[recipe]["distil"]})
 
 
-def test_the_defaults_are_those_of_the_recipe_for_logs_with_impressions(dataset):
+def test_default_distil_settings_are_those_of_recipe_list(dataset):
     distil = TrainSettings().replace(towers={"matching": False}).resolve(dataset).distil
     assert distil == TrainSettings().with_recipe("list").distil
     assert TrainSettings().replace(distil={"recipe": "list"}).distil == distil
 
 
-def test_a_log_of_positives_alone_is_retrieved_from_unless_the_settings_say_otherwise(dataset, tmp_path):
+def test_resolve_selects_recipe_retrieval_for_logs_of_positives(dataset, tmp_path):
     positives = dataclasses.replace(dataset, drawn=0.5)
     found = TrainSettings().resolve(positives)
     assert found.distil == TrainSettings().with_recipe("retrieval").distil
@@ -113,12 +113,12 @@ def test_a_log_of_positives_alone_is_retrieved_from_unless_the_settings_say_othe
     assert read(tmp_path, "[features]\nmin_count = 7").resolve(positives).features.min_count == 7
 
 
-def test_ids_need_more_rows_where_there_are_more_than_a_million(dataset):
+def test_min_count_grows_above_a_million_rows(dataset):
     assert [min_count(rows) for rows in (1, 10**6, 4 * 10**6, 10**8)] == [20, 20, 40, 200]
     assert TrainSettings().resolve(dataset).features.min_count == 20
 
 
-def test_a_key_overrules_the_recipe(tmp_path):
+def test_key_overrides_the_recipe(tmp_path):
     distil = read(tmp_path, '[distil]\nsoft_weight = 0.25\nrecipe = "retrieval"').distil
     assert (distil.soft_weight, distil.retrieval_weight) == (
         0.25,
@@ -175,7 +175,7 @@ def test_a_key_overrules_the_recipe(tmp_path):
         ("distil = 3", "distil: expected a table, got 3"),
     ],
 )
-def test_wrong_keys_types_and_ranges_are_refused_with_file_and_place(tmp_path, text, message):
+def test_settings_refuse_wrong_keys_types_and_ranges_with_place(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         read(tmp_path, text)
     assert "train.toml" in str(caught.value)
@@ -205,12 +205,12 @@ def test_read_run_settings_leaves_out_removed_keys(tmp_path):
         read_run_settings(tmp_path, {"settings": settings})
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_settings_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
         TrainSettings.from_toml(tmp_path / "absent.toml")
 
 
-def test_whole_numbers_from_python_become_floats_where_floats_are_wanted():
+def test_settings_convert_integers_to_floats():
     """An int among weights made an integer array, which a division by their sum could not fill."""
     settings = TrainSettings(fusion={"click": 1}, optimizer=OptimizerSettings(learning_rate=1))
     assert [type(value) for value in (settings.fusion["click"], settings.optimizer.learning_rate)] == [
@@ -229,12 +229,12 @@ def test_whole_numbers_from_python_become_floats_where_floats_are_wanted():
         (lambda: RankerSettings(kind="svm"), "kind = 'svm', expected one of"),
     ],
 )
-def test_values_from_python_are_checked_too(make, message):
+def test_settings_check_values_from_python(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
 
 
-def test_what_settings_leave_to_the_data_the_data_say(dataset):
+def test_resolve_takes_absent_settings_from_the_data(dataset):
     settings = TrainSettings().resolve(dataset)
     assert settings.fusion == {"click": 1.0, "long_view": 1.0, "like": 2.0}
     assert settings.ranker.auxiliary == ("follow", "play_time")
@@ -251,7 +251,7 @@ def test_what_settings_leave_to_the_data_the_data_say(dataset):
     ("rows", "ranker", "members", "towers"),
     [(10, 3, 4, 5), (256_000, 2, 4, 2), (512_000, 1, 1, 1), (600_000, 1, 1, 1), (0, 3, 4, 5)],
 )
-def test_a_quick_training_makes_as_many_passes_as_a_first_look_needs(rows, ranker, members, towers):
+def test_quick_settings_have_epochs_by_row_count(rows, ranker, members, towers):
     quick = TrainSettings().quick(rows)
     assert (quick.ranker.epochs, quick.ranker.members, quick.towers.epochs) == (ranker, members, towers)
     assert quick.towers.matching and quick.features.history_length == 30 and quick.evaluation.resamples == 50
@@ -270,7 +270,7 @@ def shown_to(dataset, *, creators, enjoyed):
     )
 
 
-def test_where_towers_match_by_themselves_steps_are_larger_and_passes_fewer(dataset):
+def test_matching_towers_have_larger_batches_and_fewer_epochs(dataset):
     n = len(dataset.snapshot.works)
     matched = TrainSettings().resolve(shown_to(dataset, creators=n // 4, enjoyed=1))
     assert (matched.optimizer.batch_size, matched.ranker.epochs, matched.towers.epochs) == (512, 2, 3)
@@ -281,7 +281,7 @@ def test_where_towers_match_by_themselves_steps_are_larger_and_passes_fewer(data
     assert (plain.optimizer, plain.ranker.epochs, plain.towers.epochs) == (TrainSettings().optimizer, 3, 5)
 
 
-def test_towers_match_where_histories_are_long_and_creators_have_several_works(dataset):
+def test_matching_is_on_for_long_histories_and_repeated_creators(dataset):
     n = len(dataset.snapshot.works)
     for creators, enjoyed, expected in ((n // 4, 1, True), (n // 4, 0, False), (n, 1, False)):
         shown = shown_to(dataset, creators=creators, enjoyed=enjoyed)
@@ -299,7 +299,7 @@ def test_towers_match_where_histories_are_long_and_creators_have_several_works(d
     assert TrainSettings().resolve(bare).towers.matching is False
 
 
-def test_a_history_counts_what_was_before_the_log_and_what_training_days_add(dataset):
+def test_median_history_counts_items_before_and_in_training_days(dataset):
     """The median over training rows, so that a user with many rows counts as often."""
     train = dataset.split()[0]
     enjoyed = dataset.snapshot.meaning.is_enjoyed(train.labels)
