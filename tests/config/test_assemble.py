@@ -77,7 +77,7 @@ def config(tmp_path, platform):
     return path
 
 
-def test_a_scene_runs_as_written(config):
+def test_scene_runs_the_configured_steps(config):
     cascade = karec.open(config)
     assert [source.name for source in cascade.recall.sources] == ["popular", "new"]
     assert [source.on_failure for source in cascade.recall.sources] == ["fail", "skip"]
@@ -96,7 +96,7 @@ def test_a_scene_runs_as_written(config):
     assert feed.trace.stage_sizes()["recall"] == 8
 
 
-def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is_left_out(config):
+def test_recall_orders_sources_by_priority_and_drops_consumed_items(config):
     keys = 'candidates = 8\nconsumed = ["history"]'
     text = GOOD.replace("candidates = 8", keys, 1).replace(
         "draws = 0, on", "draws = 0, min_items = 2, priority = 1, on", 1
@@ -110,33 +110,33 @@ def test_channels_stand_by_priority_with_their_floors_and_what_users_consumed_is
     assert found.ids.tolist() == [101, 102, 103, 109, 108, 107, 106, 105], "user 1 watched 100 and 104"
 
 
-def test_the_trace_tells_what_a_channel_s_works_have_in_common(config):
+def test_trace_has_the_reason_of_each_source(config):
     traces = karec.open(config).run(Request(user_id=1, k=4)).trace.steps
     assert [trace.reason for trace in traces[:2]] == [Popular.reason, Fresh.reason] and all(
         trace.reason for trace in traces[:2]
     )
 
 
-def test_a_channel_with_a_deadline_says_so(config):
+def test_source_with_timeout_ms_counts_its_calls(config):
     config.write_text(GOOD.replace("draws = 0, on", "draws = 0, timeout_ms = 60_000, on", 1))
     cascade = karec.open(config)
     feed = cascade.run(Request(user_id=1, k=4))
     assert not feed.degraded and cascade.recall.counts()["new"].calls == 1
 
 
-def test_the_bundle_of_a_config_is_the_one_that_its_scenes_share(config):
+def test_open_bundle_returns_the_bundle_of_the_scenes(config):
     bundle = open_bundle(config)
     assert bundle.path == (config.parent / "bundles" / "v0000000007").resolve()
     assert karec.open(config).bundle is bundle
 
 
-def test_scenes_are_apart(config):
+def test_scene_runs_only_its_own_sources(config):
     assert scene_names(config) == ["home", "city"]
     feed = karec.open(config, scene="city").run(Request(user_id=1, k=3, scene="city"))
     assert [item.item_id for item in feed] == [100, 101, 102]
 
 
-def test_a_step_of_ones_own_needs_no_registration(config):
+def test_step_outside_karec_needs_no_registration(config):
     config.write_text(
         GOOD.replace('{ use = "top_k" }', f'{{ use = "{__name__}:Even", modulus = 5 }}, {{ use = "top_k" }}')
     )
@@ -264,7 +264,7 @@ def test_a_step_of_ones_own_needs_no_registration(config):
         ('use = "popular"', 'use = "community"', "the source community needs the users' column 'community'"),
     ],
 )
-def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, new, message):
+def test_open_refuses_wrong_keys_types_and_steps_with_their_place(config, old, new, message):
     floored = (
         GOOD.replace("draws = 0, on", "draws = 0, min_items = 4, on") if "min_items of" in message else GOOD
     )
@@ -274,7 +274,7 @@ def test_wrong_keys_types_and_steps_are_refused_with_their_place(config, old, ne
         karec.open(config)
 
 
-def test_a_scene_that_is_not_there_is_named(config):
+def test_open_names_an_unknown_scene(config):
     with pytest.raises(
         ConfigError,
         match=r"no scene 'hme' \(did you mean 'home'\?\); it has \['city', "
@@ -283,12 +283,12 @@ def test_a_scene_that_is_not_there_is_named(config):
         karec.open(config, scene="hme")
 
 
-def test_a_config_without_scenes_is_refused(config):
+def test_open_refuses_a_config_without_scenes(config):
     config.write_text('bundle = "bundles"\n[scenes]\n')
     with pytest.raises(ConfigError, match="scenes is empty"):
         karec.open(config)
 
 
-def test_a_config_that_is_not_there_is_named(tmp_path):
+def test_load_cascade_names_a_missing_config(tmp_path):
     with pytest.raises(ConfigError, match=r"karec\.toml cannot be read"):
         load_cascade(tmp_path / "karec.toml", "home", Bundle(tmp_path, 1, {}))

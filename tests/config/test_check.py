@@ -152,7 +152,7 @@ MORE = [
 @pytest.mark.parametrize(
     ("bad", "every"), [(BAD, EVERY), (MORE_BAD, MORE)], ids=["wrong entries", "wrong keys"]
 )
-def test_every_mistake_is_told_with_its_line_and_hides_no_other(tmp_path, bad, every):
+def test_config_check_reports_every_mistake_with_its_line(tmp_path, bad, every):
     path = tmp_path / "karec.toml"
     path.write_text(bad)
     found = config_mistakes(path)
@@ -161,7 +161,7 @@ def test_every_mistake_is_told_with_its_line_and_hides_no_other(tmp_path, bad, e
         assert re.match(rf"{re.escape(str(path))}:{number}: .*{message}", line), (line, number, message)
 
 
-def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
+def test_config_check_accepts_a_correct_file(write_config):
     path = write_config(GOOD)
     assert config_mistakes(path) == []
     assert main(["config", "check", str(path)]) == 0
@@ -210,7 +210,7 @@ def test_a_good_file_has_none_with_a_bundle_and_without(write_config):
         ),
     ],
 )
-def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, line, message):
+def test_config_check_covers_needs_and_sizes_without_a_bundle(tmp_path, old, new, line, message):
     assert old in GOOD
     path = tmp_path / "karec.toml"
     path.write_text(GOOD.replace(old, new, 1))
@@ -218,7 +218,7 @@ def test_without_a_bundle_the_chain_and_sizes_are_looked_at(tmp_path, old, new, 
     assert found and re.search(rf":{line}: .*{message}", found[0]), found
 
 
-def test_exposures_that_are_reported_need_a_log_that_takes_them(tmp_path):
+def test_serve_exposure_shown_needs_the_table_live(tmp_path):
     path = tmp_path / "karec.toml"
     for value, message in (
         (
@@ -235,13 +235,13 @@ def test_exposures_that_are_reported_need_a_log_that_takes_them(tmp_path):
     assert config_mistakes(path) == []
 
 
-def test_a_mistake_that_scenes_inherit_is_told_once(tmp_path):
+def test_config_check_reports_an_inherited_mistake_once(tmp_path):
     path = tmp_path / "karec.toml"
     path.write_text(GOOD.replace('use = "fresh", quota = 4', 'use = "fresh", quota = 4, decay = 1'))
     assert len(config_mistakes(path)) == 1
 
 
-def test_with_a_bundle_columns_are_looked_at_too(write_config, capsys):
+def test_config_check_covers_columns_with_a_bundle(write_config, capsys):
     path = write_config(GOOD.replace("song_id", "sung_id"))
     assert config_mistakes(path) == []
     with pytest.raises(SystemExit) as ended:
@@ -258,7 +258,7 @@ def test_with_a_bundle_columns_are_looked_at_too(write_config, capsys):
     )
 
 
-def test_with_a_bundle_every_step_that_does_not_fit_is_told(write_config, capsys):
+def test_config_check_reports_every_wrong_step_with_a_bundle(write_config, capsys):
     text = GOOD.replace("song_id", "sung_id").replace(
         '"fresh", quota = 4', '"popular", segment = "cty", quota = 4'
     )
@@ -268,7 +268,7 @@ def test_with_a_bundle_every_step_that_does_not_fit_is_told(write_config, capsys
     assert "segment = 'cty'" in first and "no column 'sung_id' (did you mean 'song_id'?)" in second
 
 
-def test_without_a_bundle_a_note_says_what_was_not_looked_at(tmp_path, capsys):
+def test_config_check_notes_unchecked_columns_without_a_bundle(tmp_path, capsys):
     path = tmp_path / "karec.toml"
     path.write_text(GOOD)
     assert main(["config", "check", str(path)]) == 0
@@ -276,7 +276,7 @@ def test_without_a_bundle_a_note_says_what_was_not_looked_at(tmp_path, capsys):
     assert told.out == f"{path}: no mistake\n" and "columns and models were not looked at" in told.err
 
 
-def test_a_file_that_is_no_toml_is_one_line(tmp_path, capsys):
+def test_config_check_reports_a_file_that_is_not_toml_in_one_line(tmp_path, capsys):
     path = tmp_path / "karec.toml"
     path.write_text(GOOD + "\n[scenes.home]\n")
     assert main(["config", "check", str(path)]) == 2
@@ -288,7 +288,7 @@ def test_a_file_that_is_no_toml_is_one_line(tmp_path, capsys):
     )
 
 
-def test_an_unknown_scene_is_refused(write_config):
+def test_config_mistakes_refuses_an_unknown_scene(write_config):
     with pytest.raises(ConfigError, match=r"no scene 'hoem' \(did you mean 'home'\?\)"):
         config_mistakes(write_config(GOOD), "hoem")
 
@@ -307,7 +307,7 @@ def facts_of(cascade):
 
 
 @pytest.mark.parametrize("scene", ["home", "live"])
-def test_what_is_shown_loads_to_the_same_cascade(write_config, scene):
+def test_effective_config_loads_to_the_same_cascade(write_config, scene):
     path = write_config(GOOD)
     shown = path.with_name("shown.toml")
     shown.write_text(effective_config(path, scene))
@@ -318,7 +318,7 @@ def test_what_is_shown_loads_to_the_same_cascade(write_config, scene):
         assert mine.items() <= other.items()
 
 
-def test_each_value_is_shown_with_where_it_comes_from(write_config):
+def test_effective_config_names_the_line_of_each_value(write_config):
     text = effective_config(write_config(GOOD), "live")
     for value, where in (
         ('use = "popular"', "line 4, scenes.home"),
@@ -333,7 +333,7 @@ def test_each_value_is_shown_with_where_it_comes_from(write_config):
 
 
 @pytest.mark.parametrize("name", [HOME_SCENE, *OTHERS])
-def test_the_templates_have_no_mistake_and_are_shown(tmp_path, name):
+def test_templates_have_no_mistake_and_an_effective_config(tmp_path, name):
     texts = [
         files("karec.config").joinpath(f"templates/{each}.toml").read_text() for each in {HOME_SCENE, name}
     ]

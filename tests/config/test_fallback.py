@@ -74,7 +74,7 @@ def test_wrong_fallback_is_refused_with_and_without_a_bundle(tmp_path, write_con
         load_cascade(write_config(path.read_text()), "home")
 
 
-def test_substitute_of_a_source_is_refused(write_config):
+def test_load_refuses_the_removed_key_substitute_of_a_source(write_config):
     text = TEXT.replace("quota = 4 }", 'quota = 4, substitute = "nothing" }')
     with pytest.raises(ConfigError, match="the key 'substitute' was removed"):
         load_cascade(write_config(text), "home")

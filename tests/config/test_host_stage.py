@@ -44,7 +44,7 @@ def source(path):
     return path.read_text().splitlines()[1].removeprefix("scene home source=")
 
 
-def test_the_file_names_its_scene_and_the_hash_of_its_source(exported):
+def test_exported_stage_names_its_scene_and_the_hash_of_its_source(exported):
     lines = exported.read_text().splitlines()
     assert lines[0] == "karec-prerank 1"
     assert lines[2:4] == ["step index_rows", "step inner_product k=5"]
@@ -67,7 +67,7 @@ EVERY_STEP = f"""[
 ]"""
 
 
-def test_every_step_is_written_with_all_its_settings_defaults_included(config):
+def test_exported_stage_has_all_settings_and_defaults_of_each_step(config):
     config.write_text(
         TEXT.replace('[{ use = "index_rows" }, { use = "inner_product", k = "prerank" }]', EVERY_STEP, 1)
     )
@@ -102,13 +102,13 @@ def test_every_step_is_written_with_all_its_settings_defaults_included(config):
         ),
     ],
 )
-def test_a_step_that_a_host_does_not_run_is_refused_by_name(config, step, message):
+def test_export_refuses_a_step_that_runs_only_in_python_by_name(config, step, message):
     config.write_text(TEXT.replace('{ use = "index_rows" }', f'{{ use = "index_rows" }}, {step}', 1))
     with pytest.raises(ConfigError, match=message):
         export_stage(config, "home", "prerank", config.parent / "prerank.txt")
 
 
-def test_similarity_of_one_s_own_vectors_is_refused():
+def test_export_refuses_similarity_of_own_vectors():
     columns = {"audio_00": np.ones(3, np.float32)}
     snapshot = Snapshot(1, Table(np.arange(3), columns), Table(np.arange(1), {}), {}, {})
     index, bundle = (
@@ -125,7 +125,7 @@ def test_similarity_of_one_s_own_vectors_is_refused():
         step_line(step)
 
 
-def test_a_file_that_is_absent_or_something_else_is_refused(config, tmp_path):
+def test_check_export_refuses_a_missing_or_foreign_file(config, tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.txt cannot be read: No such file or directory$"):
         check_export(config, "home", "prerank", tmp_path / "absent.txt")
     other = tmp_path / "other.txt"
@@ -147,7 +147,7 @@ def test_a_file_that_is_absent_or_something_else_is_refused(config, tmp_path):
         ("quota = 8", "quota = 7", False),
     ],
 )
-def test_a_stage_is_stale_when_its_own_table_or_counts_change(config, exported, old, new, stale):
+def test_exported_stage_is_stale_if_its_table_or_limits_change(config, exported, old, new, stale):
     check_export(config, "home", "prerank", exported)
     before = source(exported)
     config.write_text(TEXT.replace(old, new, 1))
@@ -162,13 +162,13 @@ def test_a_stage_is_stale_when_its_own_table_or_counts_change(config, exported, 
     assert (source(exported) != before) == stale
 
 
-def test_an_altered_file_is_stale_though_its_source_is_not(config, exported):
+def test_exported_stage_is_stale_if_its_file_was_edited(config, exported):
     exported.write_text(exported.read_text().replace("k=5", "k=6"))
     with pytest.raises(ConfigError, match="is stale: it was edited, or another version of karec wrote it"):
         check_export(config, "home", "prerank", exported)
 
 
-def test_a_karec_toml_is_not_taken_for_an_export_nor_an_export_for_a_karec_toml(config, exported):
+def test_config_and_exported_stage_are_refused_in_place_of_each_other(config, exported):
     with pytest.raises(
         ConfigError,
         match=r"karec\.toml is a karec\.toml, expected a file of karec export stage$",
@@ -180,7 +180,7 @@ def test_a_karec_toml_is_not_taken_for_an_export_nor_an_export_for_a_karec_toml(
         load_cascade(exported, "home")
 
 
-def test_the_command_says_whether_an_export_is_stale(config, exported, capsys):
+def test_export_stage_check_reports_a_stale_file(config, exported, capsys):
     command = ["export", "stage", "--config", str(config), "--out", str(exported), "--check"]
     assert cli.main(command) == 0
     assert capsys.readouterr().out.endswith("prerank.txt is what karec export stage would write\n")

@@ -34,7 +34,7 @@ def live(write_config):
     return lambda changes: Config.read(write_config(HOME + changes)).scene("live")
 
 
-def test_another_step_takes_an_entrys_place_without_its_keys(live):
+def test_entry_of_another_step_inherits_no_keys(live):
     scene = live('stages.prerank.steps.inner_product = { use = "live_indicators" }\nlimits.prerank = false\n')
     assert scene.stages[0]["steps"] == [
         {"use": "index_rows"},
@@ -42,12 +42,12 @@ def test_another_step_takes_an_entrys_place_without_its_keys(live):
     ]
 
 
-def test_the_same_step_keeps_the_keys_that_are_not_told(live):
+def test_entry_of_the_same_step_keeps_its_other_keys(live):
     scene = live('recall.popular = { use = "popular", on_failure = "skip" }\n')
     assert scene.recall[0] == {"use": "popular", "quota": 5, "on_failure": "skip"}
 
 
-def test_an_entry_is_added_before_another(live):
+def test_entry_with_before_is_added_before_another(live):
     scene = live(
         'stages.prerank.steps.not_shown = { use = "not_shown", before = "inner_product" }\n'
         'stages.extra = { steps = [{ use = "index_rows" }], before = "rank" }\n'
@@ -57,7 +57,7 @@ def test_an_entry_is_added_before_another(live):
     assert "before" not in scene.stages[0]["steps"][1]
 
 
-def test_an_inherited_entry_is_moved_before_another(live):
+def test_inherited_entry_with_before_is_moved_before_another(live):
     scene = live('recall.new.before = "popular"\n')
     assert [channel["use"] for channel in scene.recall] == ["fresh", "popular"]
     assert scene.recall[0] == {"use": "fresh", "quota": 4, "name": "new"}
@@ -84,7 +84,7 @@ def test_an_inherited_entry_is_moved_before_another(live):
         ),
     ],
 )
-def test_a_change_that_fits_nothing_is_refused_with_its_place(live, change, message):
+def test_scene_refuses_a_wrong_before_or_exposure_key_with_its_place(live, change, message):
     with pytest.raises(ConfigError, match=message):
         live(change + "\n")
 
@@ -99,11 +99,11 @@ def test_exposure_is_changed_key_by_key(live):
     assert live("exposure.targets = false\n").exposure == {"explore": 1}
 
 
-def test_a_scene_may_want_nothing_of_the_inherited_exposure(live):
+def test_false_removes_the_inherited_exposure(live):
     assert live("exposure = false\n").exposure is None
 
 
-def test_merging_changes_neither_table():
+def test_merge_changes_neither_table():
     parent = {"limits": {"recall": 3}, "recall": [{"use": "popular", "quota": 5}], "stages": []}
     child = {
         "limits": {"recall": 2},

@@ -55,14 +55,14 @@ def bundle(path):
     return Bundle.open(path.parent / "bundles")
 
 
-def test_the_scenes_of_a_file_come_in_its_order_on_its_one_bundle(path):
+def test_load_cascades_keeps_file_order_and_shares_one_bundle(path):
     cascades = load_cascades(path)
     assert list(cascades) == ["home", "city"]
     assert all(cascade.bundle is open_bundle(path) for cascade in cascades.values())
     assert cascades["city"].scene == "city"
 
 
-def test_a_bundle_at_hand_is_taken_in_place_of_the_configs(path, bundle):
+def test_loaders_use_a_given_bundle_instead_of_that_of_the_config(path, bundle):
     cascades = load_cascades(path, bundle)
     assert [cascade.bundle for cascade in cascades.values()] == [bundle, bundle]
     assert load_cascade(path, "city", bundle).bundle is bundle
@@ -75,7 +75,7 @@ def test_a_bundle_at_hand_is_taken_in_place_of_the_configs(path, bundle):
             load(path)
 
 
-def test_a_stage_is_loaded_alone_as_the_cascade_has_it(path):
+def test_load_stage_builds_the_same_stage_as_the_cascade(path):
     bundle = open_bundle(path)
     stage = load_stage(path, "city", "rank")
     assert stage.name == "rank" and [step.name for step in stage.steps] == ["Looks", "top_k"]
@@ -84,7 +84,7 @@ def test_a_stage_is_loaded_alone_as_the_cascade_has_it(path):
     assert karec.open(path).stages[1].steps[0].config_folder == path.parent
 
 
-def test_a_stage_that_is_not_there_or_wrong_is_refused_with_its_place(path):
+def test_load_stage_refuses_an_unknown_or_wrong_stage_with_its_place(path):
     with pytest.raises(
         ConfigError,
         match=r"scenes\.city \(inherits home\)\.stages: no stage 'prernk' \(did you mean 'prerank'\?\); "
@@ -107,7 +107,7 @@ def test_a_stage_that_is_not_there_or_wrong_is_refused_with_its_place(path):
         lambda path: export_stage(path, "home", "prerank", path.parent / "prerank.txt"),
     ],
 )
-def test_a_config_that_names_a_key_loads_no_unsigned_bundle(path, load):
+def test_config_with_a_bundle_key_refuses_an_unsigned_bundle(path, load):
     public = Ed25519PrivateKey.generate().public_key()
     (path.parent / "key.pem").write_bytes(
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -7,7 +7,7 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_step.py"
 
 
-def test_the_example_of_a_step_and_a_channel_of_ones_own_runs(tmp_path):
+def test_own_step_example_runs_its_filter_and_source(tmp_path):
     done = subprocess.run(
         [sys.executable, EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -32,13 +32,13 @@ def steps_of(cascade):
     return {stage.name: [step.name for step in stage.steps] for stage in cascade.stages}
 
 
-def test_counts_are_named_by_steps(write_config):
+def test_step_k_may_name_a_limit(write_config):
     home = scene(write_config, "", "home")
     assert home.limit == 8
     assert home.stages[0]["steps"][1] == {"use": "top_k", "k": 6}
 
 
-def test_a_quota_may_name_a_count_too(write_config):
+def test_quota_may_name_a_limit(write_config):
     text = HOME.replace("quota = 4", 'quota = "new"') + "[scenes.live]\ninherits = 'home'\nlimits.new = 3\n"
     with pytest.raises(
         ConfigError, match=r"recall\[1\]: quota = 'new', expected a whole number or the name of a limit"
@@ -47,7 +47,7 @@ def test_a_quota_may_name_a_count_too(write_config):
     assert Config.read(write_config(text)).scene("live").recall[1]["quota"] == 3
 
 
-def test_the_older_key_candidates_still_limits_recall(write_config):
+def test_candidates_key_limits_recall(write_config):
     text = HOME.replace("recall = 8\n", "").replace("[scenes.home]", "[scenes.home]\ncandidates = 7")
     assert Config.read(write_config(text)).scene("home").limit == 7
 
@@ -77,19 +77,19 @@ def test_the_older_key_candidates_still_limits_recall(write_config):
         ("[scenes.home]", '[scenes.home]\ninherits = "home"', "home: inherits in a circle: home → home"),
     ],
 )
-def test_a_mistake_in_counts_or_parents_is_named(write_config, old, new, message):
+def test_scene_names_a_mistake_in_limits_or_inherits(write_config, old, new, message):
     assert old in HOME
     with pytest.raises(ConfigError, match=message):
         Config.read(write_config(HOME.replace(old, new, 1))).scene("home")
 
 
-def test_a_circle_of_several_scenes_is_named(write_config):
+def test_scene_names_a_circle_of_several_inherited_scenes(write_config):
     circle = '[scenes.a]\ninherits = "b"\n[scenes.b]\ninherits = "c"\n[scenes.c]\ninherits = "b"\n'
     with pytest.raises(ConfigError, match=r"scenes\.c: inherits in a circle: b → c → b"):
         scene(write_config, circle, "a")
 
 
-def test_a_scene_that_says_nothing_is_its_parent(write_config):
+def test_scene_without_changes_equals_its_parent(write_config):
     home, live = (
         scene(write_config, "[scenes.live]\ninherits = 'home'\n", name) for name in ("home", "live")
     )
@@ -101,14 +101,14 @@ def test_a_scene_that_says_nothing_is_its_parent(write_config):
     )
 
 
-def test_top_level_keys_replace_and_counts_replace_one_by_one(write_config):
+def test_scene_replaces_inherited_keys_whole_and_limits_by_name(write_config):
     text = "[scenes.live]\ninherits = 'home'\nrecall = [{ use = 'fresh', quota = 2 }]\nlimits.prerank = 5\n"
     live = scene(write_config, text)
     assert live.recall == [{"use": "fresh", "quota": 2}]
     assert (live.limit, live.stages[0]["steps"][1]["k"]) == (8, 5)
 
 
-def test_entries_are_overridden_left_out_and_added_by_name(write_config):
+def test_scene_overrides_removes_and_adds_entries_by_name(write_config):
     text = """
 [scenes.live]
 inherits = "home"
@@ -125,7 +125,7 @@ stages.prerank.steps.top_k.k = 4
     assert len(live.run(Request(1, k=3, scene="live"))) == 3
 
 
-def test_false_leaves_out_an_inherited_count(write_config):
+def test_false_removes_an_inherited_limit(write_config):
     text = (
         "[scenes.live]\ninherits = 'home'\ncandidates = 3\nstages.prerank.steps.top_k.k = 2\n"
         "limits = { recall = false, prerank = false }\n"
@@ -136,7 +136,7 @@ def test_false_leaves_out_an_inherited_count(write_config):
         scene(write_config, "[scenes.live]\ninherits = 'home'\nlimits.prerank = false\n")
 
 
-def test_a_grandchild_inherits_what_its_parent_changed(write_config):
+def test_scene_inherits_the_changes_of_its_parent(write_config):
     text = (
         "[scenes.live]\ninherits = 'home'\nrecall.new.quota = 2\n[scenes.late]\ninherits = 'live'\n"
         "limits.recall = 5\n"
@@ -175,13 +175,13 @@ def test_a_grandchild_inherits_what_its_parent_changed(write_config):
         ("inherit = 'home'", r"live \(inherits home\): unknown key 'inherit' \(did you mean 'inherits'\?\)"),
     ],
 )
-def test_a_change_that_fits_nothing_is_named(write_config, change, message):
+def test_scene_names_a_change_of_an_unknown_entry(write_config, change, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_cascade(write_config(HOME + f"[scenes.live]\ninherits = 'home'\n{change}\n"), "live")
     assert "\n" not in str(caught.value)
 
 
-def test_entries_by_name_need_something_to_inherit(write_config):
+def test_entries_by_name_need_an_inherited_list(write_config):
     text = HOME.replace(
         'recall = [{ use = "popular", quota = 5 }, { use = "fresh", quota = 4, name = "new" }]', ""
     )
@@ -191,7 +191,7 @@ def test_entries_by_name_need_something_to_inherit(write_config):
         Config.read(write_config(text + "[scenes.home.recall.popular]\nquota = 1\n")).scene("home")
 
 
-def test_entries_are_added_where_the_parent_has_none(write_config):
+def test_scene_adds_entries_if_its_parent_has_none(write_config):
     live = scene(
         write_config,
         """
@@ -208,7 +208,7 @@ stages.rank.steps.cut = { use = "top_k" }
     assert live.stages == [{"name": "rank", "steps": [{"name": "cut", "use": "top_k"}]}]
 
 
-def test_a_step_of_ones_own_is_overridden_by_the_name_of_its_class(write_config):
+def test_step_outside_karec_is_overridden_by_its_class_name(write_config):
     live = scene(
         write_config,
         """
@@ -238,7 +238,7 @@ recall.Near = false
         ),
     ],
 )
-def test_a_list_whose_entries_cannot_be_named_is_refused(write_config, recall, message):
+def test_scene_refuses_changes_by_name_of_a_list_without_unique_names(write_config, recall, message):
     with pytest.raises(ConfigError, match=message):
         scene(
             write_config,
@@ -246,14 +246,14 @@ def test_a_list_whose_entries_cannot_be_named_is_refused(write_config, recall, m
         )
 
 
-def test_a_scene_that_is_no_table_is_refused_with_its_place(write_config):
+def test_config_refuses_a_scene_that_is_not_a_table_with_its_place(write_config):
     with pytest.raises(ConfigError, match=r"scenes\.live: must be a table$"):
         Config.read(write_config(HOME.replace("[scenes.home]", "[scenes]\nlive = 5\n[scenes.home]"))).scene(
             "live"
         )
 
 
-def test_all_scenes_are_loaded_by_name(write_config):
+def test_load_cascades_loads_all_scenes_by_name(write_config):
     cascades = load_cascades(write_config(HOME + "[scenes.live]\ninherits = 'home'\n"))
     assert list(cascades) == ["home", "live"]
     assert [len(cascade.run(Request(1, k=2, scene=name))) for name, cascade in cascades.items()] == [2, 2]

@@ -43,23 +43,23 @@ def errors(text):
     return [error.message for error in VALIDATOR.iter_errors(tomllib.loads(text))]
 
 
-def test_the_schema_is_one():
+def test_config_schema_is_a_valid_json_schema():
     Draft202012Validator.check_schema(config_schema())
 
 
-def test_every_step_is_described():
+def test_config_schema_describes_every_step():
     defs = config_schema()["$defs"]
     steps = set(step_classes()) - set(ADDED)
     assert steps | {FALLBACK} <= set(defs) and not set(ADDED) & set(defs)
     assert all(defs[use]["description"] for use in steps)
 
 
-def test_templates_pass():
+def test_config_schema_accepts_the_templates():
     for template in files("karec.config").joinpath("templates").iterdir():
         assert errors(template.read_text(encoding="utf-8")) == [], template.name
 
 
-def test_inherited_changes_steps_of_ones_own_and_rules_pass():
+def test_config_schema_accepts_inherited_changes_own_steps_and_rules():
     assert errors(HOME) == []
 
 
@@ -93,10 +93,10 @@ def test_inherited_changes_steps_of_ones_own_and_rules_pass():
         ("[scenes.home]", "bundle = 5\n[scenes.home]"),
     ],
 )
-def test_what_is_refused_is_refused_by_the_schema_too(old, new):
+def test_config_schema_rejects_wrong_keys_and_values(old, new):
     assert old in HOME
     assert errors(HOME.replace(old, new, 1))
 
 
-def test_a_file_without_scenes_is_refused():
+def test_config_schema_rejects_a_file_without_scenes():
     assert errors("bundle = 'b'\n") and errors("bundle = 'b'\nscenes = {}\n")

@@ -30,13 +30,13 @@ def path(write_config):
     return write_config(TEXT)
 
 
-def test_cascades_that_are_built_apart_share_one_bundle(path):
+def test_cascades_share_one_bundle_if_opened_separately(path):
     home, live = (karec.open(path, scene) for scene in ("home", "live"))
     assert home.bundle is live.bundle
     assert home.recall.sources[0].snapshot is live.recall.sources[0].snapshot
 
 
-def test_scenes_share_the_slots_that_the_file_asks_for(write_config):
+def test_scenes_share_the_configured_number_of_threads(write_config):
     path = write_config("threads = 3\n" + TEXT)
     assert [cascade.threads for cascade in load_cascades(path).values()] == [3, 3]
     assert karec.open(write_config(TEXT)).threads is None
@@ -50,13 +50,13 @@ def test_scenes_share_the_slots_that_the_file_asks_for(write_config):
         ("2.5", "threads = 2.5, expected int"),
     ],
 )
-def test_a_number_of_threads_that_makes_no_sense_is_named(write_config, threads, message):
+def test_open_names_a_wrong_number_of_threads(write_config, threads, message):
     path = write_config(f"threads = {threads}\n" + TEXT)
     with pytest.raises(ConfigError, match=f"karec.toml: {message}"):
         karec.open(path)
 
 
-def test_scenes_share_postings_families_and_popular_works(path):
+def test_scenes_share_postings_families_and_popular_items(path):
     cascades = load_cascades(path)
     (profile, social, popular), others = (cascade.recall.sources for cascade in cascades.values())
     assert isinstance(profile, Profile) and isinstance(social, Social)
@@ -66,7 +66,7 @@ def test_scenes_share_postings_families_and_popular_works(path):
     assert popular.best is others[2].best
 
 
-def test_a_new_version_is_another_bundle_and_one_that_nobody_holds_is_freed(path):
+def test_shared_bundle_changes_with_its_version_and_is_freed_if_unused(path):
     first = Bundle.shared(path.parent / "bundles")
     assert Bundle.shared(path.parent / "bundles") is first
     assert Bundle.shared(first.path) is first
@@ -79,7 +79,7 @@ def test_a_new_version_is_another_bundle_and_one_that_nobody_holds_is_freed(path
     assert gone() is None
 
 
-def test_threads_that_ask_at_once_get_one_index_and_one_snapshot(path):
+def test_shared_bundle_is_opened_once_by_concurrent_threads(path):
     found, barrier = [], threading.Barrier(8)
 
     def ask():

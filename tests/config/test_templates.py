@@ -46,7 +46,7 @@ def asked(config, bundle):
     return ask
 
 
-def test_all_scenes_of_one_config_stand_on_one_bundle_and_serve(config, bundle):
+def test_template_scenes_of_one_config_share_a_bundle_and_return_pages(config, bundle):
     cascades = load_cascades(config, bundle)
     assert list(cascades) == [HOME, *OTHERS]
     for name, cascade in cascades.items():
@@ -90,7 +90,7 @@ def test_fallbacks_of_a_scene_fill_the_page(config, bundle, scene):
 @pytest.mark.parametrize(
     ("scene", "kind"), [("song_request", "song"), ("creators", "creator"), ("live", "live"), ("room", "room")]
 )
-def test_a_scene_of_a_kind_recommends_items_of_the_kind_alone(asked, bundle, scene, kind):
+def test_scene_with_an_item_type_recommends_only_items_of_this_type(asked, bundle, scene, kind):
     items = set(bundle.item_type(kind).snapshot.works.ids.tolist())
     ids = asked(scene).candidates.ids.tolist()
     assert ids
@@ -98,7 +98,7 @@ def test_a_scene_of_a_kind_recommends_items_of_the_kind_alone(asked, bundle, sce
     assert not items & set(bundle.snapshot.works.ids.tolist())
 
 
-def test_following_shows_works_of_followed_creators_alone(asked, bundle):
+def test_following_scene_shows_only_items_of_followed_creators(asked, bundle):
     works, follows = bundle.snapshot.works, bundle.snapshot.relations["follows"]
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
         rows = works.lookup(asked("following", user).candidates.ids)
@@ -106,20 +106,20 @@ def test_following_shows_works_of_followed_creators_alone(asked, bundle):
     assert any(len(asked("following", user)) for user in range(1, 5))
 
 
-def test_the_city_shows_works_of_the_users_city_alone(asked, bundle):
+def test_city_scene_shows_only_items_of_the_users_city(asked, bundle):
     works, users = bundle.snapshot.works, bundle.snapshot.users
     for row, user in enumerate(users.ids.tolist()):
         rows = works.lookup(asked("city", user).candidates.ids)
         assert set(works["city"][rows].tolist()) <= {int(users["city"][row])}
 
 
-def test_a_user_whom_nobody_knows_is_of_no_city_and_follows_nobody(asked):
+def test_unknown_user_gets_no_items_by_city_or_followed_creators(asked):
     assert len(asked("city", 999)) == 0
     assert len(asked("following", 999)) == 0
     assert len(asked("creators", 999)) > 0
 
 
-def test_creators_are_neither_oneself_nor_followed_already(asked, bundle):
+def test_creators_scene_leaves_out_the_user_and_followed_creators(asked, bundle):
     follows = bundle.snapshot.relations["follows"]
     for row, user in enumerate(bundle.snapshot.users.ids.tolist()):
         shown = set(asked("creators", user).candidates.ids.tolist())
@@ -131,7 +131,7 @@ def test_creators_are_neither_oneself_nor_followed_already(asked, bundle):
 
 
 @pytest.mark.parametrize(("scene", "kind"), [("live", "live"), ("room", "room")])
-def test_only_rooms_that_are_on_are_shown_and_that_changes_without_publishing(asked, bundle, scene, kind):
+def test_room_scenes_show_only_open_rooms_after_each_set_open(asked, bundle, scene, kind):
     read = bundle.item_type(kind)
     on = FIRST[kind] + np.array([1, 4, 5])
     for ids in (on, on[:1], np.empty(0, np.int64), on):
@@ -140,7 +140,7 @@ def test_only_rooms_that_are_on_are_shown_and_that_changes_without_publishing(as
     read.set_open(read.snapshot.works.ids)
 
 
-def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, config, bundle):
+def test_live_scene_orders_by_expected_watch_time_if_share_is_1(asked, config, bundle):
     text = config.read_text()
     blind = config.parent / "blind.toml"
     blind.write_text(text.replace("share = 0.25, weights = { watch_1m", "share = 1.0, weights = { watch_1m"))
@@ -152,7 +152,7 @@ def test_rooms_are_ordered_by_expected_time_where_the_towers_say_nothing(asked, 
     assert feed.items[0].item_id == last
 
 
-def test_comments_are_of_different_people(asked, bundle):
+def test_comment_scene_shows_items_of_different_creators(asked, bundle):
     works = bundle.snapshot.works
     creators = works["creator_id"][works.lookup(asked("comment", k=5).candidates.ids)].tolist()
     assert len(creators) == len(set(creators)) == 5
@@ -187,7 +187,7 @@ def test_comments_are_of_different_people(asked, bundle):
         (('column = "city"', 'column = "town"'), r"the item index has no column 'town'; it has"),
     ],
 )
-def test_a_scene_that_cannot_be_is_refused_by_name_when_it_is_built(config, bundle, changed, told):
+def test_load_cascades_refuses_a_wrong_template_scene_by_name(config, bundle, changed, told):
     text = config.read_text()
     assert changed[0] in text
     wrong = config.parent / "wrong.toml"
@@ -196,7 +196,7 @@ def test_a_scene_that_cannot_be_is_refused_by_name_when_it_is_built(config, bund
         load_cascades(wrong, bundle)
 
 
-def test_templates_that_are_not_there_or_have_no_items_are_refused_by_name():
+def test_added_scene_text_refuses_unknown_templates_and_item_types():
     with pytest.raises(ConfigError, match=r"no template of a scene 'lives' \(did you mean 'live'\?\)"):
         added_scene_text("lives", HOME, {})
     with pytest.raises(
@@ -205,11 +205,11 @@ def test_templates_that_are_not_there_or_have_no_items_are_refused_by_name():
         added_scene_text("live", HOME, {"song": ()})
 
 
-def test_a_step_that_reads_a_column_which_the_kind_lacks_is_left_out():
+def test_template_leaves_out_a_step_if_its_column_is_missing():
     step = 'column = "accompaniment"'
     assert step in added_scene_text("song_request", HOME, {"song": ("accompaniment",)})
     assert step not in added_scene_text("song_request", HOME, {"song": ("tag",)})
 
 
-def test_a_template_inherits_the_main_scene_of_its_config():
+def test_template_inherits_the_main_scene_of_its_config():
     assert 'inherits = "feed"' in added_scene_text("city", "feed", {})

@@ -70,7 +70,7 @@ def of(step):
 ROWS, PRODUCT = '{ use = "index_rows" }', '{ use = "inner_product", k = 5, on_failure = "skip" }'
 
 
-def test_a_missing_user_tower_is_refused_even_by_a_step_that_may_be_skipped(build):
+def test_load_refuses_a_missing_user_tower_if_the_step_may_be_skipped(build):
     with pytest.raises(ConfigError) as caught:
         build(f"{ROWS}, {PRODUCT}")
     assert str(caught.value).endswith(
@@ -79,7 +79,7 @@ def test_a_missing_user_tower_is_refused_even_by_a_step_that_may_be_skipped(buil
     )
 
 
-def test_the_chain_is_whole_with_a_tower_of_ones_own(build):
+def test_query_hydrator_outside_karec_satisfies_the_needs_of_later_steps(build):
     assert len(build(f"{ROWS}, {PRODUCT}", f"[{of(GivesVector)}]").run(Request(1, k=3))) == 3
 
 
@@ -102,7 +102,7 @@ def test_the_chain_is_whole_with_a_tower_of_ones_own(build):
         ),
     ],
 )
-def test_what_a_stage_lacks_is_named_with_the_step_that_gives_it(build, prerank, message):
+def test_load_names_a_missing_need_and_the_step_that_gives_it(build, prerank, message):
     with pytest.raises(ConfigError, match=message):
         build(prerank, f"[{of(GivesVector)}]")
 
@@ -110,7 +110,7 @@ def test_what_a_stage_lacks_is_named_with_the_step_that_gives_it(build, prerank,
 SKIPPED_VECTOR = "[" + of(GivesVector).replace("}", ', on_failure = "skip" }') + "]"
 
 
-def test_what_a_skipped_step_gives_serves_only_steps_that_may_be_skipped(build):
+def test_output_of_a_skippable_step_satisfies_only_skippable_steps(build):
     must_not_fail = '{ use = "inner_product", k = 5 }'
     with pytest.raises(ConfigError) as caught:
         build(f"{ROWS}, {must_not_fail}", SKIPPED_VECTOR)
@@ -126,7 +126,7 @@ def test_what_a_skipped_step_gives_serves_only_steps_that_may_be_skipped(build):
     )
 
 
-def test_when_the_tower_fails_the_steps_that_ask_with_its_vector_say_so(build, monkeypatch):
+def test_page_names_steps_without_user_vector_if_the_tower_fails(build, monkeypatch):
     def fails(step, request):
         raise Unavailable("the tower is down")
 
@@ -138,7 +138,7 @@ def test_when_the_tower_fails_the_steps_that_ask_with_its_vector_say_so(build, m
     assert "the request has no user_vector: the step that gives it failed" in failures[1]
 
 
-def test_a_recall_channel_is_part_of_the_chain(write_config):
+def test_load_refuses_a_source_without_its_needs(write_config):
     text = SCENE.replace("REQUEST", "[]").replace("PRERANK", ROWS).replace("OBSERVERS", "[]")
     text = text.replace('use = "popular", quota = 8', 'use = "model", quota = 8, on_failure = "skip"')
     with pytest.raises(
@@ -147,14 +147,14 @@ def test_a_recall_channel_is_part_of_the_chain(write_config):
         load_cascade(write_config(text), "home")
 
 
-def test_an_observer_needs_what_some_stage_gives(build):
+def test_load_refuses_a_side_effect_without_its_needs(build):
     with pytest.raises(
         ConfigError, match=r"side_effects\[0\]: the step Watches needs column\.logits: put ranker into a st"
     ):
         build(ROWS, observers=f"[{of(Watches)}]")
 
 
-def test_a_step_that_declares_nothing_needs_nothing(build):
+def test_step_without_declared_needs_has_no_needs(build):
     assert len(build(of(SaysNothing)).run(Request(1, k=3))) == 3
 
 
@@ -165,7 +165,7 @@ class NeedsVector(QueryHydrator):
         return {}
 
 
-def test_a_request_hydrator_needs_what_those_before_it_give(build):
+def test_query_hydrator_needs_the_output_of_earlier_query_hydrators(build):
     build(ROWS, request=f"[{of(GivesVector)}, {of(NeedsVector)}]")
     with pytest.raises(
         ConfigError,
@@ -175,7 +175,7 @@ def test_a_request_hydrator_needs_what_those_before_it_give(build):
         build(ROWS, request=f"[{of(NeedsVector)}, {of(GivesVector)}]")
 
 
-def test_an_observer_that_would_fail_the_answer_is_refused(build):
+def test_load_refuses_a_side_effect_with_on_failure(build):
     observer = of(Watches).replace("}", ', on_failure = "fail" }')
     with pytest.raises(
         ConfigError,
@@ -192,7 +192,7 @@ class WatchesNothing(SideEffect):
         return None
 
 
-def test_an_observer_that_watches_a_stage_that_is_not_there_is_refused(build):
+def test_load_refuses_a_side_effect_of_an_unknown_stage(build):
     with pytest.raises(
         ConfigError,
         match=r"side_effects\[0\]: WatchesNothing reads the stage 'rerank'; there are \['prerank', "
@@ -201,7 +201,7 @@ def test_an_observer_that_watches_a_stage_that_is_not_there_is_refused(build):
         build(ROWS, observers=f"[{of(WatchesNothing)}]")
 
 
-def test_a_scene_without_recall_is_refused(write_config):
+def test_load_refuses_a_scene_without_recall(write_config):
     text = SCENE.replace("REQUEST", "[]").replace("PRERANK", ROWS).replace("OBSERVERS", "[]")
     text = text.replace('[{ use = "popular", quota = 8 }]', "[]")
     with pytest.raises(
