@@ -70,7 +70,7 @@ def cascade(*sources, observers=(), stages=None):
     return Cascade("home", (Knows(),), Recall(tuple(sources), merger), stages, observers, {"model": 7})
 
 
-def test_the_best_works_come_out_and_know_who_found_them():
+def test_page_has_the_best_items_with_their_sources():
     feed = cascade().run(Request(user_id=5, k=2))
     assert [item.item_id for item in feed.items] == [4, 3]
     assert [item.sources for item in feed] == [("b",), ("a", "b")]
@@ -79,7 +79,7 @@ def test_the_best_works_come_out_and_know_who_found_them():
     assert len(feed) == 2
 
 
-def test_every_step_is_in_the_trace_in_order():
+def test_trace_has_every_step_in_order():
     trace = cascade(observers=[Remembers()]).run(Request(user_id=5, k=2)).trace
     assert [(s.stage, s.step, s.n_in, s.n_out) for s in trace.steps] == [
         ("request", "knows", 0, -1),
@@ -92,7 +92,7 @@ def test_every_step_is_in_the_trace_in_order():
     assert all(step.ms >= 0 for step in trace.steps)
 
 
-def test_observers_see_the_whole_scored_list():
+def test_side_effect_gets_all_scored_candidates():
     watcher = Remembers()
     with cascade(observers=[watcher]) as watched:
         watched.run(Request(user_id=5, k=1))
@@ -103,19 +103,19 @@ def test_observers_see_the_whole_scored_list():
     assert request.time_ms is not None
 
 
-def test_a_request_without_a_moment_is_of_now_in_milliseconds():
+def test_request_without_time_ms_gets_the_current_time_in_ms():
     before = int(time.time() * 1e3)
     now = cascade().run(Request(1)).request.time_ms
     assert before <= now <= int(time.time() * 1e3)
     assert [cascade().run(Request(1, time_ms=moment)).request.time_ms for moment in (0, 5)] == [0, 5]
 
 
-def test_a_user_never_seen_is_served_and_the_answer_says_so():
+def test_page_is_cold_start_if_the_user_is_unknown():
     assert cascade().run(Request(user_id=0)).is_cold_start
     assert not cascade().run(Request(user_id=1)).is_cold_start
 
 
-def test_a_channel_that_may_fail_is_passed_over_and_named():
+def test_page_names_a_failed_source_if_on_failure_is_skip():
     feed = cascade(Finds("a", [1]), Finds("social", Unavailable("graph is down"), on_failure="skip")).run(
         Request(1)
     )
@@ -123,13 +123,13 @@ def test_a_channel_that_may_fail_is_passed_over_and_named():
     assert [item.item_id for item in feed] == [1]
 
 
-def test_a_channel_that_must_not_fail_fails_the_request():
+def test_failed_source_fails_the_request_if_on_failure_is_fail():
     with pytest.raises(Unavailable):
         cascade(Finds("a", Unavailable("down"))).run(Request(1))
 
 
 @pytest.mark.parametrize("failure", [OSError("disk full"), KeyError("a programming error")])
-def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
+def test_failed_side_effect_is_counted_and_does_not_change_the_page(failure):
     watched = cascade(observers=[Remembers(failure)])
     feed = watched.run(Request(1))
     assert len(feed) == 4 and feed.degraded == ()
@@ -138,18 +138,18 @@ def test_an_observer_that_fails_is_counted_and_changes_no_answer(failure):
     assert counts.reasons == {type(failure).__name__: 1}
 
 
-def test_an_observer_without_a_queue_is_refused():
+def test_cascade_refuses_a_side_effect_without_a_queue():
     with pytest.raises(ContractError, match=r"give SideEffectQueue\(side_effect\)"):
         Cascade("home", (), Recall((Finds("a", [1]),), Merge([1], 1)), (), (Remembers(),))
 
 
-def test_no_candidates_give_an_empty_feed():
+def test_page_is_empty_without_candidates():
     feed = cascade(Finds("a", [])).run(Request(1))
     assert len(feed) == 0
     assert feed.items == ()
 
 
-def test_fewer_works_than_wanted_say_why():
+def test_page_names_the_reason_of_its_shortfall():
     feed = cascade(Finds("a", [1, 2]), Finds("b", [2])).run(Request(1, k=10))
     assert str(feed.shortfall) == "2 of 10 items: recall returned 2 different items (a 2, b 1)"
     assert feed.to_dict()["short"]["reason"] == "exhausted"
@@ -159,7 +159,7 @@ def test_fewer_works_than_wanted_say_why():
     assert (feed.shortfall.reason, feed.shortfall.detail) == ("limit", "rank. keeps at most 3 (of 4)")
 
 
-def test_an_answer_names_the_generation_and_the_versions_that_were_read():
+def test_page_names_the_index_generation_and_model_versions():
     index = ItemIndex.build(np.arange(4), np.eye(4), model_version=6)
     live = replace(cascade(), index=index)
     assert live.run(Request(1)).versions == {"model": 7, "index_generation": 1, "model_versions": (6,)}
@@ -169,12 +169,12 @@ def test_an_answer_names_the_generation_and_the_versions_that_were_read():
     assert feed.to_dict()["versions"] == feed.versions
 
 
-def test_leaving_more_than_k_is_an_error_of_the_configuration():
+def test_cascade_raises_if_the_last_stage_leaves_more_than_k_items():
     with pytest.raises(ContractError, match="left 4 items for k = 2"):
         cascade(stages=()).run(Request(1, k=2))
 
 
-def test_a_merger_that_repeats_an_id_is_caught():
+def test_cascade_rejects_a_merger_that_repeats_an_id():
     class Repeats(Merger):
         name = "repeats"
 
@@ -186,17 +186,17 @@ def test_a_merger_that_repeats_an_id_is_caught():
         broken.run(Request(1))
 
 
-def test_a_request_for_another_scene_is_refused():
+def test_cascade_refuses_a_request_of_another_scene():
     with pytest.raises(ValueError, match="serves the scene 'home'"):
         cascade().run(Request(1, scene="city"))
 
 
-def test_more_channels_than_bits_are_refused():
+def test_recall_refuses_more_than_32_sources():
     with pytest.raises(ContractError, match="33 sources"):
         Recall(tuple(Finds(str(i), []) for i in range(33)), Merge([1], 1))
 
 
-def test_the_trace_of_the_merge_tells_its_limit_and_the_works_that_have_no_row():
+def test_merge_trace_has_its_limit_and_number_of_items_without_a_row():
     merged = cascade().run(Request(user_id=5, k=2)).trace.steps[3]
     assert (merged.step, merged.limit, merged.n_unknown, merged.n_removed) == ("merge", 100, 4, 1)
     assert merged.reason == "found twice, consumed, or over quota"

@@ -98,7 +98,7 @@ def test_stage_runs_if_the_time_suffices():
     assert not page.trace.has_fallback()
 
 
-def test_fallback_runs_if_less_than_the_p90_of_this_and_later_stages_is_left():
+def test_fallback_runs_if_time_left_is_below_p90_of_remaining_stages():
     page = measured(cascade(Clock())).run(Request(1, k=3, deadline_ms=16.9))
     assert page.degraded == ("rank: fallback",) and page.candidates.ids.tolist() == [1, 2, 3]
     assert [step.step for step in page.trace.steps] == ["popular", "merge", "first", "dpp"]

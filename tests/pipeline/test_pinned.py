@@ -110,7 +110,7 @@ def test_is_open_is_false_for_blocked_and_unknown_items():
     st.lists(st.integers(0, 30), unique=True, max_size=4),
     st.data(),
 )
-def test_selection_keeps_its_order_and_loses_only_its_last_unpinned_candidates(indices, pins, data):
+def test_selection_loses_only_its_last_unpinned_candidates(indices, pins, data):
     k = data.draw(st.integers(max(len(indices), 1), 16))
     selector = Scores(indices, np.arange(len(indices), 0, -1), k)
     ids = run(pinned(range(31), pins), selector).ids.tolist()

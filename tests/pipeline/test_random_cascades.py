@@ -7,5 +7,5 @@ from random_cascades import check
 
 
 @given(st.integers(0, 10**9))
-def test_no_work_is_lost_invented_or_duplicated(seed):
+def test_random_cascade_loses_adds_and_duplicates_no_item(seed):
     check(seed)

@@ -204,7 +204,7 @@ def check(asked_scene: Scene, feed, works, towers, with_oracle: bool) -> None:
         np.testing.assert_array_equal(feed.scored[stage].ids, expected.scored[stage].ids)
 
 
-def test_a_writer_between_any_two_steps_does_not_show_in_a_request(towers):
+def test_request_reads_one_generation_if_a_writer_runs_between_steps(towers):
     library = LivingLibrary(seed=0)
     live = scene(library.index, towers, library.write)
     several = 0
@@ -218,7 +218,7 @@ def test_a_writer_between_any_two_steps_does_not_show_in_a_request(towers):
     assert several > N_REQUESTS / 4
 
 
-def test_a_writer_beside_the_requests_does_not_show_in_them(towers):
+def test_request_reads_one_generation_if_a_writer_runs_in_parallel(towers):
     library = LivingLibrary(seed=1)
     live = scene(library.index, towers)
     recorded, ended, wrong = threading.Lock(), threading.Event(), []
@@ -272,7 +272,7 @@ def observed(cascade: Cascade, observer: SideEffect):
     return feed, observer.request
 
 
-def test_an_observer_gets_a_view_only_if_it_reads_the_index(towers):
+def test_side_effect_gets_a_view_only_if_has_view_is_true(towers):
     library = LivingLibrary(seed=2)
     cascade = scene(library.index, towers).cascade
     feed, request = observed(cascade, Keeps())
@@ -281,7 +281,7 @@ def test_an_observer_gets_a_view_only_if_it_reads_the_index(towers):
     assert feed.request.view is None and request.index.generation == 1
 
 
-def test_a_view_lives_as_long_as_an_observer_works_on_the_request_and_no_longer(towers):
+def test_view_is_freed_after_the_side_effect_releases_its_request(towers):
     library = LivingLibrary(seed=2)
     keeps = KeepsWithIndex()
     feed, request = observed(scene(library.index, towers).cascade, keeps)
@@ -298,7 +298,7 @@ def test_a_view_lives_as_long_as_an_observer_works_on_the_request_and_no_longer(
     assert gone() is None, "something else holds the view"
 
 
-def test_a_request_that_fails_lets_go_of_its_view(towers):
+def test_failed_request_closes_its_view(towers):
     library = LivingLibrary(seed=3)
     views = []
 
@@ -319,7 +319,7 @@ def test_a_request_that_fails_lets_go_of_its_view(towers):
         views[0].lookup([1])
 
 
-def test_a_step_without_a_view_says_what_to_do(towers):
+def test_step_without_a_view_raises_with_a_remedy(towers):
     index = LivingLibrary(seed=4).index
     with pytest.raises(
         ContractError, match=r"has no item index\. Run it in a cascade .* with index\.pinned\(\) as view"
@@ -327,7 +327,7 @@ def test_a_step_without_a_view_says_what_to_do(towers):
         IndexRows(index.schema).hydrate(asked(0), Candidates.empty())
 
 
-def test_steps_of_another_index_than_the_cascades_are_refused(towers):
+def test_cascade_refuses_steps_of_another_index(towers):
     index, other = LivingLibrary(seed=5).index, LivingLibrary(seed=6).index
     stages = (Stage("prerank", (IndexRows(other.schema), TopK())),)
     for of_cascade in (index, None):

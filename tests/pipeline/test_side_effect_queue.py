@@ -66,7 +66,7 @@ def test_one_page_above_max_items_fits_if_none_is_pending():
     assert queue.close().done == 1
 
 
-def test_queue_has_room_again_after_each_run():
+def test_queue_accepts_pages_again_after_each_run():
     queue = SideEffectQueue(Watcher(), max_requests=1, max_items=6)
     for at in range(5):
         queue.offer(*answer(at))

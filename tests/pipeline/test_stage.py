@@ -115,7 +115,7 @@ def test_hydrators_add_columns_and_rows():
     assert "rows" not in outcome.candidates.columns
 
 
-def test_a_filter_drops_and_says_why():
+def test_filter_drops_candidates_and_traces_its_reason():
     outcome = run(Keeps(np.array([True, False, True, False]), name="even"))
     np.testing.assert_array_equal(outcome.candidates.ids, [10, 12])
     (step,) = outcome.steps
@@ -129,14 +129,14 @@ def test_a_filter_drops_and_says_why():
     )
 
 
-def test_a_selector_reorders_rescores_and_leaves_notes():
+def test_selector_sets_order_scores_and_notes():
     outcome = run(Selects(Selection(np.array([3, 0]), np.array([9.0, 8.0]), {"n_dpp": 2})))
     np.testing.assert_array_equal(outcome.candidates.ids, [13, 10])
     np.testing.assert_array_equal(outcome.candidates.scores, [9, 8])
     assert outcome.steps[0].notes == {"n_dpp": 2}
 
 
-def test_what_was_scored_before_the_first_selector_is_kept():
+def test_stage_keeps_the_candidates_before_its_first_selector():
     outcome = run(
         Scores(np.full(4, 0.5)), Selects(Selection(np.array([1]))), Selects(Selection(np.array([0])))
     )
@@ -185,13 +185,13 @@ def test_what_was_scored_before_the_first_selector_is_kept():
         (Selects(Selection(np.array([0]), np.array([np.nan]))), "position 0 is nan"),
     ],
 )
-def test_a_broken_contract_is_raised_and_names_the_step(step, message):
+def test_stage_names_the_step_that_breaks_its_contract(step, message):
     step.on_failure = "skip"
     with pytest.raises(ContractError, match=f"'step'.*{message}"):
         run(step)
 
 
-def test_rows_lie_in_the_index_that_the_request_sees():
+def test_stage_rejects_rows_outside_the_view_of_the_request():
     index = ItemIndex.build(np.arange(3), np.eye(3), model_version=1)
     with index.pinned() as view:
         seeing = REQUEST.with_view(view)
@@ -217,12 +217,12 @@ SENTINEL = Candidates.from_ids(np.array([7, -1]), np.array([1.0, -np.inf]))
         (SENTINEL, "the score at position 1 is -inf"),
     ],
 )
-def test_a_source_that_breaks_its_contract_is_named(found, message):
+def test_recall_names_a_source_that_breaks_its_contract(found, message):
     with pytest.raises(ContractError, match=f"source 'step': {message}"):
         recall(Finds(found, on_failure="skip"), REQUEST)
 
 
-def test_a_score_that_float32_cannot_hold_breaks_the_contract_of_a_source():
+def test_recall_rejects_a_score_beyond_float32():
     found = Candidates.from_ids(np.array([7]), np.array([1e300]))
     with pytest.raises(ContractError, match="the score at position 0 is inf"):
         recall(Finds(found), REQUEST)
@@ -252,18 +252,18 @@ PARTS = [
         (SENTINEL, "the score at position 1 is -inf"),
     ],
 )
-def test_a_merger_that_breaks_its_contract_is_named(merged, message):
+def test_merge_names_a_merger_that_breaks_its_contract(merged, message):
     for kind in (Merges, DerivedFromVerified, NotVerified):
         with pytest.raises(ContractError, match=f"merger 'step': {message}"):
             merge(kind(merged, on_failure="skip"), REQUEST, PARTS)
 
 
-def test_a_merger_keeps_the_bits_of_every_channel():
+def test_merge_accepts_items_with_the_bits_of_all_their_sources():
     merged, _ = merge(Merges(bits([9, 3, 1], [4, 3, 1])), REQUEST, PARTS)
     assert merged.ids.tolist() == [9, 3, 1]
 
 
-def test_sizes_and_scores_of_a_verified_merger_are_checked():
+def test_merge_checks_size_and_scores_of_a_verified_merger():
     for merged in (bits([1, 2, 3, 4, 9], [1, 1, 3, 2, 4]), SENTINEL):
         with pytest.raises(ContractError, match=r"limit is 4|is -inf"):
             merge(Verified(merged), REQUEST, PARTS)
@@ -278,12 +278,12 @@ def test_sizes_and_scores_of_a_verified_merger_are_checked():
         ({3: np.zeros(1)}, "the feature 3 is ndarray, expected a name"),
     ],
 )
-def test_a_request_hydrator_that_breaks_its_contract_is_named(features, message):
+def test_hydrate_request_names_a_hydrator_that_breaks_its_contract(features, message):
     with pytest.raises(ContractError, match=f"query_hydrator 'step': {message}"):
         hydrate_request(GivesFeatures(features, on_failure="skip"), REQUEST)
 
 
-def test_a_request_hydrator_gives_what_it_declares():
+def test_hydrate_request_rejects_missing_declared_features():
     with pytest.raises(
         ContractError,
         match=r"declares that it gives 'request.mood' and did not .* "
@@ -294,12 +294,12 @@ def test_a_request_hydrator_gives_what_it_declares():
 
 
 @pytest.mark.parametrize("scores", [np.zeros(2, bool), np.zeros(2, complex), np.array(["1", "2"])])
-def test_scores_of_candidates_are_real_numbers(scores):
+def test_candidates_refuse_scores_that_are_not_real_numbers(scores):
     with pytest.raises(ValueError, match=r"scores has dtype .*, expected float32"):
         Candidates.from_ids(np.array([7, 8]), scores)
 
 
-def test_any_step_may_leave_notes():
+def test_step_of_any_role_may_return_notes():
     noted = StepOutput({"age": np.zeros(4)}, {"seen": 3})
     assert hydrate_request(GivesFeatures(noted), REQUEST) == (noted.value, {"seen": 3})
     assert recall(Finds(StepOutput(PARTS[0], {"seen": 1})), REQUEST) == (PARTS[0], {"seen": 1})
@@ -312,34 +312,34 @@ def test_any_step_may_leave_notes():
     np.testing.assert_array_equal(outcome.candidates.scores, 1)
 
 
-def test_the_world_failing_fails_the_request_by_default():
+def test_unavailable_step_fails_the_request_by_default():
     with pytest.raises(Unavailable, match="no answer"):
         run(Scores(Unavailable("no answer")))
 
 
 @pytest.mark.parametrize("failure", [Unavailable("no answer"), OSError("disk")])
-def test_a_step_that_may_be_skipped_is_passed_over_and_traced(failure):
+def test_failed_step_is_skipped_and_traced_if_on_failure_is_skip(failure):
     outcome = run(Scores(failure, on_failure="skip"))
     np.testing.assert_array_equal(outcome.candidates.scores, candidates().scores)
     assert str(failure) in outcome.steps[0].failure
 
 
 @pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x"), ZeroDivisionError()])
-def test_programming_errors_are_never_swallowed(error):
+def test_programming_error_is_raised_if_on_failure_is_skip(error):
     with pytest.raises(type(error)):
         run(Scores(error, on_failure="skip"))
 
 
-def test_a_stage_takes_only_the_four_roles():
+def test_stage_refuses_an_object_without_a_stage_role():
     with pytest.raises(ContractError, match="has no role of a stage"):
         Stage("stage", (object(),))
 
 
-def test_an_empty_stage_changes_nothing():
+def test_empty_stage_changes_no_candidates():
     assert run().candidates.ids.tolist() == [10, 11, 12, 13]
 
 
-def test_what_the_steps_of_karec_need_and_give_is_spelled_as_documented():
+def test_needs_and_gives_of_all_steps_follow_the_documented_spelling():
     spelled = re.compile(r"request\.\w+|column\.\w+|rows|scores")
     for use, step in step_classes().items():
         assert all(spelled.fullmatch(word) for word in (*step.needs, *step.gives)), use
@@ -358,7 +358,7 @@ class TakesTime(Scorer):
         return np.zeros(len(candidates), np.float32)
 
 
-def test_a_step_s_time_is_in_milliseconds():
+def test_step_trace_time_is_in_milliseconds():
     step = TakesTime()
     begin = time.perf_counter_ns()
     outcome = Stage("rank", (step,)).run(REQUEST, Candidates.from_ids(np.array([1, 2])))

@@ -7,7 +7,7 @@ import pytest
 from karec.pipeline.trace import StepTrace, Trace, shortfall_of
 
 
-def test_the_trace_adds_up():
+def test_trace_sums_sizes_and_times_by_stage():
     trace = Trace(
         (
             StepTrace("recall", "popular", "source", 0, 50, 1.0),
@@ -89,7 +89,7 @@ def selected(name, n_in, n_out, limit=None):
         ),
     ],
 )
-def test_a_short_feed_names_the_step_that_first_left_too_few(steps, place, reason, text):
+def test_shortfall_names_the_first_step_that_left_too_few_items(steps, place, reason, text):
     short = shortfall_of(50, steps)
     assert (short.wanted, short.got, short.step, short.reason, str(short)) == (
         50,
@@ -101,7 +101,7 @@ def test_a_short_feed_names_the_step_that_first_left_too_few(steps, place, reaso
     assert json.loads(json.dumps(short.to_dict())) == short.to_dict()
 
 
-def test_a_feed_of_as_many_as_wanted_is_not_short():
+def test_shortfall_is_none_if_the_page_is_full():
     assert (
         shortfall_of(12, [*recalled(20, kept=15), filtered("tone", 15, 13), selected("top_k", 13, 12)])
         is None

@@ -19,7 +19,7 @@ def some() -> Candidates:
     )
 
 
-def test_columns_get_the_contract_dtypes():
+def test_candidates_convert_columns_to_the_contract_dtypes():
     c = some()
     assert (c.ids.dtype, c.rows.dtype, c.scores.dtype, c.sources.dtype) == (
         np.int64,
@@ -36,27 +36,27 @@ def test_take_keeps_every_column_aligned():
     np.testing.assert_array_equal(taken.columns["logits"], [[4, 5], [0, 1]])
 
 
-def test_ids_that_are_no_whole_numbers_are_refused():
+def test_candidates_refuse_ids_that_are_not_integers():
     with pytest.raises(ValueError, match=r"ids has shape \(2,\) and dtype float64, expected \(N,\) int64"):
         Candidates.from_ids(np.array([1.5, 2.0]))
     assert Candidates.from_ids(np.array([])).ids.dtype == np.int64
 
 
 @pytest.mark.parametrize("name", ["rows", "scores", "sources"])
-def test_a_column_of_another_length_is_refused_with_both_shapes(name):
+def test_candidates_refuse_a_column_of_another_length_with_both_shapes(name):
     columns = {field.name: getattr(some(), field.name) for field in dataclasses.fields(Candidates)}
     with pytest.raises(ValueError, match=rf"{name} has shape \(2,\), expected \(3,"):
         Candidates(**{**columns, name: np.zeros(2)})
 
 
-def test_nothing_can_be_changed_in_place():
+def test_candidates_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         some().ids = np.zeros(3)
     with pytest.raises(TypeError):
         some().columns["x"] = np.zeros(3)
 
 
-def test_a_score_that_is_not_finite_is_found_in_each_copy_that_has_it():
+def test_not_finite_is_the_first_position_with_such_a_score():
     plain = Candidates.from_ids(np.arange(3))
     assert plain.not_finite is None
     for bad in (np.nan, np.inf, -np.inf):
@@ -67,7 +67,7 @@ def test_a_score_that_is_not_finite_is_found_in_each_copy_that_has_it():
     assert Candidates.from_ids(np.arange(2), np.array([np.nan, 1.0])).not_finite == 0
 
 
-def test_a_mask_takes_what_its_indices_take_and_one_of_another_length_is_refused():
+def test_take_with_a_mask_equals_take_with_its_indices():
     mask = np.array([True, False, True])
     for taken in (some().take(mask), some().take(np.flatnonzero(mask))):
         assert taken.ids.tolist() == [7, 9] and taken.rows.tolist() == [0, 2]
@@ -76,19 +76,19 @@ def test_a_mask_takes_what_its_indices_take_and_one_of_another_length_is_refused
         some().take(mask[:2])
 
 
-def test_other_rows_are_counted_anew():
+def test_with_rows_counts_unknown_items_again():
     counted = some()
     assert counted.n_unknown == 1
     assert counted.with_rows(np.array([-1, -1, 2])).n_unknown == 2
 
 
-def test_unknown_rows_are_counted():
+def test_n_unknown_counts_candidates_without_a_row():
     assert some().n_unknown == 1
     assert Candidates.empty().n_unknown == 0
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_a_request_wants_at_least_one_work(k):
+def test_request_refuses_k_below_1(k):
     with pytest.raises(ValueError, match="expected at least 1"):
         Request(user_id=1, k=k)
 
@@ -96,17 +96,17 @@ def test_a_request_wants_at_least_one_work(k):
 @pytest.mark.parametrize(
     "wrong", [{"user_id": None}, {"user_id": 1.5}, {"user_id": 2**70}, {"k": 2.5}, {"shown": (1.5,)}]
 )
-def test_a_request_is_made_of_whole_numbers(wrong):
+def test_request_refuses_values_that_are_not_integers(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*, expected an integer"):
         Request(**{"user_id": 1, **wrong})
 
 
-def test_items_name_the_channels_that_found_them():
+def test_page_items_name_their_sources():
     feed = Page(Request(1), some(), Trace(), source_names=("profile", "social"))
     assert [item.sources for item in feed] == [("profile",), ("social",), ("profile", "social")]
     assert [item.position for item in feed] == [0, 1, 2]
 
 
-def test_facts_of_candidates_are_computed_once():
+def test_repeated_id_is_computed_once():
     candidates = Candidates.from_ids(np.array([3, 1, 3]))
     assert candidates.repeated_id == 3 and "_repeated_id" in candidates.__dict__
