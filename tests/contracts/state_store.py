@@ -25,22 +25,22 @@ class StateStoreContract:
     def again(self) -> Callable[[], StateStore]:
         raise NotImplementedError
 
-    def test_what_was_committed_is_read_in_the_order_of_the_keys_asked_for(self, store):
+    def test_read_returns_committed_values_in_the_order_of_its_keys(self, store):
         store.commit({b"a": b"1", b"b": b"", CURSOR: b"c1"}, None)
         assert store.read([b"b", b"x", b"a", b"a", CURSOR]) == [b"", None, b"1", b"1", b"c1"]
         assert store.read([]) == []
 
-    def test_values_are_any_bytes_of_any_length(self, store):
+    def test_store_keeps_values_of_any_bytes_and_length(self, store):
         values = {b"k\x00" + bytes([n]): bytes(range(256)) * n for n in range(200)}
         store.commit(values, None)
         assert store.read([*values]) == [*values.values()]
 
-    def test_a_commit_replaces_and_removes(self, store):
+    def test_commit_replaces_and_removes_entries(self, store):
         store.commit({b"a": b"1", b"b": b"2"}, None)
         store.commit({b"a": b"3", b"b": None, b"nothing": None}, None)
         assert store.read([b"a", b"b", b"nothing"]) == [b"3", None, None]
 
-    def test_a_commit_over_another_cursor_is_refused_whole(self, store):
+    def test_commit_writes_no_entry_if_the_cursor_differs(self, store):
         store.commit({b"a": b"1", CURSOR: b"c1"}, None)
         for wrong in (None, b"c0"):
             with pytest.raises(Conflict):
@@ -49,7 +49,7 @@ class StateStoreContract:
         store.commit({b"a": b"2", CURSOR: b"c2"}, b"c1")
         assert store.read([b"a", CURSOR]) == [b"2", b"c2"]
 
-    def test_of_two_writers_that_read_one_cursor_one_commits(self, store):
+    def test_commit_succeeds_for_one_of_four_concurrent_writers(self, store):
         store.commit({CURSOR: b"0"}, None)
         told, start = list[str](), threading.Barrier(4)
 
@@ -72,7 +72,7 @@ class StateStoreContract:
             *(b"x" if f"w{n}" == winner else None for n in range(4)),
         ]
 
-    def test_a_reader_never_sees_half_a_commit(self, store):
+    def test_read_returns_whole_commits_during_writes(self, store):
         """Two keys that every commit sets to one value are always read equal."""
         store.commit({b"left": b"0", b"right": b"0"}, None)
         done = threading.Event()
@@ -90,7 +90,7 @@ class StateStoreContract:
         writer.join()
         assert all(left == right for left, right in pairs) and store.read([b"left"]) == [b"299"]
 
-    def test_a_scan_gives_each_entry_of_the_range_once(self, store):
+    def test_scan_returns_each_entry_of_the_range_once(self, store):
         entries = {b"d%06d" % n: b"%d" % n for n in range(25_000)}
         store.commit({**entries, b"e": b"", CURSOR: b""}, None)
         assert sorted(store.scan(b"d000100", b"d000103")) == [
@@ -100,7 +100,7 @@ class StateStoreContract:
         assert len([*store.scan(LOWEST, HIGHEST)]) == 25_002
         assert [*store.scan(b"x", b"y")] == []
 
-    def test_what_was_committed_is_there_when_it_is_opened_again(self, store, again):
+    def test_reopened_store_returns_committed_entries(self, store, again):
         store.commit({b"a": b"1", CURSOR: b"c"}, None)
         other = again()
         assert other.read([b"a", CURSOR]) == [b"1", b"c"]

@@ -24,7 +24,7 @@ IDS = st.lists(st.integers(-4, 12), max_size=12)
     first=st.sets(st.integers(-4, 12)),
     data=st.data(),
 )
-def test_index_answers_as_a_dictionary_of_its_works(
+def test_index_equals_a_dictionary_of_its_items_after_any_writes(
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
     dim: int,
@@ -79,7 +79,7 @@ def rescored(vectors: NDArray[np.float32]) -> ItemIndex:
     return ItemIndex.build(np.arange(len(vectors)), vectors, "int8", rescore=True)
 
 
-def test_equal_rescored_scores_go_to_the_lowest_position() -> None:
+def test_search_breaks_ties_of_rescored_scores_by_lowest_position() -> None:
     """1.5 both; in int8 the second is 1.504."""
     index = rescored(np.array([[0.75, 0.75, 0], [1, 0, 0.5]], np.float32))
     assert index.scores([1, 1, 1], ids=[0, 1]).argmax() == 1
@@ -88,7 +88,7 @@ def test_equal_rescored_scores_go_to_the_lowest_position() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 7, 50])
-def test_the_best_fifth_more_is_rescored(k: int) -> None:
+def test_search_rescores_the_best_1_2_k_rows(k: int) -> None:
     """All are the same in int8, so that the first 1.2·k, rounded up, come to be rescored: the last of them
     win."""
     rising = np.stack([np.ones(200), np.linspace(0, 1e-3, 200)], axis=1).astype(np.float32)
@@ -99,7 +99,7 @@ def test_the_best_fifth_more_is_rescored(k: int) -> None:
     assert index.search([0, 1], k).positions.tolist() == expected
 
 
-def test_a_search_sees_one_generation_while_others_write() -> None:
+def test_search_reads_one_generation_during_writes() -> None:
     """Every write gives all works one and the same vector: a search that sees two of them saw half a
     write."""
     n = 500

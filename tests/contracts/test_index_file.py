@@ -108,7 +108,7 @@ def test_index_file_with_changed_bytes_is_opened_or_rejected(
     read_all(path, verify)
 
 
-def test_a_file_whose_ids_were_chosen_to_meet_in_one_bucket_is_refused(tmp_path: Path) -> None:
+def test_index_file_with_too_many_ids_of_one_bucket_is_refused(tmp_path: Path) -> None:
     """To look up n of them takes n² / 10 steps."""
     path = bytes(tmp_path / "index.karec")
     few, many = ids_of_one_bucket(1000), ids_of_one_bucket(2000)

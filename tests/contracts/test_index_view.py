@@ -58,7 +58,7 @@ def assert_equal(now: list[Any], before: list[Any]) -> None:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from(["float16", "float32", "int8"]), writes=WRITES)
-def test_a_view_gives_the_same_answers_after_any_writes(seed: int, dtype: str, writes: list[Any]) -> None:
+def test_view_returns_the_same_results_after_any_writes(seed: int, dtype: str, writes: list[Any]) -> None:
     rng = np.random.default_rng(seed)
     columns = {"creator_id": np.arange(8)}
     index = ItemIndex.build(np.arange(8), rng.normal(size=(8, DIM)), dtype, columns, 3)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def test_a_view_gives_the_same_answers_after_any_writes(seed: int, dtype: str, w
             index.embeddings(rows)
 
 
-def test_views_are_read_step_by_step_while_others_write() -> None:
+def test_view_reads_one_generation_step_by_step_during_writes() -> None:
     """Each write gives works 0 … 49 one value, in every dimension and in the column: rows of two generations
     show."""
     n = 50

@@ -31,7 +31,7 @@ def test_step_name_matches_its_file_and_class():
         assert cls.__name__ == "".join(part.capitalize() for part in use.split("_"))
 
 
-def test_no_step_takes_the_index():
+def test_step_constructors_have_no_index_parameter():
     for cls in step_classes().values():
         assert not {"index", "recall_index"} & inspect.signature(cls).parameters.keys()
 

@@ -43,7 +43,7 @@ class TestLmdb(StateStoreContract):
 
         return reopened
 
-    def test_a_folder_that_holds_something_else_is_refused(self, tmp_path):
+    def test_lmdb_store_refuses_a_folder_with_a_foreign_file(self, tmp_path):
         pytest.importorskip("lmdb")
         (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
         with pytest.raises(Unavailable, match="cannot be used"):
@@ -73,7 +73,7 @@ class TestRedis(StateStoreContract):
     def again(self, server):
         return lambda: open_store(server.url)
 
-    def test_entries_of_others_in_the_database_are_left_alone(self, server, store):
+    def test_redis_store_ignores_foreign_entries_of_the_database(self, server, store):
         import redis
 
         with redis.Redis.from_url(server.url) as client:
@@ -82,9 +82,7 @@ class TestRedis(StateStoreContract):
             assert [*store.scan(b"", b"\xff" * 16)] == [(b"ours", b"y")]
             assert sorted(client.keys()) == [PREFIX + b"ours", b"theirs"]
 
-    def test_a_server_that_is_gone_is_unavailable_and_is_there_again_when_it_comes_back(
-        self, tmp_path_factory
-    ):
+    def test_redis_store_is_unavailable_until_its_server_restarts(self, tmp_path_factory):
         with tempfile.TemporaryDirectory() as folder:
             server = RedisServer(Path(folder))
             store = open_store(server.url)
@@ -104,6 +102,6 @@ class TestRedis(StateStoreContract):
             server.stop()
 
 
-def test_an_address_of_no_store_is_refused():
+def test_open_store_refuses_an_address_without_a_store():
     with pytest.raises(ValueError, match=r"no state store at 'http://x'"):
         open_store("http://x")
