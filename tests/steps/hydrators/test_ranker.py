@@ -56,7 +56,7 @@ def linear_model(path, inputs):
 
 
 @pytest.mark.parametrize("names", [("user_numbers", "item_numbers", "crosses"), ("dense",)])
-def test_ranker_feeds_the_model_with_user_items_and_crosses(encoder, snapshot, tmp_path, names):
+def test_ranker_runs_the_model_on_user_items_and_crosses(encoder, snapshot, tmp_path, names):
     """Of known works in any order and one that nobody knows, which has the inputs of row −1."""
     later = snapshot.time_ms + 12_345_678
     user = encoder.encode_user(snapshot, 3, later, 1)

@@ -59,7 +59,7 @@ def test_interleave_alternates_and_skips_repeats(platform):
 
 
 @given(st.integers(0, 2**32), st.integers(0, 12))
-def test_latest_of_users_lists_known_works_latest_first(seed, limit):
+def test_latest_of_users_lists_known_items_latest_first(seed, limit):
     platform = make_platform(seed, n_works=9, counters=(), family=False)
     lists = latest_of_users(platform, "history")
     rows = {int(work): row for row, work in enumerate(platform.works.ids)}

@@ -190,7 +190,7 @@ def test_mmr_and_ssd_reject_wrong_facets(index, step):
             step(index.schema, similarity=Similarity(facets=facets))
 
 
-def test_similarity_names_what_the_bundle_lacks(index):
+def test_similarity_names_missing_data_of_the_bundle(index):
     for bundle in (None, SimpleNamespace(vector_statistics=None)):
         with pytest.raises(
             ValueError, match=r"similarity\.centre: the bundle has no statistics of its vectors; publish"

@@ -25,7 +25,7 @@ def test_exposure_counter_flushes_pending_pages(index):
     assert counter.counts() == {"dual_variables_version": 1, "underexposed_items": 0}
 
 
-def test_exposure_counter_counts_an_unknown_item_as_an_impression_of_no_group(index):
+def test_exposure_counter_counts_an_unknown_item_for_no_group(index):
     controller = make_controller(index, targets=TARGETS)
     counter, request = ExposureCounter(controller), make_request(controller)
     counter.run(request, Page(request, items_at(index, [1]).with_rows(np.array([-1])), Trace()))

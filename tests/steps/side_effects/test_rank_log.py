@@ -42,7 +42,7 @@ class TellsWhenFlushed(RankLog):
         self.flushed.set()
 
 
-def test_rows_are_flushed_by_size(ranker, tmp_path):
+def test_rank_log_flushes_rows_by_size(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path, TellsWhenFlushed, part_rows=3 * WORKS, flush_seconds=1e6)
     for at in range(7):
         cascade.run(numbered(at))
@@ -52,7 +52,7 @@ def test_rows_are_flushed_by_size(ranker, tmp_path):
     assert cascade.close()[0].own == {"rows_written": 7 * WORKS, "rows_held": 0, "rows_lost": 0}
 
 
-def test_rows_are_flushed_by_time(ranker, tmp_path):
+def test_rank_log_flushes_rows_by_time(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path, TellsWhenFlushed, flush_seconds=0.01)
     cascade.run(numbered(0))
     assert cascade.side_effects[0].side_effect.flushed.wait(LONG)
@@ -93,7 +93,7 @@ class RemembersCalls(RankLog):
             super().close()
 
 
-def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp_path):
+def test_rank_log_is_written_by_one_thread_only(ranker, tmp_path):
     """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a
     time."""
     cascade = logged_cascade(ranker, tmp_path, RemembersCalls, part_rows=7 * WORKS)
@@ -120,7 +120,7 @@ def test_however_many_threads_ask_and_flush_one_alone_writes_the_log(ranker, tmp
     assert sorted(requests_in(tmp_path)) == list(range(200)), "each request once, whole and as it was ranked"
 
 
-def test_rows_are_counted_while_they_are_held_back(ranker, tmp_path):
+def test_rank_log_counts_rows_before_the_flush(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path)
     feed = dataclasses.replace(cascade, side_effects=()).run(numbered(1))
     observer = cascade.side_effects[0].side_effect
@@ -128,7 +128,7 @@ def test_rows_are_counted_while_they_are_held_back(ranker, tmp_path):
     assert observer.counts() == {"rows_written": 0, "rows_held": WORKS, "rows_lost": 0}
 
 
-def test_closing_says_what_was_written(ranker, tmp_path):
+def test_close_returns_the_counts_of_written_rows(ranker, tmp_path):
     with logged_cascade(ranker, tmp_path) as cascade:
         for at in range(10):
             cascade.run(numbered(at))
@@ -143,7 +143,7 @@ def test_closing_says_what_was_written(ranker, tmp_path):
     )
 
 
-def test_an_infinite_logit_is_not_logged(ranker, tmp_path):
+def test_rank_log_leaves_out_a_request_with_an_infinite_logit(ranker, tmp_path):
     """The reader would refuse the whole part."""
     cascade = logged_cascade(ranker, tmp_path)
     plain = cascade.stages[0].steps[0].hydrate
@@ -162,13 +162,13 @@ def test_an_infinite_logit_is_not_logged(ranker, tmp_path):
     assert requests_in(tmp_path) == [0, 2]
 
 
-def test_options_that_cannot_be_are_refused(ranker, tmp_path):
+def test_rank_log_refuses_options_of_zero(ranker, tmp_path):
     for option in ("part_rows", "flush_seconds"):
         with pytest.raises(ValueError, match=f"{option} must be positive, got 0"):
             logged_cascade(ranker, tmp_path, **{option: 0})
 
 
-def test_a_folder_that_goes_away_costs_rows_and_says_so(ranker, tmp_path):
+def test_rank_log_counts_rows_lost_with_a_removed_folder(ranker, tmp_path):
     cascade = logged_cascade(ranker, tmp_path)
     folder = tmp_path / "log"
     folder.rmdir()
@@ -197,7 +197,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_costs_rows_and_neither_request_nor_close_raises(ranker, small_disk, caplog):
+def test_rank_log_counts_lost_rows_and_does_not_raise_if_disk_is_full(ranker, small_disk, caplog):
     cascade = logged_cascade(ranker, small_disk, part_rows=10 * WORKS)
     for at in range(200):
         assert len(cascade.run(numbered(at))) == 5
@@ -255,14 +255,14 @@ for at in range(200):
 
 
 @pytest.mark.parametrize("options", ["part_rows=10 * WORKS, flush_seconds=1e6", "flush_seconds=0.05"])
-def test_a_process_killed_amid_200_requests_leaves_what_was_flushed_whole(run, tmp_path, options):
+def test_rank_log_keeps_flushed_requests_if_the_process_is_killed(run, tmp_path, options):
     run(KILLED.format(options=options), -signal.SIGKILL)
     there = requests_in(tmp_path)
     assert len(there) >= 100
     assert there == list(range(len(there)))  # the oldest, without a gap
 
 
-def test_a_process_that_ends_without_closing_leaves_all_rows(run, tmp_path):
+def test_process_exit_writes_all_rows_of_the_rank_log(run, tmp_path):
     done = run("""
 cascade = logged_cascade(ranker, folder)
 for at in range(30): cascade.run(numbered(at))
@@ -271,7 +271,7 @@ for at in range(30): cascade.run(numbered(at))
     assert done.stderr == ""
 
 
-def test_a_disk_that_takes_no_more_is_survived_without_a_mount(run, tmp_path):
+def test_rank_log_counts_lost_rows_at_a_file_size_limit(run, tmp_path):
     done = run("""
 cascade = logged_cascade(ranker, folder, part_rows=10 * WORKS)
 for at in range(30): cascade.run(numbered(at))
@@ -287,7 +287,7 @@ print(cascade.close()[0])
     assert requests_in(tmp_path) == list(range(30))
 
 
-def test_processes_that_fork_lose_and_repeat_no_row(run, tmp_path):
+def test_forked_processes_lose_and_repeat_no_row_of_the_rank_log(run, tmp_path):
     """As a server does that builds its cascade once: before the first request, and with rows held back."""
     run("""
 cascade = logged_cascade(ranker, folder, flush_seconds=1e6)

@@ -93,7 +93,7 @@ def request(at, user=3):
     return Request(user, k=5, time_ms=1000 + at, request_id=f"r{at}")
 
 
-def test_the_whole_pool_is_logged_with_both_scores(build, index):
+def test_shadow_logs_all_candidates_with_prerank_and_rank_scores(build, index):
     cascade, _, folder = build()
     feed = cascade.run(request(0))
     cascade.close()
@@ -117,7 +117,7 @@ def test_the_whole_pool_is_logged_with_both_scores(build, index):
     )
 
 
-def test_the_feed_is_the_same_with_and_without(build):
+def test_page_is_the_same_with_and_without_shadow(build):
     with_shadow, without = build()[0], build(share=0.0)[0]
     for at in range(5):
         one, other = with_shadow.run(request(at)), without.run(request(at))
@@ -126,7 +126,7 @@ def test_the_feed_is_the_same_with_and_without(build):
         assert one.degraded == ()
 
 
-def test_a_share_of_requests_is_chosen_by_their_id_alone(build):
+def test_shadow_samples_requests_by_their_id_only(build):
     few, more = (build(share=share)[0].side_effects[1].side_effect for share in (0.03, 0.05))
     requests = [Request(1, request_id=f"request-{at}") for at in range(20_000)]
     chosen = [request for request in requests if few.is_enabled(request)]
@@ -136,7 +136,7 @@ def test_a_share_of_requests_is_chosen_by_their_id_alone(build):
     assert all(more.is_enabled(request) for request in chosen)
 
 
-def test_requests_that_are_not_chosen_are_not_held(build):
+def test_shadow_logs_only_sampled_requests(build):
     cascade, _, folder = build(share=0.5)
     chosen = {f"r{at}" for at in range(20) if cascade.side_effects[1].side_effect.is_enabled(request(at))}
     for at in range(20):
@@ -153,13 +153,13 @@ def test_requests_that_are_not_chosen_are_not_held(build):
     assert set(log.request_id[log.shadow]) == chosen
 
 
-def test_the_answer_says_nothing_of_its_observers(build):
+def test_trace_contains_no_side_effects(build):
     cascade, _, _ = build()
     feed = cascade.run(request(0))
     assert {step.role for step in feed.trace.steps}.isdisjoint({"observer"})
 
 
-def test_a_pool_over_the_cap_is_a_sample_that_depends_on_the_request_alone(build):
+def test_shadow_samples_candidates_above_at_most_by_request_id(build):
     samples = []
     for at in (0, 0, 1):
         cascade, _, folder = build(at_most=100)
@@ -173,7 +173,7 @@ def test_a_pool_over_the_cap_is_a_sample_that_depends_on_the_request_alone(build
     assert found.min() < IDS[20] and found.max() > IDS[-20], "not the first hundred of a channel"
 
 
-def test_a_failure_costs_the_log_and_not_the_feed(build):
+def test_failed_shadow_logs_no_rows_and_does_not_change_the_page(build):
     cascade, ranks, folder = build()
     ranks.fails_above = 50  # what prerank lets through is ranked, a whole pool is not
     feed = cascade.run(request(0))
@@ -183,7 +183,7 @@ def test_a_failure_costs_the_log_and_not_the_feed(build):
     assert not read_rank_log(folder, TASKS).shadow.any()
 
 
-def test_logits_that_are_not_finite_never_reach_the_log(build):
+def test_shadow_logs_no_request_with_an_infinite_logit(build):
     cascade, ranks, folder = build()
     plain = ranks.hydrate
 
@@ -199,7 +199,7 @@ def test_logits_that_are_not_finite_never_reach_the_log(build):
     assert not read_rank_log(folder, TASKS).shadow.any()
 
 
-def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
+def test_pool_scorer_gives_the_same_scores_in_several_chunks(ranker, index):
     scorer = PoolScorer(Stage("rank", (Ranks(ranker), Fusion(ranker, {"click": 1.0}), TopK())))
     scorer.stage.steps[0].fails_above = CHUNK
     ids = np.arange(2 * CHUNK + 17, dtype=np.int64)
@@ -213,7 +213,7 @@ def test_pools_larger_than_a_chunk_are_scored_as_one(ranker, index):
     assert len(empty) == len(nothing) == 0
 
 
-def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker, index):
+def test_pool_scorer_uses_the_user_vector_of_each_version(ranker, index):
     index.upsert(IDS[:40], VECTORS[:40] + 1, model_version=8)
     index.upsert(IDS[40:50], VECTORS[40:50], model_version=9)
     users = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)
@@ -227,7 +227,7 @@ def test_prerank_scores_a_pool_with_the_user_vector_of_each_works_version(ranker
     assert np.isnan(prerank[40:50]).all()
 
 
-def test_threads_share_one_observer(build):
+def test_shadow_logs_every_request_of_8_threads(build):
     cascade, _, folder = build(at_most=90)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda at: cascade.run(request(at)), range(40)))
@@ -237,7 +237,7 @@ def test_threads_share_one_observer(build):
     assert all(len(log) == 90 for log in pools)
 
 
-def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker, index, tmp_path):
+def test_shadow_refuses_a_wrong_share_at_most_or_stage(build, ranker, index, tmp_path):
     for options, message in (
         ({"share": 1.5}, "share"),
         ({"at_most": 0}, "at_most"),
@@ -249,7 +249,7 @@ def test_shares_caps_and_stages_that_cannot_be_watched_are_refused(build, ranker
         Shadow(ranker, index.schema, (Stage("rank", (TopK(),)),), tmp_path, "log", 0.5)
 
 
-def test_request_with_a_fallback_is_left_out_and_counted(build):
+def test_shadow_leaves_out_and_counts_a_request_with_a_fallback(build):
     cascade, _, folder = build()
     rank = cascade.stages[1]
     best = TopK()
