@@ -57,7 +57,7 @@ def test_penalty_of_an_item_is_the_sum_of_its_dual_variables(index):
     np.testing.assert_allclose(earlier - later, young * (at < 12), rtol=1e-9, atol=1e-12)
 
 
-def test_controller_updates_after_ten_pages_and_when_asked_to(controller):
+def test_controller_updates_after_ten_pages_and_on_request(controller):
     add_pages(controller, [1, 3], PAGES_PER_UPDATE - 1)
     assert (controller.n_pending, controller.newest.version) == (PAGES_PER_UPDATE - 1, 0)
     controller.apply_pending()

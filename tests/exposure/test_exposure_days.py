@@ -85,7 +85,7 @@ def test_exploration_takes_at_most_its_part_of_a_page(items, index):
     assert n_new_plain + 1 < n_new.mean() <= n_new_plain + 2.05, "a new item is sometimes selected anyway"
 
 
-def test_guarantee_with_a_spent_budget_boosts_nothing_and_the_notes_name_it(items, index):
+def test_guarantee_boosts_no_item_and_is_noted_if_its_budget_is_spent(items, index):
     guarantees = (GuaranteedExposure(20, 100, new_work_hours=24),)
     day = play_pages(items, index, 2_000, guarantees=guarantees, explore=1)
     (counts,) = day.controller.snapshot()["guarantees"]

@@ -117,7 +117,7 @@ def test_fairness_counts_are_empty_after_many_windows_of_any_length():
         assert penalties_of(counts, [0, 7], later)[1] == pytest.approx(0.5)
 
 
-def test_fairness_reaches_more_items_and_creators_and_keeps_the_best_creator_first():
+def test_fairness_reaches_more_creators_and_keeps_the_best_first():
     """One creator has far better items than all others."""
     items = Items(n_new=200)
     index = items.index()

@@ -57,7 +57,7 @@ def test_swap_continues_the_state_and_loses_no_page_or_logged_row(path, state):
     assert len(log) == 16 * asked, "what prerank leaves is ranked and logged"
 
 
-def test_pages_of_the_old_cascade_after_the_transfer_are_counted_in_the_new_one(path):
+def test_pages_of_the_old_cascade_after_transfer_count_in_the_new_one(path):
     with load_cascade(path, "home") as old, load_cascade(path, "home") as new:
         now = old.bundle.snapshot.time_ms
         serve(old, now, range(15))

@@ -53,7 +53,7 @@ def demo(tmp_path, world):
     return folder
 
 
-def test_a_soak_of_three_hours_makes_no_mistake(soaking, world, demo, tmp_path):
+def test_soak_of_3_simulated_hours_makes_no_mistake(soaking, world, demo, tmp_path):
     soak = soaking.Soak(demo, world, tmp_path, soaking.act)
     with soak.live:
         soaking.run(soak, 3, 4)
