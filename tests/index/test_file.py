@@ -120,7 +120,7 @@ def no_waiting() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("copy", [False, True])
-def test_open_refuses_what_is_not_a_regular_file(tmp_path: Path, copy: bool) -> None:
+def test_open_refuses_a_path_that_is_not_a_regular_file(tmp_path: Path, copy: bool) -> None:
     """Opening a FIFO that nobody writes to would wait forever."""
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", Path("/dev/null")):

@@ -74,7 +74,7 @@ finally:
 """
 
 
-def test_index_works_in_a_forked_child_of_a_threaded_process() -> None:
+def test_index_is_usable_in_a_forked_child_of_a_threaded_process() -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", CHILD]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
