@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from karec.bundle import Bundle
 from karec.bundle.item_types import ItemTypeBundle
@@ -16,7 +16,6 @@ from karec.config.wiring import check_wiring, with_exposure_control
 from karec.errors import ConfigError, nearest
 from karec.exposure.constraints import ExposureSettings
 from karec.exposure.controller import ExposureController
-from karec.online.follow import Follower
 from karec.pipeline.cascade import Cascade, Recall
 from karec.pipeline.side_effects import SideEffectQueue
 from karec.pipeline.step import (
@@ -32,6 +31,9 @@ from karec.pipeline.step import (
     Step,
 )
 from karec.toml import Place, Settings, check_keys, construct, convert, read_key, read_tables
+
+if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
+    from karec.online.follow import Follower
 
 S = TypeVar("S", bound=Step)
 STAGE_ROLES: tuple[type[Step], ...] = (Hydrator, Filter, Scorer, Selector)

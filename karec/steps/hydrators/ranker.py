@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from karec.errors import ContractError
 from karec.features.encoder import USER_SIDE, Encoder
 from karec.features.online_inputs import encode_online_items
 from karec.models.onnx_model import OnnxModel
-from karec.online.view import OnlineView
 from karec.pipeline.step import Hydrator
 from karec.pipeline.types import Array, Candidates, Request
 from karec.steps.shared.ranker_model import ranker_model
+
+if TYPE_CHECKING:  # at run time this would load the compiler of the aggregates
+    from karec.online.view import OnlineView
 
 
 class Ranker(Hydrator):
