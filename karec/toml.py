@@ -101,7 +101,7 @@ class Place:
             return replace(self, keys=f"{self.keys}[{key}]", path=path)
         return replace(self, keys=f"{self.keys}.{key}" if self.keys else key, path=path)
 
-    def called(self, keys: str) -> Place:
+    def with_keys(self, keys: str) -> Place:
         """Returns the same place with another text for messages."""
         return replace(self, keys=keys)
 
@@ -250,14 +250,14 @@ def _convert(
         return value if is_instance else _convert_table(plain, value, place, errors, base, {})
     if isinstance(value, Mapping) and _is_subclass(origin, Mapping):
         item = inner[1] if inner else Any
-        return {key: _convert(item, each, place[key], table, errors) for key, each in value.items()}
+        return {key: _convert(item, entry, place[key], table, errors) for key, entry in value.items()}
     # str is a Sequence in Python, a list is not a str in TOML
     if isinstance(value, list | tuple) and origin is not str and _is_subclass(origin, Sequence):
         items = _item_hints(origin, inner, len(value))
         if items is not None:
             converted = [
-                _convert(item, each, place[i], table, errors)
-                for i, (item, each) in enumerate(zip(items, value, strict=True))
+                _convert(item, entry, place[i], table, errors)
+                for i, (item, entry) in enumerate(zip(items, value, strict=True))
             ]
             return tuple(converted) if origin is tuple else converted
     value = float(value) if isinstance(value, float) else value  # np.float64 is a subclass of float
@@ -317,7 +317,7 @@ def _is_out_of_range(value: object) -> bool:
 
 
 def _expected(hint: Any, value: Any) -> str:
-    """Returns what the message of a wrong scalar calls expected."""
+    """Returns the expected value, in words, for the message of a wrong scalar."""
     plain = _without_meta(hint)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and (plain is float or (plain is int and isinstance(value, int))):
@@ -395,7 +395,7 @@ def read_tables(value: object, place: Place) -> Sequence[dict[str, Any]]:
 
 
 def construct(cls: type[T], arguments: Mapping[str, Any], place: Place) -> T:
-    """Returns `cls(**arguments)`. What the class refuses is a ConfigError with the place."""
+    """Returns `cls(**arguments)`. Raises ConfigError with the place for arguments that the class refuses."""
     try:
         return cls(**arguments)
     except (ValueError, TypeError, ConfigError, ContractError) as error:

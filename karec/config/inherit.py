@@ -54,7 +54,7 @@ def _by_key(parent: Mapping[str, Any], changes: Mapping[str, Any], noun: str, pl
     removed = [name for name, change in changes.items() if change is False]
     for name in removed:
         if name not in parent:
-            entry_place = place[name].called(place.keys)
+            entry_place = place[name].with_keys(place.keys)
             raise entry_place.refusal(
                 f"no {noun} {name!r} is inherited{nearest(name, parent)}; there are {list(parent)}"
             )
@@ -71,7 +71,7 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
     for name, change in changes.items():
         is_new = isinstance(change, dict) and ("use" in change or isinstance(change.get("steps"), list))
         if name not in entries and not is_new:
-            entry_place = place[name].called(place.keys)
+            entry_place = place[name].with_keys(place.keys)
             advice = place.removed.get(f"use = {name!r}")
             if advice is not None:
                 raise entry_place.refusal(f"the step {name!r} was removed. {advice}")
@@ -81,7 +81,7 @@ def _by_name(parent: object, changes: Mapping[str, Any], place: Place) -> list[M
         if change is False:
             del entries[name]
         elif not isinstance(change, dict):
-            entry_place = place[name].called(place.keys)
+            entry_place = place[name].with_keys(place.keys)
             raise entry_place.refusal(f"{name} = {change!r}, expected a table of keys to override, or false")
         else:
             entries[name] = _change(entries.get(name, {"name": name}), name, change, place[name])

@@ -37,7 +37,7 @@ T = TypeVar("T")
 def build_step(table: Mapping[str, Any], roles: tuple[type[S], ...], resources: Resources, place: Place) -> S:
     """Returns the step of `table`. Raises ConfigError for a wrong key or value, or a step of another role."""
     cls = _class_of_role(table, roles, place)
-    inside = place.called(f"{place.keys} ({table['use']})")
+    inside = place.with_keys(f"{place.keys} ({table['use']})")
     settings = convert(settings_type(cls, inside), table, inside)
     names = parameters(cls)
     arguments = {name: getattr(settings, name) for name in settings.__struct_fields__ if name in names}
@@ -75,7 +75,7 @@ def step_mistakes(table: Mapping[str, Any], roles: tuple[type[S], ...], place: P
     """Returns every mistake of `table` that shows without a bundle."""
     try:
         cls = _class_of_role(table, roles, place)
-        inside = place.called(f"{place.keys} ({table['use']})")
+        inside = place.with_keys(f"{place.keys} ({table['use']})")
         errors = mistakes(settings_type(cls, inside), table, inside)
     except ConfigError as error:
         error.path = (*place.path, "use")

@@ -240,13 +240,13 @@ class Config:
     def place_of(self, name: str, parents: Sequence[str]) -> Place:
         """Returns the place of a scene; its text names the inherited scenes."""
         suffix = f" (inherits {', '.join(parents)})" if parents else ""
-        return file_place(self.path)["scenes"][name].called(f"scenes.{name}{suffix}")
+        return file_place(self.path)["scenes"][name].with_keys(f"scenes.{name}{suffix}")
 
     def inherited(self, name: str, children: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Returns the table of `name` merged over its parents, and the parents, nearest first."""
         place = file_place(self.path)
         if children:
-            place = place["scenes"][children[-1]]["inherits"].called(f"scenes.{children[-1]}")
+            place = place["scenes"][children[-1]]["inherits"].with_keys(f"scenes.{children[-1]}")
         if name not in self.scenes:
             raise place.refusal(
                 f"no scene {name!r}{nearest(name, self.scenes)}; it has {sorted(self.scenes)}"
