@@ -67,10 +67,11 @@ class BundleIds:
 
     def _known_ids(self, numbers: Sequence[int | None]) -> list[int | str | None]:
         """Returns an id for each number; None for None and for the number of no item."""
-        known = np.array([NO_NUMBER if number is None else number for number in numbers], np.int64)
-        ids: list[int | str | None] = self.items.names(known, missing="none").tolist()
+        known_numbers = np.array([NO_NUMBER if number is None else number for number in numbers], np.int64)
+        ids: list[int | str | None] = self.items.names(known_numbers, missing="none").tolist()
         return [
-            self.since.get(number) if name is None else name for number, name in zip(known, ids, strict=True)
+            self.since.get(number) if name is None else name
+            for number, name in zip(known_numbers, ids, strict=True)
         ]
 
     def _names(self, numbers: NDArray[Any]) -> list[int | str]:
@@ -78,7 +79,7 @@ class BundleIds:
         if not self.since:
             names: list[int | str] = self.items.names(numbers).tolist()
             return names
-        known = self._known_ids(numbers.tolist())
+        ids = self._known_ids(numbers.tolist())
         return [
-            self.since[number] if name is None else name for number, name in zip(numbers, known, strict=True)
+            self.since[number] if name is None else name for number, name in zip(numbers, ids, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""``manifest.json``: which files a bundle has, their sizes and their SHA-256."""
+"""Reads and checks ``manifest.json``: the files of a bundle, with their sizes and SHA-256."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from karec.files import parse_json, read_bytes
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-MOST_BYTES = 1 << 20  # of a manifest, some seven thousand files
-SIGNATURE = "manifest.sig"  # may be there: ``karec.bundle.signing``
-DEEPEST = 64  # folders, one in another
+MAX_BYTES = 1 << 20  # of a manifest; enough for seven thousand files
+SIGNATURE = "manifest.sig"  # optional: ``karec.bundle.signing``
+MAX_DEPTH = 64  # nested folders
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -25,32 +25,33 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def manifest_text(folder: Path) -> bytes:
-    """The bytes of the manifest of the bundle in ``folder``. Raises BundleError."""
+    """Returns the bytes of the manifest of the bundle in ``folder``. Raises BundleError."""
     try:
-        return read_bytes(folder / MANIFEST, MOST_BYTES)
+        return read_bytes(folder / MANIFEST, MAX_BYTES)
     except OSError as error:
         raise BundleError(
             f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror})"
         ) from error
     except ValueError as error:
-        raise BundleError(f"{folder / MANIFEST} is not what a manifest may be: {error}") from error
+        raise BundleError(f"{folder / MANIFEST} is not a manifest: {error}") from error
 
 
 def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
-    """What ``text``, the manifest of the bundle in ``folder``, says, its entries checked. Raises
-    BundleError."""
+    """Returns the checked contents of ``text``, the manifest of the bundle in ``folder``.
+
+    Raises BundleError.
+    """
     path = folder / MANIFEST
     try:
         manifest = parse_json(text)
     except ValueError as error:
-        raise BundleError(f"{path} is not JSON that a manifest may hold: {error}") from error
-    expected = {"format", "model_version", "facts", "files"}
-    if not isinstance(manifest, dict) or not expected <= manifest.keys():
-        raise BundleError(f"{path} lacks some of {sorted(expected)}")
-    kinds = {"format": int, "model_version": int, "facts": dict, "files": dict}
-    for key, kind in kinds.items():
-        if not isinstance(manifest[key], kind) or isinstance(manifest[key], bool):
-            raise BundleError(f"{path}: {key} is {repr(manifest[key])[:60]}, expected {kind.__name__}")
+        raise BundleError(f"{path} is not JSON: {error}") from error
+    types = {"format": int, "model_version": int, "facts": dict, "files": dict}
+    if not isinstance(manifest, dict) or not types.keys() <= manifest.keys():
+        raise BundleError(f"{path} lacks some of {sorted(types)}")
+    for key, type_ in types.items():
+        if not isinstance(manifest[key], type_) or isinstance(manifest[key], bool):
+            raise BundleError(f"{path}: {key} is {repr(manifest[key])[:60]}, expected {type_.__name__}")
     if manifest["format"] != FORMAT:
         raise BundleError(f"{path} is of format {manifest['format']}; this karec reads {FORMAT}")
     if not -(2**63) <= manifest["model_version"] < 2**63:
@@ -61,65 +62,63 @@ def manifest_of(folder: Path, text: bytes) -> dict[str, Any]:
 
 
 def _check_entry(path: Path, name: str, entry: Any) -> None:
-    """BundleError unless ``name`` is a path within the bundle's folder, as a publisher writes it, with size
-    and sum."""
+    """Raises BundleError if ``name`` is not a plain path within the bundle, or size or hash is missing."""
     parts = name.split("/")
     if (
         not name.isprintable()
         or len(name) > 1000
         or any(part in ("", ".", "..") for part in parts)
-        or len(parts) > DEEPEST
+        or len(parts) > MAX_DEPTH
     ):
         raise BundleError(f"{path} names the file {name[:60]!r}, which is no path within the bundle")
-    whole = (
+    has_size = (
         isinstance(entry, dict)
         and isinstance(entry.get("bytes"), int)
         and not isinstance(entry["bytes"], bool)
     )
-    if not whole or entry["bytes"] < 0:
+    if not has_size or entry["bytes"] < 0:
         raise BundleError(f"{path}: the entry of {name!r} has no bytes, a whole number")
     if not isinstance(entry.get("sha256"), str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
         raise BundleError(f"{path}: the entry of {name!r} has no sha256, 64 hexadecimal digits")
 
 
 def check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """BundleError unless ``folder`` holds the manifest's files with their bytes, within itself, and nothing
-    else."""
+    """Raises BundleError if ``folder`` does not contain exactly the ``files`` of its manifest, unchanged."""
     try:
-        for name, wanted in files.items():
-            _check_file(folder, folder / name, wanted)
-        strangers = sorted(_entries(folder) - files.keys() - {MANIFEST, SIGNATURE})
+        for name, entry in files.items():
+            _check_file(folder, folder / name, entry)
+        unlisted = sorted(_entries(folder) - files.keys() - {MANIFEST, SIGNATURE})
     except OSError as error:
         raise BundleError(one_line(f"{error.filename or folder} cannot be read: {error.strerror}")) from error
-    if strangers:
-        raise BundleError(one_line(f"{folder / strangers[0]} is in the bundle but not in its manifest"))
+    if unlisted:
+        raise BundleError(one_line(f"{folder / unlisted[0]} is in the bundle but not in its manifest"))
 
 
-def _check_file(folder: Path, path: Path, wanted: Mapping[str, Any]) -> None:
+def _check_file(folder: Path, path: Path, entry: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise BundleError(f"{path} is in the manifest but not in the bundle, or no regular file")
     if not Path(os.path.realpath(path)).is_relative_to(folder):
         raise BundleError(f"{path} is a symbolic link, or in one, that leads out of the bundle")
-    if path.stat().st_size != wanted["bytes"]:
-        raise BundleError(f"{path} has {path.stat().st_size} bytes, the manifest says {wanted['bytes']}")
-    if fingerprint(path)["sha256"] != wanted["sha256"]:
+    if path.stat().st_size != entry["bytes"]:
+        raise BundleError(f"{path} has {path.stat().st_size} bytes, the manifest says {entry['bytes']}")
+    if fingerprint(path)["sha256"] != entry["sha256"]:
         raise BundleError(f"{path} is not what was published: its SHA-256 differs from the manifest's")
 
 
 def _entries(folder: Path) -> set[str]:
-    """All but folders: files, links, FIFOs, devices, sockets; a link to a folder is an entry and not
-    followed.
+    """Returns the paths of all entries except folders; links are not followed.
 
-    A folder that lies deeper than a file of a manifest may is an entry, and not looked into.
+    A folder below ``MAX_DEPTH`` is returned as an entry and not read.
     """
-    found, waiting = set(), [""]
-    while waiting:
-        base = waiting.pop()
+    paths = set()
+    folders = [""]
+    while folders:
+        base = folders.pop()
         with os.scandir(folder / base) as entries:
             for entry in entries:
                 name = f"{base}{entry.name}"
-                if entry.is_dir(follow_symlinks=False) and name.count("/") < DEEPEST:
-                    waiting.append(f"{name}/")
+                if entry.is_dir(follow_symlinks=False) and name.count("/") < MAX_DEPTH:
+                    folders.append(f"{name}/")
                 else:
-                    found.add(name)
-    return found
+                    paths.add(name)
+    return paths

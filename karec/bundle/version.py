@@ -63,8 +63,8 @@ def check_served_requests(new: Version, served: Mapping[str, Iterable[Request]],
     """
     for scene in served.keys() & new.cascades.keys():
         cascade = replace(new.cascades[scene], side_effects=())
-        before = replace(old.cascades.get(scene, cascade), side_effects=())
-        where = (
+        old_cascade = replace(old.cascades.get(scene, cascade), side_effects=())
+        place = (
             f"{cascade.versions['bundle']}: a request of the scene {scene!r} that was answered with works "
             f"before"
         )
@@ -72,6 +72,6 @@ def check_served_requests(new: Version, served: Mapping[str, Iterable[Request]],
             try:
                 n_items = len(cascade.run(request).candidates)
             except Exception as error:  # a user's own step may raise anything
-                raise BundleError(one_line(f"{where} fails: {type(error).__name__}: {error}")) from error
-            if not n_items and len(before.run(request).candidates):
-                raise BundleError(f"{where} gets none")
+                raise BundleError(one_line(f"{place} fails: {type(error).__name__}: {error}")) from error
+            if not n_items and len(old_cascade.run(request).candidates):
+                raise BundleError(f"{place} gets none")
