@@ -30,10 +30,10 @@ def advance(snapshot: Snapshot, exposures: Impressions, until_ms: int) -> Snapsh
     """
     if until_ms < snapshot.time_ms:
         raise ValueError(f"until_ms {until_ms} is before the snapshot's time_ms {snapshot.time_ms}")
-    early = np.flatnonzero(np.diff(exposures.time_ms) < 0)
-    if len(early):
+    early_rows = np.flatnonzero(np.diff(exposures.time_ms) < 0)
+    if len(early_rows):
         raise ValueError(
-            f"exposures must be ordered by time; row {int(early[0]) + 1} is earlier than the one before"
+            f"exposures must be ordered by time; row {int(early_rows[0]) + 1} is earlier than the one before"
         )
     start, stop = np.searchsorted(exposures.time_ms, [snapshot.time_ms, until_ms])
     events = LocatedEvents.from_impressions(snapshot, exposures.take(np.arange(start, stop)), int(start))

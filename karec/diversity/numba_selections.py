@@ -32,10 +32,10 @@ class NumbaSelections:
         return dpp.alpha_of(diversity)
 
     def standardise(self, scores: ArrayLike) -> NDArray[np.float32]:
-        given = finite("scores", column("scores", scores, np.size(scores))).astype(np.float64)
-        centred = given - given.mean() if len(given) else given
-        deviation = centred.std() if len(given) else 0.0
-        return np.asarray(centred / deviation if deviation > 0 else centred, np.float32)
+        values = finite("scores", column("scores", scores, np.size(scores))).astype(np.float64)
+        differences = values - values.mean() if len(values) else values
+        deviation = differences.std() if len(values) else 0.0
+        return np.asarray(differences / deviation if deviation > 0 else differences, np.float32)
 
     def dpp_select(
         self,

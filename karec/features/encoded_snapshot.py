@@ -46,14 +46,14 @@ class EncodedSnapshot:
         n_users, n_works = len(snapshot.users), len(snapshot.works)
         encoded_users, encoded_works = users.encode(snapshot.users), works.encode(snapshot.works)
         alike = np.zeros((n_users + 1, len(shared)), np.int64)
-        for at, name in enumerate(shared):
-            alike[:-1, at] = works.encode_category(name, snapshot.users[name])
-        own = np.zeros((n_users + 1, 1), np.int64)
-        own[:-1, 0] = people.encode(snapshot.users.ids)
-        watched = np.zeros(n_works + 1, np.int64)
+        for column, name in enumerate(shared):
+            alike[:-1, column] = works.encode_category(name, snapshot.users[name])
+        user_codes = np.zeros((n_users + 1, 1), np.int64)
+        user_codes[:-1, 0] = people.encode(snapshot.users.ids)
+        cowatch_rows = np.zeros(n_works + 1, np.int64)
         if cowatch is not None:
-            watched[:-1] = cowatch.codes(snapshot.works.ids)
-        return cls(encoded_users, encoded_works, alike, own, watched)
+            cowatch_rows[:-1] = cowatch.codes(snapshot.works.ids)
+        return cls(encoded_users, encoded_works, alike, user_codes, cowatch_rows)
 
 
 def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[Any]) -> NDArray[Any]:
@@ -64,18 +64,18 @@ def take_rows(values: NDArray[Any], others: NDArray[Any] | None, rows: NDArray[A
     if others is None:
         return values.take(rows, axis=0)  # half the time of ``values[rows]``
     n = len(values) - 1
-    taken = values[np.where(rows < n, rows, -1)]
+    result = values[np.where(rows < n, rows, -1)]
     is_other = rows >= n
-    taken[is_other] = others[rows[is_other] - n]
-    return taken
+    result[is_other] = others[rows[is_other] - n]
+    return result
 
 
 def select_rows(table: EncodedTable, others: EncodedTable, rows: NDArray[Any]) -> EncodedTable:
     """Returns the table of ``rows`` (N,) and a last row of zeros, by the rule of ``take_rows``."""
-    last = np.append(rows, -1)
+    rows_and_zero = np.append(rows, -1)
     return EncodedTable(
         *(
-            take_rows(getattr(table, name), getattr(others, name), last)
+            take_rows(getattr(table, name), getattr(others, name), rows_and_zero)
             for name in ("ids", "numbers", "moments")
         )
     )

@@ -108,30 +108,30 @@ class Encoder:
             )
         user_rows = snapshot.users.lookup(exposures.user_id)
         work_rows = snapshot.works.lookup(exposures.work_id)
-        known = (user_rows >= 0) & (work_rows >= 0)
-        if not known.any():
+        is_known = (user_rows >= 0) & (work_rows >= 0)
+        if not is_known.any():
             raise ValueError(
                 f"none of the {len(exposures)} exposures names a user and a work that the snapshot holds"
             )
-        rates = {label: float(values[known].mean()) for label, values in exposures.labels.items()}
+        rates = {label: float(values[is_known].mean()) for label, values in exposures.labels.items()}
         for task in tasks:
             if rates[task] in (0.0, 1.0):
                 raise ValueError(
-                    f"task {task!r}: all {int(known.sum())} labels are {rates[task]:.0f}, of one class"
+                    f"task {task!r}: all {int(is_known.sum())} labels are {rates[task]:.0f}, of one class"
                 )
-        time = exposures.time_ms[known]
-        scenes = build_vocabulary(exposures.scene[known], 1)
-        labels = {task: exposures.labels[task][known] for task in tasks}
+        time = exposures.time_ms[is_known]
+        scenes = build_vocabulary(exposures.scene[is_known], 1)
+        labels = {task: exposures.labels[task][is_known] for task in tasks}
         return cls(
             tasks=tuple(tasks),
             history_length=history_length,
-            users=TableCoder.fit(snapshot.users, user_rows[known], time, rates, min_count, own_id=False),
-            works=TableCoder.fit(snapshot.works, work_rows[known], time, rates, min_count, own_id=True),
+            users=TableCoder.fit(snapshot.users, user_rows[is_known], time, rates, min_count, own_id=False),
+            works=TableCoder.fit(snapshot.works, work_rows[is_known], time, rates, min_count, own_id=True),
             scene_counters=SceneCounterCoder.fit(
-                snapshot, scenes.encode(exposures.scene[known]), len(scenes), labels
+                snapshot, scenes.encode(exposures.scene[is_known]), len(scenes), labels
             ),
             scenes=scenes,
-            people=build_vocabulary(exposures.user_id[known], user_min_count),
+            people=build_vocabulary(exposures.user_id[is_known], user_min_count),
             cowatch=cowatch,
         )
 
@@ -247,9 +247,13 @@ class Encoder:
             scene_counts: (U, 1 + tasks) float32 counters in the scenes. None: of the snapshot.
             more: further items, whose rows follow those of the snapshot.
         """
-        tables, others = self.tables(snapshot), None if more is None else self.tables(more)
-        others_ids, others_cowatch = (None, None) if others is None else (others.works.ids, others.cowatch)
-        watched, passed = (take_rows(tables.works.ids, others_ids, items) for items in (history, skipped))
+        tables, more_tables = self.tables(snapshot), None if more is None else self.tables(more)
+        more_ids, more_cowatch = (
+            (None, None) if more_tables is None else (more_tables.works.ids, more_tables.cowatch)
+        )
+        history_ids, skipped_ids = (
+            take_rows(tables.works.ids, more_ids, items) for items in (history, skipped)
+        )
         lengths = np.stack([_native.log1p((items >= 0).sum(axis=1)) for items in (history, skipped)], axis=1)
         hours = np.asarray(time_ms) // HOUR_MS
         codes = encode_known(self.scenes, scenes)
@@ -257,17 +261,17 @@ class Encoder:
         numbers = self.users.compute_numbers(tables.users, rows, time_ms, counts)
         if scene_counts is None:
             scene_counts = self.scene_counters.read_counts(snapshot, rows, scenes)
-        in_scene = self.scene_counters.scale(scene_counts, codes)
+        scene_numbers = self.scene_counters.scale(scene_counts, codes)
         return {
             "user_id": tables.people[rows],
             "user_ids": tables.users.ids[rows],
-            "user_numbers": np.concatenate([numbers, lengths.astype(np.float32), in_scene], axis=1),
-            "history": watched,
-            "skipped": passed,
+            "user_numbers": np.concatenate([numbers, lengths.astype(np.float32), scene_numbers], axis=1),
+            "history": history_ids,
+            "skipped": skipped_ids,
             "context": context,
             "alike": tables.alike[rows],
-            "history_cowatch": take_rows(tables.cowatch, others_cowatch, history),
-            "skipped_cowatch": take_rows(tables.cowatch, others_cowatch, skipped),
+            "history_cowatch": take_rows(tables.cowatch, more_cowatch, history),
+            "skipped_cowatch": take_rows(tables.cowatch, more_cowatch, skipped),
             **{name: self._encode_creators(ids) for name, ids in edges.items()},
         }
 
@@ -293,13 +297,17 @@ class Encoder:
             counts: (N, 1 + labels) float32 counters of the items at these times. None: of the snapshot.
             more: as for ``encode_users``.
         """
-        tables, others = self.tables(snapshot), None if more is None else self.tables(more)
-        works = tables.works if others is None else select_rows(tables.works, others.works, work_rows)
-        rows = work_rows if others is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
+        tables, more_tables = self.tables(snapshot), None if more is None else self.tables(more)
+        works = (
+            tables.works if more_tables is None else select_rows(tables.works, more_tables.works, work_rows)
+        )
+        rows = work_rows if more_tables is None else np.where(work_rows < 0, -1, np.arange(len(work_rows)))
         return {
             "item_ids": take_rows(works.ids, None, rows),
             "item_numbers": self.works.compute_numbers(works, rows, time_ms, counts),
-            "cowatch": take_rows(tables.cowatch, None if others is None else others.cowatch, work_rows),
+            "cowatch": take_rows(
+                tables.cowatch, None if more_tables is None else more_tables.cowatch, work_rows
+            ),
         }
 
     def encode_crosses(

@@ -40,19 +40,19 @@ def encode_online_user(
 
     def latest(name: str, width: int) -> NDArray[Any]:
         relation = state.lists.get(name, snapshot.relations.get(name))
-        at = np.zeros(1, np.int64) if name in state.lists else row
+        rows = np.zeros(1, np.int64) if name in state.lists else row
         if row[0] < 0 and name not in state.lists:
             relation = None
-        return Lists.from_relation(relation, at).latest(width)
+        return Lists.from_relation(relation, rows).latest(width)
 
     lists = np.stack([latest(name, encoder.history_length)[0] for name in ("history", "skipped")])
     rows, more = snapshot.works.lookup(lists.ravel()), None
     if works is not None:
         rows, more = works.compact(snapshot, works.find_rows(snapshot, lists.ravel()))
     history, skipped = rows.reshape(lists.shape)[:, None]
-    in_scene = np.zeros((1, len(encoder.scene_counters.counters)), np.float32)
+    scene_counts = np.zeros((1, len(encoder.scene_counters.counters)), np.float32)
     if 0 <= scene_code < len(state.scene_counters):
-        in_scene[0] = state.scene_counters[
+        scene_counts[0] = state.scene_counters[
             scene_code, find_columns(counters, encoder.scene_counters.counters)
         ]
     return encoder.encode_users(
@@ -64,7 +64,7 @@ def encode_online_user(
         skipped=skipped,
         edges={name: latest(name, MAX_EDGES) for name in SOCIAL_EDGES},
         counts=state.counters[None, find_columns(counters, encoder.users.counters)],
-        scene_counts=in_scene,
+        scene_counts=scene_counts,
         more=more,
     )
 
@@ -83,11 +83,11 @@ def encode_online_items(
     otherwise those of the snapshot.
     """
     rows, more = works.compact(snapshot, works.find_rows(snapshot, ids))
-    items, wanted = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
-    at, counts = works.find_counters(ids)
-    if len(at) and wanted:  # counters are the last numbers of an item
-        items["item_numbers"][at, -len(wanted) :] = encoder.works.scale_counters(
-            counts[:, find_columns(names, wanted)]
+    items, names_read = encoder.encode_items(snapshot, rows, time_ms, more=more), encoder.works.counters
+    positions, counts = works.find_counters(ids)
+    if len(positions) and names_read:  # counters are the last numbers of an item
+        items["item_numbers"][positions, -len(names_read) :] = encoder.works.scale_counters(
+            counts[:, find_columns(names, names_read)]
         )
     return items
 

@@ -46,11 +46,13 @@ class SceneCounterCoder:
         counted = tuple(task for task in labels if counters is None or schema.counter(task) in counters)
         if not snapshot.n_scenes or not n_codes:
             counted = ()
-        shown = np.bincount(codes, minlength=n_codes + 1)
+        n_impressions = np.bincount(codes, minlength=n_codes + 1)
         priors = np.empty((n_codes + 1, len(counted)))
-        for at, task in enumerate(counted):
+        for column, task in enumerate(counted):
             positives = np.bincount(codes, weights=labels[task], minlength=n_codes + 1)
-            priors[:, at] = smoothed_rate(positives, shown, float(labels[task].mean()), PRIOR_WEIGHT)
+            priors[:, column] = smoothed_rate(
+                positives, n_impressions, float(labels[task].mean()), PRIOR_WEIGHT
+            )
         return cls(counted, priors)
 
     @property
@@ -80,8 +82,8 @@ class SceneCounterCoder:
             return counts
         rows = snapshot.user_scene_rows(user_rows, scenes)
         has_row = rows >= 0
-        for at, name in enumerate(self.counters):
-            counts[has_row, at] = snapshot.user_scene_counters[name][rows[has_row]]
+        for column, name in enumerate(self.counters):
+            counts[has_row, column] = snapshot.user_scene_counters[name][rows[has_row]]
         return counts
 
     def scale(self, counts: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:

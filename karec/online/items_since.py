@@ -101,15 +101,15 @@ class ItemsSince:
         has_equal_cells = state.cell_rules == self._cell_rules()
         is_kept = (state_rows >= 0) & ~is_in_base & (change_ms < NO_BASE_MS) & has_equal_cells
         is_kept[is_kept] = state.is_upload[state_rows[is_kept]]
-        blocked = np.array(
+        blocked_creators = np.array(
             [creator for creator, event in self._creator_blocks.items() if event[1] == BLOCK], np.int64
         )
-        of_blocked = NO_IDS
-        if len(blocked) and CREATOR in self.base.works.columns:
+        items_of_blocked = NO_IDS
+        if len(blocked_creators) and CREATOR in self.base.works.columns:
             if is_kept.any():
-                is_kept[is_kept] = ~np.isin(state.table[CREATOR][state_rows[is_kept]], blocked)
-            of_blocked = self.base.works.ids[np.isin(self.base.works[CREATOR], blocked)]
-        others = items[~is_kept & ~(is_in_base & (change_ms < self.base.time_ms))]
+                is_kept[is_kept] = ~np.isin(state.table[CREATOR][state_rows[is_kept]], blocked_creators)
+            items_of_blocked = self.base.works.ids[np.isin(self.base.works[CREATOR], blocked_creators)]
+        other_items = items[~is_kept & ~(is_in_base & (change_ms < self.base.time_ms))]
         rows = state_rows[is_kept]
         if len(rows):
             self._growing.put(np.empty(0, bool), state.table.ids[rows], state.table.take(rows).columns)
@@ -117,8 +117,8 @@ class ItemsSince:
         kept_items = items[is_kept].tolist()
         kept_ids = {item: state.platform_ids[item] for item in kept_items if item in state.platform_ids}
         self._platform_ids |= kept_ids
-        lives = {item: self._lives[item] for item in others.tolist()}
-        update = self._update_items(np.union1d(others, of_blocked), lives)
+        lives = {item: self._lives[item] for item in other_items.tolist()}
+        update = self._update_items(np.union1d(other_items, items_of_blocked), lives)
         return replace(
             update,
             rows=np.concatenate([np.arange(len(rows)), update.rows]),
@@ -135,12 +135,14 @@ class ItemsSince:
         creators = [creator for creator, event in newer_blocks if self._creator_blocks.get(creator) != event]
         self._lives.put(newer.items)
         self._creator_blocks |= newer.creator_blocks
-        changed = {*newer.items}
+        changed_items = {*newer.items}
         if creators and CREATOR in self.base.works.columns:
             for table in (self.base.works, self._growing.table):
-                changed.update(table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist())
-            changed.update(item for item in self._hidden if self._creator_of(item) in creators)
-        return self._update_items(np.array(sorted(changed), np.int64), newer.items)
+                changed_items.update(
+                    table.ids[np.isin(table[CREATOR], np.array(creators, np.int64))].tolist()
+                )
+            changed_items.update(item for item in self._hidden if self._creator_of(item) in creators)
+        return self._update_items(np.array(sorted(changed_items), np.int64), newer.items)
 
     def edits(self) -> IndexUpdate:
         """Returns an update that upserts the edited items of the base again."""
@@ -218,19 +220,19 @@ class ItemsSince:
         """Hides ``hidden`` and none else of ``items``. Returns the items that are no longer hidden."""
         if not hidden and self._hidden.isdisjoint(items):
             return NO_IDS
-        restored = (self._hidden & items) - hidden
+        restored_items = (self._hidden & items) - hidden
         self._hidden = (self._hidden - items) | hidden
         self._hidden_ids = np.array(sorted(self._hidden), np.int64)
-        return np.array(sorted(restored), np.int64)
+        return np.array(sorted(restored_items), np.int64)
 
     def _values(self, item: int, life: ItemLife, base_row: int) -> dict[str, Any] | None:
         """Returns the cells of an item to add; None for a base item without edits, unknown or refused."""
         if base_row >= 0:
-            edited = life.values(self.base.time_ms)
-            if not edited:
+            edited_values = life.values(self.base.time_ms)
+            if not edited_values:
                 return None
             row = {name: column[base_row].item() for name, column in self.base.works.columns.items()}
-            return {**row, **self._numbered(edited)}
+            return {**row, **self._numbered(edited_values)}
         if life.upload_ms is None:
             self.counts["edit of an unknown work"] += life.presence is None and bool(life.columns)
             return None

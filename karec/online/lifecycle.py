@@ -264,9 +264,9 @@ class PackedLives(Mapping[int, ItemLife]):
         """Copies ``lives``."""
         if isinstance(lives, cls):
             return cls(lives._bytes.copy(), lives._change_ms.copy())
-        packed = cls()
-        packed.put(lives)
-        return packed
+        copy = cls()
+        copy.put(lives)
+        return copy
 
     def __getitem__(self, item: int) -> ItemLife:
         return ItemLife.from_bytes(self._bytes[item])
