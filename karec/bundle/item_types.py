@@ -125,7 +125,7 @@ class ItemTypeBundle:
         return self.bundle.naming_of(MAPS.get(self.name, ()))
 
     def set_open(self, ids: NDArray[Any]) -> None:
-        """Blocks all items except ``ids``, for instance the rooms that are open, until the next call.
+        """Blocks all items except ``ids``, for example open rooms, until the next call.
 
         It changes only the index of this process. Closed items are blocked before new ones are unblocked, so
         no request sees an item that is in neither list. Cost: O(items).

@@ -44,7 +44,7 @@ def set_up(
     Args:
         settings: those of the run's run.json.
         ids, keep, signing_key, lists: as for ``karec.publish``.
-        scenes: templates of scenes that a new karec.toml has besides the main one.
+        scenes: templates of scenes that a new karec.toml gets in addition to the main scene.
         item_types_of: returns further item types for these scenes from the published snapshot.
         is_rolling: publishes next to the version in service (``karec.refresh.next_version``).
 

@@ -36,7 +36,7 @@ from karec.toml import Settings
 SENT, SHOWN = "sent", "shown"
 SOURCES = ("file:", "env:")
 TOKENS = ("token", "events_token", "works_token")
-# Only a new start changes these settings.
+# a running service keeps these; restart it to change them
 FIXED = (
     "host",
     "port",
