@@ -1,4 +1,4 @@
-"""A karec.toml beside a bundle that holds an index and a snapshot, and nothing else."""
+"""A karec.toml and a bundle that contains only an index and a snapshot."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from karec.index import ItemIndex
 
 @pytest.fixture
 def write_config(tmp_path, platform):
-    """Writes a text as karec.toml and returns its path; ``bundles/`` lies beside it."""
+    """Writes a text as karec.toml and returns its path. ``bundles/`` is in the same folder."""
 
     def write(folder):
         columns = {name: platform.works[name] for name in ("creator_id", "song_id", "upload_ms")}

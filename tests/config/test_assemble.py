@@ -1,4 +1,4 @@
-"""karec.toml becomes a cascade, and every wrong key is refused with its place and what was expected."""
+"""karec.toml becomes a cascade. Each wrong key is refused with its place and the expected value."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ stages = [{ name = "rank", steps = [{ use = "top_k" }] }]
 
 
 class Even(Filter):
-    """A step of a user's own: it is found by module and class."""
+    """A step outside karec, found by module and class."""
 
     reason = "odd"
 
@@ -50,7 +50,7 @@ class Even(Filter):
 
 
 class ReadsTheIndex(Filter):
-    """A step of a user's own that asks for the index."""
+    """A step outside karec with the parameter ``index``."""
 
     def __init__(self, index: ItemIndex) -> None:
         self.ids = index.ids
@@ -82,9 +82,7 @@ def test_scene_runs_the_configured_steps(config):
     assert [source.name for source in cascade.recall.sources] == ["popular", "new"]
     assert [source.on_failure for source in cascade.recall.sources] == ["fail", "skip"]
     merger = cascade.recall.merger
-    assert (merger.quotas, merger.limit) == ((5, 5), 8), (
-        "the channels' own quotas, and the scene's candidates"
-    )
+    assert (merger.quotas, merger.limit) == ((5, 5), 8), "quotas of the sources and limit of the scene"
     feed = cascade.run(Request(user_id=1, k=4))
     assert feed.versions == {
         "model": 7,

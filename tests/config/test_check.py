@@ -1,5 +1,5 @@
-"""karec config check and show: all mistakes at once, each with its line; what is in force, and where it is
-from."""
+"""karec config check reports all mistakes with their lines. karec config show prints each value and its
+line."""
 
 import re
 from importlib.resources import files
@@ -272,19 +272,19 @@ def test_config_check_notes_unchecked_columns_without_a_bundle(tmp_path, capsys)
     path = tmp_path / "karec.toml"
     path.write_text(GOOD)
     assert main(["config", "check", str(path)]) == 0
-    told = capsys.readouterr()
-    assert told.out == f"{path}: no mistake\n" and "columns and models were not looked at" in told.err
+    captured = capsys.readouterr()
+    assert captured.out == f"{path}: no mistake\n" and "columns and models were not looked at" in captured.err
 
 
 def test_config_check_reports_a_file_that_is_not_toml_in_one_line(tmp_path, capsys):
     path = tmp_path / "karec.toml"
     path.write_text(GOOD + "\n[scenes.home]\n")
     assert main(["config", "check", str(path)]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and re.fullmatch(
+    captured = capsys.readouterr()
+    assert captured.out == "" and re.fullmatch(
         r"karec config: .* is not TOML: Cannot declare .* twice "
         r".*\n",
-        told.err,
+        captured.err,
     )
 
 
@@ -294,7 +294,7 @@ def test_config_mistakes_refuses_an_unknown_scene(write_config):
 
 
 def facts_of(cascade):
-    """What a cascade's steps are, with their plain settings."""
+    """Returns the type and the plain settings of each step of a cascade."""
     steps = [
         *cascade.query_hydrators,
         *cascade.recall.sources,

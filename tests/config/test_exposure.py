@@ -1,4 +1,5 @@
-"""The table `exposure` of a scene: what it builds, and what it refuses, with the place."""
+"""The table `exposure` of a scene: the steps that it adds, and the mistakes that are refused with their
+place."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The karec.toml of a new project is valid TOML, sized for its library, with its scene and its tasks."""
+"""The karec.toml of a new project is valid TOML. Its limits, scene and tasks fit the data."""
 
 import tomllib
 from dataclasses import replace
@@ -13,7 +13,7 @@ from karec.config.templates import home_scene_text
 
 
 def snapshot_of(platform, n_works, *, without=()):
-    """``platform`` with other works, which lack the roles ``without``."""
+    """Returns ``platform`` with ``n_works`` items, which lack the roles ``without``."""
     roles = {"creator_id", "song_id", "type", "tag", "upload_ms"} - set(without)
     return replace(
         platform, works=Table(np.arange(n_works), dict.fromkeys(roles, np.zeros(n_works, np.int64)))
@@ -51,7 +51,7 @@ def test_limits_fit_the_number_of_works(tmp_path, platform, n_works, limits):
 
 def test_quotas_are_in_proportion_to_limits_recall(tmp_path, platform):
     scene = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
-    assert {channel["use"]: channel["quota"] for channel in scene.recall} == {
+    assert {source["use"]: source["quota"] for source in scene.recall} == {
         "follow": 50,
         "profile": 400,
         "social": 200,
@@ -97,7 +97,7 @@ def test_scene_name_is_written_as_a_toml_key(platform, name):
 
 
 @pytest.mark.parametrize(
-    ("without", "channels", "steps"),
+    ("without", "sources", "steps"),
     [
         (["upload_ms"], {"fresh"}, {"freshness"}),
         (["song_id"], set(), set()),
@@ -111,12 +111,12 @@ def test_scene_name_is_written_as_a_toml_key(platform, name):
         ),
     ],
 )
-def test_steps_of_missing_roles_are_left_out(tmp_path, platform, without, channels, steps):
+def test_steps_of_missing_roles_are_left_out(tmp_path, platform, without, sources, steps):
     whole = config_of(tmp_path, "home", snapshot_of(platform, 1000), {"click": 1.0}).scene("home")
     scene = config_of(tmp_path, "home", snapshot_of(platform, 1000, without=without), {"click": 1.0}).scene(
         "home"
     )
-    assert {c["use"] for c in whole.recall} - {c["use"] for c in scene.recall} == channels
+    assert {c["use"] for c in whole.recall} - {c["use"] for c in scene.recall} == sources
     assert {s["use"] for s in steps_of(whole)} - {s["use"] for s in steps_of(scene)} == steps
     text = (tmp_path / "karec.toml").read_text(encoding="utf-8")
     assert not [role for role in without if f'"{role}"' in text]
@@ -129,19 +129,19 @@ def test_social_and_follow_are_left_out_without_relations(tmp_path, platform):
 
 def channels_of(folder, snapshot):
     return {
-        channel["use"] for channel in config_of(folder, "home", snapshot, {"click": 1.0}).scene("home").recall
+        source["use"] for source in config_of(folder, "home", snapshot, {"click": 1.0}).scene("home").recall
     }
 
 
 def test_social_and_follow_are_kept_with_their_relations(tmp_path, platform):
     works = snapshot_of(platform, 100, without=["creator_id"])
-    nobody, families = Table(np.arange(3), {}), Table(np.arange(3), {"family": np.zeros(3, np.int32)})
+    no_columns, families = Table(np.arange(3), {}), Table(np.arange(3), {"family": np.zeros(3, np.int32)})
     some = Relation(np.array([0, 1, 1, 1]), np.array([2]))
     for snapshot, there in (
         (replace(works, users=families, relations={}), {"social"}),
-        (replace(works, users=nobody, relations={"friends": some}), {"social"}),
-        (replace(snapshot_of(platform, 100), users=nobody, relations={"follows": some}), {"follow"}),
-        # creators whose works nobody knows
-        (replace(works, users=nobody, relations={"follows": some}), set()),
+        (replace(works, users=no_columns, relations={"friends": some}), {"social"}),
+        (replace(snapshot_of(platform, 100), users=no_columns, relations={"follows": some}), {"follow"}),
+        # creators without known items
+        (replace(works, users=no_columns, relations={"follows": some}), set()),
     ):
         assert {"social", "follow"} & channels_of(tmp_path, snapshot) == there

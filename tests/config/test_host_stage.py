@@ -1,4 +1,4 @@
-"""An exported stage knows the hash of its source, so that a stale one is told from a fresh one."""
+"""An exported stage contains the hash of its source, so that check_export detects a stale file."""
 
 from types import SimpleNamespace
 

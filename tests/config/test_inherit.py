@@ -1,5 +1,4 @@
-"""What a scene changes in the one that it inherits: tables by key, lists by name, false for what it leaves
-out."""
+"""Changes of an inherited scene: tables by key, lists by name, false to remove."""
 
 import pytest
 
@@ -59,7 +58,7 @@ def test_entry_with_before_is_added_before_another(live):
 
 def test_inherited_entry_with_before_is_moved_before_another(live):
     scene = live('recall.new.before = "popular"\n')
-    assert [channel["use"] for channel in scene.recall] == ["fresh", "popular"]
+    assert [source["use"] for source in scene.recall] == ["fresh", "popular"]
     assert scene.recall[0] == {"use": "fresh", "quota": 4, "name": "new"}
 
 

@@ -1,5 +1,4 @@
-"""The ways to load what a karec.toml describes: whole cascades, one stage, with the config's bundle or one at
-hand."""
+"""Loaders of a karec.toml: all scenes or one stage, with the bundle of the config or a given one."""
 
 from pathlib import Path
 
@@ -33,7 +32,7 @@ inherits = "home"
 
 
 class Looks(Filter):
-    """Keeps everything; knows what it was built with."""
+    """Keeps all candidates and stores its constructor arguments."""
 
     def __init__(self, schema: IndexSchema, config_folder: Path) -> None:
         self.schema = schema
@@ -50,7 +49,7 @@ def path(write_config):
 
 @pytest.fixture
 def bundle(path):
-    """A bundle at hand; the config names one that is not there."""
+    """A given bundle. The config names another one that does not exist."""
     path.write_text(TEXT.replace('"bundles"', '"absent"'))
     return Bundle.open(path.parent / "bundles")
 

@@ -1,4 +1,4 @@
-"""The example of docs/examples/own_step.py runs as it is told to, and says what it is meant to show."""
+"""The example docs/examples/own_step.py runs and prints the documented lines."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Scenes: what one inherits from another, and the counts that steps name."""
+"""Scenes: inheritance, and limits that steps name."""
 
 import pytest
 
@@ -142,7 +142,7 @@ def test_scene_inherits_the_changes_of_its_parent(write_config):
         "limits.recall = 5\n"
     )
     late = scene(write_config, text, "late")
-    assert (late.limit, [channel["quota"] for channel in late.recall]) == (5, [5, 2])
+    assert (late.limit, [source["quota"] for source in late.recall]) == (5, [5, 2])
 
 
 @pytest.mark.parametrize(

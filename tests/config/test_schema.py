@@ -1,4 +1,4 @@
-"""The schema of karec.toml: what is published is what the code says; templates pass, mistakes do not."""
+"""The JSON schema of karec.toml accepts the templates and rejects wrong keys and values."""
 
 import tomllib
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""The cascades of a process share their bundle and what is built from it."""
+"""The cascades of a process share their bundle and the data built from it."""
 
 import gc
 import threading

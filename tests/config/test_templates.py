@@ -1,4 +1,4 @@
-"""The scenes that come with karec: each loads over one bundle, serves, and keeps what it promises."""
+"""The scene templates of karec: each loads with one bundle, returns pages and satisfies its description."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ OBJECTIVES = {"click": 1.0, "long_view": 1.0, "like": 2.0}
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    """With songs, creators, live rooms and song rooms; users 1 … 12, of whom nobody is a creator."""
+    """A bundle with songs, creators, live rooms and song rooms. No user of 1 … 12 is a creator."""
     return publish_small_bundle(tmp_path_factory.mktemp("scenes"), kinds=rooms_of)
 
 
@@ -30,14 +30,14 @@ def config(bundle):
     ]
     path = bundle.path.parent.parent / "karec.toml"
     text = "\n".join(texts)
-    # nobody comments here
+    # the bundle has no comments
     path.write_text(text.replace("weights = { comment = 1.0 }", "weights = { like = 1.0 }"))
     return path
 
 
 @pytest.fixture
 def asked(config, bundle):
-    """(scene, user) → the feed at the snapshot's moment."""
+    """Returns a function: (scene, user) → the page at the time of the snapshot."""
 
     def ask(scene, user=3, **changed):
         cascade = replace(load_cascade(config, scene, bundle), side_effects=())
@@ -158,11 +158,13 @@ def test_comment_scene_shows_items_of_different_creators(asked, bundle):
     assert len(creators) == len(set(creators)) == 5
     first = tuple(asked("comment", k=5).candidates.ids.tolist())
     second = asked("comment", k=3, shown=first).candidates.ids
-    assert not set(works["creator_id"][works.lookup(second)].tolist()) & set(creators), "nor on the next page"
+    assert not set(works["creator_id"][works.lookup(second)].tolist()) & set(creators), (
+        "the next page repeats a creator"
+    )
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (
             ('item_type = "song"', 'item_type = "sogn"'),
@@ -187,12 +189,12 @@ def test_comment_scene_shows_items_of_different_creators(asked, bundle):
         (('column = "city"', 'column = "town"'), r"the item index has no column 'town'; it has"),
     ],
 )
-def test_load_cascades_refuses_a_wrong_template_scene_by_name(config, bundle, changed, told):
+def test_load_cascades_refuses_a_wrong_template_scene_by_name(config, bundle, changed, message):
     text = config.read_text()
     assert changed[0] in text
     wrong = config.parent / "wrong.toml"
     wrong.write_text(text.replace(*changed))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         load_cascades(wrong, bundle)
 
 

@@ -1,4 +1,4 @@
-"""The whole chain is checked when it is built: no request finds out what a step lacks."""
+"""Needs of all steps are checked when a scene is loaded, not by the first request."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ side_effects = OBSERVERS
 
 
 class GivesVector(QueryHydrator):
-    """A user tower of one's own."""
+    """A user tower outside karec."""
 
     gives = ("request.user_vector",)
 
