@@ -1,4 +1,4 @@
-"""``Cascade.run``: one path, every step traced, failures either fatal or named in the answer."""
+"""``Cascade.run``: every step is traced, and a failure is fatal or named in the page."""
 
 import time
 from dataclasses import replace

@@ -1,5 +1,4 @@
-"""No work is lost, invented or duplicated between steps, whatever the cascade (a longer run: make
-fuzz-cascades)."""
+"""Random cascades lose, add and duplicate no item between steps (a longer run: make fuzz-cascades)."""
 
 from hypothesis import given
 from hypothesis import strategies as st

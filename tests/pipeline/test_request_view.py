@@ -1,11 +1,10 @@
-"""One request, one view: whoever writes to the index between and during its steps, a request reads one
-generation.
+"""A request reads one index generation, even if the index is written between and during its steps.
 
-A writer upserts, removes, blocks, adjusts and rolls model versions. What a request read is held to plain
-dictionaries of the generation that its answer names, and its answer to the answer over an index that holds
-that generation alone.
+A writer upserts, removes, blocks, adjusts and changes model versions. Each request is compared with
+dictionaries of the generation that its page names. Some pages are compared with the page of an index
+that contains only that generation.
 
-KAREC_RACE_REQUESTS names how many requests are asked. Before a release:
+KAREC_RACE_REQUESTS is the number of requests. Before a release:
 
     KAREC_RACE_REQUESTS=100000 pytest tests/pipeline/test_request_view.py
 """
@@ -43,7 +42,7 @@ from karec.steps.sources.merge import Merge
 from karec.steps.sources.model import Model
 
 N_REQUESTS = int(os.environ.get("KAREC_RACE_REQUESTS", "500"))
-TOWERS = VERSIONS[:2]  # rows of the third version meet no user vector
+TOWERS = VERSIONS[:2]  # the third version has no user vector
 
 
 class UserNumbers(QueryHydrator):
@@ -55,7 +54,7 @@ class UserNumbers(QueryHydrator):
 
 
 class Listed(Source):
-    """Ids that depend on the request alone, some of them unknown to the index."""
+    """Returns ids that depend only on the request. The index does not contain some of them."""
 
     name, quota = "listed", 80
 
@@ -102,8 +101,7 @@ class Seen:
 
 
 class Witness(Hydrator):
-    """Reads everything that can be read of the candidates. It keeps what the last request of each thread
-    saw."""
+    """Reads all data of the candidates. It keeps the data of each thread's last request."""
 
     def __init__(self, name):
         self.name, self.seen = name, threading.local()
@@ -127,7 +125,7 @@ def before_each(steps, writer):
 
 
 def scene(index: ItemIndex, towers, write=None) -> Scene:
-    """A cascade over ``index``; with ``write`` somebody writes between any two of its steps."""
+    """Returns a cascade over ``index``. ``write`` is called before each of its steps."""
     known, scored = Witness("known"), Witness("scored")
     prerank = (
         *(IndexRows(index.schema), HasEmbedding(), known, InnerProduct(index.schema, 60), scored, NotShown()),
@@ -166,9 +164,9 @@ def asked(at: int) -> Request:
 
 
 def check_reads(seen: Seen, works) -> None:
-    """Ids, vectors and columns are those of the generation that was read."""
+    """Checks that ids, vectors and columns are those of the generation that was read."""
     ids = seen.candidates.ids.tolist()
-    assert works.keys() >= set(ids), "a work that this generation does not hold"
+    assert works.keys() >= set(ids), "an item that this generation does not contain"
     _, vectors, columns = arrays({work: works[work] for work in ids})
     np.testing.assert_array_equal(seen.vectors, vectors)
     for name in COLUMNS:
@@ -176,8 +174,8 @@ def check_reads(seen: Seen, works) -> None:
 
 
 def check_scores(seen: Seen, works) -> None:
-    """Scores are inner products with the user vector of each work's own version, in float64; blocked works
-    are gone."""
+    """Checks that scores are float64 inner products with the user vector of each item's version, without
+    blocked items."""
     users = dict(
         zip(seen.features["user_vector_versions"].tolist(), seen.features["user_vector"], strict=True)
     )
@@ -266,7 +264,7 @@ class KeepsWithIndex(Keeps):
 
 
 def observed(cascade: Cascade, observer: SideEffect):
-    """The answer to a request, and the request as ``observer`` was told of it."""
+    """Returns the page of a request, and the request that ``observer`` received."""
     with replace(cascade, side_effects=(SideEffectQueue(observer),)) as watched:
         feed = watched.run(asked(0))
     return feed, observer.request
@@ -295,7 +293,7 @@ def test_view_is_freed_after_the_side_effect_releases_its_request(towers):
     gone = weakref.ref(view)
     del view, request, keeps.request
     gc.collect()
-    assert gone() is None, "something else holds the view"
+    assert gone() is None, "another reference to the view exists"
 
 
 def test_failed_request_closes_its_view(towers):

@@ -1,4 +1,4 @@
-"""Whatever an observer raises is counted and logged, and reaches nobody."""
+"""An error of a side effect is counted and logged, and does not reach the caller."""
 
 import logging
 
@@ -10,7 +10,7 @@ from karec.pipeline.side_effects import SideEffectQueue
 
 @pytest.fixture
 def shut():
-    """A busy observer and its queue (fixtures/observer_watcher.py)."""
+    """A busy side effect and its queue (fixtures/observer_watcher.py)."""
     with shut_queue() as busy:
         yield busy
 

@@ -1,4 +1,4 @@
-"""Observers run after the answer, in order, on a thread of their own: no caller waits, what does not fit is
+"""Side effects run after the page, in order, on their own thread. No caller waits; dropped pages are
 counted."""
 
 import threading
@@ -12,7 +12,7 @@ from karec.pipeline.side_effects import SideEffectQueue
 
 @pytest.fixture
 def shut():
-    """A busy observer and its queue (fixtures/observer_watcher.py)."""
+    """A busy side effect and its queue (fixtures/observer_watcher.py)."""
     with shut_queue() as busy:
         yield busy
 

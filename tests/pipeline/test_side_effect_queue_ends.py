@@ -1,4 +1,4 @@
-"""How a queue ends: closed, collected, with its process, in a fork; what is lost is counted."""
+"""End of a queue: close, garbage collection, process exit, fork. Lost pages are counted."""
 
 import gc
 import os
@@ -91,7 +91,7 @@ queue = SideEffectQueue(observer)
 
 
 def run(program):
-    """(what the observer was told, stderr) of a process that runs ``program`` with ``observer`` and
+    """Returns (calls of the side effect, stderr) of a process that runs ``program`` with ``observer`` and
     ``queue``."""
     whole = PROGRAM.format(folder=os.path.dirname(observer_watcher.__file__)) + program
     done = subprocess.run(
@@ -102,23 +102,23 @@ def run(program):
 
 
 def test_process_exit_runs_pending_pages():
-    told, said = run("for at in range(50): queue.offer(*answer(at))")
-    assert told == [*(f"r{at}" for at in range(50)), "close"]
-    assert said == ""
+    calls, stderr = run("for at in range(50): queue.offer(*answer(at))")
+    assert calls == [*(f"r{at}" for at in range(50)), "close"]
+    assert stderr == ""
 
 
 def test_process_exit_waits_for_a_limited_time():
-    told, said = run("""
+    calls, stderr = run("""
 side_effects.EXIT_SECONDS = 0.05
 observer.gate.clear()
 for at in range(3): queue.offer(*answer(at))
 """)
-    assert told == []
-    assert "did not end in time: watcher: 3 seen, 0 done, 0 dropped, 0 failed, 3 pending" in said
+    assert calls == []
+    assert "did not end in time: watcher: 3 seen, 0 done, 0 dropped, 0 failed, 3 pending" in stderr
 
 
 def test_forked_child_has_its_own_queue_and_thread():
-    told, said = run("""
+    calls, stderr = run("""
 observer.gate.clear()
 for at in range(3): queue.offer(*answer(at))      # pending in the parent as it forks
 observer.at_gate.wait()
@@ -135,12 +135,12 @@ queue.offer(*answer(3))
 counts = queue.close()
 assert (counts.seen, counts.done) == (4, 4), counts
 """)
-    assert sorted(told) == sorted(["r0", "r1", "r2", "r3", "close", "r10", "r11", "r12", "close"])
-    assert said == "" or "DeprecationWarning" in said  # from Python 3.12 on a fork beside threads warns
+    assert sorted(calls) == sorted(["r0", "r1", "r2", "r3", "close", "r10", "r11", "r12", "close"])
+    assert stderr == "" or "DeprecationWarning" in stderr  # from Python 3.12 on a fork beside threads warns
 
 
 def test_forks_during_requests_do_not_hang():
-    told, _ = run("""
+    calls, _ = run("""
 observer.run = lambda request, answer: None  # a lock of its own could be held while the process forks
 observer.called = lambda what: None
 stop = threading.Event()
@@ -159,4 +159,4 @@ for _ in range(30):
 stop.set()
 for thread in threads: thread.join()
 """)
-    assert told == []
+    assert calls == []

@@ -1,5 +1,4 @@
-"""So many requests run at once and no more; the others wait in the order of their coming, and hold
-nothing."""
+"""At most n requests run at once. The others wait in the order of arrival and hold no resources."""
 
 import os
 import signal
@@ -24,7 +23,7 @@ SECONDS = 60  # until a test that hangs is a failure
 
 
 class Gated(Source):
-    """A channel that tells which requests have begun, and lets each go on when it is told."""
+    """A source that reports the start of each request, and returns when ``go_on`` is released."""
 
     name, quota = "gated", 10
 
@@ -38,7 +37,7 @@ class Gated(Source):
 
 
 class Calls(Source):
-    """A channel that does what it is told within a request."""
+    """A source that calls a function during a request."""
 
     name, quota = "calls", 10
 
@@ -58,8 +57,7 @@ def cascade(source, threads, index=None):
 
 
 class Requests:
-    """Requests of users 0, 1, … to a gated cascade, each on a thread of its own, in the order in which they
-    came."""
+    """Requests of users 0, 1, … to a gated cascade, each on its own thread, in the order of arrival."""
 
     def __init__(self, threads, index=None):
         self.source = Gated()
@@ -153,7 +151,7 @@ def test_failed_request_releases_its_slot():
 
 
 def free_for_one(slots):
-    """Another thread gets a slot at once."""
+    """Checks that another thread gets a slot at once."""
     thread = threading.Thread(target=take_once, args=(slots,), daemon=True)
     thread.start()
     thread.join(SECONDS)

@@ -1,4 +1,4 @@
-"""The wrapper holds every step to its role: shapes, dtypes, order, and what a failure means."""
+"""Checks of each role's output: shapes, dtypes, order and failures."""
 
 import re
 import time
@@ -17,7 +17,7 @@ REQUEST = Request(user_id=1, k=2)
 
 
 class Returns:
-    """A step that answers with what it was made with (or raises it)."""
+    """A step that returns its constructor argument, or raises it."""
 
     def __init__(self, answer, name="step", on_failure="fail"):
         self.answer, self.name, self.on_failure = answer, name, on_failure
@@ -346,7 +346,7 @@ def test_needs_and_gives_of_all_steps_follow_the_documented_spelling():
 
 
 class TakesTime(Scorer):
-    """``scored``: milliseconds of its own work, as it measured them."""
+    """Takes 2 ms. ``scored``: the measured time in milliseconds."""
 
     name, on_failure = "slow", "fail"
 

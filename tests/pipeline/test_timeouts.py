@@ -1,6 +1,6 @@
-"""Channels with a deadline: late ones are left out, named and counted, and no thread is killed.
+"""Sources with a timeout: late results are left out, named and counted, and no thread is killed.
 
-A channel waits here for an event that the test sets, so that nothing depends on how fast the machine is.
+A source waits for an event that the test sets. The tests do not depend on the speed of the machine.
 """
 
 import os
@@ -20,7 +20,7 @@ FOREVER, AT_ONCE = 60_000.0, 1.0
 
 
 class Finds(Source):
-    """``ids``, or raises them; after ``may_go`` is set where there is one."""
+    """Returns ``ids`` or raises them. It waits for ``may_go`` if that is given."""
 
     def __init__(self, name, ids, timeout_ms=None, may_go=None, on_failure="skip"):
         self.name, self.ids, self.timeout_ms, self.may_go, self.on_failure = (
@@ -48,15 +48,14 @@ def ask(*sources):
 
 
 def settled(deadline):
-    """Until no late call of the deadline runs; the worker ends its call a moment after the channel
-    returns."""
+    """Waits until no late call runs. The worker ends its call shortly after the source returns."""
     while deadline.counts().running:
         os.sched_yield()
 
 
 @pytest.fixture
 def may_go():
-    """Set when the test ends, so that no thread hangs for longer."""
+    """Event that is set when the test ends, so that no thread waits longer."""
     event = threading.Event()
     yield event
     event.set()
@@ -84,7 +83,7 @@ def test_late_source_is_skipped_named_and_counted(may_go):
     slow = Finds("slow", [7], AT_ONCE, may_go)
     recall, found, traces = ask(slow, Finds("plain", [1]))
     assert found.ids.tolist() == [1] and found.sources.tolist() == [2], (
-        "bits are those of the channels' places"
+        "bits follow the positions of the sources"
     )
     assert (
         traces[0].place == "recall.slow"
@@ -105,7 +104,7 @@ def test_source_is_busy_while_a_late_call_runs(may_go):
     assert len(slow.threads) == 1
     slow.timeout_ms = recall.timed_calls[0].timeout_ms = FOREVER
     found, _ = recall.run(Request(1))
-    assert found.ids.tolist() == [7], "when the late call has ended the channel is asked again"
+    assert found.ids.tolist() == [7], "the source is called again after its late call ended"
     assert recall.counts() == {"slow": TimeoutCounts(calls=5, late=1, busy=3)}
 
 

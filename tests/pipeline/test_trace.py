@@ -1,4 +1,4 @@
-"""The trace adds up, and says why a feed holds fewer works than its request wanted."""
+"""The trace sums sizes and times, and the shortfall names why a page has too few items."""
 
 import json
 

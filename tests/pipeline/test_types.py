@@ -1,4 +1,4 @@
-"""Requests and candidates: frozen, checked at birth, and only ``take`` drops or reorders."""
+"""Requests and candidates are frozen and checked when created. Only ``take`` drops or reorders."""
 
 import dataclasses
 
