@@ -1,6 +1,6 @@
-"""An item index, and a dictionary of the same works that its answers are compared with.
+"""An item index, and a dictionary of the same items that its results are compared with.
 
-Values are whole numbers, so that every float32 score is exact and many are tied.
+Values are integers, so that every float32 score is exact and many scores are equal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Work:
 
 @dataclass
 class CheckedIndex:
-    """An index, and the works that it holds."""
+    """An index, and the items that it contains."""
 
     rng: np.random.Generator
     dim: int
@@ -70,7 +70,7 @@ class CheckedIndex:
             self.works[i] = Work(vector, version, creator, old.scale, old.offset, old.blocked)
 
     def refresh(self, ids: list[int], version: int) -> None:
-        """New vectors for works that are there; their columns stay."""
+        """Writes new vectors of known items. Their columns stay."""
         known = [i for i in ids if i in self.works]
         vectors = self.vectors(len(known))
         self.index.upsert(known, vectors, model_version=version, space_id=11 * version)
@@ -79,7 +79,7 @@ class CheckedIndex:
             self.works[i].vector, self.works[i].version = vector, version
 
     def _begun(self, version: int) -> None:
-        """Of a version without a work nothing is known any more."""
+        """Resets the calibration of a version that has no items."""
         if version not in {work.version for work in self.works.values()}:
             self.spaces[version] = (11 * version, 1.0, 0.0)
 
@@ -110,7 +110,7 @@ class CheckedIndex:
             work.offset = work.offset if offset is None else offset
 
     def build_lists(self, n_lists: int | None, seed: int) -> None:
-        """Builds ``n_lists`` lists; ValueError is expected if the last written version has fewer works."""
+        """Builds ``n_lists`` lists; ValueError is expected if the last written version has fewer items."""
         n_newest = sum(work.version == self.index.model_version for work in self.works.values())
         if n_newest >= (1 if n_lists is None else n_lists):
             self.index.build_lists(n_lists, seed)
@@ -128,7 +128,7 @@ class CheckedIndex:
         return sum(i not in self.works for i in ids)
 
     def compare(self, ids: list[int], k: int) -> None:
-        """Compares everything that the index reports, and what it finds among ``ids``, with the works."""
+        """Compares the properties of the index, and its search results among ``ids``, with the items."""
         index, rows = self.index, self.index.lookup(ids)
         assert len(index) == len(self.works)
         assert set(index.ids[index.present].tolist()) == set(self.works)
@@ -208,7 +208,7 @@ class CheckedIndex:
             assert_same([everything.ids[user, :n], everything.scores[user, :n]], [alone.ids, alone.scores])
 
     def score(self, work: Work | None, queries: dict[int, NDArray[np.float32]]) -> float | None:
-        """Returns the score of a work, None if no search can find it."""
+        """Returns the score of an item, None if no search can find it."""
         if work is None or work.blocked or work.version not in queries:
             return None
         product = float(reference.scores([work.vector], queries[work.version], [0])[0])

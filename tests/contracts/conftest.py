@@ -26,9 +26,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(published: Path) -> Bundle:
-    """Of its works the index lacks some and blocks some; it holds one that the snapshot does not know, and
-    two of the next model version, for which the bundle has no user tower.
-    """
+    """A bundle whose index lacks some items and blocks others. It contains one item that the snapshot
+    lacks, and two of the next model version, which has no user tower."""
     bundle = Bundle.open(published / "bundles")
     index = bundle.index
     columns = {name: column[:1] for name, column in index.columns.items()}
@@ -43,9 +42,9 @@ def bundle(published: Path) -> Bundle:
 
 @pytest.fixture
 def build(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[[str], Cascade]]:
-    """A scene's text → its cascade, closed at the end.
+    """Returns a function: text of a scene → its cascade, closed at the end.
 
-    Exposure control has items to explore, and counts no pages, so that equal requests get equal pages.
+    Exposure control has items to explore and counts no pages, so that equal requests get equal pages.
     """
     built: list[Cascade] = []
 
@@ -66,7 +65,7 @@ def build(bundle: Bundle, tmp_path: Path) -> Iterator[Callable[[str], Cascade]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of a contract that asks for ``use`` runs for every step of the contract's role."""
+    """Runs a contract test with the argument ``use`` for every step of the contract's role."""
     role = getattr(metafunc.cls, "role", None)
     if role is not None and "use" in metafunc.fixturenames:
         metafunc.parametrize("use", of_role(role))

@@ -1,6 +1,5 @@
-"""What every state store must do: a class for each store inherits these tests and says how one is made
-(``test_state_store.py``).
-"""
+"""Contract of a state store. A class for each store inherits these tests and gives the fixtures
+(``test_state_store.py``)."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ LOWEST, HIGHEST = b"", b"\xff" * 16
 
 
 class StateStoreContract:
-    """``store``: an empty one; ``again``: what opens the same entries a second time."""
+    """``store``: an empty store. ``again``: a function that opens the same entries again."""
 
     @pytest.fixture
     def store(self) -> StateStore:
@@ -51,13 +50,13 @@ class StateStoreContract:
 
     def test_commit_succeeds_for_one_of_four_concurrent_writers(self, store):
         store.commit({CURSOR: b"0"}, None)
-        told, start = list[str](), threading.Barrier(4)
+        winners, start = list[str](), threading.Barrier(4)
 
         def write(name: str) -> None:
             start.wait()
             try:
                 store.commit({name.encode(): b"x", CURSOR: name.encode()}, b"0")
-                told.append(name)
+                winners.append(name)
             except Conflict:
                 pass
 
@@ -66,7 +65,7 @@ class StateStoreContract:
             thread.start()
         for thread in threads:
             thread.join()
-        (winner,) = told
+        (winner,) = winners
         assert store.read([CURSOR, *(f"w{n}".encode() for n in range(4))]) == [
             winner.encode(),
             *(b"x" if f"w{n}" == winner else None for n in range(4)),

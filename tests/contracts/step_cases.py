@@ -1,7 +1,7 @@
-"""One case for each step that ``karec.toml`` knows by name, and the scenes in which they are watched.
+"""One case for each step that ``karec.toml`` has by name, and the scenes in which it is tested.
 
-A step that is added to the registry needs a line in CASES: the suite fails without. The keys are those that
-the step cannot do without; steps that must stand before it beyond what it ``needs`` are named too.
+A step that is added to the registry needs a line in CASES, else the suite fails. A case has only the required
+keys. It names the earlier steps that ``needs`` does not contain.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from karec.config import registry
 from karec.pipeline.step import Step
 from karec.toml import Place
 
-QUOTAS = (3, 1000)  # of a source: fewer works than it finds, and more
-LIMIT = 6  # of the merger: fewer works than both channels bring
+QUOTAS = (3, 1000)  # of a source: fewer items than it finds, and more
+LIMIT = 6  # of the merger: fewer items than both sources return
 
 
 @dataclass(frozen=True)
 class Case:
-    """``keys`` of the step's table; ``after`` is what must stand before it although it declares no such
-    need."""
+    """``keys`` of the step's table. ``after``: earlier steps that are required but not declared as a need."""
 
     keys: str = ""
     after: tuple[str, ...] = ()
 
 
-# these steps read a column of the index for each work, and refuse works without a row
+# these steps read a column of the index for each item, and refuse items without a row
 KNOWN_ROWS = ("has_embedding",)
 EXPOSURE = """
 [scenes.home.exposure]
@@ -102,23 +101,23 @@ def step_class(use: str) -> type[Step]:
 
 
 def of_role(role: str) -> list[str]:
-    """The names of the steps that play ``role``; those without a case are left to the test that asks for
-    one."""
+    """Returns the names of the steps of ``role`` that have a case. test_registry.py reports the others."""
     return [use for use, cls in registry.step_classes().items() if use in CASES and cls.role == role]
 
 
 def name_of(use: str) -> str:
-    """What the watched step is called in its scene: a merger cannot be named."""
+    """Returns the name of the tested step in its scene. A merger has a fixed name."""
     return "merge" if step_class(use).role == "merger" else "tested"
 
 
 def most(use: str, k: int) -> int:
-    """How many works the selector ``use`` may leave of a request for ``k``."""
+    """Returns the maximum number of items that the selector ``use`` keeps of a request for ``k``."""
     return int(CASES[use].keys.removeprefix("k = ")) if CASES[use].keys.startswith("k = ") else k
 
 
 def table(use: str, keys: str = "") -> str:
-    """The step's table in karec.toml; exposure steps, which the config adds, are named by their class."""
+    """Returns the step's table in karec.toml. Exposure steps, which the config adds, are named by their
+    class."""
     if use in registry.EXPOSURE_STEPS:
         cls = step_class(use)
         use = f"{cls.__module__}:{cls.__name__}"
@@ -126,17 +125,16 @@ def table(use: str, keys: str = "") -> str:
 
 
 def probe(name: str, keys: str = "") -> str:
-    """A step of ``step_probes``."""
+    """Returns the table of a step of ``step_probes``."""
     return table(f"step_probes:{name}", keys)
 
 
 def scene_of(use: str, *, chain: Sequence[str] = GIVERS, quota: int = 100, watched: bool = True) -> str:
-    """The text of a karec.toml with the scene ``home``, in which the step ``use`` is watched.
+    """Returns the text of a karec.toml whose scene ``home`` tests the step ``use``.
 
-    Stages: ``before``, which ends by keeping what the step is handed, ``tested``, the step alone, which ends
-    by keeping what the step hands on, and ``rank``. ``chain`` are steps of GIVERS, those that stand before
-    it. An observer is left out where it is not ``watched``. Pages counted by ``exposure_counter`` change no
-    later page of its scene.
+    Stages: ``before``, which ends with a probe of the step's input; ``tested``, the step and a probe of its
+    output; ``rank``. ``chain``: the earlier steps, of GIVERS. A side effect is left out if ``watched`` is
+    False. Pages counted by ``exposure_counter`` change no later page of its scene.
     """
     whole = chain == GIVERS
     role, case = step_class(use).role, CASES[use]

@@ -1,6 +1,6 @@
-"""What every step promises, whatever its role, and how it is watched keeping it.
+"""Contract of every step, whatever its role, and the requests that test it.
 
-A step is built from karec.toml and watched through the cascade that serves, never called by itself.
+A step is built from karec.toml and runs in a cascade. The tests never call it directly.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from karec.pipeline.cascade import Cascade
 from karec.pipeline.step import Step
 from karec.pipeline.types import Array, Page, Request
 
-REMOVED, ADDED = (107, 128, 240), 999  # works that the snapshot alone knows, and the index alone
-BLOCKED, ROLLED = (114, 373), (142, 149)  # works of both: blocked, of the next model version
-STRANGERS = (7, 10**15)  # known to nobody
+REMOVED, ADDED = (107, 128, 240), 999  # items only of the snapshot; an item only of the index
+BLOCKED, ROLLED = (114, 373), (142, 149)  # items of both: blocked; of the next model version
+STRANGERS = (7, 10**15)  # in neither
 EVERYTHING = (*range(100, 380, 7), ADDED, *STRANGERS)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, and the works that recall brings it."""
+    """A request, and the items that recall returns for it."""
 
     user_id: int = 3
     k: int = 5
@@ -38,17 +38,17 @@ class Asked:
 
 
 ASKED = {
-    "every work": Asked(),
-    "a user never seen": Asked(user_id=10**12),
-    "no works": Asked(works=()),
-    "one work": Asked(works=(135,)),
-    "one work that nobody knows": Asked(works=(7,)),
-    "works that the index does not know": Asked(works=(*REMOVED, *STRANGERS)),
-    "works that are blocked": Asked(works=BLOCKED),
-    "works of the next model version": Asked(works=ROLLED),
-    "a session that was shown works": Asked(shown=(135, 142, 7)),
-    "a session that was shown everything": Asked(shown=EVERYTHING),
-    "more places than works": Asked(k=1000),
+    "every item": Asked(),
+    "an unknown user": Asked(user_id=10**12),
+    "no items": Asked(works=()),
+    "one item": Asked(works=(135,)),
+    "one unknown item": Asked(works=(7,)),
+    "items that the index lacks": Asked(works=(*REMOVED, *STRANGERS)),
+    "blocked items": Asked(works=BLOCKED),
+    "items of the next model version": Asked(works=ROLLED),
+    "a session with shown items": Asked(shown=(135, 142, 7)),
+    "a session with all items shown": Asked(shown=EVERYTHING),
+    "more places than items": Asked(k=1000),
 }
 NUMBER = itertools.count()
 Build = Callable[[str], Cascade]
@@ -56,7 +56,7 @@ Build = Callable[[str], Cascade]
 
 @dataclass(frozen=True)
 class Watched:
-    """What went into the step (of a stage), what came out, and the answer of the request."""
+    """Input and output of a stage's step, and the page of the request."""
 
     use: str
     step: Step
@@ -71,7 +71,7 @@ class Watched:
         return found
 
     def arrays(self) -> dict[str, Array]:
-        """All that came out, by now."""
+        """Returns all output arrays with their present values."""
         stages = {"answer": self.answer.candidates, **self.answer.scored}
         answered = {f"{place}: {name}": a for place, c in stages.items() for name, a in arrays_of(c).items()}
         return {**self.after.copies, **answered}
@@ -89,7 +89,7 @@ def steps_of(cascade: Cascade) -> list[Step]:
 
 
 def step_of(use: str, cascade: Cascade) -> Step:
-    """The watched step of the scene of ``use``."""
+    """Returns the tested step of the scene of ``use``."""
     (found,) = [step for step in steps_of(cascade) if step.name == name_of(use)]
     return found
 
@@ -103,7 +103,7 @@ def same(one: Watched, other: Watched) -> None:
 
 
 def ask(cascade: Cascade, asked: Asked, bundle: Bundle) -> tuple[Page, dict[str, Seen]]:
-    """The answer, and what the probes of its scene kept."""
+    """Returns the page, and the data that the probes of its scene kept."""
     request_id = f"request-{next(NUMBER)}"
     brought[request_id] = np.array(asked.works, np.int64)
     now = bundle.snapshot.time_ms
@@ -124,7 +124,7 @@ def at_each_request(test: Callable[[Asked], None]) -> None:
 
 
 class Contract:
-    """Inherited by the suite of each role, which says in ``check`` what the role promises beyond."""
+    """Tests that the suite of each role inherits. ``check`` tests the further promises of the role."""
 
     role: ClassVar[str]
 

@@ -1,7 +1,6 @@
-"""Steps through which a step is watched: a source that brings what a test says, and steps that keep what goes
-by.
+"""Probe steps: a source that returns the items of the test, and steps that keep their input.
 
-``brought`` and ``seen`` are by the id of the request, so that threads do not meet in them.
+``brought`` and ``seen`` have the request id as key, so that threads use different entries.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ARRAYS = ("ids", "rows", "scores", "sources")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a step was handed, and copies of its arrays as they were then."""
+    """Input of a step, and copies of its arrays from that time."""
 
     request: Request
     candidates: Candidates
@@ -47,8 +46,7 @@ def features_of(request: Request) -> dict[str, Array]:
 
 
 class Brings(Source):
-    """The first ``quota`` of the works that the test gave this request, from ``start`` on, with falling
-    scores."""
+    """The first ``quota`` items of this request from ``start`` on, with descending scores."""
 
     def __init__(self, quota: int, start: int = 0) -> None:
         self.quota, self.start = quota, start
@@ -59,7 +57,7 @@ class Brings(Source):
 
 
 class Keeps(Hydrator):
-    """Adds nothing; keeps what it was handed under ``place``."""
+    """Adds no column. It keeps its input under ``place``."""
 
     def __init__(self, place: str) -> None:
         self.place = place

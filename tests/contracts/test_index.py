@@ -1,4 +1,4 @@
-"""The contract of an item index: after any writes, its answers are those of a dictionary of the works."""
+"""Contract of an item index: after any writes its results equal those of a dictionary of the items."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def rescored(vectors: NDArray[np.float32]) -> ItemIndex:
 
 
 def test_search_breaks_ties_of_rescored_scores_by_lowest_position() -> None:
-    """1.5 both; in int8 the second is 1.504."""
+    """Both scores are 1.5. In int8 the second is 1.504."""
     index = rescored(np.array([[0.75, 0.75, 0], [1, 0, 0.5]], np.float32))
     assert index.scores([1, 1, 1], ids=[0, 1]).argmax() == 1
     assert index.search([1, 1, 1], ids=[0, 1], k=2).ids.tolist() == [0, 1]
@@ -89,8 +89,7 @@ def test_search_breaks_ties_of_rescored_scores_by_lowest_position() -> None:
 
 @pytest.mark.parametrize("k", [1, 7, 50])
 def test_search_rescores_the_best_1_2_k_rows(k: int) -> None:
-    """All are the same in int8, so that the first 1.2·k, rounded up, come to be rescored: the last of them
-    win."""
+    """All scores are equal in int8, so the first ⌈1.2·k⌉ rows are rescored. The last of them are the best."""
     rising = np.stack([np.ones(200), np.linspace(0, 1e-3, 200)], axis=1).astype(np.float32)
     index = rescored(rising)
     first = k + -(-k // 5)
@@ -100,8 +99,7 @@ def test_search_rescores_the_best_1_2_k_rows(k: int) -> None:
 
 
 def test_search_reads_one_generation_during_writes() -> None:
-    """Every write gives all works one and the same vector: a search that sees two of them saw half a
-    write."""
+    """Every write gives all items the same vector, so a search of two generations has different scores."""
     n = 500
     index = ItemIndex.build(np.arange(n), np.zeros((n, 4)))
     ended = threading.Event()

@@ -21,7 +21,7 @@ WORDS = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 63, 64, 255
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one file for each dtype, with every kind of section between them."""
+    """A folder with one file of each dtype. Together they have every kind of section."""
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("files")
     for dtype in ("float16", "float32", "int8"):
@@ -47,7 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sealed(content: bytearray) -> bytearray:
-    """With the checksums that it should have, as far as its table names any."""
+    """Returns ``content`` with correct checksums of the sections that its table names."""
     n_sections = min(struct.unpack_from("<Q", content, 56)[0], (len(content) - HEADER_BYTES) // ENTRY_BYTES)
     table = slice(HEADER_BYTES, HEADER_BYTES + n_sections * ENTRY_BYTES)
     for at in range(table.start, table.stop, ENTRY_BYTES):
@@ -109,7 +109,7 @@ def test_index_file_with_changed_bytes_is_opened_or_rejected(
 
 
 def test_index_file_with_too_many_ids_of_one_bucket_is_refused(tmp_path: Path) -> None:
-    """To look up n of them takes n² / 10 steps."""
+    """A lookup of n such ids takes n² / 10 steps."""
     path = bytes(tmp_path / "index.karec")
     few, many = ids_of_one_bucket(1000), ids_of_one_bucket(2000)
     _native.ItemIndex.build(few, np.ones((1000, 2)), "float16", [], 1, False, 0).save(path)

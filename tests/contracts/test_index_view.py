@@ -1,4 +1,4 @@
-"""The contract of a view of an item index: one generation, whatever is written while it is held."""
+"""Contract of an index view: it reads one generation while the index is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITES = st.lists(
 
 
 def answers(view: IndexView) -> list[Any]:
-    """Everything that a view says, as plain arrays."""
+    """Returns all results of a view as plain arrays."""
     queries = {version: np.arange(1, DIM + 1, dtype=np.float32) * version for version in (3, 4, 5)}
     found = view.search(queries, ids=EVERY, k=9)
     rows = view.lookup(EVERY)
@@ -88,8 +88,8 @@ def test_view_returns_the_same_results_after_any_writes(seed: int, dtype: str, w
 
 
 def test_view_reads_one_generation_step_by_step_during_writes() -> None:
-    """Each write gives works 0 … 49 one value, in every dimension and in the column: rows of two generations
-    show."""
+    """Each write gives items 0 … 49 one value in every dimension and in the column, so rows of two
+    generations differ."""
     n = 50
     index = ItemIndex.build(
         np.arange(200), np.ones((200, DIM)), "float32", {"creator_id": np.ones(200, int)}, 0

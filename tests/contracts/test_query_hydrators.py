@@ -25,7 +25,7 @@ class TestQueryHydrators(Contract):
         self, cascade: Cascade, use: str, bundle: Bundle
     ) -> None:
         known, unknown = (
-            self.watch(cascade, use, ASKED[name], bundle) for name in ("every work", "a user never seen")
+            self.watch(cascade, use, ASKED[name], bundle) for name in ("every item", "an unknown user")
         )
         for name in known.step.gives:
             one, other = known.before.copies[name], unknown.before.copies[name]

@@ -32,11 +32,11 @@ class TestMergers(Contract):
 
     def check(self, watched: Watched, bundle: Bundle) -> None:
         """The step returns items of its sources without repeats, with their bits, at most its limit."""
-        channels = [list(watched.asked.works[start:][:4]) for start in (0, 2)]
+        items_by_source = [list(watched.asked.works[start:][:4]) for start in (0, 2)]
         merged = watched.before.copies
         ids = merged["ids"].tolist()
-        assert len(set(ids)) == len(ids) == min(len({*channels[0], *channels[1]}), LIMIT)
-        bits = [sum((work in channel) << c for c, channel in enumerate(channels)) for work in ids]
+        assert len(set(ids)) == len(ids) == min(len({*items_by_source[0], *items_by_source[1]}), LIMIT)
+        bits = [sum((work in source) << c for c, source in enumerate(items_by_source)) for work in ids]
         assert merged["sources"].tolist() == bits and 0 not in bits
         assert np.isfinite(merged["scores"]).all()
-        assert watched.trace.n_in == sum(map(len, channels)) and watched.trace.n_out == len(ids)
+        assert watched.trace.n_in == sum(map(len, items_by_source)) and watched.trace.n_out == len(ids)

@@ -1,4 +1,4 @@
-"""The stores, each held to the contract. Redis's runs against a server that the fixture starts."""
+"""Each state store satisfies the contract. The Redis tests use a server that the fixture starts."""
 
 from __future__ import annotations
 
