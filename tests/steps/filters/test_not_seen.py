@@ -13,7 +13,7 @@ from karec.steps.filters.not_seen import NotSeen
 
 @pytest.fixture(scope="module")
 def snapshot():
-    """With counters: 40 works, nine creators, 600 exposures."""
+    """A snapshot with counters: 40 items, nine creators, 600 exposures."""
     from karec.aggregates.advance import advance
 
     dataset = make_dataset()

@@ -53,7 +53,7 @@ def test_index_rows_looks_up_rows_of_another_view():
 
 
 def test_row_steps_declare_needs_gives_and_reasons():
-    """The wiring check reads the first, people the second."""
+    """The wiring check reads needs and gives, people read the reasons."""
     assert (IndexRows.needs, IndexRows.gives) == ((), ("rows",))
     assert (HasEmbedding.needs, HasEmbedding.reason) == (("rows",), "no embedding in the item index")
     assert (NotShown.needs, NotShown.reason) == ((), "shown already")

@@ -32,7 +32,7 @@ def encoder(dataset, snapshot):
 
 
 def linear_model(path, inputs):
-    """logits = Σ input · W over ``inputs`` {name: width}; and the W."""
+    """Returns a model logits = Σ input · W over ``inputs`` {name: width}, and its W."""
     weights = {
         name: np.random.default_rng(width).normal(size=(width, 2)).astype(np.float32)
         for name, width in inputs.items()
@@ -57,7 +57,7 @@ def linear_model(path, inputs):
 
 @pytest.mark.parametrize("names", [("user_numbers", "item_numbers", "crosses"), ("dense",)])
 def test_ranker_runs_the_model_on_user_items_and_crosses(encoder, snapshot, tmp_path, names):
-    """Of known works in any order and one that nobody knows, which has the inputs of row −1."""
+    """The items are known, in any order, except for one unknown item, which has the inputs of row −1."""
     later = snapshot.time_ms + 12_345_678
     user = encoder.encode_user(snapshot, 3, later, 1)
     ids = np.append(snapshot.works.ids[[5, 0, 17]], 987_654)

@@ -1,4 +1,4 @@
-"""A user vector for each model version that rows of the index are of, and how steps ask with it."""
+"""One user vector for each model version of the index, and the steps that search with it."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def towers(tmp_path_factory):
 
 
 def index_of(*versions):
-    """Three works of each version."""
+    """Returns an index with three items of each version."""
     rng = np.random.default_rng(0)
     first, *rest = versions
     index = ItemIndex.build(np.arange(3), rng.standard_normal((3, DIM)), model_version=first)

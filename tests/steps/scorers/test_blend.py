@@ -1,5 +1,4 @@
-"""The towers' score and what everybody does, blended. On the platform of conftest.py later works are viewed
-more."""
+"""Blend of the tower score and smoothed rates. On the platform of conftest.py later items have more views."""
 
 import numpy as np
 import pytest

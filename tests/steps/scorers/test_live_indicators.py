@@ -15,7 +15,7 @@ PRIOR = 20.0
 
 @pytest.fixture(scope="module")
 def snapshot():
-    """With counters: 40 works, nine creators, 600 exposures."""
+    """A snapshot with counters: 40 items, nine creators, 600 exposures."""
     from karec.aggregates.advance import advance
 
     dataset = make_dataset()
@@ -23,7 +23,7 @@ def snapshot():
 
 
 def rate(snapshot, row, label):
-    """A work's rate near its creator's, which is near the mean; in plain Python."""
+    """Returns the rate of an item, smoothed to its creator's rate, which is smoothed to the mean."""
     works = snapshot.works
     positives, shows = (np.asarray(works[name], float) for name in (f"count_{label}", "count_exposed"))
     mean = positives.sum() / shows.sum()
@@ -57,14 +57,14 @@ def test_live_indicators_reject_labels_without_counters(snapshot):
 
 
 def in_segments(snapshot):
-    """The snapshot with users of two cities, and users without one."""
+    """The snapshot with users of two cities, and users without a city."""
     city = np.arange(len(snapshot.users), dtype=np.int32) % 3 - 1
     return replace(snapshot, users=replace(snapshot.users, columns={**snapshot.users.columns, "city": city}))
 
 
 def lift(snapshot, work, city):
-    """The share of a work's entries that users of the city enjoyed, over all users' share; in plain
-    Python."""
+    """Returns the fraction of an item's entries that users of the city enjoyed, divided by that of all
+    users."""
     rows = {name: (snapshot.relations[name], snapshot.users["city"]) for name in ("history", "skipped")}
     entries = [
         (name == "history", int(cities[user]), int(entry))
@@ -97,7 +97,7 @@ def test_live_indicators_have_no_lift_for_users_without_segment(snapshot):
     works = Candidates.from_ids(np.append(np.asarray(snapshot.works.ids), 3))
     plain = LiveIndicators(snapshot).score(Request(1), works)
     step = LiveIndicators(snapshot, segment="city")
-    for user in (int(snapshot.users.ids[0]), 987_654):  # without a city, and one that nobody knows
+    for user in (int(snapshot.users.ids[0]), 987_654):  # without a city, and an unknown user
         np.testing.assert_array_equal(step.score(Request(user), works), plain)
 
 

@@ -1,4 +1,4 @@
-"""The DPP step: what dpp_select is given, what it explains, and works without a vector."""
+"""The DPP step: arguments of dpp_select, explanations, and items without a vector."""
 
 import numpy as np
 import pytest
@@ -54,9 +54,8 @@ WEIGHTS = st.fixed_dictionaries(
 def test_dpp_equals_dpp_select_with_every_setting(
     seed, settings, weights, types, shown, strangers, looked_up
 ):
-    """Settings that are not given have dpp_select's own defaults. Factors of several columns are multiplied.
-    A work without a row is of no column's value and of the type −1. Rows that the index looked up are read
-    where they lie."""
+    """Missing settings have the defaults of dpp_select. Factors of several columns are multiplied. An item
+    without a row has no column value and the type −1. Row arrays of the index are read in place."""
     index, rng = thirty_works(), np.random.default_rng(seed)
     rows = rng.permutation(30)[:25]
     if strangers:
@@ -89,7 +88,7 @@ def test_dpp_equals_dpp_select_with_every_setting(
 
 @given(st.sampled_from([0.0, 0.5, 2.0]), st.sampled_from([0.25, 1.0, 4.0]), st.sampled_from([0.5, 3.0]))
 def test_dpp_orders_equal_items_by_their_traffic_weights(by_type, by_creator, by_song):
-    """The last factor alone would put another work first."""
+    """The last factor without the others would put another item first."""
     index = ItemIndex.build(
         np.arange(4),
         np.eye(4),
@@ -136,16 +135,16 @@ def test_dpp_explains_its_choice_if_the_request_asks(index):
     step = Dpp(index.schema, k=5, diversity=0.7)
     assert "explanation" not in selected(step, Request(user_id=1), c, index).notes
     selection = selected(step, Request(user_id=1, shown=(1, 777), explain=True), c, index)
-    told = selection.notes["explanation"]
-    assert told["top_k"] == c.ids[np.argsort(-c.scores, kind="stable")[:5]].tolist()
-    assert [work["id"] for work in told["works"]] == c.ids[selection.indices].tolist()
+    explanation = selection.notes["explanation"]
+    assert explanation["top_k"] == c.ids[np.argsort(-c.scores, kind="stable")[:5]].tolist()
+    assert [work["id"] for work in explanation["works"]] == c.ids[selection.indices].tolist()
     vectors = index.embeddings(np.r_[1, c.ids[selection.indices]].astype(np.int32)).astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     seen = [1]
     result = dpp_select(
         index.embeddings(c.rows), standardise_scores(c.scores), 5, diversity=0.7, shown=vectors[:1]
     )
-    for place, work in enumerate(told["works"]):
+    for place, work in enumerate(explanation["works"]):
         cosines = vectors[: place + 1] @ vectors[place + 1]
         assert work["closest"] == seen[int(np.argmax(cosines))]
         assert work["cosine"] == pytest.approx(cosines.max())
@@ -206,7 +205,7 @@ def test_dpp_rejects_wrong_settings_by_name(index, settings, message):
 
 
 def test_dpp_gives_items_without_a_row_the_type_minus_1():
-    """As are works whose column says −1, missing: together they keep to one quota."""
+    """Items whose column is −1 (missing) also have this type: together they keep one quota."""
     index = ItemIndex.build(np.arange(3), np.eye(3), columns={"kind": [-1, 5, -2]})
     step = Dpp(index.schema, k=4, types="kind", max_per_type=1)
     found = selected(
@@ -228,7 +227,7 @@ def test_dpp_reads_types_and_weights_of_any_integer_dtype():
 
 
 def test_dpp_declares_needs_and_schema(index):
-    """As the wiring check reads it; a cascade compares the index with its own."""
+    """The wiring check reads needs. A cascade compares the schema with its own."""
     step = Dpp(index.schema, k=3)
     assert step.needs == ("rows", "scores") and step.gives == ()
     assert step.schema is index.schema and step.k == 3 and Dpp(index.schema).k is None
@@ -256,8 +255,10 @@ def test_dpp_explains_cosine_0_between_model_versions(index):
     move_to_another_version(index, np.arange(20, 30))
     rows = index.lookup(np.arange(30))
     c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(rows)
-    told = selected(Dpp(index.schema, k=8), Request(1, explain=True), c, index).notes["explanation"]["works"]
-    across = [work["cosine"] for work in told[1:] if (work["id"] < 20) != (work["closest"] < 20)]
+    explanation = selected(Dpp(index.schema, k=8), Request(1, explain=True), c, index).notes["explanation"]
+    across = [
+        work["cosine"] for work in explanation["works"][1:] if (work["id"] < 20) != (work["closest"] < 20)
+    ]
     assert all(cosine == 0 for cosine in across)
 
 

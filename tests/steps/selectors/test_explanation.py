@@ -1,4 +1,4 @@
-"""Why a DPP put each work at its place: the numbers of an explanation."""
+"""Explanation of a DPP: the reason and the numbers of each item's place."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Ids to rows to scores: the inner product against NumPy's; works without an embedding are counted."""
+"""Inner products equal those of NumPy. Items without an embedding are counted."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_inner_product_rejects_k_0(index):
 
 
 def test_inner_product_declares_needs_and_gives(index):
-    """As the wiring check reads it; a cascade compares the index with its own."""
+    """The wiring check reads needs and gives. A cascade compares the schema with its own."""
     step = InnerProduct(index.schema, k=1)
     assert (step.needs, step.gives) == (("request.user_vector", "rows"), ("scores",))
     assert step.schema is index.schema and step.k == 1
@@ -77,7 +77,7 @@ def test_inner_product_declares_needs_and_gives(index):
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.lists(st.integers(-1, 49), max_size=60))
 def test_inner_product_returns_the_best_k_ties_by_position(seed, k, rows):
-    """Whole numbers, whose inner products are exact and often equal; −1 is a work without a row."""
+    """Integer inner products are exact and often equal. −1 is an item without a row."""
     rng = np.random.default_rng(seed)
     vectors, user = rng.integers(-2, 3, (50, 3)).astype(np.float32), rng.integers(-2, 3, 3).astype(np.float32)
     index = ItemIndex.build(np.arange(50), vectors, dtype="float32")

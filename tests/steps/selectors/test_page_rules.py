@@ -1,4 +1,4 @@
-"""Rules as a step: what stands beside what, whose a place is, what is moved up, and what cannot be kept."""
+"""The page_rules step: distances between items, reserved places, boosts, and rules that cannot be kept."""
 
 from pathlib import Path
 
@@ -160,14 +160,14 @@ def test_page_rules_never_exceed_most_places_and_at_most(order, at_most, most, k
 
 def test_page_rules_explain_the_order_before_and_after(index):
     step = PageRules(index.schema, [Rule("song_id")], [Position(3, work=9)], boosts(1, 1, ("type", (1,), 1)))
-    told = notes(step, Request(1, k=3, explain=True), candidates([0, 2, 1, 9]), index)["explanation"]
-    assert told["before"] == [0, 2, 1]
-    assert told["arranged"] == [
+    explanation = notes(step, Request(1, k=3, explain=True), candidates([0, 2, 1, 9]), index)["explanation"]
+    assert explanation["before"] == [0, 2, 1]
+    assert explanation["arranged"] == [
         {"id": 0, "place": 1, "was": 1, "lifted": 0, "owner": None},
         {"id": 1, "place": 2, "was": 3, "lifted": 1, "owner": None},
         {"id": 9, "place": 3, "was": 4, "lifted": 0, "owner": "work 9"},
     ]
-    assert told["broken"] == ["place 2: at most 1 of one song_id in 2 (+1)"]
+    assert explanation["broken"] == ["place 2: at most 1 of one song_id in 2 (+1)"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The k best by score, and among equals those that came first."""
+"""The k best candidates by score, ties by position."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_top_k_returns_the_best_k_ties_by_position(scores, k, own):
 
 
 def test_top_k_takes_the_first_of_500_equal_scores():
-    """Above 16 entries a sort that is not stable shows; hypothesis draws such lists seldom."""
+    """Unstable sorts reorder ties above 16 entries, and hypothesis seldom draws such lists."""
     candidates = Candidates.from_ids(np.arange(500), np.repeat(np.float32([1, 2]), 250))
     assert TopK(300).select(Request(1), candidates).indices.tolist() == [*range(250, 500), *range(50)]
 

@@ -1,4 +1,4 @@
-"""Lists that stand for many requests: their rows are those of the index as each request sees it."""
+"""Lists that many requests share: each request gets the rows of its own index view."""
 
 import numpy as np
 

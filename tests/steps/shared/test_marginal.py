@@ -1,4 +1,4 @@
-"""The MMR and SSD steps: what mmr_select and ssd_select are given."""
+"""The MMR and SSD steps: arguments of mmr_select and ssd_select."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Lists of works by key, best first, and how lists take turns."""
+"""Lists of items by key, best first, and their interleaving."""
 
 import numpy as np
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_descending_equals_a_stable_sort():
 
 
 def test_interleave_alternates_and_skips_repeats(platform):
-    """The kernel's contract is tested beside it: here, that spans of two arrays are read as their lists."""
+    """Other tests cover the kernel. This one checks that spans of two arrays are read as their lists."""
     some = np.array([9, 4, 4, 0], np.int32), np.array([0, 3]), np.array([2, 4])
     other = np.array([4, 7], np.int32), np.array([0]), np.array([2])
     rows = interleave(platform, [some, other], 9)

@@ -1,5 +1,4 @@
-"""What a scene means by two works being alike: mapped vectors, co-watch vectors, and columns of equal
-values."""
+"""Similarity of two items: mapped vectors, co-watch vectors, and columns of equal values."""
 
 from types import SimpleNamespace
 
@@ -37,7 +36,7 @@ def bundle(index, tmp_path):
 
 
 def mapped(vectors, whiten):
-    """W(f − μ) by its definition: Σ + ε·I to the power −whiten/2."""
+    """Returns W(f − μ), W = (Σ + ε·I) to the power −whiten/2."""
     f = np.asarray(vectors, np.float64)
     covariance = np.cov(f.T, bias=True)
     covariance += 1e-3 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))

@@ -1,4 +1,4 @@
-"""Vectors of candidates and of what was shown, in a space where they can be compared."""
+"""Vectors of candidates and of shown items, in one space."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def test_similarity_keeps_vectors_of_one_version():
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
 def test_similarity_gives_cosine_0_between_two_versions(step, select):
-    """Towers of two versions map into two spaces, which have nothing in common: the cosine counts as 0."""
+    """Towers of two versions map into unrelated spaces, so the cosine counts as 0."""
     index = thirty_works()
     move_to_another_version(index, np.arange(20, 30))
     c = candidates(range(30), np.random.default_rng(1).normal(size=30)).with_rows(index.lookup(np.arange(30)))
@@ -43,14 +43,14 @@ def test_similarity_gives_cosine_0_between_two_versions(step, select):
 
 
 def with_own_vectors(**columns):
-    """What stands for a bundle: the snapshot of the works 0 … 24 with these columns."""
+    """A substitute for a bundle: the snapshot of the items 0 … 24 with these columns."""
     return SimpleNamespace(
         snapshot=Snapshot(1, Table(np.arange(25), columns), Table(np.arange(2), {}), {}, {})
     )
 
 
 def audio():
-    """Three numbers a work; of work 7 one is missing."""
+    """Three numbers for each item. Item 7 lacks one."""
     numbers = np.random.default_rng(3).normal(size=(25, 3)).astype(np.float32)
     numbers[7, 1] = np.nan
     return {f"audio_{at:02}": numbers[:, at] for at in range(3)}, np.where(
@@ -60,7 +60,7 @@ def audio():
 
 @pytest.mark.parametrize(("step", "select"), [(Dpp, dpp_select), (Mmr, mmr_select), (Ssd, ssd_select)])
 def test_similarity_reads_own_vectors(step, select):
-    """A work without one, and a work that the snapshot does not know, have a zero vector."""
+    """Items without a vector, or unknown to the snapshot, have a zero vector."""
     columns, numbers = audio()
     index = thirty_works()
     c = candidates(range(30), np.random.default_rng(1).normal(size=30))

@@ -1,4 +1,4 @@
-"""The rank log of a service: on the disk by size and by time, whatever ends the process; what is lost is
+"""The rank log of a service is flushed by size and by time, however the process ends. Lost rows are
 counted."""
 
 import dataclasses
@@ -23,7 +23,7 @@ LONG = 60  # seconds until a test that would wait for ever gives up
 
 
 def requests_in(folder):
-    """The numbers of the requests in the log, each checked to be there whole and as it was ranked."""
+    """Returns the numbers of the requests in the log. Each must be complete and unchanged."""
     numbers = []
     for log in read_rank_log(folder / "log", TASKS).requests():
         numbers.append(int(log.request_id[0].removeprefix("r")))
@@ -61,7 +61,7 @@ def test_rank_log_flushes_rows_by_time(ranker, tmp_path):
 
 
 class RemembersCalls(RankLog):
-    """Which threads touched the log, and whether a call began before another had ended."""
+    """Records the threads that call the log, and whether two calls overlap."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -94,8 +94,7 @@ class RemembersCalls(RankLog):
 
 
 def test_rank_log_is_written_by_one_thread_only(ranker, tmp_path):
-    """The writer has no lock: it needs none as long as the queue's thread alone calls it, one call at a
-    time."""
+    """The writer has no lock, so only the queue's thread may call it, one call at a time."""
     cascade = logged_cascade(ranker, tmp_path, RemembersCalls, part_rows=7 * WORKS)
     queue = cascade.side_effects[0]
 
@@ -117,7 +116,9 @@ def test_rank_log_is_written_by_one_thread_only(ranker, tmp_path):
     assert len(observer.threads) == 1 and not observer.threads & {*askers, threading.current_thread()}
     assert not observer.overlapped
     assert all(counts.own["rows_written"] == 200 * WORKS for (counts,) in closed)
-    assert sorted(requests_in(tmp_path)) == list(range(200)), "each request once, whole and as it was ranked"
+    assert sorted(requests_in(tmp_path)) == list(range(200)), (
+        "each request is logged once, complete and unchanged"
+    )
 
 
 def test_rank_log_counts_rows_before_the_flush(ranker, tmp_path):
@@ -206,8 +207,12 @@ def test_rank_log_counts_lost_rows_and_does_not_raise_if_disk_is_full(ranker, sm
     written, lost = counts.own["rows_written"], counts.own["rows_lost"]
     assert written > 0 and lost > 0 and written + lost == 200 * WORKS
     assert list(counts.reasons) == ["OSError: No space left on device"]
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and "No space left on device" in told[0] and f"{lost:,} rows lost" in told[1]
+    messages = [record.getMessage() for record in caplog.records]
+    assert (
+        len(messages) == 2
+        and "No space left on device" in messages[0]
+        and f"{lost:,} rows lost" in messages[1]
+    )
     assert len(requests_in(small_disk)) * WORKS == written
     assert all(path.suffix == ".parquet" for path in (small_disk / "log").iterdir())
 
@@ -226,7 +231,8 @@ ranker, folder = OnnxModel({ranker!r}), Path({folder!r})
 
 @pytest.fixture
 def run(ranker, tmp_path):
-    """Run a program that has ``ranker`` and ``folder``, the test's; what it printed."""
+    """Returns a function that runs a program with ``ranker`` and ``folder`` of the test, and returns its
+    output."""
 
     def run(program, code=0):
         names = {"fixtures": str(Path(__file__).parents[2] / "fixtures"), "folder": str(tmp_path)}
@@ -249,7 +255,7 @@ class Tells(RankLog):
 cascade = logged_cascade(ranker, folder, Tells, {options})
 for at in range(200):
     cascade.run(numbered(at))
-    if at == 100: Tells.flushed.wait()      # by size or time: nobody asks for it
+    if at == 100: Tells.flushed.wait()      # by size or time, without a call of flush()
     if at == 120: os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -288,7 +294,7 @@ print(cascade.close()[0])
 
 
 def test_forked_processes_lose_and_repeat_no_row_of_the_rank_log(run, tmp_path):
-    """As a server does that builds its cascade once: before the first request, and with rows held back."""
+    """A server forks after it built its cascade: before the first request, or with pending rows."""
     run("""
 cascade = logged_cascade(ranker, folder, flush_seconds=1e6)
 def serve(numbers):

@@ -1,4 +1,4 @@
-"""Shadow requests: the whole pool is scored and logged after the answer, and the answer never notices."""
+"""Shadow requests: all candidates are scored and logged after the page, which does not change."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,7 +25,7 @@ from karec.steps.sources.merge import Merge
 TASKS = ("click", "like")
 N = 400
 IDS = np.arange(N, dtype=np.int64) * 3 + 5
-STRANGERS = np.array([1, 2], np.int64)  # works that the index does not know
+STRANGERS = np.array([1, 2], np.int64)  # items that the index lacks
 VECTORS = np.random.default_rng(0).standard_normal((N, 8)).astype(np.float32)
 
 
@@ -46,7 +46,8 @@ class UserVector(QueryHydrator):
 
 
 class Ranks(Hydrator):
-    """Logits by the work's id; refuses, as an unreachable model would, where told to."""
+    """Returns logits by item id. It raises for more than ``fails_above`` candidates, like an unreachable
+    model."""
 
     name = "ranks"
 
@@ -170,12 +171,14 @@ def test_shadow_samples_candidates_above_at_most_by_request_id(build):
     assert samples[0] == samples[1] != samples[2]
     assert all(len(sample) == 100 for sample in samples)
     found = np.array(sorted(samples[0]))
-    assert found.min() < IDS[20] and found.max() > IDS[-20], "not the first hundred of a channel"
+    assert found.min() < IDS[20] and found.max() > IDS[-20], (
+        "the sample is not the first hundred items of a source"
+    )
 
 
 def test_failed_shadow_logs_no_rows_and_does_not_change_the_page(build):
     cascade, ranks, folder = build()
-    ranks.fails_above = 50  # what prerank lets through is ranked, a whole pool is not
+    ranks.fails_above = 50  # ranking works for the output of prerank and fails for all candidates
     feed = cascade.run(request(0))
     assert len(feed) == 5 and feed.degraded == ()
     _, shadow = cascade.close()

@@ -1,4 +1,4 @@
-"""Works of the user's own city."""
+"""Items of the user's own city."""
 
 from dataclasses import replace
 
@@ -16,14 +16,14 @@ def found(source, user_id=1):
 
 @pytest.fixture
 def cities(platform):
-    """Even works are of city 0, odd ones of city 5; user 1 is of 0, 2 of 5, 3 of 9, where no work is, 4 of
+    """Even items are of city 0, odd ones of city 5. User 1 is of city 0, 2 of 5, 3 of 9 (no items), 4 of
     none."""
     works = Table(platform.works.ids, {**platform.works.columns, "city": np.array([0, 5] * 5)})
     return replace(platform, works=works, users=Table(platform.users.ids, {"city": np.array([0, 5, 9, -1])}))
 
 
 def test_city_alternates_popular_and_new_items(cities):
-    """Of the even works 108 is the most popular and 100 the newest, and so on to the middle."""
+    """Of the even items 108 is the most popular and 100 the newest."""
     assert found(City(cities, quota=20)) == [108, 100, 106, 102, 104]
     assert found(City(cities, quota=3), user_id=2) == [109, 101, 107]
 

@@ -1,4 +1,4 @@
-"""What a community enjoys and makes."""
+"""Items that a community enjoys and makes."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def found(source, user_id=1):
 
 @pytest.fixture
 def grouped(platform):
-    """Users 1 and 2 are community 0, user 3 is 4, user 4 none. All watched something, also user 4."""
+    """Users 1 and 2 are of community 0, user 3 of 4, user 4 of none. All users watched something."""
     users = Table(platform.users.ids, {"community": np.array([0, 0, 4, -1], np.int32)})
     history = Relation.from_pairs(np.array([0, 1, 1, 2, 3]), np.array([100, 100, 109, 105, 107]), 4)
     skipped = Relation.from_pairs(np.array([0, 0]), np.array([109, 102]), 4)
@@ -33,7 +33,7 @@ def test_community_alternates_enjoyed_and_made_items(grouped):
     popular = {0: (10 + 20 * 0.55) / 120, 9: (100 + 20 * 0.55) / 120}
     assert rate[0, 0] == pytest.approx((2 + PRIOR_SEEN * popular[0]) / (2 + PRIOR_SEEN))
     assert rate[0, 9] == pytest.approx((1 + PRIOR_SEEN * popular[9]) / (2 + PRIOR_SEEN))
-    assert set(rate) == {(0, 0), (0, 2), (0, 9), (4, 5)}, "who is of no community counts in none"
+    assert set(rate) == {(0, 0), (0, 2), (0, 9), (4, 5)}, "users without a community count in none"
     assert found(Community(grouped, quota=20)) == [109, 100, 101, 102, 103, 106, 107]
     assert found(Community(grouped, quota=2)) == [109, 100]
     assert found(Community(grouped, quota=20), user_id=3) == [105, 104, 108]
@@ -54,9 +54,9 @@ def test_community_leaves_out_items_that_were_only_skipped(grouped):
 
 
 def test_community_is_empty_without_users(grouped):
-    nobody = Table(np.empty(0, np.int64), {"community": np.empty(0, np.int32)})
+    no_users = Table(np.empty(0, np.int64), {"community": np.empty(0, np.int32)})
     none = Relation(np.zeros(1, np.int64), np.empty(0, np.int64))
-    assert found(Community(replace(grouped, users=nobody, relations={"history": none}), quota=20)) == []
+    assert found(Community(replace(grouped, users=no_users, relations={"history": none}), quota=20)) == []
 
 
 def test_community_names_the_missing_column(platform):

@@ -1,4 +1,4 @@
-"""New works of followed creators."""
+"""New items of followed creators."""
 
 import re
 from dataclasses import replace
@@ -42,15 +42,15 @@ def test_follow_is_empty_without_followed_creators(platform, user_id):
 
 
 def test_follow_rejects_a_platform_without_follows(platform):
-    nobody = replace(platform, relations={}, meaning=Meaning())
+    without_follows = replace(platform, relations={}, meaning=Meaning())
     with pytest.raises(
         ValueError,
         match=r"^the source follow needs creators of works, and users who follow "
         r"them; columns",
     ):
-        Follow(nobody, quota=1)
-    assert found(Follow(replace(nobody, meaning=Meaning(followed=("follow",))), quota=1)) == [], (
-        "nobody does so far"
+        Follow(without_follows, quota=1)
+    assert found(Follow(replace(without_follows, meaning=Meaning(followed=("follow",))), quota=1)) == [], (
+        "no user follows a creator yet"
     )
     works = Table(platform.works.ids, {"tag": platform.works["tag"]})
     message = r"columns of works are ['tag'], relations are ['history', 'liked', 'follows', 'friends']"

@@ -1,4 +1,4 @@
-"""New works, drawn by what is known of them."""
+"""New items, drawn by their counters."""
 
 from dataclasses import replace
 
@@ -39,8 +39,8 @@ def test_fresh_gives_requests_different_draws():
 
 
 def test_fresh_explores_rarely_shown_items():
-    """Forty new works: ten were shown a thousand times in vain, ten as often and half enjoyed, twenty
-    never."""
+    """Of forty new items ten were shown a thousand times and never enjoyed, ten as often and half enjoyed,
+    twenty never shown."""
     ids = np.arange(40)
     shows = np.repeat([1000.0, 1000.0, 0.0], [10, 10, 20]).astype(np.float32)
     columns = {
@@ -53,13 +53,13 @@ def test_fresh_explores_rarely_shown_items():
     draws = [found(Fresh(platform, 10, pool=40), f"r{i}") for i in range(60)]
     assert not {work for draw in draws for work in draw if work < 10}
     unknown = {work for draw in draws for work in draw if work >= 20}
-    assert len(unknown) > 10, "works that nobody was shown come up"
+    assert len(unknown) > 10, "items never shown are drawn"
     tried = replace(platform, works=Table(ids, {**columns, "creator_id": np.repeat([1, 2, 1], [10, 10, 20])}))
     known = {work for i in range(60) for work in found(Fresh(tried, 10, pool=40), f"r{i}") if work >= 20}
-    assert len(known) < len(unknown), "their creator is known by works that were shown in vain"
-    nobodys = replace(platform, works=Table(ids, {**columns, "creator_id": np.full(40, -1)}))
-    assert [found(Fresh(nobodys, 10, pool=40), f"r{i}") for i in range(60)] == draws, (
-        "nobody is not one creator"
+    assert len(known) < len(unknown), "their creator has items that were shown and never enjoyed"
+    without_creators = replace(platform, works=Table(ids, {**columns, "creator_id": np.full(40, -1)}))
+    assert [found(Fresh(without_creators, 10, pool=40), f"r{i}") for i in range(60)] == draws, (
+        "items without a creator share no counters"
     )
 
 

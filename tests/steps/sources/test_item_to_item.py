@@ -1,4 +1,4 @@
-"""Works near those that a user liked last, by vectors of who watched what together."""
+"""Items near those that a user liked last, by co-watch vectors."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from karec.steps.sources.item_to_item import ItemToItem
 
 @dataclass
 class Encoder:
-    """As much of one as the channel reads."""
+    """The part of an encoder that the source reads."""
 
     cowatch: CowatchVectors | None
 
@@ -25,8 +25,8 @@ def found(source, user_id=1):
 
 @pytest.fixture
 def encoder():
-    """Works 100 … 107 on a half circle, 20 degrees apart; 108 and 109 have no vector; 500 is not of the
-    platform."""
+    """Items 100 … 107 on a half circle, 20 degrees apart. 108 and 109 have no vector; the platform lacks
+    500."""
     angle = np.deg2rad(20.0 * np.arange(9))
     vectors = np.stack([np.append(0, np.cos(angle)), np.append(0, np.sin(angle))], axis=1).astype(np.float32)
     return Encoder(CowatchVectors(Vocabulary(np.array([*range(100, 108), 500])), vectors))
@@ -48,7 +48,7 @@ def test_item_to_item_alternates_neighbours_without_seeds(platform, encoder):
 
 
 def test_item_to_item_adds_watched_seeds_if_few_are_liked(platform, encoder):
-    """108 has no vector, and 100 was liked already."""
+    """108 has no vector, and 100 was already liked."""
     both = lists(platform, liked=[100], history=[103, 107, 100, 108])
     assert found(ItemToItem(both, encoder, quota=2, seeds=2)) == [101, 106]
     assert found(ItemToItem(both, encoder, quota=20, seeds=3)) == [101, 106, 104, 102, 105], (

@@ -1,4 +1,4 @@
-"""The merger's quotas and limit are those that it was given, to the work."""
+"""The merger keeps its quotas and limit exactly."""
 
 import re
 
@@ -12,7 +12,7 @@ from karec.index import ItemIndex
 from karec.pipeline.types import Candidates, Request
 from karec.steps.sources.merge import Merge
 
-channels = st.lists(
+sources = st.lists(
     st.tuples(
         st.lists(
             st.tuples(st.integers(0, 30), st.integers(0, 9)), max_size=12, unique_by=lambda pair: pair[0]
@@ -27,17 +27,17 @@ def unpacked(merged):
     return merged.value, merged.notes
 
 
-@given(channels, st.integers(1, 30))
-def test_merge_keeps_quotas_and_limit(channels, limit):
-    found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
+@given(sources, st.integers(1, 30))
+def test_merge_keeps_quotas_and_limit(sources, limit):
+    found, quotas = [source for source, _ in sources], [quota for _, quota in sources]
     parts = [
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
         for part in found
     ]
     merged, notes = unpacked(Merge(quotas, limit).merge(Request(1), parts))
-    told = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
-    assert list(told) == plain_merge(found, quotas, limit)
-    assert merged.rows.tolist() == [-1] * len(merged), "rows are for a hydrator to find"
+    triples = zip(merged.ids.tolist(), merged.scores.tolist(), merged.sources.tolist(), strict=True)
+    assert list(triples) == plain_merge(found, quotas, limit)
+    assert merged.rows.tolist() == [-1] * len(merged), "a hydrator looks up the rows"
     assert notes["sole"] == [
         sum(bits == 1 << c for *_, bits in plain_merge(found, quotas, limit)) for c in range(len(found))
     ]
@@ -66,7 +66,7 @@ def test_merge_keeps_min_items_of_each_source():
     ]
     merged, _ = unpacked(Merge([8, 8, 9], 6, min_items=[0, 2, 2]).merge(Request(1), parts))
     assert merged.ids.tolist() == [0, 1, 100, 200, 201, 2], (
-        "work 1 is of the second channel too, so one more has room"
+        "item 1 is also of the second source, so one more fits"
     )
     assert merged.sources.tolist() == [1, 3, 2, 4, 4, 1]
 
@@ -121,14 +121,14 @@ def test_merge_gives_items_their_rows_in_the_view():
         merged = Merge([5, 5, 5], 9).merge(Request(1, view=view), parts).value
         assert merged.ids.tolist() == [15, 99, 12, 11, 17]
         assert merged.rows.tolist() == view.lookup(merged.ids).tolist() and view.has_rows(merged.rows)
-        assert merged.rows.tolist()[1] == -1, "the index does not know it"
+        assert merged.rows.tolist()[1] == -1, "the index does not contain it"
         nowhere = Merge([5, 5, 5], 9).merge(Request(1), parts).value
         assert nowhere.ids.tolist() == merged.ids.tolist() and nowhere.rows.tolist() == [-1] * 5
 
 
-@given(channels, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
-def test_merge_by_rows_equals_merge_by_ids(channels, limit, known):
-    found, quotas = [channel for channel, _ in channels], [quota for _, quota in channels]
+@given(sources, st.integers(1, 30), st.sets(st.integers(0, 30), max_size=12))
+def test_merge_by_rows_equals_merge_by_ids(sources, limit, known):
+    found, quotas = [source for source, _ in sources], [quota for _, quota in sources]
     parts = [
         Candidates.from_ids([work for work, _ in part], np.array([score for _, score in part]))
         for part in found

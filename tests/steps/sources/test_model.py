@@ -1,4 +1,4 @@
-"""The works nearest to the user vector."""
+"""The items nearest to the user vector."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_model_returns_the_nearest_items_and_scores(platform):
 
 
 def test_model_leaves_out_blocked_items(platform):
-    """Ten works, nine blocked: one is found, not one and two places of id −1 with score −inf."""
+    """Nine of ten items are blocked: the result is one item, without padding of id −1 and score −inf."""
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.block(platform.works.ids[:9])
     request = A_STRANGER.with_features({"user_vector": np.ones((1, 10), np.float32)}).with_view(
@@ -37,8 +37,8 @@ def test_model_leaves_out_blocked_items(platform):
 
 
 def test_model_uses_the_user_vector_of_each_version(platform):
-    """Works 100 … 104 stay of version 0, 105 … 109 move on: the old vector finds the old, the new one the
-    new."""
+    """Items 100 … 104 have version 0 and 105 … 109 the next one. Each user vector finds the items of its
+    version."""
     index = ItemIndex.build(platform.works.ids, np.eye(10, dtype=np.float32))
     index.upsert(np.arange(105, 110), np.eye(10)[:5], model_version=1)
     users = np.stack([np.linspace(1, 0.1, 10), np.linspace(0.55, 0.1, 10)]).astype(np.float32)
@@ -80,7 +80,7 @@ def test_cascade_rejects_model_of_another_index(platform):
 
 
 def listed_works(n=600, n_lists=30):
-    """(index, a request whose user vector is that of work 100)."""
+    """Returns (index, a request whose user vector is that of item 100)."""
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((12, 8))[rng.integers(0, 12, n)] + 0.3 * rng.standard_normal((n, 8))
     index = ItemIndex.build(np.arange(100, 100 + n), vectors)
@@ -131,7 +131,7 @@ def towers(tmp_path):
 
 
 def in_recall_space(platform, dim=4):
-    """(item index of ten numbers a work, recall's index of ``dim``)."""
+    """Returns (item index with ten numbers for each item, recall's index of ``dim``)."""
     vectors = np.random.default_rng(3).standard_normal((10, dim)).astype(np.float32)
     return ItemIndex.build(platform.works.ids, np.eye(10)), ItemIndex.build(
         platform.works.ids, vectors, "float32"
@@ -202,8 +202,8 @@ def test_cascade_rejects_model_of_another_recall_index(platform, towers):
 
 
 def test_request_reads_one_generation_of_recalls_space(platform, towers):
-    """The writer empties the space after the request has begun: what was there is found, and the answer says
-    so."""
+    """The writer empties the space after the request started. The request still finds the old items, and
+    the page names their generation."""
     index, own = in_recall_space(platform)
 
     class Writes(QueryHydrator):
@@ -220,8 +220,7 @@ def test_request_reads_one_generation_of_recalls_space(platform, towers):
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_model_returns_each_item_once(exact):
-    """Of lists, of works that came or changed since they were made, and of two model versions with a vector
-    each."""
+    """The index has lists, items written after them, and two model versions with a user vector each."""
     rng = np.random.default_rng(5)
     index = ItemIndex.build(np.arange(3000), rng.standard_normal((3000, 8)))
     index.build_lists(24)

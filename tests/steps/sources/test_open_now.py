@@ -1,5 +1,4 @@
-"""The channel of rooms that are on, on the platform of conftest.py: the later works are watched more
-often."""
+"""The source of open rooms, on the platform of conftest.py: later items are watched more often."""
 
 import numpy as np
 import pytest

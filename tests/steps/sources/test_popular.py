@@ -35,8 +35,7 @@ def test_popular_orders_by_smoothed_rate_then_row(platform, quota):
 
 
 def segmented(platform):
-    """Users 1 and 2 are young, 3 is not, nobody knows of 4. The young passed over 109, which all others
-    like."""
+    """Users 1 and 2 are young, 3 is not, 4 is unknown. The young users skipped 109, which all others like."""
     users = Table(platform.users.ids, {"age_band": np.array([0, 0, 1, -1]), "height": np.ones(4)})
     passed = Relation.from_pairs(np.repeat([0, 1], 10), np.full(20, 109), 4)
     liked = Relation.from_pairs(np.repeat([0, 1], 10), np.full(20, 103), 4)
@@ -44,13 +43,12 @@ def segmented(platform):
 
 
 def test_popular_in_segment_orders_by_rate_among_its_users(platform):
-    """Smoothed towards the rate with everybody, of 20 shows at .55 imagined: 103 has .885, 108 .842, 107
-    .758."""
+    """Smoothed to the rate of all users with 20 impressions at 0.55: 103 has 0.885, 108 0.842, 107 0.758."""
     here = Popular(segmented(platform), quota=3, segment="age_band")
     assert pytest.approx(0.885) == (20 + PRIOR_SEEN * (40 + 11) / 120) / (20 + PRIOR_SEEN)
     assert [found(here, user) for user in (1, 2)] == [[103, 108, 107]] * 2
     assert [found(here, user) for user in (3, 4, 999)] == [[109, 108, 107]] * 3, (
-        "as everybody, where nothing was seen"
+        "equal to all users if no item was seen"
     )
 
 
@@ -67,8 +65,8 @@ def test_popular_treats_users_without_family_as_no_segment(platform):
 
 
 def in_scenes(platform, seed=0, n=60):
-    """Users' lists of works seen at random in the scenes home and city, or nobody knows where; nothing in
-    live."""
+    """Users' lists of items seen at random in the scenes home, city or unknown. The scene live has no
+    entries."""
     rng = np.random.default_rng(seed)
     columns = {"age_band": rng.integers(-1, 2, len(platform.users)).astype(np.int32)}
     relations = {}
@@ -83,7 +81,7 @@ def in_scenes(platform, seed=0, n=60):
 
 
 def rates_in(platform, scene, segment):
-    """{work: its rate} by the formula, counted entry by entry."""
+    """Returns {item: its rate} by the formula, counted entry by entry."""
     entries = []  # (in the scene, user's age band, work, enjoyed)
     for name, enjoyed in (("history", 1.0), ("skipped", 0.0)):
         of = platform.relations[name]
@@ -128,9 +126,9 @@ def test_popular_by_scene_notes_a_scene_without_entries(platform):
     before = replace(known, relations=bare)  # as bundles of before were written
     for snapshot, scene in ((known, "live"), (known, "hoem"), (before, "home")):
         for segment in (None, "age_band"):
-            told = Popular(snapshot, 3, segment=segment, by_scene=True).recall(Request(1, scene=scene))
-            assert told.value.ids.tolist() == found(Popular(snapshot, 3, segment=segment))
-            assert told.notes == {
+            output = Popular(snapshot, 3, segment=segment, by_scene=True).recall(Request(1, scene=scene))
+            assert output.value.ids.tolist() == found(Popular(snapshot, 3, segment=segment))
+            assert output.notes == {
                 "scene": f"the users' lists have no entry of the scene '{scene}': items popular in all scenes"
             }
 
@@ -142,8 +140,8 @@ def test_popular_builds_lists_by_scene_once_per_snapshot(platform):
 
 
 def test_popular_by_scene_corrects_for_rates_of_the_scene(platform):
-    """City's viewers pass over nine of ten works; 109, which most enjoy, is enjoyed there twice as often as
-    others."""
+    """Viewers of city skip nine of ten items. Item 109, which most enjoy, is enjoyed there twice as often
+    as others."""
     works = np.repeat([109, 108, 107], [10, 10, 20])
     skipped, history = works.copy(), np.array([109, 109, 108, 107, 107] + [101] * 200)
     relations = {
@@ -172,12 +170,12 @@ def test_popular_sources_reject_a_quota_of_zero(platform, kind):
 
 
 def test_popular_smooths_the_rate_of_an_item_shown_once(platform):
-    """Twenty shows at the mean rate, .6 here, are imagined for each work: 1 of 1 is 13 of 21, behind 70 of
-    100."""
+    """Twenty impressions at the mean rate, here 0.6, are added to each item: 1 of 1 gives 13 of 21, below
+    70 of 100."""
     platform.works["count_exposed"][0] = platform.works["count_long_view"][0] = 1
     mean = (550 - 10 + 1) / 901
     order = found(Popular(platform, quota=10))
-    assert order[:5] == [109, 108, 107, 106, 100], "behind works of 70 … 100 long views in 100 shows"
+    assert order[:5] == [109, 108, 107, 106, 100], "below items with 70 … 100 long views in 100 impressions"
     rate = popularity(platform)
     assert rate.dtype == np.float64
     assert rate[0] == pytest.approx((1 + 20 * mean) / 21, rel=1e-12)
@@ -193,7 +191,7 @@ def test_popularity_without_counters_falls_with_age_from_1_to_0():
         platform.works["upload_ms"][:] = 5
         platform.works["upload_ms"][3] = newer
         expected = [0.0] * 3 + [float(newer > 5)] + [0.0] * 5
-        assert popularity(platform).tolist() == expected, "where no work is newer than another all are alike"
+        assert popularity(platform).tolist() == expected, "items of the same age have the same popularity"
 
 
 def test_popular_without_times_orders_by_row(platform):

@@ -1,5 +1,4 @@
-"""Works like those in a user's history, on a platform small enough to read (tests/conftest.py) and on random
-ones."""
+"""Items like those in a user's history, on a small platform (tests/conftest.py) and on random ones."""
 
 import re
 from dataclasses import replace
@@ -34,7 +33,7 @@ def test_profile_returns_items_of_values_in_the_history(platform):
 
 
 def test_profile_weighs_each_kind_of_evidence(platform):
-    """User 4 alone: liked a work of song 52, searched for song 51, and made one of song 50."""
+    """Only user 4 has evidence: liked an item of song 52, searched for song 51, and made one of song 50."""
     lists = {"liked": [102], "searched": [51]}
     relations = {
         name: Relation.from_pairs(np.full(len(of), 3), np.array(of), 4) for name, of in lists.items()
@@ -46,20 +45,20 @@ def test_profile_weighs_each_kind_of_evidence(platform):
         assert set(found(Profile(alone, 10, ["song_id"], evidence={kind: 0.5}), user_id=4)) == expected
     assert found(Profile(alone, 10, ["song_id"], evidence={"liked": 0.0, "history": 1.0}), user_id=4) == []
     heavier = found(Profile(alone, 10, ["song_id"], evidence={"liked": 1.0, "searched": 3.0}), user_id=4)
-    assert heavier[0] == 107, "the song that weighs more comes first"
-    assert len(found(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all kinds, where nothing is said"
+    assert heavier[0] == 107, "the song with more weight is first"
+    assert len(found(Profile(alone, 10, ["song_id"]), user_id=4)) == 10, "all evidence counts by default"
     by_tag = found(Profile(alone, 10, ["tag"], evidence={"searched": 1.0}), user_id=4)
-    assert by_tag == [], "a song that was searched says nothing of tags"
+    assert by_tag == [], "a searched song is no evidence of tags"
 
 
 def since(platform, ids, **columns):
-    """What is known since ``platform`` was made, where the works ``ids`` came, one more minute later each."""
+    """Returns the changes after ``platform``: the items ``ids`` were added, one minute apart."""
     values = {name: np.zeros(len(ids), column.dtype) for name, column in platform.works.columns.items()}
     values |= {name: np.array(column) for name, column in columns.items()}
     values["upload_ms"] = platform.time_ms + 60_000 * np.arange(len(ids))
-    nothing, nobody = np.empty(0, np.int64), platform.users.take(np.empty(0, np.int64))
+    nothing, no_users = np.empty(0, np.int64), platform.users.take(np.empty(0, np.int64))
     came = replace(
-        platform, works=Table(np.array(ids), values), users=nobody, relations={}, user_scene_counters=None
+        platform, works=Table(np.array(ids), values), users=no_users, relations={}, user_scene_counters=None
     )
     return OnlineView(None, ChangedItems(came, came, nothing, nothing, np.empty((0, 0), np.float32)), ())
 
@@ -72,7 +71,7 @@ def test_profile_gives_uploads_a_quarter_of_each_share(platform):
     new = [work for work in now if work >= 900]
     assert now[: len(new)] == new and now[len(new) :] == before[: 8 - len(new)]
     of_song = {song: [work for work in new if (work - 900) % 3 == at] for at, song in enumerate((50, 51, 77))}
-    assert of_song[77] == [], "nobody favours that song"
+    assert of_song[77] == [], "no user has evidence of this song"
     for song, at in ((50, 0), (51, 1)):
         newest = [work for work in range(911, 899, -1) if (work - 900) % 3 == at]
         assert of_song[song] == newest[: len(of_song[song])] and 1 <= len(of_song[song]) <= 2
@@ -86,7 +85,7 @@ def test_profile_gives_uploads_a_quarter_of_each_share(platform):
 def test_profile_ignores_unknown_tags(platform):
     works = Table(platform.works.ids, {**platform.works.columns, "tag": np.array([-1, 0] * 5, np.int32)})
     source = Profile(replace(platform, works=works), quota=10, facets=["tag"], evidence={"history": 1.0})
-    assert found(source) == [], "user 1 watched 100 and 104, which have none"
+    assert found(source) == [], "user 1 watched 100 and 104, which have no value"
     made = Profile(replace(platform, works=works), quota=10, facets=["tag"])
     assert set(found(made)) == {101, 103, 105, 107, 109}, "user 1 made 101 and 109"
 
@@ -118,7 +117,7 @@ def test_profile_defaults_to_20_keys_and_decay_0_95(platform):
 
 
 def test_profile_breaks_ties_by_the_lowest_value(platform):
-    """Forty songs watched once each: above 16 entries a sort that is not stable shows."""
+    """Forty songs are watched once each. Unstable sorts reorder ties above 16 entries."""
     columns = {name: np.resize(column, 40) for name, column in platform.works.columns.items()}
     works = Table(np.arange(40), {**columns, "song_id": np.arange(40)[::-1]})
     history = Relation.from_pairs(np.zeros(40, int), np.random.default_rng(0).permutation(40), 4)
@@ -130,8 +129,10 @@ def test_profile_breaks_ties_by_the_lowest_value(platform):
 @pytest.mark.parametrize("user_id", [4, 999])
 def test_profile_is_empty_for_unknown_users(platform, user_id):
     assert found(Profile(platform, quota=10), user_id) == []
-    nobody = replace(platform, relations={})
-    assert found(Profile(nobody, quota=10, evidence={"history": 1.0})) == [], "a platform without histories"
+    without_relations = replace(platform, relations={})
+    assert found(Profile(without_relations, quota=10, evidence={"history": 1.0})) == [], (
+        "a platform without histories"
+    )
 
 
 SETTINGS = "profile needs quota > 0, keys_per_facet > 0 and 0 < decay ≤ 1, got "

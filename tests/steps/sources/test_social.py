@@ -1,4 +1,4 @@
-"""Works that friends made, and those that friends and family enjoyed."""
+"""Items that friends made, and items that friends and family enjoyed."""
 
 import re
 from dataclasses import replace
@@ -22,8 +22,8 @@ def found(source, user_id=1):
 
 
 def test_social_returns_items_that_friends_made_and_enjoyed(platform):
-    """In turns: 104, 105, 108 by the friend 3, who liked 105 and watched 108. Creator 2 is followed, and no
-    friend."""
+    """Alternates 104, 105, 108 of the friend 3, who liked 105 and watched 108. Creator 2 is followed but
+    not a friend."""
     assert found(Social(platform, quota=20)) == [104, 105, 108]
 
 
@@ -68,8 +68,7 @@ def test_social_is_empty_without_people(platform, user_id):
 
 @pytest.mark.parametrize("none", [0, -1])
 def test_social_ignores_users_without_a_family(platform, none):
-    """Code 0 says that there is none, as −1 does: once all such users were asked as if they were one
-    family."""
+    """Codes 0 and −1 mean no family. Users with code 0 were once treated as one family."""
     users = Table(platform.users.ids, {"family": np.array([7, none, none, none], np.int32)})
     assert found(Social(replace(platform, users=users), quota=20), user_id=2) == []
 
@@ -80,7 +79,7 @@ def test_social_is_empty_for_unknown_users(platform):
 
 
 def test_social_ignores_unknown_friends_and_the_user(platform):
-    """A loop and a stranger in the graph: neither the user's own works nor an error."""
+    """The graph has a loop and an unknown user: neither the user's own items nor an error result."""
     friends = Relation.from_pairs(np.array([0, 0, 0]), np.array([1, 777, -5]), 4)
     alone = replace(platform, relations={**platform.relations, "friends": friends})
     assert found(Social(alone, quota=20), user_id=1) == []
@@ -90,16 +89,16 @@ def test_social_rejects_a_platform_without_people(platform):
     message = (
         "the source social needs a relation friends, or a column family of users; relations are ['liked']"
     )
-    nobody = replace(platform, users=Table(platform.users.ids, {}), meaning=Meaning())
-    alone = replace(nobody, relations={"liked": platform.relations["liked"]})
+    without_families = replace(platform, users=Table(platform.users.ids, {}), meaning=Meaning())
+    alone = replace(without_families, relations={"liked": platform.relations["liked"]})
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         Social(alone, quota=1)
-    Social(replace(nobody, relations={"friends": platform.relations["friends"]}), quota=1)
+    Social(replace(without_families, relations={"friends": platform.relations["friends"]}), quota=1)
     Social(replace(alone, users=platform.users), quota=1)
     columns = {name: column for name, column in platform.works.columns.items() if name != "creator_id"}
     nothing_made = replace(platform, works=Table(platform.works.ids, columns))
     assert found(Social(nothing_made, quota=9)) == [105, 108], (
-        "what the friend enjoyed is found without creators"
+        "items that the friend enjoyed are found without creators"
     )
 
 
