@@ -102,7 +102,9 @@ def test_unreachable_target_stays_at_its_bound_and_is_named(items, index):
     assert state["targets"][0]["price"] == -2.0
     at_bound = "type 9: share 0.000, target 0.3, dual variable -2"
     assert state["unmet"] == ["type 9: no item has it", at_bound] == day.notes[-1]["unmet"]
-    assert day.notes[0]["unmet"] == ["type 9: no item has it"], "from the first request on"
+    assert day.notes[0]["unmet"] == ["type 9: no item has it"], (
+        "the guarantee is due from the first request on"
+    )
     assert abs(state["targets"][1]["share"] - 0.2) <= TOLERANCE, "the other targets are met"
 
 

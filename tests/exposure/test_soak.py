@@ -35,7 +35,7 @@ def world():
 
 @pytest.fixture
 def demo(tmp_path, world):
-    """What ``karec demo`` leaves: two runs of one encoder, a bundle, a karec.toml."""
+    """The output of ``karec demo``: two runs of one encoder, a bundle, a karec.toml."""
     folder, dataset = tmp_path / "demo", world.dataset
     snapshot = advance(dataset.snapshot, dataset.exposures, dataset.valid_until_ms).drop_unpublished()
     watched = snapshot.works.ids[:2]
