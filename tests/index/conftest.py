@@ -6,5 +6,5 @@ from karec.index import ItemIndex
 
 @pytest.fixture
 def index() -> ItemIndex:
-    """Four works of model version 7 (fixtures/four_works.py)."""
+    """Four items of model version 7 (fixtures/four_works.py)."""
     return four_works()

@@ -1,4 +1,4 @@
-"""ItemIndex.dpp_select is dpp_select on the vectors that the index gives, and refuses rows without a work."""
+"""ItemIndex.dpp_select equals dpp_select on the vectors of the index, and refuses rows without an item."""
 
 from __future__ import annotations
 

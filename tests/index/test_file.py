@@ -1,4 +1,4 @@
-"""The index file: it comes back as it was saved, and a truncated, altered or foreign one never does."""
+"""The index file is read as it was saved. A truncated, altered or foreign file is refused."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_index_file_can_be_replaced_while_it_is_open(saved: Path, index: ItemInd
 def test_index_opened_as_a_copy_ignores_changes_of_its_file(
     saved: Path, index: ItemIndex, tmp_path: Path
 ) -> None:
-    """Mapped, the first ends a process by SIGBUS, and the second changes what it answers."""
+    """If the file is mapped, truncation ends the process by SIGBUS and an overwrite changes results."""
     for content in (b"", bytes(saved.stat().st_size)):
         path = tmp_path / f"written-to-{len(content)}"
         path.write_bytes(saved.read_bytes())
@@ -106,7 +106,7 @@ def test_index_opened_as_a_copy_is_verified(saved: Path) -> None:
 
 @pytest.fixture
 def no_waiting() -> Iterator[None]:
-    """A call that waits for something is interrupted, so that a test of what must not wait ends."""
+    """Interrupts a call that waits, so that the test ends."""
 
     def stop(*_: object) -> None:
         raise TimeoutError("the call waits")
@@ -121,7 +121,7 @@ def no_waiting() -> Iterator[None]:
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("copy", [False, True])
 def test_open_refuses_a_path_that_is_not_a_regular_file(tmp_path: Path, copy: bool) -> None:
-    """Opening a FIFO that nobody writes to would wait forever."""
+    """Opening a FIFO without a writer would wait forever."""
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", Path("/dev/null")):
         with pytest.raises(OSError, match="not a regular file") as refusal:
@@ -156,8 +156,7 @@ def test_save_replaces_only_a_regular_file(index: ItemIndex, saved: Path, tmp_pa
 
 
 def test_killed_save_leaves_the_old_file(saved: Path, tmp_path: Path) -> None:
-    """A child saves over the file without end and is killed in the middle of it, at one moment after
-    another."""
+    """A child saves to the file in a loop and is killed at increasing times."""
     code = (
         "import sys, numpy as np; from karec.index import ItemIndex\n"
         "index = ItemIndex.build(np.arange(20_000), np.ones((20_000, 5)))\n"
@@ -177,7 +176,7 @@ def test_killed_save_leaves_the_old_file(saved: Path, tmp_path: Path) -> None:
 
 
 def test_unverified_index_is_read_within_its_bounds(saved: Path, tmp_path: Path) -> None:
-    """Damage in a section goes unread; damage in header, table or sizes does not."""
+    """Damage in a section is not detected. Damage in header, table or sizes is."""
     content = bytearray(saved.read_bytes())
     n_sections = 5
     sections = [struct.unpack_from("<QQ", content, 128 + 128 * s + 8) for s in range(n_sections)]

@@ -1,4 +1,4 @@
-"""fork() in a process with threads: the child's index answers and is written to, and its rows are used
+"""fork() in a process with threads: the child's index is read and written, and its free rows are used
 again."""
 
 from __future__ import annotations

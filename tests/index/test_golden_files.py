@@ -1,6 +1,6 @@
-"""Files of format version 1 as they were first written: they load forever, and say what they said then.
+"""Files of format version 1 stay readable with the same contents.
 
-``python tests/index/test_golden_files.py`` wrote them; they are never written again, only added to.
+``python tests/index/test_golden_files.py`` wrote them. They are never written again; new ones may be added.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ IDS = np.array([5, -7, 2**61, 11, 12, 13, 0])
 
 
 def vectors(n: int, shift: int) -> np.ndarray:
-    """(n, 3) exact in float16, and in int8: every row's largest value is 127."""
+    """Returns (n, 3) vectors, exact in float16 and in int8: the largest value of every row is 127."""
     rows = (np.arange(3 * n).reshape(n, 3) * 37 + shift) % 120 - 60.0
     rows[:, 1] = 127
     return rows.astype(np.float32)
 
 
 def make(dtype: str) -> ItemIndex:
-    """Two model versions, an adjusted work, a blocked one, a removed one, two columns."""
+    """Returns an index with two model versions, an adjusted, a blocked and a removed item, and two
+    columns."""
     columns = {"creator_id": np.arange(7), "quality": np.linspace(0, 1, 7, dtype=np.float32)}
     index = ItemIndex.build(IDS, vectors(7, 0), dtype, columns, model_version=3, rescore=dtype == "int8")  # type: ignore[arg-type]
     index.remove([13])
@@ -64,7 +65,7 @@ def test_golden_file_is_written_with_the_same_bytes(tmp_path: Path) -> None:
 
 
 def make_listed() -> ItemIndex:
-    """The float32 index in lists: two of version 4, and what is of version 3 in none."""
+    """Returns the float32 index with lists: two of version 4. Items of version 3 are in no list."""
     index = make("float32")
     index.build_lists(2, seed=1)
     return index
@@ -84,8 +85,7 @@ def test_golden_file_with_lists_keeps_its_bytes(tmp_path: Path) -> None:
 
 
 def make_spaced() -> ItemIndex:
-    """The float16 index whose versions are of known item towers; version 3 is brought to the scale of version
-    4."""
+    """Returns the float16 index with known item towers. Version 3 is calibrated to the scale of version 4."""
     columns = {"creator_id": np.arange(7)}
     index = ItemIndex.build(IDS, vectors(7, 0), "float16", columns, model_version=3, space_id=2**64 - 1)
     index.upsert([11, 99], vectors(2, 5), {"creator_id": [70, 71]}, model_version=4, space_id=0xABC)

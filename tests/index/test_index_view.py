@@ -1,4 +1,4 @@
-"""A view of the index is one generation, held; rows know the generation that they were found in."""
+"""A view of the index keeps one generation. Rows have the generation in which they were found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def index() -> ItemIndex:
 
 
 def replace_work(index: ItemIndex, old: int, new: int) -> None:
-    """Takes ``old`` out and puts ``new`` in until it stands in the row of ``old``."""
+    """Removes ``old`` and upserts ``new`` until it has the row of ``old``."""
     row = index.lookup([old])[0]
     index.remove([old])
     while index.lookup([new])[0] != row:
@@ -192,7 +192,7 @@ def test_closed_view_raises_and_can_be_closed_again(index: ItemIndex) -> None:
     for use in uses:
         with pytest.raises(ValueError, match="this view of the index is closed"):
             use()
-    assert columns["creator_id"].tolist() == [10, 20, 30, 40], "what a view gave lives on its own"
+    assert columns["creator_id"].tolist() == [10, 20, 30, 40], "arrays of a view outlive it"
 
 
 def test_view_outlives_its_index() -> None:
@@ -211,7 +211,7 @@ def test_rows_are_used_again_after_their_last_view_is_closed(index: ItemIndex) -
     assert refresh(3) == settled
     view = index.pinned()
     held = refresh(5)
-    assert held > settled, "a view's rows stay what they are"
+    assert held > settled, "rows of a view do not change"
     del view
     gc.collect()
     assert refresh(1) <= refresh(10) <= held
@@ -223,7 +223,7 @@ def test_mask_of_a_view_is_valid_after_writes(index: ItemIndex) -> None:
         index.upsert([7], [[1, 1, 1, 1]], {"creator_id": [50], "quality": [1]})
         assert view.search([1, 1, 1, 1], 9, mask=mask).ids.tolist() == [103, 102]
     found = index.search([1, 1, 1, 1], 9, mask=mask)
-    assert found.ids.tolist() == [103, 102] and found.generation == 2, "rows that came since are left out"
+    assert found.ids.tolist() == [103, 102] and found.generation == 2, "rows added later are left out"
     for wrong in (np.ones(3, bool), np.ones(6, bool), np.ones(0, bool)):
         with pytest.raises(ValueError, match=rf"mask has {len(wrong)} entries"):
             index.search([1, 1, 1, 1], 9, mask=wrong)

@@ -1,4 +1,4 @@
-"""Searches by lists: what they find is what the exact search finds of those lists."""
+"""Searches by lists find the same items as the exact search of those lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N, DIM = 3000, 12
 
 
 def gathered(n: int = N, seed: int = 0) -> np.ndarray:
-    """(n, DIM) around thirty centres."""
+    """Returns (n, DIM) vectors around thirty centres."""
     rng = np.random.default_rng(seed)
     return (
         2 * rng.standard_normal((30, DIM))[rng.integers(0, 30, n)] + rng.standard_normal((n, DIM))
@@ -82,7 +82,7 @@ def test_build_lists_makes_4_sqrt_n_lists_by_default(listed: ItemIndex) -> None:
 
 
 def test_build_lists_invalidates_earlier_rows_and_masks(listed: ItemIndex) -> None:
-    """Rows have other numbers: a row or a mask of another generation would mean other works."""
+    """Rows are renumbered, so a row or mask of another generation would select other items."""
     rows = listed.lookup([5, 6])
     listed.remove([1, 2, 3])
     mask = np.ones(listed.n_rows, bool)
@@ -110,7 +110,7 @@ def test_search_by_lists_leaves_out_masked_and_blocked_items(listed: ItemIndex) 
 
 
 def test_saved_lists_find_the_same_items(listed: ItemIndex, tmp_path: Path) -> None:
-    """Rows that were written since move into the ranges of their lists, so that rows differ and works do
+    """Rows that were written later move into the ranges of their lists, so that rows differ and items do
     not."""
     listed.upsert(np.arange(N - 50, N + 50), gathered(100, 8), {"creator_id": np.zeros(100, int)})
     listed.remove(np.arange(100))
@@ -137,7 +137,7 @@ def test_saved_lists_find_the_same_items(listed: ItemIndex, tmp_path: Path) -> N
 def test_search_by_lists_is_exact_within_its_lists(
     seed: int, n_lists: int, n_probe: int, k: int, writes: list[str]
 ) -> None:
-    """Not one work more than once, none that is not there, and in the order of the exact search."""
+    """Each item is found at most once, in the order of the exact search, and no missing item is found."""
     rng = np.random.default_rng(seed)
     index = ItemIndex.build(np.arange(300), gathered(300, seed))
     index.build_lists(n_lists, seed)
@@ -167,7 +167,7 @@ def test_search_by_lists_is_exact_within_its_lists(
 
 @pytest.mark.parametrize("k", [40, 2000])
 def test_search_by_lists_skips_versions_without_a_query(listed: ItemIndex, k: int) -> None:
-    """For a few of the works that are scored, and for nearly all of them."""
+    """This holds for few and for nearly all of the scored items."""
     listed.upsert(
         np.arange(0, N, 3), gathered(N // 3, 5), model_version=2, columns={"creator_id": np.zeros(N // 3)}
     )
@@ -181,7 +181,7 @@ def test_search_by_lists_skips_versions_without_a_query(listed: ItemIndex, k: in
 
 
 def test_searches_read_one_generation_while_lists_are_built(listed: ItemIndex) -> None:
-    """Every write gives all works one vector: a search by lists that sees two of them saw half a write."""
+    """Every write gives all items one vector, so a search of two generations has different scores."""
     index = ItemIndex.build(np.arange(400), np.ones((400, DIM)))
     index.build_lists(4)
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""What an index holds: ids, vectors, columns, lookups, and whose memory is read."""
+"""Data of an index: ids, vectors, columns, lookups, and the memory that it reads."""
 
 from __future__ import annotations
 

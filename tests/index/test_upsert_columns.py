@@ -1,5 +1,4 @@
-"""What an upsert does with columns: those that it gives, those that it does not, and values that do not
-fit."""
+"""Columns of an upsert: given columns, missing columns, and values that do not fit."""
 
 from __future__ import annotations
 

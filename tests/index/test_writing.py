@@ -1,4 +1,4 @@
-"""Writes: works come, change, are blocked and go; a save keeps what was written."""
+"""Writes add, change, block and remove items. A saved file contains all of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_upsert_keeps_blocks_and_uses_removed_rows_again(index: ItemIndex) -> No
         and index.search([1, 0, 0], rows=np.asarray(rows)[1:], k=1).n_unknown == 1
     )
     index.upsert([40], [[9, 9, 9]], {k: v[:1] for k, v in columns.items()})
-    assert index.n_rows == 7, "the row of a removed work is used again"
+    assert index.n_rows == 7, "the row of a removed item is used again"
     assert index.search([1, 1, 1], 10).ids[0] == -3 and len(index.search([1, 1, 1], 10).ids) == 4
 
 

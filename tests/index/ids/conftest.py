@@ -9,7 +9,7 @@ from karec.index import IdMap
 
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[[Any], IdMap]:
-    """Ids → a map of them, in a file that is verified when it is opened."""
+    """Returns a function: ids → their IdMap, opened from a file with verification."""
 
     def of(ids: Any) -> IdMap:
         path = tmp_path / f"ids-{len(list(tmp_path.iterdir()))}.karec"

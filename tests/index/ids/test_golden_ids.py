@@ -1,7 +1,6 @@
-"""Id files of version 1 as they were first written: they load forever, and the same ids still give the same
-bytes.
+"""Id files of version 1 stay readable, and the same ids still give the same bytes.
 
-``python tests/index/ids/test_golden_ids.py`` wrote them; they are never written again, only added to.
+``python tests/index/ids/test_golden_ids.py`` wrote them. They are never written again; new ones may be added.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def test_golden_file_opens_with_its_contents(name: str, tmp_path: Path) -> None:
 
 
 def test_golden_id_file_keeps_its_numbers() -> None:
-    """A log, an index and a model hold them."""
+    """Logs, indexes and models contain these numbers."""
     ids = IdMap.open(GOLDEN / "v1-strings.karec")
     numbers = [248859882108956831, 7144600966661981200, 5437897582507297005]
     assert ids.numbers(["u1", "歌手-7", "stranger"]).tolist() == numbers

@@ -1,4 +1,4 @@
-"""The id file: it comes back as it was written, and a truncated, altered or foreign one never does."""
+"""The id file is read as it was written. A truncated, altered or foreign file is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def refused(path: Path, content: bytes, verify: bool) -> str:
-    """Why a file of that content does not open; empty where it opens."""
+    """Returns the error of opening a file with this content, "" if it opens."""
     path.write_bytes(content)
     try:
         IdMap.open(path, verify)

@@ -1,4 +1,4 @@
-"""Ids of any kind come back as they went in, and their numbers depend on nothing but the id and the seed."""
+"""Ids of any type are returned unchanged, and their numbers depend only on the id and the seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ texts = st.text(min_size=1, max_size=80).filter(lambda text: 0 < len(text.encode
 
 
 def number_of(text: str, seed: int = 0) -> int:
-    """The definition."""
+    """Returns the number of an id by its definition."""
     return xxhash.xxh64_intdigest(text.encode(), seed) >> 1
 
 
@@ -87,7 +87,7 @@ def test_integers_from_0_are_their_own_numbers(build: Build) -> None:
 
 
 def test_negative_integer_has_a_number_from_0(build: Build) -> None:
-    """The encoder and the histories read a negative number as none."""
+    """The encoder and the histories read a negative number as missing."""
     ids = build([-1, 42, -(2**63)])
     numbers = ids.numbers([-1, 42, -(2**63), 43])
     assert numbers.tolist() == [number_of(digits) for digits in ("-1", "42", str(-(2**63)), "43")]
