@@ -1,4 +1,4 @@
-"""A candidate's cosines with the works that a user watched and passed over, alone and in the encoder."""
+"""Cosines of a candidate with the items that a user watched and skipped, with and without an encoder."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from karec.features.vocabulary import Vocabulary
 
 @pytest.fixture(scope="module")
 def encoder(dataset):
-    """Of the tiny platform, with drawn vectors, which its last work lacks."""
+    """An encoder of the small platform with random vectors. Its last item has none."""
     ids = np.asarray(dataset.snapshot.works.ids[:-1])
     vectors = np.concatenate([np.zeros((1, 4)), np.random.default_rng(2).normal(size=(len(ids), 4))])
     cowatch = CowatchVectors(Vocabulary(ids), vectors.astype(np.float32))

@@ -1,4 +1,4 @@
-"""What a user and a work look like to a model, and that a saved encoder says the same."""
+"""Model inputs of a user and an item, and their equality in a saved encoder."""
 
 import json
 from dataclasses import replace
@@ -100,7 +100,7 @@ def test_encoder_chooses_an_input_for_each_column(encoder):
     st.sampled_from([0, 1, 9]),
 )
 def test_context_is_scene_and_hour_and_weekday_in_utc(encoder, later, moment, scene):
-    """Hours from 1 on, weekdays from Monday, 1, to Sunday, 7; a scene that training did not see is 0."""
+    """Hours start at 1; weekdays are 1 (Monday) to 7 (Sunday). A scene that training did not see is 0."""
     time_ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     context = encoder.encode_user(later, 3, time_ms, scene)["context"]
     seen = encoder.scenes.keys.tolist()
@@ -193,14 +193,14 @@ def test_rates_are_log_odds_relative_to_the_mean(dataset, encoder):
 
 
 def in_scene(encoder, snapshot, user_id, scene):
-    """The user_numbers of the scene alone."""
+    """Returns the user_numbers of one scene."""
     at = [encoder.names["user_numbers"].index(name) for name in encoder.scene_counters.number_names]
     return encoder.encode_user(snapshot, user_id, snapshot.time_ms, scene)["user_numbers"][0, at]
 
 
 def test_scene_rates_are_relative_to_the_rate_of_the_scene(dataset, encoder, later):
     train = dataset.split()[0]
-    told = np.empty((2, 2))
+    numbers = np.empty((2, 2))
     for scene in (0, 1):
         there = train.scene == scene
         own = there & (train.user_id == 3)
@@ -210,9 +210,9 @@ def test_scene_rates_are_relative_to_the_rate_of_the_scene(dataset, encoder, lat
         rate = np.log((clicks + 10 * prior) / (shown - clicks + 10 * (1 - prior))) - np.log(
             prior / (1 - prior)
         )
-        told[scene] = in_scene(encoder, later, 3, scene)[:2]
-        np.testing.assert_allclose(told[scene], [0.25 * np.log1p(shown), rate], rtol=1e-5)
-    assert (np.abs(told[0] - told[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
+        numbers[scene] = in_scene(encoder, later, 3, scene)[:2]
+        np.testing.assert_allclose(numbers[scene], [0.25 * np.log1p(shown), rate], rtol=1e-5)
+    assert (np.abs(numbers[0] - numbers[1]) > 1e-3).all()  # the scenes differ, or this test shows nothing
 
 
 def test_scene_numbers_are_0_without_impressions(dataset, encoder, later):
@@ -220,11 +220,13 @@ def test_scene_numbers_are_0_without_impressions(dataset, encoder, later):
     for user_id, scene in ((10**12, 1), (3, -1), (3, 2)):
         assert not in_scene(encoder, later, user_id, scene).any()
     assert not in_scene(encoder, dataset.snapshot, 3, 1).any()
-    assert not in_scene(encoder, replace(later, user_scene_counters=None), 3, 1).any(), "nothing was counted"
+    assert not in_scene(encoder, replace(later, user_scene_counters=None), 3, 1).any(), (
+        "the counters are empty"
+    )
     train = dataset.split()[0]
     home = Encoder.fit(dataset.snapshot, train.take(train.scene == 0), dataset.tasks)
     assert in_scene(home, later, 3, 0).all()
-    assert not in_scene(home, later, 3, 1).any(), "training never saw the scene"
+    assert not in_scene(home, later, 3, 1).any(), "training did not see the scene"
 
 
 def test_encoder_without_scenes_has_no_scene_numbers(dataset, tmp_path):

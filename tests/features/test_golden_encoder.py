@@ -1,5 +1,4 @@
-"""Encoders of every format that is read give the inputs that were stored with them; others are refused by
-name."""
+"""Encoders of every readable format give the stored inputs. Other formats are refused by name."""
 
 import json
 import zipfile
@@ -53,8 +52,7 @@ def test_load_refuses_a_newer_format(tmp_path):
 
 
 def test_load_refuses_truncated_and_altered_encoders(tmp_path):
-    """An archive whose part does not have its checksum raised zipfile's own error once, which no caller
-    expects."""
+    """A part with a wrong checksum once raised an error of zipfile, which no caller expects."""
     whole = (ENCODERS / f"encoder-{FORMAT}.npz").read_bytes()
     with zipfile.ZipFile(ENCODERS / f"encoder-{FORMAT}.npz") as archive:
         inside = archive.getinfo("head.npy").header_offset + 200
