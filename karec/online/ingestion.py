@@ -99,7 +99,7 @@ class Ingestion:
         return OnlineBase(follower, parser)
 
     def follow(self, online: OnlineBase) -> None:
-        """From now on ``record`` and the polling thread follow the log for ``online``."""
+        """Makes ``record`` and the polling thread follow the log for ``online``."""
         with self._following:
             self._online = online
             self._follow(online.follower)
@@ -169,7 +169,10 @@ class Ingestion:
             return self._failure or None
 
     def _follow(self, follower: Follower, retry: bool = True) -> None:
-        """``retry``: also if the store failed the last time, which may take as long as its timeouts."""
+        """Follows the log into the store.
+
+        ``retry``: tries a store that failed the last time again, which may take as long as its timeouts.
+        """
         try:
             if self._failure and not retry:
                 follower.poll()
