@@ -280,7 +280,7 @@ def _follow_events(version: Version) -> None:
 
 @contextlib.contextmanager
 def _short_switch_interval() -> Iterator[None]:
-    """Within the block a thread that waits for Python's lock gets it after ``SWITCH_INTERVAL_S``.
+    """Lowers Python's switch interval to ``SWITCH_INTERVAL_S`` within the block.
 
     A request releases the lock at each kernel: with Python's 5 ms it would wait some hundred times for the
     thread that opens a version.
