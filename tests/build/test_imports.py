@@ -1,4 +1,4 @@
-"""Who may import whom (the contracts in pyproject.toml), and that each of these rules can be broken."""
+"""The import rules (contracts in pyproject.toml), and an import that violates each of them."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def broken(package, tmp_path_factory):
 
 @pytest.mark.parametrize(("module", "imported", "rule"), FORBIDDEN)
 def test_import_rule_refuses_a_forbidden_import(broken, module, imported, rule):
-    """A rule that nothing can break is none: with the forbidden import in, the linter names it."""
+    """The linter names the rule if a module has the forbidden import."""
     (name,) = [contract["name"] for contract in CONTRACTS if contract["id"] == rule]
     assert f"{module} -> {imported} (l." in broken[name], broken[name]
 
@@ -160,16 +160,16 @@ print(json.dumps({module: sorted(graph.find_modules_directly_imported_by(module)
 
 
 def imports_of(folder):
-    """{module: what it imports}, inside functions and for types alone too, outside packages by their name."""
+    """Returns {module: its imports}, with those in functions and for types; external packages by name."""
     command, path = [sys.executable, "-c", GRAPH], {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(command, cwd=folder, env=path, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def circles(imports):
-    """Sets of modules of the package each of which imports all others, directly or by way of them.
+    """Returns the import cycles: sets of modules that import each other, directly or indirectly.
 
-    ``karec`` itself is left out: for type checkers alone it names the public names of the rooms.
+    ``karec`` itself is left out: only for type checkers it imports the public names of its packages.
     """
     within = {
         module: [other for other in others if other.startswith("karec.")]
@@ -208,6 +208,6 @@ def test_external_packages_have_an_import_rule(package):
 
 
 def test_package_folders_have_an_init_file(package):
-    """Without __init__.py a folder is invisible to the import rules."""
+    """The import rules do not see a folder that lacks __init__.py."""
     folders = {path.parent for path in (package / "karec").rglob("*.py")}
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists()) == []

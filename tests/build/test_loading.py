@@ -1,4 +1,4 @@
-"""What a process loads and does when it imports karec: little, and nothing that it does not need."""
+"""Packages that importing karec loads: only those that the process needs."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ EVERY_MODULE = """
 import importlib, json, os, pkgutil, signal, threading, warnings
 import karec
 outside = ("numpy", "numba", "onnxruntime", "pyarrow.parquet", "rich.console", "matplotlib", "torch", "onnx", "lightgbm")
-for name in outside:  # what these do when they are imported is theirs
+for name in outside:  # their effects at import are not those of karec
     importlib.import_module(name)
 before = dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), threading.active_count(), list(warnings.filters)
 for module in pkgutil.walk_packages(karec.__path__, "karec."):
@@ -90,8 +90,9 @@ assert before == after, (before, after)
 
 
 def test_import_of_every_module_has_no_side_effect(tmp_path):
-    """No file, no thread, no word, no change to the process; but OpenMP must hear how to wait before torch
-    loads it."""
+    """It writes no file or output, starts no thread and does not change the process.
+
+    Only OMP_WAIT_POLICY must be set before torch loads OpenMP."""
     command, told = [sys.executable, "-c", EVERY_MODULE], {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -99,8 +100,7 @@ def test_import_of_every_module_has_no_side_effect(tmp_path):
 
 
 def test_import_without_the_extension_names_the_build_command(tmp_path):
-    """Whatever of karec is imported first, and without the import hook of this tree's own editable
-    install."""
+    """Each module is the first import, without the import hook of this tree's editable install."""
     not_copied = shutil.ignore_patterns("*.so", "__pycache__", "kernels")
     shutil.copytree(ROOT / "karec", tmp_path / "karec", ignore=not_copied)
     packages = [path for path in sys.path if path.endswith("site-packages")]

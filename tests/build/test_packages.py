@@ -1,4 +1,4 @@
-"""The package builds and installs as pip does it: from the tree, again, editable, and from the sdist alone.
+"""The package builds and installs with pip: from the tree, a second time, editable, and from the sdist.
 
 All of it works on one copy of the tree (so that objects are compiled once) and in one fresh virtual
 environment. Needs PyPI and a C++ compiler.
@@ -65,8 +65,7 @@ def pip(python, *arguments, cwd):
 
 
 def test_package_installs_twice_from_one_tree(tree, python, tmp_path):
-    """The second time, the programs that the first one's CMake cache names are gone, and C++ is not compiled
-    again."""
+    """At the second time, the programs in the CMake cache are missing, and C++ is not compiled again."""
     compiled = []
     for _ in range(2):
         pip(python, "--no-deps", "--force-reinstall", ".", cwd=tree)
