@@ -17,7 +17,7 @@ def days():
 
 @pytest.fixture(scope="session")
 def library(days, tmp_path_factory):
-    """The path of a screen.toml beside its uploads; a test does not change them."""
+    """Path of a screen.toml, in the folder of its uploads. Tests do not change them."""
     return write_uploads(tmp_path_factory.mktemp("library"), days)
 
 

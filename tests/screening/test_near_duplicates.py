@@ -34,13 +34,13 @@ def test_dropped_work_has_a_better_near_one_that_stays(seed, n, cosine):
 
 
 @pytest.mark.parametrize("n", [2, 30, 5000])
-def test_of_equal_vectors_only_the_best_work_stays(n):
+def test_near_duplicates_keeps_the_best_of_equal_vectors(n):
     quality = np.random.default_rng(n).random(n).astype(np.float32)
     dropped = near_duplicates(np.zeros(n, np.int64), np.ones((n, 8), np.int8), quality, 0.95)
     assert np.flatnonzero(~dropped).tolist() == [quality.argmax()]
 
 
-def test_of_equal_quality_the_earlier_row_is_kept():
+def test_near_duplicates_keeps_the_earlier_row_of_equal_quality():
     dropped = near_duplicates(np.zeros(3, np.int64), np.ones((3, 4), np.int8), np.zeros(3, np.float32), 0.95)
     assert dropped.tolist() == [False, True, True]
 
@@ -57,7 +57,7 @@ def test_zero_vector_is_near_to_none():
 
 
 def test_work_stays_if_its_better_near_work_was_dropped():
-    """In a chain the second is dropped for the first, and then the third has nothing that it is like."""
+    """The second of a chain is dropped for the first; then the third has no near duplicate."""
     angle = np.radians([0.0, 15.0, 30.0])
     vectors = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     dropped = near_duplicates(np.zeros(3, np.int64), vectors, np.array([3.0, 2.0, 1.0], np.float32), 0.96)
@@ -65,7 +65,7 @@ def test_work_stays_if_its_better_near_work_was_dropped():
 
 
 def test_near_duplicates_finds_almost_only_copies():
-    """Of 60,000 works 5 % are copies, in songs of one to hundreds of works."""
+    """5% of 60,000 works are copies, in songs of one to hundreds of works."""
     drawn = Library(60_000, date(2026, 10, 1)).day(0)
     song = drawn.columns["song_id"].astype(np.int64)
     dropped = near_duplicates(song, drawn.vectors, drawn.quality, 0.95)

@@ -113,7 +113,7 @@ def test_best_works_of_each_cell_are_kept(days, out):
         assert not inside or not outside or min(inside) >= max(outside)
 
 
-def test_of_equal_works_those_of_the_newest_day_are_kept(tmp_path):
+def test_screen_keeps_works_of_the_newest_day_if_quality_is_equal(tmp_path):
     """All qualities are equal, so what is kept of the 40 is the last day's and the first rows of the day
     before."""
     text = 'keep = 25\nuploads = "uploads"\n[columns]\nwork = "id"\n[quality]\ncolumn = "score"\n'
