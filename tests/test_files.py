@@ -1,4 +1,4 @@
-"""Writing aside: a path holds what it held before, or all of what is new, whatever interrupts the writer."""
+"""Writing aside: a path has its old contents or all of the new ones, wherever the writer is interrupted."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ class Stopped(Exception):
 
 
 def write_and_stop(path, data=b"new"):
-    """The name that the file had while it was written."""
+    """Returns the name of the temporary file."""
     name = ""
     with suppress(Stopped), file_aside(path) as file:
         name = file.name
@@ -94,7 +94,7 @@ def test_file_aside_removes_only_leftovers_of_killed_writers(tmp_path):
 
 
 def test_file_aside_skips_temporary_names_that_exist(tmp_path):
-    """Process ids repeat in containers, and a file system without locks keeps what a killed process left."""
+    """Process ids repeat in containers, and leftovers are not removed if the file system has no locks."""
     number = int(write_and_stop(tmp_path / "there").rsplit("-", 1)[1].removesuffix(".tmp"))
     for taken in range(number + 1, number + 4):
         (tmp_path / f"there.{os.getpid()}-{taken}.tmp").mkdir()
@@ -151,7 +151,7 @@ def test_concurrent_writers_of_one_path_leave_one_whole_file(tmp_path):
 
 
 def test_remove_leftovers_keeps_a_file_that_is_being_renamed(tmp_path, monkeypatch):
-    """Another writer of the path looks for leftovers at the last moment before the rename."""
+    """Another writer of the path removes leftovers just before the rename."""
     rename = os.rename
 
     def after_another_has_looked(aside, final):

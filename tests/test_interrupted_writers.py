@@ -1,5 +1,4 @@
-"""Each writer of files, interrupted at each of its calls to the system: a reader finds the old or the new,
-whole."""
+"""Each writer of files is interrupted at each system call. A reader finds whole old or new contents."""
 
 import errno
 import os
@@ -33,13 +32,13 @@ def writer(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(writer):
-    """What a reader finds in a folder: "old" or "new"."""
+    """Function that returns the contents of a folder: "old" or "new"."""
     return WRITERS[writer.name]().read
 
 
 @pytest.fixture
 def old(writer, read, tmp_path):
-    """A folder that holds the old, and its names."""
+    """Folder with the old contents."""
     folder = tmp_path / "old"
     folder.mkdir()
     done = writer.write(folder, "old")
@@ -87,7 +86,7 @@ def test_power_cut_after_any_call_leaves_old_or_new_contents(writer, read, old, 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 def test_writer_raises_the_error_of_any_call_and_leaves_no_files(writer, read, old, tmp_path, error):
-    """Once the new is in place, the error of an fsync may leave it there."""
+    """If fsync fails after the rename, the new contents may stay."""
     if writer.name == "retiring":
         pytest.skip("its errors are those of publishing, and then warnings")
     whole = writer.write(copied(old, tmp_path / "whole"), "new")
@@ -97,7 +96,7 @@ def test_writer_raises_the_error_of_any_call_and_leaves_no_files(writer, read, o
             continue
         folder = copied(old, tmp_path / f"failed-{number}")
         done = writer.write(folder, "new", number, error)
-        assert done.status == 1, f"call {number}, {call.kind} {call.path}, failed and was passed over"
+        assert done.status == 1, f"call {number}, {call.kind} {call.path}, failed without an error"
         assert os.strerror(error) in done.told
         assert str(folder) in done.told
         found = read(folder)

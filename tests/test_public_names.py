@@ -1,13 +1,11 @@
-"""Public names and signatures: those of ``dir(karec)``, and ``karec.pipeline.step`` for steps of one's
-own.
+"""Public names and signatures of ``dir(karec)``, and of ``karec.pipeline.step`` for custom steps.
 
-``golden/public_names.txt`` holds them, one a line. After a wanted change write it again and say in
-CHANGELOG.md what users must do:
+``golden/public_names.txt`` has one of them per line. After an intended change write it again, and
+describe in CHANGELOG.md what users must do:
 
     python tests/test_public_names.py
 
-``karec.h`` is held in the same way by ``native/tests/c_api/test_abi.cpp`` and
-``tests/native/golden/abi-5.txt``.
+``native/tests/c_api/test_abi.cpp`` and ``tests/native/golden/abi-5.txt`` do the same for ``karec.h``.
 """
 
 import difflib
@@ -23,7 +21,7 @@ GOLDEN = Path(__file__).parent / "golden" / "public_names.txt"
 
 
 def lines_of(name: str, value: object) -> Iterator[str]:
-    """``name`` and, for a class, what it offers, each with its signature."""
+    """Yields ``name`` and the public attributes of a class, each with its signature."""
     if isinstance(value, type):
         yield f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
         if not issubclass(value, Exception | dict):  # theirs are Python's own
@@ -51,7 +49,7 @@ def lines_of_member(owner: str, name: str, value: object) -> Iterator[str]:
 
 
 def is_own(cls: type, member: str) -> bool:
-    """Whether a class of karec defines it, and not one of Python's."""
+    """Returns True if a class of karec defines it, not one of Python."""
     owners = [base for base in cls.__mro__ if member in vars(base) or member in inspect.get_annotations(base)]
     return bool(owners) and owners[0].__module__.startswith("karec")
 

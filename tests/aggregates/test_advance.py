@@ -56,7 +56,7 @@ Row = st.tuples(
 
 @dataclass
 class Plain:
-    """What is known of one user, and how it grows."""
+    """Aggregates of one user, and their updates."""
 
     history: list[tuple[int, int]] = field(default_factory=list)
     skipped: list[tuple[int, int]] = field(default_factory=list)

@@ -85,7 +85,7 @@ def plain_list(name, rows, user, as_of, keep):
 
 
 def plain_counts(start, rows, as_of, row_of):
-    """{counter: (rows,)} as of a moment; ``row_of`` says in which row an exposure counts."""
+    """{counter: (rows,)} as of a moment; ``row_of`` returns the row in which an exposure counts."""
     counts = {
         name: start.get(name, np.zeros(len(next(iter(start.values()))))).astype(float) for name in COUNTERS
     }

@@ -129,7 +129,7 @@ def test_sweep_and_binary_search_give_equal_results(rows, asked):
 
 
 def test_unfollow_removes_a_creator_until_the_next_follow():
-    """User 5 follows 9 (known), then 3; takes 9 out, and back in: it now stands last."""
+    """User 5 follows 9 (in the base) and 3, unfollows 9 and follows 9 again: 9 is now last."""
     follow, unfollow = 3, 4
     rows = [
         (follow, 0, 0, 1, 0, -1),

@@ -4,8 +4,8 @@ from small_bundle import publish_small_bundle, without_spaces
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory):
-    """The folder of a published bundle that serves (fixtures/small_bundle.py); nobody changes it.
+    """Folder of a valid published bundle (fixtures/small_bundle.py). Tests do not change it.
 
-    Its index does not say which item tower made it, so that other towers may take its tower's place.
+    Its index does not name its item tower, so a test may put another tower in its place.
     """
     return without_spaces(publish_small_bundle(tmp_path_factory.mktemp("good")))

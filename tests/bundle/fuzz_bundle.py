@@ -2,9 +2,9 @@
 fuzz-bundle``.
 
 Each case changes one to three files of a small bundle (bytes, arrays, members of archives, JSON, protocol
-buffers), writes the manifest anew and opens it in a child process that may take 1 GiB more than at its start
+buffers), writes the manifest again and opens it in a child process that may take 1 GiB more than at its start
 and STEP_S of processor time a case. It must open and serve requests, or be refused by a BundleError of one
-line. A step of the cascade that says that it cannot answer (Unavailable) has served. The seed of a case is
+line. A step of the cascade that raises Unavailable has served. The seed of a case is
 printed where it has another outcome, and again opens the same case: CASES 1.
 """
 
@@ -129,7 +129,7 @@ def archive_of(whole: bytes, rng: random.Random) -> bytes:
 
 
 def damage(folder: Path, rng: random.Random) -> list[str]:
-    """Changes one to three files; their names. The manifest is written anew."""
+    """Changes one to three files, writes the manifest again and returns the names of the files."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     changed = []
     for name in rng.sample(names, rng.choice((1, 1, 1, 2, 3))):
@@ -149,7 +149,7 @@ def damage(folder: Path, rng: random.Random) -> list[str]:
 
 
 def serve(folder: Path) -> str:
-    """Opens the bundle and answers requests with each part that is there."""
+    """Opens the bundle and runs requests with each part that exists."""
     try:
         bundle = Bundle.open(folder)
         answer(bundle)
@@ -161,7 +161,7 @@ def serve(folder: Path) -> str:
 
 
 def answer(bundle: Bundle) -> None:
-    """What the cascade asks of the parts: a search, lists, and all models for users known and not."""
+    """Uses the parts as a cascade does: a search, lists, and all models for known and unknown users."""
     there = {path.name for path in bundle.path.iterdir()}
     if "index.karec" in there:
         bundle.index.search(

@@ -1,5 +1,4 @@
-"""What lies at the edge of the rules and may serve: bundles of few parts, ends of ranges, models of many
-shapes."""
+"""Limits of the structure rules: bundles of few parts, ends of ranges, and open model shapes."""
 
 import shutil
 from dataclasses import replace

@@ -24,7 +24,7 @@ def test_undamaged_bundle_opens(good):
 
 
 def test_randomly_altered_bundles_serve_or_are_refused():
-    """A few of what `make fuzz-bundle` does many of."""
+    """A short run of `make fuzz-bundle`."""
     assert fuzz(25, seed=1).keys() <= {"served", "refused"}
 
 
@@ -42,7 +42,7 @@ def test_damaged_part_is_refused_with_file_and_reason(good, tmp_path, name):
 
 @pytest.mark.long
 def test_damaged_parts_are_refused_within_memory_and_time_limits(good, tmp_path):
-    """All of them in one process with limits of memory, and of processor time for each (open_damaged.py)."""
+    """One process opens all of them, with a memory limit and a CPU time limit for each (open_damaged.py)."""
     out = tmp_path / "outcomes.json"
     done = subprocess.run(
         [sys.executable, PROGRAM, good, out], capture_output=True, text=True, timeout=HANG, check=False

@@ -1,4 +1,4 @@
-"""What a publisher that fails leaves, what it removes of others, and what in a root is no version."""
+"""Files that a failed publisher leaves or removes, and names in a root that are not versions."""
 
 import os
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_current_is_unchanged_if_make_current_fails(tmp_path, monkeypatch):
 
 
 def test_version_is_kept_if_publish_fails_after_the_link(tmp_path, monkeypatch):
-    """As when the folder cannot be synced after the link was put in place."""
+    """An example is a folder that cannot be synced after the link was put in place."""
 
     def link_and_fail(path, target):
         link_aside(path, target)
@@ -76,7 +76,7 @@ def test_publish_keeps_a_folder_of_another_program(tmp_path):
 
 
 def leave(root):
-    """A folder, a file and a link to a whole version, as killed publishers leave them."""
+    """Makes a folder, a file and a link to a version, as killed publishers leave them."""
     (root / "v0000000003.1-0.tmp").mkdir()
     (root / "v0000000003.1-0.tmp" / "rows.bin").write_bytes(b"ro")
     (root / "v0000000004.1-0.tmp").write_text("")
@@ -111,7 +111,7 @@ def test_publish_warns_of_leftovers_that_cannot_be_removed(tmp_path, monkeypatch
 def test_publish_keeps_its_own_version_and_the_highest(tmp_path):
     for version in (1, 2, 5):
         publish_folder(tmp_path, version, write)
-    publish_folder(tmp_path, 3, write, keep=1)  # late: it stays this time, beside the highest
+    publish_folder(tmp_path, 3, write, keep=1)  # published late: it is kept, and so is the highest
     assert names(tmp_path) == ["current", *v(3, 5)]
 
 

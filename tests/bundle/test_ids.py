@@ -1,4 +1,4 @@
-"""Ids of a platform's own kind come back as they went in; steps and observers see numbers."""
+"""A page has the ids of the platform. Steps and side effects read numbers."""
 
 import shutil
 from dataclasses import replace
@@ -33,7 +33,7 @@ class All(Source):
 
 
 class NotShown(Selector):
-    """The works that were not shown, in order of their numbers."""
+    """Selects items that were not shown, in order of their numbers."""
 
     name, k = "not_shown", None
 
@@ -80,7 +80,7 @@ def test_page_has_the_ids_of_the_request(naming):
 
 
 class Explains(NotShown):
-    """The same, and why; the last work is most alike a work that nobody knows."""
+    """``NotShown`` with an explanation, in which the last item is closest to an unknown item."""
 
     name = "explains"
 
@@ -167,7 +167,7 @@ def test_bundle_refuses_id_maps_that_lack_snapshot_ids(small, tmp_path):
 
 
 class Arranges(NotShown):
-    """The same, and what stood where before."""
+    """``NotShown`` with an explanation that has the order of items before and after rules."""
 
     def select(self, request, candidates):
         chosen = super().select(request, candidates)

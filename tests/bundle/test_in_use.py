@@ -1,4 +1,4 @@
-"""Who holds a bundle's folder, within one process: locks are of open folders, not of processes."""
+"""Locks on a bundle's folder within one process. A lock belongs to an open folder, not to a process."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ def is_free(folder):
 
 
 def n_open(folder):
-    """How many descriptors of this process are of ``folder``."""
+    """Returns how many descriptors of this process refer to ``folder``."""
     entries = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
     return [os.path.realpath(entry) for entry in entries].count(str(folder))
 

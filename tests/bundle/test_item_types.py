@@ -1,5 +1,4 @@
-"""Kinds of items in a bundle: opened with it, shared by all its scenes, and refused where they do not fit
-it."""
+"""Item types of a bundle: shared by all its scenes, and refused if they do not fit the bundle."""
 
 import json
 import shutil

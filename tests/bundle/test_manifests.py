@@ -1,4 +1,4 @@
-"""The two manifests that a publisher writes, byte by byte, and what is read of the first."""
+"""Bytes of the two manifests that a publisher writes, and the facts read from the first."""
 
 import pytest
 

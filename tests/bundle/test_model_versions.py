@@ -1,5 +1,4 @@
-"""Every part of a bundle is of the bundle's own model version: vectors of two versions do not meet by
-accident."""
+"""Every part of a bundle has the bundle's model version, so vectors of two versions are never mixed."""
 
 import re
 
@@ -15,7 +14,7 @@ MODELS = ("user_tower", "item_tower", "ranker")
 
 
 def publish_at_7(root, index=7, **models):
-    """A bundle of version 7 whose parts are of the versions given."""
+    """Publishes a bundle of version 7 whose parts have the given versions."""
 
     def write(folder):
         ItemIndex.build(np.arange(3), np.eye(3), model_version=index).save(folder / "index.karec")

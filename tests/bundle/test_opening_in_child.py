@@ -1,4 +1,4 @@
-"""A bundle that another process verifies is refused for the same reasons, in the same words."""
+"""A child process verifies a bundle and refuses it with the same message."""
 
 import pytest
 from small_bundle import publish_small_bundle

@@ -1,4 +1,4 @@
-"""Publishers that are killed, meet, fill the disk or retire old versions; what readers see meanwhile."""
+"""Concurrent and killed publishers, full disks, removal of old versions, and readers at the same time."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ def v(*versions):
 
 
 def read_until(stop, root, seen):
-    """Opens what is current, again and again; whether it was whole and of one version, into ``seen``."""
+    """Opens the current bundle until ``stop``. Appends (version, True if it was whole) to ``seen``."""
     while not stop.is_set():
         try:
             bundle = Bundle.open(root)
@@ -50,7 +50,7 @@ def read_until(stop, root, seen):
 
 
 def test_readers_open_whole_bundles_while_publishers_are_killed(tmp_path):
-    """A publisher is killed when it has told a drawn number of steps, wherever it is by then."""
+    """A publisher is killed after it reported a random number of steps."""
     publish_folder(tmp_path, 1, lambda folder: fill(folder, 1))
     stop, seen = Event(), []
     readers = [Thread(target=read_until, args=(stop, tmp_path, seen)) for _ in range(2)]
@@ -223,7 +223,7 @@ def test_publish_warns_of_a_version_that_cannot_be_removed(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("open_bundle", [Bundle.open, Bundle.shared])
 def test_open_uses_the_next_version_if_its_folder_is_removed(tmp_path, monkeypatch, open_bundle):
-    """The moment between reading ``current`` and opening what it names, twice in a row."""
+    """A publisher removes the folder between the read of ``current`` and its opening, twice in a row."""
     publish_folder(tmp_path, 1, write)
     resolve, versions = Path.resolve, iter((2, 3))
 
@@ -248,8 +248,7 @@ def test_open_uses_the_next_version_if_its_folder_is_removed(tmp_path, monkeypat
     reason="faults are preloaded: Linux and a C compiler",
 )
 def test_publish_on_a_full_disk_names_the_folder_and_can_be_repeated(tmp_path):
-    """A full disk at each call: tests/test_interrupted_writers.py. Here: what is told, and that one may go
-    on."""
+    """Tests the message and the retry. tests/test_interrupted_writers.py tests a full disk at each call."""
     root = tmp_path / "bundles"
     root.mkdir()
     writer = FaultyWriter("bundle", tmp_path)

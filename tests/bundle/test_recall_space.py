@@ -1,5 +1,4 @@
-"""A bundle with recall's own vectors: what it opens as, and what damaged parts of that space are refused
-with."""
+"""A bundle with recall's own vectors, whole and with damaged parts of that space."""
 
 import shutil
 
@@ -40,7 +39,7 @@ def renamed(folder):
 
 
 def not_a_number(folder):
-    """A tower that declares what it should, and gives NaN: √−1."""
+    """Writes a tower with the expected declaration that returns NaN (√−1)."""
     nodes = [*a_row_of("below", name="user_numbers"), *(_sqrt("below", "user_vector"),)]
     write_damaged(
         folder / USER,

@@ -69,8 +69,7 @@ def model(name, nodes, constants, **options):
 
 
 def of_kind(name, make, constants):
-    """As ``model``: ``make(output)`` gives nodes that read ``user_numbers``, here the input that the model is
-    given."""
+    """Returns ``model`` of the nodes ``make(output)``, with its input in place of ``user_numbers``."""
     nodes = make(OUTPUTS[name][0])
     for node in nodes:
         node.input[:] = [GIVEN[name] if each == "user_numbers" else each for each in node.input]
@@ -344,7 +343,7 @@ def test_replay_imports_no_module_of_the_current_folder(good, tmp_path, monkeypa
 
 
 def test_open_from_concurrent_threads_gives_separate_results(damaged, good):
-    """One refusal and one good bundle, from eight threads while others run."""
+    """Eight threads open a valid and a damaged bundle at the same time."""
     folder = damaged(of_kind("ranker.onnx", crashing, CRASHING))
     outcomes, barrier = [], threading.Barrier(8)
 
@@ -364,7 +363,7 @@ def test_open_from_concurrent_threads_gives_separate_results(damaged, good):
 
 
 def children():
-    """Process ids of this process's children, ended ones that nobody waited for among them."""
+    """Returns the process ids of this process's children, zombies included."""
     return {
         pid
         for thread in Path("/proc/self/task").iterdir()
@@ -402,7 +401,7 @@ def test_caps_grow_with_the_bytes_of_the_bundle(tmp_path):
 
 
 def test_replay_encodes_only_an_excerpt_of_the_catalog(good):
-    """Few users and the works of their lists are encoded, not every row."""
+    """A replay encodes a few users and the items of their lists, not every row."""
     from karec.bundle.replay import WORKS, _excerpt, _few_users
 
     snapshot = Bundle.open(good).snapshot

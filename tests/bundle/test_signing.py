@@ -115,7 +115,7 @@ def test_signature_with_trailing_bytes_is_refused(signed, keys):
 
 
 def test_signed_bundle_is_refused_if_a_file_and_its_hash_are_altered(signed, tmp_path, write, keys):
-    """Who may write the folder can make every hash right, but not the signature."""
+    """A process that may write the folder can forge every hash, but not the signature."""
 
     def forge(folder):
         write(folder)
@@ -135,7 +135,7 @@ def test_signed_bundle_is_refused_if_only_a_file_is_altered(signed, keys):
 
 
 def test_signed_bundle_of_an_older_version_opens(signed, write, keys):
-    """A signature says who published, not when: who sets `current` may go back. docs/formats.md says so."""
+    """A signature proves the publisher, not the time: `current` may go back (docs/formats.md)."""
     publish_folder(signed.parent, 8, write, signing_key=keys[0][0])
     (signed.parent / "current").unlink()
     (signed.parent / "current").symlink_to(signed.name)
@@ -227,7 +227,7 @@ def elliptic(path):
 
 
 def late(path):
-    """A key after more text than a file of a key holds."""
+    """Writes a key after more text than a key file may have."""
     make_pair(path.parent, "key")
     for name in ("key.pem", "key.pub.pem"):
         (path.parent / name).write_text("notes\n" * 4_000 + (path.parent / name).read_text())

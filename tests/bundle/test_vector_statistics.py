@@ -1,4 +1,4 @@
-"""vector_statistics.txt of a bundle: how the vectors of its index lie, and what is refused."""
+"""vector_statistics.txt: mean and covariance of the index's vectors, and refused files."""
 
 import re
 

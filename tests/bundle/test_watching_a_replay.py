@@ -1,5 +1,4 @@
-"""How the process that replays a bundle is started, what is heard of it, and what is said when it ends
-early."""
+"""Start of the replay process, its reports, and the error if it ends early."""
 
 import json
 import os
@@ -31,7 +30,7 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 
 
 def test_replay_child_has_no_streams_an_own_session_and_one_thread(tmp_path, monkeypatch):
-    """The interpreter is one that first writes down how it was started."""
+    """The interpreter first records how it was started."""
     folder = publish_small_bundle(tmp_path / "small").path
     program, record = tmp_path / "python", tmp_path / "record.json"
     program.write_text(RECORDER.format(python=sys.executable, record=str(record)))
@@ -50,11 +49,11 @@ def test_replay_child_has_no_streams_an_own_session_and_one_thread(tmp_path, mon
     }
 
 
-# What is heard
+# Reports
 
 
 class Pipes:
-    """A child's two pipes, of which this process has both ends."""
+    """Two pipes of a child process. This process has both ends of each."""
 
     def __init__(self):
         (self.reports, self.report_to), (self.errors, self.err_to) = os.pipe(), os.pipe()
@@ -117,7 +116,7 @@ def test_replay_child_has_time_limits_for_start_and_each_report(pipes, monkeypat
     assert waits == [120.0, 120.0, 10 * (1 + CAPS.seconds)]
 
 
-# What is said
+# Errors
 
 READY, PART = {"ready": True}, {"part": "ranker.onnx"}
 RUNNING = (READY, PART)

@@ -1,5 +1,4 @@
-"""``computed_once``: a property is computed at its first reading, and holds no other instance up
-meanwhile."""
+"""``computed_once`` computes a property at its first read and blocks no other instance meanwhile."""
 
 import os
 import threading
@@ -13,7 +12,7 @@ class Slow:
 
     @computed_once
     def value(self):
-        """What it is."""
+        """A slow value."""
         self.computed += 1
         self.begun.set()
         self.go_on.wait()
@@ -24,7 +23,7 @@ def test_computed_once_keeps_the_first_value():
     one = Slow()
     one.go_on.set()
     assert (one.value, one.value, one.computed) == (7, 7, 1)
-    assert Slow.value.__doc__ == "What it is."
+    assert Slow.value.__doc__ == "A slow value."
 
 
 def test_computed_once_does_not_block_other_instances_or_forks():

@@ -1,4 +1,4 @@
-"""Tables look up, relations group, and a snapshot comes back from disk as it was."""
+"""Tables find rows by id, relations group pairs, and a saved snapshot opens unchanged."""
 
 import json
 import os

@@ -14,7 +14,7 @@ ROOM = Path(karec.learn.__file__).parent
 
 
 def policy_after(code, **environment):
-    """What OMP_WAIT_POLICY is in a fresh interpreter after ``code``."""
+    """Returns OMP_WAIT_POLICY in a fresh interpreter after ``code``."""
     kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     command = [sys.executable, "-c", f"{code}\nimport os\nprint(os.environ.get('OMP_WAIT_POLICY'))"]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)

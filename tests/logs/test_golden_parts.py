@@ -1,5 +1,4 @@
-"""Parts of every format, as the writers of their time wrote them: they are read for ever, and say what they
-said then.
+"""Parts of every format, written by the writers of their time, are read with unchanged values.
 
 ``golden/format-N.parquet`` are never written again; a new format adds a file.
 """
@@ -20,7 +19,7 @@ TASKS = ("click", "like")
 
 
 def request(at, n, **more):
-    """What ``RankLogWriter.append`` was told."""
+    """Arguments of ``RankLogWriter.append``."""
     return {
         "request_id": f"r{at}",
         "user_id": 5 + at,

@@ -1,4 +1,4 @@
-"""The rank log: what was written comes back, in whatever order and parts; formats 1 and 2 are read."""
+"""The rank log is read as it was written, in any order and parts. Formats 1 and 2 are read."""
 
 import dataclasses
 import subprocess

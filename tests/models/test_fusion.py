@@ -15,7 +15,7 @@ LOGITS = np.array([[0.0, 0.0], [np.log(3.0), -np.log(3.0)]], np.float32)  # prob
 
 
 def plain_fusion(logits, weights, kind):
-    """Of one work: ``logits`` and ``weights`` in the same order."""
+    """Returns the fused score of one item. ``logits`` and ``weights`` have the same order."""
     p = [1 / (1 + math.exp(-min(max(logit, -60.0), 60.0))) for logit in logits]
     total = sum(weights)
     if kind == "sum":

@@ -21,7 +21,7 @@ from karec.models.trees import copy_model, trees_path
 
 
 def onnx_runtime(model, inputs):
-    """What ONNX Runtime alone gives of a path or bytes, on one thread: several add trees in another order."""
+    """Returns the outputs of ONNX Runtime on one thread. Several threads add trees in another order."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(model, options).run(None, inputs)[0]
@@ -153,7 +153,7 @@ def test_trees_of_a_model_with_external_weights_stay(tmp_path):
 
 
 def outside(values, name, path):
-    """A tensor whose values lie in ``path``, beside the model."""
+    """Returns a tensor whose values are stored in ``path``, in the folder of the model."""
     path.write_bytes(values.tobytes())
     tensor = numpy_helper.from_array(values, name)
     tensor.ClearField("raw_data")

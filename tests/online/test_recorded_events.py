@@ -1,4 +1,4 @@
-"""What happens to users and works is in the next request of a live cascade."""
+"""Recorded events of users and items change the next request of a live cascade."""
 
 import gc
 import resource
@@ -43,8 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def path(folder, tmp_path):
-    """A karec.toml of this test beside nothing: its bundle lies elsewhere, its log and store in
-    ``tmp_path``."""
+    """Path of a karec.toml whose log and store are in ``tmp_path``, and its bundle elsewhere."""
     text = (folder / "karec.toml").read_text().replace('"bundles"', f'"{folder / "bundles"}"')
     (tmp_path / "karec.toml").write_text(text.replace('"memory:"', '"state"'))
     return tmp_path / "karec.toml"
@@ -85,7 +84,7 @@ def exposure(user, work, *labels, **more):
 
 
 def test_request_inputs_equal_those_of_a_new_bundle(live, folder, snapshot, now):
-    """Vectors, histories, counters of the user, in the scene, and of works: every bit."""
+    """Vectors, histories and counters (user, scene, item) have equal bits."""
     bundle, rng = Bundle.open(folder / "bundles"), np.random.default_rng(5)
     n = 60
     users, works = rng.choice(snapshot.users.ids[:4], n), rng.choice(snapshot.works.ids, n)
@@ -265,7 +264,7 @@ def test_reload_is_refused_until_the_store_has_blocked_items(path, now, tmp_path
         live.record([{"kind": "block", "work": later}], now_ms=now)
         assert not {blocked, later} & {*ids_of(ask(live, USER, time_ms=now))}
         redis = RedisServer(tmp_path)
-        while not live.reloads.done:  # nobody tries a server again for a second after it failed
+        while not live.reloads.done:  # a failed server is not tried again for a second
             with suppress(Unavailable):
                 live.reload()
         assert not {blocked, later} & {*ids_of(ask(live, USER, time_ms=now))}
@@ -284,7 +283,7 @@ def test_service_starts_without_its_store(path, now, tmp_path):
 
 @contextmanager
 def files_of_at_most(n_bytes):
-    """What grows beyond is refused by the system, as on a disk that is full."""
+    """Files cannot grow beyond ``n_bytes``, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:
@@ -301,14 +300,14 @@ def test_full_disk_is_reported_and_requests_continue(live, now):
         told = live.record(rows, now_ms=now)
         assert (told.events, told.refused) == (0, {"the log cannot be written": 5}) and told.waiting
         assert {*shown} <= {*ids_of(ask(live, USER, time_ms=now))}
-    with files_of_at_most(20_000):  # room for the log, and none for the store
+    with files_of_at_most(20_000):  # enough for the log, too little for the store
         told = live.record(rows, now_ms=now)
         assert told.events == 5 and told.waiting
         assert ask(live, USER, time_ms=now).degraded == ("request.state",), (
-            "it does not know what the store did not take"
+            "the page does not use events that the store did not take"
         )
     until = time.monotonic() + 30
-    # the store is asked again by the thread that looks
+    # the polling thread tries the store again
     while live.record([], now_ms=now).waiting is not None:
         assert time.monotonic() < until
     feed = ask(live, USER, time_ms=now)
@@ -476,7 +475,7 @@ def test_reload_refuses_another_log_store_or_deadline(path, live, now):
             "",
         ),
     ],
-    ids=["a step that is not there", "a replayed request that gets no work"],
+    ids=["an unknown step", "a replayed request that gets no item"],
 )
 def test_refused_reload_with_a_new_live_table_opens_no_log(path, now, before, after):
     text = path.read_text()

@@ -1,4 +1,4 @@
-"""Works that come, change and go are so in the next request of a live cascade."""
+"""Recorded uploads, edits, deletions and blocks change the next request of a live cascade."""
 
 import shutil
 import threading
@@ -27,8 +27,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def open_live(made, tmp_path):
-    """Opens a cascade on a copy of the bundle, whose index nobody else writes to, with this test's log and
-    store."""
+    """Opens a cascade on its own copy of the bundle, with this test's log and store."""
     shutil.copytree(made / "bundles", tmp_path / "bundles", symlinks=True)
     path = tmp_path / "karec.toml"
 
@@ -72,7 +71,7 @@ def test_new_item_is_recalled_by_model_fresh_and_follow(open_live, now):
 
 
 def test_follow_source_finds_new_items_for_all_current_followers(open_live, snapshot, now):
-    """One follows in the bundle, one since before the upload, one since after it; a fourth one no longer."""
+    """Three users follow the creator: in the bundle, before and after the upload. A fourth has unfollowed."""
     follows = snapshot.relations["follows"]
     old = next(row for row in range(len(follows)) if len(follows.row_values(row)))
     creator, users = (
@@ -139,7 +138,7 @@ def test_new_item_has_the_vector_and_logits_of_a_new_bundle(open_live, made, sna
         )
         np.testing.assert_array_equal(pool.columns["logits"][pool.ids == NEW], logits)
         history = bundle.encoder.tables(with_it).works.ids[row[0]]
-        np.testing.assert_array_equal(features["history"][0, 0], history)  # the user's history knows it too
+        np.testing.assert_array_equal(features["history"][0, 0], history)
 
 
 def test_deleted_or_blocked_items_are_absent_from_the_next_page(open_live, snapshot, now):
@@ -352,8 +351,7 @@ def test_block_list_of_the_rules_accepts_string_creator_ids(tmp_path, now):
 
 
 def test_concurrent_requests_read_all_events_recorded_before(open_live, tmp_path, snapshot, now):
-    """And while the bundle is swapped: no error, no work that was deleted, no work that was shown to the
-    user."""
+    """Bundles are swapped meanwhile. No page has an error, a deleted item or an item shown to the user."""
     ended, deleted, shown = threading.Event(), list[int](), list[int]()
 
     def ask_on(live, user):

@@ -39,7 +39,7 @@ def entries(store) -> dict[bytes, bytes]:
 
 @pytest.fixture
 def log(tmp_path):
-    """Three hours of events; the second hour's come from two writers."""
+    """Three hours of events; two writers wrote those of the second hour."""
     with EventLogWriter(tmp_path / "log", HEAD) as one, EventLogWriter(tmp_path / "log", HEAD) as other:
         for hour in range(3):
             moment = START + hour * HOUR_MS

@@ -1,4 +1,4 @@
-"""Several processes serve one bundle: what one is told, and what a refresh writes, is in all of them."""
+"""Several processes serve one bundle: all of them use recorded events and refreshed vectors."""
 
 import shutil
 import time
@@ -90,7 +90,7 @@ def test_refresh_replaces_served_vectors_except_in_pinned_requests(worker, now):
         refresh(bundle, now)
         until(lambda: np.array_equal(vectors(bundle.index, ids), towers_say(bundle, ids, now, PRERANK)))
         np.testing.assert_array_equal(held.embeddings(held.lookup(ids)), was)
-    live.add_refreshed()  # waits for the look that is under way
+    live.add_refreshed()  # waits for the running call of the thread
     np.testing.assert_array_equal(vectors(bundle.recall_index, ids), towers_say(bundle, ids, now, RECALL))
     assert not ask(live, USER, time_ms=now).degraded
 
@@ -213,7 +213,7 @@ def test_adjustment_reaches_all_workers_and_later_uploads(worker, now):
     ]
     assert one.record(rows, now_ms=now).events == 3
     one.record([{"kind": "adjust", "work": work, "offset": 4.5, "time_ms": now + 1}], now_ms=now + 1)
-    # told late
+    # recorded late
     one.record([{"kind": "adjust", "work": work, "offset": 3.5, "time_ms": now - 1}], now_ms=now + 1)
     two.record([{"kind": "upload", "work": NEW, "creator": CREATOR}], now_ms=now + 2)
     for live in (one, two, worker("late")):

@@ -82,7 +82,7 @@ def test_communities_are_reproducible():
 
 
 def test_communities_keep_former_ids_if_rows_move():
-    """The former snapshot has ids 7 and 3 and other rows; one user is new, one is gone."""
+    """The former snapshot has ids 7 and 3 and other rows. One user was added and one removed."""
     before = snapshot(friends=rings())
     former_users = np.append(IDS[:11][::-1], 500)
     of = np.array([-1, 3, 3, 3, 3, 3, 7, 7, 7, 7, 7, 3])

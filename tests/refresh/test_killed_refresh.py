@@ -1,5 +1,5 @@
-"""SIGKILL at random moments of a refresh: every shard that is there is whole, and the rounds that others end
-have the vectors of rounds that nobody interrupted.
+"""SIGKILL at random moments of a refresh: every shard is whole, and resumed rounds have the vectors of
+uninterrupted ones.
 """
 
 import os

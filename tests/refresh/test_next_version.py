@@ -100,7 +100,7 @@ def test_refresh_moves_all_works_and_drops_the_old_version(before, published):
 
 
 def before_of(published):
-    """Version 1 in another folder, beside which nothing lies."""
+    """Version 1 in a folder without other files."""
     root = published[0].path.parent.parent / "again"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(published[0].path.parent, root, symlinks=True)

@@ -75,7 +75,7 @@ def test_training_may_start_without_scene_counters(dataset, run, tmp_path):
 
 
 def test_manifest_has_the_highest_community_id_ever_used(dataset, later, run, tmp_path):
-    """Everybody's bonds end and begin anew: who are bound again are other communities than before."""
+    """All links of users end and new ones begin, so the new communities have new ids."""
     fit(dataset, dataset.snapshot, run / "encoder.npz")
     root = tmp_path / "bundles"
     publish(run, later, root)

@@ -31,12 +31,12 @@ def bundle(published, tmp_path):
 
 
 def again(bundle):
-    """The same bundle as another process opens it."""
+    """Opens the bundle again, as another process does."""
     return Bundle.open(bundle.path, verify=False)
 
 
 def refresh(bundle, now_ms, shards=10**6):
-    """The round, begun or gone on with, of seven works a shard, until so many shards were made."""
+    """Starts or resumes a round with 7 works per shard, until ``shards`` shards were made."""
     left = iter([True] * shards)
     with open_refresh(again(bundle)) as work:
         begun = work.start_round(now_ms, 7)

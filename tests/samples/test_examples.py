@@ -15,7 +15,7 @@ from karec.times import HOUR_MS
 
 @pytest.fixture(scope="module")
 def with_cowatch(dataset):
-    """The same encoder with drawn vectors, which every fifth work lacks."""
+    """``encoder`` with random co-watch vectors, which every fifth item lacks."""
     works = np.delete(np.asarray(dataset.snapshot.works.ids), np.s_[::5])
     vectors = np.random.default_rng(6).normal(size=(len(works) + 1, 16)).astype(np.float32)
     vectors[0] = 0
@@ -28,8 +28,7 @@ def with_cowatch(dataset):
 @pytest.mark.parametrize("every_hours", [None, 24])
 @pytest.mark.parametrize("kind", ["encoder", "with_cowatch"])
 def test_examples_equal_serving_inputs_at_the_rows_time(dataset, kind, every_hours, request):
-    """Bit for bit, whether the row is encoded alone or in a batch; serving encodes the work among other
-    candidates."""
+    """Rows have equal bits if they are encoded one by one or in a batch. Serving encodes many candidates."""
     encoder = request.getfixturevalue(kind)
     time = dataset.exposures.time_ms
     as_of = (
@@ -57,7 +56,7 @@ def test_examples_equal_serving_inputs_at_the_rows_time(dataset, kind, every_hou
 
 
 def test_scene_counters_continue_those_of_the_snapshot(dataset, encoder):
-    """From the start, from the middle, and from an older snapshot that never counted by scene."""
+    """The snapshot is of the start, of the middle, or an older one without scene counters."""
     start, exposures = dataset.snapshot, dataset.exposures
     middle = int(exposures.time_ms[300])
     rest = exposures.take(exposures.time_ms >= middle)

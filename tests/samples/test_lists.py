@@ -52,7 +52,7 @@ def test_lists_equal_the_logged_pools(examples, tmp_path):
 
 
 def test_item_numbers_equal_those_of_serving(dataset, examples, tmp_path):
-    """As the encoder gives them from the snapshot of the request's moment."""
+    """The expected numbers are those of the encoder for the snapshot at the request's time."""
     row, works = 300, np.arange(12)
     with RankLogWriter(tmp_path, TASKS) as writer:
         log_pool(writer, examples, row, works, np.linspace(0.9, 0.1, 12))
@@ -75,8 +75,7 @@ def test_longer_pool_gives_its_best_quarter_and_a_sample(examples, tmp_path):
 
 
 def test_short_lists_and_unknown_requests_are_left_out(examples, tmp_path):
-    """Lists that are too short, and requests that no example answers to; ranked lists count like shadow
-    pools."""
+    """Short lists and requests without an example are left out. Ranked lists count like shadow pools."""
     with RankLogWriter(tmp_path, TASKS) as writer:
         log_pool(writer, examples, 10, np.arange(5), np.linspace(0.9, 0.1, 5))
         log_pool(writer, examples, 300, np.arange(10), np.linspace(0.9, 0.1, 10), shadow=False)

@@ -19,7 +19,7 @@ def log(examples, ranker, tmp_path):
 
 
 def late_works(examples):
-    """The same examples where every third work is uploaded in the middle of the training days."""
+    """Returns ``examples`` with every third item uploaded in the middle of the training days."""
     works = examples.snapshot.works
     middle = int(np.median(examples.exposures.time_ms))
     upload = np.where(np.arange(len(works)) % 3 == 0, middle, np.asarray(works["upload_ms"]))
@@ -46,7 +46,7 @@ def test_shadow_log_has_pools_of_a_fraction_of_requests(examples, ranker, tmp_pa
 
 
 def test_pool_logits_equal_those_of_the_exposure(examples, ranker):
-    """For the work that was shown, the pool's logits are those of the exposure itself."""
+    """The pool's logits of the shown item equal those of the exposure."""
     row = 200
     shown = int(examples.item_rows[row])
     pool = np.array([3, shown, 5])

@@ -199,7 +199,7 @@ def test_matching_towers_give_equal_logits_in_training_and_serving(examples, lim
 
 
 def test_matching_prior_shrinks_the_mean_of_short_lists(examples, matching_only):
-    """With prior κ a mean over n items is n/(n + κ) of the plain mean."""
+    """A mean over n items with prior κ is n/(n + κ) of the plain mean."""
     matching = matching_only.user.matching
     with torch.no_grad():
         matching.by_column[0] = 1.0

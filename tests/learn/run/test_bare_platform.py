@@ -21,7 +21,7 @@ MEANING = Meaning(enjoyed=("buy",), liked=("stars",))
 
 @pytest.fixture(scope="module")
 def bare(dataset):
-    """The small dataset's exposures, of a shop: users and works have no column, nobody knows anybody."""
+    """The small dataset's exposures as those of a shop: users and items have no column and no relation."""
     old = dataset.exposures
     labels = {"buy": old.labels["click"], "stars": old.labels["like"]}
     exposures = replace(old, labels=labels, play_ms=None, scene=np.zeros(len(old), np.int32))

@@ -43,7 +43,7 @@ def first(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(world, first):
-    """(the run that served, its rank log with a shadow pool of every request, the feeds)."""
+    """(the run that served, its rank log with a shadow pool of every request, the pages)."""
     run, out = first.folder, first.folder.parent
     dataset = world.dataset
     config = set_up(dataset, run, read_run(run)["settings"], out)
@@ -120,7 +120,7 @@ def test_towers_correlate_more_with_the_ranker_on_served_pools(world, served, ta
 
 
 def test_towers_invert_if_the_served_ranker_scores_invert(world, served, taught, tmp_path):
-    """The same training from a log whose ranker wants the opposite turns the towers around."""
+    """Towers trained from a log with inverted ranker logits have inverted scores."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -152,7 +152,7 @@ def test_train_from_log_keeps_min_count_of_the_serving_run(world, served, tmp_pa
 
 
 def test_train_from_log_is_reproducible(world, first, served, taught, tmp_path):
-    """Whether what the first training made of its examples and log is taken from it, or made again."""
+    """Inputs that the first training made give the same towers as inputs that are made again."""
     feeds = answers(world.truth, world.dataset.snapshot, served[2])
     again = learn(world, served, tmp_path / "run", outcomes=feeds, first=first.tower_inputs)
     assert furthest(towers_of(again.folder), towers_of(taught.folder)) == 0.0
@@ -160,7 +160,7 @@ def test_train_from_log_is_reproducible(world, first, served, taught, tmp_path):
 
 
 def test_train_from_log_starts_from_the_serving_towers(world, served, tmp_path):
-    """At a rate of almost nothing they stay where they were; drawn anew they would be elsewhere."""
+    """Towers hardly change at a tiny learning rate. Newly initialised towers would differ."""
     run, log, _ = served
     settings = run.settings.replace(model_version=2, optimizer={"learning_rate": 1e-9, "weight_decay": 0.0})
     still = train_from_log(world.dataset, run, log, settings, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Settings come from TOML, and what is wrong in it is named with file, table and key."""
+"""Settings are read from TOML. A mistake is reported with file, table and key."""
 
 import dataclasses
 import json
@@ -211,7 +211,7 @@ def test_missing_settings_file_is_named(tmp_path):
 
 
 def test_settings_convert_integers_to_floats():
-    """An int among weights made an integer array, which a division by their sum could not fill."""
+    """An int among weights made an integer array, which cannot hold the weights divided by their sum."""
     settings = TrainSettings(fusion={"click": 1}, optimizer=OptimizerSettings(learning_rate=1))
     assert [type(value) for value in (settings.fusion["click"], settings.optimizer.learning_rate)] == [
         float,
@@ -258,8 +258,7 @@ def test_quick_settings_have_epochs_by_row_count(rows, ranker, members, towers):
 
 
 def shown_to(dataset, *, creators, enjoyed):
-    """``dataset`` with works of so many creators in turn, and users who enjoyed everything, or nothing, until
-    now."""
+    """Returns ``dataset`` with items of ``creators`` creators. ``enjoyed`` is the value of every label."""
     works = dataset.snapshot.works
     columns = {**works.columns, "creator_id": np.arange(len(works)) % creators}
     labels = {name: np.full_like(label, enjoyed) for name, label in dataset.exposures.labels.items()}
