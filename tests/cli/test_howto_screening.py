@@ -73,7 +73,7 @@ def test_a_report_without_outcomes_is_refused_before_anything_is_screened(tmp_pa
         (["screen", "nowhere.toml", "--out", "out"], "karec screen: nowhere.toml cannot be read"),
         (
             ["lab", "export-library", "out", "--works", "2"],
-            "at least three days and a work a day are wanted",
+            "at least three days and one work per day",
         ),
     ],
 )

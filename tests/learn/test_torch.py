@@ -22,7 +22,7 @@ def policy_after(code, **environment):
 
 
 def test_importing_karec_does_not_set_omp_wait_policy():
-    assert policy_after("import karec.learn, karec.learn.settings.train") == "None"
+    assert policy_after("import karec.learn, karec.learn.settings.settings") == "None"
 
 
 @pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])

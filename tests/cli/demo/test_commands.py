@@ -87,7 +87,7 @@ def test_recommend_shows_people_the_feed_and_its_trace(job, capsys):
 def test_recommend_says_why_there_are_fewer_works_than_wanted(job, capsys):
     arguments = ["--config", str(job / "karec.toml"), "--user", "10000001", "--k", "50"]
     assert cli.main(["recommend", *arguments]) == 0
-    assert "30 of 50 works: rerank.dpp keeps at most 30" in " ".join(capsys.readouterr().out.split())
+    assert "30 of 50 items: rerank.dpp keeps at most 30" in " ".join(capsys.readouterr().out.split())
     assert cli.main(["recommend", *arguments, "--json"]) == 0
     short = json.loads(capsys.readouterr().out)["short"]
     assert (short["wanted"], short["got"], short["step"], short["reason"]) == (50, 30, "rerank.dpp", "limit")
@@ -167,7 +167,7 @@ def test_lab_fusion_prints_the_frontier_and_writes_a_report(job, capsys):
     assert cli.main([*arguments, "--objectives", "click", "gift"]) == 2
     assert "objectives ['gift']: the ranker" in capsys.readouterr().err
     assert cli.main([*arguments, "--objectives", "click"]) == 2
-    assert "the run's fusion weighs ['like', 'long_view']" in capsys.readouterr().err
+    assert "the run's fusion has weights for ['like', 'long_view']" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

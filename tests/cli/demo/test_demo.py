@@ -76,7 +76,7 @@ def test_every_table_of_the_report_is_told_by_how_much_is_known_of_the_user(repo
 def test_the_report_says_what_the_observers_wrote(report, job):
     log = read_rank_log(job / "rank_log", TASKS)
     exposures, ranked, shadow = report["observers"]
-    assert [each["name"] for each in report["observers"]] == ["exposures", "rank_log", "shadow"]
+    assert [each["name"] for each in report["observers"]] == ["exposure_counter", "rank_log", "shadow"]
     assert exposures["done"] == ranked["seen"]
     assert ranked["seen"] == ranked["done"] == 12 + 5  # and the first five once more, before they are timed
     assert ranked["rows_lost"] == shadow["rows_lost"] == 0

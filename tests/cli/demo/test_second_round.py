@@ -97,7 +97,7 @@ def test_train_learns_on_from_a_served_log_and_publishes(copy, capsys):
     ("more", "message"),
     [
         (["--log", "nowhere"], "nowhere holds no rank log"),
-        (["--log", "LOG", "--log-version", "9"], "has no row of model version 9; it has 1 ("),
+        (["--log", "LOG", "--log-version", "9"], "no row of model version 9, only of 1 ("),
         (["--log", "LOG", "--run", "nowhere"], "nowhere: not a run folder of karec train"),
         (["--log", "LOG", "--quick"], "--quick and --choose are for a training from scratch"),
         (["--log-version", "1"], "they need --log DIR"),
