@@ -42,7 +42,9 @@ class Fresh(Source):
 
     def __init__(self, snapshot: Snapshot, quota: int, pool: int | None = None, draws: int = 16) -> None:
         if PUBLISHED not in snapshot.works.columns:
-            raise ValueError(f"the source fresh needs the column {PUBLISHED!r} of works")
+            raise ValueError(
+                f"the source fresh needs the column {PUBLISHED!r} of works, the time when each was published"
+            )
         pool = 2 * quota if pool is None else pool
         if quota <= 0 or pool < quota or draws < 0:
             raise ValueError(
