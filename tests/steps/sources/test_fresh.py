@@ -70,7 +70,7 @@ def test_fresh_needs_times_and_orders_by_them_without_counters(platform):
         101,
         102,
     ]
-    message = "the source fresh needs the column 'upload_ms' of works"
+    message = "the source fresh needs the column 'upload_ms' of works, the time when each was published"
     with pytest.raises(ValueError, match=f"^{message}$"):
         Fresh(replace(platform, works=Table(platform.works.ids, {})), quota=3)
 
