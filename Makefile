@@ -12,7 +12,7 @@ CASES ?= 500
 HOURS ?= 24
 SEED ?=
 MUTANTS ?= 0
-ROOMS ?=
+PACKAGES ?=
 K ?=
 
 # OpenMP's threads wait in busy loops: with more of them than cores, tests take twice the processor time.
@@ -104,9 +104,9 @@ build/demo/karec.toml: $(VENV)/.run
 damage-data: $(VENV)/.dev  ## every damage to every column of the data files that karec knows, a quarter of an hour
 	KAREC_DAMAGES=all $(BIN)/pytest tests/data/test_damaged_files.py -q -m 'not slow'
 
-mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MUTANTS=40: a sample of each room; ROOMS='recall logs')
+mutants: $(VENV)/.dev  ## mutation tests of the Python code, an hour or more (MUTANTS=40: a sample of each package; PACKAGES='recall logs')
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) -e '.[mutants]'
-	$(BIN)/python tests/mutants.py --sample $(MUTANTS) $(ROOMS)
+	$(BIN)/python tests/mutants.py --sample $(MUTANTS) $(PACKAGES)
 
 mutants-native: $(VENV)/.dev  ## breakages of the C++ library by hand, each against its tests
 	$(BIN)/python tests/native/mutants.py

@@ -1,12 +1,12 @@
 """Mutation tests: small breakages of karec's Python code, one at a time, and whether the tests notice each.
 
-    python tests/mutants.py [--sample N] [--processes P] [--seconds S] [--write] [room …]
+    python tests/mutants.py [--sample N] [--processes P] [--seconds S] [--write] [package …]
 
 mutmut makes the breakages and runs, for each, the tests that reach the function, fastest first, five seconds
 of them. It works on a copy in build/mutants/; what was killed there stays killed until its function changes,
-everything else runs again. A run of all rooms writes build/mutants.md, and so does --write, of all that was
-tried so far; rooms by name, or a sample (N of each room, the same ones as long as the code is the same),
-print what they found. Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live:
+everything else runs again. A run of all packages writes build/mutants.md, and so does --write, of all that
+was tried so far; packages by name, or a sample (N of each package, the same ones as long as the code is the
+same), print what they found. Settings: [tool.mutmut] in pyproject.toml. Why a survivor may live:
 tests/survivors.toml.
 """
 
@@ -40,16 +40,14 @@ WORK = ROOT / "build" / "mutants"
 REASONS = ROOT / "tests" / "survivors.toml"
 PAGE = ROOT / "build" / "mutants.md"
 LINKED = ("karec", "tests", "docs", "pyproject.toml")
-ROOMS = {  # as in the table → the modules
+PACKAGES = {  # as in the table → the modules
     "bundle": ("karec.bundle.",),
-    "recall": ("karec.recall.",),
-    "ecosystem": ("karec.ecosystem.",),
-    "diversify": ("karec.diversify.",),
-    "stage": ("karec.pipeline.step.", "karec.pipeline.checks."),
-    "cascade": ("karec.pipeline.cascade.",),
+    "steps": ("karec.steps.",),
+    "exposure": ("karec.exposure.",),
+    "pipeline": ("karec.pipeline.",),
     "config": ("karec.config.", "karec.toml."),
     "logs": ("karec.logs.",),
-    "platform/folds": ("karec.platform.folds.",),
+    "aggregates": ("karec.aggregates.",),
     "index": ("karec.index.",),
 }
 # keyword arguments that change nothing as long as the code around them is right
@@ -111,7 +109,7 @@ def extend_mutmut(most_s: float) -> None:
         ordered = sorted(tests, key=seconds.__getitem__)
         if mutant_name is not None:
             if not mutant_name.startswith("karec.bundle."):
-                # A replay takes a second, and is the same for each mutant of another room. Imported by the
+                # A replay takes a second, and is the same for each mutant of another package. Imported by the
                 # tests alone.
                 sys.modules["karec.bundle.bundle"].replay_once = lambda folder, manifest: None  # type: ignore[attr-defined]
             spent = accumulate(seconds[test] for test in ordered)
@@ -169,8 +167,8 @@ def results() -> dict[str, int | None]:
     return {name: code for _, name, code in mutants}
 
 
-def of_room(room: str, names: Sequence[str]) -> list[str]:
-    return [name for name in names if name.startswith(ROOMS[room])]
+def of_package(package: str, names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.startswith(PACKAGES[package])]
 
 
 def main() -> None:
@@ -178,27 +176,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--sample", type=int, default=0, metavar="N", help="N mutants of each room instead of all"
+        "--sample", type=int, default=0, metavar="N", help="N mutants of each package instead of all"
     )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument(
         "--write", action="store_true", help="build/mutants.md too, from all that was tried so far"
     )
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of tests for a mutant")
-    parser.add_argument("rooms", nargs="*", metavar="room", help=f"of {', '.join(ROOMS)}; all by default")
+    parser.add_argument(
+        "packages", nargs="*", metavar="package", help=f"of {', '.join(PACKAGES)}; all by default"
+    )
     options = parser.parse_args()
-    rooms = options.rooms or list(ROOMS)
-    strangers = sorted(set(rooms) - set(ROOMS))
-    if strangers:
-        parser.error(f"no room {strangers[0]!r}: it must be one of {', '.join(ROOMS)}")
+    packages = options.packages or list(PACKAGES)
+    unknown = sorted(set(packages) - set(PACKAGES))
+    if unknown:
+        parser.error(f"no package {unknown[0]!r}: it must be one of {', '.join(PACKAGES)}")
     extend_mutmut(options.seconds)
     prepare()
     known = generate(options.processes)
     chosen: list[str] = []
-    for room in rooms:
-        names = sorted(of_room(room, list(known)))
+    for package in packages:
+        names = sorted(of_package(package, list(known)))
         if options.sample and options.sample < len(names):
-            names = random.Random(room).sample(names, options.sample)
+            names = random.Random(package).sample(names, options.sample)
         chosen += names
     todo = tuple(name for name in chosen if kind(known[name]) != "killed")
     if todo:
@@ -207,11 +207,11 @@ def main() -> None:
             os.environ["TMPDIR"] = tempfile.tempdir = folder
             mutmut._run(todo, options.processes)
     codes = {name: code for name, code in results().items() if name in set(chosen)}
-    print("\n".join(table(codes, rooms)))
-    for room in rooms:
-        for one in survivors(room, codes):
+    print("\n".join(table(codes, packages)))
+    for package in packages:
+        for one in survivors(package, codes):
             print(f"\n{one.name}\n  - {one.was}\n  + {one.now}")
-    if options.write or (not options.sample and rooms == list(ROOMS)):
+    if options.write or (not options.sample and packages == list(PACKAGES)):
         write_page(results())
 
 
@@ -253,39 +253,39 @@ def reasons() -> dict[tuple[str, str, str], str]:
     return {(entry["function"], entry["was"], entry["now"]): entry["why"] for entry in entries}
 
 
-def table(codes: dict[str, int | None], rooms: Sequence[str]) -> list[str]:
-    """Of each room the mutants that there are, those that were tried, and what became of them."""
+def table(codes: dict[str, int | None], packages: Sequence[str]) -> list[str]:
+    """Of each package the mutants that there are, those that were tried, and what became of them."""
     lines = [
-        "| room | mutants | tried | killed | timeout | survived | score |",
+        "| package | mutants | tried | killed | timeout | survived | score |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     total: Counter[str] = Counter()
-    for room in rooms:
-        counts = Counter(kind(codes[name]) for name in of_room(room, list(codes)))
+    for package in packages:
+        counts = Counter(kind(codes[name]) for name in of_package(package, list(codes)))
         total += counts
-        lines.append(row(f"`{room}`", counts))
+        lines.append(row(f"`{package}`", counts))
     return [*lines, row("all", total)]
 
 
-def row(room: str, counts: Counter[str]) -> str:
+def row(package: str, counts: Counter[str]) -> str:
     noticed = counts["killed"] + counts["timeout"]
     tried = noticed + counts["survived"]
     score = f"{100 * noticed / tried:.1f} %" if tried else "–"
     numbers = (tried + counts[""], tried, counts["killed"], counts["timeout"], counts["survived"])
-    return f"| {room} | {' | '.join(map(str, numbers))} | {score} |"
+    return f"| {package} | {' | '.join(map(str, numbers))} | {score} |"
 
 
-def survivors(room: str, codes: dict[str, int | None]) -> list[Survivor]:
-    return [survivor(name) for name in of_room(room, list(codes)) if kind(codes[name]) == "survived"]
+def survivors(package: str, codes: dict[str, int | None]) -> list[Survivor]:
+    return [survivor(name) for name in of_package(package, list(codes)) if kind(codes[name]) == "survived"]
 
 
 def write_page(codes: dict[str, int | None]) -> None:
     """Writes build/mutants.md: the table, then each survivor with its reason."""
     why = reasons()
-    lines = ["# Mutation tests", "", *table(codes, list(ROOMS)), "", "## Survivors", ""]
-    for room in ROOMS:
-        left = survivors(room, codes)
-        lines += [f"### {room}", ""] if left else []
+    lines = ["# Mutation tests", "", *table(codes, list(PACKAGES)), "", "## Survivors", ""]
+    for package in PACKAGES:
+        left = survivors(package, codes)
+        lines += [f"### {package}", ""] if left else []
         for one in left:
             reason = why.get((one.function, one.was, one.now), "**no reason yet**")
             lines += [f"`{one.function}`: {reason}", "", "```diff", f"- {one.was}", f"+ {one.now}", "```", ""]

@@ -29,7 +29,7 @@ inline void describe_folder(const std::string& folder) {
 inline void write_golden_bundle(const std::string& folder) {
     std::filesystem::create_directories(folder);
     std::filesystem::copy(kGoldenFiles + "/features/golden/encoder-4.npz", folder + "/encoder.npz");
-    std::filesystem::copy(kGoldenFiles + "/platform/golden/snapshot-3", folder + "/snapshot",
+    std::filesystem::copy(kGoldenFiles + "/catalog/golden/snapshot-3", folder + "/snapshot",
                           std::filesystem::copy_options::recursive);
     describe_folder(folder);
 }
