@@ -132,7 +132,7 @@ def _add_studies(names: Any) -> None:
         help="each channel of the scene, alone and together, in place of the vectors",
     )
     found.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
-    varied = command(names, "diversity", "what each way to scatter a list gains and loses", lab.diversity)
+    varied = command(names, "diversity", "what each diversity method gains and loses", lab.diversity)
     varied.add_argument("--config", type=Path, required=True, help="a karec.toml")
     varied.add_argument("--scene", help="a scene of the config (default: its first)")
     varied.add_argument(
