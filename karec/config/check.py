@@ -93,7 +93,8 @@ def _scene_mistakes(config: Config, name: str) -> list[ConfigError]:
         errors += mistakes(StageTable, stage, place["stages"][i])
         for key in ("steps", "fallback"):
             steps = stage.get(key)
-            errors += _step_mistakes(steps, STAGE_ROLES, place["stages"][i][key]) if steps else []
+            if steps is not None and steps is not False:
+                errors += _step_mistakes(steps, STAGE_ROLES, place["stages"][i][key])
     if scene.exposure is not None:
         errors += mistakes(ExposureSettings, scene.exposure, place["exposure"])
     if not scene.recall and not errors:

@@ -139,7 +139,7 @@ def step_class(use: str, place: Place) -> type[Any]:
         raise place.refusal(f"use = {use!r}, expected 'package.module:Class'")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module of the user may raise anything, also a SyntaxError
         raise place.refusal(f"{use!r} cannot be imported: {error}") from error
     if not (inspect.isclass(cls) and issubclass(cls, Step)):
         raise place.refusal(f"{use!r} is not a step; derive it from a role of karec.pipeline.step")
@@ -176,7 +176,7 @@ def settings_type(cls: type[Any], place: Place) -> type[msgspec.Struct]:
     """Returns the struct of the settings of `cls`, tagged by the key `use`."""
     try:
         return _settings_type(cls)  # type: ignore[arg-type]
-    except NameError as error:
+    except (AttributeError, NameError) as error:
         raise place.refusal(
             f"the annotations of {cls.__name__} cannot be read: {error}. Import the name at the top of its "
             "module, not under TYPE_CHECKING."

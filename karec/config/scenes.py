@@ -217,7 +217,8 @@ class Config:
         lists: dict[str, Any] = {
             key: _replace_names(table.get(key, []), limits, used_names, place[key], errors) for key in LISTS
         }
-        for key in self.scenes[name].get("limits", {}):
+        own_limits = self.scenes[name].get("limits", {})
+        for key in own_limits if isinstance(own_limits, dict) else ():
             if key in limits and key not in used_names | {RECALL}:
                 message = f'no step names it: write k = "{key}" in the step it is for'
                 errors.append(place["limits"][key].refusal(message))

@@ -218,6 +218,28 @@ def test_config_check_covers_needs_and_sizes_without_a_bundle(tmp_path, old, new
     assert found and re.search(rf":{line}: .*{message}", found[0]), found
 
 
+@pytest.mark.parametrize("value", ["0", '""', "{}"])
+def test_config_check_refuses_a_fallback_that_is_not_a_list(tmp_path, value):
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD.replace('name = "prerank"', f'name = "prerank", fallback = {value}', 1))
+    assert any("fallback: must be a list of tables" in mistake for mistake in config_mistakes(path))
+
+
+@pytest.mark.parametrize("value", ["3", "true", "[{}]"])
+def test_config_check_refuses_limits_that_are_not_a_table(tmp_path, value):
+    path = tmp_path / "karec.toml"
+    path.write_text(f'bundle = "bundles"\n[scenes.home]\nlimits = {value}\n')
+    assert any("expected a table" in mistake for mistake in config_mistakes(path))
+
+
+def test_config_check_reports_a_module_with_a_syntax_error(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("def")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "karec.toml"
+    path.write_text(GOOD.replace('use = "popular"', 'use = "broken_module:Step"', 1))
+    assert any("cannot be imported" in mistake for mistake in config_mistakes(path))
+
+
 def test_serve_exposure_shown_needs_the_table_live(tmp_path):
     path = tmp_path / "karec.toml"
     for value, message in (
