@@ -190,7 +190,7 @@ def _keep_pinned(
     is_left_out[indices] = False
     added_indices = np.flatnonzero(is_left_out)
     if len(added_indices) and request.view is not None:
-        added_indices = added_indices[request.view.is_open(rows=candidates.rows[added_indices])]
+        added_indices = added_indices[request.view.is_open(ids=candidates.ids[added_indices])]
     added_indices = added_indices[: max(k - np.count_nonzero(pinned[indices]), 0)]
     n_dropped = max(len(indices) + len(added_indices) - k, 0)
     unpinned = np.flatnonzero(~pinned[indices])

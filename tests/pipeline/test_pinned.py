@@ -97,6 +97,15 @@ def test_pinned_candidate_that_the_index_blocks_or_lacks_stays_out():
             assert len(chosen) == 2 and set(chosen.ids.tolist()) & {*IDS[:2].tolist(), 99} == {int(IDS[1])}
 
 
+def test_pinned_candidate_without_a_row_is_looked_up_by_id():
+    index = four_works()
+    index.block(IDS[:1])
+    candidates = pinned(IDS, IDS[:2], np.array([0.0, 1, 9, 8]))
+    with index.pinned() as view:
+        chosen = run(candidates, TopK(2), request=Request(1, view=view))
+    assert set(chosen.ids.tolist()) == {int(IDS[1]), int(IDS[2])}
+
+
 def test_is_open_is_false_for_blocked_and_unknown_items():
     index = four_works()
     index.block(IDS[:1])
