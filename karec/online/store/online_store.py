@@ -1,0 +1,122 @@
+"""Contract of an online store: events, the state that they change, and records that processes share.
+
+    append    commits new events with the state they change; an ``event_id`` counts once
+    read      state of one user, or lifecycle of items
+    poll      events after a cursor: each process follows them
+    snapshot  item state as of a cursor: what a process begins from
+    records   short logs, documents and leases: exposure counters, dual variables
+
+Partitions  A user belongs to one partition. The events of a partition, their ids, its stream position and
+            its state change in one commit, so a restored server cannot run ahead of its state. SQLite has
+            one partition. Valkey has 256 by a hash of the user, and one more for the lifecycle of items.
+Durability  Once ``append`` returns, the events survive a power loss.
+Threads     Any thread of any process may call. ``append`` of several threads shares one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from karec.aggregates.events import Events
+
+Cursor = bytes
+"""Position in the events of a store. Opaque; b"" is the beginning."""
+START: Cursor = b""
+
+Read = Callable[[Sequence[bytes]], list[bytes | None]]
+"""Returns the values of keys of the state; None for a key without a value."""
+
+
+@dataclass(frozen=True, eq=False)
+class StateUpdate:
+    """The effect of M new events.
+
+    entries        {key: new value} of the state, None to delete a key
+    base_counters  {key: value} of BASE_COUNTERS, written only if the key is absent, before the commit
+    is_counted     (M,) bool: the event changed the aggregates; False for a kind that they do not read, or an
+                   event before the base's moment
+    """
+
+    entries: Mapping[bytes, bytes | None]
+    base_counters: Mapping[bytes, bytes]
+    is_counted: NDArray[Any]
+
+
+Update = Callable[[Events, Read], StateUpdate]
+"""Returns the effect of new events of one partition. Called again if another process commits first."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredEvents:
+    """Events of a store in commit order, their ``is_counted`` (M,) bool, and the cursor after them."""
+
+    events: Events
+    is_counted: NDArray[Any]
+    cursor: Cursor
+
+
+class OnlineStore(Protocol):
+    """See the module. Each method raises Unavailable if the store cannot be reached or written.
+
+    The keys of state are those of ``karec.online.store.records``. Item counters (WORK_COUNTERS, WORK_RECENT)
+    of a partition count only the events of this partition since the store began. BASE_COUNTERS of an item are
+    the base's counters when a partition first counted the item. The value of an item is the sum of both; of
+    an item without BASE_COUNTERS it is the base's.
+    """
+
+    def append(self, events: Events, update: Update) -> NDArray[Any]:
+        """Commits the events that are new with their state. Returns (M,) bool: False for a repeated event.
+
+        An event that occurs twice in ``events`` is new once. If Unavailable is raised, some partitions may be
+        committed; a second call with the same events then completes them.
+        """
+        ...
+
+    def read_user(self, user_id: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Returns the values of keys of one user, all of one commit. One round trip."""
+        ...
+
+    def read_items(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Returns the values of lifecycle keys and of BASE_COUNTERS. One round trip."""
+        ...
+
+    def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
+        """Returns the next events after ``cursor``, about ``max_events`` at most. Empty at the end."""
+        ...
+
+    def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
+        """Returns a cursor and the entries whose keys begin with one of ``letters``, as of this cursor.
+
+        A key of item counters occurs once for each partition that has it.
+        """
+        ...
+
+    def append_records(self, log: str, records: Sequence[bytes]) -> None:
+        """Appends to the log of this name, in order, in one commit. Not synced: a power loss may take the
+        last second.
+        """
+        ...
+
+    def read_records(self, log: str, after: int) -> list[tuple[int, bytes]]:
+        """Returns (number, record) of all records with a number above ``after``, ascending."""
+        ...
+
+    def trim_records(self, log: str, through: int) -> None:
+        """Deletes the records with a number up to ``through``. Numbers are never used again."""
+        ...
+
+    def read_document(self, name: str) -> bytes | None: ...
+
+    def write_document(self, name: str, value: bytes, expected: bytes | None) -> bool:
+        """Writes ``value`` if the document is ``expected`` (None: if there is none). Returns if it was."""
+        ...
+
+    def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Returns True if no other holder has the lease; it ends after ``seconds``. A holder may renew."""
+        ...
+
+    def close(self) -> None: ...
