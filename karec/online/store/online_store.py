@@ -22,10 +22,18 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from karec.aggregates.events import Events
+from karec.errors import KarecError
 
 Cursor = bytes
 """Position in the events of a store. Opaque; b"" is the beginning."""
 START: Cursor = b""
+
+
+class StaleCursor(KarecError):
+    """The store may lack events that this cursor includes: it is a restored backup, or its server restarted.
+    State that was read up to the cursor must be read again: take a new snapshot.
+    """
+
 
 Read = Callable[[Sequence[bytes]], list[bytes | None]]
 """Returns the values of keys of the state; None for a key without a value."""
@@ -85,7 +93,18 @@ class OnlineStore(Protocol):
         ...
 
     def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
-        """Returns the next events after ``cursor``, about ``max_events`` at most. Empty at the end."""
+        """Returns the next events after ``cursor``, about ``max_events`` at most. Empty at the end.
+
+        Raises StaleCursor.
+        """
+        ...
+
+    def delete_events(self, before_ms: int, cursor: Cursor) -> int:
+        """Deletes the events up to ``cursor`` whose ``time_ms`` is below ``before_ms``. Returns their number.
+
+        The state stays. An event that was committed after ``cursor`` stays too, since the export that ended
+        there lacks it. Raises StaleCursor.
+        """
         ...
 
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
