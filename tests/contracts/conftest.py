@@ -12,7 +12,7 @@ from karec.bundle import Bundle
 from karec.config import load_cascade
 from karec.pipeline.cascade import Cascade
 
-pytest.register_assert_rewrite("step_contract", "checked_index")
+pytest.register_assert_rewrite("step_contract", "checked_index", "online_store")
 from step_contract import ADDED, BLOCKED, REMOVED, ROLLED  # noqa: E402
 
 

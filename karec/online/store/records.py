@@ -5,7 +5,8 @@
     n o + user                        of what was shown: the newest, and the older ones (older_shown.py)
     e + user                          filters of what was shown before: of each, its period and its words
     c + user                          counters: of the user, then of the user in each scene
-    w + work                          counters of the work
+    w + work                          counters of the work, of events since the store began
+    b + work                          counters of the work in the base, when its first event was counted
     r + work                          counters of the work that fade, by day (folds/recent.py)
     u + work                          what became of the work: JSON (folds/lives.py)
     k + creator                       newest block or unblock of all works of the creator: time, number, kind
@@ -35,6 +36,7 @@ META, HORIZON, PASSED_OVER = b"meta", b"horizon", b"passed"
 HISTORY, SKIPPED, LIKED, FOLLOWS, NEWEST_SHOWN, OLDER_SHOWN = b"h", b"s", b"l", b"f", b"n", b"o"
 USER_COUNTERS, WORK_COUNTERS, WORK_RECENT, SEEN = b"c", b"w", b"r", b"d"
 EARLIER_SHOWN, WORK_LIFE, CREATOR_BLOCK = b"e", b"u", b"k"
+BASE_COUNTERS = b"b"
 USER_LISTS = {"history": HISTORY, "skipped": SKIPPED, "liked": LIKED, "follows": FOLLOWS}
 _HEAD = struct.Struct("<II")
 

@@ -1,0 +1,406 @@
+"""Online store in one SQLite file, shared by the processes of one host.
+
+Tables      ``events`` by ``seq``, the cursor; ``state``; ``records``, ``documents`` and ``leases``.
+Durability  ``append`` syncs the write-ahead log (``synchronous = FULL``); other writes do not wait for it.
+Writers     Threads queue; the first commits for all that wait. Processes take a file lock (NAME.lock):
+            SQLite's own pause between two tries is up to 30 ms if two processes write.
+Fork        A process must not use a store that its parent opened: SQLite's locks do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from threading import Lock, RLock
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.aggregates.events import COLUMNS, Events
+from karec.errors import DataError, Unavailable
+from karec.online.store.online_store import Cursor, Read, StoredEvents, Update
+
+FORMAT = 1
+APPLICATION_ID = 0x4B52454C
+BUSY_TIMEOUT_S = 10.0
+MAX_VARIABLES = 30_000  # of one statement; SQLite's limit is 32,766
+DAMAGED_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_COLUMNS = [name for name in COLUMNS if name not in ("source", "number")]
+_TYPES = {name: "TEXT" if dtype is object else "INTEGER" for name, (dtype, _) in COLUMNS.items()}
+_SCHEMA = f"""
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id BLOB NOT NULL UNIQUE,
+    {", ".join(f"{name} {_TYPES[name]} NOT NULL" for name in _COLUMNS)},
+    is_counted INTEGER NOT NULL
+);
+CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE records (number INTEGER PRIMARY KEY AUTOINCREMENT, log TEXT NOT NULL, record BLOB NOT NULL);
+CREATE INDEX records_by_log ON records (log, number);
+CREATE TABLE documents (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, begin_s REAL, end_s REAL) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+_INSERT_EVENT = (
+    f"INSERT INTO events (event_id, {', '.join(_COLUMNS)}, is_counted) "
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
+)
+_SELECT_EVENTS = f"SELECT seq, event_id, {', '.join(_COLUMNS)}, is_counted FROM events"
+_PUT_STATE = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+
+class SqliteStore:
+    """See ``OnlineStore``. The file is opened, or created, by the first call.
+
+    ``path``: None for a store in the memory of this process, for tests and simulations.
+    """
+
+    def __init__(self, path: Path | None, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._appends = deque[_Append]()
+        self._writing = RLock()  # one writer of this process; in memory, also one reader
+        self._opening = Lock()
+        self._idle = list[sqlite3.Connection]()
+        self._process_id = 0  # of the process that opened the file
+        self._inode = (0, 0)
+        self._lock_file = -1
+        self._memory: sqlite3.Connection | None = None
+        if path is None:
+            self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._memory.executescript(_SCHEMA)
+
+    def append(self, events: Events, update: Update) -> NDArray[Any]:
+        append = _Append(events, update)
+        self._appends.append(append)
+        with self._writing:
+            if not append.is_done:
+                self._commit([self._appends.popleft() for _ in range(len(self._appends))])
+        if append.error is not None:
+            raise append.error
+        return append.is_new
+
+    def read_user(self, user_id: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        with self._connection() as connection:
+            return _read_state(connection, keys)
+
+    def read_items(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        with self._connection() as connection:
+            return _read_state(connection, keys)
+
+    def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
+        with self._connection() as connection:
+            rows = connection.execute(
+                f"{_SELECT_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (_to_seq(cursor), max_events)
+            ).fetchall()
+        if not rows:
+            return StoredEvents(Events.empty(), np.empty(0, bool), cursor)
+        return StoredEvents(*_from_rows(rows), _to_cursor(rows[-1][0]))
+
+    def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
+        if self._memory is not None:
+            with self._connection() as connection:
+                cursor = _last_cursor(connection)
+                return cursor, iter([*_scan_state(connection, letters)])
+        with self._connection():
+            connection = self._connect()  # A read transaction that lasts until the iterator ends.
+            connection.execute("BEGIN")
+            return _last_cursor(connection), self._scan_and_close(connection, letters)
+
+    def append_records(self, log: str, records: Sequence[bytes]) -> None:
+        with self._transaction("NORMAL") as connection:
+            connection.executemany(
+                "INSERT INTO records (log, record) VALUES (?, ?)", [(log, record) for record in records]
+            )
+
+    def read_records(self, log: str, after: int) -> list[tuple[int, bytes]]:
+        with self._connection() as connection:
+            return connection.execute(
+                "SELECT number, record FROM records WHERE log = ? AND number > ? ORDER BY number",
+                (log, after),
+            ).fetchall()
+
+    def trim_records(self, log: str, through: int) -> None:
+        with self._transaction("NORMAL") as connection:
+            connection.execute("DELETE FROM records WHERE log = ? AND number <= ?", (log, through))
+
+    def read_document(self, name: str) -> bytes | None:
+        with self._connection() as connection:
+            return _read_document(connection, name)
+
+    def write_document(self, name: str, value: bytes, expected: bytes | None) -> bool:
+        with self._transaction("NORMAL") as connection:
+            is_expected = _read_document(connection, name) == expected
+            if is_expected:
+                connection.execute("REPLACE INTO documents VALUES (?, ?)", (name, value))
+            return is_expected
+
+    def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
+        # The clock of all processes of a host. It begins again with the host: a lease of the future is void.
+        now = time.monotonic()
+        with self._transaction("NORMAL") as connection:
+            lease = connection.execute(
+                "SELECT holder FROM leases WHERE name = ? AND begin_s <= ? AND ? < end_s", (name, now, now)
+            ).fetchone()
+            is_free = lease is None or lease[0] == holder
+            if is_free:
+                connection.execute(
+                    "REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, now, now + seconds)
+                )
+            return is_free
+
+    def close(self) -> None:
+        with self._writing, self._opening:
+            if self._memory is None and self._process_id == os.getpid():
+                while self._idle:
+                    self._idle.pop().close()
+                os.close(self._lock_file)
+                self._process_id = 0
+
+    def _commit(self, appends: list[_Append]) -> None:
+        """Commits in one transaction. If it fails, each append has a transaction of its own."""
+        try:
+            with self._transaction(self._synchronous) as connection:
+                for update, group in groupby(appends, lambda append: append.update):
+                    members = [*group]
+                    events = Events.concatenate([append.events for append in members])
+                    is_new = _apply(connection, events, update)
+                    ends = np.cumsum([len(append.events) for append in members])
+                    for append, part in zip(members, np.split(is_new, ends[:-1]), strict=True):
+                        append.is_new = part
+        except BaseException as error:
+            for append in appends:
+                append.error = error
+            if len(appends) > 1 and isinstance(error, Exception):
+                for append in appends:
+                    append.error = None
+                    self._commit([append])
+        for append in appends:
+            append.is_done = True
+
+    @contextmanager
+    def _transaction(self, synchronous: str) -> Iterator[sqlite3.Connection]:
+        """Yields a connection in a transaction that is committed if the block does not raise."""
+        with self._writing, self._connection() as connection, self._host_lock():
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self._check_file()  # A commit to a file that was removed must not be acknowledged.
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Yields a connection that no other thread uses."""
+        if self._memory is not None:
+            with self._writing:
+                yield self._memory
+            return
+        with self._errors():
+            if not self._process_id:
+                self._open()
+            self._check_file()
+            connection = self._idle.pop() if self._idle else self._connect()
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+
+    def _open(self) -> None:
+        """Opens the file; creates it if it does not exist."""
+        with self._opening:
+            if self._process_id:
+                return
+            assert self.path is not None
+            self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                with self._host_lock():
+                    connection = self._connect()
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    _check_or_create_tables(connection, self.path)
+                    status = os.stat(self.path)
+            except BaseException:
+                os.close(self._lock_file)
+                raise
+            self._idle.append(connection)
+            self._inode = (status.st_dev, status.st_ino)
+            self._process_id = os.getpid()
+
+    def _connect(self) -> sqlite3.Connection:
+        assert self.path is not None
+        return sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+
+    @contextmanager
+    def _host_lock(self) -> Iterator[None]:
+        if self._memory is not None:
+            yield
+            return
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _check_file(self) -> None:
+        if self._memory is not None:
+            return
+        assert self.path is not None
+        if self._process_id != os.getpid():
+            raise RuntimeError(f"{self.path} was opened before a fork. Open it in the child process.")
+        status = os.stat(self.path)
+        if (status.st_dev, status.st_ino) != self._inode:
+            raise Unavailable(f"{self.path}: the file was replaced while it was open. Restart this process.")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns errors of SQLite and of the file system into those of the contract."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED_CODES:
+                raise DataError(
+                    f"{self.path}: not an online store, or damaged ({error}). Restore it from a backup."
+                ) from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise Unavailable(f"{self.path} cannot be used: {error}") from error
+            raise
+        except OSError as error:
+            raise Unavailable(f"{self.path} cannot be used: {error.strerror}") from error
+
+    def _scan_and_close(
+        self, connection: sqlite3.Connection, letters: Sequence[bytes]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            with self._errors():
+                yield from _scan_state(connection, letters)
+        finally:
+            connection.close()
+
+
+@dataclass(eq=False)
+class _Append:
+    """One call of ``append`` that waits for a commit."""
+
+    events: Events
+    update: Update
+    is_done: bool = False
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.is_new: NDArray[Any] = np.empty(0, bool)
+
+
+def _check_or_create_tables(connection: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if (application_id, version) == (APPLICATION_ID, FORMAT):
+        return
+    if application_id or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        connection.close()
+        raise DataError(
+            f"{path}: online store of format {version} (application {application_id:#x}), expected {FORMAT} "
+            f"({APPLICATION_ID:#x}). Name another file in [online] url."
+        )
+    connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+
+
+def _apply(connection: sqlite3.Connection, events: Events, update: Update) -> NDArray[Any]:
+    """Writes the new events with their state. Returns (M,) bool, True for a new event."""
+    numbers = np.stack([events.source, events.number], axis=1).astype(">u8").tobytes()
+    event_ids = [numbers[begin : begin + 16] for begin in range(0, len(numbers), 16)]
+    known = {
+        event_id
+        for (event_id,) in _select_in(connection, "SELECT event_id FROM events WHERE event_id", event_ids)
+    }
+    is_new = np.zeros(len(events), bool)
+    for row, event_id in enumerate(event_ids):
+        if event_id not in known:
+            is_new[row] = True
+            known.add(event_id)
+    if is_new.any():
+        new_events = events.take(is_new)
+        read: Read = lambda keys: _read_state(connection, keys)  # noqa: E731
+        result = update(new_events, read)
+        connection.executemany("INSERT OR IGNORE INTO state VALUES (?, ?)", result.base_counters.items())
+        values = [(key, value) for key, value in result.entries.items() if value is not None]
+        connection.executemany(_PUT_STATE, values)
+        deleted = [(key,) for key, value in result.entries.items() if value is None]
+        connection.executemany("DELETE FROM state WHERE key = ?", deleted)
+        new_ids = [event_ids[row] for row in np.flatnonzero(is_new)]
+        connection.executemany(_INSERT_EVENT, _to_rows(new_events, new_ids, result.is_counted))
+    return is_new
+
+
+def _select_in(connection: sqlite3.Connection, select: str, values: Sequence[bytes]) -> Iterator[Any]:
+    for begin in range(0, len(values), MAX_VARIABLES):
+        part = values[begin : begin + MAX_VARIABLES]
+        yield from connection.execute(f"{select} IN ({','.join('?' * len(part))})", part)
+
+
+def _read_state(connection: sqlite3.Connection, keys: Sequence[bytes]) -> list[bytes | None]:
+    values = dict(_select_in(connection, "SELECT key, value FROM state WHERE key", keys))
+    return [values.get(key) for key in keys]
+
+
+def _scan_state(connection: sqlite3.Connection, letters: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    for letter in letters:
+        end = letter[:-1] + bytes([letter[-1] + 1])
+        yield from connection.execute(
+            "SELECT key, value FROM state WHERE key >= ? AND key < ?", (letter, end)
+        )
+
+
+def _read_document(connection: sqlite3.Connection, name: str) -> bytes | None:
+    row = connection.execute("SELECT value FROM documents WHERE name = ?", (name,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _last_cursor(connection: sqlite3.Connection) -> Cursor:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return _to_cursor(0 if row is None else row[0])
+
+
+def _to_seq(cursor: Cursor) -> int:
+    return int.from_bytes(cursor, "big")
+
+
+def _to_cursor(seq: int) -> Cursor:
+    return seq.to_bytes(8, "big")
+
+
+def _to_rows(events: Events, event_ids: list[bytes], is_counted: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    arrays = [getattr(events, name) for name in _COLUMNS]
+    arrays[_COLUMNS.index("labels")] = events.labels.view(np.int64)
+    columns = [array.tolist() for array in arrays]
+    return zip(event_ids, *columns, np.asarray(is_counted, bool).tolist(), strict=True)
+
+
+def _from_rows(rows: list[tuple[Any, ...]]) -> tuple[Events, NDArray[Any]]:
+    """Returns (events, is_counted) of rows of ``_SELECT_EVENTS``."""
+    _, event_ids, *values, is_counted = zip(*rows, strict=True)
+    numbers = np.frombuffer(b"".join(event_ids), ">u8").astype(np.uint64).reshape(-1, 2)
+    columns = {
+        name: np.array(column, np.int64).view(np.uint64)
+        if name == "labels"
+        else np.array(column, COLUMNS[name][0])
+        for name, column in zip(_COLUMNS, values, strict=True)
+    }
+    source, number = np.ascontiguousarray(numbers.T)
+    return Events(source=source, number=number, **columns), np.array(is_counted, bool)
