@@ -8,8 +8,8 @@ from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from karec.data.cells import Check, declared
-from karec.data.database import Database
-from karec.data.files import Source, text
+from karec.data.database import Database, quote_text
+from karec.data.files import Source
 from karec.data.kinds import Column, Kind, column_of, kind_of_type
 from karec.data.reasons import Mistake
 
@@ -70,7 +70,7 @@ def _of(check: Check, column: Column, zone: ZoneInfo) -> list[Mistake]:
         value = column.as_text
         found.append((f"regexp_matches({value}, '[\\x00-\\x1f\\x7f]')", f"{named}: a control character"))
         if check.matches is not None:
-            form = f"NOT regexp_full_match({value}, {text(check.matches)})"
+            form = f"NOT regexp_full_match({value}, {quote_text(check.matches)})"
             found.append((form, f"{named}: not of the form {check.matches}"))
         return found
     value = {"integer": column.as_integer, "time": column.as_time.as_ms}.get(check.holds, column.as_number)

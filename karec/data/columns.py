@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from karec.catalog.schema import CREATOR, PUBLISHED, SONG
 from karec.data.cells import Log
-from karec.data.files import text
+from karec.data.database import quote_text
 from karec.data.kinds import Column
 from karec.errors import DataError
 
@@ -56,7 +56,7 @@ class Wanted:
     def cell(self) -> str:
         """What is read of the file, in SQL."""
         if self.unknown:
-            listed = ", ".join(map(text, self.unknown))
+            listed = ", ".join(map(quote_text, self.unknown))
             return f"CASE WHEN {self.column.as_text} IN ({listed}) THEN NULL ELSE {self._known} END"
         return self._known
 
@@ -79,7 +79,7 @@ class Wanted:
         if self.role in (CREATOR, SONG):
             return column.as_integer if column.kind == "integer" else column.as_text
         if self.between is not None:
-            return f"string_split({column.as_text}, {text(self.between)})"
+            return f"string_split({column.as_text}, {quote_text(self.between)})"
         if column.kind == "list":
             return column.cell if column.typed else column.as_text
         if self.category or self.role is not None or column.kind in ("text", "boolean"):

@@ -1,84 +1,102 @@
-"""The database that reads and joins: DuckDB, in a folder of its own, in bounded memory."""
+"""DuckDB: reads files, joins and counts in bounded memory, for a user's own data and for screening."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.errors import DataError, MissingExtra
+from karec.errors import DataError, MissingExtra, one_line
 
-BATCH = 2**20  # rows
-MEMORY = "1400MB"  # what does not fit lies in the database's folder
+BATCH = 2**17  # rows
+SPILL = ".spill-"  # prefix of the temporary folder's name
+MEMORY = "1200MB"  # larger data are stored in the temporary folder
 
 
 class Database:
-    """One thread uses it. Queries are read to their end."""
+    """A connection for one thread. Rows keep the order of files, except after a join."""
 
-    def __init__(self, folder: Path, zone: str = "UTC") -> None:
-        """``folder`` is empty; times that name no zone are of ``zone``. MissingExtra where DuckDB is not
-        installed."""
-        try:
-            import duckdb
-        except ImportError as error:
-            raise MissingExtra("duckdb", "data", "reading data of one's own") from error
-        self._connection = duckdb.connect(str(folder / "import.duckdb"))
-        self.run(f"SET memory_limit = '{MEMORY}'")
-        self.run(f"SET TimeZone = '{zone}'")
-        self.run("SET enable_progress_bar = false")
-        self.run("SET preserve_insertion_order = true")
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
 
     def run(self, query: str) -> None:
         self._connection.execute(query).fetchall()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
+        return rows
 
     def count(self, table: str, condition: str = "true") -> int:
         return int(self.rows(f"SELECT count(*) FROM {table} WHERE {condition}")[0][0])
 
-    def arrow(self, query: str) -> Any:
-        """The rows as a pyarrow.Table."""
-        return self._connection.sql(query).to_arrow_table()
-
     def columns(self, table: str) -> list[str]:
         return [row[0] for row in self.rows(f"DESCRIBE {table}")]
 
-    def arrays(self, query: str, n: int) -> dict[str, NDArray[Any]]:
-        """The ``n`` rows that ``query`` gives, none of whose cells is NULL, as an array a column."""
-        reader = self._connection.sql(query).to_arrow_reader(BATCH)
-        found = {field.name: np.empty(n, field.type.to_pandas_dtype()) for field in reader.schema}
-        at = 0
-        for batch in reader:
-            for name, column in zip(found, batch.columns, strict=True):
-                found[name][at : at + len(batch)] = column.to_numpy(zero_copy_only=False)
-            at += len(batch)
-        return found
+    def batches(self, query: str) -> Iterator[Any]:
+        yield from self._connection.sql(query).to_arrow_reader(BATCH)
+
+    def arrow(self, query: str) -> dict[str, Any]:
+        """Returns the rows as a pyarrow.Array for each column."""
+        table = self._connection.sql(query).to_arrow_table()
+        return {name: table[name].combine_chunks() for name in table.column_names}
+
+    def arrays(self, query: str) -> dict[str, NDArray[Any]]:
+        """Returns the rows as one array for a column. No cell may be NULL."""
+        columns = self._connection.sql(query).fetchnumpy()
+        return {name: np.asarray(column) for name, column in columns.items()}
 
     @contextmanager
-    def table(self, name: str, **columns: Any) -> Iterator[None]:
-        """Within the block, the arrays ``columns`` are the table ``name``."""
+    def table(self, name: str, table: Any) -> Iterator[None]:
+        """Registers ``table``, a pyarrow.Table or {column: array}, as table ``name`` during the block."""
         import pyarrow
 
-        self._connection.register(name, pyarrow.table(columns))
+        self._connection.register(name, pyarrow.table(table))
         try:
             yield
         finally:
             self._connection.unregister(name)
 
-    def close(self) -> None:
-        self._connection.close()
+
+@contextmanager
+def open_database(
+    folder: Path | None = None, *, zone: str = "UTC", extra: Literal["data", "screening"] = "data"
+) -> Iterator[Database]:
+    """Opens a database during the block.
+
+    Args:
+        folder: Where its temporary folder is. None is the temporary folder of the system.
+        zone: The zone of times that name none.
+        extra: The extra of karec that MissingExtra names.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtra("duckdb", extra, "reading data with DuckDB") from error
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=SPILL) as spill,
+        duckdb.connect(":memory:") as connection,
+    ):
+        for name, value in (
+            ("memory_limit", MEMORY),
+            ("temp_directory", spill),
+            ("threads", len(os.sched_getaffinity(0))),
+            ("TimeZone", zone),
+            ("enable_progress_bar", False),
+            ("preserve_insertion_order", True),
+        ):
+            connection.execute(f"SET {name} = '{value}'")
+        yield Database(connection)
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """What DuckDB cannot read of ``path`` and other files of its table, in the block, is a DataError of one
-    line."""
+def database_errors(path: Path) -> Iterator[None]:
+    """Raises DataError in one line for data that DuckDB cannot read in the block."""
     import duckdb
 
     try:
@@ -91,5 +109,24 @@ def told(path: Path) -> Iterator[None]:
     ):
         raise
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be read: {first.partition('Error: ')[2] or first}") from error
+        message = str(error).partition("\n")[0].rpartition("Error: ")[2]  # the query and its options follow
+        raise DataError(f"{path}: not readable: {one_line(message)}") from error
+
+
+def quote_name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def quote_text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def scan_sql(paths: Sequence[str], *, file_row_number: bool = False) -> str:
+    """Returns a table in SQL: the rows of Parquet files, without columns from the folders' names.
+
+    Parquet's minimum and maximum of a column ignore NaN; with ``can_have_nan`` DuckDB does not rely on them.
+    """
+    return (
+        f"read_parquet([{', '.join(map(quote_text, paths))}], hive_partitioning = false, "
+        f"can_have_nan = true, file_row_number = {file_row_number})"
+    )

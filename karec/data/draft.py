@@ -5,11 +5,10 @@ reason, for the owner of the files to check.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from karec.data.database import Database
+from karec.data.database import open_database
 from karec.data.looking import Looked, Three, entity_of, log_of, look_at, snake
 
 VIEW = (
@@ -32,20 +31,16 @@ ROLES = {
 def write_contract(paths: Sequence[Path], folder: Path) -> str:
     """The text of a data.toml for ``paths``, files or folders, to lie in ``folder``. DataError: no table is a
     log."""
-    with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
-        database = Database(Path(scratch))
-        try:
-            looked, passed = look_at(database, paths, folder)
-            log, three = log_of(looked)
-            others = [table for table in looked if table is not log]
-            lines = ["# Written by karec data init. Look at the lines with ?, then run: karec data check DIR"]
-            lines += _events(log, three) + _labels(log, three)
-            for what, column in (("item", three.item), ("user", three.user)):
-                lines += _entity(log, column, what, others)
-            lines += [_unused(log, table) for table in others]
-            return "\n".join([*lines, *(f"\n# passed over: {error}" for error in passed)]) + "\n"
-        finally:
-            database.close()
+    with open_database() as database:
+        looked, passed = look_at(database, paths, folder)
+        log, three = log_of(looked)
+        others = [table for table in looked if table is not log]
+        lines = ["# Written by karec data init. Look at the lines with ?, then run: karec data check DIR"]
+        lines += _events(log, three) + _labels(log, three)
+        for what, column in (("item", three.item), ("user", three.user)):
+            lines += _entity(log, column, what, others)
+        lines += [_unused(log, table) for table in others]
+        return "\n".join([*lines, *(f"\n# passed over: {error}" for error in passed)]) + "\n"
 
 
 def _columns(log: Looked, three: Three) -> dict[str, str]:

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from karec.data.checks import check_mistakes, id_column, said_column
 from karec.data.contract import Contract, Label
-from karec.data.database import Database, told
-from karec.data.files import FILE_NUMBER, OFFSET, ROW, Source, text
+from karec.data.database import Database, database_errors, quote_text
+from karec.data.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.kinds import EARLIEST_MS, LATEST_MS, Column, column_of
 from karec.data.reasons import WHY, Mistake, nothing_kept, reasons, why_of
 from karec.data.report import ColumnReport, TableReport, moment
@@ -68,7 +68,7 @@ def read_events(
     Raises DataError for a column that the log does not have, and where nothing is kept.
     """
     of_log = _cells(database, source, contract, users, items, now_ms)
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         values = ", ".join(f"{cell} AS __{name}" for name, cell in of_log.cells.items())
         listed = ", ".join(f"__{name} AS {name}" for name in of_log.cells)
         database.run(
@@ -117,7 +117,7 @@ def _cells(
         if role in columns:
             cells[role] = columns[role].as_text
     if contract.events.scenes:
-        known = ", ".join(map(text, contract.events.scenes))
+        known = ", ".join(map(quote_text, contract.events.scenes))
         none = f"column {columns['scene'].name!r}: none of events.scenes"
         mistakes.append((f"coalesce(__scene, '') NOT IN ({known})", none))
     if "day" in columns:
@@ -166,7 +166,7 @@ def _label(
 ) -> tuple[str, list[Mistake]]:
     """(0 or 1 in SQL, mistakes). A cell that is missing says 0."""
     if label.equals is not None:
-        return f"coalesce({column.as_text} = {text(label.equals)}, false)::UTINYINT", []
+        return f"coalesce({column.as_text} = {quote_text(label.equals)}, false)::UTINYINT", []
     wrong = number_mistakes(column)
     if label.at_least_share_of is not None:
         source.column(label.at_least_share_of, f"labels.{name}.at_least_share_of")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from karec.data.contract import Files
-from karec.data.database import Database, told
+from karec.data.database import Database, database_errors, quote_name, quote_text
 from karec.data.lines import count_lines, open_file
 from karec.data.places import lines_at, lines_of_rows, opened
 from karec.errors import DataError, nearest
@@ -70,7 +70,7 @@ class Source:
             raise DataError(
                 f"{self.files[0]}: {what}: no column {name!r}{nearest(name, self.types)}; {known}"
             )
-        return quoted(name)
+        return quote_name(name)
 
     def broken(self, database: Database) -> list[tuple[int, int, str]]:
         """(file number, line, what is wrong), sorted."""
@@ -99,22 +99,15 @@ class Source:
         return found
 
 
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
-
-
 def _cells(texts: Collection[str], names: Sequence[str], rows: str) -> str:
     """``names``, ROW and FILE_NUMBER of ``rows``, whose columns ``texts`` are cleaned; one pass over each
     cell."""
-    trimmed = ", ".join(f"trim({quoted(each)}) AS {quoted(each)}" for each in texts)
+    trimmed = ", ".join(f"trim({quote_name(each)}) AS {quote_name(each)}" for each in texts)
     cleaned = ", ".join(
-        f"CASE WHEN {quoted(each)} IN ({MISSING}) THEN NULL ELSE {quoted(each)} END AS {quoted(each)}"
+        f"CASE WHEN {quote_name(each)} IN ({MISSING}) THEN NULL ELSE {quote_name(each)} END "
+        f"AS {quote_name(each)}"
         if each in texts
-        else quoted(each)
+        else quote_name(each)
         for each in names
     )
     inner = f"SELECT * REPLACE ({trimmed}) FROM ({rows})" if trimmed else rows
@@ -178,7 +171,7 @@ def open_source(
                 if count_lines(file, path, table.encoding, of_csv and table.quoted) < 1 + of_csv:
                     raise DataError(f"{path} holds no row: a strict data.toml has rows in each file")
     readers = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
-    with told(files[0]):
+    with database_errors(files[0]):
         return readers[format_of(files[0])](database, name, table, files)
 
 
@@ -245,10 +238,10 @@ def _same_columns(path: Path, names: Sequence[str], first: Path, expected: Seque
 
 def _scan(path: Path, rejects: str, columns: Sequence[str], options: str, table: Files) -> str:
     """read_csv that keeps aside, in rejects_…, what it cannot split."""
-    listed = ", ".join(f"{text(each)}: 'VARCHAR'" for each in columns)
+    listed = ", ".join(f"{quote_text(each)}: 'VARCHAR'" for each in columns)
     return (
-        f"read_csv({text(path)}, auto_detect = false, {options}, columns = {{{listed}}}, "
-        f"encoding = {text(table.encoding)}, max_line_size = {LONGEST_LINE}, store_rejects = true, "
+        f"read_csv({quote_text(path)}, auto_detect = false, {options}, columns = {{{listed}}}, "
+        f"encoding = {quote_text(table.encoding)}, max_line_size = {LONGEST_LINE}, store_rejects = true, "
         f"rejects_table = 'rejects_{rejects}', rejects_scan = 'scan_{rejects}')"
     )
 
@@ -268,8 +261,8 @@ def _csv(database: Database, name: str, table: Files, files: tuple[Path, ...]) -
     for number, path in enumerate(files):
         own, delimiter = header_of(path, table)
         _same_columns(path, own, files[0], names)
-        quote = text('"' if table.quoted else "")
-        options = f"delim = {text(delimiter)}, quote = {quote}, escape = {quote}, header = true"
+        quote = quote_text('"' if table.quoted else "")
+        options = f"delim = {quote_text(delimiter)}, quote = {quote}, escape = {quote}, header = true"
         rows = (
             f"SELECT *, row_number() OVER () AS {ROW}, {number} AS {FILE_NUMBER} "
             f"FROM {_scan(path, f'{name}_{number}', own, options, table)}"
@@ -298,7 +291,8 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
     ]
     names = _json_names(database, files, [f"(SELECT l FROM {lines} WHERE {good})" for lines in rows])
     cells = ", ".join(
-        f"l ->> {text('$.' + json.dumps(each, ensure_ascii=False))} AS {quoted(each)}" for each in names
+        f"l ->> {quote_text('$.' + json.dumps(each, ensure_ascii=False))} AS {quote_name(each)}"
+        for each in names
     )
     parts = [
         _cells(names, names, f"SELECT {cells}, {ROW}, {number} AS {FILE_NUMBER} FROM {lines} WHERE {good}")
@@ -319,7 +313,7 @@ def _jsonl(database: Database, name: str, table: Files, files: tuple[Path, ...])
 
 def _json_texts(database: Database, names: Sequence[str], objects: str) -> frozenset[str]:
     """Those of ``names`` that are a text in some of the ``objects``."""
-    paths = (text("$." + json.dumps(each, ensure_ascii=False)) for each in names)
+    paths = (quote_text("$." + json.dumps(each, ensure_ascii=False)) for each in names)
     is_text = ", ".join(f"coalesce(bool_or(json_type(l, {path}) = 'VARCHAR'), false)" for path in paths)
     found = database.rows(f"SELECT {is_text} FROM {objects}")[0]
     return frozenset(name for name, is_one in zip(names, found, strict=True) if is_one)
@@ -345,8 +339,8 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
     parts: list[str] = []
     types: dict[str, str] = {}
     for number, path in enumerate(files):
-        with told(path):
-            described = database.rows(f"DESCRIBE SELECT * FROM read_parquet({text(path)})")
+        with database_errors(path):
+            described = database.rows(f"DESCRIBE SELECT * FROM read_parquet({quote_text(path)})")
         own = {column: kind for column, kind, *_ in described}
         _check_names(path, _parquet_names(path), "")
         types = types or own
@@ -356,7 +350,7 @@ def _parquet(database: Database, name: str, table: Files, files: tuple[Path, ...
                 raise DataError(f"{path}: column {column!r} is {kind}, in {files[0]} it is {types[column]}")
         rows = (
             f"SELECT {', '.join(_parquet_cell(*each) for each in types.items())}, file_row_number + 1 AS "
-            f"{ROW}, {number} AS {FILE_NUMBER} FROM read_parquet({text(path)}, file_row_number = true)"
+            f"{ROW}, {number} AS {FILE_NUMBER} FROM read_parquet({quote_text(path)}, file_row_number = true)"
         )
         texts = [column for column, kind in types.items() if kind == "VARCHAR" or not _is_known(kind)]
         parts.append(_cells(texts, list(types), rows))
@@ -378,7 +372,7 @@ def _parquet_names(path: Path) -> list[str]:
 
 
 def _parquet_cell(column: str, kind: str) -> str:
-    return quoted(column) if _is_known(kind) else f"{quoted(column)}::VARCHAR AS {quoted(column)}"
+    return quote_name(column) if _is_known(kind) else f"{quote_name(column)}::VARCHAR AS {quote_name(column)}"
 
 
 def _is_known(kind: str) -> bool:

@@ -48,9 +48,9 @@ def read_shown(database: Database, contract: Contract, table: str = "shown") -> 
     if "play_ms" in there:
         cells["play_ms"] = "coalesce(play_ms, 0)"
     listed = ", ".join(f"{cell} AS {name}" for name, cell in cells.items())
-    with database.table("scenes", scene=scenes, code=np.arange(len(scenes))):
+    with database.table("scenes", {"scene": scenes, "code": np.arange(len(scenes))}):
         order = "t, u, i, place" if "place" in there else "t, u, i"
-        columns = database.arrays(f"SELECT {listed} FROM {table} ORDER BY {order}", database.count(table))
+        columns = database.arrays(f"SELECT {listed} FROM {table} ORDER BY {order}")
     columns, repeated, differing = _one_a_moment(columns, contract.events.repeats == "first")
     exposures = Impressions(
         columns["u"], columns["i"], columns["t"], columns["scene"],

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from karec.data.database import Database, told
-from karec.data.files import LOOKED_AT, Source, quoted
+from karec.data.database import Database, database_errors, quote_name
+from karec.data.files import LOOKED_AT, Source
 
 Kind = Literal["integer", "number", "time", "boolean", "list", "text"]
 MOST = 0.95  # of the cells that are not missing must be of a kind
@@ -30,7 +30,7 @@ class Column:
     @property
     def cell(self) -> str:
         """The cell, NULL where it is missing."""
-        cell = quoted(self.name)
+        cell = quote_name(self.name)
         if self.typed and self.kind == "number":
             # isnan says no wherever the statistics of a Parquet file, which pass NaN over, say no
             return f"CASE WHEN isfinite({cell}::DOUBLE) OR isinf({cell}::DOUBLE) THEN {cell} END"
@@ -43,7 +43,7 @@ class Column:
     @property
     def as_integer(self) -> str:
         if self.typed:
-            return f"TRY_CAST({quoted(self.name)} AS BIGINT)"
+            return f"TRY_CAST({quote_name(self.name)} AS BIGINT)"
         return f"CASE WHEN regexp_matches({self.cell}, '{INTEGER}') THEN TRY_CAST({self.cell} AS BIGINT) END"
 
     @property
@@ -72,7 +72,7 @@ class Column:
 def column_of(database: Database, source: Source, name: str) -> Column:
     """What the first LOOKED_AT rows of a column say."""
     typed = kind_of_type(source.types[name])
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         column = Column(name, typed or _kind_of_cells(database, source, name), typed is not None)
         return replace(column, unit=_unit(database, source, column))
 

@@ -3,7 +3,6 @@ out."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from karec.catalog.dataset import Dataset
 from karec.data.cells import Check
 from karec.data.checks import id_column
 from karec.data.contract import Contract, Files, read_contract
-from karec.data.database import Database
+from karec.data.database import Database, open_database
 from karec.data.dataset import Parts, dataset_of
 from karec.data.events import IdKind, id_kind, read_events
 from karec.data.files import Source, open_source
@@ -62,25 +61,28 @@ def load(
     Raises ConfigError for a wrong data.toml, DataError naming file, line, column and what to do.
     """
     contract = read_contract(Path(folder)) if preset is None else preset_contract(preset, Path(folder))
-    with tempfile.TemporaryDirectory(prefix="karec-data-") as scratch:
-        work = _Import(contract, Path(scratch), ids_folder, progress, skip_bad)
+    with open_database(zone=contract.zone) as database:
+        work = _Import(contract, database, ids_folder, progress, skip_bad)
         try:
             return work.run(int(time.time() * 1000) if now_ms is None else now_ms)
         except DataError as error:
             raise DataError("; ".join((str(error), *work.left_out()))) from error
-        finally:
-            work.database.close()
 
 
 class _Import:
     """One reading of a data.toml: the database, its sources, and the reports so far."""
 
     def __init__(
-        self, contract: Contract, scratch: Path, ids_folder: Path, progress: Progress | None, skip_bad: bool
+        self,
+        contract: Contract,
+        database: Database,
+        ids_folder: Path,
+        progress: Progress | None,
+        skip_bad: bool,
     ) -> None:
         self.contract, self.ids_folder, self.skip_bad = contract, ids_folder, skip_bad
         self.progress = progress
-        self.database = Database(scratch, contract.zone)
+        self.database = database
         self.reports: list[TableReport] = []
 
     def run(self, now_ms: int) -> OwnData:
@@ -105,7 +107,6 @@ class _Import:
         shown = read_shown(database, contract)
         parts = Parts(contract, tables, relations, numbering)
         lists, notes = self._past(parts, sources)
-        database.close()  # and its memory is free
         made = dataset_of(shown, parts, lists)
         repeats = {
             REPEATED: shown.repeated - shown.differing,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from karec.data.contract import Files
-from karec.data.database import Database, told
-from karec.data.files import FORMATS, LOOKED_AT, Source, open_source, quoted, suffix_of
+from karec.data.database import Database, database_errors, quote_name
+from karec.data.files import FORMATS, LOOKED_AT, Source, open_source, suffix_of
 from karec.data.kinds import Column, column_of
 from karec.errors import DataError
 
@@ -81,7 +81,7 @@ class Looked:
         """A text that is long, or nearly another one in each row: a title, a description."""
         if self.columns[name].kind != "text" or self.rows < 20 or self.distinct[name] < 0.5 * self.rows:
             return False
-        mean = self.database.rows(f"SELECT avg(length({quoted(name)})) FROM {self.sample()}")[0][0]
+        mean = self.database.rows(f"SELECT avg(length({quote_name(name)})) FROM {self.sample()}")[0][0]
         return bool(mean > 20) or self.distinct[name] >= 0.9 * self.rows
 
     def between(self, name: str) -> str | None:
@@ -105,8 +105,8 @@ class Looked:
         """The share of the log's ids, of those looked at, that stand in the column ``name``."""
         if {log.columns[id_column].kind, self.columns[name].kind} not in ({"integer"}, {"text"}):
             return 0.0
-        of_log = f"SELECT DISTINCT {quoted(id_column)}::VARCHAR AS id FROM {log.sample()}"
-        there = f"SELECT {quoted(name)}::VARCHAR FROM {self.source.name}"
+        of_log = f"SELECT DISTINCT {quote_name(id_column)}::VARCHAR AS id FROM {log.sample()}"
+        there = f"SELECT {quote_name(name)}::VARCHAR FROM {self.source.name}"
         found = self.database.rows(f"SELECT avg((id IN ({there}))::INTEGER) FROM ({of_log})")[0][0]
         return float(found or 0.0)
 
@@ -165,7 +165,7 @@ def _look(database: Database, at: int, path: Path, folder: Path) -> Looked:
     except ValueError:
         relative = str(path.resolve())
     source = open_source(database, f"looked_{at}", Files(str(path.resolve())), folder)
-    with told(path):
+    with database_errors(path):
         columns = {name: column_of(database, source, name) for name in source.columns}
         sample = f"(SELECT * FROM {source.name} LIMIT {LOOKED_AT})"
         counts = ", ".join(f"count(DISTINCT {column.as_text})" for column in columns.values())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from karec.catalog.schema import CREATOR, SONG
 from karec.data.checks import check_mistakes, id_column
 from karec.data.contract import Contract, Pairs
-from karec.data.database import Database, told
+from karec.data.database import Database, database_errors
 from karec.data.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.kinds import column_of
 from karec.data.reasons import WHY, Mistake, nothing_kept, reasons, why_of
@@ -62,9 +62,9 @@ class Numbering:
                 self._all_known(source, what, table, cell)
         before, left_out = database.count("cleaned"), 0
         there = "SELECT DISTINCT i AS id FROM cleaned ORDER BY 1"
-        item_ids = database.arrow(there)["id"].combine_chunks() if items is None else items.ids
+        item_ids = database.arrow(there)["id"] if items is None else items.ids
         self._build("items", item_ids)
-        with database.table("item_ids", id=item_ids, number=self.rows["items"]):
+        with database.table("item_ids", {"id": item_ids, "number": self.rows["items"]}):
             known = "" if items is None else " SEMI JOIN item_ids ON i = id"
             if known:
                 left_out = before - database.count(f"cleaned{known}")
@@ -75,7 +75,7 @@ class Numbering:
             unknown = self._unknown_items(source, left_out)
             user_ids = self._user_ids(known if left_out else "", users)
             self._build("users", user_ids)
-            with database.table("user_ids", id=user_ids, number=self.rows["users"]):
+            with database.table("user_ids", {"id": user_ids, "number": self.rows["users"]}):
                 self._replace_ids(item_ids, user_ids, bool(left_out))
         return unknown
 
@@ -93,7 +93,7 @@ class Numbering:
 
     def _all_known(self, source: Source, what: str, table: OwnTable, cell: str) -> None:
         first = f"min({FILE_NUMBER}::BIGINT * {OFFSET} + {ROW}, 1), count(*)"
-        with self.database.table("of_table", id=table.ids):
+        with self.database.table("of_table", {"id": table.ids}):
             places, count = self.database.rows(
                 f"SELECT {first} FROM read ANTI JOIN of_table ON {cell} = id WHERE {WHY} IS NULL"
             )[0]
@@ -110,10 +110,10 @@ class Numbering:
 
         there = f"SELECT DISTINCT u AS id FROM cleaned{known} ORDER BY 1"
         if users is None:
-            return self.database.arrow(there)["id"].combine_chunks()
-        with self.database.table("of_table", id=users.ids):
+            return self.database.arrow(there)["id"]
+        with self.database.table("of_table", {"id": users.ids}):
             more = self.database.arrow(f"SELECT * FROM ({there}) ANTI JOIN of_table USING (id) ORDER BY 1")
-        return pyarrow.concat_arrays([users.ids, more["id"].combine_chunks()])
+        return pyarrow.concat_arrays([users.ids, more["id"]])
 
     def _build(self, what: str, ids: Any) -> None:
         self.maps[what] = IdMap.build(ids, self.folder / f"{what}.karec")
@@ -192,7 +192,7 @@ class Numbering:
         unbound = [odd[0], *odd[2:]]
         if contract.strict:
             mistakes, unbound = mistakes + odd, []
-        with told(source.files[0]), database.table("known_users", id=self.ids["users"]):
+        with database_errors(source.files[0]), database.table("known_users", {"id": self.ids["users"]}):
             database.run(
                 f"CREATE TEMP TABLE pairs AS SELECT {u} AS u, {o} AS o, {moment} AS t, "
                 f"{why_of(mistakes + unbound)} AS {WHY}, {ROW}, {FILE_NUMBER} FROM {source.name}"
@@ -205,14 +205,14 @@ class Numbering:
             f"SELECT u, o, min(t) AS t FROM pairs WHERE {WHY} IS NULL GROUP BY u, o ORDER BY u, t, o"
         )
         database.run("DROP TABLE pairs")
-        if not kept.num_rows:
+        if not len(kept["u"]):
             raise DataError(nothing_kept(f"relation {name}", source, {**bad, **left_out}))
-        again = good - kept.num_rows
+        again = good - len(kept["u"])
         left_out |= {REPEATED_PAIR: Reason(again)} if again else {}
-        checked(TableReport(what, tuple(map(str, source.files)), rows, kept.num_rows, bad, left_out))
-        others = kept["o"].combine_chunks()
+        checked(TableReport(what, tuple(map(str, source.files)), rows, len(kept["u"]), bad, left_out))
+        others = kept["o"]
         numbers = others.to_numpy() if str(others.type) == "int64" else self._others(others)
-        return self.maps["users"].numbers(kept["u"].combine_chunks()), numbers, kept["t"].to_numpy()
+        return self.maps["users"].numbers(kept["u"]), numbers, kept["t"].to_numpy()
 
     def _others(self, names: Any) -> NDArray[Any]:
         """Of creators, or of users where nobody knows creators; both give one text one number."""

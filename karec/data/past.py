@@ -20,8 +20,8 @@ from karec.catalog.relation import Relation
 from karec.catalog.schema import Meaning
 from karec.catalog.table import Table
 from karec.data.contract import Contract, Past
-from karec.data.database import Database, told
-from karec.data.files import FILE_NUMBER, ROW, Source, quoted
+from karec.data.database import Database, database_errors, quote_name
+from karec.data.files import FILE_NUMBER, ROW, Source
 from karec.data.report import TableReport
 from karec.errors import DataError
 from karec.features.table import scale_counters
@@ -88,10 +88,12 @@ def read_lists(
     """The ready-made lists; users whom the table does not name have none. DataError naming row and column."""
     _check_lists(database, source, past)
     path, columns = source.files[0], [past.shown, *past.labels.values()]
-    cells = ", ".join(f"{quoted(name)} AS c{at}" for at, name in enumerate([past.user, past.count, *columns]))
-    with told(path):
+    cells = ", ".join(
+        f"{quote_name(name)} AS c{at}" for at, name in enumerate([past.user, past.count, *columns])
+    )
+    with database_errors(path):
         table = database.arrow(f"SELECT {cells} FROM {source.name} ORDER BY {FILE_NUMBER}, {ROW}")
-    ids, counts = (table[f"c{at}"].combine_chunks() for at in range(2))
+    ids, counts = (table[f"c{at}"] for at in range(2))
     _require(path, past.user, np.asarray(ids.is_valid()), "the user is missing")
     _require(path, past.count, np.asarray(counts.is_valid()), "the number is missing")
     rows = users.lookup(_numbers(path, past.user, maps["users"], ids))
@@ -107,7 +109,7 @@ def read_lists(
     n_shown[rows] = n_known
     relations = []
     for at, name in enumerate(columns):
-        column = table[f"c{at + 2}"].combine_chunks()
+        column = table[f"c{at + 2}"]
         _require(path, name, np.asarray(column.is_valid()), "the list is missing")
         lengths = np.diff(column.offsets.to_numpy())
         values = column.flatten()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from karec.data.database import Database, told
+from karec.data.database import Database, database_errors
 from karec.data.files import FILE_NUMBER, OFFSET, ROW, Source
 from karec.data.report import SHOWN_LINES, Reason
 
@@ -31,7 +31,7 @@ def reasons(database: Database, source: Source, table: str, mistakes: Sequence[M
         f"SELECT {WHY}, {firsts} FROM {table} WHERE {WHY} IS NOT NULL GROUP BY {WHY} ORDER BY 1"
     ):
         found[mistakes[at][1]] = count, [divmod(row, OFFSET) for row in rows]
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         if source.wrong:
             for why, count, rows in database.rows(
                 f"SELECT {WHY}, {firsts} FROM {source.wrong} GROUP BY {WHY}"

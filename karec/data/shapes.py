@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 from karec.data.checks import moment_ms
 from karec.data.contract import Contract, Label
-from karec.data.database import Database
-from karec.data.files import Source, text
+from karec.data.database import Database, quote_text
+from karec.data.files import Source
 from karec.data.report import Reason
 from karec.errors import DataError
 
@@ -49,7 +49,7 @@ def make_exposures(database: Database, source: Source, contract: Contract) -> di
 def _join_actions(database: Database, source: Source, contract: Contract) -> dict[str, Reason]:
     labels = list(contract.labels.values())
     events = [label.event for label in labels]
-    view, window = text(contract.events.view), round(contract.events.window_minutes * MINUTE_MS)
+    view, window = quote_text(contract.events.view), round(contract.events.window_minutes * MINUTE_MS)
     others = _other_events(database, source, contract)
     columns = database.columns("cleaned")
     extra = [name for name in ("scene", "play_ms") if name in columns]
@@ -60,7 +60,7 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
         f"t{request}{more} FROM cleaned WHERE event = {view}"
     )
     value = ", value" if "value" in columns else ""
-    wanted = ", ".join(text(event) for event in dict.fromkeys(events))
+    wanted = ", ".join(quote_text(event) for event in dict.fromkeys(events))
     database.run(
         f"CREATE TEMP TABLE acts AS SELECT u, i, t, event{request}{value}{more} FROM cleaned WHERE event IN "
         f"({wanted}) AND event <> {view}"
@@ -68,7 +68,7 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
     database.run(f"CREATE TEMP TABLE joined AS {_by_request() if request else _by_window(window)}")
     flags = ", ".join(f"max({_happened(label)})::UTINYINT AS l{at}" for at, label in enumerate(labels))
     of_view = ", ".join(
-        f"{1 if text(event) == view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}"
+        f"{1 if quote_text(event) == view else f'coalesce(l{at}, 0)'}::UTINYINT AS l{at}"
         for at, event in enumerate(events)
     )
     merged = "".join(f", {'min' if name == 'scene' else 'max'}({name}) AS {name}" for name in extra)
@@ -84,7 +84,7 @@ def _join_actions(database: Database, source: Source, contract: Contract) -> dic
 
 def _happened(label: Label) -> str:
     """SQL of an action: it makes the label."""
-    happened = f"event = {text(label.event)}"
+    happened = f"event = {quote_text(label.event)}"
     return (
         happened if label.at_least is None else f"{happened} AND coalesce(value >= {label.at_least!r}, false)"
     )

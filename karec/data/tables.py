@@ -14,7 +14,7 @@ from karec.catalog.schema import CREATOR, SONG
 from karec.data.checks import check_mistakes, id_column, said_column
 from karec.data.columns import Become, Numbers, Wanted, become, log_becomes, vectors_become
 from karec.data.contract import Contract, Items, Rows
-from karec.data.database import Database, told
+from karec.data.database import Database, database_errors
 from karec.data.events import IdKind, number_mistakes
 from karec.data.files import FILE_NUMBER, ROW, Source
 from karec.data.kinds import Column
@@ -61,7 +61,7 @@ def read_table(
     names: dict[str, list[str]] = {}
     reports = []
     for at, each in enumerate(wanted):
-        values = found[f"c{at}"].combine_chunks()
+        values = found[f"c{at}"]
         try:
             became = become(each, values, numbers)
         except DataError as error:
@@ -74,7 +74,10 @@ def read_table(
         became = _beside(path, found["row"].to_numpy(), rows)
         made |= became.columns
         reports.append(ColumnReport(path.name, "list", became.said))
-    logs = {name: found[f"n{at}"].to_numpy().astype(np.float64) for at, name in enumerate(logged)}
+    logs = {
+        name: found[f"n{at}"].to_numpy(zero_copy_only=False).astype(np.float64)
+        for at, name in enumerate(logged)
+    }
     for name, log in table.logs.items():
         became = log_becomes(name, log, logs)
         made |= became.columns
@@ -85,10 +88,11 @@ def read_table(
     unused = [ColumnReport(name, "", "not used") for name in source.columns if name not in used]
     id_report = ColumnReport(table.id, "integer" if kind.integers else "text", "id")
     report = TableReport(
-        what, tuple(map(str, source.files)), rows, found.num_rows, bad, {SAME: Reason(same)} if same else {},
+        what, tuple(map(str, source.files)), rows, len(found["id"]), bad,
+        {SAME: Reason(same)} if same else {},
         (id_report, *reports, *unused),
     )  # fmt: skip
-    return OwnTable(found["id"].combine_chunks(), made, names, report)
+    return OwnTable(found["id"], made, names, report)
 
 
 def _wanted(database: Database, source: Source, table: Rows, what: str) -> list[Wanted]:
@@ -153,7 +157,7 @@ def _rows(
     mistakes = [*kind.mistakes(id_column, "__id"), *mistakes, ("false", f"column {table.id!r}: {TWICE}")]
     listed = "".join(f", {cell} AS {name}" for name, cell in cells.items())
     names = "".join(f", {name}" for name in cells)
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         database.run(
             f"CREATE TEMP TABLE rows_read AS SELECT __id AS id{listed}, {why_of(mistakes)} AS {WHY}, {ROW}, "
             f"{FILE_NUMBER} FROM (SELECT *, {kind.value(id_column)} AS __id FROM {source.name})"
@@ -172,9 +176,9 @@ def _rows(
     good = database.count("ranked", f"{WHY} IS NULL")
     for each in ("rows_read", "ranked"):
         database.run(f"DROP TABLE {each}")
-    if not found.num_rows:
+    if not len(found["id"]):
         raise DataError(nothing_kept(f"{kind.what}s", source, bad))
-    return found, bad, good + sum(reason.count for reason in bad.values()), good - found.num_rows
+    return found, bad, good + sum(reason.count for reason in bad.values()), good - len(found["id"])
 
 
 def _odd_cells(database: Database, source: Source, wanted: list[Wanted]) -> dict[str, Reason]:
@@ -183,7 +187,7 @@ def _odd_cells(database: Database, source: Source, wanted: list[Wanted]) -> dict
     if not conditions:
         return {}
     counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         found = zip(conditions, database.rows(f"SELECT {counts} FROM {source.name}")[0], strict=True)
     reasons_of = {}
     for name, count in found:

@@ -12,7 +12,7 @@ import numpy as np
 from karec.data.checks import check_mistakes, said_column
 from karec.data.columns import LISTED
 from karec.data.contract import Contract, Values
-from karec.data.database import Database, told
+from karec.data.database import Database, database_errors
 from karec.data.events import IdKind
 from karec.data.files import FILE_NUMBER, ROW, Source
 from karec.data.reasons import WHY, nothing_kept, reasons, why_of
@@ -70,7 +70,7 @@ def _count(
         called, joined = "__called", f" LEFT JOIN value_names ON {value} = __id"
     giver = of["user"].as_text if "user" in of else f"{FILE_NUMBER} || ' ' || {ROW}"
     cells = f"__i AS item, {value} AS value, {called} AS called, {giver} AS giver"
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         database.run(
             f"CREATE TEMP TABLE value_rows AS SELECT {cells}, {why_of(mistakes)} AS {WHY}, {ROW}, "
             f"{FILE_NUMBER} FROM (SELECT *, {kind.value(of['item'])} AS __i FROM {source.name}){joined}"
@@ -106,7 +106,7 @@ def _read_names(database: Database, name: str, source: Source, values: Values, z
         ("__nth > 1", f"column {of_id.name!r}: the value stands twice"),
     ]
     nth = f"row_number() OVER (PARTITION BY {of_id.as_text} ORDER BY {FILE_NUMBER}, {ROW}) AS __nth"
-    with told(source.files[0]):
+    with database_errors(source.files[0]):
         database.run(
             f"CREATE TEMP TABLE name_rows AS SELECT {of_id.as_text} AS __id, {of_name.as_text} AS __called, "
             f"{ROW}, {FILE_NUMBER}, {why_of(mistakes)} AS {WHY} FROM (SELECT *, {nth} FROM {source.name})"
@@ -124,12 +124,12 @@ def _read_names(database: Database, name: str, source: Source, values: Values, z
 def _add(database: Database, items: OwnTable, column: str) -> tuple[OwnTable, ColumnReport, int]:
     """(``items`` with the values of ``value_counts``, what is told of them, rows of items that are not
     there)."""
-    with database.table("item_rows", item=items.ids, row=np.arange(len(items.ids))):
+    with database.table("item_rows", {"item": items.ids, "row": np.arange(len(items.ids))}):
         unknown = database.rows(
             "SELECT coalesce(sum(n), 0)::BIGINT FROM value_counts ANTI JOIN item_rows USING (item)"
         )[0][0]
         names = [each for (each,) in database.rows("SELECT DISTINCT called FROM value_counts ORDER BY 1")]
-        with database.table("codes", called=names, code=np.arange(len(names), dtype=np.int32)):
+        with database.table("codes", {"called": names, "code": np.arange(len(names), dtype=np.int32)}):
             found = database.arrow(
                 "SELECT row, code, nth FROM (SELECT row, called, row_number() OVER (PARTITION BY item ORDER "
                 "BY n DESC, value) AS nth FROM value_counts JOIN item_rows USING (item)) JOIN codes USING "

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.data.database import Database, database_errors, quote_name, scan_sql
 from karec.errors import DataError
 from karec.screening.candidates import CELL, ID, LISTED, SONG, VECTOR, CandidateRows, VectorLength
-from karec.screening.database import Database, database_errors, quote_name, scan_sql
 from karec.screening.day_file import DayFacts, write_day
 from karec.screening.library import IDS, LISTS, ColumnType, Day
 from karec.screening.near_duplicates import near_duplicates

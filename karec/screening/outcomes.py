@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.data.database import Database, database_errors, quote_name, scan_sql
 from karec.errors import ConfigError, DataError
-from karec.screening.database import Database, database_errors, quote_name, scan_sql
 from karec.screening.library import IDS, ColumnType, Day, check_days, day_folders, merge_needs, read_day
 from karec.screening.quality import needed_columns, to_float32
 from karec.screening.rules import BlockList, rejection_reasons

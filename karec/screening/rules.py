@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from karec.data.database import Database, quote_name, quote_text
 from karec.errors import DataError
-from karec.screening.database import Database, quote_name, quote_text
 from karec.screening.library import ColumnType
 from karec.screening.settings import Condition, Rule, ScreeningSettings
 

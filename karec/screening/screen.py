@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from karec.data.database import SPILL, Database, open_database, quote_name, scan_sql
 from karec.errors import DataError
 from karec.files import remove_leftovers, write_text_aside
 from karec.screening.allocation import Allocation, allocate
-from karec.screening.database import SPILL, Database, open_database, quote_name, scan_sql
 from karec.screening.day import DayScreening, needed_columns
 from karec.screening.day_file import DayFacts, DayFile, day_digest, read_day_file
 from karec.screening.library import Day, check_days, day_folders, merge_needs, read_day, window_days
@@ -100,7 +100,7 @@ def screen(
     remove_leftovers(out / DAYS, r"[0-9-]+\.parquet")
     for spilled in out.glob(f"{SPILL}*"):  # left by a killed run
         shutil.rmtree(spilled)
-    with open_database(out) as duckdb:
+    with open_database(out, extra="screening") as duckdb:
         load_block_lists(duckdb, block_lists)
         files, redone = {}, []
         for number, day in enumerate(days, 1):

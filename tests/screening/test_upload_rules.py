@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from karec.screening.database import open_database
+from karec.data.database import open_database
 from karec.screening.rules import load_block_lists, read_block_lists, rejection_reasons
 from karec.screening.settings import read_settings
 from karec.screening.upload_rules import UploadRules

@@ -15,16 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from karec.data.database import open_database
 from karec.errors import DataError
 from karec.evaluate.tables import format_measure
 from karec.lab.report import Chart, Part, Table, lines, note, write_report
-from karec.screening.database import open_database
 from karec.screening.day_file import read_day_file
 from karec.screening.levels import LOW, to_order
 from karec.screening.outcomes import (
@@ -75,7 +74,7 @@ def judge_screening(
         )
         raise DataError(f"no day of the window{after} has outcomes in {settings.folder / learn.outcomes}")
     days, levels = [], []
-    with TemporaryDirectory(prefix="karec-screening-") as folder, open_database(Path(folder)) as duckdb:
+    with open_database(extra="screening") as duckdb:
         blocked = read_block_lists(settings, known[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
         min_long_views = popular_threshold(duckdb, learn, known, SHARE)

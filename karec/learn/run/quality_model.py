@@ -16,12 +16,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from karec.data.database import open_database
 from karec.errors import ConfigError, DataError
 from karec.evaluate.metrics.accuracy import auc
 from karec.learn.export.onnx_export import TOLERANCE, ExportError, write_onnx
 from karec.learn.run.lightgbm import lightgbm_packages, trees_to_onnx
 from karec.models.onnx_model import OnnxModel
-from karec.screening.database import open_database
 from karec.screening.outcomes import (
     LearningRows,
     Outcome,
@@ -80,7 +80,7 @@ def train_quality(
         raise DataError(f"{len(days)} days with outcomes until {learn.until}, expected at least 2")
     path = settings.folder / settings.quality.model
     n_held_out = max(round(len(days) * HELD_OUT), 1)
-    with TemporaryDirectory(prefix="karec-screening-") as folder, open_database(Path(folder)) as duckdb:
+    with open_database(extra="screening") as duckdb:
         blocked = read_block_lists(settings, days[0].uploads.column_types)
         load_block_lists(duckdb, blocked)
 
