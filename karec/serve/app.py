@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from karec.serve import happenings, known, page_files, problems, status, try_calls, wire
+from karec.serve import happenings, known, problems, status, try_calls, wire
 from karec.serve.docs_page import docs_page
 from karec.serve.gate import Gate
 from karec.serve.openapi import openapi
@@ -55,8 +55,7 @@ def build(service: Service) -> Gate:
             Route("/metrics", status.metrics),
             Route("/openapi.json", specification),
             Route("/docs", docs),
-            Route("/", page_files.first(docs)),
-            Route("/page/{name}", page_files.file),
+            Route("/", docs),
         ],
         exception_handlers={
             problems.ProblemError: problems.of_problem,
@@ -65,4 +64,4 @@ def build(service: Service) -> Gate:
         },
     )
     app.state.service = service
-    return Gate(app, lambda: service.tokens, lanes, service.metrics.replied)
+    return Gate(app, lambda: service.tokens, lanes, service.metrics.response)

@@ -6,6 +6,7 @@ Nothing of a body is read before. POST /v1/recommend is no ASGI (``karec.serve.s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -23,18 +24,18 @@ OTHER = "other"
 
 
 class Gate:
-    """ASGI. ``lanes``: where POSTs to a path run and wait. ``replied(route, status)`` is called when a reply
-    begins."""
+    """ASGI. ``lanes``: where POSTs to a path run and wait. ``response(route, status, seconds)`` is called
+    when a response begins."""
 
     def __init__(
         self,
         app: ASGIApp,
         tokens: Callable[[], Tokens],
         lanes: Mapping[str, Lane],
-        replied: Callable[[str, int], None],
+        response: Callable[[str, int, float], None],
     ) -> None:
         self._app, self._tokens = app, tokens
-        self._lanes, self._replied = lanes, replied
+        self._lanes, self._response = lanes, response
 
     def admit(self, scope: Scope) -> None:
         """ProblemError: why it is not let in. Whether a feed has a deadline is not known yet."""
@@ -46,13 +47,14 @@ class Gate:
             lane.check(unread=path == STRAIGHT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        begun, begin_s = False, time.perf_counter()
 
         async def counted(message: Message) -> None:
             nonlocal begun
             if not begun:
                 begun = True
-                self._replied(route_of(scope["path"]), message["status"])
+                seconds = time.perf_counter() - begin_s
+                self._response(route_of(scope["path"]), message["status"], seconds)
             await send(message)
 
         try:

@@ -62,5 +62,5 @@ def _record(
     told = served.live.record(taken)
     if UNWRITTEN in told.refused:  # none is in the log, and whoever sends them again may find it mended
         raise ProblemError(503, f"{UNWRITTEN}; the service's own log says why", retry_after=1)
-    service.metrics.recorded(told.events, told.refused, told.exposed)
+    service.metrics.events_recorded(told.events, told.refused)
     return wire.Recorded(told.events, {**told.refused, **elsewhere}, told.waiting)

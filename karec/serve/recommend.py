@@ -72,7 +72,7 @@ class Recommend:
     def __init__(self, service: Service, admit: Callable[[Scope], None]) -> None:
         self._service, self._admit = service, admit
         self._batches = set[asyncio.Task[None]]()
-        self.replied = service.metrics.replied
+        self.response = service.metrics.response
 
     def headed(self, call: Call) -> None:
         try:
@@ -111,7 +111,7 @@ class Recommend:
             assert error is not None
             loop.call_soon_threadsafe(self._fails, call, error)
             return
-        self._service.metrics.answered(done.feed, done.ms)
+        self._service.metrics.page_served(done.feed, done.ms / 1e3)
         loop.call_soon_threadsafe(self._answered, call, call.writes(done.json), [done])
 
     def _answered(self, call: Call, left: bytes, done: Sequence[_Done]) -> None:
@@ -139,7 +139,7 @@ class Recommend:
             self._fails(call, error)
             return
         for each in done:
-            self._service.metrics.answered(each.feed, each.ms)
+            self._service.metrics.page_served(each.feed, each.ms / 1e3)
         left = call.writes(b'{"answers":[%s]}' % b",".join([each.json for each in done]))
         self._answered(call, left, done)
 

@@ -20,6 +20,7 @@ from karec.config.open import read_identity
 from karec.config.scenes import Config
 from karec.config.serve_settings import ServeSettings
 from karec.errors import ConfigError, one_line
+from karec.online.poll import Poller
 from karec.pipeline.types import Page
 from karec.serve.admission import Lane
 from karec.serve.auth import Tokens
@@ -31,6 +32,7 @@ from karec.serve.spans import Spans
 
 HOME = "home"
 TRACE = b"traceparent"
+OBSERVE_S = 5.0
 ASIDE = 2  # threads for events, works and what is known of one user or work
 ASIDE_WAIT_MS, ASIDE_MOST = 2_000.0, 256
 
@@ -99,7 +101,7 @@ class Service:
         self.settings = start.settings(config)
         self.tokens = Tokens.read(self.settings, path.parent, start.insecure)
         threads = config.threads or threads_of(self.settings.workers)
-        self.metrics = Metrics(folder, worker, self.settings.exposure)
+        self.metrics = Metrics(folder)
         self.spans = None if self.settings.spans is None else Spans(self.settings)
         refused, told = self.metrics.refused, [board.lane(worker, name) for name in LANES]
         self.feeds = Lane(
@@ -111,6 +113,7 @@ class Service:
         self._reloading = Lock()
         self._waiting: list[str] = []
         self._watcher: Watcher | None = None
+        self._observer: Poller[Service] | None = None
 
     def load(self) -> None:
         """Opens and verifies the bundle, builds every scene and runs sampled requests. Raises why it cannot
@@ -119,9 +122,20 @@ class Service:
         first_requests(live)
         records = Config.read(self.path).live is not None
         self.served = Served(live, self.settings, self.tokens, self.metrics, records)
-        self.metrics.begin(live)
+        self._observer = Poller(self, Service._observe, OBSERVE_S, "karec-metrics")
+        self._observe()
+        self._observer.start()
         self._watcher = Watcher(self, partial(read_identity, self.path), self.settings.watch_seconds)
         self.board.enter(self.worker, READY, os.getpid())
+
+    def _observe(self) -> None:
+        served = self.served
+        if served is None:
+            return
+        try:
+            self.metrics.observe(served.live)
+        except Exception as error:  # the thread outlives whatever a bundle or a step does
+            _log.warning("%s", one_line(f"metrics are not read: {type(error).__name__}: {error}"))
 
     def tell_spans(self, answers: Sequence[tuple[Page, float]], scope: Scope) -> None:
         """After the answer to ``scope`` is written: the spans of each feed, which took so many ms, where it
@@ -173,6 +187,8 @@ class Service:
             self._watcher.stop()
         self.feeds.close()
         self.aside.close()
+        if self._observer is not None:
+            self._observer.stop()
         self.metrics.close()
         if self.spans is not None:
             self.spans.close()

@@ -40,7 +40,7 @@ async def version(call: Request) -> Response:
 
 async def metrics(call: Request) -> Response:
     service: Service = call.app.state.service
-    text = await service.aside.call(service.ready().metrics.text)
+    text = await service.aside.call(service.ready().metrics.exposition)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -65,7 +65,6 @@ def _status(service: Service, served: Served) -> dict[str, Any]:
         "admission": service.board.admission(),
         "events": {"kept": served.records, "counts": dict(served.live.event_counts)},
         "page": served.settings.shows_page,
-        **served.metrics.status(),
     }
 
 

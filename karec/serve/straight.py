@@ -69,7 +69,7 @@ class Call(RequestResponseCycle):
 
     def writes(self, json: bytes) -> bytes:
         """Writes the answer as far as that goes at once; what is left, for ``answered``. By one thread."""
-        self.straight.replied(STRAIGHT, 200)
+        self.straight.response(STRAIGHT, 200, time.perf_counter() - self.begun)
         answer = b"%s%s%s" % (_JSON % len(json), self._end(), json)
         return answer if self.outlet is None else self.outlet.write(answer)
 
@@ -96,7 +96,7 @@ class Call(RequestResponseCycle):
         told = problem.response()
         lines = [name + b": " + value + b"\r\n" for name, value in told.raw_headers if name != b"connection"]
         if not self.disconnected and not self.response_complete:
-            self.straight.replied(STRAIGHT, told.status_code)
+            self.straight.response(STRAIGHT, told.status_code, time.perf_counter() - self.begun)
             self.answered(STATUS_LINE[told.status_code] + b"".join(lines) + self._end() + bytes(told.body))
 
     def _end(self) -> bytes:
@@ -116,5 +116,5 @@ class Straight(Protocol):
     def came(self, call: Call) -> None:
         """Its body is there."""
 
-    def replied(self, route: str, status: int) -> None:
+    def response(self, route: str, status: int, seconds: float) -> None:
         """It is answered. Any thread says so."""

@@ -34,7 +34,7 @@ from karec.serve import worker
 from karec.serve.auth import Tokens
 from karec.serve.board import ABSENT, READY, Board
 from karec.serve.dealing import Dealing
-from karec.serve.metrics.folder import metrics_folder
+from karec.serve.metrics import metrics_folder
 from karec.serve.preloading import preloaded
 from karec.serve.service import Start, settings_of
 

@@ -98,7 +98,7 @@ def test_sdist_builds_without_the_tree(tree, python, tmp_path):
     inside = run(python, "-m", "zipfile", "-l", wheel, cwd=tmp_path)
     assert "karec/config/templates/home.toml" in inside
     assert "karec/data/presets/kuairand.toml" in inside
-    assert "karec/serve/page/index.html" in inside and "karec/serve/page/main.js" in inside
+    assert "karec/serve/page/index.html" in inside
     assert (
         "karec/py.typed" in inside and "karec/kernels/merge.pyi" in inside and "karec/_native.pyi" in inside
     )

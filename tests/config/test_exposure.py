@@ -8,8 +8,7 @@ from karec.config.check import config_mistakes
 from karec.config.host_stage import export_stage
 from karec.errors import ConfigError
 from karec.pipeline.types import Request
-from karec.serve.metrics.counted import Counted
-from karec.serve.metrics.standing import Standing
+from karec.serve.metrics import Metrics
 from karec.times import HOUR_MS
 
 HOME = """
@@ -48,15 +47,19 @@ def test_scene_with_a_table_exposure_counts_its_pages(write_config):
         assert set(step.notes["dual_variables"]) == {"song_id 50", "younger than 4 h"}
 
 
-def test_metrics_report_shares_dual_variables_and_unmet_targets(write_config):
+def test_metrics_report_shares_dual_variables_and_unmet_targets(write_config, tmp_path):
     path = write_config(HOME + TABLE.replace('"50" = 0.5', '"50" = 0.5, "777" = 0.1'))
     with open_hot_swap(path, None) as live:
         live.run(Request(1, 4, time_ms=1_000 * HOUR_MS))
-        readings = Standing(live, "1").readings(Counted())
-        targets = live.cascades["home"].exposure.snapshot()["targets"]
-        assert set(readings["karec_exposure_price"]) == {("home", target["name"]) for target in targets}
-        assert readings["karec_exposure_share"].keys() == readings["karec_exposure_price"].keys()
-        assert readings["karec_exposure_unmet"] == {("home", "song_id 777"): 1}
+        metrics = Metrics(tmp_path)
+        metrics.observe(live)
+        lines = metrics.exposition().decode().splitlines()
+        for target in live.cascades["home"].exposure.snapshot()["targets"]:
+            labels = f'{{scene="home",target="{target["name"]}"}}'
+            assert f"karec_exposure_fraction{labels} {float(target['share'])}" in lines
+            assert f"karec_exposure_dual_variable{labels} {float(target['price'])}" in lines
+        unmet = [line for line in lines if line.startswith("karec_exposure_unmet{")]
+        assert unmet == ['karec_exposure_unmet{constraint="song_id 777",scene="home"} 1.0']
 
 
 def test_scene_without_a_table_exposure_has_no_exposure_steps(write_config):

@@ -149,7 +149,7 @@ def test_a_batch_whose_client_has_left_ends_before_its_next_request(tmp_path):
         service.until(lambda: inside(service)["inside"] == 0)
         assert inside(service)["counts"]["answered"] < 1000
         assert service.ask(USER)["items"]
-        assert 'karec_refused_total{reason="client left"} 1.0' in service.client.get("/metrics").text
+        assert 'karec_refusals_total{reason="client left"} 1.0' in service.client.get("/metrics").text
 
 
 def inside(service):

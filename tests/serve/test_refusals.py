@@ -84,7 +84,7 @@ def test_a_request_whose_deadline_passes_before_it_runs_is_refused_and_counted(s
     answer = service.post("/v1/recommend", {"user": 1, "deadline_ms": 1e-6})
     assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
     assert "deadline passed" in answer.json()["detail"]
-    line = 'karec_refused_total{reason="deadline passed"}'
+    line = 'karec_refusals_total{reason="deadline passed"}'
     service.until(lambda: line in service.client.get("/metrics").text)
 
 

@@ -1,0 +1,202 @@
+"""Metrics of workers: sums over processes, killed workers, names, and the rules and panels that use them."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from counting_worker import run_worker
+from living_scenes import TEXT, begun_in
+from prometheus_client.parser import text_string_to_metric_families
+
+import karec
+from karec.config import open_hot_swap
+from karec.pipeline.trace import FallbackReason, Shortfall, StepTrace, Trace
+from karec.serve.metrics import SHARED_MEMORY, Metrics, metrics_folder
+
+HOME = (("scene", "home"),)
+
+
+def samples(metrics, name):
+    """Returns {labels: value} of the samples with this name."""
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    return {
+        tuple(sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+@pytest.fixture
+def config(tmp_path, platform):
+    return begun_in(tmp_path, platform)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "metrics"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def workers(folder, config):
+    """Starts a worker that serves ``n`` pages; returns its process, its pid and its pipe."""
+    started = []
+
+    def start(n):
+        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+        arguments = (folder, config, n, theirs)
+        process = multiprocessing.get_context("spawn").Process(target=run_worker, args=arguments)
+        process.start()
+        started.append(process)
+        assert ours.poll(60)
+        return process, ours.recv(), ours
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def test_exposition_sums_all_workers_and_keeps_counts_of_a_killed_one(folder, workers):
+    process, pid, _ = workers(3)
+    workers(5)
+    metrics = Metrics(folder)
+    metrics.response("/v1/recommend", 200, 0.02)
+    assert samples(metrics, "karec_page_seconds_count") == {HOME: 8}
+    assert samples(metrics, "karec_refusals_total") == {(("reason", "too many"),): 2}
+    assert samples(metrics, "karec_requests_in_flight") == {(("route", "/v1/recommend"),): 2}
+    assert samples(metrics, "karec_workers") == {(): 3}
+    os.kill(pid, signal.SIGKILL)
+    process.join()
+    for _ in range(2):  # its counts are merged once
+        assert samples(metrics, "karec_page_seconds_count") == {HOME: 8}
+        (responses,) = samples(metrics, "karec_response_seconds_count").values()
+        assert responses == 9
+        assert samples(metrics, "karec_requests_in_flight") == {(("route", "/v1/recommend"),): 1}
+        assert samples(metrics, "karec_workers") == {(): 2}
+        assert samples(metrics, "karec_worker_deaths_total") == {(): 1}
+        assert (("pid", str(pid)),) not in samples(metrics, "karec_worker_proportional_bytes")
+    assert samples(metrics, "karec_worker_starts_total") == {(): 3}
+    metrics.worker_died(pid)
+    assert samples(metrics, "karec_worker_deaths_total") == {(): 1}
+
+
+def test_files_of_ended_workers_are_merged_into_one_per_type(folder, workers):
+    metrics = Metrics(folder)
+    n_files = []
+    for n_ended in range(1, 4):
+        process, pid, pipe = workers(1)
+        if n_ended == 2:
+            pipe.send("close")
+        else:
+            os.kill(pid, signal.SIGKILL)
+        process.join()
+        assert samples(metrics, "karec_page_seconds_count") == {HOME: n_ended}
+        n_files.append(len(list(folder.glob("*.db"))))
+    assert len(set(n_files)) == 1
+    # a worker that closed is not a death
+    assert samples(metrics, "karec_worker_deaths_total") == {(): 2}
+
+
+def test_file_of_a_worker_killed_while_it_made_it_is_skipped(folder, caplog):
+    metrics = Metrics(folder)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (folder / f"counter_{ended.pid}.db").touch()
+    assert samples(metrics, "karec_worker_starts_total") == {(): 1}
+    assert "counts of a worker are lost" in caplog.text
+    assert not (folder / f"counter_{ended.pid}.db").exists()
+
+
+def test_page_counts_steps_fallbacks_and_degradations(folder):
+    reason = FallbackReason("rank", 2.0, 8.0)
+    steps = (
+        StepTrace("recall", "popular", "source", -1, 8, 0.5, failure="late"),
+        StepTrace("rank", "as_city", "filter", 6, 5, 0.5, fallback=reason),
+        StepTrace("rank", "top_k", "selector", 5, 3, 4.0, fallback=reason),
+    )
+    page = SimpleNamespace(
+        request=karec.Request(1, scene="home"),
+        trace=Trace(steps),
+        degraded=("rank: fallback", "recall.popular"),
+        shortfall=Shortfall(10, 3, "rank.top_k", "selected", ""),
+        is_cold_start=True,
+    )
+    metrics = Metrics(folder)
+    metrics.page_served(page, 0.005)
+
+    def of_step(stage, step):
+        return (("scene", "home"), ("stage", stage), ("step", step))
+
+    assert samples(metrics, "karec_step_input_items_total")[of_step("recall", "popular")] == 0
+    assert samples(metrics, "karec_step_output_items_total")[of_step("rank", "as_city")] == 5
+    assert samples(metrics, "karec_step_seconds_sum")[of_step("rank", "top_k")] == 0.004
+    assert samples(metrics, "karec_step_failures_total") == {of_step("recall", "popular"): 1}
+    assert samples(metrics, "karec_step_fallbacks_total") == {(("scene", "home"), ("stage", "rank")): 1}
+    assert len(samples(metrics, "karec_page_degradations_total")) == 2
+    for name in ("degraded", "underfilled", "cold_start"):
+        assert samples(metrics, f"karec_pages_{name}_total") == {HOME: 1}
+
+
+def test_observe_counts_swaps_and_side_effects_of_replaced_versions(folder, config):
+    metrics = Metrics(folder)
+    with open_hot_swap(config, None) as hot_swap:
+        for n_requests, recall in ((3, 8), (2, 7), (4, 6)):
+            for _ in range(n_requests):
+                hot_swap.run(karec.Request(1, k=3))
+            config.write_text(TEXT.replace("recall = 8", f"recall = {recall}"))
+            hot_swap.reload()
+            metrics.observe(hot_swap)
+        config.write_text("bundle = ")
+        with pytest.raises(karec.KarecError):
+            hot_swap.reload()
+        metrics.observe(hot_swap)
+        metrics.observe(hot_swap)
+    key = (("scene", "home"), ("side_effect", "Told"))
+    assert samples(metrics, "karec_side_effect_pages_total")[key] == 9
+    swaps = samples(metrics, "karec_bundle_swaps_total")
+    assert swaps == {(("result", "done"),): 2, (("result", "refused"),): 1}
+    bundle = (("bundle", "v0000000007"), ("model_version", "7"))
+    assert samples(metrics, "karec_bundle_workers") == {bundle: 1}
+
+
+def test_bundle_that_is_replaced_has_no_workers(folder, config, platform):
+    from living_scenes import publish_works
+
+    metrics = Metrics(folder)
+    with open_hot_swap(config, None) as hot_swap:
+        metrics.observe(hot_swap)
+        publish_works(config.parent / "bundles", platform, 8)
+        assert hot_swap.reload()
+        metrics.observe(hot_swap)
+    n_workers = {dict(key)["bundle"]: n for key, n in samples(metrics, "karec_bundle_workers").items()}
+    assert n_workers == {"v0000000007": 0, "v0000000008": 1}
+
+
+def test_folder_is_removed_at_the_end_and_after_a_kill_by_the_next_service():
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = SHARED_MEMORY / f"karec-metrics-{ended.pid}-test"
+    left.mkdir()
+    with metrics_folder() as folder, metrics_folder() as other:
+        assert folder.is_dir() and other.is_dir() and folder != other
+        assert not left.exists() and os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(other)
+    assert not folder.exists() and not other.exists()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_accepts_the_exposition(folder, workers):
+    workers(2)
+    metrics = Metrics(folder)
+    metrics.events_recorded(3, {"no user": 1})
+    metrics.queue_wait("events", 0.001)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
