@@ -1,22 +1,34 @@
 """Metrics of workers: sums over processes, killed workers, names, and the rules and panels that use them."""
 
+import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from counting_worker import run_worker
-from living_scenes import TEXT, begun_in
+from living_scenes import TEXT, begun_in, publish_works
 from prometheus_client.parser import text_string_to_metric_families
 
 import karec
+from karec.aggregates.events import COLUMNS, Events
 from karec.config import open_hot_swap
+from karec.evaluate.metrics.diversity import gini
 from karec.pipeline.trace import FallbackReason, Shortfall, StepTrace, Trace
-from karec.serve.metrics import SHARED_MEMORY, Metrics, metrics_folder
+from karec.serve.metrics import COUNTERS, GAUGES, HISTOGRAMS, SHARED_MEMORY, Metrics, metrics_folder
 
+ROOT = Path(__file__).parents[2]
 HOME = (("scene", "home"),)
 
 
@@ -167,8 +179,6 @@ def test_observe_counts_swaps_and_side_effects_of_replaced_versions(folder, conf
 
 
 def test_bundle_that_is_replaced_has_no_workers(folder, config, platform):
-    from living_scenes import publish_works
-
     metrics = Metrics(folder)
     with open_hot_swap(config, None) as hot_swap:
         metrics.observe(hot_swap)
@@ -200,3 +210,72 @@ def test_promtool_accepts_the_exposition(folder, workers):
         ["promtool", "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def queries():
+    """Returns the PromQL expressions of the dashboard and of the alert rules."""
+    dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
+    rules = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text())["groups"][0]["rules"]
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    return [*panels, *(rule["expr"] for rule in rules)]
+
+
+def labels_by_sample():
+    """Returns {name of a sample: its labels} of every metric."""
+    histograms = {
+        f"{name}_{end}": (*labels, "le")
+        for name, (_, _, labels) in HISTOGRAMS.items()
+        for end in ("bucket", "count", "sum")
+    }
+    gauges = {name: (*labels, "pid") for name, (_, _, labels) in GAUGES.items()}
+    return {f"{name}_total": labels for name, (_, labels) in COUNTERS.items()} | gauges | histograms
+
+
+def test_exposition_has_every_metric_of_dashboard_and_alerts(folder, workers):
+    workers(1)
+    exposition = Metrics(folder).exposition().decode()
+    described = set(re.findall(r"# TYPE (\w+) ", exposition))
+    used = set(re.findall(r"karec_\w+", " ".join(queries())))
+    assert len(used) > 30 and used <= labels_by_sample().keys(), used - labels_by_sample().keys()
+    for metric in (*(f"{name}_total" for name in COUNTERS), *GAUGES, *HISTOGRAMS):
+        assert any(name.startswith(metric) for name in used), f"{metric} is in no panel and no alert"
+    # what the worker did is described: pages, steps, responses, bundle, memory
+    assert {"karec_page_seconds", "karec_step_seconds", "karec_response_seconds"} <= described
+    assert {"karec_bundle_workers", "karec_worker_proportional_bytes", "karec_workers"} <= described
+
+
+def test_queries_group_by_labels_of_their_metric():
+    grouped = [match for query in queries() for match in re.findall(r"by \(([^)]*)\) \((.*)", query)]
+    assert len(grouped) > 20
+    for names, rest in grouped:
+        metric = re.search(r"karec_\w+", rest).group()
+        assert set(names.split(", ")) <= {*labels_by_sample()[metric], "instance"}, (names, metric)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_accepts_the_alert_rules():
+    subprocess.run(["promtool", "check", "rules", "--lint-fatal", ROOT / "deploy" / "alerts.yml"], check=True)
+
+
+def test_documented_query_returns_gini_and_reach_of_creators(tmp_path):
+    now_ms = int(time.time() * 1e3)
+    times_ms = [now_ms - 3_600_000] * 5 + [now_ms - 90_000_000, now_ms - 3_600_000]
+    n = len(times_ms)
+    kinds = np.array([0] * 6 + [1])  # the last one is a label, the one before is of the day before
+    items = [10, 10, 10, 11, 20, 30, 30]
+    events = Events.from_columns(
+        kinds, time_ms=times_ms, source=1, number=np.arange(n), user_id=7, item_id=items
+    )
+    (tmp_path / "events").mkdir()
+    table = pa.table({name: getattr(events, name) for name in COLUMNS})
+    pq.write_table(table, tmp_path / "events" / "day.parquet")
+    creators = {10: 1, 11: 1, 20: 2, 30: 3, 40: 4}
+    pq.write_table(
+        pa.table({"item_id": [*creators], "creator_id": [*creators.values()]}), tmp_path / "items.parquet"
+    )
+    text = (ROOT / "docs" / "howto-metrics.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    query = query.replace("'events/", f"'{tmp_path}/events/").replace("'items.", f"'{tmp_path}/items.")
+    n_creators, n_shown, reach, found = duckdb.sql(query).fetchall()[0]
+    assert (n_creators, n_shown, reach) == (4, 2, 0.5)
+    assert found == pytest.approx(gini(np.array([4, 1, 0, 0])))
