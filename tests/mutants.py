@@ -111,7 +111,7 @@ def extend_mutmut(most_s: float) -> None:
             if not mutant_name.startswith("karec.bundle."):
                 # A replay takes a second, and is the same for each mutant of another package. Imported by the
                 # tests alone.
-                sys.modules["karec.bundle.bundle"].replay_once = lambda folder, manifest: None  # type: ignore[attr-defined]
+                sys.modules["karec.bundle.bundle"].run_smoke_once = lambda folder, manifest: None  # type: ignore[attr-defined]
             spent = accumulate(seconds[test] for test in ordered)
             ordered = [
                 test for test, until in zip(ordered, spent, strict=True) if until <= most_s

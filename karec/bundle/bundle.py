@@ -14,9 +14,9 @@ from karec.bundle.in_use import InUse
 from karec.bundle.item_types import ItemTypeBundle, item_type_names, open_items
 from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
 from karec.bundle.publish import CURRENT
-from karec.bundle.replay_process import replay_once, verify_in_child
-from karec.bundle.signing import check_signature
+from karec.bundle.smoke import run_smoke, run_smoke_once
 from karec.bundle.vector_spaces import PRERANK, RECALL, Space, check_version
+from karec.bundle.verify import check_contents, check_signature
 from karec.catalog.once import Once
 from karec.errors import BundleError, IndexFormatError
 
@@ -55,9 +55,9 @@ class Bundle:
         Publishers do not remove a bundle that is open (karec/bundle/in_use.py).
 
         Args:
-            verify: compares the SHA-256 of every file (about 1 GB/s), checks the files' contents and their
-                relations without loading a model (``karec.bundle.structure``), and replays a few requests in
-                a child process (``karec.bundle.replay``), once a process for one content.
+            verify: compares the SHA-256 of every file (about 1 GB/s), checks the contents of files
+                (``karec.bundle.verify``), and runs each model in a child process with limits
+                (``karec.bundle.smoke``), once a process for one content. No model is loaded before.
             public_key: the PEM file of the ed25519 key for which the manifest must be signed. Needs
                 ``verify``.
             in_child: the child process does all of the verification, so that requests of this process are not
@@ -75,19 +75,17 @@ class Bundle:
     @classmethod
     def _open(cls, folder: Path, verify: bool, public_key: str | Path | None, in_child: bool) -> Bundle:
         in_use = InUse(folder)
-        text = manifest_text(folder)  # read once: the signed bytes are the ones that are parsed and replayed
+        text = manifest_text(folder)  # read once: the signed bytes are the ones that are parsed
         if public_key is not None:
             check_signature(folder, text, Path(public_key))
         manifest = manifest_of(folder, text)
         bundle = cls(folder, manifest["model_version"], manifest["facts"], in_use)
         if verify and in_child:
-            verify_in_child(folder, text)
+            run_smoke(folder, manifest=text)
         elif verify:
-            from karec.bundle.structure import check_structure
-
             check_files(folder, manifest["files"])
-            check_structure(bundle, manifest["files"].keys())
-            replay_once(folder, text)
+            check_contents(bundle)
+            run_smoke_once(folder, text)
         return bundle
 
     @classmethod

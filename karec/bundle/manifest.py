@@ -15,7 +15,7 @@ from karec.files import parse_json, read_bytes
 FORMAT = 1
 MANIFEST = "manifest.json"
 MAX_BYTES = 1 << 20  # of a manifest; enough for seven thousand files
-SIGNATURE = "manifest.sig"  # optional: ``karec.bundle.signing``
+SIGNATURE = "manifest.sig"  # optional: ``karec.bundle.verify``
 MAX_DEPTH = 64  # nested folders
 
 

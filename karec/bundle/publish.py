@@ -20,7 +20,7 @@ from karec import _native
 from karec.bundle.in_use import lock_exclusively
 from karec.bundle.manifest import FORMAT, MANIFEST, SIGNATURE, fingerprint, manifest_of, manifest_text
 from karec.bundle.sealed_text import format_line, seal_lines
-from karec.bundle.signing import read_signing_key
+from karec.bundle.verify import load_key
 from karec.errors import BundleError
 from karec.files import ASIDE, folder_aside, link_aside, remove_folder
 
@@ -57,7 +57,7 @@ def publish_folder(
     """
     if keep is not None and keep < 1:
         raise ValueError(f"keep is {keep}, expected at least 1")
-    key = None if signing_key is None else read_signing_key(signing_key)
+    key = None if signing_key is None else load_key(signing_key, "private")
     final = root / f"v{model_version:010d}"
     with _lock_publishing(root, f"{final} was not published"):
         if os.path.lexists(final):

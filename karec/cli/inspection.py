@@ -14,8 +14,8 @@ from karec.bundle import Bundle
 from karec.bundle.manifest import MANIFEST
 from karec.bundle.publish import CURRENT
 from karec.bundle.sealed_text import read_kind, read_lines
-from karec.bundle.structure import SNAPSHOT
 from karec.bundle.vector_spaces import PRERANK, RECALL
+from karec.bundle.verify import SNAPSHOT
 from karec.cli.tables import facts_table, text_table
 from karec.config.host_stage import KIND as STAGE_KIND
 from karec.config.scenes import Config

@@ -233,7 +233,7 @@ def _published(arguments: argparse.Namespace, data: Loaded, resume: bool, progre
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """What is wrong by the options alone is refused before anything is read or trained."""
-    from karec.bundle.signing import read_signing_key
+    from karec.bundle.verify import load_key
     from karec.refresh.next_version import open_refreshed_bundle
 
     if arguments.log is None and (arguments.run_folder is not None or arguments.log_version is not None):
@@ -259,7 +259,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if arguments.rolling:
         open_refreshed_bundle(arguments.out / "bundles")
     if arguments.signing_key is not None:
-        read_signing_key(arguments.signing_key)
+        load_key(arguments.signing_key, "private")
 
 
 def _event_log(path: Path) -> Path:

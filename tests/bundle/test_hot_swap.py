@@ -147,7 +147,7 @@ def test_reload_refuses_model_that_ends_its_process(live, publish_next):
     publish_next(8, damage=crash)
     with pytest.raises(
         BundleError,
-        match=r"user_tower\.onnx ends the process in a replayed request by "
+        match=r"user_tower\.onnx ends the process in a smoke run by "
         r"SIGFPE",
     ):
         live.reload()

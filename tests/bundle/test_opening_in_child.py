@@ -5,7 +5,7 @@ from small_bundle import publish_small_bundle
 
 from karec.bundle import Bundle
 from karec.bundle.manifest import manifest_text
-from karec.bundle.replay_process import verify_in_child
+from karec.bundle.smoke import run_smoke
 from karec.errors import BundleError
 
 
@@ -38,6 +38,6 @@ def test_open_in_child_raises_the_error_of_this_process(folder, damage):
     assert str(refused_in_child.value) == str(here.value)
 
 
-def test_verify_in_child_uses_the_manifest_of_its_parent(folder):
+def test_child_verifies_the_manifest_of_its_parent(folder):
     with pytest.raises(BundleError, match=r"manifest\.json has changed while the bundle was opened"):
-        verify_in_child(folder, manifest_text(folder) + b" ")
+        run_smoke(folder, manifest=manifest_text(folder) + b" ")

@@ -62,7 +62,9 @@ DAMAGES = {
     "an index that is none": rewritten(RECALL, lambda whole: b"\1" * len(whole), RECALL),
     "a vector with NaN": rewritten(RECALL, vectors(np.nan), "is not finite"),
     "an index of another version": Damage(index_of(version=3), RECALL, "of model version 3, its bundle of 1"),
-    "an index of another width": Damage(index_of(dim=7), ITEM, "vectors of 6 numbers, recall.karec has 7"),
+    "an index of another width": Damage(
+        index_of(dim=7), ITEM, r"item_vector is float32 \(17, 6\), expected float32 \(17, 7\)"
+    ),
     "a work that the item index lacks": Damage(index_of(shift=2**40), RECALL, "index.karec has no work"),
     "no user tower": Damage(
         lambda folder: (folder / USER).unlink(), RECALL, "recall_user_tower.onnx is missing"

@@ -1,0 +1,231 @@
+"""Smoke run of a bundle, in a process of its own: ``python -m karec.bundle.smoke_child FOLDER``.
+
+A model is a program from outside: only running it shows whether it ends, fits in memory and gives what
+serving reads. As far as the bundle has the parts, the run computes:
+
+    encoder.npz, snapshot   inputs of a few users: the longest and the shortest history, and an unknown user
+    user_tower….onnx        each of them → user_vector (1, D) float32
+    item_tower.onnx         a few items, one of them unknown → item_vector (N, D) float32
+    ranker.onnx             these items for each user → logits (N, tasks) float32
+    index.karec             D is its width; the 10 nearest items of a user vector
+    recall.karec            the same with its own towers
+
+Outputs must be finite. Without an encoder or a snapshot the host makes the inputs: models then run once, with
+1 for each number and 0 for each code.
+
+The kernel holds the limits: RLIMIT_CPU, and RLIMIT_DATA for what is allocated after the imports. The address
+space has no limit, since mapped files and what ONNX Runtime only reserves take no memory. The process opens
+no connection and writes no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.bundle.bundle import Bundle
+from karec.bundle.manifest import MANIFEST, check_files, manifest_of, manifest_text
+from karec.bundle.smoke import Limits
+from karec.bundle.vector_spaces import SPACES, Space, check_version
+from karec.bundle.verify import ENCODER, SNAPSHOT, check_contents
+from karec.errors import BundleError, one_line
+from karec.features.user_vectors import VECTOR
+from karec.models.onnx_model import OnnxModel
+from karec.models.trees import trees_path
+
+N_ITEMS = 16
+N_NEAREST = 10
+NICENESS = 10  # other processes answer requests meanwhile; lower, a busy machine would let the child starve
+RANKER = "ranker.onnx"
+Inputs = Mapping[str, NDArray[Any]]
+
+
+def run_models(bundle: Bundle, report_part: Callable[[str], None]) -> None:
+    """Runs every model of ``bundle`` as serving does. Raises BundleError, or whatever a damaged part
+    raises."""
+    users: list[Inputs] = []
+    items: Inputs | None = None
+    if (bundle.path / ENCODER).exists() and (bundle.path / SNAPSHOT).exists():
+        report_part(ENCODER)
+        users, items = _encode_sample(bundle)
+    for space in SPACES:
+        _run_towers(bundle, space, users, items, report_part)
+    if (bundle.path / RANKER).exists():
+        report_part(RANKER)
+        ranker = _open_model(bundle, RANKER)
+        pairs = [_pair(bundle, ranker, user, items) for user in users] if items is not None else []
+        for inputs in pairs or [_make_example(ranker)]:
+            _run(ranker, "logits", inputs, len(ranker.tasks))
+
+
+def _encode_sample(bundle: Bundle) -> tuple[list[Inputs], Inputs]:
+    """Returns inputs of at most four users in two scenes, and the inputs of some items, the first unknown."""
+    snapshot = bundle.snapshot
+    ids = np.asarray(snapshot.users.ids)
+    history = snapshot.relations.get("history")
+    if len(ids):
+        lengths = np.zeros(len(ids), np.int64) if history is None else np.diff(history.indptr)
+        ids = ids[np.unique([int(lengths.argmax()), int(lengths.argmin()), len(ids) - 1])]
+    unknown = next(user for user in count(-1, -1) if snapshot.users.row(user) < 0)
+    users = [
+        bundle.encoder.encode_user(snapshot, user, snapshot.time_ms, scene)
+        for user in (*ids.tolist(), unknown)
+        for scene in range(-1, min(snapshot.n_scenes, 1))  # an unknown scene, and the first
+    ]
+    rows = np.arange(-1, min(len(snapshot.works), N_ITEMS))
+    return list(users), bundle.encoder.encode_items(snapshot, rows, snapshot.time_ms)
+
+
+def _run_towers(
+    bundle: Bundle,
+    space: Space,
+    users: list[Inputs],
+    items: Inputs | None,
+    report_part: Callable[[str], None],
+) -> None:
+    names = {path.name for path in bundle.path.iterdir()}
+    index = None
+    if space.index in names:
+        report_part(space.index)
+        index = bundle.index_of(space)
+    width = None if index is None else index.dim
+    vectors = {}
+    for name in (space.item, space.own, *space.others_of(names)):
+        if name not in names:
+            continue
+        report_part(name)
+        tower = _open_model(bundle, name)
+        if name == space.item:
+            width = _run(tower, "item_vector", items or _make_example(tower), width).shape[1]
+            continue
+        for inputs in users or [_make_example(tower)]:
+            (vectors[tower.model_version],) = _run(tower, VECTOR, inputs, width)
+        width = len(vectors[tower.model_version])
+    if index is None or not vectors:
+        return
+    report_part(space.index)
+    queries = {version: vectors[version] for version in index.model_versions if version in vectors}
+    if not np.isfinite(index.search(queries or vectors, N_NEAREST).scores).all():
+        raise BundleError(f"{bundle.path / space.index}: a score is not finite in a smoke run")
+
+
+def _open_model(bundle: Bundle, name: str) -> OnnxModel:
+    model = OnnxModel(bundle.path / name)
+    check_version(model.path, model.model_version, bundle.model_version)
+    if trees_path(model.path).exists() and not model.trees:
+        raise BundleError(f"{trees_path(model.path)} was made from another file than {name}")
+    return model
+
+
+def _pair(bundle: Bundle, ranker: OnnxModel, user: Inputs, items: Inputs) -> Inputs:
+    """Returns what the step ``ranker`` gives ``ranker``."""
+    inputs = {**items, **bundle.encoder.encode_crosses(user, items)}
+    if "dense" in ranker.inputs:
+        inputs["dense"] = bundle.encoder.dense({**user, **inputs})
+    return {**user, **inputs}
+
+
+def _make_example(model: OnnxModel) -> Inputs:
+    """Returns one row of each input of ``model``: 1 for numbers, 0 for codes."""
+    inputs = {}
+    for name, port in model.input_ports.items():
+        dtype = np.dtype("str" if port.dtype == "string" else port.dtype)
+        shape = [1 if size is None else size for size in port.shape or ()]
+        inputs[name] = np.full(shape, 0 if dtype.kind in "iu" else 1, dtype)
+    return inputs
+
+
+def _run(model: OnnxModel, output: str, inputs: Inputs, width: int | None) -> NDArray[Any]:
+    """Returns ``output`` of ``model``: (N, width) float32, finite. N: rows of the longest input."""
+    (values,) = model.run(inputs, output)
+    n_rows = max((len(inputs[name]) for name in model.inputs), default=1)
+    shape = (n_rows, width if width is not None or values.ndim != 2 else values.shape[1])
+    if values.dtype != np.float32 or values.shape != shape:
+        raise BundleError(
+            f"{model.path}: {output} is {values.dtype} {values.shape}, expected float32 {shape}"
+        )
+    if not np.isfinite(values).all():
+        raise BundleError(f"{model.path}: {output} is not finite in a smoke run")
+    return np.asarray(values)
+
+
+def _verify(bundle: Bundle, digest: str) -> None:
+    """Verifies files and contents. ``digest``: SHA-256 of the manifest that the parent read."""
+    text = manifest_text(bundle.path)
+    if hashlib.sha256(text).hexdigest() != digest:
+        raise BundleError(f"{bundle.path / MANIFEST} has changed while the bundle was opened")
+    check_files(bundle.path, manifest_of(bundle.path, text)["files"])
+    check_contents(bundle)
+
+
+def _set_limits(limits: Limits) -> None:
+    """Limits what this process takes from here on, and prevents core files. Too much processor time:
+    SIGXCPU."""
+    with open("/proc/self/status") as file:
+        (used_bytes,) = [int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:")]
+    used_seconds = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    for kind, value in (
+        (resource.RLIMIT_DATA, used_bytes + limits.memory_bytes),
+        (resource.RLIMIT_CPU, math.ceil(used_seconds + limits.cpu_seconds)),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def main(arguments: list[str]) -> int:
+    """``FOLDER [SECONDS BYTES [SHA256]]``: the smoke run within the limits. Returns 0, or 1 if it is refused.
+
+    With the SHA-256 of its manifest, the bundle is verified first, as ``Bundle.open`` does. Lines on the
+    standard output: "ready", "part NAME" as a part begins, then "done" or "refused MESSAGE".
+    """
+    folder = Path(arguments[0]).resolve()
+    limits = (
+        Limits(float(arguments[1]), int(arguments[2])) if len(arguments) > 1 else Limits.from_folder(folder)
+    )
+    output = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is not a report
+    part = ""
+
+    def report(line: str) -> None:
+        os.write(output, f"{one_line(line)}\n".encode(errors="replace"))
+
+    def report_part(name: str) -> None:
+        nonlocal part
+        part = name
+        report(f"part {name}")
+
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the parent ignores or blocks
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    if len(arguments) > 3:
+        os.nice(NICENESS)
+    _set_limits(limits)
+    report("ready")
+    try:
+        bundle = Bundle.open(folder, verify=False)
+        if len(arguments) > 3:
+            _verify(bundle, arguments[3])
+        run_models(bundle, report_part)
+    except BundleError as error:
+        report(f"refused {error}")
+        return 1
+    except Exception as error:  # a damaged part may raise anything
+        report(f"refused {folder / part} fails in a smoke run: {type(error).__name__}: {error}")
+        return 1
+    report("done")
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:]))  # what a model leaves behind is not torn down
