@@ -46,6 +46,7 @@ KINDS = (
 EXPOSURE, LABEL, PLAY, FOLLOW, UNFOLLOW, UPLOAD, DELETE, EDIT, BLOCK, SEARCH, UNBLOCK, ADJUST = range(
     len(KINDS)
 )
+LIFECYCLE_KINDS = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST)
 NONE = -1  # no user, item, creator, scene, position or play_ms
 AHEAD_MS = 300_000  # limit for clocks of devices that are ahead of the writer's clock
 LONGEST_PLAY_MS = DAY_MS

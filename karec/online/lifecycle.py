@@ -25,12 +25,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from karec.aggregates.events import ADJUST, BLOCK, DELETE, EDIT, UNBLOCK, UPLOAD, Events
+from karec.aggregates.events import ADJUST, BLOCK, DELETE, EDIT, LIFECYCLE_KINDS, UNBLOCK, UPLOAD, Events
 from karec.catalog.schema import CREATOR
 from karec.online.store import records
 from karec.online.store.store import StateStore
 
-LIFECYCLE_KINDS = (UPLOAD, DELETE, EDIT, BLOCK, UNBLOCK, ADJUST)
 KINDS_WITH_TEXT = (UPLOAD, EDIT, ADJUST)
 ADJUSTMENTS = ("scale", "offset")
 ID = "id"  # key of the platform id in the text of an upload

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -81,8 +85,20 @@ def poll_to_end(store: OnlineStore, cursor: bytes = START, max_events: int = 100
     return parts
 
 
+def append_in_process(reopen: Callable[[], OnlineStore], first: int) -> None:
+    """Appends events of four users, half of which another process appends too."""
+    store = reopen()
+    for number in range(40):
+        for begin in (first, 5_000_000):
+            numbers = [begin + 4 * number + n for n in range(4)]
+            store.append(impressions(numbers, user_id=[1, 2, 3, 4]), count)
+    store.close()
+
+
 class OnlineStoreContract:
-    """``store``: an empty store. ``reopen``: a function that opens the same store once more."""
+    """``store``: an empty store. ``reopen``: a function that opens the same store once more; a ``partial`` if
+    another process can call it.
+    """
 
     @pytest.fixture
     def store(self) -> OnlineStore:
@@ -105,6 +121,30 @@ class OnlineStoreContract:
         assert (user_count(store), item_counts(store)) == (3, {70: 3})
         assert sum(map(len, poll_to_end(store))) == 3
 
+    def test_event_id_counts_once_if_its_time_changes(self, store):
+        store.append(impressions([1]), count)
+        later = replace(impressions([1]), time_ms=np.array([NOW_MS + 26 * 3_600_000]))
+        assert store.append(later, count).tolist() == [False]
+        assert user_count(store) == 1
+
+    def test_update_gets_new_events_only(self, store):
+        store.append(impressions([1, 2]), count)
+        numbers = []
+
+        def update(events: Events, read: Read) -> StateUpdate:
+            numbers.extend(events.number.tolist())
+            return count(events, read)
+
+        store.append(impressions([3, 1, 2, 4, 3]), update)
+        assert numbers == [3, 4]
+
+    def test_state_keeps_values_of_any_bytes_and_length(self, store):
+        keys = records.keys_of(records.USER_COUNTERS, np.arange(200))
+        values = {key: bytes(range(256)) * n for n, key in enumerate(keys)}
+        store.append(impressions([1]), lambda events, read: StateUpdate(values, {}, np.ones(1, bool)))
+        assert store.read_user(7, keys) == [*values.values()]
+        assert store.read_user(7, []) == []
+
     def test_poll_returns_all_columns_in_commit_order(self, store):
         events = impressions([9, 4, 6])
         store.append(events, count)
@@ -113,6 +153,20 @@ class OnlineStoreContract:
         for name, expected in vars(events).items():
             column = getattr(stored.events, name)
             assert column.dtype == expected.dtype and column.tolist() == expected.tolist(), name
+
+    def test_poll_returns_texts_of_lifecycle_events(self, store):
+        texts = ['{"title": "日本"}', "x" * 60_000, ""]
+        uploads = Events.from_columns(
+            "upload", source=1, number=[1, 2, 3], time_ms=NOW_MS, item_id=[4, 5, 6], creator_id=9, text=texts
+        )
+        store.append(uploads, count)
+        assert store.poll(START, 10).events.text.tolist() == texts
+
+    def test_poll_in_parts_returns_each_event_once(self, store):
+        store.append(impressions([*range(300)], user_id=[*range(300)]), count)
+        parts = poll_to_end(store, max_events=7)
+        assert max(map(len, parts)) <= 7
+        assert sorted(n for part in parts for n in part.number.tolist()) == [*range(300)]
 
     def test_poll_continues_after_its_cursor(self, store, reopen):
         store.append(impressions([1, 2, 3, 4, 5]), count)
@@ -172,6 +226,69 @@ class OnlineStoreContract:
         assert by_letter[records.WORK_LIFE] + later.count(5) == 2
         assert by_letter[records.BASE_COUNTERS] == 1
 
+    def test_snapshot_during_appends_has_the_state_as_of_its_cursor(self, store):
+        done = threading.Event()
+
+        def write() -> None:
+            for first in range(0, 1200, 20):
+                store.append(impressions([*range(first, first + 20)], user_id=[*range(20)]), count)
+            done.set()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        snapshots = []
+        while not done.is_set():
+            cursor, entries = store.snapshot([records.WORK_COUNTERS])
+            snapshots.append((cursor, sum(int.from_bytes(value, "big") for _, value in entries)))
+        writer.join()
+        for cursor, n in snapshots[:: len(snapshots) // 5 + 1]:
+            assert n + sum(map(len, poll_to_end(store, cursor, 5000))) == 1200
+
+    def test_snapshot_has_the_entries_of_its_letters_only(self, store):
+        store.append(impressions([1]), count)
+        store.append(blocks([3], 71), count)
+        for letters in ([records.WORK_LIFE], [records.WORK_COUNTERS, records.BASE_COUNTERS], []):
+            _, entries = store.snapshot(letters)
+            assert sorted(key[:1] for key, _ in entries) == sorted(letters)
+
+    def test_delete_events_deletes_earlier_events_up_to_the_cursor(self, store):
+        store.append(impressions([1, 2, 3]), count)
+        store.append(impressions([1000], user_id=8), count)
+        store.append(blocks([2000], 71), count)
+        cursor = store.poll(START, 100).cursor
+        store.append(impressions([4]), count)  # An export that ended at the cursor lacks it.
+        assert store.delete_events(NOW_MS + 100, cursor) == 4
+        assert sorted(n for part in poll_to_end(store) for n in part.number.tolist()) == [4, 1000]
+        assert store.delete_events(NOW_MS + 100, cursor) == 0
+
+    def test_delete_events_keeps_state_and_cursors(self, store):
+        store.append(impressions([1, 2]), count)
+        cursor = store.poll(START, 100).cursor
+        store.delete_events(NOW_MS + 100, cursor)
+        assert not poll_to_end(store)
+        store.append(impressions([3]), count)
+        assert [part.number.tolist() for part in poll_to_end(store, cursor)] == [[3]]
+        assert (user_count(store), item_counts(store)) == (3, {70: 3})
+
+    def test_appends_of_two_processes_equal_a_replay(self, store, reopen):
+        if not isinstance(reopen, partial):
+            pytest.skip("the store is in the memory of one process")
+        context = multiprocessing.get_context("spawn")
+        processes = [
+            context.Process(target=append_in_process, args=(reopen, first))
+            for first in (1_000_000, 2_000_000)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0]
+        events = Events.concatenate(poll_to_end(store, max_events=5000))
+        assert len(set(events.number.tolist())) == len(events) == 3 * 40 * 4
+        users = Counter(events.user_id.tolist())
+        assert {user: user_count(store, user) for user in users} == users
+        assert item_counts(store) == {70: len(events)}
+
     def test_threads_and_stores_append_at_the_same_time(self, store, reopen):
         stores = [store, reopen()]
 
@@ -219,6 +336,23 @@ class OnlineStoreContract:
         assert not store.write_document("duals", b"2", None)
         assert store.write_document("duals", b"2", b"1")
         assert store.read_document("duals") == b"2"
+
+    def test_document_is_created_by_one_of_four_threads(self, store):
+        """Two services with other labels cannot both describe an empty store."""
+        winners = list[bytes]()
+        start = threading.Barrier(4)
+
+        def write(value: bytes) -> None:
+            start.wait()
+            if store.write_document("contents", value, None):
+                winners.append(value)
+
+        threads = [threading.Thread(target=write, args=(b"%d" % n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [store.read_document("contents")] == winners
 
     def test_lease_has_one_holder_until_it_ends(self, store):
         assert store.acquire_lease("update", "a", 60.0)

@@ -1,16 +1,19 @@
-"""Each online store satisfies the contract."""
+"""Each online store satisfies the contract. The Valkey tests use a server that a fixture starts."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from functools import partial
 
 import pytest
 from online_store import OnlineStoreContract, count, impressions, poll_to_end, user_count
+from valkey_server import PROGRAMS, REASON, ValkeyServer
 
 from karec.errors import DataError, Unavailable
 from karec.online.store.online_store import START
 from karec.online.store.sqlite import SqliteStore, _Append
+from karec.online.store.valkey import ValkeyStore
 
 
 class TestSqliteInMemory(OnlineStoreContract):
@@ -32,7 +35,7 @@ class TestSqliteFile(OnlineStoreContract):
 
     @pytest.fixture
     def reopen(self, tmp_path):
-        return lambda: SqliteStore(tmp_path / "online.db")
+        return partial(SqliteStore, tmp_path / "online.db")
 
     @pytest.mark.parametrize("is_replaced", [False, True])
     def test_removed_file_acknowledges_no_event(self, store, is_replaced):
@@ -116,3 +119,28 @@ class TestSqliteFile(OnlineStoreContract):
         store._commit([good, bad])
         assert good.is_new.tolist() == [True] and isinstance(bad.error, ValueError)
         assert user_count(store) == 1
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def server(request, tmp_path_factory):
+    pytest.importorskip("valkey")
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"), request.param)
+    yield server
+    server.kill()
+
+
+@pytest.mark.skipif(not PROGRAMS, reason=REASON)
+class TestValkey(OnlineStoreContract):
+    @pytest.fixture
+    def store(self, server, reopen):
+        import valkey
+
+        with valkey.Valkey.from_url(server.url) as client:
+            client.flushall()
+        store = reopen()
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def reopen(self, server):
+        return partial(ValkeyStore, server.url)

@@ -13,7 +13,7 @@ from karec.errors import Unavailable
 from karec.online.store.embedded import LmdbStore
 from karec.online.store.memory import MemoryStore
 from karec.online.store.open import open_store
-from karec.online.store.valkey import PREFIX, RedisStore
+from karec.online.store.redis import PREFIX, RedisStore
 
 
 class TestMemory(StateStoreContract):

@@ -103,7 +103,8 @@ class OnlineStore(Protocol):
         """Deletes the events up to ``cursor`` whose ``time_ms`` is below ``before_ms``. Returns their number.
 
         The state stays. An event that was committed after ``cursor`` stays too, since the export that ended
-        there lacks it. Raises StaleCursor.
+        there lacks it. The ids of deleted events may be forgotten: ``before_ms`` must be so long ago that a
+        repeat is refused as too late. Raises StaleCursor.
         """
         ...
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from karec.online.store.embedded import LmdbStore
 from karec.online.store.memory import MemoryStore
+from karec.online.store.redis import RedisStore
 from karec.online.store.store import StateStore
-from karec.online.store.valkey import RedisStore
 
 SERVERS = ("redis://", "rediss://", "unix://", "valkey://")
 

@@ -108,6 +108,12 @@ class SqliteStore:
             return StoredEvents(Events.empty(), np.empty(0, bool), cursor)
         return StoredEvents(*_from_rows(rows), _to_cursor(rows[-1][0]))
 
+    def delete_events(self, before_ms: int, cursor: Cursor) -> int:
+        with self._transaction("NORMAL") as connection:
+            return connection.execute(
+                "DELETE FROM events WHERE seq <= ? AND time_ms < ?", (_to_seq(cursor), before_ms)
+            ).rowcount
+
     def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
         if self._memory is not None:
             with self._connection() as connection:

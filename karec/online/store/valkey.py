@@ -1,84 +1,394 @@
-"""A store on a Redis or Valkey server, by URL. Keys of karec begin with PREFIX, so that a database may be
-shared.
+"""Online store on a Valkey or Redis server, shared by the processes of many hosts.
 
-A commit is one MULTI … EXEC that watches the cursor, sent in one piece; a read is one MGET. What survives a
-power cut of the server is the server's own policy (``appendfsync``). When the server comes back with older
-contents, the cursor is older too.
+Keys        A partition p has ``{karec:p}:`` with
+                last     number of the newest event
+                events   stream; the id of event n is 0-n
+                seen     sorted set of event ids by time of append, for SEEN_MS
+                users    hash of the state of users
+                items    hash of item counters; of the lifecycle partition: lifecycle and BASE_COUNTERS
+            and there are ``karec:log:NAME``, ``karec:document:NAME``, ``karec:lease:NAME``.
+Commit      A script per partition checks that ``last`` is the number that was read, then writes all five
+            keys. If another process was faster, the state is read and computed again.
+Durability  ``append`` waits by WAITAOF until the server has synced its append-only file.
+Restart     A server may come back from an older file. A cursor contains the server's run id; after a restart
+            it is stale, and a process takes a new snapshot.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from karec.errors import MissingExtra, Unavailable
-from karec.online.store.store import CURSOR, Conflict
+import numpy as np
+from numpy.typing import NDArray
 
-PREFIX = b"karec:"
-SCANNED_AT_ONCE = 1000
-TIMEOUT_S = 2.0
+from karec.aggregates.events import LATE_MS, LIFECYCLE_KINDS, Events
+from karec.errors import Unavailable
+from karec.online.store.event_bytes import event_ids, from_bytes, times_ms, to_bytes
+from karec.online.store.group_commit import GroupCommit
+from karec.online.store.online_store import START, Cursor, StaleCursor, StateUpdate, StoredEvents, Update
+from karec.online.store.records import WORK_COUNTERS, WORK_RECENT
+from karec.online.store.valkey_client import check_server, open_client
+
+USER_PARTITIONS = 256
+LIFECYCLE = USER_PARTITIONS  # the partition of lifecycle events
+N_PARTITIONS = USER_PARTITIONS + 1
+SEEN_MS = 2 * LATE_MS  # an event is accepted until LATE_MS after it happened, so a repeat is found
+TIMEOUT_S = 1.0
+MAX_CONFLICTS = 1000  # of one append; one of the processes that conflict always commits
+EVENTS_PER_READ = 1000
+MIN_READ = 64  # events of one stream
+COUNTER_LETTERS = (WORK_COUNTERS, WORK_RECENT)
+
+_CURSOR = struct.Struct(f"<20s{N_PARTITIONS}Q")  # the server's run id; last event of each partition
+
+# KEYS last, events, seen, users, items
+# ARGV expected last, SEEN_MS, number of events; (id, bytes) of the events; (hash, key, value) of the entries,
+#      where hash is an index into KEYS, negative to delete the key
+_COMMIT = """
+local last = redis.call('GET', KEYS[1]) or '0'
+if last ~= ARGV[1] then return 0 end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local number, first_entry = tonumber(last), 4 + 2 * ARGV[3]
+for i = 4, first_entry - 1, 2 do
+  number = number + 1
+  redis.call('XADD', KEYS[2], string.format('0-%.0f', number), 'e', ARGV[i + 1])
+  redis.call('ZADD', KEYS[3], now_ms, ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms - ARGV[2])
+redis.call('SET', KEYS[1], string.format('%.0f', number))
+for i = first_entry, #ARGV, 3 do
+  local hash = tonumber(ARGV[i])
+  if hash > 0 then
+    redis.call('HSET', KEYS[hash], ARGV[i + 1], ARGV[i + 2])
+  else
+    redis.call('HDEL', KEYS[-hash], ARGV[i + 1])
+  end
+end
+return 1
+"""
+# KEYS document; ARGV new value, then the expected value, absent if there must be no document
+_WRITE_DOCUMENT = """
+if redis.call('GET', KEYS[1]) ~= (ARGV[2] or false) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
+# KEYS lease; ARGV holder, milliseconds
+_ACQUIRE_LEASE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
 
 
-class RedisStore:
-    """See ``StateStore``. Threads may share it; connections are made when they are needed, after a fork
-    too."""
+class ValkeyStore:
+    """See ``OnlineStore``. It may be used after a fork. If the server is away, the next call connects again.
 
-    def __init__(self, url: str) -> None:
-        try:
-            import redis
-        except ImportError as error:
-            raise MissingExtra("redis", "redis", "a state store at redis://") from error
-        self._error, self._moved = redis.RedisError, redis.WatchError
-        self._client: Any = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+    Args:
+        url: ``valkey://HOST:PORT/DB``, see ``open_client`` for credentials and TLS.
+        timeout_s: how long a call waits for a connection or an answer before it raises Unavailable.
+
+    Raises:
+        ConfigError: the server does not keep what it acknowledges, see ``check_server``.
+    """
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        self._client, self.address = open_client(url, timeout_s)
+        self._sync_timeout_ms = int(900 * timeout_s)  # shorter than the socket's, so that the reason is known
+        self._group_commit = GroupCommit(self._commit)
+        with self._errors():
+            check_server(self._client, self.address)
+
+    def append(self, events: Events, update: Update) -> NDArray[Any]:
+        return self._group_commit.append(events, update)
+
+    def read_user(self, user_id: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._read(int(partitions_of(np.array([user_id]))[0]), keys)
+
+    def read_items(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._read(LIFECYCLE, keys)
+
+    def poll(self, cursor: Cursor, max_events: int) -> StoredEvents:
+        run_id, numbers = _decode_cursor(cursor)
+        streams = {_key(p, "events"): f"0-{number}" for p, number in enumerate(numbers)}
+        with self._pipeline() as pipe:
+            pipe.info("server")
+            # One stream may have all new events, or every stream may have many.
+            pipe.xread(streams, count=min(max_events, max_events // N_PARTITIONS + MIN_READ))
+            info, replies = _execute(pipe)
+        new_run_id = self._check_run_id(run_id, info)
+        partitions = {name.encode(): p for p, name in enumerate(streams)}
+        data = list[bytes]()
+        for name, entries in replies:
+            for entry_id, fields in entries[: max_events - len(data)]:
+                data.append(fields[b"e"])
+                numbers[partitions[name]] = _to_number(entry_id)
+        new_cursor = _encode_cursor(new_run_id, numbers) if data else cursor
+        return StoredEvents(*from_bytes(data), new_cursor)
+
+    def delete_events(self, before_ms: int, cursor: Cursor) -> int:
+        run_id, numbers = _decode_cursor(cursor)
+        with self._errors():
+            self._check_run_id(run_id, self._client.info("server"))
+            return sum(
+                self._delete_events(_key(p, "events"), before_ms, last) for p, last in enumerate(numbers)
+            )
+
+    def _delete_events(self, stream: str, before_ms: int, last: int) -> int:
+        n_deleted = first = 0
+        while entries := self._client.xrange(stream, f"0-{first}", f"0-{last}", count=EVENTS_PER_READ):
+            is_old = times_ms([fields[b"e"] for _, fields in entries]) < before_ms
+            old_ids = [entry_id for (entry_id, _), old in zip(entries, is_old, strict=True) if old]
+            if old_ids:
+                n_deleted += self._client.xdel(stream, *old_ids)
+            first = _to_number(entries[-1][0]) + 1
+        return n_deleted
+
+    def snapshot(self, letters: Sequence[bytes]) -> tuple[Cursor, Iterator[tuple[bytes, bytes]]]:
+        has_counters = any(letter in COUNTER_LETTERS for letter in letters)
+        with self._pipeline() as pipe:
+            pipe.info("server")
+            for p in range(N_PARTITIONS):
+                pipe.execute_command("MULTI")
+                pipe.get(_key(p, "last"))
+                if has_counters or p == LIFECYCLE:
+                    pipe.execute_command("HGETALL", _key(p, "items"))
+                pipe.execute_command("EXEC")
+            info, *replies = _execute(pipe)
+        partitions = [reply for reply in replies if isinstance(reply, list)]
+        numbers = [int(last or 0) for last, *_ in partitions]
+        entries = (
+            (key, value)
+            for _, *hashes in partitions
+            for fields in hashes
+            for key, value in zip(fields[::2], fields[1::2], strict=True)
+            if key[:1] in letters
         )
-        with self._told():
-            self._client.ping()
+        return _encode_cursor(self._check_run_id(None, info), numbers), entries
 
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        if not keys:
-            return []
-        with self._told():
-            return list(self._client.mget([PREFIX + key for key in keys]))
+    def append_records(self, log: str, records: Sequence[bytes]) -> None:
+        with self._pipeline(transaction=True) as pipe:
+            for record in records:
+                pipe.xadd(f"karec:log:{log}", {"r": record}, id="0-*")
+            _execute(pipe)
 
-    def commit(self, entries: Mapping[bytes, bytes | None], was: bytes | None) -> None:
-        with self._told(), self._client.pipeline(transaction=True) as pipe:
-            pipe.watch(PREFIX + CURSOR)
-            if pipe.get(PREFIX + CURSOR) != was:
-                raise Conflict("another writer committed to this store")
-            pipe.multi()
-            kept = {PREFIX + key: value for key, value in entries.items() if value is not None}
-            gone = [PREFIX + key for key, value in entries.items() if value is None]
-            if kept:
-                pipe.mset(kept)
-            if gone:
-                pipe.unlink(*gone)
-            try:
-                pipe.execute()
-            except self._moved as error:
-                raise Conflict("another writer committed to this store") from error
+    def read_records(self, log: str, after: int) -> list[tuple[int, bytes]]:
+        with self._errors():
+            entries = self._client.xrange(f"karec:log:{log}", f"(0-{after}")
+        return [(_to_number(entry_id), fields[b"r"]) for entry_id, fields in entries]
 
-    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        at, told = 0, set[bytes]()
-        while True:
-            with self._told():
-                at, names = self._client.scan(at, match=PREFIX + b"*", count=SCANNED_AT_ONCE)
-            wanted = [name.removeprefix(PREFIX) for name in names]
-            wanted = sorted({key for key in wanted if start <= key < stop and key not in told})
-            told.update(wanted)
-            for key, value in zip(wanted, self.read(wanted), strict=True):
-                if value is not None:
-                    yield key, value
-            if at == 0:
-                return
+    def trim_records(self, log: str, through: int) -> None:
+        with self._errors():
+            self._client.xtrim(f"karec:log:{log}", minid=f"0-{through + 1}", approximate=False)
+
+    def read_document(self, name: str) -> bytes | None:
+        with self._errors():
+            value: bytes | None = self._client.get(f"karec:document:{name}")
+        return value
+
+    def write_document(self, name: str, value: bytes, expected: bytes | None) -> bool:
+        arguments = [value] if expected is None else [value, expected]
+        with self._errors():
+            return bool(self._client.eval(_WRITE_DOCUMENT, 1, f"karec:document:{name}", *arguments))
+
+    def acquire_lease(self, name: str, holder: str, seconds: float) -> bool:
+        milliseconds = max(1, round(1000 * seconds))
+        with self._errors():
+            return bool(self._client.eval(_ACQUIRE_LEASE, 1, f"karec:lease:{name}", holder, milliseconds))
 
     def close(self) -> None:
         self._client.close()
 
+    def _read(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Returns values of keys of one partition, all of one commit if they are in one hash."""
+        hashes = [_hash_of(partition, key) for key in keys]
+        values = dict[bytes, bytes | None]()
+        with self._pipeline() as pipe:
+            names = sorted(set(hashes))
+            groups = [[key for key, of in zip(keys, hashes, strict=True) if of == name] for name in names]
+            for name, group in zip(names, groups, strict=True):
+                pipe.hmget(_key(partition, name), group)
+            for group, reply in zip(groups, _execute(pipe), strict=True):
+                values |= zip(group, reply, strict=True)
+        return [values[key] for key in keys]
+
+    def _commit(self, events: Events, update: Update) -> NDArray[Any]:
+        """Commits in as many partitions as ``events`` have. Returns (M,) bool, True for a new event."""
+        is_new = np.zeros(len(events), bool)
+        pending = _group_by_partition(events)
+        for _ in range(MAX_CONFLICTS):
+            if not pending:
+                return is_new
+            self._read_positions(pending)
+            changes = {
+                part: update(part.events.take(part.is_new), partial(self._read, part.partition))
+                for part in pending
+                if part.is_new.any()
+            }
+            is_committed = self._write(changes, pending)
+            for part in changes:
+                if is_committed[part]:
+                    is_new[part.rows[part.is_new]] = True
+            pending = [part for part in changes if not is_committed[part]]
+        raise Unavailable(f"{self.address}: other processes committed first {MAX_CONFLICTS} times")
+
+    def _read_positions(self, parts: Sequence[_Part]) -> None:
+        """Reads the newest number and which events are new.
+
+        This precedes the reading of state: if another process commits later, the script finds another number.
+        """
+        with self._pipeline() as pipe:
+            for part in parts:
+                pipe.get(_key(part.partition, "last"))
+                pipe.execute_command("ZMSCORE", _key(part.partition, "seen"), *part.ids)
+            replies = _execute(pipe)
+        for part, last, scores in zip(parts, replies[::2], replies[1::2], strict=True):
+            part.last = last or b"0"
+            part.is_new = part.is_first & np.array([score is None for score in scores])
+
+    def _write(self, changes: Mapping[_Part, StateUpdate], parts: Sequence[_Part]) -> dict[_Part, bool]:
+        """Runs the script of each partition and waits until the disk has them. Returns which committed."""
+        with self._pipeline() as pipe:
+            for change in changes.values():
+                for key, value in change.base_counters.items():
+                    pipe.hsetnx(_key(LIFECYCLE, "items"), key, value)
+            if len(changes) < len(parts):
+                # All events of a partition are repeated. WAITAOF waits for the writes of its own connection,
+                # and the first delivery may have been written by another one a moment ago.
+                pipe.set("karec:sync", "")
+            for part, change in changes.items():
+                pipe.eval(_COMMIT, 5, *part.keys, *part.arguments(change))
+            pipe.execute_command("WAITAOF", 1, 0, self._sync_timeout_ms)
+            *replies, (n_synced, _) = _execute(pipe)
+        if not n_synced:
+            raise Unavailable(
+                f"{self.address}: the server did not sync its append-only file within "
+                f"{self._sync_timeout_ms} ms. Set appendfsync always in the server's configuration."
+            )
+        results = replies[len(replies) - len(changes) :]
+        return {part: bool(result) for part, result in zip(changes, results, strict=True)}
+
+    def _check_run_id(self, run_id: bytes | None, info: Mapping[str, Any]) -> bytes:
+        """Returns the server's run id. Raises StaleCursor if it is not ``run_id``; None: not compared."""
+        new_run_id = bytes.fromhex(info["run_id"])
+        if run_id is not None and run_id != new_run_id:
+            raise StaleCursor(f"{self.address}: the server restarted after this cursor. Take a new snapshot.")
+        return new_run_id
+
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _pipeline(self, *, transaction: bool = False) -> Iterator[Any]:
+        with self._errors(), self._client.pipeline(transaction=transaction) as pipe:
+            yield pipe
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns errors of the client and of sockets into Unavailable."""
+        from valkey import ValkeyError
+
         try:
             yield
-        except (self._error, OSError) as error:
-            raise Unavailable(f"the state store cannot be reached: {error}") from error
+        except (ValkeyError, OSError) as error:
+            raise Unavailable(f"online store at {self.address} cannot be used: {error}") from error
+
+
+def _execute(pipe: Any) -> list[Any]:
+    """Returns the replies, or raises the first error. The client's own message would contain the commands."""
+    replies: list[Any] = pipe.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def partitions_of(user_ids: NDArray[Any]) -> NDArray[Any]:
+    """Returns (M,) int64: the partition of each user, 8 bits of SplitMix64's finalizer (Steele, Lea and Flood
+    2014). Stored state depends on it.
+    """
+    x = np.asarray(user_ids, np.int64).view(np.uint64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray((x ^ (x >> np.uint64(31))) >> np.uint64(56)).astype(np.int64)
+
+
+@dataclass(eq=False)
+class _Part:
+    """The events of one append in one partition.
+
+    rows      (M,) their rows in the append
+    ids       (M,) their ids
+    is_first  (M,) bool: False if the same event precedes in the append
+    is_new    (M,) bool: first, and not in the store when ``last`` was read
+    last      number of the newest event of the partition, in decimal digits
+    """
+
+    partition: int
+    events: Events
+    rows: NDArray[Any]
+    ids: list[bytes]
+    is_first: NDArray[Any]
+    is_new: NDArray[Any]
+    last: bytes = b"0"
+
+    @property
+    def keys(self) -> list[str]:
+        """KEYS of the script."""
+        return [_key(self.partition, name) for name in ("last", "events", "seen", "users", "items")]
+
+    def arguments(self, change: StateUpdate) -> list[bytes | int]:
+        """Returns ARGV of the script."""
+        rows = np.flatnonzero(self.is_new)
+        data = to_bytes(self.events.take(rows), change.is_counted)
+        arguments: list[bytes | int] = [self.last, SEEN_MS, len(rows)]
+        for row, event in zip(rows.tolist(), data, strict=True):
+            arguments += [self.ids[row], event]
+        for key, value in change.entries.items():
+            index = 4 if _hash_of(self.partition, key) == "users" else 5
+            arguments += [-index, key, b""] if value is None else [index, key, value]
+        return arguments
+
+
+def _group_by_partition(events: Events) -> list[_Part]:
+    is_lifecycle = np.isin(events.kind, LIFECYCLE_KINDS)
+    partitions = np.where(is_lifecycle, LIFECYCLE, partitions_of(events.user_id))
+    parts = []
+    for partition in np.unique(partitions).tolist():
+        rows = np.flatnonzero(partitions == partition)
+        part_events = events.take(rows)
+        ids = event_ids(part_events)
+        is_first = np.zeros(len(rows), bool)
+        first_rows = {event_id: row for row, event_id in reversed([*enumerate(ids)])}
+        is_first[[*first_rows.values()]] = True
+        parts.append(_Part(partition, part_events, rows, ids, is_first, is_first))
+    return parts
+
+
+def _hash_of(partition: int, key: bytes) -> str:
+    return "items" if partition == LIFECYCLE or key[:1] in COUNTER_LETTERS else "users"
+
+
+def _key(partition: int, name: str) -> str:
+    return f"{{karec:{partition}}}:{name}"
+
+
+def _to_number(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[2])
+
+
+def _encode_cursor(run_id: bytes, numbers: Sequence[int]) -> Cursor:
+    return _CURSOR.pack(run_id, *numbers)
+
+
+def _decode_cursor(cursor: Cursor) -> tuple[bytes | None, list[int]]:
+    """Returns (run id of the server, number of the last event of each partition); (None, zeros) of START."""
+    if cursor == START:
+        return None, [0] * N_PARTITIONS
+    if len(cursor) != _CURSOR.size:
+        raise ValueError(f"cursor has {len(cursor)} bytes, expected {_CURSOR.size} of a Valkey store")
+    run_id, *numbers = _CURSOR.unpack(cursor)
+    return run_id, numbers

@@ -1,0 +1,56 @@
+"""Events as bytes: a fixed part of numbers, then request id and text in UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karec.aggregates.events import COLUMNS, Events
+
+_NUMBERS = [name for name, (dtype, _) in COLUMNS.items() if dtype is not object]
+_FIXED = np.dtype(
+    [(name, np.dtype(COLUMNS[name][0]).newbyteorder("<")) for name in _NUMBERS]
+    + [("is_counted", "u1"), ("request_bytes", "<u2")]
+)
+
+
+def to_bytes(events: Events, is_counted: NDArray[Any]) -> list[bytes]:
+    fixed = np.empty(len(events), _FIXED)
+    for name in _NUMBERS:
+        fixed[name] = getattr(events, name)
+    requests = [request_id.encode() for request_id in events.request_id]
+    fixed["is_counted"] = is_counted
+    fixed["request_bytes"] = [len(request) for request in requests]
+    return [
+        numbers.tobytes() + request + text.encode()
+        for numbers, request, text in zip(fixed, requests, events.text, strict=True)
+    ]
+
+
+def from_bytes(data: Sequence[bytes]) -> tuple[Events, NDArray[Any]]:
+    """Returns (events, is_counted (M,) bool) of what ``to_bytes`` wrote."""
+    size = _FIXED.itemsize
+    fixed = np.frombuffer(bytearray().join(event[:size] for event in data), _FIXED)
+    request_ids = np.full(len(data), "", object)
+    texts = np.full(len(data), "", object)
+    for row, (event, n_bytes) in enumerate(zip(data, fixed["request_bytes"].tolist(), strict=True)):
+        if len(event) > size:
+            request_ids[row] = event[size : size + n_bytes].decode()
+            texts[row] = event[size + n_bytes :].decode()
+    columns = {name: fixed[name].astype(COLUMNS[name][0]) for name in _NUMBERS}
+    return Events(**columns, request_id=request_ids, text=texts), fixed["is_counted"].astype(bool)
+
+
+def event_ids(events: Events) -> list[bytes]:
+    """Returns the 16 bytes of the id of every event."""
+    ids = np.stack([events.source, events.number], axis=1).astype(">u8").tobytes()
+    return [ids[begin : begin + 16] for begin in range(0, len(ids), 16)]
+
+
+def times_ms(data: Sequence[bytes]) -> NDArray[Any]:
+    """Returns ``time_ms`` (M,) int64 of what ``to_bytes`` wrote."""
+    fixed = np.frombuffer(b"".join(event[: _FIXED.itemsize] for event in data), _FIXED)
+    return fixed["time_ms"].astype(np.int64)
