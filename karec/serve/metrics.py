@@ -199,7 +199,14 @@ class Metrics:
             self._count_to("karec_side_effect_losses", (*key, "failed"), counts.failed)
         self._count_to("karec_bundle_swaps", ("done",), hot_swap.reloads.done)
         self._count_to("karec_bundle_swaps", ("refused",), hot_swap.reloads.refused)
-        self._observe_process()
+        cpu_s = time.process_time()
+        self._count("karec_worker_cpu_seconds", n=cpu_s - self._cpu_s)
+        self._cpu_s = cpu_s
+        with suppress(OSError):
+            lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+            kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines}
+            self._gauges["karec_worker_resident_bytes"].set(kilobytes["Rss:"] * 1024)
+            self._gauges["karec_worker_proportional_bytes"].set(kilobytes["Pss:"] * 1024)
 
     def _observe_bundle(self, cascades: Mapping[str, Cascade]) -> None:
         bundle = next((each.bundle for each in cascades.values() if isinstance(each.bundle, Bundle)), None)
@@ -215,26 +222,13 @@ class Metrics:
         self._set("karec_index_items", items)
 
     def _observe_exposure(self, cascades: Mapping[str, Cascade]) -> None:
-        states = {
-            scene: cascade.exposure.snapshot()
-            for scene, cascade in cascades.items()
-            if cascade.exposure is not None
-        }
+        controllers = {scene: each.exposure for scene, each in cascades.items() if each.exposure is not None}
+        states = {scene: controller.snapshot() for scene, controller in controllers.items()}
         targets = [(scene, target) for scene, state in states.items() for target in state["targets"]]
         unmet = [(scene, line.split(":")[0]) for scene, state in states.items() for line in state["unmet"]]
         for name, field in (("karec_exposure_fraction", "share"), ("karec_exposure_dual_variable", "price")):
             self._set(name, {(scene, target["name"]): target[field] for scene, target in targets})
         self._set("karec_exposure_unmet", dict.fromkeys(unmet, 1.0))  # of "name: distance"
-
-    def _observe_process(self) -> None:
-        cpu_s = time.process_time()
-        self._count("karec_worker_cpu_seconds", n=cpu_s - self._cpu_s)
-        self._cpu_s = cpu_s
-        with suppress(OSError):
-            lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
-            kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines}
-            self._gauges["karec_worker_resident_bytes"].set(kilobytes["Rss:"] * 1024)
-            self._gauges["karec_worker_proportional_bytes"].set(kilobytes["Pss:"] * 1024)
 
     def exposition(self) -> bytes:
         """Returns the values of all workers in Prometheus' text format. Takes milliseconds."""
