@@ -1,0 +1,137 @@
+"""Moves days of events from an online store to files.
+
+    1. write   each day's events to its file, after those of an earlier export
+    2. verify  the file contains what was written to it
+    3. delete  the days from the store
+
+A process that is killed leaves every event in the store or in a file. A second run completes the export.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from karec.aggregates.events import COLUMNS, Events, Head
+from karec.errors import DataError
+from karec.online.event_files import EventFiles, day_of
+from karec.online.store.online_store import START, OnlineStore
+from karec.times import DAY_MS
+
+BATCH_EVENTS = 50_000
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The days of an export, as days since 1970, and the number of events that moved."""
+
+    days: tuple[int, ...]
+    n_events: int
+
+
+def export_events(
+    store: OnlineStore,
+    head: Head,
+    files: EventFiles,
+    before: datetime.date,
+    now_ms: int,
+    on_day: Callable[[datetime.date, int], None] = lambda day, n_events: None,
+) -> Exported:
+    """Moves the events of all days before ``before`` (UTC) to ``files``.
+
+    Args:
+        now_ms: the current time. The store accepts events that are ``head.late_ms`` old, so only days before
+            this time can be exported.
+        on_day: called after each day with its number of events.
+
+    Raises:
+        ValueError: ``before`` is too late.
+        DataError: a file does not contain what was written. The store keeps all events.
+
+    Cost: reads the store once for each day; memory: BATCH_EVENTS events, and 16 bytes for each event of a day
+    that was exported before.
+    """
+    before_ms = (before - datetime.date(1970, 1, 1)).days * DAY_MS
+    if before_ms > now_ms - head.late_ms:
+        latest = datetime.datetime.fromtimestamp((now_ms - head.late_ms) / 1e3, datetime.UTC).date()
+        raise ValueError(
+            f"before is {before}: events up to {head.late_ms / DAY_MS:g} days old may still arrive. "
+            f"Export at most the days before {latest}"
+        )
+    n_by_day: dict[int, int] = {}
+    for events in _all_events(store):
+        is_exported = events.time_ms < before_ms
+        days, counts = np.unique(day_of(events.time_ms[is_exported]), return_counts=True)
+        for day, n in zip(days.tolist(), counts.tolist(), strict=True):
+            n_by_day[day] = n_by_day.get(day, 0) + n
+    for day, n in sorted(n_by_day.items()):
+        _export_day(store, head, files, day)
+        on_day(datetime.date(1970, 1, 1) + datetime.timedelta(days=day), n)
+    store.delete_events(before_ms)
+    return Exported(tuple(sorted(n_by_day)), sum(n_by_day.values()))
+
+
+def read_events(store: OnlineStore | None, head: Head, files: EventFiles | None, from_ms: int) -> Events:
+    """Returns the events since ``from_ms`` (event time) of files and store, ordered and each once.
+
+    Memory: all these events.
+    """
+    parts = [Events.empty()]
+    for day in () if files is None else files.days():
+        if (day + 1) * DAY_MS > from_ms:
+            assert files is not None
+            parts += [events.take(events.time_ms >= from_ms) for events in files.read(day, head)]
+    if store is not None:
+        parts += [events.take(events.time_ms >= from_ms) for events in _all_events(store)]
+    return Events.concatenate(parts).sort_unique()
+
+
+def _export_day(store: OnlineStore, head: Head, files: EventFiles, day: int) -> None:
+    exported = day in files.days()
+    ids = {event_id for events in files.read(day, head) for event_id in _ids(events)} if exported else set()
+    digests = list[bytes]()
+
+    def batches() -> Iterator[Events]:
+        for events in files.read(day, head) if exported else ():
+            digests.append(_digest(events))
+            yield events
+        for events in _events_of_day(store, day):
+            new_events = events.take(np.array([event_id not in ids for event_id in _ids(events)], bool))
+            if len(new_events):
+                digests.append(_digest(new_events))
+                yield new_events
+
+    files.write(day, batches(), head)
+    if [_digest(events) for events in files.read(day, head)] != digests:
+        raise DataError(f"{files.location}: the file of day {day} does not contain what was written to it")
+
+
+def _events_of_day(store: OnlineStore, day: int) -> Iterator[Events]:
+    for events in _all_events(store):
+        is_of_day = day_of(events.time_ms) == day
+        if is_of_day.any():
+            yield events.take(is_of_day)
+
+
+def _all_events(store: OnlineStore) -> Iterator[Events]:
+    cursor = START
+    while len((stored := store.poll(cursor, BATCH_EVENTS)).events):
+        yield stored.events
+        cursor = stored.cursor
+
+
+def _ids(events: Events) -> list[tuple[int, int]]:
+    return list(zip(events.source.tolist(), events.number.tolist(), strict=True))
+
+
+def _digest(events: Events) -> bytes:
+    digest = hashlib.sha256()
+    for name, (dtype, _) in COLUMNS.items():
+        column = getattr(events, name)
+        digest.update(json.dumps(column.tolist()).encode() if dtype is object else column.tobytes())
+    return digest.digest()
