@@ -20,7 +20,7 @@ import numpy as np
 from karec.aggregates.events import COLUMNS, Events, Head
 from karec.errors import DataError
 from karec.online.event_files import EventFiles, day_of
-from karec.online.store.online_store import START, OnlineStore
+from karec.online.store.online_store import START, OnlineStore, StoredEvents
 from karec.times import DAY_MS
 
 BATCH_EVENTS = 50_000
@@ -64,7 +64,9 @@ def export_events(
             f"Export at most the days before {latest}"
         )
     n_by_day: dict[int, int] = {}
-    for events in _all_events(store):
+    cursor = START
+    for stored in _batches(store):
+        events, cursor = stored.events, stored.cursor
         is_exported = events.time_ms < before_ms
         days, counts = np.unique(day_of(events.time_ms[is_exported]), return_counts=True)
         for day, n in zip(days.tolist(), counts.tolist(), strict=True):
@@ -72,8 +74,8 @@ def export_events(
     for day, n in sorted(n_by_day.items()):
         _export_day(store, head, files, day)
         on_day(datetime.date(1970, 1, 1) + datetime.timedelta(days=day), n)
-    store.delete_events(before_ms)
-    return Exported(tuple(sorted(n_by_day)), sum(n_by_day.values()))
+    n_deleted = store.delete_events(before_ms, cursor) if n_by_day else 0
+    return Exported(tuple(sorted(n_by_day)), n_deleted)
 
 
 def read_events(store: OnlineStore | None, head: Head, files: EventFiles | None, from_ms: int) -> Events:
@@ -87,7 +89,7 @@ def read_events(store: OnlineStore | None, head: Head, files: EventFiles | None,
             assert files is not None
             parts += [events.take(events.time_ms >= from_ms) for events in files.read(day, head)]
     if store is not None:
-        parts += [events.take(events.time_ms >= from_ms) for events in _all_events(store)]
+        parts += [stored.events.take(stored.events.time_ms >= from_ms) for stored in _batches(store)]
     return Events.concatenate(parts).sort_unique()
 
 
@@ -112,17 +114,17 @@ def _export_day(store: OnlineStore, head: Head, files: EventFiles, day: int) -> 
 
 
 def _events_of_day(store: OnlineStore, day: int) -> Iterator[Events]:
-    for events in _all_events(store):
-        is_of_day = day_of(events.time_ms) == day
+    for stored in _batches(store):
+        is_of_day = day_of(stored.events.time_ms) == day
         if is_of_day.any():
-            yield events.take(is_of_day)
+            yield stored.events.take(is_of_day)
 
 
-def _all_events(store: OnlineStore) -> Iterator[Events]:
-    cursor = START
-    while len((stored := store.poll(cursor, BATCH_EVENTS)).events):
-        yield stored.events
-        cursor = stored.cursor
+def _batches(store: OnlineStore) -> Iterator[StoredEvents]:
+    stored = store.poll(START, BATCH_EVENTS)
+    while len(stored.events):
+        yield stored
+        stored = store.poll(stored.cursor, BATCH_EVENTS)
 
 
 def _ids(events: Events) -> list[tuple[int, int]]:
